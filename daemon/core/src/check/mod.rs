@@ -1,0 +1,1 @@
+//! One check: its runs, its verdict, its schedule.

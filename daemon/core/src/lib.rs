@@ -1,0 +1,6 @@
+//! The pure parts: no I/O, no clock, no threads. Time is an argument, so plain values test it.
+#![forbid(unsafe_code)]
+
+pub mod check;
+pub mod config;
+pub mod wire;
