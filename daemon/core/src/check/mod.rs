@@ -1,1 +1,3 @@
 //! One check: its runs, its verdict, its schedule.
+
+pub mod outcome;

@@ -1,1 +1,3 @@
 //! What crosses a socket.
+
+pub mod control;

@@ -1,0 +1,267 @@
+//! The control protocol: what a client may ask, and what the manager answers.
+//!
+//! One JSON object a line in both directions; `daemon/PROTOCOL.md` is the text for people. A request is
+//! answered by any number of data lines and then exactly one `end` or `error` line.
+
+use crate::check::outcome::{Metric, Phase, Status, Verdict};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Grows when an old client could misread a new daemon; added fields and operations do not count.
+pub const VERSION: u32 = 1;
+/// A longer request line is refused and the client is dropped.
+pub const MAX_REQUEST: usize = 64 * 1024;
+
+/// `{"v":1,"op":"status","names":["web-*"]}`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    pub v: u32,
+    #[serde(flatten)]
+    pub op: Op,
+}
+
+impl Request {
+    pub fn new(op: Op) -> Request {
+        Request { v: VERSION, op }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "lowercase")]
+pub enum Op {
+    /// One `check` line a check that the filter lets through, in config order.
+    Status(Filter),
+    /// One `detail` line for each name; a name that matches nothing is an error.
+    Show { name: String },
+    /// Runs the checks now (a normal counted run; one in flight is joined): a `started` line with the
+    /// number, then one `check` line as each completes.
+    Run(Filter),
+    /// A `check` line for each check now, then one whenever a check's row changes, until the client hangs up.
+    Watch(Filter),
+    /// The story of the last run of one check: a `why` line.
+    Why { name: String },
+    /// One `worker` line a slot.
+    Workers,
+    /// One `plugin` line a file in the plugin directory.
+    Plugins,
+    /// No runs of the matching checks until `resume`. Answers with their `check` lines.
+    Pause {
+        #[serde(flatten)]
+        filter: Filter,
+        #[serde(default)]
+        reason: String,
+    },
+    Resume(Filter),
+    /// Reads the configuration again: a `reloaded` line, or an error with every diagnostic.
+    Reload,
+    /// Graceful stop of the whole daemon; answered before it begins.
+    Stop,
+    /// A `version` line.
+    Version,
+}
+
+/// All conditions must hold; an empty list lets everything through.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Filter {
+    /// Globs over the name: `*`, `?`, `[a-z]`. A name without these characters must exist.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plugins: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub verdicts: Vec<Verdict>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum Reply {
+    Check(CheckRow),
+    Detail(Box<CheckDetail>),
+    Started { total: u64 },
+    Worker(WorkerRow),
+    Plugin(PluginRow),
+    Why(Box<Why>),
+    Reloaded(ReloadReport),
+    Version(VersionInfo),
+    /// The answer is complete.
+    End,
+    /// The request failed; nothing follows.
+    Error(ControlError),
+}
+
+/// `code` is for programs, `message` names the thing, `help` the way out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ControlError {
+    pub code: ErrorCode,
+    pub message: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub help: String,
+    /// `reload` only: each mistake, rendered with file, line and snippet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub diagnostics: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorCode {
+    /// Not JSON, not an object, unknown operation, wrong type.
+    BadRequest,
+    /// The line is longer than `MAX_REQUEST`.
+    TooLong,
+    /// A `v` this daemon does not speak.
+    Version,
+    NoSuchCheck,
+    /// The peer's uid may only read.
+    Denied,
+    BadConfig,
+    /// Stopping, or too many clients or requests at once: try again.
+    Busy,
+    Internal,
+}
+
+/// One row of `status`. This is the documented, stable shape of `healthctl --json status`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CheckRow {
+    pub name: String,
+    pub plugin: String,
+    pub verdict: Option<Verdict>,
+    /// Status of the last run.
+    pub status: Option<Status>,
+    pub message: Option<String>,
+    /// RFC 3339, as all times: when the verdict last flipped.
+    pub since: Option<String>,
+    pub last_run: Option<String>,
+    pub next_run: Option<String>,
+    pub latency_ms: Option<f64>,
+    pub attempt: Option<u32>,
+    pub attempts: Option<u32>,
+    /// True when the row is older than next run + interval + timeout, or the daemon does not answer.
+    pub stale: bool,
+    /// Slot of the worker that ran it last.
+    pub worker: Option<u32>,
+    pub metrics: Option<Vec<Metric>>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub disabled: bool,
+    /// Place in the configuration: what `--ordered` sorts by.
+    #[serde(default)]
+    pub index: u64,
+}
+
+/// `show`: the row and all that does not fit a table.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CheckDetail {
+    #[serde(flatten)]
+    pub row: CheckRow,
+    pub interval_ms: u64,
+    pub timeout_ms: u64,
+    pub retry_interval_ms: u64,
+    pub labels: BTreeMap<String, String>,
+    /// The plugin's options, secrets shown as `***`.
+    pub config: serde_json::Value,
+    /// `file:line` of its `[[check]]`.
+    pub source: String,
+    /// Long output of the last run.
+    pub detail: String,
+    pub phases: Vec<Phase>,
+    /// Labels that the plugin put on the last run.
+    pub run_labels: BTreeMap<String, String>,
+    pub cpu_ms: Option<f64>,
+    pub queue_ms: Option<f64>,
+    pub runs: u64,
+    /// Due runs that were not started because the one before was still in flight.
+    pub skipped: u64,
+    pub pause_reason: String,
+    pub held_until: Option<String>,
+}
+
+/// `why`: the last run of one check, step by step.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Why {
+    pub name: String,
+    /// Each step in order.
+    pub steps: Vec<WhyStep>,
+    /// What comes next, in one sentence.
+    pub next: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct WhyStep {
+    pub at: Option<String>,
+    /// "due", "dispatched", "started", "finished", "judged", "lost", "held", ...
+    pub what: String,
+    pub text: String,
+}
+
+/// One row of `workers`. `dispatched = finished + in_flight + lost` holds in every row.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct WorkerRow {
+    pub slot: u32,
+    /// "io", "cpu", "exec".
+    pub class: String,
+    pub pid: Option<u32>,
+    pub generation: Option<u64>,
+    /// "starting", "ready", "draining", "dead".
+    pub state: String,
+    pub threads: Option<u32>,
+    pub in_flight: Option<u64>,
+    pub dispatched: Option<u64>,
+    pub finished: Option<u64>,
+    pub lost: Option<u64>,
+    /// Results that matched no run in flight: dropped.
+    pub late: Option<u64>,
+    pub heartbeat_age_ms: Option<u64>,
+    pub rss_kb: Option<u64>,
+    /// How often a worker of this slot was replaced.
+    pub restarts: Option<u64>,
+    /// Of `lost`, by reason.
+    pub lost_worker_died: Option<u64>,
+    pub lost_replaced: Option<u64>,
+    pub lost_cancelled: Option<u64>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stale: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PluginRow {
+    /// What the descriptor says; of a refused file, what its name suggests.
+    pub name: String,
+    pub file: String,
+    pub version: String,
+    pub summary: String,
+    /// "io", "block", "cpu", "exec".
+    pub class: String,
+    /// "loaded", "unused", "refused", "left out" (it killed a starting worker).
+    pub state: String,
+    /// Why it is refused or left out.
+    pub reason: String,
+    pub checks: u64,
+    pub abi: String,
+    /// First 16 hex digits of the hash of the bytes in use.
+    pub hash: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ReloadReport {
+    pub added: u64,
+    pub changed: u64,
+    pub removed: u64,
+    pub unchanged: u64,
+    /// True when workers were replaced by a new generation.
+    pub new_generation: Option<u64>,
+    pub took_ms: u64,
+    pub warnings: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct VersionInfo {
+    pub version: String,
+    pub protocol: u32,
+    pub abi: String,
+    pub supervisor_pid: u32,
+    pub manager_pid: u32,
+    pub started: String,
+    pub checks: u64,
+    pub generation: u64,
+}
