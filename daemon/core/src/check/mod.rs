@@ -1,3 +1,6 @@
 //! One check: its runs, its verdict, its schedule.
 
 pub mod outcome;
+pub mod schedule;
+pub mod tracker;
+pub mod wheel;

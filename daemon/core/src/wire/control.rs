@@ -32,14 +32,18 @@ pub enum Op {
     /// One `check` line a check that the filter lets through, in config order.
     Status(Filter),
     /// One `detail` line for each name; a name that matches nothing is an error.
-    Show { name: String },
+    Show {
+        name: String,
+    },
     /// Runs the checks now (a normal counted run; one in flight is joined): a `started` line with the
     /// number, then one `check` line as each completes.
     Run(Filter),
     /// A `check` line for each check now, then one whenever a check's row changes, until the client hangs up.
     Watch(Filter),
     /// The story of the last run of one check: a `why` line.
-    Why { name: String },
+    Why {
+        name: String,
+    },
     /// One `worker` line a slot.
     Workers,
     /// One `plugin` line a file in the plugin directory.
@@ -77,7 +81,9 @@ pub struct Filter {
 pub enum Reply {
     Check(CheckRow),
     Detail(Box<CheckDetail>),
-    Started { total: u64 },
+    Started {
+        total: u64,
+    },
     Worker(WorkerRow),
     Plugin(PluginRow),
     Why(Box<Why>),

@@ -1,3 +1,7 @@
 //! What crosses a socket.
 
 pub mod control;
+pub mod frame;
+pub mod maps;
+pub mod supervisor;
+pub mod worker;

@@ -1,0 +1,525 @@
+//! The layout of the shared maps: which word holds what. Writers and readers both use these functions,
+//! so a map can be read by mmap, by pread, or from a copied file.
+//!
+//! A map is an array of 64-bit words in native order. Its first page is a header; after it come records of
+//! fixed size. Each record's first word is its sequence number: odd while its one writer is inside.
+
+use crate::check::outcome::{Status, Verdict};
+
+pub const HEADER_WORDS: usize = 512;
+pub const WORD: usize = 8;
+
+/// "HDSTATE1" and "HDWORKR1", read as big-endian numbers.
+pub const STATE_MAGIC: u64 = 0x4844_5354_4154_4531;
+pub const WORKER_MAGIC: u64 = 0x4844_574f_524b_5231;
+pub const LAYOUT_VERSION: u64 = 1;
+
+pub const STATE_FILE: &str = "state.map";
+
+/// `worker.SLOT.PID.map`: a new worker gets a new file, so the map of a dead one stays as evidence.
+pub fn worker_file(slot: u32, pid: u32) -> String {
+    format!("worker.{slot}.{pid}.map")
+}
+
+/// Header words of `state.map`.
+pub mod state_header {
+    pub const MAGIC: usize = 0;
+    pub const VERSION: usize = 1;
+    pub const CHECKS: usize = 2;
+    pub const SLOTS: usize = 3;
+    pub const MANAGER_PID: usize = 4;
+    /// CLOCK_MONOTONIC of the manager's last turn.
+    pub const BEAT: usize = 5;
+    pub const GENERATION: usize = 6;
+    /// Not 0: a newer file has been renamed over this one.
+    pub const SUPERSEDED: usize = 7;
+    /// CLOCK_REALTIME of the daemon's start, ns.
+    pub const STARTED: usize = 8;
+    /// The next run id to be given.
+    pub const NEXT_RUN: usize = 9;
+    /// Runs finished since the start, all checks.
+    pub const FINISHED: usize = 10;
+}
+
+pub const SLOT_WORDS: usize = 16;
+pub const CHECK_WORDS: usize = 48;
+const NAME_WORDS: usize = 8;
+const PLUGIN_WORDS: usize = 4;
+const MESSAGE_WORDS: usize = 15;
+/// Bytes of the message that the map keeps.
+pub const MESSAGE_BYTES: usize = MESSAGE_WORDS * WORD;
+
+pub fn slot_offset(slot: usize) -> usize {
+    HEADER_WORDS + slot * SLOT_WORDS
+}
+
+pub fn check_offset(slots: usize, index: usize) -> usize {
+    // Records begin at a multiple of 128 bytes, so that two never share a pair of cache lines.
+    HEADER_WORDS + slots * SLOT_WORDS + index * CHECK_WORDS
+}
+
+pub fn state_words(slots: usize, checks: usize) -> usize {
+    check_offset(slots, checks)
+}
+
+/// A worker slot as the manager sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct SlotRecord {
+    /// False: this line was never used.
+    pub used: bool,
+    pub class: u8,
+    pub state: u8,
+    pub pid: u32,
+    pub generation: u64,
+    pub dispatched: u64,
+    pub finished: u64,
+    pub in_flight: u64,
+    pub lost_worker_died: u64,
+    pub lost_replaced: u64,
+    pub lost_cancelled: u64,
+    pub late: u64,
+    pub restarts: u64,
+}
+
+impl SlotRecord {
+    pub fn lost(&self) -> u64 {
+        self.lost_worker_died + self.lost_replaced + self.lost_cancelled
+    }
+
+    /// Word 0 is the sequence number and not part of it.
+    pub fn to_words(&self) -> [u64; SLOT_WORDS] {
+        let mut w = [0; SLOT_WORDS];
+        w[1] = u64::from(self.used)
+            | u64::from(self.class) << 8
+            | u64::from(self.state) << 16
+            | u64::from(self.pid) << 32;
+        w[2] = self.generation;
+        w[3] = self.dispatched;
+        w[4] = self.finished;
+        w[5] = self.in_flight;
+        w[6] = self.lost_worker_died;
+        w[7] = self.lost_replaced;
+        w[8] = self.lost_cancelled;
+        w[9] = self.late;
+        w[10] = self.restarts;
+        w
+    }
+
+    pub fn from_words(w: &[u64; SLOT_WORDS]) -> SlotRecord {
+        SlotRecord {
+            used: w[1] & 1 != 0,
+            class: (w[1] >> 8) as u8,
+            state: (w[1] >> 16) as u8,
+            pid: (w[1] >> 32) as u32,
+            generation: w[2],
+            dispatched: w[3],
+            finished: w[4],
+            in_flight: w[5],
+            lost_worker_died: w[6],
+            lost_replaced: w[7],
+            lost_cancelled: w[8],
+            late: w[9],
+            restarts: w[10],
+        }
+    }
+}
+
+pub const SLOT_STATES: [&str; 4] = ["starting", "ready", "draining", "dead"];
+pub const CLASSES: [&str; 3] = ["io", "cpu", "exec"];
+
+/// A check as `state.map` holds it: what a reader needs when the daemon cannot answer, and what a new
+/// manager needs to go on where a dead one stopped.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct CheckRecord {
+    pub name: String,
+    pub plugin: String,
+    pub verdict: u8,
+    /// 255: no run yet.
+    pub status: u8,
+    pub paused: bool,
+    pub disabled: bool,
+    pub attempt: u32,
+    pub attempts: u32,
+    /// CLOCK_REALTIME, ns: when the verdict last flipped. 0: never.
+    pub since: u64,
+    /// CLOCK_REALTIME, ns: start of the last run. 0: never.
+    pub last_run: u64,
+    /// CLOCK_MONOTONIC, ns. 0: none planned.
+    pub next_run: u64,
+    /// CLOCK_MONOTONIC, ns: from here on the row is stale. 0: never stale.
+    pub valid_until: u64,
+    pub latency_ns: u64,
+    /// Slot of the last run; `u32::MAX`: none.
+    pub worker: u32,
+    /// Run in flight; 0: none.
+    pub in_flight: u64,
+    pub in_flight_try: u8,
+    /// Slot of the run in flight.
+    pub in_flight_slot: u32,
+    pub fingerprint: u64,
+    pub runs: u64,
+    pub skipped: u64,
+    pub message: String,
+}
+
+pub const NO_STATUS: u8 = 255;
+
+impl CheckRecord {
+    pub fn verdict(&self) -> Option<Verdict> {
+        Verdict::from_code(self.verdict)
+    }
+
+    pub fn status(&self) -> Option<Status> {
+        Status::from_code(self.status)
+    }
+
+    /// Word 0 is the sequence number and not part of it.
+    pub fn to_words(&self) -> [u64; CHECK_WORDS] {
+        let mut w = [0; CHECK_WORDS];
+        w[1] = u64::from(self.verdict)
+            | u64::from(self.status) << 8
+            | u64::from(self.paused) << 16
+            | u64::from(self.disabled) << 17
+            | u64::from(self.in_flight_try) << 24
+            | u64::from(self.worker) << 32;
+        w[2] = u64::from(self.attempt) | u64::from(self.attempts) << 32;
+        w[3] = self.since;
+        w[4] = self.last_run;
+        w[5] = self.next_run;
+        w[6] = self.valid_until;
+        w[7] = self.latency_ns;
+        w[8] = self.in_flight;
+        w[9] = u64::from(self.in_flight_slot);
+        w[10] = self.fingerprint;
+        w[11] = self.runs;
+        w[12] = self.skipped;
+        put_text(&mut w[16..16 + NAME_WORDS], &self.name);
+        put_text(&mut w[24..24 + PLUGIN_WORDS], &self.plugin);
+        put_text(&mut w[28..28 + MESSAGE_WORDS], &self.message);
+        w
+    }
+
+    pub fn from_words(w: &[u64; CHECK_WORDS]) -> CheckRecord {
+        CheckRecord {
+            verdict: w[1] as u8,
+            status: (w[1] >> 8) as u8,
+            paused: w[1] >> 16 & 1 != 0,
+            disabled: w[1] >> 17 & 1 != 0,
+            in_flight_try: (w[1] >> 24) as u8,
+            worker: (w[1] >> 32) as u32,
+            attempt: w[2] as u32,
+            attempts: (w[2] >> 32) as u32,
+            since: w[3],
+            last_run: w[4],
+            next_run: w[5],
+            valid_until: w[6],
+            latency_ns: w[7],
+            in_flight: w[8],
+            in_flight_slot: w[9] as u32,
+            fingerprint: w[10],
+            runs: w[11],
+            skipped: w[12],
+            name: get_text(&w[16..16 + NAME_WORDS]),
+            plugin: get_text(&w[24..24 + PLUGIN_WORDS]),
+            message: get_text(&w[28..28 + MESSAGE_WORDS]),
+        }
+    }
+}
+
+/// Header words of `worker.SLOT.PID.map`.
+pub mod worker_header {
+    pub const MAGIC: usize = 0;
+    pub const VERSION: usize = 1;
+    pub const PID: usize = 2;
+    pub const SLOT: usize = 3;
+    pub const GENERATION: usize = 4;
+    pub const CLASS: usize = 5;
+    /// CLOCK_MONOTONIC of the reactor's last turn.
+    pub const BEAT: usize = 6;
+    /// Thread lines that exist in this file.
+    pub const LINES: usize = 7;
+    /// Threads that live now: the reactor and the pool.
+    pub const THREADS: usize = 8;
+    pub const STARTED: usize = 9;
+    pub const FINISHED: usize = 10;
+    pub const IN_FLIGHT: usize = 11;
+    /// Turns of the reactor that took longer than its budget.
+    pub const STALLS: usize = 12;
+    /// Run-lane threads that are still in a call whose deadline has passed.
+    pub const STUCK: usize = 13;
+    /// Process groups of exec children that exist in this file.
+    pub const GROUPS: usize = 14;
+    /// The crash record, written by the signal handler; `CRASH_SIGNAL` last.
+    pub const CRASH_SIGNAL: usize = 16;
+    pub const CRASH_CODE: usize = 17;
+    /// 1 + the line of the thread that crashed; 0: a thread that is not ours.
+    pub const CRASH_LINE: usize = 18;
+    pub const CRASH_ADDRESS: usize = 19;
+    pub const CRASH_PC: usize = 20;
+    pub const CRASH_TID: usize = 21;
+    /// Loaded libraries: `LIBRARY_WORDS` each: base, size, name.
+    pub const LIBRARIES: usize = 64;
+    pub const LIBRARY_WORDS: usize = 10;
+    pub const LIBRARY_COUNT: usize = 32;
+}
+
+/// What a thread is doing: one line a thread, written by that thread only.
+pub const LINE_WORDS: usize = 16;
+const LINE_NAME_WORDS: usize = 8;
+
+pub fn line_offset(line: usize) -> usize {
+    HEADER_WORDS + line * LINE_WORDS
+}
+
+/// One word a process group, after the lines; 0: free.
+pub fn group_offset(lines: usize, group: usize) -> usize {
+    line_offset(lines) + group
+}
+
+pub fn worker_words(lines: usize, groups: usize) -> usize {
+    group_offset(lines, groups)
+}
+
+/// The plugin function a thread is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Entry {
+    Idle = 0,
+    Load = 1,
+    Init = 2,
+    Create = 3,
+    Start = 4,
+    Step = 5,
+    Run = 6,
+    Drop = 7,
+    Destroy = 8,
+}
+
+impl Entry {
+    pub fn from_code(code: u8) -> Entry {
+        match code {
+            1 => Entry::Load,
+            2 => Entry::Init,
+            3 => Entry::Create,
+            4 => Entry::Start,
+            5 => Entry::Step,
+            6 => Entry::Run,
+            7 => Entry::Drop,
+            8 => Entry::Destroy,
+            _ => Entry::Idle,
+        }
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Entry::Idle => "idle",
+            Entry::Load => "load",
+            Entry::Init => "init",
+            Entry::Create => "create",
+            Entry::Start => "start",
+            Entry::Step => "step",
+            Entry::Run => "run",
+            Entry::Drop => "drop",
+            Entry::Destroy => "destroy",
+        }
+    }
+}
+
+/// Words of a thread line.
+pub mod line {
+    /// `Entry` in the low byte, plugin index from bit 16, try from bit 32. 0: not in a plugin.
+    pub const ENTRY: usize = 0;
+    pub const CHECK: usize = 1;
+    pub const RUN_ID: usize = 2;
+    /// CLOCK_MONOTONIC of the call's begin.
+    pub const SINCE: usize = 3;
+    pub const TID: usize = 4;
+    /// 1: the call is past its deadline and written off.
+    pub const STUCK: usize = 5;
+    /// Phase of the run: text of `LINE_NAME_WORDS` words.
+    pub const PHASE: usize = 8;
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LineRecord {
+    pub entry: Entry,
+    pub plugin: u16,
+    pub attempt: u8,
+    pub check: u32,
+    pub run_id: u64,
+    pub since: u64,
+    pub tid: u32,
+    pub stuck: bool,
+    pub phase: String,
+}
+
+impl LineRecord {
+    pub fn entry_word(entry: Entry, plugin: u16, attempt: u8) -> u64 {
+        u64::from(entry as u8) | u64::from(plugin) << 16 | u64::from(attempt) << 32
+    }
+
+    pub fn from_words(w: &[u64; LINE_WORDS]) -> LineRecord {
+        LineRecord {
+            entry: Entry::from_code(w[line::ENTRY] as u8),
+            plugin: (w[line::ENTRY] >> 16) as u16,
+            attempt: (w[line::ENTRY] >> 32) as u8,
+            check: w[line::CHECK] as u32,
+            run_id: w[line::RUN_ID],
+            since: w[line::SINCE],
+            tid: w[line::TID] as u32,
+            stuck: w[line::STUCK] != 0,
+            phase: get_text(&w[line::PHASE..line::PHASE + LINE_NAME_WORDS]),
+        }
+    }
+}
+
+/// UTF-8, cut at a character's border, zero-padded.
+pub fn put_text(words: &mut [u64], text: &str) {
+    let mut end = text.len().min(words.len() * WORD);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    for (word, bytes) in words.iter_mut().zip(text.as_bytes()[..end].chunks(WORD)) {
+        let mut b = [0; WORD];
+        b[..bytes.len()].copy_from_slice(bytes);
+        *word = u64::from_ne_bytes(b);
+    }
+}
+
+pub fn get_text(words: &[u64]) -> String {
+    let bytes: Vec<u8> = words
+        .iter()
+        .flat_map(|w| w.to_ne_bytes())
+        .take_while(|&b| b != 0)
+        .collect();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// `bytes` of a file as words; None where it is too short.
+pub fn words_at<const N: usize>(bytes: &[u8], offset: usize) -> Option<[u64; N]> {
+    let from = offset * WORD;
+    let bytes = bytes.get(from..from + N * WORD)?;
+    let mut words = [0; N];
+    for (word, chunk) in words.iter_mut().zip(bytes.chunks_exact(WORD)) {
+        *word = u64::from_ne_bytes(chunk.try_into().ok()?);
+    }
+    Some(words)
+}
+
+/// All that a copy of `state.map` says. Err: it is no such file, or one of another layout.
+pub fn read_state(bytes: &[u8]) -> Result<StateSnapshot, String> {
+    use state_header as h;
+    let head: [u64; 16] = words_at(bytes, 0).ok_or("shorter than its header")?;
+    if head[h::MAGIC] != STATE_MAGIC {
+        return Err("not a state map".into());
+    }
+    if head[h::VERSION] != LAYOUT_VERSION {
+        return Err(format!(
+            "layout {} (this program reads {LAYOUT_VERSION})",
+            head[h::VERSION]
+        ));
+    }
+    let fits =
+        |n: u64, words: usize| usize::try_from(n).is_ok_and(|n| n <= bytes.len() / WORD / words);
+    if !fits(head[h::CHECKS], CHECK_WORDS) || !fits(head[h::SLOTS], SLOT_WORDS) {
+        return Err("truncated".into());
+    }
+    let (checks, slots) = (head[h::CHECKS] as usize, head[h::SLOTS] as usize);
+    let mut snapshot = StateSnapshot {
+        manager_pid: head[h::MANAGER_PID] as u32,
+        beat: head[h::BEAT],
+        generation: head[h::GENERATION],
+        started: head[h::STARTED],
+        next_run: head[h::NEXT_RUN],
+        slots: Vec::with_capacity(slots),
+        checks: Vec::with_capacity(checks),
+    };
+    for i in 0..slots {
+        let words = words_at(bytes, slot_offset(i)).ok_or("truncated")?;
+        snapshot
+            .slots
+            .push((i as u32, SlotRecord::from_words(&words)));
+    }
+    snapshot.slots.retain(|(_, s)| s.used);
+    for i in 0..checks {
+        let words: [u64; CHECK_WORDS] =
+            words_at(bytes, check_offset(slots, i)).ok_or("truncated")?;
+        snapshot
+            .checks
+            .push((words[0].is_multiple_of(2), CheckRecord::from_words(&words)));
+    }
+    Ok(snapshot)
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct StateSnapshot {
+    pub manager_pid: u32,
+    pub beat: u64,
+    pub generation: u64,
+    pub started: u64,
+    pub next_run: u64,
+    pub slots: Vec<(u32, SlotRecord)>,
+    /// False beside a record: its writer was inside when it was read, so its fields may not belong together.
+    pub checks: Vec<(bool, CheckRecord)>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_survive_the_map() {
+        let check = CheckRecord {
+            name: "web-1".into(),
+            plugin: "http".into(),
+            verdict: 2,
+            status: 2,
+            paused: true,
+            attempt: 3,
+            attempts: 5,
+            since: 1,
+            last_run: 2,
+            next_run: 3,
+            valid_until: 4,
+            latency_ns: 5,
+            worker: u32::MAX,
+            in_flight: 77,
+            in_flight_try: 1,
+            in_flight_slot: 4,
+            fingerprint: u64::MAX,
+            runs: 9,
+            skipped: 8,
+            message: "é".repeat(60),
+            disabled: false,
+        };
+        assert_eq!(CheckRecord::from_words(&check.to_words()), check);
+        let slot = SlotRecord {
+            used: true,
+            class: 2,
+            state: 1,
+            pid: 7,
+            late: 3,
+            ..Default::default()
+        };
+        assert_eq!(SlotRecord::from_words(&slot.to_words()), slot);
+    }
+
+    #[test]
+    fn text_is_cut_between_characters() {
+        let mut words = [0; 1];
+        put_text(&mut words, "1234567é");
+        assert_eq!(get_text(&words), "1234567");
+    }
+
+    #[test]
+    fn any_bytes_are_an_error_not_a_panic() {
+        for len in [0, 1, 8, 127, 128, 4096, 5000] {
+            assert!(read_state(&vec![0xff; len]).is_err());
+        }
+        let mut lying = vec![0u8; 8192];
+        lying[0..8].copy_from_slice(&STATE_MAGIC.to_ne_bytes());
+        lying[8..16].copy_from_slice(&LAYOUT_VERSION.to_ne_bytes());
+        lying[16..24].copy_from_slice(&u64::MAX.to_ne_bytes());
+        assert_eq!(read_state(&lying), Err("truncated".into()));
+    }
+}

@@ -1,0 +1,156 @@
+//! What the supervisor and the manager say to each other, over one SOCK_SEQPACKET pair. One message is one
+//! JSON object: these are rare, and both ends are our own; the fds that some carry are named beside them.
+
+use serde::{Deserialize, Serialize};
+
+/// Which pool a worker belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[repr(u8)]
+pub enum WorkerClass {
+    Io = 0,
+    Cpu = 1,
+    Exec = 2,
+}
+
+impl WorkerClass {
+    pub const ALL: [WorkerClass; 3] = [WorkerClass::Io, WorkerClass::Cpu, WorkerClass::Exec];
+
+    pub fn as_str(self) -> &'static str {
+        super::maps::CLASSES[self as usize]
+    }
+
+    pub fn parse(text: &str) -> Option<WorkerClass> {
+        Self::ALL.into_iter().find(|c| c.as_str() == text)
+    }
+}
+
+/// A worker process to be: all that the supervisor must know of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotSpec {
+    pub slot: u32,
+    pub class: WorkerClass,
+    pub generation: u64,
+    /// Run-lane threads, or children at once in class exec.
+    pub threads: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToSupervisor {
+    /// Have exactly these slots, and keep each alive: start what is missing. A slot that is no longer
+    /// named is left to end by itself and not replaced.
+    Slots(Vec<SlotSpec>),
+    /// The worker came up: from now on its death is no crash loop.
+    WorkerReady {
+        slot: u32,
+    },
+    /// Kill the worker (it stalls, is stuck, or talks rubbish); it is then replaced.
+    Kill {
+        slot: u32,
+        pid: u32,
+        reason: String,
+    },
+    /// The model in force; carries a memfd with it and then one for each plugin file. A respawned manager
+    /// gets them back, so it does not depend on what the files say by then.
+    Keep {
+        plugins: Vec<String>,
+    },
+    /// All needed classes are ready, or given up with a reason.
+    Ready {
+        status: String,
+    },
+    /// A reload began or ended.
+    Reloading,
+    Reloaded {
+        status: String,
+    },
+    /// One line for `systemctl status`.
+    Status {
+        status: String,
+    },
+    /// A client asked for a stop.
+    Stop,
+    /// While draining: this many runs are still in flight.
+    Draining {
+        in_flight: u64,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToManager {
+    /// First message to a respawned manager; carries what `Keep` brought.
+    Restore {
+        plugins: Vec<String>,
+    },
+    /// A worker was started; carries our end of its socket pair.
+    Started {
+        slot: u32,
+        pid: u32,
+    },
+    /// A worker has died, and its process groups with it. `status` is the text of its wait status.
+    Died {
+        slot: u32,
+        pid: u32,
+        death: Death,
+    },
+    /// It dies before it is ready again and again: no new one before `retry_ms` from now.
+    GivenUp {
+        slot: u32,
+        retry_ms: u64,
+        reason: String,
+    },
+    Reload,
+    /// Finish by then (milliseconds from now), then exit 0.
+    Stop {
+        grace_ms: u64,
+    },
+    /// Now.
+    StopNow,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Death {
+    Exited { code: i32 },
+    Signaled { signal: i32, core: bool },
+}
+
+impl std::fmt::Display for Death {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Death::Exited { code } => write!(f, "exit code {code}"),
+            Death::Signaled { signal, core } => {
+                f.write_str(signal_name(*signal))?;
+                if *core {
+                    f.write_str(" (core dumped)")
+                } else {
+                    Ok(())
+                }
+            }
+        }
+    }
+}
+
+pub fn signal_name(signal: i32) -> &'static str {
+    match signal {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        3 => "SIGQUIT",
+        4 => "SIGILL",
+        5 => "SIGTRAP",
+        6 => "SIGABRT",
+        7 => "SIGBUS",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        11 => "SIGSEGV",
+        13 => "SIGPIPE",
+        14 => "SIGALRM",
+        15 => "SIGTERM",
+        24 => "SIGXCPU",
+        25 => "SIGXFSZ",
+        31 => "SIGSYS",
+        _ => "an unusual signal",
+    }
+}

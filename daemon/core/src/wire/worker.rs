@@ -1,0 +1,508 @@
+//! What the manager and a worker say to each other, over one SOCK_SEQPACKET pair a worker.
+//!
+//! A message holds any number of records; `frame.rs` has their shape. A worker is trusted no further than
+//! this: bytes that are not a record mean that it is broken and must be replaced.
+
+use super::frame::{Get, Put, WireError};
+use crate::check::outcome::{Metric, Phase, Status};
+
+/// Manager to worker.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ToWorker {
+    /// Load this plugin; the message carries the fd of its sealed copy.
+    Load {
+        plugin: u16,
+        index: u32,
+        name: String,
+        file: String,
+    },
+    /// All plugins have been named: initialise them, then say `Ready`.
+    Start,
+    /// The spec of a check, before its first run here; `epoch` tells it from an older one of the same id.
+    Define(Define),
+    Run(Run),
+    /// Take a run back. Its result, `cancelled`, still comes, so that each dispatch has one end.
+    Cancel {
+        run_id: u64,
+        attempt: u8,
+    },
+    /// The check is gone or changed: destroy the instance.
+    Forget {
+        check: u32,
+        epoch: u32,
+    },
+    /// No more runs will come: finish what there is, then say `Drained` and exit.
+    Drain,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Define {
+    pub check: u32,
+    pub epoch: u32,
+    pub plugin: u16,
+    pub timeout_ns: u64,
+    pub timeout_status: Status,
+    /// A result may wait this long for others to travel with it.
+    pub batch_ns: u64,
+    pub name: String,
+    pub config: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    pub run_id: u64,
+    pub check: u32,
+    pub epoch: u32,
+    /// 1, or 2 when a worker died with the first.
+    pub attempt: u8,
+    pub start_ns: u64,
+    /// Status of the run before; 255: none. A result that differs is sent at once.
+    pub last_status: u8,
+    /// A client waits: send the result at once.
+    pub urgent: bool,
+}
+
+/// Worker to manager.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ToManager {
+    /// This plugin cannot be used in this worker.
+    LoadFailed {
+        plugin: u16,
+        reason: String,
+    },
+    Ready {
+        threads: u32,
+    },
+    Finished(Box<Finished>),
+    Drained,
+}
+
+/// How a run ended, as far as it is not the plugin's own word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Ending {
+    /// The plugin returned a status.
+    Returned = 0,
+    /// The host ended it at its deadline; the target is too slow.
+    Timeout = 1,
+    /// A run-lane call was not back at its deadline.
+    Overrun = 2,
+    Panic = 3,
+    /// The plugin said that it failed itself.
+    PluginError = 4,
+    /// This machine or daemon could not do its part: `self:`, changes no verdict.
+    Own = 5,
+    /// Taken back by the manager.
+    Cancelled = 6,
+}
+
+impl Ending {
+    fn from_code(code: u8) -> Option<Ending> {
+        [
+            Ending::Returned,
+            Ending::Timeout,
+            Ending::Overrun,
+            Ending::Panic,
+            Ending::PluginError,
+            Ending::Own,
+            Ending::Cancelled,
+        ]
+        .get(usize::from(code))
+        .copied()
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finished {
+    pub run_id: u64,
+    pub check: u32,
+    pub attempt: u8,
+    pub status: Status,
+    pub ending: Ending,
+    pub started_ns: u64,
+    pub finished_ns: u64,
+    /// Between due and started.
+    pub queue_ns: u64,
+    pub cpu_ns: u64,
+    pub message: String,
+    pub detail: String,
+    pub metrics: Vec<Metric>,
+    pub labels: Vec<(String, String)>,
+    pub phases: Vec<Phase>,
+}
+
+mod tag {
+    pub const LOAD: u8 = 1;
+    pub const START: u8 = 2;
+    pub const DEFINE: u8 = 3;
+    pub const RUN: u8 = 4;
+    pub const CANCEL: u8 = 5;
+    pub const FORGET: u8 = 6;
+    pub const DRAIN: u8 = 7;
+    pub const LOAD_FAILED: u8 = 64;
+    pub const READY: u8 = 65;
+    pub const FINISHED: u8 = 66;
+    pub const DRAINED: u8 = 67;
+}
+
+impl ToWorker {
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            ToWorker::Load {
+                plugin,
+                index,
+                name,
+                file,
+            } => {
+                Put::record(out, tag::LOAD)
+                    .u16(*plugin)
+                    .u32(*index)
+                    .text(name)
+                    .text(file);
+            }
+            ToWorker::Start => drop(Put::record(out, tag::START)),
+            ToWorker::Define(d) => d.encode(out),
+            ToWorker::Run(r) => r.encode(out),
+            ToWorker::Cancel { run_id, attempt } => {
+                Put::record(out, tag::CANCEL).u64(*run_id).u8(*attempt);
+            }
+            ToWorker::Forget { check, epoch } => {
+                Put::record(out, tag::FORGET).u32(*check).u32(*epoch);
+            }
+            ToWorker::Drain => drop(Put::record(out, tag::DRAIN)),
+        }
+    }
+
+    pub fn decode(message: &mut &[u8]) -> Result<Option<ToWorker>, WireError> {
+        let Some((tag, mut g)) = Get::record(message)? else {
+            return Ok(None);
+        };
+        Ok(Some(match tag {
+            tag::LOAD => ToWorker::Load {
+                plugin: g.u16()?,
+                index: g.u32()?,
+                name: g.text()?.to_owned(),
+                file: g.text()?.to_owned(),
+            },
+            tag::START => ToWorker::Start,
+            tag::DEFINE => ToWorker::Define(Define {
+                check: g.u32()?,
+                epoch: g.u32()?,
+                plugin: g.u16()?,
+                timeout_ns: g.u64()?,
+                timeout_status: status(g.u8()?)?,
+                batch_ns: g.u64()?,
+                name: g.text()?.to_owned(),
+                config: g.text()?.to_owned(),
+            }),
+            tag::RUN => ToWorker::Run(Run {
+                run_id: g.u64()?,
+                check: g.u32()?,
+                epoch: g.u32()?,
+                attempt: g.u8()?,
+                start_ns: g.u64()?,
+                last_status: g.u8()?,
+                urgent: g.u8()? != 0,
+            }),
+            tag::CANCEL => ToWorker::Cancel {
+                run_id: g.u64()?,
+                attempt: g.u8()?,
+            },
+            tag::FORGET => ToWorker::Forget {
+                check: g.u32()?,
+                epoch: g.u32()?,
+            },
+            tag::DRAIN => ToWorker::Drain,
+            tag => return Err(WireError::UnknownTag { tag }),
+        }))
+    }
+}
+
+impl Define {
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        Put::record(out, tag::DEFINE)
+            .u32(self.check)
+            .u32(self.epoch)
+            .u16(self.plugin)
+            .u64(self.timeout_ns)
+            .u8(self.timeout_status as u8)
+            .u64(self.batch_ns)
+            .text(&self.name)
+            .text(&self.config);
+    }
+}
+
+impl Run {
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        Put::record(out, tag::RUN)
+            .u64(self.run_id)
+            .u32(self.check)
+            .u32(self.epoch)
+            .u8(self.attempt)
+            .u64(self.start_ns)
+            .u8(self.last_status)
+            .u8(u8::from(self.urgent));
+    }
+}
+
+impl ToManager {
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            ToManager::LoadFailed { plugin, reason } => {
+                Put::record(out, tag::LOAD_FAILED).u16(*plugin).text(reason);
+            }
+            ToManager::Ready { threads } => drop(Put::record(out, tag::READY).u32(*threads)),
+            ToManager::Finished(f) => f.encode(out),
+            ToManager::Drained => drop(Put::record(out, tag::DRAINED)),
+        }
+    }
+
+    pub fn decode(message: &mut &[u8]) -> Result<Option<ToManager>, WireError> {
+        let Some((tag, mut g)) = Get::record(message)? else {
+            return Ok(None);
+        };
+        Ok(Some(match tag {
+            tag::LOAD_FAILED => ToManager::LoadFailed {
+                plugin: g.u16()?,
+                reason: g.text()?.to_owned(),
+            },
+            tag::READY => ToManager::Ready { threads: g.u32()? },
+            tag::FINISHED => ToManager::Finished(Box::new(Finished::decode(&mut g)?)),
+            tag::DRAINED => ToManager::Drained,
+            tag => return Err(WireError::UnknownTag { tag }),
+        }))
+    }
+}
+
+impl Finished {
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let mut p = Put::record(out, tag::FINISHED);
+        p.u64(self.run_id)
+            .u32(self.check)
+            .u8(self.attempt)
+            .u8(self.status as u8)
+            .u8(self.ending as u8)
+            .u64(self.started_ns)
+            .u64(self.finished_ns)
+            .u64(self.queue_ns)
+            .u64(self.cpu_ns)
+            .text(&self.message)
+            .text(&self.detail);
+        p.u16(count(self.metrics.len()));
+        for m in &self.metrics {
+            p.text(&m.name).text(&m.unit).u8(u8::from(m.counter));
+            for v in [m.value, m.warn, m.crit, m.min, m.max] {
+                p.f64(v.unwrap_or(f64::NAN));
+            }
+        }
+        p.u16(count(self.labels.len()));
+        for (k, v) in &self.labels {
+            p.text(k).text(v);
+        }
+        p.u16(count(self.phases.len()));
+        for phase in &self.phases {
+            p.text(&phase.name).u64(phase.at_ns);
+        }
+    }
+
+    fn decode(g: &mut Get<'_>) -> Result<Finished, WireError> {
+        let mut f = Finished {
+            run_id: g.u64()?,
+            check: g.u32()?,
+            attempt: g.u8()?,
+            status: status(g.u8()?)?,
+            ending: Ending::from_code(g.u8()?).ok_or(WireError::BadValue { what: "an ending" })?,
+            started_ns: g.u64()?,
+            finished_ns: g.u64()?,
+            queue_ns: g.u64()?,
+            cpu_ns: g.u64()?,
+            message: g.text()?.to_owned(),
+            detail: g.text()?.to_owned(),
+            metrics: Vec::new(),
+            labels: Vec::new(),
+            phases: Vec::new(),
+        };
+        let n = g.count(49)?;
+        f.metrics.reserve_exact(n);
+        for _ in 0..n {
+            let (name, unit) = (g.text()?.to_owned(), g.text()?.to_owned());
+            let counter = g.u8()? != 0;
+            let mut v = [None; 5];
+            for v in &mut v {
+                *v = Some(g.f64()?).filter(|v| v.is_finite());
+            }
+            let [value, warn, crit, min, max] = v;
+            f.metrics.push(Metric {
+                name,
+                value,
+                unit,
+                warn,
+                crit,
+                min,
+                max,
+                counter,
+            });
+        }
+        for _ in 0..g.count(8)? {
+            f.labels.push((g.text()?.to_owned(), g.text()?.to_owned()));
+        }
+        for _ in 0..g.count(12)? {
+            f.phases.push(Phase {
+                name: g.text()?.to_owned(),
+                at_ns: g.u64()?,
+            });
+        }
+        Ok(f)
+    }
+}
+
+fn status(code: u8) -> Result<Status, WireError> {
+    Status::from_code(code).ok_or(WireError::BadValue { what: "a status" })
+}
+
+fn count(n: usize) -> u16 {
+    u16::try_from(n).expect("the worker caps its lists")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finished() -> Finished {
+        Finished {
+            run_id: 7,
+            check: 3,
+            attempt: 1,
+            status: Status::Critical,
+            ending: Ending::Timeout,
+            started_ns: 1,
+            finished_ns: 2,
+            queue_ns: 3,
+            cpu_ns: 4,
+            message: "timeout after 5s in phase connect".into(),
+            detail: "more".into(),
+            metrics: vec![Metric {
+                name: "time".into(),
+                value: Some(1.5),
+                unit: "s".into(),
+                warn: None,
+                crit: Some(2.0),
+                min: Some(0.0),
+                max: None,
+                counter: true,
+            }],
+            labels: vec![("k".into(), "v".into())],
+            phases: vec![Phase {
+                name: "connect".into(),
+                at_ns: 9,
+            }],
+        }
+    }
+
+    fn all() -> (Vec<ToWorker>, Vec<ToManager>) {
+        let define = Define {
+            check: 3,
+            epoch: 1,
+            plugin: 2,
+            timeout_ns: 5,
+            timeout_status: Status::Warning,
+            batch_ns: 6,
+            name: "web".into(),
+            config: "{}".into(),
+        };
+        let run = Run {
+            run_id: 7,
+            check: 3,
+            epoch: 1,
+            attempt: 2,
+            start_ns: 8,
+            last_status: 255,
+            urgent: true,
+        };
+        (
+            vec![
+                ToWorker::Load {
+                    plugin: 1,
+                    index: 0,
+                    name: "http".into(),
+                    file: "/x.so".into(),
+                },
+                ToWorker::Start,
+                ToWorker::Define(define),
+                ToWorker::Run(run),
+                ToWorker::Cancel {
+                    run_id: 7,
+                    attempt: 1,
+                },
+                ToWorker::Forget { check: 3, epoch: 1 },
+                ToWorker::Drain,
+            ],
+            vec![
+                ToManager::LoadFailed {
+                    plugin: 1,
+                    reason: "no".into(),
+                },
+                ToManager::Ready { threads: 2 },
+                ToManager::Finished(Box::new(finished())),
+                ToManager::Drained,
+            ],
+        )
+    }
+
+    #[test]
+    fn what_is_sent_arrives() {
+        let (to_worker, to_manager) = all();
+        let mut bytes = Vec::new();
+        to_worker.iter().for_each(|m| m.encode(&mut bytes));
+        let mut rest = &bytes[..];
+        let got: Vec<_> =
+            std::iter::from_fn(|| ToWorker::decode(&mut rest).expect("valid")).collect();
+        assert_eq!(got, to_worker);
+        bytes.clear();
+        to_manager.iter().for_each(|m| m.encode(&mut bytes));
+        let mut rest = &bytes[..];
+        let got: Vec<_> =
+            std::iter::from_fn(|| ToManager::decode(&mut rest).expect("valid")).collect();
+        assert_eq!(got, to_manager);
+    }
+
+    #[test]
+    fn half_a_message_is_an_error_at_every_cut() {
+        let (to_worker, to_manager) = all();
+        for message in &to_worker {
+            let mut bytes = Vec::new();
+            message.encode(&mut bytes);
+            for cut in 1..bytes.len() {
+                assert!(
+                    ToWorker::decode(&mut &bytes[..cut]).is_err(),
+                    "{message:?} cut at {cut}"
+                );
+            }
+        }
+        for message in &to_manager {
+            let mut bytes = Vec::new();
+            message.encode(&mut bytes);
+            for cut in 1..bytes.len() {
+                assert!(
+                    ToManager::decode(&mut &bytes[..cut]).is_err(),
+                    "{message:?} cut at {cut}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_changed_byte_is_never_a_panic() {
+        let (_, to_manager) = all();
+        let mut bytes = Vec::new();
+        to_manager.iter().for_each(|m| m.encode(&mut bytes));
+        for at in 0..bytes.len() {
+            for value in [0, 1, 0x7f, 0x80, 0xff] {
+                let mut broken = bytes.clone();
+                broken[at] = value;
+                let mut rest = &broken[..];
+                while let Ok(Some(_)) = ToManager::decode(&mut rest) {}
+            }
+        }
+    }
+}
