@@ -1,1 +1,282 @@
+//! The check-plugin ABI, major 1, as Rust types.
+//!
+//! The truth is `include/healthd_plugin.h`: what each field means, who owns it and when a function may be called is
+//! written there and only there. This mirror has the same names in Rust's spelling, and `tests/layout.rs` compiles C
+//! to hold every size, offset and constant against it. Used by the loader and the worker on one side, by the SDK on
+//! the other.
+#![no_std]
 
+use core::ffi::{c_char, c_void};
+use core::sync::atomic::AtomicU32;
+
+pub const MAGIC: u64 = 0x4845_414C_5448_4431;
+pub const ABI_MINOR: u16 = 0;
+/// The entry symbol, with the NUL that `dlsym` wants.
+pub const ENTRY: &core::ffi::CStr = c"hd_plugin_v1";
+
+pub type HdRet = i32;
+pub const OK: HdRet = 0;
+pub const WARN: HdRet = 1;
+pub const CRIT: HdRet = 2;
+pub const UNKNOWN: HdRet = 3;
+pub const PENDING: HdRet = 100;
+pub const E_CONFIG: HdRet = -1;
+pub const E_PANIC: HdRet = -2;
+pub const E_CANCELLED: HdRet = -3;
+pub const E_INTERNAL: HdRet = -4;
+pub const E_UNSUPPORTED: HdRet = -5;
+pub const E_RESOURCES: HdRet = -6;
+
+pub const LANE_CREATE: u32 = 0;
+pub const LANE_RUN: u32 = 1;
+pub const LANE_STEP: u32 = 2;
+
+pub const GAUGE: u32 = 0;
+pub const COUNTER: u32 = 1;
+
+pub const LOG_ERROR: u32 = 1;
+pub const LOG_WARN: u32 = 2;
+pub const LOG_INFO: u32 = 3;
+pub const LOG_DEBUG: u32 = 4;
+pub const LOG_TRACE: u32 = 5;
+
+pub const IO_READ: u32 = 1;
+pub const IO_WRITE: u32 = 2;
+
+pub const EV_IO: u32 = 1;
+pub const EV_TIMER: u32 = 2;
+pub const EV_WAKE: u32 = 3;
+pub const EV_RESOLVED: u32 = 4;
+pub const EV_EXT: u32 = 5;
+
+pub const WL_IO: u32 = 1;
+pub const WL_BLOCK: u32 = 2;
+pub const WL_CPU: u32 = 3;
+pub const WL_EXEC: u32 = 4;
+
+pub const F_INSTANCE_MT: u64 = 1 << 0;
+pub const F_PLUGIN_SERIAL: u64 = 1 << 1;
+pub const F_NEEDS_NETRAW: u64 = 1 << 2;
+pub const F_NEEDS_EXEC: u64 = 1 << 3;
+/// The flags of this minor; a plugin with another bit in 32..63 is refused.
+pub const F_KNOWN: u64 = F_INSTANCE_MT | F_PLUGIN_SERIAL | F_NEEDS_NETRAW | F_NEEDS_EXEC;
+/// The bits a host must understand to load a plugin.
+pub const F_MUST_UNDERSTAND: u64 = 0xFFFF_FFFF_0000_0000;
+
+pub const EXT_EXEC: &str = "hd.exec/1";
+pub const EXEC_TRUNC_OUT: i32 = 1;
+pub const EXEC_TRUNC_ERR: i32 = 2;
+
+/// A borrowed string of the other side, or of ours for the other side to read.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct HdStr {
+    pub ptr: *const c_char,
+    pub len: usize,
+}
+
+impl HdStr {
+    pub const EMPTY: HdStr = HdStr {
+        ptr: core::ptr::null(),
+        len: 0,
+    };
+
+    /// Points at `s`; whoever gets it must be done with it before `s` ends.
+    pub const fn new(s: &str) -> HdStr {
+        HdStr {
+            ptr: s.as_ptr().cast(),
+            len: s.len(),
+        }
+    }
+
+    pub const fn from_bytes(b: &[u8]) -> HdStr {
+        HdStr {
+            ptr: b.as_ptr().cast(),
+            len: b.len(),
+        }
+    }
+
+    /// The bytes it points at. NULL is an empty slice whatever the length says, so that a careless writer's
+    /// zeroed struct is harmless.
+    ///
+    /// # Safety
+    /// The writer's promise must hold: `len` bytes at `ptr` are readable and unchanged for `'a`.
+    pub const unsafe fn as_bytes<'a>(self) -> &'a [u8] {
+        if self.ptr.is_null() || self.len == 0 {
+            return &[];
+        }
+        // SAFETY: not null (checked), and the caller vouches for length and lifetime.
+        unsafe { core::slice::from_raw_parts(self.ptr.cast(), self.len) }
+    }
+}
+
+#[repr(C)]
+#[derive(Debug)]
+pub struct HdCtx {
+    pub struct_size: u32,
+    pub attempt: u32,
+    pub check_id: u64,
+    pub run_id: u64,
+    pub deadline_ns: u64,
+    pub cancelled: *const AtomicU32,
+    pub cancel_fd: i32,
+    pub lane: u32,
+    pub check_name: HdStr,
+    pub host: *mut c_void,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct HdMetric {
+    pub struct_size: u32,
+    pub kind: u32,
+    pub name: HdStr,
+    pub unit: HdStr,
+    pub value: f64,
+    pub warn: f64,
+    pub crit: f64,
+    pub min: f64,
+    pub max: f64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct HdEvent {
+    pub kind: u32,
+    pub ready: u32,
+    pub fd: i32,
+    pub token: u32,
+    pub data: *const c_void,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct HdAddrs {
+    pub struct_size: u32,
+    pub error: i32,
+    pub n: u32,
+    pub stride: u32,
+    pub sockaddrs: *const c_void,
+}
+
+/// Opaque: only the host looks inside.
+#[repr(C)]
+pub struct HdWaker {
+    _opaque: [u8; 0],
+    _not_send: core::marker::PhantomData<*mut u8>,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct HdHost {
+    pub magic: u64,
+    pub struct_size: u32,
+    pub abi_minor: u32,
+    pub version: HdStr,
+    pub log: Option<unsafe extern "C" fn(*const HdCtx, u32, HdStr, HdStr)>,
+    pub log_enabled: Option<unsafe extern "C" fn(u32, HdStr) -> i32>,
+    pub now_ns: Option<unsafe extern "C" fn() -> u64>,
+    pub extension: Option<unsafe extern "C" fn(HdStr) -> *const c_void>,
+    pub message: Option<unsafe extern "C" fn(*const HdCtx, HdStr)>,
+    pub detail: Option<unsafe extern "C" fn(*const HdCtx, HdStr)>,
+    pub metric: Option<unsafe extern "C" fn(*const HdCtx, *const HdMetric)>,
+    pub label: Option<unsafe extern "C" fn(*const HdCtx, HdStr, HdStr)>,
+    pub phase: Option<unsafe extern "C" fn(*const HdCtx, HdStr)>,
+    pub io_watch: Option<unsafe extern "C" fn(*const HdCtx, i32, u32) -> i32>,
+    pub io_unwatch: Option<unsafe extern "C" fn(*const HdCtx, i32)>,
+    pub timer: Option<unsafe extern "C" fn(*const HdCtx, u64)>,
+    pub resolve: Option<unsafe extern "C" fn(*const HdCtx, HdStr, u32, u32) -> i32>,
+    pub waker: Option<unsafe extern "C" fn(*const HdCtx) -> *mut HdWaker>,
+    pub wake: Option<unsafe extern "C" fn(*mut HdWaker)>,
+    pub waker_free: Option<unsafe extern "C" fn(*mut HdWaker)>,
+}
+
+// SAFETY: a host table is written once, before its first reader, and never changed; its pointers are to code and to
+// a version string that lives as long as the process.
+unsafe impl Sync for HdHost {}
+// SAFETY: as above.
+unsafe impl Send for HdHost {}
+
+pub type InitFn = unsafe extern "C" fn(*const HdHost) -> HdRet;
+pub type CreateFn = unsafe extern "C" fn(*const HdCtx, HdStr, *mut *mut c_void) -> HdRet;
+pub type DestroyFn = unsafe extern "C" fn(*mut c_void);
+pub type RunFn = unsafe extern "C" fn(*mut c_void, *const HdCtx) -> HdRet;
+pub type StartFn = unsafe extern "C" fn(*mut c_void, *const HdCtx, *mut *mut c_void) -> HdRet;
+pub type StepFn = unsafe extern "C" fn(*mut c_void, *const HdCtx, *const HdEvent, usize) -> HdRet;
+pub type DropFn = unsafe extern "C" fn(*mut c_void);
+/// `hd_plugin_v1`.
+pub type EntryFn = unsafe extern "C" fn(u32) -> *const HdPlugin;
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct HdPlugin {
+    pub magic: u64,
+    pub struct_size: u32,
+    pub abi_minor: u16,
+    pub abi_min_minor: u16,
+    pub flags: u64,
+    pub workload: u32,
+    pub default_timeout_ms: u32,
+    pub max_inflight: u32,
+    pub stack_kib: u32,
+    pub name: HdStr,
+    pub version: HdStr,
+    pub summary: HdStr,
+    pub vendor: HdStr,
+    pub license: HdStr,
+    pub build: HdStr,
+    pub config_schema: HdStr,
+    pub init: Option<InitFn>,
+    pub create: Option<CreateFn>,
+    pub destroy: Option<DestroyFn>,
+    pub run: Option<RunFn>,
+    pub start: Option<StartFn>,
+    pub step: Option<StepFn>,
+    pub drop: Option<DropFn>,
+}
+
+// SAFETY: a descriptor is static data that nobody changes (the contract of `hd_plugin_v1`); its pointers are to code
+// and to strings of the same kind.
+unsafe impl Sync for HdPlugin {}
+// SAFETY: as above.
+unsafe impl Send for HdPlugin {}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct HdExecSpec {
+    pub struct_size: u32,
+    pub argc: u32,
+    pub argv: *const HdStr,
+    pub envc: u32,
+    pub token: u32,
+    pub env: *const HdStr,
+    pub cwd: HdStr,
+    pub input: HdStr,
+    pub max_output: u32,
+    pub reserved: u32,
+    pub max_memory: u64,
+    pub max_cpu_s: u64,
+    pub max_files: u64,
+    pub max_processes: u64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct HdExecDone {
+    pub struct_size: u32,
+    pub exit_code: i32,
+    pub term_signal: i32,
+    pub truncated: i32,
+    pub dropped: u64,
+    pub cpu_ns: u64,
+    pub out: HdStr,
+    pub err: HdStr,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct HdExec {
+    pub struct_size: u32,
+    pub version: u32,
+    pub spawn: Option<unsafe extern "C" fn(*const HdCtx, *const HdExecSpec) -> i32>,
+}

@@ -1,0 +1,218 @@
+/* healthd_plugin.h - the check-plugin ABI of healthd, major 1.
+ * C99 and C++11; needs nothing but <stddef.h> and <stdint.h>.
+ *
+ * This file is the ABI. The Rust mirror (plugins/abi/src/lib.rs) is tested against it, never the other way round.
+ *
+ * What keeps it stable:
+ *  - structs grow only at the end; every struct that crosses starts with struct_size, the sizeof of its writer
+ *    (hd_plugin and hd_host have their magic before it; hd_str, hd_metric's strings and hd_event never grow)
+ *  - no C enum, bool, long, bit-field, union, or by-value struct larger than hd_str crosses
+ *  - nothing allocated on one side is freed on the other: strings are borrowed for the length of the call
+ *  - nothing unwinds across: no C++ exception, Rust panic or longjmp leaves a plugin function
+ *
+ * Versioning: the major is in the entry symbol's name. Adding fields, advisory flags, events or extension ids is a
+ * new minor, and old plugins keep working. Anything else is a new major with a new symbol.
+ *
+ * Walk-throughs in Rust and C: plugins/README.md. */
+#ifndef HEALTHD_PLUGIN_H
+#define HEALTHD_PLUGIN_H
+#include <stddef.h>
+#include <stdint.h>
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define HD_MAGIC       UINT64_C(0x4845414C54484431)          /* "HEALTHD1" */
+#define HD_ABI_MINOR   0u
+#define HD_ENTRY       "hd_plugin_v1"
+#define HD_EXPORT      __attribute__((visibility("default")))
+/* Is member m of *p there? p may come from a side older than this header. */
+#define HD_HAS(T, p, m) ((p)->struct_size >= offsetof(T, m) + sizeof((p)->m))
+
+/* UTF-8, not NUL-terminated, borrowed: the writer's memory, valid for the length of the call. The reader checks it.
+ * Empty is len 0, with any ptr, NULL included. */
+typedef struct hd_str { const char *ptr; size_t len; } hd_str;
+
+/* ---- what a plugin function returns ---------------------------------------------------------------------
+ * 0..3: the outcome. HD_PENDING: a task exists and waits. Below 0: no judgement about the target was made; the host
+ * reports `unknown` and the message the plugin gave. A value that is none of these counts as HD_E_INTERNAL. */
+typedef int32_t hd_ret;
+#define HD_OK 0
+#define HD_WARN 1
+#define HD_CRIT 2
+#define HD_UNKNOWN 3
+#define HD_PENDING 100           /* from start and step only */
+#define HD_E_CONFIG      (-1)    /* create: the config is wrong; the message says how */
+#define HD_E_PANIC       (-2)    /* the instance is poisoned: the host destroys it and creates it anew */
+#define HD_E_CANCELLED   (-3)    /* the plugin saw `cancelled` and gave up */
+#define HD_E_INTERNAL    (-4)
+#define HD_E_UNSUPPORTED (-5)    /* this host or platform lacks something the plugin needs */
+#define HD_E_RESOURCES   (-6)    /* this machine ran out of something (EMFILE, ENFILE, ENOMEM, ENOBUFS, EADDRNOTAVAIL,
+                                    a sandbox's EPERM). Not the target's fault and not the plugin's: the host reports
+                                    `unknown`, `self:resources`, and counts no attempt */
+
+/* ---- one execution, or one create -----------------------------------------------------------------------
+ * Owned by the host. Its address is stable from create/run/start until create/run returns, or until drop(task) has
+ * returned (or start, if it made no task). */
+typedef struct hd_ctx {
+  uint32_t struct_size;
+  uint32_t attempt;              /* 1..n within this run's retries; 0 in create */
+  uint64_t check_id;
+  uint64_t run_id;               /* grows by one each run of this check, across worker restarts */
+  uint64_t deadline_ns;          /* CLOCK_MONOTONIC. Step lane: the host enforces it, nothing to do */
+  const uint32_t *cancelled;     /* relaxed atomic load; != 0: give up now. Never NULL */
+  int32_t  cancel_fd;            /* run lane: readable once cancelled, poll() it beside your own fds; else -1 */
+  uint32_t lane;
+  hd_str   check_name;
+  void    *host;                 /* opaque, the host's */
+} hd_ctx;
+#define HD_LANE_CREATE 0u
+#define HD_LANE_RUN    1u
+#define HD_LANE_STEP   2u
+
+typedef struct hd_metric {       /* a NaN value, warn, crit, min or max is absent */
+  uint32_t struct_size, kind;
+  hd_str   name, unit;           /* unit: UCUM-like "s", "By", "%", "1", "d" */
+  double   value, warn, crit, min, max;
+} hd_metric;
+#define HD_GAUGE   0u
+#define HD_COUNTER 1u
+
+#define HD_LOG_ERROR 1u          /* same order as Rust's log crate */
+#define HD_LOG_WARN  2u
+#define HD_LOG_INFO  3u
+#define HD_LOG_DEBUG 4u
+#define HD_LOG_TRACE 5u
+
+/* ---- step lane: why the task is stepped -----------------------------------------------------------------
+ * Spurious steps happen (n may be 0, an fd may not be ready): retry what you wait for, return HD_PENDING again. */
+#define HD_IO_READ   1u
+#define HD_IO_WRITE  2u
+#define HD_EV_IO     1u          /* fd may be ready for `ready` (an error or hang-up sets both bits) */
+#define HD_EV_TIMER  2u
+#define HD_EV_WAKE   3u          /* somebody called wake() */
+#define HD_EV_RESOLVED 4u        /* token as given to resolve; data = const hd_addrs*, valid during this step only */
+#define HD_EV_EXT    5u          /* from an extension; token as given to it; data per extension, this step only */
+typedef struct hd_event { uint32_t kind, ready; int32_t fd; uint32_t token; const void *data; } hd_event;
+
+typedef struct hd_addrs {
+  uint32_t struct_size;
+  int32_t  error;                /* 0, or getaddrinfo's EAI_ code (see gai_strerror) */
+  uint32_t n, stride;            /* the i-th address is a struct sockaddr at sockaddrs + i*stride, with port 0 */
+  const void *sockaddrs;
+} hd_addrs;
+
+typedef struct hd_waker hd_waker;
+
+/* ---- host services: a table that only grows at its end ------------------------------------------------- */
+typedef struct hd_host {
+  uint64_t magic; uint32_t struct_size; uint32_t abi_minor;
+  hd_str   version;
+  /* any thread */
+  void     (*log)(const hd_ctx *c /* may be NULL */, uint32_t level, hd_str target, hd_str msg);
+  int32_t  (*log_enabled)(uint32_t level, hd_str target);
+  uint64_t (*now_ns)(void);                                        /* CLOCK_MONOTONIC */
+  const void *(*extension)(hd_str id);                             /* HD_EXT_...; NULL when the host has it not */
+  /* the result: only during create/run/start/step of this ctx, on the thread that runs it */
+  void     (*message)(const hd_ctx *c, hd_str one_line);           /* the last one counts */
+  void     (*detail)(const hd_ctx *c, hd_str more);                /* appended, capped by the host */
+  void     (*metric)(const hd_ctx *c, const hd_metric *m);
+  void     (*label)(const hd_ctx *c, hd_str key, hd_str value);
+  void     (*phase)(const hd_ctx *c, hd_str name);                 /* "dns", "connect", "tls", "ttfb": a timeout names it */
+  /* step lane: only during start/step, on the task's reactor thread (io_unwatch: in drop too) */
+  /* Edge-triggered: after this call each time fd becomes ready for mask, the task is stepped. One call with
+   * HD_IO_READ|HD_IO_WRITE suffices for the fd's life. Wait only after EAGAIN or EINPROGRESS. 0 or -errno. */
+  int32_t  (*io_watch)(const hd_ctx *c, int32_t fd, uint32_t mask);
+  void     (*io_unwatch)(const hd_ctx *c, int32_t fd);             /* before close(fd), for each watched fd */
+  void     (*timer)(const hd_ctx *c, uint64_t when_ns);            /* one a task; a new one replaces it; 0 clears */
+  /* Starts a look-up (family: AF_UNSPEC, AF_INET, AF_INET6); HD_EV_RESOLVED comes with a later step. 0 or -errno. */
+  int32_t  (*resolve)(const hd_ctx *c, hd_str host, uint32_t family, uint32_t token);
+  hd_waker*(*waker)(const hd_ctx *c);                              /* outlives the task safely; free with waker_free */
+  /* any thread */
+  void     (*wake)(hd_waker *w);
+  void     (*waker_free)(hd_waker *w);
+} hd_host;
+
+/* ---- the plugin ----------------------------------------------------------------------------------------- */
+/* The workload picks the lane. IO and EXEC need start, step and drop; BLOCK and CPU need run. */
+#define HD_WL_IO    1u           /* waits on the network: step lane, thousands of tasks on one thread */
+#define HD_WL_BLOCK 2u           /* waits, but only in blocking calls: run lane, a pool thread */
+#define HD_WL_CPU   3u           /* computes: run lane, in a worker for heavy work, limited to the cores */
+#define HD_WL_EXEC  4u           /* mostly waits for children (HD_EXT_EXEC): step lane, in a worker for children */
+/* flags: bits 0..31 are advisory (unknown ones are ignored), 32..63 must be understood (unknown: refused) */
+#define HD_F_INSTANCE_MT   (UINT64_C(1) << 0) /* run() on one instance from several threads, or several tasks of it */
+#define HD_F_PLUGIN_SERIAL (UINT64_C(1) << 1) /* the host must not run two instances at once in a process */
+#define HD_F_NEEDS_NETRAW  (UINT64_C(1) << 2)
+#define HD_F_NEEDS_EXEC    (UINT64_C(1) << 3)
+
+/* Life of an instance: create -> any number of runs or tasks -> destroy. The host never destroys an instance whose
+ * run has not returned or whose task is not dropped.
+ *
+ * Life of a task: start either returns a final status, then no task exists and *task is not read; or it sets *task
+ * and returns HD_PENDING. Then step is called, any number of times, until it returns something else than HD_PENDING.
+ * drop is called exactly once for each task: after a final status from step, at the deadline, on cancel, and after an
+ * HD_E_ code. Should start return an HD_E_ code with *task set to non-NULL (the host sets it to NULL before the call),
+ * a task exists and drop is called too. The instance and the ctx outlive drop(task).
+ *
+ * Threads: start, step and drop of one task run on one and the same thread, one at a time, and must not block (1 ms
+ * a step is the budget). create and destroy run on some pool thread, never beside a run or step of that instance. */
+typedef struct hd_plugin {
+  uint64_t magic; uint32_t struct_size; uint16_t abi_minor, abi_min_minor; /* the minor written to, the least needed */
+  uint64_t flags;
+  uint32_t workload, default_timeout_ms;
+  uint32_t max_inflight, stack_kib;           /* a worker; 0 = the host's choice */
+  hd_str   name, version, summary, vendor, license, build;
+  hd_str   config_schema;                     /* JSON Schema 2020-12 of one check's config table */
+  hd_ret (*init)(const hd_host *h);           /* once a process, before anything else; may be NULL. h lives for ever */
+  hd_ret (*create)(const hd_ctx *c, hd_str config_json, void **instance);
+  void   (*destroy)(void *instance);
+  hd_ret (*run)(void *instance, const hd_ctx *c);
+  hd_ret (*start)(void *instance, const hd_ctx *c, void **task);
+  hd_ret (*step)(void *task, const hd_ctx *c, const hd_event *ev, size_t n);
+  void   (*drop)(void *task);
+} hd_plugin;
+
+/* The one symbol a plugin exports. Returns the index-th plugin of this library and NULL past the last: static data,
+ * valid and unchanged for ever, the same on each call. Must not call the host, start threads or block. */
+HD_EXPORT const hd_plugin *hd_plugin_v1(uint32_t index);
+
+/* ---- extension "hd.exec/1": child processes -------------------------------------------------------------
+ * host->extension(HD_EXT_EXEC) returns const hd_exec*. A plugin never forks: workers have threads. The child gets its
+ * own process group, default signals, and no fd but 0, 1 and 2. */
+#define HD_EXT_EXEC "hd.exec/1"
+#define HD_EXEC_TRUNC_OUT 1
+#define HD_EXEC_TRUNC_ERR 2
+typedef struct hd_exec_spec {
+  uint32_t struct_size, argc;
+  const hd_str *argv;            /* argv[0] is the program; without a '/' it is looked up in env's PATH */
+  uint32_t envc, token;          /* token comes back in the event */
+  const hd_str *env;             /* "K=V", the complete environment */
+  hd_str   cwd;                  /* empty: "/" */
+  hd_str   input;                /* stdin; empty: /dev/null. Copied by the host */
+  uint32_t max_output, reserved; /* bytes kept of each stream, 0 = 64 KiB; the rest is read and dropped */
+  uint64_t max_memory;           /* RLIMIT_AS, bytes; 0: no limit of its own. The three below likewise */
+  uint64_t max_cpu_s, max_files, max_processes;
+} hd_exec_spec;
+
+typedef struct hd_exec_done {
+  uint32_t struct_size;
+  int32_t  exit_code;            /* -1 if a signal ended it */
+  int32_t  term_signal;          /* 0 if it exited */
+  int32_t  truncated;            /* HD_EXEC_TRUNC_... */
+  uint64_t dropped;              /* bytes that were read and not kept */
+  uint64_t cpu_ns;               /* user and system time of the child and those it waited for */
+  hd_str   out, err;
+} hd_exec_done;
+
+typedef struct hd_exec {
+  uint32_t struct_size, version;
+  /* Step lane only, one live child a task. 0 or -errno (ENOENT, EACCES, E2BIG, ...). Afterwards one step gets
+   * HD_EV_EXT with the token and data = const hd_exec_done*. At the deadline, or when the task is dropped before
+   * that, the host kills the child's whole group and reaps it. */
+  int32_t (*spawn)(const hd_ctx *c, const hd_exec_spec *spec);
+} hd_exec;
+
+#ifdef __cplusplus
+}
+#endif
+#endif
