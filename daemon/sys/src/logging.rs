@@ -1,0 +1,141 @@
+//! The log: `log` and env_logger on stderr, through a writer that never blocks and counts what it drops.
+//!
+//! A pipe or terminal that nobody reads must not stop the daemon, and O_NONBLOCK must not be set on a
+//! stderr that others share; so each line is written only when poll(2) says that there is room (a pipe
+//! then takes up to PIPE_BUF bytes at once).
+
+use log::{Level, LevelFilter};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::time::Instant;
+
+const MAX_LINE: usize = 4096;
+/// At most this many lines at once, and so many a second in the long run.
+const BURST: f64 = 500.0;
+const RATE: f64 = 100.0;
+
+/// `role` stands in each line. Levels are shown as journald's `<N>` prefixes when stderr goes to it.
+pub fn init(role: &str, level: LevelFilter) {
+    let role = role.to_owned();
+    let journal = stderr_is_journal();
+    let mut builder = env_logger::Builder::new();
+    builder
+        .filter_level(level)
+        .target(env_logger::Target::Pipe(Box::new(StderrWriter::default())));
+    builder.format(move |out, record| {
+        if journal {
+            write!(out, "<{}>", priority(record.level()))?;
+        } else {
+            write!(out, "{:<5} ", record.level().as_str().to_ascii_lowercase())?;
+        }
+        // One record is one line, whatever a plugin or a peer put into it.
+        let text = record.args().to_string();
+        let clean: String = text
+            .chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect();
+        writeln!(out, "{role}: {clean}")
+    });
+    let _ = builder.try_init();
+    log::set_max_level(level);
+}
+
+/// Changes the level of a logger that `init` has set; never above what `init` allowed.
+pub fn set_level(level: LevelFilter) {
+    log::set_max_level(level);
+}
+
+/// systemd names device and inode of the journal's socket in JOURNAL_STREAM (systemd.exec(5)).
+pub fn stderr_is_journal() -> bool {
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else {
+        return false;
+    };
+    let Ok(stat) = nix::sys::stat::fstat(io::stderr()) else {
+        return false;
+    };
+    stream == format!("{}:{}", stat.st_dev, stat.st_ino)
+}
+
+/// syslog(3): err 3, warning 4, info 6, debug 7.
+fn priority(level: Level) -> u8 {
+    match level {
+        Level::Error => 3,
+        Level::Warn => 4,
+        Level::Info => 6,
+        Level::Debug | Level::Trace => 7,
+    }
+}
+
+struct StderrWriter {
+    line: Vec<u8>,
+    dropped: u64,
+    tokens: f64,
+    filled: Instant,
+}
+
+impl Default for StderrWriter {
+    fn default() -> Self {
+        StderrWriter {
+            line: Vec::new(),
+            dropped: 0,
+            tokens: BURST,
+            filled: Instant::now(),
+        }
+    }
+}
+
+impl StderrWriter {
+    fn line_out(&mut self) {
+        let now = Instant::now();
+        let earned = now.duration_since(self.filled).as_secs_f64() * RATE;
+        self.tokens = (self.tokens + earned).min(BURST);
+        self.filled = now;
+        if self.tokens < 1.0 || !writable() {
+            self.dropped += 1;
+            self.line.clear();
+            return;
+        }
+        self.tokens -= 1.0;
+        if self.dropped > 0 {
+            let note = format!(
+                "<4>warn  log: {} lines dropped: too many, or nobody read them\n",
+                self.dropped
+            );
+            let note = if stderr_is_journal() {
+                &note[..]
+            } else {
+                &note[3..]
+            };
+            if io::stderr().write_all(note.as_bytes()).is_ok() {
+                self.dropped = 0;
+            }
+        }
+        if self.line.len() > MAX_LINE {
+            self.line.truncate(MAX_LINE - 4);
+            self.line.extend(b"...\n");
+        }
+        let _ = io::stderr().write_all(&self.line);
+        self.line.clear();
+    }
+}
+
+fn writable() -> bool {
+    let stderr = io::stderr();
+    let mut fds = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+    matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1..))
+}
+
+impl Write for StderrWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.line.extend_from_slice(bytes);
+        if bytes.ends_with(b"\n") {
+            self.line_out();
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,39 @@
+//! From root to the configured user, for good.
+
+use nix::unistd::{Gid, Group, Uid, User, getgrouplist, setgid, setgroups, setuid};
+use std::ffi::CString;
+use std::io;
+
+#[derive(Clone, Debug)]
+pub struct Account {
+    pub name: String,
+    pub uid: Uid,
+    pub gid: Gid,
+}
+
+pub fn lookup_user(name: &str) -> io::Result<Option<Account>> {
+    Ok(User::from_name(name)?.map(|u| Account {
+        name: u.name,
+        uid: u.uid,
+        gid: u.gid,
+    }))
+}
+
+pub fn lookup_group(name: &str) -> io::Result<Option<Gid>> {
+    Ok(Group::from_name(name)?.map(|g| g.gid))
+}
+
+/// Groups first, then gid, then uid: after setuid the rest would be refused. Checks that there is no way
+/// back. `keep` is one more group to be a member of (the control socket's).
+pub fn drop_to(account: &Account, keep: Option<Gid>) -> io::Result<()> {
+    let name = CString::new(account.name.as_str()).map_err(io::Error::other)?;
+    let mut groups = getgrouplist(&name, account.gid)?;
+    groups.extend(keep.filter(|g| !groups.contains(g)));
+    setgroups(&groups)?;
+    setgid(account.gid)?;
+    setuid(account.uid)?;
+    if !account.uid.is_root() && setuid(Uid::from_raw(0)).is_ok() {
+        return Err(io::Error::other("root could be taken back after setuid"));
+    }
+    Ok(())
+}

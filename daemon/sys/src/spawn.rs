@@ -1,0 +1,112 @@
+//! Fork, then exec this same program: every process starts with a fresh heap, fresh ASLR and no inherited
+//! lock, from the very file that the supervisor was started from, even if its path holds another one now.
+
+use nix::fcntl::{AtFlags, FcntlArg, FdFlag, OFlag, fcntl, open};
+use nix::sys::stat::Mode;
+use nix::unistd::{ForkResult, dup3_raw, execveat};
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// Proof that this process has one thread: the only state in which `fork` may be called.
+pub struct SingleThreaded(());
+
+impl SingleThreaded {
+    pub fn check() -> io::Result<SingleThreaded> {
+        let threads = std::fs::read_dir("/proc/self/task")?.count();
+        if threads == 1 {
+            Ok(SingleThreaded(()))
+        } else {
+            Err(io::Error::other(format!(
+                "{threads} threads where one was expected"
+            )))
+        }
+    }
+}
+
+/// This program's own file, kept open from the start.
+pub struct SelfExe(OwnedFd);
+
+impl SelfExe {
+    pub fn open() -> io::Result<SelfExe> {
+        Ok(SelfExe(open(
+            "/proc/self/exe",
+            OFlag::O_PATH | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        )?))
+    }
+
+    /// Starts it with `args`, all signals blocked; of our fds it gets 0, 1, 2 and `pass`, under the same
+    /// numbers as here. Returns its pid.
+    pub fn start(
+        &self,
+        _proof: &SingleThreaded,
+        args: &[String],
+        pass: &[BorrowedFd<'_>],
+        stdout_to_null: Option<BorrowedFd<'_>>,
+    ) -> io::Result<u32> {
+        // All memory is taken before the fork, so that the child only makes system calls.
+        let argv = args
+            .iter()
+            .map(|a| CString::new(a.as_str()))
+            .collect::<Result<Vec<_>, _>>()?;
+        let envp: Vec<CString> = std::env::vars_os()
+            .filter_map(|(k, v)| {
+                let mut entry = std::os::unix::ffi::OsStringExt::into_vec(k);
+                entry.push(b'=');
+                entry.extend(std::os::unix::ffi::OsStringExt::into_vec(v));
+                CString::new(entry).ok()
+            })
+            .collect();
+        let mut before = nix::sys::signal::SigSet::empty();
+        nix::sys::signal::sigprocmask(
+            nix::sys::signal::SigmaskHow::SIG_SETMASK,
+            Some(&nix::sys::signal::SigSet::all()),
+            Some(&mut before),
+        )?;
+        // SAFETY: `_proof` shows that no other thread exists, so no lock is held across the fork; the child
+        // does nothing but system calls until it execs.
+        let forked = unsafe { nix::unistd::fork() };
+        if let Ok(ForkResult::Child) = forked {
+            let failed = || -> nix::Result<()> {
+                if let Some(null) = stdout_to_null {
+                    // SAFETY: fd 1 is nobody's OwnedFd; the child replaces its own copy.
+                    unsafe { dup3_raw(null, 1, OFlag::empty()) }?;
+                }
+                for fd in pass {
+                    fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
+                }
+                execveat(&self.0, c"", &argv, &envp, AtFlags::AT_EMPTY_PATH)?;
+                Ok(())
+            }();
+            let _ = failed;
+            super::process::exit_now(127);
+        }
+        nix::sys::signal::sigprocmask(
+            nix::sys::signal::SigmaskHow::SIG_SETMASK,
+            Some(&before),
+            None,
+        )?;
+        match forked? {
+            ForkResult::Parent { child } => Ok(child.as_raw() as u32),
+            ForkResult::Child => unreachable!("the child has gone to exec above"),
+        }
+    }
+}
+
+/// Takes over an fd whose number was given in argv. Marks it close-on-exec again.
+pub fn adopt_fd(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: fcntl with a number that may be stale fails with EBADF and does nothing.
+    let flags = unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
+    if flags < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it is open (checked), and by the convention of `SelfExe::start` it was passed to this role
+    // alone; each number is adopted once, at start.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// For argv: the number under which the child will know this fd.
+pub fn number(fd: &impl AsRawFd) -> String {
+    fd.as_raw_fd().to_string()
+}
