@@ -1,0 +1,166 @@
+//! One map: a file, allocated in full, mapped shared, seen as atomic words.
+
+use nix::fcntl::{FallocateFlags, fallocate};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::num::NonZeroUsize;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+/// A map that this process writes. Readers use pread on the file, see `read_words`.
+pub struct Map {
+    words: NonNull<AtomicU64>,
+    len: usize,
+    path: PathBuf,
+}
+
+// SAFETY: the mapping lives as long as the Map, and is only reached through atomics.
+unsafe impl Send for Map {}
+// SAFETY: as above.
+unsafe impl Sync for Map {}
+
+impl Map {
+    /// Makes a new file beside `path` and renames it over it, so that a reader sees a whole file or none.
+    /// Every block is allocated now: a full tmpfs is an error here and not a SIGBUS later.
+    pub fn create(path: &Path, words: usize, mode: u32) -> io::Result<Map> {
+        let bytes = words * size_of::<u64>();
+        let named = |e: io::Error| {
+            let hint = match e.raw_os_error() {
+                Some(libc::ENOSPC | libc::EDQUOT) => {
+                    format!(
+                        " ({} KiB are needed there: free some space, or give it a larger tmpfs)",
+                        bytes >> 10
+                    )
+                }
+                _ => String::new(),
+            };
+            io::Error::new(e.kind(), format!("{}: {e}{hint}", path.display()))
+        };
+        let temp = path.with_extension(format!("new{}", std::process::id()));
+        let made = Self::create_at(&temp, words, mode)
+            .and_then(|words_ptr| std::fs::rename(&temp, path).map(|()| words_ptr));
+        match made {
+            Ok(ptr) => Ok(Map {
+                words: ptr,
+                len: words,
+                path: path.to_owned(),
+            }),
+            Err(e) => {
+                let _ = std::fs::remove_file(&temp);
+                Err(named(e))
+            }
+        }
+    }
+
+    fn create_at(path: &Path, words: usize, mode: u32) -> io::Result<NonNull<AtomicU64>> {
+        let _ = std::fs::remove_file(path);
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .custom_flags(libc::O_CLOEXEC)
+            .open(path)?;
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode))?;
+        let bytes = words * size_of::<u64>();
+        fallocate(&file, FallocateFlags::empty(), 0, bytes as libc::off_t)?;
+        let len = NonZeroUsize::new(bytes).ok_or_else(|| io::Error::other("an empty map"))?;
+        // SAFETY: a new shared mapping at an address of the kernel's choice touches no other memory; the
+        // file is as long as the mapping (fallocate) and nobody of ours ever shortens it.
+        let ptr = unsafe {
+            mmap(
+                None,
+                len,
+                ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+                MapFlags::MAP_SHARED,
+                &file,
+                0,
+            )
+        }?;
+        Ok(ptr.cast())
+    }
+
+    pub fn words(&self) -> &[AtomicU64] {
+        // SAFETY: page-aligned, `len` words long, mapped until drop, and only ever reached as atomics.
+        unsafe { std::slice::from_raw_parts(self.words.as_ptr(), self.len) }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn get(&self, word: usize) -> u64 {
+        self.words()[word].load(Ordering::Relaxed)
+    }
+
+    pub fn set(&self, word: usize, value: u64) {
+        self.words()[word].store(value, Ordering::Relaxed);
+    }
+
+    pub fn add(&self, word: usize, n: u64) {
+        self.words()[word].fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Writes a record whose word 0 is its sequence number (a seqlock with one writer): odd while inside.
+    pub fn publish(&self, offset: usize, record: &[u64]) {
+        let words = &self.words()[offset..offset + record.len()];
+        let seq = words[0].load(Ordering::Relaxed) & !1;
+        words[0].store(seq + 1, Ordering::Relaxed);
+        fence(Ordering::Release);
+        for (word, value) in words.iter().zip(record).skip(1) {
+            word.store(*value, Ordering::Relaxed);
+        }
+        words[0].store(seq + 2, Ordering::Release);
+    }
+}
+
+impl Drop for Map {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `create` with this length, and no reference into it outlives self.
+        let _ = unsafe { munmap(self.words.cast(), self.len * size_of::<u64>()) };
+    }
+}
+
+/// Reads words of a map that another process writes (or wrote).
+pub fn read_words<const N: usize>(file: &File, offset: usize) -> io::Result<[u64; N]> {
+    use std::os::unix::fs::FileExt;
+    let mut bytes = vec![0; N * size_of::<u64>()];
+    file.read_exact_at(&mut bytes, (offset * size_of::<u64>()) as u64)?;
+    healthd_core::wire::maps::words_at(&bytes, 0).ok_or_else(|| io::Error::other("short read"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_never_sees_half_a_record() {
+        let dir = std::env::temp_dir().join(format!("healthd-map-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("temp dir");
+        let map = Map::create(&dir.join("m"), 64, 0o640).expect("map");
+        let file = File::open(dir.join("m")).expect("open");
+        std::thread::scope(|s| {
+            let writer = s.spawn(|| {
+                for i in 0..20_000u64 {
+                    map.publish(16, &[0, i, i, i, i, i, i, i]);
+                }
+            });
+            let mut whole = 0;
+            while !writer.is_finished() {
+                // A pread is no atomic copy, so the sequence must be the same before and after it.
+                let before: [u64; 1] = read_words(&file, 16).expect("read");
+                let record: [u64; 8] = read_words(&file, 16).expect("read");
+                let after: [u64; 1] = read_words(&file, 16).expect("read");
+                if before[0].is_multiple_of(2) && before == after {
+                    assert!(record[1..].iter().all(|w| *w == record[1]), "{record:?}");
+                    whole += 1;
+                }
+            }
+            assert!(whole > 0);
+        });
+        std::fs::remove_dir_all(&dir).expect("remove");
+    }
+}

@@ -1,0 +1,276 @@
+//! `worker.SLOT.PID.map`: what a worker does at this moment, thread by thread, and how it crashed.
+
+use super::map::{Map, read_words};
+use healthd_core::wire::maps::{
+    Entry, LAYOUT_VERSION, LINE_WORDS, LineRecord, WORKER_MAGIC, group_offset, line, line_offset,
+    put_text, worker_file, worker_header as h, worker_words,
+};
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+pub struct WorkerMap {
+    pub(crate) map: Map,
+    lines: usize,
+    groups: usize,
+    /// Lines that threads have given back.
+    free_lines: Mutex<Vec<usize>>,
+    next_line: AtomicU32,
+}
+
+pub struct Identity {
+    pub slot: u32,
+    pub generation: u64,
+    pub class: u8,
+}
+
+impl WorkerMap {
+    pub fn create(
+        dir: &Path,
+        id: &Identity,
+        lines: usize,
+        groups: usize,
+        mode: u32,
+    ) -> io::Result<WorkerMap> {
+        let pid = std::process::id();
+        let map = Map::create(
+            &dir.join(worker_file(id.slot, pid)),
+            worker_words(lines, groups),
+            mode,
+        )?;
+        map.set(h::VERSION, LAYOUT_VERSION);
+        map.set(h::PID, u64::from(pid));
+        map.set(h::SLOT, u64::from(id.slot));
+        map.set(h::GENERATION, id.generation);
+        map.set(h::CLASS, u64::from(id.class));
+        map.set(h::LINES, lines as u64);
+        map.set(h::GROUPS, groups as u64);
+        map.set(h::MAGIC, WORKER_MAGIC);
+        Ok(WorkerMap {
+            map,
+            lines,
+            groups,
+            free_lines: Mutex::default(),
+            next_line: AtomicU32::new(0),
+        })
+    }
+
+    pub fn path(&self) -> &Path {
+        self.map.path()
+    }
+
+    pub fn set(&self, word: usize, value: u64) {
+        self.map.set(word, value);
+    }
+
+    pub fn get(&self, word: usize) -> u64 {
+        self.map.get(word)
+    }
+
+    pub fn add(&self, word: usize, n: u64) {
+        self.map.add(word, n);
+    }
+
+    /// Names a loaded library, so that an address of a crash can be placed.
+    pub fn library(&self, index: usize, base: u64, size: u64, name: &str) {
+        if index >= h::LIBRARY_COUNT {
+            return;
+        }
+        let at = h::LIBRARIES + index * h::LIBRARY_WORDS;
+        let mut words = [0; h::LIBRARY_WORDS - 2];
+        put_text(&mut words, name);
+        for (i, word) in words.into_iter().enumerate() {
+            self.map.set(at + 2 + i, word);
+        }
+        self.map.set(at + 1, size);
+        self.map.set(at, base);
+    }
+
+    /// A line for the calling thread; it also tells the crash handler which one is its own.
+    pub fn claim_line(&self) -> Option<usize> {
+        let reused = self
+            .free_lines
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .pop();
+        let line = match reused {
+            Some(line) => line,
+            None => {
+                let next = self.next_line.fetch_add(1, Ordering::Relaxed) as usize;
+                if next >= self.lines {
+                    self.next_line.store(self.lines as u32, Ordering::Relaxed);
+                    return None;
+                }
+                next
+            }
+        };
+        self.map.set(
+            line_offset(line) + line::TID,
+            u64::from(nix::unistd::gettid().as_raw() as u32),
+        );
+        super::crash::set_current_line(Some(line));
+        Some(line)
+    }
+
+    pub fn release_line(&self, line: usize) {
+        super::crash::set_current_line(None);
+        self.leave(line);
+        self.map.set(line_offset(line) + line::STUCK, 0);
+        self.map.set(line_offset(line) + line::TID, 0);
+        self.free_lines
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .push(line);
+    }
+
+    /// Stamped before every call into a plugin. ENTRY last: a line with an entry is complete.
+    pub fn enter(&self, line: usize, call: Call) {
+        let at = line_offset(line);
+        self.map.set(at + line::CHECK, u64::from(call.check));
+        self.map.set(at + line::RUN_ID, call.run_id);
+        self.map.set(at + line::SINCE, call.since_ns);
+        let word = LineRecord::entry_word(call.entry, call.plugin, call.attempt);
+        self.map.words()[at + line::ENTRY].store(word, Ordering::Release);
+    }
+
+    pub fn leave(&self, line: usize) {
+        self.map.words()[line_offset(line) + line::ENTRY].store(0, Ordering::Release);
+    }
+
+    pub fn stuck(&self, line: usize, stuck: bool) {
+        self.map
+            .set(line_offset(line) + line::STUCK, u64::from(stuck));
+    }
+
+    pub fn phase(&self, line: usize, phase: &str) {
+        let mut words = [0; 8];
+        put_text(&mut words, phase);
+        for (i, word) in words.into_iter().enumerate() {
+            self.map.set(line_offset(line) + line::PHASE + i, word);
+        }
+    }
+
+    /// Remembers a process group, for whoever must end it if this worker dies. None: the table is full.
+    pub fn add_group(&self, group: u32) -> Option<usize> {
+        let free = (0..self.groups).find(|&g| self.map.get(group_offset(self.lines, g)) == 0)?;
+        self.map
+            .set(group_offset(self.lines, free), u64::from(group));
+        Some(free)
+    }
+
+    pub fn remove_group(&self, place: usize) {
+        self.map.set(group_offset(self.lines, place), 0);
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Call {
+    pub entry: Entry,
+    pub plugin: u16,
+    pub check: u32,
+    pub run_id: u64,
+    pub attempt: u8,
+    pub since_ns: u64,
+}
+
+/// Another process's view of a worker's map: every read is a pread, so a broken worker can show nonsense
+/// but break nothing.
+pub struct WorkerView {
+    file: File,
+    path: PathBuf,
+    lines: usize,
+    groups: usize,
+}
+
+#[derive(Clone, Debug)]
+pub struct Crash {
+    pub signal: i32,
+    pub code: i32,
+    /// The line of the thread that crashed; None: a thread that the worker did not make.
+    pub line: Option<usize>,
+    pub address: u64,
+    pub pc: u64,
+    pub tid: u32,
+}
+
+impl WorkerView {
+    pub fn open(dir: &Path, slot: u32, pid: u32) -> io::Result<WorkerView> {
+        let path = dir.join(worker_file(slot, pid));
+        let file = File::open(&path)?;
+        let head: [u64; 16] = read_words(&file, 0)?;
+        let size = file.metadata()?.len() / 8;
+        if head[h::MAGIC] != WORKER_MAGIC || head[h::VERSION] != LAYOUT_VERSION {
+            return Err(io::Error::other("not a worker map"));
+        }
+        // A worker could have overwritten its own header: the file's size is what bounds us.
+        let lines = head[h::LINES].min(size / LINE_WORDS as u64) as usize;
+        let groups = head[h::GROUPS].min(size) as usize;
+        if worker_words(lines, groups) as u64 > size {
+            return Err(io::Error::other("a worker map that does not fit its file"));
+        }
+        Ok(WorkerView {
+            file,
+            path,
+            lines,
+            groups,
+        })
+    }
+
+    pub fn header(&self) -> io::Result<[u64; 24]> {
+        read_words(&self.file, 0)
+    }
+
+    pub fn lines(&self) -> Vec<LineRecord> {
+        (0..self.lines).map_while(|i| self.line(i)).collect()
+    }
+
+    pub fn line(&self, line: usize) -> Option<LineRecord> {
+        read_words(&self.file, line_offset(line))
+            .ok()
+            .map(|w| LineRecord::from_words(&w))
+    }
+
+    pub fn crash(&self) -> Option<Crash> {
+        let head = self.header().ok()?;
+        let signal = head[h::CRASH_SIGNAL] as i32;
+        (signal != 0).then(|| Crash {
+            signal,
+            code: head[h::CRASH_CODE] as i32,
+            line: (head[h::CRASH_LINE] as usize)
+                .checked_sub(1)
+                .filter(|l| *l < self.lines),
+            address: head[h::CRASH_ADDRESS],
+            pc: head[h::CRASH_PC],
+            tid: head[h::CRASH_TID] as u32,
+        })
+    }
+
+    /// The library that holds `pc`, and the offset in it.
+    pub fn place(&self, pc: u64) -> Option<(String, u64)> {
+        for i in 0..h::LIBRARY_COUNT {
+            let words: [u64; h::LIBRARY_WORDS] =
+                read_words(&self.file, h::LIBRARIES + i * h::LIBRARY_WORDS).ok()?;
+            if words[0] != 0 && pc >= words[0] && pc - words[0] < words[1] {
+                return Some((
+                    healthd_core::wire::maps::get_text(&words[2..]),
+                    pc - words[0],
+                ));
+            }
+        }
+        None
+    }
+
+    pub fn groups(&self) -> Vec<u32> {
+        (0..self.groups)
+            .filter_map(|g| read_words::<1>(&self.file, group_offset(self.lines, g)).ok())
+            .map(|w| w[0] as u32)
+            .filter(|g| *g > 1)
+            .collect()
+    }
+
+    pub fn unlink(&self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
