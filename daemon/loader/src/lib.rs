@@ -1,1 +1,18 @@
+//! dlopen, the ABI gate, and every call that crosses into a plugin. What comes out of this crate is safe:
+//! descriptors that were checked, results that were capped, and handles whose use cannot break the contract
+//! of the header.
+//!
+//! Runs in: workers, `healthd --probe` and `healthd --try`. Nothing is ever dlclosed: a library's code, its
+//! thread-locals and its threads may be in use as long as the process lives.
 
+pub mod call;
+pub mod context;
+pub mod descriptor;
+pub mod host;
+pub mod library;
+
+pub use call::{Instance, Plugin, Task};
+pub use context::{Cancel, Context, Results};
+pub use descriptor::{Descriptor, Workload};
+pub use host::{Event, ExecDone, ExecSpec, Services};
+pub use library::{Library, LoadError};

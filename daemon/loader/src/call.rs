@@ -1,0 +1,271 @@
+//! The calls into a plugin. The types here keep the order that the header promises: an instance outlives
+//! its runs, a task is dropped exactly once, and no call is made on what is gone.
+
+use crate::context::Context;
+use crate::descriptor::Descriptor;
+use crate::host::{Event, exec_done};
+use healthd_abi::{self as abi, HdAddrs, HdEvent, HdPlugin, HdRet, HdStr};
+use std::ffi::c_void;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// One plugin of a loaded library; lives as long as the process.
+pub struct Plugin {
+    pub descriptor: Descriptor,
+    pub(crate) raw: HdPlugin,
+}
+
+/// A configured check as the plugin knows it. Destroyed by the last owner: runs and tasks hold it too.
+pub struct Instance {
+    ptr: *mut c_void,
+    plugin: &'static Plugin,
+}
+
+// SAFETY: by contract create, run and destroy may come from different threads; that one instance is in one
+// call at a time (unless it allows more) is the worker's business, and a data race in a plugin that was
+// promised less is the plugin's own.
+unsafe impl Send for Instance {}
+// SAFETY: as above.
+unsafe impl Sync for Instance {}
+
+impl Plugin {
+    pub fn create(&'static self, cx: &Context, config: &str) -> Result<Arc<Instance>, HdRet> {
+        let create = self
+            .raw
+            .create
+            .expect("checked when the descriptor was read");
+        let mut ptr = std::ptr::null_mut();
+        // SAFETY: context and config live through the call; `ptr` is written before it returns OK.
+        let ret = unsafe { create(cx.entered(), HdStr::new(config), &mut ptr) };
+        cx.left();
+        match ret {
+            abi::OK => Ok(Arc::new(Instance { ptr, plugin: self })),
+            ret => Err(ret),
+        }
+    }
+
+    /// May several runs of one instance be in flight at once?
+    pub fn instance_mt(&self) -> bool {
+        self.descriptor.flags & abi::F_INSTANCE_MT != 0
+    }
+}
+
+impl Instance {
+    /// Blocks until the plugin returns.
+    pub fn run(&self, cx: &Context) -> HdRet {
+        let run = self.plugin.raw.run.expect("only run-lane plugins are run");
+        // SAFETY: the instance is alive (self), the context is ours for the length of the call.
+        let ret = unsafe { run(self.ptr, cx.entered()) };
+        cx.left();
+        ret
+    }
+
+    /// Begins a step-lane run: a final status, or the task that goes on.
+    pub fn start(self: &Arc<Self>, cx: Box<Context>) -> Started {
+        let start = self
+            .plugin
+            .raw
+            .start
+            .expect("only step-lane plugins are started");
+        let mut task = std::ptr::null_mut();
+        // SAFETY: instance and context are alive, and both go into the Task that keeps them so.
+        let ret = unsafe { start(self.ptr, cx.entered(), &mut task) };
+        cx.left();
+        match (ret, task.is_null()) {
+            (abi::PENDING, true) => Started::Done(abi::E_INTERNAL, cx),
+            (abi::PENDING, false) => Started::Task(Task {
+                ptr: task,
+                instance: self.clone(),
+                cx: Some(cx),
+            }),
+            (ret, true) => Started::Done(ret, cx),
+            (ret, false) => {
+                // A task beside a final status: the contract says drop is called for each task that exists.
+                let task = Task {
+                    ptr: task,
+                    instance: self.clone(),
+                    cx: Some(cx),
+                };
+                Started::Done(ret, task.finish())
+            }
+        }
+    }
+
+    pub fn plugin(&self) -> &'static Plugin {
+        self.plugin
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        let destroy = self
+            .plugin
+            .raw
+            .destroy
+            .expect("checked when the descriptor was read");
+        // SAFETY: made by this plugin's create, and dropped once: no run or task holds it any more.
+        unsafe { destroy(self.ptr) };
+    }
+}
+
+pub enum Started {
+    Done(HdRet, Box<Context>),
+    Task(Task),
+}
+
+/// A resumable run. Dropping it is the plugin's `drop`.
+pub struct Task {
+    ptr: *mut c_void,
+    instance: Arc<Instance>,
+    /// None only while `finish` takes it out.
+    cx: Option<Box<Context>>,
+}
+
+impl Task {
+    pub fn step(&mut self, events: &[Event]) -> HdRet {
+        let step = self
+            .instance
+            .plugin
+            .raw
+            .step
+            .expect("only step-lane plugins are started");
+        let cx = self.cx.as_ref().expect("taken only by finish");
+        // All that an event points at lives in these until the call returns.
+        let addrs: Vec<Sockaddrs> = events.iter().map(Sockaddrs::of).collect();
+        let headers: Vec<HdAddrs> = addrs.iter().map(Sockaddrs::header).collect();
+        let done: Vec<_> = events
+            .iter()
+            .map(|e| match e {
+                Event::Exec(done) => Some(exec_done(done)),
+                _ => None,
+            })
+            .collect();
+        let raw: Vec<HdEvent> = events
+            .iter()
+            .enumerate()
+            .map(|(i, event)| {
+                let mut raw = HdEvent {
+                    kind: 0,
+                    ready: 0,
+                    fd: -1,
+                    token: 0,
+                    data: std::ptr::null(),
+                };
+                match event {
+                    Event::Io { fd, ready } => {
+                        raw.kind = abi::EV_IO;
+                        raw.fd = *fd;
+                        raw.ready = *ready;
+                    }
+                    Event::Timer => raw.kind = abi::EV_TIMER,
+                    Event::Wake => raw.kind = abi::EV_WAKE,
+                    Event::Resolved { token, .. } => {
+                        raw.kind = abi::EV_RESOLVED;
+                        raw.token = *token;
+                        raw.data = (&raw const headers[i]).cast();
+                    }
+                    Event::Exec(exec) => {
+                        raw.kind = abi::EV_EXT;
+                        raw.token = exec.token;
+                        raw.data = done[i]
+                            .as_ref()
+                            .map_or(std::ptr::null(), |d| (&raw const *d).cast());
+                    }
+                }
+                raw
+            })
+            .collect();
+        // SAFETY: task, instance and context are alive (self); the events live until the call returns.
+        let ret = unsafe { step(self.ptr, cx.entered(), raw.as_ptr(), raw.len()) };
+        cx.left();
+        ret
+    }
+
+    pub fn context(&self) -> &Context {
+        self.cx.as_ref().expect("taken only by finish")
+    }
+
+    pub fn instance(&self) -> &Arc<Instance> {
+        &self.instance
+    }
+
+    /// Drops the task and gives the context back: what was said in it is still to be read.
+    pub fn finish(mut self) -> Box<Context> {
+        self.drop_task();
+        self.cx.take().expect("taken only here")
+    }
+
+    fn drop_task(&mut self) {
+        let drop = self
+            .instance
+            .plugin
+            .raw
+            .drop
+            .expect("only step-lane plugins are started");
+        if let Some(cx) = &self.cx {
+            // The plugin may still say things (io_unwatch) while its task is dropped.
+            cx.entered();
+            // SAFETY: made by this plugin's start, dropped once (`ptr` is not used again).
+            unsafe { drop(self.ptr) };
+            cx.left();
+        }
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.drop_task();
+    }
+}
+
+/// Addresses as C wants them: one slot an address, wide enough for both families.
+#[derive(Default)]
+struct Sockaddrs {
+    error: i32,
+    slots: Vec<libc::sockaddr_in6>,
+}
+
+impl Sockaddrs {
+    fn of(event: &Event) -> Sockaddrs {
+        let Event::Resolved { error, addrs, .. } = event else {
+            return Sockaddrs::default();
+        };
+        Sockaddrs {
+            error: *error,
+            slots: addrs.iter().map(sockaddr).collect(),
+        }
+    }
+
+    fn header(&self) -> HdAddrs {
+        HdAddrs {
+            struct_size: size_of::<HdAddrs>() as u32,
+            error: self.error,
+            n: self.slots.len() as u32,
+            stride: size_of::<libc::sockaddr_in6>() as u32,
+            sockaddrs: self.slots.as_ptr().cast(),
+        }
+    }
+}
+
+fn sockaddr(ip: &IpAddr) -> libc::sockaddr_in6 {
+    match ip {
+        IpAddr::V6(v6) => libc::sockaddr_in6 {
+            sin6_family: libc::AF_INET6 as libc::sa_family_t,
+            sin6_port: 0,
+            sin6_flowinfo: 0,
+            sin6_addr: libc::in6_addr {
+                s6_addr: v6.octets(),
+            },
+            sin6_scope_id: 0,
+        },
+        // sockaddr_in has family, port and address in its first eight bytes; in sockaddr_in6 the flow label
+        // stands where the IPv4 address does, so the layout of the one can be written through the other.
+        IpAddr::V4(v4) => libc::sockaddr_in6 {
+            sin6_family: libc::AF_INET as libc::sa_family_t,
+            sin6_port: 0,
+            sin6_flowinfo: u32::from_ne_bytes(v4.octets()),
+            sin6_addr: libc::in6_addr { s6_addr: [0; 16] },
+            sin6_scope_id: 0,
+        },
+    }
+}

@@ -1,0 +1,306 @@
+//! One execution as a plugin sees it (`hd_ctx`), and what it says during it.
+
+use healthd_abi::{self as abi, HdCtx, HdStr};
+use healthd_core::check::outcome::{Metric, Phase};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use std::cell::{Cell, RefCell};
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// All that a run may say, together: so that a result always fits its message.
+const BUDGET: usize = 30 * 1024;
+const MAX_MESSAGE: usize = 1024;
+const MAX_ITEMS: usize = 256;
+const MAX_NAME: usize = 128;
+
+/// How the host tells a run-lane call to give up. Shared between the thread in the call and the reactor.
+pub struct Cancel {
+    flag: AtomicU32,
+    event: Option<EventFd>,
+}
+
+impl Cancel {
+    pub fn new() -> Arc<Cancel> {
+        // Without an fd the flag still works; a process that is out of fds has other worries.
+        let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).ok();
+        Arc::new(Cancel {
+            flag: AtomicU32::new(0),
+            event,
+        })
+    }
+
+    /// For the step lane, where a cancelled task is simply dropped.
+    pub fn flag_only() -> Arc<Cancel> {
+        Arc::new(Cancel {
+            flag: AtomicU32::new(0),
+            event: None,
+        })
+    }
+
+    pub fn cancel(&self) {
+        self.flag.store(1, Ordering::Relaxed);
+        if let Some(event) = &self.event {
+            let _ = event.write(1);
+        }
+    }
+
+    pub fn is_cancelled(&self) -> bool {
+        self.flag.load(Ordering::Relaxed) != 0
+    }
+}
+
+/// What the plugin said; capped while it is said.
+#[derive(Debug, Default)]
+pub struct Results {
+    pub message: String,
+    pub detail: String,
+    pub metrics: Vec<Metric>,
+    pub labels: Vec<(String, String)>,
+    pub phases: Vec<Phase>,
+    used: usize,
+    cut: bool,
+}
+
+impl Results {
+    fn take(&mut self, bytes: usize) -> bool {
+        if self.used + bytes > BUDGET {
+            self.cut = true;
+            return false;
+        }
+        self.used += bytes;
+        true
+    }
+
+    pub fn message(&mut self, text: &str) {
+        let line = text.trim_start().lines().next().unwrap_or_default();
+        self.message.clear();
+        self.message.push_str(cut(line, MAX_MESSAGE));
+    }
+
+    pub fn detail(&mut self, text: &str) {
+        let room = BUDGET.saturating_sub(self.used);
+        let kept = cut(text, room);
+        self.cut |= kept.len() < text.len();
+        self.used += kept.len();
+        self.detail.push_str(kept);
+    }
+
+    pub fn metric(&mut self, mut metric: Metric) {
+        metric.name = cut(&metric.name, MAX_NAME).to_owned();
+        metric.unit = cut(&metric.unit, MAX_NAME).to_owned();
+        if self.metrics.len() < MAX_ITEMS && self.take(metric.name.len() + metric.unit.len() + 64) {
+            self.metrics.push(metric);
+        }
+    }
+
+    pub fn label(&mut self, key: &str, value: &str) {
+        let (key, value) = (cut(key, MAX_NAME), cut(value, MAX_MESSAGE));
+        if self.labels.len() < MAX_ITEMS && self.take(key.len() + value.len() + 8) {
+            self.labels.push((key.to_owned(), value.to_owned()));
+        }
+    }
+
+    fn phase(&mut self, name: &str, at_ns: u64) {
+        let name = cut(name, 64);
+        if self.phases.len() < MAX_ITEMS && self.take(name.len() + 12) {
+            self.phases.push(Phase {
+                name: name.to_owned(),
+                at_ns,
+            });
+        }
+    }
+
+    pub fn last_phase(&self) -> Option<&str> {
+        self.phases.last().map(|p| p.name.as_str())
+    }
+
+    /// True: the plugin said more than a result may hold, and the rest was left out.
+    pub fn was_cut(&self) -> bool {
+        self.cut
+    }
+}
+
+fn cut(text: &str, cap: usize) -> &str {
+    let mut end = text.len().min(cap);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+thread_local! {
+    static THREAD: Cell<u32> = const { Cell::new(0) };
+}
+
+/// The calling thread's id, asked of the kernel once a thread.
+fn this_thread() -> u32 {
+    match THREAD.get() {
+        0 => {
+            let tid = healthd_sys::process::gettid();
+            THREAD.set(tid);
+            tid
+        }
+        tid => tid,
+    }
+}
+
+/// Of one run or one create. It has a stable address for as long as the plugin may hold a pointer to it:
+/// until `run` or `create` returned, or until the task is dropped.
+pub struct Context {
+    raw: HdCtx,
+    name: Arc<str>,
+    cancel: Arc<Cancel>,
+    /// The step-lane task it belongs to, as the worker knows it; `u64::MAX`: none.
+    task: Cell<u64>,
+    /// The thread that runs it now: only there may results be given. 0: nobody.
+    owner: Cell<u32>,
+    started_ns: u64,
+    results: RefCell<Results>,
+    /// Told of each phase, for the thread's line in the worker's map.
+    on_phase: Cell<Option<fn(&str)>>,
+}
+
+pub struct ContextSpec {
+    pub lane: u32,
+    pub attempt: u32,
+    pub check_id: u64,
+    pub run_id: u64,
+    pub deadline_ns: u64,
+    pub name: Arc<str>,
+    pub cancel: Arc<Cancel>,
+    pub task: u64,
+    pub on_phase: Option<fn(&str)>,
+}
+
+impl Context {
+    pub fn new(spec: ContextSpec) -> Box<Context> {
+        let cancel_fd = spec
+            .cancel
+            .event
+            .as_ref()
+            .map_or(-1, |e| e.as_fd().as_raw_fd());
+        let mut context = Box::new(Context {
+            raw: HdCtx {
+                struct_size: size_of::<HdCtx>() as u32,
+                attempt: spec.attempt,
+                check_id: spec.check_id,
+                run_id: spec.run_id,
+                deadline_ns: spec.deadline_ns,
+                cancelled: &spec.cancel.flag,
+                cancel_fd,
+                lane: spec.lane,
+                check_name: HdStr::EMPTY,
+                host: std::ptr::null_mut(),
+            },
+            name: spec.name,
+            cancel: spec.cancel,
+            task: Cell::new(spec.task),
+            owner: Cell::new(0),
+            started_ns: healthd_sys::clock::monotonic_ns(),
+            results: RefCell::default(),
+            on_phase: Cell::new(spec.on_phase),
+        });
+        context.raw.check_name = HdStr::new(&context.name);
+        let this: *const Context = &*context;
+        context.raw.host = this.cast_mut().cast();
+        context
+    }
+
+    /// What a plugin function is called with; the owner is the calling thread until `left`.
+    pub(crate) fn entered(&self) -> *const HdCtx {
+        self.owner.set(this_thread());
+        &self.raw
+    }
+
+    pub(crate) fn left(&self) {
+        self.owner.set(0);
+    }
+
+    pub fn set_deadline(&mut self, deadline_ns: u64) {
+        self.raw.deadline_ns = deadline_ns;
+    }
+
+    pub fn cancel(&self) -> &Arc<Cancel> {
+        &self.cancel
+    }
+
+    pub fn take_results(&self) -> Results {
+        self.results.take()
+    }
+
+    pub fn with_results<R>(&self, f: impl FnOnce(&mut Results) -> R) -> R {
+        f(&mut self.results.borrow_mut())
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn task(&self) -> u64 {
+        self.task.get()
+    }
+
+    /// The context behind a pointer that a plugin gave us, if this thread may speak for it.
+    ///
+    /// # Safety
+    /// `raw` is NULL or a context that the host gave out and that is still alive (the header's contract).
+    pub(crate) unsafe fn of<'a>(raw: *const HdCtx) -> Option<&'a Context> {
+        // SAFETY: the caller's promise.
+        let raw = unsafe { raw.as_ref() }?;
+        // SAFETY: `host` was set by `new` to the box that holds `raw` itself.
+        let context = unsafe { raw.host.cast::<Context>().as_ref() }?;
+        (context.owner.get() == this_thread()).then_some(context)
+    }
+
+    pub(crate) fn say(&self, f: impl FnOnce(&mut Results)) {
+        // A plugin's message cannot re-enter this, as nothing in here calls out.
+        f(&mut self.results.borrow_mut());
+    }
+
+    pub(crate) fn phase(&self, name: &str) {
+        let at = healthd_sys::clock::monotonic_ns().saturating_sub(self.started_ns);
+        self.say(|r| r.phase(name, at));
+        if let Some(tell) = self.on_phase.get() {
+            tell(name);
+        }
+    }
+}
+
+/// A metric as it crossed the border: NaN and the infinities become "absent".
+pub(crate) fn metric_from(name: String, unit: String, m: &abi::HdMetric) -> Metric {
+    let finite = |v: f64| v.is_finite().then_some(v);
+    Metric {
+        name,
+        unit,
+        value: finite(m.value),
+        warn: finite(m.warn),
+        crit: finite(m.crit),
+        min: finite(m.min),
+        max: finite(m.max),
+        counter: m.kind == abi::COUNTER,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_talkative_plugin_is_cut() {
+        let mut r = Results::default();
+        r.message(&format!("{}\nsecond", "é".repeat(5000)));
+        assert_eq!(r.message.len(), MAX_MESSAGE);
+        for i in 0..100_000 {
+            r.detail("line\n");
+            r.label(&format!("k{i}"), "v");
+        }
+        assert!(r.was_cut());
+        let size = r.detail.len()
+            + r.labels
+                .iter()
+                .map(|(k, v)| k.len() + v.len())
+                .sum::<usize>();
+        assert!(size <= BUDGET);
+    }
+}

@@ -1,0 +1,379 @@
+//! The host's function table (`hd_host`): what a plugin may call. Each function checks its arguments, and
+//! that it is called on the thread that runs the context, and hands on to the worker's services.
+
+use crate::context::{Context, metric_from};
+use healthd_abi::{
+    self as abi, HdCtx, HdExec, HdExecDone, HdExecSpec, HdHost, HdMetric, HdStr, HdWaker,
+};
+use std::borrow::Cow;
+use std::ffi::c_void;
+use std::net::IpAddr;
+use std::sync::OnceLock;
+
+/// What the worker does for its plugins. Step-lane calls come from the task's own reactor thread.
+pub trait Services: Sync {
+    fn log(&self, check: Option<&str>, level: log::Level, target: &str, text: &str);
+    /// 0 or -errno.
+    fn io_watch(&self, task: u64, fd: i32, mask: u32) -> i32;
+    fn io_unwatch(&self, task: u64, fd: i32);
+    fn timer(&self, task: u64, when_ns: u64);
+    fn resolve(&self, task: u64, host: &str, family: u32, token: u32) -> i32;
+    /// From any thread; the task may be gone.
+    fn wake(&self, task: u64);
+    fn exec(&self, task: u64, spec: ExecSpec) -> i32;
+}
+
+/// A child to start, as `hd_exec_spec` says it.
+#[derive(Debug)]
+pub struct ExecSpec {
+    pub argv: Vec<Vec<u8>>,
+    pub env: Vec<Vec<u8>>,
+    pub cwd: Vec<u8>,
+    pub input: Vec<u8>,
+    pub token: u32,
+    pub max_output: usize,
+    pub limits: healthd_sys::limits::ChildLimits,
+}
+
+#[derive(Debug, Default)]
+pub struct ExecDone {
+    pub token: u32,
+    /// -1: a signal ended it.
+    pub exit_code: i32,
+    pub term_signal: i32,
+    pub out: Vec<u8>,
+    pub err: Vec<u8>,
+    pub out_cut: bool,
+    pub err_cut: bool,
+    pub dropped: u64,
+    pub cpu_ns: u64,
+}
+
+/// Why a task is stepped.
+#[derive(Debug)]
+pub enum Event {
+    Io {
+        fd: i32,
+        ready: u32,
+    },
+    Timer,
+    Wake,
+    Resolved {
+        token: u32,
+        error: i32,
+        addrs: Vec<IpAddr>,
+    },
+    Exec(Box<ExecDone>),
+}
+
+static SERVICES: OnceLock<&'static dyn Services> = OnceLock::new();
+static TABLE: OnceLock<HdHost> = OnceLock::new();
+static EXEC: HdExec = HdExec {
+    struct_size: size_of::<HdExec>() as u32,
+    version: 1,
+    spawn: Some(exec_spawn),
+};
+
+/// Before the first plugin is initialised. The first call wins.
+pub fn set_services(services: &'static dyn Services) {
+    let _ = SERVICES.set(services);
+}
+
+fn services() -> Option<&'static dyn Services> {
+    SERVICES.get().copied()
+}
+
+pub(crate) fn table() -> &'static HdHost {
+    TABLE.get_or_init(|| HdHost {
+        magic: abi::MAGIC,
+        struct_size: size_of::<HdHost>() as u32,
+        abi_minor: u32::from(abi::ABI_MINOR),
+        version: HdStr::new(env!("CARGO_PKG_VERSION")),
+        log: Some(log_line),
+        log_enabled: Some(log_enabled),
+        now_ns: Some(now_ns),
+        extension: Some(extension),
+        message: Some(message),
+        detail: Some(detail),
+        metric: Some(metric),
+        label: Some(label),
+        phase: Some(phase),
+        io_watch: Some(io_watch),
+        io_unwatch: Some(io_unwatch),
+        timer: Some(timer),
+        resolve: Some(resolve),
+        waker: Some(waker),
+        wake: Some(wake),
+        waker_free: Some(waker_free),
+    })
+}
+
+/// Longest string taken from a plugin in one call.
+const MAX_STR: usize = 64 * 1024;
+const MAX_ARGS: u32 = 4096;
+
+/// # Safety
+/// The header's promise: `s` is readable for the length of the call.
+unsafe fn bytes<'a>(s: HdStr) -> &'a [u8] {
+    let s = HdStr {
+        ptr: s.ptr,
+        len: s.len.min(MAX_STR),
+    };
+    // SAFETY: the caller's promise; shorter is as readable.
+    unsafe { s.as_bytes() }
+}
+
+/// # Safety
+/// As `bytes`. What is not UTF-8 is shown with replacement characters.
+unsafe fn text<'a>(s: HdStr) -> Cow<'a, str> {
+    // SAFETY: the caller's promise.
+    String::from_utf8_lossy(unsafe { bytes(s) })
+}
+
+fn level(level: u32) -> log::Level {
+    match level {
+        abi::LOG_ERROR => log::Level::Error,
+        abi::LOG_WARN => log::Level::Warn,
+        abi::LOG_INFO => log::Level::Info,
+        abi::LOG_DEBUG => log::Level::Debug,
+        _ => log::Level::Trace,
+    }
+}
+
+unsafe extern "C" fn log_line(c: *const HdCtx, at: u32, target: HdStr, msg: HdStr) {
+    // SAFETY: by contract NULL or a live context; a thread that does not own it is just not named.
+    let context = unsafe { Context::of(c) };
+    // SAFETY: by contract readable for this call.
+    let target = unsafe { text(target) };
+    // SAFETY: as above.
+    let msg = unsafe { text(msg) };
+    if let Some(services) = services() {
+        services.log(context.map(Context::name), level(at), &target, &msg);
+    }
+}
+
+unsafe extern "C" fn log_enabled(at: u32, _target: HdStr) -> i32 {
+    i32::from(level(at) <= log::max_level())
+}
+
+unsafe extern "C" fn now_ns() -> u64 {
+    healthd_sys::clock::monotonic_ns()
+}
+
+unsafe extern "C" fn extension(id: HdStr) -> *const c_void {
+    // SAFETY: by contract readable for this call.
+    match unsafe { bytes(id) } {
+        id if id == abi::EXT_EXEC.as_bytes() => (&raw const EXEC).cast(),
+        _ => std::ptr::null(),
+    }
+}
+
+unsafe extern "C" fn message(c: *const HdCtx, s: HdStr) {
+    // SAFETY: by contract a live context, and a string readable for this call.
+    if let Some(context) = unsafe { Context::of(c) } {
+        // SAFETY: as above.
+        let s = unsafe { text(s) };
+        context.say(|r| r.message(&s));
+    }
+}
+
+unsafe extern "C" fn detail(c: *const HdCtx, s: HdStr) {
+    // SAFETY: by contract a live context, and a string readable for this call.
+    if let Some(context) = unsafe { Context::of(c) } {
+        // SAFETY: as above.
+        let s = unsafe { text(s) };
+        context.say(|r| r.detail(&s));
+    }
+}
+
+unsafe extern "C" fn metric(c: *const HdCtx, m: *const HdMetric) {
+    // SAFETY: by contract a live context.
+    let Some(context) = (unsafe { Context::of(c) }) else {
+        return;
+    };
+    if m.is_null() || !m.is_aligned() {
+        return;
+    }
+    // SAFETY: not null and aligned (checked); its first field is the size that the writer knew.
+    let size = unsafe { m.cast::<u32>().read() };
+    if (size as usize) < size_of::<HdMetric>() {
+        return;
+    }
+    // SAFETY: as long as ours, as the size says.
+    let m = unsafe { m.read() };
+    // SAFETY: by contract readable for this call.
+    let name = unsafe { text(m.name) };
+    // SAFETY: as above.
+    let unit = unsafe { text(m.unit) };
+    context.say(|r| r.metric(metric_from(name.into_owned(), unit.into_owned(), &m)));
+}
+
+unsafe extern "C" fn label(c: *const HdCtx, key: HdStr, value: HdStr) {
+    // SAFETY: by contract a live context, and strings readable for this call.
+    if let Some(context) = unsafe { Context::of(c) } {
+        // SAFETY: as above.
+        let key = unsafe { text(key) };
+        // SAFETY: as above.
+        let value = unsafe { text(value) };
+        context.say(|r| r.label(&key, &value));
+    }
+}
+
+unsafe extern "C" fn phase(c: *const HdCtx, name: HdStr) {
+    // SAFETY: by contract a live context, and a string readable for this call.
+    if let Some(context) = unsafe { Context::of(c) } {
+        // SAFETY: as above.
+        context.phase(&unsafe { text(name) });
+    }
+}
+
+const EPERM: i32 = -libc::EPERM;
+
+/// The services and the task of a step-lane context on its own thread.
+///
+/// # Safety
+/// As `Context::of`.
+unsafe fn step_lane(c: *const HdCtx) -> Option<(&'static dyn Services, u64)> {
+    // SAFETY: the caller's promise.
+    let context = unsafe { Context::of(c) }?;
+    (context.task() != u64::MAX).then_some(())?;
+    Some((services()?, context.task()))
+}
+
+unsafe extern "C" fn io_watch(c: *const HdCtx, fd: i32, mask: u32) -> i32 {
+    // SAFETY: by contract a live context.
+    match unsafe { step_lane(c) } {
+        Some((services, task)) => services.io_watch(task, fd, mask),
+        None => EPERM,
+    }
+}
+
+unsafe extern "C" fn io_unwatch(c: *const HdCtx, fd: i32) {
+    // SAFETY: by contract a live context.
+    if let Some((services, task)) = unsafe { step_lane(c) } {
+        services.io_unwatch(task, fd);
+    }
+}
+
+unsafe extern "C" fn timer(c: *const HdCtx, when_ns: u64) {
+    // SAFETY: by contract a live context.
+    if let Some((services, task)) = unsafe { step_lane(c) } {
+        services.timer(task, when_ns);
+    }
+}
+
+unsafe extern "C" fn resolve(c: *const HdCtx, host: HdStr, family: u32, token: u32) -> i32 {
+    // SAFETY: by contract a live context.
+    match unsafe { step_lane(c) } {
+        // SAFETY: by contract readable for this call.
+        Some((services, task)) => services.resolve(task, &unsafe { text(host) }, family, token),
+        None => EPERM,
+    }
+}
+
+unsafe extern "C" fn waker(c: *const HdCtx) -> *mut HdWaker {
+    // SAFETY: by contract a live context.
+    match unsafe { step_lane(c) } {
+        Some((_, task)) => Box::into_raw(Box::new(task)).cast(),
+        None => std::ptr::null_mut(),
+    }
+}
+
+unsafe extern "C" fn wake(w: *mut HdWaker) {
+    // SAFETY: by contract NULL or a handle that `waker` gave out and `waker_free` has not taken.
+    if let (Some(task), Some(services)) = (unsafe { w.cast::<u64>().as_ref() }, services()) {
+        services.wake(*task);
+    }
+}
+
+unsafe extern "C" fn waker_free(w: *mut HdWaker) {
+    if !w.is_null() {
+        // SAFETY: by contract a handle that `waker` gave out, freed once.
+        drop(unsafe { Box::from_raw(w.cast::<u64>()) });
+    }
+}
+
+unsafe extern "C" fn exec_spawn(c: *const HdCtx, spec: *const HdExecSpec) -> i32 {
+    // SAFETY: by contract a live context.
+    let Some((services, task)) = (unsafe { step_lane(c) }) else {
+        return EPERM;
+    };
+    if spec.is_null() || !spec.is_aligned() {
+        return -libc::EINVAL;
+    }
+    // SAFETY: not null and aligned (checked); its first field is the size that the writer knew.
+    let size = unsafe { spec.cast::<u32>().read() };
+    if (size as usize) < size_of::<HdExecSpec>() {
+        return -libc::EINVAL;
+    }
+    // SAFETY: as long as ours, as the size says.
+    let spec = unsafe { spec.read() };
+    if spec.argc == 0 || spec.argc > MAX_ARGS || spec.envc > MAX_ARGS {
+        return -libc::E2BIG;
+    }
+    // SAFETY: by contract `argc` strings lie there.
+    let argv = unsafe { list(spec.argv, spec.argc) };
+    // SAFETY: as above, `envc`.
+    let env = unsafe { list(spec.env, spec.envc) };
+    let (Some(argv), Some(env)) = (argv, env) else {
+        return -libc::EINVAL;
+    };
+    services.exec(
+        task,
+        ExecSpec {
+            argv,
+            env,
+            // SAFETY: by contract readable for this call.
+            cwd: unsafe { bytes(spec.cwd) }.to_vec(),
+            // SAFETY: as above.
+            input: unsafe { bytes(spec.input) }.to_vec(),
+            token: spec.token,
+            max_output: if spec.max_output == 0 {
+                64 << 10
+            } else {
+                spec.max_output as usize
+            },
+            limits: healthd_sys::limits::ChildLimits {
+                memory: spec.max_memory,
+                cpu_s: spec.max_cpu_s,
+                files: spec.max_files,
+                processes: spec.max_processes,
+            },
+        },
+    )
+}
+
+/// # Safety
+/// NULL, or `n` strings at `ptr`, all readable for this call.
+unsafe fn list(ptr: *const HdStr, n: u32) -> Option<Vec<Vec<u8>>> {
+    if n == 0 {
+        return Some(Vec::new());
+    }
+    if ptr.is_null() || !ptr.is_aligned() {
+        return None;
+    }
+    // SAFETY: the caller's promise, for a pointer that is not null and aligned.
+    let strings = unsafe { std::slice::from_raw_parts(ptr, n as usize) };
+    // SAFETY: the caller's promise.
+    Some(
+        strings
+            .iter()
+            .map(|s| unsafe { bytes(*s) }.to_vec())
+            .collect(),
+    )
+}
+
+/// An `hd_exec_done` that points into `done`.
+pub(crate) fn exec_done(done: &ExecDone) -> HdExecDone {
+    HdExecDone {
+        struct_size: size_of::<HdExecDone>() as u32,
+        exit_code: done.exit_code,
+        term_signal: done.term_signal,
+        truncated: i32::from(done.out_cut) * abi::EXEC_TRUNC_OUT
+            + i32::from(done.err_cut) * abi::EXEC_TRUNC_ERR,
+        dropped: done.dropped,
+        cpu_ns: done.cpu_ns,
+        out: HdStr::from_bytes(&done.out),
+        err: HdStr::from_bytes(&done.err),
+    }
+}
