@@ -120,8 +120,9 @@ typedef struct hd_host {
   void     (*label)(const hd_ctx *c, hd_str key, hd_str value);
   void     (*phase)(const hd_ctx *c, hd_str name);                 /* "dns", "connect", "tls", "ttfb": a timeout names it */
   /* step lane: only during start/step, on the task's reactor thread (io_unwatch: in drop too) */
-  /* Edge-triggered: after this call each time fd becomes ready for mask, the task is stepped. One call with
-   * HD_IO_READ|HD_IO_WRITE suffices for the fd's life. Wait only after EAGAIN or EINPROGRESS. 0 or -errno. */
+  /* Edge-triggered: if fd is ready for mask now, and each time it becomes so later, the task is stepped. One call with
+   * HD_IO_READ|HD_IO_WRITE suffices for the fd's life; a narrower mask saves a step, and a second call replaces the
+   * mask. Wait only after EAGAIN or EINPROGRESS, or right after this call. 0 or -errno. */
   int32_t  (*io_watch)(const hd_ctx *c, int32_t fd, uint32_t mask);
   void     (*io_unwatch)(const hd_ctx *c, int32_t fd);             /* before close(fd), for each watched fd */
   void     (*timer)(const hd_ctx *c, uint64_t when_ns);            /* one a task; a new one replaces it; 0 clears */

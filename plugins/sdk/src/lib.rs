@@ -1,1 +1,92 @@
+//! Write a healthd check plugin in safe Rust.
+//!
+//! A plugin is a `cdylib` with one trait impl and one macro line:
+//!
+//! ```
+//! #![forbid(unsafe_code)]
+//! use healthd_plugin::{BlockingCheck, Cx, Metric, Status, options, plugins};
+//!
+//! options! {
+//!     /// The load average of this machine.
+//!     pub struct Options {
+//!         /// Critical above this.
+//!         crit: f64 { min: 0.0 } = 4.0,
+//!     }
+//! }
+//!
+//! struct Load(Options);
+//!
+//! impl BlockingCheck for Load {
+//!     type Options = Options;
+//!
+//!     fn create(options: Options, _: Cx<'_>) -> Result<Self, String> {
+//!         Ok(Load(options))
+//!     }
+//!
+//!     fn run(&self, cx: Cx<'_>) -> Status {
+//!         let text = match std::fs::read_to_string("/proc/loadavg") {
+//!             Ok(text) => text,
+//!             Err(e) => return cx.fail("/proc/loadavg", &e),
+//!         };
+//!         let Some(load) = text.split(' ').next().and_then(|s| s.parse::<f64>().ok()) else {
+//!             return cx.unknown("/proc/loadavg: no number");
+//!         };
+//!         cx.metric(Metric::new("load1", load).crit(self.0.crit).min(0.0));
+//!         if load > self.0.crit { cx.critical(format_args!("load {load}")) } else { cx.ok(format_args!("load {load}")) }
+//!     }
+//! }
+//!
+//! plugins! {
+//!     run Load { name: "load", summary: "load average of this machine" }
+//! }
+//! ```
+//!
+//! # Which trait
+//! [`Check`] waits on the network: its `async fn check` runs on the worker's reactor beside thousands of others and
+//! must never block. It needs no runtime: the I/O is in [`net`], time in [`Cx::sleep`] and [`Cx::timeout`], names in
+//! [`Cx::resolve`], children in [`Cx::exec`]; anything written over tokio's `AsyncRead`/`AsyncWrite` runs on these
+//! streams. [`BlockingCheck`] has a thread of its own until `run` returns: for libraries that only block (form `run`)
+//! and for computing (form `cpu`).
+//!
+//! # What the SDK does for you
+//! It catches panics at every entry, turns an exhausted machine into [`Status::Resources`] instead of a false alarm
+//! ([`Cx::fail`]), passes `log` records to the daemon, and puts a JSON Schema of the options into the descriptor.
 
+#[cfg(panic = "abort")]
+compile_error!(
+    "a plugin built with panic = \"abort\" would take its worker down with every panic; remove that setting"
+);
+
+pub use healthd_abi as abi;
+
+mod barrier;
+mod check;
+mod cx;
+mod exec;
+#[doc(hidden)]
+pub mod export;
+mod host;
+mod metric;
+#[cfg(feature = "mock")]
+pub mod mock;
+pub mod net;
+pub mod options;
+mod resolve;
+mod status;
+mod task;
+mod text;
+mod time;
+#[cfg(feature = "tls")]
+pub mod tls;
+
+pub use check::{BlockingCheck, Check};
+pub use cx::Cx;
+pub use exec::{ExecOutput, ExecSpec};
+pub use export::{CPU_DEFAULT, Descriptor};
+pub use log;
+pub use metric::Metric;
+pub use options::{Options, Range};
+pub use resolve::Family;
+pub use serde_json;
+pub use status::Status;
+pub use time::Elapsed;

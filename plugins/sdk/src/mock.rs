@@ -1,0 +1,918 @@
+//! `MockHost`: runs a plugin's check in a unit test, without a daemon, against real servers.
+//!
+//! It goes through the exported descriptor and the C entries as the daemon does, on a real edge-triggered epoll loop
+//! with the deadline enforced: what passes here met the same contract. Turn the feature `mock` on in
+//! `[dev-dependencies]`.
+//!
+//! ```
+//! # use healthd_plugin::{Check, Cx, Status, mock::MockHost, plugins};
+//! # use std::time::Duration;
+//! # struct Hello;
+//! # impl Check for Hello {
+//! #     type Options = ();
+//! #     fn create(_: (), _: Cx<'_>) -> Result<Self, String> { Ok(Hello) }
+//! #     async fn check(&self, cx: Cx<'_>) -> Status { cx.ok("hello") }
+//! # }
+//! # plugins! { step Hello { name: "hello", summary: "always fine" } }
+//! let plugin = MockHost::new(hd_plugin_v1).plugin("hello");
+//! let check = plugin.create("{}").unwrap();
+//! let outcome = check.run(Duration::from_secs(10));
+//! assert_eq!((outcome.status, &*outcome.message), (Status::Ok, "hello"));
+//! ```
+
+use crate::status::Status;
+use healthd_abi::{
+    self as abi, HdAddrs, HdCtx, HdEvent, HdHost, HdMetric, HdPlugin, HdStr, HdWaker,
+};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::ffi::c_void;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::process::{Command, Stdio};
+use std::ptr::{null, null_mut};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+/// A host for one library of plugins.
+pub struct MockHost {
+    entry: extern "C" fn(u32) -> *const HdPlugin,
+}
+
+impl MockHost {
+    /// `entry` is the `hd_plugin_v1` that [`plugins!`](crate::plugins!) made in the crate under test.
+    pub fn new(entry: extern "C" fn(u32) -> *const HdPlugin) -> Self {
+        MockHost { entry }
+    }
+
+    /// The descriptors, as the loader sees them.
+    pub fn descriptors(&self) -> Vec<&'static HdPlugin> {
+        // SAFETY: by contract NULL or a static descriptor.
+        (0..)
+            .map_while(|i| unsafe { (self.entry)(i).as_ref() })
+            .collect()
+    }
+
+    /// The plugin of that name, after its `init`.
+    ///
+    /// # Panics
+    /// If there is none, or it breaks a rule of the descriptor.
+    pub fn plugin(&self, name: &str) -> MockPlugin {
+        let plugin = self
+            .descriptors()
+            .into_iter()
+            .find(|p| text(p.name) == name);
+        let raw = plugin.unwrap_or_else(|| panic!("no plugin {name:?} in this library"));
+        assert_eq!(raw.magic, abi::MAGIC);
+        assert!(raw.struct_size as usize >= size_of::<HdPlugin>());
+        assert_eq!(raw.flags & abi::F_MUST_UNDERSTAND, 0);
+        let lane = match raw.workload {
+            abi::WL_IO | abi::WL_EXEC => {
+                raw.start.is_some() && raw.step.is_some() && raw.drop.is_some()
+            }
+            abi::WL_BLOCK | abi::WL_CPU => raw.run.is_some(),
+            _ => false,
+        };
+        assert!(
+            lane,
+            "{name}: the lane of workload {} is not filled",
+            raw.workload
+        );
+        if let Some(init) = raw.init {
+            // SAFETY: the table is static and complete.
+            let r = unsafe { init(&TABLE) };
+            assert_eq!(r, abi::OK, "{name}: init");
+        }
+        MockPlugin { raw }
+    }
+}
+
+/// A plugin whose `init` has run.
+#[derive(Clone, Copy)]
+pub struct MockPlugin {
+    raw: &'static HdPlugin,
+}
+
+impl MockPlugin {
+    /// The JSON Schema in the descriptor.
+    pub fn schema(&self) -> serde_json::Value {
+        serde_json::from_str(text(self.raw.config_schema)).expect("the schema is JSON")
+    }
+
+    /// Makes an instance from a JSON config; the error is the plugin's message.
+    pub fn create(&self, config_json: impl AsRef<str>) -> Result<MockCheck, String> {
+        let run = Run::new(abi::LANE_CREATE, Duration::from_secs(60));
+        let mut instance = null_mut();
+        let create = self.raw.create.expect("create");
+        // SAFETY: a live ctx on its thread, a live string, a writable out.
+        let r = unsafe { create(run.ctx(), HdStr::new(config_json.as_ref()), &mut instance) };
+        let outcome = run.outcome(r);
+        if r == abi::OK {
+            Ok(MockCheck {
+                raw: self.raw,
+                instance,
+            })
+        } else {
+            Err(outcome.message)
+        }
+    }
+}
+
+/// An instance, destroyed when dropped.
+pub struct MockCheck {
+    raw: &'static HdPlugin,
+    instance: *mut c_void,
+}
+
+// SAFETY: a plugin must take create, runs and destroy on different threads; a test may not run one instance in two
+// threads at once unless it is F_INSTANCE_MT, which `MockCheck` being `!Sync` ensures.
+unsafe impl Send for MockCheck {}
+
+impl Drop for MockCheck {
+    fn drop(&mut self) {
+        if let Some(destroy) = self.raw.destroy {
+            // SAFETY: made by this plugin's create; nothing runs on it any more.
+            unsafe { destroy(self.instance) }
+        }
+    }
+}
+
+/// What one run told the host.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// A timeout is [`Status::Critical`] with the message the daemon would give; a panic and an internal error are
+    /// [`Status::Unknown`].
+    pub status: Status,
+    /// What the plugin returned; `abi::PENDING` if the deadline came first.
+    pub code: abi::HdRet,
+    pub message: String,
+    pub detail: String,
+    pub metrics: Vec<OwnedMetric>,
+    pub labels: BTreeMap<String, String>,
+    pub phases: Vec<String>,
+    pub log: Vec<String>,
+    /// Calls of `start` and `step`.
+    pub steps: u32,
+    /// Calls of `io_watch`.
+    pub watches: u32,
+}
+
+impl Outcome {
+    /// The value of a metric.
+    ///
+    /// # Panics
+    /// If there is no such metric.
+    pub fn metric(&self, name: &str) -> &OwnedMetric {
+        self.metrics
+            .iter()
+            .find(|m| m.name == name)
+            .unwrap_or_else(|| panic!("no metric {name:?} in {self:?}"))
+    }
+}
+
+/// A metric, copied. NaN is absent.
+#[derive(Clone, Debug)]
+pub struct OwnedMetric {
+    pub name: String,
+    pub unit: String,
+    pub kind: u32,
+    pub value: f64,
+    pub warn: f64,
+    pub crit: f64,
+    pub min: f64,
+    pub max: f64,
+}
+
+impl MockCheck {
+    /// One run, with `timeout` as its deadline.
+    pub fn run(&self, timeout: Duration) -> Outcome {
+        match self.raw.run {
+            Some(run) if matches!(self.raw.workload, abi::WL_BLOCK | abi::WL_CPU) => {
+                let r = Run::new(abi::LANE_RUN, timeout);
+                // SAFETY: a live instance and ctx, on this thread.
+                let code = unsafe { run(self.instance, r.ctx()) };
+                r.outcome(code)
+            }
+            _ => run_tasks(&[self], timeout).remove(0),
+        }
+    }
+
+    /// Several runs of this instance at once on one reactor (step lane).
+    pub fn run_many(&self, n: usize, timeout: Duration) -> Vec<Outcome> {
+        run_tasks(&vec![self; n], timeout)
+    }
+
+    /// A step-lane run that is dropped after its first poll, as on cancel. Returns what it had said until then.
+    pub fn start_and_drop(&self) -> Outcome {
+        run_tasks(&[self], Duration::ZERO).remove(0)
+    }
+}
+
+struct Slot<'c> {
+    check: &'c MockCheck,
+    run: Box<Run>,
+    task: *mut c_void,
+    done: Option<Outcome>,
+}
+
+/// The reactor: starts a task per check, and steps them until all are done or their time is up.
+fn run_tasks(checks: &[&MockCheck], timeout: Duration) -> Vec<Outcome> {
+    let reactor = Arc::new(Reactor::new());
+    let mut slots: Vec<Slot<'_>> = Vec::new();
+    for (i, check) in checks.iter().enumerate() {
+        let run = Run::new(abi::LANE_STEP, timeout);
+        *run.reactor.borrow_mut() = Some((reactor.clone(), i));
+        let mut task = null_mut();
+        run.steps.set(1);
+        let start = check.raw.start.expect("start");
+        // SAFETY: a live instance and ctx, on this thread, a writable out.
+        let code = unsafe { start(check.instance, run.ctx(), &mut task) };
+        let mut slot = Slot {
+            check,
+            run,
+            task,
+            done: None,
+        };
+        if code != abi::PENDING {
+            assert!(
+                code < 0 || task.is_null(),
+                "a final status from start leaves no task"
+            );
+            slot.finish(code);
+        }
+        slots.push(slot);
+    }
+    loop {
+        let now = now();
+        for slot in slots
+            .iter_mut()
+            .filter(|s| s.done.is_none() && s.run.ctx.deadline_ns <= now)
+        {
+            let phases = slot.run.said.borrow().phases.last().cloned();
+            let phase = phases.map(|p| format!(" in phase {p}")).unwrap_or_default();
+            slot.run.said.borrow_mut().message = format!("timeout after {timeout:?}{phase}");
+            slot.finish(abi::PENDING);
+        }
+        let waits = |s: &Slot<'_>| {
+            let timer = Some(s.run.timer.get())
+                .filter(|t| *t != 0)
+                .unwrap_or(u64::MAX);
+            timer.min(s.run.ctx.deadline_ns)
+        };
+        let Some(next) = slots.iter().filter(|s| s.done.is_none()).map(waits).min() else {
+            return slots
+                .into_iter()
+                .map(|s| s.done.expect("all are done"))
+                .collect();
+        };
+        reactor.wait(next.saturating_sub(now), |i, events| {
+            if let Some(slot) = slots.get_mut(i) {
+                slot.step(events);
+            }
+        });
+        let now = self::now();
+        for slot in &mut slots {
+            let timer = slot.run.timer.get();
+            if slot.done.is_none() && timer != 0 && timer <= now {
+                slot.run.timer.set(0);
+                slot.step(&[HdEvent {
+                    kind: abi::EV_TIMER,
+                    ready: 0,
+                    fd: -1,
+                    token: 0,
+                    data: null(),
+                }]);
+            }
+        }
+    }
+}
+
+impl Slot<'_> {
+    fn step(&mut self, events: &[HdEvent]) {
+        if self.done.is_some() {
+            return;
+        }
+        self.run.steps.set(self.run.steps.get() + 1);
+        let step = self.check.raw.step.expect("step");
+        // SAFETY: a live task and ctx on their thread; the events live for the call.
+        let code = unsafe { step(self.task, self.run.ctx(), events.as_ptr(), events.len()) };
+        if code != abi::PENDING {
+            self.finish(code);
+        }
+    }
+
+    fn finish(&mut self, code: abi::HdRet) {
+        if !self.task.is_null() {
+            let drop = self.check.raw.drop.expect("drop");
+            // SAFETY: a live task on its thread; this is its end.
+            unsafe { drop(self.task) };
+            self.task = null_mut();
+        }
+        self.done = Some(self.run.outcome(code));
+        assert!(
+            self.run.fds.borrow().is_empty(),
+            "io_unwatch is missing for {:?}",
+            self.run.fds.borrow()
+        );
+    }
+}
+
+// ---- one execution ----
+
+struct Run {
+    ctx: HdCtx,
+    cancelled: AtomicU32,
+    said: RefCell<Said>,
+    steps: Cell<u32>,
+    watches: Cell<u32>,
+    timer: Cell<u64>,
+    fds: RefCell<Vec<i32>>,
+    reactor: RefCell<Option<(Arc<Reactor>, usize)>>,
+}
+
+#[derive(Default)]
+struct Said {
+    message: String,
+    detail: String,
+    metrics: Vec<OwnedMetric>,
+    labels: BTreeMap<String, String>,
+    phases: Vec<String>,
+    log: Vec<String>,
+}
+
+impl Run {
+    fn new(lane: u32, timeout: Duration) -> Box<Run> {
+        const NAME: &str = "mock";
+        let mut run = Box::new(Run {
+            ctx: HdCtx {
+                struct_size: size_of::<HdCtx>() as u32,
+                attempt: u32::from(lane != abi::LANE_CREATE),
+                check_id: 1,
+                run_id: 1,
+                deadline_ns: now()
+                    .saturating_add(timeout.as_nanos().try_into().unwrap_or(u64::MAX)),
+                cancelled: null(),
+                cancel_fd: -1,
+                lane,
+                check_name: HdStr::new(NAME),
+                host: null_mut(),
+            },
+            cancelled: AtomicU32::new(0),
+            said: RefCell::default(),
+            steps: Cell::new(0),
+            watches: Cell::new(0),
+            timer: Cell::new(0),
+            fds: RefCell::default(),
+            reactor: RefCell::new(None),
+        });
+        run.ctx.cancelled = &raw const run.cancelled;
+        run.ctx.host = (&raw mut *run).cast();
+        run
+    }
+
+    fn ctx(&self) -> *const HdCtx {
+        &raw const self.ctx
+    }
+
+    fn outcome(&self, code: abi::HdRet) -> Outcome {
+        let said = self.said.take();
+        Outcome {
+            status: match code {
+                abi::OK => Status::Ok,
+                abi::WARN => Status::Warn,
+                abi::CRIT | abi::PENDING => Status::Critical,
+                abi::E_RESOURCES => Status::Resources,
+                abi::E_CANCELLED => Status::Cancelled,
+                _ => Status::Unknown,
+            },
+            code,
+            message: said.message,
+            detail: said.detail,
+            metrics: said.metrics,
+            labels: said.labels,
+            phases: said.phases,
+            log: said.log,
+            steps: self.steps.get(),
+            watches: self.watches.get(),
+        }
+    }
+}
+
+fn now() -> u64 {
+    let mut t = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: t is writable.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut t) };
+    t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
+}
+
+fn text(s: HdStr) -> &'static str {
+    // SAFETY: descriptors are static; strings of other calls are copied by their users before the call ends.
+    std::str::from_utf8(unsafe { s.as_bytes() }).expect("a plugin passes UTF-8")
+}
+
+/// # Safety
+/// `ctx` was made by `Run::new` and is live.
+unsafe fn run_of<'r>(ctx: *const HdCtx) -> &'r Run {
+    // SAFETY: the caller's promise.
+    let host = unsafe { (*ctx).host };
+    // SAFETY: the Run that owns the ctx; its fields that change are cells, and this is its thread.
+    unsafe { &*host.cast::<Run>() }
+}
+
+// ---- the reactor ----
+
+struct Reactor {
+    epoll: OwnedFd,
+    bell: OwnedFd,
+    outbox: Sender<(usize, Delivery)>,
+    inbox: std::sync::Mutex<Receiver<(usize, Delivery)>>,
+}
+
+enum Delivery {
+    Wake,
+    Resolved {
+        token: u32,
+        answer: Result<Vec<SocketAddr>, i32>,
+    },
+    Exec {
+        token: u32,
+        done: crate::ExecOutput,
+    },
+}
+
+fn check_fd(fd: i32) -> OwnedFd {
+    assert!(fd >= 0, "{}", io::Error::last_os_error());
+    // SAFETY: just opened, and nobody else has it.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+impl Reactor {
+    fn new() -> Reactor {
+        // SAFETY: plain numbers.
+        let epoll = check_fd(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) });
+        // SAFETY: plain numbers.
+        let bell = check_fd(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) });
+        let (outbox, inbox) = channel();
+        let reactor = Reactor {
+            epoll,
+            bell,
+            outbox,
+            inbox: inbox.into(),
+        };
+        assert_eq!(
+            reactor.ctl(
+                libc::EPOLL_CTL_ADD,
+                reactor.bell.as_raw_fd(),
+                libc::EPOLLIN as u32,
+                u64::MAX
+            ),
+            0
+        );
+        reactor
+    }
+
+    fn ctl(&self, op: i32, fd: i32, events: u32, data: u64) -> i32 {
+        let mut event = libc::epoll_event { events, u64: data };
+        // SAFETY: open fds and a live event.
+        let r = unsafe { libc::epoll_ctl(self.epoll.as_raw_fd(), op, fd, &mut event) };
+        if r < 0 {
+            -io::Error::last_os_error()
+                .raw_os_error()
+                .unwrap_or(libc::EINVAL)
+        } else {
+            0
+        }
+    }
+
+    fn send(&self, slot: usize, delivery: Delivery) {
+        let _ = self.outbox.send((slot, delivery));
+        // SAFETY: an open eventfd and eight bytes.
+        unsafe { libc::write(self.bell.as_raw_fd(), (&raw const ONE).cast(), 8) };
+    }
+
+    fn wait(&self, nanos: u64, mut step: impl FnMut(usize, &[HdEvent])) {
+        let mut events = [libc::epoll_event { events: 0, u64: 0 }; 64];
+        let millis = nanos.div_ceil(1_000_000).min(i32::MAX as u64) as i32;
+        // SAFETY: room for 64 events.
+        let n =
+            unsafe { libc::epoll_wait(self.epoll.as_raw_fd(), events.as_mut_ptr(), 64, millis) };
+        for event in events.iter().take(n.max(0) as usize) {
+            let (bits, data) = (event.events as i32, event.u64);
+            if data == u64::MAX {
+                let mut count = 0u64;
+                // SAFETY: an open eventfd and eight bytes.
+                unsafe { libc::read(self.bell.as_raw_fd(), (&raw mut count).cast(), 8) };
+                continue;
+            }
+            let broken = bits & (libc::EPOLLERR | libc::EPOLLHUP) != 0;
+            let mut ready = 0;
+            if broken || bits & libc::EPOLLIN != 0 {
+                ready |= abi::IO_READ;
+            }
+            if broken || bits & libc::EPOLLOUT != 0 {
+                ready |= abi::IO_WRITE;
+            }
+            let fd = (data & 0xFFFF_FFFF) as i32;
+            step(
+                (data >> 32) as usize,
+                &[HdEvent {
+                    kind: abi::EV_IO,
+                    ready,
+                    fd,
+                    token: 0,
+                    data: null(),
+                }],
+            );
+        }
+        loop {
+            let Ok((slot, delivery)) = self.inbox.lock().expect("one reader").try_recv() else {
+                return;
+            };
+            deliver(slot, delivery, &mut step);
+        }
+    }
+}
+
+static ONE: u64 = 1;
+
+fn deliver(slot: usize, delivery: Delivery, step: &mut impl FnMut(usize, &[HdEvent])) {
+    let event = |kind, token, data| HdEvent {
+        kind,
+        ready: 0,
+        fd: -1,
+        token,
+        data,
+    };
+    match delivery {
+        Delivery::Wake => step(slot, &[event(abi::EV_WAKE, 0, null())]),
+        Delivery::Resolved { token, answer } => {
+            let (error, addresses) = match answer {
+                Ok(addresses) => (0, addresses),
+                Err(code) => (code, Vec::new()),
+            };
+            let raw: Vec<libc::sockaddr_in6> = addresses.iter().map(raw_address).collect();
+            let addrs = HdAddrs {
+                struct_size: size_of::<HdAddrs>() as u32,
+                error,
+                n: raw.len() as u32,
+                stride: size_of::<libc::sockaddr_in6>() as u32,
+                sockaddrs: raw.as_ptr().cast(),
+            };
+            step(
+                slot,
+                &[event(abi::EV_RESOLVED, token, (&raw const addrs).cast())],
+            );
+        }
+        Delivery::Exec { token, done } => {
+            let raw = abi::HdExecDone {
+                struct_size: size_of::<abi::HdExecDone>() as u32,
+                exit_code: done.exit_code.unwrap_or(-1),
+                term_signal: done.signal.unwrap_or(0),
+                truncated: (i32::from(done.out_truncated) * abi::EXEC_TRUNC_OUT)
+                    | (i32::from(done.err_truncated) * abi::EXEC_TRUNC_ERR),
+                dropped: done.dropped,
+                cpu_ns: done.cpu.as_nanos() as u64,
+                out: HdStr::from_bytes(&done.out),
+                err: HdStr::from_bytes(&done.err),
+            };
+            step(slot, &[event(abi::EV_EXT, token, (&raw const raw).cast())]);
+        }
+    }
+}
+
+/// A sockaddr_in is shorter than a sockaddr_in6, so one stride serves both.
+fn raw_address(a: &SocketAddr) -> libc::sockaddr_in6 {
+    // SAFETY: all zeroes is a valid sockaddr_in6.
+    let mut out: libc::sockaddr_in6 = unsafe { std::mem::zeroed() };
+    match a {
+        SocketAddr::V4(v4) => {
+            // SAFETY: all zeroes is a valid sockaddr_in.
+            let mut raw: libc::sockaddr_in = unsafe { std::mem::zeroed() };
+            raw.sin_family = libc::AF_INET as libc::sa_family_t;
+            raw.sin_addr.s_addr = v4.ip().to_bits().to_be();
+            // SAFETY: out is larger and aligned at least as strictly.
+            unsafe { (&raw mut out).cast::<libc::sockaddr_in>().write(raw) };
+        }
+        SocketAddr::V6(v6) => {
+            out.sin6_family = libc::AF_INET6 as libc::sa_family_t;
+            out.sin6_addr.s6_addr = v6.ip().octets();
+        }
+    }
+    out
+}
+
+// ---- the table ----
+
+static TABLE: HdHost = HdHost {
+    magic: abi::MAGIC,
+    struct_size: size_of::<HdHost>() as u32,
+    abi_minor: abi::ABI_MINOR as u32,
+    version: HdStr::new("mock"),
+    log: Some(host_log),
+    log_enabled: Some(host_log_enabled),
+    now_ns: Some(host_now),
+    extension: Some(host_extension),
+    message: Some(host_message),
+    detail: Some(host_detail),
+    metric: Some(host_metric),
+    label: Some(host_label),
+    phase: Some(host_phase),
+    io_watch: Some(host_io_watch),
+    io_unwatch: Some(host_io_unwatch),
+    timer: Some(host_timer),
+    resolve: Some(host_resolve),
+    waker: Some(host_waker),
+    wake: Some(host_wake),
+    waker_free: Some(host_waker_free),
+};
+
+unsafe extern "C" fn host_log(ctx: *const HdCtx, level: u32, target: HdStr, msg: HdStr) {
+    let line = format!("{level} {}: {}", text(target), text(msg));
+    if ctx.is_null() {
+        eprintln!("{line}");
+    } else {
+        // SAFETY: a plugin passes NULL or a live ctx.
+        unsafe { run_of(ctx) }.said.borrow_mut().log.push(line);
+    }
+}
+
+unsafe extern "C" fn host_log_enabled(_: u32, _: HdStr) -> i32 {
+    1
+}
+
+unsafe extern "C" fn host_now() -> u64 {
+    now()
+}
+
+unsafe extern "C" fn host_extension(id: HdStr) -> *const c_void {
+    static EXEC: OnceLock<abi::HdExec> = OnceLock::new();
+    if text(id) != abi::EXT_EXEC {
+        return null();
+    }
+    let size = size_of::<abi::HdExec>() as u32;
+    let exec = EXEC.get_or_init(|| abi::HdExec {
+        struct_size: size,
+        version: 1,
+        spawn: Some(host_spawn),
+    });
+    (&raw const *exec).cast()
+}
+
+unsafe extern "C" fn host_message(ctx: *const HdCtx, line: HdStr) {
+    // SAFETY: a plugin passes a live ctx.
+    unsafe { run_of(ctx) }.said.borrow_mut().message = text(line).into();
+}
+
+unsafe extern "C" fn host_detail(ctx: *const HdCtx, more: HdStr) {
+    // SAFETY: a plugin passes a live ctx.
+    unsafe { run_of(ctx) }.said.borrow_mut().detail += text(more);
+}
+
+unsafe extern "C" fn host_metric(ctx: *const HdCtx, metric: *const HdMetric) {
+    // SAFETY: a plugin passes a live metric.
+    let m = unsafe { &*metric };
+    let owned = OwnedMetric {
+        name: text(m.name).into(),
+        unit: text(m.unit).into(),
+        kind: m.kind,
+        value: m.value,
+        warn: m.warn,
+        crit: m.crit,
+        min: m.min,
+        max: m.max,
+    };
+    // SAFETY: a plugin passes a live ctx.
+    unsafe { run_of(ctx) }.said.borrow_mut().metrics.push(owned);
+}
+
+unsafe extern "C" fn host_label(ctx: *const HdCtx, key: HdStr, value: HdStr) {
+    // SAFETY: a plugin passes a live ctx.
+    unsafe { run_of(ctx) }
+        .said
+        .borrow_mut()
+        .labels
+        .insert(text(key).into(), text(value).into());
+}
+
+unsafe extern "C" fn host_phase(ctx: *const HdCtx, name: HdStr) {
+    // SAFETY: a plugin passes a live ctx.
+    unsafe { run_of(ctx) }
+        .said
+        .borrow_mut()
+        .phases
+        .push(text(name).into());
+}
+
+unsafe extern "C" fn host_io_watch(ctx: *const HdCtx, fd: i32, mask: u32) -> i32 {
+    // SAFETY: a plugin passes a live ctx.
+    let run = unsafe { run_of(ctx) };
+    let reactor = run.reactor.borrow();
+    let Some((reactor, slot)) = &*reactor else {
+        return -libc::EINVAL;
+    };
+    run.watches.set(run.watches.get() + 1);
+    let mut bits = libc::EPOLLET;
+    if mask & abi::IO_READ != 0 {
+        bits |= libc::EPOLLIN | libc::EPOLLRDHUP;
+    }
+    if mask & abi::IO_WRITE != 0 {
+        bits |= libc::EPOLLOUT;
+    }
+    let data = (*slot as u64) << 32 | fd as u64;
+    let known = run.fds.borrow().contains(&fd);
+    let op = if known {
+        libc::EPOLL_CTL_MOD
+    } else {
+        libc::EPOLL_CTL_ADD
+    };
+    let r = reactor.ctl(op, fd, bits as u32, data);
+    if r == 0 && !known {
+        run.fds.borrow_mut().push(fd);
+    }
+    r
+}
+
+unsafe extern "C" fn host_io_unwatch(ctx: *const HdCtx, fd: i32) {
+    // SAFETY: a plugin passes a live ctx.
+    let run = unsafe { run_of(ctx) };
+    if let Some((reactor, _)) = &*run.reactor.borrow() {
+        assert_eq!(
+            reactor.ctl(libc::EPOLL_CTL_DEL, fd, 0, 0),
+            0,
+            "io_unwatch({fd}) of an fd that is not watched"
+        );
+    }
+    run.fds.borrow_mut().retain(|f| *f != fd);
+}
+
+unsafe extern "C" fn host_timer(ctx: *const HdCtx, when_ns: u64) {
+    // SAFETY: a plugin passes a live ctx.
+    unsafe { run_of(ctx) }.timer.set(when_ns);
+}
+
+unsafe extern "C" fn host_resolve(ctx: *const HdCtx, name: HdStr, family: u32, token: u32) -> i32 {
+    // SAFETY: a plugin passes a live ctx.
+    let run = unsafe { run_of(ctx) };
+    let Some((reactor, slot)) = run.reactor.borrow().clone() else {
+        return -libc::EINVAL;
+    };
+    let name = text(name).to_string();
+    std::thread::spawn(move || {
+        let family = family as i32;
+        let wanted = |a: &SocketAddr| match family {
+            libc::AF_INET => a.is_ipv4(),
+            libc::AF_INET6 => a.is_ipv6(),
+            _ => true,
+        };
+        let answer = match (name.as_str(), 0).to_socket_addrs() {
+            Ok(found) => Ok(found.filter(wanted).collect()),
+            Err(_) => Err(libc::EAI_NONAME),
+        };
+        reactor.send(slot, Delivery::Resolved { token, answer });
+    });
+    0
+}
+
+type WakerBox = (Arc<Reactor>, usize);
+
+unsafe extern "C" fn host_waker(ctx: *const HdCtx) -> *mut HdWaker {
+    // SAFETY: a plugin passes a live ctx.
+    match unsafe { run_of(ctx) }.reactor.borrow().clone() {
+        Some(w) => Box::into_raw(Box::<WakerBox>::new(w)).cast(),
+        None => null_mut(),
+    }
+}
+
+unsafe extern "C" fn host_wake(waker: *mut HdWaker) {
+    // SAFETY: made by host_waker and not freed.
+    let (reactor, slot) = unsafe { &*waker.cast::<WakerBox>() };
+    reactor.send(*slot, Delivery::Wake);
+}
+
+unsafe extern "C" fn host_waker_free(waker: *mut HdWaker) {
+    // SAFETY: made by host_waker, and freed once.
+    drop(unsafe { Box::from_raw(waker.cast::<WakerBox>()) });
+}
+
+// ---- hd.exec/1, as far as tests of plugins need it: output caps and signals, no limits, no groups ----
+
+unsafe extern "C" fn host_spawn(ctx: *const HdCtx, spec: *const abi::HdExecSpec) -> i32 {
+    // SAFETY: a plugin passes a live ctx.
+    let run = unsafe { run_of(ctx) };
+    // SAFETY: a plugin passes a live spec.
+    let spec = unsafe { &*spec };
+    let Some((reactor, slot)) = run.reactor.borrow().clone() else {
+        return -libc::EINVAL;
+    };
+    // SAFETY: argv and env have as many entries as the spec says.
+    let argv = unsafe { strings(spec.argv, spec.argc) };
+    // SAFETY: as above.
+    let env = unsafe { strings(spec.env, spec.envc) };
+    let Some((program, arguments)) = argv.split_first() else {
+        return -libc::EINVAL;
+    };
+    // SAFETY: the plugin's bytes, valid for this call.
+    let input = unsafe { spec.input.as_bytes() }.to_vec();
+    let keep = if spec.max_output == 0 {
+        64 << 10
+    } else {
+        spec.max_output as usize
+    };
+    let cwd = if spec.cwd.len == 0 {
+        "/"
+    } else {
+        text(spec.cwd)
+    };
+    let child = Command::new(program)
+        .args(arguments)
+        .env_clear()
+        .envs(env.iter().filter_map(|kv| kv.split_once('=')))
+        .current_dir(cwd)
+        .stdin(if input.is_empty() {
+            Stdio::null()
+        } else {
+            Stdio::piped()
+        })
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = match child {
+        Ok(child) => child,
+        Err(e) => return -e.raw_os_error().unwrap_or(libc::EINVAL),
+    };
+    let token = spec.token;
+    std::thread::spawn(move || {
+        let stdin = child.stdin.take();
+        let feed = std::thread::spawn(move || stdin.map(|mut s| s.write_all(&input)));
+        let stderr = child.stderr.take();
+        let errors = std::thread::spawn(move || capture(stderr, keep));
+        let (out, out_lost) = capture(child.stdout.take(), keep);
+        let (err, err_lost) = errors.join().unwrap_or_default();
+        let _ = feed.join();
+        let status = child.wait().ok();
+        use std::os::unix::process::ExitStatusExt;
+        let done = crate::ExecOutput {
+            exit_code: status.and_then(|s| s.code()),
+            signal: status.and_then(|s| s.signal()),
+            out,
+            err,
+            out_truncated: out_lost > 0,
+            err_truncated: err_lost > 0,
+            dropped: out_lost + err_lost,
+            cpu: Duration::ZERO,
+        };
+        reactor.send(slot, Delivery::Exec { token, done });
+    });
+    0
+}
+
+/// # Safety
+/// `n` live strings at `at`.
+unsafe fn strings<'s>(at: *const HdStr, n: u32) -> Vec<&'s str> {
+    if n == 0 {
+        return Vec::new();
+    }
+    // SAFETY: the caller's promise.
+    unsafe { std::slice::from_raw_parts(at, n as usize) }
+        .iter()
+        .map(|s| text(*s))
+        .collect()
+}
+
+fn capture(stream: Option<impl Read>, keep: usize) -> (Vec<u8>, u64) {
+    let mut all = Vec::new();
+    if let Some(mut stream) = stream {
+        let _ = stream.read_to_end(&mut all);
+    }
+    let lost = all.len().saturating_sub(keep) as u64;
+    all.truncate(keep);
+    (all, lost)
+}
+
+/// Raises the cancel flag of a blocking run after `delay`, to test that it gives up.
+impl MockCheck {
+    /// A run-lane run that is cancelled after `delay`. Returns the outcome and how long the run went on.
+    pub fn run_cancelled(&self, timeout: Duration, delay: Duration) -> (Outcome, Duration) {
+        let run = Run::new(abi::LANE_RUN, timeout);
+        let entry = self.raw.run.expect("the run lane");
+        let flag: &AtomicU32 = &run.cancelled;
+        std::thread::scope(|scope| {
+            let (done, wait) = channel::<()>();
+            scope.spawn(move || {
+                let _ = wait.recv_timeout(delay);
+                flag.store(1, Relaxed);
+            });
+            let begun = Instant::now();
+            // SAFETY: a live instance and ctx, on this thread.
+            let code = unsafe { entry(self.instance, run.ctx()) };
+            drop(done);
+            (run.outcome(code), begun.elapsed())
+        })
+    }
+}

@@ -1,0 +1,169 @@
+//! A non-blocking descriptor and what the host knows of it.
+
+use crate::cx::Cx;
+use crate::host::host;
+use crate::task::Head;
+use std::cell::Cell;
+use std::io;
+use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::task::{Context, Poll};
+
+pub(super) struct Source<'a, S: AsRawFd> {
+    pub(super) io: S,
+    cx: Cx<'a>,
+    head: &'a Head,
+    /// What the host watches for; 0: nothing yet.
+    watched: Cell<u32>,
+}
+
+impl<'a, S: AsRawFd> Source<'a, S> {
+    /// `io` must be non-blocking.
+    pub(super) fn new(cx: Cx<'a>, io: S) -> io::Result<Self> {
+        Ok(Source {
+            io,
+            head: cx.head()?,
+            cx,
+            watched: Cell::new(0),
+        })
+    }
+
+    /// Runs a system call until it succeeds; on EAGAIN the task waits for `mask`.
+    pub(super) fn retry<T>(
+        &self,
+        task: &Context<'_>,
+        mask: u32,
+        mut op: impl FnMut(&S) -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
+        loop {
+            match op(&self.io) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return self.wait(task, mask),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                done => return Poll::Ready(done),
+            }
+        }
+    }
+
+    /// Pending until a step; `mask` is added to what the host watches for.
+    pub(super) fn wait<T>(&self, task: &Context<'_>, mask: u32) -> Poll<io::Result<T>> {
+        let old = self.watched.get();
+        if old & mask != mask {
+            if let Err(e) = host().io_watch(self.cx.raw(), self.io.as_raw_fd(), old | mask) {
+                return Poll::Ready(Err(e));
+            }
+            self.watched.set(old | mask);
+        }
+        self.head.park(task);
+        Poll::Pending
+    }
+
+    pub(super) fn is_watched(&self) -> bool {
+        self.watched.get() != 0
+    }
+}
+
+impl<S: AsRawFd> Drop for Source<'_, S> {
+    fn drop(&mut self) {
+        // Before the close, which follows when `io` drops.
+        if self.watched.get() != 0 {
+            host().io_unwatch(self.cx.raw(), self.io.as_raw_fd());
+        }
+    }
+}
+
+pub(super) fn socket(domain: i32, kind: i32) -> io::Result<OwnedFd> {
+    // SAFETY: plain numbers.
+    let fd = unsafe { libc::socket(domain, kind | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: just opened, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+pub(super) fn domain(to: &SocketAddr) -> i32 {
+    if to.is_ipv4() {
+        libc::AF_INET
+    } else {
+        libc::AF_INET6
+    }
+}
+
+/// A socket address in the kernel's form.
+pub(super) struct RawAddr {
+    storage: libc::sockaddr_storage,
+    len: libc::socklen_t,
+}
+
+impl RawAddr {
+    /// `T` is one of the kernel's sockaddr types.
+    fn of<T: Copy>(addr: T) -> RawAddr {
+        const { assert!(size_of::<T>() <= size_of::<libc::sockaddr_storage>()) };
+        // SAFETY: all zeroes is a valid sockaddr_storage.
+        let mut storage: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+        // SAFETY: the storage is as large (asserted) and made to be aligned for any T.
+        unsafe { (&raw mut storage).cast::<T>().write(addr) };
+        RawAddr {
+            storage,
+            len: size_of::<T>() as libc::socklen_t,
+        }
+    }
+
+    pub(super) fn inet(to: &SocketAddr) -> RawAddr {
+        match to {
+            SocketAddr::V4(v4) => RawAddr::of(inet4(v4)),
+            SocketAddr::V6(v6) => RawAddr::of(inet6(v6)),
+        }
+    }
+
+    pub(super) fn unix(path: &[u8]) -> io::Result<RawAddr> {
+        // SAFETY: all zeroes is a valid sockaddr_un.
+        let mut un: libc::sockaddr_un = unsafe { std::mem::zeroed() };
+        if path.len() >= un.sun_path.len() || path.contains(&0) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "unix socket path too long",
+            ));
+        }
+        un.sun_family = libc::AF_UNIX as libc::sa_family_t;
+        for (to, from) in un.sun_path.iter_mut().zip(path) {
+            *to = *from as libc::c_char;
+        }
+        Ok(RawAddr::of(un))
+    }
+
+    /// connect(2). EINPROGRESS comes back as an error like any other.
+    pub(super) fn connect(&self, fd: &impl AsRawFd) -> io::Result<()> {
+        // SAFETY: storage holds `len` bytes of a sockaddr.
+        let r =
+            unsafe { libc::connect(fd.as_raw_fd(), (&raw const self.storage).cast(), self.len) };
+        if r < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(())
+        }
+    }
+}
+
+fn inet4(to: &SocketAddrV4) -> libc::sockaddr_in {
+    libc::sockaddr_in {
+        sin_family: libc::AF_INET as libc::sa_family_t,
+        sin_port: to.port().to_be(),
+        sin_addr: libc::in_addr {
+            s_addr: to.ip().to_bits().to_be(),
+        },
+        sin_zero: [0; 8],
+    }
+}
+
+fn inet6(to: &SocketAddrV6) -> libc::sockaddr_in6 {
+    libc::sockaddr_in6 {
+        sin6_family: libc::AF_INET6 as libc::sa_family_t,
+        sin6_port: to.port().to_be(),
+        sin6_flowinfo: to.flowinfo(),
+        sin6_addr: libc::in6_addr {
+            s6_addr: to.ip().octets(),
+        },
+        sin6_scope_id: to.scope_id(),
+    }
+}

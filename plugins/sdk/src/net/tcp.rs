@@ -1,0 +1,216 @@
+//! A TCP connection of the step lane.
+
+use super::source::{RawAddr, Source, domain, socket};
+use crate::cx::Cx;
+use healthd_abi::{IO_READ, IO_WRITE};
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::io::{self, Read, Write};
+use std::net::{self, Shutdown, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// How long one address may keep the next one waiting (RFC 8305 says 250 ms).
+const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
+
+/// A TCP connection. Closed, and the host told, when dropped.
+pub struct TcpStream<'a> {
+    source: Source<'a, net::TcpStream>,
+    peer: SocketAddr,
+    /// connect said EINPROGRESS and nothing has proved the connection since.
+    connecting: Cell<bool>,
+    /// Something was sent after the last read: its answer cannot be here yet.
+    asked: Cell<bool>,
+}
+
+impl<'a> TcpStream<'a> {
+    /// Connects to `to` and waits until the connection stands.
+    pub async fn connect(cx: Cx<'a>, to: SocketAddr) -> io::Result<TcpStream<'a>> {
+        let stream = TcpStream::start(cx, to)?;
+        stream.connected().await?;
+        Ok(stream)
+    }
+
+    /// Begins to connect and does not wait. The first write waits if it must and fails as connect would, so a
+    /// protocol in which the client speaks first saves a system call, and often a wait.
+    pub fn start(cx: Cx<'a>, to: SocketAddr) -> io::Result<TcpStream<'a>> {
+        let fd = socket(domain(&to), libc::SOCK_STREAM)?;
+        let connecting = match RawAddr::inet(&to).connect(&fd) {
+            Ok(()) => false,
+            Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => true,
+            Err(e) => return Err(e),
+        };
+        Ok(TcpStream {
+            source: Source::new(cx, net::TcpStream::from(fd))?,
+            peer: to,
+            connecting: Cell::new(connecting),
+            asked: Cell::new(false),
+        })
+    }
+
+    /// Waits until a connection begun with [`start`](Self::start) stands.
+    pub async fn connected(&self) -> io::Result<()> {
+        poll_fn(|task| self.poll_connected(task)).await
+    }
+
+    fn poll_connected(&self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.connecting.get() {
+            return Poll::Ready(Ok(()));
+        }
+        // A second connect tells all: done, still at it, or the error. Cheaper than poll and getsockopt.
+        let again = RawAddr::inet(&self.peer);
+        let r = self
+            .source
+            .retry(task, IO_READ | IO_WRITE, |io| match again.connect(io) {
+                Err(e) if e.raw_os_error() == Some(libc::EISCONN) => Ok(()),
+                Err(e) if e.raw_os_error() == Some(libc::EALREADY) => {
+                    Err(io::ErrorKind::WouldBlock.into())
+                }
+                done => done,
+            });
+        if let Poll::Ready(Ok(())) = r {
+            self.connecting.set(false);
+        }
+        r
+    }
+
+    /// Connects to the first of `addresses` that answers. They are tried in order; one that is silent for 250 ms no
+    /// longer keeps the next one waiting. The error is the first address's.
+    pub async fn connect_any(cx: Cx<'a>, addresses: &[SocketAddr]) -> io::Result<TcpStream<'a>> {
+        if let [only] = addresses {
+            return TcpStream::connect(cx, *only).await;
+        }
+        let mut left = addresses.iter();
+        let mut trying: Vec<TcpStream<'a>> = Vec::new();
+        let mut first_error = None;
+        loop {
+            let Some(next) = left.next() else {
+                if trying.is_empty() {
+                    return Err(
+                        first_error.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into())
+                    );
+                }
+                return first_connected(&mut trying, &mut first_error, true)
+                    .await
+                    .ok_or_else(|| {
+                        first_error.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into())
+                    });
+            };
+            match TcpStream::start(cx, *next) {
+                Ok(stream) => trying.push(stream),
+                Err(e) => {
+                    first_error.get_or_insert(e);
+                    continue;
+                }
+            }
+            // An error lets the next one start at once; silence does after a while.
+            let won = first_connected(&mut trying, &mut first_error, false);
+            if let Ok(Some(stream)) = cx.timeout(NEXT_ADDRESS_AFTER, won).await {
+                return Ok(stream);
+            }
+        }
+    }
+
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// True until the connection has proved to stand: by [`connected`](Self::connected), a read or a write.
+    pub fn is_connecting(&self) -> bool {
+        self.connecting.get()
+    }
+
+    /// Sends small writes at once. Needed only if a request is sent in several writes.
+    pub fn set_nodelay(&self) -> io::Result<()> {
+        self.source.io.set_nodelay(true)
+    }
+
+    /// No more will be sent; the peer reads an end of file.
+    pub fn shutdown_write(&self) -> io::Result<()> {
+        self.source.io.shutdown(Shutdown::Write)
+    }
+
+    pub async fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        poll_fn(|task| self.poll_read(task, buf)).await
+    }
+
+    pub async fn write_all(&self, mut data: &[u8]) -> io::Result<()> {
+        while !data.is_empty() {
+            let n = poll_fn(|task| self.poll_write(task, data)).await?;
+            if n == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            data = &data[n..];
+        }
+        Ok(())
+    }
+
+    pub fn poll_read(&self, task: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        if self.connecting.get() {
+            std::task::ready!(self.poll_connected(task))?;
+        }
+        // The answer to what was just sent is not here: skip the recv that would say so. Should it be here after all,
+        // the host reports that, because a watch begins with the state of the fd.
+        if self.asked.replace(false) && !self.source.is_watched() {
+            return self.source.wait(task, IO_READ);
+        }
+        self.source.retry(task, IO_READ, |mut io| io.read(buf))
+    }
+
+    pub fn poll_write(&self, task: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        // While connecting the read side is asked for as well: one watch serves the whole connection.
+        let mask = if self.connecting.get() {
+            IO_READ | IO_WRITE
+        } else {
+            IO_WRITE
+        };
+        let r = self
+            .source
+            .retry(task, mask, |mut io| match io.write(data) {
+                // What a send says to a connection that another error ended already.
+                Err(e) if self.connecting.get() && e.kind() == io::ErrorKind::BrokenPipe => {
+                    Err(io.take_error()?.unwrap_or(e))
+                }
+                done => done,
+            });
+        if let Poll::Ready(Ok(_)) = r {
+            self.connecting.set(false);
+            self.asked.set(true);
+        }
+        r
+    }
+}
+
+super::impl_tokio_io!(TcpStream);
+
+/// The first stream of `trying` that stands. Those that fail leave the list. None: with `patient` when all have
+/// failed; else as soon as one has, so that the next address gets its turn.
+async fn first_connected<'a>(
+    trying: &mut Vec<TcpStream<'a>>,
+    first_error: &mut Option<io::Error>,
+    patient: bool,
+) -> Option<TcpStream<'a>> {
+    poll_fn(|task| {
+        let mut i = 0;
+        while i < trying.len() {
+            match Pin::new(&mut trying[i]).poll_connected(task) {
+                Poll::Ready(Ok(())) => return Poll::Ready(Some(trying.swap_remove(i))),
+                Poll::Ready(Err(e)) => {
+                    first_error.get_or_insert(e);
+                    trying.remove(i);
+                    if !patient {
+                        return Poll::Ready(None);
+                    }
+                }
+                Poll::Pending => i += 1,
+            }
+        }
+        if trying.is_empty() {
+            Poll::Ready(None)
+        } else {
+            Poll::Pending
+        }
+    })
+    .await
+}

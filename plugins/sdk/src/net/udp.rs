@@ -1,0 +1,32 @@
+//! A connected UDP socket of the step lane.
+
+use super::source::{RawAddr, Source, domain, socket};
+use crate::cx::Cx;
+use healthd_abi::{IO_READ, IO_WRITE};
+use std::future::poll_fn;
+use std::io;
+use std::net::{self, SocketAddr};
+
+/// A UDP socket that talks to one peer. A refusing peer (ICMP port unreachable) shows up as the next call's error.
+pub struct UdpSocket<'a> {
+    source: Source<'a, net::UdpSocket>,
+}
+
+impl<'a> UdpSocket<'a> {
+    pub fn connect(cx: Cx<'a>, to: SocketAddr) -> io::Result<UdpSocket<'a>> {
+        let fd = socket(domain(&to), libc::SOCK_DGRAM)?;
+        RawAddr::inet(&to).connect(&fd)?;
+        Ok(UdpSocket {
+            source: Source::new(cx, net::UdpSocket::from(fd))?,
+        })
+    }
+
+    pub async fn send(&self, datagram: &[u8]) -> io::Result<usize> {
+        poll_fn(|task| self.source.retry(task, IO_WRITE, |io| io.send(datagram))).await
+    }
+
+    /// One datagram; what does not fit into `buf` is lost.
+    pub async fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
+        poll_fn(|task| self.source.retry(task, IO_READ, |io| io.recv(buf))).await
+    }
+}

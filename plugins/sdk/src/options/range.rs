@@ -1,0 +1,179 @@
+//! Thresholds on a number, in the notation of the Nagios plugins.
+
+use super::value::{Limits, OptionValue};
+use crate::metric::Metric;
+use crate::status::Status;
+use serde_json::Value;
+use std::fmt;
+use std::str::FromStr;
+
+/// The numbers that are fine: `10` is 0 to 10, `10:` is 10 or more, `~:10` is 10 or less, `10:20` is from 10 to 20,
+/// and `@10:20` is everything but 10 to 20. The bounds themselves belong to the range.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Range {
+    low: f64,
+    high: f64,
+    inverted: bool,
+}
+
+impl Range {
+    /// Is this value outside the range of the good ones? Not a number is.
+    pub fn alerts(&self, value: f64) -> bool {
+        let inside = self.low <= value && value <= self.high;
+        value.is_nan() || inside == self.inverted
+    }
+
+    /// The bound to draw beside a metric: the upper one, else the lower one.
+    pub fn bound(&self) -> Option<f64> {
+        [self.high, self.low].into_iter().find(|b| b.is_finite())
+    }
+}
+
+impl FromStr for Range {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = || format!("{text:?} is no range; write 10, 10:, ~:10, 10:20 or @10:20");
+        let number = |s: &str| {
+            s.parse::<f64>()
+                .ok()
+                .filter(|n| n.is_finite())
+                .ok_or_else(bad)
+        };
+        let (body, inverted) = match text.strip_prefix('@') {
+            Some(rest) => (rest, true),
+            None => (text, false),
+        };
+        let (low, high) = match body.split_once(':') {
+            None => (0.0, number(body)?),
+            Some((low, high)) => (
+                match low {
+                    "~" => f64::NEG_INFINITY,
+                    "" => 0.0,
+                    low => number(low)?,
+                },
+                if high.is_empty() {
+                    f64::INFINITY
+                } else {
+                    number(high)?
+                },
+            ),
+        };
+        if low > high {
+            Err(bad())
+        } else {
+            Ok(Range {
+                low,
+                high,
+                inverted,
+            })
+        }
+    }
+}
+
+impl fmt::Display for Range {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = if self.inverted { "@" } else { "" };
+        match (self.low, self.high) {
+            (0.0, high) if high.is_finite() => write!(f, "{at}{high}"),
+            (low, high) => {
+                f.write_str(at)?;
+                if low.is_finite() {
+                    write!(f, "{low}:")?
+                } else {
+                    f.write_str("~:")?
+                }
+                if high.is_finite() {
+                    write!(f, "{high}")
+                } else {
+                    Ok(())
+                }
+            }
+        }
+    }
+}
+
+impl OptionValue for Range {
+    fn schema(_: &Limits) -> String {
+        let number = r"-?[0-9]+(\\.[0-9]+)?";
+        format!(
+            r#""anyOf":[{{"type":"number"}},{{"type":"string","format":"range","pattern":"^@?((~|{number})?:({number})?|{number})$"}}]"#
+        )
+    }
+
+    fn from_json(value: Value, _: &Limits) -> Result<Self, String> {
+        match &value {
+            Value::Number(n) => n.to_string().parse(),
+            Value::String(s) => s.parse(),
+            other => Err(format!(
+                "{other} is no range; write 10, 10:, ~:10, 10:20 or @10:20"
+            )),
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        self.to_string().into()
+    }
+}
+
+/// A warning and a critical range.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Thresholds {
+    pub warn: Option<Range>,
+    pub crit: Option<Range>,
+}
+
+impl Thresholds {
+    pub fn judge(&self, value: f64) -> Status {
+        let alerts = |r: Option<Range>| r.is_some_and(|r| r.alerts(value));
+        match (alerts(self.crit), alerts(self.warn)) {
+            (true, _) => Status::Critical,
+            (_, true) => Status::Warn,
+            _ => Status::Ok,
+        }
+    }
+
+    /// Puts the bounds beside the value.
+    pub fn on<'m>(&self, metric: Metric<'m>) -> Metric<'m> {
+        metric
+            .warn(self.warn.and_then(|r| r.bound()))
+            .crit(self.crit.and_then(|r| r.bound()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_as_the_nagios_guidelines_define_them() {
+        let alerts = |r: &str, v: f64| r.parse::<Range>().unwrap().alerts(v);
+        for (range, fine, bad) in [
+            ("10", [0.0, 10.0], [-1.0, 11.0]),
+            ("10:", [10.0, 1e9], [9.0, -1.0]),
+            ("~:10", [-1e9, 10.0], [10.5, 11.0]),
+            ("10:20", [10.0, 20.0], [9.0, 21.0]),
+            ("@10:20", [9.0, 21.0], [10.0, 20.0]),
+        ] {
+            assert!(fine.iter().all(|v| !alerts(range, *v)), "{range}");
+            assert!(bad.iter().all(|v| alerts(range, *v)), "{range}");
+            assert!(alerts(range, f64::NAN), "{range}");
+            assert_eq!(range.parse::<Range>().unwrap().to_string(), range);
+        }
+        for bad in ["", ":x", "20:10", "@", "1:2:3", "nan", "inf", "~"] {
+            assert!(bad.parse::<Range>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn critical_goes_before_warning() {
+        let t = Thresholds {
+            warn: "5".parse().ok(),
+            crit: "10".parse().ok(),
+        };
+        assert_eq!(
+            [3.0, 7.0, 11.0].map(|v| t.judge(v)),
+            [Status::Ok, Status::Warn, Status::Critical]
+        );
+    }
+}

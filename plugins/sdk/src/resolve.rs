@@ -1,0 +1,137 @@
+//! Names to addresses, through the host's resolver (nsswitch, hosts file, search list).
+
+use crate::cx::Cx;
+use crate::host::host;
+use crate::task::Mail;
+use healthd_abi::HdAddrs;
+use std::ffi::CStr;
+use std::future::poll_fn;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::task::Poll;
+
+/// Which addresses to use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Family {
+    #[default]
+    Any,
+    Ipv4,
+    Ipv6,
+}
+
+impl Family {
+    pub fn allows(self, ip: IpAddr) -> bool {
+        match self {
+            Family::Any => true,
+            Family::Ipv4 => ip.is_ipv4(),
+            Family::Ipv6 => ip.is_ipv6(),
+        }
+    }
+}
+
+/// A resolver's answer, out of the host's memory.
+pub(crate) struct Answer {
+    error: i32,
+    addresses: Vec<IpAddr>,
+}
+
+impl Answer {
+    /// # Safety
+    /// `raw` is NULL or an `hd_addrs` of the host, valid for this call.
+    pub(crate) unsafe fn from_abi(raw: *const HdAddrs) -> Answer {
+        // SAFETY: the caller's promise.
+        let Some(raw) = (unsafe { raw.as_ref() }) else {
+            return Answer {
+                error: libc::EAI_FAIL,
+                addresses: Vec::new(),
+            };
+        };
+        let mut addresses = Vec::with_capacity(raw.n as usize);
+        for i in 0..raw.n as usize {
+            // SAFETY: by contract the i-th address lies `stride` bytes after the one before.
+            let one = unsafe { raw.sockaddrs.cast::<u8>().add(i * raw.stride as usize) };
+            // SAFETY: `stride` bytes at `one` hold a sockaddr of its family.
+            addresses.extend(unsafe { ip_of(one, raw.stride as usize) });
+        }
+        Answer {
+            error: raw.error,
+            addresses,
+        }
+    }
+
+    fn into_result(self) -> io::Result<Vec<IpAddr>> {
+        if self.error == 0 && !self.addresses.is_empty() {
+            return Ok(self.addresses);
+        }
+        Err(match self.error {
+            0 => io::Error::new(io::ErrorKind::NotFound, "no address of this family"),
+            libc::EAI_MEMORY => io::Error::from_raw_os_error(libc::ENOMEM),
+            code => {
+                // SAFETY: gai_strerror takes any number and returns a static string.
+                let text = unsafe { libc::gai_strerror(code) };
+                // SAFETY: static and NUL-terminated.
+                let text = unsafe { CStr::from_ptr(text) };
+                io::Error::new(io::ErrorKind::NotFound, text.to_string_lossy())
+            }
+        })
+    }
+}
+
+/// # Safety
+/// `at` holds a socket address in `room` bytes.
+unsafe fn ip_of(at: *const u8, room: usize) -> Option<IpAddr> {
+    if room < size_of::<libc::sockaddr_in>() {
+        return None;
+    }
+    // SAFETY: room for a sockaddr_in was checked; unaligned, because nobody promised more.
+    let v4 = unsafe { at.cast::<libc::sockaddr_in>().read_unaligned() };
+    if i32::from(v4.sin_family) == libc::AF_INET {
+        return Some(Ipv4Addr::from_bits(u32::from_be(v4.sin_addr.s_addr)).into());
+    }
+    if i32::from(v4.sin_family) == libc::AF_INET6 && room >= size_of::<libc::sockaddr_in6>() {
+        // SAFETY: room was checked.
+        let v6 = unsafe { at.cast::<libc::sockaddr_in6>().read_unaligned() };
+        return Some(Ipv6Addr::from(v6.sin6_addr.s6_addr).into());
+    }
+    None
+}
+
+impl<'a> Cx<'a> {
+    /// Step lane: the addresses of `name`, at least one. A literal address needs no resolver and no step.
+    pub async fn resolve(self, name: &str, family: Family) -> io::Result<Vec<IpAddr>> {
+        if let Ok(ip) = name.parse::<IpAddr>() {
+            return if family.allows(ip) {
+                Ok(vec![ip])
+            } else {
+                Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    format!("{ip} is not of the wanted address family"),
+                ))
+            };
+        }
+        let head = self.head()?;
+        let token = head.new_token();
+        let wanted = match family {
+            Family::Any => libc::AF_UNSPEC,
+            Family::Ipv4 => libc::AF_INET,
+            Family::Ipv6 => libc::AF_INET6,
+        };
+        host().resolve(self.raw(), name, wanted as u32, token)?;
+        let mut addresses = poll_fn(|task| match head.take_mail(token) {
+            Some(Mail::Addresses(answer)) => Poll::Ready(answer.into_result()),
+            _ => {
+                head.park(task);
+                Poll::Pending
+            }
+        })
+        .await?;
+        addresses.retain(|ip| family.allows(*ip));
+        if addresses.is_empty() {
+            return Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                "no address of this family",
+            ));
+        }
+        Ok(addresses)
+    }
+}

@@ -1,0 +1,383 @@
+//! TLS over the step lane's streams: rustls with ring, no OpenSSL.
+//!
+//! A [`Connector`] is made in `create`, where reading CA files may block, and used by every run. Checks with the same
+//! roots share one rustls configuration: it is the large part. Sessions are never resumed, because a check that looks
+//! at a certificate must be shown it each time.
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+pub use rustls;
+pub use tokio_rustls;
+pub use tokio_rustls::client::TlsStream;
+
+/// Whom to trust.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Roots {
+    /// The machine's CA certificates, read once a process.
+    System,
+    /// The certificates of this PEM file, and no others.
+    File(PathBuf),
+    /// Anybody: the connection is encrypted, but with whom is not checked.
+    Insecure,
+}
+
+/// Makes TLS connections to one server name.
+#[derive(Clone, Debug)]
+pub struct Connector {
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+}
+
+impl Connector {
+    /// May block: call it in `create`. `server_name` is the name or address the certificate must be for.
+    pub fn new(roots: &Roots, server_name: &str) -> Result<Connector, String> {
+        let name = ServerName::try_from(server_name.to_string())
+            .map_err(|_| format!("{server_name:?} is no name a certificate can be for"))?;
+        Ok(Connector {
+            config: client_config(roots)?,
+            name,
+        })
+    }
+
+    /// The rustls configuration, for libraries that bring their own stream (tokio-postgres).
+    pub fn config(&self) -> &Arc<ClientConfig> {
+        &self.config
+    }
+
+    pub fn server_name(&self) -> &ServerName<'static> {
+        &self.name
+    }
+
+    /// The handshake. The error says in plain words what is wrong with the certificate.
+    pub async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: S,
+    ) -> io::Result<TlsStream<S>> {
+        let connector = tokio_rustls::TlsConnector::from(self.config.clone());
+        // Boxed: the handshake's state would stay part of the caller's future for the rest of the run.
+        Box::pin(connector.connect(self.name.clone(), stream))
+            .await
+            .map_err(|e| self.in_plain_words(e))
+    }
+
+    fn in_plain_words(&self, e: io::Error) -> io::Error {
+        let inner = e
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        let text = match inner {
+            Some(rustls::Error::InvalidCertificate(why)) => match why {
+                CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                    "certificate has expired".into()
+                }
+                CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                    "certificate is not valid yet".into()
+                }
+                CertificateError::UnknownIssuer => {
+                    "certificate is signed by nobody we trust".into()
+                }
+                CertificateError::NotValidForName
+                | CertificateError::NotValidForNameContext { .. } => {
+                    format!("certificate is not for {}", self.name.to_str())
+                }
+                CertificateError::Revoked => "certificate is revoked".into(),
+                other => format!("bad certificate: {other}"),
+            },
+            Some(rustls::Error::AlertReceived(alert)) => format!("the server sent alert {alert:?}"),
+            Some(rustls::Error::InvalidMessage(_)) => "the server does not speak TLS".into(),
+            Some(other) => other.to_string(),
+            None if e.kind() == io::ErrorKind::UnexpectedEof => {
+                "connection closed during the handshake".into()
+            }
+            None => return e,
+        };
+        io::Error::new(e.kind(), text)
+    }
+}
+
+/// Days until the certificate the server showed runs out; below zero once it has. The first of the chain counts, the
+/// server's own.
+pub fn certificate_days_left<S>(stream: &TlsStream<S>) -> Option<f64> {
+    let certificate = stream.get_ref().1.peer_certificates()?.first()?;
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .ok()?
+        .as_secs_f64();
+    Some((not_after(certificate)? as f64 - now) / 86_400.0)
+}
+
+// ---- configurations, shared ----
+
+#[derive(PartialEq, Eq)]
+enum Key {
+    Insecure,
+    /// By content, not by path: a renewed file must not find the old configuration.
+    Pem(Vec<u8>),
+}
+
+fn client_config(roots: &Roots) -> Result<Arc<ClientConfig>, String> {
+    static SYSTEM: OnceLock<Result<Arc<ClientConfig>, String>> = OnceLock::new();
+    match roots {
+        Roots::System => SYSTEM
+            .get_or_init(|| Ok(verifying(system_roots()?)))
+            .clone(),
+        Roots::File(path) => {
+            let pem = std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
+            let store = file_roots(path, &pem)?;
+            Ok(shared(Key::Pem(pem), || verifying(store)))
+        }
+        Roots::Insecure => Ok(shared(Key::Insecure, || {
+            let verifier = Arc::new(AcceptAll(provider()));
+            finish(
+                builder()
+                    .dangerous()
+                    .with_custom_certificate_verifier(verifier)
+                    .with_no_client_auth(),
+            )
+        })),
+    }
+}
+
+fn shared(key: Key, make: impl FnOnce() -> Arc<ClientConfig>) -> Arc<ClientConfig> {
+    static SHARED: Mutex<Vec<(Key, Weak<ClientConfig>)>> = Mutex::new(Vec::new());
+    let mut known = SHARED
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    known.retain(|(_, config)| config.strong_count() > 0);
+    if let Some(config) = known
+        .iter()
+        .find(|(k, _)| *k == key)
+        .and_then(|(_, c)| c.upgrade())
+    {
+        return config;
+    }
+    let config = make();
+    known.push((key, Arc::downgrade(&config)));
+    config
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    static RING: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
+    RING.get_or_init(|| Arc::new(ring::default_provider()))
+        .clone()
+}
+
+fn builder() -> rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier> {
+    ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .expect("ring has cipher suites for TLS 1.2 and 1.3")
+}
+
+fn verifying(roots: RootCertStore) -> Arc<ClientConfig> {
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
+        .build()
+        .expect("the roots are not empty");
+    finish(
+        builder()
+            .with_webpki_verifier(verifier)
+            .with_no_client_auth(),
+    )
+}
+
+fn finish(mut config: ClientConfig) -> Arc<ClientConfig> {
+    config.resumption = Resumption::disabled();
+    Arc::new(config)
+}
+
+fn system_roots() -> Result<RootCertStore, String> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut store = RootCertStore::empty();
+    store.add_parsable_certificates(found.certs);
+    match (store.is_empty(), found.errors.first()) {
+        (false, _) => Ok(store),
+        (true, Some(e)) => Err(format!("the machine's CA certificates: {e}")),
+        (true, None) => Err("this machine has no CA certificates (package ca-certificates)".into()),
+    }
+}
+
+fn file_roots(path: &Path, pem: &[u8]) -> Result<RootCertStore, String> {
+    let mut store = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|e| format!("{}: {e}", path.display()))?;
+        store
+            .add(certificate)
+            .map_err(|e| format!("{}: {e}", path.display()))?;
+    }
+    if store.is_empty() {
+        return Err(format!("{}: no certificate in it", path.display()));
+    }
+    Ok(store)
+}
+
+/// `insecure`: takes any certificate, but still checks that the server holds its key, as the protocol wants.
+#[derive(Debug)]
+struct AcceptAll(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AcceptAll {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+// ---- the one field of a certificate we need: x509-parser would bring 20 crates for it ----
+
+/// The end of a DER certificate's validity, in seconds since 1970.
+pub fn not_after(certificate: &[u8]) -> Option<i64> {
+    const SEQUENCE: u8 = 0x30;
+    const VERSION: u8 = 0xA0;
+    let (_, certificate, _) = tlv(certificate)?;
+    let (tag, mut tbs, _) = tlv(certificate)?;
+    if tag != SEQUENCE {
+        return None;
+    }
+    if *tbs.first()? == VERSION {
+        tbs = tlv(tbs)?.2;
+    }
+    // serial number, signature algorithm, issuer
+    for _ in 0..3 {
+        tbs = tlv(tbs)?.2;
+    }
+    let (_, validity, _) = tlv(tbs)?;
+    let (_, _, after) = tlv(validity)?;
+    let (tag, text, _) = tlv(after)?;
+    unix_time(tag, text)
+}
+
+/// Tag, content and what follows.
+fn tlv(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (&tag, rest) = der.split_first()?;
+    let (&first, mut rest) = rest.split_first()?;
+    let mut length = usize::from(first);
+    if first >= 0x80 {
+        let bytes = usize::from(first & 0x7F);
+        if bytes == 0 || bytes > 4 {
+            return None;
+        }
+        let (digits, after) = rest.split_at_checked(bytes)?;
+        length = digits.iter().fold(0, |n, b| n << 8 | usize::from(*b));
+        rest = after;
+    }
+    let (content, after) = rest.split_at_checked(length)?;
+    Some((tag, content, after))
+}
+
+/// UTCTime `YYMMDDHHMMSSZ` or GeneralizedTime `YYYYMMDDHHMMSSZ` (RFC 5280 allows no other form).
+fn unix_time(tag: u8, text: &[u8]) -> Option<i64> {
+    let digits = text
+        .strip_suffix(b"Z")
+        .filter(|d| d.iter().all(u8::is_ascii_digit))?;
+    let pair = |i: usize| {
+        Some(i64::from(digits.get(i)? - b'0') * 10 + i64::from(digits.get(i + 1)? - b'0'))
+    };
+    let (year, at) = match (tag, digits.len()) {
+        (0x17, 12) => {
+            let y = pair(0)?;
+            (if y < 50 { 2000 + y } else { 1900 + y }, 2)
+        }
+        (0x18, 14) => (pair(0)? * 100 + pair(2)?, 4),
+        _ => return None,
+    };
+    let (month, day) = (pair(at)?, pair(at + 2)?);
+    if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
+    // Days since 1970 of a Gregorian date: years begin in March, so that the leap day is the last one.
+    let (y, m) = if month > 2 {
+        (year, month - 3)
+    } else {
+        (year - 1, month + 9)
+    };
+    let days =
+        y * 365 + y.div_euclid(4) - y.div_euclid(100) + y.div_euclid(400) + (153 * m + 2) / 5 + day
+            - 1
+            - 719_468;
+    Some(days * 86_400 + pair(at + 4)? * 3600 + pair(at + 6)? * 60 + pair(at + 8)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_of_certificates() {
+        assert_eq!(unix_time(0x17, b"700101000000Z"), Some(0));
+        assert_eq!(unix_time(0x17, b"491231235959Z"), Some(2_524_607_999));
+        assert_eq!(unix_time(0x18, b"20000229120000Z"), Some(951_825_600));
+        assert_eq!(unix_time(0x18, b"99991231235959Z"), Some(253_402_300_799));
+        for bad in [
+            &b"700101000000"[..],
+            b"70010100000Z",
+            b"701301000000Z",
+            b"7001010000x0Z",
+            b"Z",
+            b"",
+        ] {
+            assert_eq!(unix_time(0x17, bad), None);
+        }
+    }
+
+    #[test]
+    fn cut_off_certificates_are_no_panic() {
+        // SEQUENCE { SEQUENCE { serial, algorithm, issuer, validity { time, time } } }
+        let time = [&[0x17u8, 13][..], b"300101000000Z"].concat();
+        let validity = [&[0x30, 30][..], &time, &time].concat();
+        let tbs = [&[2, 1, 1, 0x30, 0, 0x30, 0][..], &validity].concat();
+        let tbs = [&[0x30, tbs.len() as u8][..], &tbs].concat();
+        let whole = [&[0x30, tbs.len() as u8][..], &tbs].concat();
+        assert_eq!(not_after(&whole), Some(1_893_456_000));
+        for end in 0..whole.len() {
+            assert_eq!(not_after(&whole[..end]), None, "{end}");
+        }
+        assert_eq!(not_after(&[0x30, 0x84, 0xFF, 0xFF, 0xFF, 0xFF]), None);
+    }
+}
