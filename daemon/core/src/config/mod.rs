@@ -1,1 +1,30 @@
 //! From the text of a file to a model that cannot be invalid.
+//!
+//! [`load`] is the one function for start, reload and `validate`: it reads through [`Files`],
+//! judges each check's options by its plugin's schema, and returns either a [`Model`] that needs
+//! no further checking or every mistake at once, each with its place and a way out.
+//!
+//! `raw` is what the files say, `resolve` and `checks` turn it into the model; `for_each` makes
+//! many checks of one block; `options` deals with a check's `config` and its secrets.
+
+mod catalog;
+mod checks;
+mod diagnostic;
+pub mod duration;
+mod files;
+mod for_each;
+mod model;
+mod options;
+mod raw;
+mod resolve;
+pub mod schema;
+mod source;
+
+pub use catalog::{Catalog, Class, PluginInfo, Refused};
+pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
+pub use files::Files;
+pub use model::{
+    CHECKS_MAX, CONFIG_JSON_MAX, CheckSpec, CpuPool, Daemon, ExecPool, IoPool, Model, NAME_MAX,
+    Pool, SHORTEST_INTERVAL, SOCKET_NAME, SOCKET_PATH_MAX, Source, TimeoutStatus,
+};
+pub use resolve::{DaemonPaths, daemon_paths, load};

@@ -1,0 +1,799 @@
+//! `[[check]]` blocks -> checks: the defaults below each, one or many by `for_each`, its plugin,
+//! and the rules that hold between checks.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::catalog::{Catalog, PluginInfo};
+use super::diagnostic::{did_you_mean, one_of, thousands};
+use super::for_each::{Filled, ForEach, Template, scalar};
+use super::model::{
+    CHECKS_MAX, CheckSpec, Daemon, NAME_MAX, SHORTEST_INTERVAL, Source, TimeoutStatus,
+};
+use super::options::{Options, Plan, PlanInput, Secrets, Variables, template_error};
+use super::raw::{Entry, Node, RawCheck, RawFile, Table, Value, shortened};
+use super::resolve::{DurationLimits, Reading};
+use super::schema::Schema;
+use super::source::{Span, error, warning};
+
+pub fn resolve(
+    files: &[RawFile],
+    daemon: &Daemon,
+    catalog: Option<&Catalog>,
+    cx: &mut Reading<'_>,
+) -> Vec<CheckSpec> {
+    let mut maker = Maker {
+        daemon,
+        catalog,
+        schemas: HashMap::new(),
+        warned: HashSet::new(),
+        used: HashSet::new(),
+        checks: Vec::new(),
+        names: Vec::new(),
+        full: false,
+    };
+    let main = Defaults::read(&files[0].defaults, cx);
+    let locals: Vec<Defaults> = files[1..]
+        .iter()
+        .map(|f| Defaults::read(&f.defaults, cx))
+        .collect();
+    for (i, file) in files.iter().enumerate() {
+        let local = i.checked_sub(1).map(|i| &locals[i]);
+        let layers: Vec<&Defaults> = std::iter::once(&main).chain(local).collect();
+        for block in &file.checks {
+            maker.block(block, &layers, file.torn, cx);
+        }
+    }
+    for defaults in std::iter::once(&main).chain(&locals) {
+        maker.unused_options(defaults, cx);
+    }
+    maker.refuse_doubles(cx);
+    maker.checks
+}
+
+// -------------------------------------------------------------------------------------- defaults
+
+/// One `[defaults]`, its values judged where they stand.
+struct Defaults<'a> {
+    timing: Timing,
+    enabled: Option<bool>,
+    timeout_status: Option<TimeoutStatus>,
+    labels: BTreeMap<String, String>,
+    /// `[defaults.config.PLUGIN]`
+    options: Vec<(&'a Entry, &'a Table)>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Timing {
+    interval: Option<Duration>,
+    timeout: Option<Duration>,
+    retry_interval: Option<Duration>,
+    attempts: Option<u32>,
+}
+
+impl<'a> Defaults<'a> {
+    fn read(table: &'a Table, cx: &mut Reading<'_>) -> Self {
+        let owner = &"[defaults]";
+        let mut labels = BTreeMap::new();
+        if let Some(entry) = table.get("labels") {
+            read_labels(&entry.node, &mut labels, owner, cx, |_, node| {
+                Some(Cow::Borrowed(node))
+            });
+        }
+        let mut options = Vec::new();
+        match table.get("config").map(|e| &e.node) {
+            None => {}
+            Some(Node {
+                value: Value::Table(plugins),
+                ..
+            }) => {
+                for entry in &plugins.entries {
+                    match &entry.node.value {
+                        Value::Table(table) => options.push((entry, table)),
+                        Value::Broken => {}
+                        _ => {
+                            let e = error(format!(
+                                "`config.{}` of [defaults] has to be a table, not {}",
+                                shortened(&entry.key),
+                                entry.node.kind()
+                            ));
+                            let help = "options are kept by plugin: write `[defaults.config.http]` and the options below it";
+                            cx.push(e.at(entry.node.span).help(help));
+                        }
+                    }
+                }
+            }
+            Some(node) => {
+                let example = "{ http = { ... } }";
+                let _: Option<()> = cx.wrong_type("config", node, owner, "a table", example);
+            }
+        }
+        let field = |key: &str| table.get(key).map(|e| &e.node);
+        Defaults {
+            timing: Timing {
+                interval: field("interval")
+                    .and_then(|n| cx.duration("interval", n, owner, INTERVAL)),
+                timeout: field("timeout").and_then(|n| cx.duration("timeout", n, owner, TIMEOUT)),
+                retry_interval: field("retry_interval")
+                    .and_then(|n| cx.duration("retry_interval", n, owner, INTERVAL)),
+                attempts: field("attempts").and_then(|n| attempts(n, owner, cx)),
+            },
+            enabled: field("enabled").and_then(|n| cx.boolean("enabled", n, owner)),
+            timeout_status: field("timeout_status").and_then(|n| timeout_status(n, owner, cx)),
+            labels,
+            options,
+        }
+    }
+
+    fn options(&self, plugin: &str) -> Option<&'a Table> {
+        self.options
+            .iter()
+            .find(|(entry, _)| entry.key == plugin)
+            .map(|(_, table)| *table)
+    }
+}
+
+// ---------------------------------------------------------------------------------------- blocks
+
+struct Maker<'a> {
+    daemon: &'a Daemon,
+    catalog: Option<&'a Catalog>,
+    /// Compiled once a plugin; `Err` is why it cannot be used.
+    schemas: HashMap<&'a str, Result<Rc<Schema>, String>>,
+    /// Plugins whose refusal was already said.
+    warned: HashSet<String>,
+    /// Plugins that some check uses.
+    used: HashSet<String>,
+    checks: Vec<CheckSpec>,
+    /// The `name` of each check, beside `checks`.
+    names: Vec<Span>,
+    /// The cap was reached and reported.
+    full: bool,
+}
+
+/// What became of a check's `plugin`.
+enum Plugin<'a> {
+    Usable(&'a PluginInfo, Rc<Schema>),
+    /// The file is there, but no worker will load it.
+    Unusable(String),
+    /// No catalog is at hand: not judged.
+    Unjudged,
+    /// Reported.
+    Wrong,
+}
+
+/// A check in messages: by its name as soon as it has one.
+#[derive(Clone, Copy)]
+enum Owner<'a> {
+    Block(&'a str),
+    Check(&'a str),
+}
+
+impl fmt::Display for Owner<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Owner::Block(label) => f.write_str(label),
+            Owner::Check(name) => write!(f, "check `{}`", shortened(name)),
+        }
+    }
+}
+
+impl<'a> Maker<'a> {
+    fn block(
+        &mut self,
+        block: &RawCheck,
+        layers: &[&Defaults<'_>],
+        torn: bool,
+        cx: &mut Reading<'_>,
+    ) {
+        let owner = Owner::Block(&block.label);
+        for key in ["name", "plugin"] {
+            // In a file that does not parse, the key may be in the part that was skipped.
+            if block.table.get(key).is_none() && !torn {
+                let e = error(format!("{owner} has no `{key}`"));
+                let example = if key == "name" {
+                    "name = \"web\""
+                } else {
+                    "plugin = \"http\""
+                };
+                cx.push(e.at(block.span).help(format!("add `{example}`")));
+            }
+        }
+        let plugin_name = block
+            .table
+            .get("plugin")
+            .and_then(|e| self.plugin_name(e, block, owner, cx));
+        let plugin = match &plugin_name {
+            Some((name, span)) => self.plugin(name, *span, owner, cx),
+            None => Plugin::Wrong,
+        };
+        let plugin_name = plugin_name.map(|(name, _)| name).unwrap_or_default();
+        self.used.insert(plugin_name.clone());
+
+        let each = match block.table.get("for_each") {
+            None => None,
+            Some(entry) => match ForEach::read(entry, &block.label, cx) {
+                Some(each) => Some(each),
+                None => return,
+            },
+        };
+        let total = each.as_ref().map_or(1, ForEach::total) + self.checks.len() as u128;
+        if total > CHECKS_MAX as u128 {
+            if !self.full {
+                self.full = true;
+                let e = error(format!(
+                    "too many checks: with {owner} there are {}, a config may hold {}",
+                    thousands(total),
+                    thousands(CHECKS_MAX as u128),
+                ));
+                let at = each.as_ref().map_or(block.span, |each| each.span);
+                cx.push(
+                    e.at(at)
+                        .help("shorten the lists, or spread the checks over several daemons"),
+                );
+            }
+            return;
+        }
+
+        let schema = match &plugin {
+            Plugin::Usable(_, schema) => Some(Rc::clone(schema)),
+            _ => None,
+        };
+        let tables: Vec<&Table> = layers
+            .iter()
+            .filter_map(|d| d.options(&plugin_name))
+            .collect();
+        let names = each.as_ref().map(|each| each.names.as_slice());
+        let input = PlanInput {
+            own: block.table.get("config"),
+            layers: &tables,
+            names,
+            plugin: &plugin_name,
+            schema,
+            block: block.span,
+        };
+        let plan = Plan::new(input, &owner, cx);
+        let line = cx.sources.line(block.span);
+        let source = Source {
+            file: cx.sources.name(block.span.source).to_owned(),
+            line,
+        };
+        let name = block.table.get("name");
+        let name_template = match (name.map(|e| &e.node.value), names) {
+            (Some(Value::Str(text)), Some(names)) => match Template::parse(text, names) {
+                Ok(None) => Name::Plain,
+                Ok(Some(template)) => Name::Template(template),
+                Err(e) => {
+                    let span = name.map_or(block.span, |e| e.node.span);
+                    cx.push(template_error(e, "`name`", &owner).at(span));
+                    Name::Wrong
+                }
+            },
+            _ => Name::Plain,
+        };
+        let mut one = OneCheck {
+            block,
+            layers,
+            plugin: &plugin,
+            plugin_name: &plugin_name,
+            plan,
+            source,
+            name_template,
+        };
+        match &each {
+            None => {
+                let made = one.make(None, cx);
+                self.checks.extend(made.map(|(check, span)| {
+                    self.names.push(span);
+                    check
+                }));
+            }
+            Some(each) => each.each(|cells| {
+                let variables = Variables {
+                    names: &each.names,
+                    cells,
+                };
+                if let Some((check, span)) = one.make(Some(variables), cx) {
+                    self.checks.push(check);
+                    self.names.push(span);
+                }
+            }),
+        }
+    }
+
+    fn plugin_name(
+        &self,
+        entry: &Entry,
+        block: &RawCheck,
+        owner: Owner<'_>,
+        cx: &mut Reading<'_>,
+    ) -> Option<(String, Span)> {
+        let name = cx.text("plugin", &entry.node, owner)?;
+        if block.table.get("for_each").is_some() && name.contains(['{', '}']) {
+            let e = error(format!("`plugin` of {owner} may not depend on `for_each`"));
+            cx.push(
+                e.at(entry.node.span)
+                    .help("write one block for each plugin"),
+            );
+            return None;
+        }
+        Some((name, entry.node.span))
+    }
+
+    fn plugin(
+        &mut self,
+        name: &str,
+        span: Span,
+        owner: Owner<'_>,
+        cx: &mut Reading<'_>,
+    ) -> Plugin<'a> {
+        let Some(catalog) = self.catalog else {
+            return Plugin::Unjudged;
+        };
+        let reason = match (catalog.plugin(name), catalog.refused(name)) {
+            (Some(info), _) => match self.schema(info) {
+                Ok(schema) => return Plugin::Usable(info, schema),
+                Err(reason) => reason,
+            },
+            (None, Some(refused)) => {
+                let file = refused.file.display().to_string();
+                if refused.reason.starts_with(&file) {
+                    format!("plugin `{name}` was refused: {}", refused.reason)
+                } else {
+                    format!("plugin `{name}` was refused: {file}: {}", refused.reason)
+                }
+            }
+            (None, None) => {
+                let e = error(format!(
+                    "there is no plugin `{}` for {owner}",
+                    shortened(name)
+                ));
+                cx.push(self.which_there_are(e, name, catalog).at(span));
+                return Plugin::Wrong;
+            }
+        };
+        if self.warned.insert(name.to_owned()) {
+            let w = warning(reason.clone());
+            cx.push(
+                w.at(span)
+                    .help("until it is mended, checks that use it are UNKNOWN"),
+            );
+        }
+        Plugin::Unusable(reason)
+    }
+
+    fn which_there_are(
+        &self,
+        e: super::source::Finding,
+        name: &str,
+        catalog: &Catalog,
+    ) -> super::source::Finding {
+        let mut known: Vec<&str> = catalog.plugins.iter().map(|p| p.name.as_str()).collect();
+        known.sort_unstable();
+        let dir = self.daemon.plugin_dir.display();
+        let e = match did_you_mean(name, known.iter().copied()) {
+            Some(near) => e.help(format!("a plugin with a similar name exists: `{near}`")),
+            None => e.help(format!("put its .so into {dir}, or correct the name")),
+        };
+        if known.is_empty() {
+            e.note(format!("{dir} (`plugin_dir`) holds no plugin"))
+        } else {
+            e.note(format!("plugins in {dir}: {}", known.join(", ")))
+        }
+    }
+
+    fn schema(&mut self, info: &'a PluginInfo) -> Result<Rc<Schema>, String> {
+        self.schemas
+            .entry(&info.name)
+            .or_insert_with(|| {
+                Schema::compile(&info.schema).map(Rc::new).map_err(|e| {
+                    format!(
+                        "plugin `{}` ({}) has a broken config schema: {e}",
+                        info.name,
+                        info.file.display()
+                    )
+                })
+            })
+            .clone()
+    }
+
+    /// Judges `[defaults.config.X]` that no check has judged by using it.
+    fn unused_options(&mut self, defaults: &Defaults<'_>, cx: &mut Reading<'_>) {
+        let Some(catalog) = self.catalog else { return };
+        for (entry, table) in &defaults.options {
+            if let Some(info) = catalog.plugin(&entry.key) {
+                if self.used.contains(&entry.key) {
+                    continue;
+                }
+                let owner = format!("[defaults.config.{}]", super::raw::bare(&entry.key));
+                let schema = self.schema(info).ok();
+                let input = PlanInput {
+                    own: None,
+                    layers: &[table],
+                    names: None,
+                    plugin: &entry.key,
+                    schema,
+                    block: entry.key_span,
+                };
+                if let Some(mut plan) = Plan::new(input, &owner, cx) {
+                    plan.judge_alone(&owner, cx);
+                }
+            } else if catalog.refused(&entry.key).is_none() {
+                let e = error(format!(
+                    "[defaults.config] names a plugin `{}` that is not there",
+                    shortened(&entry.key)
+                ));
+                cx.push(
+                    self.which_there_are(e, &entry.key, catalog)
+                        .at(entry.key_span),
+                );
+            }
+        }
+    }
+
+    fn refuse_doubles(&self, cx: &mut Reading<'_>) {
+        let mut seen: HashMap<&str, Span> = HashMap::with_capacity(self.checks.len());
+        for (check, span) in self.checks.iter().zip(&self.names) {
+            let Some(first) = seen.get(check.name.as_str()) else {
+                seen.insert(&check.name, *span);
+                continue;
+            };
+            let name = &check.name;
+            if first == span {
+                let e = error(format!("`for_each` makes the name `{name}` more than once"));
+                let help = "use every placeholder that differs in `name`, as in `web-{item}`";
+                cx.push(e.at(*span).help(help).once("double"));
+            } else {
+                let place = cx.sources.place(*first);
+                let e = error(format!(
+                    "the check `{name}` is already defined at {}:{}:{}",
+                    place.file, place.line, place.column
+                ));
+                cx.push(
+                    e.at(*span)
+                        .help("give one of them another name")
+                        .related(*first, "the first")
+                        .once("double"),
+                );
+            }
+        }
+    }
+}
+
+/// Makes the checks of one block.
+struct OneCheck<'b> {
+    block: &'b RawCheck,
+    layers: &'b [&'b Defaults<'b>],
+    plugin: &'b Plugin<'b>,
+    plugin_name: &'b str,
+    plan: Option<Plan<'b>>,
+    source: Source,
+    name_template: Name,
+}
+
+/// The `name` of a block.
+enum Name {
+    /// As it is written.
+    Plain,
+    Template(Template),
+    /// Reported.
+    Wrong,
+}
+
+impl OneCheck<'_> {
+    fn make(
+        &mut self,
+        variables: Option<Variables<'_>>,
+        cx: &mut Reading<'_>,
+    ) -> Option<(CheckSpec, Span)> {
+        // A check without a name that can be read is still judged in full.
+        let name = self.name(variables, cx);
+        let owner = match &name {
+            Some((name, _)) => Owner::Check(name),
+            None => Owner::Block(&self.block.label),
+        };
+        let table = &self.block.table;
+        let field = |key: &str, cx: &mut Reading<'_>| {
+            table
+                .get(key)
+                .and_then(|e| expand(key, &e.node, variables, &owner, cx))
+        };
+        let own = Timing {
+            interval: field("interval", cx)
+                .and_then(|n| cx.duration("interval", &n, owner, INTERVAL)),
+            timeout: field("timeout", cx).and_then(|n| cx.duration("timeout", &n, owner, TIMEOUT)),
+            retry_interval: field("retry_interval", cx)
+                .and_then(|n| cx.duration("retry_interval", &n, owner, INTERVAL)),
+            attempts: field("attempts", cx).and_then(|n| attempts(&n, &owner, cx)),
+        };
+        let enabled = field("enabled", cx).and_then(|n| cx.boolean("enabled", &n, owner));
+        let timeout_status =
+            field("timeout_status", cx).and_then(|n| timeout_status(&n, &owner, cx));
+
+        // The strongest last: main file, this file, the check.
+        let layers = || self.layers.iter().rev();
+        let interval = own
+            .interval
+            .or_else(|| layers().find_map(|d| d.timing.interval))
+            .unwrap_or(DEFAULT_INTERVAL);
+        let plugin_timeout = match self.plugin {
+            Plugin::Usable(info, _) => info.default_timeout,
+            _ => DEFAULT_TIMEOUT,
+        };
+        let timeout = own
+            .timeout
+            .or_else(|| layers().find_map(|d| d.timing.timeout))
+            .unwrap_or(plugin_timeout);
+        let retry_interval = own
+            .retry_interval
+            .or_else(|| layers().find_map(|d| d.timing.retry_interval))
+            .unwrap_or(interval.min(DEFAULT_RETRY));
+        if let (Some(retry), Some(entry)) = (own.retry_interval, table.get("retry_interval"))
+            && retry > interval
+        {
+            let w = warning(format!(
+                "`retry_interval` of {owner} is longer than its `interval`"
+            ));
+            let help = "a failing check is then asked less often than a healthy one";
+            cx.push(w.at(entry.node.span).help(help).once("retry"));
+        }
+        let attempts = own
+            .attempts
+            .or_else(|| layers().find_map(|d| d.timing.attempts))
+            .unwrap_or(DEFAULT_ATTEMPTS);
+        let enabled = enabled
+            .or_else(|| layers().find_map(|d| d.enabled))
+            .unwrap_or(true);
+        let timeout_status = timeout_status
+            .or_else(|| layers().find_map(|d| d.timeout_status))
+            .unwrap_or_default();
+
+        let mut labels = BTreeMap::new();
+        for layer in self.layers {
+            labels.extend(layer.labels.iter().map(|(k, v)| (k.clone(), v.clone())));
+        }
+        if let Some(entry) = table.get("labels") {
+            read_labels(&entry.node, &mut labels, &owner, cx, |cx, node| {
+                expand("labels", node, variables, &owner, cx)
+            });
+        }
+
+        let secrets = match self.plugin {
+            Plugin::Usable(..) if enabled => Secrets::Read,
+            _ => Secrets::Leave,
+        };
+        let Options { config, shown } = self.plan.as_mut()?.fill(variables, secrets, &owner, cx)?;
+        let unusable = match self.plugin {
+            Plugin::Usable(..) | Plugin::Unjudged => None,
+            Plugin::Unusable(reason) => Some(reason.clone()),
+            Plugin::Wrong => return None,
+        };
+        let (name, name_span) = name?;
+        let check = CheckSpec {
+            plugin: self.plugin_name.to_owned(),
+            interval,
+            timeout,
+            retry_interval,
+            attempts,
+            enabled,
+            timeout_status,
+            labels,
+            config,
+            shown_config: shown,
+            unusable,
+            source: self.source.clone(),
+            name,
+        };
+        Some((check, name_span))
+    }
+
+    fn name(
+        &self,
+        variables: Option<Variables<'_>>,
+        cx: &mut Reading<'_>,
+    ) -> Option<(String, Span)> {
+        let owner = Owner::Block(&self.block.label);
+        let entry = self.block.table.get("name")?;
+        let span = entry.node.span;
+        let name = match (&self.name_template, variables) {
+            (Name::Wrong, _) => return None,
+            (Name::Template(template), Some(v)) => match template.fill(v.cells, v.names) {
+                Ok(Filled::Text(text)) => text,
+                Ok(Filled::Int(n)) => n.to_string(),
+                Ok(Filled::Node(node)) => match scalar(&node.value) {
+                    Some(text) => text,
+                    None => {
+                        let e = error(format!("`name` of {owner} would be {}", node.kind()));
+                        cx.push(
+                            e.at(span)
+                                .help("a name is made of texts and numbers")
+                                .once("name"),
+                        );
+                        return None;
+                    }
+                },
+                Err(e) => {
+                    cx.push(template_error(e, "`name`", &owner).at(span));
+                    return None;
+                }
+            },
+            _ => match &entry.node.value {
+                Value::Str(text) => text.clone(),
+                _ => return cx.wrong_type("name", &entry.node, owner, "a string", "\"web\""),
+            },
+        };
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "._:/-".contains(c);
+        let finding = if name.is_empty() {
+            error(format!("`name` of {owner} is empty")).help("give the check a name")
+        } else if let Some(bad) = name.chars().find(|c| !allowed(*c)) {
+            error(format!(
+                "the name `{}` holds {}",
+                shortened(&name),
+                spoken(bad)
+            ))
+            .help("a name is made of letters a-z, digits and . _ : / -")
+        } else if name.len() > NAME_MAX {
+            error(format!(
+                "the name `{}` is {} bytes long",
+                shortened(&name),
+                name.len()
+            ))
+            .help(format!("a name has at most {NAME_MAX} bytes"))
+        } else {
+            return Some((name, span));
+        };
+        cx.push(finding.at(span).once("name"));
+        None
+    }
+}
+
+fn spoken(c: char) -> String {
+    match c {
+        ' ' => "a space".into(),
+        c if c.is_control() => "a control character".into(),
+        c => format!("`{c}`"),
+    }
+}
+
+/// A value of the block with its placeholders filled in.
+fn expand<'n>(
+    key: &str,
+    node: &'n Node,
+    variables: Option<Variables<'_>>,
+    owner: &dyn fmt::Display,
+    cx: &mut Reading<'_>,
+) -> Option<Cow<'n, Node>> {
+    let (Value::Str(text), Some(v)) = (&node.value, variables) else {
+        return Some(Cow::Borrowed(node));
+    };
+    let filled = match Template::parse(text, v.names) {
+        Ok(None) => return Some(Cow::Borrowed(node)),
+        Ok(Some(template)) => template.fill(v.cells, v.names),
+        Err(e) => Err(e),
+    };
+    let value = match filled {
+        Ok(Filled::Text(s)) => Value::Str(s),
+        Ok(Filled::Int(n)) => Value::Int(n),
+        Ok(Filled::Node(found)) => found.value.clone(),
+        Err(e) => {
+            cx.push(template_error(e, &format!("`{key}`"), owner).at(node.span));
+            return None;
+        }
+    };
+    Some(Cow::Owned(Node {
+        span: node.span,
+        value,
+    }))
+}
+
+fn attempts(node: &Node, owner: &dyn fmt::Display, cx: &mut Reading<'_>) -> Option<u32> {
+    cx.integer("attempts", node, owner, 1, 1000)
+        .and_then(|n| u32::try_from(n).ok())
+}
+
+fn timeout_status(
+    node: &Node,
+    owner: &dyn fmt::Display,
+    cx: &mut Reading<'_>,
+) -> Option<TimeoutStatus> {
+    let Value::Str(text) = &node.value else {
+        return cx.wrong_type("timeout_status", node, owner, "a string", "\"critical\"");
+    };
+    let status = TimeoutStatus::from_name(text);
+    if status.is_none() {
+        let e = error(format!(
+            "`timeout_status` of {owner} has an unknown value `{}`",
+            shortened(text)
+        ));
+        let help = match did_you_mean(text, TimeoutStatus::NAMES) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("write {}", one_of(&TimeoutStatus::NAMES, "or")),
+        };
+        cx.push(e.at(node.span).help(help).once("timeout_status"));
+    }
+    status
+}
+
+fn read_labels<'n>(
+    node: &'n Node,
+    labels: &mut BTreeMap<String, String>,
+    owner: &dyn fmt::Display,
+    cx: &mut Reading<'_>,
+    mut expand: impl FnMut(&mut Reading<'_>, &'n Node) -> Option<Cow<'n, Node>>,
+) {
+    let Value::Table(table) = &node.value else {
+        let _: Option<()> = cx.wrong_type("labels", node, owner, "a table", "{ team = \"web\" }");
+        return;
+    };
+    for entry in &table.entries {
+        let key = &entry.key;
+        let plain = key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && key.len() <= 64
+            && key
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
+        if !plain {
+            let e = error(format!(
+                "`{}` cannot be the name of a label of {owner}",
+                shortened(key)
+            ));
+            let help = "use letters, digits and _ . -, a letter first, at most 64 bytes";
+            cx.push(e.at(entry.key_span).help(help).once("label"));
+            continue;
+        }
+        let Some(value) = expand(cx, &entry.node) else {
+            continue;
+        };
+        // A number is welcome where it comes out of a placeholder; written by hand it is text.
+        let text = match (&value.value, &value) {
+            (Value::Str(s), _) => Some(s.clone()),
+            (other, Cow::Owned(_)) => scalar(other),
+            _ => None,
+        };
+        match text {
+            Some(text) if text.len() > LABEL_MAX => {
+                let e = error(format!(
+                    "label `{key}` of {owner} is {} bytes long",
+                    text.len()
+                ));
+                let help = format!("a label has at most {LABEL_MAX} bytes");
+                cx.push(e.at(entry.node.span).help(help).once("label"));
+            }
+            Some(text) => {
+                labels.insert(key.clone(), text);
+            }
+            None => {
+                let example = scalar(&entry.node.value).unwrap_or_else(|| "...".into());
+                let _: Option<()> = cx.wrong_type(
+                    key,
+                    &value,
+                    format!("the labels of {owner}"),
+                    "a string",
+                    &format!("\"{example}\""),
+                );
+            }
+        }
+    }
+    if labels.len() > LABELS_MAX {
+        let e = error(format!("{owner} has {} labels", labels.len()));
+        cx.push(
+            e.at(node.span)
+                .help(format!("a check has at most {LABELS_MAX}"))
+                .once("labels"),
+        );
+    }
+}
+
+const DAY: u64 = 86_400;
+const INTERVAL: DurationLimits = (SHORTEST_INTERVAL, Duration::from_secs(366 * DAY));
+const TIMEOUT: DurationLimits = (Duration::from_millis(1), Duration::from_secs(DAY));
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(60);
+const DEFAULT_RETRY: Duration = Duration::from_secs(10);
+const DEFAULT_ATTEMPTS: u32 = 3;
+/// Only until the plugin's own is known.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+const LABELS_MAX: usize = 32;
+const LABEL_MAX: usize = 256;

@@ -1,0 +1,478 @@
+//! What is wrong with a config, in the form a person reads and in the form a program reads.
+//!
+//! ```text
+//! error: unknown key `intervall` in check `web`
+//!   --> etc/checks.d/web.toml:4:1
+//! 4 | intervall = "10s"
+//!   | ^^^^^^^^^ help: a key with a similar name exists: `interval`
+//! ```
+//!
+//! A diagnostic owns all it shows, so it outlives the files. Text from a file is shown with its
+//! control characters made visible: a config cannot steer the terminal of its reader.
+
+use std::fmt::Write as _;
+
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    Error,
+    Warning,
+}
+
+impl Severity {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    pub severity: Severity,
+    pub message: String,
+    pub place: Option<Place>,
+    /// The way out.
+    pub help: Option<String>,
+    /// Facts that help to decide.
+    pub notes: Vec<String>,
+    /// Another place that has to do with it, and what it is.
+    pub related: Option<(Place, String)>,
+}
+
+/// A stretch of one line of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub file: String,
+    /// From 1.
+    pub line: u32,
+    /// From 1, in characters.
+    pub column: u32,
+    /// How many characters are meant, at least 1.
+    pub width: u32,
+    /// The line, or the part of a long one around what is meant.
+    pub snippet: String,
+    /// Where in `snippet` it starts, in characters from 0.
+    pub offset: u32,
+}
+
+/// All diagnostics of one reading, in the order of the files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Diagnostics {
+    pub items: Vec<Diagnostic>,
+}
+
+impl Diagnostics {
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    pub fn errors(&self) -> usize {
+        self.items
+            .iter()
+            .filter(|d| d.severity == Severity::Error)
+            .count()
+    }
+
+    pub fn warnings(&self) -> usize {
+        self.items.len() - self.errors()
+    }
+
+    /// `2 errors, 1 warning`
+    pub fn summary(&self) -> String {
+        let count = |n: usize, what: &str| match n {
+            0 => None,
+            1 => Some(format!("1 {what}")),
+            n => Some(format!("{n} {what}s")),
+        };
+        let parts: Vec<String> = [
+            count(self.errors(), "error"),
+            count(self.warnings(), "warning"),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        if parts.is_empty() {
+            "no mistakes".into()
+        } else {
+            parts.join(", ")
+        }
+    }
+
+    /// All of them as text, an empty line between two. `colour` adds ANSI colours.
+    pub fn render(&self, colour: bool) -> String {
+        let mut out = String::new();
+        for (i, d) in self.items.iter().enumerate() {
+            if i > 0 {
+                out.push('\n');
+            }
+            d.render(&mut out, &Paint { on: colour });
+        }
+        out
+    }
+}
+
+/// A list of `{severity, file, line, column, message, help}`; what is not known is null.
+impl Serialize for Diagnostics {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(&self.items)
+    }
+}
+
+impl Serialize for Diagnostic {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut help: Vec<&str> = self.help.as_deref().into_iter().collect();
+        help.extend(self.notes.iter().map(String::as_str));
+        let mut s = serializer.serialize_struct("Diagnostic", 6)?;
+        s.serialize_field("severity", &self.severity)?;
+        s.serialize_field("file", &self.place.as_ref().map(|p| &p.file))?;
+        s.serialize_field("line", &self.place.as_ref().map(|p| p.line))?;
+        s.serialize_field("column", &self.place.as_ref().map(|p| p.column))?;
+        s.serialize_field("message", &self.message)?;
+        s.serialize_field("help", &(!help.is_empty()).then(|| help.join("; ")))?;
+        s.end()
+    }
+}
+
+impl Diagnostic {
+    pub fn new(severity: Severity, message: impl Into<String>) -> Self {
+        Diagnostic {
+            severity,
+            message: message.into(),
+            place: None,
+            help: None,
+            notes: Vec::new(),
+            related: None,
+        }
+    }
+
+    fn render(&self, out: &mut String, paint: &Paint) {
+        let tint = match self.severity {
+            Severity::Error => Tint::Red,
+            Severity::Warning => Tint::Yellow,
+        };
+        paint.put(out, tint, self.severity.name());
+        paint.put(out, Tint::Bold, &format!(": {}", clean(&self.message)));
+        out.push('\n');
+
+        let lines = [self.place.as_ref(), self.related.as_ref().map(|(p, _)| p)];
+        let gutter = lines
+            .iter()
+            .flatten()
+            .map(|p| digits(p.line))
+            .max()
+            .unwrap_or(1);
+        let pad = " ".repeat(gutter);
+
+        let mut help = self.help.as_deref();
+        if let Some(place) = &self.place {
+            // A short help stands beside the caret; a long one would be lost off the screen's edge.
+            let beside = help.filter(|h| h.chars().count() + place.offset as usize <= INLINE_HELP);
+            if beside.is_some() {
+                help = None;
+            }
+            let label = beside.map(|h| ("help: ", h));
+            place.render(out, paint, "-->", gutter, ('^', tint), label);
+        }
+        if let Some((place, what)) = &self.related {
+            place.render(
+                out,
+                paint,
+                ":::",
+                gutter,
+                ('-', Tint::Blue),
+                Some(("", what)),
+            );
+        }
+        if let Some(help) = help {
+            self.footer(out, paint, &pad, "help", help);
+        }
+        for note in &self.notes {
+            self.footer(out, paint, &pad, "note", note);
+        }
+    }
+
+    fn footer(&self, out: &mut String, paint: &Paint, pad: &str, what: &str, text: &str) {
+        out.push_str(pad);
+        paint.put(out, Tint::Blue, " = ");
+        paint.put(out, Tint::Bold, what);
+        let _ = writeln!(out, ": {}", clean(text));
+    }
+}
+
+impl Place {
+    fn render(
+        &self,
+        out: &mut String,
+        paint: &Paint,
+        arrow: &str,
+        gutter: usize,
+        (mark, tint): (char, Tint),
+        label: Option<(&str, &str)>,
+    ) {
+        out.push_str(&" ".repeat(gutter + 1));
+        paint.put(out, Tint::Blue, arrow);
+        let _ = writeln!(out, " {}:{}:{}", clean(&self.file), self.line, self.column);
+        paint.put(out, Tint::Blue, &format!("{:>gutter$} |", self.line));
+        let shown = clean(&self.snippet);
+        if !shown.is_empty() {
+            let _ = write!(out, " {shown}");
+        }
+        out.push('\n');
+        out.push_str(&" ".repeat(gutter));
+        paint.put(out, Tint::Blue, " | ");
+
+        let mut chars = self.snippet.chars();
+        let indent: usize = chars.by_ref().take(self.offset as usize).map(columns).sum();
+        let width: usize = chars.take(self.width as usize).map(columns).sum();
+        out.push_str(&" ".repeat(indent));
+        let mut marks: String = std::iter::repeat_n(mark, width.max(1)).collect();
+        if let Some((lead, text)) = label {
+            let _ = write!(marks, " {lead}{}", clean(text));
+        }
+        paint.put(out, tint, &marks);
+        out.push('\n');
+    }
+}
+
+/// The name in `known` that `word` was most likely meant to be.
+pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // A third of the word may be wrong, as in rustc; beyond that a guess misleads.
+    let limit = (word.chars().count().max(3) / 3).min(4);
+    let plain = |s: &str| s.to_lowercase().replace('-', "_");
+    let word = plain(word);
+    known
+        .into_iter()
+        .filter_map(|k| {
+            let there = plain(k);
+            let mut distance = edit_distance(&word, &there, limit)?;
+            if distance > 0 && sorted_chars(&word) == sorted_chars(&there) {
+                distance = 1; // a permutation is a slip of the fingers
+            }
+            Some((distance, k))
+        })
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, k)| k)
+}
+
+/// How many letters must be added, dropped, changed or swapped with their neighbour;
+/// `None` when it is more than `limit`.
+fn edit_distance(a: &str, b: &str, limit: usize) -> Option<usize> {
+    let a: Vec<char> = a.chars().take(WORD_MAX).collect();
+    let b: Vec<char> = b.chars().take(WORD_MAX).collect();
+    if a.len().abs_diff(b.len()) > limit {
+        return None;
+    }
+    let mut before: Vec<usize> = vec![0; b.len() + 1];
+    let mut above: Vec<usize> = (0..=b.len()).collect();
+    let mut row = above.clone();
+    for i in 1..=a.len() {
+        row[0] = i;
+        for j in 1..=b.len() {
+            let change = above[j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            row[j] = change.min(above[j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                row[j] = row[j].min(before[j - 2] + 1);
+            }
+        }
+        std::mem::swap(&mut before, &mut above);
+        std::mem::swap(&mut above, &mut row);
+    }
+    Some(above[b.len()]).filter(|d| *d <= limit)
+}
+
+fn sorted_chars(s: &str) -> Vec<char> {
+    let mut chars: Vec<char> = s.chars().take(WORD_MAX).collect();
+    chars.sort_unstable();
+    chars
+}
+
+/// `a`, `b` or `c`
+pub fn one_of<S: AsRef<str>>(names: &[S], last: &str) -> String {
+    let quoted: Vec<String> = names.iter().map(|n| format!("`{}`", n.as_ref())).collect();
+    match quoted.split_last() {
+        None => "nothing".into(),
+        Some((only, [])) => only.clone(),
+        Some((end, others)) => format!("{} {last} {end}", others.join(", ")),
+    }
+}
+
+/// A number as people read it: 100,000.
+pub fn thousands(n: u128) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, c) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// Control characters, and those that turn the direction of writing, made visible or harmless.
+fn clean(text: &str) -> String {
+    if !text.contains(is_hostile) {
+        return text.to_owned();
+    }
+    text.chars()
+        .map(|c| {
+            if c == '\t' {
+                ' '
+            } else if is_hostile(c) {
+                '\u{fffd}'
+            } else {
+                c
+            }
+        })
+        .collect()
+}
+
+fn is_hostile(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+/// How many columns of a terminal a character takes. The wide ranges of East Asian scripts and
+/// emoji, roughly: being off by one only moves a caret.
+fn columns(c: char) -> usize {
+    match c {
+        '\u{0300}'..='\u{036f}' | '\u{fe00}'..='\u{fe0f}' => 0,
+        '\u{1100}'..='\u{115f}'
+        | '\u{2e80}'..='\u{a4cf}'
+        | '\u{ac00}'..='\u{d7a3}'
+        | '\u{f900}'..='\u{faff}'
+        | '\u{fe30}'..='\u{fe6f}'
+        | '\u{ff00}'..='\u{ff60}'
+        | '\u{1f300}'..='\u{1faff}'
+        | '\u{20000}'..='\u{3fffd}' => 2,
+        _ => 1,
+    }
+}
+
+fn digits(n: u32) -> usize {
+    n.checked_ilog10().map_or(1, |d| d as usize + 1)
+}
+
+#[derive(Clone, Copy)]
+enum Tint {
+    Red,
+    Yellow,
+    Blue,
+    Bold,
+}
+
+struct Paint {
+    on: bool,
+}
+
+impl Paint {
+    fn put(&self, out: &mut String, tint: Tint, text: &str) {
+        if !self.on {
+            out.push_str(text);
+            return;
+        }
+        let code = match tint {
+            Tint::Red => "1;31",
+            Tint::Yellow => "1;33",
+            Tint::Blue => "1;34",
+            Tint::Bold => "1",
+        };
+        let _ = write!(out, "\x1b[{code}m{text}\x1b[0m");
+    }
+}
+
+/// Up to this column a help stands on the caret's line.
+const INLINE_HELP: usize = 76;
+/// Longer words are compared by their beginning: the cost grows with the square.
+const WORD_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(snippet: &str, offset: u32, width: u32) -> Place {
+        Place {
+            file: "etc/checks.d/web.toml".into(),
+            line: 4,
+            column: offset + 1,
+            width,
+            snippet: snippet.into(),
+            offset,
+        }
+    }
+
+    #[test]
+    fn looks_as_the_style_guide_shows_it() {
+        let mut d = Diagnostic::new(Severity::Error, "unknown key `intervall` in check `web`");
+        d.place = Some(place("intervall = \"10s\"", 0, 9));
+        d.help = Some("a key with a similar name exists: `interval`".into());
+        let all = Diagnostics { items: vec![d] };
+        assert_eq!(
+            all.render(false),
+            "error: unknown key `intervall` in check `web`\n  \
+               --> etc/checks.d/web.toml:4:1\n\
+             4 | intervall = \"10s\"\n  \
+               | ^^^^^^^^^ help: a key with a similar name exists: `interval`\n"
+        );
+        assert!(all.render(true).contains("\x1b[1;31merror\x1b[0m"));
+        assert_eq!(
+            serde_json::to_value(&all).expect("plain data"),
+            serde_json::json!([{
+                "severity": "error", "file": "etc/checks.d/web.toml", "line": 4, "column": 1,
+                "message": "unknown key `intervall` in check `web`",
+                "help": "a key with a similar name exists: `interval`",
+            }])
+        );
+        assert_eq!(all.summary(), "1 error");
+    }
+
+    #[test]
+    fn a_file_cannot_steer_the_terminal() {
+        let mut d = Diagnostic::new(Severity::Error, "unknown key `\x1b[2J`");
+        d.place = Some(place("\"\x1b[2J\u{202e}\t\" = 1", 0, 7));
+        let text = Diagnostics { items: vec![d] }.render(false);
+        assert!(
+            !text.contains('\x1b') && !text.contains('\u{202e}') && !text.contains('\t'),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn the_caret_stands_under_wide_letters() {
+        let mut d = Diagnostic::new(Severity::Warning, "w");
+        d.place = Some(place("名前 = 1", 5, 1));
+        let text = Diagnostics { items: vec![d] }.render(false);
+        assert!(text.contains("\n  |        ^\n"), "{text}");
+    }
+
+    #[test]
+    fn guesses_only_what_is_near() {
+        let known = ["interval", "timeout", "labels", "plugin", "config"];
+        assert_eq!(did_you_mean("intervall", known), Some("interval"));
+        assert_eq!(did_you_mean("Interval", known), Some("interval"));
+        assert_eq!(did_you_mean("timout", known), Some("timeout"));
+        assert_eq!(did_you_mean("lables", known), Some("labels"));
+        assert_eq!(
+            did_you_mean("retry-interval", ["retry_interval"]),
+            Some("retry_interval")
+        );
+        assert_eq!(did_you_mean("xyz", known), None);
+        assert_eq!(did_you_mean("", known), None);
+        assert_eq!(did_you_mean("htp", ["http", "tcp"]), Some("http"));
+        assert_eq!(did_you_mean(&"x".repeat(100_000), known), None);
+    }
+
+    #[test]
+    fn numbers_and_lists_read_well() {
+        assert_eq!(thousands(7), "7");
+        assert_eq!(thousands(100_000), "100,000");
+        assert_eq!(thousands(1_234_567), "1,234,567");
+        assert_eq!(one_of(&["a"], "or"), "`a`");
+        assert_eq!(one_of(&["a", "b", "c"], "or"), "`a`, `b` or `c`");
+    }
+}

@@ -1,0 +1,296 @@
+//! What runs: a config that has been checked in full. Nothing in it needs checking again.
+//!
+//! Built only by `resolve`. It travels as JSON to a manager that is started anew, so every part of
+//! it is plain data.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::diagnostic::Diagnostics;
+
+/// The shortest time between two runs of a check, and between two attempts.
+pub const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+/// The longest name of a check, in bytes. The status maps have this much room.
+pub const NAME_MAX: usize = 64;
+/// How many checks one config may hold.
+pub const CHECKS_MAX: usize = 100_000;
+/// The largest config of one check, as JSON. It has to fit in one message to a worker.
+pub const CONFIG_JSON_MAX: usize = 128 * 1024;
+/// The longest path of a unix socket that the kernel takes (`sun_path` without its final NUL).
+pub const SOCKET_PATH_MAX: usize = 107;
+/// The name of the control socket in `runtime_dir`.
+pub const SOCKET_NAME: &str = "control.sock";
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Model {
+    pub daemon: Daemon,
+    pub pool: Pool,
+    /// In the order of the files, and of the lists in them.
+    pub checks: Vec<CheckSpec>,
+    /// What is allowed but looks like a slip. Only for the one who reads the config now.
+    #[serde(skip)]
+    pub warnings: Diagnostics,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Daemon {
+    pub plugin_dir: PathBuf,
+    pub runtime_dir: PathBuf,
+    pub state_dir: PathBuf,
+    /// Whom to become when started as root; `None` keeps the user.
+    pub user: Option<String>,
+    /// Members of this group may change things over the control socket.
+    pub control_group: Option<String>,
+    pub stop_grace: Duration,
+    /// A filter as `env_logger` reads it: `info`, or `info,healthd_manager=debug`.
+    pub log: String,
+}
+
+impl Daemon {
+    pub fn socket(&self) -> PathBuf {
+        self.runtime_dir.join(SOCKET_NAME)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pool {
+    pub io: IoPool,
+    pub cpu: CpuPool,
+    pub exec: ExecPool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IoPool {
+    pub workers: u16,
+    /// The most threads of one worker's run lane.
+    pub threads: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CpuPool {
+    pub workers: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecPool {
+    /// The most programs that run at one time.
+    pub max_parallel: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CheckSpec {
+    pub name: String,
+    pub plugin: String,
+    pub interval: Duration,
+    pub timeout: Duration,
+    pub retry_interval: Duration,
+    pub attempts: u32,
+    pub enabled: bool,
+    pub timeout_status: TimeoutStatus,
+    pub labels: BTreeMap<String, String>,
+    /// Canonical JSON (sorted keys, no spaces) with the secrets in it: for the plugin, for nobody else.
+    pub config: String,
+    /// The same with `***` for each secret: for everybody else.
+    pub shown_config: String,
+    /// Why this check cannot run although the config is right, for example a refused plugin file.
+    /// It is UNKNOWN with this reason.
+    pub unusable: Option<String>,
+    pub source: Source,
+}
+
+impl CheckSpec {
+    /// A number that changes when the check has to be planned anew. It is the same in every process
+    /// and every build, and leaves out the name and the place in the file: moving a check to
+    /// another line is no change.
+    pub fn fingerprint(&self) -> u64 {
+        let mut h = Fnv::new();
+        h.text(&self.plugin);
+        h.duration(self.interval);
+        h.duration(self.timeout);
+        h.duration(self.retry_interval);
+        h.number(u64::from(self.attempts));
+        h.number(u64::from(self.enabled));
+        h.text(self.timeout_status.name());
+        h.number(self.labels.len() as u64);
+        for (key, value) in &self.labels {
+            h.text(key);
+            h.text(value);
+        }
+        h.text(&self.config);
+        match &self.unusable {
+            None => h.number(0),
+            Some(reason) => {
+                h.number(1);
+                h.text(reason);
+            }
+        }
+        h.0
+    }
+}
+
+/// The status of a run whose target did not answer in time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TimeoutStatus {
+    #[default]
+    Critical,
+    Warning,
+    Unknown,
+}
+
+impl TimeoutStatus {
+    pub const NAMES: [&'static str; 3] = ["critical", "warning", "unknown"];
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "critical" => Some(Self::Critical),
+            "warning" => Some(Self::Warning),
+            "unknown" => Some(Self::Unknown),
+            _ => None,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Critical => "critical",
+            Self::Warning => "warning",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Where a check is written: the line of its `[[check]]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    pub file: String,
+    pub line: u32,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+/// FNV-1a, 64 bits. Each text is led by its length, so that "ab","c" differs from "a","bc".
+struct Fnv(u64);
+
+impl Fnv {
+    fn new() -> Self {
+        Fnv(0xcbf2_9ce4_8422_2325)
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        for b in bytes {
+            self.0 = (self.0 ^ u64::from(*b)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+
+    fn number(&mut self, n: u64) {
+        self.bytes(&n.to_le_bytes());
+    }
+
+    fn text(&mut self, text: &str) {
+        self.number(text.len() as u64);
+        self.bytes(text.as_bytes());
+    }
+
+    fn duration(&mut self, d: Duration) {
+        self.number(d.as_secs());
+        self.number(u64::from(d.subsec_nanos()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check() -> CheckSpec {
+        CheckSpec {
+            name: "web".into(),
+            plugin: "http".into(),
+            interval: Duration::from_secs(60),
+            timeout: Duration::from_secs(10),
+            retry_interval: Duration::from_secs(10),
+            attempts: 3,
+            enabled: true,
+            timeout_status: TimeoutStatus::Critical,
+            labels: BTreeMap::new(),
+            config: r#"{"url":"http://127.0.0.1/"}"#.into(),
+            shown_config: r#"{"url":"http://127.0.0.1/"}"#.into(),
+            unusable: None,
+            source: Source {
+                file: "healthd.toml".into(),
+                line: 3,
+            },
+        }
+    }
+
+    #[test]
+    fn fingerprint_is_a_stable_number() {
+        // If this value changes, every check is planned anew after an upgrade: say so in the changelog.
+        assert_eq!(check().fingerprint(), 1_719_872_318_610_157_192);
+    }
+
+    #[test]
+    fn fingerprint_ignores_name_and_place_and_sees_the_rest() {
+        let a = check();
+        let mut moved = a.clone();
+        moved.name = "web2".into();
+        moved.source.line = 99;
+        moved.shown_config = "{}".into();
+        assert_eq!(a.fingerprint(), moved.fingerprint());
+
+        let changes: [fn(&mut CheckSpec); 10] = [
+            |c| c.plugin = "tcp".into(),
+            |c| c.interval += Duration::from_millis(1),
+            |c| c.timeout += Duration::from_millis(1),
+            |c| c.retry_interval += Duration::from_millis(1),
+            |c| c.attempts += 1,
+            |c| c.enabled = false,
+            |c| c.timeout_status = TimeoutStatus::Warning,
+            |c| drop(c.labels.insert("a".into(), "b".into())),
+            |c| c.config = "{}".into(),
+            |c| c.unusable = Some("refused".into()),
+        ];
+        for change in changes {
+            let mut b = a.clone();
+            change(&mut b);
+            assert_ne!(a.fingerprint(), b.fingerprint(), "{b:?}");
+        }
+    }
+
+    #[test]
+    fn a_model_survives_its_trip_as_json() {
+        let model = Model {
+            daemon: Daemon {
+                plugin_dir: "/p".into(),
+                runtime_dir: "/r".into(),
+                state_dir: "/s".into(),
+                user: Some("healthd".into()),
+                control_group: None,
+                stop_grace: Duration::from_secs(10),
+                log: "info".into(),
+            },
+            pool: Pool {
+                io: IoPool {
+                    workers: 2,
+                    threads: 64,
+                },
+                cpu: CpuPool { workers: 2 },
+                exec: ExecPool { max_parallel: 32 },
+            },
+            checks: vec![check()],
+            warnings: Diagnostics::default(),
+        };
+        let json = serde_json::to_string(&model).expect("plain data");
+        assert_eq!(
+            serde_json::from_str::<Model>(&json).expect("what we wrote"),
+            model
+        );
+    }
+}

@@ -1,0 +1,487 @@
+//! What the file says: its tables and values, each with the bytes it stands in, unknown keys
+//! denied. Nothing here looks outside the file, and no value is judged yet.
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::diagnostic::{did_you_mean, one_of};
+use super::source::{Report, Sources, Span, error};
+
+#[derive(Clone, Debug)]
+pub struct Node {
+    pub span: Span,
+    pub value: Value,
+}
+
+#[derive(Clone, Debug)]
+pub enum Value {
+    Str(String),
+    Int(i64),
+    Float(f64),
+    Bool(bool),
+    /// A TOML date or time, as it is written.
+    Date(String),
+    Array(Vec<Node>),
+    Table(Table),
+    /// Already reported; whoever meets it says nothing more.
+    Broken,
+}
+
+impl Node {
+    /// `a string`, `an integer`, ... for messages.
+    pub fn kind(&self) -> &'static str {
+        match &self.value {
+            Value::Str(_) => "a string",
+            Value::Int(_) => "an integer",
+            Value::Float(_) => "a number with a fraction",
+            Value::Bool(_) => "a boolean",
+            Value::Date(_) => "a date",
+            Value::Array(_) => "an array",
+            Value::Table(_) => "a table",
+            Value::Broken => "a broken value",
+        }
+    }
+}
+
+/// Entries in the order of the file.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    pub entries: Vec<Entry>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub key: String,
+    pub key_span: Span,
+    pub node: Node,
+}
+
+impl Table {
+    pub fn get(&self, key: &str) -> Option<&Entry> {
+        self.entries.iter().find(|e| e.key == key)
+    }
+}
+
+/// One file. Every table in it holds known keys only; the rest is reported.
+#[derive(Debug, Default)]
+pub struct RawFile {
+    pub daemon: Table,
+    pub pool_io: Table,
+    pub pool_cpu: Table,
+    pub pool_exec: Table,
+    pub defaults: Table,
+    pub checks: Vec<RawCheck>,
+    /// The file does not parse: what seems to be missing may only have been skipped.
+    pub torn: bool,
+}
+
+#[derive(Debug)]
+pub struct RawCheck {
+    /// The `[[check]]` itself.
+    pub span: Span,
+    pub table: Table,
+    /// `check `web``, or `check number 3` when it has no name that can be read.
+    pub label: String,
+}
+
+pub const DAEMON_KEYS: [&str; 7] = [
+    "plugin_dir",
+    "runtime_dir",
+    "state_dir",
+    "user",
+    "control_group",
+    "stop_grace",
+    "log",
+];
+pub const DEFAULTS_KEYS: [&str; 8] = [
+    "interval",
+    "timeout",
+    "attempts",
+    "retry_interval",
+    "enabled",
+    "timeout_status",
+    "labels",
+    "config",
+];
+pub const CHECK_KEYS: [&str; 11] = [
+    "name",
+    "plugin",
+    "interval",
+    "timeout",
+    "attempts",
+    "retry_interval",
+    "enabled",
+    "timeout_status",
+    "labels",
+    "config",
+    "for_each",
+];
+
+/// Which of the two kinds of file this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The file given by `--config`.
+    Main,
+    /// One of `checks.d`: only `[defaults]` and `[[check]]`.
+    Checks,
+}
+
+/// Reads the text of one source; what is wrong goes to `report`.
+pub fn read(sources: &Sources, source: u32, role: Role, report: &mut Report) -> RawFile {
+    let mut reader = Reader {
+        sources,
+        source,
+        report,
+        torn_lines: Vec::new(),
+    };
+    let root = reader.parse();
+    reader.file(root, role)
+}
+
+struct Reader<'a> {
+    sources: &'a Sources,
+    source: u32,
+    report: &'a mut Report,
+    /// Lines with a syntax error: what follows from it there is no news.
+    torn_lines: Vec<u32>,
+}
+
+impl Reader<'_> {
+    fn parse(&mut self) -> Table {
+        let (root, errors) = DeTable::parse_recoverable(self.sources.text(self.source));
+        let total = errors.len();
+        for e in &errors {
+            if self.torn_lines.len() == SYNTAX_ERRORS_MAX {
+                let text = format!(
+                    "{} more syntax errors in this file",
+                    total - SYNTAX_ERRORS_MAX
+                );
+                let end = self.span(self.sources.text(self.source).len()..usize::MAX);
+                self.report.push(self.sources, error(text).at(end));
+                break;
+            }
+            let span = self.span(e.span().unwrap_or(0..0));
+            let line = self.sources.line(span);
+            // One slip often brings several errors in its line; the first is the one to fix.
+            if self.torn_lines.contains(&line) {
+                continue;
+            }
+            self.torn_lines.push(line);
+            let (message, help) = syntax(e.message(), self.sources.text(self.source), span);
+            self.report
+                .push(self.sources, error(message).at(span).maybe_help(help));
+        }
+        self.table(root.into_inner(), 0)
+    }
+
+    fn span(&self, range: std::ops::Range<usize>) -> Span {
+        let cap = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Span {
+            source: self.source,
+            start: cap(range.start),
+            end: cap(range.end),
+        }
+    }
+
+    fn table(&mut self, table: DeTable<'_>, depth: u32) -> Table {
+        let mut entries: Vec<Entry> = table
+            .into_iter()
+            .map(|(key, value)| Entry {
+                key_span: self.span(key.span()),
+                key: key.into_inner().into_owned(),
+                node: self.node(value, depth + 1),
+            })
+            .collect();
+        entries.sort_by_key(|e| e.key_span);
+        Table { entries }
+    }
+
+    fn node(&mut self, value: Spanned<DeValue<'_>>, depth: u32) -> Node {
+        let span = self.span(value.span());
+        if depth > DEPTH_MAX {
+            let help = format!("a config may nest {DEPTH_MAX} levels deep");
+            self.report.push(
+                self.sources,
+                error("too many tables in tables").at(span).help(help),
+            );
+            return Node {
+                span,
+                value: Value::Broken,
+            };
+        }
+        let value = match value.into_inner() {
+            DeValue::String(s) => Value::Str(s.into_owned()),
+            DeValue::Boolean(b) => Value::Bool(b),
+            DeValue::Datetime(d) => Value::Date(d.to_string()),
+            DeValue::Integer(n) => match i64::from_str_radix(n.as_str(), n.radix()) {
+                Ok(n) => Value::Int(n),
+                Err(_) => self.broken(
+                    span,
+                    "this number is too large",
+                    "whole numbers go up to 2^63-1",
+                ),
+            },
+            DeValue::Float(n) => match n.as_str().parse::<f64>() {
+                Ok(n) if n.is_finite() => Value::Float(n),
+                _ => self.broken(
+                    span,
+                    "this number has no finite value",
+                    "use a number that can be counted to",
+                ),
+            },
+            DeValue::Array(items) => {
+                Value::Array(items.into_iter().map(|v| self.node(v, depth + 1)).collect())
+            }
+            DeValue::Table(t) => Value::Table(self.table(t, depth)),
+        };
+        Node { span, value }
+    }
+
+    fn broken(&mut self, span: Span, message: &str, help: &str) -> Value {
+        if !self.torn_lines.contains(&self.sources.line(span)) {
+            self.report
+                .push(self.sources, error(message).at(span).help(help));
+        }
+        Value::Broken
+    }
+
+    fn file(&mut self, root: Table, role: Role) -> RawFile {
+        let mut file = RawFile {
+            torn: !self.torn_lines.is_empty(),
+            ..RawFile::default()
+        };
+        for entry in root.entries {
+            match (entry.key.as_str(), role) {
+                ("check", _) => file.checks = self.checks(entry),
+                ("defaults", _) => {
+                    file.defaults = self.section(entry, "[defaults]", &DEFAULTS_KEYS);
+                }
+                ("daemon", Role::Main) => {
+                    file.daemon = self.section(entry, "[daemon]", &DAEMON_KEYS);
+                }
+                ("pool", Role::Main) => {
+                    for part in self
+                        .section(entry, "[pool]", &["io", "cpu", "exec"])
+                        .entries
+                    {
+                        match part.key.as_str() {
+                            "io" => {
+                                file.pool_io =
+                                    self.section(part, "[pool.io]", &["workers", "threads"]);
+                            }
+                            "cpu" => file.pool_cpu = self.section(part, "[pool.cpu]", &["workers"]),
+                            _ => {
+                                file.pool_exec =
+                                    self.section(part, "[pool.exec]", &["max_parallel"])
+                            }
+                        }
+                    }
+                }
+                ("daemon" | "pool", Role::Checks) => {
+                    let message = format!("`{}` may stand in the main file only", entry.key);
+                    let help = "files in checks.d hold `[[check]]` and `[defaults]`";
+                    self.push(entry.key_span, error(message).help(help));
+                }
+                (key, _) => self.unknown_section(key, entry.key_span, &entry.node, role),
+            }
+        }
+        file
+    }
+
+    fn checks(&mut self, entry: Entry) -> Vec<RawCheck> {
+        let blocks = match entry.node.value {
+            Value::Array(blocks) => blocks,
+            Value::Broken => return Vec::new(),
+            Value::Table(_) => {
+                let e = error("`[check]` has to be written `[[check]]`")
+                    .help("each check is one block of a list: use two brackets");
+                self.push(entry.key_span, e);
+                return Vec::new();
+            }
+            _ => {
+                let e = error(format!(
+                    "`check` is a list of blocks, not {}",
+                    entry.node.kind()
+                ))
+                .help("write a line `[[check]]` and its keys below it");
+                self.push(entry.node.span, e);
+                return Vec::new();
+            }
+        };
+        let mut checks = Vec::with_capacity(blocks.len());
+        for (i, block) in blocks.into_iter().enumerate() {
+            let kind = block.kind();
+            match block.value {
+                Value::Table(table) => {
+                    let label = match table.get("name").map(|e| &e.node.value) {
+                        Some(Value::Str(name)) if !name.is_empty() => {
+                            format!("check `{}`", shortened(name))
+                        }
+                        _ => format!("check number {}", i + 1),
+                    };
+                    let table = self.known_only(table, &label, &CHECK_KEYS);
+                    checks.push(RawCheck {
+                        span: block.span,
+                        table,
+                        label,
+                    });
+                }
+                Value::Broken => {}
+                _ => {
+                    let e = error(format!("a check is a table, not {kind}"))
+                        .help("write a line `[[check]]` and its keys below it");
+                    self.push(block.span, e);
+                }
+            }
+        }
+        checks
+    }
+
+    fn section(&mut self, entry: Entry, name: &str, keys: &[&str]) -> Table {
+        let kind = entry.node.kind();
+        match entry.node.value {
+            Value::Table(table) => self.known_only(table, name, keys),
+            Value::Broken => Table::default(),
+            Value::Array(_) => {
+                let e = error(format!("`{name}` has to be one table, not a list")).help(format!(
+                    "write a line `{name}` with one pair of brackets, once"
+                ));
+                self.push(entry.key_span, e);
+                Table::default()
+            }
+            _ => {
+                let e = error(format!("`{}` has to be a table, not {kind}", entry.key))
+                    .help(format!("write a line `{name}` and its keys below it"));
+                self.push(entry.node.span, e);
+                Table::default()
+            }
+        }
+    }
+
+    fn known_only(&mut self, mut table: Table, owner: &str, keys: &[&str]) -> Table {
+        table.entries.retain(|entry| {
+            if keys.contains(&entry.key.as_str()) {
+                return true;
+            }
+            let e = error(format!(
+                "unknown key `{}` in {owner}",
+                shortened(&entry.key)
+            ));
+            let e = match did_you_mean(&entry.key, keys.iter().copied()) {
+                Some(near) => e.help(format!("a key with a similar name exists: `{near}`")),
+                None if keys.contains(&"for_each") => e
+                    .help(format!(
+                        "the plugin's options go inside `config`: `config.{}`",
+                        bare(&entry.key)
+                    ))
+                    .note(format!("keys of a check: {}", keys.join(", "))),
+                None => e.help(format!("known keys: {}", keys.join(", "))),
+            };
+            self.push(entry.key_span, e);
+            false
+        });
+        table
+    }
+
+    fn unknown_section(&mut self, key: &str, span: Span, node: &Node, role: Role) {
+        let known: &[&str] = match role {
+            Role::Main => &["daemon", "pool", "defaults", "check"],
+            Role::Checks => &["defaults", "check"],
+        };
+        let what = if matches!(node.value, Value::Table(_) | Value::Array(_)) {
+            "section"
+        } else {
+            "key"
+        };
+        let e = error(format!("unknown {what} `{}`", shortened(key)));
+        let near = did_you_mean(key, known.iter().copied());
+        let e = match near {
+            Some("check") => e.help("checks are written `[[check]]`"),
+            Some(near) => e.help(format!("a section with a similar name exists: `[{near}]`")),
+            None => match home_of(key) {
+                Some(section) => e.help(format!("`{key}` belongs below `{section}`")),
+                None => e.help(format!("this file may hold {}", one_of(known, "and"))),
+            },
+        };
+        self.push(span, e);
+    }
+
+    fn push(&mut self, span: Span, finding: super::source::Finding) {
+        if !self.torn_lines.contains(&self.sources.line(span)) {
+            self.report.push(self.sources, finding.at(span));
+        }
+    }
+}
+
+/// The section a lost key belongs to.
+fn home_of(key: &str) -> Option<&'static str> {
+    if DAEMON_KEYS.contains(&key) {
+        Some("[daemon]")
+    } else if CHECK_KEYS.contains(&key) {
+        Some("[[check]]` or `[defaults]")
+    } else if matches!(key, "workers" | "threads") {
+        Some("[pool.io]")
+    } else if key == "max_parallel" {
+        Some("[pool.exec]")
+    } else {
+        None
+    }
+}
+
+/// A key as it can be written in TOML without quotes, or with them.
+pub fn bare(key: &str) -> String {
+    let plain = !key.is_empty()
+        && key
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
+    if plain {
+        key.to_owned()
+    } else {
+        format!("{:?}", shortened(key))
+    }
+}
+
+/// Text from a file, cut for a message.
+pub fn shortened(text: &str) -> String {
+    const MAX: usize = 80;
+    match text.char_indices().nth(MAX) {
+        None => text.to_owned(),
+        Some((at, _)) => format!("{}...", &text[..at]),
+    }
+}
+
+/// The parser's words, with a hint for the slips that happen most.
+fn syntax(message: &str, text: &str, span: Span) -> (String, Option<String>) {
+    let at = (span.start as usize).min(text.len());
+    let start = text
+        .get(..at)
+        .and_then(|t| t.rfind('\n'))
+        .map_or(0, |n| n + 1);
+    let line = text.get(start..).unwrap_or("").lines().next().unwrap_or("");
+    let value = line.split_once('=').map(|(_, v)| v.trim());
+    let help = match message {
+        "duplicate key" => Some("a key may stand once in a table: remove one of the two".into()),
+        _ if text
+            .get(at..)
+            .is_some_and(|t| t.starts_with(|c: char| c.is_control() && !c.is_whitespace())) =>
+        {
+            Some("remove this control character; inside a string write it as \\uXXXX".into())
+        }
+        _ => match value {
+            Some(v)
+                if v.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '/')
+                    && !v.contains(['"', '\'', '[', '{']) =>
+            {
+                let v = v.split('#').next().unwrap_or(v).trim();
+                Some(format!("text is written in quotes: `\"{}\"`", shortened(v)))
+            }
+            _ => None,
+        },
+    };
+    (format!("not valid TOML: {message}"), help)
+}
+
+/// Deeper than anyone writes, and far from the end of the stack.
+const DEPTH_MAX: u32 = 64;
+/// In a file that is no TOML at all, the first few say it.
+const SYNTAX_ERRORS_MAX: usize = 20;

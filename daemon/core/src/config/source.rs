@@ -1,0 +1,287 @@
+//! The texts a config was read from, and the way from a byte in one of them to its line.
+
+use std::path::Path;
+
+use super::diagnostic::{Diagnostic, Diagnostics, Place, Severity};
+
+/// Bytes of one source. Small, as every key and value of a config carries one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Span {
+    pub source: u32,
+    pub start: u32,
+    pub end: u32,
+}
+
+#[derive(Debug, Default)]
+pub struct Sources {
+    list: Vec<SourceText>,
+}
+
+#[derive(Debug)]
+struct SourceText {
+    name: String,
+    text: String,
+    /// The byte at which each line starts.
+    lines: Vec<u32>,
+}
+
+impl Sources {
+    /// The caller has made sure that `text` is below 4 GiB.
+    pub fn add(&mut self, path: &Path, text: String) -> u32 {
+        let mut lines = vec![0];
+        lines.extend(
+            text.bytes()
+                .enumerate()
+                .filter(|(_, b)| *b == b'\n')
+                .map(|(i, _)| i as u32 + 1),
+        );
+        self.list.push(SourceText {
+            name: path.display().to_string(),
+            text,
+            lines,
+        });
+        self.list.len() as u32 - 1
+    }
+
+    pub fn name(&self, source: u32) -> &str {
+        &self.list[source as usize].name
+    }
+
+    pub fn text(&self, source: u32) -> &str {
+        &self.list[source as usize].text
+    }
+
+    /// The number of the line a span starts in, from 1.
+    pub fn line(&self, span: Span) -> u32 {
+        self.list[span.source as usize]
+            .lines
+            .partition_point(|start| *start <= span.start) as u32
+    }
+
+    pub fn place(&self, span: Span) -> Place {
+        let source = &self.list[span.source as usize];
+        let line = self.line(span);
+        let line_start = source.lines[line as usize - 1] as usize;
+        let line_end = source
+            .lines
+            .get(line as usize)
+            .map_or(source.text.len(), |n| *n as usize - 1);
+        let text = &source.text[line_start..line_end];
+        let text = text.strip_suffix('\r').unwrap_or(text);
+
+        // A span may run over several lines, or lie behind the last letter: keep to this line.
+        let from = floor_char(text, (span.start as usize).saturating_sub(line_start));
+        let to = floor_char(text, (span.end as usize).saturating_sub(line_start)).max(from);
+        let column = text[..from].chars().count();
+        let width = text[from..to].chars().count().max(1);
+
+        let (snippet, offset) = window(text, column, width);
+        Place {
+            file: source.name.clone(),
+            line,
+            column: column as u32 + 1,
+            width: width.min(SNIPPET) as u32,
+            snippet,
+            offset: offset as u32,
+        }
+    }
+}
+
+/// The line, or what is around `column` in a line too long to show.
+fn window(text: &str, column: usize, width: usize) -> (String, usize) {
+    if text.chars().count() <= SNIPPET {
+        return (text.to_owned(), column);
+    }
+    let skip = (column + width.min(SNIPPET))
+        .saturating_sub(SNIPPET * 3 / 4)
+        .min(column);
+    let mut snippet: String = text.chars().skip(skip).take(SNIPPET).collect();
+    if text.chars().nth(skip + SNIPPET).is_some() {
+        snippet.push_str(" ...");
+    }
+    if skip == 0 {
+        return (snippet, column);
+    }
+    (format!("... {snippet}"), column - skip + 4)
+}
+
+fn floor_char(text: &str, mut at: usize) -> usize {
+    at = at.min(text.len());
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
+}
+
+/// Collects diagnostics while a config is read.
+#[derive(Debug, Default)]
+pub struct Report {
+    items: Vec<(Option<Span>, Diagnostic)>,
+    /// What was already said, and how often it came up since.
+    said: std::collections::HashMap<(Span, u64), (usize, u64)>,
+}
+
+/// One diagnostic on its way into the report.
+#[derive(Debug)]
+pub struct Finding {
+    diagnostic: Diagnostic,
+    span: Option<Span>,
+    related: Option<(Span, String)>,
+    /// Set for what can come up many times in one place: in the checks of one `for_each`, or in
+    /// a default that many checks inherit. It is said once and counted.
+    repeats: Option<u64>,
+}
+
+pub fn error(message: impl Into<String>) -> Finding {
+    Finding::new(Severity::Error, message)
+}
+
+pub fn warning(message: impl Into<String>) -> Finding {
+    Finding::new(Severity::Warning, message)
+}
+
+impl Finding {
+    fn new(severity: Severity, message: impl Into<String>) -> Self {
+        Finding {
+            diagnostic: Diagnostic::new(severity, message),
+            span: None,
+            related: None,
+            repeats: None,
+        }
+    }
+
+    pub fn at(mut self, span: Span) -> Self {
+        self.span = Some(span);
+        self
+    }
+
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.diagnostic.help = Some(help.into());
+        self
+    }
+
+    pub fn maybe_help(mut self, help: Option<String>) -> Self {
+        self.diagnostic.help = help;
+        self
+    }
+
+    pub fn note(mut self, note: impl Into<String>) -> Self {
+        self.diagnostic.notes.push(note.into());
+        self
+    }
+
+    pub fn related(mut self, span: Span, what: impl Into<String>) -> Self {
+        self.related = Some((span, what.into()));
+        self
+    }
+
+    /// Says this once for each `(place, what)`, whatever the message's details.
+    pub fn once(mut self, what: &str) -> Self {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        let mut h = DefaultHasher::new();
+        what.hash(&mut h);
+        self.repeats = Some(h.finish());
+        self
+    }
+}
+
+impl Report {
+    pub fn push(&mut self, sources: &Sources, finding: Finding) {
+        if let (Some(span), Some(what)) = (finding.span, finding.repeats) {
+            if let Some((_, more)) = self.said.get_mut(&(span, what)) {
+                *more += 1;
+                return;
+            }
+            self.said.insert((span, what), (self.items.len(), 0));
+        }
+        let mut d = finding.diagnostic;
+        d.place = finding.span.map(|s| sources.place(s));
+        d.related = finding.related.map(|(s, what)| (sources.place(s), what));
+        self.items.push((finding.span, d));
+    }
+
+    pub fn has_errors(&self) -> bool {
+        self.items
+            .iter()
+            .any(|(_, d)| d.severity == Severity::Error)
+    }
+
+    /// In the order of the files; what has no place comes first.
+    pub fn finish(mut self) -> Diagnostics {
+        for (index, more) in self.said.into_values() {
+            let note = match more {
+                0 => continue,
+                1 => "the same in 1 more check".to_owned(),
+                n => {
+                    format!(
+                        "the same in {} more checks",
+                        super::diagnostic::thousands(u128::from(n))
+                    )
+                }
+            };
+            self.items[index].1.notes.push(note);
+        }
+        self.items.sort_by_key(|(span, _)| *span);
+        Diagnostics {
+            items: self.items.into_iter().map(|(_, d)| d).collect(),
+        }
+    }
+}
+
+/// Longer lines are cut around what is meant.
+const SNIPPET: usize = 120;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(text: &str, start: usize, end: usize) -> Place {
+        let mut sources = Sources::default();
+        sources.add(Path::new("a.toml"), String::new());
+        let source = sources.add(Path::new("b.toml"), text.into());
+        sources.place(Span {
+            source,
+            start: start as u32,
+            end: end as u32,
+        })
+    }
+
+    #[test]
+    fn lines_and_columns_count_from_one_in_characters() {
+        let p = place("a = 1\nß = 2\r\n", 6, 8);
+        assert_eq!(
+            (p.file.as_str(), p.line, p.column, p.width),
+            ("b.toml", 2, 1, 1)
+        );
+        assert_eq!(p.snippet, "ß = 2");
+        let p = place("a = 1\nß = 2\r\n", 11, 12);
+        assert_eq!((p.line, p.column), (2, 5));
+    }
+
+    #[test]
+    fn any_span_has_a_place() {
+        for text in ["", "\n", "é", "a\nb", "a\r\n"] {
+            for start in 0..6 {
+                for end in 0..6 {
+                    let p = place(text, start, end);
+                    assert!(p.line >= 1 && p.width >= 1);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_line_is_cut_around_the_place() {
+        let text = format!("{}BAD{}", "x".repeat(5_000), "y".repeat(5_000));
+        let p = place(&text, 5_000, 5_003);
+        assert_eq!(p.column, 5_001);
+        assert!(p.snippet.chars().count() < 130);
+        let shown: String = p
+            .snippet
+            .chars()
+            .skip(p.offset as usize)
+            .take(p.width as usize)
+            .collect();
+        assert_eq!(shown, "BAD");
+    }
+}
