@@ -254,6 +254,7 @@ impl<'a> Maker<'a> {
             plugin: &plugin_name,
             schema,
             block: block.span,
+            torn,
         };
         let plan = Plan::new(input, &owner, cx);
         let line = cx.sources.line(block.span);
@@ -417,6 +418,7 @@ impl<'a> Maker<'a> {
                     plugin: &entry.key,
                     schema,
                     block: entry.key_span,
+                    torn: false,
                 };
                 if let Some(mut plan) = Plan::new(input, &owner, cx) {
                     plan.judge_alone(&owner, cx);
@@ -634,7 +636,12 @@ impl OneCheck<'_> {
                 shortened(&name),
                 spoken(bad)
             ))
-            .help("a name is made of letters a-z, digits and . _ : / -")
+            .help(match bad {
+                '{' | '}' if variables.is_none() => {
+                    "placeholders need a `for_each` in the same check"
+                }
+                _ => "a name is made of letters a-z, digits and . _ : / -",
+            })
         } else if name.len() > NAME_MAX {
             error(format!(
                 "the name `{}` is {} bytes long",

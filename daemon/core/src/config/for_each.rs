@@ -443,7 +443,7 @@ fn from_file(
     }
     for (at, count) in &wrong {
         let e = error(format!(
-            "this line has {count} columns, `columns` names {width}"
+            "this line holds {count} words where `columns` names {width}"
         ));
         cx.push(e.at(*at).related(span, "asked for here").once("columns"));
     }

@@ -29,6 +29,7 @@ pub struct Plan<'a> {
     slots: Vec<Slot>,
     schema: Option<Rc<Schema>>,
     plugin: &'a str,
+    torn: bool,
 }
 
 /// What a plan is made of.
@@ -44,6 +45,8 @@ pub struct PlanInput<'a, 'b> {
     /// `None`: nothing can be judged.
     pub schema: Option<Rc<Schema>>,
     pub block: Span,
+    /// The file does not parse: an option that is missing may have been skipped.
+    pub torn: bool,
 }
 
 /// A value that is not known before a check is made.
@@ -56,7 +59,11 @@ struct Slot {
 
 #[derive(Clone, Debug)]
 enum SlotKind {
-    Text(Template),
+    /// `plain`: the plugin wants a string, so a lone number becomes one.
+    Text {
+        template: Template,
+        plain: bool,
+    },
     Secret(SecretKind, SecretName),
 }
 
@@ -117,6 +124,7 @@ impl<'a> Plan<'a> {
             plugin,
             schema,
             block,
+            torn,
         } = from;
         let mut entries: Vec<(&Entry, bool)> = Vec::new();
         let mut lay = |table: &'a Table, is_own: bool| {
@@ -161,6 +169,7 @@ impl<'a> Plan<'a> {
             slots,
             schema,
             plugin,
+            torn,
         })
     }
 
@@ -288,13 +297,24 @@ impl<'a> Plan<'a> {
             if partly && violation.path.is_empty() && !matches!(violation.what, What::Unknown(_)) {
                 continue;
             }
+            if self.torn && matches!(violation.what, What::Missing(_)) {
+                continue;
+            }
             cx.push(self.finding(violation, owner));
         }
         fine
     }
 
     fn finding(&self, violation: Violation, owner: &dyn Display) -> Finding {
-        let Violation { path, what, help } = violation;
+        let Violation {
+            path,
+            what,
+            mut help,
+        } = violation;
+        if help.is_none() && !path.is_empty() {
+            let described = self.schema.as_ref().and_then(|s| s.described(&path));
+            help = described.map(|d| format!("`{}`: {}", dotted(&path, None), lower_first(&d)));
+        }
         let plugin = self.plugin;
         let (e, span, key) = match &what {
             What::Unknown(name) => {
@@ -391,9 +411,16 @@ fn fill_slot<'a>(slot: &Slot, variables: Option<Variables<'a>>) -> Result<New<'a
     };
     let Variables { names, cells } = variables.unwrap_or(none);
     match &slot.kind {
-        SlotKind::Text(template) => Ok(match template.fill(cells, names)? {
+        SlotKind::Text { template, plain } => Ok(match template.fill(cells, names)? {
             Filled::Text(s) => New::Value(Json::String(s)),
+            Filled::Int(n) if *plain => New::Value(Json::String(n.to_string())),
             Filled::Int(n) => New::Value(n.into()),
+            Filled::Node(Node {
+                value: value @ (Value::Int(_) | Value::Bool(_)),
+                ..
+            }) if *plain => {
+                New::Value(super::for_each::scalar(value).map_or(Json::Null, Json::String))
+            }
             Filled::Node(node) => match &node.value {
                 Value::Str(s) | Value::Date(s) => New::Value(Json::String(s.clone())),
                 Value::Int(n) => New::Value((*n).into()),
@@ -434,7 +461,8 @@ impl Builder<'_, '_> {
         match &node.value {
             Value::Str(s) => match self.template(s, node.span, path) {
                 Some(template) => {
-                    let kind = SlotKind::Text(template);
+                    let plain = self.schema.is_some_and(|s| s.wants_text(path));
+                    let kind = SlotKind::Text { template, plain };
                     self.slots.push(Slot {
                         path: path.clone(),
                         span: node.span,
@@ -635,7 +663,7 @@ impl Reading<'_> {
                 Some(value) if !value.is_empty() => Ok(value.into()),
                 Some(_) => unread(
                     format!("the environment variable `{shown}` is empty"),
-                    "set it in the daemon's environment; an empty value is written `\"\"`".into(),
+                    "set it in the daemon's environment, or write `\"\"` here if none is needed".into(),
                 ),
                 None => unread(
                     format!("the environment variable `{shown}` is not set"),

@@ -137,7 +137,8 @@ struct Rule {
     min_length: Option<usize>,
     max_length: Option<usize>,
     pattern: Option<Regex>,
-    duration: bool,
+    /// `format`: held to if it is `duration`, else only a word for messages.
+    format: Option<String>,
     min_items: Option<usize>,
     max_items: Option<usize>,
     items: Option<RuleId>,
@@ -342,7 +343,7 @@ impl Compiler<'_> {
                 .get("description")
                 .and_then(Value::as_str)
                 .map(str::to_owned),
-            duration: map.get("format").and_then(Value::as_str) == Some("duration"),
+            format: map.get("format").and_then(Value::as_str).map(str::to_owned),
             ..Rule::default()
         };
         if let Some(v) = map.get("type") {
@@ -544,11 +545,7 @@ impl Schema {
     /// Whether the schema itself takes a table with the key `key` at `path`. Then `{ env = ".." }`
     /// there is meant for the plugin and is no secret.
     pub fn takes_table_with(&self, path: &[Step], key: &str) -> bool {
-        let mut rules = self.spread(vec![self.root]);
-        for step in path {
-            let next = rules.iter().flat_map(|id| self.below(*id, step)).collect();
-            rules = self.spread(next);
-        }
+        let rules = self.at(path);
         rules.iter().any(|id| {
             let rule = &self.rules[*id];
             let table = rule
@@ -565,6 +562,25 @@ impl Schema {
         })
     }
 
+    /// Whether a value at `path` has to be a string. Then a number from a list is meant as one.
+    pub fn wants_text(&self, path: &[Step]) -> bool {
+        let rules = self.at(path);
+        let has = |wanted: &[Type]| {
+            let types = rules.iter().filter_map(|id| self.rules[*id].types.as_ref());
+            types.flatten().any(|t| wanted.contains(t))
+        };
+        has(&[Type::String]) && !has(&[Type::Integer, Type::Number, Type::Boolean])
+    }
+
+    /// What the schema says about the value at `path`: the first sentence of its description.
+    pub fn described(&self, path: &[Step]) -> Option<String> {
+        let rules = self.at(path);
+        rules
+            .iter()
+            .find_map(|id| self.rules[*id].description.as_deref())
+            .map(first_sentence)
+    }
+
     /// The options of the outermost table: name and description, for lists and examples.
     pub fn options(&self) -> Vec<(&str, Option<&str>)> {
         let mut out: Vec<(&str, Option<&str>)> = Vec::new();
@@ -576,6 +592,16 @@ impl Schema {
             }
         }
         out
+    }
+
+    /// All rules for a value at `path`.
+    fn at(&self, path: &[Step]) -> Vec<RuleId> {
+        let mut rules = self.spread(vec![self.root]);
+        for step in path {
+            let next = rules.iter().flat_map(|id| self.below(*id, step)).collect();
+            rules = self.spread(next);
+        }
+        rules
     }
 
     /// The rules and all others that judge the same value.
@@ -674,7 +700,7 @@ impl<'a> Judge<'a> {
         if self.masks.covers(path) || matches!(value, Value::Object(_) | Value::Array(_)) {
             return String::new();
         }
-        format!(", is {}", brief(value))
+        format!(", is `{}`", brief(value))
     }
 
     fn wrong_type(
@@ -709,8 +735,12 @@ impl<'a> Judge<'a> {
             Value::String(s) if types.contains(&Type::Boolean) && (s == "true" || s == "false") => {
                 Some(format!("write it without quotes: `{s}`"))
             }
-            Value::String(_) if types.contains(&Type::Array) => {
-                Some(format!("put it into brackets: `[{}]`", brief(value)))
+            Value::Object(_) if types.contains(&Type::String) => Some(
+                "a secret is written `{ env = \"NAME\" }`, `{ file = \"PATH\" }` or `{ credential = \"NAME\" }`"
+                    .into(),
+            ),
+            Value::String(_) | Value::Number(_) if types.contains(&Type::Array) => {
+                Some(format!("put it into brackets: `[{}]`", super::raw::shortened(&value.to_string())))
             }
             Value::Number(n) if n.is_f64() && types.contains(&Type::Integer) => n
                 .as_f64()
@@ -839,15 +869,13 @@ impl<'a> Judge<'a> {
         if let Some(pattern) = &rule.pattern
             && !pattern.is_match(s)
         {
-            let help = rule.description.as_ref().map(|d| first_sentence(d));
-            self.say(
-                path,
-                format!("has to match `{}`{}", pattern.as_str(), shown()),
-                help,
-                out,
-            );
+            let wanted = match &rule.format {
+                Some(name) => format!("is no valid {name}{}", shown()),
+                None => format!("has to match `{}`{}", pattern.as_str(), shown()),
+            };
+            self.say(path, wanted, None, out);
         }
-        if rule.duration
+        if rule.format.as_deref() == Some("duration")
             && let Err(e) = duration::parse(s)
         {
             // The error's words may quote the text.

@@ -1,5 +1,6 @@
 //! The texts a config was read from, and the way from a byte in one of them to its line.
 
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use super::diagnostic::{Diagnostic, Diagnostics, Place, Severity};
@@ -118,7 +119,9 @@ fn floor_char(text: &str, mut at: usize) -> usize {
 pub struct Report {
     items: Vec<(Option<Span>, Diagnostic)>,
     /// What was already said, and how often it came up since.
-    said: std::collections::HashMap<(Span, u64), (usize, u64)>,
+    said: HashMap<(Span, u64), (usize, u64)>,
+    /// Lines that do not parse, by source: what follows from it there is no news.
+    torn: HashSet<(u32, u32)>,
 }
 
 /// One diagnostic on its way into the report.
@@ -186,7 +189,26 @@ impl Finding {
 }
 
 impl Report {
+    /// A line that does not parse. One slip often brings several errors; the first is the one to
+    /// mend, and it is the only one shown.
+    pub fn push_syntax(&mut self, sources: &Sources, span: Span, finding: Finding) {
+        if !self.torn.contains(&(span.source, sources.line(span))) {
+            self.push(sources, finding.at(span));
+            self.torn.insert((span.source, sources.line(span)));
+        }
+    }
+
+    pub fn is_torn(&self, source: u32) -> bool {
+        self.torn.iter().any(|(torn, _)| *torn == source)
+    }
+
     pub fn push(&mut self, sources: &Sources, finding: Finding) {
+        if let Some(span) = finding.span
+            && !self.torn.is_empty()
+            && self.torn.contains(&(span.source, sources.line(span)))
+        {
+            return;
+        }
         if let (Some(span), Some(what)) = (finding.span, finding.repeats) {
             if let Some((_, more)) = self.said.get_mut(&(span, what)) {
                 *more += 1;
