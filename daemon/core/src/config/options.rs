@@ -4,20 +4,20 @@
 //! A plan is made once for each `[[check]]`; a check of a `for_each` then only fills in what
 //! differs.
 
-use std::collections::HashMap;
 use std::fmt::Display;
-use std::path::{Component, Path};
 use std::rc::Rc;
 
 use serde_json::{Map, Value as Json};
 
-use super::diagnostic::thousands;
-use super::for_each::{Cell, Filled, Template, TemplateError};
 use super::model::CONFIG_JSON_MAX;
-use super::raw::{Entry, Node, Table, Value, shortened};
-use super::resolve::{Reading, io_reason};
+use super::raw::{Entry, Node, Table, Value};
+use super::reading::Reading;
+use super::report::{Finding, error};
 use super::schema::{Masks, Schema, Sight, Step, Violation, What, dotted};
-use super::source::{Finding, Span, error};
+use super::secrets::SecretKind;
+use super::source::Span;
+use super::template::{Cell, Filled, Template, TemplateError};
+use super::words::thousands;
 
 /// The options of one block, ready to be filled in.
 #[derive(Debug)]
@@ -71,23 +71,6 @@ enum SlotKind {
 enum SecretName {
     Plain(String),
     Template(Template),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum SecretKind {
-    Env,
-    File,
-    Credential,
-}
-
-/// What a secret turned out to be, so that each is read once however many checks use it.
-pub type SecretCache = HashMap<(SecretKind, String), Result<Rc<str>, Unread>>;
-
-/// Why a secret is not there: what happened, and the way out. Never its content.
-#[derive(Clone, Debug)]
-pub struct Unread {
-    message: String,
-    help: String,
 }
 
 /// Whether secrets are needed now.
@@ -419,7 +402,7 @@ fn fill_slot<'a>(slot: &Slot, variables: Option<Variables<'a>>) -> Result<New<'a
                 value: value @ (Value::Int(_) | Value::Bool(_)),
                 ..
             }) if *plain => {
-                New::Value(super::for_each::scalar(value).map_or(Json::Null, Json::String))
+                New::Value(super::template::scalar(value).map_or(Json::Null, Json::String))
             }
             Filled::Node(node) => match &node.value {
                 Value::Str(s) | Value::Date(s) => New::Value(Json::String(s.clone())),
@@ -433,7 +416,7 @@ fn fill_slot<'a>(slot: &Slot, variables: Option<Variables<'a>>) -> Result<New<'a
             let name = match template.fill(cells, names)? {
                 Filled::Text(s) => Some(s),
                 Filled::Int(n) => Some(n.to_string()),
-                Filled::Node(node) => super::for_each::scalar(&node.value),
+                Filled::Node(node) => super::template::scalar(&node.value),
             };
             match name {
                 Some(name) => Ok(New::Secret(*kind, name)),
@@ -639,107 +622,5 @@ fn lower_first(text: &str) -> String {
             a.to_lowercase().collect::<String>() + &text[a.len_utf8()..]
         }
         _ => text.to_owned(),
-    }
-}
-
-// --------------------------------------------------------------------------------------- secrets
-
-impl Reading<'_> {
-    fn secret(&mut self, kind: SecretKind, name: &str) -> Result<Rc<str>, Unread> {
-        let key = (kind, name.to_owned());
-        if let Some(known) = self.secrets.get(&key) {
-            return known.clone();
-        }
-        let read = self.read_secret(kind, name);
-        self.secrets.insert(key, read.clone());
-        read
-    }
-
-    fn read_secret(&self, kind: SecretKind, name: &str) -> Result<Rc<str>, Unread> {
-        let shown = shortened(name);
-        let unread = |message: String, help: String| Err(Unread { message, help });
-        match kind {
-            SecretKind::Env => match self.files.env(name) {
-                Some(value) if !value.is_empty() => Ok(value.into()),
-                Some(_) => unread(
-                    format!("the environment variable `{shown}` is empty"),
-                    "set it in the daemon's environment, or write `\"\"` here if none is needed".into(),
-                ),
-                None => unread(
-                    format!("the environment variable `{shown}` is not set"),
-                    "set it in the daemon's environment (systemd: `EnvironmentFile=`), or use `{ file = \"...\" }`"
-                        .into(),
-                ),
-            },
-            SecretKind::File => {
-                let path = self.absolute(Path::new(name));
-                self.secret_file(&path, &format!("secret file {}", path.display()), || {
-                    "create it, or correct the path; a relative path starts at the folder of the main file".into()
-                })
-            }
-            SecretKind::Credential => {
-                let plain = Path::new(name).components().count() == 1
-                    && matches!(Path::new(name).components().next(), Some(Component::Normal(_)))
-                    && !name.contains('/');
-                if !plain {
-                    return unread(
-                        format!("`{shown}` is no name of a credential"),
-                        "a credential is named as in `LoadCredential=NAME:PATH`; for a path use `{ file = \"...\" }`"
-                            .into(),
-                    );
-                }
-                let Some(dir) = self.files.credentials_dir() else {
-                    return unread(
-                        format!("there is no credential `{shown}`: $CREDENTIALS_DIRECTORY is not set"),
-                        format!("add `LoadCredential={shown}:PATH` to the unit; outside systemd use `{{ file = \"...\" }}`"),
-                    );
-                };
-                self.secret_file(&dir.join(name), &format!("credential `{shown}`"), || {
-                    format!("add `LoadCredential={shown}:PATH` to the unit and restart it")
-                })
-            }
-        }
-    }
-
-    fn secret_file(
-        &self,
-        path: &Path,
-        what: &str,
-        way_out: impl Fn() -> String,
-    ) -> Result<Rc<str>, Unread> {
-        let unread = |why: String, help: String| {
-            Err(Unread {
-                message: format!("{what} {why}"),
-                help,
-            })
-        };
-        let bytes = match self.files.read_secret(path) {
-            Ok(bytes) => bytes,
-            Err(e) => {
-                let help = match e.kind() {
-                    std::io::ErrorKind::NotFound => way_out(),
-                    std::io::ErrorKind::PermissionDenied => {
-                        "let the daemon's user read it, and no other user".into()
-                    }
-                    _ => "a secret is a small plain file".into(),
-                };
-                return unread(format!("cannot be read: {}", io_reason(&e)), help);
-            }
-        };
-        let Ok(text) = String::from_utf8(bytes) else {
-            return unread("is no UTF-8 text".into(), "a secret has to be text".into());
-        };
-        let text = text.strip_suffix('\n').unwrap_or(&text);
-        let text = text.strip_suffix('\r').unwrap_or(text);
-        if text.is_empty() {
-            return unread("is empty".into(), "write the secret into it".into());
-        }
-        if text.contains('\0') {
-            return unread(
-                "has a NUL byte in it".into(),
-                "a secret has to be text".into(),
-            );
-        }
-        Ok(text.into())
     }
 }

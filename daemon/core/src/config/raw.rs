@@ -4,8 +4,9 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::diagnostic::{did_you_mean, one_of};
-use super::source::{Report, Sources, Span, error};
+use super::report::{Finding, Report, error};
+use super::source::{Sources, Span};
+use super::words::{did_you_mean, one_of};
 
 #[derive(Clone, Debug)]
 pub struct Node {
@@ -402,7 +403,7 @@ impl Reader<'_> {
         self.push(span, e);
     }
 
-    fn push(&mut self, span: Span, finding: super::source::Finding) {
+    fn push(&mut self, span: Span, finding: Finding) {
         self.report.push(self.sources, finding.at(span));
     }
 }
