@@ -9,6 +9,7 @@
 
 mod catalog;
 mod checks;
+mod defaults;
 mod diagnostic;
 pub mod duration;
 mod files;
@@ -16,9 +17,14 @@ mod for_each;
 mod model;
 mod options;
 mod raw;
+mod reading;
+mod report;
 mod resolve;
 pub mod schema;
+mod secrets;
 mod source;
+mod template;
+mod words;
 
 pub use catalog::{Catalog, Class, PluginInfo, Refused};
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
