@@ -35,7 +35,7 @@ pub struct PluginFile {
     pub plugins: Vec<PluginEntry>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct PluginEntry {
     pub name: String,
     pub index: u32,

@@ -20,5 +20,5 @@ mod trial;
 mod verdict;
 
 pub use probe::probe_main;
-pub use role::{WorkerArgs, main};
+pub use role::main;
 pub use trial::try_main;

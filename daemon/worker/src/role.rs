@@ -6,6 +6,7 @@ use crate::reactor::{EndOfWork, Reactor};
 use crate::services::{Shared, WorkerServices};
 use crate::side;
 use healthd_core::wire::maps::Entry;
+use healthd_core::wire::roles::WorkerArgs;
 use healthd_core::wire::supervisor::WorkerClass;
 use healthd_core::wire::worker::ToManager;
 use healthd_loader::{Library, host};
@@ -16,19 +17,6 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-
-/// What a worker is told in argv.
-#[derive(Clone, Debug)]
-pub struct WorkerArgs {
-    pub link: i32,
-    pub parent: u32,
-    pub runtime_dir: PathBuf,
-    pub slot: u32,
-    pub class: WorkerClass,
-    pub generation: u64,
-    pub threads: u32,
-    pub map_mode: u32,
-}
 
 static MAP: OnceLock<&'static WorkerMap> = OnceLock::new();
 

@@ -1,10 +1,11 @@
 //! `healthd --try FILE.so key=value…`: one run of a plugin, in a worker without a daemon. A thread plays the
 //! manager over the same link, so the plugin sees exactly what it will see later.
 
-use crate::role::{WorkerArgs, private_dir, serve};
+use crate::role::{private_dir, serve};
 use healthd_core::check::outcome::Status;
 use healthd_core::wire::control::{CheckDetail, CheckRow};
 use healthd_core::wire::frame::MAX_MESSAGE;
+use healthd_core::wire::roles::WorkerArgs;
 use healthd_core::wire::supervisor::WorkerClass;
 use healthd_core::wire::worker::{Define, Finished, Run, ToManager, ToWorker};
 use healthd_loader::{Descriptor, Library, Workload};
@@ -176,6 +177,7 @@ fn one_run(
         generation: 0,
         threads: 4,
         map_mode: 0o600,
+        log: "warn".into(),
     };
     let load = ToWorker::Load {
         plugin: 0,
