@@ -35,6 +35,7 @@ pub fn resolve(
         checks: Vec::new(),
         names: Vec::new(),
         full: false,
+        size: 0,
     };
     let main = Defaults::read(&files[0].defaults, cx);
     let locals: Vec<Defaults> = files[1..]
@@ -67,8 +68,10 @@ struct Maker<'a> {
     checks: Vec<CheckSpec>,
     /// The `name` of each check, beside `checks`.
     names: Vec<Span>,
-    /// The cap was reached and reported.
+    /// A cap was reached and reported.
     full: bool,
+    /// The options of all checks so far, in bytes.
+    size: usize,
 }
 
 /// What became of a check's `plugin`.
@@ -203,11 +206,9 @@ impl<'a> Maker<'a> {
         };
         match &each {
             None => {
-                let made = one.make(None, cx);
-                self.checks.extend(made.map(|(check, span)| {
-                    self.names.push(span);
-                    check
-                }));
+                if let Some(made) = one.make(None, cx) {
+                    self.add(made, cx);
+                }
             }
             Some(each) => {
                 let more = usize::try_from(each.total()).unwrap_or(0);
@@ -218,12 +219,32 @@ impl<'a> Maker<'a> {
                         names: &each.names,
                         cells,
                     };
-                    if let Some((check, span)) = one.make(Some(variables), cx) {
-                        self.checks.push(check);
-                        self.names.push(span);
+                    if !self.full
+                        && let Some(made) = one.make(Some(variables), cx)
+                    {
+                        self.add(made, cx);
                     }
                 })
             }
+        }
+    }
+
+    fn add(&mut self, (check, span): (CheckSpec, Span), cx: &mut Reading<'_>) {
+        self.size += check.config.len();
+        if self.size > OPTIONS_MAX && !self.full {
+            self.full = true;
+            let e = error(format!(
+                "the options of all checks together are larger than {} MiB",
+                OPTIONS_MAX >> 20
+            ));
+            cx.push(
+                e.at(span)
+                    .help("let the plugins read large data from files"),
+            );
+        }
+        if !self.full {
+            self.checks.push(check);
+            self.names.push(span);
         }
     }
 
@@ -618,3 +639,5 @@ const DEFAULT_RETRY: Duration = Duration::from_secs(10);
 const DEFAULT_ATTEMPTS: u32 = 3;
 /// Only until the plugin's own is known.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+/// All checks' options together: they are in memory twice, once with secrets and once without.
+const OPTIONS_MAX: usize = 128 << 20;
