@@ -148,6 +148,27 @@ fn the_shipped_config_is_valid() {
     );
 }
 
+#[test]
+fn the_examples_of_the_man_page_are_valid() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let page = fs::read_to_string(root.join("etc/man/healthd.toml.5")).expect("shipped");
+    let blocks: Vec<&str> = page
+        .split(".Bd -literal -offset indent\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("\n.Ed").next())
+        // The address from systemd has no systemd here.
+        .filter(|block| !block.contains("credential"))
+        .collect();
+    assert!(blocks.len() >= 4);
+    let dir = Dir::new("man");
+    fs::write(dir.path("ports.txt"), "localhost 22\n").expect("our own folder");
+    fs::write(dir.path("healthd.toml"), blocks.join("\n\n")).expect("our own folder");
+    match load(&dir.path("healthd.toml"), &RealFiles, Some(&catalog(&root))) {
+        Ok(model) => assert_eq!(model.checks.len(), 10_003),
+        Err(all) => panic!("{all}"),
+    }
+}
+
 /// The plugins of the test configs know the options that the examples use.
 fn catalog(root: &Path) -> Catalog {
     let plugins = ["http", "tcp", "postgres", "sqlite", "cpu", "exec"].map(|name| PluginInfo {

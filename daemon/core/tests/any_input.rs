@@ -65,7 +65,7 @@ fn hostile_texts_are_judged_and_nothing_else() {
         check("config.auth = { env = { env = { env = \"x\" } } }"),
         check("config = { env = \"HOME\" }"),
         // One line as long as a file may be, a mistake in every corner of it.
-        format!("check = [{}]", "1,".repeat(1_000_000)),
+        format!("check = [{}]", "1,".repeat(300_000)),
         check(&format!(
             "config = {{ {} }}",
             (0..20_000)
@@ -252,6 +252,13 @@ impl Files for Bent {
         if path == Path::new("good/x.toml") {
             return Ok(self.main.clone());
         }
+        // A list may be shown, a secret may not; here they are told apart by their folder.
+        match path.components().any(|c| c.as_os_str() == "creds") {
+            true => Err(io::ErrorKind::NotFound.into()),
+            false => fs::read(root().join(path)),
+        }
+    }
+    fn read_secret(&self, path: &Path) -> io::Result<Vec<u8>> {
         fs::read(root().join(path))
     }
     fn list_toml(&self, _: &Path) -> io::Result<Vec<PathBuf>> {
