@@ -255,7 +255,7 @@ fn clean(text: &str) -> String {
     }
     text.chars()
         .map(|c| {
-            if c == '\t' {
+            if matches!(c, '\t' | '\n') {
                 ' '
             } else if is_hostile(c) {
                 '\u{fffd}'
