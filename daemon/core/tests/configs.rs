@@ -103,6 +103,114 @@ fn no_expectation_is_left_over() {
     }
 }
 
+#[test]
+fn a_main_file_that_cannot_be_read_is_named() {
+    let said = |path: &str| {
+        load(Path::new(path), &Fixture { credentials: true }, None)
+            .expect_err("not there")
+            .render(false)
+    };
+    assert_eq!(
+        said("gone/healthd.toml"),
+        "error: cannot read gone/healthd.toml: there is no such file\n  = help: give the path with --config FILE\n"
+    );
+    assert_eq!(
+        said("unreadable"),
+        "error: cannot read unreadable: permission denied\n  = help: the daemon's user has to be able to read it\n"
+    );
+    assert!(said("good").starts_with("error: cannot read good: it is a folder\n"));
+}
+
+#[test]
+fn the_folders_are_found_in_a_broken_file_too() {
+    let with = Env {
+        text: "[daemon]\nplugin_dir = \"p\"\nlogg = 5\nuser = oops\n[[check]\n",
+        systemd: true,
+    };
+    let paths = daemon_paths(Path::new("/etc/healthd/healthd.toml"), &with);
+    assert_eq!(paths.plugin_dir, Path::new("/etc/healthd/p"));
+    assert_eq!(paths.runtime_dir, Path::new("/run/from-systemd"));
+    assert_eq!(paths.state_dir, Path::new("/var/lib/from-systemd"));
+    // Its quotes are missing, its meaning is not.
+    assert_eq!(paths.user.as_deref(), Some("oops"));
+
+    // What the file says wins over the environment; both win over the defaults.
+    let with = Env {
+        text: "[daemon]\nruntime_dir = \"/r\"\nuser = \"me\"",
+        systemd: true,
+    };
+    let paths = daemon_paths(Path::new("healthd.toml"), &with);
+    assert_eq!(
+        (paths.runtime_dir.as_path(), paths.user.as_deref()),
+        (Path::new("/r"), Some("me"))
+    );
+    let paths = daemon_paths(
+        Path::new("healthd.toml"),
+        &Env {
+            text: "",
+            systemd: false,
+        },
+    );
+    assert_eq!(paths.plugin_dir, Path::new("/usr/lib/healthd/plugins"));
+    assert_eq!(paths.runtime_dir, Path::new("/run/healthd"));
+    assert_eq!(paths.state_dir, Path::new("/var/lib/healthd"));
+}
+
+#[test]
+fn without_a_catalog_only_what_needs_a_plugin_is_left_unjudged() {
+    let text = "[[check]]\nname = \"a\"\nplugin = \"nobody-knows\"\nconfig = { x = 1, y = { env = \"NOT_SET\" } }\n";
+    let model = load(
+        Path::new("healthd.toml"),
+        &Env {
+            text,
+            systemd: false,
+        },
+        None,
+    )
+    .expect("nothing to say");
+    assert_eq!(model.checks[0].config, r#"{"x":1,"y":"***"}"#);
+    let text = "[[check]]\nname = \"a b\"\nplugin = \"nobody-knows\"\ninterval = \"1\"\n";
+    let all = load(
+        Path::new("healthd.toml"),
+        &Env {
+            text,
+            systemd: false,
+        },
+        None,
+    )
+    .expect_err("two mistakes");
+    assert_eq!(all.errors(), 2, "{all}");
+}
+
+/// One file out of the air, and systemd's variables or none.
+struct Env {
+    text: &'static str,
+    systemd: bool,
+}
+
+impl Files for Env {
+    fn read(&self, _: &Path) -> io::Result<Vec<u8>> {
+        Ok(self.text.into())
+    }
+    fn list_toml(&self, _: &Path) -> io::Result<Vec<PathBuf>> {
+        Ok(Vec::new())
+    }
+    fn env(&self, name: &str) -> Option<String> {
+        let value = match name {
+            "RUNTIME_DIRECTORY" => "/run/from-systemd:/run/second",
+            "STATE_DIRECTORY" => "/var/lib/from-systemd",
+            _ => return None,
+        };
+        self.systemd.then(|| value.into())
+    }
+    fn credentials_dir(&self) -> Option<PathBuf> {
+        None
+    }
+    fn cores(&self) -> u16 {
+        2
+    }
+}
+
 struct Case {
     kind: &'static str,
     name: String,

@@ -10,7 +10,7 @@
 //! A diagnostic owns all it shows, so it outlives the files. Text from a file is shown with its
 //! control characters made visible: a config cannot steer the terminal of its reader.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
@@ -115,6 +115,15 @@ impl Diagnostics {
         out
     }
 }
+
+/// As [`Diagnostics::render`] without colour.
+impl fmt::Display for Diagnostics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(false))
+    }
+}
+
+impl std::error::Error for Diagnostics {}
 
 /// A list of `{severity, file, line, column, message, help}`; what is not known is null.
 impl Serialize for Diagnostics {
@@ -246,7 +255,7 @@ fn clean(text: &str) -> String {
     }
     text.chars()
         .map(|c| {
-            if c == '\t' {
+            if matches!(c, '\t' | '\n') {
                 ' '
             } else if is_hostile(c) {
                 '\u{fffd}'

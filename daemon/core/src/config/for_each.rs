@@ -256,6 +256,17 @@ impl ForEach {
             );
             return None;
         }
+        if self.names.len() == VARIABLES_MAX {
+            let e = error(format!(
+                "`for_each` has more than {VARIABLES_MAX} variables"
+            ));
+            cx.push(
+                e.at(self.span)
+                    .help("give each row only what the check uses")
+                    .once("variables"),
+            );
+            return None;
+        }
         self.names.push(name.to_owned());
         Some(())
     }
@@ -323,7 +334,11 @@ fn from_file(
                 let mut list: Vec<String> = Vec::new();
                 for name in names {
                     match &name.value {
-                        Value::Str(s) if is_variable(s) && !list.contains(s) => {
+                        Value::Str(s)
+                            if is_variable(s)
+                                && !list.contains(s)
+                                && list.len() < VARIABLES_MAX =>
+                        {
                             list.push(s.clone())
                         }
                         _ => {
@@ -453,3 +468,5 @@ fn typed(word: &str) -> Value {
 
 /// The variable of a plain list.
 const ITEM: &str = "item";
+/// Each row has a cell for each variable: this bounds the table.
+const VARIABLES_MAX: usize = 64;

@@ -15,6 +15,7 @@ pub mod duration;
 mod files;
 mod for_each;
 mod model;
+mod one_check;
 mod options;
 mod raw;
 mod reading;

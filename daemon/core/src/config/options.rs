@@ -4,6 +4,7 @@
 //! A plan is made once for each `[[check]]`; a check of a `for_each` then only fills in what
 //! differs.
 
+use std::collections::HashSet;
 use std::fmt::Display;
 use std::rc::Rc;
 
@@ -30,6 +31,8 @@ pub struct Plan<'a> {
     schema: Option<Rc<Schema>>,
     plugin: &'a str,
     torn: bool,
+    /// One check's options were too large; so are those of the next, and each costs time.
+    too_large: bool,
 }
 
 /// What a plan is made of.
@@ -111,10 +114,9 @@ impl<'a> Plan<'a> {
         } = from;
         let mut entries: Vec<(&Entry, bool)> = Vec::new();
         let mut lay = |table: &'a Table, is_own: bool| {
-            for entry in &table.entries {
-                entries.retain(|(e, _)| e.key != entry.key);
-                entries.push((entry, is_own));
-            }
+            let keys: HashSet<&str> = table.entries.iter().map(|e| e.key.as_str()).collect();
+            entries.retain(|(e, _)| !keys.contains(e.key.as_str()));
+            entries.extend(table.entries.iter().map(|e| (e, is_own)));
         };
         for table in layers {
             lay(table, false);
@@ -153,6 +155,7 @@ impl<'a> Plan<'a> {
             schema,
             plugin,
             torn,
+            too_large: false,
         })
     }
 
@@ -164,6 +167,9 @@ impl<'a> Plan<'a> {
         owner: &dyn Display,
         cx: &mut Reading<'_>,
     ) -> Option<Options> {
+        if self.too_large {
+            return None;
+        }
         let mut found: Vec<(Vec<Step>, Span, SecretKind, String)> = Vec::new();
         for slot in &self.slots {
             match fill_slot(slot, variables) {
@@ -238,6 +244,7 @@ impl<'a> Plan<'a> {
 
         let config = canonical(&self.value);
         if config.len() > CONFIG_JSON_MAX {
+            self.too_large = true;
             let e = error(format!(
                 "the options of {owner} are too large: {} bytes as JSON, {} are allowed",
                 thousands(config.len() as u128),

@@ -14,6 +14,15 @@ pub struct Report {
     said: HashMap<(Span, u64), (usize, u64)>,
     /// Lines that do not parse, by source: what follows from it there is no news.
     torn: HashSet<(u32, u32)>,
+    errors: Count,
+    warnings: Count,
+}
+
+/// How many there were, and how many of them are kept.
+#[derive(Debug, Default)]
+struct Count {
+    found: u64,
+    kept: u64,
 }
 
 /// One diagnostic on its way into the report.
@@ -101,12 +110,24 @@ impl Report {
         {
             return;
         }
-        if let (Some(span), Some(what)) = (finding.span, finding.repeats) {
-            if let Some((_, more)) = self.said.get_mut(&(span, what)) {
-                *more += 1;
-                return;
-            }
-            self.said.insert((span, what), (self.items.len(), 0));
+        let repeats = finding.span.zip(finding.repeats);
+        if let Some(key) = repeats
+            && let Some((_, more)) = self.said.get_mut(&key)
+        {
+            *more += 1;
+            return;
+        }
+        let count = match finding.diagnostic.severity {
+            Severity::Error => &mut self.errors,
+            Severity::Warning => &mut self.warnings,
+        };
+        count.found += 1;
+        if count.found > KEPT_MAX {
+            return;
+        }
+        count.kept += 1;
+        if let Some(key) = repeats {
+            self.said.insert(key, (self.items.len(), 0));
         }
         let mut d = finding.diagnostic;
         d.place = finding.span.map(|s| sources.place(s));
@@ -115,9 +136,7 @@ impl Report {
     }
 
     pub fn has_errors(&self) -> bool {
-        self.items
-            .iter()
-            .any(|(_, d)| d.severity == Severity::Error)
+        self.errors.found > 0
     }
 
     /// In the order of the files; what has no place comes first.
@@ -133,8 +152,23 @@ impl Report {
             self.items[index].1.notes.push(note);
         }
         self.items.sort_by_key(|(span, _)| *span);
-        Diagnostics {
-            items: self.items.into_iter().map(|(_, d)| d).collect(),
+        let mut items: Vec<Diagnostic> = self.items.into_iter().map(|(_, d)| d).collect();
+        for (severity, count) in [
+            (Severity::Error, self.errors),
+            (Severity::Warning, self.warnings),
+        ] {
+            let hidden = count.found - count.kept;
+            if hidden > 0 {
+                let more = format!(
+                    "{} more of this kind are not shown",
+                    thousands(u128::from(hidden))
+                );
+                items.push(Diagnostic::new(severity, more));
+            }
         }
+        Diagnostics { items }
     }
 }
+
+/// Nobody reads more; and a place in a file of one long line takes time to find.
+const KEPT_MAX: u64 = 1_000;

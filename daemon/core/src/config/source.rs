@@ -72,37 +72,45 @@ impl Sources {
         // A span may run over several lines, or lie behind the last letter: keep to this line.
         let from = floor_char(text, (span.start as usize).saturating_sub(line_start));
         let to = floor_char(text, (span.end as usize).saturating_sub(line_start)).max(from);
-        let column = text[..from].chars().count();
-        let width = text[from..to].chars().count().max(1);
+        let column = text[..from].chars().count() as u32;
+        let width = (text[from..to].chars().take(SNIPPET).count() as u32).max(1);
 
-        let (snippet, offset) = window(text, column, width);
+        let (snippet, offset) = window(text, from, column, width);
         Place {
             file: source.name.clone(),
             line,
-            column: column as u32 + 1,
-            width: width.min(SNIPPET) as u32,
+            column: column + 1,
+            width,
             snippet,
-            offset: offset as u32,
+            offset,
         }
     }
 }
 
-/// The line, or what is around `column` in a line too long to show.
-fn window(text: &str, column: usize, width: usize) -> (String, usize) {
-    if text.chars().count() <= SNIPPET {
+/// The line, or what is around byte `from` in a line too long to show; and where in it, in
+/// characters, `from` is. Works outwards from `from`, as the line may be the whole file.
+fn window(text: &str, from: usize, column: u32, width: u32) -> (String, u32) {
+    if text.len() <= SNIPPET || (text.len() <= SNIPPET * 4 && text.chars().count() <= SNIPPET) {
         return (text.to_owned(), column);
     }
-    let skip = (column + width.min(SNIPPET))
-        .saturating_sub(SNIPPET * 3 / 4)
-        .min(column);
-    let mut snippet: String = text.chars().skip(skip).take(SNIPPET).collect();
-    if text.chars().nth(skip + SNIPPET).is_some() {
+    let lead = (SNIPPET * 3 / 4).saturating_sub(width as usize);
+    let before = text[..from].char_indices().rev().take(lead);
+    let (start, lead) = before
+        .enumerate()
+        .last()
+        .map_or((from, 0), |(n, (at, _))| (at, n as u32 + 1));
+    let end = text[start..]
+        .char_indices()
+        .nth(SNIPPET)
+        .map(|(at, _)| start + at);
+    let mut snippet = text[start..end.unwrap_or(text.len())].to_owned();
+    if end.is_some() {
         snippet.push_str(" ...");
     }
-    if skip == 0 {
-        return (snippet, column);
+    if start == 0 {
+        return (snippet, lead);
     }
-    (format!("... {snippet}"), column - skip + 4)
+    (format!("... {snippet}"), lead + 4)
 }
 
 fn floor_char(text: &str, mut at: usize) -> usize {

@@ -194,3 +194,53 @@ pub fn is_variable(name: &str) -> bool {
         && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fill(text: &str, cells: &[(&str, i64)]) -> String {
+        let names: Vec<String> = cells.iter().map(|(n, _)| (*n).to_owned()).collect();
+        let cells: Vec<Cell<'_>> = cells.iter().map(|(_, v)| Cell::Int(*v)).collect();
+        match Template::parse(text, &names) {
+            Ok(None) => format!("as it is: {text}"),
+            Ok(Some(template)) => match template.fill(&cells, &names) {
+                Ok(Filled::Text(s)) => s,
+                Ok(Filled::Int(n)) => format!("number {n}"),
+                Ok(Filled::Node(_)) => "node".into(),
+                Err(e) => e.message,
+            },
+            Err(e) => e.message,
+        }
+    }
+
+    #[test]
+    fn fills_in_and_keeps_a_lone_value_as_it_is() {
+        let cells = [("a", 7), ("b", -3)];
+        for (text, is) in [
+            ("", "as it is: "),
+            ("x", "as it is: x"),
+            ("{a}", "number 7"),
+            ("{a}{b}", "7-3"),
+            ("x{a}y", "x7y"),
+            ("{a:03}", "007"),
+            ("{b:03}", "-03"),
+            ("{{}}", "{}"),
+            ("{{{a}}}", "{7}"),
+            ("{{a}}", "{a}"),
+            ("ä{a}ö", "ä7ö"),
+            ("{c}", "unknown placeholder `{c}`"),
+            ("{}", "unknown placeholder `{}`"),
+            ("{ a }", "unknown placeholder `{ a }`"),
+            ("{a", "a `{` without its `}`"),
+            ("a}", "a `}` without its `{`"),
+            ("{a:3}", "unknown format `:3` of a placeholder"),
+            (
+                "{a:099999999999}",
+                "unknown format `:099999999999` of a placeholder",
+            ),
+        ] {
+            assert_eq!(fill(text, &cells), is, "{text}");
+        }
+    }
+}

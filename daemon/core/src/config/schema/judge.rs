@@ -67,6 +67,9 @@ impl<'a> Judge<'a> {
             self.steps_left.set(0);
             return;
         };
+        if out.len() >= SAID_MAX {
+            return;
+        }
         self.steps_left.set(steps);
         self.depth.set(self.depth.get() + 1);
         self.judge_by(&self.schema.rules[id], value, path, out);
@@ -384,7 +387,7 @@ impl<'a> Judge<'a> {
             .iter()
             .filter(|name| !map.contains_key(*name))
             .collect();
-        for key in &unknown {
+        for key in unknown.iter().take(SAID_MAX) {
             let names: Vec<&str> = rule
                 .properties
                 .iter()
@@ -592,3 +595,5 @@ fn brief(value: &Value) -> String {
 const STEPS_MAX: u32 = 1_000_000;
 /// How deep rules may lead into each other while one value is judged.
 const DEPTH_MAX: u32 = 500;
+/// More mistakes in one check are not looked for.
+const SAID_MAX: usize = 1_000;

@@ -334,3 +334,6 @@ fn first_sentence(text: &str) -> String {
     let end = line.find(". ").unwrap_or(line.len());
     line[..end].trim_end_matches('.').to_owned()
 }
+
+#[cfg(test)]
+mod tests;
