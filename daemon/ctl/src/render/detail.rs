@@ -234,17 +234,31 @@ impl Page<'_> {
             };
             table.row(vec![
                 Cell::new(name),
-                Cell::maybe(metric.value),
+                Cell::maybe(metric.value.map(number)),
                 Cell::new(&metric.unit),
-                Cell::maybe(metric.warn),
-                Cell::maybe(metric.crit),
-                Cell::maybe(metric.min),
-                Cell::maybe(metric.max),
+                Cell::maybe(metric.warn.map(number)),
+                Cell::maybe(metric.crit.map(number)),
+                Cell::maybe(metric.min.map(number)),
+                Cell::maybe(metric.max.map(number)),
             ]);
         }
         for line in table.render_within(None, self.look.color).lines() {
             let _ = writeln!(self.out, "  {line}");
         }
+    }
+}
+
+/// Six digits that count: more is noise on a screen, and `--json` has them all.
+fn number(value: f64) -> String {
+    let magnitude = value.abs().log10().floor();
+    if !magnitude.is_finite() || magnitude < -6.0 {
+        return value.to_string();
+    }
+    let decimals = (5.0 - magnitude).clamp(0.0, 11.0) as usize;
+    let text = format!("{value:.decimals$}");
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text,
     }
 }
 
@@ -303,5 +317,26 @@ fn flatten(prefix: &str, value: &serde_json::Value, out: &mut Vec<(String, Strin
         }
         serde_json::Value::Object(_) | serde_json::Value::Null if prefix.is_empty() => {}
         value => out.push((prefix.to_owned(), value.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers() {
+        for (value, text) in [
+            (0.0, "0"),
+            (5120.0, "5120"),
+            (0.01237, "0.01237"),
+            (257_326_997.586, "257326998"),
+            (-0.502_501_314_4, "-0.502501"),
+            (0.000_012_345_678, "0.0000123457"),
+            (1e-9, "0.000000001"),
+            (f64::INFINITY, "inf"),
+        ] {
+            assert_eq!(number(value), text);
+        }
     }
 }
