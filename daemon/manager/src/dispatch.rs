@@ -199,9 +199,10 @@ impl Manager {
                     break;
                 };
                 let since = check.waiting_since.unwrap_or_default();
-                let late = clock::monotonic_ns().saturating_sub(since) > check.interval_ns();
+                let late = clock::monotonic_ns().saturating_sub(since) > check.interval_ns()
+                    && !check.wanted;
                 self.queues[class as usize].pop_front();
-                if late && !check.wanted {
+                if late {
                     let text = format!(
                         "no {} worker had room for it within its interval",
                         class.as_str()

@@ -4,7 +4,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
@@ -49,7 +49,7 @@ impl Store {
     }
 }
 
-fn work(path: &PathBuf, jobs: &Receiver<Vec<u8>>) {
+fn work(path: &Path, jobs: &Receiver<Vec<u8>>) {
     let mut failing = false;
     for state in jobs {
         match replace(path, &state) {

@@ -3,7 +3,6 @@
 use crate::book::{Chore, MS, Manager, Phase};
 use crate::slots::{Condemned, SlotState};
 use healthd_core::check::outcome::Status;
-use healthd_core::wire::frame::MAX_MESSAGE;
 use healthd_core::wire::maps::{Entry, LineRecord, worker_header as h};
 use healthd_core::wire::supervisor::{Death, ToSupervisor, signal_name};
 use healthd_core::wire::worker::{Ending, ToManager, ToWorker};

@@ -35,3 +35,4 @@ pub use model::{
     Pool, SHORTEST_INTERVAL, SOCKET_NAME, SOCKET_PATH_MAX, Source, TimeoutStatus,
 };
 pub use resolve::{DaemonPaths, daemon_paths, load};
+pub use words::did_you_mean;

@@ -435,10 +435,13 @@ impl Manager {
                     else {
                         continue;
                     };
-                    if let Job::Watch { filter, .. } = &client.job
-                        && !filter.matches(&row.name, &row.plugin, row.verdict)
-                    {
-                        continue;
+                    if let Job::Watch { filter, first, .. } = &mut client.job {
+                        // The client was told how many rows come first, whatever they say by then.
+                        if *first > 0 {
+                            *first -= 1;
+                        } else if !filter.matches(&row.name, &row.plugin, row.verdict) {
+                            continue;
+                        }
                     }
                     client.line(&Reply::Check(row));
                 }

@@ -12,16 +12,13 @@ impl Manager {
     pub(super) fn request(&mut self, client: usize, op: Op) {
         match op {
             Op::Status(filter) => self.status(client, &filter),
-            Op::Show { name } => match self.named(client, &name) {
-                Some(id) => {
-                    if let Some(check) = self.check(id) {
-                        let detail = Reply::Detail(Box::new(check.detail()));
-                        self.clients.reply(client, &detail);
-                        self.clients.reply(client, &Reply::End);
-                    }
+            Op::Show { name } => {
+                if let Some(id) = self.named(client, &name) {
+                    let detail = self.check(id).map(|c| Reply::Detail(Box::new(c.detail())));
+                    detail.iter().for_each(|d| self.clients.reply(client, d));
+                    self.clients.reply(client, &Reply::End);
                 }
-                None => {}
-            },
+            }
             Op::Run(filter) => self.run_now(client, &filter),
             Op::Watch(filter) => self.watch(client, filter),
             Op::Why { name } => {
@@ -143,6 +140,7 @@ impl Manager {
             client,
             Job::Watch {
                 filter,
+                first: ids.len(),
                 changed: ids.into(),
                 queued,
                 gone: Vec::new(),
