@@ -3,5 +3,6 @@
 pub mod control;
 pub mod frame;
 pub mod maps;
+pub mod roles;
 pub mod supervisor;
 pub mod worker;

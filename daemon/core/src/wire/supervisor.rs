@@ -3,6 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// The largest message, either way: far below what SEQPACKET takes.
+pub const MAX_MESSAGE: usize = 128 * 1024;
+
 /// Which pool a worker belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -39,11 +42,14 @@ pub struct SlotSpec {
 #[serde(rename_all = "snake_case")]
 pub enum ToSupervisor {
     /// Have exactly these slots, and keep each alive: start what is missing. A slot that is no longer
-    /// named is left to end by itself and not replaced.
+    /// named is left to end by itself and not replaced; one whose spec has changed gets the new one at
+    /// its next start.
     Slots(Vec<SlotSpec>),
-    /// The worker came up: from now on its death is no crash loop.
+    /// The worker came up: from now on its death is no crash loop. The pid tells it from one that has
+    /// taken its slot since.
     WorkerReady {
         slot: u32,
+        pid: u32,
     },
     /// Kill the worker (it stalls, is stuck, or talks rubbish); it is then replaced.
     Kill {
@@ -64,6 +70,11 @@ pub enum ToSupervisor {
     Reloading,
     Reloaded {
         status: String,
+    },
+    /// What of `[daemon]` the supervisor goes by and a reload may change; sent after each of them.
+    Settings {
+        stop_grace_ms: u64,
+        log: String,
     },
     /// One line for `systemctl status`.
     Status {

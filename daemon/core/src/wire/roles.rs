@@ -1,0 +1,265 @@
+//! The arguments that the supervisor starts the other roles with. Both sides use these structs, so the
+//! words of the command line stand in one place.
+
+use super::supervisor::WorkerClass;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// What a process that the supervisor starts is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    Manager(ManagerArgs),
+    Worker(WorkerArgs),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManagerArgs {
+    /// Number of the fd that leads to the supervisor.
+    pub link: i32,
+    /// Number of the fd of the listening control socket.
+    pub listen: i32,
+    /// The supervisor's pid: whoever finds another parent has lost it.
+    pub parent: u32,
+    /// Absolute, as are the other paths.
+    pub config: PathBuf,
+    pub runtime_dir: PathBuf,
+    pub state_dir: PathBuf,
+    /// A filter as `env_logger` reads it.
+    pub log: String,
+    /// CLOCK_REALTIME of the daemon's start, ns; the same for every manager of one supervisor.
+    pub started: u64,
+    /// The first message will be `Restore`: go on with that model instead of reading the config.
+    pub restore: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerArgs {
+    /// Number of the fd that leads to the manager.
+    pub link: i32,
+    /// The supervisor's pid.
+    pub parent: u32,
+    pub runtime_dir: PathBuf,
+    pub slot: u32,
+    pub class: WorkerClass,
+    pub generation: u64,
+    /// Run-lane threads, or children at once in class exec.
+    pub threads: u32,
+    /// Mode of the worker's map; octal on the command line.
+    pub map_mode: u32,
+    pub log: String,
+}
+
+impl ManagerArgs {
+    /// The whole argv, the program's name first.
+    pub fn to_argv(&self) -> Vec<OsString> {
+        let mut argv = Argv::new("manager");
+        argv.pair("--link", self.link.to_string());
+        argv.pair("--listen", self.listen.to_string());
+        argv.pair("--parent", self.parent.to_string());
+        argv.pair("--config", &self.config);
+        argv.pair("--runtime-dir", &self.runtime_dir);
+        argv.pair("--state-dir", &self.state_dir);
+        argv.pair("--log", &self.log);
+        argv.pair("--started", self.started.to_string());
+        if self.restore {
+            argv.0.push("--restore".into());
+        }
+        argv.0
+    }
+}
+
+impl WorkerArgs {
+    /// The whole argv, the program's name first.
+    pub fn to_argv(&self) -> Vec<OsString> {
+        let mut argv = Argv::new("worker");
+        argv.pair("--link", self.link.to_string());
+        argv.pair("--parent", self.parent.to_string());
+        argv.pair("--runtime-dir", &self.runtime_dir);
+        argv.pair("--slot", self.slot.to_string());
+        argv.pair("--class", self.class.as_str());
+        argv.pair("--generation", self.generation.to_string());
+        argv.pair("--threads", self.threads.to_string());
+        argv.pair("--map-mode", format!("{:o}", self.map_mode));
+        argv.pair("--log", &self.log);
+        argv.0
+    }
+}
+
+impl Role {
+    /// From what follows `--role` on the command line. The error is for whoever tried this by hand.
+    pub fn from_args(args: &[OsString]) -> Result<Role, String> {
+        let (role, rest) = args.split_first().ok_or("--role needs a name")?;
+        let mut given = Given::read(rest)?;
+        let role = match role.to_str() {
+            Some("manager") => Role::Manager(ManagerArgs {
+                link: given.number("--link")?,
+                listen: given.number("--listen")?,
+                parent: given.number("--parent")?,
+                config: given.take("--config")?.into(),
+                runtime_dir: given.take("--runtime-dir")?.into(),
+                state_dir: given.take("--state-dir")?.into(),
+                log: given.text("--log")?,
+                started: given.number("--started")?,
+                restore: given.0.remove(RESTORE).is_some(),
+            }),
+            Some("worker") => Role::Worker(WorkerArgs {
+                link: given.number("--link")?,
+                parent: given.number("--parent")?,
+                runtime_dir: given.take("--runtime-dir")?.into(),
+                slot: given.number("--slot")?,
+                class: {
+                    let class = given.text("--class")?;
+                    WorkerClass::parse(&class).ok_or(format!("unknown class `{class}`"))?
+                },
+                generation: given.number("--generation")?,
+                threads: given.number("--threads")?,
+                map_mode: {
+                    let mode = given.text("--map-mode")?;
+                    u32::from_str_radix(&mode, 8)
+                        .map_err(|_| format!("--map-mode: `{mode}` is no octal number"))?
+                },
+                log: given.text("--log")?,
+            }),
+            _ => return Err(format!("unknown role `{}`", role.display())),
+        };
+        match given.0.keys().next() {
+            None => Ok(role),
+            Some(name) => Err(format!("unknown option `{name}` of this role")),
+        }
+    }
+}
+
+struct Argv(Vec<OsString>);
+
+impl Argv {
+    fn new(role: &str) -> Argv {
+        Argv(vec!["healthd".into(), "--role".into(), role.into()])
+    }
+
+    fn pair(&mut self, name: &str, value: impl Into<OsString>) {
+        self.0.push(name.into());
+        self.0.push(value.into());
+    }
+}
+
+/// Options and their values; the one option without a value has an empty one.
+struct Given(BTreeMap<String, OsString>);
+
+impl Given {
+    fn read(args: &[OsString]) -> Result<Given, String> {
+        let mut given = BTreeMap::new();
+        let mut args = args.iter();
+        while let Some(name) = args.next() {
+            let name = name
+                .to_str()
+                .ok_or_else(|| format!("unknown option `{}`", name.display()))?;
+            let value = match name {
+                RESTORE => OsString::new(),
+                _ => args
+                    .next()
+                    .ok_or_else(|| format!("{name} needs a value"))?
+                    .clone(),
+            };
+            if given.insert(name.to_owned(), value).is_some() {
+                return Err(format!("{name} is given twice"));
+            }
+        }
+        Ok(Given(given))
+    }
+
+    fn take(&mut self, name: &str) -> Result<OsString, String> {
+        self.0
+            .remove(name)
+            .ok_or_else(|| format!("{name} is missing"))
+    }
+
+    fn text(&mut self, name: &str) -> Result<String, String> {
+        self.take(name)?
+            .into_string()
+            .map_err(|_| format!("{name}: not UTF-8"))
+    }
+
+    fn number<T: FromStr>(&mut self, name: &str) -> Result<T, String> {
+        let text = self.text(name)?;
+        text.parse()
+            .map_err(|_| format!("{name}: `{text}` is no such number"))
+    }
+}
+
+const RESTORE: &str = "--restore";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::ffi::OsStringExt;
+
+    fn manager() -> ManagerArgs {
+        ManagerArgs {
+            link: 5,
+            listen: 7,
+            parent: 4242,
+            // A path may hold any bytes.
+            config: OsString::from_vec(b"/etc/\xff conf".to_vec()).into(),
+            runtime_dir: "/run/healthd".into(),
+            state_dir: "--state".into(),
+            log: "info,healthd_manager=debug".into(),
+            started: u64::MAX,
+            restore: true,
+        }
+    }
+
+    fn worker() -> WorkerArgs {
+        WorkerArgs {
+            link: 9,
+            parent: 1,
+            runtime_dir: "/run/healthd".into(),
+            slot: 3,
+            class: WorkerClass::Exec,
+            generation: 17,
+            threads: 32,
+            map_mode: 0o640,
+            log: "trace".into(),
+        }
+    }
+
+    #[test]
+    fn every_role_survives_its_argv() {
+        let fresh = ManagerArgs {
+            restore: false,
+            ..manager()
+        };
+        for args in [manager(), fresh] {
+            let argv = args.to_argv();
+            assert_eq!(Role::from_args(&argv[2..]), Ok(Role::Manager(args)));
+        }
+        for class in WorkerClass::ALL {
+            let args = WorkerArgs { class, ..worker() };
+            let argv = args.to_argv();
+            assert_eq!(Role::from_args(&argv[2..]), Ok(Role::Worker(args)));
+        }
+    }
+
+    #[test]
+    fn what_is_missing_or_wrong_is_named() {
+        let with = |change: fn(&mut Vec<OsString>)| {
+            let mut argv = worker().to_argv();
+            change(&mut argv);
+            Role::from_args(&argv[2..]).expect_err("it is wrong")
+        };
+        assert_eq!(with(|a| a.truncate(5)), "--parent is missing");
+        assert_eq!(with(|a| drop(a.pop())), "--log needs a value");
+        assert_eq!(with(|a| a[2] = "web".into()), "unknown role `web`");
+        assert_eq!(with(|a| a[4] = "x".into()), "--link: `x` is no such number");
+        assert_eq!(
+            with(|a| a.extend(["--link".into(), "4".into()])),
+            "--link is given twice"
+        );
+        assert_eq!(
+            with(|a| a.extend(["--odd".into(), "4".into()])),
+            "unknown option `--odd` of this role"
+        );
+        assert_eq!(Role::from_args(&[]), Err("--role needs a name".into()));
+    }
+}
