@@ -17,11 +17,16 @@ const RATE: f64 = 100.0;
 
 /// `role` stands in each line. Levels are shown as journald's `<N>` prefixes when stderr goes to it.
 pub fn init(role: &str, level: LevelFilter) {
+    init_filtered(role, &level.to_string());
+}
+
+/// The same with a filter in env_logger's words: `info`, or `info,healthd_manager=debug`.
+pub fn init_filtered(role: &str, filter: &str) {
     let role = role.to_owned();
     let journal = stderr_is_journal();
     let mut builder = env_logger::Builder::new();
     builder
-        .filter_level(level)
+        .parse_filters(filter)
         .target(env_logger::Target::Pipe(Box::new(StderrWriter::default())));
     builder.format(move |out, record| {
         if journal {
@@ -38,7 +43,6 @@ pub fn init(role: &str, level: LevelFilter) {
         writeln!(out, "{role}: {clean}")
     });
     let _ = builder.try_init();
-    log::set_max_level(level);
 }
 
 /// Changes the level of a logger that `init` has set; never above what `init` allowed.

@@ -1,6 +1,5 @@
 //! Processes: who I am, who has died, what ends with whom.
 
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 use std::ffi::CStr;
 use std::io;
@@ -51,22 +50,53 @@ pub enum Exit {
 
 /// The next child that has ended, left where it is. None: no child has ended (or there is none).
 pub fn peek_dead() -> Option<u32> {
-    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-    match waitid(Id::All, flags) {
-        Ok(status) => status.pid().map(|p| p.as_raw() as u32),
-        Err(_) => None,
+    match wait(libc::P_ALL, 0, libc::WNOWAIT) {
+        // SAFETY: waitid filled this in for a child that has ended, so the pid is the field in use.
+        Ok(Some(info)) => Some(unsafe { info.si_pid() } as u32),
+        _ => None,
     }
+}
+
+/// Is there a child of ours, alive or not yet collected, in this process group?
+pub fn has_child_in_group(group: u32) -> bool {
+    group > 1 && wait(libc::P_PGID, group, libc::WNOWAIT).is_ok()
+}
+
+/// Is there any child at all, alive or not yet collected?
+pub fn has_child() -> bool {
+    wait(libc::P_ALL, 0, libc::WNOWAIT).is_ok()
 }
 
 /// Collects a child that has ended; None while it runs or when it is no child of ours.
 pub fn reap(pid: u32) -> Option<Exit> {
-    match waitpid(Pid::from_raw(pid as i32), Some(WaitPidFlag::WNOHANG)) {
-        Ok(WaitStatus::Exited(_, code)) => Some(Exit::Code(code)),
-        Ok(WaitStatus::Signaled(_, signal, core)) => Some(Exit::Signal {
-            signal: signal as i32,
-            core,
-        }),
-        _ => None,
+    let info = wait(libc::P_PID, pid, 0).ok()??;
+    // SAFETY: waitid filled this in for a child that has ended, so the status is the field in use.
+    let status = unsafe { info.si_status() };
+    Some(match info.si_code {
+        libc::CLD_EXITED => Exit::Code(status),
+        code => Exit::Signal {
+            signal: status,
+            core: code == libc::CLD_DUMPED,
+        },
+    })
+}
+
+/// waitid(2) without waiting. By hand, as nix makes an error of a death by a real-time signal, and that
+/// child would be lost. Ok(None): such children exist, and none of them has ended.
+fn wait(kind: libc::idtype_t, id: u32, flags: i32) -> io::Result<Option<libc::siginfo_t>> {
+    // SAFETY: siginfo_t is plain data, for which all zeroes is a value.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let flags = libc::WEXITED | libc::WNOHANG | flags;
+    loop {
+        // SAFETY: `info` is writable and lives through the call; the rest are numbers.
+        if unsafe { libc::waitid(kind, id, &mut info, flags) } == 0 {
+            // With WNOHANG the signal's number stays 0 where nothing has ended (waitid(2)).
+            return Ok((info.si_signo != 0).then_some(info));
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
     }
 }
 
@@ -107,4 +137,43 @@ pub fn gettid() -> u32 {
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: _exit never returns and touches no memory.
     unsafe { libc::_exit(code) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    /// One test, as children belong to the whole process.
+    #[test]
+    fn deaths_are_told_apart_and_none_is_lost() {
+        let start = |script: &str| {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]);
+            let child = command.spawn().expect("sh exists");
+            let pid = child.id();
+            let died = pidfd_open(pid).expect("it is not yet collected");
+            let mut fds = [nix::poll::PollFd::new(
+                std::os::fd::AsFd::as_fd(&died),
+                nix::poll::PollFlags::POLLIN,
+            )];
+            nix::poll::poll(&mut fds, 60_000u16).expect("poll");
+            assert_eq!(peek_dead(), Some(pid), "{script}");
+            assert!(has_child());
+            let exit = reap(pid).expect("it has ended");
+            assert_eq!(reap(pid), None, "only once");
+            exit
+        };
+        assert_eq!(start("exit 3"), Exit::Code(3));
+        let signal = |signal| Exit::Signal {
+            signal,
+            core: false,
+        };
+        assert_eq!(start("kill -9 $$"), signal(9));
+        // A real-time signal has no name.
+        assert_eq!(start("kill -40 $$"), signal(40));
+        assert_eq!(peek_dead(), None);
+        assert!(!has_child());
+        assert!(!has_child_in_group(std::process::id()));
+    }
 }

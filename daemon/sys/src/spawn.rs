@@ -4,7 +4,7 @@
 use nix::fcntl::{AtFlags, FcntlArg, FdFlag, OFlag, fcntl, open};
 use nix::sys::stat::Mode;
 use nix::unistd::{ForkResult, dup3_raw, execveat};
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
@@ -36,21 +36,22 @@ impl SelfExe {
         )?))
     }
 
-    /// Starts it with `args`, all signals blocked; of our fds it gets 0, 1, 2 and `pass`, under the same
-    /// numbers as here. Returns its pid.
+    /// Starts it with `args`, all signals blocked; of our fds it gets 2 and `pass`, under the same numbers
+    /// as here, and `null` (an open /dev/null) as 0 and 1. Returns its pid.
     pub fn start(
         &self,
         _proof: &SingleThreaded,
-        args: &[String],
+        args: &[OsString],
         pass: &[BorrowedFd<'_>],
-        stdout_to_null: Option<BorrowedFd<'_>>,
+        null: BorrowedFd<'_>,
     ) -> io::Result<u32> {
         // All memory is taken before the fork, so that the child only makes system calls.
         let argv = args
             .iter()
-            .map(|a| CString::new(a.as_str()))
+            .map(|a| CString::new(a.as_encoded_bytes()))
             .collect::<Result<Vec<_>, _>>()?;
         let envp: Vec<CString> = std::env::vars_os()
+            .filter(|(name, _)| !NOT_INHERITED.iter().any(|n| name == n))
             .filter_map(|(k, v)| {
                 let mut entry = std::os::unix::ffi::OsStringExt::into_vec(k);
                 entry.push(b'=');
@@ -69,9 +70,9 @@ impl SelfExe {
         let forked = unsafe { nix::unistd::fork() };
         if let Ok(ForkResult::Child) = forked {
             let failed = || -> nix::Result<()> {
-                if let Some(null) = stdout_to_null {
-                    // SAFETY: fd 1 is nobody's OwnedFd; the child replaces its own copy.
-                    unsafe { dup3_raw(null, 1, OFlag::empty()) }?;
+                for standard in [0, 1] {
+                    // SAFETY: fds 0 and 1 are nobody's OwnedFd; the child replaces its own copies.
+                    unsafe { dup3_raw(null, standard, OFlag::empty()) }?;
                 }
                 for fd in pass {
                     fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
@@ -93,6 +94,16 @@ impl SelfExe {
         }
     }
 }
+
+/// The service manager's words to the supervisor alone: whoever inherited them could speak in its name.
+const NOT_INHERITED: [&str; 6] = [
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+    "LISTEN_PID",
+];
 
 /// Takes over an fd whose number was given in argv. Marks it close-on-exec again.
 pub fn adopt_fd(number: RawFd) -> io::Result<OwnedFd> {
