@@ -75,6 +75,7 @@ mod resolve;
 mod status;
 mod task;
 mod text;
+pub mod thresholds;
 mod time;
 #[cfg(feature = "tls")]
 pub mod tls;
