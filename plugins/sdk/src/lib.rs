@@ -91,3 +91,8 @@ pub use resolve::Family;
 pub use serde_json;
 pub use status::Status;
 pub use time::Elapsed;
+
+/// Compiles the Rust walk-through in `plugins/README.md`.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
