@@ -43,11 +43,17 @@ pub struct Connector {
 impl Connector {
     /// May block: call it in `create`. `server_name` is the name or address the certificate must be for.
     pub fn new(roots: &Roots, server_name: &str) -> Result<Connector, String> {
-        let name = ServerName::try_from(server_name.to_string())
-            .map_err(|_| format!("{server_name:?} is no name a certificate can be for"))?;
         Ok(Connector {
+            name: parse_name(server_name)?,
             config: client_config(roots)?,
-            name,
+        })
+    }
+
+    /// The same trust for another name: a redirect. Does not block.
+    pub fn for_name(&self, server_name: &str) -> Result<Connector, String> {
+        Ok(Connector {
+            config: self.config.clone(),
+            name: parse_name(server_name)?,
         })
     }
 
@@ -104,6 +110,11 @@ impl Connector {
         };
         io::Error::new(e.kind(), text)
     }
+}
+
+fn parse_name(server_name: &str) -> Result<ServerName<'static>, String> {
+    ServerName::try_from(server_name.to_string())
+        .map_err(|_| format!("{server_name:?} is no name a certificate can be for"))
 }
 
 /// Days until the certificate the server showed runs out; below zero once it has. The first of the chain counts, the
