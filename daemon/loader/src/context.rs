@@ -63,6 +63,12 @@ pub struct Results {
 }
 
 impl Results {
+    pub fn with_message(text: &str) -> Results {
+        let mut results = Results::default();
+        results.message(text);
+        results
+    }
+
     fn take(&mut self, bytes: usize) -> bool {
         if self.used + bytes > BUDGET {
             self.cut = true;
@@ -115,9 +121,12 @@ impl Results {
         self.phases.last().map(|p| p.name.as_str())
     }
 
-    /// True: the plugin said more than a result may hold, and the rest was left out.
-    pub fn was_cut(&self) -> bool {
-        self.cut
+    /// Says so where the plugin said more than a result may hold.
+    pub fn note_cut(&mut self) {
+        if self.cut {
+            self.detail
+                .push_str("\n(the rest was left out: a result holds 30 KiB)");
+        }
     }
 }
 
@@ -160,6 +169,10 @@ pub struct Context {
     /// Told of each phase, for the thread's line in the worker's map.
     on_phase: Cell<Option<fn(&str)>>,
 }
+
+// SAFETY: its pointers are to parts of itself (the box and the Arc it owns), and its cells are only touched by
+// who holds the box or, during a call, by the thread that runs it.
+unsafe impl Send for Context {}
 
 pub struct ContextSpec {
     pub lane: u32,
@@ -295,7 +308,7 @@ mod tests {
             r.detail("line\n");
             r.label(&format!("k{i}"), "v");
         }
-        assert!(r.was_cut());
+        assert!(r.cut);
         let size = r.detail.len()
             + r.labels
                 .iter()

@@ -11,8 +11,8 @@ pub mod descriptor;
 pub mod host;
 pub mod library;
 
-pub use call::{Instance, Plugin, Task};
-pub use context::{Cancel, Context, Results};
+pub use call::{Instance, Plugin, Started, Task};
+pub use context::{Cancel, Context, ContextSpec, Results};
 pub use descriptor::{Descriptor, Workload};
 pub use host::{Event, ExecDone, ExecSpec, Services};
 pub use library::{Library, LoadError};

@@ -1,1 +1,23 @@
+//! The manager role: the state owner. Timer wheel, dispatch, verdicts, control socket, state on disk.
+//!
+//! One event loop, one store thread; loads no plugin. When it dies the supervisor starts another, which goes
+//! on from `state.map`; so nothing here may be the only copy of what matters.
 #![forbid(unsafe_code)]
+
+mod book;
+mod check;
+mod control;
+mod dispatch;
+mod event_loop;
+mod judge;
+mod reload;
+mod role;
+mod shutdown;
+mod slots;
+mod state;
+mod store;
+mod supervisor_link;
+mod time;
+mod watch;
+
+pub use role::main;

@@ -2,6 +2,7 @@
 //! functions. Nothing here knows what a check is.
 
 pub mod clock;
+pub mod epoll;
 pub mod fork_guard;
 pub mod limits;
 pub mod logging;
@@ -9,6 +10,7 @@ pub mod memfd;
 
 pub mod privileges;
 pub mod process;
+pub mod resolve;
 pub mod signal_snapshot;
 pub mod signals;
 pub mod spawn;

@@ -1,23 +1,23 @@
 //! `[[check]]` blocks -> checks: the defaults below each, one or many by `for_each`, its plugin,
 //! and the rules that hold between checks.
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::rc::Rc;
-use std::time::Duration;
 
 use super::catalog::{Catalog, PluginInfo};
-use super::diagnostic::{did_you_mean, one_of, thousands};
-use super::for_each::{Filled, ForEach, Template, scalar};
-use super::model::{
-    CHECKS_MAX, CheckSpec, Daemon, NAME_MAX, SHORTEST_INTERVAL, Source, TimeoutStatus,
-};
-use super::options::{Options, Plan, PlanInput, Secrets, Variables, template_error};
-use super::raw::{Entry, Node, RawCheck, RawFile, Table, Value, shortened};
-use super::resolve::{DurationLimits, Reading};
+use super::defaults::Defaults;
+use super::for_each::ForEach;
+use super::model::{CHECKS_MAX, CheckSpec, Daemon, Source};
+use super::one_check::{Made, Name, OneCheck};
+use super::options::{Plan, PlanInput, Variables, template_error};
+use super::raw::{Entry, RawCheck, RawFile, Table, Value, shortened};
+use super::reading::Reading;
+use super::report::{Finding, error, warning};
 use super::schema::Schema;
-use super::source::{Span, error, warning};
+use super::source::Span;
+use super::template::Template;
+use super::words::{did_you_mean, thousands};
 
 pub fn resolve(
     files: &[RawFile],
@@ -34,6 +34,7 @@ pub fn resolve(
         checks: Vec::new(),
         names: Vec::new(),
         full: false,
+        size: 0,
     };
     let main = Defaults::read(&files[0].defaults, cx);
     let locals: Vec<Defaults> = files[1..]
@@ -54,90 +55,6 @@ pub fn resolve(
     maker.checks
 }
 
-// -------------------------------------------------------------------------------------- defaults
-
-/// One `[defaults]`, its values judged where they stand.
-struct Defaults<'a> {
-    timing: Timing,
-    enabled: Option<bool>,
-    timeout_status: Option<TimeoutStatus>,
-    labels: BTreeMap<String, String>,
-    /// `[defaults.config.PLUGIN]`
-    options: Vec<(&'a Entry, &'a Table)>,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Timing {
-    interval: Option<Duration>,
-    timeout: Option<Duration>,
-    retry_interval: Option<Duration>,
-    attempts: Option<u32>,
-}
-
-impl<'a> Defaults<'a> {
-    fn read(table: &'a Table, cx: &mut Reading<'_>) -> Self {
-        let owner = &"[defaults]";
-        let mut labels = BTreeMap::new();
-        if let Some(entry) = table.get("labels") {
-            read_labels(&entry.node, &mut labels, owner, cx, |_, node| {
-                Some(Cow::Borrowed(node))
-            });
-        }
-        let mut options = Vec::new();
-        match table.get("config").map(|e| &e.node) {
-            None => {}
-            Some(Node {
-                value: Value::Table(plugins),
-                ..
-            }) => {
-                for entry in &plugins.entries {
-                    match &entry.node.value {
-                        Value::Table(table) => options.push((entry, table)),
-                        Value::Broken => {}
-                        _ => {
-                            let e = error(format!(
-                                "`config.{}` of [defaults] has to be a table, not {}",
-                                shortened(&entry.key),
-                                entry.node.kind()
-                            ));
-                            let help = "options are kept by plugin: write `[defaults.config.http]` and the options below it";
-                            cx.push(e.at(entry.node.span).help(help));
-                        }
-                    }
-                }
-            }
-            Some(node) => {
-                let example = "{ http = { ... } }";
-                let _: Option<()> = cx.wrong_type("config", node, owner, "a table", example);
-            }
-        }
-        let field = |key: &str| table.get(key).map(|e| &e.node);
-        Defaults {
-            timing: Timing {
-                interval: field("interval")
-                    .and_then(|n| cx.duration("interval", n, owner, INTERVAL)),
-                timeout: field("timeout").and_then(|n| cx.duration("timeout", n, owner, TIMEOUT)),
-                retry_interval: field("retry_interval")
-                    .and_then(|n| cx.duration("retry_interval", n, owner, INTERVAL)),
-                attempts: field("attempts").and_then(|n| attempts(n, owner, cx)),
-            },
-            enabled: field("enabled").and_then(|n| cx.boolean("enabled", n, owner)),
-            timeout_status: field("timeout_status").and_then(|n| timeout_status(n, owner, cx)),
-            labels,
-            options,
-        }
-    }
-
-    fn options(&self, plugin: &str) -> Option<&'a Table> {
-        self.options
-            .iter()
-            .find(|(entry, _)| entry.key == plugin)
-            .map(|(_, table)| *table)
-    }
-}
-
-// ---------------------------------------------------------------------------------------- blocks
-
 struct Maker<'a> {
     daemon: &'a Daemon,
     catalog: Option<&'a Catalog>,
@@ -148,14 +65,24 @@ struct Maker<'a> {
     /// Plugins that some check uses.
     used: HashSet<String>,
     checks: Vec<CheckSpec>,
-    /// The `name` of each check, beside `checks`.
-    names: Vec<Span>,
-    /// The cap was reached and reported.
+    /// Every name that was given, in the order of the files, also to checks with a mistake.
+    names: Vec<(Given, Span)>,
+    /// A cap was reached and reported.
     full: bool,
+    /// The options of all checks so far, in bytes.
+    size: usize,
+}
+
+/// A name in [`Maker::names`].
+enum Given {
+    /// That of `checks[i]`.
+    To(usize),
+    /// That of a check with a mistake in it.
+    Lost(String),
 }
 
 /// What became of a check's `plugin`.
-enum Plugin<'a> {
+pub enum Plugin<'a> {
     Usable(&'a PluginInfo, Rc<Schema>),
     /// The file is there, but no worker will load it.
     Unusable(String),
@@ -167,7 +94,7 @@ enum Plugin<'a> {
 
 /// A check in messages: by its name as soon as it has one.
 #[derive(Clone, Copy)]
-enum Owner<'a> {
+pub enum Owner<'a> {
     Block(&'a str),
     Check(&'a str),
 }
@@ -220,7 +147,7 @@ impl<'a> Maker<'a> {
                 None => return,
             },
         };
-        let total = each.as_ref().map_or(1, ForEach::total) + self.checks.len() as u128;
+        let total = each.as_ref().map_or(1, ForEach::total) + self.names.len() as u128;
         if total > CHECKS_MAX as u128 {
             if !self.full {
                 self.full = true;
@@ -254,6 +181,7 @@ impl<'a> Maker<'a> {
             plugin: &plugin_name,
             schema,
             block: block.span,
+            torn,
         };
         let plan = Plan::new(input, &owner, cx);
         let line = cx.sources.line(block.span);
@@ -285,23 +213,51 @@ impl<'a> Maker<'a> {
         };
         match &each {
             None => {
-                let made = one.make(None, cx);
-                self.checks.extend(made.map(|(check, span)| {
-                    self.names.push(span);
-                    check
-                }));
+                self.add(one.make(None, cx), cx);
             }
-            Some(each) => each.each(|cells| {
-                let variables = Variables {
-                    names: &each.names,
-                    cells,
-                };
-                if let Some((check, span)) = one.make(Some(variables), cx) {
-                    self.checks.push(check);
-                    self.names.push(span);
-                }
-            }),
+            Some(each) => {
+                let more = usize::try_from(each.total()).unwrap_or(0);
+                self.checks.reserve(more);
+                self.names.reserve(more);
+                each.each(|cells| {
+                    let variables = Variables {
+                        names: &each.names,
+                        cells,
+                    };
+                    if !self.full {
+                        self.add(one.make(Some(variables), cx), cx);
+                    }
+                })
+            }
         }
+    }
+
+    fn add(&mut self, made: Made, cx: &mut Reading<'_>) {
+        let (check, span) = match made {
+            Made::Check(check, span) => (check, span),
+            Made::Wrong(name) => {
+                self.names
+                    .extend(name.map(|(name, span)| (Given::Lost(name), span)));
+                return;
+            }
+        };
+        self.size += check.config.len();
+        if self.size > OPTIONS_MAX {
+            if !self.full {
+                self.full = true;
+                let size = OPTIONS_MAX >> 20;
+                let e = error(format!(
+                    "the options of all checks together are larger than {size} MiB"
+                ));
+                cx.push(
+                    e.at(span)
+                        .help("let the plugins read large data from files"),
+                );
+            }
+            return;
+        }
+        self.names.push((Given::To(self.checks.len()), span));
+        self.checks.push(*check);
     }
 
     fn plugin_name(
@@ -365,12 +321,7 @@ impl<'a> Maker<'a> {
         Plugin::Unusable(reason)
     }
 
-    fn which_there_are(
-        &self,
-        e: super::source::Finding,
-        name: &str,
-        catalog: &Catalog,
-    ) -> super::source::Finding {
+    fn which_there_are(&self, e: Finding, name: &str, catalog: &Catalog) -> Finding {
         let mut known: Vec<&str> = catalog.plugins.iter().map(|p| p.name.as_str()).collect();
         known.sort_unstable();
         let dir = self.daemon.plugin_dir.display();
@@ -417,6 +368,7 @@ impl<'a> Maker<'a> {
                     plugin: &entry.key,
                     schema,
                     block: entry.key_span,
+                    torn: false,
                 };
                 if let Some(mut plan) = Plan::new(input, &owner, cx) {
                     plan.judge_alone(&owner, cx);
@@ -435,13 +387,16 @@ impl<'a> Maker<'a> {
     }
 
     fn refuse_doubles(&self, cx: &mut Reading<'_>) {
-        let mut seen: HashMap<&str, Span> = HashMap::with_capacity(self.checks.len());
-        for (check, span) in self.checks.iter().zip(&self.names) {
-            let Some(first) = seen.get(check.name.as_str()) else {
-                seen.insert(&check.name, *span);
+        let mut seen: HashMap<&str, Span> = HashMap::with_capacity(self.names.len());
+        for (given, span) in &self.names {
+            let name = match given {
+                Given::To(check) => self.checks[*check].name.as_str(),
+                Given::Lost(name) => name,
+            };
+            let Some(first) = seen.get(name) else {
+                seen.insert(name, *span);
                 continue;
             };
-            let name = &check.name;
             if first == span {
                 let e = error(format!("`for_each` makes the name `{name}` more than once"));
                 let help = "use every placeholder that differs in `name`, as in `web-{item}`";
@@ -463,337 +418,5 @@ impl<'a> Maker<'a> {
     }
 }
 
-/// Makes the checks of one block.
-struct OneCheck<'b> {
-    block: &'b RawCheck,
-    layers: &'b [&'b Defaults<'b>],
-    plugin: &'b Plugin<'b>,
-    plugin_name: &'b str,
-    plan: Option<Plan<'b>>,
-    source: Source,
-    name_template: Name,
-}
-
-/// The `name` of a block.
-enum Name {
-    /// As it is written.
-    Plain,
-    Template(Template),
-    /// Reported.
-    Wrong,
-}
-
-impl OneCheck<'_> {
-    fn make(
-        &mut self,
-        variables: Option<Variables<'_>>,
-        cx: &mut Reading<'_>,
-    ) -> Option<(CheckSpec, Span)> {
-        // A check without a name that can be read is still judged in full.
-        let name = self.name(variables, cx);
-        let owner = match &name {
-            Some((name, _)) => Owner::Check(name),
-            None => Owner::Block(&self.block.label),
-        };
-        let table = &self.block.table;
-        let field = |key: &str, cx: &mut Reading<'_>| {
-            table
-                .get(key)
-                .and_then(|e| expand(key, &e.node, variables, &owner, cx))
-        };
-        let own = Timing {
-            interval: field("interval", cx)
-                .and_then(|n| cx.duration("interval", &n, owner, INTERVAL)),
-            timeout: field("timeout", cx).and_then(|n| cx.duration("timeout", &n, owner, TIMEOUT)),
-            retry_interval: field("retry_interval", cx)
-                .and_then(|n| cx.duration("retry_interval", &n, owner, INTERVAL)),
-            attempts: field("attempts", cx).and_then(|n| attempts(&n, &owner, cx)),
-        };
-        let enabled = field("enabled", cx).and_then(|n| cx.boolean("enabled", &n, owner));
-        let timeout_status =
-            field("timeout_status", cx).and_then(|n| timeout_status(&n, &owner, cx));
-
-        // The strongest last: main file, this file, the check.
-        let layers = || self.layers.iter().rev();
-        let interval = own
-            .interval
-            .or_else(|| layers().find_map(|d| d.timing.interval))
-            .unwrap_or(DEFAULT_INTERVAL);
-        let plugin_timeout = match self.plugin {
-            Plugin::Usable(info, _) => info.default_timeout,
-            _ => DEFAULT_TIMEOUT,
-        };
-        let timeout = own
-            .timeout
-            .or_else(|| layers().find_map(|d| d.timing.timeout))
-            .unwrap_or(plugin_timeout);
-        let retry_interval = own
-            .retry_interval
-            .or_else(|| layers().find_map(|d| d.timing.retry_interval))
-            .unwrap_or(interval.min(DEFAULT_RETRY));
-        if let (Some(retry), Some(entry)) = (own.retry_interval, table.get("retry_interval"))
-            && retry > interval
-        {
-            let w = warning(format!(
-                "`retry_interval` of {owner} is longer than its `interval`"
-            ));
-            let help = "a failing check is then asked less often than a healthy one";
-            cx.push(w.at(entry.node.span).help(help).once("retry"));
-        }
-        let attempts = own
-            .attempts
-            .or_else(|| layers().find_map(|d| d.timing.attempts))
-            .unwrap_or(DEFAULT_ATTEMPTS);
-        let enabled = enabled
-            .or_else(|| layers().find_map(|d| d.enabled))
-            .unwrap_or(true);
-        let timeout_status = timeout_status
-            .or_else(|| layers().find_map(|d| d.timeout_status))
-            .unwrap_or_default();
-
-        let mut labels = BTreeMap::new();
-        for layer in self.layers {
-            labels.extend(layer.labels.iter().map(|(k, v)| (k.clone(), v.clone())));
-        }
-        if let Some(entry) = table.get("labels") {
-            read_labels(&entry.node, &mut labels, &owner, cx, |cx, node| {
-                expand("labels", node, variables, &owner, cx)
-            });
-        }
-
-        let secrets = match self.plugin {
-            Plugin::Usable(..) if enabled => Secrets::Read,
-            _ => Secrets::Leave,
-        };
-        let Options { config, shown } = self.plan.as_mut()?.fill(variables, secrets, &owner, cx)?;
-        let unusable = match self.plugin {
-            Plugin::Usable(..) | Plugin::Unjudged => None,
-            Plugin::Unusable(reason) => Some(reason.clone()),
-            Plugin::Wrong => return None,
-        };
-        let (name, name_span) = name?;
-        let check = CheckSpec {
-            plugin: self.plugin_name.to_owned(),
-            interval,
-            timeout,
-            retry_interval,
-            attempts,
-            enabled,
-            timeout_status,
-            labels,
-            config,
-            shown_config: shown,
-            unusable,
-            source: self.source.clone(),
-            name,
-        };
-        Some((check, name_span))
-    }
-
-    fn name(
-        &self,
-        variables: Option<Variables<'_>>,
-        cx: &mut Reading<'_>,
-    ) -> Option<(String, Span)> {
-        let owner = Owner::Block(&self.block.label);
-        let entry = self.block.table.get("name")?;
-        let span = entry.node.span;
-        let name = match (&self.name_template, variables) {
-            (Name::Wrong, _) => return None,
-            (Name::Template(template), Some(v)) => match template.fill(v.cells, v.names) {
-                Ok(Filled::Text(text)) => text,
-                Ok(Filled::Int(n)) => n.to_string(),
-                Ok(Filled::Node(node)) => match scalar(&node.value) {
-                    Some(text) => text,
-                    None => {
-                        let e = error(format!("`name` of {owner} would be {}", node.kind()));
-                        cx.push(
-                            e.at(span)
-                                .help("a name is made of texts and numbers")
-                                .once("name"),
-                        );
-                        return None;
-                    }
-                },
-                Err(e) => {
-                    cx.push(template_error(e, "`name`", &owner).at(span));
-                    return None;
-                }
-            },
-            _ => match &entry.node.value {
-                Value::Str(text) => text.clone(),
-                _ => return cx.wrong_type("name", &entry.node, owner, "a string", "\"web\""),
-            },
-        };
-        let allowed = |c: char| c.is_ascii_alphanumeric() || "._:/-".contains(c);
-        let finding = if name.is_empty() {
-            error(format!("`name` of {owner} is empty")).help("give the check a name")
-        } else if let Some(bad) = name.chars().find(|c| !allowed(*c)) {
-            error(format!(
-                "the name `{}` holds {}",
-                shortened(&name),
-                spoken(bad)
-            ))
-            .help("a name is made of letters a-z, digits and . _ : / -")
-        } else if name.len() > NAME_MAX {
-            error(format!(
-                "the name `{}` is {} bytes long",
-                shortened(&name),
-                name.len()
-            ))
-            .help(format!("a name has at most {NAME_MAX} bytes"))
-        } else {
-            return Some((name, span));
-        };
-        cx.push(finding.at(span).once("name"));
-        None
-    }
-}
-
-fn spoken(c: char) -> String {
-    match c {
-        ' ' => "a space".into(),
-        c if c.is_control() => "a control character".into(),
-        c => format!("`{c}`"),
-    }
-}
-
-/// A value of the block with its placeholders filled in.
-fn expand<'n>(
-    key: &str,
-    node: &'n Node,
-    variables: Option<Variables<'_>>,
-    owner: &dyn fmt::Display,
-    cx: &mut Reading<'_>,
-) -> Option<Cow<'n, Node>> {
-    let (Value::Str(text), Some(v)) = (&node.value, variables) else {
-        return Some(Cow::Borrowed(node));
-    };
-    let filled = match Template::parse(text, v.names) {
-        Ok(None) => return Some(Cow::Borrowed(node)),
-        Ok(Some(template)) => template.fill(v.cells, v.names),
-        Err(e) => Err(e),
-    };
-    let value = match filled {
-        Ok(Filled::Text(s)) => Value::Str(s),
-        Ok(Filled::Int(n)) => Value::Int(n),
-        Ok(Filled::Node(found)) => found.value.clone(),
-        Err(e) => {
-            cx.push(template_error(e, &format!("`{key}`"), owner).at(node.span));
-            return None;
-        }
-    };
-    Some(Cow::Owned(Node {
-        span: node.span,
-        value,
-    }))
-}
-
-fn attempts(node: &Node, owner: &dyn fmt::Display, cx: &mut Reading<'_>) -> Option<u32> {
-    cx.integer("attempts", node, owner, 1, 1000)
-        .and_then(|n| u32::try_from(n).ok())
-}
-
-fn timeout_status(
-    node: &Node,
-    owner: &dyn fmt::Display,
-    cx: &mut Reading<'_>,
-) -> Option<TimeoutStatus> {
-    let Value::Str(text) = &node.value else {
-        return cx.wrong_type("timeout_status", node, owner, "a string", "\"critical\"");
-    };
-    let status = TimeoutStatus::from_name(text);
-    if status.is_none() {
-        let e = error(format!(
-            "`timeout_status` of {owner} has an unknown value `{}`",
-            shortened(text)
-        ));
-        let help = match did_you_mean(text, TimeoutStatus::NAMES) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("write {}", one_of(&TimeoutStatus::NAMES, "or")),
-        };
-        cx.push(e.at(node.span).help(help).once("timeout_status"));
-    }
-    status
-}
-
-fn read_labels<'n>(
-    node: &'n Node,
-    labels: &mut BTreeMap<String, String>,
-    owner: &dyn fmt::Display,
-    cx: &mut Reading<'_>,
-    mut expand: impl FnMut(&mut Reading<'_>, &'n Node) -> Option<Cow<'n, Node>>,
-) {
-    let Value::Table(table) = &node.value else {
-        let _: Option<()> = cx.wrong_type("labels", node, owner, "a table", "{ team = \"web\" }");
-        return;
-    };
-    for entry in &table.entries {
-        let key = &entry.key;
-        let plain = key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-            && key.len() <= 64
-            && key
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
-        if !plain {
-            let e = error(format!(
-                "`{}` cannot be the name of a label of {owner}",
-                shortened(key)
-            ));
-            let help = "use letters, digits and _ . -, a letter first, at most 64 bytes";
-            cx.push(e.at(entry.key_span).help(help).once("label"));
-            continue;
-        }
-        let Some(value) = expand(cx, &entry.node) else {
-            continue;
-        };
-        // A number is welcome where it comes out of a placeholder; written by hand it is text.
-        let text = match (&value.value, &value) {
-            (Value::Str(s), _) => Some(s.clone()),
-            (other, Cow::Owned(_)) => scalar(other),
-            _ => None,
-        };
-        match text {
-            Some(text) if text.len() > LABEL_MAX => {
-                let e = error(format!(
-                    "label `{key}` of {owner} is {} bytes long",
-                    text.len()
-                ));
-                let help = format!("a label has at most {LABEL_MAX} bytes");
-                cx.push(e.at(entry.node.span).help(help).once("label"));
-            }
-            Some(text) => {
-                labels.insert(key.clone(), text);
-            }
-            None => {
-                let example = scalar(&entry.node.value).unwrap_or_else(|| "...".into());
-                let _: Option<()> = cx.wrong_type(
-                    key,
-                    &value,
-                    format!("the labels of {owner}"),
-                    "a string",
-                    &format!("\"{example}\""),
-                );
-            }
-        }
-    }
-    if labels.len() > LABELS_MAX {
-        let e = error(format!("{owner} has {} labels", labels.len()));
-        cx.push(
-            e.at(node.span)
-                .help(format!("a check has at most {LABELS_MAX}"))
-                .once("labels"),
-        );
-    }
-}
-
-const DAY: u64 = 86_400;
-const INTERVAL: DurationLimits = (SHORTEST_INTERVAL, Duration::from_secs(366 * DAY));
-const TIMEOUT: DurationLimits = (Duration::from_millis(1), Duration::from_secs(DAY));
-const DEFAULT_INTERVAL: Duration = Duration::from_secs(60);
-const DEFAULT_RETRY: Duration = Duration::from_secs(10);
-const DEFAULT_ATTEMPTS: u32 = 3;
-/// Only until the plugin's own is known.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
-const LABELS_MAX: usize = 32;
-const LABEL_MAX: usize = 256;
+/// All checks' options together: they are in memory twice, once with secrets and once without.
+const OPTIONS_MAX: usize = 128 << 20;

@@ -10,7 +10,7 @@
 //! A diagnostic owns all it shows, so it outlives the files. Text from a file is shown with its
 //! control characters made visible: a config cannot steer the terminal of its reader.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
@@ -115,6 +115,15 @@ impl Diagnostics {
         out
     }
 }
+
+/// As [`Diagnostics::render`] without colour.
+impl fmt::Display for Diagnostics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(false))
+    }
+}
+
+impl std::error::Error for Diagnostics {}
 
 /// A list of `{severity, file, line, column, message, help}`; what is not known is null.
 impl Serialize for Diagnostics {
@@ -239,81 +248,6 @@ impl Place {
     }
 }
 
-/// The name in `known` that `word` was most likely meant to be.
-pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    // A third of the word may be wrong, as in rustc; beyond that a guess misleads.
-    let limit = (word.chars().count().max(3) / 3).min(4);
-    let plain = |s: &str| s.to_lowercase().replace('-', "_");
-    let word = plain(word);
-    known
-        .into_iter()
-        .filter_map(|k| {
-            let there = plain(k);
-            let mut distance = edit_distance(&word, &there, limit)?;
-            if distance > 0 && sorted_chars(&word) == sorted_chars(&there) {
-                distance = 1; // a permutation is a slip of the fingers
-            }
-            Some((distance, k))
-        })
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, k)| k)
-}
-
-/// How many letters must be added, dropped, changed or swapped with their neighbour;
-/// `None` when it is more than `limit`.
-fn edit_distance(a: &str, b: &str, limit: usize) -> Option<usize> {
-    let a: Vec<char> = a.chars().take(WORD_MAX).collect();
-    let b: Vec<char> = b.chars().take(WORD_MAX).collect();
-    if a.len().abs_diff(b.len()) > limit {
-        return None;
-    }
-    let mut before: Vec<usize> = vec![0; b.len() + 1];
-    let mut above: Vec<usize> = (0..=b.len()).collect();
-    let mut row = above.clone();
-    for i in 1..=a.len() {
-        row[0] = i;
-        for j in 1..=b.len() {
-            let change = above[j - 1] + usize::from(a[i - 1] != b[j - 1]);
-            row[j] = change.min(above[j] + 1).min(row[j - 1] + 1);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                row[j] = row[j].min(before[j - 2] + 1);
-            }
-        }
-        std::mem::swap(&mut before, &mut above);
-        std::mem::swap(&mut above, &mut row);
-    }
-    Some(above[b.len()]).filter(|d| *d <= limit)
-}
-
-fn sorted_chars(s: &str) -> Vec<char> {
-    let mut chars: Vec<char> = s.chars().take(WORD_MAX).collect();
-    chars.sort_unstable();
-    chars
-}
-
-/// `a`, `b` or `c`
-pub fn one_of<S: AsRef<str>>(names: &[S], last: &str) -> String {
-    let quoted: Vec<String> = names.iter().map(|n| format!("`{}`", n.as_ref())).collect();
-    match quoted.split_last() {
-        None => "nothing".into(),
-        Some((only, [])) => only.clone(),
-        Some((end, others)) => format!("{} {last} {end}", others.join(", ")),
-    }
-}
-
-/// A number as people read it: 100,000.
-pub fn thousands(n: u128) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (i, c) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(c);
-    }
-    out
-}
-
 /// Control characters, and those that turn the direction of writing, made visible or harmless.
 fn clean(text: &str) -> String {
     if !text.contains(is_hostile) {
@@ -321,7 +255,7 @@ fn clean(text: &str) -> String {
     }
     text.chars()
         .map(|c| {
-            if c == '\t' {
+            if matches!(c, '\t' | '\n') {
                 ' '
             } else if is_hostile(c) {
                 '\u{fffd}'
@@ -388,9 +322,6 @@ impl Paint {
 
 /// Up to this column a help stands on the caret's line.
 const INLINE_HELP: usize = 76;
-/// Longer words are compared by their beginning: the cost grows with the square.
-const WORD_MAX: usize = 64;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -448,31 +379,5 @@ mod tests {
         d.place = Some(place("名前 = 1", 5, 1));
         let text = Diagnostics { items: vec![d] }.render(false);
         assert!(text.contains("\n  |        ^\n"), "{text}");
-    }
-
-    #[test]
-    fn guesses_only_what_is_near() {
-        let known = ["interval", "timeout", "labels", "plugin", "config"];
-        assert_eq!(did_you_mean("intervall", known), Some("interval"));
-        assert_eq!(did_you_mean("Interval", known), Some("interval"));
-        assert_eq!(did_you_mean("timout", known), Some("timeout"));
-        assert_eq!(did_you_mean("lables", known), Some("labels"));
-        assert_eq!(
-            did_you_mean("retry-interval", ["retry_interval"]),
-            Some("retry_interval")
-        );
-        assert_eq!(did_you_mean("xyz", known), None);
-        assert_eq!(did_you_mean("", known), None);
-        assert_eq!(did_you_mean("htp", ["http", "tcp"]), Some("http"));
-        assert_eq!(did_you_mean(&"x".repeat(100_000), known), None);
-    }
-
-    #[test]
-    fn numbers_and_lists_read_well() {
-        assert_eq!(thousands(7), "7");
-        assert_eq!(thousands(100_000), "100,000");
-        assert_eq!(thousands(1_234_567), "1,234,567");
-        assert_eq!(one_of(&["a"], "or"), "`a`");
-        assert_eq!(one_of(&["a", "b", "c"], "or"), "`a`, `b` or `c`");
     }
 }

@@ -24,7 +24,7 @@ pub enum DurationError {
         number: String,
     },
     Fraction(String),
-    Space,
+    Space(String),
     UnknownUnit {
         number: String,
         unit: String,
@@ -41,7 +41,7 @@ impl fmt::Display for DurationError {
             Self::NoNumber(text) => write!(f, "has no number before `{text}`"),
             Self::NoUnit { number } => write!(f, "has no unit after `{number}`"),
             Self::Fraction(_) => write!(f, "has a fraction"),
-            Self::Space => write!(f, "has a space in it"),
+            Self::Space(_) => write!(f, "has a space in it"),
             Self::UnknownUnit { unit, .. } => write!(f, "has an unknown unit `{unit}`"),
             Self::Order(unit) => write!(f, "has `{unit}` out of order"),
             Self::TooLong => write!(f, "is too long to count"),
@@ -61,7 +61,13 @@ impl DurationError {
                 Some(known) => format!("write `{number}{known}`"),
                 None => "the units are ms, s, m, h and d".into(),
             },
-            Self::Space => "write it in one piece: `10s`, `1m30s`".into(),
+            Self::Space(text) => {
+                let joined: String = text.split_whitespace().collect();
+                match parse(&joined) {
+                    Ok(_) => format!("write `{joined}`"),
+                    Err(e) => e.help(),
+                }
+            }
             Self::Order(_) => "largest unit first, each at most once: `1m30s`".into(),
             Self::TooLong => "use a larger unit, or a smaller number".into(),
             Self::Empty | Self::NoNumber(_) => "write it as `250ms`, `10s`, `5m` or `1m30s`".into(),
@@ -74,7 +80,7 @@ pub fn parse(text: &str) -> Result<Duration, DurationError> {
         return Err(DurationError::Empty);
     }
     if text.contains(char::is_whitespace) {
-        return Err(DurationError::Space);
+        return Err(DurationError::Space(text.to_owned()));
     }
     let mut rest = text;
     let mut total: u64 = 0;
@@ -187,7 +193,9 @@ mod tests {
             ("1.5s", "has a fraction", "write `1s500ms`"),
             ("0,5h", "has a fraction", "write `30m`"),
             ("1.2.3s", "has a fraction", "use a smaller unit"),
-            ("10 s", "has a space in it", "in one piece"),
+            ("10 s", "has a space in it", "write `10s`"),
+            ("10 sec", "has a space in it", "write `10s`"),
+            (" ", "has a space in it", "write it as"),
             ("10sec", "has an unknown unit `sec`", "write `10s`"),
             ("5min", "has an unknown unit `min`", "write `5m`"),
             ("5us", "has an unknown unit `us`", "the units are"),

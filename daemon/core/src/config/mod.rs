@@ -9,16 +9,23 @@
 
 mod catalog;
 mod checks;
+mod defaults;
 mod diagnostic;
 pub mod duration;
 mod files;
 mod for_each;
 mod model;
+mod one_check;
 mod options;
 mod raw;
+mod reading;
+mod report;
 mod resolve;
 pub mod schema;
+mod secrets;
 mod source;
+mod template;
+mod words;
 
 pub use catalog::{Catalog, Class, PluginInfo, Refused};
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
@@ -28,3 +35,4 @@ pub use model::{
     Pool, SHORTEST_INTERVAL, SOCKET_NAME, SOCKET_PATH_MAX, Source, TimeoutStatus,
 };
 pub use resolve::{DaemonPaths, daemon_paths, load};
+pub use words::did_you_mean;

@@ -4,20 +4,21 @@
 //! A plan is made once for each `[[check]]`; a check of a `for_each` then only fills in what
 //! differs.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::fmt::Display;
-use std::path::{Component, Path};
 use std::rc::Rc;
 
 use serde_json::{Map, Value as Json};
 
-use super::diagnostic::thousands;
-use super::for_each::{Cell, Filled, Template, TemplateError};
 use super::model::CONFIG_JSON_MAX;
-use super::raw::{Entry, Node, Table, Value, shortened};
-use super::resolve::{Reading, io_reason};
+use super::raw::{Entry, Node, Table, Value};
+use super::reading::Reading;
+use super::report::{Finding, error};
 use super::schema::{Masks, Schema, Sight, Step, Violation, What, dotted};
-use super::source::{Finding, Span, error};
+use super::secrets::SecretKind;
+use super::source::Span;
+use super::template::{Cell, Filled, Template, TemplateError};
+use super::words::thousands;
 
 /// The options of one block, ready to be filled in.
 #[derive(Debug)]
@@ -29,6 +30,9 @@ pub struct Plan<'a> {
     slots: Vec<Slot>,
     schema: Option<Rc<Schema>>,
     plugin: &'a str,
+    torn: bool,
+    /// One check's options were too large; so are those of the next, and each costs time.
+    too_large: bool,
 }
 
 /// What a plan is made of.
@@ -44,6 +48,8 @@ pub struct PlanInput<'a, 'b> {
     /// `None`: nothing can be judged.
     pub schema: Option<Rc<Schema>>,
     pub block: Span,
+    /// The file does not parse: an option that is missing may have been skipped.
+    pub torn: bool,
 }
 
 /// A value that is not known before a check is made.
@@ -56,7 +62,11 @@ struct Slot {
 
 #[derive(Clone, Debug)]
 enum SlotKind {
-    Text(Template),
+    /// `plain`: the plugin wants a string, so a lone number becomes one.
+    Text {
+        template: Template,
+        plain: bool,
+    },
     Secret(SecretKind, SecretName),
 }
 
@@ -64,23 +74,6 @@ enum SlotKind {
 enum SecretName {
     Plain(String),
     Template(Template),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum SecretKind {
-    Env,
-    File,
-    Credential,
-}
-
-/// What a secret turned out to be, so that each is read once however many checks use it.
-pub type SecretCache = HashMap<(SecretKind, String), Result<Rc<str>, Unread>>;
-
-/// Why a secret is not there: what happened, and the way out. Never its content.
-#[derive(Clone, Debug)]
-pub struct Unread {
-    message: String,
-    help: String,
 }
 
 /// Whether secrets are needed now.
@@ -117,13 +110,13 @@ impl<'a> Plan<'a> {
             plugin,
             schema,
             block,
+            torn,
         } = from;
         let mut entries: Vec<(&Entry, bool)> = Vec::new();
         let mut lay = |table: &'a Table, is_own: bool| {
-            for entry in &table.entries {
-                entries.retain(|(e, _)| e.key != entry.key);
-                entries.push((entry, is_own));
-            }
+            let keys: HashSet<&str> = table.entries.iter().map(|e| e.key.as_str()).collect();
+            entries.retain(|(e, _)| !keys.contains(e.key.as_str()));
+            entries.extend(table.entries.iter().map(|e| (e, is_own)));
         };
         for table in layers {
             lay(table, false);
@@ -161,6 +154,8 @@ impl<'a> Plan<'a> {
             slots,
             schema,
             plugin,
+            torn,
+            too_large: false,
         })
     }
 
@@ -172,6 +167,9 @@ impl<'a> Plan<'a> {
         owner: &dyn Display,
         cx: &mut Reading<'_>,
     ) -> Option<Options> {
+        if self.too_large {
+            return None;
+        }
         let mut found: Vec<(Vec<Step>, Span, SecretKind, String)> = Vec::new();
         for slot in &self.slots {
             match fill_slot(slot, variables) {
@@ -246,6 +244,7 @@ impl<'a> Plan<'a> {
 
         let config = canonical(&self.value);
         if config.len() > CONFIG_JSON_MAX {
+            self.too_large = true;
             let e = error(format!(
                 "the options of {owner} are too large: {} bytes as JSON, {} are allowed",
                 thousands(config.len() as u128),
@@ -288,13 +287,24 @@ impl<'a> Plan<'a> {
             if partly && violation.path.is_empty() && !matches!(violation.what, What::Unknown(_)) {
                 continue;
             }
+            if self.torn && matches!(violation.what, What::Missing(_)) {
+                continue;
+            }
             cx.push(self.finding(violation, owner));
         }
         fine
     }
 
     fn finding(&self, violation: Violation, owner: &dyn Display) -> Finding {
-        let Violation { path, what, help } = violation;
+        let Violation {
+            path,
+            what,
+            mut help,
+        } = violation;
+        if help.is_none() && !path.is_empty() {
+            let described = self.schema.as_ref().and_then(|s| s.described(&path));
+            help = described.map(|d| format!("`{}`: {}", dotted(&path, None), lower_first(&d)));
+        }
         let plugin = self.plugin;
         let (e, span, key) = match &what {
             What::Unknown(name) => {
@@ -391,9 +401,16 @@ fn fill_slot<'a>(slot: &Slot, variables: Option<Variables<'a>>) -> Result<New<'a
     };
     let Variables { names, cells } = variables.unwrap_or(none);
     match &slot.kind {
-        SlotKind::Text(template) => Ok(match template.fill(cells, names)? {
+        SlotKind::Text { template, plain } => Ok(match template.fill(cells, names)? {
             Filled::Text(s) => New::Value(Json::String(s)),
+            Filled::Int(n) if *plain => New::Value(Json::String(n.to_string())),
             Filled::Int(n) => New::Value(n.into()),
+            Filled::Node(Node {
+                value: value @ (Value::Int(_) | Value::Bool(_)),
+                ..
+            }) if *plain => {
+                New::Value(super::template::scalar(value).map_or(Json::Null, Json::String))
+            }
             Filled::Node(node) => match &node.value {
                 Value::Str(s) | Value::Date(s) => New::Value(Json::String(s.clone())),
                 Value::Int(n) => New::Value((*n).into()),
@@ -406,7 +423,7 @@ fn fill_slot<'a>(slot: &Slot, variables: Option<Variables<'a>>) -> Result<New<'a
             let name = match template.fill(cells, names)? {
                 Filled::Text(s) => Some(s),
                 Filled::Int(n) => Some(n.to_string()),
-                Filled::Node(node) => super::for_each::scalar(&node.value),
+                Filled::Node(node) => super::template::scalar(&node.value),
             };
             match name {
                 Some(name) => Ok(New::Secret(*kind, name)),
@@ -434,7 +451,8 @@ impl Builder<'_, '_> {
         match &node.value {
             Value::Str(s) => match self.template(s, node.span, path) {
                 Some(template) => {
-                    let kind = SlotKind::Text(template);
+                    let plain = self.schema.is_some_and(|s| s.wants_text(path));
+                    let kind = SlotKind::Text { template, plain };
                     self.slots.push(Slot {
                         path: path.clone(),
                         span: node.span,
@@ -611,107 +629,5 @@ fn lower_first(text: &str) -> String {
             a.to_lowercase().collect::<String>() + &text[a.len_utf8()..]
         }
         _ => text.to_owned(),
-    }
-}
-
-// --------------------------------------------------------------------------------------- secrets
-
-impl Reading<'_> {
-    fn secret(&mut self, kind: SecretKind, name: &str) -> Result<Rc<str>, Unread> {
-        let key = (kind, name.to_owned());
-        if let Some(known) = self.secrets.get(&key) {
-            return known.clone();
-        }
-        let read = self.read_secret(kind, name);
-        self.secrets.insert(key, read.clone());
-        read
-    }
-
-    fn read_secret(&self, kind: SecretKind, name: &str) -> Result<Rc<str>, Unread> {
-        let shown = shortened(name);
-        let unread = |message: String, help: String| Err(Unread { message, help });
-        match kind {
-            SecretKind::Env => match self.files.env(name) {
-                Some(value) if !value.is_empty() => Ok(value.into()),
-                Some(_) => unread(
-                    format!("the environment variable `{shown}` is empty"),
-                    "set it in the daemon's environment; an empty value is written `\"\"`".into(),
-                ),
-                None => unread(
-                    format!("the environment variable `{shown}` is not set"),
-                    "set it in the daemon's environment (systemd: `EnvironmentFile=`), or use `{ file = \"...\" }`"
-                        .into(),
-                ),
-            },
-            SecretKind::File => {
-                let path = self.absolute(Path::new(name));
-                self.secret_file(&path, &format!("secret file {}", path.display()), || {
-                    "create it, or correct the path; a relative path starts at the folder of the main file".into()
-                })
-            }
-            SecretKind::Credential => {
-                let plain = Path::new(name).components().count() == 1
-                    && matches!(Path::new(name).components().next(), Some(Component::Normal(_)))
-                    && !name.contains('/');
-                if !plain {
-                    return unread(
-                        format!("`{shown}` is no name of a credential"),
-                        "a credential is named as in `LoadCredential=NAME:PATH`; for a path use `{ file = \"...\" }`"
-                            .into(),
-                    );
-                }
-                let Some(dir) = self.files.credentials_dir() else {
-                    return unread(
-                        format!("there is no credential `{shown}`: $CREDENTIALS_DIRECTORY is not set"),
-                        format!("add `LoadCredential={shown}:PATH` to the unit; outside systemd use `{{ file = \"...\" }}`"),
-                    );
-                };
-                self.secret_file(&dir.join(name), &format!("credential `{shown}`"), || {
-                    format!("add `LoadCredential={shown}:PATH` to the unit and restart it")
-                })
-            }
-        }
-    }
-
-    fn secret_file(
-        &self,
-        path: &Path,
-        what: &str,
-        way_out: impl Fn() -> String,
-    ) -> Result<Rc<str>, Unread> {
-        let unread = |why: String, help: String| {
-            Err(Unread {
-                message: format!("{what} {why}"),
-                help,
-            })
-        };
-        let bytes = match self.files.read_secret(path) {
-            Ok(bytes) => bytes,
-            Err(e) => {
-                let help = match e.kind() {
-                    std::io::ErrorKind::NotFound => way_out(),
-                    std::io::ErrorKind::PermissionDenied => {
-                        "let the daemon's user read it, and no other user".into()
-                    }
-                    _ => "a secret is a small plain file".into(),
-                };
-                return unread(format!("cannot be read: {}", io_reason(&e)), help);
-            }
-        };
-        let Ok(text) = String::from_utf8(bytes) else {
-            return unread("is no UTF-8 text".into(), "a secret has to be text".into());
-        };
-        let text = text.strip_suffix('\n').unwrap_or(&text);
-        let text = text.strip_suffix('\r').unwrap_or(text);
-        if text.is_empty() {
-            return unread("is empty".into(), "write the secret into it".into());
-        }
-        if text.contains('\0') {
-            return unread(
-                "has a NUL byte in it".into(),
-                "a secret has to be text".into(),
-            );
-        }
-        Ok(text.into())
     }
 }

@@ -4,8 +4,9 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::diagnostic::{did_you_mean, one_of};
-use super::source::{Report, Sources, Span, error};
+use super::report::{Finding, Report, error};
+use super::source::{Sources, Span};
+use super::words::{did_you_mean, one_of};
 
 #[derive(Clone, Debug)]
 pub struct Node {
@@ -132,7 +133,6 @@ pub fn read(sources: &Sources, source: u32, role: Role, report: &mut Report) -> 
         sources,
         source,
         report,
-        torn_lines: Vec::new(),
     };
     let root = reader.parse();
     reader.file(root, role)
@@ -142,34 +142,26 @@ struct Reader<'a> {
     sources: &'a Sources,
     source: u32,
     report: &'a mut Report,
-    /// Lines with a syntax error: what follows from it there is no news.
-    torn_lines: Vec<u32>,
 }
 
 impl Reader<'_> {
     fn parse(&mut self) -> Table {
         let (root, errors) = DeTable::parse_recoverable(self.sources.text(self.source));
-        let total = errors.len();
-        for e in &errors {
-            if self.torn_lines.len() == SYNTAX_ERRORS_MAX {
-                let text = format!(
-                    "{} more syntax errors in this file",
-                    total - SYNTAX_ERRORS_MAX
-                );
-                let end = self.span(self.sources.text(self.source).len()..usize::MAX);
-                self.report.push(self.sources, error(text).at(end));
-                break;
-            }
+        let text = self.sources.text(self.source);
+        for e in errors.iter().take(SYNTAX_ERRORS_MAX) {
             let span = self.span(e.span().unwrap_or(0..0));
-            let line = self.sources.line(span);
-            // One slip often brings several errors in its line; the first is the one to fix.
-            if self.torn_lines.contains(&line) {
-                continue;
-            }
-            self.torn_lines.push(line);
-            let (message, help) = syntax(e.message(), self.sources.text(self.source), span);
+            let (message, help) = syntax(e.message(), text, span);
             self.report
-                .push(self.sources, error(message).at(span).maybe_help(help));
+                .push_syntax(self.sources, span, error(message).maybe_help(help));
+        }
+        if let Some(next) = errors.get(SYNTAX_ERRORS_MAX) {
+            let span = self.span(next.span().unwrap_or(0..0));
+            let message = format!(
+                "not valid TOML, {} times more",
+                errors.len() - SYNTAX_ERRORS_MAX
+            );
+            let e = error(message).help("is this a TOML file at all?");
+            self.report.push_syntax(self.sources, span, e);
         }
         self.table(root.into_inner(), 0)
     }
@@ -215,18 +207,17 @@ impl Reader<'_> {
             DeValue::Datetime(d) => Value::Date(d.to_string()),
             DeValue::Integer(n) => match i64::from_str_radix(n.as_str(), n.radix()) {
                 Ok(n) => Value::Int(n),
-                Err(_) => self.broken(
-                    span,
-                    "this number is too large",
-                    "whole numbers go up to 2^63-1",
-                ),
+                Err(_) => self.broken(span, TOO_LARGE, "whole numbers go from -2^63 to 2^63-1"),
             },
             DeValue::Float(n) => match n.as_str().parse::<f64>() {
                 Ok(n) if n.is_finite() => Value::Float(n),
+                _ if n.as_str().contains(|c: char| c.is_ascii_digit()) => {
+                    self.broken(span, TOO_LARGE, "fractions go up to 1.7e308")
+                }
                 _ => self.broken(
                     span,
-                    "this number has no finite value",
-                    "use a number that can be counted to",
+                    "infinity and nan have no use here",
+                    "write a plain number",
                 ),
             },
             DeValue::Array(items) => {
@@ -238,16 +229,14 @@ impl Reader<'_> {
     }
 
     fn broken(&mut self, span: Span, message: &str, help: &str) -> Value {
-        if !self.torn_lines.contains(&self.sources.line(span)) {
-            self.report
-                .push(self.sources, error(message).at(span).help(help));
-        }
+        self.report
+            .push(self.sources, error(message).at(span).help(help));
         Value::Broken
     }
 
     fn file(&mut self, root: Table, role: Role) -> RawFile {
         let mut file = RawFile {
-            torn: !self.torn_lines.is_empty(),
+            torn: self.report.is_torn(self.source),
             ..RawFile::default()
         };
         for entry in root.entries {
@@ -282,6 +271,8 @@ impl Reader<'_> {
                     let help = "files in checks.d hold `[[check]]` and `[defaults]`";
                     self.push(entry.key_span, error(message).help(help));
                 }
+                // Below a header that does not parse, keys land where they were not written.
+                (key, _) if file.torn && home_of(key).is_some() => {}
                 (key, _) => self.unknown_section(key, entry.key_span, &entry.node, role),
             }
         }
@@ -397,19 +388,31 @@ impl Reader<'_> {
         let near = did_you_mean(key, known.iter().copied());
         let e = match near {
             Some("check") => e.help("checks are written `[[check]]`"),
-            Some(near) => e.help(format!("a section with a similar name exists: `[{near}]`")),
+            Some(near) => e.help(format!(
+                "a section with a similar name exists: `{}`",
+                header(near)
+            )),
             None => match home_of(key) {
                 Some(section) => e.help(format!("`{key}` belongs below `{section}`")),
-                None => e.help(format!("this file may hold {}", one_of(known, "and"))),
+                None => {
+                    let list: Vec<String> = known.iter().map(|name| header(name)).collect();
+                    e.help(format!("this file may hold {}", one_of(&list, "and")))
+                }
             },
         };
         self.push(span, e);
     }
 
-    fn push(&mut self, span: Span, finding: super::source::Finding) {
-        if !self.torn_lines.contains(&self.sources.line(span)) {
-            self.report.push(self.sources, finding.at(span));
-        }
+    fn push(&mut self, span: Span, finding: Finding) {
+        self.report.push(self.sources, finding.at(span));
+    }
+}
+
+fn header(section: &str) -> String {
+    if section == "check" {
+        "[[check]]".into()
+    } else {
+        format!("[{section}]")
     }
 }
 
@@ -430,15 +433,18 @@ fn home_of(key: &str) -> Option<&'static str> {
 
 /// A key as it can be written in TOML without quotes, or with them.
 pub fn bare(key: &str) -> String {
-    let plain = !key.is_empty()
-        && key
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
-    if plain {
+    if is_bare(key) {
         key.to_owned()
     } else {
         format!("{:?}", shortened(key))
     }
+}
+
+fn is_bare(key: &str) -> bool {
+    !key.is_empty()
+        && key
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
 }
 
 /// Text from a file, cut for a message.
@@ -450,7 +456,7 @@ pub fn shortened(text: &str) -> String {
     }
 }
 
-/// The parser's words, with a hint for the slips that happen most.
+/// The parser's words made plainer, with a hint for the slips that happen most.
 fn syntax(message: &str, text: &str, span: Span) -> (String, Option<String>) {
     let at = (span.start as usize).min(text.len());
     let start = text
@@ -458,29 +464,48 @@ fn syntax(message: &str, text: &str, span: Span) -> (String, Option<String>) {
         .and_then(|t| t.rfind('\n'))
         .map_or(0, |n| n + 1);
     let line = text.get(start..).unwrap_or("").lines().next().unwrap_or("");
-    let value = line.split_once('=').map(|(_, v)| v.trim());
-    let help = match message {
-        "duplicate key" => Some("a key may stand once in a table: remove one of the two".into()),
-        _ if text
-            .get(at..)
-            .is_some_and(|t| t.starts_with(|c: char| c.is_control() && !c.is_whitespace())) =>
+    let here = text.get(at..).unwrap_or("");
+    let value = line
+        .split_once('=')
+        .map(|(_, v)| v.split('#').next().unwrap_or(v).trim());
+
+    let (what, help) = if here.starts_with(|c: char| c.is_control() && !c.is_whitespace()) {
+        let help = "remove it; inside a string write it as `\\uXXXX`";
+        ("a control character", Some(help.to_owned()))
+    } else if message.starts_with("duplicate key") {
+        (
+            "this key stands twice in its table",
+            Some("remove one of the two".into()),
+        )
+    } else if message.starts_with("string values must be quoted") {
+        (
+            "text has to stand in quotes",
+            value.map(|v| format!("write `\"{}\"`", shortened(v))),
+        )
+    } else if message.starts_with("cannot recurse further") {
+        ("nested too deep", None)
+    } else if message.starts_with("invalid basic string, expected `\"`")
+        || message.starts_with("invalid literal string, expected `'`")
+    {
+        ("a string without its closing quote", None)
+    } else if message.starts_with("key with no value") {
+        let help = if line.trim_start().starts_with([';', '/']) {
+            "a comment starts with `#`".into()
+        } else if let Some((key, value)) =
+            line.split_once([':', ' ']).filter(|(key, _)| is_bare(key))
         {
-            Some("remove this control character; inside a string write it as \\uXXXX".into())
-        }
-        _ => match value {
-            Some(v)
-                if v.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '/')
-                    && !v.contains(['"', '\'', '[', '{']) =>
-            {
-                let v = v.split('#').next().unwrap_or(v).trim();
-                Some(format!("text is written in quotes: `\"{}\"`", shortened(v)))
-            }
-            _ => None,
-        },
+            format!("write `{key} = \"{}\"`", shortened(value.trim()))
+        } else {
+            "a line is `key = value`, `[section]` or `# comment`".into()
+        };
+        ("a key without a value", Some(help))
+    } else {
+        (message, None)
     };
-    (format!("not valid TOML: {message}"), help)
+    (format!("not valid TOML: {what}"), help)
 }
 
+const TOO_LARGE: &str = "this number is too large";
 /// Deeper than anyone writes, and far from the end of the stack.
 const DEPTH_MAX: u32 = 64;
 /// In a file that is no TOML at all, the first few say it.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::diagnostic::{Diagnostic, Diagnostics, Place, Severity};
+use super::diagnostic::Place;
 
 /// Bytes of one source. Small, as every key and value of a config carries one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -72,37 +72,45 @@ impl Sources {
         // A span may run over several lines, or lie behind the last letter: keep to this line.
         let from = floor_char(text, (span.start as usize).saturating_sub(line_start));
         let to = floor_char(text, (span.end as usize).saturating_sub(line_start)).max(from);
-        let column = text[..from].chars().count();
-        let width = text[from..to].chars().count().max(1);
+        let column = text[..from].chars().count() as u32;
+        let width = (text[from..to].chars().take(SNIPPET).count() as u32).max(1);
 
-        let (snippet, offset) = window(text, column, width);
+        let (snippet, offset) = window(text, from, column, width);
         Place {
             file: source.name.clone(),
             line,
-            column: column as u32 + 1,
-            width: width.min(SNIPPET) as u32,
+            column: column + 1,
+            width,
             snippet,
-            offset: offset as u32,
+            offset,
         }
     }
 }
 
-/// The line, or what is around `column` in a line too long to show.
-fn window(text: &str, column: usize, width: usize) -> (String, usize) {
-    if text.chars().count() <= SNIPPET {
+/// The line, or what is around byte `from` in a line too long to show; and where in it, in
+/// characters, `from` is. Works outwards from `from`, as the line may be the whole file.
+fn window(text: &str, from: usize, column: u32, width: u32) -> (String, u32) {
+    if text.len() <= SNIPPET || (text.len() <= SNIPPET * 4 && text.chars().count() <= SNIPPET) {
         return (text.to_owned(), column);
     }
-    let skip = (column + width.min(SNIPPET))
-        .saturating_sub(SNIPPET * 3 / 4)
-        .min(column);
-    let mut snippet: String = text.chars().skip(skip).take(SNIPPET).collect();
-    if text.chars().nth(skip + SNIPPET).is_some() {
+    let lead = (SNIPPET * 3 / 4).saturating_sub(width as usize);
+    let before = text[..from].char_indices().rev().take(lead);
+    let (start, lead) = before
+        .enumerate()
+        .last()
+        .map_or((from, 0), |(n, (at, _))| (at, n as u32 + 1));
+    let end = text[start..]
+        .char_indices()
+        .nth(SNIPPET)
+        .map(|(at, _)| start + at);
+    let mut snippet = text[start..end.unwrap_or(text.len())].to_owned();
+    if end.is_some() {
         snippet.push_str(" ...");
     }
-    if skip == 0 {
-        return (snippet, column);
+    if start == 0 {
+        return (snippet, lead);
     }
-    (format!("... {snippet}"), column - skip + 4)
+    (format!("... {snippet}"), lead + 4)
 }
 
 fn floor_char(text: &str, mut at: usize) -> usize {
@@ -111,121 +119,6 @@ fn floor_char(text: &str, mut at: usize) -> usize {
         at -= 1;
     }
     at
-}
-
-/// Collects diagnostics while a config is read.
-#[derive(Debug, Default)]
-pub struct Report {
-    items: Vec<(Option<Span>, Diagnostic)>,
-    /// What was already said, and how often it came up since.
-    said: std::collections::HashMap<(Span, u64), (usize, u64)>,
-}
-
-/// One diagnostic on its way into the report.
-#[derive(Debug)]
-pub struct Finding {
-    diagnostic: Diagnostic,
-    span: Option<Span>,
-    related: Option<(Span, String)>,
-    /// Set for what can come up many times in one place: in the checks of one `for_each`, or in
-    /// a default that many checks inherit. It is said once and counted.
-    repeats: Option<u64>,
-}
-
-pub fn error(message: impl Into<String>) -> Finding {
-    Finding::new(Severity::Error, message)
-}
-
-pub fn warning(message: impl Into<String>) -> Finding {
-    Finding::new(Severity::Warning, message)
-}
-
-impl Finding {
-    fn new(severity: Severity, message: impl Into<String>) -> Self {
-        Finding {
-            diagnostic: Diagnostic::new(severity, message),
-            span: None,
-            related: None,
-            repeats: None,
-        }
-    }
-
-    pub fn at(mut self, span: Span) -> Self {
-        self.span = Some(span);
-        self
-    }
-
-    pub fn help(mut self, help: impl Into<String>) -> Self {
-        self.diagnostic.help = Some(help.into());
-        self
-    }
-
-    pub fn maybe_help(mut self, help: Option<String>) -> Self {
-        self.diagnostic.help = help;
-        self
-    }
-
-    pub fn note(mut self, note: impl Into<String>) -> Self {
-        self.diagnostic.notes.push(note.into());
-        self
-    }
-
-    pub fn related(mut self, span: Span, what: impl Into<String>) -> Self {
-        self.related = Some((span, what.into()));
-        self
-    }
-
-    /// Says this once for each `(place, what)`, whatever the message's details.
-    pub fn once(mut self, what: &str) -> Self {
-        use std::hash::{DefaultHasher, Hash, Hasher};
-        let mut h = DefaultHasher::new();
-        what.hash(&mut h);
-        self.repeats = Some(h.finish());
-        self
-    }
-}
-
-impl Report {
-    pub fn push(&mut self, sources: &Sources, finding: Finding) {
-        if let (Some(span), Some(what)) = (finding.span, finding.repeats) {
-            if let Some((_, more)) = self.said.get_mut(&(span, what)) {
-                *more += 1;
-                return;
-            }
-            self.said.insert((span, what), (self.items.len(), 0));
-        }
-        let mut d = finding.diagnostic;
-        d.place = finding.span.map(|s| sources.place(s));
-        d.related = finding.related.map(|(s, what)| (sources.place(s), what));
-        self.items.push((finding.span, d));
-    }
-
-    pub fn has_errors(&self) -> bool {
-        self.items
-            .iter()
-            .any(|(_, d)| d.severity == Severity::Error)
-    }
-
-    /// In the order of the files; what has no place comes first.
-    pub fn finish(mut self) -> Diagnostics {
-        for (index, more) in self.said.into_values() {
-            let note = match more {
-                0 => continue,
-                1 => "the same in 1 more check".to_owned(),
-                n => {
-                    format!(
-                        "the same in {} more checks",
-                        super::diagnostic::thousands(u128::from(n))
-                    )
-                }
-            };
-            self.items[index].1.notes.push(note);
-        }
-        self.items.sort_by_key(|(span, _)| *span);
-        Diagnostics {
-            items: self.items.into_iter().map(|(_, d)| d).collect(),
-        }
-    }
 }
 
 /// Longer lines are cut around what is meant.

@@ -4,6 +4,7 @@
 //! answered by any number of data lines and then exactly one `end` or `error` line.
 
 use crate::check::outcome::{Metric, Phase, Status, Verdict};
+use crate::wire::glob;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -38,7 +39,8 @@ pub enum Op {
     /// Runs the checks now (a normal counted run; one in flight is joined): a `started` line with the
     /// number, then one `check` line as each completes.
     Run(Filter),
-    /// A `check` line for each check now, then one whenever a check's row changes, until the client hangs up.
+    /// A `started` line with the number of matching checks, a `check` line for each as it is now, then one
+    /// whenever a row changes and a `gone` line when a reload takes a check away, until the client hangs up.
     Watch(Filter),
     /// The story of the last run of one check: a `why` line.
     Why {
@@ -64,7 +66,7 @@ pub enum Op {
     Version,
 }
 
-/// All conditions must hold; an empty list lets everything through.
+/// All conditions must hold; an empty list lets everything through, else one of its members must match.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Filter {
     /// Globs over the name: `*`, `?`, `[a-z]`. A name without these characters must exist.
@@ -76,6 +78,22 @@ pub struct Filter {
     pub verdicts: Vec<Verdict>,
 }
 
+impl Filter {
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty() && self.plugins.is_empty() && self.verdicts.is_empty()
+    }
+
+    /// Whether it lets this check through; `None` (the verdict is not known) passes no verdict list.
+    pub fn matches(&self, name: &str, plugin: &str, verdict: Option<Verdict>) -> bool {
+        let any = |patterns: &[String], text| {
+            patterns.is_empty() || patterns.iter().any(|p| glob::matches(p, text))
+        };
+        any(&self.names, name)
+            && any(&self.plugins, plugin)
+            && (self.verdicts.is_empty() || verdict.is_some_and(|v| self.verdicts.contains(&v)))
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum Reply {
@@ -83,6 +101,10 @@ pub enum Reply {
     Detail(Box<CheckDetail>),
     Started {
         total: u64,
+    },
+    /// `watch` only: a reload took this check away.
+    Gone {
+        name: String,
     },
     Worker(WorkerRow),
     Plugin(PluginRow),
@@ -270,4 +292,25 @@ pub struct VersionInfo {
     pub started: String,
     pub checks: u64,
     pub generation: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_needs_one_member_of_each_list() {
+        let filter = Filter {
+            names: vec!["web-*".into(), "db".into()],
+            plugins: vec!["http".into()],
+            verdicts: vec![Verdict::Critical],
+        };
+        assert!(filter.matches("web-1", "http", Some(Verdict::Critical)));
+        assert!(filter.matches("db", "http", Some(Verdict::Critical)));
+        assert!(!filter.matches("db2", "http", Some(Verdict::Critical)));
+        assert!(!filter.matches("web-1", "tcp", Some(Verdict::Critical)));
+        assert!(!filter.matches("web-1", "http", Some(Verdict::Ok)));
+        assert!(!filter.matches("web-1", "http", None));
+        assert!(Filter::default().matches("x", "y", None));
+    }
 }

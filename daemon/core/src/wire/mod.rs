@@ -2,6 +2,7 @@
 
 pub mod control;
 pub mod frame;
+pub mod glob;
 pub mod maps;
 pub mod roles;
 pub mod supervisor;

@@ -30,6 +30,8 @@ pub struct ManagerArgs {
     pub log: String,
     /// CLOCK_REALTIME of the daemon's start, ns; the same for every manager of one supervisor.
     pub started: u64,
+    /// The uid that healthd was started as: whose plugin files may be loaded, besides root's.
+    pub started_as: u32,
     /// The first message will be `Restore`: go on with that model instead of reading the config.
     pub restore: bool,
 }
@@ -63,6 +65,7 @@ impl ManagerArgs {
         argv.pair("--state-dir", &self.state_dir);
         argv.pair("--log", &self.log);
         argv.pair("--started", self.started.to_string());
+        argv.pair("--started-as", self.started_as.to_string());
         if self.restore {
             argv.0.push("--restore".into());
         }
@@ -102,6 +105,7 @@ impl Role {
                 state_dir: given.take("--state-dir")?.into(),
                 log: given.text("--log")?,
                 started: given.number("--started")?,
+                started_as: given.number("--started-as")?,
                 restore: given.0.remove(RESTORE).is_some(),
             }),
             Some("worker") => Role::Worker(WorkerArgs {

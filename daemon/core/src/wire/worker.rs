@@ -74,6 +74,10 @@ pub enum ToManager {
         threads: u32,
     },
     Finished(Box<Finished>),
+    /// Threads are stuck in plugin calls: replace this worker when its other runs are done.
+    Unwell {
+        reason: String,
+    },
     Drained,
 }
 
@@ -143,6 +147,7 @@ mod tag {
     pub const READY: u8 = 65;
     pub const FINISHED: u8 = 66;
     pub const DRAINED: u8 = 67;
+    pub const UNWELL: u8 = 68;
 }
 
 impl ToWorker {
@@ -253,6 +258,7 @@ impl ToManager {
             }
             ToManager::Ready { threads } => drop(Put::record(out, tag::READY).u32(*threads)),
             ToManager::Finished(f) => f.encode(out),
+            ToManager::Unwell { reason } => drop(Put::record(out, tag::UNWELL).text(reason)),
             ToManager::Drained => drop(Put::record(out, tag::DRAINED)),
         }
     }
@@ -268,6 +274,9 @@ impl ToManager {
             },
             tag::READY => ToManager::Ready { threads: g.u32()? },
             tag::FINISHED => ToManager::Finished(Box::new(Finished::decode(&mut g)?)),
+            tag::UNWELL => ToManager::Unwell {
+                reason: g.text()?.to_owned(),
+            },
             tag::DRAINED => ToManager::Drained,
             tag => return Err(WireError::UnknownTag { tag }),
         }))
@@ -444,6 +453,9 @@ mod tests {
                 },
                 ToManager::Ready { threads: 2 },
                 ToManager::Finished(Box::new(finished())),
+                ToManager::Unwell {
+                    reason: "stuck".into(),
+                },
                 ToManager::Drained,
             ],
         )

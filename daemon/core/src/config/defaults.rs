@@ -1,0 +1,197 @@
+//! `[defaults]`, and the keys it shares with a check.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use super::model::{SHORTEST_INTERVAL, TimeoutStatus};
+use super::raw::{Entry, Node, Table, Value, shortened};
+use super::reading::{DurationLimits, Reading};
+use super::report::error;
+use super::template::scalar;
+use super::words::{did_you_mean, one_of};
+
+/// One `[defaults]`, its values judged where they stand.
+pub struct Defaults<'a> {
+    pub timing: Timing,
+    pub enabled: Option<bool>,
+    pub timeout_status: Option<TimeoutStatus>,
+    pub labels: BTreeMap<String, String>,
+    /// `[defaults.config.PLUGIN]`
+    pub options: Vec<(&'a Entry, &'a Table)>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Timing {
+    pub interval: Option<Duration>,
+    pub timeout: Option<Duration>,
+    pub retry_interval: Option<Duration>,
+    pub attempts: Option<u32>,
+}
+
+impl<'a> Defaults<'a> {
+    pub fn read(table: &'a Table, cx: &mut Reading<'_>) -> Self {
+        let owner = &"[defaults]";
+        let mut labels = BTreeMap::new();
+        if let Some(entry) = table.get("labels") {
+            read_labels(&entry.node, &mut labels, owner, cx, |_, node| {
+                Some(Cow::Borrowed(node))
+            });
+        }
+        let mut options = Vec::new();
+        match table.get("config").map(|e| &e.node) {
+            None => {}
+            Some(Node {
+                value: Value::Table(plugins),
+                ..
+            }) => {
+                for entry in &plugins.entries {
+                    match &entry.node.value {
+                        Value::Table(table) => options.push((entry, table)),
+                        Value::Broken => {}
+                        _ => {
+                            let e = error(format!(
+                                "`config.{}` of [defaults] has to be a table, not {}",
+                                shortened(&entry.key),
+                                entry.node.kind()
+                            ));
+                            let help = "options are kept by plugin: write `[defaults.config.http]` and the options below it";
+                            cx.push(e.at(entry.node.span).help(help));
+                        }
+                    }
+                }
+            }
+            Some(node) => {
+                let example = "{ http = { ... } }";
+                let _: Option<()> = cx.wrong_type("config", node, owner, "a table", example);
+            }
+        }
+        let field = |key: &str| table.get(key).map(|e| &e.node);
+        Defaults {
+            timing: Timing {
+                interval: field("interval")
+                    .and_then(|n| cx.duration("interval", n, owner, INTERVAL)),
+                timeout: field("timeout").and_then(|n| cx.duration("timeout", n, owner, TIMEOUT)),
+                retry_interval: field("retry_interval")
+                    .and_then(|n| cx.duration("retry_interval", n, owner, INTERVAL)),
+                attempts: field("attempts").and_then(|n| attempts(n, owner, cx)),
+            },
+            enabled: field("enabled").and_then(|n| cx.boolean("enabled", n, owner)),
+            timeout_status: field("timeout_status").and_then(|n| timeout_status(n, owner, cx)),
+            labels,
+            options,
+        }
+    }
+
+    pub fn options(&self, plugin: &str) -> Option<&'a Table> {
+        self.options
+            .iter()
+            .find(|(entry, _)| entry.key == plugin)
+            .map(|(_, table)| *table)
+    }
+}
+
+pub fn attempts(node: &Node, owner: &dyn fmt::Display, cx: &mut Reading<'_>) -> Option<u32> {
+    cx.integer("attempts", node, owner, 1, 1000)
+        .and_then(|n| u32::try_from(n).ok())
+}
+
+pub fn timeout_status(
+    node: &Node,
+    owner: &dyn fmt::Display,
+    cx: &mut Reading<'_>,
+) -> Option<TimeoutStatus> {
+    let Value::Str(text) = &node.value else {
+        return cx.wrong_type("timeout_status", node, owner, "a string", "\"critical\"");
+    };
+    let status = TimeoutStatus::from_name(text);
+    if status.is_none() {
+        let e = error(format!(
+            "`timeout_status` of {owner} has an unknown value `{}`",
+            shortened(text)
+        ));
+        let help = match did_you_mean(text, TimeoutStatus::NAMES) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("write {}", one_of(&TimeoutStatus::NAMES, "or")),
+        };
+        cx.push(e.at(node.span).help(help).once("timeout_status"));
+    }
+    status
+}
+
+pub fn read_labels<'n>(
+    node: &'n Node,
+    labels: &mut BTreeMap<String, String>,
+    owner: &dyn fmt::Display,
+    cx: &mut Reading<'_>,
+    mut expand: impl FnMut(&mut Reading<'_>, &'n Node) -> Option<Cow<'n, Node>>,
+) {
+    let Value::Table(table) = &node.value else {
+        let _: Option<()> = cx.wrong_type("labels", node, owner, "a table", "{ team = \"web\" }");
+        return;
+    };
+    for entry in &table.entries {
+        let key = &entry.key;
+        let plain = key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && key.len() <= 64
+            && key
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
+        if !plain {
+            let e = error(format!(
+                "`{}` cannot be the name of a label of {owner}",
+                shortened(key)
+            ));
+            let help = "use letters, digits and _ . -, a letter first, at most 64 bytes";
+            cx.push(e.at(entry.key_span).help(help).once("label"));
+            continue;
+        }
+        let Some(value) = expand(cx, &entry.node) else {
+            continue;
+        };
+        // A number is welcome where it comes out of a placeholder; written by hand it is text.
+        let text = match (&value.value, &value) {
+            (Value::Str(s), _) => Some(s.clone()),
+            (other, Cow::Owned(_)) => scalar(other),
+            _ => None,
+        };
+        match text {
+            Some(text) if text.len() > LABEL_MAX => {
+                let e = error(format!(
+                    "label `{key}` of {owner} is {} bytes long",
+                    text.len()
+                ));
+                let help = format!("a label has at most {LABEL_MAX} bytes");
+                cx.push(e.at(entry.node.span).help(help).once("label"));
+            }
+            Some(text) => {
+                labels.insert(key.clone(), text);
+            }
+            None => {
+                let example = scalar(&entry.node.value).unwrap_or_else(|| "...".into());
+                let _: Option<()> = cx.wrong_type(
+                    key,
+                    &value,
+                    format!("the labels of {owner}"),
+                    "a string",
+                    &format!("\"{example}\""),
+                );
+            }
+        }
+    }
+    if labels.len() > LABELS_MAX {
+        let e = error(format!("{owner} has {} labels", labels.len()));
+        cx.push(
+            e.at(node.span)
+                .help(format!("a check has at most {LABELS_MAX}"))
+                .once("labels"),
+        );
+    }
+}
+
+const DAY: u64 = 86_400;
+pub const INTERVAL: DurationLimits = (SHORTEST_INTERVAL, Duration::from_secs(366 * DAY));
+pub const TIMEOUT: DurationLimits = (Duration::from_millis(1), Duration::from_secs(DAY));
+const LABELS_MAX: usize = 32;
+const LABEL_MAX: usize = 256;

@@ -1,0 +1,266 @@
+//! One check of a `[[check]]` block: its keys over the defaults, its placeholders filled in.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use super::checks::{Owner, Plugin};
+use super::defaults::{Defaults, INTERVAL, TIMEOUT, Timing, attempts, read_labels, timeout_status};
+use super::model::{CheckSpec, NAME_MAX, Source};
+use super::options::{Options, Plan, Secrets, Variables, template_error};
+use super::raw::{Node, RawCheck, Value, shortened};
+use super::reading::Reading;
+use super::report::{error, warning};
+use super::source::Span;
+use super::template::{Filled, Template, scalar};
+
+/// Makes the checks of one block.
+pub struct OneCheck<'b> {
+    pub block: &'b RawCheck,
+    pub layers: &'b [&'b Defaults<'b>],
+    pub plugin: &'b Plugin<'b>,
+    pub plugin_name: &'b str,
+    pub plan: Option<Plan<'b>>,
+    pub source: Source,
+    pub name_template: Name,
+}
+
+/// The `name` of a block.
+pub enum Name {
+    /// As it is written.
+    Plain,
+    Template(Template),
+    /// Reported.
+    Wrong,
+}
+
+/// What became of one check.
+pub enum Made {
+    /// With the place of its name.
+    Check(Box<CheckSpec>, Span),
+    /// Reported. Its name, if it has one, is taken all the same.
+    Wrong(Option<(String, Span)>),
+}
+
+impl OneCheck<'_> {
+    pub fn make(&mut self, variables: Option<Variables<'_>>, cx: &mut Reading<'_>) -> Made {
+        let name = self.name(variables, cx);
+        let check = self.judge(name.as_ref().map(|(name, _)| name.as_str()), variables, cx);
+        match (check, name) {
+            (Some(check), Some((_, span))) => Made::Check(Box::new(check), span),
+            (_, name) => Made::Wrong(name),
+        }
+    }
+
+    /// A check without a name that can be read is still judged in full.
+    fn judge(
+        &mut self,
+        name: Option<&str>,
+        variables: Option<Variables<'_>>,
+        cx: &mut Reading<'_>,
+    ) -> Option<CheckSpec> {
+        let owner = name.map_or(Owner::Block(&self.block.label), Owner::Check);
+        let table = &self.block.table;
+        let field = |key: &str, cx: &mut Reading<'_>| {
+            table
+                .get(key)
+                .and_then(|e| expand(key, &e.node, variables, &owner, cx))
+        };
+        let own = Timing {
+            interval: field("interval", cx)
+                .and_then(|n| cx.duration("interval", &n, owner, INTERVAL)),
+            timeout: field("timeout", cx).and_then(|n| cx.duration("timeout", &n, owner, TIMEOUT)),
+            retry_interval: field("retry_interval", cx)
+                .and_then(|n| cx.duration("retry_interval", &n, owner, INTERVAL)),
+            attempts: field("attempts", cx).and_then(|n| attempts(&n, &owner, cx)),
+        };
+        let enabled = field("enabled", cx).and_then(|n| cx.boolean("enabled", &n, owner));
+        let timeout_status =
+            field("timeout_status", cx).and_then(|n| timeout_status(&n, &owner, cx));
+
+        // The strongest last: main file, this file, the check.
+        let layers = || self.layers.iter().rev();
+        let interval = own
+            .interval
+            .or_else(|| layers().find_map(|d| d.timing.interval))
+            .unwrap_or(DEFAULT_INTERVAL);
+        let plugin_timeout = match self.plugin {
+            // A plugin may leave it to us.
+            Plugin::Usable(info, _) if !info.default_timeout.is_zero() => info.default_timeout,
+            _ => DEFAULT_TIMEOUT,
+        };
+        let timeout = own
+            .timeout
+            .or_else(|| layers().find_map(|d| d.timing.timeout))
+            .unwrap_or(plugin_timeout);
+        let retry_interval = own
+            .retry_interval
+            .or_else(|| layers().find_map(|d| d.timing.retry_interval))
+            .unwrap_or(interval.min(DEFAULT_RETRY));
+        if let (Some(retry), Some(entry)) = (own.retry_interval, table.get("retry_interval"))
+            && retry > interval
+        {
+            let w = warning(format!(
+                "`retry_interval` of {owner} is longer than its `interval`"
+            ));
+            let help = "a failing check is then asked less often than a healthy one";
+            cx.push(w.at(entry.node.span).help(help).once("retry"));
+        }
+        let attempts = own
+            .attempts
+            .or_else(|| layers().find_map(|d| d.timing.attempts))
+            .unwrap_or(DEFAULT_ATTEMPTS);
+        let enabled = enabled
+            .or_else(|| layers().find_map(|d| d.enabled))
+            .unwrap_or(true);
+        let timeout_status = timeout_status
+            .or_else(|| layers().find_map(|d| d.timeout_status))
+            .unwrap_or_default();
+
+        let mut labels = BTreeMap::new();
+        for layer in self.layers {
+            labels.extend(layer.labels.iter().map(|(k, v)| (k.clone(), v.clone())));
+        }
+        if let Some(entry) = table.get("labels") {
+            read_labels(&entry.node, &mut labels, &owner, cx, |cx, node| {
+                expand("labels", node, variables, &owner, cx)
+            });
+        }
+
+        let secrets = match self.plugin {
+            Plugin::Usable(..) if enabled => Secrets::Read,
+            _ => Secrets::Leave,
+        };
+        let Options { config, shown } = self.plan.as_mut()?.fill(variables, secrets, &owner, cx)?;
+        let unusable = match self.plugin {
+            Plugin::Usable(..) | Plugin::Unjudged => None,
+            Plugin::Unusable(reason) => Some(reason.clone()),
+            Plugin::Wrong => return None,
+        };
+        Some(CheckSpec {
+            name: name?.to_owned(),
+            plugin: self.plugin_name.to_owned(),
+            interval,
+            timeout,
+            retry_interval,
+            attempts,
+            enabled,
+            timeout_status,
+            labels,
+            config,
+            shown_config: shown,
+            unusable,
+            source: self.source.clone(),
+        })
+    }
+
+    fn name(
+        &self,
+        variables: Option<Variables<'_>>,
+        cx: &mut Reading<'_>,
+    ) -> Option<(String, Span)> {
+        let owner = Owner::Block(&self.block.label);
+        let entry = self.block.table.get("name")?;
+        let span = entry.node.span;
+        let name = match (&self.name_template, variables) {
+            (Name::Wrong, _) => return None,
+            (Name::Template(template), Some(v)) => match template.fill(v.cells, v.names) {
+                Ok(Filled::Text(text)) => text,
+                Ok(Filled::Int(n)) => n.to_string(),
+                Ok(Filled::Node(node)) => match scalar(&node.value) {
+                    Some(text) => text,
+                    None => {
+                        let e = error(format!("`name` of {owner} would be {}", node.kind()));
+                        cx.push(
+                            e.at(span)
+                                .help("a name is made of texts and numbers")
+                                .once("name"),
+                        );
+                        return None;
+                    }
+                },
+                Err(e) => {
+                    cx.push(template_error(e, "`name`", &owner).at(span));
+                    return None;
+                }
+            },
+            _ => match &entry.node.value {
+                Value::Str(text) => text.clone(),
+                _ => return cx.wrong_type("name", &entry.node, owner, "a string", "\"web\""),
+            },
+        };
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "._:/-".contains(c);
+        let finding = if name.is_empty() {
+            error(format!("`name` of {owner} is empty")).help("give the check a name")
+        } else if let Some(bad) = name.chars().find(|c| !allowed(*c)) {
+            error(format!(
+                "the name `{}` holds {}",
+                shortened(&name),
+                spoken(bad)
+            ))
+            .help(match bad {
+                '{' | '}' if variables.is_none() => {
+                    "placeholders need a `for_each` in the same check"
+                }
+                _ => "a name is made of letters a-z, digits and . _ : / -",
+            })
+        } else if name.len() > NAME_MAX {
+            error(format!(
+                "the name `{}` is {} bytes long",
+                shortened(&name),
+                name.len()
+            ))
+            .help(format!("a name has at most {NAME_MAX} bytes"))
+        } else {
+            return Some((name, span));
+        };
+        cx.push(finding.at(span).once("name"));
+        None
+    }
+}
+
+fn spoken(c: char) -> String {
+    match c {
+        ' ' => "a space".into(),
+        c if c.is_control() => "a control character".into(),
+        c => format!("`{c}`"),
+    }
+}
+
+/// A value of the block with its placeholders filled in.
+fn expand<'n>(
+    key: &str,
+    node: &'n Node,
+    variables: Option<Variables<'_>>,
+    owner: &dyn fmt::Display,
+    cx: &mut Reading<'_>,
+) -> Option<Cow<'n, Node>> {
+    let (Value::Str(text), Some(v)) = (&node.value, variables) else {
+        return Some(Cow::Borrowed(node));
+    };
+    let filled = match Template::parse(text, v.names) {
+        Ok(None) => return Some(Cow::Borrowed(node)),
+        Ok(Some(template)) => template.fill(v.cells, v.names),
+        Err(e) => Err(e),
+    };
+    let value = match filled {
+        Ok(Filled::Text(s)) => Value::Str(s),
+        Ok(Filled::Int(n)) => Value::Int(n),
+        Ok(Filled::Node(found)) => found.value.clone(),
+        Err(e) => {
+            cx.push(template_error(e, &format!("`{key}`"), owner).at(node.span));
+            return None;
+        }
+    };
+    Some(Cow::Owned(Node {
+        span: node.span,
+        value,
+    }))
+}
+
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(60);
+const DEFAULT_RETRY: Duration = Duration::from_secs(10);
+const DEFAULT_ATTEMPTS: u32 = 3;
+/// Where the plugin has none, and until it is known.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);

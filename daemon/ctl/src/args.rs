@@ -1,0 +1,423 @@
+//! The command line: what healthctl accepts, and the text of `--help`.
+//!
+//! The man page and the shell completions are made from this file, so each help text is written once.
+
+use clap::{Args as Group, Parser, Subcommand, ValueEnum};
+use healthd_core::check::outcome::Verdict;
+use healthd_core::config::duration;
+use healthd_core::wire::control::Filter;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub const DEFAULT_SOCKET: &str = "/run/healthd/control.sock";
+pub const DEFAULT_CONFIG: &str = "/etc/healthd/healthd.toml";
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 ok, 1 warning, 2 critical, 3 unknown or could not ask (a wrong command line too).
+More under `healthctl help`.";
+
+const EXIT_CODES_LONG: &str = "\
+Exit codes:
+  0  ok
+  1  warning
+  2  critical; or refused: the configuration (reload, validate), the plugin
+     (plugins verify)
+  3  unknown, or healthd could not be asked, or the command line is wrong
+
+  status and show go by verdict, run and try by the status of the run. Of
+  several checks the worst counts: critical, then unknown, then warning, then
+  ok. A pending check counts as unknown, and so does a stale one that is not
+  critical. Paused and disabled checks are shown but do not count. When no
+  check matches, the code is 3, unless --verdict or --problems was given: then
+  nothing is in that state, and it is 0. list and workers say 3 when their
+  answer comes from the maps.
+
+Environment:
+  HEALTHD_SOCKET  the control socket, unless --socket is given
+  NO_COLOR        when set and not empty, no colour, unless --color is given";
+
+#[derive(Parser, Debug)]
+#[command(
+    name = "healthctl",
+    version,
+    about = "Ask and steer a running healthd",
+    long_about = "Ask and steer a running healthd, the health-check daemon.\n\n\
+        Names may be globs (`web-*`, `db-?`, `node-[0-4]`); quote them against the shell. What plugins say \
+        is shown with control characters escaped. When healthd does not answer within 200 ms, status, list, \
+        show and workers read its shared-memory maps beside the socket and mark each row as stale.",
+    after_help = EXIT_CODES,
+    after_long_help = EXIT_CODES_LONG,
+    arg_required_else_help = true,
+    max_term_width = 110
+)]
+pub struct Args {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Group, Debug)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Print JSON in a stable shape (PROTOCOL.md): one array or object, from run and watch one object a line
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// The control socket [default: $HEALTHD_SOCKET, else /run/healthd/control.sock]
+    #[arg(long, global = true, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
+    pub socket: Option<PathBuf>,
+    /// Colour the output; auto: on a terminal, unless NO_COLOR is set or TERM is dumb
+    #[arg(
+        long,
+        global = true,
+        value_name = "auto|always|never",
+        hide_possible_values = true,
+        default_value = "auto"
+    )]
+    pub color: When,
+    /// Give up when healthd stays silent this long: 500ms, 10s, 2m [default: 10s; reload: 2m; run and watch,
+    /// once begun: never; before the maps are read: 200ms]
+    #[arg(long, global = true, value_name = "TIME", value_parser = parse_duration)]
+    pub timeout: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum When {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Show the checks and their verdicts
+    #[command(visible_alias = "st")]
+    Status(StatusArgs),
+    /// List the names of the checks, one a line
+    #[command(visible_alias = "ls")]
+    List(ListArgs),
+    /// Show all about one check: last result, metrics, phases, options
+    Show(OneCheck),
+    /// Run checks now and show the results as they come
+    #[command(
+        override_usage = "healthctl run [OPTIONS] <NAME>...\n       healthctl run [OPTIONS] --all|--plugin <PLUGIN>|--verdict <VERDICT>|--problems"
+    )]
+    Run(RunArgs),
+    /// Show changes as they happen, until Ctrl-C
+    Watch(WatchArgs),
+    /// Tell the story of a check's last run: due, dispatched, started, by whom, how long, what next
+    Why(OneCheck),
+    /// Show the worker processes and their accounts
+    Workers,
+    /// List the plugins, or verify a plugin file
+    Plugins(PluginsArgs),
+    /// Run one check of a plugin file, without the daemon (--timeout is the check's)
+    Try(TryArgs),
+    /// Stop running checks until `resume`
+    #[command(
+        override_usage = "healthctl pause [OPTIONS] <NAME>...\n       healthctl pause [OPTIONS] --all|--plugin <PLUGIN>|--verdict <VERDICT>|--problems"
+    )]
+    Pause(PauseArgs),
+    /// Run paused checks again
+    #[command(
+        override_usage = "healthctl resume [OPTIONS] <NAME>...\n       healthctl resume [OPTIONS] --all|--plugin <PLUGIN>|--verdict <VERDICT>|--problems"
+    )]
+    Resume(Targets),
+    /// Read the configuration again and apply what changed; a bad one changes nothing
+    Reload,
+    /// Check a configuration and tell every mistake in it, without the daemon
+    Validate(ValidateArgs),
+    /// Stop healthd: no new runs, those in flight may finish
+    Stop(StopArgs),
+    /// Show the versions of healthctl and of the running healthd
+    Version,
+    /// Print a shell completion script
+    Completions(CompletionsArgs),
+    /// Print the man page healthctl(1)
+    #[command(hide = true)]
+    Man,
+}
+
+/// Which checks; nothing given: all.
+#[derive(Group, Debug, Default)]
+pub struct Selection {
+    /// Names or globs; none: all checks
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    #[command(flatten)]
+    pub state: StateFilter,
+}
+
+#[derive(Group, Debug, Default)]
+#[group(skip)]
+pub struct StateFilter {
+    /// Only checks of these plugins (names or globs)
+    #[arg(long, value_name = "PLUGIN", value_delimiter = ',')]
+    pub plugin: Vec<String>,
+    /// Only checks with these verdicts: ok, warning, critical, unknown, pending
+    #[arg(
+        long,
+        value_name = "VERDICT",
+        hide_possible_values = true,
+        value_delimiter = ',',
+        ignore_case = true
+    )]
+    pub verdict: Vec<VerdictArg>,
+    /// Short for --verdict warning,critical,unknown
+    #[arg(long, short)]
+    pub problems: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum VerdictArg {
+    Ok,
+    Warning,
+    Critical,
+    Unknown,
+    Pending,
+}
+
+impl StateFilter {
+    fn filter_with(&self, names: &[String]) -> Filter {
+        let mut verdicts = Vec::new();
+        let problems = [
+            VerdictArg::Warning,
+            VerdictArg::Critical,
+            VerdictArg::Unknown,
+        ];
+        for verdict in (self.problems.then_some(problems).into_iter().flatten())
+            .chain(self.verdict.iter().copied())
+        {
+            let verdict = match verdict {
+                VerdictArg::Ok => Verdict::Ok,
+                VerdictArg::Warning => Verdict::Warning,
+                VerdictArg::Critical => Verdict::Critical,
+                VerdictArg::Unknown => Verdict::Unknown,
+                VerdictArg::Pending => Verdict::Pending,
+            };
+            if !verdicts.contains(&verdict) {
+                verdicts.push(verdict);
+            }
+        }
+        Filter {
+            names: names.to_vec(),
+            plugins: self.plugin.clone(),
+            verdicts,
+        }
+    }
+}
+
+impl Selection {
+    pub fn filter(&self) -> Filter {
+        self.state.filter_with(&self.names)
+    }
+}
+
+/// Which checks, for commands that act: "all" must be said.
+#[derive(Group, Debug)]
+#[group(skip)]
+#[command(group = clap::ArgGroup::new("targets").required(true).multiple(true)
+    .args(["names", "all", "plugin", "verdict", "problems"]))]
+pub struct Targets {
+    /// Names or globs
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    /// All checks
+    #[arg(long, conflicts_with = "names")]
+    pub all: bool,
+    #[command(flatten)]
+    pub state: StateFilter,
+}
+
+impl Targets {
+    pub fn filter(&self) -> Filter {
+        self.state.filter_with(&self.names)
+    }
+}
+
+#[derive(Group, Debug)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Show every column, whatever the width of the terminal
+    #[arg(long, short)]
+    pub wide: bool,
+}
+
+#[derive(Group, Debug)]
+pub struct ListArgs {
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Plugin and state as well
+    #[arg(long, short)]
+    pub long: bool,
+}
+
+#[derive(Group, Debug)]
+pub struct OneCheck {
+    /// The name of the check
+    pub name: String,
+}
+
+#[derive(Group, Debug)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub targets: Targets,
+    /// Show the results in the order of the configuration, once all are there
+    #[arg(long)]
+    pub ordered: bool,
+}
+
+#[derive(Group, Debug)]
+pub struct WatchArgs {
+    #[command(flatten)]
+    pub selection: Selection,
+    /// A live table that fills the terminal, problems first
+    #[arg(long, short, conflicts_with_all = ["json", "every"])]
+    pub table: bool,
+    /// A line for each finished run, not only for changes of verdict or status
+    #[arg(long, short)]
+    pub every: bool,
+    /// When healthd hangs up (a restart), wait for it and go on
+    #[arg(long, short)]
+    pub reconnect: bool,
+}
+
+#[derive(Group, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct PluginsArgs {
+    #[command(subcommand)]
+    pub action: Option<PluginsAction>,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum PluginsAction {
+    /// List the files in the plugin directory and what became of them (the default)
+    List,
+    /// Say whether healthd would load this file, and what is in it; does not need the daemon
+    Verify {
+        /// The plugin file
+        #[arg(value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+        file: PathBuf,
+    },
+}
+
+#[derive(Group, Debug)]
+pub struct TryArgs {
+    /// The plugin file
+    #[arg(value_name = "FILE.so", value_hint = clap::ValueHint::FilePath)]
+    pub file: PathBuf,
+    /// Options of the check; the value is TOML if it parses (5, true, ["a", "b"]), else text; dots nest
+    #[arg(value_name = "KEY=VALUE", value_parser = parse_option)]
+    pub options: Vec<String>,
+    /// Which plugin, when the file holds several
+    #[arg(long, value_name = "NAME")]
+    pub plugin: Option<String>,
+}
+
+#[derive(Group, Debug)]
+pub struct PauseArgs {
+    #[command(flatten)]
+    pub targets: Targets,
+    /// Why: shown by `show`
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub reason: String,
+}
+
+#[derive(Group, Debug)]
+pub struct ValidateArgs {
+    /// The configuration file
+    #[arg(long, short, value_name = "FILE", default_value = DEFAULT_CONFIG, value_hint = clap::ValueHint::FilePath)]
+    pub config: PathBuf,
+}
+
+#[derive(Group, Debug)]
+pub struct StopArgs {
+    /// Return only when the daemon is gone
+    #[arg(long, short)]
+    pub wait: bool,
+}
+
+#[derive(Group, Debug)]
+pub struct CompletionsArgs {
+    pub shell: clap_complete::Shell,
+}
+
+fn parse_option(text: &str) -> Result<String, String> {
+    match text.split_once('=') {
+        Some((key, _)) if !key.trim().is_empty() => Ok(text.to_owned()),
+        _ => Err("an option is written as key=value, as in url=https://example.org/".to_owned()),
+    }
+}
+
+/// Written as in the configuration.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let time = duration::parse(text).map_err(|error| format!("it {error}; {}", error.help()))?;
+    // A day is more than anyone waits for a socket, and keeps deadlines far from overflow.
+    match time.as_millis() {
+        1..=86_400_000 => Ok(time),
+        _ => Err("a time lies between 1ms and 24h".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn durations() {
+        assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(parse_duration("1m30s"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_duration("2m"), Ok(Duration::from_secs(120)));
+        for wrong in ["", "5", "s", "-1s", "1.5s", "2d", "0s", "99999999h", "25h"] {
+            assert!(parse_duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn acting_on_all_checks_must_be_said() {
+        for line in ["run", "pause", "resume"] {
+            assert!(Args::try_parse_from(["healthctl", line]).is_err(), "{line}");
+            assert!(Args::try_parse_from(["healthctl", line, "--all"]).is_ok());
+            assert!(Args::try_parse_from(["healthctl", line, "web-*"]).is_ok());
+            assert!(Args::try_parse_from(["healthctl", line, "--plugin", "http"]).is_ok());
+            assert!(Args::try_parse_from(["healthctl", line, "--problems"]).is_ok());
+            assert!(Args::try_parse_from(["healthctl", line, "--all", "web"]).is_err());
+        }
+    }
+
+    #[test]
+    fn verdicts_in_any_case_and_in_lists() {
+        let args = Args::try_parse_from(["healthctl", "status", "--verdict", "CRITICAL,ok", "-p"]);
+        let Command::Status(status) = args.expect("parses").command else {
+            panic!()
+        };
+        assert_eq!(
+            status.selection.filter().verdicts,
+            [
+                Verdict::Warning,
+                Verdict::Critical,
+                Verdict::Unknown,
+                Verdict::Ok
+            ]
+        );
+    }
+
+    #[test]
+    fn options_need_a_key() {
+        assert!(Args::try_parse_from(["healthctl", "try", "x.so", "a.b=1", "c="]).is_ok());
+        assert!(Args::try_parse_from(["healthctl", "try", "x.so", "=1"]).is_err());
+        assert!(Args::try_parse_from(["healthctl", "try", "x.so", "word"]).is_err());
+    }
+}

@@ -1,0 +1,44 @@
+//! One file a command: ask, then render. Each returns the exit code.
+
+mod completions;
+mod list;
+mod man;
+mod pause;
+mod plugins;
+mod reload;
+mod run;
+mod show;
+mod status;
+mod stop;
+mod try_plugin;
+mod validate;
+mod version;
+mod watch;
+mod why;
+mod workers;
+
+use crate::args::Command;
+use crate::error::CtlError;
+use crate::session::Session;
+
+pub fn run(session: &mut Session, command: &Command) -> Result<u8, CtlError> {
+    match command {
+        Command::Status(args) => status::run(session, args),
+        Command::List(args) => list::run(session, args),
+        Command::Show(args) => show::run(session, args),
+        Command::Run(args) => run::run(session, args),
+        Command::Watch(args) => watch::run(session, args),
+        Command::Why(args) => why::run(session, args),
+        Command::Workers => workers::run(session),
+        Command::Plugins(args) => plugins::run(session, args),
+        Command::Try(args) => try_plugin::run(session, args),
+        Command::Pause(args) => pause::pause(session, args),
+        Command::Resume(args) => pause::resume(session, args),
+        Command::Reload => reload::run(session),
+        Command::Validate(args) => validate::run(session, args),
+        Command::Stop(args) => stop::run(session, args),
+        Command::Version => version::run(session),
+        Command::Completions(args) => completions::run(session, args),
+        Command::Man => man::run(session),
+    }
+}

@@ -1,0 +1,83 @@
+//! `plugins`: what is in the plugin directory, and whether a file would be loaded.
+
+use crate::args::{PluginsAction, PluginsArgs};
+use crate::error::CtlError;
+use crate::exit;
+use crate::healthd::{Helper, Probe};
+use crate::render::{plugins, time};
+use crate::session::Session;
+use healthd_core::wire::control::{Op, Reply};
+use std::ffi::OsStr;
+use std::path::Path;
+use std::time::Duration;
+
+const PROBE_LIMIT: Duration = Duration::from_secs(10);
+
+pub fn run(session: &mut Session, args: &PluginsArgs) -> Result<u8, CtlError> {
+    match &args.action {
+        None | Some(PluginsAction::List) => list(session),
+        Some(PluginsAction::Verify { file }) => verify(session, file),
+    }
+}
+
+fn list(session: &mut Session) -> Result<u8, CtlError> {
+    let mut rows = Vec::new();
+    session.ask_all(Op::Plugins, |reply| match reply {
+        Reply::Plugin(row) => {
+            rows.push(row);
+            true
+        }
+        _ => false,
+    })?;
+    if session.json {
+        session.print_json_array(&rows)?;
+    } else if rows.is_empty() {
+        session
+            .screen
+            .note("note", "the plugin directory of healthd holds no plugin");
+    } else {
+        let look = session.screen.look();
+        session.screen.print(&plugins::table(&rows, &look))?;
+    }
+    Ok(exit::OK)
+}
+
+fn verify(session: &mut Session, file: &Path) -> Result<u8, CtlError> {
+    // Constructors of the file run in the probe: one may crash it, or never return.
+    let limit = session.timeout().unwrap_or(PROBE_LIMIT);
+    let helper = Helper {
+        limit: Some(limit),
+        ..Helper::default()
+    };
+    let ended = helper.run(&[OsStr::new("--probe"), file.as_os_str()])?;
+    let refused = |reason| Probe {
+        ok: false,
+        reason,
+        plugins: Vec::new(),
+    };
+    let probe = match ended.killed_by() {
+        _ if !ended.in_time => {
+            let limit = time::duration(limit.as_millis() as u64);
+            refused(format!("loading it does not end within {limit}"))
+        }
+        Some(signal) => refused(format!("loading it crashes: {signal}")),
+        None => ended.answer()?,
+    };
+    if session.json {
+        session.print_json(&probe)?;
+        return Ok(if probe.ok { exit::OK } else { exit::CRITICAL });
+    }
+    if !probe.ok {
+        return Err(CtlError::PluginRefused {
+            file: file.to_owned(),
+            reason: probe.reason,
+        });
+    }
+    let look = session.screen.look();
+    session.screen.print(&plugins::verified(
+        &file.to_string_lossy(),
+        &probe.plugins,
+        &look,
+    ))?;
+    Ok(exit::OK)
+}

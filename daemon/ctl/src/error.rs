@@ -1,0 +1,324 @@
+//! What can go wrong: each error names the thing, the place, and the way out.
+
+use crate::exit;
+use healthd_core::wire::control::{ControlError, ErrorCode};
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[derive(Debug)]
+pub enum CtlError {
+    /// No socket at this path.
+    NoSocket {
+        socket: PathBuf,
+    },
+    /// The socket is there, but nobody listens.
+    Refused {
+        socket: PathBuf,
+    },
+    /// `place` is the socket, or the directory that keeps us out; `group` may enter it.
+    Denied {
+        place: PathBuf,
+        group: Option<String>,
+    },
+    SocketPath {
+        socket: PathBuf,
+        error: io::Error,
+    },
+    Connect {
+        socket: PathBuf,
+        error: io::Error,
+    },
+    Silent {
+        socket: PathBuf,
+        waited: Duration,
+    },
+    HungUp {
+        socket: PathBuf,
+        inside: Inside,
+    },
+    Read {
+        socket: PathBuf,
+        error: io::Error,
+    },
+    /// A line that is no reply at all.
+    Garbage {
+        socket: PathBuf,
+        excerpt: String,
+    },
+    /// A reply of a known type whose content we cannot read.
+    Unreadable {
+        kind: String,
+        error: serde_json::Error,
+    },
+    TooLong {
+        socket: PathBuf,
+        limit: usize,
+    },
+    /// The answer ended without what was asked for.
+    Missing {
+        what: &'static str,
+    },
+    /// healthd said no.
+    Answer(ControlError),
+    RequestTooLong {
+        length: usize,
+        limit: usize,
+    },
+    NothingMatches {
+        filter: String,
+    },
+    Maps {
+        connect: Box<CtlError>,
+        maps: String,
+    },
+    NoHealthd {
+        beside: PathBuf,
+    },
+    Helper {
+        program: PathBuf,
+        error: io::Error,
+    },
+    /// `healthd --probe` and its like ended without a readable answer.
+    HelperAnswer {
+        program: PathBuf,
+        ended: String,
+        said: String,
+    },
+    /// `try`: the plugin took the process of its run with it.
+    PluginCrashed {
+        file: PathBuf,
+        signal: String,
+    },
+    PluginRefused {
+        file: PathBuf,
+        reason: String,
+    },
+    Unsupported {
+        what: &'static str,
+        why: &'static str,
+    },
+    Output(io::Error),
+    Interrupt(io::Error),
+}
+
+/// Where healthd was when it hung up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inside {
+    Line,
+    Answer,
+    Watch,
+}
+
+impl CtlError {
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            // Asked, and judged bad: that is no "could not ask".
+            CtlError::Answer(ControlError {
+                code: ErrorCode::BadConfig,
+                ..
+            })
+            | CtlError::PluginRefused { .. } => exit::CRITICAL,
+            _ => exit::UNKNOWN,
+        }
+    }
+
+    /// Whether the daemon is absent or mute, so that its maps are the next to ask.
+    pub fn is_no_answer(&self) -> bool {
+        matches!(
+            self,
+            CtlError::NoSocket { .. }
+                | CtlError::Refused { .. }
+                | CtlError::Silent { .. }
+                | CtlError::HungUp { .. }
+        )
+    }
+
+    /// Whether to ask again soon may help: it is away, or on its way out.
+    pub fn may_pass(&self) -> bool {
+        self.is_no_answer()
+            || matches!(
+                self,
+                CtlError::Answer(ControlError {
+                    code: ErrorCode::Busy,
+                    ..
+                })
+            )
+    }
+
+    /// The way out, for a `help:` line; empty: there is none to name.
+    pub fn help(&self) -> String {
+        let text = match self {
+            CtlError::Denied {
+                group: Some(group), ..
+            } => {
+                return format!(
+                    "join the group `{group}`: `sudo usermod -aG {group} $USER`, then log in again; \
+                     or use sudo"
+                );
+            }
+            CtlError::Maps { connect, .. } => return connect.help(),
+            CtlError::Answer(error) if !error.help.is_empty() => return error.help.clone(),
+            CtlError::Answer(error) if error.code == ErrorCode::Version => {
+                "install healthd and healthctl of the same version, and restart healthd"
+            }
+            CtlError::NoSocket { .. } => {
+                "is healthd running? `systemctl status healthd` tells, `systemctl start healthd` \
+                 starts it; for another instance give --socket PATH or HEALTHD_SOCKET"
+            }
+            CtlError::Refused { .. } => {
+                "healthd is not running, this socket was left behind: `systemctl start healthd`"
+            }
+            CtlError::Denied { group: None, .. } => "use sudo",
+            CtlError::SocketPath { .. } => {
+                "a socket path has at most 107 bytes; use a shorter `runtime_dir`"
+            }
+            CtlError::Silent { .. } => {
+                "it may be overloaded or stopped: `healthctl workers` reads its maps, \
+                 --timeout 30s waits longer"
+            }
+            CtlError::HungUp { .. } => {
+                "it may be restarting: try again; `journalctl -u healthd` tells why"
+            }
+            CtlError::Garbage { .. } | CtlError::TooLong { .. } => {
+                "is this the control socket of healthd?"
+            }
+            CtlError::Unreadable { .. } | CtlError::Missing { .. } => {
+                "healthd and healthctl may differ in version: `healthctl version` tells"
+            }
+            CtlError::RequestTooLong { .. } => "name fewer checks, or use globs or --plugin",
+            CtlError::NothingMatches { .. } => "`healthctl list` shows the names",
+            CtlError::NoHealthd { .. } => {
+                "install healthd beside healthctl or into a directory of PATH"
+            }
+            CtlError::HelperAnswer { .. } => {
+                "healthd and healthctl may differ in version: `healthd --version` and \
+                 `healthctl --version` tell"
+            }
+            CtlError::Connect { .. }
+            | CtlError::Read { .. }
+            | CtlError::Answer(_)
+            | CtlError::Helper { .. }
+            | CtlError::PluginCrashed { .. }
+            | CtlError::PluginRefused { .. }
+            | CtlError::Unsupported { .. }
+            | CtlError::Output(_)
+            | CtlError::Interrupt(_) => "",
+        };
+        text.to_owned()
+    }
+}
+
+impl std::fmt::Display for CtlError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            CtlError::NoSocket { socket } => {
+                write!(f, "cannot reach healthd: no socket at {}", socket.display())
+            }
+            CtlError::Refused { socket } => {
+                write!(
+                    f,
+                    "cannot reach healthd: nobody listens on {}",
+                    socket.display()
+                )
+            }
+            CtlError::Denied { place, .. } => {
+                write!(
+                    f,
+                    "cannot reach healthd: permission denied on {}",
+                    place.display()
+                )
+            }
+            CtlError::SocketPath { socket, error } => {
+                write!(f, "{} cannot be a socket path: {error}", socket.display())
+            }
+            CtlError::Connect { socket, error } => {
+                write!(f, "cannot connect to {}: {error}", socket.display())
+            }
+            CtlError::Silent { socket, waited } => {
+                write!(
+                    f,
+                    "healthd at {} did not answer within {}",
+                    socket.display(),
+                    crate::render::time::duration(waited.as_millis() as u64)
+                )
+            }
+            CtlError::HungUp { socket, inside } => {
+                let inside = match inside {
+                    Inside::Line => "in the middle of a line",
+                    Inside::Answer => "before its answer was complete",
+                    Inside::Watch => "and so ended the watch",
+                };
+                write!(f, "healthd at {} hung up {inside}", socket.display())
+            }
+            CtlError::Read { socket, error } => {
+                write!(f, "cannot read from {}: {error}", socket.display())
+            }
+            CtlError::Garbage { socket, excerpt } => {
+                write!(
+                    f,
+                    "{} sent a line that is no healthd reply: {excerpt}",
+                    socket.display()
+                )
+            }
+            CtlError::Unreadable { kind, error } => {
+                write!(f, "cannot read the `{kind}` reply of healthd: {error}")
+            }
+            CtlError::TooLong { socket, limit } => {
+                write!(
+                    f,
+                    "{} sent a line of more than {limit} bytes",
+                    socket.display()
+                )
+            }
+            CtlError::Missing { what } => write!(f, "the answer of healthd held no `{what}` line"),
+            CtlError::Answer(error) => f.write_str(&error.message),
+            CtlError::RequestTooLong { length, limit } => {
+                write!(f, "the request has {length} bytes; healthd takes {limit}")
+            }
+            CtlError::NothingMatches { filter } if filter.is_empty() => {
+                f.write_str("healthd has no checks")
+            }
+            CtlError::NothingMatches { filter } => write!(f, "no check matches {filter}"),
+            CtlError::Maps { connect, maps, .. } => {
+                write!(f, "{connect}; its maps do not help: {maps}")
+            }
+            CtlError::NoHealthd { beside } => {
+                write!(
+                    f,
+                    "the program `healthd` is neither at {} nor in PATH",
+                    beside.display()
+                )
+            }
+            CtlError::Helper { program, error } => {
+                write!(f, "cannot run {}: {error}", program.display())
+            }
+            CtlError::HelperAnswer {
+                program,
+                ended,
+                said,
+            } => {
+                write!(f, "{} {ended} without a readable answer", program.display())?;
+                if said.is_empty() {
+                    Ok(())
+                } else {
+                    write!(f, ": {said}")
+                }
+            }
+            CtlError::PluginCrashed { file, signal } => {
+                write!(f, "{}: the plugin crashed: {signal}", file.display())
+            }
+            CtlError::PluginRefused { file, reason }
+                if reason.contains(&*file.to_string_lossy()) =>
+            {
+                f.write_str(reason)
+            }
+            CtlError::PluginRefused { file, reason } => write!(f, "{}: {reason}", file.display()),
+            CtlError::Unsupported { what, why } => write!(f, "{what}: {why}"),
+            CtlError::Output(error) => write!(f, "cannot write the output: {error}"),
+            CtlError::Interrupt(error) => write!(f, "cannot prepare for Ctrl-C: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for CtlError {}

@@ -1,0 +1,461 @@
+//! The maps in the runtime directory, read when the daemon does not answer.
+//!
+//! Plain reads of files that others may be writing: a record counts only if two copies, one read after
+//! the other, hold the same words and an even sequence number. What the maps lack is None.
+
+use healthd_core::wire::control::{CheckRow, Filter, WorkerRow};
+use healthd_core::wire::glob;
+use healthd_core::wire::maps::{
+    CHECK_WORDS, CLASSES, CheckRecord, HEADER_WORDS, LAYOUT_VERSION, SLOT_STATES, SLOT_WORDS,
+    STATE_FILE, SlotRecord, StateSnapshot, WORD, WORKER_MAGIC, check_offset, read_state,
+    slot_offset, state_header, words_at, worker_file, worker_header,
+};
+use jiff::{SignedDuration, Timestamp};
+use rustix::time::{ClockId, clock_gettime};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+/// A writer needs nanoseconds in a record; one that was stopped inside stays there for ever.
+const ATTEMPTS: usize = 3;
+/// 100,000 checks are 38 MB; more is no map of ours.
+const MAX_FILE: u64 = 1 << 30;
+
+#[derive(Debug)]
+pub enum MapError {
+    /// There is no state map beside the socket.
+    None,
+    Read {
+        file: PathBuf,
+        error: io::Error,
+    },
+    Layout {
+        file: PathBuf,
+        reason: String,
+    },
+    NoSuchCheck {
+        name: String,
+    },
+}
+
+impl std::fmt::Display for MapError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            MapError::None => f.write_str("there are none"),
+            MapError::Read { file, error } => write!(f, "cannot read {}: {error}", file.display()),
+            MapError::Layout { file, reason } => write!(f, "{}: {reason}", file.display()),
+            MapError::NoSuchCheck { name } => write!(f, "they hold no check `{name}`"),
+        }
+    }
+}
+
+/// The rows that `status` would show; all of them stale.
+pub fn checks(socket: &Path, filter: &Filter, now: Timestamp) -> Result<Vec<CheckRow>, MapError> {
+    let (state, stable) = state(&directory(socket))?;
+    let clock = Clock::now(now);
+    let rows: Vec<CheckRow> = (state.checks.iter().zip(stable.checks).enumerate())
+        .filter(|(_, ((_, record), _))| !record.name.is_empty())
+        .map(|(index, ((_, record), stable))| check_row(index, record, stable, &clock))
+        .collect();
+    let missing = filter
+        .names
+        .iter()
+        .find(|name| !glob::is_pattern(name) && !rows.iter().any(|row| row.name == **name));
+    if let Some(name) = missing {
+        return Err(MapError::NoSuchCheck { name: name.clone() });
+    }
+    Ok(rows
+        .into_iter()
+        .filter(|row| filter.matches(&row.name, &row.plugin, row.verdict))
+        .collect())
+}
+
+fn check_row(index: usize, record: &CheckRecord, stable: bool, clock: &Clock) -> CheckRow {
+    let known = CheckRow {
+        name: record.name.clone(),
+        plugin: record.plugin.clone(),
+        stale: true,
+        index: index as u64,
+        ..CheckRow::default()
+    };
+    if !stable {
+        // Its writer was stopped inside: name and plugin never change in a record, the rest may be mixed.
+        return known;
+    }
+    CheckRow {
+        verdict: record.verdict(),
+        status: record.status(),
+        message: Some(record.message.clone()).filter(|_| record.last_run != 0),
+        since: real(record.since),
+        last_run: real(record.last_run),
+        next_run: clock.of_monotonic(record.next_run),
+        latency_ms: (record.last_run != 0).then(|| (record.latency_ns as f64 / 1e3).round() / 1e3),
+        attempt: Some(record.attempt),
+        attempts: Some(record.attempts),
+        worker: (record.worker != u32::MAX).then_some(record.worker),
+        paused: record.paused,
+        disabled: record.disabled,
+        ..known
+    }
+}
+
+/// The rows that `workers` would show; all of them stale.
+pub fn workers(socket: &Path, now: Timestamp) -> Result<Vec<WorkerRow>, MapError> {
+    let directory = directory(socket);
+    let (state, stable) = state(&directory)?;
+    let clock = Clock::now(now);
+    let row = |(slot, record): &(u32, SlotRecord)| {
+        let seen = worker_map(&directory, *slot, record.pid).unwrap_or_default();
+        let stable = stable.slots.get(*slot as usize).copied().unwrap_or(false);
+        let counted = |number: u64| stable.then_some(number);
+        WorkerRow {
+            slot: *slot,
+            class: name_of(&CLASSES, record.class),
+            pid: (record.pid != 0).then_some(record.pid),
+            generation: Some(record.generation),
+            state: name_of(&SLOT_STATES, record.state),
+            threads: seen.threads,
+            in_flight: counted(record.in_flight),
+            dispatched: counted(record.dispatched),
+            finished: counted(record.finished),
+            lost: counted(record.lost()),
+            late: counted(record.late),
+            heartbeat_age_ms: seen
+                .beat
+                .map(|beat| clock.monotonic.saturating_sub(beat) / 1_000_000),
+            rss_kb: None,
+            restarts: counted(record.restarts),
+            lost_worker_died: counted(record.lost_worker_died),
+            lost_replaced: counted(record.lost_replaced),
+            lost_cancelled: counted(record.lost_cancelled),
+            stale: true,
+        }
+    };
+    Ok(state.slots.iter().map(row).collect())
+}
+
+#[derive(Default)]
+struct WorkerMap {
+    threads: Option<u32>,
+    beat: Option<u64>,
+}
+
+fn worker_map(directory: &Path, slot: u32, pid: u32) -> Option<WorkerMap> {
+    use worker_header as h;
+    let mut head = vec![0; HEADER_WORDS * WORD];
+    let mut file = std::fs::File::open(directory.join(worker_file(slot, pid))).ok()?;
+    file.read_exact(&mut head).ok()?;
+    let head: [u64; 16] = words_at(&head, 0)?;
+    let ours = head[h::MAGIC] == WORKER_MAGIC
+        && head[h::VERSION] == LAYOUT_VERSION
+        && head[h::PID] == u64::from(pid);
+    ours.then(|| WorkerMap {
+        threads: u32::try_from(head[h::THREADS]).ok(),
+        beat: (head[h::BEAT] != 0).then_some(head[h::BEAT]),
+    })
+}
+
+fn name_of(names: &[&str], code: u8) -> String {
+    names
+        .get(usize::from(code))
+        .map_or_else(|| format!("unknown ({code})"), |name| (*name).to_owned())
+}
+
+fn directory(socket: &Path) -> PathBuf {
+    match socket.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// Which records two copies agree on.
+struct Stable {
+    slots: Vec<bool>,
+    checks: Vec<bool>,
+}
+
+fn state(directory: &Path) -> Result<(StateSnapshot, Stable), MapError> {
+    let file = directory.join(STATE_FILE);
+    let mut first = read(&file)?;
+    let mut attempt = 1;
+    loop {
+        let second = read(&file)?;
+        let layout = |reason| MapError::Layout {
+            file: file.clone(),
+            reason,
+        };
+        let snapshot = read_state(&second).map_err(layout)?;
+        let stable = agreement(&first, &second);
+        let all = stable.slots.iter().chain(&stable.checks).all(|good| *good);
+        if all || attempt == ATTEMPTS {
+            return Ok((snapshot, stable));
+        }
+        attempt += 1;
+        first = second;
+    }
+}
+
+fn agreement(first: &[u8], second: &[u8]) -> Stable {
+    // `read_state` has accepted the second copy, so these counts fit it.
+    let header: [u64; 16] = words_at(second, 0).unwrap_or_default();
+    let (slots, checks) = (
+        header[state_header::SLOTS] as usize,
+        header[state_header::CHECKS] as usize,
+    );
+    let same_layout = words_at::<4>(first, 0) == words_at::<4>(second, 0);
+    Stable {
+        slots: (0..slots)
+            .map(|i| same_layout && agree::<SLOT_WORDS>(first, second, slot_offset(i)))
+            .collect(),
+        checks: (0..checks)
+            .map(|i| same_layout && agree::<CHECK_WORDS>(first, second, check_offset(slots, i)))
+            .collect(),
+    }
+}
+
+fn agree<const N: usize>(first: &[u8], second: &[u8], offset: usize) -> bool {
+    match (words_at::<N>(first, offset), words_at::<N>(second, offset)) {
+        (Some(a), Some(b)) => a == b && a[0].is_multiple_of(2),
+        _ => false,
+    }
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, MapError> {
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => MapError::None,
+        _ => MapError::Read {
+            file: file.to_owned(),
+            error,
+        },
+    };
+    let opened = std::fs::File::open(file).map_err(failed)?;
+    let mut bytes = Vec::new();
+    opened
+        .take(MAX_FILE)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    Ok(bytes)
+}
+
+/// Both clocks at one moment: the maps plan on the monotonic one, people read the other.
+struct Clock {
+    real: Timestamp,
+    monotonic: u64,
+}
+
+impl Clock {
+    fn now(real: Timestamp) -> Clock {
+        let time = clock_gettime(ClockId::Monotonic);
+        let monotonic = time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64;
+        Clock { real, monotonic }
+    }
+
+    fn of_monotonic(&self, ns: u64) -> Option<String> {
+        let away = i64::try_from(i128::from(ns) - i128::from(self.monotonic)).ok()?;
+        let time = self
+            .real
+            .checked_add(SignedDuration::from_nanos(away))
+            .ok()?;
+        (ns != 0).then(|| rfc3339(time))
+    }
+}
+
+fn real(ns: u64) -> Option<String> {
+    let time = Timestamp::from_nanosecond(i128::from(ns)).ok()?;
+    (ns != 0).then(|| rfc3339(time))
+}
+
+fn rfc3339(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use healthd_core::check::outcome::{Status, Verdict};
+    use healthd_core::wire::maps::{NO_STATUS, STATE_MAGIC, state_words, worker_words};
+
+    struct Dir(PathBuf);
+
+    impl Dir {
+        fn new(name: &str) -> Dir {
+            let dir =
+                std::env::temp_dir().join(format!("healthctl-maps-{name}-{}", std::process::id()));
+            std::fs::create_dir_all(&dir).expect("mkdir");
+            Dir(dir)
+        }
+
+        fn socket(&self) -> PathBuf {
+            self.0.join("control.sock")
+        }
+
+        fn write(&self, file: &str, words: &[u64]) {
+            let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+            std::fs::write(self.0.join(file), bytes).expect("write");
+        }
+    }
+
+    impl Drop for Dir {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn now() -> Timestamp {
+        "2026-11-22T10:00:00Z".parse().expect("a time")
+    }
+
+    fn state_map(slots: &[SlotRecord], checks: &[CheckRecord]) -> Vec<u64> {
+        let mut words = vec![0; state_words(slots.len(), checks.len())];
+        words[state_header::MAGIC] = STATE_MAGIC;
+        words[state_header::VERSION] = LAYOUT_VERSION;
+        words[state_header::CHECKS] = checks.len() as u64;
+        words[state_header::SLOTS] = slots.len() as u64;
+        for (i, slot) in slots.iter().enumerate() {
+            words[slot_offset(i)..][..SLOT_WORDS].copy_from_slice(&slot.to_words());
+        }
+        for (i, check) in checks.iter().enumerate() {
+            words[check_offset(slots.len(), i)..][..CHECK_WORDS].copy_from_slice(&check.to_words());
+        }
+        words
+    }
+
+    fn check(name: &str) -> CheckRecord {
+        CheckRecord {
+            name: name.into(),
+            plugin: "http".into(),
+            verdict: Verdict::Critical.code(),
+            status: Status::Critical as u8,
+            attempt: 3,
+            attempts: 3,
+            since: 1_795_341_600_000_000_000,
+            last_run: 1_795_341_600_250_000_000,
+            latency_ns: 5_003_400_000,
+            worker: 1,
+            message: "timeout".into(),
+            ..CheckRecord::default()
+        }
+    }
+
+    #[test]
+    fn rows_of_checks() {
+        let dir = Dir::new("checks");
+        let fresh = CheckRecord {
+            name: "fresh".into(),
+            plugin: "tcp".into(),
+            verdict: Verdict::Pending.code(),
+            status: NO_STATUS,
+            worker: u32::MAX,
+            ..CheckRecord::default()
+        };
+        dir.write(
+            STATE_FILE,
+            &state_map(&[], &[check("web"), CheckRecord::default(), fresh]),
+        );
+        let rows = checks(&dir.socket(), &Filter::default(), now()).expect("reads");
+        assert_eq!(rows.len(), 2, "a free record is no check");
+        assert_eq!(rows[0].since.as_deref(), Some("2026-11-22T10:00:00.000Z"));
+        assert_eq!(rows[0].latency_ms, Some(5003.4));
+        assert_eq!(
+            (rows[0].verdict, rows[0].stale, rows[0].metrics.is_none()),
+            (Some(Verdict::Critical), true, true)
+        );
+        assert_eq!(
+            (
+                rows[1].status,
+                &rows[1].message,
+                rows[1].worker,
+                &rows[1].last_run
+            ),
+            (None, &None, None, &None)
+        );
+        assert_eq!(rows[1].index, 2);
+
+        let only = Filter {
+            names: vec!["w*".into()],
+            ..Filter::default()
+        };
+        assert_eq!(checks(&dir.socket(), &only, now()).expect("reads").len(), 1);
+        let missing = Filter {
+            names: vec!["wbe".into()],
+            ..Filter::default()
+        };
+        assert!(matches!(
+            checks(&dir.socket(), &missing, now()),
+            Err(MapError::NoSuchCheck { .. })
+        ));
+    }
+
+    #[test]
+    fn a_writer_stopped_inside_leaves_only_the_name() {
+        let dir = Dir::new("torn");
+        let mut words = state_map(&[], &[check("web"), check("db")]);
+        words[check_offset(0, 1)] = 7;
+        dir.write(STATE_FILE, &words);
+        let rows = checks(&dir.socket(), &Filter::default(), now()).expect("reads");
+        assert_eq!(rows[0].verdict, Some(Verdict::Critical));
+        assert_eq!(
+            (&*rows[1].name, rows[1].verdict, rows[1].attempt),
+            ("db", None, None)
+        );
+    }
+
+    #[test]
+    fn rows_of_workers() {
+        let dir = Dir::new("workers");
+        let slot = SlotRecord {
+            used: true,
+            class: 2,
+            state: 1,
+            pid: 77,
+            generation: 4,
+            dispatched: 10,
+            finished: 7,
+            in_flight: 1,
+            lost_worker_died: 2,
+            ..SlotRecord::default()
+        };
+        dir.write(STATE_FILE, &state_map(&[SlotRecord::default(), slot], &[]));
+        let rows = workers(&dir.socket(), now()).expect("reads");
+        assert_eq!(rows.len(), 1, "a slot that was never used is no row");
+        assert_eq!(
+            (rows[0].slot, &*rows[0].class, &*rows[0].state, rows[0].lost),
+            (1, "exec", "ready", Some(2))
+        );
+        assert_eq!(
+            (rows[0].threads, rows[0].heartbeat_age_ms, rows[0].rss_kb),
+            (None, None, None)
+        );
+
+        let mut map = vec![0; worker_words(1, 0)];
+        map[worker_header::MAGIC] = WORKER_MAGIC;
+        map[worker_header::VERSION] = LAYOUT_VERSION;
+        map[worker_header::PID] = 77;
+        map[worker_header::THREADS] = 3;
+        map[worker_header::BEAT] = 1;
+        dir.write(&worker_file(1, 77), &map);
+        let rows = workers(&dir.socket(), now()).expect("reads");
+        assert_eq!(rows[0].threads, Some(3));
+        assert!(rows[0].heartbeat_age_ms.is_some());
+    }
+
+    #[test]
+    fn no_map_and_no_such_layout_are_told_apart() {
+        let dir = Dir::new("bad");
+        assert!(matches!(workers(&dir.socket(), now()), Err(MapError::None)));
+        dir.write(STATE_FILE, &[1, 2, 3]);
+        let error = workers(&dir.socket(), now())
+            .expect_err("no map")
+            .to_string();
+        assert!(
+            error.ends_with("state.map: shorter than its header"),
+            "{error}"
+        );
+        let mut words = state_map(&[], &[check("web")]);
+        words[state_header::VERSION] = 9;
+        dir.write(STATE_FILE, &words);
+        let error = workers(&dir.socket(), now())
+            .expect_err("no map")
+            .to_string();
+        assert!(error.contains("layout 9 (this program reads 1)"), "{error}");
+    }
+}

@@ -1,0 +1,353 @@
+//! Checks: the table of `status`, the lines of `run` and `watch`, the summary under them.
+
+use super::paint::{Paint, status_word, word};
+use super::table::{Cell, Column, Table};
+use super::text::{count, cut, escape, width};
+use super::{Look, time};
+use healthd_core::check::outcome::{Status, Verdict};
+use healthd_core::wire::control::CheckRow;
+
+/// From this width on there is room for plugin and last run, and for the next run and the worker.
+const ROOM_FOR_MORE: usize = 100;
+const ROOM_FOR_ALL: usize = 132;
+
+pub fn table(rows: &[CheckRow], look: &Look, wide: bool) -> String {
+    let room = if wide {
+        usize::MAX
+    } else {
+        look.width.unwrap_or(usize::MAX)
+    };
+    let (more, all) = (room >= ROOM_FOR_MORE, room >= ROOM_FOR_ALL);
+    let mut columns = vec![Column::left("NAME").shrink_to(24)];
+    if more {
+        columns.push(Column::left("PLUGIN"));
+    }
+    columns.push(Column::left("STATE"));
+    columns.push(Column::left("SINCE"));
+    if more {
+        columns.push(Column::left("LAST RUN"));
+    }
+    if all {
+        columns.push(Column::left("NEXT RUN"));
+        columns.push(Column::right("WORKER"));
+    }
+    columns.push(Column::right("LATENCY"));
+    columns.push(Column::left("MESSAGE").shrink_to(12));
+    let mut table = Table::new(columns);
+    for row in rows {
+        let mut cells = vec![Cell::new(&row.name)];
+        if more {
+            cells.push(Cell::new(&row.plugin));
+        }
+        cells.push(Cell::new(state(row)).paint(paint(row)));
+        cells.push(Cell::maybe(time::age(row.since.as_deref(), look)));
+        if more {
+            cells.push(Cell::maybe(
+                time::age(row.last_run.as_deref(), look).map(|age| format!("{age} ago")),
+            ));
+        }
+        if all {
+            let next =
+                (!row.paused && !row.disabled).then(|| time::until(row.next_run.as_deref(), look));
+            cells.push(Cell::maybe(next.flatten()));
+            cells.push(Cell::maybe(row.worker));
+        }
+        cells.push(Cell::maybe(row.latency_ms.map(time::latency)));
+        cells.push(Cell::new(row.message.as_deref().unwrap_or_default()));
+        table.row(cells);
+    }
+    table.render(look)
+}
+
+/// "CRITICAL", "ok, CRITICAL 1/3", "paused (ok)", "disabled", "ok (stale)".
+pub fn state(row: &CheckRow) -> String {
+    if row.disabled {
+        return "disabled".to_owned();
+    }
+    let mut state = verdict_word(row.verdict).to_owned();
+    // Soft: the last run says otherwise, but not yet often enough to change the verdict.
+    if let Some(status) = row
+        .status
+        .filter(|s| Some(Verdict::from(*s)) != row.verdict)
+    {
+        state += ", ";
+        state += status_word(status);
+        if let (Some(attempt), Some(attempts)) = (row.attempt, row.attempts) {
+            state += &format!(" {attempt}/{attempts}");
+        }
+    }
+    if row.paused {
+        state = format!("paused ({state})");
+    }
+    if row.stale {
+        state += " (stale)";
+    }
+    state
+}
+
+pub fn paint(row: &CheckRow) -> Paint {
+    if row.paused || row.disabled {
+        return Paint::Dim;
+    }
+    match row.verdict {
+        // A stale "ok" must not look green.
+        Some(Verdict::Ok) if row.stale => Paint::Odd,
+        // A soft problem shows before it counts.
+        Some(Verdict::Ok) if row.status.is_some_and(|s| s != Status::Ok) => Paint::Warn,
+        Some(verdict) => Paint::from(verdict),
+        None => Paint::Odd,
+    }
+}
+
+fn verdict_word(verdict: Option<Verdict>) -> &'static str {
+    verdict.map_or("unknown?", word)
+}
+
+/// One finished run: `CRITICAL  web-1  5.0 s  timeout after 5s in phase connect`.
+pub fn run_line(row: &CheckRow, name_width: usize, look: &Look) -> String {
+    let status = row.status.map_or("-", status_word);
+    let status = pad(
+        &row.status
+            .map_or(Paint::Dim, |s| Verdict::from(s).into())
+            .on(status, look.color),
+        status,
+        8,
+    );
+    let name = escape(&row.name);
+    let latency = row.latency_ms.map_or_else(|| "-".to_owned(), time::latency);
+    let message = escape(row.message.as_deref().unwrap_or_default());
+    let head_width = 8 + 2 + name_width.max(width(&name)) + 2 + 7 + 2;
+    let message = fit(&message, head_width, look);
+    format!(
+        "{status}  {}  {latency:>7}  {message}",
+        pad(&name, &name, name_width)
+    )
+    .trim_end()
+    .to_owned()
+}
+
+/// One change: `10:00:00  web-1  ok -> CRITICAL  timeout after 5s in phase connect`.
+pub fn change_line(
+    before: Option<&CheckRow>,
+    row: &CheckRow,
+    name_width: usize,
+    look: &Look,
+) -> String {
+    let at = row
+        .last_run
+        .as_deref()
+        .filter(|_| before.is_none_or(|b| b.last_run != row.last_run));
+    let at = at.map_or_else(
+        || {
+            look.now
+                .to_zoned(look.zone.clone())
+                .strftime("%H:%M:%S")
+                .to_string()
+        },
+        |at| time::of_day(at, look),
+    );
+    let now = state(row);
+    let (plain, painted) = match before.map(state).filter(|before| *before != now) {
+        Some(before) => (
+            format!("{before} -> {now}"),
+            format!("{before} -> {}", paint(row).on(&now, look.color)),
+        ),
+        None => (now.clone(), paint(row).on(&now, look.color)),
+    };
+    let name = escape(&row.name);
+    let message = escape(row.message.as_deref().unwrap_or_default());
+    let head_width = width(&at) + 2 + name_width.max(width(&name)) + 2 + width(&plain) + 2;
+    let message = fit(&message, head_width, look);
+    format!(
+        "{at}  {}  {painted}  {message}",
+        pad(&name, &name, name_width)
+    )
+    .trim_end()
+    .to_owned()
+}
+
+/// What still fits behind a head of this width; a few columns of a message would only be noise.
+fn fit<'a>(message: &'a str, head_width: usize, look: &Look) -> std::borrow::Cow<'a, str> {
+    match look.width.map(|limit| limit.saturating_sub(head_width)) {
+        Some(0..8) => "".into(),
+        Some(room) => cut(message, room),
+        None => message.into(),
+    }
+}
+
+fn pad(shown: &str, plain: &str, to: usize) -> String {
+    format!("{shown}{}", " ".repeat(to.saturating_sub(width(plain))))
+}
+
+/// "12 checks: 10 ok, 1 warning, 1 critical (2 paused, 1 stale)".
+pub fn summary(rows: &[CheckRow], look: &Look) -> String {
+    let mut parts = Vec::new();
+    for verdict in [
+        Verdict::Critical,
+        Verdict::Unknown,
+        Verdict::Warning,
+        Verdict::Pending,
+        Verdict::Ok,
+    ] {
+        let number = rows
+            .iter()
+            .filter(|r| !r.disabled && r.verdict == Some(verdict))
+            .count();
+        if number > 0 {
+            parts.push(Paint::from(verdict).on(&format!("{number} {verdict}"), look.color));
+        }
+    }
+    let mut asides = Vec::new();
+    for (number, what) in [
+        (rows.iter().filter(|r| r.disabled).count(), "disabled"),
+        (
+            rows.iter().filter(|r| r.paused && !r.disabled).count(),
+            "paused",
+        ),
+        (rows.iter().filter(|r| r.stale).count(), "stale"),
+    ] {
+        if number > 0 {
+            asides.push(format!("{number} {what}"));
+        }
+    }
+    let mut line = count(rows.len() as u64, "check");
+    if !parts.is_empty() {
+        line += &format!(": {}", parts.join(", "));
+    }
+    if !asides.is_empty() {
+        line += &format!(" ({})", asides.join(", "));
+    }
+    line
+}
+
+/// "10 ok, 2 critical" over the statuses of finished runs.
+pub fn run_tally(rows: &[CheckRow], look: &Look) -> String {
+    let mut parts = Vec::new();
+    for status in [
+        Status::Critical,
+        Status::Unknown,
+        Status::Warning,
+        Status::Ok,
+    ] {
+        let number = rows.iter().filter(|r| r.status == Some(status)).count();
+        if number > 0 {
+            parts.push(
+                Paint::from(Verdict::from(status)).on(&format!("{number} {status}"), look.color),
+            );
+        }
+    }
+    parts.join(", ")
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    use crate::render::tests::look;
+
+    pub fn row(name: &str, verdict: Verdict) -> CheckRow {
+        CheckRow {
+            name: name.into(),
+            plugin: "http".into(),
+            verdict: Some(verdict),
+            status: match verdict {
+                Verdict::Pending => None,
+                v => Status::from_code(v.code()),
+            },
+            message: Some("HTTP 200".into()),
+            since: Some("2026-11-22T09:00:00Z".into()),
+            last_run: Some("2026-11-22T09:59:55Z".into()),
+            next_run: Some("2026-11-22T10:00:05Z".into()),
+            latency_ms: Some(12.3),
+            attempt: Some(1),
+            attempts: Some(3),
+            worker: Some(0),
+            metrics: Some(Vec::new()),
+            ..CheckRow::default()
+        }
+    }
+
+    #[test]
+    fn states() {
+        let ok = row("a", Verdict::Ok);
+        assert_eq!(state(&ok), "ok");
+        let soft = CheckRow {
+            status: Some(Status::Critical),
+            ..ok.clone()
+        };
+        assert_eq!(state(&soft), "ok, CRITICAL 1/3");
+        assert_eq!(paint(&soft), Paint::Warn);
+        assert_eq!(
+            state(&CheckRow {
+                paused: true,
+                ..soft
+            }),
+            "paused (ok, CRITICAL 1/3)"
+        );
+        assert_eq!(
+            state(&CheckRow {
+                stale: true,
+                ..ok.clone()
+            }),
+            "ok (stale)"
+        );
+        assert_eq!(
+            paint(&CheckRow {
+                stale: true,
+                ..ok.clone()
+            }),
+            Paint::Odd
+        );
+        assert_eq!(
+            state(&CheckRow {
+                disabled: true,
+                ..ok
+            }),
+            "disabled"
+        );
+        assert_eq!(state(&row("a", Verdict::Pending)), "pending");
+        assert_eq!(state(&CheckRow::default()), "unknown?");
+    }
+
+    #[test]
+    fn lines_fit_the_terminal() {
+        let mut bad = row("web-1", Verdict::Critical);
+        bad.message = Some("timeout after 5s in phase connect, \x1b[2J and much more of it".into());
+        let line = run_line(&bad, 10, &look(Some(60)));
+        assert_eq!(
+            line,
+            "CRITICAL  web-1         12 ms  timeout after 5s in phase co…"
+        );
+        let before = row("web-1", Verdict::Ok);
+        assert_eq!(
+            change_line(Some(&before), &bad, 10, &look(None)),
+            "10:00:00  web-1       ok -> CRITICAL  timeout after 5s in phase connect, \\x1b[2J and much more of it"
+        );
+        let again = CheckRow {
+            last_run: Some("2026-11-22T09:59:59Z".into()),
+            ..bad.clone()
+        };
+        assert!(
+            change_line(Some(&bad), &again, 0, &look(None))
+                .starts_with("09:59:59  web-1  CRITICAL  ")
+        );
+    }
+
+    #[test]
+    fn summaries() {
+        let mut rows = vec![
+            row("a", Verdict::Ok),
+            row("b", Verdict::Ok),
+            row("c", Verdict::Critical),
+        ];
+        assert_eq!(summary(&rows, &look(None)), "3 checks: 1 critical, 2 ok");
+        rows[0].paused = true;
+        rows[1].disabled = true;
+        rows[2].stale = true;
+        assert_eq!(
+            summary(&rows, &look(None)),
+            "3 checks: 1 critical, 1 ok (1 disabled, 1 paused, 1 stale)"
+        );
+        assert_eq!(summary(&rows[..0], &look(None)), "0 checks");
+        assert_eq!(run_tally(&rows, &look(None)), "1 critical, 2 ok");
+    }
+}

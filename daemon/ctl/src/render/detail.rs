@@ -1,0 +1,342 @@
+//! One check in full (`show`, `try`), and the story of its last run (`why`).
+
+use super::check::{paint, state};
+use super::paint::{Paint, status_word};
+use super::table::{Cell, Column, Table};
+use super::text::{escape, escape_lines};
+use super::{Look, time};
+use healthd_core::check::outcome::{Metric, Phase, Verdict};
+use healthd_core::wire::control::{CheckDetail, CheckRow, Why};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// A page of `label  value` lines; made of a row alone when only the maps could be read.
+pub fn page(row: &CheckRow, detail: Option<&CheckDetail>, look: &Look) -> String {
+    let mut page = Page::new(look);
+    page.heading(row);
+    if let Some(message) = &row.message {
+        page.line("message", message);
+    }
+    if let Some(d) = detail.filter(|d| !d.pause_reason.is_empty()) {
+        page.line("paused", &d.pause_reason);
+    }
+    if let Some(held) = detail.and_then(|d| d.held_until.as_deref()) {
+        let text = format!(
+            "until {}, since its last run killed a worker",
+            time::of_day(held, look)
+        );
+        page.line("held", &text);
+    }
+    page.line("plugin", &row.plugin);
+    if let Some(since) = &row.since {
+        page.line("since", &with_age(since, look));
+    }
+    page.last_run(row, detail);
+    if let Some(next) = row
+        .next_run
+        .as_deref()
+        .filter(|_| !row.paused && !row.disabled)
+    {
+        let due = time::until(Some(next), look).unwrap_or_default();
+        page.line("next run", &format!("{} ({due})", time::of_day(next, look)));
+    }
+    if let Some(d) = detail {
+        page.configuration(row, d);
+        page.measured(row, d);
+    } else if let Some(metrics) = row.metrics.as_deref() {
+        page.metrics(metrics);
+    }
+    page.out
+}
+
+/// One run of `try`: the same page without schedule and history.
+pub fn tried(row: &CheckRow, detail: &CheckDetail, look: &Look) -> String {
+    let mut page = Page::new(look);
+    let status = row.status.map_or("-", status_word);
+    let paint = row.status.map_or(Paint::Dim, |s| Verdict::from(s).into());
+    let message = escape(row.message.as_deref().unwrap_or_default());
+    let _ = writeln!(page.out, "{}  {message}", paint.on(status, look.color));
+    page.line("plugin", &row.plugin);
+    if let Some(ms) = row.latency_ms {
+        page.line("took", &cost(&time::latency(ms), detail));
+    }
+    page.configured(&detail.config);
+    page.measured(row, detail);
+    page.out
+}
+
+/// The steps with their times and the gaps between them.
+pub fn story(why: &Why, look: &Look) -> String {
+    let mut out = String::new();
+    let _ = writeln!(out, "{}", Paint::Bold.on(&escape(&why.name), look.color));
+    let mut table = Table::new(vec![
+        Column::left("AT"),
+        Column::right("AFTER"),
+        Column::left("STEP"),
+        Column::left("WHAT"),
+    ]);
+    let mut before = None;
+    for step in &why.steps {
+        let at = step.at.as_deref().and_then(time::parse);
+        let after = match (before, at) {
+            (Some(before), Some(at)) => {
+                Some(time::latency(at.duration_since(before).as_secs_f64() * 1e3))
+            }
+            _ => None,
+        };
+        before = at.or(before);
+        table.row(vec![
+            Cell::maybe(step.at.as_deref().map(|at| time::of_day_ms(at, look))),
+            after.map_or_else(|| Cell::new(""), Cell::new),
+            Cell::new(&step.what).paint(Paint::Bold),
+            // Not cut: the reason is what was asked for.
+            Cell::new(&step.text),
+        ]);
+    }
+    if !why.steps.is_empty() {
+        out += &table.render(look);
+    }
+    if !why.next.is_empty() {
+        let _ = writeln!(out, "next: {}", escape(&why.next));
+    }
+    out
+}
+
+struct Page<'a> {
+    out: String,
+    look: &'a Look,
+}
+
+impl Page<'_> {
+    fn new(look: &Look) -> Page<'_> {
+        Page {
+            out: String::new(),
+            look,
+        }
+    }
+
+    fn heading(&mut self, row: &CheckRow) {
+        let name = Paint::Bold.on(&escape(&row.name), self.look.color);
+        let state = paint(row).on(&state(row), self.look.color);
+        let _ = writeln!(self.out, "{name}  {state}");
+    }
+
+    fn line(&mut self, label: &str, value: &str) {
+        let label = Paint::Dim.on(&format!("{label:<10}"), self.look.color);
+        let _ = writeln!(self.out, "  {label}  {}", escape(value));
+    }
+
+    fn last_run(&mut self, row: &CheckRow, detail: Option<&CheckDetail>) {
+        let Some(last) = &row.last_run else {
+            return self.line("last run", "none yet");
+        };
+        let mut text = with_age(last, self.look);
+        if let Some(status) = row.status {
+            text += &format!(", {status}");
+        }
+        if let (Some(attempt), Some(attempts)) = (row.attempt, row.attempts) {
+            text += &format!(", attempt {attempt} of {attempts}");
+        }
+        if let Some(worker) = row.worker {
+            text += &format!(", worker {worker}");
+        }
+        self.line("last run", &text);
+        if let Some(ms) = row.latency_ms {
+            let took = time::latency(ms);
+            self.line(
+                "took",
+                &detail.map_or_else(|| took.clone(), |d| cost(&took, d)),
+            );
+        }
+    }
+
+    fn configuration(&mut self, row: &CheckRow, d: &CheckDetail) {
+        let attempts = row
+            .attempts
+            .map(|n| format!(", {n} attempts"))
+            .unwrap_or_default();
+        self.line(
+            "schedule",
+            &format!(
+                "every {}, timeout {}, retry after {}{attempts}",
+                time::duration(d.interval_ms),
+                time::duration(d.timeout_ms),
+                time::duration(d.retry_interval_ms)
+            ),
+        );
+        self.line(
+            "runs",
+            &format!("{} finished, {} skipped", d.runs, d.skipped),
+        );
+        self.labels("labels", &d.labels);
+        if !d.source.is_empty() {
+            self.line("defined in", &d.source);
+        }
+        self.configured(&d.config);
+    }
+
+    fn configured(&mut self, config: &serde_json::Value) {
+        let mut flat = Vec::new();
+        flatten("", config, &mut flat);
+        for (i, (key, value)) in flat.iter().enumerate() {
+            self.line(
+                if i == 0 { "config" } else { "" },
+                &format!("{key} = {value}"),
+            );
+        }
+    }
+
+    fn measured(&mut self, row: &CheckRow, d: &CheckDetail) {
+        self.labels("run labels", &d.run_labels);
+        if !d.phases.is_empty() {
+            self.line("phases", &phases(&d.phases, row.latency_ms));
+        }
+        self.metrics(row.metrics.as_deref().unwrap_or_default());
+        if !d.detail.is_empty() {
+            self.line("detail", "");
+            self.out.truncate(self.out.trim_end().len());
+            self.out.push('\n');
+            for line in escape_lines(&d.detail).lines() {
+                self.out.push_str(format!("    {line}").trim_end());
+                self.out.push('\n');
+            }
+        }
+    }
+
+    fn labels(&mut self, label: &str, labels: &BTreeMap<String, String>) {
+        if !labels.is_empty() {
+            let pairs: Vec<String> = labels
+                .iter()
+                .map(|(key, value)| format!("{key}={value}"))
+                .collect();
+            self.line(label, &pairs.join(", "));
+        }
+    }
+
+    fn metrics(&mut self, metrics: &[Metric]) {
+        if metrics.is_empty() {
+            return;
+        }
+        let mut table = Table::new(vec![
+            Column::left("METRIC"),
+            Column::right("VALUE"),
+            Column::left("UNIT"),
+            Column::right("WARN"),
+            Column::right("CRIT"),
+            Column::right("MIN"),
+            Column::right("MAX"),
+        ]);
+        for metric in metrics {
+            let name = if metric.counter {
+                format!("{} (counter)", metric.name)
+            } else {
+                metric.name.clone()
+            };
+            table.row(vec![
+                Cell::new(name),
+                Cell::maybe(metric.value.map(number)),
+                Cell::new(&metric.unit),
+                Cell::maybe(metric.warn.map(number)),
+                Cell::maybe(metric.crit.map(number)),
+                Cell::maybe(metric.min.map(number)),
+                Cell::maybe(metric.max.map(number)),
+            ]);
+        }
+        for line in table.render_within(None, self.look.color).lines() {
+            let _ = writeln!(self.out, "  {line}");
+        }
+    }
+}
+
+/// Six digits that count: more is noise on a screen, and `--json` has them all.
+fn number(value: f64) -> String {
+    let magnitude = value.abs().log10().floor();
+    if !magnitude.is_finite() || magnitude < -6.0 {
+        return value.to_string();
+    }
+    let decimals = (5.0 - magnitude).clamp(0.0, 11.0) as usize;
+    let text = format!("{value:.decimals$}");
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text,
+    }
+}
+
+fn with_age(rfc3339: &str, look: &Look) -> String {
+    match time::age(Some(rfc3339), look) {
+        Some(age) => format!("{} ({age} ago)", time::of_day(rfc3339, look)),
+        None => rfc3339.to_owned(),
+    }
+}
+
+fn cost(took: &str, d: &CheckDetail) -> String {
+    let mut text = took.to_owned();
+    if let Some(ms) = d.cpu_ms {
+        text += &format!(", cpu {}", time::latency(ms));
+    }
+    if let Some(ms) = d.queue_ms {
+        text += &format!(", waited {}", time::latency(ms));
+    }
+    text
+}
+
+/// "dns 1.2 ms, connect 0.8 ms, ttfb 10 ms": a phase ends where the next begins, the last with the run.
+fn phases(phases: &[Phase], total_ms: Option<f64>) -> String {
+    let ends = phases
+        .iter()
+        .skip(1)
+        .map(|p| Some(p.at_ns as f64 / 1e6))
+        .chain([total_ms]);
+    let parts: Vec<String> = phases
+        .iter()
+        .zip(ends)
+        .map(|(phase, end)| match end {
+            Some(end) => format!(
+                "{} {}",
+                phase.name,
+                time::latency((end - phase.at_ns as f64 / 1e6).max(0.0))
+            ),
+            None => phase.name.clone(),
+        })
+        .collect();
+    parts.join(", ")
+}
+
+/// `tls.ca = "…"`: tables become dotted keys, as they are written for `try`.
+fn flatten(prefix: &str, value: &serde_json::Value, out: &mut Vec<(String, String)>) {
+    match value {
+        serde_json::Value::Object(map) if !map.is_empty() => {
+            for (key, value) in map {
+                let key = if prefix.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{prefix}.{key}")
+                };
+                flatten(&key, value, out);
+            }
+        }
+        serde_json::Value::Object(_) | serde_json::Value::Null if prefix.is_empty() => {}
+        value => out.push((prefix.to_owned(), value.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers() {
+        for (value, text) in [
+            (0.0, "0"),
+            (5120.0, "5120"),
+            (0.01237, "0.01237"),
+            (257_326_997.586, "257326998"),
+            (-0.502_501_314_4, "-0.502501"),
+            (0.000_012_345_678, "0.0000123457"),
+            (1e-9, "0.000000001"),
+            (f64::INFINITY, "inf"),
+        ] {
+            assert_eq!(number(value), text);
+        }
+    }
+}

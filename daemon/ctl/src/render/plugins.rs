@@ -1,0 +1,132 @@
+//! Plugins: the table of `plugins`, and what `plugins verify` found in a file.
+
+use super::Look;
+use super::paint::Paint;
+use super::table::{Cell, Column, Table};
+use super::text::escape;
+use crate::healthd::Probed;
+use healthd_core::wire::control::PluginRow;
+use std::fmt::Write;
+
+pub fn table(rows: &[PluginRow], look: &Look) -> String {
+    let mut table = Table::new(vec![
+        Column::left("NAME"),
+        Column::left("VERSION"),
+        Column::left("CLASS"),
+        Column::right("CHECKS"),
+        Column::left("STATE"),
+        Column::left("FILE").shrink_to(12),
+        Column::left("SUMMARY").shrink_to(16),
+    ]);
+    for row in rows {
+        let (paint, text) = match row.state.as_str() {
+            "loaded" => (Paint::Good, &row.summary),
+            "unused" => (Paint::Dim, &row.summary),
+            _ => (Paint::Bad, &row.reason),
+        };
+        let known = |text: &str| Cell::maybe((!text.is_empty()).then(|| text.to_owned()));
+        table.row(vec![
+            known(&row.name),
+            known(&row.version),
+            known(&row.class),
+            Cell::new(row.checks.to_string()),
+            Cell::new(&row.state).paint(paint),
+            Cell::new(file_name(&row.file)),
+            Cell::new(text),
+        ]);
+    }
+    table.render(look)
+}
+
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// `FILE: good`, and a paragraph for each plugin in it.
+pub fn verified(file: &str, plugins: &[Probed], look: &Look) -> String {
+    let mut out = String::new();
+    let _ = writeln!(
+        out,
+        "{}: {}",
+        escape(file),
+        Paint::Good.on("good", look.color)
+    );
+    for plugin in plugins {
+        let title = format!("{} {}", plugin.name, plugin.version);
+        let _ = writeln!(
+            out,
+            "  {}  {}",
+            Paint::Bold.on(&escape(title.trim_end()), look.color),
+            escape(&plugin.summary)
+        );
+        let facts = [
+            ("by", plugin.vendor.clone()),
+            ("license", plugin.license.clone()),
+            ("abi", plugin.abi.clone()),
+            ("workload", plugin.workload.clone()),
+            (
+                "timeout",
+                plugin
+                    .default_timeout_ms
+                    .map(super::time::duration)
+                    .unwrap_or_default(),
+            ),
+        ];
+        let facts: Vec<String> = facts
+            .iter()
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(what, value)| format!("{what} {value}"))
+            .collect();
+        if !facts.is_empty() {
+            let _ = writeln!(out, "    {}", escape(&facts.join(", ")));
+        }
+        options(&mut out, &plugin.schema);
+    }
+    out
+}
+
+/// The options that the plugin's JSON Schema names.
+fn options(out: &mut String, schema: &serde_json::Value) {
+    let Some(properties) = schema.get("properties").and_then(|p| p.as_object()) else {
+        return;
+    };
+    let required: Vec<&str> = (schema.get("required").and_then(|r| r.as_array()))
+        .map(|names| names.iter().filter_map(|n| n.as_str()).collect())
+        .unwrap_or_default();
+    let mut table = Table::new(vec![
+        Column::left("OPTION"),
+        Column::left("TYPE"),
+        Column::left("DEFAULT"),
+        Column::left("MEANING"),
+    ]);
+    for (name, property) in properties {
+        let kind = match property.get("type") {
+            Some(serde_json::Value::String(kind)) => kind.clone(),
+            Some(serde_json::Value::Array(kinds)) => kinds
+                .iter()
+                .filter_map(|k| k.as_str())
+                .collect::<Vec<_>>()
+                .join("|"),
+            _ => "any".to_owned(),
+        };
+        let default = match property.get("default") {
+            _ if required.contains(&name.as_str()) => "(required)".to_owned(),
+            Some(value) => value.to_string(),
+            None => String::new(),
+        };
+        let meaning = property
+            .get("description")
+            .and_then(|d| d.as_str())
+            .unwrap_or_default();
+        table.row(vec![
+            Cell::new(name),
+            Cell::new(kind),
+            Cell::new(default),
+            Cell::new(meaning),
+        ]);
+    }
+    // Not cut: the meaning of an option is what was asked for.
+    for line in table.render_within(None, false).lines() {
+        let _ = writeln!(out, "    {line}");
+    }
+}

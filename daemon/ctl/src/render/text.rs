@@ -1,0 +1,115 @@
+//! Text from elsewhere, made safe and made to fit.
+//!
+//! A plugin or a monitored server writes these messages. Raw, an escape sequence in one could retitle
+//! the terminal, hide a line, or worse; so nothing from a peer reaches a terminal unescaped.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// Characters that move, hide or reorder what a terminal shows: controls (C0, DEL, C1), line separators,
+/// directional marks and overrides (as in CVE-2021-42574), tags.
+pub fn is_unsafe(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2066}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// One line without anything unsafe.
+pub fn escape(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_unsafe) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        push_escaped(&mut safe, c);
+    }
+    Cow::Owned(safe)
+}
+
+/// Several lines: line ends stay, tabs become blanks.
+pub fn escape_lines(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for line in text.lines() {
+        for c in line.chars() {
+            match c {
+                '\t' => safe.push_str("    "),
+                c => push_escaped(&mut safe, c),
+            }
+        }
+        safe.push('\n');
+    }
+    safe
+}
+
+fn push_escaped(out: &mut String, c: char) {
+    let written = match c {
+        '\n' => out.write_str("\\n"),
+        '\r' => out.write_str("\\r"),
+        '\t' => out.write_str("\\t"),
+        c if !is_unsafe(c) => out.write_char(c),
+        c if c.is_ascii() => write!(out, "\\x{:02x}", c as u32),
+        c => write!(out, "\\u{{{:x}}}", c as u32),
+    };
+    written.expect("a String takes all");
+}
+
+/// Columns on a terminal.
+pub fn width(text: &str) -> usize {
+    text.width()
+}
+
+/// At most `max` columns; what is cut ends in `…`.
+pub fn cut(text: &str, max: usize) -> Cow<'_, str> {
+    // Bytes bound columns from above, so a short text is not measured.
+    if text.len() <= max || width(text) <= max {
+        return Cow::Borrowed(text);
+    }
+    let Some(room) = max.checked_sub(1) else {
+        return Cow::Borrowed("");
+    };
+    let mut used = 0;
+    let end = text
+        .char_indices()
+        .find(|(_, c)| {
+            used += c.width().unwrap_or(0);
+            used > room
+        })
+        .map_or(text.len(), |(at, _)| at);
+    Cow::Owned(format!("{}…", text[..end].trim_end()))
+}
+
+/// "1 check", "2 checks".
+pub fn count(number: u64, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escape_sequences_become_text() {
+        assert_eq!(escape("plain äöü 漢字"), "plain äöü 漢字");
+        assert_eq!(escape("\x1b]0;owned\x07"), "\\x1b]0;owned\\x07");
+        assert_eq!(escape("a\nb\tc\rd\x7f"), "a\\nb\\tc\\rd\\x7f");
+        assert_eq!(escape("\u{9b}31m"), "\\u{9b}31m");
+        assert_eq!(escape("abc\u{202e}fed"), "abc\\u{202e}fed");
+        assert_eq!(
+            escape_lines("one\r\ntwo\t\x1b[2J"),
+            "one\ntwo    \\x1b[2J\n"
+        );
+    }
+
+    #[test]
+    fn cut_by_columns_not_bytes() {
+        assert_eq!(cut("hello", 5), "hello");
+        assert_eq!(cut("hello!", 5), "hell…");
+        assert_eq!(cut("äöüäöü", 6), "äöüäöü");
+        assert_eq!(cut("漢字漢字", 5), "漢字…");
+        assert_eq!(cut("漢字漢字", 4), "漢…");
+        assert_eq!(cut("one two", 5), "one…");
+        assert_eq!(cut("x", 0), "");
+    }
+}

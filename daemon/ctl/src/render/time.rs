@@ -1,0 +1,140 @@
+//! Times as people read them: ages in tables, times of day in stories.
+
+use super::Look;
+use jiff::Timestamp;
+
+/// A time as the daemon writes it; None: not one.
+pub fn parse(rfc3339: &str) -> Option<Timestamp> {
+    rfc3339.parse().ok()
+}
+
+/// "12s", "5m 3s", "3h 12m", "4d 2h" since then; a time to come counts as now (clocks differ by a little).
+pub fn age(rfc3339: Option<&str>, look: &Look) -> Option<String> {
+    let then = parse(rfc3339?)?;
+    Some(span(look.now.as_millisecond() - then.as_millisecond()))
+}
+
+/// "in 8s", or "due" when it has passed.
+pub fn until(rfc3339: Option<&str>, look: &Look) -> Option<String> {
+    let ms = parse(rfc3339?)?.as_millisecond() - look.now.as_millisecond();
+    Some(if ms <= 0 {
+        "due".to_owned()
+    } else {
+        format!("in {}", span(ms))
+    })
+}
+
+fn span(ms: i64) -> String {
+    let s = ms.max(0) / 1000;
+    let two = |big: i64, big_unit, small: i64, small_unit| match small {
+        0 => format!("{big}{big_unit}"),
+        _ => format!("{big}{big_unit} {small}{small_unit}"),
+    };
+    match s {
+        0..60 => format!("{s}s"),
+        60..3_600 => two(s / 60, "m", s % 60, "s"),
+        3_600..86_400 => two(s / 3_600, "h", s % 3_600 / 60, "m"),
+        _ => two(s / 86_400, "d", s % 86_400 / 3_600, "h"),
+    }
+}
+
+/// "10:00:00" today, else with the date; what is not a time is shown as it came.
+pub fn of_day(rfc3339: &str, look: &Look) -> String {
+    let Some(time) = parse(rfc3339) else {
+        return rfc3339.to_owned();
+    };
+    let (time, now) = (
+        time.to_zoned(look.zone.clone()),
+        look.now.to_zoned(look.zone.clone()),
+    );
+    if time.date() == now.date() {
+        time.strftime("%H:%M:%S").to_string()
+    } else {
+        time.strftime("%Y-%m-%d %H:%M:%S").to_string()
+    }
+}
+
+/// As `of_day`, to the millisecond.
+pub fn of_day_ms(rfc3339: &str, look: &Look) -> String {
+    match parse(rfc3339) {
+        Some(time) => format!(
+            "{}.{:03}",
+            of_day(rfc3339, look),
+            time.as_millisecond().rem_euclid(1000)
+        ),
+        None => rfc3339.to_owned(),
+    }
+}
+
+/// "0.3 ms", "12 ms", "5.0 s".
+pub fn latency(ms: f64) -> String {
+    match ms {
+        ms if !ms.is_finite() => "-".to_owned(),
+        ms if ms < 9.95 => format!("{ms:.1} ms"),
+        ms if ms < 999.5 => format!("{ms:.0} ms"),
+        ms if ms < 99_950.0 => format!("{:.1} s", ms / 1e3),
+        ms => format!("{:.0} s", ms / 1e3),
+    }
+}
+
+/// A configured duration: "250ms", "10s", "1m 30s".
+pub fn duration(ms: u64) -> String {
+    match ms {
+        0 => "0s".to_owned(),
+        ms if ms % 1000 != 0 && ms < 60_000 => match ms {
+            0..1000 => format!("{ms}ms"),
+            _ => format!("{}s", ms as f64 / 1e3),
+        },
+        ms => span(i64::try_from(ms).unwrap_or(i64::MAX)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::tests::look;
+
+    #[test]
+    fn ages() {
+        let look = look(None);
+        for (then, expected) in [
+            ("2026-11-22T10:00:05Z", "0s"),
+            ("2026-11-22T09:59:48.5Z", "11s"),
+            ("2026-11-22T09:54:57Z", "5m 3s"),
+            ("2026-11-22T09:00:00Z", "1h"),
+            ("2026-11-22T07:48:10+01:00", "3h 11m"),
+            ("2026-11-18T08:00:00Z", "4d 2h"),
+        ] {
+            assert_eq!(age(Some(then), &look).as_deref(), Some(expected), "{then}");
+        }
+        assert_eq!(age(Some("yesterday"), &look), None);
+        assert_eq!(
+            until(Some("2026-11-22T10:01:30Z"), &look).as_deref(),
+            Some("in 1m 30s")
+        );
+        assert_eq!(
+            until(Some("2026-11-22T09:00:00Z"), &look).as_deref(),
+            Some("due")
+        );
+    }
+
+    #[test]
+    fn times_of_day() {
+        let look = look(None);
+        assert_eq!(of_day("2026-11-22T09:00:01.5Z", &look), "09:00:01");
+        assert_eq!(of_day("2026-11-21T09:00:01Z", &look), "2026-11-21 09:00:01");
+        assert_eq!(of_day_ms("2026-11-22T09:00:01.5Z", &look), "09:00:01.500");
+    }
+
+    #[test]
+    fn durations() {
+        assert_eq!(duration(250), "250ms");
+        assert_eq!(duration(1_500), "1.5s");
+        assert_eq!(duration(60_000), "1m");
+        assert_eq!(duration(90_000), "1m 30s");
+        assert_eq!(latency(0.04), "0.0 ms");
+        assert_eq!(latency(12.4), "12 ms");
+        assert_eq!(latency(5003.0), "5.0 s");
+        assert_eq!(latency(f64::NAN), "-");
+    }
+}

@@ -1,0 +1,145 @@
+//! The table of `workers`, and whether its accounts balance.
+
+use super::paint::Paint;
+use super::table::{Cell, Column, Table};
+use super::{Look, time};
+use healthd_core::wire::control::WorkerRow;
+
+/// Below this width the columns that explain, but do not account, are left out.
+const ROOM_FOR_ALL: usize = 108;
+
+pub fn table(rows: &[WorkerRow], look: &Look) -> String {
+    let all = look.width.is_none_or(|width| width >= ROOM_FOR_ALL);
+    let columns: [(Column, bool); 14] = [
+        (Column::right("SLOT"), true),
+        (Column::left("CLASS"), true),
+        (Column::left("STATE"), true),
+        (Column::right("PID"), true),
+        (Column::right("GEN"), all),
+        (Column::right("THREADS"), all),
+        (Column::right("DISPATCHED"), true),
+        (Column::right("FINISHED"), true),
+        (Column::right("IN FLIGHT"), true),
+        (Column::right("LOST"), true),
+        (Column::right("LATE"), true),
+        (Column::right("RESTARTS"), all),
+        (Column::right("BEAT"), all),
+        (Column::right("RSS"), all),
+    ];
+    let shown = |list: Vec<Cell>| {
+        list.into_iter()
+            .zip(&columns)
+            .filter(|(_, (_, on))| *on)
+            .map(|(cell, _)| cell)
+            .collect()
+    };
+    let mut table = Table::new(
+        columns
+            .iter()
+            .filter(|(_, on)| *on)
+            .map(|(column, _)| *column)
+            .collect(),
+    );
+    for row in rows {
+        table.row(shown(cells(row)));
+    }
+    table.render(look)
+}
+
+fn cells(row: &WorkerRow) -> Vec<Cell> {
+    let state = if row.stale {
+        format!("{} (stale)", row.state)
+    } else {
+        row.state.clone()
+    };
+    let paint = match row.state.as_str() {
+        _ if row.stale => Paint::Odd,
+        "ready" => Paint::Good,
+        "dead" => Paint::Bad,
+        _ => Paint::Warn,
+    };
+    let lost = if row.lost.is_some_and(|n| n > 0) {
+        Paint::Warn
+    } else {
+        Paint::Plain
+    };
+    vec![
+        Cell::new(row.slot.to_string()),
+        Cell::new(&row.class),
+        Cell::new(state).paint(paint),
+        Cell::maybe(row.pid),
+        Cell::maybe(row.generation),
+        Cell::maybe(row.threads),
+        Cell::maybe(row.dispatched),
+        Cell::maybe(row.finished),
+        Cell::maybe(row.in_flight),
+        Cell::maybe(row.lost).paint(lost),
+        Cell::maybe(row.late),
+        Cell::maybe(row.restarts),
+        Cell::maybe(row.heartbeat_age_ms.map(|ms| time::latency(ms as f64))),
+        Cell::maybe(row.rss_kb.map(|kb| format!("{:.1} MB", kb as f64 / 1024.0))),
+    ]
+}
+
+/// Why runs were lost, and rows whose books do not balance: a line each, for people.
+pub fn remarks(rows: &[WorkerRow]) -> Vec<String> {
+    let mut remarks = Vec::new();
+    for row in rows {
+        let reasons: Vec<String> = [
+            (row.lost_worker_died, "worker died"),
+            (row.lost_replaced, "worker replaced"),
+            (row.lost_cancelled, "cancelled"),
+        ]
+        .iter()
+        .filter_map(|(number, why)| number.filter(|n| *n > 0).map(|n| format!("{n} {why}")))
+        .collect();
+        if !reasons.is_empty() {
+            remarks.push(format!(
+                "slot {}: runs lost: {}",
+                row.slot,
+                reasons.join(", ")
+            ));
+        }
+        if let (Some(out), Some(done), Some(flying), Some(lost)) =
+            (row.dispatched, row.finished, row.in_flight, row.lost)
+            && out != done.saturating_add(flying).saturating_add(lost)
+        {
+            remarks.push(format!(
+                "slot {}: the account does not balance: {out} dispatched, but {done} finished + \
+                 {flying} in flight + {lost} lost; this is a bug in healthd",
+                row.slot
+            ));
+        }
+    }
+    remarks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remarks_name_losses_and_bad_books() {
+        let good = WorkerRow {
+            dispatched: Some(10),
+            finished: Some(7),
+            in_flight: Some(1),
+            lost: Some(2),
+            lost_worker_died: Some(2),
+            lost_replaced: Some(0),
+            ..WorkerRow::default()
+        };
+        assert_eq!(
+            remarks(std::slice::from_ref(&good)),
+            ["slot 0: runs lost: 2 worker died"]
+        );
+        let bad = WorkerRow {
+            slot: 1,
+            finished: Some(6),
+            lost_worker_died: None,
+            ..good
+        };
+        assert_eq!(remarks(std::slice::from_ref(&bad)).len(), 1);
+        assert!(remarks(&[WorkerRow { lost: None, ..bad }]).is_empty());
+    }
+}

@@ -1,0 +1,260 @@
+//! What every command needs: the screen, the socket, how long to wait, and the ways to ask.
+
+use crate::args::{DEFAULT_SOCKET, Global};
+use crate::connection::{Connection, Patience};
+use crate::error::CtlError;
+use crate::exit;
+use crate::maps;
+use crate::render::json;
+use crate::screen::Screen;
+use healthd_core::wire::control::{CheckRow, Filter, Op, Reply, WorkerRow};
+use jiff::Timestamp;
+use serde::Serialize;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+/// New workers may have to get ready first.
+const RELOAD_PATIENCE: Duration = Duration::from_secs(120);
+/// After this the maps are read instead.
+const MAPS_AFTER: Duration = Duration::from_millis(200);
+
+pub struct Session {
+    pub screen: Screen,
+    pub json: bool,
+    socket: PathBuf,
+    timeout: Option<Duration>,
+    /// The answer came from the maps: not what healthd says now.
+    pub from_maps: bool,
+    /// Unknown reply types that were already told.
+    told: BTreeSet<String>,
+}
+
+impl Session {
+    pub fn new(screen: Screen, global: &Global) -> Session {
+        let from_env = || std::env::var_os("HEALTHD_SOCKET").filter(|value| !value.is_empty());
+        let socket = (global.socket.clone())
+            .or_else(|| from_env().map(PathBuf::from))
+            .unwrap_or_else(|| DEFAULT_SOCKET.into());
+        Session {
+            screen,
+            json: global.json,
+            socket,
+            timeout: global.timeout,
+            from_maps: false,
+            told: BTreeSet::new(),
+        }
+    }
+
+    pub fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    pub fn ask(&self, op: Op) -> Result<Connection, CtlError> {
+        Connection::ask(&self.socket, op, Some(self.timeout.unwrap_or(PATIENCE)))
+    }
+
+    /// For an answer that comes at once.
+    pub fn patience(&self) -> Patience {
+        let time = Some(self.timeout.unwrap_or(PATIENCE));
+        Patience {
+            first: time,
+            between: time,
+        }
+    }
+
+    /// For one that takes as long as a check or a person does, once it has begun.
+    pub fn stream_patience(&self) -> Patience {
+        Patience {
+            first: Some(self.timeout.unwrap_or(PATIENCE)),
+            between: self.timeout,
+        }
+    }
+
+    /// Asks, and gives each line of the whole answer to `each`.
+    pub fn ask_all(&mut self, op: Op, each: impl FnMut(Reply) -> bool) -> Result<(), CtlError> {
+        let patience = match op {
+            Op::Reload => {
+                let time = Some(self.timeout.unwrap_or(RELOAD_PATIENCE));
+                Patience {
+                    first: time,
+                    between: time,
+                }
+            }
+            _ => self.patience(),
+        };
+        self.ask_within(op, patience, each)
+    }
+
+    pub fn ask_within(
+        &mut self,
+        op: Op,
+        patience: Patience,
+        each: impl FnMut(Reply) -> bool,
+    ) -> Result<(), CtlError> {
+        let mut connection = Connection::ask(&self.socket, op, patience.first)?;
+        let mut unknown = Vec::new();
+        let result = connection.all(patience, each, |kind| unknown.push(kind.to_owned()));
+        for kind in unknown {
+            self.tell_unknown(&kind);
+        }
+        result
+    }
+
+    /// Asks for the one line that answers.
+    pub fn ask_one<T>(
+        &mut self,
+        op: Op,
+        what: &'static str,
+        pick: impl Fn(Reply) -> Option<T>,
+    ) -> Result<T, CtlError> {
+        let mut found = None;
+        self.ask_all(op, |reply| match pick(reply) {
+            Some(value) => {
+                found = Some(value);
+                true
+            }
+            None => false,
+        })?;
+        found.ok_or(CtlError::Missing { what })
+    }
+
+    /// A newer daemon may say more than we understand: told once, then left out.
+    pub fn tell_unknown(&mut self, kind: &str) {
+        if self.told.insert(kind.to_owned()) {
+            let text = format!(
+                "left out a `{kind}` line of healthd: this healthctl does not know it; is healthd newer?"
+            );
+            self.screen.note("note", &text);
+        }
+    }
+
+    /// The rows of `status`: from healthd, or stale ones from its maps when it does not answer.
+    pub fn check_rows(&mut self, filter: &Filter) -> Result<Vec<CheckRow>, CtlError> {
+        let mut rows = Vec::new();
+        let result =
+            self.ask_within(
+                Op::Status(filter.clone()),
+                self.map_patience(),
+                |reply| match reply {
+                    Reply::Check(row) => {
+                        rows.push(row);
+                        true
+                    }
+                    _ => false,
+                },
+            );
+        match result {
+            Ok(()) => {}
+            Err(error) if error.is_no_answer() => {
+                rows = self.read_maps(error, |socket, now| maps::checks(socket, filter, now))?;
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(rows)
+    }
+
+    pub fn worker_rows(&mut self) -> Result<Vec<WorkerRow>, CtlError> {
+        let mut rows = Vec::new();
+        let result = self.ask_within(Op::Workers, self.map_patience(), |reply| match reply {
+            Reply::Worker(row) => {
+                rows.push(row);
+                true
+            }
+            _ => false,
+        });
+        match result {
+            Ok(()) => Ok(rows),
+            Err(error) if error.is_no_answer() => self.read_maps(error, maps::workers),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// For `show`, which asks something else of the daemon but falls back to the same maps.
+    pub fn map_row(&mut self, name: &str, connect: CtlError) -> Result<CheckRow, CtlError> {
+        let filter = Filter {
+            names: vec![name.to_owned()],
+            ..Filter::default()
+        };
+        let rows = self.read_maps(connect, |socket, now| maps::checks(socket, &filter, now))?;
+        rows.into_iter().next().ok_or(CtlError::NothingMatches {
+            filter: format!("`{name}`"),
+        })
+    }
+
+    pub fn map_patience(&self) -> Patience {
+        Patience {
+            first: Some(self.timeout.unwrap_or(MAPS_AFTER)),
+            between: Some(self.timeout.unwrap_or(PATIENCE)),
+        }
+    }
+
+    fn read_maps<T>(
+        &mut self,
+        connect: CtlError,
+        read: impl FnOnce(&Path, Timestamp) -> Result<Vec<T>, maps::MapError>,
+    ) -> Result<Vec<T>, CtlError> {
+        let now = self.screen.look().now;
+        match read(&self.socket, now) {
+            Ok(rows) => {
+                self.from_maps = true;
+                let text = format!("{connect}; this is what its maps hold, marked stale");
+                self.screen.note("warning", &text);
+                Ok(rows)
+            }
+            // No maps at all: the first error says what matters.
+            Err(maps::MapError::None) => Err(connect),
+            Err(error) => Err(CtlError::Maps {
+                connect: Box::new(connect),
+                maps: error.to_string(),
+            }),
+        }
+    }
+
+    /// No row in a whole answer. Nothing in a certain state is an answer too; no such check is a mistake.
+    pub fn nothing_matches(&mut self, filter: &Filter) -> Result<u8, CtlError> {
+        let filter_text = describe(filter);
+        if filter.verdicts.is_empty() {
+            return Err(CtlError::NothingMatches {
+                filter: filter_text,
+            });
+        }
+        if !self.json {
+            self.screen
+                .note("note", &format!("no check matches {filter_text}"));
+        }
+        Ok(exit::OK)
+    }
+
+    pub fn print_json(&mut self, value: &impl Serialize) -> Result<(), CtlError> {
+        self.screen.print_line(&json::line(value))
+    }
+
+    pub fn print_json_array(&mut self, rows: &[impl Serialize]) -> Result<(), CtlError> {
+        self.screen.print(&json::array(rows))
+    }
+}
+
+/// What the user asked for, in words, for "no check matches …".
+pub fn describe(filter: &Filter) -> String {
+    let mut parts = Vec::new();
+    let quoted = |items: &[String]| {
+        items
+            .iter()
+            .map(|item| format!("`{item}`"))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    if !filter.names.is_empty() {
+        parts.push(quoted(&filter.names));
+    }
+    if !filter.plugins.is_empty() {
+        parts.push(format!("plugin {}", quoted(&filter.plugins)));
+    }
+    if !filter.verdicts.is_empty() {
+        let verdicts: Vec<_> = filter.verdicts.iter().map(|v| v.as_str()).collect();
+        parts.push(format!("verdict {}", verdicts.join(", ")));
+    }
+    parts.join(" with ")
+}

@@ -1,0 +1,133 @@
+//! The manager's books: every check, every slot, the plugins in use.
+
+use crate::check::Check;
+use crate::control::Clients;
+use crate::slots::Slot;
+use crate::store::Store;
+use crate::supervisor_link::SupervisorLink;
+use healthd_catalog::Scan;
+use healthd_core::check::wheel::Wheel;
+use healthd_core::config::Model;
+use healthd_core::wire::roles::ManagerArgs;
+use healthd_scoreboard::state_map::StateMap;
+use nix::sys::epoll::Epoll;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub const MS: u64 = 1_000_000;
+
+/// What the second wheel holds; the first holds the checks' due times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chore {
+    /// The beat, stalled workers, overdue queues, the state on disk.
+    Watch,
+    /// A worker that is to be replaced has had its time.
+    Replace {
+        slot: u32,
+        pid: u32,
+    },
+    StopDeadline,
+}
+
+pub struct Manager {
+    pub args: ManagerArgs,
+    pub model: Model,
+    pub scan: Scan,
+    pub epoll: Epoll,
+    pub supervisor: SupervisorLink,
+    /// By id, which a worker knows it by; a hole is free.
+    pub checks: Vec<Option<Check>>,
+    pub by_name: HashMap<String, u32>,
+    /// Ids in the order of the config.
+    pub order: Vec<u32>,
+    /// Milliseconds of CLOCK_MONOTONIC, ahead of now by the look-ahead.
+    pub due: Wheel<u32>,
+    pub chores: Wheel<Chore>,
+    pub slots: BTreeMap<u32, Slot>,
+    /// Checks that are due while no worker of their class has room, by class.
+    pub queues: [VecDeque<u32>; 3],
+    pub plugins: Vec<PluginUse>,
+    pub generation: u64,
+    /// A generation that is coming up, and what takes force with it.
+    pub coming: Option<crate::reload::Coming>,
+    /// A thread is reading the config.
+    pub loading: bool,
+    /// The files may have changed since: read them once more.
+    pub reload_again: bool,
+    /// Whose plugin files may be loaded.
+    pub owners: Vec<u32>,
+    /// Mode of the maps: the control socket's.
+    pub map_mode: u32,
+    pub next_run: u64,
+    pub map: StateMap,
+    pub clients: Clients,
+    pub store: Store,
+    pub phase: Phase,
+    /// Of all runs since the start of this manager.
+    pub finished: u64,
+    /// Set by every change that a restart must not forget.
+    pub dirty: bool,
+    /// News of a verdict that is not on disk yet.
+    pub urgent: bool,
+    pub last_store: u64,
+    /// What other threads have for the loop.
+    pub inbox: Arc<crate::event_loop::Inbox>,
+}
+
+/// A plugin of a generation; its place in the list is the number that workers know it by.
+#[derive(Clone)]
+pub struct PluginUse {
+    pub name: String,
+    pub file: PathBuf,
+    pub index: u32,
+    pub class: healthd_core::wire::supervisor::WorkerClass,
+    pub copy: Arc<OwnedFd>,
+    pub hash: u64,
+    /// It could not be initialised, or killed a starting worker: why. New workers come up without it.
+    pub left_out: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Workers are coming up for the first time.
+    Starting,
+    Running,
+    Stopping,
+    /// The books are closed: leave the loop.
+    Done,
+}
+
+impl Manager {
+    pub fn check(&self, id: u32) -> Option<&Check> {
+        self.checks.get(id as usize).and_then(Option::as_ref)
+    }
+
+    pub fn check_mut(&mut self, id: u32) -> Option<&mut Check> {
+        self.checks.get_mut(id as usize).and_then(Option::as_mut)
+    }
+
+    /// A new id, the lowest free one: workers keep a table by it.
+    pub fn add(&mut self, check: Check) -> u32 {
+        let name = check.spec.name.clone();
+        let id = match self.checks.iter().position(Option::is_none) {
+            Some(free) => free,
+            None => {
+                self.checks.push(None);
+                self.checks.len() - 1
+            }
+        };
+        self.checks[id] = Some(check);
+        self.by_name.insert(name, id as u32);
+        id as u32
+    }
+
+    /// Writes a check's line in the map and tells who watches it.
+    pub fn publish(&mut self, id: u32) {
+        if let Some(check) = self.checks.get(id as usize).and_then(Option::as_ref) {
+            self.map.check(check.index as usize, &check.record());
+            self.clients.changed(id);
+        }
+    }
+}

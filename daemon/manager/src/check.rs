@@ -1,0 +1,269 @@
+//! A check as the manager holds it: what it shall do, what it did, and what is believed of it.
+
+use crate::time;
+use healthd_core::check::outcome::{Metric, Phase, Status, Verdict};
+use healthd_core::check::schedule;
+use healthd_core::check::tracker::Tracker;
+use healthd_core::check::wheel::Key;
+use healthd_core::config::{CheckSpec, Class, TimeoutStatus};
+use healthd_core::wire::control::{CheckDetail, CheckRow};
+use healthd_core::wire::maps::{CheckRecord, NO_STATUS};
+use healthd_core::wire::supervisor::WorkerClass;
+use healthd_core::wire::worker::Define;
+use healthd_sys::clock;
+use std::time::Duration;
+
+/// The first hold of a check whose run killed a worker; it doubles up to the last.
+const HOLD_FIRST_NS: u64 = 1_000_000_000;
+const HOLD_LAST_NS: u64 = 300_000_000_000;
+
+pub struct Check {
+    pub spec: CheckSpec,
+    /// Place in the config.
+    pub index: u64,
+    /// Grows when the spec changes: a worker's instance of another epoch is not used.
+    pub epoch: u32,
+    pub hash: u64,
+    pub fingerprint: u64,
+    /// None: its plugin cannot be used, `spec.unusable` says why.
+    pub target: Option<Target>,
+    pub tracker: Tracker,
+    /// Of the last run.
+    pub status: Option<Status>,
+    /// CLOCK_REALTIME: the verdict flipped. 0: never.
+    pub since: u64,
+    pub last: Last,
+    /// When its next run is due, and the timer that says so.
+    pub next_due: u64,
+    pub timer: Option<Key>,
+    pub in_flight: Option<InFlight>,
+    /// Due, but no worker had room: since when.
+    pub waiting_since: Option<u64>,
+    /// A client wants a run as soon as one can be made.
+    pub wanted: bool,
+    pub paused: Option<String>,
+    pub hold: Option<Hold>,
+    pub runs: u64,
+    pub skipped: u64,
+    /// Removed by a reload; stays until its run in flight has ended.
+    pub removed: bool,
+}
+
+/// Which plugin, of the generation in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    pub class: WorkerClass,
+    pub plugin: u16,
+}
+
+/// What the last run said and how it went.
+#[derive(Default)]
+pub struct Last {
+    pub run_id: u64,
+    /// CLOCK_REALTIME of its start; 0: never ran.
+    pub started_wall: u64,
+    pub due_ns: u64,
+    pub dispatched_ns: u64,
+    pub started_ns: u64,
+    pub finished_ns: u64,
+    pub queue_ns: u64,
+    pub cpu_ns: u64,
+    pub worker: Option<u32>,
+    pub worker_pid: u32,
+    pub attempt: u8,
+    pub message: String,
+    pub detail: String,
+    pub metrics: Vec<Metric>,
+    pub phases: Vec<Phase>,
+    pub labels: Vec<(String, String)>,
+    /// What became of earlier tries of this run.
+    pub lost: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct InFlight {
+    pub run_id: u64,
+    pub attempt: u8,
+    pub slot: u32,
+    pub due_ns: u64,
+    pub dispatched_ns: u64,
+    pub lost: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Hold {
+    pub until_ns: u64,
+    pub length_ns: u64,
+}
+
+pub fn ns(d: Duration) -> u64 {
+    u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl Check {
+    pub fn new(spec: CheckSpec, index: u64, target: Option<Target>) -> Check {
+        Check {
+            hash: schedule::hash(spec.name.as_bytes()),
+            fingerprint: spec.fingerprint(),
+            index,
+            epoch: 1,
+            target,
+            tracker: Tracker::default(),
+            status: None,
+            since: 0,
+            last: Last::default(),
+            next_due: 0,
+            timer: None,
+            in_flight: None,
+            waiting_since: None,
+            wanted: false,
+            paused: None,
+            hold: None,
+            runs: 0,
+            skipped: 0,
+            removed: false,
+            spec,
+        }
+    }
+
+    pub fn interval_ns(&self) -> u64 {
+        ns(self.spec.interval)
+    }
+
+    /// Runs by itself: not switched off, not paused, and there is something to run.
+    pub fn is_planned(&self) -> bool {
+        self.spec.enabled && self.paused.is_none() && self.target.is_some() && !self.removed
+    }
+
+    /// A run of it killed a worker: the next waits.
+    pub fn hold(&mut self, now: u64) -> u64 {
+        let length_ns = self
+            .hold
+            .map_or(HOLD_FIRST_NS, |h| (h.length_ns * 2).min(HOLD_LAST_NS));
+        self.hold = Some(Hold {
+            until_ns: now + length_ns,
+            length_ns,
+        });
+        length_ns
+    }
+
+    pub fn define(&self, id: u32) -> Option<Define> {
+        let target = self.target?;
+        Some(Define {
+            check: id,
+            epoch: self.epoch,
+            plugin: target.plugin,
+            timeout_ns: ns(self.spec.timeout),
+            timeout_status: match self.spec.timeout_status {
+                TimeoutStatus::Critical => Status::Critical,
+                TimeoutStatus::Warning => Status::Warning,
+                TimeoutStatus::Unknown => Status::Unknown,
+            },
+            batch_ns: (self.interval_ns() / 2).min(100_000_000),
+            name: self.spec.name.clone(),
+            config: self.spec.config.clone(),
+        })
+    }
+
+    pub fn verdict(&self) -> Verdict {
+        self.tracker.verdict()
+    }
+
+    /// From here on what is shown is too old to be believed. 0: it is not expected to change.
+    pub fn valid_until(&self) -> u64 {
+        if self.is_planned() && self.next_due != 0 {
+            self.next_due + self.interval_ns() + ns(self.spec.timeout)
+        } else {
+            0
+        }
+    }
+
+    pub fn record(&self) -> CheckRecord {
+        CheckRecord {
+            name: self.spec.name.clone(),
+            plugin: self.spec.plugin.clone(),
+            verdict: self.verdict().code(),
+            status: self.status.map_or(NO_STATUS, |s| s as u8),
+            paused: self.paused.is_some(),
+            disabled: !self.spec.enabled,
+            attempt: self.tracker.attempt(),
+            attempts: self.spec.attempts,
+            since: self.since,
+            last_run: self.last.started_wall,
+            next_run: if self.is_planned() { self.next_due } else { 0 },
+            valid_until: self.valid_until(),
+            latency_ns: self.last.finished_ns.saturating_sub(self.last.started_ns),
+            worker: self.last.worker.unwrap_or(u32::MAX),
+            in_flight: self.in_flight.as_ref().map_or(0, |f| f.run_id),
+            in_flight_try: self.in_flight.as_ref().map_or(0, |f| f.attempt),
+            in_flight_slot: self.in_flight.as_ref().map_or(0, |f| f.slot),
+            fingerprint: self.fingerprint,
+            runs: self.runs,
+            skipped: self.skipped,
+            message: self.last.message.clone(),
+        }
+    }
+
+    pub fn row(&self) -> CheckRow {
+        let ran = self.last.started_wall != 0;
+        let valid_until = self.valid_until();
+        CheckRow {
+            name: self.spec.name.clone(),
+            plugin: self.spec.plugin.clone(),
+            verdict: Some(self.verdict()),
+            status: self.status,
+            message: self.status.is_some().then(|| self.last.message.clone()),
+            since: time::rfc3339(self.since),
+            last_run: time::rfc3339(self.last.started_wall),
+            next_run: if self.is_planned() {
+                time::rfc3339(time::wall(self.next_due))
+            } else {
+                None
+            },
+            latency_ms: ran
+                .then(|| self.last.finished_ns.saturating_sub(self.last.started_ns) as f64 / 1e6),
+            attempt: Some(self.tracker.attempt()),
+            attempts: Some(self.spec.attempts),
+            stale: valid_until != 0 && clock::monotonic_ns() > valid_until,
+            worker: self.last.worker,
+            metrics: ran.then(|| self.last.metrics.clone()),
+            paused: self.paused.is_some(),
+            disabled: !self.spec.enabled,
+            index: self.index,
+        }
+    }
+
+    pub fn detail(&self) -> CheckDetail {
+        let ran = self.last.started_wall != 0;
+        CheckDetail {
+            row: self.row(),
+            interval_ms: self.spec.interval.as_millis() as u64,
+            timeout_ms: self.spec.timeout.as_millis() as u64,
+            retry_interval_ms: self.spec.retry_interval.as_millis() as u64,
+            labels: self.spec.labels.clone(),
+            config: serde_json::from_str(&self.spec.shown_config).unwrap_or_default(),
+            source: format!("{}:{}", self.spec.source.file, self.spec.source.line),
+            detail: self.last.detail.clone(),
+            phases: self.last.phases.clone(),
+            run_labels: self.last.labels.iter().cloned().collect(),
+            cpu_ms: ran.then(|| self.last.cpu_ns as f64 / 1e6),
+            queue_ms: ran.then(|| self.last.queue_ns as f64 / 1e6),
+            runs: self.runs,
+            skipped: self.skipped,
+            pause_reason: self.paused.clone().unwrap_or_default(),
+            held_until: self
+                .hold
+                .filter(|h| h.until_ns > clock::monotonic_ns())
+                .and_then(|h| time::rfc3339(time::wall(h.until_ns))),
+        }
+    }
+}
+
+/// The pool whose workers run a plugin of this kind.
+pub fn worker_class(class: Class) -> WorkerClass {
+    match class {
+        Class::Io | Class::Block => WorkerClass::Io,
+        Class::Cpu => WorkerClass::Cpu,
+        Class::Exec => WorkerClass::Exec,
+    }
+}

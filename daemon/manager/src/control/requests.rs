@@ -1,0 +1,244 @@
+//! One function a request.
+
+use super::client::{Job, error};
+use crate::book::{Manager, Phase};
+use healthd_core::wire::control::{ErrorCode, Filter, Op, Reply, VersionInfo};
+use healthd_core::wire::glob;
+use healthd_core::wire::supervisor::ToSupervisor;
+use healthd_sys::clock;
+use std::collections::{HashSet, VecDeque};
+
+impl Manager {
+    pub(super) fn request(&mut self, client: usize, op: Op) {
+        match op {
+            Op::Status(filter) => self.status(client, &filter),
+            Op::Show { name } => {
+                if let Some(id) = self.named(client, &name) {
+                    let detail = self.check(id).map(|c| Reply::Detail(Box::new(c.detail())));
+                    detail.iter().for_each(|d| self.clients.reply(client, d));
+                    self.clients.reply(client, &Reply::End);
+                }
+            }
+            Op::Run(filter) => self.run_now(client, &filter),
+            Op::Watch(filter) => self.watch(client, filter),
+            Op::Why { name } => {
+                if let Some(id) = self.named(client, &name) {
+                    let why = self.why(id);
+                    self.clients.reply(client, &Reply::Why(Box::new(why)));
+                    self.clients.reply(client, &Reply::End);
+                }
+            }
+            Op::Workers => {
+                for row in self.worker_rows() {
+                    self.clients.reply(client, &Reply::Worker(row));
+                }
+                self.clients.reply(client, &Reply::End);
+            }
+            Op::Plugins => {
+                for row in self.plugin_rows() {
+                    self.clients.reply(client, &Reply::Plugin(row));
+                }
+                self.clients.reply(client, &Reply::End);
+            }
+            Op::Pause { filter, reason } => self.pause(client, &filter, reason),
+            Op::Resume(filter) => self.resume(client, &filter),
+            Op::Reload => {
+                self.set_job(client, Job::Waiting);
+                self.begin_reload(Some(client));
+            }
+            Op::Stop => {
+                log::info!("a client asks for a stop");
+                self.clients.reply(client, &Reply::End);
+                self.supervisor.say(&ToSupervisor::Stop);
+            }
+            Op::Version => {
+                let info = VersionInfo {
+                    version: env!("CARGO_PKG_VERSION").into(),
+                    protocol: healthd_core::wire::control::VERSION,
+                    abi: "1.0".into(),
+                    supervisor_pid: self.args.parent,
+                    manager_pid: std::process::id(),
+                    started: crate::time::rfc3339(self.args.started).unwrap_or_default(),
+                    checks: self.order.len() as u64,
+                    generation: self.generation,
+                };
+                self.clients.reply(client, &Reply::Version(info));
+                self.clients.reply(client, &Reply::End);
+            }
+        }
+    }
+
+    fn set_job(&mut self, client: usize, job: Job) {
+        if let Some(c) = self.clients.get_mut(client) {
+            c.job = job;
+        }
+        self.clients.busy.insert(client);
+    }
+
+    /// The check of that name; None: the client was told that there is none.
+    fn named(&mut self, client: usize, name: &str) -> Option<u32> {
+        let id = self.by_name.get(name).copied();
+        if id.is_none() {
+            self.no_such(client, name);
+        }
+        id
+    }
+
+    fn no_such(&mut self, client: usize, name: &str) {
+        let known =
+            healthd_core::config::did_you_mean(name, self.by_name.keys().map(String::as_str));
+        let help = match known {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "`healthctl list` names them all".into(),
+        };
+        self.clients.reply(
+            client,
+            &Reply::Error(error(
+                ErrorCode::NoSuchCheck,
+                format!("no check `{name}`"),
+                help,
+            )),
+        );
+    }
+
+    /// Checks that the filter lets through, in config order; None: it names one that is not there.
+    fn select(&mut self, client: usize, filter: &Filter) -> Option<Vec<u32>> {
+        let missing = filter
+            .names
+            .iter()
+            .find(|n| !glob::is_pattern(n) && !self.by_name.contains_key(*n));
+        if let Some(name) = missing.cloned() {
+            self.no_such(client, &name);
+            return None;
+        }
+        let ids = self.order.iter().copied().filter(|id| {
+            self.check(*id)
+                .is_some_and(|c| filter.matches(&c.spec.name, &c.spec.plugin, Some(c.verdict())))
+        });
+        Some(ids.collect())
+    }
+
+    fn status(&mut self, client: usize, filter: &Filter) {
+        if let Some(ids) = self.select(client, filter) {
+            self.set_job(client, Job::Rows { ids: ids.into() });
+        }
+    }
+
+    fn watch(&mut self, client: usize, filter: Filter) {
+        let Some(ids) = self.select(client, &filter) else {
+            return;
+        };
+        self.clients.reply(
+            client,
+            &Reply::Started {
+                total: ids.len() as u64,
+            },
+        );
+        // Subscribed from here on, and all rows as they are now to begin with: no change falls between.
+        let queued: HashSet<u32> = ids.iter().copied().collect();
+        self.set_job(
+            client,
+            Job::Watch {
+                filter,
+                first: ids.len(),
+                changed: ids.into(),
+                queued,
+                gone: Vec::new(),
+            },
+        );
+    }
+
+    fn run_now(&mut self, client: usize, filter: &Filter) {
+        let Some(mut ids) = self.select(client, filter) else {
+            return;
+        };
+        if self.phase != Phase::Running {
+            let e = error(
+                ErrorCode::Busy,
+                "the daemon is starting or stopping",
+                "try again in a moment",
+            );
+            return self.clients.reply(client, &Reply::Error(e));
+        }
+        // A check named by itself must be able to run; of a pattern those that can are run.
+        let runnable = |m: &Manager, id: &u32| m.check(*id).is_some_and(|c| c.spec.enabled);
+        if let ([id], [_]) = (&ids[..], &filter.names[..])
+            && !runnable(self, id)
+        {
+            let e = error(
+                ErrorCode::BadRequest,
+                "this check is disabled",
+                "set `enabled = true` and reload",
+            );
+            return self.clients.reply(client, &Reply::Error(e));
+        }
+        ids.retain(|id| runnable(self, id));
+        self.clients.reply(
+            client,
+            &Reply::Started {
+                total: ids.len() as u64,
+            },
+        );
+        let mut waiting = HashSet::new();
+        let mut done = VecDeque::new();
+        for id in ids {
+            match self.check(id) {
+                // Its plugin cannot be used: that is all there is to say.
+                Some(c) if c.target.is_none() => done.push_back(id),
+                Some(_) => drop(waiting.insert(id)),
+                None => {}
+            }
+        }
+        let wanted: Vec<u32> = waiting.iter().copied().collect();
+        self.set_job(client, Job::Run { waiting, done });
+        let now = clock::monotonic_ns();
+        for id in wanted {
+            let Some(check) = self.check_mut(id) else {
+                continue;
+            };
+            check.wanted = true;
+            if check.in_flight.is_none() && check.waiting_since.is_none() {
+                self.request_run(id, now);
+            }
+        }
+    }
+
+    fn pause(&mut self, client: usize, filter: &Filter, reason: String) {
+        let Some(ids) = self.select(client, filter) else {
+            return;
+        };
+        for &id in &ids {
+            self.unplan(id);
+            if let Some(check) = self.check_mut(id) {
+                check.paused = Some(reason.clone());
+            }
+            self.publish(id);
+        }
+        self.dirty = true;
+        self.urgent = true;
+        log::info!("paused  checks={} reason=\"{reason}\"", ids.len());
+        self.set_job(client, Job::Rows { ids: ids.into() });
+    }
+
+    fn resume(&mut self, client: usize, filter: &Filter) {
+        let Some(ids) = self.select(client, filter) else {
+            return;
+        };
+        let now = clock::monotonic_ns();
+        for &id in &ids {
+            let Some(check) = self.check_mut(id) else {
+                continue;
+            };
+            if check.paused.take().is_some() {
+                let due =
+                    healthd_core::check::schedule::first_due(check.hash, now, check.interval_ns());
+                self.plan(id, due);
+            }
+            self.publish(id);
+        }
+        self.dirty = true;
+        self.urgent = true;
+        log::info!("resumed  checks={}", ids.len());
+        self.set_job(client, Job::Rows { ids: ids.into() });
+    }
+}

@@ -1,0 +1,250 @@
+//! Which run goes where, and when. Decided here and nowhere else, so no lock is shared.
+
+use crate::book::{MS, Manager, Phase};
+use crate::check::InFlight;
+use crate::slots::SlotState;
+use healthd_core::check::schedule;
+use healthd_core::wire::supervisor::WorkerClass;
+use healthd_core::wire::worker::Run;
+use healthd_sys::clock;
+
+/// Runs due within this time leave together, and the worker starts each at its own moment; so the manager
+/// wakes ten times a second and not once a check.
+pub const LOOK_AHEAD_NS: u64 = 100 * MS;
+/// A message needs this long to be there before its first run is due.
+const LEAD_NS: u64 = 10 * MS;
+
+impl Manager {
+    /// When the loop must wake for the due wheel.
+    pub fn due_wake(&self) -> Option<u64> {
+        let at = self.due.next_wake()? * MS;
+        Some(at.saturating_sub(LEAD_NS))
+    }
+
+    /// Everything due within the look-ahead goes out.
+    pub fn dispatch_due(&mut self, now: u64, fired: &mut Vec<u32>) {
+        self.due.advance((now + LOOK_AHEAD_NS) / MS, fired);
+        for id in fired.drain(..) {
+            self.due_now(id, now);
+        }
+    }
+
+    /// Plans the next run; the timer that was set is replaced.
+    pub fn plan(&mut self, id: u32, due_ns: u64) {
+        let Some(check) = self.checks.get_mut(id as usize).and_then(Option::as_mut) else {
+            return;
+        };
+        if let Some(timer) = check.timer.take() {
+            self.due.cancel(timer);
+        }
+        check.next_due = due_ns;
+        if check.is_planned() {
+            check.timer = Some(self.due.insert(due_ns.div_ceil(MS), id));
+        }
+    }
+
+    pub fn unplan(&mut self, id: u32) {
+        if let Some(check) = self.checks.get_mut(id as usize).and_then(Option::as_mut)
+            && let Some(timer) = check.timer.take()
+        {
+            self.due.cancel(timer);
+        }
+    }
+
+    fn due_now(&mut self, id: u32, now: u64) {
+        if self.phase != Phase::Running {
+            return;
+        }
+        let Some(check) = self.check_mut(id) else {
+            return;
+        };
+        check.timer = None;
+        if !check.is_planned() {
+            return;
+        }
+        let due = check.next_due;
+        if let Some(hold) = check.hold.filter(|h| h.until_ns > due.max(now)) {
+            self.plan(id, hold.until_ns);
+            self.publish(id);
+            return;
+        }
+        if check.in_flight.is_some() || check.waiting_since.is_some() {
+            check.skipped += 1;
+        } else {
+            self.request_run(id, due);
+        }
+        if let Some(check) = self.check(id) {
+            let next = schedule::next_due(check.hash, due.max(now), check.interval_ns());
+            self.plan(id, next);
+        }
+        self.publish(id);
+    }
+
+    /// Starts a run at `due_ns`, or queues it until a worker has room.
+    pub fn request_run(&mut self, id: u32, due_ns: u64) {
+        let Some(check) = self.check(id) else { return };
+        let Some(target) = check.target else { return };
+        match self.choose(check.hash, target.class) {
+            Some(slot) => self.send(id, slot, due_ns, 1, Vec::new()),
+            None => {
+                if let Some(check) = self.check_mut(id) {
+                    check.waiting_since = Some(due_ns);
+                }
+                self.queues[target.class as usize].push_back(id);
+            }
+        }
+    }
+
+    /// Its home worker, or the next in its own order of preference that has room.
+    fn choose(&self, hash: u64, class: WorkerClass) -> Option<u32> {
+        let cap = self.cap(class);
+        self.slots
+            .values()
+            .filter(|s| {
+                s.spec.class == class && s.spec.generation == self.generation && s.credit(cap) > 0
+            })
+            .max_by_key(|s| schedule::rendezvous(hash, s.place))
+            .map(|s| s.spec.slot)
+    }
+
+    fn send(&mut self, id: u32, slot: u32, due_ns: u64, attempt: u8, lost: Vec<String>) {
+        let run_id = self.next_run;
+        self.next_run += 1;
+        self.send_as(id, slot, due_ns, run_id, attempt, lost);
+    }
+
+    fn send_as(
+        &mut self,
+        id: u32,
+        slot: u32,
+        due_ns: u64,
+        run_id: u64,
+        attempt: u8,
+        lost: Vec<String>,
+    ) {
+        let now = clock::monotonic_ns();
+        let Some(check) = self.checks.get_mut(id as usize).and_then(Option::as_mut) else {
+            return;
+        };
+        let Some(s) = self.slots.get_mut(&slot) else {
+            return;
+        };
+        let Some(link) = &mut s.link else { return };
+        let run = Run {
+            run_id,
+            check: id,
+            epoch: check.epoch,
+            attempt,
+            start_ns: due_ns,
+            last_status: check.status.map_or(255, |s| s as u8),
+            urgent: check.wanted,
+        };
+        link.queue_run(&run, || check.define(id));
+        s.runs.insert(run_id, id);
+        s.accounts.dispatched += 1;
+        check.waiting_since = None;
+        check.in_flight = Some(InFlight {
+            run_id,
+            attempt,
+            slot,
+            due_ns,
+            dispatched_ns: now,
+            lost,
+        });
+    }
+
+    /// A run that died with its worker goes elsewhere, once. False: it has been tried twice.
+    pub fn send_again(&mut self, id: u32, old: &InFlight, why: String) -> bool {
+        if old.attempt >= 2 {
+            return false;
+        }
+        let mut lost = old.lost.clone();
+        lost.push(why);
+        let Some(check) = self.check(id) else {
+            return true;
+        };
+        let Some(target) = check.target else {
+            return false;
+        };
+        let now = clock::monotonic_ns();
+        match self.choose(check.hash, target.class) {
+            Some(slot) => self.send_as(id, slot, now, old.run_id, old.attempt + 1, lost),
+            None => {
+                // It waits for room as a fresh run would; what was lost stays in its story.
+                if let Some(check) = self.check_mut(id) {
+                    check.waiting_since = Some(now);
+                    check.last.lost = lost;
+                }
+                self.queues[target.class as usize].push_back(id);
+            }
+        }
+        true
+    }
+
+    /// Room has come up: the oldest waiting runs go first.
+    pub fn drain_queues(&mut self) {
+        if self.phase != Phase::Running {
+            return;
+        }
+        for class in WorkerClass::ALL {
+            while let Some(&id) = self.queues[class as usize].front() {
+                let Some(check) = self
+                    .check(id)
+                    .filter(|c| c.waiting_since.is_some() && c.in_flight.is_none())
+                else {
+                    self.queues[class as usize].pop_front();
+                    continue;
+                };
+                let Some(slot) = self.choose(check.hash, class) else {
+                    break;
+                };
+                let since = check.waiting_since.unwrap_or_default();
+                let late = clock::monotonic_ns().saturating_sub(since) > check.interval_ns()
+                    && !check.wanted;
+                self.queues[class as usize].pop_front();
+                if late {
+                    let text = format!(
+                        "no {} worker had room for it within its interval",
+                        class.as_str()
+                    );
+                    self.own_fault(id, "overload", &text);
+                } else {
+                    self.send(id, slot, since, 1, Vec::new());
+                }
+            }
+        }
+    }
+
+    /// Runs that no worker will ever take: said, rather than left to look fresh.
+    pub fn expire_queues(&mut self, now: u64) {
+        for class in WorkerClass::ALL {
+            let overdue = |m: &Manager, id: &u32| {
+                m.check(*id)
+                    .and_then(|c| c.waiting_since.map(|since| (c, since)))
+                    .is_some_and(|(c, since)| {
+                        now.saturating_sub(since) > c.interval_ns().max(5_000 * MS)
+                    })
+            };
+            let queue = std::mem::take(&mut self.queues[class as usize]);
+            for id in queue {
+                if overdue(self, &id) {
+                    let text = self.why_no_worker(class);
+                    self.own_fault(id, "no-worker", &text);
+                } else {
+                    self.queues[class as usize].push_back(id);
+                }
+            }
+        }
+    }
+
+    fn why_no_worker(&self, class: WorkerClass) -> String {
+        let of_class = || self.slots.values().filter(|s| s.spec.class == class);
+        if let Some(reason) = of_class().find_map(|s| s.given_up.as_ref()) {
+            return format!("no {} worker: {reason}", class.as_str());
+        }
+        if of_class().any(|s| s.state == SlotState::Ready) {
+            return format!("every {} worker is full", class.as_str());
+        }
+        format!("no {} worker is ready", class.as_str())
+    }
+}

@@ -1,0 +1,220 @@
+//! The loop: one wait; then messages, results, clients, timers, and what they asked for.
+
+use crate::book::{Chore, MS, Manager, Phase};
+use crate::reload::LoadResult;
+use crate::slots::{Link, SlotState};
+use healthd_core::wire::frame::MAX_MESSAGE;
+use healthd_core::wire::maps::state_header as h;
+use healthd_core::wire::supervisor::ToManager;
+use healthd_scoreboard::worker_map::WorkerView;
+use healthd_sys::clock;
+use nix::errno::Errno;
+use nix::sys::epoll::{EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Mutex;
+
+/// Which fd an epoll event speaks of.
+pub const TOKEN_SUPERVISOR: u64 = 1;
+pub const TOKEN_LISTENER: u64 = 2;
+pub const TOKEN_INBOX: u64 = 3;
+pub const TOKEN_SLOT: u64 = 1 << 32;
+pub const TOKEN_CLIENT: u64 = 2 << 32;
+
+/// The beat when nothing happens, and when workers have runs that could stall.
+const WATCH_IDLE_NS: u64 = 1000 * MS;
+const WATCH_BUSY_NS: u64 = 250 * MS;
+
+/// What a loader thread has for the loop.
+pub struct Inbox {
+    loaded: Mutex<Vec<LoadResult>>,
+    pub wake: EventFd,
+}
+
+impl Inbox {
+    pub fn new() -> io::Result<Inbox> {
+        let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        Ok(Inbox {
+            loaded: Mutex::default(),
+            wake,
+        })
+    }
+
+    pub fn post(&self, result: LoadResult) {
+        self.loaded
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .push(result);
+        let _ = self.wake.write(1);
+    }
+
+    fn take(&self) -> Vec<LoadResult> {
+        let _ = self.wake.read();
+        std::mem::take(&mut self.loaded.lock().unwrap_or_else(|e| e.into_inner()))
+    }
+}
+
+impl Manager {
+    /// Until the daemon stops or the supervisor is gone.
+    pub fn run(&mut self) -> io::Result<()> {
+        let mut events = vec![EpollEvent::empty(); 128];
+        let mut buffer = vec![0; MAX_MESSAGE];
+        let mut due = Vec::new();
+        let mut chores = Vec::new();
+        self.chores.insert(clock::monotonic_ns() / MS, Chore::Watch);
+        while self.phase != Phase::Done {
+            let now = clock::monotonic_ns();
+            let wake = self
+                .chores
+                .next_wake()
+                .map(|ms| ms * MS)
+                .into_iter()
+                .chain(self.due_wake())
+                .min();
+            let timeout =
+                wake.map_or(1000, |at| at.saturating_sub(now).div_ceil(MS).min(1000)) as u16;
+            let n = match self.epoll.wait(&mut events, EpollTimeout::from(timeout)) {
+                Ok(n) => n,
+                Err(Errno::EINTR) => 0,
+                Err(e) => return Err(e.into()),
+            };
+            for event in &events[..n] {
+                self.dispatch_event(event, &mut buffer)?;
+            }
+            let now = clock::monotonic_ns();
+            self.map.header(h::BEAT, now);
+            self.chores.advance(now / MS, &mut chores);
+            for chore in chores.drain(..) {
+                self.chore(chore, now);
+            }
+            if self.phase == Phase::Running {
+                self.dispatch_due(now, &mut due);
+            }
+            self.drain_queues();
+            self.flush_links();
+            self.publish_accounts();
+            self.serve_clients();
+            self.stop_progress();
+        }
+        self.supervisor.flush();
+        Ok(())
+    }
+
+    fn dispatch_event(&mut self, event: &EpollEvent, buffer: &mut [u8]) -> io::Result<()> {
+        match event.data() {
+            TOKEN_SUPERVISOR => {
+                self.supervisor.flush();
+                while let Some((message, fds)) = self.supervisor.next()? {
+                    self.supervisor_says(message, fds, buffer);
+                }
+            }
+            TOKEN_LISTENER => self.accept_clients(),
+            TOKEN_INBOX => {
+                for result in self.inbox.take() {
+                    self.loaded(result);
+                }
+            }
+            token if token & TOKEN_CLIENT != 0 => {
+                self.client_ready((token & 0xffff_ffff) as usize, event.events())
+            }
+            token => {
+                let slot = (token & 0xffff_ffff) as u32;
+                if event.events().contains(EpollFlags::EPOLLHUP)
+                    && let Some(link) = self.slots.get(&slot).and_then(|s| s.link.as_ref())
+                {
+                    // Hung up: the death will be told; until then the level-triggered event must not spin.
+                    let _ = self.epoll.delete(&link.fd);
+                }
+                self.receive_from(slot, buffer);
+            }
+        }
+        Ok(())
+    }
+
+    fn supervisor_says(&mut self, message: ToManager, mut fds: Vec<OwnedFd>, buffer: &mut [u8]) {
+        match message {
+            ToManager::Restore { .. } => log::error!("a restore that was not asked for"),
+            ToManager::Started { slot, pid } => match fds.pop() {
+                Some(fd) => self.worker_started(slot, pid, fd),
+                None => log::error!("worker without a link  slot={slot} pid={pid}"),
+            },
+            ToManager::Died { slot, pid, death } => self.worker_died(slot, pid, &death, buffer),
+            ToManager::GivenUp {
+                slot,
+                retry_ms,
+                reason,
+            } => {
+                log::error!(
+                    "worker given up for now  slot={slot} retry_ms={retry_ms} why=\"{reason}\""
+                );
+                if let Some(s) = self.slots.get_mut(&slot) {
+                    s.given_up = Some(reason);
+                    s.state = SlotState::Dead;
+                }
+                self.publish_slot(slot);
+                self.generation_progress();
+            }
+            ToManager::Reload => self.begin_reload(None),
+            ToManager::Stop { grace_ms } => self.begin_stop(grace_ms),
+            ToManager::StopNow => self.stop_now(),
+        }
+    }
+
+    fn worker_started(&mut self, slot: u32, pid: u32, fd: OwnedFd) {
+        let Some(s) = self.slots.get_mut(&slot) else {
+            return;
+        };
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, TOKEN_SLOT | u64::from(slot));
+        if let Err(e) = self.epoll.add(fd.as_fd(), event) {
+            log::error!("a worker's link cannot be watched  slot={slot} why=\"{e}\"");
+            return;
+        }
+        s.pid = pid;
+        s.state = SlotState::Starting;
+        s.started_ns = clock::monotonic_ns();
+        s.link = Some(Link::new(fd));
+        s.view = None;
+        s.condemned = None;
+        self.publish_slot(slot);
+        self.greet(slot);
+    }
+
+    /// The worker makes its own map after its start: opened when it is first looked for.
+    pub fn open_views(&mut self) {
+        let dir = self.args.runtime_dir.clone();
+        for s in self
+            .slots
+            .values_mut()
+            .filter(|s| s.view.is_none() && s.pid != 0 && s.state != SlotState::Dead)
+        {
+            s.view = WorkerView::open(&dir, s.spec.slot, s.pid).ok();
+        }
+    }
+
+    fn chore(&mut self, chore: Chore, now: u64) {
+        match chore {
+            Chore::Watch => {
+                self.open_views();
+                let busy = self.look_at_workers(now);
+                self.expire_queues(now);
+                self.store_if_due(now);
+                if self.phase == Phase::Stopping {
+                    self.tell_draining();
+                }
+                let next = if busy { WATCH_BUSY_NS } else { WATCH_IDLE_NS };
+                self.chores.insert((now + next) / MS, Chore::Watch);
+            }
+            Chore::Replace { slot, pid } => self.replace_now(slot, pid),
+            Chore::StopDeadline => self.stop_now(),
+        }
+    }
+
+    fn publish_accounts(&mut self) {
+        for slot in self.slots.values() {
+            self.map.slot(slot.spec.slot as usize, &slot.record());
+        }
+        self.map.header(h::NEXT_RUN, self.next_run);
+        self.map.header(h::FINISHED, self.finished);
+    }
+}

@@ -1,0 +1,206 @@
+//! From a result to a verdict, and to what comes next.
+
+use crate::book::Manager;
+use crate::check::{InFlight, ns};
+use crate::dispatch;
+use healthd_core::check::outcome::{Status, Verdict};
+use healthd_core::check::tracker::Change;
+use healthd_core::wire::worker::{Ending, Finished};
+use healthd_sys::clock;
+
+impl Manager {
+    /// A worker reports a run. What matches none in flight there is dropped and counted `late`.
+    pub fn finished_by(&mut self, slot: u32, f: Finished) {
+        let Some(s) = self.slots.get_mut(&slot) else {
+            return;
+        };
+        let known = self
+            .checks
+            .get(f.check as usize)
+            .and_then(Option::as_ref)
+            .and_then(|c| c.in_flight.as_ref())
+            .is_some_and(|i| i.run_id == f.run_id && i.attempt == f.attempt && i.slot == slot);
+        if !known || s.runs.remove(&f.run_id).is_none() {
+            s.accounts.late += 1;
+            return;
+        }
+        if f.ending == Ending::Cancelled {
+            s.accounts.lost_cancelled += 1;
+        } else {
+            s.accounts.finished += 1;
+            self.finished += 1;
+        }
+        let pid = s.pid;
+        let Some(check) = self.check_mut(f.check) else {
+            return;
+        };
+        let Some(flight) = check.in_flight.take() else {
+            return;
+        };
+        if check.removed {
+            self.forget(f.check);
+            return;
+        }
+        if f.ending == Ending::Cancelled {
+            self.publish(f.check);
+            return;
+        }
+        // The run has survived, whatever it said: its check may go on as before.
+        check.hold = None;
+        self.take_result(f, flight, Some((slot, pid)));
+    }
+
+    /// The daemon's own word about a run that no worker finished.
+    pub fn take_result(&mut self, f: Finished, flight: InFlight, worker: Option<(u32, u32)>) {
+        let now_wall = clock::realtime_ns();
+        let now = clock::monotonic_ns();
+        let id = f.check;
+        let Some(check) = self.check_mut(id) else {
+            return;
+        };
+        check.runs += 1;
+        check.status = Some(f.status);
+        let last = &mut check.last;
+        last.run_id = f.run_id;
+        last.started_wall = now_wall.saturating_sub(now.saturating_sub(f.started_ns));
+        last.due_ns = flight.due_ns;
+        last.dispatched_ns = flight.dispatched_ns;
+        last.started_ns = f.started_ns;
+        last.finished_ns = f.finished_ns;
+        last.queue_ns = f.queue_ns;
+        last.cpu_ns = f.cpu_ns;
+        last.worker = worker.map(|w| w.0).or(last.worker);
+        last.worker_pid = worker.map_or(last.worker_pid, |w| w.1);
+        last.attempt = f.attempt;
+        last.message = f.message;
+        last.detail = f.detail;
+        last.metrics = f.metrics;
+        last.labels = f.labels;
+        last.phases = f.phases;
+        last.lost = flight.lost;
+        check.wanted = false;
+        // Our own fault says nothing about the target.
+        let change = match f.ending {
+            Ending::Own => None,
+            _ => check.tracker.observe(f.status, check.spec.attempts),
+        };
+        if let Some(change) = change {
+            check.since = now_wall;
+            self.news(id, change);
+        } else if f.ending == Ending::Own {
+            log::warn!(
+                "run not judged  check={} why=\"{}\"",
+                check.spec.name,
+                check.last.message
+            );
+        } else {
+            log::debug!(
+                "run  check={} status={} message=\"{}\"",
+                check.spec.name,
+                f.status,
+                check.last.message
+            );
+        }
+        let Some(check) = self.check(id) else { return };
+        // A problem not yet sure is looked at again sooner, but never sooner than it would be anyway.
+        if check.tracker.is_soft(check.spec.attempts)
+            && f.ending != Ending::Own
+            && check.is_planned()
+        {
+            let retry = flight.due_ns.max(f.started_ns) + ns(check.spec.retry_interval);
+            if check.next_due == 0 || retry < check.next_due {
+                self.plan(id, retry.max(now + dispatch::LOOK_AHEAD_NS / 10));
+            }
+        }
+        self.dirty = true;
+        self.clients.run_finished(id);
+        self.publish(id);
+    }
+
+    fn news(&mut self, id: u32, change: Change) {
+        self.urgent = true;
+        let Some(check) = self.check(id) else { return };
+        let level = match change.to {
+            Verdict::Ok => log::Level::Info,
+            _ => log::Level::Warn,
+        };
+        log::log!(
+            level,
+            "check changed  check={} from={} to={} why=\"{}\" took={} attempt={} worker={}",
+            check.spec.name,
+            change.from,
+            change.to,
+            check.last.message,
+            crate::time::span(check.last.finished_ns.saturating_sub(check.last.started_ns)),
+            check.tracker.attempt(),
+            check
+                .last
+                .worker
+                .map_or("none".to_owned(), |w| w.to_string()),
+        );
+    }
+
+    /// UNKNOWN with a `self:` reason: shown, and no verdict changes by it.
+    pub fn own_fault(&mut self, id: u32, reason: &str, text: &str) {
+        self.conclude(id, Ending::Own, format!("self:{reason}: {text}"), None);
+    }
+
+    /// A result that the manager itself gives to a run: dispatched (then `flight`) or never sent.
+    pub fn conclude(&mut self, id: u32, ending: Ending, message: String, flight: Option<InFlight>) {
+        let now = clock::monotonic_ns();
+        let Some(check) = self.check_mut(id) else {
+            return;
+        };
+        let since = check.waiting_since.take();
+        let flight = flight.unwrap_or(InFlight {
+            run_id: 0,
+            attempt: 1,
+            slot: u32::MAX,
+            due_ns: since.unwrap_or(now),
+            dispatched_ns: 0,
+            lost: std::mem::take(&mut check.last.lost),
+        });
+        let finished = Finished {
+            run_id: flight.run_id,
+            check: id,
+            attempt: flight.attempt,
+            status: Status::Unknown,
+            ending,
+            started_ns: now,
+            finished_ns: now,
+            queue_ns: now.saturating_sub(flight.due_ns),
+            cpu_ns: 0,
+            message,
+            detail: String::new(),
+            metrics: Vec::new(),
+            labels: Vec::new(),
+            phases: Vec::new(),
+        };
+        self.take_result(finished, flight, None);
+    }
+
+    /// Its plugin cannot be used at all: that is known without a run, and is its verdict at once.
+    pub fn unusable(&mut self, id: u32) {
+        let now = clock::realtime_ns();
+        self.unplan(id);
+        let Some(check) = self.check_mut(id) else {
+            return;
+        };
+        let Some(reason) = check.spec.unusable.clone() else {
+            return;
+        };
+        if check.status == Some(Status::Unknown) && check.last.message == reason {
+            return;
+        }
+        check.status = Some(Status::Unknown);
+        check.last.message = reason;
+        check.last.started_wall = now;
+        if let Some(change) = check.tracker.observe(Status::Unknown, 1) {
+            check.since = now;
+            self.news(id, change);
+        }
+        self.dirty = true;
+        self.clients.run_finished(id);
+        self.publish(id);
+    }
+}

@@ -1,0 +1,199 @@
+//! From argv to a running manager.
+
+use crate::book::{Manager, Phase};
+use crate::control::Clients;
+use crate::event_loop::{Inbox, TOKEN_INBOX, TOKEN_LISTENER, TOKEN_SUPERVISOR};
+use crate::reload::MAX_SLOTS;
+use crate::state;
+use crate::store::Store;
+use crate::supervisor_link::SupervisorLink;
+use healthd_catalog::{Loaded, PluginEntry, PluginFile, Scan};
+use healthd_core::check::wheel::Wheel;
+use healthd_core::config::Model;
+use healthd_core::wire::roles::ManagerArgs;
+use healthd_core::wire::supervisor::ToManager;
+use healthd_scoreboard::state_map::StateMap;
+use healthd_sys::{clock, memfd, process, signals, spawn};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
+use std::io::{self, IsTerminal};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Bad config (sysexits.h, EX_CONFIG): systemd is told not to restart on it.
+const EX_CONFIG: i32 = 78;
+/// The maps have the mode of the socket.
+const MAP_MODE: u32 = 0o660;
+
+/// Until the daemon stops. 0: stopped as asked; 78: bad config; 1: something that another manager may not meet.
+pub fn main(args: &ManagerArgs) -> i32 {
+    process::set_name(c"healthd-manager");
+    match start(args) {
+        Ok(code) => code,
+        Err(e) => {
+            log::error!("manager cannot go on: {e}");
+            1
+        }
+    }
+}
+
+fn start(args: &ManagerArgs) -> io::Result<i32> {
+    let link = spawn::adopt_fd(args.link)?;
+    let listener = spawn::adopt_fd(args.listen)?;
+    signals::disregard(&[
+        libc::SIGTERM,
+        libc::SIGINT,
+        libc::SIGHUP,
+        libc::SIGQUIT,
+        libc::SIGPIPE,
+    ])?;
+    process::die_with_parent(args.parent)?;
+    signals::unblock_all();
+    let owners = healthd_catalog::owners(args.started_as);
+    let supervisor = SupervisorLink::new(link);
+    let Loaded { model, scan } = if args.restore {
+        restore(&supervisor)?
+    } else {
+        match healthd_catalog::load(&args.config, &owners) {
+            Ok(loaded) => loaded,
+            Err(diagnostics) => {
+                eprint!("{}", diagnostics.render(io::stderr().is_terminal()));
+                return Ok(EX_CONFIG);
+            }
+        }
+    };
+    if !args.restore && !model.warnings.is_empty() {
+        eprint!("{}", model.warnings.render(io::stderr().is_terminal()));
+    }
+    let past = state::recall(&args.state_dir, &args.runtime_dir);
+    let mut manager = build(args, supervisor, listener, model, owners, past.next_run)?;
+    manager.first_start(scan, past);
+    manager.run()?;
+    Ok(0)
+}
+
+fn build(
+    args: &ManagerArgs,
+    supervisor: SupervisorLink,
+    listener: OwnedFd,
+    model: Model,
+    owners: Vec<u32>,
+    next_run: u64,
+) -> io::Result<Manager> {
+    let map = StateMap::create(&args.runtime_dir, MAX_SLOTS, 0, MAP_MODE)?;
+    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+    let inbox = Arc::new(Inbox::new()?);
+    let readable = |token| EpollEvent::new(EpollFlags::EPOLLIN, token);
+    epoll.add(
+        supervisor.fd.as_fd(),
+        EpollEvent::new(
+            EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET,
+            TOKEN_SUPERVISOR,
+        ),
+    )?;
+    epoll.add(listener.as_fd(), readable(TOKEN_LISTENER))?;
+    epoll.add(inbox.wake.as_fd(), readable(TOKEN_INBOX))?;
+    let now_ms = clock::monotonic_ns() / 1_000_000;
+    Ok(Manager {
+        args: args.clone(),
+        clients: Clients::new(listener, model.daemon.control_group.as_deref()),
+        store: Store::start(&args.state_dir)?,
+        model,
+        scan: Scan::default(),
+        epoll,
+        supervisor,
+        checks: Vec::new(),
+        by_name: HashMap::new(),
+        order: Vec::new(),
+        due: Wheel::new(now_ms),
+        chores: Wheel::new(now_ms),
+        slots: BTreeMap::new(),
+        queues: Default::default(),
+        plugins: Vec::new(),
+        generation: 0,
+        coming: None,
+        loading: false,
+        reload_again: false,
+        owners,
+        map_mode: MAP_MODE,
+        next_run,
+        map,
+        phase: Phase::Starting,
+        finished: 0,
+        dirty: false,
+        urgent: false,
+        last_store: 0,
+        inbox,
+    })
+}
+
+/// What a manager leaves with the supervisor for the one after it.
+#[derive(Serialize, Deserialize)]
+pub struct Kept {
+    model: Model,
+    catalog: healthd_core::config::Catalog,
+    files: Vec<KeptFile>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeptFile {
+    path: PathBuf,
+    hash: u64,
+    plugins: Vec<PluginEntry>,
+}
+
+impl Kept {
+    pub fn of(model: &Model, scan: &Scan) -> Kept {
+        let files = scan
+            .files
+            .iter()
+            .map(|f| KeptFile {
+                path: f.path.clone(),
+                hash: f.hash,
+                plugins: f.plugins.clone(),
+            })
+            .collect();
+        Kept {
+            model: model.clone(),
+            catalog: scan.catalog.clone(),
+            files,
+        }
+    }
+}
+
+/// The first message of the supervisor brings what the manager before us left.
+fn restore(supervisor: &SupervisorLink) -> io::Result<Loaded> {
+    let mut fds = [PollFd::new(supervisor.fd.as_fd(), PollFlags::POLLIN)];
+    poll(&mut fds, PollTimeout::from(10_000u16))?;
+    let Some((ToManager::Restore { .. }, fds)) = supervisor.next()? else {
+        return Err(io::Error::other(
+            "the supervisor did not hand over what the last manager left",
+        ));
+    };
+    let mut fds = fds.into_iter();
+    let model = fds
+        .next()
+        .ok_or_else(|| io::Error::other("a restore without a model"))?;
+    let kept: Kept = serde_json::from_slice(&memfd::read_all(&model)?).map_err(io::Error::other)?;
+    let files = kept
+        .files
+        .into_iter()
+        .zip(fds)
+        .map(|(f, copy)| PluginFile {
+            path: f.path,
+            copy,
+            hash: f.hash,
+            plugins: f.plugins,
+        })
+        .collect();
+    Ok(Loaded {
+        model: kept.model,
+        scan: Scan {
+            catalog: kept.catalog,
+            files,
+        },
+    })
+}

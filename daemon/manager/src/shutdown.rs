@@ -1,0 +1,77 @@
+//! The graceful end: no new runs, the ones in flight finish or are cancelled, everything is written.
+
+use crate::book::{Chore, MS, Manager, Phase};
+use healthd_core::wire::maps::STATE_FILE;
+use healthd_core::wire::supervisor::ToSupervisor;
+use healthd_sys::clock;
+
+impl Manager {
+    pub fn begin_stop(&mut self, grace_ms: u64) {
+        if matches!(self.phase, Phase::Stopping | Phase::Done) {
+            return;
+        }
+        log::info!(
+            "stopping  in_flight={} grace={}ms",
+            self.in_flight(),
+            grace_ms
+        );
+        self.phase = Phase::Stopping;
+        let at = clock::monotonic_ns() / MS + grace_ms;
+        self.chores.insert(at, Chore::StopDeadline);
+        for queue in &mut self.queues {
+            queue.clear();
+        }
+        self.stop_progress();
+    }
+
+    pub fn in_flight(&self) -> u64 {
+        self.slots.values().map(|s| s.runs.len() as u64).sum()
+    }
+
+    /// Called after every turn while stopping.
+    pub fn stop_progress(&mut self) {
+        if self.phase == Phase::Stopping && self.in_flight() == 0 {
+            self.close_books();
+        }
+    }
+
+    pub fn tell_draining(&mut self) {
+        let in_flight = self.in_flight();
+        self.supervisor.say(&ToSupervisor::Draining { in_flight });
+    }
+
+    /// The grace is over: what is in flight is cancelled, not failed.
+    pub fn stop_now(&mut self) {
+        if self.phase == Phase::Done {
+            return;
+        }
+        let cut = self.in_flight();
+        if cut > 0 {
+            log::warn!("stopping with runs in flight: cancelled, not judged  runs={cut}");
+        }
+        for slot in self.slots.values_mut() {
+            slot.accounts.lost_cancelled += slot.runs.len() as u64;
+            for (_, id) in slot.runs.drain() {
+                if let Some(check) = self.checks.get_mut(id as usize).and_then(Option::as_mut) {
+                    check.in_flight = None;
+                }
+            }
+        }
+        self.close_books();
+    }
+
+    fn close_books(&mut self) {
+        self.phase = Phase::Done;
+        let saved = self.saved();
+        self.store.finish(saved);
+        self.clients.say_goodbye();
+        // What is on disk is newer now than the map; a map that is left speaks of a daemon that crashed.
+        let _ = std::fs::remove_file(self.args.runtime_dir.join(STATE_FILE));
+        for slot in self.slots.values() {
+            if let Some(view) = &slot.view {
+                view.unlink();
+            }
+        }
+        log::info!("stopped  runs={}", self.finished);
+    }
+}

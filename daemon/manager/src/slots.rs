@@ -1,0 +1,251 @@
+//! Worker slots: who is in them, what they have been sent, and the accounts of each.
+//!
+//! `dispatched = finished + in flight + lost` holds for every slot at every moment, over all its workers.
+
+use crate::book::Manager;
+use healthd_core::wire::frame::{MAX_BATCH, MAX_BATCH_RECORDS};
+use healthd_core::wire::maps::SlotRecord;
+use healthd_core::wire::supervisor::{SlotSpec, WorkerClass};
+use healthd_core::wire::worker::{Define, Run, ToWorker};
+use healthd_scoreboard::worker_map::WorkerView;
+use healthd_sys::unix_socket;
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum SlotState {
+    /// A worker is being started, or loads its plugins.
+    Starting = 0,
+    Ready = 1,
+    /// It gets no more runs.
+    Draining = 2,
+    Dead = 3,
+}
+
+pub struct Slot {
+    pub spec: SlotSpec,
+    /// Its place among the slots of its class and generation: what a check's home is computed from.
+    pub place: u64,
+    pub state: SlotState,
+    pub pid: u32,
+    pub link: Option<Link>,
+    pub view: Option<WorkerView>,
+    /// In flight here: run id -> check.
+    pub runs: HashMap<u64, u32>,
+    pub accounts: Accounts,
+    /// Why we asked for its death, and the run that is to blame.
+    pub condemned: Option<Condemned>,
+    /// Why there is no worker.
+    pub given_up: Option<String>,
+    /// CLOCK_MONOTONIC of its start.
+    pub started_ns: u64,
+}
+
+#[derive(Clone, Debug)]
+pub struct Condemned {
+    pub reason: String,
+    pub culprit: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Accounts {
+    pub dispatched: u64,
+    pub finished: u64,
+    pub lost_worker_died: u64,
+    pub lost_replaced: u64,
+    pub lost_cancelled: u64,
+    pub late: u64,
+    pub restarts: u64,
+}
+
+/// Our end of a worker's link, and what waits to go through it.
+pub struct Link {
+    pub fd: OwnedFd,
+    full: VecDeque<Vec<u8>>,
+    open: Vec<u8>,
+    records: usize,
+    /// Epoch of each check's definition that this worker has; 0: none.
+    defined: Vec<u32>,
+}
+
+impl Slot {
+    pub fn new(spec: SlotSpec, place: u64) -> Slot {
+        Slot {
+            spec,
+            place,
+            state: SlotState::Starting,
+            pid: 0,
+            link: None,
+            view: None,
+            runs: HashMap::new(),
+            accounts: Accounts::default(),
+            condemned: None,
+            given_up: None,
+            started_ns: 0,
+        }
+    }
+
+    /// How many runs more it may be given now.
+    pub fn credit(&self, cap: usize) -> usize {
+        if self.state == SlotState::Ready {
+            cap.saturating_sub(self.runs.len())
+        } else {
+            0
+        }
+    }
+
+    pub fn record(&self) -> SlotRecord {
+        SlotRecord {
+            used: true,
+            class: self.spec.class as u8,
+            state: self.state as u8,
+            pid: self.pid,
+            generation: self.spec.generation,
+            dispatched: self.accounts.dispatched,
+            finished: self.accounts.finished,
+            in_flight: self.runs.len() as u64,
+            lost_worker_died: self.accounts.lost_worker_died,
+            lost_replaced: self.accounts.lost_replaced,
+            lost_cancelled: self.accounts.lost_cancelled,
+            late: self.accounts.late,
+            restarts: self.accounts.restarts,
+        }
+    }
+}
+
+impl Link {
+    pub fn new(fd: OwnedFd) -> Link {
+        Link {
+            fd,
+            full: VecDeque::new(),
+            open: Vec::new(),
+            records: 0,
+            defined: Vec::new(),
+        }
+    }
+
+    /// Sends at once, with an fd, or alone.
+    pub fn send_now(&mut self, message: &ToWorker, fd: Option<&OwnedFd>) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        message.encode(&mut bytes);
+        let fds: Vec<_> = fd.map(AsFd::as_fd).into_iter().collect();
+        if unix_socket::send(&self.fd, &bytes, &fds)? {
+            Ok(())
+        } else {
+            Err(io::Error::other("the link of a starting worker is full"))
+        }
+    }
+
+    pub fn queue(&mut self, message: &ToWorker) {
+        message.encode(&mut self.open);
+        self.added();
+    }
+
+    /// A run, and before it the check's definition if this worker has not got it.
+    pub fn queue_run(&mut self, run: &Run, define: impl FnOnce() -> Option<Define>) {
+        let at = run.check as usize;
+        if self.defined.len() <= at {
+            self.defined.resize(at + 1, 0);
+        }
+        if self.defined[at] != run.epoch
+            && let Some(define) = define()
+        {
+            if define.config.len() > MAX_BATCH / 2 {
+                // It travels alone, as it may fill a message by itself.
+                self.close();
+                define.encode(&mut self.open);
+                self.close();
+            } else {
+                define.encode(&mut self.open);
+                self.added();
+            }
+            self.defined[at] = run.epoch;
+        }
+        run.encode(&mut self.open);
+        self.added();
+    }
+
+    pub fn forget(&mut self, check: u32) {
+        if let Some(epoch) = self.defined.get_mut(check as usize)
+            && *epoch != 0
+        {
+            let epoch = std::mem::take(epoch);
+            self.queue(&ToWorker::Forget { check, epoch });
+        }
+    }
+
+    fn added(&mut self) {
+        self.records += 1;
+        if self.records >= MAX_BATCH_RECORDS || self.open.len() >= MAX_BATCH / 2 {
+            self.close();
+        }
+    }
+
+    fn close(&mut self) {
+        if !self.open.is_empty() {
+            self.full.push_back(std::mem::take(&mut self.open));
+        }
+        self.records = 0;
+    }
+
+    pub fn has_news(&self) -> bool {
+        !self.open.is_empty() || !self.full.is_empty()
+    }
+
+    /// Sends what there is; the rest goes when the link is writable again. Err: the worker is gone, which
+    /// its death will tell in its own time.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.close();
+        while let Some(message) = self.full.front() {
+            if !unix_socket::send(&self.fd, message, &[])? {
+                break;
+            }
+            self.full.pop_front();
+        }
+        Ok(())
+    }
+}
+
+impl Manager {
+    /// In-flight runs that one worker of a class may have.
+    pub fn cap(&self, class: WorkerClass) -> usize {
+        match class {
+            // A run needs an fd or two; the rest is for links, maps and plugins' own files.
+            WorkerClass::Io => {
+                (self.supervisor.open_files.saturating_sub(256) / 2).clamp(16, 16_384) as usize
+            }
+            WorkerClass::Cpu => 2,
+            WorkerClass::Exec => usize::from(self.model.pool.exec.max_parallel.max(1)),
+        }
+    }
+
+    pub fn publish_slot(&self, slot: u32) {
+        if let Some(s) = self.slots.get(&slot) {
+            self.map.slot(slot as usize, &s.record());
+        }
+    }
+
+    pub fn flush_links(&mut self) {
+        for slot in self.slots.values_mut() {
+            if let Some(link) = &mut slot.link
+                && link.has_news()
+                && let Err(e) = link.flush()
+            {
+                log::debug!("slot {}: {e}", slot.spec.slot);
+            }
+        }
+    }
+
+    pub fn slot_name(&self, slot: u32) -> String {
+        match self.slots.get(&slot) {
+            Some(s) => format!(
+                "{} worker in slot {slot} (pid {})",
+                s.spec.class.as_str(),
+                s.pid
+            ),
+            None => format!("worker in slot {slot}"),
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Times as people read them.
+
+use healthd_sys::clock;
+
+/// RFC 3339 in UTC, to the millisecond. 0 means never.
+pub fn rfc3339(realtime_ns: u64) -> Option<String> {
+    if realtime_ns == 0 {
+        return None;
+    }
+    let t = jiff::Timestamp::from_nanosecond(i128::from(realtime_ns)).ok()?;
+    Some(t.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
+}
+
+/// Where a moment of CLOCK_MONOTONIC lies on the wall clock as it is now.
+pub fn wall(monotonic_ns: u64) -> u64 {
+    if monotonic_ns == 0 {
+        return 0;
+    }
+    let (mono, real) = (clock::monotonic_ns(), clock::realtime_ns());
+    (u128::from(real) + u128::from(monotonic_ns)).saturating_sub(u128::from(mono)) as u64
+}
+
+/// "1.5 s", "230 ms".
+pub fn span(ns: u64) -> String {
+    let ms = ns as f64 / 1e6;
+    if ms < 1000.0 {
+        format!("{ms:.1} ms")
+    } else {
+        format!("{:.2} s", ms / 1000.0)
+    }
+}

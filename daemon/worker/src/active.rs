@@ -1,0 +1,149 @@
+//! The books of a worker: the checks it knows, the runs it has, and the plugins behind them.
+
+use healthd_core::check::outcome::Status;
+use healthd_core::check::wheel::Key;
+use healthd_core::wire::worker::{Define, Run};
+use healthd_loader::{Cancel, Context, Instance, Plugin, Task};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+
+/// A check, as the manager defined it.
+pub struct CheckDef {
+    pub epoch: u32,
+    pub plugin: u16,
+    pub timeout_ns: u64,
+    pub timeout_status: Status,
+    pub batch_ns: u64,
+    pub name: Arc<str>,
+    pub config: Arc<str>,
+    pub instance: InstanceState,
+}
+
+impl From<Define> for CheckDef {
+    fn from(d: Define) -> CheckDef {
+        CheckDef {
+            epoch: d.epoch,
+            plugin: d.plugin,
+            timeout_ns: d.timeout_ns,
+            timeout_status: d.timeout_status,
+            batch_ns: d.batch_ns,
+            name: d.name.into(),
+            config: d.config.into(),
+            instance: InstanceState::None,
+        }
+    }
+}
+
+pub enum InstanceState {
+    None,
+    /// `create` is running on a pool thread for the first of these runs; the others wait for it.
+    Creating(Vec<u64>),
+    Ready(Arc<Instance>),
+}
+
+/// A plugin in this worker.
+pub struct Loaded {
+    pub plugin: &'static Plugin,
+    pub running: u32,
+    /// Runs that wait because the plugin wants no more at once.
+    pub waiting: VecDeque<u64>,
+}
+
+impl Loaded {
+    pub fn new(plugin: &'static Plugin) -> Loaded {
+        Loaded {
+            plugin,
+            running: 0,
+            waiting: VecDeque::new(),
+        }
+    }
+
+    pub fn limit(&self) -> u32 {
+        let d = &self.plugin.descriptor;
+        match d.max_inflight {
+            _ if d.flags & healthd_abi::F_PLUGIN_SERIAL != 0 => 1,
+            0 => u32::MAX,
+            n => n,
+        }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.plugin.descriptor.name
+    }
+}
+
+/// A run that was received and is not finished.
+pub struct Active {
+    pub stamp: u32,
+    pub run: Run,
+    pub state: State,
+    /// Its start, or its deadline.
+    pub timer: Option<Key>,
+    /// What the task itself asked for.
+    pub task_timer: Option<Key>,
+    /// When the plugin was first called for it; 0: not yet.
+    pub started_ns: u64,
+    pub cpu_ns: u64,
+    /// Its deadline was moved once because the reactor had stalled.
+    pub extended: bool,
+    /// The plugin in whose `running` it counts.
+    pub counted_in: Option<u16>,
+}
+
+pub enum State {
+    /// Its start lies ahead, or its plugin wants no more at once, or its instance is being made.
+    Waiting,
+    /// On the run lane, or its `create` is.
+    Job(Arc<JobInfo>),
+    Task(Task),
+    /// Taken out for the length of a call.
+    Stepping,
+}
+
+/// What the reactor must know of a call on a pool thread.
+pub struct JobInfo {
+    pub cancel: Arc<Cancel>,
+    /// CLOCK_MONOTONIC when a thread took it; 0: none yet.
+    pub started_ns: AtomicU64,
+    pub tid: AtomicU32,
+    /// 1 + the thread's line; 0: none.
+    pub line: AtomicU32,
+    pub is_create: bool,
+    /// Its run was reported without it, and its thread counts as stuck until it comes back.
+    pub written_off: AtomicBool,
+}
+
+impl JobInfo {
+    pub fn new(is_create: bool) -> Arc<JobInfo> {
+        Arc::new(JobInfo {
+            cancel: Cancel::new(),
+            started_ns: AtomicU64::new(0),
+            tid: AtomicU32::new(0),
+            line: AtomicU32::new(0),
+            is_create,
+            written_off: AtomicBool::new(false),
+        })
+    }
+}
+
+/// What a pool thread says when a call has come back.
+pub struct JobReport {
+    pub key: u64,
+    pub check: u32,
+    pub epoch: u32,
+    pub started_ns: u64,
+    pub finished_ns: u64,
+    pub cpu_ns: u64,
+    pub context: Box<Context>,
+    pub info: Arc<JobInfo>,
+    pub instance: Option<Arc<Instance>>,
+    pub outcome: JobOutcome,
+}
+
+pub enum JobOutcome {
+    Created(Result<Arc<Instance>, i32>),
+    Ran(i32),
+    /// Its run had ended before a thread took it.
+    NotBegun,
+}

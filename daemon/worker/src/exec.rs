@@ -1,0 +1,323 @@
+//! Children of checks (`hd.exec/1`): started in a process group of their own, watched by pidfd, their output
+//! capped, the whole group killed at the end of the run whatever became of it.
+//!
+//! Runs in: the reactor of an exec worker. Never blocks on a child or on what it holds open.
+
+use crate::services::{Posted, shared};
+use crate::side::{CHILD, Side};
+use healthd_loader::{Event, ExecDone, ExecSpec};
+use healthd_scoreboard::worker_map::WorkerMap;
+use healthd_sys::limits;
+use healthd_sys::process::{self, Exit};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::epoll::EpollFlags;
+use nix::sys::resource::{UsageWho, getrusage};
+use slab::Slab;
+use std::ffi::OsStr;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
+
+#[derive(Default)]
+pub struct Children {
+    map: Option<&'static WorkerMap>,
+    slab: Slab<Running>,
+}
+
+struct Running {
+    task: u64,
+    token: u32,
+    pid: u32,
+    pidfd: OwnedFd,
+    /// Its place in the worker's map, for whoever must end it if we die.
+    place: Option<usize>,
+    stdin: Option<(ChildStdin, Vec<u8>)>,
+    out: Stream<ChildStdout>,
+    err: Stream<ChildStderr>,
+    cap: usize,
+    cpu_before: u64,
+    /// The run is over; only the corpse is waited for.
+    abandoned: bool,
+    _child: Child,
+}
+
+struct Stream<S> {
+    from: Option<S>,
+    kept: Vec<u8>,
+    dropped: u64,
+}
+
+impl<S: Read + AsRawFd> Stream<S> {
+    /// Reads all there is now.
+    fn drain(&mut self, cap: usize) {
+        let mut buffer = [0; 16 << 10];
+        while let Some(from) = &mut self.from {
+            match from.read(&mut buffer) {
+                Ok(0) => self.from = None,
+                Ok(n) => {
+                    let keep = n.min(cap.saturating_sub(self.kept.len()));
+                    self.kept.extend_from_slice(&buffer[..keep]);
+                    self.dropped += (n - keep) as u64;
+                    // A child that writes without end must not hold the reactor.
+                    if self.dropped > 1 << 20 && self.dropped.is_multiple_of(buffer.len() as u64) {
+                        break;
+                    }
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => self.from = None,
+            }
+        }
+    }
+}
+
+impl Children {
+    pub fn set_map(&mut self, map: &'static WorkerMap) {
+        self.map = Some(map);
+    }
+
+    pub fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    /// Something happened on one of the fds of this child.
+    pub fn ready(side: &mut Side, key: usize, fd: i32) {
+        let Some(child) = side.children.slab.get_mut(key) else {
+            return;
+        };
+        if child.pidfd.as_raw_fd() == fd {
+            Self::ended(side, key);
+            return;
+        }
+        child.feed();
+        child.out.drain(child.cap);
+        child.err.drain(child.cap);
+    }
+
+    /// The task was dropped: at its deadline, by a cancel, or because the plugin had enough.
+    pub fn abandon(&mut self, task: u64) {
+        for (_, child) in &mut self.slab {
+            if child.task == task && !child.abandoned {
+                child.abandoned = true;
+                process::kill_group(child.pid);
+                child.stdin = None;
+                child.out.from = None;
+                child.err.from = None;
+            }
+        }
+    }
+
+    /// For the end of the worker.
+    pub fn kill_all(&mut self) {
+        for (_, child) in &self.slab {
+            process::kill_group(child.pid);
+        }
+        process::children().into_iter().for_each(|pid| {
+            let _ = nix::sys::signal::kill(
+                nix::unistd::Pid::from_raw(pid as i32),
+                nix::sys::signal::SIGKILL,
+            );
+        });
+    }
+
+    fn ended(side: &mut Side, key: usize) {
+        let Some(exit) = process::reap(side.children.slab[key].pid) else {
+            return;
+        };
+        // Whatever it left running in its group ends with it: a check has no business after its result.
+        process::kill_group(side.children.slab[key].pid);
+        let mut child = side.children.slab.remove(key);
+        let owner = CHILD | key as u64;
+        side.unwatch(child.pidfd.as_raw_fd(), owner);
+        for fd in child.stream_fds() {
+            side.unwatch(fd, owner);
+        }
+        if let (Some(map), Some(place)) = (side.children.map, child.place) {
+            map.remove_group(place);
+        }
+        if side.children.slab.is_empty() {
+            end_strays();
+        }
+        if child.abandoned {
+            return;
+        }
+        child.out.drain(child.cap);
+        child.err.drain(child.cap);
+        let (exit_code, term_signal) = match exit {
+            Exit::Code(code) => (code, 0),
+            Exit::Signal { signal, .. } => (-1, signal),
+        };
+        let done = ExecDone {
+            token: child.token,
+            exit_code,
+            term_signal,
+            out_cut: child.out.dropped > 0,
+            err_cut: child.err.dropped > 0,
+            dropped: child.out.dropped + child.err.dropped,
+            out: child.out.kept,
+            err: child.err.kept,
+            cpu_ns: children_cpu_ns().saturating_sub(child.cpu_before),
+        };
+        shared().post(Posted::Task {
+            task: child.task,
+            event: Event::Exec(Box::new(done)),
+        });
+    }
+}
+
+impl Running {
+    fn stream_fds(&self) -> Vec<i32> {
+        let stdin = self.stdin.as_ref().map(|(s, _)| s.as_raw_fd());
+        let out = self.out.from.as_ref().map(AsRawFd::as_raw_fd);
+        let err = self.err.from.as_ref().map(AsRawFd::as_raw_fd);
+        [stdin, out, err].into_iter().flatten().collect()
+    }
+
+    fn feed(&mut self) {
+        while let Some((stdin, rest)) = &mut self.stdin {
+            match stdin.write(rest) {
+                Ok(n) if n < rest.len() => drop(rest.drain(..n)),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                // All written, or the child does not want it.
+                _ => self.stdin = None,
+            }
+        }
+    }
+}
+
+/// Called by a plugin, inside its step. 0 or -errno.
+pub fn spawn(side: &mut Side, task: u64, spec: ExecSpec) -> i32 {
+    if side
+        .children
+        .slab
+        .iter()
+        .any(|(_, c)| c.task == task && !c.abandoned)
+    {
+        return -libc::EBUSY;
+    }
+    match try_spawn(side, task, spec) {
+        Ok(()) => 0,
+        Err(e) => -e.raw_os_error().unwrap_or(libc::EINVAL),
+    }
+}
+
+fn try_spawn(side: &mut Side, task: u64, spec: ExecSpec) -> io::Result<()> {
+    let os = |bytes: &[u8]| OsStr::from_bytes(bytes).to_owned();
+    let mut command = Command::new(os(&spec.argv[0]));
+    command
+        .args(spec.argv[1..].iter().map(|a| os(a)))
+        .env_clear();
+    for entry in &spec.env {
+        if let Some(at) = entry.iter().position(|&b| b == b'=') {
+            command.env(os(&entry[..at]), os(&entry[at + 1..]));
+        }
+    }
+    command.current_dir(if spec.cwd.is_empty() {
+        os(b"/")
+    } else {
+        os(&spec.cwd)
+    });
+    command.stdin(if spec.input.is_empty() {
+        Stdio::null()
+    } else {
+        Stdio::piped()
+    });
+    command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0);
+    let cpu_before = children_cpu_ns();
+    let mut child = command.spawn()?;
+    let pid = child.id();
+    // The limits reach it a moment after its start (prlimit): what a program can do before its own main
+    // is within what we allow ourselves.
+    if let Err(e) = spec.limits.apply(pid) {
+        process::kill_group(pid);
+        let _ = child.wait();
+        return Err(e);
+    }
+    let _ = limits::set_oom_score(Some(pid), 1000);
+    let pidfd = process::pidfd_open(pid)?;
+    let stdin = child.stdin.take().map(|s| (s, spec.input));
+    let running = Running {
+        task,
+        token: spec.token,
+        pid,
+        pidfd,
+        place: side.children.map.and_then(|map| map.add_group(pid)),
+        stdin,
+        out: Stream {
+            from: child.stdout.take(),
+            kept: Vec::new(),
+            dropped: 0,
+        },
+        err: Stream {
+            from: child.stderr.take(),
+            kept: Vec::new(),
+            dropped: 0,
+        },
+        cap: spec.max_output,
+        cpu_before,
+        abandoned: false,
+        _child: child,
+    };
+    let streams = running.stream_fds();
+    let pidfd = running.pidfd.as_raw_fd();
+    nonblocking(&running);
+    let key = side.children.slab.insert(running);
+    let owner = CHILD | key as u64;
+    side.watch(pidfd, owner, EpollFlags::EPOLLIN);
+    for fd in streams {
+        side.watch(
+            fd,
+            owner,
+            EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET,
+        );
+    }
+    if let Some(child) = side.children.slab.get_mut(key) {
+        child.feed();
+    }
+    Ok(())
+}
+
+fn nonblocking(running: &Running) {
+    let set = |fd: std::os::fd::BorrowedFd<'_>| {
+        let _ = fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK));
+    };
+    if let Some((stdin, _)) = &running.stdin {
+        set(stdin.as_fd());
+    }
+    if let Some(out) = &running.out.from {
+        set(out.as_fd());
+    }
+    if let Some(err) = &running.err.from {
+        set(err.as_fd());
+    }
+}
+
+/// With no check's child alive, a process below us is one that slipped out of its group.
+fn end_strays() {
+    for pid in process::children() {
+        let pid = nix::unistd::Pid::from_raw(pid as i32);
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::SIGKILL);
+    }
+    while let Some(pid) = process::peek_dead() {
+        if process::reap(pid).is_none() {
+            break;
+        }
+    }
+}
+
+fn children_cpu_ns() -> u64 {
+    let Ok(usage) = getrusage(UsageWho::RUSAGE_CHILDREN) else {
+        return 0;
+    };
+    let ns = |t: nix::sys::time::TimeVal| {
+        u64::try_from(t.tv_sec()).unwrap_or(0) * 1_000_000_000
+            + u64::try_from(t.tv_usec()).unwrap_or(0) * 1000
+    };
+    ns(usage.user_time()) + ns(usage.system_time())
+}

@@ -1,0 +1,92 @@
+//! Results on their way to the manager: alone and at once when they are news, else together.
+
+use healthd_core::wire::frame::{MAX_BATCH, MAX_BATCH_RECORDS};
+use healthd_core::wire::worker::{Finished, ToManager};
+use healthd_sys::fork_guard::ForkGuard;
+use healthd_sys::unix_socket;
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::OwnedFd;
+
+pub struct Outbox {
+    link: OwnedFd,
+    guard: ForkGuard,
+    /// Whole messages that the link had no room for.
+    full: VecDeque<Vec<u8>>,
+    open: Vec<u8>,
+    records: usize,
+    /// When the open message must leave; None: it is empty.
+    flush_at: Option<u64>,
+}
+
+impl Outbox {
+    pub fn new(link: OwnedFd) -> io::Result<Outbox> {
+        let guard = ForkGuard::new()?;
+        Ok(Outbox {
+            link,
+            guard,
+            full: VecDeque::new(),
+            open: Vec::new(),
+            records: 0,
+            flush_at: None,
+        })
+    }
+
+    pub fn link(&self) -> &OwnedFd {
+        &self.link
+    }
+
+    /// `leave_by`: how long it may wait for others (CLOCK_MONOTONIC, ns).
+    pub fn result(&mut self, finished: &Finished, leave_by: u64) {
+        finished.encode(&mut self.open);
+        self.added(leave_by);
+    }
+
+    pub fn say(&mut self, message: &ToManager) {
+        message.encode(&mut self.open);
+        self.added(0);
+    }
+
+    fn added(&mut self, leave_by: u64) {
+        self.records += 1;
+        self.flush_at = Some(self.flush_at.map_or(leave_by, |at| at.min(leave_by)));
+        // A result has at most 32 KiB, so a message below this bound stays far below the link's limit.
+        if self.open.len() >= MAX_BATCH || self.records >= MAX_BATCH_RECORDS {
+            self.close_message();
+        }
+    }
+
+    fn close_message(&mut self) {
+        if !self.open.is_empty() {
+            self.full.push_back(std::mem::take(&mut self.open));
+        }
+        self.records = 0;
+        self.flush_at = None;
+    }
+
+    pub fn flush_at(&self) -> Option<u64> {
+        self.flush_at
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.full.is_empty() && self.open.is_empty()
+    }
+
+    /// Sends what is due. What the link has no room for stays, and goes when it is writable again.
+    pub fn flush(&mut self, now: u64) -> io::Result<()> {
+        if self.flush_at.is_some_and(|at| at <= now) {
+            self.close_message();
+        }
+        while let Some(message) = self.full.front() {
+            if !self.guard.is_original() {
+                // A plugin has forked us, and the copy runs our code: it must not speak for the worker.
+                healthd_sys::process::exit_now(0);
+            }
+            if !unix_socket::send(&self.link, message, &[])? {
+                break;
+            }
+            self.full.pop_front();
+        }
+        Ok(())
+    }
+}

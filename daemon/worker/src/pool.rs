@@ -1,0 +1,225 @@
+//! A pool of threads that grows on demand to its limit and shrinks when idle.
+
+use healthd_scoreboard::worker_map::WorkerMap;
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+pub type Job = Box<dyn FnOnce() + Send>;
+
+const IDLE: Duration = Duration::from_secs(30);
+
+thread_local! {
+    static LINE: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+/// The calling thread's line in the worker's map.
+pub fn current_line() -> Option<usize> {
+    LINE.get()
+}
+
+pub fn set_current_line(line: Option<usize>) {
+    LINE.set(line);
+}
+
+#[derive(Clone)]
+pub struct Pool(Arc<Inner>);
+
+struct Inner {
+    name: &'static str,
+    /// Stack of the threads to come.
+    stack: AtomicUsize,
+    /// Where each thread claims a line; None for threads that never call a plugin.
+    map: Option<(&'static WorkerMap, i32)>,
+    state: Mutex<State>,
+    work: Condvar,
+}
+
+struct State {
+    queue: VecDeque<Job>,
+    idle: usize,
+    threads: usize,
+    /// Threads in a call that was written off: they do not count against the limit.
+    stuck: usize,
+    limit: usize,
+}
+
+impl Pool {
+    /// `map`: the worker's map, and the nice value of the threads.
+    pub fn new(
+        name: &'static str,
+        limit: usize,
+        stack: usize,
+        map: Option<(&'static WorkerMap, i32)>,
+    ) -> Pool {
+        let state = State {
+            queue: VecDeque::new(),
+            idle: 0,
+            threads: 0,
+            stuck: 0,
+            limit,
+        };
+        Pool(Arc::new(Inner {
+            name,
+            stack: AtomicUsize::new(stack),
+            map,
+            state: Mutex::new(state),
+            work: Condvar::new(),
+        }))
+    }
+
+    /// False: there is no thread and none could be made; the job is given up.
+    pub fn submit(&self, job: Job) -> bool {
+        let mut state = self.lock();
+        state.queue.push_back(job);
+        if state.idle >= state.queue.len() {
+            drop(state);
+            self.0.work.notify_one();
+            return true;
+        }
+        if state.threads - state.stuck.min(state.threads) < state.limit {
+            state.threads += 1;
+            drop(state);
+            if self.spawn() {
+                return true;
+            }
+            state = self.lock();
+            state.threads -= 1;
+            if state.threads == state.stuck {
+                state.queue.pop_back();
+                return false;
+            }
+        }
+        true
+    }
+
+    pub fn set_stack(&self, bytes: usize) {
+        self.0.stack.store(bytes, Ordering::Relaxed);
+    }
+
+    pub fn threads(&self) -> usize {
+        self.lock().threads
+    }
+
+    /// A thread is written off (or has come back after all).
+    pub fn stuck(&self, more: bool) {
+        let mut state = self.lock();
+        state.stuck = if more {
+            state.stuck + 1
+        } else {
+            state.stuck.saturating_sub(1)
+        };
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn spawn(&self) -> bool {
+        let pool = self.clone();
+        let made = std::thread::Builder::new()
+            .name(self.0.name.into())
+            .stack_size(self.0.stack.load(Ordering::Relaxed))
+            .spawn(move || pool.work());
+        if let Err(e) = &made {
+            log::warn!("cannot start a {} thread: {e}", self.0.name);
+        }
+        made.is_ok()
+    }
+
+    fn work(&self) {
+        let line = self.0.map.and_then(|(map, nice)| {
+            if nice != 0 {
+                let _ = healthd_sys::limits::nice_thread(healthd_sys::process::gettid(), nice);
+            }
+            map.claim_line()
+        });
+        set_current_line(line);
+        while let Some(job) = self.next() {
+            job();
+        }
+        if let (Some((map, _)), Some(line)) = (self.0.map, line) {
+            map.release_line(line);
+        }
+    }
+
+    /// None: idle for long, or more threads than the limit allows now.
+    fn next(&self) -> Option<Job> {
+        let mut state = self.lock();
+        loop {
+            if state.threads - state.stuck.min(state.threads) > state.limit {
+                break;
+            }
+            if let Some(job) = state.queue.pop_front() {
+                return Some(job);
+            }
+            state.idle += 1;
+            let (back, timeout) = self
+                .0
+                .work
+                .wait_timeout(state, IDLE)
+                .unwrap_or_else(|e| e.into_inner());
+            state = back;
+            state.idle -= 1;
+            if timeout.timed_out() && state.queue.is_empty() {
+                break;
+            }
+        }
+        state.threads -= 1;
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    #[test]
+    fn grows_to_its_limit_and_no_further() {
+        let pool = Pool::new("test", 3, 128 << 10, None);
+        let (started, starts) = mpsc::channel();
+        let gate = Arc::new((Mutex::new(false), Condvar::new()));
+        for _ in 0..5 {
+            let (started, gate) = (started.clone(), gate.clone());
+            assert!(pool.submit(Box::new(move || {
+                started.send(()).expect("the test listens");
+                let mut open = gate.0.lock().expect("not poisoned");
+                while !*open {
+                    open = gate.1.wait(open).expect("not poisoned");
+                }
+            })));
+        }
+        for _ in 0..3 {
+            starts
+                .recv_timeout(Duration::from_secs(60))
+                .expect("three start");
+        }
+        assert!(starts.try_recv().is_err());
+        assert_eq!(pool.threads(), 3);
+        *gate.0.lock().expect("not poisoned") = true;
+        gate.1.notify_all();
+        for _ in 0..2 {
+            starts
+                .recv_timeout(Duration::from_secs(60))
+                .expect("the others follow");
+        }
+    }
+
+    #[test]
+    fn a_stuck_thread_makes_room_for_another() {
+        let pool = Pool::new("test", 1, 128 << 10, None);
+        let (hold, held) = mpsc::channel::<()>();
+        assert!(pool.submit(Box::new(move || {
+            let _ = held.recv();
+        })));
+        pool.stuck(true);
+        let (done, wait) = mpsc::channel();
+        assert!(pool.submit(Box::new(move || done.send(()).expect("the test listens"))));
+        wait.recv_timeout(Duration::from_secs(60))
+            .expect("a second thread runs it");
+        drop(hold);
+    }
+}

@@ -1,0 +1,44 @@
+//! `healthd --probe FILE`: what does this file say of itself? Its constructors run here, in a process that
+//! nobody misses if they crash or hang.
+
+use healthd_loader::{Descriptor, Library};
+use serde_json::json;
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+/// Larger than any sane plugin.
+const MAX_FILE: u64 = 256 << 20;
+
+/// Prints one JSON object. Exit code 0: it can be used; 1: it cannot, and why. With `copy` the sealed copy
+/// of the file is standard input: what is judged is then what will be loaded.
+pub fn probe_main(file: &Path, copy: bool) -> i32 {
+    healthd_sys::signals::unblock_all();
+    let (code, answer) = match probe(file, copy) {
+        Ok(plugins) => (0, json!({ "ok": true, "plugins": plugins })),
+        Err(reason) => (1, json!({ "ok": false, "reason": reason })),
+    };
+    println!("{answer}");
+    code
+}
+
+fn probe(file: &Path, copy: bool) -> Result<Vec<Descriptor>, String> {
+    let named = |e: std::io::Error| format!("{}: {e}", file.display());
+    let copy = if copy {
+        std::io::stdin()
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(named)?
+    } else {
+        let mut source = File::open(file).map_err(named)?;
+        healthd_sys::memfd::sealed_copy("probe", &mut source, MAX_FILE).map_err(named)?
+    };
+    let library = Library::open(&copy, file).map_err(|e| e.to_string())?;
+    // Its number must never name another library: see Library::open.
+    std::mem::forget(copy);
+    Ok(library
+        .plugins
+        .iter()
+        .map(|p| p.descriptor.clone())
+        .collect())
+}

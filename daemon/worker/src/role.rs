@@ -1,0 +1,194 @@
+//! From argv to a running worker.
+
+use crate::active::Loaded;
+use crate::pool::{self, Pool};
+use crate::reactor::{EndOfWork, Reactor};
+use crate::services::{Shared, WorkerServices};
+use crate::side;
+use healthd_core::wire::maps::Entry;
+use healthd_core::wire::roles::WorkerArgs;
+use healthd_core::wire::supervisor::WorkerClass;
+use healthd_core::wire::worker::ToManager;
+use healthd_loader::{Library, host};
+use healthd_scoreboard::crash;
+use healthd_scoreboard::worker_map::{Call, Identity, WorkerMap};
+use healthd_sys::{clock, process, signals, spawn};
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+static MAP: OnceLock<&'static WorkerMap> = OnceLock::new();
+
+pub(crate) fn worker_map() -> Option<&'static WorkerMap> {
+    MAP.get().copied()
+}
+
+/// The nice value of computing threads: an io check that is due comes before them.
+const CPU_NICE: i32 = 5;
+const MIN_STACK: usize = 512 << 10;
+const MAX_GROUPS: usize = 1024;
+
+/// Runs until the manager drains it or is gone. The exit code is for the log only: 0 after a drain.
+pub fn main(args: &WorkerArgs) -> i32 {
+    let name = format!("healthd-{}{}\0", args.class.as_str(), args.slot);
+    process::set_name(
+        std::ffi::CStr::from_bytes_until_nul(name.as_bytes()).unwrap_or(c"healthd-worker"),
+    );
+    match start(args) {
+        Ok(EndOfWork::Drained | EndOfWork::Orphaned) => 0,
+        Err(e) => {
+            log::error!("worker cannot go on: {e}");
+            1
+        }
+    }
+}
+
+fn start(args: &WorkerArgs) -> std::io::Result<EndOfWork> {
+    let link = spawn::adopt_fd(args.link)?;
+    signals::disregard(&[
+        libc::SIGTERM,
+        libc::SIGINT,
+        libc::SIGHUP,
+        libc::SIGQUIT,
+        libc::SIGPIPE,
+    ])?;
+    process::become_subreaper()?;
+    process::die_with_parent(args.parent)?;
+    let end = serve(args, link);
+    side::with(|s| s.children.kill_all());
+    end
+}
+
+/// The part that `healthd --try` shares.
+pub(crate) fn serve(args: &WorkerArgs, link: OwnedFd) -> std::io::Result<EndOfWork> {
+    let id = Identity {
+        slot: args.slot,
+        generation: args.generation,
+        class: args.class as u8,
+    };
+    // The reactor, the pool, and as many again for threads that are written off.
+    let lines = 2 * args.threads.max(1) as usize + 8;
+    let groups = if args.class == WorkerClass::Exec {
+        MAX_GROUPS
+    } else {
+        1
+    };
+    let map: &'static WorkerMap = Box::leak(Box::new(WorkerMap::create(
+        &args.runtime_dir,
+        &id,
+        lines,
+        groups,
+        args.map_mode,
+    )?));
+    let _ = MAP.set(map);
+    let line = map
+        .claim_line()
+        .ok_or_else(|| std::io::Error::other("no line in a new map"))?;
+    pool::set_current_line(Some(line));
+    crash::install(map)?;
+    signals::unblock_all();
+    let shared = Shared::install()?;
+    side::install()?;
+    if args.class == WorkerClass::Exec {
+        side::with(|s| s.children.set_map(map));
+    }
+    host::set_services(&WorkerServices);
+    let nice = if args.class == WorkerClass::Cpu {
+        CPU_NICE
+    } else {
+        0
+    };
+    let limit = if args.class == WorkerClass::Cpu {
+        1
+    } else {
+        args.threads.max(1)
+    };
+    let pool = Pool::new("run", limit as usize, MIN_STACK, Some((map, nice)));
+    Reactor::new(map, line, link, shared, pool)?.run()
+}
+
+/// Each file once, each plugin of it that was named; what cannot be used is told to the manager.
+pub(crate) fn load_plugins(reactor: &mut Reactor, list: Vec<(u16, u32, String, String, OwnedFd)>) {
+    let mut libraries: HashMap<String, Result<Library, String>> = HashMap::new();
+    let mut stack = MIN_STACK;
+    for (number, index, name, file, copy) in list {
+        let stamp = |entry| Call {
+            entry,
+            plugin: number,
+            check: u32::MAX,
+            run_id: 0,
+            attempt: 0,
+            since_ns: clock::monotonic_ns(),
+        };
+        let count = libraries.len();
+        reactor.map.enter(reactor.line, stamp(Entry::Load));
+        let library = libraries.entry(file.clone()).or_insert_with(|| {
+            let opened = Library::open(&copy, Path::new(&file)).map_err(|e| e.to_string());
+            // Its number must never name another library: see Library::open.
+            std::mem::forget(copy);
+            opened
+        });
+        reactor.map.leave(reactor.line);
+        let found = match library {
+            Err(why) => Err(why.clone()),
+            Ok(library) => {
+                let short = Path::new(&file)
+                    .file_name()
+                    .map_or(file.clone(), |f| f.to_string_lossy().into_owned());
+                reactor
+                    .map
+                    .library(count, library.span.0, library.span.1, &short);
+                restored(&library.restored, &file, "loading");
+                library
+                    .plugins
+                    .get(index as usize)
+                    .copied()
+                    .ok_or_else(|| format!("{file}: plugin `{name}` is gone"))
+            }
+        };
+        let ready = found.and_then(|plugin| {
+            reactor.map.enter(reactor.line, stamp(Entry::Init));
+            let ready = plugin.init();
+            reactor.map.leave(reactor.line);
+            let changed = ready.map_err(|why| format!("{file}: plugin `{name}`: {why}"))?;
+            restored(&changed, &file, "init");
+            stack = stack.max((plugin.descriptor.stack_kib as usize) << 10);
+            Ok(plugin)
+        });
+        match ready {
+            Ok(plugin) => {
+                let at = usize::from(number);
+                if reactor.plugins.len() <= at {
+                    reactor.plugins.resize_with(at + 1, || None);
+                }
+                reactor.plugins[at] = Some(Loaded::new(plugin));
+            }
+            Err(reason) => {
+                log::error!("plugin not loaded  {reason}");
+                reactor.outbox.say(&ToManager::LoadFailed {
+                    plugin: number,
+                    reason,
+                });
+            }
+        }
+    }
+    reactor.pool.set_stack(stack);
+}
+
+fn restored(signals: &[i32], file: &str, when: &str) {
+    if !signals.is_empty() {
+        log::warn!("{file}: {when} changed what happens on signals {signals:?}; put back");
+    }
+}
+
+/// A directory that only this process uses, for maps of roles that have no runtime directory.
+pub(crate) fn private_dir() -> std::io::Result<PathBuf> {
+    let dir = std::env::temp_dir().join(format!(
+        "healthd-{}-{}",
+        std::process::id(),
+        clock::monotonic_ns()
+    ));
+    std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700).create(&dir)?;
+    Ok(dir)
+}

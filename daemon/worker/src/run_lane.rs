@@ -1,0 +1,187 @@
+//! Calls that may take long: `run`, and every `create`. Each has a pool thread until it returns.
+
+use crate::active::{JobInfo, JobOutcome, JobReport, State};
+use crate::pool::current_line;
+use crate::reactor::Reactor;
+use crate::services::{Posted, shared};
+use crate::verdict::End;
+use healthd_abi as abi;
+use healthd_core::wire::maps::Entry;
+use healthd_loader::{Context, ContextSpec, Instance, Plugin, Results};
+use healthd_scoreboard::worker_map::{Call, WorkerMap};
+use healthd_sys::clock;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+pub struct JobSpec {
+    pub key: u64,
+    pub check: u32,
+    pub epoch: u32,
+    pub run_id: u64,
+    pub attempt: u8,
+    pub plugin: u16,
+    pub timeout_ns: u64,
+    pub info: Arc<JobInfo>,
+    pub context: Box<Context>,
+    pub what: What,
+}
+
+pub enum What {
+    Create {
+        plugin: &'static Plugin,
+        config: Arc<str>,
+    },
+    Run {
+        instance: Arc<Instance>,
+    },
+}
+
+/// Runs on a pool thread.
+pub fn execute(map: &'static WorkerMap, mut job: JobSpec) {
+    let line = current_line();
+    let started_ns = clock::monotonic_ns();
+    if job.info.cancel.is_cancelled() {
+        job.report(started_ns, 0, JobOutcome::NotBegun);
+        return;
+    }
+    job.context.set_deadline(started_ns + job.timeout_ns);
+    job.info
+        .tid
+        .store(healthd_sys::process::gettid(), Ordering::Relaxed);
+    job.info
+        .line
+        .store(line.map_or(0, |l| l as u32 + 1), Ordering::Relaxed);
+    job.info.started_ns.store(started_ns, Ordering::Release);
+    let entry = if job.info.is_create {
+        Entry::Create
+    } else {
+        Entry::Run
+    };
+    let call = Call {
+        entry,
+        plugin: job.plugin,
+        check: job.check,
+        run_id: job.run_id,
+        attempt: job.attempt,
+        since_ns: started_ns,
+    };
+    if let Some(line) = line {
+        map.enter(line, call);
+    }
+    let cpu = clock::thread_cpu_ns();
+    let outcome = match &job.what {
+        What::Create { plugin, config } => JobOutcome::Created(plugin.create(&job.context, config)),
+        What::Run { instance } => JobOutcome::Ran(instance.run(&job.context)),
+    };
+    let cpu_ns = clock::thread_cpu_ns().saturating_sub(cpu);
+    if let Some(line) = line {
+        map.leave(line);
+        map.stuck(line, false);
+    }
+    job.report(started_ns, cpu_ns, outcome);
+}
+
+impl JobSpec {
+    /// The instance goes back with the report, so that `destroy` is always called by the reactor, where the
+    /// map names it.
+    fn report(self, started_ns: u64, cpu_ns: u64, outcome: JobOutcome) {
+        let instance = match self.what {
+            What::Run { instance } => Some(instance),
+            What::Create { .. } => None,
+        };
+        shared().post(Posted::Job(JobReport {
+            key: self.key,
+            check: self.check,
+            epoch: self.epoch,
+            started_ns,
+            finished_ns: clock::monotonic_ns(),
+            cpu_ns,
+            context: self.context,
+            info: self.info,
+            instance,
+            outcome,
+        }));
+    }
+}
+
+impl Reactor {
+    /// Makes a check's instance, on a pool thread: `create` may read files and look names up.
+    pub(crate) fn create(&mut self, key: u64) {
+        let Some(at) = self.find(key) else { return };
+        let Some(def) = self.def(self.active[at].run.check) else {
+            return;
+        };
+        let Some(loaded) = self.plugins[usize::from(def.plugin)].as_ref() else {
+            return;
+        };
+        let what = What::Create {
+            plugin: loaded.plugin,
+            config: def.config.clone(),
+        };
+        self.submit(key, what);
+    }
+
+    pub(crate) fn start_run(&mut self, key: u64, instance: Arc<Instance>) {
+        self.submit(key, What::Run { instance });
+    }
+
+    fn submit(&mut self, key: u64, what: What) {
+        let Some(at) = self.find(key) else { return };
+        let run = self.active[at].run;
+        let Some(def) = self.def(run.check) else {
+            return;
+        };
+        let is_create = matches!(what, What::Create { .. });
+        let info = JobInfo::new(is_create);
+        let context = Context::new(ContextSpec {
+            lane: if is_create {
+                abi::LANE_CREATE
+            } else {
+                abi::LANE_RUN
+            },
+            attempt: if is_create { 0 } else { u32::from(run.attempt) },
+            check_id: u64::from(run.check),
+            run_id: run.run_id,
+            deadline_ns: 0,
+            name: def.name.clone(),
+            cancel: info.cancel.clone(),
+            task: u64::MAX,
+            on_phase: Some(phase_on_this_thread),
+        });
+        let job = JobSpec {
+            key,
+            check: run.check,
+            epoch: run.epoch,
+            run_id: run.run_id,
+            attempt: run.attempt,
+            plugin: def.plugin,
+            timeout_ns: def.timeout_ns,
+            info: info.clone(),
+            context,
+            what,
+        };
+        self.active[at].state = State::Job(info);
+        let map = self.map;
+        if !self.pool.submit(Box::new(move || execute(map, job))) {
+            self.active[at].state = State::Waiting;
+            self.finish(
+                key,
+                End::own("resources", "no thread could be started"),
+                Results::default(),
+            );
+            if is_create {
+                for waiting in self.drop_instance(run.check, run.epoch) {
+                    let end = End::own("resources", "no thread could be started");
+                    self.finish(waiting, end, Results::default());
+                }
+            }
+        }
+    }
+}
+
+/// Names the phase in the calling thread's line: what a post-mortem shows.
+pub(crate) fn phase_on_this_thread(name: &str) {
+    if let (Some(line), Some(map)) = (current_line(), crate::role::worker_map()) {
+        map.phase(line, name);
+    }
+}

@@ -1,0 +1,154 @@
+//! What the worker does for its plugins (`hd_host`), and the queue on which other threads reach the reactor.
+
+use crate::active::JobReport;
+use crate::pool::Pool;
+use crate::side;
+use healthd_loader::{Event, ExecSpec, Services};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Mutex, OnceLock};
+
+/// News from another thread.
+pub enum Posted {
+    Job(JobReport),
+    Task { task: u64, event: Event },
+}
+
+pub struct Shared {
+    posted: Mutex<Vec<Posted>>,
+    wake: EventFd,
+    resolvers: Pool,
+    /// Look-ups under way, so that a hundred tasks that ask for one name cost one look-up.
+    lookups: Mutex<HashMap<Lookup, Vec<Waiter>>>,
+}
+
+/// Name and address family.
+type Lookup = (String, u32);
+/// Task and its token.
+type Waiter = (u64, u32);
+
+static SHARED: OnceLock<Shared> = OnceLock::new();
+
+const RESOLVER_THREADS: usize = 8;
+const RESOLVER_STACK: usize = 256 << 10;
+
+impl Shared {
+    pub fn install() -> nix::Result<&'static Shared> {
+        let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        Ok(SHARED.get_or_init(|| Shared {
+            posted: Mutex::default(),
+            wake,
+            resolvers: Pool::new("resolve", RESOLVER_THREADS, RESOLVER_STACK, None),
+            lookups: Mutex::default(),
+        }))
+    }
+
+    pub fn wake_fd(&self) -> &EventFd {
+        &self.wake
+    }
+
+    pub fn post(&self, news: Posted) {
+        let first = {
+            let mut posted = self.posted.lock().unwrap_or_else(|e| e.into_inner());
+            posted.push(news);
+            posted.len() == 1
+        };
+        if first {
+            let _ = self.wake.write(1);
+        }
+    }
+
+    pub fn take(&self) -> Vec<Posted> {
+        let _ = self.wake.read();
+        std::mem::take(&mut self.posted.lock().unwrap_or_else(|e| e.into_inner()))
+    }
+}
+
+pub fn shared() -> &'static Shared {
+    SHARED.get().expect("installed before any plugin is loaded")
+}
+
+/// The one value behind `hd_host`.
+pub struct WorkerServices;
+
+impl Services for WorkerServices {
+    fn log(&self, check: Option<&str>, level: log::Level, target: &str, text: &str) {
+        match check {
+            Some(check) => log::log!(level, "{text}  plugin={target} check={check}"),
+            None => log::log!(level, "{text}  plugin={target}"),
+        }
+    }
+
+    fn io_watch(&self, task: u64, fd: i32, _mask: u32) -> i32 {
+        side::with(|side| side.watch(fd, task, side::plugin_flags())).unwrap_or(-libc::EPERM)
+    }
+
+    fn io_unwatch(&self, task: u64, fd: i32) {
+        side::with(|side| side.unwatch(fd, task));
+    }
+
+    fn timer(&self, task: u64, when_ns: u64) {
+        side::with(|side| side.timers.push((task, when_ns)));
+    }
+
+    fn resolve(&self, task: u64, host: &str, family: u32, token: u32) -> i32 {
+        if host.is_empty() || host.contains('\0') {
+            return -libc::EINVAL;
+        }
+        let shared = shared();
+        if let Ok(ip) = host.parse::<IpAddr>() {
+            let event = Event::Resolved {
+                token,
+                error: 0,
+                addrs: vec![ip],
+            };
+            shared.post(Posted::Task { task, event });
+            return 0;
+        }
+        let key = (host.to_owned(), family);
+        let first = {
+            let mut lookups = shared.lookups.lock().unwrap_or_else(|e| e.into_inner());
+            let waiting = lookups.entry(key.clone()).or_default();
+            waiting.push((task, token));
+            waiting.len() == 1
+        };
+        if first {
+            let lookup = move || {
+                let (error, addrs) = match healthd_sys::resolve::lookup(&key.0, family as i32) {
+                    Ok(addrs) => (0, addrs),
+                    Err(code) => (code, Vec::new()),
+                };
+                let waiting = shared
+                    .lookups
+                    .lock()
+                    .unwrap_or_else(|e| e.into_inner())
+                    .remove(&key)
+                    .unwrap_or_default();
+                for (task, token) in waiting {
+                    let event = Event::Resolved {
+                        token,
+                        error,
+                        addrs: addrs.clone(),
+                    };
+                    shared.post(Posted::Task { task, event });
+                }
+            };
+            if !shared.resolvers.submit(Box::new(lookup)) {
+                return -libc::EAGAIN;
+            }
+        }
+        0
+    }
+
+    fn wake(&self, task: u64) {
+        shared().post(Posted::Task {
+            task,
+            event: Event::Wake,
+        });
+    }
+
+    fn exec(&self, task: u64, spec: ExecSpec) -> i32 {
+        side::with(|side| crate::exec::spawn(side, task, spec)).unwrap_or(-libc::EPERM)
+    }
+}

@@ -1,0 +1,159 @@
+//! The step lane: tasks that wait for the network, resumed by the reactor.
+
+use crate::active::State;
+use crate::reactor::{MS, Reactor, Timer};
+use crate::run_lane::phase_on_this_thread;
+use crate::side;
+use crate::verdict::End;
+use healthd_abi as abi;
+use healthd_core::wire::maps::Entry;
+use healthd_core::wire::worker::Ending;
+use healthd_loader::{Context, ContextSpec, Event, Instance, Started, Task};
+use healthd_sys::clock;
+use std::sync::Arc;
+
+/// A step may take this long (the header's budget); much longer is worth a line in the log.
+const SLOW_STEP_NS: u64 = 50 * MS;
+
+impl Reactor {
+    pub(crate) fn start_step(&mut self, key: u64, instance: Arc<Instance>) {
+        let Some(at) = self.find(key) else { return };
+        let run = self.active[at].run;
+        let Some(def) = self.def(run.check) else {
+            return;
+        };
+        let plugin = def.plugin;
+        let call = self.call(Entry::Start, plugin, run.check, run.run_id, run.attempt);
+        let context = Context::new(ContextSpec {
+            lane: abi::LANE_STEP,
+            attempt: u32::from(run.attempt),
+            check_id: u64::from(run.check),
+            run_id: run.run_id,
+            deadline_ns: call.since_ns + def.timeout_ns,
+            name: def.name.clone(),
+            cancel: self.never.clone(),
+            task: key,
+            on_phase: Some(phase_on_this_thread),
+        });
+        self.active[at].started_ns = call.since_ns;
+        self.active[at].state = State::Stepping;
+        self.map.enter(self.line, call);
+        let started = instance.start(context);
+        self.left(at, call.since_ns, "start");
+        match started {
+            Started::Done(ret, context) => self.returned(key, ret, "start", &context),
+            Started::Task(task) => {
+                self.active[at].state = State::Task(task);
+                self.timers_asked();
+            }
+        }
+    }
+
+    /// Resumes a task; one that is gone by now is no error.
+    pub(crate) fn step(&mut self, key: u64, events: &[Event]) {
+        let Some(at) = self.find(key) else { return };
+        let State::Task(mut task) = std::mem::replace(&mut self.active[at].state, State::Stepping)
+        else {
+            return;
+        };
+        let run = self.active[at].run;
+        let plugin = self.def(run.check).map_or(u16::MAX, |d| d.plugin);
+        let call = self.call(Entry::Step, plugin, run.check, run.run_id, run.attempt);
+        self.map.enter(self.line, call);
+        let ret = task.step(events);
+        self.left(at, call.since_ns, "step");
+        if ret == abi::PENDING {
+            self.active[at].state = State::Task(task);
+            self.timers_asked();
+            return;
+        }
+        let context = self.drop_call(key, task);
+        self.returned(key, ret, "step", &context);
+    }
+
+    /// A call has come back: its time goes to the run's bill. Wall time serves as CPU time here, as a step
+    /// does not wait; reading the thread's clock twice a step would cost more than most steps do.
+    fn left(&mut self, at: usize, since_ns: u64, call: &str) {
+        self.map.leave(self.line);
+        let took = clock::monotonic_ns() - since_ns;
+        let active = &mut self.active[at];
+        active.cpu_ns += took;
+        if took > SLOW_STEP_NS {
+            let check = active.run.check;
+            self.map
+                .add(healthd_core::wire::maps::worker_header::STALLS, 1);
+            log::warn!(
+                "the reactor was blocked  check={} plugin={} call={call} ms={}",
+                self.check_name(check),
+                self.plugin_name(check),
+                took / MS
+            );
+        }
+    }
+
+    /// The plugin's `drop`, with its place in the map.
+    fn drop_call(&mut self, key: u64, task: Task) -> Box<Context> {
+        let Some(at) = self.find(key) else {
+            return task.finish();
+        };
+        let run = self.active[at].run;
+        let plugin = self.def(run.check).map_or(u16::MAX, |d| d.plugin);
+        let call = self.call(Entry::Drop, plugin, run.check, run.run_id, run.attempt);
+        self.map.enter(self.line, call);
+        let context = task.finish();
+        self.left(at, call.since_ns, "drop");
+        side::with(|side| side.children.abandon(key));
+        context
+    }
+
+    /// The host ends it: at its deadline, or because it was taken back.
+    pub(crate) fn drop_task(&mut self, key: u64, task: Task, end: End) {
+        let context = self.drop_call(key, task);
+        self.timers_asked();
+        let mut said = context.take_results();
+        // What it said before is of a run that did not end: the time-out is the message.
+        said.message.clear();
+        self.finish(key, end, said);
+    }
+
+    fn returned(&mut self, key: u64, ret: i32, call: &str, context: &Context) {
+        self.timers_asked();
+        let mut said = context.take_results();
+        let Some(at) = self.find(key) else { return };
+        let run = self.active[at].run;
+        let Some(def) = self.def(run.check) else {
+            self.finish(key, End::cancelled(), said);
+            return;
+        };
+        let end = End::returned(
+            def,
+            &self.plugin_name(run.check),
+            call,
+            ret,
+            false,
+            &said.message,
+        );
+        if end.ending == Ending::Panic {
+            self.drop_instance(run.check, run.epoch);
+        }
+        said.note_cut();
+        self.finish(key, end, said);
+    }
+
+    /// What tasks asked for during the call just made.
+    fn timers_asked(&mut self) {
+        let Some(asked) = side::with(|s| std::mem::take(&mut s.timers)) else {
+            return;
+        };
+        for (task, when) in asked {
+            let Some(at) = self.find(task) else { continue };
+            if let Some(old) = self.active[at].task_timer.take() {
+                self.wheel.cancel(old);
+            }
+            if when != 0 {
+                let timer = self.wheel.insert(when.div_ceil(MS), Timer::Task(task));
+                self.active[at].task_timer = Some(timer);
+            }
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! `healthd --try FILE.so key=value…`: one run of a plugin, in a worker without a daemon. A thread plays the
+//! manager over the same link, so the plugin sees exactly what it will see later.
+
+use crate::role::{private_dir, serve};
+use healthd_core::check::outcome::Status;
+use healthd_core::wire::control::{CheckDetail, CheckRow};
+use healthd_core::wire::frame::MAX_MESSAGE;
+use healthd_core::wire::roles::WorkerArgs;
+use healthd_core::wire::supervisor::WorkerClass;
+use healthd_core::wire::worker::{Define, Finished, Run, ToManager, ToWorker};
+use healthd_loader::{Descriptor, Library, Workload};
+use healthd_sys::unix_socket::{self, Received};
+use healthd_sys::{clock, memfd};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+const USAGE: &str = "usage: healthd --try FILE.so [--plugin NAME] [--timeout 5s] [key=value ...]";
+
+/// Prints one JSON object of the shape of `healthctl show`; the exit code is the status (0 to 3).
+pub fn try_main(args: &[String]) -> i32 {
+    healthd_sys::signals::unblock_all();
+    match attempt(args) {
+        Ok((status, text)) => {
+            println!("{text}");
+            i32::from(status as u8)
+        }
+        Err(why) => {
+            eprintln!("error: {why}");
+            3
+        }
+    }
+}
+
+struct Wish<'a> {
+    file: &'a str,
+    plugin: Option<&'a str>,
+    timeout_ns: Option<u64>,
+    config: toml::Table,
+}
+
+fn parse(args: &[String]) -> Result<Wish<'_>, String> {
+    let mut wish = Wish {
+        file: "",
+        plugin: None,
+        timeout_ns: None,
+        config: toml::Table::new(),
+    };
+    let mut rest = args.iter();
+    while let Some(arg) = rest.next() {
+        match arg.as_str() {
+            "--plugin" => wish.plugin = Some(rest.next().ok_or(USAGE)?),
+            "--timeout" => {
+                let text = rest.next().ok_or(USAGE)?;
+                let timeout = healthd_core::config::duration::parse(text)
+                    .map_err(|e| format!("--timeout: {e}"))?;
+                wish.timeout_ns = Some(timeout.as_nanos() as u64);
+            }
+            text if wish.file.is_empty() => wish.file = text,
+            pair => {
+                let (key, value) = pair
+                    .split_once('=')
+                    .ok_or_else(|| format!("`{pair}` is not of the form key=value\n{USAGE}"))?;
+                // A value that is no TOML is taken as text, so that quotes are seldom needed.
+                let value = format!("v = {value}")
+                    .parse::<toml::Table>()
+                    .ok()
+                    .and_then(|mut t| t.remove("v"))
+                    .unwrap_or_else(|| toml::Value::String(value.to_owned()));
+                put(&mut wish.config, key, value)?;
+            }
+        }
+    }
+    if wish.file.is_empty() {
+        Err(USAGE.into())
+    } else {
+        Ok(wish)
+    }
+}
+
+/// `tls.ca=x` sets `ca` in the table `tls`.
+fn put(table: &mut toml::Table, key: &str, value: toml::Value) -> Result<(), String> {
+    match key.split_once('.') {
+        None => drop(table.insert(key.to_owned(), value)),
+        Some((head, tail)) => {
+            let inner = table
+                .entry(head)
+                .or_insert_with(|| toml::Value::Table(toml::Table::new()));
+            let inner = inner
+                .as_table_mut()
+                .ok_or_else(|| format!("`{head}` is set twice, once as a table"))?;
+            put(inner, tail, value)?;
+        }
+    }
+    Ok(())
+}
+
+fn attempt(args: &[String]) -> Result<(Status, String), String> {
+    let wish = parse(args)?;
+    let named = |e: std::io::Error| format!("{}: {e}", wish.file);
+    let mut source = File::open(wish.file).map_err(named)?;
+    let copy = memfd::sealed_copy("try", &mut source, 256 << 20).map_err(named)?;
+    let library = Library::open(&copy, Path::new(wish.file)).map_err(|e| e.to_string())?;
+    let names: Vec<&str> = library
+        .plugins
+        .iter()
+        .map(|p| p.descriptor.name.as_str())
+        .collect();
+    let descriptor = match wish.plugin {
+        Some(name) => library.plugins.iter().find(|p| p.descriptor.name == name),
+        None if names.len() == 1 => library.plugins.first(),
+        None => {
+            return Err(format!(
+                "{} holds several plugins: name one with --plugin: {}",
+                wish.file,
+                names.join(", ")
+            ));
+        }
+    };
+    let descriptor = &descriptor
+        .ok_or_else(|| {
+            format!(
+                "{} has no such plugin; it has {}",
+                wish.file,
+                names.join(", ")
+            )
+        })?
+        .descriptor;
+    let config = serde_json::to_value(&wish.config).map_err(|e| e.to_string())?;
+    check_config(&descriptor.schema, &config)?;
+    let timeout_ns = wish
+        .timeout_ns
+        .unwrap_or(u64::from(descriptor.default_timeout_ms.max(1)) * 1_000_000);
+    let finished = one_run(wish.file, descriptor, copy, config.to_string(), timeout_ns)?;
+    let detail = detail(descriptor, &finished, config, timeout_ns);
+    Ok((
+        finished.status,
+        serde_json::to_string(&detail).map_err(|e| e.to_string())?,
+    ))
+}
+
+fn check_config(schema: &serde_json::Value, config: &serde_json::Value) -> Result<(), String> {
+    let schema =
+        healthd_core::config::schema::Schema::compile(schema).map_err(|e| e.to_string())?;
+    let wrong: Vec<String> = schema
+        .validate(config, &healthd_core::config::schema::Masks::default())
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(wrong.join("\nerror: "))
+    }
+}
+
+fn one_run(
+    file: &str,
+    descriptor: &Descriptor,
+    copy: OwnedFd,
+    config: String,
+    timeout_ns: u64,
+) -> Result<Finished, String> {
+    let (ours, theirs) = unix_socket::link_pair().map_err(|e| e.to_string())?;
+    let dir = private_dir().map_err(|e| format!("no private directory: {e}"))?;
+    let args = WorkerArgs {
+        link: -1,
+        parent: 0,
+        runtime_dir: dir.clone(),
+        slot: 0,
+        class: match descriptor.workload {
+            Workload::Io | Workload::Block => WorkerClass::Io,
+            Workload::Cpu => WorkerClass::Cpu,
+            Workload::Exec => WorkerClass::Exec,
+        },
+        generation: 0,
+        threads: 4,
+        map_mode: 0o600,
+        log: "warn".into(),
+    };
+    let load = ToWorker::Load {
+        plugin: 0,
+        index: descriptor.index,
+        name: descriptor.name.clone(),
+        file: file.to_owned(),
+    };
+    let manager = std::thread::spawn(move || play_manager(&ours, &load, copy, config, timeout_ns));
+    // The worker's work is done on this thread, as in a real worker: it ends when the other side hangs up.
+    let served = serve(&args, theirs);
+    let finished = manager
+        .join()
+        .map_err(|_| "the run could not be followed".to_owned())?;
+    let _ = std::fs::remove_dir_all(&dir);
+    served.map_err(|e| e.to_string())?;
+    finished
+}
+
+fn play_manager(
+    link: &OwnedFd,
+    load: &ToWorker,
+    copy: OwnedFd,
+    config: String,
+    timeout_ns: u64,
+) -> Result<Finished, String> {
+    let text = |e: std::io::Error| e.to_string();
+    let mut message = Vec::new();
+    load.encode(&mut message);
+    unix_socket::send(link, &message, &[copy.as_fd()]).map_err(text)?;
+    message.clear();
+    ToWorker::Start.encode(&mut message);
+    unix_socket::send(link, &message, &[]).map_err(text)?;
+    message.clear();
+    let define = Define {
+        check: 0,
+        epoch: 1,
+        plugin: 0,
+        timeout_ns,
+        timeout_status: Status::Critical,
+        batch_ns: 0,
+        name: "try".into(),
+        config,
+    };
+    ToWorker::Define(define).encode(&mut message);
+    let run = Run {
+        run_id: 1,
+        check: 0,
+        epoch: 1,
+        attempt: 1,
+        start_ns: clock::monotonic_ns(),
+        last_status: 255,
+        urgent: true,
+    };
+    ToWorker::Run(run).encode(&mut message);
+    unix_socket::send(link, &message, &[]).map_err(text)?;
+    let mut buffer = vec![0; MAX_MESSAGE];
+    loop {
+        let mut fds = [PollFd::new(link.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::NONE).map_err(|e| e.to_string())?;
+        match unix_socket::receive(link, &mut buffer, false).map_err(text)? {
+            Received::Empty => {}
+            Received::Closed => return Err("the worker ended without a result".into()),
+            Received::Message(n, _) => {
+                let mut rest = &buffer[..n];
+                while let Some(said) = ToManager::decode(&mut rest).map_err(|e| e.to_string())? {
+                    match said {
+                        ToManager::Finished(finished) => return Ok(*finished),
+                        ToManager::LoadFailed { reason, .. } => return Err(reason),
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn detail(
+    descriptor: &Descriptor,
+    f: &Finished,
+    config: serde_json::Value,
+    timeout_ns: u64,
+) -> CheckDetail {
+    CheckDetail {
+        row: CheckRow {
+            name: "try".into(),
+            plugin: descriptor.name.clone(),
+            verdict: Some(f.status.into()),
+            status: Some(f.status),
+            message: Some(f.message.clone()),
+            latency_ms: Some((f.finished_ns - f.started_ns) as f64 / 1e6),
+            attempt: Some(1),
+            attempts: Some(1),
+            metrics: Some(f.metrics.clone()),
+            ..CheckRow::default()
+        },
+        timeout_ms: timeout_ns / 1_000_000,
+        config,
+        detail: f.detail.clone(),
+        phases: f.phases.clone(),
+        run_labels: f.labels.iter().cloned().collect(),
+        cpu_ms: Some(f.cpu_ns as f64 / 1e6),
+        queue_ms: Some(f.queue_ns as f64 / 1e6),
+        runs: 1,
+        ..CheckDetail::default()
+    }
+}

@@ -1,0 +1,173 @@
+//! From a plugin's return value to the result that is reported.
+
+use crate::active::{Active, CheckDef};
+use healthd_abi as abi;
+use healthd_core::check::outcome::Status;
+use healthd_core::wire::worker::{Ending, Finished};
+use healthd_loader::Results;
+
+/// How a run ended, before it becomes a `Finished`.
+pub struct End {
+    pub status: Status,
+    pub ending: Ending,
+    /// Put before the plugin's own message; alone if there is none.
+    pub why: String,
+}
+
+impl End {
+    pub fn own(reason: &str, text: &str) -> End {
+        End {
+            status: Status::Unknown,
+            ending: Ending::Own,
+            why: format!("self:{reason}: {text}"),
+        }
+    }
+
+    /// The plugin's own word: 0 to 3.
+    pub fn status(ret: i32) -> End {
+        let status = Status::from_code(ret as u8).unwrap_or(Status::Unknown);
+        End {
+            status,
+            ending: Ending::Returned,
+            why: String::new(),
+        }
+    }
+
+    pub fn cancelled() -> End {
+        End {
+            status: Status::Unknown,
+            ending: Ending::Cancelled,
+            why: "cancelled".into(),
+        }
+    }
+
+    pub fn timeout(def: &CheckDef, phase: Option<&str>) -> End {
+        let after = seconds(def.timeout_ns);
+        let why = match phase {
+            Some(phase) => format!("timeout after {after} in phase {phase}"),
+            None => format!("timeout after {after}"),
+        };
+        End {
+            status: def.timeout_status,
+            ending: Ending::Timeout,
+            why,
+        }
+    }
+
+    pub fn overrun(def: &CheckDef, plugin: &str, call: &str) -> End {
+        let why = format!(
+            "overrun: {call} of plugin `{plugin}` did not return within its timeout of {}",
+            seconds(def.timeout_ns)
+        );
+        End {
+            status: Status::Unknown,
+            ending: Ending::Overrun,
+            why,
+        }
+    }
+
+    /// What a plugin function returned. `call` names it, for codes that it should not return.
+    pub fn returned(
+        def: &CheckDef,
+        plugin: &str,
+        call: &str,
+        ret: i32,
+        cancelled: bool,
+        said: &str,
+    ) -> End {
+        let fault = |ending, why: String| End {
+            status: Status::Unknown,
+            ending,
+            why,
+        };
+        match ret {
+            abi::OK | abi::WARN | abi::CRIT | abi::UNKNOWN => End::status(ret),
+            abi::E_CONFIG => fault(
+                Ending::PluginError,
+                format!("plugin `{plugin}` rejects its config"),
+            ),
+            abi::E_PANIC => {
+                let text = if said.is_empty() {
+                    ""
+                } else {
+                    said.strip_prefix("panic: ").unwrap_or(said)
+                };
+                let why = if text.is_empty() {
+                    format!("panic in plugin `{plugin}`")
+                } else {
+                    format!("panic in plugin `{plugin}`: {text}")
+                };
+                fault(Ending::Panic, why)
+            }
+            abi::E_CANCELLED if cancelled => End::timeout(def, None),
+            abi::E_CANCELLED => fault(
+                Ending::PluginError,
+                format!("plugin `{plugin}` gave up unasked"),
+            ),
+            abi::E_INTERNAL => fault(
+                Ending::PluginError,
+                format!("internal error in plugin `{plugin}`"),
+            ),
+            abi::E_UNSUPPORTED => fault(
+                Ending::PluginError,
+                format!("plugin `{plugin}` does not support this"),
+            ),
+            abi::E_RESOURCES => fault(Ending::Own, "self:resources".into()),
+            other => fault(
+                Ending::PluginError,
+                format!(
+                    "plugin `{plugin}` returned {other} from {call}, which the ABI does not define"
+                ),
+            ),
+        }
+    }
+}
+
+/// Puts a run's end and what the plugin said together.
+pub fn finished(active: &Active, end: End, said: Results, times: Times) -> Finished {
+    let message = match (end.why.is_empty(), said.message.is_empty()) {
+        (true, _) => said.message,
+        (false, true) => end.why,
+        (false, false) if end.ending == Ending::Panic => end.why,
+        (false, false) => format!("{}: {}", end.why, said.message),
+    };
+    let mut detail = said.detail;
+    if detail.is_empty() && message.is_empty() && end.status != Status::Ok {
+        detail = "the plugin gave no message".into();
+    }
+    Finished {
+        run_id: active.run.run_id,
+        check: active.run.check,
+        attempt: active.run.attempt,
+        status: end.status,
+        ending: end.ending,
+        started_ns: times.started_ns,
+        finished_ns: times.finished_ns,
+        queue_ns: times.started_ns.saturating_sub(active.run.start_ns),
+        cpu_ns: times.cpu_ns,
+        message,
+        detail,
+        metrics: said.metrics,
+        labels: said.labels,
+        phases: said.phases,
+    }
+}
+
+#[derive(Clone, Copy)]
+pub struct Times {
+    pub started_ns: u64,
+    pub finished_ns: u64,
+    pub cpu_ns: u64,
+}
+
+/// "5s", "2.5s", "250ms".
+pub fn seconds(ns: u64) -> String {
+    let ms = ns / 1_000_000;
+    if ms < 1000 {
+        format!("{ms}ms")
+    } else if ms.is_multiple_of(1000) {
+        format!("{}s", ms / 1000)
+    } else {
+        format!("{}s", ms as f64 / 1000.0)
+    }
+}
