@@ -33,6 +33,18 @@ pub enum Roots {
     Insecure,
 }
 
+impl Roots {
+    /// From the two options that checks have for it.
+    pub fn from_options(ca_file: Option<&str>, insecure: bool) -> Result<Roots, String> {
+        match (ca_file, insecure) {
+            (Some(_), true) => Err("ca_file and insecure: only one of them".into()),
+            (Some(file), false) => Ok(Roots::File(file.into())),
+            (None, true) => Ok(Roots::Insecure),
+            (None, false) => Ok(Roots::System),
+        }
+    }
+}
+
 /// Makes TLS connections to one server name.
 #[derive(Clone, Debug)]
 pub struct Connector {
@@ -43,11 +55,17 @@ pub struct Connector {
 impl Connector {
     /// May block: call it in `create`. `server_name` is the name or address the certificate must be for.
     pub fn new(roots: &Roots, server_name: &str) -> Result<Connector, String> {
-        let name = ServerName::try_from(server_name.to_string())
-            .map_err(|_| format!("{server_name:?} is no name a certificate can be for"))?;
         Ok(Connector {
+            name: parse_name(server_name)?,
             config: client_config(roots)?,
-            name,
+        })
+    }
+
+    /// The same trust for another name: a redirect. Does not block.
+    pub fn for_name(&self, server_name: &str) -> Result<Connector, String> {
+        Ok(Connector {
+            config: self.config.clone(),
+            name: parse_name(server_name)?,
         })
     }
 
@@ -104,6 +122,11 @@ impl Connector {
         };
         io::Error::new(e.kind(), text)
     }
+}
+
+fn parse_name(server_name: &str) -> Result<ServerName<'static>, String> {
+    ServerName::try_from(server_name.to_string())
+        .map_err(|_| format!("{server_name:?} is no name a certificate can be for"))
 }
 
 /// Days until the certificate the server showed runs out; below zero once it has. The first of the chain counts, the

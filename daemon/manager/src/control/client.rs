@@ -51,9 +51,11 @@ pub(super) enum Job {
         waiting: HashSet<u32>,
         done: VecDeque<u32>,
     },
-    /// Rows whenever they change, for ever. Changes of one check merge while the client is slow.
+    /// First the rows as they are (`first` of them are still to come), then rows whenever they change, for
+    /// ever. Changes of one check merge while the client is slow.
     Watch {
         filter: Filter,
+        first: usize,
         changed: VecDeque<u32>,
         queued: HashSet<u32>,
         gone: Vec<String>,

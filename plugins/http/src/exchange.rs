@@ -1,0 +1,224 @@
+//! One request and its answer over one connection, with the times of its phases.
+
+use crate::request::Request;
+use crate::response::{Malformed, Response};
+use healthd_plugin::net::{self, AsyncRead, AsyncWrite, ReadBuf, Stream, TcpStream, UnixStream};
+use healthd_plugin::tls::{Connector, certificate_days_left, tokio_rustls};
+use healthd_plugin::{Cx, Family, Status};
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::task::{Poll, ready};
+
+/// Where to connect to.
+#[derive(Clone, Debug)]
+pub enum Target {
+    Addr(SocketAddr),
+    Name {
+        host: String,
+        port: u16,
+        family: Family,
+    },
+    Unix(PathBuf),
+}
+
+/// When each phase ended, on the host's clock; 0: there was no such phase.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Times {
+    pub begin: u64,
+    pub dns: u64,
+    pub connect: u64,
+    pub tls: u64,
+    pub ttfb: u64,
+    pub end: u64,
+    pub certificate_days: Option<f64>,
+}
+
+/// The check ends here: the message is set.
+pub struct Failed(pub Status);
+
+fn failed(cx: Cx<'_>, phase: &str, e: &io::Error) -> Failed {
+    Failed(cx.fail(phase, e))
+}
+
+fn malformed(cx: Cx<'_>, phase: &str, why: &Malformed) -> Failed {
+    Failed(cx.critical(format_args!("{phase}: {why}")))
+}
+
+/// Sends the request and reads the whole answer into `response`.
+pub async fn run(
+    cx: Cx<'_>,
+    target: &Target,
+    tls: Option<&Connector>,
+    request: &Request,
+    response: &mut Response,
+) -> Result<Times, Failed> {
+    let mut times = Times {
+        begin: cx.now_ns(),
+        ..Times::default()
+    };
+    let stream = match target {
+        Target::Addr(to) => {
+            cx.phase("connect");
+            // Not waited for: the first send tells, see TcpStream::start.
+            Stream::from(TcpStream::start(cx, *to).map_err(|e| failed(cx, "connect", &e))?)
+        }
+        Target::Name { host, port, family } => {
+            Box::pin(connect_by_name(cx, host, *port, *family, &mut times))
+                .await?
+                .into()
+        }
+        Target::Unix(path) => {
+            cx.phase("connect");
+            UnixStream::connect(cx, path)
+                .await
+                .map_err(|e| failed(cx, "connect", &e))?
+                .into()
+        }
+    };
+    match tls {
+        None => plain(cx, stream, request, response, &mut times).await?,
+        // Boxed, so that the many checks without TLS do not carry the room for it.
+        Some(tls) => Box::pin(secure(cx, stream, tls, request, response, &mut times)).await?,
+    }
+    times.end = cx.now_ns();
+    Ok(times)
+}
+
+async fn connect_by_name<'a>(
+    cx: Cx<'a>,
+    host: &str,
+    port: u16,
+    family: Family,
+    times: &mut Times,
+) -> Result<TcpStream<'a>, Failed> {
+    cx.phase("dns");
+    let ips = cx
+        .resolve(host, family)
+        .await
+        .map_err(|e| failed(cx, "dns", &e))?;
+    times.dns = cx.now_ns();
+    cx.phase("connect");
+    let addresses: Vec<SocketAddr> = ips
+        .into_iter()
+        .map(|ip| SocketAddr::new(ip, port))
+        .collect();
+    let connected = match addresses.as_slice() {
+        [only] => TcpStream::start(cx, *only),
+        several => TcpStream::connect_any(cx, several).await,
+    };
+    connected.map_err(|e| failed(cx, "connect", &e))
+}
+
+async fn plain(
+    cx: Cx<'_>,
+    stream: Stream<'_>,
+    request: &Request,
+    response: &mut Response,
+    times: &mut Times,
+) -> Result<(), Failed> {
+    let bytes = &request.bytes;
+    let sent = poll_fn(|task| stream.poll_write(task, bytes)).await;
+    times.connect = cx.now_ns();
+    let sent = sent.map_err(|e| {
+        failed(
+            cx,
+            if stream.is_connecting() {
+                "connect"
+            } else {
+                "send"
+            },
+            &e,
+        )
+    })?;
+    cx.phase("ttfb");
+    let mut early_end = Ok(());
+    if sent < bytes.len() {
+        early_end = stream.write_all(&bytes[sent..]).await;
+    }
+    let mut stream = stream;
+    read_answer(cx, &mut stream, response, times, early_end).await
+}
+
+async fn secure(
+    cx: Cx<'_>,
+    stream: Stream<'_>,
+    tls: &Connector,
+    request: &Request,
+    response: &mut Response,
+    times: &mut Times,
+) -> Result<(), Failed> {
+    if let Stream::Tcp(tcp) = &stream {
+        tcp.connected()
+            .await
+            .map_err(|e| failed(cx, "connect", &e))?;
+    }
+    times.connect = cx.now_ns();
+    cx.phase("tls");
+    let mut stream = tls
+        .connect(stream)
+        .await
+        .map_err(|e| failed(cx, "tls", &e))?;
+    times.tls = cx.now_ns();
+    times.certificate_days = certificate_days_left(&stream);
+    cx.phase("ttfb");
+    let sent = net::write_all(&mut stream, &request.bytes).await;
+    read_answer::<tokio_rustls::client::TlsStream<_>>(cx, &mut stream, response, times, sent).await
+}
+
+thread_local! {
+    /// What a read fills. One for all tasks of the thread: the bytes are parsed before the task waits again.
+    static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; 16 << 10].into());
+}
+
+/// `sent`: how sending went. A server may refuse a request before it has read all of it; then its answer counts, and
+/// the error only if there is none.
+async fn read_answer<S: AsyncRead + AsyncWrite + Unpin>(
+    cx: Cx<'_>,
+    stream: &mut S,
+    response: &mut Response,
+    times: &mut Times,
+    sent: io::Result<()>,
+) -> Result<(), Failed> {
+    let mut read_some = async |response: &mut Response| {
+        poll_fn(|task| {
+            BUFFER.with_borrow_mut(|buffer| {
+                let mut buffer = ReadBuf::new(buffer);
+                let r = ready!(Pin::new(&mut *stream).poll_read(task, &mut buffer));
+                let data = buffer.filled();
+                Poll::Ready(match r {
+                    // TLS says so when the server ends without a goodbye: to HTTP it is the end.
+                    Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(Err(response.end())),
+                    Err(e) => Err(e),
+                    Ok(()) if data.is_empty() => Ok(Err(response.end())),
+                    Ok(()) => Ok(Ok(response.feed(data))),
+                })
+            })
+        })
+        .await
+    };
+    loop {
+        let phase = if times.ttfb == 0 { "ttfb" } else { "transfer" };
+        let read = match read_some(response).await {
+            Ok(Ok(fed)) => fed,
+            Ok(Err(ended)) => match (ended, &sent) {
+                (Err(Malformed::Empty), Err(e)) => return Err(failed(cx, "send", e)),
+                (ended, _) => ended,
+            },
+            Err(e) => return Err(failed(cx, phase, sent.as_ref().err().unwrap_or(&e))),
+        };
+        read.map_err(|why| malformed(cx, phase, &why))?;
+        if times.ttfb == 0 {
+            times.ttfb = cx.now_ns();
+            if !response.is_done() {
+                cx.phase("transfer");
+            }
+        }
+        if response.is_done() {
+            return Ok(());
+        }
+    }
+}

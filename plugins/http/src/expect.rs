@@ -1,0 +1,249 @@
+//! What the answer must look like, compiled once in `create`.
+
+use crate::options::{Options, Scalar, StatusSet};
+use crate::response::Response;
+use healthd_plugin::serde_json::{self, Value};
+use regex_lite::Regex;
+use serde_json_path::JsonPath;
+use std::fmt;
+
+#[derive(Debug)]
+pub struct Expect {
+    status: Vec<StatusSet>,
+    contains: Option<String>,
+    regex: Option<Regex>,
+    json: Option<JsonExpect>,
+    headers: Vec<(String, Regex)>,
+}
+
+#[derive(Debug)]
+struct JsonExpect {
+    text: String,
+    path: JsonPath,
+    equals: Option<Scalar>,
+}
+
+impl Expect {
+    pub fn new(o: &Options) -> Result<Expect, String> {
+        let json = match (&o.json_path, &o.json_equals) {
+            (Some(text), equals) => {
+                let path = JsonPath::parse(text).map_err(|e| format!("json_path: {e}"))?;
+                Some(JsonExpect {
+                    text: text.clone(),
+                    path,
+                    equals: equals.clone(),
+                })
+            }
+            (None, Some(_)) => return Err("json_equals: needs json_path".into()),
+            (None, None) => None,
+        };
+        let regex =
+            |name: &str, text: &String| Regex::new(text).map_err(|e| format!("{name}: {e}"));
+        let headers = o.expect_headers.iter();
+        Ok(Expect {
+            status: o.status.clone(),
+            contains: o.body_contains.clone(),
+            regex: o
+                .body_regex
+                .as_ref()
+                .map(|t| regex("body_regex", t))
+                .transpose()?,
+            json,
+            headers: headers
+                .map(|(n, t)| Ok((n.clone(), regex(&format!("expect_headers.{n}"), t)?)))
+                .collect::<Result<_, String>>()?,
+        })
+    }
+
+    pub fn needs_headers(&self) -> bool {
+        !self.headers.is_empty()
+    }
+
+    pub fn needs_body(&self) -> bool {
+        self.contains.is_some() || self.regex.is_some() || self.json.is_some()
+    }
+
+    /// The first thing that is not as expected.
+    pub fn judge(&self, r: &Response) -> Result<(), String> {
+        if !self.status.iter().any(|s| s.contains(r.status)) {
+            return Err(format!("status {}", r.status));
+        }
+        for (name, regex) in &self.headers {
+            match r.header(name) {
+                None => return Err(format!("no header {name}")),
+                Some(value) if !regex.is_match(value) => {
+                    return Err(format!(
+                        "header {name}: {} does not match {regex}",
+                        Quoted(value)
+                    ));
+                }
+                Some(_) => {}
+            }
+        }
+        if !self.needs_body() {
+            return Ok(());
+        }
+        let cut = if r.cut {
+            " in the part that was read (max_body)"
+        } else {
+            ""
+        };
+        if let Some(text) = &self.contains
+            && !contains(&r.body, text.as_bytes())
+        {
+            return Err(format!("body does not contain {}{cut}", Quoted(text)));
+        }
+        if let Some(regex) = &self.regex
+            && !regex.is_match(&String::from_utf8_lossy(&r.body))
+        {
+            return Err(format!("body does not match {regex}{cut}"));
+        }
+        match &self.json {
+            Some(json) => json.judge(r),
+            None => Ok(()),
+        }
+    }
+}
+
+impl JsonExpect {
+    fn judge(&self, r: &Response) -> Result<(), String> {
+        let body: Value = match serde_json::from_slice(&r.body) {
+            Ok(body) => body,
+            Err(_) if r.cut => {
+                return Err("body is longer than max_body, so its JSON is cut".into());
+            }
+            Err(e) => return Err(format!("body is no JSON: {e}")),
+        };
+        let found = self.path.query(&body);
+        let Some(first) = found.first() else {
+            return Err(format!("{} finds nothing", self.text));
+        };
+        match &self.equals {
+            Some(wanted) if !found.iter().any(|v| wanted.equals(v)) => Err(format!(
+                "{} is {}, not {}",
+                self.text,
+                Quoted(&first.to_string()),
+                wanted.0
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn contains(body: &[u8], text: &[u8]) -> bool {
+    // Text is searched for in text, so that a match is one of whole characters.
+    match (std::str::from_utf8(body), std::str::from_utf8(text)) {
+        (Ok(body), Ok(text)) => body.contains(text),
+        _ => body.windows(text.len()).any(|w| w == text),
+    }
+}
+
+/// The beginning of a text the server wrote, for a one-line message.
+struct Quoted<'t>(&'t str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MAX: usize = 60;
+        match self.0.char_indices().nth(MAX) {
+            Some((at, _)) => write!(f, "{:?}...", &self.0[..at]),
+            None => write!(f, "{:?}", self.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::response::Wanted;
+    use healthd_plugin::Options as _;
+
+    fn judge(options: Value, answer: &str) -> Result<(), String> {
+        let mut all = serde_json::json!({"url": "http://x"});
+        all.as_object_mut()
+            .unwrap()
+            .extend(options.as_object().unwrap().clone());
+        let o = Options::parse(all.to_string().as_bytes())?;
+        let expect = Expect::new(&o)?;
+        let mut r = Response::new(Wanted {
+            is_head_request: false,
+            headers: expect.needs_headers(),
+            body: expect.needs_body(),
+            max_body: u64::from(o.max_body),
+        });
+        r.feed(answer.as_bytes()).unwrap();
+        r.end().unwrap();
+        expect.judge(&r)
+    }
+
+    const JSON: &str =
+        "HTTP/1.1 200 OK\r\nServer: x/1.2\r\n\r\n{\"a\": [{\"up\": true, \"n\": 3}], \"s\": \"t\"}";
+
+    #[test]
+    fn good_answers() {
+        for options in [
+            serde_json::json!({}),
+            serde_json::json!({"status": [200], "body_contains": "\"up\"", "body_regex": "\"n\": [0-9]"}),
+            serde_json::json!({"expect_headers": {"server": "^x/1\\."}}),
+            serde_json::json!({"json_path": "$.a[0].up"}),
+            serde_json::json!({"json_path": "$.a[*].n", "json_equals": 3.0}),
+            serde_json::json!({"json_path": "$.s", "json_equals": "t"}),
+            serde_json::json!({"json_path": "$.a[?@.n > 2]"}),
+            serde_json::json!({"json_path": "$[?count(@.*) == 1]"}),
+        ] {
+            assert_eq!(judge(options.clone(), JSON), Ok(()), "{options}");
+        }
+    }
+
+    #[test]
+    fn bad_answers_say_why() {
+        for (options, why) in [
+            (serde_json::json!({"status": ["5xx"]}), "status 200"),
+            (
+                serde_json::json!({"expect_headers": {"X-A": ""}}),
+                "no header X-A",
+            ),
+            (
+                serde_json::json!({"expect_headers": {"Server": "y"}}),
+                "header Server: \"x/1.2\" does not match y",
+            ),
+            (
+                serde_json::json!({"body_contains": "down"}),
+                "body does not contain \"down\"",
+            ),
+            (
+                serde_json::json!({"body_contains": "t\"}", "max_body": 4}),
+                "body does not contain \"t\\\"}\" in the part that was read (max_body)",
+            ),
+            (
+                serde_json::json!({"body_regex": "x{3}"}),
+                "body does not match x{3}",
+            ),
+            (serde_json::json!({"json_path": "$.b"}), "$.b finds nothing"),
+            (
+                serde_json::json!({"json_path": "$.a[0].n", "json_equals": "3"}),
+                "$.a[0].n is \"3\", not \"3\"",
+            ),
+            (
+                serde_json::json!({"json_path": "$.a", "max_body": 4}),
+                "body is longer than max_body, so its JSON is cut",
+            ),
+            (serde_json::json!({"json_path": "$.["}), "json_path: "),
+            (
+                serde_json::json!({"json_equals": 1}),
+                "json_equals: needs json_path",
+            ),
+            (serde_json::json!({"body_regex": "("}), "body_regex: "),
+        ] {
+            let got = judge(options.clone(), JSON).unwrap_err();
+            assert!(got.starts_with(why), "{options}: {got}");
+        }
+        assert!(
+            judge(
+                serde_json::json!({"json_path": "$"}),
+                "HTTP/1.1 200 OK\r\n\r\nx"
+            )
+            .unwrap_err()
+            .starts_with("body is no JSON: ")
+        );
+    }
+}

@@ -1,0 +1,232 @@
+//! The `http` plugin: requests a URL and judges the answer. The options are in `README.md`.
+//!
+//! Runs in: the step lane of an io worker.
+
+#![forbid(unsafe_code)]
+
+mod exchange;
+mod expect;
+mod options;
+mod request;
+mod response;
+mod url;
+
+use exchange::{Failed, Target, Times};
+use expect::Expect;
+use healthd_plugin::thresholds::{Lower, Upper};
+use healthd_plugin::tls::{Connector, Roots};
+use healthd_plugin::{Check, Cx, Metric, Status, plugins};
+use options::Options;
+use request::Request;
+use response::{Response, Wanted};
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::time::Duration;
+use url::Url;
+
+plugins! {
+    step Http { name: "http", summary: "requests a URL over HTTP or HTTPS and judges the answer" }
+}
+
+pub struct Http {
+    options: Options,
+    request: Request,
+    target: Target,
+    /// For an https URL, and for redirects that may lead to one. Made in `create`, because it reads files.
+    trust: Option<Result<Connector, String>>,
+    expect: Expect,
+}
+
+impl Check for Http {
+    type Options = Options;
+
+    fn create(options: Options, _: Cx<'_>) -> Result<Self, String> {
+        let request = Request::new(&options)?;
+        let target = target(&options, &request.url)?;
+        let trust =
+            (request.url.https || options.redirects > 0).then(|| connector(&options, &request.url));
+        if let (true, Some(Err(why))) = (request.url.https || options.ca_file.is_some(), &trust) {
+            return Err(why.clone());
+        }
+        let expect = Expect::new(&options)?;
+        Ok(Http {
+            options,
+            request,
+            target,
+            trust,
+            expect,
+        })
+    }
+
+    async fn check(&self, cx: Cx<'_>) -> Status {
+        let mut response = self.empty_response(&self.request);
+        let tls = self
+            .trust
+            .as_ref()
+            .and_then(|t| t.as_ref().ok())
+            .filter(|_| self.request.url.https);
+        let done = exchange::run(cx, &self.target, tls, &self.request, &mut response).await;
+        let mut times = match done {
+            Ok(times) => times,
+            Err(Failed(status)) => return status,
+        };
+        if self.options.redirects > 0 && is_redirect(&response) {
+            match Box::pin(self.follow(cx, response, times)).await {
+                Ok((last, all_times)) => (response, times) = (last, all_times),
+                Err(Failed(status)) => return status,
+            }
+        }
+        self.judge(cx, &response, &times)
+    }
+}
+
+impl Http {
+    fn empty_response(&self, request: &Request) -> Response {
+        Response::new(Wanted {
+            is_head_request: request.method == "HEAD",
+            headers: self.expect.needs_headers(),
+            body: self.expect.needs_body(),
+            max_body: u64::from(self.options.max_body),
+        })
+    }
+
+    /// Follows redirects to their end. The times are the last exchange's, but for the beginning.
+    async fn follow(
+        &self,
+        cx: Cx<'_>,
+        first: Response,
+        first_times: Times,
+    ) -> Result<(Response, Times), Failed> {
+        let mut response = first;
+        let mut times = first_times;
+        let mut request = Cow::Borrowed(&self.request);
+        for _ in 0..self.options.redirects {
+            if !is_redirect(&response) {
+                return Ok((response, times));
+            }
+            let location = response.header("location").unwrap_or_default();
+            let bad = |why: String| Failed(cx.critical(format_args!("redirect: {why}")));
+            let next = request.redirected(response.status, location).map_err(bad)?;
+            let target = target(&self.options, &next.url).map_err(bad)?;
+            let tls = self.redirect_connector(&next.url).map_err(bad)?;
+            response = self.empty_response(&next);
+            times = exchange::run(cx, &target, tls.as_ref(), &next, &mut response).await?;
+            times.begin = first_times.begin;
+            request = Cow::Owned(next);
+        }
+        if is_redirect(&response) {
+            let n = self.options.redirects;
+            return Err(Failed(cx.critical(format_args!(
+                "more than {n} redirects, the last one to {}",
+                request.url.host
+            ))));
+        }
+        Ok((response, times))
+    }
+
+    fn redirect_connector(&self, url: &Url) -> Result<Option<Connector>, String> {
+        let name = self.options.server_name.as_deref().unwrap_or(&url.host);
+        match &self.trust {
+            Some(trust) if url.https => trust.clone()?.for_name(name).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    fn judge(&self, cx: Cx<'_>, r: &Response, t: &Times) -> Status {
+        let o = &self.options;
+        let total = seconds(t.begin, t.end);
+        let limits = Upper::of_durations(o.latency_warn, o.latency_crit);
+        cx.metric(limits.on(Metric::new("total", total).unit("s").min(0.0)));
+        let phases = [
+            ("dns", t.begin, t.dns),
+            ("connect", t.begin.max(t.dns), t.connect),
+            ("tls", t.connect, t.tls),
+            ("ttfb", t.connect.max(t.tls), t.ttfb),
+            ("transfer", t.ttfb, t.end),
+        ];
+        for (name, from, to) in phases.into_iter().filter(|(_, _, to)| *to != 0) {
+            cx.metric(Metric::new(name, seconds(from, to)).unit("s").min(0.0));
+        }
+        cx.metric(Metric::new("size", r.body_bytes as f64).unit("By").min(0.0));
+        let mut certificate = Status::Ok;
+        if let Some(days) = t.certificate_days {
+            let limits = Lower {
+                warn: o.certificate_warn_days,
+                crit: o.certificate_crit_days,
+            };
+            cx.metric(limits.on(Metric::new("certificate", days).unit("d")));
+            certificate = limits.judge(days);
+        }
+        if let Err(why) = self.expect.judge(r) {
+            return cx.critical(why);
+        }
+        let status = limits.judge(total).worst(certificate);
+        if status != Status::Ok && certificate == status {
+            let days = t.certificate_days.unwrap_or_default();
+            cx.message(format_args!("certificate is valid for {days:.1} days"));
+        } else {
+            let slow = if status == Status::Ok {
+                ""
+            } else {
+                ": too slow"
+            };
+            cx.message(format_args!(
+                "HTTP {}, {} bytes in {}{slow}",
+                r.status,
+                r.body_bytes,
+                Millis(total)
+            ));
+        }
+        status
+    }
+}
+
+fn is_redirect(r: &Response) -> bool {
+    matches!(r.status, 301 | 302 | 303 | 307 | 308) && r.header("location").is_some()
+}
+
+fn target(o: &Options, url: &Url) -> Result<Target, String> {
+    if let Some(path) = &o.unix_socket {
+        return Ok(Target::Unix(path.into()));
+    }
+    let family = o.family.into();
+    match url.ip() {
+        Some(ip) if healthd_plugin::Family::allows(family, ip) => {
+            Ok(Target::Addr(SocketAddr::new(ip, url.port)))
+        }
+        Some(ip) => Err(format!(
+            "url: {ip} is not of the address family that `family` asks for"
+        )),
+        None => Ok(Target::Name {
+            host: url.host.clone(),
+            port: url.port,
+            family,
+        }),
+    }
+}
+
+fn connector(o: &Options, url: &Url) -> Result<Connector, String> {
+    let roots = Roots::from_options(o.ca_file.as_deref(), o.insecure)?;
+    Connector::new(&roots, o.server_name.as_deref().unwrap_or(&url.host))
+}
+
+fn seconds(from: u64, to: u64) -> f64 {
+    Duration::from_nanos(to.saturating_sub(from)).as_secs_f64()
+}
+
+/// "0.42 ms", "1250 ms": three digits are enough.
+struct Millis(f64);
+
+impl std::fmt::Display for Millis {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ms = self.0 * 1e3;
+        match ms {
+            ms if ms < 10.0 => write!(f, "{ms:.2} ms"),
+            ms if ms < 100.0 => write!(f, "{ms:.1} ms"),
+            ms => write!(f, "{ms:.0} ms"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,213 @@
+//! The options of an HTTP check. `README.md` beside this folder shows them in use.
+
+use healthd_plugin::options;
+use healthd_plugin::options::{Limits, OptionValue};
+use healthd_plugin::serde_json::Value;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+options! {
+    /// Requests a URL and judges the answer.
+    pub struct Options {
+        /// What to request: http:// or https://, with percent-encoding where it is needed.
+        url: String { pattern: "^[Hh][Tt][Tt][Pp][Ss]?://." },
+        /// Request method.
+        method: String { pattern: "^[A-Z]+$", max_length: 32 } = "GET".into(),
+        /// Request headers, in addition to Host, User-Agent, Accept and Connection, or instead of them.
+        headers: BTreeMap<String, String> = BTreeMap::new(),
+        /// Request body. Its Content-Length is sent; set Content-Type in `headers`.
+        body: Option<String>,
+        /// User and password for basic authentication.
+        basic_auth: Option<BasicAuth>,
+        /// Token for `Authorization: Bearer`.
+        bearer: Option<String> { min_length: 1 },
+        /// Status codes that are fine: a code, a class like "2xx" or a range like "200-299". Any other is critical.
+        status: Vec<StatusSet> { min_items: 1 } = vec![StatusSet { low: 200, high: 399 }],
+        /// Text the body must contain.
+        body_contains: Option<String> { min_length: 1 },
+        /// Regular expression the body must match.
+        body_regex: Option<String>,
+        /// JSONPath (RFC 9535, without match and search) that must find something in the body.
+        json_path: Option<String>,
+        /// What `json_path` must find: one of its finds must equal this text, number or boolean.
+        json_equals: Option<Scalar>,
+        /// Response headers that must be there, each with a regular expression that its value must match.
+        expect_headers: BTreeMap<String, String> = BTreeMap::new(),
+        /// So many redirects are followed; one more is critical. With 0 a redirect is an answer like any other.
+        redirects: u8 { max: 20 } = 0,
+        /// Address family to use for a host name.
+        family: Family = Family::Any,
+        /// Path of a unix socket to connect to, instead of the URL's host.
+        unix_socket: Option<String> { min_length: 1, max_length: 107 },
+        /// PEM file of the CA certificates to trust, instead of the machine's.
+        ca_file: Option<String> { min_length: 1 },
+        /// Accept any certificate.
+        insecure: bool = false,
+        /// Name the certificate must be for, instead of the URL's host; also sent as SNI.
+        server_name: Option<String> { min_length: 1 },
+        /// Warn when the certificate is valid for fewer days than this.
+        certificate_warn_days: Option<f64> { min: 0 },
+        /// Critical when the certificate is valid for fewer days than this.
+        certificate_crit_days: Option<f64> { min: 0 },
+        /// So many bytes of the body are read; what comes after is not looked at.
+        max_body: u32 { max: 67_108_864 } = 1_048_576,
+        /// Warn when the whole check takes longer.
+        latency_warn: Option<Duration>,
+        /// Critical when the whole check takes longer.
+        latency_crit: Option<Duration>,
+    }
+}
+
+options! {
+    pub struct BasicAuth {
+        /// User name, without a colon.
+        user: String { pattern: "^[^:]*$" },
+        password: String = String::new(),
+    }
+}
+
+options! {
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    pub enum Family { Any = "any", Ipv4 = "ipv4", Ipv6 = "ipv6" }
+}
+
+impl From<Family> for healthd_plugin::Family {
+    fn from(f: Family) -> Self {
+        match f {
+            Family::Any => Self::Any,
+            Family::Ipv4 => Self::Ipv4,
+            Family::Ipv6 => Self::Ipv6,
+        }
+    }
+}
+
+/// Some status codes, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StatusSet {
+    pub low: u16,
+    pub high: u16,
+}
+
+impl StatusSet {
+    pub fn contains(self, code: u16) -> bool {
+        (self.low..=self.high).contains(&code)
+    }
+
+    fn parse(text: &str) -> Option<StatusSet> {
+        let code = |s: &str| {
+            s.parse::<u16>()
+                .ok()
+                .filter(|n| s.len() == 3 && (100..=599).contains(n))
+        };
+        if let Some(class) = text.strip_suffix("xx") {
+            let class: u16 = class
+                .parse()
+                .ok()
+                .filter(|n| class.len() == 1 && (1..=5).contains(n))?;
+            return Some(StatusSet {
+                low: class * 100,
+                high: class * 100 + 99,
+            });
+        }
+        let (low, high) = match text.split_once('-') {
+            Some((low, high)) => (code(low)?, code(high)?),
+            None => (code(text)?, code(text)?),
+        };
+        (low <= high).then_some(StatusSet { low, high })
+    }
+}
+
+impl OptionValue for StatusSet {
+    fn schema(_: &Limits) -> String {
+        let code = "[1-5][0-9][0-9]";
+        format!(
+            r#""anyOf":[{{"type":"integer","minimum":100,"maximum":599}},{{"type":"string","pattern":"^([1-5]xx|{code}(-{code})?)$"}}]"#
+        )
+    }
+
+    fn from_json(value: Value, _: &Limits) -> Result<Self, String> {
+        let parsed = match &value {
+            Value::Number(n) => StatusSet::parse(&n.to_string()),
+            Value::String(s) => StatusSet::parse(s),
+            _ => None,
+        };
+        parsed.ok_or_else(|| {
+            format!("{value} is no set of status codes; write 200, \"2xx\" or \"200-299\"")
+        })
+    }
+
+    fn to_json(&self) -> Value {
+        format!("{}-{}", self.low, self.high).into()
+    }
+}
+
+/// A text, number or boolean.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scalar(pub Value);
+
+impl OptionValue for Scalar {
+    fn schema(_: &Limits) -> String {
+        r#""anyOf":[{"type":"string"},{"type":"number"},{"type":"boolean"}]"#.into()
+    }
+
+    fn from_json(value: Value, _: &Limits) -> Result<Self, String> {
+        match value {
+            Value::String(_) | Value::Number(_) | Value::Bool(_) => Ok(Scalar(value)),
+            other => Err(format!("{other} is no text, number or boolean")),
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        self.0.clone()
+    }
+}
+
+impl Scalar {
+    /// 1 and 1.0 are the same number.
+    pub fn equals(&self, found: &Value) -> bool {
+        match (self.0.as_f64(), found.as_f64()) {
+            (Some(a), Some(b)) => a == b,
+            _ => self.0 == *found,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use healthd_plugin::Options as _;
+
+    #[test]
+    fn status_sets() {
+        let set = |s: &str| StatusSet::parse(s).map(|s| (s.low, s.high));
+        assert_eq!(set("200"), Some((200, 200)));
+        assert_eq!(set("4xx"), Some((400, 499)));
+        assert_eq!(set("200-299"), Some((200, 299)));
+        for bad in [
+            "", "20", "2x", "6xx", "xx", "600", "300-200", "+20", "200-", "+200", "2xxx",
+        ] {
+            assert_eq!(set(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn defaults() {
+        let o = Options::parse(br#"{"url": "http://x"}"#).unwrap();
+        assert_eq!(
+            (o.method.as_str(), o.redirects, o.max_body),
+            ("GET", 0, 1 << 20)
+        );
+        assert!(o.status[0].contains(304) && !o.status[0].contains(404));
+        let o = Options::parse(br#"{"url": "http://x", "status": [204, "5xx"], "json_equals": 1}"#)
+            .unwrap();
+        assert!(o.status[1].contains(503));
+        assert!(o.json_equals.unwrap().equals(&Value::from(1.0)));
+        let e = Options::parse(br#"{"url": "http://x", "status": ["9xx"]}"#)
+            .err()
+            .unwrap();
+        assert_eq!(
+            e,
+            "status[0]: \"9xx\" is no set of status codes; write 200, \"2xx\" or \"200-299\""
+        );
+    }
+}

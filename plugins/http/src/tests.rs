@@ -1,0 +1,481 @@
+//! The plugin on MockHost against a real nginx and against peers that misbehave.
+
+use crate::hd_plugin_v1;
+use healthd_plugin::Status;
+use healthd_plugin::mock::{MockHost, Outcome};
+use healthd_plugin::serde_json::{Value, json};
+use healthd_testing::{Certs, Nginx, Peer};
+use std::io::Write;
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+const LONG: Duration = Duration::from_secs(30);
+
+const LOCATIONS: &str = r#"
+    location /ok { add_header X-Test "a b"; return 200 "hello world\n"; }
+    location /json { return 200 '{"status": "up", "n": [1, 2]}'; }
+    location /missing { return 404 "no"; }
+    location /loop { return 302 /loop; }
+    location /go { return 302 /ok; }
+    location /deep/go { return 301 ../ok; }
+    location /auth { if ($http_authorization != "Basic dTpw") { return 401; } return 200 "in"; }
+    location /bearer { if ($http_authorization != "Bearer t0k") { return 401; } return 200 "in"; }
+    location /method { return 200 $request_method; }
+    location /host { return 200 $http_host; }
+    location /echo { return 200 "$http_x_a $content_length"; }
+"#;
+
+/// One nginx for all tests that run now; it ends with the last of them.
+fn nginx() -> Arc<Nginx> {
+    static SHARED: Mutex<Weak<Nginx>> = Mutex::new(Weak::new());
+    let mut shared = SHARED
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    shared.upgrade().unwrap_or_else(|| {
+        let nginx = Arc::new(Nginx::start(LOCATIONS));
+        *shared = Arc::downgrade(&nginx);
+        nginx
+    })
+}
+
+fn check(options: Value) -> Outcome {
+    let plugin = MockHost::new(hd_plugin_v1).plugin("http");
+    plugin
+        .create(options.to_string())
+        .unwrap_or_else(|e| panic!("{options}: {e}"))
+        .run(LONG)
+}
+
+fn told(o: &Outcome) -> (Status, &str) {
+    (o.status, &o.message)
+}
+
+#[test]
+fn a_plain_check_costs_two_steps_and_one_watch() {
+    let w = nginx();
+    let o = check(json!({"url": w.url("/ok")}));
+    assert_eq!(o.status, Status::Ok, "{o:?}");
+    assert!(
+        o.message.starts_with("HTTP 200, 12 bytes in "),
+        "{}",
+        o.message
+    );
+    assert_eq!((o.steps, o.watches), (2, 1));
+    assert_eq!(o.phases, ["connect", "ttfb"]);
+    let sum: f64 = ["connect", "ttfb", "transfer"]
+        .iter()
+        .map(|m| o.metric(m).value)
+        .sum();
+    assert!((o.metric("total").value - sum).abs() < 1e-6, "{o:?}");
+    assert_eq!(
+        (o.metric("size").value, &*o.metric("size").unit),
+        (12.0, "By")
+    );
+    assert!(o.metrics.iter().all(|m| m.name != "dns" && m.name != "tls"));
+}
+
+#[test]
+fn what_is_expected_is_judged() {
+    let w = nginx();
+    let cases = [
+        (
+            json!({"url": w.url("/ok"), "body_contains": "world", "body_regex": "^hel+o", "expect_headers": {"x-test": "^a b$"}}),
+            Status::Ok,
+            "HTTP 200",
+        ),
+        (
+            json!({"url": w.url("/json"), "json_path": "$.n[*]", "json_equals": 2}),
+            Status::Ok,
+            "HTTP 200",
+        ),
+        (
+            json!({"url": w.url("/json"), "json_path": "$.status", "json_equals": "down"}),
+            Status::Critical,
+            r#"$.status is "\"up\"", not "down""#,
+        ),
+        (
+            json!({"url": w.url("/missing")}),
+            Status::Critical,
+            "status 404",
+        ),
+        (
+            json!({"url": w.url("/missing"), "status": ["4xx"]}),
+            Status::Ok,
+            "HTTP 404",
+        ),
+        (
+            json!({"url": w.url("/ok"), "body_contains": "moon"}),
+            Status::Critical,
+            "body does not contain \"moon\"",
+        ),
+        (
+            json!({"url": w.url("/ok"), "max_body": 5, "body_contains": "hello"}),
+            Status::Ok,
+            "HTTP 200, 5 bytes",
+        ),
+        (json!({"url": w.url("/go")}), Status::Ok, "HTTP 302"),
+        (
+            json!({"url": w.url("/ok"), "latency_warn": "0s"}),
+            Status::Warn,
+            "HTTP 200, 12 bytes",
+        ),
+        (
+            json!({"url": w.url("/ok"), "latency_warn": "0s", "latency_crit": "0s"}),
+            Status::Critical,
+            "HTTP 200, 12 bytes",
+        ),
+        (
+            json!({"url": w.url("/ok"), "latency_crit": "1h"}),
+            Status::Ok,
+            "HTTP 200, 12 bytes",
+        ),
+    ];
+    for (options, status, message) in cases {
+        let o = check(options.clone());
+        assert_eq!(o.status, status, "{options}: {}", o.message);
+        assert!(o.message.starts_with(message), "{options}: {}", o.message);
+    }
+    assert!(
+        check(json!({"url": w.url("/ok"), "latency_warn": "0s"}))
+            .message
+            .ends_with(": too slow")
+    );
+}
+
+#[test]
+fn requests_carry_what_was_configured() {
+    let w = nginx();
+    let body = |mut options: Value, text: &str| {
+        options["body_regex"] = format!("^{text}$").into();
+        let o = check(options);
+        assert_eq!(o.status, Status::Ok, "{}", o.message);
+    };
+    body(
+        json!({"url": w.url("/auth"), "basic_auth": {"user": "u", "password": "p"}}),
+        "in",
+    );
+    body(json!({"url": w.url("/bearer"), "bearer": "t0k"}), "in");
+    body(
+        json!({"url": w.url("/method"), "method": "DELETE"}),
+        "DELETE",
+    );
+    body(
+        json!({"url": w.url("/echo"), "method": "POST", "body": "12345", "headers": {"X-A": "a"}}),
+        "a 5",
+    );
+    body(
+        json!({"url": w.url("/host"), "headers": {"Host": "virtual"}}),
+        "virtual",
+    );
+    body(
+        json!({"url": w.url("/host")}),
+        &format!("127.0.0.1:{}", w.port),
+    );
+    let o = check(json!({"url": w.url("/ok"), "method": "HEAD"}));
+    assert!(o.message.starts_with("HTTP 200, 0 bytes"), "{}", o.message);
+    // More than any socket buffer takes at once.
+    let large = "x".repeat(1 << 20);
+    let o = check(json!({"url": w.url("/echo"), "method": "POST", "body": large}));
+    assert_eq!(
+        (o.status, o.metric("size").value),
+        (Status::Ok, 8.0),
+        "{}",
+        o.message
+    );
+}
+
+#[test]
+fn redirects_are_followed_to_the_cap() {
+    let w = nginx();
+    assert!(
+        check(json!({"url": w.url("/go"), "redirects": 1}))
+            .message
+            .starts_with("HTTP 200, 12 bytes")
+    );
+    assert!(
+        check(json!({"url": w.url("/deep/go"), "redirects": 3}))
+            .message
+            .starts_with("HTTP 200, 12 bytes")
+    );
+    let o = check(json!({"url": w.url("/loop"), "redirects": 3}));
+    assert_eq!(
+        told(&o),
+        (
+            Status::Critical,
+            "more than 3 redirects, the last one to 127.0.0.1"
+        )
+    );
+    let target = w.url("/ok");
+    let bad =
+        Peer::answering("HTTP/1.1 302 x\r\nLocation: gopher://x\r\nContent-Length: 0\r\n\r\n");
+    let o = check(json!({"url": format!("http://{}", bad.addr), "redirects": 3}));
+    assert_eq!(
+        told(&o),
+        (
+            Status::Critical,
+            "redirect: gopher://x: no http:// or https:// URL"
+        )
+    );
+    let across = Peer::answering(format!(
+        "HTTP/1.1 302 x\r\nLocation: {target}\r\nContent-Length: 0\r\n\r\n"
+    ));
+    let o = check(
+        json!({"url": format!("http://{}", across.addr), "redirects": 1, "body_contains": "hello"}),
+    );
+    assert_eq!(o.status, Status::Ok, "{}", o.message);
+    let secure = format!("https://localhost:{}/ok", w.port_tls);
+    let across = Peer::answering(format!(
+        "HTTP/1.1 307 x\r\nLocation: {secure}\r\nContent-Length: 0\r\n\r\n"
+    ));
+    let o = check(
+        json!({"url": format!("http://{}", across.addr), "redirects": 1, "ca_file": w.certs.ca()}),
+    );
+    assert_eq!(o.status, Status::Ok, "{}", o.message);
+    assert!(o.metric("certificate").value > 29.0);
+}
+
+#[test]
+fn every_way_to_connect() {
+    let w = nginx();
+    let v6 = format!("http://[::1]:{}/ok", w.port_v6);
+    assert_eq!(check(json!({"url": v6})).status, Status::Ok);
+    let named = check(json!({"url": format!("http://localhost:{}/ok", w.port), "family": "ipv4"}));
+    assert_eq!(
+        named.phases,
+        ["dns", "connect", "ttfb"],
+        "{}",
+        named.message
+    );
+    assert!(named.metric("dns").value >= 0.0);
+    let o = check(
+        json!({"url": "http://any.example/host", "unix_socket": w.unix, "body_regex": "^any.example$"}),
+    );
+    assert_eq!(o.status, Status::Ok, "{}", o.message);
+    let o = check(json!({"url": "http://x", "unix_socket": "/no/such/socket"}));
+    assert_eq!(
+        told(&o),
+        (Status::Critical, "connect: no such file or directory")
+    );
+    let o = check(json!({"url": "http://no-such-name.invalid"}));
+    assert!(o.message.starts_with("dns: "), "{}", o.message);
+}
+
+#[test]
+fn a_refused_connection() {
+    let to = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let o = check(json!({"url": format!("http://{to}")}));
+    assert_eq!(told(&o), (Status::Critical, "connect: connection refused"));
+    let o = check(json!({"url": format!("https://{to}"), "insecure": true}));
+    assert_eq!(told(&o), (Status::Critical, "connect: connection refused"));
+}
+
+#[test]
+fn tls_is_verified() {
+    let w = nginx();
+    let at = |host: &str| format!("https://{host}:{}/ok", w.port_tls);
+    let ca = w.certs.ca();
+    let o = check(json!({"url": at("127.0.0.1"), "ca_file": ca, "body_contains": "hello"}));
+    assert_eq!(o.status, Status::Ok, "{}", o.message);
+    assert_eq!(o.phases, ["connect", "tls", "ttfb"]);
+    assert!((o.metric("certificate").value - 30.0).abs() < 1.0);
+    assert!(o.metric("tls").value > 0.0);
+    assert_eq!(
+        check(json!({"url": at("127.0.0.1"), "ca_file": ca, "server_name": "localhost"})).status,
+        Status::Ok
+    );
+    let o = check(json!({"url": at("127.0.0.1"), "ca_file": ca, "server_name": "other.example"}));
+    assert_eq!(
+        told(&o),
+        (
+            Status::Critical,
+            "tls: certificate is not for other.example"
+        )
+    );
+    let o = check(json!({"url": at("127.0.0.1")}));
+    assert_eq!(
+        told(&o),
+        (
+            Status::Critical,
+            "tls: certificate is signed by nobody we trust"
+        )
+    );
+    let o = check(json!({"url": at("127.0.0.1"), "insecure": true}));
+    assert_eq!(o.status, Status::Ok, "{}", o.message);
+    let o = check(json!({"url": format!("https://127.0.0.1:{}", w.port), "insecure": true}));
+    assert_eq!(
+        told(&o),
+        (Status::Critical, "tls: the server does not speak TLS")
+    );
+}
+
+#[test]
+fn certificate_days_are_judged() {
+    let w = nginx();
+    let options = |warn: f64, crit: f64| {
+        json!({"url": format!("https://127.0.0.1:{}/ok", w.port_tls), "ca_file": w.certs.ca(),
+            "certificate_warn_days": warn, "certificate_crit_days": crit})
+    };
+    assert_eq!(check(options(20.0, 10.0)).status, Status::Ok);
+    let o = check(options(40.0, 10.0));
+    assert_eq!(
+        (o.status, &o.message[..24]),
+        (Status::Warn, "certificate is valid for")
+    );
+    assert_eq!(check(options(40.0, 35.0)).status, Status::Critical);
+    assert_eq!(
+        (o.metric("certificate").warn, o.metric("certificate").crit),
+        (40.0, 10.0)
+    );
+}
+
+#[test]
+fn an_expired_certificate() {
+    let certs = Certs::new();
+    let (pem, key) = certs.expired();
+    let nginx = Nginx::start_with(LOCATIONS, certs, &pem, &key);
+    let url = format!("https://127.0.0.1:{}/ok", nginx.port_tls);
+    let o = check(json!({"url": url, "ca_file": nginx.certs.ca()}));
+    assert_eq!(told(&o), (Status::Critical, "tls: certificate has expired"));
+    let o = check(json!({"url": url, "insecure": true, "certificate_crit_days": 7}));
+    assert_eq!(o.status, Status::Critical);
+    assert!(
+        o.message.starts_with("certificate is valid for -"),
+        "{}",
+        o.message
+    );
+}
+
+#[test]
+fn odd_servers_get_plain_words() {
+    for (answer, message) in [
+        ("", "ttfb: connection closed without an answer"),
+        ("SSH-2.0-OpenSSH_9.2\r\n", "ttfb: the answer is not HTTP"),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc",
+            "transfer: connection closed after 3 of 10 bytes",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+            "ttfb: bad chunk in the response body",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+            "ttfb: bad Content-Length",
+        ),
+    ] {
+        let peer = Peer::answering(answer);
+        let o = check(json!({"url": format!("http://{}", peer.addr)}));
+        assert_eq!(told(&o), (Status::Critical, message), "{answer:?}");
+    }
+    let peer = Peer::answering(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    );
+    let o = check(json!({"url": format!("http://{}", peer.addr), "body_regex": "^hello$"}));
+    assert_eq!(o.status, Status::Ok, "{}", o.message);
+}
+
+#[test]
+fn endless_answers_end() {
+    let peer = Peer::new(|mut stream| {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n");
+        while stream
+            .write_all(b"X-More: and more and more and more\r\n")
+            .is_ok()
+        {}
+    });
+    let o = check(json!({"url": format!("http://{}", peer.addr)}));
+    assert_eq!(
+        told(&o),
+        (
+            Status::Critical,
+            "transfer: the response head is longer than 64 KiB"
+        )
+    );
+    let peer = Peer::new(|mut stream| {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
+        while stream.write_all(&[b'x'; 65536]).is_ok() {}
+    });
+    let o = check(json!({"url": format!("http://{}", peer.addr), "max_body": 1_000_000}));
+    assert!(
+        o.message.starts_with("HTTP 200, 1000000 bytes"),
+        "{}",
+        o.message
+    );
+}
+
+#[test]
+fn a_silent_server_is_a_timeout_in_its_phase() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let plugin = MockHost::new(hd_plugin_v1).plugin("http");
+    let at = silent.local_addr().unwrap();
+    for (url, phase) in [
+        (format!("http://{at}"), "ttfb"),
+        (format!("https://{at}"), "tls"),
+    ] {
+        let check = plugin
+            .create(json!({"url": url, "insecure": true}).to_string())
+            .unwrap();
+        let o = check.run(Duration::from_millis(30));
+        assert_eq!(o.message, format!("timeout after 30ms in phase {phase}"));
+    }
+    // A cancel at the first wait leaves nothing behind: MockHost looks.
+    plugin
+        .create(json!({"url": format!("http://{at}")}).to_string())
+        .unwrap()
+        .start_and_drop();
+}
+
+#[test]
+fn many_at_once() {
+    let w = nginx();
+    let plugin = MockHost::new(hd_plugin_v1).plugin("http");
+    let check = plugin
+        .create(json!({"url": w.url("/ok"), "body_contains": "hello"}).to_string())
+        .unwrap();
+    let all = check.run_many(200, LONG);
+    assert!(
+        all.iter().all(|o| o.status == Status::Ok),
+        "{:?}",
+        all.iter().find(|o| o.status != Status::Ok)
+    );
+}
+
+#[test]
+fn bad_options_are_refused() {
+    let plugin = MockHost::new(hd_plugin_v1).plugin("http");
+    for (options, message) in [
+        (json!({}), "url: missing"),
+        (json!({"url": "x"}), "url: x: no http:// or https:// URL"),
+        (
+            json!({"url": "https://x", "ca_file": "/no/such"}),
+            "/no/such: ",
+        ),
+        (
+            json!({"url": "https://x", "ca_file": "/dev/null"}),
+            "/dev/null: no certificate in it",
+        ),
+        (
+            json!({"url": "https://x", "ca_file": "/dev/null", "insecure": true}),
+            "ca_file and insecure: only one",
+        ),
+        (
+            json!({"url": "http://127.0.0.1", "family": "ipv6"}),
+            "url: 127.0.0.1 is not of the address family",
+        ),
+        (
+            json!({"url": "http://x", "redirects": 21}),
+            "redirects: 21 is above 20",
+        ),
+        (
+            json!({"url": "http://x", "basic_auth": {"password": "p"}}),
+            "basic_auth.user: missing",
+        ),
+    ] {
+        let e = plugin.create(options.to_string()).err().unwrap();
+        assert!(e.starts_with(message), "{options}: {e}");
+    }
+}

@@ -1,0 +1,100 @@
+//! Real servers for the plugins' tests. Each test has its own folder, ports and processes; all end with it.
+
+#![forbid(unsafe_code)]
+
+mod certs;
+mod nginx;
+mod peer;
+mod postgres;
+
+pub use certs::Certs;
+pub use nginx::Nginx;
+pub use peer::Peer;
+pub use postgres::Postgres;
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+/// A folder of one test, removed at its end.
+#[derive(Debug)]
+pub struct Folder(PathBuf);
+
+impl Default for Folder {
+    fn default() -> Self {
+        Folder::new()
+    }
+}
+
+impl Folder {
+    pub fn new() -> Folder {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!(
+            "healthd-test-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Relaxed)
+        );
+        let path = std::env::temp_dir().join(name);
+        // What a killed run of the same pid left behind.
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        Folder(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Writes a file and returns its path.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.file(name);
+        std::fs::write(&path, content).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A child process that ends with its owner.
+#[derive(Debug)]
+pub struct Process(pub Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Runs a program to its end.
+///
+/// # Panics
+/// With its output if it fails, with its name if it is not installed.
+pub fn run(command: &mut Command) {
+    let done = command
+        .output()
+        .unwrap_or_else(|e| panic!("{:?}: {e}", command.get_program()));
+    assert!(
+        done.status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+}
+
+/// A TCP port of `address` that was free a moment ago. Whoever listens there must cope with losing the race.
+pub fn free_port(address: &str) -> u16 {
+    let listener =
+        std::net::TcpListener::bind((address, 0)).unwrap_or_else(|e| panic!("{address}: {e}"));
+    listener
+        .local_addr()
+        .expect("a bound socket has an address")
+        .port()
+}
