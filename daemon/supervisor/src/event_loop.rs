@@ -150,7 +150,7 @@ impl Supervisor {
 
     pub fn run(mut self) -> i32 {
         log::info!(
-            "starting pid={} version={} config={}",
+            "starting  pid={} version={} config={}",
             std::process::id(),
             env!("CARGO_PKG_VERSION"),
             self.config.display()
@@ -168,7 +168,7 @@ impl Supervisor {
             log::error!("a process could not be ended: it hangs in the kernel");
         }
         self.instance.leave();
-        log::info!("stopped code={code}");
+        log::info!("stopped  code={code}");
         code
     }
 
@@ -205,7 +205,7 @@ impl Supervisor {
             let (pid, beat) = (manager.pid, self.beat(manager.pid));
             self.heart.observe(beat, now);
             if self.heart.is_silent(now) {
-                log::error!("manager is silent and is replaced pid={pid}");
+                log::error!("manager is silent and is replaced  pid={pid}");
                 self.reaper.kill(pid);
                 self.heart.manager_died(now);
             }
@@ -339,7 +339,7 @@ impl Supervisor {
             Signal::SIGHUP => Event::HangUp,
             _ => return Some(signal),
         };
-        log::info!("signal signal={signal}");
+        log::info!("signal  signal={signal}");
         // Two in one wake-up are two: the second means now.
         for _ in 0..count.min(2) {
             self.happen(event.clone());
@@ -359,7 +359,7 @@ impl Supervisor {
         let (phase, commands) = lifecycle::step(before, event, now);
         self.phase = phase;
         if std::mem::discriminant(&before) != std::mem::discriminant(&phase) {
-            log::debug!("phase from={before:?} to={phase:?}");
+            log::debug!("phase  from={before:?} to={phase:?}");
             // The period may be shorter here.
             self.next_tick = self.next_tick.min(now.ns + self.tick_period());
             if let (Phase::Draining { .. }, Phase::Killing { code: 1, .. }) = (before, phase) {
@@ -408,7 +408,7 @@ impl Supervisor {
         match self.start_manager() {
             Ok(manager) => {
                 log::info!(
-                    "manager started pid={} restored={}",
+                    "manager started  pid={} restored={}",
                     manager.pid,
                     manager.restored
                 );
@@ -417,7 +417,7 @@ impl Supervisor {
             }
             Err(e) => {
                 let pause = self.manager_record.died(&MANAGER, Life::NeverReady);
-                log::error!("manager not started why=\"{e}\" retry={:?}", pause.wait);
+                log::error!("manager not started  why=\"{e}\" retry={:?}", pause.wait);
                 self.manager = Manager::Absent {
                     start_at: now + nanos(pause.wait).max(RETRY),
                     patience,
@@ -476,7 +476,7 @@ impl Supervisor {
                 }
                 Incoming::Nothing => return,
                 Incoming::Broken(why) => {
-                    log::error!("manager is broken and is replaced pid={pid} why=\"{why}\"");
+                    log::error!("manager is broken and is replaced  pid={pid} why=\"{why}\"");
                     manager.link.close(&self.epoll);
                     self.reaper.kill(pid);
                     return;
@@ -491,12 +491,12 @@ impl Supervisor {
             ToSupervisor::Slots(specs) => self.pool.want(specs, now),
             ToSupervisor::WorkerReady { slot, pid } => {
                 if self.pool.ready(slot, pid, now) {
-                    log::info!("worker ready slot={slot} pid={pid}");
+                    log::debug!("worker ready  slot={slot} pid={pid}");
                 }
             }
             ToSupervisor::Kill { slot, pid, reason } => {
                 if self.pool.holds(slot, pid) {
-                    log::warn!("worker is killed slot={slot} pid={pid} why=\"{reason}\"");
+                    log::info!("worker is killed  slot={slot} pid={pid} why=\"{reason}\"");
                     self.reaper.kill(pid);
                 }
             }
@@ -515,7 +515,7 @@ impl Supervisor {
                 if let Manager::Alive(manager) = &mut self.manager {
                     manager.ready.get_or_insert(now);
                 }
-                log::info!("ready status=\"{status}\"");
+                log::debug!("ready  status=\"{status}\"");
                 self.happen(Event::ManagerReady { status });
             }
             ToSupervisor::Reloading => self.happen(Event::ReloadBegan),
@@ -560,7 +560,7 @@ impl Supervisor {
         );
         let why = reaper::death(ended.exit);
         if stopping {
-            log::debug!("manager ended pid={} how=\"{why}\"", ended.pid);
+            log::debug!("manager ended  pid={} how=\"{why}\"", ended.pid);
         } else {
             let life = match manager.ready {
                 Some(since) => Life::Ready(Duration::from_nanos(now.saturating_sub(since))),
@@ -568,7 +568,7 @@ impl Supervisor {
             };
             let pause = self.manager_record.died(&MANAGER, life);
             let (pid, wait) = (ended.pid, pause.wait);
-            log::warn!("manager died pid={pid} why=\"{why}\" next_in={wait:?}");
+            log::warn!("manager died  pid={pid} why=\"{why}\" next_in={wait:?}");
             self.manager = Manager::Absent {
                 start_at: now + nanos(pause.wait),
                 patience,
@@ -600,8 +600,8 @@ impl Supervisor {
                         generation,
                         ..
                     } = spec;
-                    log::info!(
-                        "worker started slot={slot} pid={pid} class={} generation={generation}",
+                    log::debug!(
+                        "worker started  slot={slot} pid={pid} class={} generation={generation}",
                         class.as_str()
                     );
                     self.pool.started(slot, pid);
@@ -612,7 +612,7 @@ impl Supervisor {
                         continue;
                     };
                     let (slot, wait) = (spec.slot, pause.wait);
-                    log::error!("worker not started slot={slot} why=\"{e}\" retry={wait:?}");
+                    log::error!("worker not started  slot={slot} why=\"{e}\" retry={wait:?}");
                     if pause.given_up {
                         self.give_up(slot, wait, format!("it cannot be started: {e}"));
                     }
@@ -648,7 +648,7 @@ impl Supervisor {
 
     fn give_up(&mut self, slot: u32, retry: Duration, reason: String) {
         let retry_ms = u64::try_from(retry.as_millis()).unwrap_or(u64::MAX);
-        log::error!("worker given up slot={slot} retry={retry:?} why=\"{reason}\"");
+        log::error!("worker given up  slot={slot} retry={retry:?} why=\"{reason}\"");
         let message = ToManager::GivenUp {
             slot,
             retry_ms,
@@ -686,7 +686,7 @@ impl Supervisor {
                 self.worker_ended(burial, now);
             } else if now >= burial.until {
                 log::error!(
-                    "a process of a dead worker does not end slot={}",
+                    "a process of a dead worker does not end  slot={}",
                     burial.slot
                 );
                 self.worker_ended(burial, now);
@@ -701,13 +701,9 @@ impl Supervisor {
             slot, pid, exit, ..
         } = burial;
         let death = reaper::death(exit);
-        // A worker that drained or lost its manager ends by itself, and that is no news.
-        let level = match exit {
-            Exit::Code(0) => log::Level::Info,
-            Exit::Code(_) | Exit::Signal { .. } => log::Level::Warn,
-        };
         let next = self.pool.died(slot, pid, now);
-        log::log!(level, "worker died slot={slot} pid={pid} why=\"{death}\"");
+        // For people the manager says it, with what it meant for the checks.
+        log::debug!("worker died  slot={slot} pid={pid} why=\"{death}\"");
         let reason = format!("{death} before it was ready");
         self.tell(&ToManager::Died { slot, pid, death }, Vec::new());
         if let Some(pause) = next

@@ -59,7 +59,7 @@ impl Link {
                 Ok(true) => drop(self.waiting.pop_front()),
                 Ok(false) => break,
                 Err(e) => {
-                    log::debug!("manager's link lost why=\"{e}\"");
+                    log::debug!("manager's link lost  why=\"{e}\"");
                     self.close(epoll);
                 }
             }

@@ -27,7 +27,7 @@ impl ServiceManager {
         let to = std::env::var_os("NOTIFY_SOCKET").and_then(|path| match address(&path) {
             Ok(to) => Some(to),
             Err(e) => {
-                log::warn!("service manager not reachable socket={path:?} why=\"{e}\"");
+                log::warn!("service manager not reachable  socket={path:?} why=\"{e}\"");
                 None
             }
         });
@@ -118,7 +118,7 @@ impl ServiceManager {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
                 Err(e) => {
                     if !self.complained {
-                        log::warn!("service manager not told why=\"{e}\"");
+                        log::warn!("service manager not told  why=\"{e}\"");
                         self.complained = true;
                     }
                 }

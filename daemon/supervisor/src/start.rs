@@ -110,7 +110,7 @@ fn set_up(config: &Path, daemon: Daemon, log: String, started: u64) -> Result<Se
     let instance = Instance::claim(&runtime_dir)?;
     let listener = instance.listen(group)?;
     log::debug!(
-        "set up open_files={files} runtime_dir={}",
+        "set up  open_files={files} runtime_dir={}",
         runtime_dir.display()
     );
     Ok(Setup {
@@ -153,7 +153,7 @@ fn account(user: Option<&str>) -> Result<Option<Account>, Refusal> {
         Some(account) => {
             if account.uid != geteuid() {
                 log::warn!(
-                    "not started as root, so the user stays wanted={user} uid={}",
+                    "not started as root, so the user stays  wanted={user} uid={}",
                     geteuid()
                 );
             }
@@ -232,7 +232,7 @@ fn give_to_group(dir: &Path, group: Gid) {
         && let Err(e) = chown(dir, None, Some(group))
     {
         log::warn!(
-            "group of the folder not set dir={} why=\"{e}\"",
+            "group of the folder not set  dir={} why=\"{e}\"",
             dir.display()
         );
     }
