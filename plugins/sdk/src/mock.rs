@@ -30,9 +30,10 @@ use std::ffi::c_void;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Stdio};
 use std::ptr::{null, null_mut};
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -311,6 +312,11 @@ impl Slot<'_> {
             unsafe { drop(self.task) };
             self.task = null_mut();
         }
+        let group = self.run.child.swap(0, Relaxed);
+        if group != 0 {
+            // SAFETY: plain numbers.
+            unsafe { libc::kill(-group, libc::SIGKILL) };
+        }
         self.done = Some(self.run.outcome(code));
         assert!(
             self.run.fds.borrow().is_empty(),
@@ -331,6 +337,8 @@ struct Run {
     timer: Cell<u64>,
     fds: RefCell<Vec<i32>>,
     reactor: RefCell<Option<(Arc<Reactor>, usize)>>,
+    /// The process group of a child that still runs; 0: none.
+    child: Arc<AtomicI32>,
 }
 
 #[derive(Default)]
@@ -367,6 +375,7 @@ impl Run {
             timer: Cell::new(0),
             fds: RefCell::default(),
             reactor: RefCell::new(None),
+            child: Arc::default(),
         });
         run.ctx.cancelled = &raw const run.cancelled;
         run.ctx.host = (&raw mut *run).cast();
@@ -800,7 +809,7 @@ unsafe extern "C" fn host_waker_free(waker: *mut HdWaker) {
     drop(unsafe { Box::from_raw(waker.cast::<WakerBox>()) });
 }
 
-// ---- hd.exec/1, as far as tests of plugins need it: output caps and signals, no limits, no groups ----
+// ---- hd.exec/1, as far as tests of plugins need it: output caps, signals, a kill at the deadline; no limits ----
 
 unsafe extern "C" fn host_spawn(ctx: *const HdCtx, spec: *const abi::HdExecSpec) -> i32 {
     // SAFETY: a plugin passes a live ctx.
@@ -834,6 +843,7 @@ unsafe extern "C" fn host_spawn(ctx: *const HdCtx, spec: *const abi::HdExecSpec)
         .env_clear()
         .envs(env.iter().filter_map(|kv| kv.split_once('=')))
         .current_dir(cwd)
+        .process_group(0)
         .stdin(if input.is_empty() {
             Stdio::null()
         } else {
@@ -847,6 +857,8 @@ unsafe extern "C" fn host_spawn(ctx: *const HdCtx, spec: *const abi::HdExecSpec)
         Err(e) => return -e.raw_os_error().unwrap_or(libc::EINVAL),
     };
     let token = spec.token;
+    let group = run.child.clone();
+    group.store(child.id() as i32, Relaxed);
     std::thread::spawn(move || {
         let stdin = child.stdin.take();
         let feed = std::thread::spawn(move || stdin.map(|mut s| s.write_all(&input)));
@@ -856,7 +868,7 @@ unsafe extern "C" fn host_spawn(ctx: *const HdCtx, spec: *const abi::HdExecSpec)
         let (err, err_lost) = errors.join().unwrap_or_default();
         let _ = feed.join();
         let status = child.wait().ok();
-        use std::os::unix::process::ExitStatusExt;
+        group.store(0, Relaxed);
         let done = crate::ExecOutput {
             exit_code: status.and_then(|s| s.code()),
             signal: status.and_then(|s| s.signal()),

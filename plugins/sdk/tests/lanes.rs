@@ -544,6 +544,19 @@ fn children_run() {
         "Some(0) None long true 3"
     );
     assert_eq!(step("exec", "kill -9 $$").message, "None Some(9)  false 0");
+    // The children hold the socket; the end of file says that the deadline ended them all.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = listener.local_addr().unwrap().port();
+    let script = format!("exec bash -c 'exec 3<>/dev/tcp/127.0.0.1/{to}; sleep 1000 & sleep 1000'");
+    let config = healthd_plugin::serde_json::json!({"case": "exec", "at": script});
+    let check = MockHost::new(hd_plugin_v1)
+        .plugin("children")
+        .create(config.to_string())
+        .unwrap();
+    let waits =
+        std::thread::spawn(move || listener.accept().unwrap().0.read(&mut [0; 1]).unwrap_or(0));
+    assert_eq!(check.run(Duration::from_secs(1)).code, abi::PENDING);
+    assert_eq!(waits.join().unwrap(), 0);
 }
 
 #[test]
