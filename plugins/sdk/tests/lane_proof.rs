@@ -3,17 +3,20 @@
 
 #![forbid(unsafe_code)]
 
+#[path = "support/hyper_io.rs"]
+mod hyper_io;
+
 use healthd_plugin::mock::{MockHost, Outcome};
 use healthd_plugin::net::TcpStream;
 use healthd_plugin::tls::{Connector, Roots};
 use healthd_plugin::{Check, Cx, Status, net, options, plugins};
 use healthd_testing::{Nginx, Postgres};
 use http_body_util::{BodyExt, Empty};
+use hyper_io::Io;
 use std::future::poll_fn;
-use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll, ready};
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(30);
@@ -130,41 +133,6 @@ async fn hyper(stream: TcpStream<'_>) -> Result<String, Error> {
         Ok(format!("{} {}", status.as_u16(), body.len()))
     })
     .await
-}
-
-/// hyper has traits of its own; this is all they need.
-struct Io<'a>(TcpStream<'a>);
-
-impl hyper::rt::Read for Io<'_> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        task: &mut Context<'_>,
-        mut buf: hyper::rt::ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        let mut piece = [0; 4096];
-        let room = buf.remaining().min(piece.len());
-        let n = ready!(self.0.poll_read(task, &mut piece[..room]))?;
-        buf.put_slice(&piece[..n]);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl hyper::rt::Write for Io<'_> {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        task: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.0.poll_write(task, buf)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.0.shutdown_write())
-    }
 }
 
 plugins! {
