@@ -5,10 +5,12 @@
 mod certs;
 mod nginx;
 mod peer;
+mod postgres;
 
 pub use certs::Certs;
 pub use nginx::Nginx;
 pub use peer::Peer;
+pub use postgres::Postgres;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
