@@ -2,7 +2,7 @@
 
 use crate::request::Request;
 use crate::response::{Malformed, Response};
-use healthd_plugin::net::{self, Stream, TcpStream, UnixStream};
+use healthd_plugin::net::{self, AsyncRead, AsyncWrite, ReadBuf, Stream, TcpStream, UnixStream};
 use healthd_plugin::tls::{Connector, certificate_days_left, tokio_rustls};
 use healthd_plugin::{Cx, Family, Status};
 use std::cell::RefCell;
@@ -12,7 +12,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::task::{Poll, ready};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Where to connect to.
 #[derive(Clone, Debug)]

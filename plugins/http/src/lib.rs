@@ -13,6 +13,7 @@ mod url;
 
 use exchange::{Failed, Target, Times};
 use expect::Expect;
+use healthd_plugin::thresholds::{Lower, Upper};
 use healthd_plugin::tls::{Connector, Roots};
 use healthd_plugin::{Check, Cx, Metric, Status, plugins};
 use options::Options;
@@ -134,47 +135,32 @@ impl Http {
     fn judge(&self, cx: Cx<'_>, r: &Response, t: &Times) -> Status {
         let o = &self.options;
         let total = seconds(t.begin, t.end);
-        let (warn, crit) = (
-            o.latency_warn.map(|d| d.as_secs_f64()),
-            o.latency_crit.map(|d| d.as_secs_f64()),
-        );
-        let phase = |name, from, to| {
-            if to != 0 {
-                cx.metric(Metric::new(name, seconds(from, to)).unit("s").min(0.0));
-            }
-        };
-        cx.metric(
-            Metric::new("total", total)
-                .unit("s")
-                .warn(warn)
-                .crit(crit)
-                .min(0.0),
-        );
-        phase("dns", t.begin, t.dns);
-        phase("connect", t.begin.max(t.dns), t.connect);
-        phase("tls", t.connect, t.tls);
-        phase("ttfb", t.connect.max(t.tls), t.ttfb);
-        phase("transfer", t.ttfb, t.end);
+        let limits = Upper::of_durations(o.latency_warn, o.latency_crit);
+        cx.metric(limits.on(Metric::new("total", total).unit("s").min(0.0)));
+        let phases = [
+            ("dns", t.begin, t.dns),
+            ("connect", t.begin.max(t.dns), t.connect),
+            ("tls", t.connect, t.tls),
+            ("ttfb", t.connect.max(t.tls), t.ttfb),
+            ("transfer", t.ttfb, t.end),
+        ];
+        for (name, from, to) in phases.into_iter().filter(|(_, _, to)| *to != 0) {
+            cx.metric(Metric::new(name, seconds(from, to)).unit("s").min(0.0));
+        }
         cx.metric(Metric::new("size", r.body_bytes as f64).unit("By").min(0.0));
+        let mut certificate = Status::Ok;
         if let Some(days) = t.certificate_days {
-            let (warn, crit) = (o.certificate_warn_days, o.certificate_crit_days);
-            cx.metric(
-                Metric::new("certificate", days)
-                    .unit("d")
-                    .warn(warn)
-                    .crit(crit),
-            );
+            let limits = Lower {
+                warn: o.certificate_warn_days,
+                crit: o.certificate_crit_days,
+            };
+            cx.metric(limits.on(Metric::new("certificate", days).unit("d")));
+            certificate = limits.judge(days);
         }
         if let Err(why) = self.expect.judge(r) {
             return cx.critical(why);
         }
-        let certificate = days_status(
-            t.certificate_days,
-            o.certificate_warn_days,
-            o.certificate_crit_days,
-        );
-        let latency = over(total, warn, crit);
-        let status = latency.worst(certificate);
+        let status = limits.judge(total).worst(certificate);
         if status != Status::Ok && certificate == status {
             let days = t.certificate_days.unwrap_or_default();
             cx.message(format_args!("certificate is valid for {days:.1} days"));
@@ -220,35 +206,12 @@ fn target(o: &Options, url: &Url) -> Result<Target, String> {
 }
 
 fn connector(o: &Options, url: &Url) -> Result<Connector, String> {
-    let roots = match (&o.ca_file, o.insecure) {
-        (Some(_), true) => return Err("ca_file and insecure: only one of them".into()),
-        (Some(file), false) => Roots::File(file.into()),
-        (None, true) => Roots::Insecure,
-        (None, false) => Roots::System,
-    };
+    let roots = Roots::from_options(o.ca_file.as_deref(), o.insecure)?;
     Connector::new(&roots, o.server_name.as_deref().unwrap_or(&url.host))
 }
 
 fn seconds(from: u64, to: u64) -> f64 {
     Duration::from_nanos(to.saturating_sub(from)).as_secs_f64()
-}
-
-fn over(value: f64, warn: Option<f64>, crit: Option<f64>) -> Status {
-    match (
-        crit.is_some_and(|c| value > c),
-        warn.is_some_and(|w| value > w),
-    ) {
-        (true, _) => Status::Critical,
-        (_, true) => Status::Warn,
-        _ => Status::Ok,
-    }
-}
-
-fn days_status(days: Option<f64>, warn: Option<f64>, crit: Option<f64>) -> Status {
-    match days {
-        Some(days) => over(-days, warn.map(|w| -w), crit.map(|c| -c)),
-        None => Status::Ok,
-    }
 }
 
 /// "0.42 ms", "1250 ms": three digits are enough.

@@ -13,6 +13,7 @@ mod wire;
 
 use exchange::{Answer, Failed, Times, log_in};
 use healthd_plugin::options::{FirstCell, Scalar, Thresholds};
+use healthd_plugin::thresholds::Upper;
 use healthd_plugin::tls::{Connector, Roots};
 use healthd_plugin::{Check, Cx, Metric, Range, Status, options, plugins};
 use std::path::PathBuf;
@@ -179,17 +180,8 @@ impl Postgres {
     fn judge(&self, cx: Cx<'_>, answer: &Answer, t: &Times) -> Status {
         let o = &self.options;
         let total = seconds(t.begin, t.query);
-        let (late_warn, late_crit) = (
-            o.latency_warn.map(|d| d.as_secs_f64()),
-            o.latency_crit.map(|d| d.as_secs_f64()),
-        );
-        cx.metric(
-            Metric::new("total", total)
-                .unit("s")
-                .warn(late_warn)
-                .crit(late_crit)
-                .min(0.0),
-        );
+        let limits = Upper::of_durations(o.latency_warn, o.latency_crit);
+        cx.metric(limits.on(Metric::new("total", total).unit("s").min(0.0)));
         self.phases(cx, t);
         let cell = match &answer.cell {
             None => FirstCell::Nothing,
@@ -204,15 +196,13 @@ impl Postgres {
         if let Some(number) = verdict.number {
             cx.metric(thresholds.on(Metric::new("value", number)));
         }
-        let above = |limit: Option<f64>| limit.is_some_and(|limit| total > limit);
-        let (latency, limit) = if above(late_crit) {
-            (Status::Critical, late_crit)
-        } else if above(late_warn) {
-            (Status::Warn, late_warn)
-        } else {
-            (Status::Ok, None)
+        let latency = limits.judge(total);
+        let late = match latency {
+            Status::Critical => limits.crit,
+            Status::Warn => limits.warn,
+            _ => None,
         };
-        let late = limit.map(|limit| format!(", slower than {limit}s"));
+        let late = late.map(|limit| format!(", slower than {limit}s"));
         cx.message(format_args!(
             "query returned {} in {total:.3}s{}",
             verdict.text,

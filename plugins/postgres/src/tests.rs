@@ -21,9 +21,7 @@ fn server() -> Option<Arc<Postgres>> {
     if let Some(running) = shared.upgrade() {
         return Some(running);
     }
-    let started = Arc::new(Postgres::start(
-        "log_connections = on\nlog_disconnections = on",
-    )?);
+    let started = Arc::new(Postgres::start()?);
     *shared = Arc::downgrade(&started);
     Some(started)
 }
@@ -329,7 +327,7 @@ fn tls_modes() {
 
 #[test]
 fn a_server_without_tls() {
-    let Some(s) = Postgres::start("ssl = off") else {
+    let Some(s) = Postgres::start_with("ssl = off") else {
         return;
     };
     assert_eq!(check(on(&s, "", json!({}))).status, Status::Ok);
@@ -363,7 +361,7 @@ fn a_query_past_the_deadline_is_cancelled_on_the_server() {
 
 #[test]
 fn it_says_good_bye() {
-    let Some(s) = Postgres::start("log_disconnections = on") else {
+    let Some(s) = Postgres::start_with("log_disconnections = on") else {
         return;
     };
     assert_eq!(check(on(&s, "", json!({}))).status, Status::Ok);

@@ -75,6 +75,7 @@ mod resolve;
 mod status;
 mod task;
 mod text;
+pub mod thresholds;
 mod time;
 #[cfg(feature = "tls")]
 pub mod tls;
@@ -90,3 +91,8 @@ pub use resolve::Family;
 pub use serde_json;
 pub use status::Status;
 pub use time::Elapsed;
+
+/// Compiles the Rust walk-through in `plugins/README.md`.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

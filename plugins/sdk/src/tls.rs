@@ -33,6 +33,18 @@ pub enum Roots {
     Insecure,
 }
 
+impl Roots {
+    /// From the two options that checks have for it.
+    pub fn from_options(ca_file: Option<&str>, insecure: bool) -> Result<Roots, String> {
+        match (ca_file, insecure) {
+            (Some(_), true) => Err("ca_file and insecure: only one of them".into()),
+            (Some(file), false) => Ok(Roots::File(file.into())),
+            (None, true) => Ok(Roots::Insecure),
+            (None, false) => Ok(Roots::System),
+        }
+    }
+}
+
 /// Makes TLS connections to one server name.
 #[derive(Clone, Debug)]
 pub struct Connector {

@@ -16,13 +16,18 @@ pub struct Nginx {
     pub unix: PathBuf,
     pub certs: Certs,
     _process: Process,
-    _folder: Folder,
+    folder: Folder,
 }
 
 impl Nginx {
     /// The URL of `path` over plain HTTP and IPv4.
     pub fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    /// The folder whose files it serves where no location says otherwise.
+    pub fn root(&self) -> &Path {
+        self.folder.path()
     }
 
     /// `locations`: `location` blocks for the config.
@@ -74,7 +79,7 @@ impl Nginx {
                     unix,
                     certs,
                     _process: process,
-                    _folder: folder,
+                    folder,
                 };
             }
             let log = std::fs::read_to_string(folder.file("error.log")).unwrap_or_default();

@@ -2,12 +2,15 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread::JoinHandle;
 
 /// A TCP server that hands each connection to `script`, one after the other, until it is dropped.
 #[derive(Debug)]
 pub struct Peer {
     pub addr: SocketAddr,
+    stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -17,14 +20,11 @@ impl Peer {
         let addr = listener
             .local_addr()
             .expect("a bound socket has an address");
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
         let thread = std::thread::spawn(move || {
-            while let Ok((stream, from)) = listener.accept() {
-                // The stop sign of Drop: a connection that says so.
-                let mut first = [0u8; 4];
-                if from.ip().is_loopback()
-                    && matches!(stream.peek(&mut first), Ok(4))
-                    && first == *STOP
-                {
+            while let Ok((stream, _)) = listener.accept() {
+                if stopped.load(SeqCst) {
                     return;
                 }
                 script(stream);
@@ -32,6 +32,7 @@ impl Peer {
         });
         Peer {
             addr,
+            stop,
             thread: Some(thread),
         }
     }
@@ -49,13 +50,11 @@ impl Peer {
     }
 }
 
-const STOP: &[u8; 4] = b"stop";
-
 impl Drop for Peer {
     fn drop(&mut self) {
-        if let Ok(mut stream) = TcpStream::connect(self.addr) {
-            let _ = stream.write_all(STOP);
-        }
+        self.stop.store(true, SeqCst);
+        // Wakes the accept.
+        let _ = TcpStream::connect(self.addr);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }

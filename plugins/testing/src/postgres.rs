@@ -39,8 +39,13 @@ impl Postgres {
         newest
     }
 
-    /// `settings`: lines for postgresql.conf. None if PostgreSQL is not installed.
-    pub fn start(settings: &str) -> Option<Postgres> {
+    /// None if PostgreSQL is not installed.
+    pub fn start() -> Option<Postgres> {
+        Postgres::start_with("")
+    }
+
+    /// `settings`: lines for postgresql.conf.
+    pub fn start_with(settings: &str) -> Option<Postgres> {
         let bin = Postgres::installed()?;
         let certs = Certs::new();
         let folder = Folder::new();

@@ -15,6 +15,7 @@ mod unix;
 
 pub use any::Stream;
 pub use tcp::TcpStream;
+pub use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 pub use udp::UdpSocket;
 pub use unix::UnixStream;
 

@@ -1,0 +1,106 @@
+//! Plugins written in C against the header alone: the example and the one in `plugins/README.md` compile with the
+//! commands printed there and run on MockHost.
+
+use healthd_plugin::mock::MockHost;
+use healthd_plugin::{Status, abi};
+use std::io::Write;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+const LONG: Duration = Duration::from_secs(30);
+const README: &str = include_str!("../../README.md");
+
+type Entry = extern "C" fn(u32) -> *const abi::HdPlugin;
+
+fn plugins() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn load(source: &Path, name: &str, standard: &str) -> MockHost {
+    let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("libhealthd_{name}.so"));
+    let done = Command::new("cc")
+        .args([
+            standard,
+            "-O2",
+            "-fPIC",
+            "-shared",
+            "-fvisibility=hidden",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-I",
+        ])
+        .arg(plugins().join("abi/include"))
+        .arg("-o")
+        .args([output.as_path(), source])
+        .output()
+        .expect("a C compiler is needed for this test");
+    assert!(
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+    // SAFETY: our own library; it has no constructors.
+    let library = unsafe { libloading::Library::new(&output) }.unwrap();
+    // A plugin is never unloaded.
+    let library = Box::leak(Box::new(library));
+    // SAFETY: the symbol is what the header says.
+    let entry = unsafe { library.get::<Entry>(abi::ENTRY) }.unwrap();
+    MockHost::new(*entry)
+}
+
+#[test]
+fn the_example_waits_for_a_banner() {
+    let example = plugins().join("examples/c/banner.c");
+    assert!(
+        std::fs::read_to_string(&example)
+            .unwrap()
+            .contains("cc -std=c99 -O2 -fPIC -shared")
+    );
+    let plugin = load(&example, "banner", "-std=c99").plugin("banner");
+    assert_eq!(plugin.schema()["properties"]["port"]["maximum"], 65535);
+    assert_eq!(
+        plugin.create("{}").err().unwrap(),
+        "port: must be 1 to 65535"
+    );
+
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let config = format!(r#"{{"port":{}}}"#, listener.local_addr().unwrap().port());
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(b"220 ready\r\nmore").unwrap();
+        let (_silent, _) = listener.accept().unwrap();
+        listener.accept().unwrap();
+    });
+    let check = plugin.create(&config).unwrap();
+    let o = check.run(LONG);
+    assert_eq!((o.status, &*o.message), (Status::Ok, "220 ready."));
+    let o = check.run(Duration::from_millis(30));
+    assert_eq!(o.message, "timeout after 30ms in phase banner");
+    assert_eq!(check.run(LONG).message, "banner: connection closed");
+    server.join().unwrap();
+    assert_eq!(check.run(LONG).message, "connect: Connection refused");
+}
+
+#[test]
+fn the_readme_compiles_as_printed() {
+    assert!(
+        README
+            .contains("cc -std=gnu99 -O2 -fPIC -shared -fvisibility=hidden -Wall -Wextra -Werror")
+    );
+    let code = README
+        .split("```c\n")
+        .nth(1)
+        .unwrap()
+        .split("```")
+        .next()
+        .unwrap();
+    let source = Path::new(env!("CARGO_TARGET_TMPDIR")).join("hostname_file.c");
+    std::fs::write(&source, code).unwrap();
+    let plugin = load(&source, "hostname_file", "-std=gnu99").plugin("hostname_file");
+    let o = plugin.create("{}").unwrap().run(LONG);
+    let there = Path::new("/etc/hostname").exists();
+    assert_eq!(o.status, if there { Status::Ok } else { Status::Critical });
+}

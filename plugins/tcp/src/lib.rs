@@ -1,0 +1,250 @@
+//! The `tcp` plugin: connects and, if told so, says something and judges the answer. The options are in `README.md`.
+//!
+//! Runs in: the step lane of an io worker.
+
+#![forbid(unsafe_code)]
+
+mod escape;
+mod options;
+
+use healthd_plugin::net::{self, TcpStream};
+use healthd_plugin::tls::{Connector, Roots, certificate_days_left};
+use healthd_plugin::{Check, Cx, Metric, Status, plugins, thresholds};
+use options::Options;
+use regex_lite::Regex;
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+plugins! {
+    step Tcp { name: "tcp", summary: "connects to a TCP port, with TLS if wanted, and judges the answer" }
+}
+
+/// What is read of an answer at most: a banner or a status line, not a page.
+const MAX_ANSWER: usize = 16 << 10;
+
+pub struct Tcp {
+    options: Options,
+    /// A literal address, so that no run has to parse or resolve it.
+    ip: Option<IpAddr>,
+    send: Vec<u8>,
+    expect: Option<Regex>,
+    tls: Option<Connector>,
+}
+
+/// When each phase ended, on the host's clock; 0: there was no such phase.
+#[derive(Default)]
+struct Times {
+    begin: u64,
+    dns: u64,
+    connect: u64,
+    tls: u64,
+    certificate_days: Option<f64>,
+}
+
+impl Check for Tcp {
+    type Options = Options;
+
+    fn create(o: Options, _: Cx<'_>) -> Result<Self, String> {
+        let ip = o
+            .host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .parse::<IpAddr>()
+            .ok();
+        if let Some(ip) = ip
+            && !healthd_plugin::Family::from(o.family).allows(ip)
+        {
+            return Err(format!(
+                "host: {ip} is not of the address family that `family` asks for"
+            ));
+        }
+        let send = escape::unescape(o.send.as_deref().unwrap_or_default())
+            .map_err(|e| format!("send: {e}"))?;
+        let expect = o
+            .expect
+            .as_deref()
+            .map(Regex::new)
+            .transpose()
+            .map_err(|e| format!("expect: {e}"))?;
+        Ok(Tcp {
+            ip,
+            send,
+            expect,
+            tls: connector(&o)?,
+            options: o,
+        })
+    }
+
+    async fn check(&self, cx: Cx<'_>) -> Status {
+        let mut times = Times {
+            begin: cx.now_ns(),
+            ..Times::default()
+        };
+        match self.talk(cx, &mut times).await {
+            Ok(answer) => self.judge(cx, &times, &answer),
+            Err(status) => status,
+        }
+    }
+}
+
+impl Tcp {
+    /// The whole conversation. The error is the outcome, with its message set.
+    async fn talk(&self, cx: Cx<'_>, times: &mut Times) -> Result<Vec<u8>, Status> {
+        let mut stream = self.connect(cx, times).await?;
+        times.connect = cx.now_ns();
+        let Some(tls) = &self.tls else {
+            return self.speak(cx, &mut stream).await;
+        };
+        cx.phase("tls");
+        let mut stream = tls.connect(stream).await.map_err(|e| cx.fail("tls", &e))?;
+        times.tls = cx.now_ns();
+        times.certificate_days = certificate_days_left(&stream);
+        self.speak(cx, &mut stream).await
+    }
+
+    async fn connect<'a>(&self, cx: Cx<'a>, times: &mut Times) -> Result<TcpStream<'a>, Status> {
+        let port = self.options.port;
+        if let Some(ip) = self.ip {
+            cx.phase("connect");
+            return TcpStream::connect(cx, SocketAddr::new(ip, port))
+                .await
+                .map_err(|e| cx.fail("connect", &e));
+        }
+        cx.phase("dns");
+        let family = self.options.family.into();
+        let ips = cx
+            .resolve(&self.options.host, family)
+            .await
+            .map_err(|e| cx.fail("dns", &e))?;
+        times.dns = cx.now_ns();
+        cx.phase("connect");
+        let addresses: Vec<SocketAddr> = ips
+            .into_iter()
+            .map(|ip| SocketAddr::new(ip, port))
+            .collect();
+        TcpStream::connect_any(cx, &addresses)
+            .await
+            .map_err(|e| cx.fail("connect", &e))
+    }
+
+    async fn speak<S>(&self, cx: Cx<'_>, stream: &mut S) -> Result<Vec<u8>, Status>
+    where
+        S: net::AsyncRead + net::AsyncWrite + Unpin,
+    {
+        if !self.send.is_empty() {
+            cx.phase("send");
+            net::write_all(stream, &self.send)
+                .await
+                .map_err(|e| cx.fail("send", &e))?;
+        }
+        let Some(expect) = &self.expect else {
+            return Ok(Vec::new());
+        };
+        cx.phase("receive");
+        let mut answer = Vec::new();
+        let mut buffer = [0; 2048];
+        loop {
+            let n = match net::read(stream, &mut buffer).await {
+                Ok(n) => n,
+                // TLS says so when the peer ends without a goodbye: here it is the end.
+                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => 0,
+                Err(e) => return Err(cx.fail("receive", &e)),
+            };
+            let room = MAX_ANSWER - answer.len();
+            answer.extend_from_slice(&buffer[..n.min(room)]);
+            if n > 0 && expect.is_match(&String::from_utf8_lossy(&answer)) {
+                return Ok(answer);
+            }
+            if n == 0 || answer.len() == MAX_ANSWER {
+                return Err(match answer.is_empty() {
+                    true => cx.critical("receive: connection closed without an answer"),
+                    false => cx.critical(format_args!(
+                        "answer {} does not match {expect}",
+                        FirstLine(&answer)
+                    )),
+                });
+            }
+        }
+    }
+
+    fn judge(&self, cx: Cx<'_>, t: &Times, answer: &[u8]) -> Status {
+        let o = &self.options;
+        let total = seconds(t.begin, cx.now_ns());
+        let latency = thresholds::Upper::of_durations(o.latency_warn, o.latency_crit);
+        cx.metric(latency.on(Metric::new("total", total).unit("s").min(0.0)));
+        let phases = [
+            ("dns", t.begin, t.dns),
+            ("connect", t.begin.max(t.dns), t.connect),
+            ("tls", t.connect, t.tls),
+        ];
+        for (name, from, to) in phases.into_iter().filter(|(_, _, to)| *to != 0) {
+            cx.metric(Metric::new(name, seconds(from, to)).unit("s").min(0.0));
+        }
+        let mut certificate = Status::Ok;
+        if let Some(days) = t.certificate_days {
+            let lower = thresholds::Lower {
+                warn: o.certificate_warn_days,
+                crit: o.certificate_crit_days,
+            };
+            cx.metric(lower.on(Metric::new("certificate", days).unit("d")));
+            certificate = lower.judge(days);
+        }
+        let status = latency.judge(total).worst(certificate);
+        let ms = total * 1e3;
+        if status != Status::Ok && certificate == status {
+            cx.message(format_args!(
+                "certificate is valid for {:.1} days",
+                t.certificate_days.unwrap_or_default()
+            ));
+        } else if status != Status::Ok {
+            cx.message(format_args!("{ms:.2} ms: too slow"));
+        } else if answer.is_empty() {
+            cx.message(format_args!("connected in {ms:.2} ms"));
+        } else {
+            cx.message(format_args!("{} in {ms:.2} ms", FirstLine(answer)));
+        }
+        status
+    }
+}
+
+fn connector(o: &Options) -> Result<Option<Connector>, String> {
+    let set = [
+        ("ca_file", o.ca_file.is_some()),
+        ("insecure", o.insecure),
+        ("server_name", o.server_name.is_some()),
+        ("certificate_warn_days", o.certificate_warn_days.is_some()),
+        ("certificate_crit_days", o.certificate_crit_days.is_some()),
+    ];
+    if !o.tls {
+        return match set.iter().find(|(_, is_set)| *is_set) {
+            Some((name, _)) => Err(format!("{name}: needs `tls = true`")),
+            None => Ok(None),
+        };
+    }
+    let roots = Roots::from_options(o.ca_file.as_deref(), o.insecure)?;
+    Connector::new(&roots, o.server_name.as_deref().unwrap_or(&o.host)).map(Some)
+}
+
+fn seconds(from: u64, to: u64) -> f64 {
+    to.saturating_sub(from) as f64 / 1e9
+}
+
+/// The beginning of what the peer said, for a one-line message.
+struct FirstLine<'b>(&'b [u8]);
+
+impl fmt::Display for FirstLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MAX: usize = 60;
+        let line = self
+            .0
+            .split(|b| matches!(b, b'\r' | b'\n'))
+            .next()
+            .unwrap_or_default();
+        let text = String::from_utf8_lossy(&line[..line.len().min(MAX)]);
+        write!(f, "{:?}{}", text, if line.len() > MAX { "..." } else { "" })
+    }
+}
+
+#[cfg(test)]
+mod tests;

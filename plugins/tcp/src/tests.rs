@@ -1,0 +1,183 @@
+//! The plugin on MockHost against nginx's TLS and against peers that follow a script.
+
+use crate::hd_plugin_v1;
+use healthd_plugin::Status;
+use healthd_plugin::mock::{MockHost, Outcome};
+use healthd_plugin::serde_json::{Value, json};
+use healthd_testing::{Nginx, Peer};
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::time::Duration;
+
+const LONG: Duration = Duration::from_secs(30);
+
+fn check(options: Value) -> Outcome {
+    let plugin = MockHost::new(hd_plugin_v1).plugin("tcp");
+    plugin
+        .create(options.to_string())
+        .unwrap_or_else(|e| panic!("{options}: {e}"))
+        .run(LONG)
+}
+
+fn told(o: &Outcome) -> (Status, &str) {
+    (o.status, &o.message)
+}
+
+#[test]
+fn connecting_is_enough() {
+    for (bind, host) in [
+        ("127.0.0.1:0", "127.0.0.1"),
+        ("[::1]:0", "::1"),
+        ("[::1]:0", "[::1]"),
+        ("127.0.0.1:0", "localhost"),
+    ] {
+        let listener = TcpListener::bind(bind).unwrap();
+        let o = check(json!({"host": host, "port": listener.local_addr().unwrap().port()}));
+        assert_eq!(o.status, Status::Ok, "{}", o.message);
+        assert!(o.message.starts_with("connected in "), "{}", o.message);
+        assert_eq!(o.metric("connect").unit, "s");
+    }
+}
+
+#[test]
+fn a_refused_connection() {
+    let to = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let o = check(json!({"host": "127.0.0.1", "port": to.port()}));
+    assert_eq!(told(&o), (Status::Critical, "connect: connection refused"));
+    let o = check(json!({"host": "no-such-name.invalid", "port": 1}));
+    assert!(o.message.starts_with("dns: "), "{}", o.message);
+}
+
+#[test]
+fn a_conversation() {
+    let peer = Peer::new(|mut stream| {
+        let mut said = [0; 6];
+        if stream.read_exact(&mut said).is_ok() {
+            assert_eq!(&said, b"PING\r\n");
+            // In two pieces: the match spans them.
+            let _ = stream.write_all(b"+PO");
+            let _ = stream.write_all(b"NG\r\nmore");
+            let _ = std::io::copy(&mut stream, &mut std::io::sink());
+        }
+    });
+    let options = |expect: &str| json!({"host": "127.0.0.1", "port": peer.addr.port(), "send": "PING\\r\\n", "expect": expect});
+    let o = check(options("^\\+PONG"));
+    assert_eq!(o.status, Status::Ok, "{}", o.message);
+    assert!(o.message.starts_with("\"+PONG\" in "), "{}", o.message);
+    let silent = MockHost::new(hd_plugin_v1)
+        .plugin("tcp")
+        .create(options("^nothing$").to_string())
+        .unwrap();
+    let o = silent.run(Duration::from_millis(30));
+    assert_eq!(
+        told(&o),
+        (Status::Critical, "timeout after 30ms in phase receive")
+    );
+}
+
+#[test]
+fn a_banner_that_is_not_as_expected() {
+    for (banner, message) in [
+        (
+            "220 mail ready\r\nmore",
+            "answer \"220 mail ready\" does not match ^SSH",
+        ),
+        ("", "receive: connection closed without an answer"),
+        (
+            &*"x".repeat(100_000),
+            "answer \"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"... does not match ^SSH",
+        ),
+    ] {
+        let banner = banner.to_string();
+        let peer = Peer::new(move |mut stream| {
+            let _ = stream.write_all(banner.as_bytes());
+        });
+        let o = check(json!({"host": "127.0.0.1", "port": peer.addr.port(), "expect": "^SSH"}));
+        assert_eq!(told(&o), (Status::Critical, message));
+    }
+}
+
+#[test]
+fn latency_thresholds() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let o = check(
+        json!({"host": "127.0.0.1", "port": port, "latency_warn": "0s", "latency_crit": "1m"}),
+    );
+    assert_eq!(o.status, Status::Warn);
+    assert!(o.message.ends_with(" ms: too slow"), "{}", o.message);
+    assert_eq!(
+        (o.metric("total").warn, o.metric("total").crit),
+        (0.0, 60.0)
+    );
+    let o = check(json!({"host": "127.0.0.1", "port": port, "latency_crit": "0ms"}));
+    assert_eq!(o.status, Status::Critical);
+}
+
+#[test]
+fn tls_against_nginx() {
+    let nginx = Nginx::start("location / { return 200 ok; }");
+    let tls = |more: Value| {
+        let mut o = json!({"host": "127.0.0.1", "port": nginx.port_tls, "tls": true});
+        o.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        check(o)
+    };
+    let ca = nginx.certs.ca();
+    let o =
+        tls(json!({"ca_file": ca, "send": r"GET / HTTP/1.0\r\n\r\n", "expect": "^HTTP/1.1 200 "}));
+    assert_eq!(o.status, Status::Ok, "{}", o.message);
+    assert_eq!(o.phases, ["connect", "tls", "send", "receive"]);
+    assert!((o.metric("certificate").value - 30.0).abs() < 1.0);
+    let o = tls(json!({"ca_file": ca, "certificate_warn_days": 60, "certificate_crit_days": 7}));
+    assert_eq!(o.status, Status::Warn);
+    assert!(
+        o.message.starts_with("certificate is valid for "),
+        "{}",
+        o.message
+    );
+    let o = tls(json!({"ca_file": ca, "server_name": "x.example"}));
+    assert_eq!(
+        told(&o),
+        (Status::Critical, "tls: certificate is not for x.example")
+    );
+    assert_eq!(
+        tls(json!({})).message,
+        "tls: certificate is signed by nobody we trust"
+    );
+    assert_eq!(tls(json!({"insecure": true})).status, Status::Ok);
+}
+
+#[test]
+fn bad_options_are_refused() {
+    let plugin = MockHost::new(hd_plugin_v1).plugin("tcp");
+    for (options, message) in [
+        (json!({"host": "h"}), "port: missing"),
+        (json!({"host": "h", "port": 0}), "port: 0 is below 1"),
+        (json!({"host": "", "port": 1}), "host: must not be empty"),
+        (
+            json!({"host": "h", "port": 1, "send": "\\q"}),
+            "send: \\q is no escape",
+        ),
+        (json!({"host": "h", "port": 1, "expect": "("}), "expect: "),
+        (
+            json!({"host": "h", "port": 1, "insecure": true}),
+            "insecure: needs `tls = true`",
+        ),
+        (
+            json!({"host": "::1", "port": 1, "family": "ipv4"}),
+            "host: ::1 is not of the address family",
+        ),
+        (
+            json!({"host": "h", "port": 1, "tls": true, "insecure": true, "ca_file": "/x"}),
+            "ca_file and insecure: only one",
+        ),
+    ] {
+        let e = plugin.create(options.to_string()).err().unwrap();
+        assert!(e.starts_with(message), "{options}: {e}");
+    }
+}
