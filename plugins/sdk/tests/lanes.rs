@@ -6,6 +6,7 @@ use healthd_plugin::mock::MockHost;
 use healthd_plugin::net::{TcpStream, UdpSocket, UnixStream};
 use healthd_plugin::{
     BlockingCheck, Check, Cx, ExecSpec, Family, Metric, Status, abi, options, plugins,
+    run_is_cancelled,
 };
 use std::future::poll_fn;
 use std::io::{Read, Write};
@@ -293,9 +294,11 @@ impl BlockingCheck for Block {
         match self.0.case.as_str() {
             "panic" => panic!("blocked"),
             "until cancelled" => {
+                assert!(!run_is_cancelled());
                 while !cx.is_cancelled() {
                     std::thread::yield_now();
                 }
+                assert!(run_is_cancelled());
                 Status::Cancelled
             }
             "sleep" => {
@@ -571,4 +574,5 @@ fn the_run_lane_blocks_and_cancels() {
     let (o, took) = check.run_cancelled(LONG, Duration::from_millis(5));
     assert_eq!(o.status, Status::Cancelled);
     assert!(took < LONG);
+    assert!(!run_is_cancelled(), "the run is over");
 }
