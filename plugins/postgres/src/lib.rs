@@ -183,19 +183,12 @@ impl Postgres {
         let limits = Upper::of_durations(o.latency_warn, o.latency_crit);
         cx.metric(limits.on(Metric::new("total", total).unit("s").min(0.0)));
         self.phases(cx, t);
-        let cell = match &answer.cell {
-            None => FirstCell::Nothing,
-            Some(None) => FirstCell::Null,
-            Some(Some(text)) => FirstCell::Text(text),
-        };
         let thresholds = Thresholds {
             warn: o.warn,
             crit: o.crit,
         };
-        let verdict = cell.judge(o.expect.as_ref(), &thresholds);
-        if let Some(number) = verdict.number {
-            cx.metric(thresholds.on(Metric::new("value", number)));
-        }
+        let cell = FirstCell::from(&answer.cell);
+        let verdict = cell.report(cx, o.expect.as_ref(), &thresholds);
         let latency = limits.judge(total);
         let late = match latency {
             Status::Critical => limits.crit,

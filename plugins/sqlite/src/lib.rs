@@ -167,19 +167,12 @@ impl Sqlite {
 
     fn judge_query(&self, cx: Cx<'_>, answer: &Answer) -> (Status, String) {
         let o = &self.0;
-        let cell = match &answer.cell {
-            None => FirstCell::Nothing,
-            Some(None) => FirstCell::Null,
-            Some(Some(text)) => FirstCell::Text(text),
-        };
         let thresholds = Thresholds {
             warn: o.warn,
             crit: o.crit,
         };
-        let verdict = cell.judge(o.expect.as_ref(), &thresholds);
-        if let Some(number) = verdict.number {
-            cx.metric(thresholds.on(Metric::new("value", number)));
-        }
+        let cell = FirstCell::from(&answer.cell);
+        let verdict = cell.report(cx, o.expect.as_ref(), &thresholds);
         let limits = Thresholds {
             warn: o.rows_warn,
             crit: o.rows_crit,

@@ -2,6 +2,8 @@
 
 use super::range::Thresholds;
 use super::value::{Limits, OptionValue};
+use crate::cx::Cx;
+use crate::metric::Metric;
 use crate::status::Status;
 use serde_json::Value;
 use std::fmt;
@@ -63,6 +65,17 @@ pub enum FirstCell<'a> {
     Text(&'a str),
 }
 
+/// None: no row. Some(None): NULL.
+impl<'a> From<&'a Option<Option<String>>> for FirstCell<'a> {
+    fn from(cell: &'a Option<Option<String>>) -> Self {
+        match cell {
+            None => FirstCell::Nothing,
+            Some(None) => FirstCell::Null,
+            Some(Some(text)) => FirstCell::Text(text),
+        }
+    }
+}
+
 /// The judgement of a first cell.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CellVerdict {
@@ -74,6 +87,20 @@ pub struct CellVerdict {
 }
 
 impl FirstCell<'_> {
+    /// [`judge`](Self::judge), and the metric `value` if the cell is a number.
+    pub fn report(
+        self,
+        cx: Cx<'_>,
+        expect: Option<&Scalar>,
+        thresholds: &Thresholds,
+    ) -> CellVerdict {
+        let verdict = self.judge(expect, thresholds);
+        if let Some(number) = verdict.number {
+            cx.metric(thresholds.on(Metric::new("value", number)));
+        }
+        verdict
+    }
+
     /// Critical if it is not what was expected; by the thresholds if there are any. Without a number the thresholds
     /// cannot judge, which is unknown.
     pub fn judge(self, expect: Option<&Scalar>, thresholds: &Thresholds) -> CellVerdict {
