@@ -6,6 +6,7 @@ use healthd_plugin::mock::MockHost;
 use healthd_plugin::net::{TcpStream, UdpSocket, UnixStream};
 use healthd_plugin::{
     BlockingCheck, Check, Cx, ExecSpec, Family, Metric, Status, abi, options, plugins,
+    run_is_cancelled,
 };
 use healthd_testing::free_port;
 use std::future::poll_fn;
@@ -294,9 +295,11 @@ impl BlockingCheck for Block {
         match self.0.case.as_str() {
             "panic" => panic!("blocked"),
             "until cancelled" => {
+                assert!(!run_is_cancelled());
                 while !cx.is_cancelled() {
                     std::thread::yield_now();
                 }
+                assert!(run_is_cancelled());
                 Status::Cancelled
             }
             "sleep" => {
@@ -581,4 +584,5 @@ fn the_run_lane_blocks_and_cancels() {
     let (o, took) = check.run_cancelled(LONG, Duration::from_millis(5));
     assert_eq!(o.status, Status::Cancelled);
     assert!(took < LONG);
+    assert!(!run_is_cancelled(), "the run is over");
 }
