@@ -155,6 +155,7 @@ mod tests {
 
     /// One test, as children belong to the whole process.
     #[test]
+    #[expect(clippy::zombie_processes, reason = "waiting by hand is what is tested")]
     fn deaths_are_told_apart_and_none_is_lost() {
         let start = |script: &str| {
             let mut command = Command::new("sh");
