@@ -106,10 +106,20 @@ impl Screen {
             mood.next().name()
         ));
         lines.push(String::new());
-        lines.push(self.paint(
-            "2",
-            &format!("{:<20}  {:<20}  {:>7}  MESSAGE", "NAME", "STATE", "LATENCY"),
-        ));
+        let rows: Vec<&Row> = rows.collect();
+        let widest = |least: usize, text: &dyn Fn(&Row) -> String| {
+            let of_rows = rows.iter().map(|row| text(row).chars().count()).max();
+            of_rows.unwrap_or_default().max(least)
+        };
+        let name_width = widest("NAME".len(), &|row| row.name.clone());
+        // Room for a second attempt, so that the table does not jump.
+        let state_width = widest("ok, CRITICAL 1/2".len(), &Row::state);
+        let head = format!(
+            "{:<name_width$}  {:<state_width$}  {:>7}  MESSAGE",
+            "NAME", "STATE", "LATENCY"
+        );
+        let room = columns.saturating_sub(head.len() - "MESSAGE".len());
+        lines.push(self.paint("2", &head));
         for row in rows {
             let color = match row.verdict.as_str() {
                 "ok" => "32",
@@ -118,11 +128,13 @@ impl Screen {
                 "unknown" => "35",
                 _ => "2",
             };
-            let state = self.paint(color, &format!("{:<20}", row.state()));
-            let mut line = format!("{:<20}  {state}  {:>7}  ", row.name, row.latency());
-            let room = columns.saturating_sub(20 + 2 + 20 + 2 + 7 + 2);
-            line.push_str(&cut(&row.message, room));
-            lines.push(line);
+            let state = self.paint(color, &format!("{:<state_width$}", row.state()));
+            lines.push(format!(
+                "{:<name_width$}  {state}  {:>7}  {}",
+                row.name,
+                row.latency(),
+                cut(&row.message, room)
+            ));
         }
         lines.push(String::new());
         for (name, why) in &scene.left_out {
@@ -142,7 +154,8 @@ impl Screen {
         let mut text = String::from("\x1b[H");
         for (n, line) in lines.iter().enumerate() {
             let end = if n + 1 < lines.len() { "\r\n" } else { "" };
-            let _ = write!(text, "{line}\x1b[K{end}");
+            // Cleared first: after a full line the cursor still stands on its last letter.
+            let _ = write!(text, "\x1b[K{line}{end}");
         }
         text.push_str("\x1b[J");
         put(&text);
