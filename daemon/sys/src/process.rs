@@ -155,13 +155,10 @@ mod tests {
 
     /// One test, as children belong to the whole process.
     #[test]
-    #[expect(clippy::zombie_processes, reason = "waiting by hand is what is tested")]
     fn deaths_are_told_apart_and_none_is_lost() {
         let start = |script: &str| {
             let mut command = Command::new("sh");
             command.args(["-c", script]);
-            // Collected by `reap`, which is what is tested.
-            #[allow(clippy::zombie_processes)]
             let pid = command.spawn().expect("sh exists").id();
             let died = pidfd_open(pid).expect("it is not yet collected");
             let mut fds = [nix::poll::PollFd::new(
