@@ -1,1 +1,199 @@
-fn main() {}
+//! The daemon's program: arguments in, one call, exit code out. Every process of the daemon is this program;
+//! `--role` says which one it is to be.
+
+use healthd_core::wire::roles::Role;
+use healthd_sys::{limits, logging};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::exit;
+
+fn main() {
+    let args: Vec<OsString> = std::env::args_os().skip(1).collect();
+    exit(match parse(&args) {
+        Ok(Invocation::Run(config)) => healthd_supervisor::main(&config),
+        Ok(Invocation::Test(config)) => healthd_supervisor::test(&config),
+        Ok(Invocation::Role(Role::Manager(args))) => {
+            logging::init_filtered("manager", &args.log);
+            healthd_manager::main(&args)
+        }
+        Ok(Invocation::Role(Role::Worker(args))) => {
+            // Memory that a plugin eats is the worker's to answer for, not the daemon's. It may be refused
+            // only to a process that was given a higher score already.
+            let _ = limits::set_oom_score(None, WORKER_OOM_SCORE);
+            logging::init_filtered(&format!("worker.{}", args.slot), &args.log);
+            healthd_worker::main(&args)
+        }
+        Ok(Invocation::Probe { file, copy }) => healthd_worker::probe_main(&file, copy),
+        Ok(Invocation::Try(args)) => healthd_worker::try_main(&args),
+        Ok(Invocation::Help) => {
+            print!("{HELP}");
+            0
+        }
+        Ok(Invocation::Version) => {
+            println!("healthd {}", env!("CARGO_PKG_VERSION"));
+            0
+        }
+        Err(wrong) => {
+            eprintln!("healthd: {wrong}\nTry `healthd --help`.");
+            EX_USAGE
+        }
+    });
+}
+
+#[derive(Debug, PartialEq)]
+enum Invocation {
+    Run(PathBuf),
+    Test(PathBuf),
+    Role(Role),
+    /// `copy`: standard input is a copy of the file, and that is what is judged.
+    Probe {
+        file: PathBuf,
+        copy: bool,
+    },
+    Try(Vec<String>),
+    Help,
+    Version,
+}
+
+fn parse(args: &[OsString]) -> Result<Invocation, String> {
+    // These take the whole rest of the line.
+    match args.split_first() {
+        Some((first, rest)) if first == "--role" => {
+            return Role::from_args(rest).map(Invocation::Role);
+        }
+        Some((first, rest)) if first == "--try" => {
+            let text = |a: &OsString| {
+                a.clone()
+                    .into_string()
+                    .map_err(|a| format!("`{}` is not UTF-8", a.display()))
+            };
+            return rest
+                .iter()
+                .map(text)
+                .collect::<Result<_, _>>()
+                .map(Invocation::Try);
+        }
+        _ => {}
+    }
+    let (mut config, mut test, mut probe, mut copy) = (None, false, None, false);
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        let (name, inline) = match arg.to_str().and_then(|a| a.split_once('=')) {
+            Some((name, value)) if name.starts_with("--") => (name, Some(OsString::from(value))),
+            _ => (arg.to_str().unwrap_or_default(), None),
+        };
+        let mut value = || {
+            let value = inline.clone().or_else(|| args.next().cloned());
+            value
+                .filter(|v| !v.is_empty())
+                .ok_or_else(|| format!("{name} needs the path of a file"))
+        };
+        match name {
+            "-c" | "--config" => config = Some(PathBuf::from(value()?)),
+            "--probe" => probe = Some(PathBuf::from(value()?)),
+            // Between processes of the daemon only.
+            "--copy" if inline.is_none() => copy = true,
+            "-t" | "--test" if inline.is_none() => test = true,
+            "-h" | "--help" if inline.is_none() => return Ok(Invocation::Help),
+            "-V" | "--version" if inline.is_none() => return Ok(Invocation::Version),
+            _ => return Err(format!("unknown argument `{}`", arg.display())),
+        }
+    }
+    match (config, test, probe) {
+        (None, false, Some(file)) => Ok(Invocation::Probe { file, copy }),
+        _ if copy => Err("--copy goes with --probe only".into()),
+        (_, _, Some(_)) => Err("--probe goes with no other option".into()),
+        (Some(config), true, None) => Ok(Invocation::Test(config)),
+        (Some(config), false, None) => Ok(Invocation::Run(config)),
+        (None, _, None) => Err("--config FILE is missing".into()),
+    }
+}
+
+const HELP: &str = "\
+healthd runs health checks. It stays in the foreground and is asked and steered with healthctl.
+
+Usage:
+  healthd --config FILE        run
+  healthd --config FILE -t     judge the config, say what is wrong with it, and end
+  healthd --probe FILE.so      print what a plugin says of itself, as JSON
+  healthd --try FILE.so [--plugin NAME] [KEY=VALUE...]
+                               run one check of a plugin, without a daemon
+
+Options:
+  -c, --config FILE   the config, TOML; checks.d/*.toml beside it belong to it
+  -t, --test          only judge the config
+  -h, --help          this text
+  -V, --version       the version
+
+Signals:
+  TERM, INT           stop: let the checks that run end, for at most stop_grace
+  TERM or INT twice, QUIT
+                      stop now
+  HUP                 read the config again
+
+Environment:
+  HEALTHD_LOG         log level or filter, in place of `log` in [daemon]
+  NOTIFY_SOCKET, WATCHDOG_USEC
+                      set by systemd, see sd_notify(3)
+
+Exit codes:
+  0   stopped as asked, or the config is good
+  1   stopped, but something had to be killed
+  64  wrong arguments
+  71  the system refused something basic
+  73  a folder or the socket cannot be made
+  75  another healthd runs in this runtime_dir
+  78  the config is wrong: a restart would not help
+";
+
+/// sysexits.h
+const EX_USAGE: i32 = 64;
+const WORKER_OOM_SCORE: i32 = 500;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Invocation, String> {
+        let args: Vec<OsString> = line.split_whitespace().map(Into::into).collect();
+        parse(&args)
+    }
+
+    #[test]
+    fn every_form_of_the_help_is_understood() {
+        let run = Ok(Invocation::Run("a.toml".into()));
+        for line in ["--config a.toml", "--config=a.toml", "-c a.toml"] {
+            assert_eq!(parsed(line), run, "{line}");
+        }
+        let test = Ok(Invocation::Test("a.toml".into()));
+        for line in ["-t --config a.toml", "--config=a.toml --test"] {
+            assert_eq!(parsed(line), test, "{line}");
+        }
+        for (line, copy) in [("--probe x.so", false), ("--probe x.so --copy", true)] {
+            let file = "x.so".into();
+            assert_eq!(parsed(line), Ok(Invocation::Probe { file, copy }));
+        }
+        let words = ["x.so", "--plugin", "http", "url=http://a/?b=c"];
+        let tried = Invocation::Try(words.map(str::to_owned).to_vec());
+        assert_eq!(parsed(&format!("--try {}", words.join(" "))), Ok(tried));
+        assert_eq!(parsed("--help"), Ok(Invocation::Help));
+        assert_eq!(parsed("-V"), Ok(Invocation::Version));
+    }
+
+    #[test]
+    fn anything_else_is_named() {
+        for (line, wrong) in [
+            ("", "--config FILE is missing"),
+            ("-t", "--config FILE is missing"),
+            ("--config", "--config needs the path of a file"),
+            ("--config=", "--config needs the path of a file"),
+            ("--conf a", "unknown argument `--conf`"),
+            ("--test=yes -c a", "unknown argument `--test=yes`"),
+            ("-c a --copy", "--copy goes with --probe only"),
+            ("-c a --probe x", "--probe goes with no other option"),
+            ("--role cook", "unknown role `cook`"),
+        ] {
+            assert_eq!(parsed(line), Err(wrong.to_owned()), "{line}");
+        }
+    }
+}

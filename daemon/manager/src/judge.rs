@@ -182,11 +182,11 @@ impl Manager {
     /// Its plugin cannot be used at all: that is known without a run, and is its verdict at once.
     pub fn unusable(&mut self, id: u32) {
         let now = clock::realtime_ns();
-        self.unplan(id);
-        let Some(check) = self.check_mut(id) else {
+        let Some(reason) = self.check(id).and_then(|c| c.spec.unusable.clone()) else {
             return;
         };
-        let Some(reason) = check.spec.unusable.clone() else {
+        self.unplan(id);
+        let Some(check) = self.check_mut(id) else {
             return;
         };
         if check.status == Some(Status::Unknown) && check.last.message == reason {

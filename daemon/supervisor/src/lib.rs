@@ -1,1 +1,36 @@
+//! The supervisor: starts the manager and the workers, collects who dies, starts anew, talks to the service
+//! manager, and stops everything. It has one thread, never waits on anything a child can hold, loads no
+//! plugin, and reads nothing that a client wrote: so nothing of that can kill it.
 #![forbid(unsafe_code)]
+
+mod event_loop;
+mod heart;
+mod instance;
+mod lifecycle;
+mod link;
+mod pool;
+mod reaper;
+pub mod refusal;
+mod respawn;
+mod service_manager;
+mod start;
+
+use refusal::{Refusal, exit};
+use std::path::Path;
+
+/// Runs the daemon in the foreground until it is told to stop. Returns the exit code.
+pub fn main(config: &Path) -> i32 {
+    let setup = match start::prepare(config) {
+        Ok(setup) => setup,
+        Err(code) => return code,
+    };
+    match event_loop::Supervisor::new(setup) {
+        Ok(supervisor) => supervisor.run(),
+        Err(e) => Refusal::new(exit::SYSTEM, format!("cannot set up the event loop: {e}")).print(),
+    }
+}
+
+/// `-t`: judges the config as a start would. Returns the exit code.
+pub fn test(config: &Path) -> i32 {
+    start::test(config)
+}

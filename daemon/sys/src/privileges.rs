@@ -3,12 +3,14 @@
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist, setgid, setgroups, setuid};
 use std::ffi::CString;
 use std::io;
+use std::path::PathBuf;
 
 #[derive(Clone, Debug)]
 pub struct Account {
     pub name: String,
     pub uid: Uid,
     pub gid: Gid,
+    pub home: PathBuf,
 }
 
 pub fn lookup_user(name: &str) -> io::Result<Option<Account>> {
@@ -16,6 +18,7 @@ pub fn lookup_user(name: &str) -> io::Result<Option<Account>> {
         name: u.name,
         uid: u.uid,
         gid: u.gid,
+        home: u.dir,
     }))
 }
 
@@ -36,4 +39,10 @@ pub fn drop_to(account: &Account, keep: Option<Gid>) -> io::Result<()> {
         return Err(io::Error::other("root could be taken back after setuid"));
     }
     Ok(())
+}
+
+/// May this process give a file to the group? Its owner may, if it is in the group itself (chown(2)).
+pub fn in_group(group: Gid) -> bool {
+    nix::unistd::getegid() == group
+        || nix::unistd::getgroups().is_ok_and(|groups| groups.contains(&group))
 }

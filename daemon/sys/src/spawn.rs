@@ -25,15 +25,20 @@ impl SingleThreaded {
 }
 
 /// This program's own file, kept open from the start.
-pub struct SelfExe(OwnedFd);
+pub struct SelfExe {
+    file: OwnedFd,
+    /// Set in the environment of whoever is started, over what is inherited.
+    env: Vec<(OsString, OsString)>,
+}
 
 impl SelfExe {
-    pub fn open() -> io::Result<SelfExe> {
-        Ok(SelfExe(open(
+    pub fn open(env: Vec<(OsString, OsString)>) -> io::Result<SelfExe> {
+        let file = open(
             "/proc/self/exe",
             OFlag::O_PATH | OFlag::O_CLOEXEC,
             Mode::empty(),
-        )?))
+        )?;
+        Ok(SelfExe { file, env })
     }
 
     /// Starts it with `args`, all signals blocked; of our fds it gets 2 and `pass`, under the same numbers
@@ -51,7 +56,11 @@ impl SelfExe {
             .map(|a| CString::new(a.as_encoded_bytes()))
             .collect::<Result<Vec<_>, _>>()?;
         let envp: Vec<CString> = std::env::vars_os()
-            .filter(|(name, _)| !NOT_INHERITED.iter().any(|n| name == n))
+            .filter(|(name, _)| {
+                let replaced = self.env.iter().any(|(ours, _)| ours == name);
+                !replaced && !NOT_INHERITED.iter().any(|n| name == n)
+            })
+            .chain(self.env.iter().cloned())
             .filter_map(|(k, v)| {
                 let mut entry = std::os::unix::ffi::OsStringExt::into_vec(k);
                 entry.push(b'=');
@@ -77,7 +86,7 @@ impl SelfExe {
                 for fd in pass {
                     fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
                 }
-                execveat(&self.0, c"", &argv, &envp, AtFlags::AT_EMPTY_PATH)?;
+                execveat(&self.file, c"", &argv, &envp, AtFlags::AT_EMPTY_PATH)?;
                 Ok(())
             }();
             let _ = failed;

@@ -30,6 +30,7 @@ use std::ffi::c_void;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -311,6 +312,9 @@ impl Slot<'_> {
             unsafe { drop(self.task) };
             self.task = null_mut();
         }
+        if let Some(child) = self.run.child.take() {
+            child.kill();
+        }
         self.done = Some(self.run.outcome(code));
         assert!(
             self.run.fds.borrow().is_empty(),
@@ -331,6 +335,7 @@ struct Run {
     timer: Cell<u64>,
     fds: RefCell<Vec<i32>>,
     reactor: RefCell<Option<(Arc<Reactor>, usize)>>,
+    child: RefCell<Option<Arc<LiveChild>>>,
 }
 
 #[derive(Default)]
@@ -367,6 +372,7 @@ impl Run {
             timer: Cell::new(0),
             fds: RefCell::default(),
             reactor: RefCell::new(None),
+            child: RefCell::new(None),
         });
         run.ctx.cancelled = &raw const run.cancelled;
         run.ctx.host = (&raw mut *run).cast();
@@ -800,7 +806,49 @@ unsafe extern "C" fn host_waker_free(waker: *mut HdWaker) {
     drop(unsafe { Box::from_raw(waker.cast::<WakerBox>()) });
 }
 
-// ---- hd.exec/1, as far as tests of plugins need it: output caps and signals, no limits, no groups ----
+// ---- hd.exec/1, as far as tests of plugins need it: output caps, limits, and the kill of the group at the end ----
+
+/// A child that leads its own process group. Holds its pid until it is reaped, so that no other process is killed.
+struct LiveChild(std::sync::Mutex<Option<i32>>);
+
+impl LiveChild {
+    fn kill(&self) {
+        if let Some(pid) = *self.0.lock().expect("no panic while it is held") {
+            // SAFETY: plain numbers; not reaped yet, so the number is still this child's.
+            unsafe { libc::kill(-pid, libc::SIGKILL) };
+        }
+    }
+
+    /// Waits for the end, then reaps under the lock.
+    fn wait(&self, child: &mut std::process::Child) -> Option<std::process::ExitStatus> {
+        // SAFETY: all zeroes is a valid siginfo_t.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        let how = libc::WEXITED | libc::WNOWAIT;
+        // SAFETY: info is writable; WNOWAIT leaves the child for the wait below.
+        unsafe { libc::waitid(libc::P_PID, child.id(), &mut info, how) };
+        let mut pid = self.0.lock().expect("no panic while it is held");
+        *pid = None;
+        child.wait().ok()
+    }
+}
+
+fn limit(child: &std::process::Child, spec: &abi::HdExecSpec) {
+    for (resource, value) in [
+        (libc::RLIMIT_AS, spec.max_memory),
+        (libc::RLIMIT_CPU, spec.max_cpu_s),
+        (libc::RLIMIT_NOFILE, spec.max_files),
+        (libc::RLIMIT_NPROC, spec.max_processes),
+    ] {
+        if value != 0 {
+            let limit = libc::rlimit {
+                rlim_cur: value,
+                rlim_max: value,
+            };
+            // SAFETY: limit lives through the call, and no old value is asked for.
+            unsafe { libc::prlimit(child.id() as i32, resource, &limit, null_mut()) };
+        }
+    }
+}
 
 unsafe extern "C" fn host_spawn(ctx: *const HdCtx, spec: *const abi::HdExecSpec) -> i32 {
     // SAFETY: a plugin passes a live ctx.
@@ -841,11 +889,15 @@ unsafe extern "C" fn host_spawn(ctx: *const HdCtx, spec: *const abi::HdExecSpec)
         })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
+        .process_group(0)
         .spawn();
     let mut child = match child {
         Ok(child) => child,
         Err(e) => return -e.raw_os_error().unwrap_or(libc::EINVAL),
     };
+    limit(&child, spec);
+    let live = Arc::new(LiveChild(Some(child.id() as i32).into()));
+    *run.child.borrow_mut() = Some(live.clone());
     let token = spec.token;
     std::thread::spawn(move || {
         let stdin = child.stdin.take();
@@ -855,7 +907,7 @@ unsafe extern "C" fn host_spawn(ctx: *const HdCtx, spec: *const abi::HdExecSpec)
         let (out, out_lost) = capture(child.stdout.take(), keep);
         let (err, err_lost) = errors.join().unwrap_or_default();
         let _ = feed.join();
-        let status = child.wait().ok();
+        let status = live.wait(&mut child);
         use std::os::unix::process::ExitStatusExt;
         let done = crate::ExecOutput {
             exit_code: status.and_then(|s| s.code()),

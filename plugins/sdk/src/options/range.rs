@@ -27,6 +27,22 @@ impl Range {
     pub fn bound(&self) -> Option<f64> {
         [self.high, self.low].into_iter().find(|b| b.is_finite())
     }
+
+    /// The `x` of `x`, `0:x` and `~:x`: Some only if the range says nothing but "at most x".
+    pub fn upper_bound(&self) -> Option<f64> {
+        let simple = !self.inverted && (self.low == 0.0 || self.low == f64::NEG_INFINITY);
+        Some(self.high).filter(|high| simple && high.is_finite())
+    }
+
+    /// The same range in another unit; the factor is above 0.
+    #[must_use]
+    pub fn scaled(self, factor: f64) -> Range {
+        Range {
+            low: self.low * factor,
+            high: self.high * factor,
+            ..self
+        }
+    }
 }
 
 impl FromStr for Range {
@@ -163,6 +179,23 @@ mod tests {
         for bad in ["", ":x", "20:10", "@", "1:2:3", "nan", "inf", "~"] {
             assert!(bad.parse::<Range>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn upper_bounds_and_other_units() {
+        let range = |r: &str| r.parse::<Range>().unwrap();
+        for (text, bound) in [
+            ("10", Some(10.0)),
+            ("~:10", Some(10.0)),
+            ("10:", None),
+            ("1:10", None),
+            ("@10", None),
+            ("~:", None),
+        ] {
+            assert_eq!(range(text).upper_bound(), bound, "{text}");
+        }
+        assert_eq!(range("@~:500").scaled(0.5), range("@~:250"));
+        assert_eq!(range("20:").scaled(2.0), range("40:"));
     }
 
     #[test]

@@ -1,0 +1,756 @@
+//! The event loop: one wait; every wake-up becomes one `Event`, and every `Command` is carried out here.
+//!
+//! Runs in: supervisor. One thread. What it waits for: signals, the manager's link, the pidfds of its
+//! children, and one time-out, which is the nearest of all deadlines.
+
+use crate::heart::Heart;
+use crate::instance::Instance;
+use crate::lifecycle::{self, Command, Event, Now, Phase};
+use crate::link::{Incoming, Link};
+use crate::pool::Pool;
+use crate::reaper::{self, Ended, Kind, Reaper};
+use crate::respawn::{Life, MANAGER, Record};
+use crate::service_manager::ServiceManager;
+use crate::start::Setup;
+use healthd_core::wire::maps::{STATE_FILE, STATE_MAGIC, state_header as header};
+use healthd_core::wire::roles::{ManagerArgs, WorkerArgs};
+use healthd_core::wire::supervisor::{SlotSpec, ToManager, ToSupervisor};
+use healthd_scoreboard::map::read_words;
+use healthd_sys::clock::monotonic_ns;
+use healthd_sys::process::{self, Exit};
+use healthd_sys::spawn::{SelfExe, SingleThreaded};
+use healthd_sys::{signals, unix_socket};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::signal::Signal;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub struct Supervisor {
+    exe: SelfExe,
+    null: OwnedFd,
+    listener: UnixListener,
+    instance: Instance,
+    config: PathBuf,
+    runtime_dir: PathBuf,
+    state_dir: PathBuf,
+    log: String,
+    grace_ns: u64,
+    started: u64,
+    started_as: u32,
+
+    epoll: Epoll,
+    signals: Vec<(Signal, UnixStream)>,
+    buffer: Vec<u8>,
+    service: ServiceManager,
+
+    phase: Phase,
+    manager: Manager,
+    manager_record: Record,
+    heart: Heart,
+    /// What the next manager goes on with.
+    kept: Option<Kept>,
+    pool: Pool,
+    reaper: Reaper,
+    burials: Vec<Burial>,
+
+    tick_ns: u64,
+    next_tick: u64,
+    next_pet: u64,
+    /// When the last wait had to end at the latest.
+    expected: u64,
+}
+
+enum Manager {
+    /// `patience`: orphans of the last one are waited for until then.
+    Absent {
+        start_at: u64,
+        patience: u64,
+    },
+    Alive(Alive),
+}
+
+struct Alive {
+    pid: u32,
+    link: Link,
+    ready: Option<u64>,
+    restored: bool,
+}
+
+struct Kept {
+    plugins: Vec<String>,
+    /// The model, then one for each plugin.
+    fds: Vec<OwnedFd>,
+}
+
+/// A worker that has ended, while what it left behind is being ended too: only then is its death told,
+/// as its runs may then begin again elsewhere.
+struct Burial {
+    slot: u32,
+    pid: u32,
+    exit: Exit,
+    until: u64,
+}
+
+impl Supervisor {
+    pub fn new(setup: Setup) -> io::Result<Supervisor> {
+        // As PID 1 a signal that comes before its handler would be lost, unless it is blocked.
+        signals::block_all();
+        process::become_subreaper()?;
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let mut caught = Vec::new();
+        for signal in SIGNALS {
+            let stream = signals::readable(signal as i32)?;
+            let token = SIGNAL_TOKENS + caught.len() as u64;
+            epoll.add(&stream, EpollEvent::new(EpollFlags::EPOLLIN, token))?;
+            caught.push((signal, stream));
+        }
+        signals::disregard(&DISREGARDED.map(|s| s as i32))?;
+        signals::unblock_all();
+
+        let now = monotonic_ns();
+        let service = ServiceManager::from_env();
+        let watchdog = service.watchdog_ns();
+        Ok(Supervisor {
+            exe: setup.exe,
+            null: setup.null,
+            listener: setup.listener,
+            instance: setup.instance,
+            config: setup.config,
+            runtime_dir: setup.runtime_dir,
+            state_dir: setup.state_dir,
+            log: setup.log,
+            grace_ns: setup.grace_ns,
+            started: setup.started,
+            started_as: setup.started_as,
+            epoll,
+            signals: caught,
+            buffer: Vec::new(),
+            service,
+            phase: Phase::Starting { reload: false },
+            manager: Manager::Absent {
+                start_at: now,
+                patience: now,
+            },
+            manager_record: Record::default(),
+            heart: Heart::new(watchdog, now),
+            kept: None,
+            pool: Pool::default(),
+            reaper: Reaper::default(),
+            burials: Vec::new(),
+            tick_ns: watchdog.map_or(IDLE_TICK, |w| (w / 4).clamp(SHORTEST_TICK, IDLE_TICK)),
+            next_tick: now,
+            next_pet: now,
+            expected: now,
+        })
+    }
+
+    pub fn run(mut self) -> i32 {
+        log::info!(
+            "starting  pid={} version={} config={}",
+            std::process::id(),
+            env!("CARGO_PKG_VERSION"),
+            self.config.display()
+        );
+        let code = loop {
+            let now = monotonic_ns();
+            self.forgive_gap(now);
+            self.turn(now);
+            if let Phase::Stopped { code } = self.phase {
+                break code;
+            }
+            self.wait(now);
+        };
+        if self.reaper.anybody_left() {
+            log::error!("a process could not be ended: it hangs in the kernel");
+        }
+        self.instance.leave();
+        log::info!("stopped  code={code}");
+        code
+    }
+
+    /// Everything that is due by the clock.
+    fn turn(&mut self, now: u64) {
+        if now >= self.next_tick {
+            self.tick(now);
+        }
+        self.bury(now);
+        match self.phase {
+            Phase::Starting { .. }
+            | Phase::Running
+            | Phase::Reloading { .. }
+            | Phase::Recovering { .. } => {
+                self.start_manager_if_due(now);
+                self.start_due_workers(now);
+            }
+            // A worker that dies now has nothing to come back for.
+            Phase::Draining { .. } => {}
+            Phase::Killing { .. } => {
+                if self.reaper.is_empty()
+                    && !self.reaper.end_adopted()
+                    && !self.reaper.anybody_left()
+                {
+                    self.happen(Event::NobodyLeft);
+                }
+            }
+            Phase::Stopped { .. } => {}
+        }
+    }
+
+    fn tick(&mut self, now: u64) {
+        if let Manager::Alive(manager) = &self.manager {
+            let (pid, beat) = (manager.pid, self.beat(manager.pid));
+            self.heart.observe(beat, now);
+            if self.heart.is_silent(now) {
+                log::error!("manager is silent and is replaced  pid={pid}");
+                self.reaper.kill(pid);
+                self.heart.manager_died(now);
+            }
+        }
+        if let Some(watchdog) = self.service.watchdog_ns()
+            && now >= self.next_pet
+            && self.heart.may_pet(now)
+        {
+            self.service.pet();
+            self.next_pet = now + watchdog / 4;
+        }
+        self.service.flush();
+        self.happen(Event::Tick);
+        self.next_tick = now + self.tick_period();
+    }
+
+    fn tick_period(&self) -> u64 {
+        match self.phase {
+            Phase::Draining { .. } | Phase::Killing { .. } => self.tick_ns.min(STOPPING_TICK),
+            Phase::Starting { .. }
+            | Phase::Running
+            | Phase::Reloading { .. }
+            | Phase::Recovering { .. }
+            | Phase::Stopped { .. } => self.tick_ns,
+        }
+    }
+
+    /// CLOCK_MONOTONIC of the manager's last turn, by the map that it writes.
+    fn beat(&self, pid: u32) -> Option<u64> {
+        // Opened anew each time, as it may be a new file by now.
+        let map = File::open(self.runtime_dir.join(STATE_FILE)).ok()?;
+        let words: [u64; 8] = read_words(&map, 0).ok()?;
+        let ours = words[header::MAGIC] == STATE_MAGIC
+            && words[header::MANAGER_PID] == u64::from(pid)
+            && words[header::BEAT] != 0;
+        ours.then_some(words[header::BEAT])
+    }
+
+    /// We were stopped, or the machine was: what looks late now had no chance to be on time.
+    fn forgive_gap(&mut self, now: u64) {
+        let late = now.saturating_sub(self.expected);
+        if late > GAP {
+            log::warn!("stood still for {:?}", Duration::from_nanos(late));
+            self.heart.forgive_gap(now);
+        }
+    }
+
+    // ------------------------------------------------------------------------------------ waiting
+
+    fn wait(&mut self, now: u64) {
+        let until = self.next_deadline(now);
+        self.expected = until;
+        // Rounded up: a wake-up before its time would only be repeated.
+        let ms = until.saturating_sub(now).div_ceil(MS);
+        let timeout = EpollTimeout::try_from(ms).unwrap_or(EpollTimeout::MAX);
+        let mut events = [EpollEvent::empty(); 16];
+        let n = match self.epoll.wait(&mut events, timeout) {
+            Ok(n) => n,
+            Err(nix::errno::Errno::EINTR) => 0,
+            Err(e) => {
+                // Never seen; without it the loop still turns by its deadlines.
+                log::error!("epoll_wait: {e}");
+                0
+            }
+        };
+        let mut deaths = false;
+        for event in &events[..n] {
+            match event.data() {
+                LINK_TOKEN => {
+                    if let Manager::Alive(manager) = &mut self.manager {
+                        manager.link.flush(&self.epoll);
+                    }
+                    self.read_manager(MESSAGES_A_TURN);
+                }
+                CHILD_TOKEN => deaths = true,
+                token => {
+                    if let Some(signal) = self.take_signal(token) {
+                        deaths |= signal == Signal::SIGCHLD;
+                    }
+                }
+            }
+        }
+        if deaths {
+            self.collect();
+        }
+    }
+
+    fn next_deadline(&self, now: u64) -> u64 {
+        let mut next = self.next_tick;
+        let mut at = |time: u64| next = next.min(time);
+        if self.service.is_waiting() {
+            at(now + RETRY);
+        }
+        // SIGCHLD wakes us for these; the clock is the belt to it.
+        if !self.burials.is_empty() {
+            at(now + RETRY);
+        }
+        match self.phase {
+            Phase::Killing { .. } => at(now + RETRY),
+            Phase::Starting { .. }
+            | Phase::Running
+            | Phase::Reloading { .. }
+            | Phase::Recovering { .. } => {
+                if let Manager::Absent { start_at, .. } = self.manager {
+                    at(start_at.max(now + MS));
+                    if !self.reaper.is_empty() || start_at <= now {
+                        at(now + RETRY);
+                    }
+                }
+                if let Some(start) = self.pool.next_start() {
+                    at(start.max(now));
+                }
+            }
+            Phase::Draining { .. } | Phase::Stopped { .. } => {}
+        }
+        next.max(now)
+    }
+
+    fn take_signal(&mut self, token: u64) -> Option<Signal> {
+        let index = usize::try_from(token.checked_sub(SIGNAL_TOKENS)?).ok()?;
+        let (signal, stream) = self.signals.get_mut(index)?;
+        let signal = *signal;
+        let mut bytes = [0; 64];
+        let mut count = 0;
+        while let Ok(n @ 1..) = stream.read(&mut bytes) {
+            count += n;
+        }
+        let event = match signal {
+            Signal::SIGTERM | Signal::SIGINT => Event::Terminate,
+            Signal::SIGQUIT => Event::Quit,
+            Signal::SIGHUP => Event::HangUp,
+            _ => return Some(signal),
+        };
+        log::info!("signal  signal={signal}");
+        // Two in one wake-up are two: the second means now.
+        for _ in 0..count.min(2) {
+            self.happen(event.clone());
+        }
+        Some(signal)
+    }
+
+    // ---------------------------------------------------------------------------------- lifecycle
+
+    fn happen(&mut self, event: Event) {
+        let now = Now {
+            ns: monotonic_ns(),
+            grace_ns: self.grace_ns,
+            manager: matches!(self.manager, Manager::Alive(_)),
+        };
+        let before = self.phase;
+        let (phase, commands) = lifecycle::step(before, event, now);
+        self.phase = phase;
+        if std::mem::discriminant(&before) != std::mem::discriminant(&phase) {
+            log::debug!("phase  from={before:?} to={phase:?}");
+            // The period may be shorter here.
+            self.next_tick = self.next_tick.min(now.ns + self.tick_period());
+            if let (Phase::Draining { .. }, Phase::Killing { code: 1, .. }) = (before, phase) {
+                log::error!("not everything ended in time: killing what is left");
+            }
+        }
+        for command in commands {
+            match command {
+                Command::Tell(message) => self.tell(&message, Vec::new()),
+                Command::Notify(notice) => self.service.notify(&notice),
+                Command::Recover => {
+                    // They end by themselves at the end of their link; this is to be sure.
+                    for pid in self.reaper.workers() {
+                        self.reaper.kill(pid);
+                    }
+                    self.pool.clear();
+                }
+                Command::KillEverything => {
+                    self.reaper.kill_all();
+                    self.pool.clear();
+                }
+            }
+        }
+    }
+
+    fn tell(&mut self, message: &ToManager, fds: Vec<OwnedFd>) {
+        if let Manager::Alive(manager) = &mut self.manager {
+            log::trace!("to manager: {message:?}");
+            manager.link.send(message, fds, &self.epoll);
+        }
+    }
+
+    // ------------------------------------------------------------------------------------ manager
+
+    fn start_manager_if_due(&mut self, now: u64) {
+        let Manager::Absent { start_at, patience } = self.manager else {
+            return;
+        };
+        // The runs of the last one's workers begin again under the new one: first those must be gone.
+        if now < start_at || !self.reaper.is_empty() || !self.burials.is_empty() {
+            return;
+        }
+        if now < patience && self.reaper.end_adopted() {
+            return;
+        }
+        match self.start_manager() {
+            Ok(manager) => {
+                log::info!(
+                    "manager started  pid={} restored={}",
+                    manager.pid,
+                    manager.restored
+                );
+                self.manager = Manager::Alive(manager);
+                self.heart.manager_started(now);
+            }
+            Err(e) => {
+                let pause = self.manager_record.died(&MANAGER, Life::NeverReady);
+                log::error!("manager not started  why=\"{e}\" retry={:?}", pause.wait);
+                self.manager = Manager::Absent {
+                    start_at: now + nanos(pause.wait).max(RETRY),
+                    patience,
+                };
+            }
+        }
+    }
+
+    fn start_manager(&mut self) -> io::Result<Alive> {
+        let proof = SingleThreaded::check()?;
+        let (ours, theirs) = unix_socket::link_pair()?;
+        let args = ManagerArgs {
+            link: theirs.as_raw_fd(),
+            listen: self.listener.as_raw_fd(),
+            parent: std::process::id(),
+            config: self.config.clone(),
+            runtime_dir: self.runtime_dir.clone(),
+            state_dir: self.state_dir.clone(),
+            log: self.log.clone(),
+            started: self.started,
+            started_as: self.started_as,
+            restore: self.kept.is_some(),
+        };
+        let link = Link::new(ours, &self.epoll, LINK_TOKEN)?;
+        if let Some(kept) = &self.kept {
+            let message = ToManager::Restore {
+                plugins: kept.plugins.clone(),
+            };
+            let fds: Vec<BorrowedFd<'_>> = kept.fds.iter().map(|f| f.as_fd()).collect();
+            link.send_first(&message, &fds)?;
+        }
+        let pass = [theirs.as_fd(), self.listener.as_fd()];
+        let pid = self
+            .exe
+            .start(&proof, &args.to_argv(), &pass, self.null.as_fd())?;
+        self.reaper
+            .watch(pid, Kind::Manager, &self.epoll, CHILD_TOKEN)?;
+        Ok(Alive {
+            pid,
+            link,
+            ready: None,
+            restored: args.restore,
+        })
+    }
+
+    fn read_manager(&mut self, most: usize) {
+        for _ in 0..most {
+            let Manager::Alive(manager) = &mut self.manager else {
+                return;
+            };
+            let pid = manager.pid;
+            match manager.link.receive(&mut self.buffer, &self.epoll) {
+                Incoming::Message(message, fds) => {
+                    log::trace!("from manager: {message:?}");
+                    self.hear(message, fds);
+                }
+                Incoming::Nothing => return,
+                Incoming::Broken(why) => {
+                    log::error!("manager is broken and is replaced  pid={pid} why=\"{why}\"");
+                    manager.link.close(&self.epoll);
+                    self.reaper.kill(pid);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn hear(&mut self, message: ToSupervisor, fds: Vec<OwnedFd>) {
+        let now = monotonic_ns();
+        match message {
+            ToSupervisor::Slots(specs) => self.pool.want(specs, now),
+            ToSupervisor::WorkerReady { slot, pid } => {
+                if self.pool.ready(slot, pid, now) {
+                    log::debug!("worker ready  slot={slot} pid={pid}");
+                }
+            }
+            ToSupervisor::Kill { slot, pid, reason } => {
+                if self.pool.holds(slot, pid) {
+                    log::info!("worker is killed  slot={slot} pid={pid} why=\"{reason}\"");
+                    self.reaper.kill(pid);
+                }
+            }
+            ToSupervisor::Keep { plugins } => {
+                if fds.len() == plugins.len() + 1 {
+                    self.kept = Some(Kept { plugins, fds });
+                } else {
+                    log::error!(
+                        "manager's model not kept: {} fds for {} plugins",
+                        fds.len(),
+                        plugins.len()
+                    );
+                }
+            }
+            ToSupervisor::Ready { status } => {
+                if let Manager::Alive(manager) = &mut self.manager {
+                    manager.ready.get_or_insert(now);
+                }
+                log::debug!("ready  status=\"{status}\"");
+                self.happen(Event::ManagerReady { status });
+            }
+            ToSupervisor::Reloading => self.happen(Event::ReloadBegan),
+            ToSupervisor::Reloaded { status } => self.happen(Event::ReloadEnded { status }),
+            ToSupervisor::Settings { stop_grace_ms, log } => {
+                self.grace_ns = stop_grace_ms.saturating_mul(MS);
+                if std::env::var_os("HEALTHD_LOG").is_none() {
+                    self.log = log;
+                }
+            }
+            ToSupervisor::Status { status } => self.happen(Event::Status { status }),
+            ToSupervisor::Stop => {
+                log::info!("stop asked for by a client");
+                self.happen(Event::Terminate);
+            }
+            ToSupervisor::Draining { in_flight } => {
+                self.happen(Event::StillDraining { in_flight });
+            }
+        }
+    }
+
+    fn manager_ended(&mut self, ended: Ended) {
+        // What it said before it died still counts.
+        self.read_manager(usize::MAX);
+        let now = monotonic_ns();
+        let patience = now + ORPHANS;
+        let last = std::mem::replace(
+            &mut self.manager,
+            Manager::Absent {
+                start_at: now,
+                patience,
+            },
+        );
+        let Manager::Alive(mut manager) = last else {
+            return;
+        };
+        manager.link.close(&self.epoll);
+        self.heart.manager_died(now);
+        let stopping = matches!(
+            self.phase,
+            Phase::Draining { .. } | Phase::Killing { .. } | Phase::Stopped { .. }
+        );
+        let why = reaper::death(ended.exit);
+        if stopping {
+            log::debug!("manager ended  pid={} how=\"{why}\"", ended.pid);
+        } else {
+            let life = match manager.ready {
+                Some(since) => Life::Ready(Duration::from_nanos(now.saturating_sub(since))),
+                None => Life::NeverReady,
+            };
+            let pause = self.manager_record.died(&MANAGER, life);
+            let (pid, wait) = (ended.pid, pause.wait);
+            log::warn!("manager died  pid={pid} why=\"{why}\" next_in={wait:?}");
+            self.manager = Manager::Absent {
+                start_at: now + nanos(pause.wait),
+                patience,
+            };
+            if manager.restored
+                && manager.ready.is_none()
+                && self.manager_record.deaths() >= RESTORES
+            {
+                // What it is to go on with may be what kills it.
+                log::error!("manager does not come up with what it had: it starts afresh");
+                self.kept = None;
+            }
+        }
+        self.happen(Event::ManagerDied(ended.exit));
+    }
+
+    // ------------------------------------------------------------------------------------ workers
+
+    fn start_due_workers(&mut self, now: u64) {
+        if !matches!(self.manager, Manager::Alive(_)) {
+            return;
+        }
+        for spec in self.pool.due(now) {
+            match self.start_worker(&spec) {
+                Ok((pid, ours)) => {
+                    let SlotSpec {
+                        slot,
+                        class,
+                        generation,
+                        ..
+                    } = spec;
+                    log::debug!(
+                        "worker started  slot={slot} pid={pid} class={} generation={generation}",
+                        class.as_str()
+                    );
+                    self.pool.started(slot, pid);
+                    self.tell(&ToManager::Started { slot, pid }, vec![ours]);
+                }
+                Err(e) => {
+                    let Some(pause) = self.pool.not_started(spec.slot, now) else {
+                        continue;
+                    };
+                    let (slot, wait) = (spec.slot, pause.wait);
+                    log::error!("worker not started  slot={slot} why=\"{e}\" retry={wait:?}");
+                    if pause.given_up {
+                        self.give_up(slot, wait, format!("it cannot be started: {e}"));
+                    }
+                }
+            }
+        }
+    }
+
+    fn start_worker(&mut self, spec: &SlotSpec) -> io::Result<(u32, OwnedFd)> {
+        let proof = SingleThreaded::check()?;
+        let (ours, theirs) = unix_socket::link_pair()?;
+        let args = WorkerArgs {
+            link: theirs.as_raw_fd(),
+            parent: std::process::id(),
+            runtime_dir: self.runtime_dir.clone(),
+            slot: spec.slot,
+            class: spec.class,
+            generation: spec.generation,
+            threads: spec.threads,
+            map_mode: MAP_MODE,
+            log: self.log.clone(),
+        };
+        let pid = self.exe.start(
+            &proof,
+            &args.to_argv(),
+            &[theirs.as_fd()],
+            self.null.as_fd(),
+        )?;
+        let kind = Kind::Worker { slot: spec.slot };
+        self.reaper.watch(pid, kind, &self.epoll, CHILD_TOKEN)?;
+        Ok((pid, ours))
+    }
+
+    fn give_up(&mut self, slot: u32, retry: Duration, reason: String) {
+        let retry_ms = u64::try_from(retry.as_millis()).unwrap_or(u64::MAX);
+        log::error!("worker given up  slot={slot} retry={retry:?} why=\"{reason}\"");
+        let message = ToManager::GivenUp {
+            slot,
+            retry_ms,
+            reason,
+        };
+        self.tell(&message, Vec::new());
+    }
+
+    // ------------------------------------------------------------------------------------- deaths
+
+    fn collect(&mut self) {
+        for ended in self.reaper.collect(&self.epoll) {
+            match ended.kind {
+                Kind::Manager => self.manager_ended(ended),
+                Kind::Worker { slot } => {
+                    reaper::end_groups(&self.runtime_dir, slot, ended.pid);
+                    self.burials.push(Burial {
+                        slot,
+                        pid: ended.pid,
+                        exit: ended.exit,
+                        until: monotonic_ns() + ORPHANS,
+                    });
+                }
+            }
+        }
+    }
+
+    fn bury(&mut self, now: u64) {
+        if self.burials.is_empty() {
+            return;
+        }
+        let orphans = self.reaper.end_adopted();
+        for burial in std::mem::take(&mut self.burials) {
+            if !orphans {
+                self.worker_ended(burial, now);
+            } else if now >= burial.until {
+                log::error!(
+                    "a process of a dead worker does not end  slot={}",
+                    burial.slot
+                );
+                self.worker_ended(burial, now);
+            } else {
+                self.burials.push(burial);
+            }
+        }
+    }
+
+    fn worker_ended(&mut self, burial: Burial, now: u64) {
+        let Burial {
+            slot, pid, exit, ..
+        } = burial;
+        let death = reaper::death(exit);
+        let next = self.pool.died(slot, pid, now);
+        // For people the manager says it, with what it meant for the checks.
+        log::debug!("worker died  slot={slot} pid={pid} why=\"{death}\"");
+        let reason = format!("{death} before it was ready");
+        self.tell(&ToManager::Died { slot, pid, death }, Vec::new());
+        if let Some(pause) = next
+            && pause.given_up
+        {
+            self.give_up(slot, pause.wait, reason);
+        }
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+const SIGNALS: [Signal; 5] = [
+    Signal::SIGTERM,
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGHUP,
+    Signal::SIGCHLD,
+];
+/// Their default would end us, and they mean nothing here.
+const DISREGARDED: [Signal; 4] = [
+    Signal::SIGPIPE,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGALRM,
+];
+
+const LINK_TOKEN: u64 = 1;
+const CHILD_TOKEN: u64 = 2;
+const SIGNAL_TOKENS: u64 = 16;
+const MESSAGES_A_TURN: usize = 64;
+
+/// Who may ask the control socket may read the maps; only their writer may write them.
+const MAP_MODE: u32 = 0o640;
+
+const MS: u64 = 1_000_000;
+/// Four looks at the manager's beat before it counts as silent.
+const IDLE_TICK: u64 = 2_500 * MS;
+const SHORTEST_TICK: u64 = 100 * MS;
+/// The service manager's time-out is renewed with each.
+const STOPPING_TICK: u64 = 1_000 * MS;
+const RETRY: u64 = 50 * MS;
+/// So late by our own timer, and we stood still.
+const GAP: u64 = 2_000 * MS;
+/// What does not end within this after SIGKILL hangs in the kernel.
+const ORPHANS: u64 = 2_000 * MS;
+/// So many managers may die of what they are to go on with.
+const RESTORES: u32 = 4;

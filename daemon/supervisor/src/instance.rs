@@ -1,0 +1,228 @@
+//! One daemon a runtime folder: the lock that says so, and the control socket that only its holder makes.
+
+use crate::refusal::{Refusal, exit};
+use crate::start::plain;
+use healthd_core::config::{SOCKET_NAME, SOCKET_PATH_MAX};
+use healthd_sys::unix_socket;
+use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::{Gid, chown};
+use std::fs::{self, File};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+/// Held as long as the daemon lives; the kernel gives it back however we end.
+pub struct Instance {
+    lock: Flock<File>,
+    dir: PathBuf,
+}
+
+const LOCK_FILE: &str = "healthd.pid";
+const SOCKET_MODE: u32 = 0o660;
+
+impl Instance {
+    pub fn claim(dir: &Path) -> Result<Instance, Refusal> {
+        let path = dir.join(LOCK_FILE);
+        // Never through a symbolic link: in a folder that others may write it could point anywhere.
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o644)
+            .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC | nix::libc::O_NONBLOCK)
+            .open(&path)
+            .map_err(|e| {
+                let owner = fs::symlink_metadata(&path).map(|m| m.uid());
+                let help = match owner {
+                    Ok(uid) => format!("it belongs to uid {uid}: remove it if no healthd runs"),
+                    Err(_) => "the folder has to be writable for healthd's user".into(),
+                };
+                let message = format!("cannot open {}: {}", path.display(), plain(&e));
+                Refusal::new(exit::CANNOT_CREATE, message).help(help)
+            })?;
+        let mut lock =
+            Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(file, _)| {
+                let who = match pid_in(file) {
+                    Some(pid) => format!("as pid {pid}"),
+                    None => "and is just starting".into(),
+                };
+                let message = format!("healthd runs already in {} {who}", dir.display());
+                let help =
+                    "`healthctl stop` ends it; a second daemon needs a `runtime_dir` of its own";
+                Refusal::new(exit::ALREADY_RUNNING, message).help(help)
+            })?;
+        let written = lock
+            .set_len(0)
+            .and_then(|()| writeln!(lock, "{}", std::process::id()));
+        written.map_err(|e| {
+            let message = format!("cannot write {}: {}", path.display(), plain(&e));
+            Refusal::new(exit::CANNOT_CREATE, message)
+        })?;
+        remove_old_maps(dir);
+        let dir = dir.to_owned();
+        Ok(Instance { lock, dir })
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir.join(SOCKET_NAME)
+    }
+
+    /// Replaces the socket of a daemon that is no more: we hold the lock, so nobody listens there.
+    pub fn listen(&self, group: Option<Gid>) -> Result<UnixListener, Refusal> {
+        let path = self.socket();
+        let refuse = |what: String| Refusal::new(exit::CANNOT_CREATE, what);
+        let length = path.as_os_str().len();
+        if length > SOCKET_PATH_MAX {
+            // A relative runtime_dir grew by the folder that we were started in.
+            let message = format!(
+                "the socket's path is too long: {} has {length} bytes, the system takes {SOCKET_PATH_MAX}",
+                path.display()
+            );
+            let most = SOCKET_PATH_MAX - SOCKET_NAME.len() - 1;
+            return Err(Refusal::new(exit::BAD_CONFIG, message)
+                .help(format!("choose a `runtime_dir` of at most {most} bytes")));
+        }
+        match fs::symlink_metadata(&path) {
+            Ok(meta) if meta.file_type().is_socket() => {
+                fs::remove_file(&path).map_err(|e| {
+                    refuse(format!("cannot replace {}: {}", path.display(), plain(&e)))
+                })?;
+            }
+            Ok(_) => {
+                let message = format!("{} is there and is no socket", path.display());
+                return Err(refuse(message).help("move it away"));
+            }
+            Err(_) => {}
+        }
+        let listener = unix_socket::listen(&path, SOCKET_MODE).map_err(|e| {
+            refuse(format!(
+                "cannot listen on {}: {}",
+                path.display(),
+                plain(&e)
+            ))
+        })?;
+        if let Some(group) = group {
+            chown(&path, None, Some(group))
+                .map_err(|e| refuse(format!("cannot give {} to its group: {e}", path.display())))?;
+        }
+        Ok(listener)
+    }
+
+    /// At the end of a daemon's life. The lock file stays: whoever removed it could remove another's.
+    pub fn leave(mut self) {
+        let _ = fs::remove_file(self.socket());
+        remove_old_maps(&self.dir);
+        let _ = self.lock.set_len(0);
+        let _ = self.lock.flush();
+    }
+}
+
+fn pid_in(mut file: File) -> Option<u32> {
+    let mut text = String::new();
+    file.rewind().ok()?;
+    file.take(32).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+/// The maps of workers that are no more; the state map is the manager's, and outlives us.
+fn remove_old_maps(dir: &Path) {
+    let Ok(entries) = fs::read_dir(dir) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("worker.") && name.ends_with(".map") {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::net::UnixStream;
+
+    struct Dir(PathBuf);
+
+    impl Dir {
+        fn new(name: &str) -> Dir {
+            let dir = std::env::temp_dir().join(format!("hd-{name}-{}", std::process::id()));
+            let _ = fs::remove_dir_all(&dir);
+            fs::create_dir(&dir).expect("temp dir");
+            Dir(dir)
+        }
+    }
+
+    impl Drop for Dir {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn refused<T>(result: Result<T, Refusal>) -> Refusal {
+        result.err().expect("it is refused")
+    }
+
+    #[test]
+    fn the_second_is_told_who_the_first_is() {
+        let dir = Dir::new("lock");
+        let first = Instance::claim(&dir.0).expect("the first");
+        let second = refused(Instance::claim(&dir.0));
+        assert_eq!(second.code, exit::ALREADY_RUNNING);
+        let pid = std::process::id();
+        let told = format!("healthd runs already in {} as pid {pid}", dir.0.display());
+        assert_eq!(second.message, told);
+        first.leave();
+        Instance::claim(&dir.0).expect("the lock is free again");
+    }
+
+    #[test]
+    fn a_stale_socket_is_replaced_and_anything_else_is_not() {
+        let dir = Dir::new("socket");
+        let instance = Instance::claim(&dir.0).expect("the lock");
+        let path = dir.0.join(SOCKET_NAME);
+        drop(unix_socket::listen(&path, 0o600).expect("the one before us"));
+        assert!(UnixStream::connect(&path).is_err(), "nobody listens");
+
+        let listener = instance.listen(None).expect("replaced");
+        UnixStream::connect(&path).expect("somebody listens");
+        let mode = fs::metadata(&path)
+            .expect("it is there")
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o660);
+        drop(listener);
+
+        fs::remove_file(&path).expect("the socket");
+        fs::write(&path, "precious").expect("a file");
+        let refusal = refused(instance.listen(None));
+        assert_eq!(refusal.code, exit::CANNOT_CREATE);
+        assert!(refusal.message.ends_with("is there and is no socket"));
+        assert_eq!(fs::read(&path).expect("it is left alone"), b"precious");
+    }
+
+    #[test]
+    fn the_lock_is_not_taken_through_a_link() {
+        let dir = Dir::new("link");
+        let target = dir.0.join("target");
+        fs::write(&target, "precious").expect("a file");
+        std::os::unix::fs::symlink(&target, dir.0.join(LOCK_FILE)).expect("a link");
+        assert_eq!(refused(Instance::claim(&dir.0)).code, exit::CANNOT_CREATE);
+        assert_eq!(fs::read(&target).expect("it is left alone"), b"precious");
+    }
+
+    #[test]
+    fn maps_of_dead_workers_go_and_the_state_stays() {
+        let dir = Dir::new("maps");
+        for name in ["worker.3.77.map", "state.map"] {
+            fs::write(dir.0.join(name), "").expect("a file");
+        }
+        let _instance = Instance::claim(&dir.0).expect("the lock");
+        assert!(!dir.0.join("worker.3.77.map").exists());
+        assert!(dir.0.join("state.map").exists());
+    }
+}

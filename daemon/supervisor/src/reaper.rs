@@ -1,0 +1,161 @@
+//! The reaper: knows our children, collects who has ended, and ends what a dead one left behind.
+//!
+//! Runs in: supervisor. Never waits: a death is a readable pidfd or a SIGCHLD, and each look is WNOHANG.
+
+use healthd_core::wire::supervisor::Death;
+use healthd_scoreboard::worker_map::WorkerView;
+use healthd_sys::process::{self, Exit};
+use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, getpgid, getpgrp};
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Manager,
+    Worker { slot: u32 },
+}
+
+#[derive(Debug, Default)]
+pub struct Reaper {
+    children: BTreeMap<u32, Child>,
+}
+
+#[derive(Debug)]
+struct Child {
+    kind: Kind,
+    pidfd: OwnedFd,
+}
+
+/// A child of ours that has ended and was collected.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended {
+    pub pid: u32,
+    pub kind: Kind,
+    pub exit: Exit,
+}
+
+impl Reaper {
+    /// Takes a new child in. An error means that it cannot be watched: it has been killed.
+    pub fn watch(&mut self, pid: u32, kind: Kind, epoll: &Epoll, token: u64) -> io::Result<()> {
+        let watched = process::pidfd_open(pid).and_then(|pidfd| {
+            epoll.add(&pidfd, EpollEvent::new(EpollFlags::EPOLLIN, token))?;
+            Ok(pidfd)
+        });
+        match watched {
+            Ok(pidfd) => {
+                self.children.insert(pid, Child { kind, pidfd });
+                Ok(())
+            }
+            Err(e) => {
+                // Nobody but us collects it, so the number is still its own.
+                kill_one(pid);
+                Err(e)
+            }
+        }
+    }
+
+    pub fn kill(&self, pid: u32) {
+        if let Some(child) = self.children.get(&pid) {
+            // It may have ended already: then there is nothing to do.
+            let _ = process::pidfd_kill(&child.pidfd, Signal::SIGKILL as i32);
+        }
+    }
+
+    pub fn kill_all(&self) {
+        for pid in self.children.keys() {
+            self.kill(*pid);
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.children.is_empty()
+    }
+
+    pub fn workers(&self) -> Vec<u32> {
+        self.children
+            .iter()
+            .filter(|(_, c)| matches!(c.kind, Kind::Worker { .. }))
+            .map(|(pid, _)| *pid)
+            .collect()
+    }
+
+    /// Collects everything that has ended: ours, and orphans that were left to us.
+    pub fn collect(&mut self, epoll: &Epoll) -> Vec<Ended> {
+        let mut ended = Vec::new();
+        while let Some(pid) = process::peek_dead() {
+            let Some(exit) = process::reap(pid) else {
+                break;
+            };
+            if let Some(child) = self.children.remove(&pid) {
+                // A child that is between fork and exec holds a copy of the fd, so closing is not enough.
+                let _ = epoll.delete(&child.pidfd);
+                ended.push(Ended {
+                    pid,
+                    kind: child.kind,
+                    exit,
+                });
+            }
+        }
+        ended
+    }
+
+    /// Children that we did not start: what dead ones left to us. As PID 1 of a container these may be
+    /// orphans of a program that was started into it by hand; they count as ours.
+    fn adopted(&self) -> Vec<u32> {
+        let mut children = process::children();
+        children.retain(|pid| !self.children.contains_key(pid));
+        children
+    }
+
+    /// Kills what was left to us, and says whether there was any: each pass may bring to light what those
+    /// had below them.
+    pub fn end_adopted(&self) -> bool {
+        let adopted = self.adopted();
+        let own_group = getpgrp();
+        for &pid in &adopted {
+            let child = Pid::from_raw(pid as i32);
+            if getpgid(Some(child)) == Ok(child) && child != own_group {
+                process::kill_group(pid);
+            }
+            kill_one(pid);
+        }
+        !adopted.is_empty()
+    }
+
+    /// Is any child left, even one that /proc does not show?
+    pub fn anybody_left(&self) -> bool {
+        !self.children.is_empty() || process::has_child()
+    }
+}
+
+/// Kills the process groups that a dead worker's map names. The worker may have written anything there, so
+/// only groups count in which a child was left to us; its own group is also ours.
+pub fn end_groups(runtime_dir: &Path, slot: u32, pid: u32) {
+    let Ok(view) = WorkerView::open(runtime_dir, slot, pid) else {
+        return; // it died before it made its map
+    };
+    let own_group = getpgrp().as_raw() as u32;
+    for group in view.groups() {
+        if group != own_group && process::has_child_in_group(group) {
+            process::kill_group(group);
+        }
+    }
+}
+
+/// A child that is not collected yet, so that the number is its own. PID 1 is never a child.
+fn kill_one(pid: u32) {
+    if pid > 1 {
+        let _ = kill(Pid::from_raw(pid as i32), Signal::SIGKILL);
+    }
+}
+
+pub fn death(exit: Exit) -> Death {
+    match exit {
+        Exit::Code(code) => Death::Exited { code },
+        Exit::Signal { signal, core } => Death::Signaled { signal, core },
+    }
+}

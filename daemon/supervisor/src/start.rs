@@ -1,0 +1,265 @@
+//! From a config file to all that the event loop needs, in an order that leaves nothing behind if a step
+//! fails: config, log, folders, limits, privileges, lock, socket.
+
+use crate::instance::Instance;
+use crate::refusal::{self, Refusal, exit};
+use healthd_catalog::RealFiles;
+use healthd_core::config::{self, Daemon};
+use healthd_sys::privileges::{self, Account};
+use healthd_sys::spawn::SelfExe;
+use healthd_sys::{clock, limits, logging};
+use nix::unistd::{AccessFlags, Gid, chown, eaccess, geteuid, getuid};
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+/// What the event loop runs on.
+pub struct Setup {
+    pub exe: SelfExe,
+    pub null: OwnedFd,
+    pub listener: UnixListener,
+    pub instance: Instance,
+    /// Absolute, as are the folders: a reload must not depend on where we were started.
+    pub config: PathBuf,
+    pub runtime_dir: PathBuf,
+    pub state_dir: PathBuf,
+    pub log: String,
+    pub grace_ns: u64,
+    /// CLOCK_REALTIME, ns.
+    pub started: u64,
+    /// The uid before privileges were dropped.
+    pub started_as: u32,
+}
+
+pub fn prepare(config: &Path) -> Result<Setup, i32> {
+    let started = clock::realtime_ns();
+    // Without the plugins: the manager reads it with them, and a start need not do that twice.
+    let Ok(model) = config::load(config, &RealFiles, None) else {
+        // All mistakes are shown at once, those in plugins' options too.
+        test(config);
+        return Err(exit::BAD_CONFIG);
+    };
+    let log = log_filter(&model.daemon.log);
+    logging::init_filtered("supervisor", &log);
+    set_up(config, model.daemon, log, started).map_err(Refusal::print)
+}
+
+/// Judges the config with its plugins, as the manager does. Returns the exit code.
+pub fn test(config: &Path) -> i32 {
+    match healthd_catalog::load(config, &healthd_catalog::owners(getuid().as_raw())) {
+        Ok(loaded) => {
+            refusal::print(&loaded.model.warnings);
+            let checks = loaded.model.checks.len();
+            eprintln!("{}: good, checks: {checks}", config.display());
+            exit::OK
+        }
+        Err(mistakes) => {
+            refusal::print(&mistakes);
+            exit::BAD_CONFIG
+        }
+    }
+}
+
+/// The config's level, unless the environment has one.
+fn log_filter(configured: &str) -> String {
+    match std::env::var("HEALTHD_LOG") {
+        Ok(filter) if !filter.trim().is_empty() => filter,
+        _ => configured.to_owned(),
+    }
+}
+
+fn set_up(config: &Path, daemon: Daemon, log: String, started: u64) -> Result<Setup, Refusal> {
+    let absolute = |path: &Path| {
+        std::path::absolute(path)
+            .map_err(|e| Refusal::new(exit::SYSTEM, format!("{}: {e}", path.display())))
+    };
+    let config = absolute(config)?;
+    let runtime_dir = absolute(&daemon.runtime_dir)?;
+    let state_dir = absolute(&daemon.state_dir)?;
+    let started_as = getuid().as_raw();
+    let account = account(daemon.user.as_deref())?;
+    let group = control_group(daemon.control_group.as_deref())?;
+
+    // Opened while its path can surely be reached.
+    let exe = SelfExe::open(environment(account.as_ref())).map_err(|e| {
+        let message = format!("cannot open this program's own file in /proc: {e}");
+        Refusal::new(exit::SYSTEM, message).help("healthd needs /proc to be mounted")
+    })?;
+    let null = File::options().read(true).write(true).open("/dev/null");
+    let null =
+        null.map_err(|e| Refusal::new(exit::SYSTEM, format!("cannot open /dev/null: {e}")))?;
+
+    make_dir("runtime_dir", &runtime_dir, 0o755, account.as_ref())?;
+    make_dir("state_dir", &state_dir, 0o750, account.as_ref())?;
+    if let Some(group) = group {
+        give_to_group(&runtime_dir, group);
+    }
+    let files = limits::raise_open_files();
+    if let Some(account) = &account {
+        privileges::drop_to(account, group).map_err(|e| {
+            let message = format!("cannot become user `{}`: {e}", account.name);
+            Refusal::new(exit::SYSTEM, message)
+        })?;
+    }
+    for (key, dir) in [("runtime_dir", &runtime_dir), ("state_dir", &state_dir)] {
+        check_writable(key, dir)?;
+    }
+    let instance = Instance::claim(&runtime_dir)?;
+    let listener = instance.listen(group)?;
+    log::debug!(
+        "set up  open_files={files} runtime_dir={}",
+        runtime_dir.display()
+    );
+    Ok(Setup {
+        exe,
+        null: null.into(),
+        listener,
+        instance,
+        config,
+        runtime_dir,
+        state_dir,
+        log,
+        grace_ns: u64::try_from(daemon.stop_grace.as_nanos()).unwrap_or(u64::MAX),
+        started,
+        started_as,
+    })
+}
+
+/// Whom to become; None: stay who we are.
+fn account(user: Option<&str>) -> Result<Option<Account>, Refusal> {
+    let root = geteuid().is_root();
+    let Some(user) = user else {
+        if root {
+            log::warn!("running as root: set `user` in [daemon] to run checks with fewer rights");
+        }
+        return Ok(None);
+    };
+    let account = privileges::lookup_user(user).map_err(|e| {
+        let message = format!("cannot look up user `{user}`: {e}");
+        Refusal::new(exit::SYSTEM, message)
+    })?;
+    match account {
+        None => {
+            let message = format!("there is no user `{user}`, which `user` in [daemon] names");
+            let help = format!(
+                "make it with `useradd --system {user}` or systemd-sysusers, or correct the name"
+            );
+            Err(Refusal::new(exit::BAD_CONFIG, message).help(help))
+        }
+        Some(account) if root => Ok(Some(account)),
+        Some(account) => {
+            if account.uid != geteuid() {
+                log::warn!(
+                    "not started as root, so the user stays  wanted={user} uid={}",
+                    geteuid()
+                );
+            }
+            Ok(None)
+        }
+    }
+}
+
+fn control_group(name: Option<&str>) -> Result<Option<Gid>, Refusal> {
+    let Some(name) = name else { return Ok(None) };
+    let group = privileges::lookup_group(name).map_err(|e| {
+        let message = format!("cannot look up group `{name}`: {e}");
+        Refusal::new(exit::SYSTEM, message)
+    })?;
+    let Some(group) = group else {
+        let message =
+            format!("there is no group `{name}`, which `control_group` in [daemon] names");
+        let help = format!("make it with `groupadd --system {name}`, or correct the name");
+        return Err(Refusal::new(exit::BAD_CONFIG, message).help(help));
+    };
+    if !geteuid().is_root() && !privileges::in_group(group) {
+        let message = format!(
+            "the control socket cannot be given to group `{name}`: this user is not a member of it"
+        );
+        let help = format!(
+            "add the user to the group (in a unit: SupplementaryGroups={name}), or leave `control_group` out"
+        );
+        return Err(Refusal::new(exit::BAD_CONFIG, message).help(help));
+    }
+    Ok(Some(group))
+}
+
+/// What a login as that user would set; systemd does the same for `User=`.
+fn environment(account: Option<&Account>) -> Vec<(OsString, OsString)> {
+    let Some(account) = account else {
+        return Vec::new();
+    };
+    vec![
+        ("HOME".into(), account.home.clone().into()),
+        ("USER".into(), account.name.clone().into()),
+        ("LOGNAME".into(), account.name.clone().into()),
+    ]
+}
+
+/// Makes a folder that is missing. One that exists is left as it is: it may be anything.
+fn make_dir(key: &str, dir: &Path, mode: u32, account: Option<&Account>) -> Result<(), Refusal> {
+    let refuse = |what: String| {
+        let help = format!(
+            "set `{key}` in [daemon] to a folder that this user may write, or start healthd as root with `user` set"
+        );
+        Refusal::new(exit::CANNOT_CREATE, what).help(help)
+    };
+    match fs::metadata(dir) {
+        Ok(meta) if meta.is_dir() => return Ok(()),
+        Ok(_) => return Err(refuse(format!("{} is no folder", dir.display()))),
+        Err(_) => {}
+    }
+    let failed =
+        |e: std::io::Error| refuse(format!("cannot make {}: {}", dir.display(), plain(&e)));
+    if let Some(parent) = dir.parent() {
+        fs::create_dir_all(parent).map_err(failed)?;
+    }
+    DirBuilder::new().mode(mode).create(dir).map_err(failed)?;
+    // The umask may have taken bits away.
+    fs::set_permissions(dir, Permissions::from_mode(mode)).map_err(failed)?;
+    if let Some(account) = account {
+        chown(dir, Some(account.uid), Some(account.gid)).map_err(|e| failed(e.into()))?;
+    }
+    Ok(())
+}
+
+/// The maps in the runtime folder follow its group, so that whoever may ask the socket may read them.
+fn give_to_group(dir: &Path, group: Gid) {
+    let there = fs::metadata(dir).map(|m| m.gid());
+    if there.is_ok_and(|gid| gid != group.as_raw())
+        && let Err(e) = chown(dir, None, Some(group))
+    {
+        log::warn!(
+            "group of the folder not set  dir={} why=\"{e}\"",
+            dir.display()
+        );
+    }
+}
+
+fn check_writable(key: &str, dir: &Path) -> Result<(), Refusal> {
+    eaccess(dir, AccessFlags::W_OK | AccessFlags::X_OK).map_err(|e| {
+        let owner = fs::metadata(dir).map_or("?".into(), |m| m.uid().to_string());
+        let uid = geteuid();
+        let message = format!(
+            "cannot write in {}: {} (it belongs to uid {owner}, healthd runs as uid {uid})",
+            dir.display(),
+            e.desc().to_lowercase()
+        );
+        let help = format!(
+            "`chown -R {uid} {}`, or set `{key}` in [daemon] to another folder",
+            dir.display()
+        );
+        Refusal::new(exit::CANNOT_CREATE, message).help(help)
+    })
+}
+
+/// Without the number that Rust adds.
+pub fn plain(e: &std::io::Error) -> String {
+    let text = e.to_string();
+    match text.find(" (os error") {
+        Some(at) => text[..at].to_lowercase(),
+        None => text,
+    }
+}

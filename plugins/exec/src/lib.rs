@@ -1,0 +1,362 @@
+//! `exec`: runs any Nagios plugin, or any program that keeps to their exit codes. Options, metrics and verdicts are
+//! described in README.md beside this crate.
+
+#![forbid(unsafe_code)]
+
+mod output;
+mod perfdata;
+#[cfg(test)]
+mod tests;
+
+use healthd_plugin::{Check, Cx, ExecOutput, ExecSpec, Status, options, plugins};
+use output::Output;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+options! {
+    /// Runs a Nagios plugin: exit code 0 is ok, 1 warning, 2 critical, 3 unknown.
+    pub struct Options {
+        /// The program and its arguments. No shell is involved. A program without a / is looked up in PATH.
+        argv: Vec<String> { min_items: 1, max_items: 1024 },
+        /// Environment variables, on top of PATH, HOME, USER, LOGNAME, LANG and TZ of the daemon; nothing else is
+        /// handed on.
+        env: BTreeMap<String, String> = BTreeMap::new(),
+        /// Working directory, an absolute path.
+        cwd: String { pattern: "^/" } = "/".into(),
+        /// Text for the program's standard input. Without it the input is empty.
+        stdin: Option<String>,
+        /// Bytes kept of each of the two outputs; the rest is read and dropped.
+        max_output: u32 { min: 256, max: 1048576 } = 65536,
+        /// Address space the program may use, in MiB.
+        max_memory_mib: Option<u32> { min: 1 },
+        /// CPU time the program may use; rounded up to whole seconds.
+        max_cpu: Option<Duration>,
+        /// Files the program may have open at once.
+        max_files: Option<u32> { min: 3 },
+        /// Processes and threads that the daemon's user may have at once while the program runs; root has no limit.
+        max_processes: Option<u32> { min: 1 },
+    }
+}
+
+/// What a program finds in its environment if the daemon has none.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const INHERITED: [&str; 6] = ["PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ"];
+/// More metrics than this from one run are a mistake, and a result has room for 32 KiB.
+const MAX_METRICS: usize = 200;
+/// The same number on every Linux; std has no name for it.
+const ENOEXEC: i32 = 8;
+
+struct Exec {
+    options: Options,
+    env: Vec<String>,
+}
+
+impl Check for Exec {
+    type Options = Options;
+
+    fn create(options: Options, _: Cx<'_>) -> Result<Self, String> {
+        check_argv(&options.argv)?;
+        if !options.cwd.starts_with('/') || options.cwd.contains('\0') {
+            return Err(format!("cwd: {:?} is no absolute path", options.cwd));
+        }
+        let env = environment(&options.env, |name| std::env::var(name).ok())?;
+        Ok(Exec { options, env })
+    }
+
+    async fn check(&self, cx: Cx<'_>) -> Status {
+        let o = &self.options;
+        let spec = ExecSpec {
+            argv: &o.argv,
+            env: &self.env,
+            cwd: &o.cwd,
+            input: o.stdin.as_deref().unwrap_or_default().as_bytes(),
+            max_output: o.max_output,
+            max_memory: o.max_memory_mib.map_or(0, |mib| u64::from(mib) << 20),
+            max_cpu_s: o.max_cpu.map_or(0, whole_seconds),
+            max_files: o.max_files.unwrap_or(0).into(),
+            max_processes: o.max_processes.unwrap_or(0).into(),
+        };
+        cx.phase("exec");
+        match cx.exec(&spec).await {
+            Ok(done) => self.judge(cx, &done),
+            Err(e) => self.not_started(cx, &e),
+        }
+    }
+}
+
+plugins! {
+    exec Exec {
+        name: "exec",
+        summary: "runs any Nagios plugin: exit codes, output, performance data",
+    }
+}
+
+impl Exec {
+    fn judge(&self, cx: Cx<'_>, done: &ExecOutput) -> Status {
+        let out = Output::parse(&done.out);
+        self.report(cx, done, &out);
+        let (status, reason) = match (done.exit_code, done.signal) {
+            (Some(0), _) => (Status::Ok, None),
+            (Some(1), _) => (Status::Warn, None),
+            (Some(2), _) => (Status::Critical, None),
+            (Some(3), _) => (Status::Unknown, None),
+            (Some(code), _) => (Status::Unknown, Some(exit_reason(code))),
+            (None, signal) => (
+                Status::Unknown,
+                Some(self.signal_reason(signal.unwrap_or_default())),
+            ),
+        };
+        let said = self.said(done, &out);
+        let mut notes = Vec::new();
+        if out.not_utf8 {
+            notes.push("output is not UTF-8".to_string());
+        }
+        if done.out_truncated {
+            notes.push(format!(
+                "output cut after {} bytes, see max_output",
+                self.options.max_output
+            ));
+        }
+        let notes = match notes.is_empty() {
+            true => String::new(),
+            false => format!(" [{}]", notes.join("; ")),
+        };
+        match reason {
+            Some(reason) => cx.message(format_args!("{}: {reason}; {said}{notes}", self.program())),
+            None => cx.message(format_args!("{said}{notes}")),
+        }
+        status
+    }
+
+    /// The program's own words, or that it had none.
+    fn said<'o>(&self, done: &ExecOutput, out: &'o Output) -> Cow<'o, str> {
+        if !out.message.is_empty() {
+            return out.message.as_str().into();
+        }
+        let code = match done.exit_code {
+            Some(code) => format!(" (exit code {code})"),
+            None => String::new(),
+        };
+        let nothing = if out.perfdata == Default::default() {
+            "no output"
+        } else {
+            "no text but performance data"
+        };
+        let who = match done.exit_code {
+            Some(0..=3) => format!("{} gave ", self.program()),
+            _ => String::new(),
+        };
+        match output::first_line(&done.err) {
+            err if err.is_empty() => format!("{who}{nothing}{code}"),
+            err => format!("{who}{nothing}{code}; stderr: {err}"),
+        }
+        .into()
+    }
+
+    /// Everything below the message.
+    fn report(&self, cx: Cx<'_>, done: &ExecOutput, out: &Output) {
+        for entry in out.perfdata.entries.iter().take(MAX_METRICS) {
+            cx.metric(entry.metric());
+            for (key, value) in entry.labels() {
+                cx.label(&key, &value);
+            }
+        }
+        let mut parts: Vec<String> = Vec::new();
+        if !out.long.is_empty() {
+            parts.push(out.long.clone());
+        }
+        let (err, _) = output::readable(&done.err);
+        let err = err.trim_end();
+        if !err.is_empty() {
+            let cut = if done.err_truncated { " (cut)" } else { "" };
+            parts.push(format!("stderr{cut}: {err}"));
+        }
+        let refused = &out.perfdata.refused;
+        if let Some(first) = refused.first() {
+            // A cut output ends in the middle of an entry; the message says that already.
+            let first: String = first.chars().take(80).collect();
+            let more = match refused.len() - 1 {
+                0 => String::new(),
+                n => format!(" and {n} more"),
+            };
+            parts.push(format!("performance data not understood: {first}{more}"));
+        }
+        let count = out.perfdata.entries.len();
+        if count > MAX_METRICS {
+            parts.push(format!("{MAX_METRICS} of {count} metrics kept"));
+        }
+        if !parts.is_empty() {
+            cx.detail(parts.join("\n"));
+        }
+    }
+
+    fn not_started(&self, cx: Cx<'_>, e: &io::Error) -> Status {
+        let program = self.program();
+        let slash = program.contains('/');
+        let cwd = &self.options.cwd;
+        // Only now, and not before each run, because a look at the disk may block.
+        if !Path::new(cwd).is_dir() {
+            return cx.unknown(format_args!(
+                "{program}: not started: {cwd} is no directory that can be entered; see the option cwd"
+            ));
+        }
+        match e.kind() {
+            io::ErrorKind::NotFound if !slash => {
+                let path = self.env.iter().find_map(|kv| kv.strip_prefix("PATH="));
+                cx.unknown(format_args!(
+                    "{program}: command not found in PATH {}; write its full path in argv",
+                    path.unwrap_or_default()
+                ))
+            }
+            io::ErrorKind::NotFound if Path::new(program).exists() => cx.unknown(format_args!(
+                "{program}: not started: the interpreter that its first line names does not exist"
+            )),
+            io::ErrorKind::NotFound => cx.unknown(format_args!(
+                "{program}: no such file; install it or correct argv"
+            )),
+            io::ErrorKind::PermissionDenied => cx.unknown(format_args!(
+                "{program}: not executable for the daemon's user; see its mode and that of its directories"
+            )),
+            io::ErrorKind::ArgumentListTooLong => cx.unknown(format_args!(
+                "{program}: argv and env are longer than this system allows"
+            )),
+            _ if e.raw_os_error() == Some(ENOEXEC) => cx.unknown(format_args!(
+                "{program}: not a program: neither an executable of this machine nor a script with #! in its first line"
+            )),
+            _ => match cx.fail(program, e) {
+                // The target was not asked, so this is no verdict about it.
+                Status::Critical => Status::Unknown,
+                other => other,
+            },
+        }
+    }
+
+    fn signal_reason(&self, signal: i32) -> String {
+        let name = signal_name(signal);
+        let why = match name.as_deref() {
+            Some("SIGXCPU") => ": it used more CPU time than max_cpu allows",
+            Some("SIGKILL") => {
+                ": the machine ran out of memory, a limit was hit, or somebody killed it"
+            }
+            _ => "",
+        };
+        match name {
+            Some(name) => format!("killed by {name}{why}"),
+            None => format!("killed by signal {signal}"),
+        }
+    }
+
+    fn program(&self) -> &str {
+        self.options.argv.first().map_or("", |s| s.as_str())
+    }
+}
+
+fn check_argv(argv: &[String]) -> Result<(), String> {
+    let program = argv.first().map_or("", |s| s.as_str());
+    if program.is_empty() {
+        return Err("argv: the first entry is the program and must not be empty".into());
+    }
+    if program.contains('/') && !program.starts_with('/') {
+        return Err(format!(
+            "argv: {program:?} is relative; write a full path, or a bare name to look up in PATH"
+        ));
+    }
+    if argv.len() == 1 && program.contains(' ') && !Path::new(program).exists() {
+        return Err(format!(
+            "argv: {program:?} is one word; no shell splits it, so write each argument as an entry of its own"
+        ));
+    }
+    match argv.iter().position(|a| a.contains('\0')) {
+        Some(i) => Err(format!("argv[{i}]: must not contain a NUL character")),
+        None => Ok(()),
+    }
+}
+
+/// `K=V`, the complete environment of the child.
+fn environment(
+    own: &BTreeMap<String, String>,
+    inherited: impl Fn(&str) -> Option<String>,
+) -> Result<Vec<String>, String> {
+    let mut all = BTreeMap::new();
+    all.insert("PATH", Cow::Borrowed(DEFAULT_PATH));
+    // Performance data has a decimal point; a plugin under a language with a comma would print that instead.
+    all.insert("LC_NUMERIC", Cow::Borrowed("C"));
+    for name in INHERITED {
+        if let Some(value) = inherited(name).filter(|v| !v.is_empty()) {
+            all.insert(name, value.into());
+        }
+    }
+    for (name, value) in own {
+        if name.is_empty() || name.contains(['=', '\0']) {
+            return Err(format!("env: {name:?} is no name of a variable"));
+        }
+        if value.contains('\0') {
+            return Err(format!("env.{name}: must not contain a NUL character"));
+        }
+        all.insert(name, value.into());
+    }
+    Ok(all.iter().map(|(k, v)| format!("{k}={v}")).collect())
+}
+
+fn whole_seconds(d: Duration) -> u64 {
+    d.as_secs() + u64::from(d.subsec_nanos() > 0)
+}
+
+fn exit_reason(code: i32) -> String {
+    match code {
+        126 => "exit code 126: a command it calls is not executable".into(),
+        127 => "exit code 127: a command it calls was not found".into(),
+        // How a shell passes on the death of its child.
+        129..=192 => match signal_name(code - 128) {
+            Some(name) => format!("exit code {code}: a command it calls was killed by {name}"),
+            None => format!("exit code {code}, where Nagios plugins use 0 to 3"),
+        },
+        _ => format!("exit code {code}, where Nagios plugins use 0 to 3"),
+    }
+}
+
+/// Linux's numbers on x86, ARM and RISC-V.
+fn signal_name(signal: i32) -> Option<Cow<'static, str>> {
+    const NAMES: [&str; 31] = [
+        "SIGHUP",
+        "SIGINT",
+        "SIGQUIT",
+        "SIGILL",
+        "SIGTRAP",
+        "SIGABRT",
+        "SIGBUS",
+        "SIGFPE",
+        "SIGKILL",
+        "SIGUSR1",
+        "SIGSEGV",
+        "SIGUSR2",
+        "SIGPIPE",
+        "SIGALRM",
+        "SIGTERM",
+        "SIGSTKFLT",
+        "SIGCHLD",
+        "SIGCONT",
+        "SIGSTOP",
+        "SIGTSTP",
+        "SIGTTIN",
+        "SIGTTOU",
+        "SIGURG",
+        "SIGXCPU",
+        "SIGXFSZ",
+        "SIGVTALRM",
+        "SIGPROF",
+        "SIGWINCH",
+        "SIGIO",
+        "SIGPWR",
+        "SIGSYS",
+    ];
+    let index = usize::try_from(signal).ok()?.checked_sub(1)?;
+    match NAMES.get(index) {
+        Some(name) => Some(Cow::Borrowed(name)),
+        None if (34..=64).contains(&signal) => Some(format!("SIGRTMIN+{}", signal - 34).into()),
+        None => None,
+    }
+}

@@ -1,0 +1,118 @@
+//! What a Nagios plugin printed, taken apart: message, long output and performance data.
+//!
+//! The guidelines: the first line is `text | perfdata`; further lines are long output up to a `|`, and from there on
+//! all is performance data.
+
+use crate::perfdata::Perfdata;
+
+#[derive(Debug, Default, PartialEq)]
+pub struct Output {
+    /// The text of the first line; empty if there is none.
+    pub message: String,
+    pub long: String,
+    pub perfdata: Perfdata,
+    /// The bytes were no UTF-8; each bad one is shown as U+FFFD.
+    pub not_utf8: bool,
+}
+
+impl Output {
+    pub fn parse(bytes: &[u8]) -> Output {
+        let (text, not_utf8) = readable(bytes);
+        let mut out = Output {
+            not_utf8,
+            ..Output::default()
+        };
+        let (first, rest) = split(&text, '\n');
+        let (message, perfdata) = split(first, '|');
+        out.message = message.trim().into();
+        out.perfdata.read(perfdata);
+        let (long, perfdata) = split(rest, '|');
+        out.long = long.trim_end().into();
+        // Line by line: an entry never spans two.
+        for line in perfdata.lines() {
+            out.perfdata.read(line);
+        }
+        out
+    }
+}
+
+/// The first line of what went to stderr.
+pub fn first_line(bytes: &[u8]) -> String {
+    let (text, _) = readable(bytes);
+    split(&text, '\n').0.trim().into()
+}
+
+/// As text for people: whatever is no UTF-8 is replaced, and so are control characters, which could move the cursor
+/// of a terminal. Leading empty lines are left out. True: it was no UTF-8.
+pub fn readable(bytes: &[u8]) -> (String, bool) {
+    let text = String::from_utf8_lossy(bytes);
+    let not_utf8 = matches!(text, std::borrow::Cow::Owned(_));
+    let text = text.trim_start().replace("\r\n", "\n");
+    let clean = |c: char| match c {
+        '\n' | '\t' => c,
+        c if c.is_control() => ' ',
+        c => c,
+    };
+    (text.chars().map(clean).collect(), not_utf8)
+}
+
+fn split(text: &str, at: char) -> (&str, &str) {
+    text.split_once(at).unwrap_or((text, ""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_example_of_the_guidelines() {
+        let out = Output::parse(
+            b"DISK OK - free space: / 3326 MB (56%); | /=2643MB;5948;5958;0;5968\n\
+              / 15272 MB (77%);\n/boot 68 MB (69%);\n/home 69357 MB (27%);\n\
+              /var/log 819 MB (84%); | /boot=68MB;88;93;0;98\n/home=69357MB;253404;253409;0;253414\n\
+              /var/log=818MB;970;975;0;980\n",
+        );
+        assert_eq!(out.message, "DISK OK - free space: / 3326 MB (56%);");
+        assert_eq!(
+            out.long,
+            "/ 15272 MB (77%);\n/boot 68 MB (69%);\n/home 69357 MB (27%);\n/var/log 819 MB (84%);"
+        );
+        let labels: Vec<_> = out.perfdata.entries.iter().map(|e| &*e.label).collect();
+        assert_eq!(labels, ["/", "/boot", "/home", "/var/log"]);
+        assert_eq!(out.perfdata.refused, [""; 0]);
+        assert!(!out.not_utf8);
+    }
+
+    #[test]
+    fn odd_outputs() {
+        for (bytes, message, long) in [
+            (&b""[..], "", ""),
+            (b"\n\n  OK \r\nmore\r\n", "OK", "more"),
+            (b"| a=1", "", ""),
+            (b"\x1b[31mred\x07", "[31mred", ""),
+            (b"a|b=1|c=2", "a", ""),
+        ] {
+            let out = Output::parse(bytes);
+            assert_eq!((&*out.message, &*out.long), (message, long));
+        }
+        let out = Output::parse(b"caf\xe9 | a=1");
+        assert_eq!((&*out.message, out.not_utf8), ("caf\u{fffd}", true));
+        assert_eq!(out.perfdata.entries.len(), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(bytes in any::<Vec<u8>>()) {
+            let out = Output::parse(&bytes);
+            prop_assert!(!out.message.contains(['\n', '|', '\x1b']));
+            let _ = first_line(&bytes);
+        }
+
+        #[test]
+        fn never_panics_on_lines_and_bars(text in "([ a-z|'=;0-9\n\r]|\u{fffd}|é){0,80}") {
+            let out = Output::parse(text.as_bytes());
+            prop_assert!(!out.long.contains('|'));
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! A healthd under measurement.
+
+use healthd_core::wire::maps::{self, StateSnapshot};
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+pub struct Daemon {
+    pub dir: PathBuf,
+    child: Child,
+    /// From start to READY=1.
+    pub ready_after: Duration,
+}
+
+/// Where cargo put the release programs and plugins.
+pub fn target_dir() -> PathBuf {
+    let here = std::env::current_exe().unwrap_or_default();
+    here.parent().map(Path::to_owned).unwrap_or_default()
+}
+
+pub fn temp_dir(name: &str) -> Result<PathBuf, String> {
+    let dir = std::env::temp_dir().join(format!("healthd-bench-{}-{name}", std::process::id()));
+    let _ = fs::remove_dir_all(&dir);
+    fs::DirBuilder::new()
+        .mode(0o755)
+        .create(&dir)
+        .map_err(|e| format!("{}: {e}", dir.display()))?;
+    Ok(dir)
+}
+
+impl Daemon {
+    /// `checks`: the text of the config after `[daemon]`.
+    pub fn start(name: &str, checks: &str) -> Result<Daemon, String> {
+        let dir = temp_dir(name)?;
+        let text = |e: std::io::Error| e.to_string();
+        let plugins = dir.join("plugins");
+        fs::DirBuilder::new()
+            .mode(0o755)
+            .create(&plugins)
+            .map_err(text)?;
+        for entry in fs::read_dir(target_dir()).map_err(text)?.flatten() {
+            let from = entry.path();
+            if from.extension().is_some_and(|e| e == "so") {
+                let to = plugins.join(entry.file_name());
+                fs::copy(&from, &to).map_err(text)?;
+                fs::set_permissions(&to, fs::Permissions::from_mode(0o644)).map_err(text)?;
+            }
+        }
+        let config = dir.join("healthd.toml");
+        let head = format!(
+            "[daemon]\nplugin_dir = \"{0}/plugins\"\nruntime_dir = \"{0}/run\"\nstate_dir = \"{0}/state\"\nlog = \"info\"\n\n",
+            dir.display()
+        );
+        fs::write(&config, head + checks).map_err(text)?;
+        let notify_path = dir.join("notify");
+        let notify = UnixDatagram::bind(&notify_path).map_err(text)?;
+        notify
+            .set_read_timeout(Some(Duration::from_secs(60)))
+            .map_err(text)?;
+        let log = File::create(dir.join("log")).map_err(text)?;
+        let begun = Instant::now();
+        let child = Command::new(target_dir().join("healthd"))
+            .arg("--config")
+            .arg(&config)
+            .env("NOTIFY_SOCKET", &notify_path)
+            .stdin(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .map_err(|e| format!("healthd: {e}"))?;
+        let mut daemon = Daemon {
+            dir,
+            child,
+            ready_after: Duration::ZERO,
+        };
+        let mut buffer = [0; 4096];
+        loop {
+            match notify.recv(&mut buffer) {
+                Ok(n)
+                    if String::from_utf8_lossy(&buffer[..n])
+                        .lines()
+                        .any(|l| l == "READY=1") =>
+                {
+                    break;
+                }
+                Ok(_) => {}
+                Err(e) => {
+                    return Err(format!(
+                        "healthd did not get ready ({e}):\n{}",
+                        daemon.log()
+                    ));
+                }
+            }
+        }
+        daemon.ready_after = begun.elapsed();
+        Ok(daemon)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.join("log")).unwrap_or_default()
+    }
+
+    /// The state map, read as any other process would.
+    pub fn state(&self) -> Result<StateSnapshot, String> {
+        let bytes =
+            fs::read(self.dir.join("run").join(maps::STATE_FILE)).map_err(|e| e.to_string())?;
+        maps::read_state(&bytes)
+    }
+
+    pub fn status(&self) -> Result<Vec<serde_json::Value>, String> {
+        let out = Command::new(target_dir().join("healthctl"))
+            .args(["--json", "status", "--socket"])
+            .arg(self.dir.join("run/control.sock"))
+            .output()
+            .map_err(|e| format!("healthctl: {e}"))?;
+        serde_json::from_slice(&out.stdout)
+            .map_err(|e| format!("healthctl: {e}: {}", String::from_utf8_lossy(&out.stderr)))
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let pid = nix::unistd::Pid::from_raw(self.child.id() as i32);
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::SIGTERM);
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// When each request of each check reached the server: the server's own log, `MSEC URI` a line.
+pub fn arrivals(log: &Path) -> Result<Vec<(String, f64)>, String> {
+    let file = File::open(log).map_err(|e| format!("{}: {e}", log.display()))?;
+    let mut list = Vec::new();
+    for line in BufReader::new(file).lines() {
+        let line = line.map_err(|e| e.to_string())?;
+        if let Some((at, uri)) = line.split_once(' ')
+            && let Ok(at) = at.parse()
+        {
+            list.push((uri.to_owned(), at));
+        }
+    }
+    Ok(list)
+}

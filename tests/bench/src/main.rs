@@ -1,0 +1,67 @@
+//! `cargo bench-load`: what healthd costs and keeps under load, measured from outside and beside HAProxy.
+//!
+//! Needs nginx (and for the comparison haproxy) on this machine; everything runs on loopback in a temp
+//! directory and is ended again. CPU is user + system time of every process of the daemon, dead ones included.
+#![forbid(unsafe_code)]
+
+mod daemon;
+mod peers;
+mod procs;
+mod runs;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|all] [--seconds N] [--checks N] [--kills N]
+
+  load   10,000 HTTP checks at 2 s beside 2,000 that hang, then HAProxy with the same checks   (60 s each)
+  kill   the same load while workers are killed with SIGKILL                                   (100 kills)
+  idle   the demo's kinds of checks at 60 s: memory and wake-ups                                 (30 s)
+  ready  1,000 checks: time from start to READY                                                 (10 starts)";
+
+pub struct Options {
+    pub seconds: u64,
+    pub checks: usize,
+    pub kills: usize,
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("error: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), String> {
+    let mut options = Options {
+        seconds: 60,
+        checks: 10_000,
+        kills: 100,
+    };
+    let mut what = None;
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        let mut number = || args.next().and_then(|n| n.parse().ok()).ok_or(USAGE);
+        match arg.as_str() {
+            "--seconds" => options.seconds = number()?,
+            "--checks" => options.checks = number()? as usize,
+            "--kills" => options.kills = number()? as usize,
+            "load" | "kill" | "idle" | "ready" | "all" => what = Some(arg),
+            _ => return Err(USAGE.into()),
+        }
+    }
+    match what.as_deref().unwrap_or("all") {
+        "load" => runs::load(&options),
+        "kill" => runs::kill(&options),
+        "idle" => runs::idle(&options),
+        "ready" => runs::ready(&options),
+        _ => {
+            runs::ready(&options)?;
+            runs::idle(&options)?;
+            runs::load(&options)?;
+            runs::kill(&options)
+        }
+    }
+}
