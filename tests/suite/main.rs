@@ -1,8 +1,8 @@
-//! The promises of healthd, one file each, tested on the real daemon.
-//!
-//! Each test has a daemon and a folder of its own and waits for events: messages to the service manager, gates that
-//! plugins stand at, lines of `watch`. See `harness/`.
+//! The real daemon, process by process: one file per promise. Each test is the daemon's service manager, has
+//! a directory of its own, and waits for events, never for time to pass.
 
 mod harness;
 
+mod panics;
+mod plugin_hang;
 mod worker_crash;

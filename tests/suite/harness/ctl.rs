@@ -1,11 +1,13 @@
-//! The control socket as a client sees it, and healthctl.
+//! The control socket as a client sees it, healthctl, and what a test asks of its daemon through them.
 
-use super::DEADLINE;
+use super::{DEADLINE, Daemon};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::net::UnixStream;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 /// A connection to the control socket.
 pub struct Client {
@@ -96,7 +98,7 @@ impl Watch {
 
     /// The first row, from those of now on, of which this is true.
     pub fn until(&mut self, what: &str, mut wanted: impl FnMut(&Value) -> bool) -> Value {
-        let begun = std::time::Instant::now();
+        let begun = Instant::now();
         let mut last = Value::Null;
         while begun.elapsed() < DEADLINE {
             last = self.row();
@@ -148,4 +150,93 @@ pub fn healthctl(socket: &Path, args: &[&str]) -> Said {
     command.arg("--socket").arg(socket).args(args);
     command.env_remove("HEALTHD_SOCKET");
     say(&mut command)
+}
+
+impl Daemon {
+    pub fn client(&self) -> Client {
+        Client::connect(&self.socket())
+    }
+
+    pub fn watch(&self, names: &[&str]) -> Watch {
+        Watch::new(&self.socket(), names)
+    }
+
+    pub fn healthctl(&self, args: &[&str]) -> Said {
+        healthctl(&self.socket(), args)
+    }
+
+    /// An answer that must be no error.
+    pub fn ask(&self, op: &str, fields: Value) -> Vec<Value> {
+        match self.client().ask(op, fields) {
+            Ok(lines) => lines,
+            Err(e) => self.fail(&format!("{op}: {e}")),
+        }
+    }
+
+    /// A row of `status`.
+    pub fn row(&self, name: &str) -> Value {
+        self.ask("status", json!({ "names": [name] })).remove(0)
+    }
+
+    pub fn detail(&self, name: &str) -> Value {
+        self.ask("show", json!({ "name": name })).remove(0)
+    }
+
+    /// Runs a check now and returns its row.
+    pub fn run(&self, name: &str) -> Value {
+        let lines = self.ask("run", json!({ "names": [name] }));
+        lines.into_iter().next_back().expect("one run, one row")
+    }
+
+    /// The rows of `workers`; the accounts of each balance.
+    pub fn workers(&self) -> Vec<Value> {
+        let rows = self.ask("workers", json!({}));
+        rows.iter().for_each(assert_balanced);
+        rows
+    }
+
+    /// Waits for the workers to be like this. No event tells of it, so each look is a question.
+    pub fn until_workers(&self, what: &str, wanted: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+        let begun = Instant::now();
+        let mut client = self.client();
+        loop {
+            let rows = client.ask("workers", json!({})).expect("workers");
+            rows.iter().for_each(assert_balanced);
+            if wanted(&rows) {
+                return rows;
+            }
+            if begun.elapsed() > DEADLINE {
+                self.fail(&format!("never seen: {what}: {rows:#?}"));
+            }
+            let_others_run();
+        }
+    }
+
+    /// Pids by slot of the workers of a class.
+    pub fn pids(&self, class: &str) -> BTreeMap<u64, u32> {
+        self.workers()
+            .iter()
+            .filter(|row| row["class"] == class)
+            .filter_map(|row| Some((row["slot"].as_u64()?, row["pid"].as_u64()? as u32)))
+            .collect()
+    }
+}
+
+/// Between two looks at something that no event tells of.
+pub fn let_others_run() {
+    let _ = nix::poll::poll(&mut [], nix::poll::PollTimeout::from(5u16));
+}
+
+/// dispatched = finished + in flight + lost
+pub fn assert_balanced(row: &Value) {
+    let n = |key: &str| {
+        row[key]
+            .as_u64()
+            .unwrap_or_else(|| panic!("{key} is missing: {row}"))
+    };
+    assert_eq!(
+        n("dispatched"),
+        n("finished") + n("in_flight") + n("lost"),
+        "{row}"
+    );
 }

@@ -1,8 +1,7 @@
 //! A gate: the unix socket on which the `hold` plugin waits, so that a test knows that a run is under way, and ends
 //! it when it likes.
 
-use super::{DEADLINE, poll_readable};
-use healthd_testing::Folder;
+use super::{DEADLINE, TempDir, poll_readable};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
@@ -11,7 +10,7 @@ use std::path::PathBuf;
 
 pub struct Gate {
     listener: UnixListener,
-    folder: Folder,
+    folder: TempDir,
 }
 
 /// A run that stands at the gate.
@@ -28,17 +27,17 @@ pub struct Visit {
 
 impl Gate {
     pub fn new() -> Gate {
-        let folder = Folder::new();
-        let listener = UnixListener::bind(folder.file("gate")).expect("our own folder");
+        let folder = TempDir::new();
+        let listener = UnixListener::bind(folder.path().join("gate")).expect("our own folder");
         // A daemon under another uid must reach it too.
-        for path in [folder.path().to_owned(), folder.file("gate")] {
+        for path in [folder.path().to_owned(), folder.path().join("gate")] {
             std::fs::set_permissions(path, PermissionsExt::from_mode(0o777)).expect("our own");
         }
         Gate { listener, folder }
     }
 
     pub fn path(&self) -> PathBuf {
-        self.folder.file("gate")
+        self.folder.path().join("gate")
     }
 
     /// Waits until a run has come in.

@@ -1,21 +1,63 @@
-//! What every test of the suite stands on: a daemon of its own, and ways to wait for what it does.
-//!
-//! Nothing here sleeps. Each wait is for an event and has one generous deadline; a test that fails prints its
-//! daemon's log.
+//! What the tests have in common: a daemon in a directory of its own, and the ends of what it talks to.
 
 pub mod ctl;
-pub mod gate;
+mod daemon;
+pub mod fixtures;
+mod gate;
+mod leash;
+mod notify;
 pub mod plugins;
-pub mod site;
+mod procs;
+mod record;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use std::os::fd::BorrowedFd;
+pub use daemon::{Check, Config, Daemon, check, kill};
+pub use gate::{Gate, Visit};
+pub use leash::Leash;
+pub use procs::{children, role, state, tree, with_argument};
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// What takes longer than this never comes. Far above what a busy machine needs.
+/// How long anything may take before the test fails. Generous, as it only costs time when something is wrong.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
-pub fn poll_readable(fd: BorrowedFd<'_>, time: Duration) -> bool {
+/// A directory of this test alone, removed at its end.
+pub struct TempDir(PathBuf);
+
+impl TempDir {
+    pub fn new() -> TempDir {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        // Short, as a socket's path must fit in 107 bytes.
+        let dir = std::env::temp_dir().join(format!("hd-{}-{n}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(&dir).expect("the temporary directory can be written");
+        TempDir(dir)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+pub fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+/// Says on stderr why a test does nothing here.
+pub fn skipped(why: &str) {
+    eprintln!("skipped: {why}");
+}
+
+pub fn poll_readable(fd: std::os::fd::BorrowedFd<'_>, time: Duration) -> bool {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
     let time = PollTimeout::try_from(time).expect("less than weeks");
     loop {
@@ -25,13 +67,4 @@ pub fn poll_readable(fd: BorrowedFd<'_>, time: Duration) -> bool {
             Err(e) => panic!("poll: {e}"),
         }
     }
-}
-
-/// Says that a test was not done, and why.
-#[macro_export]
-macro_rules! skip {
-    ($($why:tt)*) => {{
-        eprintln!("SKIPPED {}: {}", std::thread::current().name().unwrap_or("?"), format_args!($($why)*));
-        return;
-    }};
 }

@@ -1,116 +1,37 @@
-//! Plugin files: those of `tests/plugins`, compiled here, and the shipped ones, built by cargo.
-//!
-//! A test's daemon gets a folder of its own with copies of just those files that it names.
+//! The shipped plugins, built if they are not, so that `cargo test` alone is enough.
 
-use std::os::unix::fs::PermissionsExt;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::Mutex;
 
-/// Puts a copy of a plugin file into a folder.
-pub fn install(from: &Path, dir: &Path) -> PathBuf {
-    let to = dir.join(from.file_name().expect("a file has a name"));
-    replace(from, &to);
-    to
-}
-
-/// Replaces a file in one step, as a package manager would.
-pub fn replace(from: &Path, to: &Path) {
-    let temp = to.with_extension("new");
-    std::fs::copy(from, &temp).unwrap_or_else(|e| panic!("{}: {e}", from.display()));
-    std::fs::set_permissions(&temp, PermissionsExt::from_mode(0o755)).expect("our own file");
-    std::fs::rename(&temp, to).unwrap_or_else(|e| panic!("{}: {e}", to.display()));
-}
-
-/// `tests/plugins/NAME.c`, compiled.
-pub fn fixture(name: &str) -> PathBuf {
-    compile(name, name, &[])
-}
-
-/// A variant of `wrong_abi.c`, in a file that is named like it.
-pub fn variant(variant: &str) -> PathBuf {
-    named_variant(&variant.to_lowercase(), variant, "wrong", "1.0")
-}
-
-/// The same with the plugin's name and version, and the file's name.
-pub fn named_variant(file: &str, variant: &str, plugin: &str, version: &str) -> PathBuf {
-    let defines = [
-        format!("-DVARIANT={variant}"),
-        format!("-DVARIANT_IS_{variant}=1"),
-        format!("-DNAME=\"{plugin}\""),
-        format!("-DVERSION=\"{version}\""),
-    ];
-    compile("wrong_abi", file, &defines)
-}
-
-/// The crate `tests/plugins/panics`.
-pub fn panics() -> PathBuf {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT
-        .get_or_init(|| build("healthd-fixture-panics", "libfixture_panics.so"))
-        .clone()
-}
-
-/// A shipped plugin: `plugins/NAME`. None: it is not part of this tree.
+/// `http` -> the path of `libhealthd_http.so` of this build.
 pub fn shipped(name: &str) -> PathBuf {
-    build(&format!("healthd-{name}"), &format!("libhealthd_{name}.so"))
+    built(&format!("healthd-{name}"), &format!("libhealthd_{name}.so"))
 }
 
-fn tree() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// Each test process compiles into its own file and renames it, so that several may do so at once.
-fn compile(source: &str, name: &str, defines: &[String]) -> PathBuf {
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fixtures");
-    std::fs::create_dir_all(&dir).expect("cargo's folder for tests");
-    let source = tree().join("tests/plugins").join(format!("{source}.c"));
-    let output = dir.join(format!("libfixture_{name}.so"));
-    let stamp = |path: &Path| std::fs::metadata(path).and_then(|m| m.modified()).ok();
-    let sources = [
-        source.clone(),
-        tree().join("tests/plugins/fixture.h"),
-        tree().join("plugins/abi/include/healthd_plugin.h"),
-        tree().join("tests/suite/harness/plugins.rs"),
-    ];
-    if defines.is_empty()
-        && stamp(&output).is_some_and(|done| sources.iter().all(|s| stamp(s) < Some(done)))
-    {
-        return output;
+/// The file that this package of the workspace leaves in the target folder.
+pub fn built(package: &str, file: &str) -> PathBuf {
+    static BUILT: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let dir = Path::new(env!("CARGO_BIN_EXE_healthd"))
+        .parent()
+        .expect("a program lies in a folder");
+    let file = dir.join(file);
+    let mut done_before = BUILT.lock().expect("no builder panics");
+    if done_before.insert(package.to_owned()) {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut build = Command::new(cargo);
+        build.args(["build", "--quiet", "-p", package]);
+        build.current_dir(env!("CARGO_MANIFEST_DIR"));
+        if dir.file_name().is_some_and(|d| d == "release") {
+            build.arg("--release");
+        }
+        // Its target folder is where this program lies, or the plugin would land elsewhere.
+        if let Some(target) = dir.parent() {
+            build.env("CARGO_TARGET_DIR", target);
+        }
+        let done = build.status().expect("cargo runs");
+        assert!(done.success(), "`{package}` does not build");
     }
-    let thread = format!("{:?}", std::thread::current().id());
-    let own = dir.join(format!("{name}.{}.{thread}", std::process::id()));
-    let done = Command::new("cc")
-        .args(["-std=gnu11", "-O1", "-fPIC", "-shared"])
-        .args(["-fvisibility=hidden", "-Wall", "-Wextra", "-Werror"])
-        .arg("-I")
-        .arg(tree().join("plugins/abi/include"))
-        .args(defines)
-        .arg("-o")
-        .args([&own, &source])
-        .output()
-        .expect("a C compiler is needed for these tests");
-    let wrong = String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success(), "{wrong}");
-    std::fs::rename(&own, &output).expect("our own files");
-    output
-}
-
-/// cargo holds no lock while tests run, and has nothing to do when all is built.
-fn build(package: &str, file: &str) -> PathBuf {
-    let bin = Path::new(env!("CARGO_BIN_EXE_healthd"));
-    let folder = bin.parent().expect("a file is in a folder");
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--package", package]);
-    if folder.ends_with("release") {
-        cargo.arg("--release");
-    }
-    cargo
-        .arg("--target-dir")
-        .arg(folder.parent().expect("target/PROFILE"))
-        .current_dir(tree());
-    let done = cargo.output().expect("cargo runs these tests");
-    let wrong = String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success(), "{wrong}");
-    folder.join(file)
+    file
 }
