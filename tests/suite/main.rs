@@ -3,6 +3,11 @@
 
 mod harness;
 
-mod shutdown;
-mod startup;
-mod supervision;
+mod accounting;
+mod attempts;
+mod manager_death;
+mod panics;
+mod plugin_hang;
+mod reload;
+mod state;
+mod worker_crash;

@@ -111,7 +111,6 @@ impl Config {
     }
 
     /// A plugin that is not one of the shipped.
-    #[allow(dead_code)]
     pub fn plugin_file(mut self, file: impl Into<PathBuf>) -> Config {
         self.plugin_files.push(file.into());
         self
@@ -385,6 +384,11 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let name = std::thread::current().name().unwrap_or("?").to_owned();
+            eprintln!("---- log of the daemon of {name}");
+            self.log.all().iter().for_each(|line| eprintln!("{line}"));
+        }
         if self.exited.is_none() {
             // The others end with it; a stopped one only once it goes on.
             let below = procs::children(self.pid());
