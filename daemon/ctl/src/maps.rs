@@ -71,8 +71,8 @@ pub fn checks(socket: &Path, filter: &Filter, now: Timestamp) -> Result<Vec<Chec
 
 fn check_row(index: usize, record: &CheckRecord, stable: bool, clock: &Clock) -> CheckRow {
     let known = CheckRow {
-        name: record.name.clone(),
-        plugin: record.plugin.clone(),
+        name: record.name.to_string(),
+        plugin: record.plugin.to_string(),
         stale: true,
         index: index as u64,
         ..CheckRow::default()
@@ -84,7 +84,7 @@ fn check_row(index: usize, record: &CheckRecord, stable: bool, clock: &Clock) ->
     CheckRow {
         verdict: record.verdict(),
         status: record.status(),
-        message: Some(record.message.clone()).filter(|_| record.last_run != 0),
+        message: Some(record.message.to_string()).filter(|_| record.last_run != 0),
         since: real(record.since),
         last_run: real(record.last_run),
         next_run: clock.of_monotonic(record.next_run),
@@ -319,7 +319,7 @@ mod tests {
         words
     }
 
-    fn check(name: &str) -> CheckRecord {
+    fn check(name: &str) -> CheckRecord<'_> {
         CheckRecord {
             name: name.into(),
             plugin: "http".into(),

@@ -122,7 +122,59 @@ pub struct Task {
 }
 
 impl Task {
-    pub fn step(&mut self, events: &[Event]) -> HdRet {
+    /// Why the task is resumed lives until the call returns; nothing of it may be kept.
+    pub fn step(&mut self, event: &Event) -> HdRet {
+        let mut raw = HdEvent {
+            kind: 0,
+            ready: 0,
+            fd: -1,
+            token: 0,
+            data: std::ptr::null(),
+        };
+        match event {
+            Event::Io { fd, ready } => {
+                raw.kind = abi::EV_IO;
+                raw.fd = *fd;
+                raw.ready = *ready;
+                self.call(&raw)
+            }
+            Event::Timer => {
+                raw.kind = abi::EV_TIMER;
+                self.call(&raw)
+            }
+            Event::Wake => {
+                raw.kind = abi::EV_WAKE;
+                self.call(&raw)
+            }
+            Event::Resolved {
+                token,
+                error,
+                addrs,
+            } => {
+                let slots: Vec<libc::sockaddr_in6> = addrs.iter().map(sockaddr).collect();
+                let header = HdAddrs {
+                    struct_size: size_of::<HdAddrs>() as u32,
+                    error: *error,
+                    n: slots.len() as u32,
+                    stride: size_of::<libc::sockaddr_in6>() as u32,
+                    sockaddrs: slots.as_ptr().cast(),
+                };
+                raw.kind = abi::EV_RESOLVED;
+                raw.token = *token;
+                raw.data = (&raw const header).cast();
+                self.call(&raw)
+            }
+            Event::Exec(done) => {
+                let header = exec_done(done);
+                raw.kind = abi::EV_EXT;
+                raw.token = done.token;
+                raw.data = (&raw const header).cast();
+                self.call(&raw)
+            }
+        }
+    }
+
+    fn call(&mut self, event: &HdEvent) -> HdRet {
         let step = self
             .instance
             .plugin
@@ -130,53 +182,8 @@ impl Task {
             .step
             .expect("only step-lane plugins are started");
         let cx = self.cx.as_ref().expect("taken only by finish");
-        // All that an event points at lives in these until the call returns.
-        let addrs: Vec<Sockaddrs> = events.iter().map(Sockaddrs::of).collect();
-        let headers: Vec<HdAddrs> = addrs.iter().map(Sockaddrs::header).collect();
-        let done: Vec<_> = events
-            .iter()
-            .map(|e| match e {
-                Event::Exec(done) => Some(exec_done(done)),
-                _ => None,
-            })
-            .collect();
-        let raw: Vec<HdEvent> = events
-            .iter()
-            .enumerate()
-            .map(|(i, event)| {
-                let mut raw = HdEvent {
-                    kind: 0,
-                    ready: 0,
-                    fd: -1,
-                    token: 0,
-                    data: std::ptr::null(),
-                };
-                match event {
-                    Event::Io { fd, ready } => {
-                        raw.kind = abi::EV_IO;
-                        raw.fd = *fd;
-                        raw.ready = *ready;
-                    }
-                    Event::Timer => raw.kind = abi::EV_TIMER,
-                    Event::Wake => raw.kind = abi::EV_WAKE,
-                    Event::Resolved { token, .. } => {
-                        raw.kind = abi::EV_RESOLVED;
-                        raw.token = *token;
-                        raw.data = (&raw const headers[i]).cast();
-                    }
-                    Event::Exec(exec) => {
-                        raw.kind = abi::EV_EXT;
-                        raw.token = exec.token;
-                        raw.data = done[i]
-                            .as_ref()
-                            .map_or(std::ptr::null(), |d| (&raw const *d).cast());
-                    }
-                }
-                raw
-            })
-            .collect();
-        // SAFETY: task, instance and context are alive (self); the events live until the call returns.
-        let ret = unsafe { step(self.ptr, cx.entered(), raw.as_ptr(), raw.len()) };
+        // SAFETY: task, instance and context are alive (self); the event lives until the call returns.
+        let ret = unsafe { step(self.ptr, cx.entered(), event, 1) };
         cx.left();
         ret
     }
@@ -218,35 +225,7 @@ impl Drop for Task {
     }
 }
 
-/// Addresses as C wants them: one slot an address, wide enough for both families.
-#[derive(Default)]
-struct Sockaddrs {
-    error: i32,
-    slots: Vec<libc::sockaddr_in6>,
-}
-
-impl Sockaddrs {
-    fn of(event: &Event) -> Sockaddrs {
-        let Event::Resolved { error, addrs, .. } = event else {
-            return Sockaddrs::default();
-        };
-        Sockaddrs {
-            error: *error,
-            slots: addrs.iter().map(sockaddr).collect(),
-        }
-    }
-
-    fn header(&self) -> HdAddrs {
-        HdAddrs {
-            struct_size: size_of::<HdAddrs>() as u32,
-            error: self.error,
-            n: self.slots.len() as u32,
-            stride: size_of::<libc::sockaddr_in6>() as u32,
-            sockaddrs: self.slots.as_ptr().cast(),
-        }
-    }
-}
-
+/// A slot that is wide enough for both families.
 fn sockaddr(ip: &IpAddr) -> libc::sockaddr_in6 {
     match ip {
         IpAddr::V6(v6) => libc::sockaddr_in6 {

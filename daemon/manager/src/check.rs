@@ -178,10 +178,10 @@ impl Check {
         }
     }
 
-    pub fn record(&self) -> CheckRecord {
+    pub fn record(&self) -> CheckRecord<'_> {
         CheckRecord {
-            name: self.spec.name.clone(),
-            plugin: self.spec.plugin.clone(),
+            name: self.spec.name.as_str().into(),
+            plugin: self.spec.plugin.as_str().into(),
             verdict: self.verdict().code(),
             status: self.status.map_or(NO_STATUS, |s| s as u8),
             paused: self.paused.is_some(),
@@ -200,7 +200,7 @@ impl Check {
             fingerprint: self.fingerprint,
             runs: self.runs,
             skipped: self.skipped,
-            message: self.last.message.clone(),
+            message: self.last.message.as_str().into(),
         }
     }
 

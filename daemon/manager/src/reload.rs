@@ -127,7 +127,8 @@ impl Manager {
 
     /// The first generation: from nothing, or after a manager that died.
     pub fn first_start(&mut self, scan: Scan, past: Past) {
-        let model = self.model.clone();
+        let settings = empty_of(&self.model);
+        let model = std::mem::replace(&mut self.model, settings);
         let plugins = plugins_in_use(&model, &scan);
         let now = clock::monotonic_ns();
         self.bring_up(model, scan, plugins, None, now, Some(past));
@@ -389,7 +390,7 @@ impl Manager {
     /// Puts a model in force. Err: nothing was changed.
     fn apply(
         &mut self,
-        model: Model,
+        mut model: Model,
         scan: Scan,
         first: Option<Past>,
     ) -> Result<ReloadReport, String> {
@@ -426,20 +427,21 @@ impl Manager {
                 (p.name.clone(), p.left_out.clone().map_or(Ok(target), Err))
             })
             .collect();
-        let keep: HashSet<&str> = model.checks.iter().map(|c| c.name.as_str()).collect();
-        let gone: Vec<u32> = self
-            .by_name
-            .iter()
-            .filter(|(name, _)| !keep.contains(name.as_str()))
-            .map(|(_, id)| *id)
-            .collect();
+        let gone: Vec<u32> = {
+            let keep: HashSet<&str> = model.checks.iter().map(|c| c.name.as_str()).collect();
+            let gone = self
+                .by_name
+                .iter()
+                .filter(|(name, _)| !keep.contains(name.as_str()));
+            gone.map(|(_, id)| *id).collect()
+        };
         for id in gone {
             report.removed += 1;
             self.remove(id);
         }
         self.order.clear();
-        for (index, spec) in model.checks.iter().enumerate() {
-            let mut spec = spec.clone();
+        // The specs live in the checks from here on, and nowhere else: there may be 100,000.
+        for (index, mut spec) in std::mem::take(&mut model.checks).into_iter().enumerate() {
             let target = match targets.get(&spec.plugin) {
                 _ if spec.unusable.is_some() => None,
                 Some(Ok(target)) => Some(*target),
@@ -607,8 +609,16 @@ impl Manager {
 
     /// Hands the supervisor what a manager after us would need: the model, and the plugins' bytes.
     pub fn keep(&mut self) {
-        let kept = crate::role::Kept::of(&self.model, &self.scan);
+        let mut model = self.model.clone();
+        model.checks = self
+            .order
+            .iter()
+            .filter_map(|id| self.check(*id))
+            .map(|c| c.spec.clone())
+            .collect();
+        let kept = crate::role::Kept::of(model, &self.scan);
         let bytes = serde_json::to_vec(&kept).unwrap_or_default();
+        drop(kept);
         match healthd_sys::memfd::sealed_bytes("healthd-model", &bytes) {
             Ok(memfd) => {
                 let mut fds = vec![memfd.as_fd()];
@@ -629,6 +639,8 @@ impl Manager {
             log: self.model.daemon.log.clone(),
         };
         self.supervisor.say(&settings);
+        // Reading a config leaves a heap several times as large as what is kept of it.
+        healthd_sys::process::trim_heap();
     }
 
     fn reload_failed(&mut self, client: Option<usize>, why: String) {
@@ -679,6 +691,16 @@ impl Manager {
             }
             Err(error) => self.clients.reply(client, &Reply::Error(error)),
         }
+    }
+}
+
+/// The settings alone, until the checks take force.
+fn empty_of(model: &Model) -> Model {
+    Model {
+        daemon: model.daemon.clone(),
+        pool: model.pool.clone(),
+        checks: Vec::new(),
+        warnings: Diagnostics::default(),
     }
 }
 

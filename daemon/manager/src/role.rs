@@ -146,7 +146,7 @@ struct KeptFile {
 }
 
 impl Kept {
-    pub fn of(model: &Model, scan: &Scan) -> Kept {
+    pub fn of(model: Model, scan: &Scan) -> Kept {
         let files = scan
             .files
             .iter()
@@ -157,7 +157,7 @@ impl Kept {
             })
             .collect();
         Kept {
-            model: model.clone(),
+            model,
             catalog: scan.catalog.clone(),
             files,
         }

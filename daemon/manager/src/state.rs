@@ -120,24 +120,24 @@ fn from_map(past: &mut Past, snapshot: StateSnapshot) {
         };
         let paused = record.paused.then(|| {
             past.checks
-                .get(&record.name)
+                .get(record.name.as_ref())
                 .and_then(|c| c.paused.clone())
                 .unwrap_or_default()
         });
         let saved = SavedCheck {
-            name: record.name.clone(),
-            plugin: record.plugin.clone(),
+            name: record.name.to_string(),
+            plugin: record.plugin.to_string(),
             verdict,
             status: record.status(),
             attempt: record.attempt,
             since: record.since,
             last_run: record.last_run,
-            message: record.message.clone(),
+            message: record.message.to_string(),
             paused,
             next_due: record.next_run,
             was_in_flight: record.in_flight != 0,
         };
-        past.checks.insert(record.name, saved);
+        past.checks.insert(record.name.into_owned(), saved);
     }
 }
 

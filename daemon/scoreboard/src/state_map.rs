@@ -53,7 +53,7 @@ impl StateMap {
         }
     }
 
-    pub fn check(&self, index: usize, record: &CheckRecord) {
+    pub fn check(&self, index: usize, record: &CheckRecord<'_>) {
         if index < self.checks {
             let words: [u64; CHECK_WORDS] = record.to_words();
             self.map.publish(check_offset(self.slots, index), &words);

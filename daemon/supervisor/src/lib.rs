@@ -25,7 +25,11 @@ pub fn main(config: &Path) -> i32 {
         Err(code) => return code,
     };
     match event_loop::Supervisor::new(setup) {
-        Ok(supervisor) => supervisor.run(),
+        Ok(supervisor) => {
+            // The config was read here for its settings alone; it may be large.
+            healthd_sys::process::trim_heap();
+            supervisor.run()
+        }
         Err(e) => Refusal::new(exit::SYSTEM, format!("cannot set up the event loop: {e}")).print(),
     }
 }

@@ -1,15 +1,22 @@
 //! A pool of threads that grows on demand to its limit and shrinks when idle.
+//!
+//! Demand is a job that waits, not a job that is there: ten thousand short calls at start must not make 64
+//! threads. So beyond the first few a thread is added only when the queue has not moved for a moment.
 
 use healthd_scoreboard::worker_map::WorkerMap;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub type Job = Box<dyn FnOnce() + Send>;
 
 const IDLE: Duration = Duration::from_secs(30);
+/// So many threads are made at once when there is work.
+const EAGER: usize = 2;
+/// A queue that has not moved for so long needs more of them.
+const PATIENCE: Duration = Duration::from_millis(5);
 
 thread_local! {
     static LINE: Cell<Option<usize>> = const { Cell::new(None) };
@@ -44,6 +51,14 @@ struct State {
     /// Threads in a call that was written off: they do not count against the limit.
     stuck: usize,
     limit: usize,
+    /// When a thread last took a job.
+    moved: Instant,
+}
+
+impl State {
+    fn working(&self) -> usize {
+        self.threads - self.stuck.min(self.threads)
+    }
 }
 
 impl Pool {
@@ -60,6 +75,7 @@ impl Pool {
             threads: 0,
             stuck: 0,
             limit,
+            moved: Instant::now(),
         };
         Pool(Arc::new(Inner {
             name,
@@ -73,26 +89,42 @@ impl Pool {
     /// False: there is no thread and none could be made; the job is given up.
     pub fn submit(&self, job: Job) -> bool {
         let mut state = self.lock();
+        if state.queue.is_empty() {
+            state.moved = Instant::now();
+        }
         state.queue.push_back(job);
         if state.idle >= state.queue.len() {
             drop(state);
             self.0.work.notify_one();
             return true;
         }
-        if state.threads - state.stuck.min(state.threads) < state.limit {
-            state.threads += 1;
-            drop(state);
-            if self.spawn() {
-                return true;
-            }
-            state = self.lock();
-            state.threads -= 1;
-            if state.threads == state.stuck {
-                state.queue.pop_back();
-                return false;
+        let working = state.working();
+        if working >= EAGER.min(state.limit) || self.spawn(state) || working > 0 {
+            return true;
+        }
+        self.lock().queue.pop_back();
+        false
+    }
+
+    /// Adds threads if jobs wait for one. Called by the reactor in each turn; Some: look again after this.
+    pub fn grow(&self) -> Option<Duration> {
+        let state = self.lock();
+        let waiting = state.queue.len();
+        if waiting == 0 || state.working() >= state.limit {
+            return None;
+        }
+        if state.moved.elapsed() < PATIENCE {
+            return Some(PATIENCE);
+        }
+        // As many again as wait, so that a burst of blocking calls is not served one by one.
+        let more = waiting.min(state.limit - state.working()).min(8);
+        drop(state);
+        for _ in 0..more {
+            if !self.spawn(self.lock()) {
+                break;
             }
         }
-        true
+        Some(PATIENCE)
     }
 
     pub fn set_stack(&self, bytes: usize) {
@@ -117,7 +149,9 @@ impl Pool {
         self.0.state.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    fn spawn(&self) -> bool {
+    fn spawn(&self, mut state: std::sync::MutexGuard<'_, State>) -> bool {
+        state.threads += 1;
+        drop(state);
         let pool = self.clone();
         let made = std::thread::Builder::new()
             .name(self.0.name.into())
@@ -125,6 +159,7 @@ impl Pool {
             .spawn(move || pool.work());
         if let Err(e) = &made {
             log::warn!("cannot start a {} thread: {e}", self.0.name);
+            self.lock().threads -= 1;
         }
         made.is_ok()
     }
@@ -149,10 +184,11 @@ impl Pool {
     fn next(&self) -> Option<Job> {
         let mut state = self.lock();
         loop {
-            if state.threads - state.stuck.min(state.threads) > state.limit {
+            if state.working() > state.limit {
                 break;
             }
             if let Some(job) = state.queue.pop_front() {
+                state.moved = Instant::now();
                 return Some(job);
             }
             state.idle += 1;
@@ -193,6 +229,9 @@ mod tests {
             })));
         }
         for _ in 0..3 {
+            while pool.grow().is_some() {
+                std::thread::yield_now();
+            }
             starts
                 .recv_timeout(Duration::from_secs(60))
                 .expect("three start");

@@ -177,7 +177,8 @@ impl Reactor {
 
     fn wake_at(&self, now: u64) -> u64 {
         let timer = self.wheel.next_wake().map(|ms| ms * MS);
-        let idle = now + BEAT_NS;
+        let again = self.pool.grow().map(|d| d.as_nanos() as u64);
+        let idle = now + again.unwrap_or(BEAT_NS);
         [timer, self.outbox.flush_at()]
             .into_iter()
             .flatten()
@@ -214,7 +215,7 @@ impl Reactor {
             side::with(|s| Children::ready(s, (owner & !CHILD) as usize, fd));
         } else {
             let ready = side::ready_mask(event.events());
-            self.step(owner, &[Event::Io { fd, ready }]);
+            self.step(owner, &Event::Io { fd, ready });
         }
         Ok(false)
     }
@@ -342,7 +343,7 @@ impl Reactor {
             Timer::Task(key) => {
                 if let Some(at) = self.find(key) {
                     self.active[at].task_timer = None;
-                    self.step(key, &[Event::Timer]);
+                    self.step(key, &Event::Timer);
                 }
             }
             Timer::Cancel(key) => self.ask_to_give_up(key),
@@ -437,7 +438,7 @@ impl Reactor {
     /// A thread has come back from a call.
     fn posted(&mut self, news: Posted) {
         match news {
-            Posted::Task { task, event } => self.step(task, &[event]),
+            Posted::Task { task, event } => self.step(task, &event),
             Posted::Job(report) => self.job_done(report),
         }
     }

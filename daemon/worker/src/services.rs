@@ -80,8 +80,8 @@ impl Services for WorkerServices {
         }
     }
 
-    fn io_watch(&self, task: u64, fd: i32, _mask: u32) -> i32 {
-        side::with(|side| side.watch(fd, task, side::plugin_flags())).unwrap_or(-libc::EPERM)
+    fn io_watch(&self, task: u64, fd: i32, mask: u32) -> i32 {
+        side::with(|side| side.watch(fd, task, side::plugin_flags(mask))).unwrap_or(-libc::EPERM)
     }
 
     fn io_unwatch(&self, task: u64, fd: i32) {

@@ -49,7 +49,7 @@ pub fn with<R>(f: impl FnOnce(&mut Side) -> R) -> Option<R> {
 }
 
 impl Side {
-    /// Edge-triggered, both directions, so one epoll_ctl serves an fd for its life.
+    /// Edge-triggered, so one epoll_ctl serves an fd for as long as the same is waited for.
     pub fn watch(&mut self, fd: i32, owner: u64, flags: EpollFlags) -> i32 {
         let Ok(place) = usize::try_from(fd) else {
             return -libc::EBADF;
@@ -99,8 +99,16 @@ impl Side {
 const STAMP_MASK: u32 = 0x7fff_ffff;
 pub const OWN: u64 = 1 << 63;
 
-pub fn plugin_flags() -> EpollFlags {
-    EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET
+/// What a plugin waits for, as epoll says it.
+pub fn plugin_flags(mask: u32) -> EpollFlags {
+    let mut flags = EpollFlags::EPOLLET;
+    if mask & abi::IO_READ != 0 {
+        flags |= EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP;
+    }
+    if mask & abi::IO_WRITE != 0 {
+        flags |= EpollFlags::EPOLLOUT;
+    }
+    flags
 }
 
 /// What of an epoll event a plugin is told.

@@ -50,7 +50,7 @@ impl Reactor {
     }
 
     /// Resumes a task; one that is gone by now is no error.
-    pub(crate) fn step(&mut self, key: u64, events: &[Event]) {
+    pub(crate) fn step(&mut self, key: u64, event: &Event) {
         let Some(at) = self.find(key) else { return };
         let State::Task(mut task) = std::mem::replace(&mut self.active[at].state, State::Stepping)
         else {
@@ -60,7 +60,7 @@ impl Reactor {
         let plugin = self.def(run.check).map_or(u16::MAX, |d| d.plugin);
         let call = self.call(Entry::Step, plugin, run.check, run.run_id, run.attempt);
         self.map.enter(self.line, call);
-        let ret = task.step(events);
+        let ret = task.step(event);
         self.left(at, call.since_ns, "step");
         if ret == abi::PENDING {
             self.active[at].state = State::Task(task);

@@ -204,13 +204,15 @@ impl Exec {
             ));
         }
         match e.kind() {
-            io::ErrorKind::NotFound if !slash => {
-                let path = self.env.iter().find_map(|kv| kv.strip_prefix("PATH="));
-                cx.unknown(format_args!(
-                    "{program}: command not found in PATH {}; write its full path in argv",
-                    path.unwrap_or_default()
-                ))
-            }
+            io::ErrorKind::NotFound if !slash => cx.unknown(format_args!(
+                "{program}: command not found in PATH {}; write its full path in argv",
+                self.path()
+            )),
+            // As the search in PATH says it also if it could not look into one of the directories.
+            io::ErrorKind::PermissionDenied if !slash => cx.unknown(format_args!(
+                "{program}: not found in PATH {}, or not executable for the daemon's user; write its full path in argv",
+                self.path()
+            )),
             io::ErrorKind::NotFound if Path::new(program).exists() => cx.unknown(format_args!(
                 "{program}: not started: the interpreter that its first line names does not exist"
             )),
@@ -247,6 +249,11 @@ impl Exec {
             Some(name) => format!("killed by {name}{why}"),
             None => format!("killed by signal {signal}"),
         }
+    }
+
+    fn path(&self) -> &str {
+        let path = self.env.iter().find_map(|kv| kv.strip_prefix("PATH="));
+        path.unwrap_or_default()
     }
 
     fn program(&self) -> &str {

@@ -1,6 +1,7 @@
 //! The options of an HTTP check. `README.md` beside this folder shows them in use.
 
 use healthd_plugin::options;
+pub use healthd_plugin::options::Scalar;
 use healthd_plugin::options::{Limits, OptionValue};
 use healthd_plugin::serde_json::Value;
 use std::collections::BTreeMap;
@@ -138,37 +139,6 @@ impl OptionValue for StatusSet {
 
     fn to_json(&self) -> Value {
         format!("{}-{}", self.low, self.high).into()
-    }
-}
-
-/// A text, number or boolean.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Scalar(pub Value);
-
-impl OptionValue for Scalar {
-    fn schema(_: &Limits) -> String {
-        r#""anyOf":[{"type":"string"},{"type":"number"},{"type":"boolean"}]"#.into()
-    }
-
-    fn from_json(value: Value, _: &Limits) -> Result<Self, String> {
-        match value {
-            Value::String(_) | Value::Number(_) | Value::Bool(_) => Ok(Scalar(value)),
-            other => Err(format!("{other} is no text, number or boolean")),
-        }
-    }
-
-    fn to_json(&self) -> Value {
-        self.0.clone()
-    }
-}
-
-impl Scalar {
-    /// 1 and 1.0 are the same number.
-    pub fn equals(&self, found: &Value) -> bool {
-        match (self.0.as_f64(), found.as_f64()) {
-            (Some(a), Some(b)) => a == b,
-            _ => self.0 == *found,
-        }
     }
 }
 

@@ -1,10 +1,11 @@
 //! Reads a response piece by piece, whatever the pieces are. The peer may be hostile: every length is bounded before
 //! memory is taken for it, each byte is looked at once, and nothing here panics.
 //!
-//! httparse reads the head; the three kinds of body are few lines each. hyper does the same in about twice the CPU and
-//! 1 MB (see the crate's README for the numbers).
+//! httparse reads the head; the three kinds of body are few lines each. hyper was measured (sdk/examples/load.rs,
+//! callgrind): 32,600 instructions for a check on MockHost, this plugin with all its metrics 17,000.
 
 use std::fmt;
+use std::mem::MaybeUninit;
 
 const HTTP: &[u8] = b"HTTP/";
 /// Head and trailers together; servers allow 8 to 64 KiB for requests.
@@ -225,9 +226,11 @@ impl Response {
         if !head.starts_with(HTTP) {
             return Err(Malformed::NotHttp);
         }
-        let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-        let mut parsed = httparse::Response::new(&mut headers);
-        match parsed.parse(head) {
+        // Not initialised: that would cost more than parsing a short head.
+        let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+        let mut parsed = httparse::Response::new(&mut []);
+        let config = httparse::ParserConfig::default();
+        match config.parse_response_with_uninit_headers(&mut parsed, head, &mut headers) {
             Ok(httparse::Status::Complete(_)) => {}
             // The blank line is there, so something before it must be wrong.
             Ok(httparse::Status::Partial) => return Err(Malformed::Head("it does not end")),

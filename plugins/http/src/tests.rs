@@ -4,9 +4,9 @@ use crate::hd_plugin_v1;
 use healthd_plugin::Status;
 use healthd_plugin::mock::{MockHost, Outcome};
 use healthd_plugin::serde_json::{Value, json};
-use healthd_testing::{Certs, Nginx, Peer};
+use healthd_testing::{Certs, Nginx, Peer, free_port};
 use std::io::Write;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -61,7 +61,9 @@ fn a_plain_check_costs_two_steps_and_one_watch() {
         "{}",
         o.message
     );
-    assert_eq!((o.steps, o.watches), (2, 1));
+    assert_eq!(o.watches, 1);
+    // One more should the machine be so busy that the handshake takes its time.
+    assert!((2..=3).contains(&o.steps), "{o:?}");
     assert_eq!(o.phases, ["connect", "ttfb"]);
     let sum: f64 = ["connect", "ttfb", "transfer"]
         .iter()
@@ -263,10 +265,7 @@ fn every_way_to_connect() {
 
 #[test]
 fn a_refused_connection() {
-    let to = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let to = SocketAddr::from(([127, 0, 0, 1], free_port("127.0.0.1")));
     let o = check(json!({"url": format!("http://{to}")}));
     assert_eq!(told(&o), (Status::Critical, "connect: connection refused"));
     let o = check(json!({"url": format!("https://{to}"), "insecure": true}));

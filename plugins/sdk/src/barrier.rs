@@ -50,22 +50,23 @@ pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Result<R, Box<dyn Any + Send>> 
 }
 
 fn panic_text(payload: Box<dyn Any + Send>) -> String {
-    let what = if let Some(s) = payload.downcast_ref::<&str>() {
-        s
-    } else if let Some(s) = payload.downcast_ref::<String>() {
-        s
-    } else {
-        "(no text)"
+    let what = match payload.downcast::<String>() {
+        Ok(text) => *text,
+        Err(payload) => match payload.downcast::<&str>() {
+            Ok(text) => text.to_string(),
+            Err(payload) => {
+                // Leaked, not dropped: the Drop of an unknown type may panic again.
+                std::mem::forget(payload);
+                "(no text)".into()
+            }
+        },
     };
     let place = PLACE.take();
-    let text = if place.is_empty() {
+    if place.is_empty() {
         format!("panic: {what}")
     } else {
         format!("panic at {place}: {what}")
-    };
-    // Leaked, not dropped: its Drop may panic again.
-    std::mem::forget(payload);
-    text
+    }
 }
 
 /// Called from `init`. Idempotent, because several plugins of one library share these statics.

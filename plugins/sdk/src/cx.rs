@@ -6,11 +6,45 @@ use crate::status::Status;
 use crate::task::Head;
 use crate::text::{IoText, is_resource_error, with_text};
 use healthd_abi::HdCtx;
+use std::cell::Cell;
 use std::fmt::Display;
 use std::io;
 use std::marker::PhantomData;
-use std::sync::atomic::Ordering::Relaxed;
+use std::ptr::null;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
+
+thread_local! {
+    /// The cancel flag of the run that this thread is in; NULL outside of one.
+    static CANCELLED: Cell<*const AtomicU32> = const { Cell::new(null()) };
+}
+
+/// [`Cx::is_cancelled`] for callbacks that cannot hold a [`Cx`], because a library wants them `'static`: asks about the
+/// run-lane run that this thread is in. False outside of one.
+pub fn run_is_cancelled() -> bool {
+    let flag = CANCELLED.get();
+    // SAFETY: NULL, or set by `RunScope` to the flag of a run whose ctx lives as long as the scope, on this thread.
+    unsafe { flag.as_ref() }.is_some_and(|f| f.load(Relaxed) != 0)
+}
+
+/// While it lives, [`run_is_cancelled`] on this thread speaks of its run.
+pub(crate) struct RunScope(());
+
+impl RunScope {
+    /// # Safety
+    /// `ctx` is the host's, live until the scope has been dropped.
+    pub(crate) unsafe fn enter(ctx: *const HdCtx) -> RunScope {
+        // SAFETY: the caller's promise.
+        CANCELLED.set(unsafe { (*ctx).cancelled });
+        RunScope(())
+    }
+}
+
+impl Drop for RunScope {
+    fn drop(&mut self) {
+        CANCELLED.set(null());
+    }
+}
 
 /// The current run (or the current `create`): where results go and where the lane's services come from.
 ///

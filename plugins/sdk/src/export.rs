@@ -2,7 +2,7 @@
 
 use crate::barrier::{catch, guard, guard_silent, install_hooks};
 use crate::check::{BlockingCheck, Check};
-use crate::cx::Cx;
+use crate::cx::{Cx, RunScope};
 use crate::host;
 use crate::options::Options;
 use crate::task;
@@ -245,6 +245,8 @@ unsafe extern "C" fn run<C: BlockingCheck>(instance: *mut c_void, ctx: *const Hd
         let check = unsafe { &*instance.cast::<C>() };
         // SAFETY: the ctx of this call, on its thread; the run lane has no task.
         let cx = unsafe { Cx::new(ctx, null()) };
+        // SAFETY: the scope ends with this call, and so does the ctx at the earliest.
+        let _scope = unsafe { RunScope::enter(ctx) };
         check.run(cx).to_abi()
     })
 }

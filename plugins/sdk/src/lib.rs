@@ -81,7 +81,7 @@ mod time;
 pub mod tls;
 
 pub use check::{BlockingCheck, Check};
-pub use cx::Cx;
+pub use cx::{Cx, run_is_cancelled};
 pub use exec::{ExecOutput, ExecSpec};
 pub use export::{CPU_DEFAULT, Descriptor};
 pub use log;

@@ -103,6 +103,28 @@ impl MockPlugin {
         serde_json::from_str(text(self.raw.config_schema)).expect("the schema is JSON")
     }
 
+    /// Holds a plugin's page of options against its schema.
+    ///
+    /// # Panics
+    /// If an option has no description, or the page no line that begins with ``| `option` |``.
+    pub fn assert_documented(&self, page: &str) {
+        let schema = self.schema();
+        let options = schema["properties"]
+            .as_object()
+            .expect("a table of options");
+        for (name, option) in options {
+            assert!(
+                option["description"].is_string(),
+                "{name} has no description"
+            );
+            let line = format!("| `{name}` |");
+            assert!(
+                page.lines().any(|l| l.starts_with(&line)),
+                "no line for {name} in the page"
+            );
+        }
+    }
+
     /// Makes an instance from a JSON config; the error is the plugin's message.
     pub fn create(&self, config_json: impl AsRef<str>) -> Result<MockCheck, String> {
         let run = Run::new(abi::LANE_CREATE, Duration::from_secs(60));

@@ -61,6 +61,15 @@ impl Connector {
         })
     }
 
+    /// Trusts a certificate of these roots for whatever name (PostgreSQL's `verify-ca`). `server_name` is only told to
+    /// the server. May block.
+    pub fn any_name(roots: &Roots, server_name: &str) -> Result<Connector, String> {
+        Ok(Connector {
+            name: parse_name(server_name)?,
+            config: any_name_config(roots)?,
+        })
+    }
+
     /// The same trust for another name: a redirect. Does not block.
     pub fn for_name(&self, server_name: &str) -> Result<Connector, String> {
         Ok(Connector {
@@ -102,7 +111,8 @@ impl Connector {
                 CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
                     "certificate is not valid yet".into()
                 }
-                CertificateError::UnknownIssuer => {
+                // A bad signature: by another CA of the same name.
+                CertificateError::UnknownIssuer | CertificateError::BadSignature => {
                     "certificate is signed by nobody we trust".into()
                 }
                 CertificateError::NotValidForName
@@ -147,6 +157,8 @@ enum Key {
     Insecure,
     /// By content, not by path: a renewed file must not find the old configuration.
     Pem(Vec<u8>),
+    SystemAnyName,
+    PemAnyName(Vec<u8>),
 }
 
 fn client_config(roots: &Roots) -> Result<Arc<ClientConfig>, String> {
@@ -170,6 +182,26 @@ fn client_config(roots: &Roots) -> Result<Arc<ClientConfig>, String> {
             )
         })),
     }
+}
+
+fn any_name_config(roots: &Roots) -> Result<Arc<ClientConfig>, String> {
+    let (key, store) = match roots {
+        Roots::Insecure => return client_config(roots),
+        Roots::System => (Key::SystemAnyName, system_roots()?),
+        Roots::File(path) => {
+            let pem = std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
+            let store = file_roots(path, &pem)?;
+            (Key::PemAnyName(pem), store)
+        }
+    };
+    Ok(shared(key, || {
+        finish(
+            builder()
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(AnyName(webpki(store))))
+                .with_no_client_auth(),
+        )
+    }))
 }
 
 fn shared(key: Key, make: impl FnOnce() -> Arc<ClientConfig>) -> Arc<ClientConfig> {
@@ -202,13 +234,16 @@ fn builder() -> rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier> {
         .expect("ring has cipher suites for TLS 1.2 and 1.3")
 }
 
-fn verifying(roots: RootCertStore) -> Arc<ClientConfig> {
-    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
+fn webpki(roots: RootCertStore) -> Arc<WebPkiServerVerifier> {
+    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
         .build()
-        .expect("the roots are not empty");
+        .expect("the roots are not empty")
+}
+
+fn verifying(roots: RootCertStore) -> Arc<ClientConfig> {
     finish(
         builder()
-            .with_webpki_verifier(verifier)
+            .with_webpki_verifier(webpki(roots))
             .with_no_client_auth(),
     )
 }
@@ -289,6 +324,54 @@ impl ServerCertVerifier for AcceptAll {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Checks all but the name.
+#[derive(Debug)]
+struct AnyName(Arc<WebPkiServerVerifier>);
+
+impl ServerCertVerifier for AnyName {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let inner = &self.0;
+        match inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+            // rustls looks at the name last, when signatures and dates have been found good.
+            Err(rustls::Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) => Ok(ServerCertVerified::assertion()),
+            judged => judged,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0
+            .verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0
+            .verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
     }
 }
 

@@ -4,6 +4,7 @@
 use healthd_plugin::mock::MockHost;
 use healthd_plugin::{Status, abi};
 use std::io::Write;
+use std::mem::ManuallyDrop;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -45,7 +46,7 @@ fn load(source: &Path, name: &str, standard: &str) -> MockHost {
     // SAFETY: our own library; it has no constructors.
     let library = unsafe { libloading::Library::new(&output) }.unwrap();
     // A plugin is never unloaded.
-    let library = Box::leak(Box::new(library));
+    let library = ManuallyDrop::new(library);
     // SAFETY: the symbol is what the header says.
     let entry = unsafe { library.get::<Entry>(abi::ENTRY) }.unwrap();
     MockHost::new(*entry)

@@ -3,17 +3,20 @@
 
 #![forbid(unsafe_code)]
 
+#[path = "support/hyper_io.rs"]
+mod hyper_io;
+
 use healthd_plugin::mock::{MockHost, Outcome};
 use healthd_plugin::net::TcpStream;
 use healthd_plugin::tls::{Connector, Roots};
 use healthd_plugin::{Check, Cx, Status, net, options, plugins};
 use healthd_testing::{Nginx, Postgres};
 use http_body_util::{BodyExt, Empty};
+use hyper_io::Io;
 use std::future::poll_fn;
-use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll, ready};
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(30);
@@ -101,7 +104,10 @@ async fn beside<T, C: Future>(connection: C, work: impl Future<Output = T>) -> T
 
 async fn postgres(stream: TcpStream<'_>) -> Result<String, Error> {
     let mut config = tokio_postgres::Config::new();
-    config.user("postgres").dbname("postgres");
+    config
+        .user("postgres")
+        .dbname("postgres")
+        .password(Postgres::PASSWORD);
     let (client, connection) = config.connect_raw(stream, tokio_postgres::NoTls).await?;
     beside(connection, async {
         let row = client.query_one("SELECT 6 * 7, version()", &[]).await?;
@@ -130,41 +136,6 @@ async fn hyper(stream: TcpStream<'_>) -> Result<String, Error> {
         Ok(format!("{} {}", status.as_u16(), body.len()))
     })
     .await
-}
-
-/// hyper has traits of its own; this is all they need.
-struct Io<'a>(TcpStream<'a>);
-
-impl hyper::rt::Read for Io<'_> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        task: &mut Context<'_>,
-        mut buf: hyper::rt::ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        let mut piece = [0; 4096];
-        let room = buf.remaining().min(piece.len());
-        let n = ready!(self.0.poll_read(task, &mut piece[..room]))?;
-        buf.put_slice(&piece[..n]);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl hyper::rt::Write for Io<'_> {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        task: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.0.poll_write(task, buf)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.0.shutdown_write())
-    }
 }
 
 plugins! {
@@ -208,7 +179,6 @@ fn hyper_reads_a_large_answer() {
 #[test]
 fn tokio_postgres_queries() {
     let Some(postgres) = Postgres::start() else {
-        eprintln!("skipped: PostgreSQL is not installed");
         return;
     };
     let o =

@@ -96,6 +96,17 @@ impl Tcp {
         let Some(tls) = &self.tls else {
             return self.speak(cx, &mut stream).await;
         };
+        Box::pin(self.talk_tls(cx, tls, stream, times)).await
+    }
+
+    /// Boxed by its caller: a thousand checks that only connect shall not carry the room for TLS.
+    async fn talk_tls(
+        &self,
+        cx: Cx<'_>,
+        tls: &Connector,
+        stream: TcpStream<'_>,
+        times: &mut Times,
+    ) -> Result<Vec<u8>, Status> {
         cx.phase("tls");
         let mut stream = tls.connect(stream).await.map_err(|e| cx.fail("tls", &e))?;
         times.tls = cx.now_ns();
@@ -143,7 +154,8 @@ impl Tcp {
         };
         cx.phase("receive");
         let mut answer = Vec::new();
-        let mut buffer = [0; 2048];
+        // On the heap and not before it is needed, as TLS is in `talk`.
+        let mut buffer = vec![0; 2048];
         loop {
             let n = match net::read(stream, &mut buffer).await {
                 Ok(n) => n,

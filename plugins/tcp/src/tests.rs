@@ -4,9 +4,9 @@ use crate::hd_plugin_v1;
 use healthd_plugin::Status;
 use healthd_plugin::mock::{MockHost, Outcome};
 use healthd_plugin::serde_json::{Value, json};
-use healthd_testing::{Nginx, Peer};
+use healthd_testing::{Nginx, Peer, free_port};
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(30);
@@ -41,10 +41,7 @@ fn connecting_is_enough() {
 
 #[test]
 fn a_refused_connection() {
-    let to = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let to = SocketAddr::from(([127, 0, 0, 1], free_port("127.0.0.1")));
     let o = check(json!({"host": "127.0.0.1", "port": to.port()}));
     assert_eq!(told(&o), (Status::Critical, "connect: connection refused"));
     let o = check(json!({"host": "no-such-name.invalid", "port": 1}));

@@ -12,6 +12,7 @@ pub use nginx::Nginx;
 pub use peer::Peer;
 pub use postgres::Postgres;
 
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -89,12 +90,19 @@ pub fn run(command: &mut Command) {
     );
 }
 
-/// A TCP port of `address` that was free a moment ago. Whoever listens there must cope with losing the race.
+/// A TCP port of `address` that is free now and that this process hands out once. Not from the range of which the
+/// kernel takes the ports of outgoing connections: the tests beside make thousands. Whoever listens there must still
+/// cope with losing a race against another process.
 pub fn free_port(address: &str) -> u16 {
-    let listener =
-        std::net::TcpListener::bind((address, 0)).unwrap_or_else(|e| panic!("{address}: {e}"));
-    listener
-        .local_addr()
-        .expect("a bound socket has an address")
-        .port()
+    const FIRST: u32 = 10_240;
+    const COUNT: u32 = 22_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    for _ in 0..COUNT {
+        let start = std::process::id().wrapping_mul(101);
+        let port = (FIRST + start.wrapping_add(NEXT.fetch_add(1, Relaxed)) % COUNT) as u16;
+        if TcpListener::bind((address, port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no free port on {address}");
 }

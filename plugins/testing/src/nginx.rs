@@ -1,7 +1,6 @@
 //! The real nginx, unprivileged, in a folder of its own.
 
 use crate::{Certs, Folder, Process, free_port};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -51,7 +50,7 @@ impl Nginx {
                 locations,
             );
             let config = folder.write("nginx.conf", config);
-            let mut child = Command::new("/usr/sbin/nginx")
+            let child = Command::new("/usr/sbin/nginx")
                 .arg("-p")
                 .arg(folder.path())
                 .arg("-c")
@@ -60,18 +59,23 @@ impl Nginx {
                 .stderr(Stdio::null())
                 .spawn()
                 .expect("nginx is needed for this test");
-            // nginx binds all its sockets before it accepts on any; one taken by somebody else ends it.
+            // nginx writes its pid once all sockets listen. One taken by somebody else is logged, tried again for
+            // seconds, and then ends it.
+            let mut process = Process(child);
+            let log = || std::fs::read_to_string(folder.file("error.log")).unwrap_or_default();
+            let taken = || log().contains("Address already in use");
             let up = loop {
-                if child.try_wait().expect("our own child").is_some() {
-                    break false;
-                }
-                if TcpStream::connect(("127.0.0.1", port)).is_ok() && unix.exists() {
+                if folder.file("pid").exists() {
                     break true;
                 }
+                let ended = process.0.try_wait().expect("our own child").is_some();
+                if taken() {
+                    break false;
+                }
+                assert!(!ended, "nginx did not start: {}", log());
                 std::thread::yield_now();
             };
-            let mut process = Process(child);
-            if up && process.0.try_wait().expect("our own child").is_none() {
+            if up {
                 return Nginx {
                     port,
                     port_v6,
@@ -82,11 +86,6 @@ impl Nginx {
                     folder,
                 };
             }
-            let log = std::fs::read_to_string(folder.file("error.log")).unwrap_or_default();
-            assert!(
-                log.contains("Address already in use"),
-                "nginx did not start: {log}"
-            );
         }
         panic!("no free ports in {ATTEMPTS} attempts");
     }

@@ -5,6 +5,7 @@
 //! fixed size. Each record's first word is its sequence number: odd while its one writer is inside.
 
 use crate::check::outcome::{Status, Verdict};
+use std::borrow::Cow;
 
 pub const HEADER_WORDS: usize = 512;
 pub const WORD: usize = 8;
@@ -130,9 +131,9 @@ pub const CLASSES: [&str; 3] = ["io", "cpu", "exec"];
 /// A check as `state.map` holds it: what a reader needs when the daemon cannot answer, and what a new
 /// manager needs to go on where a dead one stopped.
 #[derive(Clone, Debug, PartialEq, Default)]
-pub struct CheckRecord {
-    pub name: String,
-    pub plugin: String,
+pub struct CheckRecord<'a> {
+    pub name: Cow<'a, str>,
+    pub plugin: Cow<'a, str>,
     pub verdict: u8,
     /// 255: no run yet.
     pub status: u8,
@@ -159,12 +160,12 @@ pub struct CheckRecord {
     pub fingerprint: u64,
     pub runs: u64,
     pub skipped: u64,
-    pub message: String,
+    pub message: Cow<'a, str>,
 }
 
 pub const NO_STATUS: u8 = 255;
 
-impl CheckRecord {
+impl CheckRecord<'_> {
     pub fn verdict(&self) -> Option<Verdict> {
         Verdict::from_code(self.verdict)
     }
@@ -199,7 +200,7 @@ impl CheckRecord {
         w
     }
 
-    pub fn from_words(w: &[u64; CHECK_WORDS]) -> CheckRecord {
+    pub fn from_words(w: &[u64; CHECK_WORDS]) -> CheckRecord<'static> {
         CheckRecord {
             verdict: w[1] as u8,
             status: (w[1] >> 8) as u8,
@@ -219,9 +220,9 @@ impl CheckRecord {
             fingerprint: w[10],
             runs: w[11],
             skipped: w[12],
-            name: get_text(&w[16..16 + NAME_WORDS]),
-            plugin: get_text(&w[24..24 + PLUGIN_WORDS]),
-            message: get_text(&w[28..28 + MESSAGE_WORDS]),
+            name: get_text(&w[16..16 + NAME_WORDS]).into(),
+            plugin: get_text(&w[24..24 + PLUGIN_WORDS]).into(),
+            message: get_text(&w[28..28 + MESSAGE_WORDS]).into(),
         }
     }
 }
@@ -460,7 +461,7 @@ pub struct StateSnapshot {
     pub next_run: u64,
     pub slots: Vec<(u32, SlotRecord)>,
     /// False beside a record: its writer was inside when it was read, so its fields may not belong together.
-    pub checks: Vec<(bool, CheckRecord)>,
+    pub checks: Vec<(bool, CheckRecord<'static>)>,
 }
 
 #[cfg(test)]
@@ -489,7 +490,7 @@ mod tests {
             fingerprint: u64::MAX,
             runs: 9,
             skipped: 8,
-            message: "é".repeat(60),
+            message: "é".repeat(60).into(),
             disabled: false,
         };
         assert_eq!(CheckRecord::from_words(&check.to_words()), check);

@@ -210,6 +210,7 @@ mod tests {
             state_dir: "--state".into(),
             log: "info,healthd_manager=debug".into(),
             started: u64::MAX,
+            started_as: 1000,
             restore: true,
         }
     }

@@ -8,9 +8,11 @@
 //! messages show. [`Options::parse`] checks the same rules again, because a plugin may meet another host.
 
 mod range;
+mod scalar;
 mod value;
 
 pub use range::{Range, Thresholds};
+pub use scalar::{CellVerdict, FirstCell, Scalar};
 pub use value::{Limits, OptionValue, duration_text, parse_duration};
 
 use serde_json::Value;

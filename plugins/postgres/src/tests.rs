@@ -1,0 +1,489 @@
+//! The plugin on MockHost against a real PostgreSQL, and against peers that are none.
+
+use crate::hd_plugin_v1;
+use healthd_plugin::mock::{MockCheck, MockHost, Outcome};
+use healthd_plugin::serde_json::{Value, json};
+use healthd_plugin::{Status, abi};
+use healthd_testing::{Certs, Peer, Postgres};
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// One server for all tests that run now; it ends with the last of them. None if PostgreSQL is not installed.
+fn server() -> Option<Arc<Postgres>> {
+    static SHARED: Mutex<Weak<Postgres>> = Mutex::new(Weak::new());
+    let mut shared = SHARED
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    if let Some(running) = shared.upgrade() {
+        return Some(running);
+    }
+    let started = Arc::new(Postgres::start()?);
+    *shared = Arc::downgrade(&started);
+    Some(started)
+}
+
+fn create(options: &Value) -> Result<MockCheck, String> {
+    MockHost::new(hd_plugin_v1)
+        .plugin("postgres")
+        .create(options.to_string())
+}
+
+fn check(options: Value) -> Outcome {
+    create(&options)
+        .unwrap_or_else(|e| panic!("{options}: {e}"))
+        .run(LONG)
+}
+
+/// Options for the server, with those of `more` on top.
+fn on(s: &Postgres, parameters: &str, more: Value) -> Value {
+    let mut options = json!({
+        "url": format!("postgres://postgres@127.0.0.1:{}/postgres{parameters}", s.port),
+        "password": Postgres::PASSWORD,
+    });
+    for (key, value) in more.as_object().unwrap() {
+        options[key] = value.clone();
+    }
+    options
+}
+
+fn no_password_in(o: &Outcome) {
+    assert!(!format!("{o:?}").contains(Postgres::PASSWORD), "{o:?}");
+}
+
+#[test]
+fn logs_in_and_asks() {
+    let Some(s) = server() else { return };
+    let o = check(on(&s, "", json!({})));
+    assert_eq!(o.status, Status::Ok, "{o:?}");
+    assert!(o.message.starts_with("query returned 1 in 0."), "{o:?}");
+    assert_eq!(o.phases, ["dns", "connect", "tls", "auth", "query"]);
+    for phase in ["connect", "tls", "auth", "query", "total"] {
+        assert!(o.metric(phase).value > 0.0, "{phase}: {o:?}");
+    }
+    assert_eq!(o.metric("value").value, 1.0);
+    no_password_in(&o);
+}
+
+#[test]
+fn many_at_once_on_one_reactor() {
+    let Some(s) = server() else { return };
+    let check = create(&on(&s, "", json!({"query": "SELECT pg_sleep(0.05)"}))).unwrap();
+    let all = check.run_many(8, LONG);
+    assert!(all.iter().all(|o| o.status == Status::Ok), "{all:?}");
+}
+
+#[test]
+fn unix_socket_and_password_in_the_url() {
+    let Some(s) = server() else { return };
+    let folder = s.socket_folder().to_str().unwrap().replace('/', "%2F");
+    let password = Postgres::PASSWORD
+        .replace('/', "%2F")
+        .replace('@', "%40")
+        .replace(' ', "%20");
+    let url = format!(
+        "postgres://postgres:{password}@{folder}:{}/postgres?sslmode=require",
+        s.port
+    );
+    let o = check(json!({ "url": url }));
+    assert_eq!(o.status, Status::Ok, "{o:?}");
+    assert_eq!(o.phases, ["connect", "auth", "query"]);
+    no_password_in(&o);
+    let o = check(json!({"url": "postgres://u@%2Fnowhere/x"}));
+    assert_eq!(
+        (o.status, &*o.message),
+        (
+            Status::Critical,
+            "connect to /nowhere/.s.PGSQL.5432: no such file or directory"
+        )
+    );
+}
+
+#[test]
+fn the_first_cell_is_judged() {
+    let Some(s) = server() else { return };
+    for (query, rules, status, message) in [
+        (
+            "SELECT 'up'",
+            json!({"expect": "up"}),
+            Status::Ok,
+            "query returned \"up\" in ",
+        ),
+        (
+            "SELECT 'down'",
+            json!({"expect": "up"}),
+            Status::Critical,
+            "query returned \"down\", expected \"up\" in ",
+        ),
+        (
+            "SELECT 5.00::numeric",
+            json!({"expect": 5}),
+            Status::Ok,
+            "query returned 5.00 in ",
+        ),
+        (
+            "SELECT true",
+            json!({"expect": true}),
+            Status::Ok,
+            "query returned \"t\" in ",
+        ),
+        (
+            "SELECT 12",
+            json!({"warn": 10, "crit": "20"}),
+            Status::Warn,
+            "query returned 12, outside of 10 in ",
+        ),
+        (
+            "SELECT 3",
+            json!({"crit": "5:"}),
+            Status::Critical,
+            "query returned 3, outside of 5: in ",
+        ),
+        (
+            "SELECT NULL",
+            json!({"crit": "5:"}),
+            Status::Unknown,
+            "query returned NULL, which no threshold can judge",
+        ),
+        (
+            "SELECT 1 WHERE false",
+            json!({}),
+            Status::Ok,
+            "query returned no row in ",
+        ),
+        ("SELECT", json!({}), Status::Ok, "query returned no row in "),
+        (
+            "SET search_path = ''; SELECT 7",
+            json!({"expect": 7}),
+            Status::Ok,
+            "query returned 7",
+        ),
+        (
+            "SELECT * FROM generate_series(1, 100)",
+            json!({"expect": 1}),
+            Status::Ok,
+            "query returned 1 in ",
+        ),
+        (
+            "SELECT * FROM generate_series(1, 100000)",
+            json!({"expect": 1}),
+            Status::Ok,
+            "query returned 1 in ",
+        ),
+    ] {
+        let mut options = on(&s, "", rules);
+        options["query"] = query.into();
+        let o = check(options);
+        assert_eq!(o.status, status, "{query}: {o:?}");
+        assert!(o.message.starts_with(message), "{query}: {o:?}");
+    }
+    let o = check(on(
+        &s,
+        "",
+        json!({"query": "SELECT 12", "warn": 10, "crit": 20}),
+    ));
+    assert_eq!(
+        (o.metric("value").warn, o.metric("value").crit),
+        (10.0, 20.0)
+    );
+}
+
+#[test]
+fn latency_thresholds() {
+    let Some(s) = server() else { return };
+    let slow = json!({"query": "SELECT pg_sleep(0.05)", "latency_warn": "40ms"});
+    let o = check(on(&s, "", slow));
+    assert_eq!(o.status, Status::Warn, "{o:?}");
+    assert!(o.message.ends_with(", slower than 0.04s"), "{o:?}");
+    assert_eq!(o.metric("total").warn, 0.04);
+    let slow =
+        json!({"query": "SELECT pg_sleep(0.05)", "latency_warn": "10ms", "latency_crit": "40ms"});
+    assert_eq!(check(on(&s, "", slow)).status, Status::Critical);
+}
+
+#[test]
+fn server_errors_show_sqlstate_and_message() {
+    let Some(s) = server() else { return };
+    let o = check(on(&s, "", json!({"query": "SELECT * FROM nowhere"})));
+    assert_eq!(
+        (o.status, &*o.message),
+        (
+            Status::Critical,
+            "query: ERROR 42P01: relation \"nowhere\" does not exist"
+        )
+    );
+    assert_eq!(o.labels["sqlstate"], "42P01");
+    assert!(o.metric("auth").value > 0.0);
+
+    let o = check(on(
+        &s,
+        "",
+        json!({"query": "SELECT 1/x FROM generate_series(-1, 1) x"}),
+    ));
+    assert_eq!(
+        (o.status, &*o.message),
+        (Status::Critical, "query: ERROR 22012: division by zero")
+    );
+
+    let o = check(on(
+        &s,
+        "",
+        json!({"query": "SELECT pg_terminate_backend(pg_backend_pid())"}),
+    ));
+    assert_eq!(o.status, Status::Critical);
+    assert!(o.message.contains("57P01"), "{o:?}");
+}
+
+#[test]
+fn failed_log_ins() {
+    let Some(s) = server() else { return };
+    let o = check(on(&s, "", json!({"password": "wrong"})));
+    assert_eq!(
+        (o.status, &*o.message),
+        (
+            Status::Critical,
+            "auth: FATAL 28P01: password authentication failed for user \"postgres\""
+        )
+    );
+    let url = format!("postgres://postgres@127.0.0.1:{}/postgres", s.port);
+    let o = check(json!({ "url": url }));
+    assert_eq!(
+        (o.status, &*o.message),
+        (
+            Status::Critical,
+            "auth: the server asks for a password and none is configured; see the option password"
+        )
+    );
+    let url = format!("postgres://postgres@127.0.0.1:{}/nowhere", s.port);
+    let o = check(json!({ "url": url, "password": Postgres::PASSWORD }));
+    assert_eq!(
+        (o.status, &*o.message),
+        (
+            Status::Critical,
+            "auth: FATAL 3D000: database \"nowhere\" does not exist"
+        )
+    );
+}
+
+#[test]
+fn tls_modes() {
+    let Some(s) = server() else { return };
+    let encrypted = json!({"query": "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"});
+    for (mode, expected) in [
+        ("disable", "\"f\""),
+        ("prefer", "\"t\""),
+        ("require", "\"t\""),
+    ] {
+        let o = check(on(&s, &format!("?sslmode={mode}"), encrypted.clone()));
+        assert_eq!(o.status, Status::Ok, "{mode}: {o:?}");
+        assert!(o.message.contains(expected), "{mode}: {o:?}");
+    }
+
+    let ca = s.certs.ca();
+    let trusted = json!({"ca_file": ca.to_str().unwrap()});
+    for mode in ["verify-ca", "verify-full"] {
+        let o = check(on(&s, &format!("?sslmode={mode}"), trusted.clone()));
+        assert_eq!(o.status, Status::Ok, "{mode}: {o:?}");
+        let other = Certs::new();
+        let untrusted = json!({"ca_file": other.ca().to_str().unwrap()});
+        let o = check(on(&s, &format!("?sslmode={mode}"), untrusted));
+        assert_eq!(
+            (o.status, &*o.message),
+            (
+                Status::Critical,
+                "tls: certificate is signed by nobody we trust"
+            ),
+            "{mode}"
+        );
+    }
+
+    // The certificate is for 127.0.0.1, not for 127.0.0.2, which reaches the same server only on some systems: a
+    // forwarder stands in for it.
+    let port = s.port;
+    let other_name = Forwarder::new("127.0.0.2:0", port);
+    let url = |mode: &str, ca: &str| {
+        json!({
+            "url": format!("postgres://postgres@{}/postgres?sslmode={mode}{ca}", other_name.addr),
+            "password": Postgres::PASSWORD,
+        })
+    };
+    let root = format!("&sslrootcert={}", ca.display());
+    let o = check(url("verify-full", &root));
+    assert_eq!(
+        (o.status, &*o.message),
+        (Status::Critical, "tls: certificate is not for 127.0.0.2")
+    );
+    assert_eq!(check(url("verify-ca", &root)).status, Status::Ok);
+    assert_eq!(
+        check(url("require", &root)).status,
+        Status::Ok,
+        "as verify-ca"
+    );
+    assert_eq!(check(url("require", "")).status, Status::Ok);
+}
+
+#[test]
+fn a_server_without_tls() {
+    let Some(s) = Postgres::start_with("ssl = off") else {
+        return;
+    };
+    assert_eq!(check(on(&s, "", json!({}))).status, Status::Ok);
+    let o = check(on(&s, "?sslmode=require", json!({})));
+    assert_eq!(
+        (o.status, &*o.message),
+        (
+            Status::Critical,
+            "tls: the server offers no TLS, and sslmode requires it"
+        )
+    );
+}
+
+#[test]
+fn a_query_past_the_deadline_is_cancelled_on_the_server() {
+    let Some(s) = server() else { return };
+    let check_ = create(&on(&s, "", json!({"query": "SELECT pg_sleep(600)"}))).unwrap();
+    let o = check_.run(Duration::from_secs(2));
+    assert_eq!(o.status, Status::Critical, "{o:?}");
+    assert!(
+        o.message.starts_with("timeout after 1.") && o.message.contains("in phase query"),
+        "{o:?}"
+    );
+    assert_eq!(o.phases.last().map(|p| &**p), Some("query"));
+    // Until nobody sleeps there any more.
+    let left = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid() AND state = 'active'";
+    let gone = (0..1000)
+        .any(|_| check(on(&s, "", json!({"query": left, "expect": 0}))).status == Status::Ok);
+    assert!(gone, "the server goes on with the query");
+}
+
+#[test]
+fn it_says_good_bye() {
+    let Some(s) = Postgres::start_with("log_disconnections = on") else {
+        return;
+    };
+    assert_eq!(check(on(&s, "", json!({}))).status, Status::Ok);
+    let log = loop {
+        let log = s.log();
+        if log.contains("disconnection:") {
+            break log;
+        }
+        std::thread::yield_now();
+    };
+    assert!(
+        !log.contains("unexpected EOF") && !log.contains("could not"),
+        "{log}"
+    );
+}
+
+#[test]
+fn peers_that_are_no_postgres() {
+    let url = |port: u16, mode: &str| json!({"url": format!("postgres://u@127.0.0.1:{port}/x?sslmode={mode}")});
+
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    // Never accepted: the kernel's queue takes the connection.
+    let silent = |mode, phase: &str| {
+        let o = create(&url(port, mode))
+            .unwrap()
+            .run(Duration::from_millis(200));
+        assert_eq!(o.code, abi::PENDING);
+        assert_eq!(o.message, format!("timeout after 200ms in phase {phase}"));
+    };
+    silent("prefer", "tls");
+    silent("disable", "auth");
+    drop(free);
+    let o = check(url(port, "prefer"));
+    assert_eq!(o.status, Status::Critical);
+    assert_eq!(
+        o.message,
+        format!("connect to 127.0.0.1:{port}: connection refused")
+    );
+
+    let web = || Peer::answering("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+    let o = check(url(web().addr.port(), "disable"));
+    assert_eq!(o.status, Status::Critical);
+    let web = web();
+    for (mode, phase) in [("prefer", "tls"), ("disable", "auth")] {
+        let o = check(url(web.addr.port(), mode));
+        assert_eq!(
+            (o.status, o.message),
+            (
+                Status::Critical,
+                format!("{phase}: the server does not speak PostgreSQL's protocol")
+            )
+        );
+    }
+
+    let closing = Peer::new(drop);
+    let o = check(url(closing.addr.port(), "disable"));
+    assert_eq!(o.status, Status::Critical, "{o:?}");
+    assert!(
+        o.message == "auth: the server closed the connection"
+            || o.message.contains("connection reset"),
+        "{o:?}"
+    );
+
+    let o = check(json!({"url": "postgres://u@no-such-host.invalid/x"}));
+    assert_eq!(o.status, Status::Critical);
+    assert!(
+        o.message.starts_with("dns: no-such-host.invalid: "),
+        "{o:?}"
+    );
+}
+
+#[test]
+fn mistakes_in_the_options() {
+    let error = |o: Value| create(&o).err().unwrap();
+    assert_eq!(error(json!({})), "url: missing");
+    assert!(error(json!({"url": "mysql://x"})).contains("must begin with postgres://"));
+    let e = error(json!({"url": "postgres://u:hunter2@h", "password": "hunter3"}));
+    assert!(e.starts_with("password: ") && !e.contains("hunter"), "{e}");
+    let e = error(json!({"url": "postgres://h?sslmode=verify-full", "ca_file": "/nowhere.pem"}));
+    assert!(e.starts_with("TLS: /nowhere.pem: "), "{e}");
+    assert!(error(json!({"url": "postgres://h", "query": ""})).contains("must not be empty"));
+    assert!(error(json!({"url": "postgres://h", "warn": "x"})).contains("no range"));
+}
+
+#[test]
+fn the_schema_describes_every_option() {
+    let plugin = MockHost::new(hd_plugin_v1).plugin("postgres");
+    plugin.assert_documented(include_str!("../README.md"));
+    assert_eq!(plugin.schema()["required"], json!(["url"]));
+}
+
+/// Passes connections on to a port of 127.0.0.1, until its test process ends.
+struct Forwarder {
+    addr: std::net::SocketAddr,
+}
+
+impl Forwarder {
+    fn new(listen: &str, port: u16) -> Forwarder {
+        let listener = TcpListener::bind(listen).unwrap();
+        let addr = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let Ok(server) = std::net::TcpStream::connect(("127.0.0.1", port)) else {
+                    continue;
+                };
+                for (mut from, mut to) in [
+                    (client.try_clone().unwrap(), server.try_clone().unwrap()),
+                    (server, client),
+                ] {
+                    std::thread::spawn(move || {
+                        let mut buf = [0; 4096];
+                        while let Ok(n @ 1..) = from.read(&mut buf) {
+                            if to.write_all(&buf[..n]).is_err() {
+                                break;
+                            }
+                        }
+                        let _ = to.shutdown(std::net::Shutdown::Write);
+                    });
+                }
+            }
+        });
+        Forwarder { addr }
+    }
+}
