@@ -1,0 +1,53 @@
+//! What the tests have in common: a daemon in a directory of its own, and the ends of what it talks to.
+
+mod daemon;
+mod leash;
+mod notify;
+mod plugins;
+mod procs;
+mod record;
+
+pub use daemon::{Check, Config, Daemon, check, kill};
+pub use leash::Leash;
+pub use procs::{children, state};
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// How long anything may take before the test fails. Generous, as it only costs time when something is wrong.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A directory of this test alone, removed at its end.
+pub struct TempDir(PathBuf);
+
+impl TempDir {
+    pub fn new() -> TempDir {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        // Short, as a socket's path must fit in 107 bytes.
+        let dir = std::env::temp_dir().join(format!("hd-{}-{n}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(&dir).expect("the temporary directory can be written");
+        TempDir(dir)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+pub fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+/// Says on stderr why a test does nothing here.
+pub fn skipped(why: &str) {
+    eprintln!("skipped: {why}");
+}

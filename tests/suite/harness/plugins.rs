@@ -1,0 +1,32 @@
+//! The shipped plugins, built if they are not, so that `cargo test` alone is enough.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+
+/// `http` -> the path of `libhealthd_http.so` of this build.
+pub fn shipped(name: &str) -> PathBuf {
+    static BUILT: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let dir = Path::new(env!("CARGO_BIN_EXE_healthd"))
+        .parent()
+        .expect("a program lies in a folder");
+    let file = dir.join(format!("libhealthd_{name}.so"));
+    let mut built = BUILT.lock().expect("no builder panics");
+    if built.insert(name.to_owned()) {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut build = Command::new(cargo);
+        build.args(["build", "--quiet", "-p", &format!("healthd-{name}")]);
+        build.current_dir(env!("CARGO_MANIFEST_DIR"));
+        if dir.file_name().is_some_and(|d| d == "release") {
+            build.arg("--release");
+        }
+        // Its target folder is where this program lies, or the plugin would land elsewhere.
+        if let Some(target) = dir.parent() {
+            build.env("CARGO_TARGET_DIR", target);
+        }
+        let done = build.status().expect("cargo runs");
+        assert!(done.success(), "plugin `{name}` does not build");
+    }
+    file
+}

@@ -1,0 +1,8 @@
+//! The real daemon, process by process: one file per promise. Each test is the daemon's service manager, has
+//! a directory of its own, and waits for events, never for time to pass.
+
+mod harness;
+
+mod shutdown;
+mod startup;
+mod supervision;
