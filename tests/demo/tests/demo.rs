@@ -36,7 +36,7 @@ impl Demo {
     }
 
     /// It has ended well, and nothing of it is left.
-    fn is_gone(mut self) {
+    fn assert_gone(mut self) {
         let ended = self.child.wait().expect("our own child");
         assert!(ended.success(), "{ended}");
         let left = std::fs::read_dir(&self.temp).expect("our own folder");
@@ -61,7 +61,7 @@ fn once_ends_by_itself_when_every_check_has_a_verdict() {
     let mut said = String::new();
     let mut out = demo.child.stdout.take().expect("piped");
     out.read_to_string(&mut said).expect("text");
-    demo.is_gone();
+    demo.assert_gone();
     for part in [
         "shop/front",
         "shop/stock",
@@ -95,5 +95,5 @@ fn ctrl_c_ends_it_cleanly() {
         last.contains("exit code 0; nothing is left behind"),
         "{last}"
     );
-    demo.is_gone();
+    demo.assert_gone();
 }
