@@ -9,5 +9,8 @@ mod manager_death;
 mod panics;
 mod plugin_hang;
 mod reload;
+mod shutdown;
+mod startup;
 mod state;
+mod supervision;
 mod worker_crash;

@@ -6,7 +6,6 @@ use crate::slots::{Link, SlotState};
 use healthd_core::wire::frame::MAX_MESSAGE;
 use healthd_core::wire::maps::state_header as h;
 use healthd_core::wire::supervisor::ToManager;
-use healthd_scoreboard::worker_map::WorkerView;
 use healthd_sys::clock;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
