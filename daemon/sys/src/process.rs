@@ -159,8 +159,6 @@ mod tests {
         let start = |script: &str| {
             let mut command = Command::new("sh");
             command.args(["-c", script]);
-            // Collected by `reap`, which is what is tested.
-            #[allow(clippy::zombie_processes)]
             let pid = command.spawn().expect("sh exists").id();
             let died = pidfd_open(pid).expect("it is not yet collected");
             let mut fds = [nix::poll::PollFd::new(

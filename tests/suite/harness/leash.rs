@@ -1,6 +1,6 @@
 //! A FIFO whose writing end every process below a check inherits: end of file means that all of them are gone.
 
-use super::DEADLINE;
+use super::{DEADLINE, Daemon};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::fs::File;
 use std::io::Read;
@@ -32,28 +32,37 @@ impl Leash {
         format!("exec 9>{}; echo held >&9; {then}", self.path.display())
     }
 
-    /// Some process has taken it.
-    pub fn wait_held(&mut self) {
-        assert!(self.read_some(), "nobody took the leash");
+    /// A check of this daemon has taken it.
+    pub fn wait_held(&mut self, daemon: &Daemon) {
+        if self.read_some() != Some(true) {
+            daemon.fail("no check took the leash");
+        }
     }
 
     /// Nobody holds it any more.
-    pub fn assert_let_go(&mut self) {
-        while self.read_some() {}
+    pub fn assert_let_go(&mut self, daemon: &Daemon) {
+        while let Some(some) = self.read_some() {
+            if !some {
+                return;
+            }
+        }
+        daemon.fail("some process of a check is left");
     }
 
-    /// False: end of file.
-    fn read_some(&mut self) -> bool {
+    /// Some(false): end of file. None: neither a word nor the end in time.
+    fn read_some(&mut self) -> Option<bool> {
         let deadline = Instant::now() + DEADLINE;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let mut fds = [PollFd::new(self.reader.as_fd(), PollFlags::POLLIN)];
             let timeout = PollTimeout::try_from(left).expect("a minute");
             let ready = poll(&mut fds, timeout).expect("poll");
-            assert!(ready > 0, "a process still holds {}", self.path.display());
+            if ready == 0 {
+                return None;
+            }
             let mut buffer = [0; 64];
             match self.reader.read(&mut buffer) {
-                Ok(n) => return n > 0,
+                Ok(n) => return Some(n > 0),
                 Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
                 Err(e) => panic!("{}: {e}", self.path.display()),
             }
