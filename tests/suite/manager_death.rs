@@ -78,6 +78,20 @@ fn verdicts_attempts_pauses_and_phases_come_back() {
 }
 
 #[test]
+fn who_asks_between_two_managers_hears_all_from_the_next() {
+    let daemon = config()
+        .check(check("one").plugin("echo_step").interval("1h"))
+        .check(check("two").plugin("echo_step").interval("1h"))
+        .spawn();
+    daemon.expect_notify("READY=1");
+    for _ in 0..5 {
+        kill(daemon.manager(), Signal::SIGKILL);
+        daemon.expect_log("manager died");
+        assert_eq!(daemon.ask("status", json!({})).len(), 2);
+    }
+}
+
+#[test]
 fn what_was_in_flight_runs_again() {
     let gate = Gate::new();
     let held = |name: &str, plugin: &str| {
