@@ -340,14 +340,6 @@ impl Daemon {
         }
     }
 
-    /// `healthctl` on this daemon's socket.
-    pub fn healthctl(&self, args: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_healthctl"));
-        command.arg("--socket").arg(self.socket()).args(args);
-        command.env_remove("HEALTHD_SOCKET");
-        command.output().expect("healthctl runs")
-    }
-
     /// It has no reason to end, and so it does not, for this long.
     pub fn assert_alive_for(&self, time: Duration) {
         if ends_within(self.pid(), time) {
