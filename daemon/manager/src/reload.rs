@@ -109,6 +109,7 @@ impl Manager {
         for warning in &model.warnings.items {
             log::warn!("config: {}", warning.message);
         }
+        tell_refused(&scan);
         let plugins = plugins_in_use(&model, &scan);
         let same =
             same_plugins(&plugins, &self.plugins) && same_pool(&model.pool, &self.model.pool);
@@ -131,6 +132,7 @@ impl Manager {
     pub fn first_start(&mut self, scan: Scan, past: Past) {
         let settings = empty_of(&self.model);
         let model = std::mem::replace(&mut self.model, settings);
+        tell_refused(&scan);
         let plugins = plugins_in_use(&model, &scan);
         let now = clock::monotonic_ns();
         self.bring_up(model, scan, plugins, None, now, Some(past));
@@ -692,6 +694,13 @@ impl Manager {
                     .items
                     .iter()
                     .map(|w| w.message.clone())
+                    .chain(
+                        self.scan
+                            .catalog
+                            .refused
+                            .iter()
+                            .map(|r| format!("plugin refused: {}", r.reason)),
+                    )
                     .collect();
                 self.clients.reply(client, &Reply::Reloaded(report));
                 self.clients.reply(client, &Reply::End);
@@ -708,6 +717,13 @@ fn empty_of(model: &Model) -> Model {
         pool: model.pool.clone(),
         checks: Vec::new(),
         warnings: Diagnostics::default(),
+    }
+}
+
+/// A file that cannot be used is said even while no check uses it: whoever dropped it in looks here.
+fn tell_refused(scan: &Scan) {
+    for refused in &scan.catalog.refused {
+        log::warn!("plugin refused  {}", refused.reason);
     }
 }
 

@@ -34,6 +34,11 @@ pub struct SavedCheck {
     pub last_run: u64,
     #[serde(default)]
     pub message: String,
+    #[serde(default)]
+    pub latency_ns: u64,
+    /// Slot of the worker that ran it last.
+    #[serde(default)]
+    pub worker: Option<u32>,
     /// Paused, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<String>,
@@ -134,6 +139,8 @@ fn from_map(past: &mut Past, snapshot: StateSnapshot) {
             since: record.since,
             last_run: record.last_run,
             message: record.message.to_string(),
+            latency_ns: record.latency_ns,
+            worker: (record.worker != u32::MAX).then_some(record.worker),
             paused,
             next_due: record.next_run,
             was_in_flight: record.in_flight != 0,
@@ -164,6 +171,9 @@ impl Manager {
         check.since = saved.since;
         check.last.started_wall = saved.last_run;
         check.last.message = saved.message.clone();
+        // Not when it was, only how long it took: that is all that is shown of it.
+        check.last.finished_ns = saved.latency_ns;
+        check.last.worker = saved.worker;
         check.paused = saved.paused.clone();
     }
 
@@ -182,6 +192,8 @@ impl Manager {
                 since: c.since,
                 last_run: c.last.started_wall,
                 message: c.last.message.clone(),
+                latency_ns: c.latency_ns(),
+                worker: c.last.worker,
                 paused: c.paused.clone(),
                 next_due: 0,
                 was_in_flight: false,
