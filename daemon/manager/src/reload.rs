@@ -13,7 +13,7 @@ use healthd_catalog::{Loaded, Scan};
 use healthd_core::check::schedule;
 use healthd_core::config::{Diagnostics, Model, Pool};
 use healthd_core::wire::control::{ControlError, ErrorCode, ReloadReport, Reply};
-use healthd_core::wire::maps::SlotRecord;
+use healthd_core::wire::maps::{SlotRecord, state_header as h};
 use healthd_core::wire::supervisor::{SlotSpec, ToSupervisor, WorkerClass};
 use healthd_core::wire::worker::ToWorker;
 use healthd_scoreboard::state_map::StateMap;
@@ -398,27 +398,23 @@ impl Manager {
         scan: Scan,
         first: Option<Past>,
     ) -> Result<ReloadReport, String> {
-        let map = StateMap::create(
-            &self.args.runtime_dir,
-            MAX_SLOTS,
-            model.checks.len(),
-            self.map_mode,
-        )
-        .map_err(|e| e.to_string())?;
+        // The first model has its map already, so that this cannot fail for want of room.
+        if first.is_none() {
+            let map = StateMap::create(
+                &self.args.runtime_dir,
+                MAX_SLOTS,
+                model.checks.len(),
+                self.map_mode,
+            )
+            .map_err(|e| e.to_string())?;
+            self.map.supersede();
+            self.map = map;
+        }
         let now = clock::monotonic_ns();
         let mut report = ReloadReport::default();
-        self.map.supersede();
-        self.map = map;
-        self.map.header(
-            healthd_core::wire::maps::state_header::STARTED,
-            self.args.started,
-        );
-        self.map.header(
-            healthd_core::wire::maps::state_header::GENERATION,
-            self.generation,
-        );
-        self.map
-            .header(healthd_core::wire::maps::state_header::BEAT, now);
+        self.map.header(h::STARTED, self.args.started);
+        self.map.header(h::GENERATION, self.generation);
+        self.map.header(h::BEAT, now);
         let targets: HashMap<String, Result<Target, String>> = self
             .plugins
             .iter()
@@ -494,7 +490,7 @@ impl Manager {
         let saved = past.and_then(|p| p.checks.get(&check.spec.name));
         let due = match saved {
             // A run that a dead manager had started, and nobody finished, runs again at once.
-            Some(s) if s.was_in_flight => now,
+            Some(s) if s.in_flight != 0 => now,
             Some(s) if s.next_due > now && s.next_due < now + 2 * check.interval_ns() => s.next_due,
             _ => schedule::first_due(check.hash, now, check.interval_ns()),
         };
@@ -585,8 +581,10 @@ impl Manager {
                 link.forget(id);
             }
         }
-        if let Some(place) = self.checks.get_mut(id as usize) {
-            *place = None;
+        if let Some(place) = self.checks.get_mut(id as usize)
+            && place.take().is_some()
+        {
+            self.free_ids.insert(id);
         }
     }
 
