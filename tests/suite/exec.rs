@@ -75,8 +75,8 @@ fn the_whole_group_ends_at_the_deadline() {
     let row = daemon.run("slow");
     assert_eq!(row["status"], "critical", "{row}");
     assert_eq!(row["message"], "timeout after 500ms in phase exec", "{row}");
-    leash.wait_held();
-    leash.assert_let_go();
+    leash.wait_held(&daemon);
+    leash.assert_let_go(&daemon);
     let exec = exec_worker(&daemon);
     wait_for("no child is left", || children(exec).is_empty());
 }
@@ -92,8 +92,8 @@ fn a_child_that_stays_behind_holds_up_nothing() {
     let row = daemon.run("leaves");
     assert_eq!((&row["status"], &row["message"]), (&"ok".into(), &"done".into()), "{row}");
     assert!(begun.elapsed() < std::time::Duration::from_secs(50));
-    leash.wait_held();
-    leash.assert_let_go();
+    leash.wait_held(&daemon);
+    leash.assert_let_go(&daemon);
 }
 
 #[test]
