@@ -3,6 +3,22 @@
 
 mod harness;
 
+mod accounting;
+mod attempts;
+mod bad_input;
+mod commands;
+mod control;
+mod exec;
+mod limits;
+mod manager_death;
+mod maps;
+mod panics;
+mod plugin_hang;
+mod reload;
+mod servers;
 mod shutdown;
 mod startup;
+mod state;
+mod stop;
 mod supervision;
+mod worker_crash;

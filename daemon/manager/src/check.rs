@@ -39,6 +39,8 @@ pub struct Check {
     pub in_flight: Option<InFlight>,
     /// Due, but no worker had room: since when.
     pub waiting_since: Option<u64>,
+    /// What waits is a run that died with its worker.
+    pub again: Option<Again>,
     /// A client wants a run as soon as one can be made.
     pub wanted: bool,
     pub paused: Option<String>,
@@ -90,6 +92,14 @@ pub struct InFlight {
     pub lost: Vec<String>,
 }
 
+/// A run that is to be tried once more.
+#[derive(Clone, Debug)]
+pub struct Again {
+    pub run_id: u64,
+    pub attempt: u8,
+    pub lost: Vec<String>,
+}
+
 #[derive(Clone, Copy, Debug)]
 pub struct Hold {
     pub until_ns: u64,
@@ -116,6 +126,7 @@ impl Check {
             timer: None,
             in_flight: None,
             waiting_since: None,
+            again: None,
             wanted: false,
             paused: None,
             hold: None,

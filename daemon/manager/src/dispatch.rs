@@ -1,7 +1,7 @@
 //! Which run goes where, and when. Decided here and nowhere else, so no lock is shared.
 
 use crate::book::{MS, Manager, Phase};
-use crate::check::InFlight;
+use crate::check::{Again, InFlight};
 use crate::slots::SlotState;
 use healthd_core::check::schedule;
 use healthd_core::wire::supervisor::WorkerClass;
@@ -170,10 +170,13 @@ impl Manager {
         match self.choose(check.hash, target.class) {
             Some(slot) => self.send_as(id, slot, now, old.run_id, old.attempt + 1, lost),
             None => {
-                // It waits for room as a fresh run would; what was lost stays in its story.
                 if let Some(check) = self.check_mut(id) {
                     check.waiting_since = Some(now);
-                    check.last.lost = lost;
+                    check.again = Some(Again {
+                        run_id: old.run_id,
+                        attempt: old.attempt + 1,
+                        lost,
+                    });
                 }
                 self.queues[target.class as usize].push_back(id);
             }
@@ -209,7 +212,10 @@ impl Manager {
                     );
                     self.own_fault(id, "overload", &text);
                 } else {
-                    self.send(id, slot, since, 1, Vec::new());
+                    match self.check_mut(id).and_then(|c| c.again.take()) {
+                        Some(a) => self.send_as(id, slot, since, a.run_id, a.attempt, a.lost),
+                        None => self.send(id, slot, since, 1, Vec::new()),
+                    }
                 }
             }
         }

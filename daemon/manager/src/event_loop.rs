@@ -6,9 +6,9 @@ use crate::slots::{Link, SlotState};
 use healthd_core::wire::frame::MAX_MESSAGE;
 use healthd_core::wire::maps::state_header as h;
 use healthd_core::wire::supervisor::ToManager;
-use healthd_scoreboard::worker_map::WorkerView;
 use healthd_sys::clock;
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::io;
@@ -122,8 +122,10 @@ impl Manager {
                 let slot = (token & 0xffff_ffff) as u32;
                 if event.events().contains(EpollFlags::EPOLLHUP)
                     && let Some(link) = self.slots.get(&slot).and_then(|s| s.link.as_ref())
+                    && is_hung_up(&link.fd)
                 {
-                    // Hung up: the death will be told; until then the level-triggered event must not spin.
+                    // The death will be told; until then the level-triggered event must not spin. Looked at again,
+                    // as the event may be of the worker before: its successor's link can have come in the same turn.
                     let _ = self.epoll.delete(&link.fd);
                 }
                 self.receive_from(slot, buffer);
@@ -188,7 +190,7 @@ impl Manager {
             .values_mut()
             .filter(|s| s.view.is_none() && s.pid != 0 && s.state != SlotState::Dead)
         {
-            s.view = WorkerView::open(&dir, s.spec.slot, s.pid).ok();
+            s.open_view(&dir);
         }
     }
 
@@ -217,4 +219,12 @@ impl Manager {
         self.map.header(h::NEXT_RUN, self.next_run);
         self.map.header(h::FINISHED, self.finished);
     }
+}
+
+fn is_hung_up(link: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(link.as_fd(), PollFlags::empty())];
+    poll(&mut fds, PollTimeout::ZERO).is_ok()
+        && fds[0]
+            .revents()
+            .is_some_and(|r| r.contains(PollFlags::POLLHUP))
 }

@@ -152,13 +152,14 @@ impl Manager {
             return;
         };
         let since = check.waiting_since.take();
-        let flight = flight.unwrap_or(InFlight {
-            run_id: 0,
-            attempt: 1,
+        let again = check.again.take();
+        let flight = flight.unwrap_or_else(|| InFlight {
+            run_id: again.as_ref().map_or(0, |a| a.run_id),
+            attempt: again.as_ref().map_or(1, |a| a.attempt),
             slot: u32::MAX,
             due_ns: since.unwrap_or(now),
             dispatched_ns: 0,
-            lost: std::mem::take(&mut check.last.lost),
+            lost: again.map_or(Vec::new(), |a| a.lost),
         });
         let finished = Finished {
             run_id: flight.run_id,

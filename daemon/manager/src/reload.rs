@@ -6,6 +6,7 @@
 
 use crate::book::{Chore, MS, Manager, Phase, PluginUse};
 use crate::check::{Check, Target, worker_class};
+use crate::event_loop::TOKEN_LISTENER;
 use crate::slots::{Condemned, Slot, SlotState};
 use crate::state::Past;
 use healthd_catalog::{Loaded, Scan};
@@ -17,6 +18,7 @@ use healthd_core::wire::supervisor::{SlotSpec, ToSupervisor, WorkerClass};
 use healthd_core::wire::worker::ToWorker;
 use healthd_scoreboard::state_map::StateMap;
 use healthd_sys::clock;
+use nix::sys::epoll::{EpollEvent, EpollFlags};
 use std::collections::{HashMap, HashSet};
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -588,6 +590,11 @@ impl Manager {
 
     fn ready(&mut self, took_ms: u64) {
         self.phase = Phase::Running;
+        // Who asked before this has waited: a manager that is coming up knows no check, and would say so.
+        let readable = EpollEvent::new(EpollFlags::EPOLLIN, TOKEN_LISTENER);
+        if let Err(e) = self.epoll.add(&self.clients.listener, readable) {
+            log::error!("the control socket cannot be served: {e}");
+        }
         let status = self.status_text();
         log::info!("ready  {status} took={took_ms}ms");
         self.supervisor.say(&ToSupervisor::Ready { status });

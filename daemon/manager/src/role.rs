@@ -2,7 +2,7 @@
 
 use crate::book::{Manager, Phase};
 use crate::control::Clients;
-use crate::event_loop::{Inbox, TOKEN_INBOX, TOKEN_LISTENER, TOKEN_SUPERVISOR};
+use crate::event_loop::{Inbox, TOKEN_INBOX, TOKEN_SUPERVISOR};
 use crate::reload::MAX_SLOTS;
 use crate::state;
 use crate::store::Store;
@@ -94,7 +94,7 @@ fn build(
             TOKEN_SUPERVISOR,
         ),
     )?;
-    epoll.add(listener.as_fd(), readable(TOKEN_LISTENER))?;
+    // The listener follows once there is something to tell: see `Manager::ready`.
     epoll.add(inbox.wake.as_fd(), readable(TOKEN_INBOX))?;
     let now_ms = clock::monotonic_ns() / 1_000_000;
     Ok(Manager {

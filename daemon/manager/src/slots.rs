@@ -12,6 +12,7 @@ use healthd_sys::unix_socket;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -84,6 +85,13 @@ impl Slot {
             condemned: None,
             given_up: None,
             started_ns: 0,
+        }
+    }
+
+    /// The map that its worker made before it said that it is ready.
+    pub fn open_view(&mut self, runtime_dir: &Path) {
+        if self.view.is_none() && self.pid != 0 {
+            self.view = WorkerView::open(runtime_dir, self.spec.slot, self.pid).ok();
         }
     }
 

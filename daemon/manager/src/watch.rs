@@ -209,9 +209,12 @@ impl Manager {
         }
         // What it sent before its death is still there.
         self.receive_from(slot, buffer);
+        let dir = self.args.runtime_dir.clone();
         let Some(s) = self.slots.get_mut(&slot) else {
             return;
         };
+        // It may have died before anybody had to look at its map.
+        s.open_view(&dir);
         let was = std::mem::replace(&mut s.state, SlotState::Dead);
         s.link = None;
         s.accounts.restarts += 1;

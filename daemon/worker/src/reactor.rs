@@ -346,7 +346,7 @@ impl Reactor {
                     self.step(key, &Event::Timer);
                 }
             }
-            Timer::Cancel(key) => self.ask_to_give_up(key),
+            Timer::Cancel(key) => self.ask_to_give_up(key, now),
             Timer::Deadline(key) => self.deadline(key, now),
             Timer::Stuck => {
                 if self.stuck > 0 {
@@ -393,9 +393,16 @@ impl Reactor {
         self.started += 1;
         let def = self.checks[run.check as usize].as_mut().expect("known");
         let (timeout, plugin) = (def.timeout_ns, def.plugin);
-        let timer = self
-            .wheel
-            .insert((now + timeout).div_ceil(MS), Timer::Deadline(key));
+        let is_step = self.plugins[usize::from(plugin)]
+            .as_ref()
+            .is_some_and(|l| l.plugin.descriptor.workload.is_step());
+        let timer = if is_step {
+            self.wheel
+                .insert((now + timeout).div_ceil(MS), Timer::Deadline(key))
+        } else {
+            let at_ms = (now + timeout - cancel_ahead(timeout)).div_ceil(MS);
+            self.wheel.insert(at_ms, Timer::Cancel(key))
+        };
         self.active[at].timer = Some(timer);
         let def = self.checks[run.check as usize].as_mut().expect("known");
         match &mut def.instance {
@@ -584,18 +591,28 @@ impl Reactor {
         self.map.leave(self.line);
     }
 
-    fn ask_to_give_up(&mut self, key: u64) {
+    /// A little before the deadline: a run-lane call is asked to come back, and may still do so in time.
+    fn ask_to_give_up(&mut self, key: u64, now: u64) {
         let Some(at) = self.find(key) else { return };
-        let deadline = self.active[at].run.check;
-        let timeout = self.def(deadline).map_or(0, |d| d.timeout_ns);
-        if let State::Job(info) = &self.active[at].state {
-            let started = info.started_ns.load(Ordering::Acquire);
-            info.cancel.cancel();
-            let timer = self
-                .wheel
-                .insert((started + timeout).div_ceil(MS), Timer::Deadline(key));
-            self.active[at].timer = Some(timer);
-        }
+        let check = self.active[at].run.check;
+        let timeout = self.def(check).map_or(0, |d| d.timeout_ns);
+        let ahead = cancel_ahead(timeout);
+        let (when, timer) = match &self.active[at].state {
+            State::Job(info) => match info.started_ns.load(Ordering::Acquire) {
+                0 => (now + ahead, Timer::Deadline(key)),
+                // It waited for a thread first; its own time counts from its start.
+                started if now + ahead + MS < started + timeout => {
+                    (started + timeout - ahead, Timer::Cancel(key))
+                }
+                started => {
+                    info.cancel.cancel();
+                    (started + timeout, Timer::Deadline(key))
+                }
+            },
+            _ => (now + ahead, Timer::Deadline(key)),
+        };
+        let timer = self.wheel.insert(when.div_ceil(MS), timer);
+        self.active[at].timer = Some(timer);
     }
 
     fn deadline(&mut self, key: u64, now: u64) {
@@ -630,8 +647,7 @@ impl Reactor {
                     self.end_early(key, End::own("overload", &why));
                 } else if now < started + timeout {
                     // It waited for a thread first; its own time counts from its start.
-                    let ahead = (timeout / 10).min(CANCEL_AHEAD_NS);
-                    let at_ms = (started + timeout - ahead).div_ceil(MS);
+                    let at_ms = (started + timeout - cancel_ahead(timeout)).div_ceil(MS);
                     let timer = self.wheel.insert(at_ms, Timer::Cancel(key));
                     self.active[at].timer = Some(timer);
                 } else {
@@ -811,6 +827,10 @@ impl Reactor {
         crate::role::load_plugins(self, list);
         pool::set_current_line(Some(self.line));
     }
+}
+
+fn cancel_ahead(timeout_ns: u64) -> u64 {
+    (timeout_ns / 10).min(CANCEL_AHEAD_NS)
 }
 
 /// A run's key: its place, and a stamp that tells it from an earlier run in the same place.

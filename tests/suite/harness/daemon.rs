@@ -340,14 +340,6 @@ impl Daemon {
         }
     }
 
-    /// `healthctl` on this daemon's socket.
-    pub fn healthctl(&self, args: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_healthctl"));
-        command.arg("--socket").arg(self.socket()).args(args);
-        command.env_remove("HEALTHD_SOCKET");
-        command.output().expect("healthctl runs")
-    }
-
     /// It has no reason to end, and so it does not, for this long.
     pub fn assert_alive_for(&self, time: Duration) {
         if ends_within(self.pid(), time) {
@@ -392,6 +384,11 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let name = std::thread::current().name().unwrap_or("?").to_owned();
+            eprintln!("---- log of the daemon of {name}");
+            self.log.all().iter().for_each(|line| eprintln!("{line}"));
+        }
         if self.exited.is_none() {
             // The others end with it; a stopped one only once it goes on.
             let below = procs::children(self.pid());

@@ -1,15 +1,19 @@
 //! What the tests have in common: a daemon in a directory of its own, and the ends of what it talks to.
 
+pub mod ctl;
 mod daemon;
+pub mod fixtures;
+mod gate;
 mod leash;
 mod notify;
-mod plugins;
+pub mod plugins;
 mod procs;
 mod record;
 
 pub use daemon::{Check, Config, Daemon, check, kill};
+pub use gate::Gate;
 pub use leash::Leash;
-pub use procs::{children, state};
+pub use procs::{children, state, tree};
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -50,4 +54,17 @@ pub fn is_root() -> bool {
 /// Says on stderr why a test does nothing here.
 pub fn skipped(why: &str) {
     eprintln!("skipped: {why}");
+}
+
+pub fn poll_readable(fd: std::os::fd::BorrowedFd<'_>, time: Duration) -> bool {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
+    let time = PollTimeout::try_from(time).expect("less than weeks");
+    loop {
+        match poll(&mut fds, time) {
+            Ok(n) => return n > 0,
+            Err(nix::errno::Errno::EINTR) => {}
+            Err(e) => panic!("poll: {e}"),
+        }
+    }
 }

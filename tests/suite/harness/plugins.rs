@@ -7,16 +7,21 @@ use std::sync::Mutex;
 
 /// `http` -> the path of `libhealthd_http.so` of this build.
 pub fn shipped(name: &str) -> PathBuf {
+    built(&format!("healthd-{name}"), &format!("libhealthd_{name}.so"))
+}
+
+/// A file that a package of the workspace leaves in the target folder.
+pub fn built(package: &str, file: &str) -> PathBuf {
     static BUILT: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     let dir = Path::new(env!("CARGO_BIN_EXE_healthd"))
         .parent()
         .expect("a program lies in a folder");
-    let file = dir.join(format!("libhealthd_{name}.so"));
-    let mut built = BUILT.lock().expect("no builder panics");
-    if built.insert(name.to_owned()) {
+    let file = dir.join(file);
+    let mut known = BUILT.lock().expect("no builder panics");
+    if known.insert(package.to_owned()) {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);
-        build.args(["build", "--quiet", "-p", &format!("healthd-{name}")]);
+        build.args(["build", "--quiet", "-p", package]);
         build.current_dir(env!("CARGO_MANIFEST_DIR"));
         if dir.file_name().is_some_and(|d| d == "release") {
             build.arg("--release");
@@ -26,7 +31,7 @@ pub fn shipped(name: &str) -> PathBuf {
             build.env("CARGO_TARGET_DIR", target);
         }
         let done = build.status().expect("cargo runs");
-        assert!(done.success(), "plugin `{name}` does not build");
+        assert!(done.success(), "`{package}` does not build");
     }
     file
 }

@@ -10,6 +10,17 @@ pub fn children(parent: u32) -> Vec<u32> {
         .collect()
 }
 
+/// The process and all below it.
+pub fn tree(pid: u32) -> Vec<u32> {
+    let mut all = vec![pid];
+    let mut at = 0;
+    while at < all.len() {
+        all.extend(children(all[at]));
+        at += 1;
+    }
+    all
+}
+
 /// R, S, T, Z ... None: there is no such process.
 pub fn state(pid: u32) -> Option<char> {
     stat(pid).map(|s| s.0)

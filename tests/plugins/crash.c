@@ -1,0 +1,135 @@
+/* crash, crash_step, crash_cpu - hurt the process that they run in.
+ *
+ * how     segv, abort, bus, ill, fpe, stack, kill, exit, fork (the child runs on as if it were the worker),
+ *         fork_stay (the child waits for ever with every fd it inherited), stall, rubbish (half a frame to the
+ *         manager), huge (a frame that says it is huge)
+ * when    run (default), create, destroy or step (crash_step, after its first wait)
+ * if_file only while that file is there; else ok
+ * ms      stall: so long */
+#include "fixture.h"
+#include <signal.h>
+#include <sys/mman.h>
+#include <time.h>
+
+static volatile int sink;
+
+static __attribute__((noinline)) int deeper(volatile char *above) {
+  volatile char here[4096];
+  if (sink == -1) return 0;        /* never: but the compiler cannot know */
+  here[0] = above[0];
+  here[4095] = 1;
+  sink += here[4095];
+  return deeper(here) + here[0];
+}
+
+/* Every packet socket of this process: one of them leads to the manager. */
+static void to_the_manager(const void *bytes, size_t n) {
+  for (int fd = 3; fd < 256; fd++) {
+    int type = 0;
+    socklen_t len = sizeof type;
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_SEQPACKET)
+      send(fd, bytes, n, MSG_NOSIGNAL | MSG_DONTWAIT);
+  }
+}
+
+static void hurt(const char *json) {
+  char how[32];
+  text(json, "how", how, sizeof how);
+  if (strcmp(how, "segv") == 0) {
+    *(volatile int *)(uintptr_t)sink = 1;
+  } else if (strcmp(how, "abort") == 0) {
+    abort();
+  } else if (strcmp(how, "bus") == 0) {
+    /* A page behind the end of a file. */
+    int fd = memfd_create("short", 0);
+    volatile char *page = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
+    sink = page[0];
+  } else if (strcmp(how, "ill") == 0) {
+    __builtin_trap();
+  } else if (strcmp(how, "fpe") == 0) {
+    /* The compiler need not emit a division that traps, and not every processor traps on one. */
+    raise(SIGFPE);
+  } else if (strcmp(how, "stack") == 0) {
+    volatile char top = 1;
+    sink = deeper(&top);
+  } else if (strcmp(how, "kill") == 0) {
+    kill(getpid(), SIGKILL);
+  } else if (strcmp(how, "exit") == 0) {
+    exit(0);
+  } else if (strcmp(how, "fork") == 0) {
+    fork();
+  } else if (strcmp(how, "fork_stay") == 0) {
+    if (fork() == 0)
+      for (;;) pause();
+  } else if (strcmp(how, "stall") == 0) {
+    long ms = number(json, "ms", 3000);
+    struct timespec time = { ms / 1000, ms % 1000 * 1000000 };
+    while (nanosleep(&time, &time) != 0) {}
+  } else if (strcmp(how, "rubbish") == 0) {
+    /* A tag that exists, a length, and less than that. */
+    static const unsigned char half[] = { 66, 200, 0, 0, 0, 1, 2, 3 };
+    to_the_manager(half, sizeof half);
+  } else if (strcmp(how, "huge") == 0) {
+    static const unsigned char huge[] = { 66, 255, 255, 255, 255 };
+    to_the_manager(huge, sizeof huge);
+  }
+}
+
+static int when(const char *json, const char *moment) {
+  char chosen[32];
+  if (!text(json, "when", chosen, sizeof chosen)) strcpy(chosen, "run");
+  return strcmp(chosen, moment) == 0 && wanted(json);
+}
+
+static hd_ret create_or_not(const hd_ctx *c, hd_str config, void **instance) {
+  hd_ret r = create(c, config, instance);
+  if (r == HD_OK && when(*instance, "create")) hurt(*instance);
+  return r;
+}
+
+static void destroy(void *instance) {
+  if (when(instance, "destroy")) hurt(instance);
+  free(instance);
+}
+
+static hd_ret run(void *instance, const hd_ctx *c) {
+  if (when(instance, "run")) {
+    hurt(instance);
+    say(c, "still alive");
+  }
+  return HD_OK;
+}
+
+struct task { void *instance; };
+
+static hd_ret start(void *instance, const hd_ctx *c, void **task) {
+  struct task *t;
+  if (!when(instance, "step")) return run(instance, c);
+  t = malloc(sizeof *t);
+  if (t == NULL) return HD_E_RESOURCES;
+  t->instance = instance;
+  *task = t;
+  host->phase(c, (hd_str)S("wait"));
+  host->timer(c, host->now_ns() + 1000000);
+  return HD_PENDING;
+}
+
+static hd_ret step(void *task, const hd_ctx *c, const hd_event *events, size_t n) {
+  (void)events;
+  if (n == 0) return HD_PENDING;
+  hurt(((struct task *)task)->instance);
+  say(c, "still alive");
+  return HD_OK;
+}
+
+static hd_plugin plugins[] = {
+  RUN_LANE("crash", HD_WL_BLOCK, create_or_not, run),
+  STEP_LANE("crash_step", HD_WL_IO, create_or_not, start, step, free),
+  RUN_LANE("crash_cpu", HD_WL_CPU, create_or_not, run),
+};
+
+const hd_plugin *hd_plugin_v1(uint32_t index) {
+  if (index >= 3) return NULL;
+  plugins[index].destroy = destroy;
+  return &plugins[index];
+}

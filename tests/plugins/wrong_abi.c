@@ -1,0 +1,84 @@
+/* Files that must be refused, or that hurt whoever loads them. -DVARIANT picks one:
+ *
+ * MAGIC        another magic               MINOR       needs a later minor
+ * SIZE         an older, shorter descriptor FLAG       a must-understand flag nobody knows
+ * HALF_STEP    start without step and drop NO_LANE     neither lane
+ * LATER_MAJOR  only hd_plugin_v2           NO_SYMBOL   no plugin at all
+ * BAD_NAME     a name with a space         BAD_SCHEMA  a config_schema that is no JSON
+ * CTOR_CRASH   the constructor crashes     CTOR_HANG   it hangs
+ * CTOR_EXIT    it exits                    INIT_CRASH  init crashes: fine in a probe, deadly in a worker
+ * INIT_FAIL    init says no                FINE        none of it: a good plugin, in a file of its own */
+#include "fixture.h"
+#include <signal.h>
+
+enum { MAGIC, MINOR, SIZE, FLAG, HALF_STEP, NO_LANE, LATER_MAJOR, NO_SYMBOL, BAD_NAME, BAD_SCHEMA, CTOR_CRASH,
+       CTOR_HANG, CTOR_EXIT, INIT_CRASH, INIT_FAIL, FINE };
+
+#ifndef NAME
+#define NAME "wrong"
+#endif
+#ifndef VERSION
+#define VERSION "1.0"
+#endif
+
+static UNUSED hd_ret run(void *instance, const hd_ctx *c) {
+  (void)instance;
+  say(c, "version " VERSION);
+  return HD_OK;
+}
+
+static UNUSED hd_ret start(void *instance, const hd_ctx *c, void **task) {
+  (void)instance;
+  (void)c;
+  (void)task;
+  return HD_OK;
+}
+
+static UNUSED hd_ret bad_init(const hd_host *h) {
+  init(h);
+  if (VARIANT == INIT_FAIL) return HD_E_UNSUPPORTED;
+  if (VARIANT == INIT_CRASH) {
+    /* A crash as a whole process has it, handlers or not. */
+    signal(SIGSEGV, SIG_DFL);
+    raise(SIGSEGV);
+  }
+  return HD_OK;
+}
+
+__attribute__((constructor)) static void constructor(void) {
+  if (VARIANT == CTOR_CRASH) *(volatile int *)(uintptr_t)0 = 1;
+  if (VARIANT == CTOR_EXIT) _exit(7);
+  if (VARIANT == CTOR_HANG)
+    for (;;) pause();
+}
+
+static UNUSED const hd_plugin plugin = {
+  VARIANT == MAGIC ? 0x4242424242424242ull : HD_MAGIC,
+  VARIANT == SIZE ? sizeof(hd_plugin) - 8 : sizeof(hd_plugin),
+  VARIANT == MINOR ? 9 : HD_ABI_MINOR, VARIANT == MINOR ? 9 : 0,
+  HD_F_INSTANCE_MT | (VARIANT == FLAG ? UINT64_C(1) << 40 : 0),
+  VARIANT == HALF_STEP ? HD_WL_IO : HD_WL_BLOCK, 10000, 0, 0,
+#if VARIANT_IS_BAD_NAME
+  S("two words"),
+#else
+  S(NAME),
+#endif
+  S(VERSION), S("a fixture of the tests"), S(""), S("MIT OR Apache-2.0"), S("cc"),
+#if VARIANT_IS_BAD_SCHEMA
+  S("{\"type\":"),
+#else
+  SCHEMA,
+#endif
+  bad_init, create, free,
+  VARIANT == NO_LANE || VARIANT == HALF_STEP ? NULL : run,
+  VARIANT == HALF_STEP ? start : NULL, NULL, NULL
+};
+
+#if !VARIANT_IS_NO_SYMBOL
+#if VARIANT_IS_LATER_MAJOR
+HD_EXPORT const hd_plugin *hd_plugin_v2(uint32_t index);
+const hd_plugin *hd_plugin_v2(uint32_t index) { return index == 0 ? &plugin : NULL; }
+#else
+const hd_plugin *hd_plugin_v1(uint32_t index) { return index == 0 ? &plugin : NULL; }
+#endif
+#endif

@@ -1,0 +1,260 @@
+//! The control socket as a client sees it, healthctl, and what a test asks of its daemon through them.
+
+use super::{DEADLINE, Daemon};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+/// A connection to the control socket.
+pub struct Client {
+    stream: BufReader<UnixStream>,
+}
+
+impl Client {
+    pub fn connect(socket: &Path) -> Client {
+        let stream =
+            UnixStream::connect(socket).unwrap_or_else(|e| panic!("{}: {e}", socket.display()));
+        stream
+            .set_read_timeout(Some(DEADLINE))
+            .expect("a time-out that is not zero");
+        Client {
+            stream: BufReader::new(stream),
+        }
+    }
+
+    pub fn send(&mut self, request: &Value) {
+        self.send_bytes(format!("{request}\n").as_bytes());
+    }
+
+    pub fn send_bytes(&mut self, bytes: &[u8]) {
+        self.stream.get_mut().write_all(bytes).expect("it reads");
+    }
+
+    pub fn stream(&self) -> &UnixStream {
+        self.stream.get_ref()
+    }
+
+    /// The next line; None: healthd has hung up.
+    pub fn line(&mut self) -> Option<Value> {
+        let mut line = String::new();
+        match self.stream.read_line(&mut line) {
+            Ok(0) => None,
+            Ok(_) => Some(serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}"))),
+            Err(e) if e.kind() == ErrorKind::ConnectionReset => None,
+            Err(e) => panic!("no answer on the control socket: {e}"),
+        }
+    }
+
+    /// As `line`, for a client that may be cut off.
+    pub fn line_or_reset(&mut self) -> Option<Value> {
+        let mut line = String::new();
+        match self.stream.read_line(&mut line) {
+            Ok(n) if n > 0 => serde_json::from_str(&line).ok(),
+            _ => None,
+        }
+    }
+
+    /// Data lines up to `end`; Err: the `error` line.
+    pub fn answer(&mut self) -> Result<Vec<Value>, Value> {
+        let mut lines = Vec::new();
+        loop {
+            let line = self.line().expect("an answer ends with `end` or `error`");
+            match line["type"].as_str() {
+                Some("end") => return Ok(lines),
+                Some("error") => return Err(line),
+                _ => lines.push(line),
+            }
+        }
+    }
+
+    pub fn ask(&mut self, op: &str, fields: Value) -> Result<Vec<Value>, Value> {
+        let mut request = json!({"v": 1, "op": op});
+        for (key, value) in fields.as_object().into_iter().flatten() {
+            request[key] = value.clone();
+        }
+        self.send(&request);
+        self.answer()
+    }
+}
+
+/// A `watch`: every change of a row, from now on.
+pub struct Watch(Client);
+
+impl Watch {
+    pub fn new(socket: &Path, names: &[&str]) -> Watch {
+        let mut client = Client::connect(socket);
+        client.send(&json!({"v": 1, "op": "watch", "names": names}));
+        let started = client.line().expect("watch answers");
+        assert_eq!(started["type"], "started", "{started}");
+        Watch(client)
+    }
+
+    /// The next row.
+    pub fn row(&mut self) -> Value {
+        loop {
+            let line = self.0.line().expect("healthd has hung up on a watch");
+            match line["type"].as_str() {
+                Some("check") => return line,
+                Some("gone") => {}
+                _ => panic!("watch: {line}"),
+            }
+        }
+    }
+
+    /// The first row, from those of now on, of which this is true.
+    pub fn until(&mut self, what: &str, mut wanted: impl FnMut(&Value) -> bool) -> Value {
+        let begun = Instant::now();
+        let mut last = Value::Null;
+        while begun.elapsed() < DEADLINE {
+            last = self.row();
+            if wanted(&last) {
+                return last;
+            }
+        }
+        panic!("never seen: {what}; the last row: {last}");
+    }
+
+    /// Until the check has this verdict.
+    pub fn until_verdict(&mut self, name: &str, verdict: &str) -> Value {
+        self.until(&format!("{name} {verdict}"), |row| {
+            row["name"] == name && row["verdict"] == verdict
+        })
+    }
+}
+
+/// What a program said and how it ended.
+#[derive(Debug)]
+pub struct Said {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+impl Said {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e}: {self:?}"))
+    }
+}
+
+/// Runs a program to its end.
+pub fn say(command: &mut Command) -> Said {
+    let done = command
+        .stdin(Stdio::null())
+        .output()
+        .unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    Said {
+        code: done.status.code(),
+        out: String::from_utf8_lossy(&done.stdout).into_owned(),
+        err: String::from_utf8_lossy(&done.stderr).into_owned(),
+    }
+}
+
+/// `healthctl --socket SOCKET ARGS...`
+pub fn healthctl(socket: &Path, args: &[&str]) -> Said {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_healthctl"));
+    command.arg("--socket").arg(socket).args(args);
+    command.env_remove("HEALTHD_SOCKET");
+    say(&mut command)
+}
+
+impl Daemon {
+    pub fn client(&self) -> Client {
+        Client::connect(&self.socket())
+    }
+
+    pub fn watch(&self, names: &[&str]) -> Watch {
+        Watch::new(&self.socket(), names)
+    }
+
+    pub fn healthctl(&self, args: &[&str]) -> Said {
+        healthctl(&self.socket(), args)
+    }
+
+    /// An answer that must be no error.
+    pub fn ask(&self, op: &str, fields: Value) -> Vec<Value> {
+        match self.client().ask(op, fields) {
+            Ok(lines) => lines,
+            Err(e) => self.fail(&format!("{op}: {e}")),
+        }
+    }
+
+    /// A row of `status`.
+    pub fn row(&self, name: &str) -> Value {
+        self.ask("status", json!({ "names": [name] })).remove(0)
+    }
+
+    pub fn detail(&self, name: &str) -> Value {
+        self.ask("show", json!({ "name": name })).remove(0)
+    }
+
+    /// Runs a check now and returns its row.
+    pub fn run(&self, name: &str) -> Value {
+        let lines = self.ask("run", json!({ "names": [name] }));
+        lines.into_iter().next_back().expect("one run, one row")
+    }
+
+    /// The rows of `workers`; the accounts of each balance.
+    pub fn workers(&self) -> Vec<Value> {
+        let rows = self.ask("workers", json!({}));
+        rows.iter().for_each(assert_balanced);
+        rows
+    }
+
+    /// Waits for the workers to be like this. No event tells of it, so each look is a question.
+    pub fn until_workers(&self, what: &str, wanted: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+        let begun = Instant::now();
+        let mut client = self.client();
+        loop {
+            let rows = client.ask("workers", json!({})).expect("workers");
+            rows.iter().for_each(assert_balanced);
+            if wanted(&rows) {
+                return rows;
+            }
+            if begun.elapsed() > DEADLINE {
+                self.fail(&format!("never seen: {what}: {rows:#?}"));
+            }
+            let_others_run();
+        }
+    }
+
+    /// Pids by slot of the workers of a class.
+    pub fn pids(&self, class: &str) -> BTreeMap<u64, u32> {
+        self.workers()
+            .iter()
+            .filter(|row| row["class"] == class)
+            .filter_map(|row| Some((row["slot"].as_u64()?, row["pid"].as_u64()? as u32)))
+            .collect()
+    }
+}
+
+/// For what no event tells of: looks again and again.
+pub fn wait_for(what: &str, wanted: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !wanted() {
+        assert!(begun.elapsed() < DEADLINE, "never seen: {what}");
+        let_others_run();
+    }
+}
+
+/// Between two looks at something that no event tells of.
+pub fn let_others_run() {
+    let _ = nix::poll::poll(&mut [], nix::poll::PollTimeout::from(5u16));
+}
+
+/// dispatched = finished + in flight + lost
+pub fn assert_balanced(row: &Value) {
+    let n = |key: &str| {
+        row[key]
+            .as_u64()
+            .unwrap_or_else(|| panic!("{key} is missing: {row}"))
+    };
+    assert_eq!(
+        n("dispatched"),
+        n("finished") + n("in_flight") + n("lost"),
+        "{row}"
+    );
+}

@@ -1,0 +1,204 @@
+//! A plugin that does not come back: its own check says so, at its deadline, and the worker goes if it must.
+
+use crate::harness::{Check, Config, Gate, check, fixtures};
+use std::fs;
+
+fn config() -> Config {
+    Config::new()
+        .daemon("log", "\"info\"")
+        .pool("io", "workers = 1")
+        .plugin_file(fixtures::fixture("crash"))
+        .plugin_file(fixtures::fixture("echo"))
+        .plugin_file(fixtures::fixture("hold"))
+}
+
+fn deaf(name: &str, gate: &Gate, timeout: &str) -> Check {
+    check(name)
+        .plugin("hold")
+        .interval("1h")
+        .timeout(timeout)
+        .set(
+            "config",
+            &format!("{{ gate = {:?}, deaf = true }}", gate.path()),
+        )
+}
+
+#[test]
+fn an_overrun_is_told_at_the_deadline_and_what_comes_later_is_ignored() {
+    let gate = Gate::new();
+    let daemon = config().check(deaf("bad", &gate, "500ms")).spawn();
+    daemon.expect_notify("READY=1");
+    let mut watch = daemon.watch(&["bad"]);
+    let visit = gate.wait_entered();
+    let row = watch.until("the overrun", |row| row["status"] == "unknown");
+    let message = row["message"].as_str().unwrap_or_default();
+    assert!(
+        message.contains("overrun") && message.contains("`hold`"),
+        "{row}"
+    );
+    assert_eq!(row["attempt"], 1, "{row}");
+    let took = row["latency_ms"].as_f64().expect("it ran");
+    assert!((500.0..5_000.0).contains(&took), "{row}");
+    // Its second run has a thread and an instance of its own.
+    daemon
+        .client()
+        .send(&serde_json::json!({"v": 1, "op": "run", "names": ["bad"]}));
+    let second = gate.wait_entered();
+    assert_eq!(second.pid, visit.pid);
+    visit.open_with(2);
+    second.open();
+    watch.until_verdict("bad", "ok");
+    let rows = daemon.workers();
+    assert_eq!(daemon.detail("bad")["runs"], 2, "{rows:#?}");
+    assert_eq!(rows[0]["finished"], 2, "{rows:#?}");
+    assert_eq!(rows[0]["restarts"], 0, "{rows:#?}");
+}
+
+#[test]
+fn a_plugin_that_hears_the_cancel_has_a_timeout_of_its_target() {
+    let gate = Gate::new();
+    let held = |name: &str, plugin: &str| {
+        check(name)
+            .plugin(plugin)
+            .interval("1h")
+            .timeout("300ms")
+            .set("config", &format!("{{ gate = {:?} }}", gate.path()))
+    };
+    let daemon = config()
+        .check(held("run", "hold"))
+        .check(held("step", "hold_step"))
+        .spawn();
+    daemon.expect_notify("READY=1");
+    for (name, said) in [
+        ("run", "timeout after 300ms"),
+        ("step", "timeout after 300ms in phase gate"),
+    ] {
+        let row = daemon.run(name);
+        assert_eq!(row["status"], "critical", "{row}");
+        assert_eq!(row["message"], said, "{row}");
+        gate.wait_entered().assert_hung_up();
+    }
+}
+
+#[test]
+fn four_stuck_threads_replace_the_worker() {
+    let gate = Gate::new();
+    let mut config = config();
+    for n in 0..4 {
+        config = config.check(deaf(&format!("deaf-{n}"), &gate, "200ms"));
+    }
+    for n in 0..4 {
+        config = config.check(check(&format!("fine-{n}")).plugin("echo").interval("100ms"));
+    }
+    let daemon = config.spawn();
+    daemon.expect_notify("READY=1");
+    let worker = daemon.pids("io")[&0];
+    let rows = daemon.ask("run", serde_json::json!({"names": ["deaf-*"]}));
+    for row in rows.iter().filter(|r| r["type"] == "check") {
+        let message = row["message"].as_str().unwrap_or_default();
+        assert_eq!(row["status"], "unknown", "{row}");
+        assert!(message.contains("overrun"), "{row}");
+    }
+    daemon.expect_log("4 threads are stuck");
+    daemon.until_workers("another worker", |rows| {
+        rows[0]["state"] == "ready" && rows[0]["pid"] != worker
+    });
+    for _ in 0..4 {
+        let visit = gate.wait_entered();
+        assert_eq!(visit.pid, worker);
+        visit.assert_hung_up();
+    }
+    for n in 0..4 {
+        let name = format!("fine-{n}");
+        assert_eq!(daemon.run(&name)["verdict"], "ok");
+        assert_eq!(daemon.row(&name)["attempt"], 1);
+    }
+    let log = daemon.log.all().join("\n");
+    assert!(!log.contains("to=critical"), "{log}");
+}
+
+#[test]
+fn a_plugin_that_blocks_its_reactor_is_found_out() {
+    let mut config = config();
+    let file = config.dir().join("stall");
+    config = config.check(check("bad").plugin("crash_step").interval("1h").set(
+        "config",
+        &format!("{{ how = \"stall\", ms = 30000, if_file = {file:?} }}"),
+    ));
+    for n in 0..4 {
+        config = config.check(
+            check(&format!("fine-{n}"))
+                .plugin("echo_step")
+                .interval("100ms")
+                .set("attempts", "1"),
+        );
+    }
+    let daemon = config.spawn();
+    daemon.expect_notify("READY=1");
+    for n in 0..4 {
+        daemon.run(&format!("fine-{n}"));
+    }
+    let worker = daemon.pids("io")[&0];
+    fs::write(&file, "").expect("our own folder");
+    let row = daemon.run("bad");
+    fs::remove_file(&file).expect("our own folder");
+    let message = row["message"].as_str().unwrap_or_default();
+    assert_eq!(row["status"], "unknown", "{row}");
+    assert!(
+        message.contains("stall") && message.contains("`crash_step`"),
+        "{row}"
+    );
+    daemon.until_workers("another worker", |rows| {
+        rows[0]["state"] == "ready" && rows[0]["pid"] != worker
+    });
+    for n in 0..4 {
+        assert_eq!(daemon.run(&format!("fine-{n}"))["verdict"], "ok");
+    }
+    // They were late, and nothing worse.
+    for line in daemon.log.all() {
+        let changed = line.contains("check changed") && line.contains("check=fine");
+        assert!(!changed || line.contains("to=ok"), "{line}");
+    }
+}
+
+#[test]
+fn a_short_stall_is_held_against_nobody() {
+    let gate = Gate::new();
+    let mut config = config();
+    let file = config.dir().join("stall");
+    config = config
+        .check(check("bad").plugin("crash_step").interval("1h").set(
+            "config",
+            &format!("{{ how = \"stall\", ms = 700, if_file = {file:?} }}"),
+        ))
+        .check(
+            check("fine")
+                .plugin("hold_step")
+                .interval("1h")
+                .timeout("500ms")
+                .set("config", &format!("{{ gate = {:?} }}", gate.path())),
+        );
+    let daemon = config.spawn();
+    daemon.expect_notify("READY=1");
+    daemon.run("bad");
+    fs::write(&file, "").expect("our own folder");
+    let socket = daemon.socket();
+    let run = |name: &'static str| {
+        let socket = socket.clone();
+        std::thread::spawn(move || {
+            let mut client = crate::harness::ctl::Client::connect(&socket);
+            client.ask("run", serde_json::json!({ "names": [name] }))
+        })
+    };
+    let fine = run("fine");
+    let visit = gate.wait_entered();
+    // The answer is there while the reactor is blocked beyond the deadline.
+    let bad = run("bad");
+    visit.open();
+    let rows = fine.join().expect("no panic").expect("an answer");
+    let row = rows.last().expect("a row");
+    assert_eq!(row["status"], "ok", "{row}");
+    let rows = bad.join().expect("no panic").expect("an answer");
+    assert_eq!(rows.last().expect("a row")["status"], "ok", "{rows:?}");
+    assert_eq!(daemon.workers()[0]["restarts"], 0);
+}
