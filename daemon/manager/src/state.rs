@@ -5,6 +5,7 @@ use crate::store::STATE_FILE;
 use healthd_core::check::outcome::{Status, Verdict};
 use healthd_core::check::tracker::Tracker;
 use healthd_core::wire::maps::{self, StateSnapshot};
+use healthd_sys::clock;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::io;
@@ -192,6 +193,14 @@ impl Manager {
             checks,
         };
         serde_json::to_vec(&saved).unwrap_or_default()
+    }
+
+    /// What a person has said is written without waiting: nothing would say it again.
+    pub fn store_now(&mut self) {
+        self.dirty = true;
+        self.urgent = true;
+        self.last_store = 0;
+        self.store_if_due(clock::monotonic_ns());
     }
 
     /// On a change of verdict at once (but once a second at most), else every half minute.

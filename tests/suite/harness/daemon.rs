@@ -111,6 +111,7 @@ impl Config {
     }
 
     /// A plugin that is not one of the shipped.
+    #[allow(dead_code)]
     pub fn plugin_file(mut self, file: impl Into<PathBuf>) -> Config {
         self.plugin_files.push(file.into());
         self
