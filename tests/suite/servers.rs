@@ -148,12 +148,18 @@ fn postgres() {
     let Some(server) = Postgres::start() else {
         return skipped("PostgreSQL is not installed");
     };
-    let url = format!("postgres://postgres@127.0.0.1:{}/postgres?sslmode=disable", server.port);
+    let url = format!(
+        "postgres://postgres@127.0.0.1:{}/postgres?sslmode=disable",
+        server.port
+    );
     let ask = |name: &str, more: &str| {
-        check(name)
-            .plugin("postgres")
-            .interval("1h")
-            .set("config", &format!("{{ url = {url:?}, password = {:?}{more} }}", Postgres::PASSWORD))
+        check(name).plugin("postgres").interval("1h").set(
+            "config",
+            &format!(
+                "{{ url = {url:?}, password = {:?}{more} }}",
+                Postgres::PASSWORD
+            ),
+        )
     };
     let daemon = Config::new()
         .check(ask("up", ""))

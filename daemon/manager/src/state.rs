@@ -300,6 +300,8 @@ mod tests {
             since: 0,
             last_run: 0,
             message: message.into(),
+            latency_ns: 0,
+            worker: None,
             paused: None,
             next_due: 0,
             in_flight: 0,
