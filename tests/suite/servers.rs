@@ -144,10 +144,12 @@ fn postgres() {
     assert_eq!(daemon.run("many")["status"], "warning", "{}", daemon.row("many"));
     assert_eq!(daemon.run("wrong")["status"], "critical", "{}", daemon.row("wrong"));
     let row = daemon.run("slow");
-    assert!(row["message"].as_str().is_some_and(|m| m.starts_with("timeout after 500ms in phase")), "{row}");
+    assert_eq!(row["status"], "critical", "{row}");
+    assert!(row["message"].as_str().is_some_and(|m| m.starts_with("timeout after ") && m.contains("in phase query")), "{row}");
     drop(server);
     let row = daemon.run("up");
-    assert_eq!((&row["status"], &row["message"]), (&"critical".into(), &"connect: connection refused".into()), "{row}");
+    assert_eq!(row["status"], "critical", "{row}");
+    assert!(row["message"].as_str().is_some_and(|m| m.contains("connection refused")), "{row}");
 }
 
 #[test]
