@@ -80,7 +80,10 @@ fn killed_workers_lose_no_run_and_double_none() {
             rows.len() == 2 && rows.iter().all(|r| r["state"] == "ready")
         });
         let victim = &rows[round as usize % 2];
-        kill(victim["pid"].as_u64().expect("a pid") as u32, Signal::SIGKILL);
+        kill(
+            victim["pid"].as_u64().expect("a pid") as u32,
+            Signal::SIGKILL,
+        );
         // At every look, also while the death is being dealt with.
         let mut client = daemon.client();
         for _ in 0..5 {
@@ -107,7 +110,10 @@ fn all_workers_killed_at_once() {
         daemon.until_workers("two new workers", |rows| {
             rows.iter().all(|r| {
                 r["state"] == "ready"
-                    && r["pid"].as_u64() != before.get(&r["slot"].as_u64().unwrap_or(9)).map(|p| u64::from(*p))
+                    && r["pid"].as_u64()
+                        != before
+                            .get(&r["slot"].as_u64().unwrap_or(9))
+                            .map(|p| u64::from(*p))
             })
         });
     }
@@ -146,7 +152,10 @@ fn a_run_that_is_asked_for_twice_is_one_run() {
         let mut client = Client::connect(&daemon.socket());
         client.send(&json!({"v": 1, "op": "run", "names": ["held"]}));
         let started = client.line().expect("an answer");
-        assert_eq!((&started["type"], &started["total"]), (&"started".into(), &1.into()));
+        assert_eq!(
+            (&started["type"], &started["total"]),
+            (&"started".into(), &1.into())
+        );
         client
     };
     let mut first = ask();

@@ -21,28 +21,55 @@ fn a_problem_needs_its_attempts_and_a_recovery_one() {
     daemon.expect_notify("READY=1");
     let mut watch = daemon.watch(&["t"]);
     let row = daemon.run("t");
-    assert_eq!((&row["verdict"], &row["message"]), (&"ok".into(), &"all well".into()));
+    assert_eq!(
+        (&row["verdict"], &row["message"]),
+        (&"ok".into(), &"all well".into())
+    );
     let metric = &row["metrics"][0];
-    assert_eq!((&metric["name"], &metric["value"], &metric["unit"]), (&"time".into(), &0.25.into(), &"s".into()));
+    assert_eq!(
+        (&metric["name"], &metric["value"], &metric["unit"]),
+        (&"time".into(), &0.25.into(), &"s".into())
+    );
     let since = row["since"].clone();
     // It fails: the retries come by themselves, an hour before the next due run.
     fs::write(&target, "critical it burns\n").expect("our own folder");
     let row = daemon.run("t");
-    assert_eq!((&row["status"], &row["verdict"], &row["attempt"]), (&"critical".into(), &"ok".into(), &1.into()));
+    assert_eq!(
+        (&row["status"], &row["verdict"], &row["attempt"]),
+        (&"critical".into(), &"ok".into(), &1.into())
+    );
     assert_eq!(row["since"], since);
-    watch.until("attempt 2", |r| r["attempt"] == 2 && r["verdict"] == "ok" && r["status"] == "critical");
+    watch.until("attempt 2", |r| {
+        r["attempt"] == 2 && r["verdict"] == "ok" && r["status"] == "critical"
+    });
     let row = watch.until_verdict("t", "critical");
-    assert_eq!((&row["attempt"], &row["message"]), (&3.into(), &"it burns".into()));
+    assert_eq!(
+        (&row["attempt"], &row["message"]),
+        (&3.into(), &"it burns".into())
+    );
     assert_ne!(row["since"], since);
     // Hard: no more retries, and another kind of problem counts at once.
-    let next = daemon.row("t")["next_run"].as_str().expect("planned").to_owned();
-    let last = daemon.row("t")["last_run"].as_str().expect("it ran").to_owned();
-    assert_ne!(next[..16], last[..16], "the next run is far away: {next} {last}");
+    let next = daemon.row("t")["next_run"]
+        .as_str()
+        .expect("planned")
+        .to_owned();
+    let last = daemon.row("t")["last_run"]
+        .as_str()
+        .expect("it ran")
+        .to_owned();
+    assert_ne!(
+        next[..16],
+        last[..16],
+        "the next run is far away: {next} {last}"
+    );
     fs::write(&target, "warning it smokes\n").expect("our own folder");
     assert_eq!(daemon.run("t")["verdict"], "warning");
     fs::write(&target, "ok again\n").expect("our own folder");
     let row = daemon.run("t");
-    assert_eq!((&row["verdict"], &row["attempt"]), (&"ok".into(), &1.into()));
+    assert_eq!(
+        (&row["verdict"], &row["attempt"]),
+        (&"ok".into(), &1.into())
+    );
 }
 
 #[test]
@@ -61,7 +88,10 @@ fn pending_becomes_a_problem_only_after_its_attempts() {
     daemon.expect_notify("READY=1");
     let mut watch = daemon.watch(&["t"]);
     let row = watch.until("a first result", |r| r["status"] == "critical");
-    assert_eq!((&row["verdict"], &row["attempt"]), (&"pending".into(), &1.into()));
+    assert_eq!(
+        (&row["verdict"], &row["attempt"]),
+        (&"pending".into(), &1.into())
+    );
     assert_eq!(daemon.run("t")["verdict"], "critical");
 }
 
@@ -91,7 +121,11 @@ fn what_a_plugin_may_not_return_is_unknown_and_says_so() {
     for (ret, said, attempt) in cases {
         let row = daemon.run(&format!("r{ret}"));
         let message = row["message"].as_str().unwrap_or_default();
-        assert_eq!((&row["status"], &row["attempt"]), (&"unknown".into(), &attempt.into()), "{row}");
+        assert_eq!(
+            (&row["status"], &row["attempt"]),
+            (&"unknown".into(), &attempt.into()),
+            "{row}"
+        );
         assert!(message.contains(said), "{row}");
     }
     // Our own lack is no attempt, however often it comes.
@@ -119,7 +153,9 @@ fn a_run_still_in_flight_is_skipped_and_counted_not_doubled() {
     let visit = gate.wait_entered();
     let mut watch = daemon.watch(&["slow"]);
     // Each due time that passes is a change of its row.
-    watch.until("three due runs pass", |_| daemon.detail("slow")["skipped"].as_u64() >= Some(3));
+    watch.until("three due runs pass", |_| {
+        daemon.detail("slow")["skipped"].as_u64() >= Some(3)
+    });
     assert!(gate.is_empty());
     visit.open();
     watch.until_verdict("slow", "ok");

@@ -35,7 +35,10 @@ fn refused(rows: &[Value], file: &str) -> String {
 #[test]
 fn each_refused_plugin_file_says_why_and_its_checks_are_unknown() {
     const VARIANTS: [(&str, &[&str]); 13] = [
-        ("MAGIC", &["wrong magic 0x4242424242424242", "0x4845414c54484431"]),
+        (
+            "MAGIC",
+            &["wrong magic 0x4242424242424242", "0x4845414c54484431"],
+        ),
         ("MINOR", &["plugin ABI 1.9", "this healthd has 1.0"]),
         ("SIZE", &["older than 1.0", "ABI 1.0"]),
         ("FLAG", &["must-understand flag 0x10000000000"]),
@@ -46,8 +49,14 @@ fn each_refused_plugin_file_says_why_and_its_checks_are_unknown() {
         ("BAD_NAME", &["two words"]),
         ("BAD_SCHEMA", &["config_schema"]),
         ("CTOR_CRASH", &["constructor crashed", "SIGSEGV"]),
-        ("CTOR_EXIT", &["constructor ended the process", "exit code 7"]),
-        ("CTOR_HANG", &["did not describe itself within 5 s", "constructor hangs"]),
+        (
+            "CTOR_EXIT",
+            &["constructor ended the process", "exit code 7"],
+        ),
+        (
+            "CTOR_HANG",
+            &["did not describe itself within 5 s", "constructor hangs"],
+        ),
     ];
     let mut config = config();
     for (variant, _) in VARIANTS {
@@ -63,18 +72,32 @@ fn each_refused_plugin_file_says_why_and_its_checks_are_unknown() {
         let file = format!("libhealthd_{name}.so");
         let reason = refused(&rows, &file);
         let row = daemon.row(&name);
-        assert_eq!((&row["verdict"], &row["status"]), (&"unknown".into(), &"unknown".into()), "{row}");
+        assert_eq!(
+            (&row["verdict"], &row["status"]),
+            (&"unknown".into(), &"unknown".into()),
+            "{row}"
+        );
         for why in why {
             assert!(reason.contains(why), "{variant}: {why}: {reason}");
-            assert!(row["message"].as_str().is_some_and(|m| m.contains(why)), "{row}");
+            assert!(
+                row["message"].as_str().is_some_and(|m| m.contains(why)),
+                "{row}"
+            );
         }
         assert!(reason.contains(&file), "{reason}");
     }
     assert_eq!(daemon.run("fine")["verdict"], "ok");
     // Without a daemon it is the same word.
-    let said = daemon.healthctl(&["plugins", "verify", &fixtures::variant("MINOR").display().to_string()]);
+    let said = daemon.healthctl(&[
+        "plugins",
+        "verify",
+        &fixtures::variant("MINOR").display().to_string(),
+    ]);
     assert_eq!(said.code, Some(2), "{said:?}");
-    assert!((said.out.clone() + &said.err).contains("plugin ABI 1.9"), "{said:?}");
+    assert!(
+        (said.out.clone() + &said.err).contains("plugin ABI 1.9"),
+        "{said:?}"
+    );
 }
 
 #[test]
@@ -115,7 +138,10 @@ fn files_that_are_no_plugins_or_anybodys() {
     let rows = daemon.ask("plugins", json!({}));
     for (name, why) in cases {
         let reason = refused(&rows, &format!("libhealthd_{name}.so"));
-        assert!(reason.contains(why) && reason.len() > 20, "{name}: {reason}");
+        assert!(
+            reason.contains(why) && reason.len() > 20,
+            "{name}: {reason}"
+        );
         assert_eq!(daemon.row(name)["verdict"], "unknown");
     }
     assert_eq!(daemon.run("fine")["verdict"], "ok");
@@ -134,14 +160,22 @@ fn two_files_with_one_name_are_both_refused() {
     let row = daemon.row("t");
     let message = row["message"].as_str().unwrap_or_default();
     assert_eq!(row["verdict"], "unknown", "{row}");
-    assert!(message.contains("libhealthd_also.so") && message.contains("libhealthd_twin.so"), "{row}");
+    assert!(
+        message.contains("libhealthd_also.so") && message.contains("libhealthd_twin.so"),
+        "{row}"
+    );
 }
 
 #[test]
 fn a_plugin_that_is_in_no_file_is_a_config_error_with_a_hint() {
-    let (code, said) = config().check(check("x").plugin("ehco").interval("1h")).refused();
+    let (code, said) = config()
+        .check(check("x").plugin("ehco").interval("1h"))
+        .refused();
     assert_eq!(code, Some(78), "{said}");
-    assert!(said.contains("there is no plugin `ehco`") && said.contains("`echo`"), "{said}");
+    assert!(
+        said.contains("there is no plugin `ehco`") && said.contains("`echo`"),
+        "{said}"
+    );
     assert!(said.contains("healthd.toml:"), "{said}");
 }
 
@@ -171,10 +205,17 @@ fn a_missing_secret_is_named_and_a_present_one_is_never_shown() {
     daemon.expect_notify("READY=1");
     daemon.run("other");
     assert_eq!(daemon.detail("s")["config"]["message"], "***");
-    for args in [&["show", "s"][..], &["--json", "show", "s"], &["why", "other"]] {
+    for args in [
+        &["show", "s"][..],
+        &["--json", "show", "s"],
+        &["why", "other"],
+    ] {
         let said = daemon.healthctl(args);
         let config = said.out.replace("\"message\":\"correct horse\"", "");
-        assert!(!config.contains("\"config\":{\"message\":\"correct"), "{said:?}");
+        assert!(
+            !config.contains("\"config\":{\"message\":\"correct"),
+            "{said:?}"
+        );
     }
     let daemon_log = daemon.log.all().join("\n");
     let lines: Vec<_> = daemon_log
@@ -234,7 +275,10 @@ fn a_full_disk_for_the_state_is_said_once_and_the_checks_go_on() {
         .spawn();
     daemon.expect_notify("READY=1");
     let line = daemon.expect_log("the state cannot be written");
-    assert!(line.contains("state.json") && line.contains("space"), "{line}");
+    assert!(
+        line.contains("state.json") && line.contains("space"),
+        "{line}"
+    );
     assert_eq!(daemon.run("t")["verdict"], "ok");
     fs::write(&target, "critical\n").expect("our own folder");
     assert_eq!(daemon.run("t")["verdict"], "critical");
@@ -242,7 +286,12 @@ fn a_full_disk_for_the_state_is_said_once_and_the_checks_go_on() {
     fs::write(&target, "ok\n").expect("our own folder");
     daemon.expect_log("the state is on disk again");
     let said = daemon.log.all();
-    assert_eq!(said.iter().filter(|l| l.contains("cannot be written")).count(), 1);
+    assert_eq!(
+        said.iter()
+            .filter(|l| l.contains("cannot be written"))
+            .count(),
+        1
+    );
     daemon.signal(nix::sys::signal::Signal::SIGTERM);
     assert_eq!(daemon.wait_exit().code(), Some(0));
 }
@@ -255,7 +304,10 @@ fn no_room_for_the_maps_is_a_message_and_no_crash() {
     };
     let mut daemon = config.spawn();
     let line = daemon.expect_log("manager cannot go on");
-    assert!(line.contains("space") || line.contains("No space"), "{line}");
+    assert!(
+        line.contains("space") || line.contains("No space"),
+        "{line}"
+    );
     daemon.signal(nix::sys::signal::Signal::SIGQUIT);
     let status = daemon.wait_exit();
     assert!(status.code().is_some(), "{status}");

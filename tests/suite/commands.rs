@@ -5,12 +5,36 @@ use crate::harness::{Config, Daemon, check, fixtures};
 use serde_json::{Value, json};
 
 const ROW: [&str; 15] = [
-    "name", "plugin", "verdict", "status", "message", "since", "last_run", "next_run", "latency_ms",
-    "attempt", "attempts", "stale", "worker", "metrics", "index",
+    "name",
+    "plugin",
+    "verdict",
+    "status",
+    "message",
+    "since",
+    "last_run",
+    "next_run",
+    "latency_ms",
+    "attempt",
+    "attempts",
+    "stale",
+    "worker",
+    "metrics",
+    "index",
 ];
 const WORKER: [&str; 13] = [
-    "slot", "class", "pid", "generation", "state", "threads", "in_flight", "dispatched", "finished",
-    "lost", "late", "heartbeat_age_ms", "rss_kb",
+    "slot",
+    "class",
+    "pid",
+    "generation",
+    "state",
+    "threads",
+    "in_flight",
+    "dispatched",
+    "finished",
+    "lost",
+    "late",
+    "heartbeat_age_ms",
+    "rss_kb",
 ];
 
 fn echo(name: &str, status: &str) -> crate::harness::Check {
@@ -19,7 +43,10 @@ fn echo(name: &str, status: &str) -> crate::harness::Check {
         .interval("1h")
         .set("attempts", "1")
         .set("labels", "{ team = \"web\" }")
-        .set("config", &format!("{{ status = {status:?}, message = \"{name} speaks\" }}"))
+        .set(
+            "config",
+            &format!("{{ status = {status:?}, message = \"{name} speaks\" }}"),
+        )
 }
 
 fn daemon() -> Daemon {
@@ -77,7 +104,10 @@ fn the_exit_code_is_the_worst_verdict() {
     ] {
         let said = daemon.healthctl(args);
         assert_eq!(code(&said), wanted, "{args:?}: {said:?}");
-        assert!(!said.out.contains('\x1b'), "colour without a terminal: {said:?}");
+        assert!(
+            !said.out.contains('\x1b'),
+            "colour without a terminal: {said:?}"
+        );
     }
 }
 
@@ -99,7 +129,10 @@ fn json_has_the_documented_shape() {
     assert_eq!(rows[4]["disabled"], true);
     for key in ["since", "last_run", "next_run"] {
         let time = rows[0][key].as_str().expect("a time");
-        assert!(time.len() == 24 && time.ends_with('Z') && time.as_bytes()[10] == b'T', "{time}");
+        assert!(
+            time.len() == 24 && time.ends_with('Z') && time.as_bytes()[10] == b'T',
+            "{time}"
+        );
     }
     let workers = json(&["workers"]);
     assert_eq!(workers.as_array().map(Vec::len), Some(2));
@@ -110,23 +143,52 @@ fn json_has_the_documented_shape() {
     assert_keys(&shown, &ROW);
     assert_eq!(shown["labels"]["team"], "web");
     assert_eq!(shown["config"]["status"], "ok");
-    assert!(shown["source"].as_str().is_some_and(|s| s.contains("healthd.toml:")), "{shown}");
+    assert!(
+        shown["source"]
+            .as_str()
+            .is_some_and(|s| s.contains("healthd.toml:")),
+        "{shown}"
+    );
     let why = json(&["why", "web/good"]);
-    let steps: Vec<_> = why["steps"].as_array().expect("steps").iter().filter_map(|s| s["what"].as_str()).collect();
+    let steps: Vec<_> = why["steps"]
+        .as_array()
+        .expect("steps")
+        .iter()
+        .filter_map(|s| s["what"].as_str())
+        .collect();
     for step in ["due", "dispatched", "started", "finished", "judged"] {
         assert!(steps.contains(&step), "{steps:?}");
     }
-    assert!(why["next"].as_str().is_some_and(|n| n.contains("due in")), "{why}");
+    assert!(
+        why["next"].as_str().is_some_and(|n| n.contains("due in")),
+        "{why}"
+    );
     let listed = json(&["list"]);
-    assert_keys(&listed[0], &["name", "plugin", "verdict", "paused", "disabled", "stale"]);
+    assert_keys(
+        &listed[0],
+        &["name", "plugin", "verdict", "paused", "disabled", "stale"],
+    );
     let plugins = json(&["plugins"]);
-    let echo = plugins.as_array().expect("an array").iter().find(|p| p["name"] == "echo_step").expect("it is there");
-    assert_eq!((&echo["state"], &echo["checks"], &echo["abi"]), (&"loaded".into(), &5.into(), &"1.0".into()), "{echo}");
+    let echo = plugins
+        .as_array()
+        .expect("an array")
+        .iter()
+        .find(|p| p["name"] == "echo_step")
+        .expect("it is there");
+    assert_eq!(
+        (&echo["state"], &echo["checks"], &echo["abi"]),
+        (&"loaded".into(), &5.into(), &"1.0".into()),
+        "{echo}"
+    );
     let version = json(&["version"]);
     assert_eq!(version["healthd"]["supervisor_pid"], daemon.pid());
     assert_eq!(version["healthd"]["checks"], 5);
     let said = daemon.healthctl(&["--json", "run", "web/*"]);
-    let rows: Vec<Value> = said.out.lines().map(|l| serde_json::from_str(l).expect("JSON")).collect();
+    let rows: Vec<Value> = said
+        .out
+        .lines()
+        .map(|l| serde_json::from_str(l).expect("JSON"))
+        .collect();
     assert_eq!(rows.len(), 2);
     for row in &rows {
         assert_keys(row, &ROW);
@@ -134,7 +196,11 @@ fn json_has_the_documented_shape() {
     let paused = json(&["pause", "--reason", "a new switch", "web/*"]);
     assert_eq!(paused.as_array().map(Vec::len), Some(2));
     assert_eq!(json(&["show", "web/warn"])["pause_reason"], "a new switch");
-    assert_eq!(code(&daemon.healthctl(&["status", "web/*"])), 0, "paused checks do not count");
+    assert_eq!(
+        code(&daemon.healthctl(&["status", "web/*"])),
+        0,
+        "paused checks do not count"
+    );
     let resumed = json(&["resume", "--all"]);
     assert!(resumed[0]["paused"].is_null(), "{resumed}");
     let reloaded = json(&["reload"]);
@@ -163,7 +229,11 @@ fn watch_tells_each_change_once() {
     daemon.ask("pause", json!({"names": ["db/bad"]}));
     let row: Value = serde_json::from_str(&lines.next().expect("a change")).expect("JSON");
     // A run that changed nothing is no news.
-    assert_eq!((&row["name"], &row["paused"]), (&"db/bad".into(), &true.into()), "{row}");
+    assert_eq!(
+        (&row["name"], &row["paused"]),
+        (&"db/bad".into(), &true.into()),
+        "{row}"
+    );
     let _ = child.kill();
     let _ = child.wait();
 }
@@ -182,7 +252,9 @@ fn stop_with_wait_returns_when_all_is_gone() {
 
 #[test]
 fn try_and_verify_need_no_daemon() {
-    let said = |args: &[&str]| crate::harness::ctl::healthctl(std::path::Path::new("/no/such/socket"), args);
+    let said = |args: &[&str]| {
+        crate::harness::ctl::healthctl(std::path::Path::new("/no/such/socket"), args)
+    };
     let file = fixtures::fixture("echo").display().to_string();
     let verified = said(&["--json", "plugins", "verify", &file]);
     assert_eq!(code(&verified), 0, "{verified:?}");
@@ -192,11 +264,21 @@ fn try_and_verify_need_no_daemon() {
     for (status, wanted) in [("ok", 0), ("warning", 1), ("critical", 2), ("unknown", 3)] {
         for plugin in ["echo", "echo_step", "echo_cpu"] {
             let tried = said(&[
-                "--json", "try", "--plugin", plugin, &file, &format!("status={status}"), "message=hello there",
+                "--json",
+                "try",
+                "--plugin",
+                plugin,
+                &file,
+                &format!("status={status}"),
+                "message=hello there",
             ]);
             assert_eq!(code(&tried), wanted, "{tried:?}");
             let tried = tried.json();
-            assert_eq!((&tried["status"], &tried["message"]), (&status.into(), &"hello there".into()), "{tried}");
+            assert_eq!(
+                (&tried["status"], &tried["message"]),
+                (&status.into(), &"hello there".into()),
+                "{tried}"
+            );
         }
     }
     let several = said(&["try", &file]);
@@ -206,7 +288,10 @@ fn try_and_verify_need_no_daemon() {
     let crash = fixtures::fixture("crash").display().to_string();
     let tried = said(&["try", "--plugin", "crash", &crash, "how=segv"]);
     assert_eq!(code(&tried), 3, "{tried:?}");
-    assert!((tried.out.clone() + &tried.err).contains("SIGSEGV"), "{tried:?}");
+    assert!(
+        (tried.out.clone() + &tried.err).contains("SIGSEGV"),
+        "{tried:?}"
+    );
     let bad = fixtures::variant("MAGIC").display().to_string();
     let tried = said(&["try", &bad]);
     assert_eq!(code(&tried), 3, "{tried:?}");
@@ -221,7 +306,9 @@ fn a_reload_during_a_watch_says_what_is_gone() {
     for _ in 0..6 {
         client.line().expect("started, and five rows");
     }
-    daemon.written.rewrite(&[echo("web/good", "ok"), echo("fresh", "ok")]);
+    daemon
+        .written
+        .rewrite(&[echo("web/good", "ok"), echo("fresh", "ok")]);
     daemon.ask("reload", json!({}));
     let mut gone = Vec::new();
     while gone.len() < 4 {

@@ -50,10 +50,7 @@ fn who_may_only_read_is_told_so_and_the_control_group_may_change_things() {
     let Some(adm) = adm else {
         return skipped("there is no group adm");
     };
-    for (control_group, group, may) in [
-        (None, 0, false),
-        (Some("adm"), adm.gid.as_raw(), true),
-    ] {
+    for (control_group, group, may) in [(None, 0, false), (Some("adm"), adm.gid.as_raw(), true)] {
         let mut config = Config::new()
             .plugin_file(fixtures::fixture("echo"))
             .check(check("c-0").plugin("echo_step").interval("1h"));
@@ -67,11 +64,20 @@ fn who_may_only_read_is_told_so_and_the_control_group_may_change_things() {
         let program = daemon.dir().join("healthctl");
         fs::copy(env!("CARGO_BIN_EXE_healthctl"), &program).expect("our own folder");
         fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).expect("our own file");
-        fs::set_permissions(daemon.dir(), PermissionsExt::from_mode(0o755)).expect("our own folder");
+        fs::set_permissions(daemon.dir(), PermissionsExt::from_mode(0o755))
+            .expect("our own folder");
         let as_nobody = |groups: &str, args: &[&str]| {
             let mut command = Command::new("setpriv");
-            command.args(["--reuid=65534", "--regid=65534", &format!("--groups={groups}")]);
-            command.arg(&program).arg("--socket").arg(daemon.socket()).args(args);
+            command.args([
+                "--reuid=65534",
+                "--regid=65534",
+                &format!("--groups={groups}"),
+            ]);
+            command
+                .arg(&program)
+                .arg("--socket")
+                .arg(daemon.socket())
+                .args(args);
             say(&mut command)
         };
         let group = group.to_string();
@@ -94,7 +100,10 @@ fn who_may_only_read_is_told_so_and_the_control_group_may_change_things() {
         // A stranger does not even get in.
         let said = as_nobody("65534", &["status"]);
         assert_eq!(said.code, Some(3), "{said:?}");
-        assert!(said.err.to_lowercase().contains("permission denied"), "{said:?}");
+        assert!(
+            said.err.to_lowercase().contains("permission denied"),
+            "{said:?}"
+        );
         if !may {
             assert!(daemon.row("c-0")["paused"].is_null());
             let said = as_nobody(&group, &["stop"]);
@@ -120,8 +129,14 @@ fn lines_that_are_no_requests_are_answered_as_such() {
         (b"{\"v\":1,\"op\":\"status\",\"names\":7}", "bad_request"),
         (b"{\"v\":\"1\",\"op\":\"status\"}", "bad_request"),
         (b"{\"v\":99,\"op\":\"status\"}", "version"),
-        (b"{\"v\":1,\"op\":\"show\",\"name\":\"none\"}", "no_such_check"),
-        (b"{\"v\":1,\"op\":\"status\",\"names\":[\"none\"]}", "no_such_check"),
+        (
+            b"{\"v\":1,\"op\":\"show\",\"name\":\"none\"}",
+            "no_such_check",
+        ),
+        (
+            b"{\"v\":1,\"op\":\"status\",\"names\":[\"none\"]}",
+            "no_such_check",
+        ),
         (b"\xff\xfe\x00\x01", "bad_request"),
         (deep.as_bytes(), "bad_request"),
     ] {
@@ -132,7 +147,10 @@ fn lines_that_are_no_requests_are_answered_as_such() {
     }
     // It is still the same connection, and blank lines are nothing.
     client.send_bytes(b"\n\n  \n");
-    assert_eq!(client.ask("version", json!({})).expect("an answer").len(), 1);
+    assert_eq!(
+        client.ask("version", json!({})).expect("an answer").len(),
+        1
+    );
     assert_well(&daemon, manager);
 }
 
@@ -194,7 +212,11 @@ fn two_hundred_clients_are_more_than_enough() {
     for client in &mut clients {
         // One that is not admitted may be cut off while it asks.
         let request = json!({"v": 1, "op": "version"}).to_string() + "\n";
-        let _ = client.stream().try_clone().expect("a socket").write_all(request.as_bytes());
+        let _ = client
+            .stream()
+            .try_clone()
+            .expect("a socket")
+            .write_all(request.as_bytes());
         match client.line_or_reset() {
             Some(line) if line["type"] == "version" => served += 1,
             Some(line) => {
@@ -204,7 +226,10 @@ fn two_hundred_clients_are_more_than_enough() {
             None => refused += 1,
         }
     }
-    assert!(served >= 100 && refused > 0, "{served} served, {refused} refused");
+    assert!(
+        served >= 100 && refused > 0,
+        "{served} served, {refused} refused"
+    );
     drop(clients);
     wait_for("room again", || {
         let mut stream = UnixStream::connect(daemon.socket()).expect("it listens");
@@ -247,8 +272,15 @@ fn who_does_not_read_or_hangs_up_slows_nobody() {
     }
     let rss = |pid: u32| {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let line = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap_or_default().to_owned();
-        line.split_whitespace().nth(1).and_then(|n| n.parse::<u64>().ok()).unwrap_or(0)
+        let line = status
+            .lines()
+            .find(|l| l.starts_with("VmRSS:"))
+            .unwrap_or_default()
+            .to_owned();
+        line.split_whitespace()
+            .nth(1)
+            .and_then(|n| n.parse::<u64>().ok())
+            .unwrap_or(0)
     };
     for _ in 0..5 {
         assert_eq!(daemon.ask("run", json!({})).len(), 401);
@@ -319,7 +351,11 @@ fn whoever_watches_is_told_of_the_end() {
     while let Some(line) = client.line() {
         last = line;
     }
-    assert_eq!((&last["type"], &last["code"]), (&"error".into(), &"busy".into()), "{last}");
+    assert_eq!(
+        (&last["type"], &last["code"]),
+        (&"error".into(), &"busy".into()),
+        "{last}"
+    );
 }
 
 #[test]
@@ -328,7 +364,8 @@ fn what_was_asked_before_the_hang_up_is_done() {
     for _ in 0..50 {
         let mut watch = daemon.watch(&["c-0"]);
         let mut stream = UnixStream::connect(daemon.socket()).expect("it listens");
-        let requests = "{\"v\":1,\"op\":\"status\"}\n{\"v\":1,\"op\":\"pause\",\"names\":[\"c-0\"]}\n";
+        let requests =
+            "{\"v\":1,\"op\":\"status\"}\n{\"v\":1,\"op\":\"pause\",\"names\":[\"c-0\"]}\n";
         stream.write_all(requests.as_bytes()).expect("it listens");
         drop(stream);
         watch.until("paused", |row| row["paused"] == true);

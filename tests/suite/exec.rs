@@ -42,25 +42,54 @@ fn real_nagios_plugins() {
     let port = server.addr.port().to_string();
     let mut config = Config::new();
     for status in ["0", "1", "2", "3"] {
-        config = config.check(program(&format!("dummy-{status}"), &[&path("check_dummy"), status, "as told"]));
+        config = config.check(program(
+            &format!("dummy-{status}"),
+            &[&path("check_dummy"), status, "as told"],
+        ));
     }
     let daemon = start(
         config
-            .check(program("load", &[&path("check_load"), "-w", "1000,1000,1000", "-c", "2000,2000,2000"]))
-            .check(program("disk", &[&path("check_disk"), "-w", "0%", "-c", "0%", "-p", "/"]))
+            .check(program(
+                "load",
+                &[
+                    &path("check_load"),
+                    "-w",
+                    "1000,1000,1000",
+                    "-c",
+                    "2000,2000,2000",
+                ],
+            ))
+            .check(program(
+                "disk",
+                &[&path("check_disk"), "-w", "0%", "-c", "0%", "-p", "/"],
+            ))
             .check(program("procs", &[&path("check_procs"), "-w", "1:100000"]))
-            .check(program("tcp", &[&path("check_tcp"), "-H", "127.0.0.1", "-p", &port]))
-            .check(program("http", &[&path("check_http"), "-I", "127.0.0.1", "-p", &port])),
+            .check(program(
+                "tcp",
+                &[&path("check_tcp"), "-H", "127.0.0.1", "-p", &port],
+            ))
+            .check(program(
+                "http",
+                &[&path("check_http"), "-I", "127.0.0.1", "-p", &port],
+            )),
     );
     for (n, status) in ["ok", "warning", "critical", "unknown"].iter().enumerate() {
         let row = daemon.run(&format!("dummy-{n}"));
         assert_eq!(row["status"], *status, "{row}");
-        assert!(row["message"].as_str().is_some_and(|m| m.contains("as told")), "{row}");
+        assert!(
+            row["message"]
+                .as_str()
+                .is_some_and(|m| m.contains("as told")),
+            "{row}"
+        );
     }
     for name in ["load", "disk", "procs", "tcp", "http"] {
         let row = daemon.run(name);
         assert_eq!(row["status"], "ok", "{row}");
-        assert!(row["metrics"].as_array().is_some_and(|m| !m.is_empty()), "{row}");
+        assert!(
+            row["metrics"].as_array().is_some_and(|m| !m.is_empty()),
+            "{row}"
+        );
     }
     let exec = exec_worker(&daemon);
     wait_for("no child is left", || children(exec).is_empty());
@@ -70,7 +99,8 @@ fn real_nagios_plugins() {
 fn the_whole_group_ends_at_the_deadline() {
     let config = Config::new();
     let mut leash = Leash::new(config.dir());
-    let text = leash.script("trap '' TERM; sleep 1000 & (sleep 1000; true) & setsid sleep 1000 & wait");
+    let text =
+        leash.script("trap '' TERM; sleep 1000 & (sleep 1000; true) & setsid sleep 1000 & wait");
     let daemon = start(config.check(script("slow", &text).timeout("500ms")));
     let row = daemon.run("slow");
     assert_eq!(row["status"], "critical", "{row}");
@@ -90,7 +120,11 @@ fn a_child_that_stays_behind_holds_up_nothing() {
     let daemon = start(config.check(script("leaves", &text).timeout("60s")));
     let begun = std::time::Instant::now();
     let row = daemon.run("leaves");
-    assert_eq!((&row["status"], &row["message"]), (&"ok".into(), &"done".into()), "{row}");
+    assert_eq!(
+        (&row["status"], &row["message"]),
+        (&"ok".into(), &"done".into()),
+        "{row}"
+    );
     assert!(begun.elapsed() < std::time::Duration::from_secs(50));
     leash.wait_held(&daemon);
     leash.assert_let_go(&daemon);
@@ -125,13 +159,22 @@ fn hundreds_of_runs_leak_neither_descriptors_nor_zombies() {
 fn output_without_end_is_read_and_dropped() {
     let daemon = start(
         Config::new()
-            .check(script("much", "echo first line; head -c 20000000 /dev/zero | tr '\\0' x; exit 1"))
+            .check(script(
+                "much",
+                "echo first line; head -c 20000000 /dev/zero | tr '\\0' x; exit 1",
+            ))
             .check(script("endless", "echo on and on; exec yes").timeout("1s"))
             .check(script("errors", "head -c 3000000 /dev/zero >&2; echo fine")),
     );
     let row = daemon.run("much");
     assert_eq!(row["status"], "warning", "{:.500}", row.to_string());
-    assert!(row["message"].as_str().is_some_and(|m| m.starts_with("first line")), "{:.500}", row.to_string());
+    assert!(
+        row["message"]
+            .as_str()
+            .is_some_and(|m| m.starts_with("first line")),
+        "{:.500}",
+        row.to_string()
+    );
     assert!(daemon.detail("much").to_string().len() < 200 << 10);
     assert_eq!(daemon.run("endless")["status"], "critical");
     assert_eq!(daemon.run("errors")["status"], "ok");
@@ -148,17 +191,30 @@ fn the_environment_is_small_and_no_descriptor_is_inherited() {
     let daemon = start(
         Config::new()
             .env("HD_LEAKED", "secret")
-            .check(env("env", "echo \"[$TOKEN][$HD_LEAKED][$NOTIFY_SOCKET][$LC_NUMERIC]\""))
+            .check(env(
+                "env",
+                "echo \"[$TOKEN][$HD_LEAKED][$NOTIFY_SOCKET][$LC_NUMERIC]\"",
+            ))
             .check(program("fds", &["/bin/ls", "/proc/self/fd"]))
-            .check(script("signals", "grep -E '^Sig(Blk|Ign)' /proc/self/status | tr '\\n' ' '")),
+            .check(script(
+                "signals",
+                "grep -E '^Sig(Blk|Ign)' /proc/self/status | tr '\\n' ' '",
+            )),
     );
     assert_eq!(daemon.run("env")["message"], "[a b][][][C]");
     let fds = daemon.run("fds");
     let message = fds["message"].as_str().unwrap_or_default();
     assert_eq!(message, "0", "{fds}");
     // A name a line: the rest is detail. The last is the folder that ls reads.
-    let detail = daemon.detail("fds")["detail"].as_str().unwrap_or_default().to_owned();
-    assert_eq!(detail.split_whitespace().collect::<Vec<_>>(), ["1", "2", "3"], "{detail:?}");
+    let detail = daemon.detail("fds")["detail"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    assert_eq!(
+        detail.split_whitespace().collect::<Vec<_>>(),
+        ["1", "2", "3"],
+        "{detail:?}"
+    );
     let signals = daemon.run("signals");
     let message = signals["message"].as_str().unwrap_or_default();
     let masks = message.split_whitespace().filter(|w| w.len() == 16);

@@ -31,17 +31,31 @@ fn a_talkative_plugin_is_cut_and_made_readable() {
         assert!(message.len() <= 32 << 10);
         for command in ["show", "why"] {
             let said = daemon.healthctl(&[command, what]);
-            assert!(!said.out.contains('\x1b') && !said.out.contains('\x07'), "{said:?}");
+            assert!(
+                !said.out.contains('\x1b') && !said.out.contains('\x07'),
+                "{said:?}"
+            );
         }
     }
     let row = daemon.row("numbers");
     let metrics = row["metrics"].as_array().expect("some");
-    let value = |name: &str| metrics.iter().find(|m| m["name"] == name).map(|m| m["value"].clone());
+    let value = |name: &str| {
+        metrics
+            .iter()
+            .find(|m| m["name"] == name)
+            .map(|m| m["value"].clone())
+    };
     assert_eq!(value("fine"), Some(1.5.into()), "{row}");
     for name in ["nan", "inf", "minus_inf"] {
         assert!(value(name).is_none_or(|v| v.is_null()), "{row}");
     }
-    assert!(daemon.row("metrics")["metrics"].as_array().expect("some").len() >= 50);
+    assert!(
+        daemon.row("metrics")["metrics"]
+            .as_array()
+            .expect("some")
+            .len()
+            >= 50
+    );
     assert_eq!(daemon.pids("io"), workers);
     assert_eq!(daemon.healthctl(&["status"]).code, Some(0));
 }

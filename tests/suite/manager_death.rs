@@ -29,7 +29,10 @@ fn verdicts_attempts_pauses_and_phases_come_back() {
             .interval("1h")
             .set("retry_interval", "\"1h\"")
             .set("attempts", attempts)
-            .set("config", &format!("{{ status = {status:?}, message = \"{name} speaks\" }}"))
+            .set(
+                "config",
+                &format!("{{ status = {status:?}, message = \"{name} speaks\" }}"),
+            )
     };
     let daemon = config()
         .check(once("good", "ok", "3"))
@@ -51,11 +54,16 @@ fn verdicts_attempts_pauses_and_phases_come_back() {
         replace_manager(&daemon);
         let after = daemon.ask("status", json!({}));
         for (before, after) in before.iter().zip(&after) {
-            for key in ["name", "verdict", "status", "since", "attempt", "message", "last_run", "paused"] {
+            for key in [
+                "name", "verdict", "status", "since", "attempt", "message", "last_run", "paused",
+            ] {
                 assert_eq!(before[key], after[key], "{key}: {before} {after}");
             }
             if before["paused"] != true {
-                assert_eq!(before["next_run"].as_str().map(|t| &t[..19]), after["next_run"].as_str().map(|t| &t[..19]));
+                assert_eq!(
+                    before["next_run"].as_str().map(|t| &t[..19]),
+                    after["next_run"].as_str().map(|t| &t[..19])
+                );
             }
         }
         assert_eq!(daemon.detail("quiet")["pause_reason"], "not now");
@@ -63,7 +71,24 @@ fn verdicts_attempts_pauses_and_phases_come_back() {
     // The count goes on where it was.
     assert_eq!(daemon.run("soft")["attempt"], 2);
     let row = daemon.run("soft");
-    assert_eq!((&row["attempt"], &row["verdict"]), (&3.into(), &"warning".into()));
+    assert_eq!(
+        (&row["attempt"], &row["verdict"]),
+        (&3.into(), &"warning".into())
+    );
+}
+
+#[test]
+fn who_asks_between_two_managers_hears_all_from_the_next() {
+    let daemon = config()
+        .check(check("one").plugin("echo_step").interval("1h"))
+        .check(check("two").plugin("echo_step").interval("1h"))
+        .spawn();
+    daemon.expect_notify("READY=1");
+    for _ in 0..5 {
+        kill(daemon.manager(), Signal::SIGKILL);
+        daemon.expect_log("manager died");
+        assert_eq!(daemon.ask("status", json!({})).len(), 2);
+    }
 }
 
 #[test]
@@ -115,8 +140,14 @@ fn a_bad_config_on_disk_does_not_stop_the_next_manager() {
     replace_manager(&daemon);
     assert_eq!(daemon.row("a")["verdict"], "ok");
     let row = daemon.run("a");
-    assert_eq!((&row["status"], &row["verdict"]), (&"ok".into(), &"ok".into()));
-    let error = daemon.client().ask("reload", json!({})).expect_err("it is bad");
+    assert_eq!(
+        (&row["status"], &row["verdict"]),
+        (&"ok".into(), &"ok".into())
+    );
+    let error = daemon
+        .client()
+        .ask("reload", json!({}))
+        .expect_err("it is bad");
     assert_eq!(error["code"], "bad_config");
     assert_eq!(daemon.run("a")["status"], "ok");
 }
@@ -142,10 +173,17 @@ fn killed_again_and_again_under_load_it_tells_no_lie() {
         daemon.workers();
         let rows = daemon.ask("run", json!({}));
         for row in rows.iter().filter(|r| r["type"] == "check") {
-            assert_eq!((&row["status"], &row["verdict"]), (&"ok".into(), &"ok".into()), "{row}");
+            assert_eq!(
+                (&row["status"], &row["verdict"]),
+                (&"ok".into(), &"ok".into()),
+                "{row}"
+            );
         }
     }
     for line in daemon.log.all() {
-        assert!(!line.contains("check changed") || line.contains("to=ok"), "{line}");
+        assert!(
+            !line.contains("check changed") || line.contains("to=ok"),
+            "{line}"
+        );
     }
 }

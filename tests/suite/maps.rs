@@ -20,7 +20,10 @@ fn daemon() -> Daemon {
                 .plugin("echo")
                 .interval("1h")
                 .set("attempts", "1")
-                .set("config", "{ status = \"critical\", message = \"it burns\" }"),
+                .set(
+                    "config",
+                    "{ status = \"critical\", message = \"it burns\" }",
+                ),
         );
     let daemon = config.spawn();
     daemon.expect_notify("READY=1");
@@ -44,7 +47,9 @@ fn status_and_workers_answer_stale_while_all_is_stopped() {
     let workers = daemon.workers();
     let all = signal_all(&daemon, Signal::SIGSTOP);
     assert!(all.len() >= 4, "{all:?}");
-    wait_for("all are stopped", || all.iter().all(|pid| state(*pid) == Some('T')));
+    wait_for("all are stopped", || {
+        all.iter().all(|pid| state(*pid) == Some('T'))
+    });
     let mut quickest = Duration::MAX;
     for _ in 0..5 {
         let begun = Instant::now();
@@ -55,7 +60,9 @@ fn status_and_workers_answer_stale_while_all_is_stopped() {
         let rows = said.json();
         for (row, before) in rows.as_array().expect("rows").iter().zip(&before) {
             assert_eq!(row["stale"], true, "{row}");
-            for key in ["name", "plugin", "verdict", "status", "message", "attempt", "attempts", "worker"] {
+            for key in [
+                "name", "plugin", "verdict", "status", "message", "attempt", "attempts", "worker",
+            ] {
                 assert_eq!(row[key], before[key], "{key}: {row}");
             }
             assert!(row["metrics"].is_null(), "{row}");
@@ -65,14 +72,26 @@ fn status_and_workers_answer_stale_while_all_is_stopped() {
     let said = daemon.healthctl(&["--json", "workers"]);
     let rows = said.json();
     for (row, before) in rows.as_array().expect("rows").iter().zip(&workers) {
-        for key in ["slot", "class", "pid", "generation", "state", "dispatched", "finished", "lost"] {
+        for key in [
+            "slot",
+            "class",
+            "pid",
+            "generation",
+            "state",
+            "dispatched",
+            "finished",
+            "lost",
+        ] {
             assert_eq!(row[key], before[key], "{key}: {row}");
         }
     }
     assert_eq!(rows.as_array().map(Vec::len), Some(workers.len()));
     for args in [&["status"][..], &["workers"], &["list"], &["show", "bad"]] {
         let said = daemon.healthctl(args);
-        assert!(said.out.len() > 10 || !said.err.is_empty(), "{args:?}: {said:?}");
+        assert!(
+            said.out.len() > 10 || !said.err.is_empty(),
+            "{args:?}: {said:?}"
+        );
         assert!((said.out + &said.err).contains("stale"), "{args:?}");
     }
     // What needs the daemon says so.
@@ -110,7 +129,8 @@ fn nobody_is_blamed_for_a_stop_of_all() {
     }
     // A second look of the watchers has passed when a worker has beaten again.
     daemon.until_workers("fresh beats", |rows| {
-        rows.iter().all(|r| r["heartbeat_age_ms"].as_u64().is_some_and(|a| a < 1_500))
+        rows.iter()
+            .all(|r| r["heartbeat_age_ms"].as_u64().is_some_and(|a| a < 1_500))
     });
     assert_eq!(daemon.pids("io"), workers);
     assert_eq!(daemon.manager(), manager);

@@ -34,8 +34,14 @@ fn a_panic_is_unknown_with_its_text_and_the_worker_lives() {
         let row = daemon.run(name);
         let message = row["message"].as_str().unwrap_or_default();
         assert_eq!(row["status"], "unknown", "{row}");
-        assert!(message.contains("panic") && message.contains(&format!("`{plugin}`")), "{row}");
-        assert!(message.contains(&format!("panics in {at} on purpose")), "{row}");
+        assert!(
+            message.contains("panic") && message.contains(&format!("`{plugin}`")),
+            "{row}"
+        );
+        assert!(
+            message.contains(&format!("panics in {at} on purpose")),
+            "{row}"
+        );
         assert!(row["attempt"].as_u64() >= Some(1), "{row}");
     }
     // A poisoned instance is made anew, and the check is well as soon as its plugin is; it is not held.
@@ -43,7 +49,11 @@ fn a_panic_is_unknown_with_its_text_and_the_worker_lives() {
     for (name, ..) in cases {
         assert!(daemon.detail(name)["held_until"].is_null());
         let row = daemon.run(name);
-        assert_eq!((&row["status"], &row["verdict"]), (&"ok".into(), &"ok".into()), "{row}");
+        assert_eq!(
+            (&row["status"], &row["verdict"]),
+            (&"ok".into(), &"ok".into()),
+            "{row}"
+        );
     }
     assert_eq!(daemon.pids("io"), before);
 }

@@ -17,7 +17,10 @@ fn deaf(name: &str, gate: &Gate, timeout: &str) -> Check {
         .plugin("hold")
         .interval("1h")
         .timeout(timeout)
-        .set("config", &format!("{{ gate = {:?}, deaf = true }}", gate.path()))
+        .set(
+            "config",
+            &format!("{{ gate = {:?}, deaf = true }}", gate.path()),
+        )
 }
 
 #[test]
@@ -29,12 +32,17 @@ fn an_overrun_is_told_at_the_deadline_and_what_comes_later_is_ignored() {
     let visit = gate.wait_entered();
     let row = watch.until("the overrun", |row| row["status"] == "unknown");
     let message = row["message"].as_str().unwrap_or_default();
-    assert!(message.contains("overrun") && message.contains("`hold`"), "{row}");
+    assert!(
+        message.contains("overrun") && message.contains("`hold`"),
+        "{row}"
+    );
     assert_eq!(row["attempt"], 1, "{row}");
     let took = row["latency_ms"].as_f64().expect("it ran");
     assert!((500.0..5_000.0).contains(&took), "{row}");
     // Its second run has a thread and an instance of its own.
-    daemon.client().send(&serde_json::json!({"v": 1, "op": "run", "names": ["bad"]}));
+    daemon
+        .client()
+        .send(&serde_json::json!({"v": 1, "op": "run", "names": ["bad"]}));
     let second = gate.wait_entered();
     assert_eq!(second.pid, visit.pid);
     visit.open_with(2);
@@ -61,7 +69,10 @@ fn a_plugin_that_hears_the_cancel_has_a_timeout_of_its_target() {
         .check(held("step", "hold_step"))
         .spawn();
     daemon.expect_notify("READY=1");
-    for (name, said) in [("run", "timeout after 300ms"), ("step", "timeout after 300ms in phase gate")] {
+    for (name, said) in [
+        ("run", "timeout after 300ms"),
+        ("step", "timeout after 300ms in phase gate"),
+    ] {
         let row = daemon.run(name);
         assert_eq!(row["status"], "critical", "{row}");
         assert_eq!(row["message"], said, "{row}");
@@ -133,7 +144,10 @@ fn a_plugin_that_blocks_its_reactor_is_found_out() {
     fs::remove_file(&file).expect("our own folder");
     let message = row["message"].as_str().unwrap_or_default();
     assert_eq!(row["status"], "unknown", "{row}");
-    assert!(message.contains("stall") && message.contains("`crash_step`"), "{row}");
+    assert!(
+        message.contains("stall") && message.contains("`crash_step`"),
+        "{row}"
+    );
     daemon.until_workers("another worker", |rows| {
         rows[0]["state"] == "ready" && rows[0]["pid"] != worker
     });

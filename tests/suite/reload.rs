@@ -49,21 +49,38 @@ fn what_has_not_changed_keeps_its_run_its_plan_and_its_attempts() {
         held(&gate),
     ]);
     let report = daemon.ask("reload", json!({})).remove(0);
-    for (key, n) in [("added", 1), ("changed", 1), ("removed", 1), ("unchanged", 2)] {
+    for (key, n) in [
+        ("added", 1),
+        ("changed", 1),
+        ("removed", 1),
+        ("unchanged", 2),
+    ] {
         assert_eq!(report[key], n, "{report}");
     }
     assert!(report["new_generation"].is_null(), "{report}");
     assert_eq!(daemon.pids("io"), workers);
     for name in ["soft", "held"] {
-        let was = before.iter().find(|r| r["name"] == name).expect("it was there");
+        let was = before
+            .iter()
+            .find(|r| r["name"] == name)
+            .expect("it was there");
         let row = daemon.row(name);
-        for key in ["verdict", "status", "attempt", "since", "last_run", "next_run"] {
+        for key in [
+            "verdict", "status", "attempt", "since", "last_run", "next_run",
+        ] {
             assert_eq!(was[key], row[key], "{key}: {was} {row}");
         }
     }
-    let error = daemon.client().ask("show", json!({"name": "gone"})).expect_err("it is gone");
+    let error = daemon
+        .client()
+        .ask("show", json!({"name": "gone"}))
+        .expect_err("it is gone");
     assert_eq!(error["code"], "no_such_check");
-    let names: Vec<_> = daemon.ask("status", json!({})).iter().map(|r| r["name"].clone()).collect();
+    let names: Vec<_> = daemon
+        .ask("status", json!({}))
+        .iter()
+        .map(|r| r["name"].clone())
+        .collect();
     assert_eq!(names, ["new", "soft", "changed", "held"]);
     visit.open();
     watch.until_verdict("held", "ok");
@@ -82,15 +99,27 @@ fn a_bad_config_changes_nothing_and_names_every_mistake() {
     let good = fs::read_to_string(daemon.written.file()).expect("our own file");
     let bad = format!("{good}intervall = \"5s\"\n[[check]]\nname = 3\nplugin = \"ecco\"\n");
     fs::write(daemon.written.file(), bad).expect("our own file");
-    let error = daemon.client().ask("reload", json!({})).expect_err("it is bad");
+    let error = daemon
+        .client()
+        .ask("reload", json!({}))
+        .expect_err("it is bad");
     assert_eq!(error["code"], "bad_config", "{error}");
     let all = error["diagnostics"].to_string();
-    for mistake in ["intervall", "a key with a similar name exists: `interval`", "`name`", "ecco", "healthd.toml:"] {
+    for mistake in [
+        "intervall",
+        "a key with a similar name exists: `interval`",
+        "`name`",
+        "ecco",
+        "healthd.toml:",
+    ] {
         assert!(all.contains(mistake), "{mistake} is missing: {all}");
     }
     let said = daemon.healthctl(&["reload"]);
     assert_eq!(said.code, Some(2), "{said:?}");
-    assert!(said.err.contains("intervall") && said.err.contains("ecco"), "{said:?}");
+    assert!(
+        said.err.contains("intervall") && said.err.contains("ecco"),
+        "{said:?}"
+    );
     assert_eq!((daemon.row("a"), daemon.ask("version", json!({}))), before);
     assert_eq!(daemon.run("a")["status"], "ok");
     // Mended, it is taken.
@@ -108,7 +137,10 @@ fn new_bytes_of_a_plugin_are_a_new_generation_and_the_old_one_drains() {
         .check(check("v").plugin("wrong").interval("1h"))
         .check(held(&gate))
         .spawn();
-    let installed = daemon.dir().join("plugins").join(one.file_name().expect("a file"));
+    let installed = daemon
+        .dir()
+        .join("plugins")
+        .join(one.file_name().expect("a file"));
     daemon.expect_notify("READY=1");
     assert_eq!(daemon.run("v")["message"], "version 1.0");
     let visit = gate.wait_entered();
@@ -118,18 +150,28 @@ fn new_bytes_of_a_plugin_are_a_new_generation_and_the_old_one_drains() {
     // The new file alone changes nothing.
     assert_eq!(daemon.run("v")["message"], "version 1.0");
     let report = daemon.ask("reload", json!({})).remove(0);
-    assert_eq!((&report["new_generation"], &report["unchanged"]), (&2.into(), &2.into()), "{report}");
+    assert_eq!(
+        (&report["new_generation"], &report["unchanged"]),
+        (&2.into(), &2.into()),
+        "{report}"
+    );
     assert_eq!(daemon.run("v")["message"], "version 2.0");
     // What was in flight ends where it began.
     let rows = daemon.workers();
     let draining: Vec<_> = rows.iter().filter(|r| r["state"] == "draining").collect();
-    assert!(draining.iter().any(|r| r["pid"] == visit.pid && r["in_flight"] == 1), "{rows:#?}");
+    assert!(
+        draining
+            .iter()
+            .any(|r| r["pid"] == visit.pid && r["in_flight"] == 1),
+        "{rows:#?}"
+    );
     let mut watch = daemon.watch(&["held"]);
     visit.open();
     watch.until_verdict("held", "ok");
     assert_eq!(daemon.detail("held")["runs"], 1);
     daemon.until_workers("the old ones are gone", |rows| {
-        rows.iter().all(|r| r["generation"] == 2 && r["state"] == "ready")
+        rows.iter()
+            .all(|r| r["generation"] == 2 && r["state"] == "ready")
     });
     for pid in old.values() {
         assert!(crate::harness::state(*pid).is_none_or(|s| s == 'Z'));
@@ -145,16 +187,25 @@ fn a_generation_that_does_not_come_up_changes_nothing() {
         .check(check("v").plugin("wrong").interval("1h"))
         .check(echo("a", "ok"))
         .spawn();
-    let installed = daemon.dir().join("plugins").join(one.file_name().expect("a file"));
+    let installed = daemon
+        .dir()
+        .join("plugins")
+        .join(one.file_name().expect("a file"));
     daemon.expect_notify("READY=1");
     daemon.ask("run", json!({}));
     let workers = daemon.pids("io");
     for (variant, why) in [("INIT_CRASH", "SIGSEGV"), ("INIT_FAIL", "init")] {
         let bad = fixtures::named_variant(&format!("versioned_{variant}"), variant, "wrong", "2.0");
         fixtures::replace(&bad, &installed);
-        let error = daemon.client().ask("reload", json!({})).expect_err("it cannot come up");
+        let error = daemon
+            .client()
+            .ask("reload", json!({}))
+            .expect_err("it cannot come up");
         let message = error["message"].as_str().unwrap_or_default();
-        assert!(message.contains("did not get ready") && message.contains(why), "{error}");
+        assert!(
+            message.contains("did not get ready") && message.contains(why),
+            "{error}"
+        );
         assert_eq!(daemon.pids("io"), workers);
         assert_eq!(daemon.run("v")["message"], "version 1.0");
         assert_eq!(daemon.run("a")["verdict"], "ok");
@@ -220,10 +271,17 @@ fn other_pool_sizes_replace_the_workers_without_a_gap() {
         });
         let rows = daemon.ask("run", json!({}));
         for row in rows.iter().filter(|r| r["type"] == "check") {
-            assert_eq!((&row["status"], &row["verdict"]), (&"ok".into(), &"ok".into()), "{row}");
+            assert_eq!(
+                (&row["status"], &row["verdict"]),
+                (&"ok".into(), &"ok".into()),
+                "{row}"
+            );
         }
     }
     for line in daemon.log.all() {
-        assert!(!line.contains("check changed") || line.contains("to=ok"), "{line}");
+        assert!(
+            !line.contains("check changed") || line.contains("to=ok"),
+            "{line}"
+        );
     }
 }

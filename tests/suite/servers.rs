@@ -31,17 +31,23 @@ fn http_and_tcp_against_nginx_with_and_without_tls() {
         ("down", format!("{{ url = {:?} }}", nginx.url("/down"))),
         ("tls", format!("{{ url = {tls:?}, ca_file = {ca:?} }}")),
         ("tls-unknown-ca", format!("{{ url = {tls:?} }}")),
-        ("v6", format!("{{ url = \"http://[::1]:{}/up\" }}", nginx.port_v6)),
+        (
+            "v6",
+            format!("{{ url = \"http://[::1]:{}/up\" }}", nginx.port_v6),
+        ),
         ("refused", "{ url = \"http://127.0.0.1:1/\" }".to_owned()),
     ] {
-        config = config.check(check(name).plugin("http").interval("1h").set("config", &options));
+        config = config.check(
+            check(name)
+                .plugin("http")
+                .interval("1h")
+                .set("config", &options),
+        );
     }
-    config = config.check(
-        check("tcp")
-            .plugin("tcp")
-            .interval("1h")
-            .set("config", &format!("{{ host = \"127.0.0.1\", port = {} }}", nginx.port)),
-    );
+    config = config.check(check("tcp").plugin("tcp").interval("1h").set(
+        "config",
+        &format!("{{ host = \"127.0.0.1\", port = {} }}", nginx.port),
+    ));
     let daemon = config.spawn();
     daemon.expect_notify("READY=1");
     for name in ["up", "tls", "v6", "tcp"] {
@@ -50,7 +56,10 @@ fn http_and_tcp_against_nginx_with_and_without_tls() {
     }
     let row = daemon.run("down");
     assert_eq!(row["status"], "critical", "{row}");
-    assert!(row["message"].as_str().is_some_and(|m| m.contains("503")), "{row}");
+    assert!(
+        row["message"].as_str().is_some_and(|m| m.contains("503")),
+        "{row}"
+    );
     let row = daemon.run("refused");
     assert_eq!(row["message"], "connect: connection refused", "{row}");
     let row = daemon.run("tls-unknown-ca");
@@ -76,21 +85,28 @@ fn a_target_that_never_answers_is_critical_with_its_phase_and_in_time() {
                 .plugin("http")
                 .interval("1h")
                 .timeout("500ms")
-                .set("config", &format!("{{ url = \"http://127.0.0.1:{port}/\" }}")),
+                .set(
+                    "config",
+                    &format!("{{ url = \"http://127.0.0.1:{port}/\" }}"),
+                ),
         )
         .spawn();
     daemon.expect_notify("READY=1");
     let row = daemon.run("mute");
     assert_eq!(row["status"], "critical", "{row}");
     let message = row["message"].as_str().unwrap_or_default();
-    assert!(message.starts_with("timeout after 500ms in phase "), "{row}");
+    assert!(
+        message.starts_with("timeout after 500ms in phase "),
+        "{row}"
+    );
     let took = row["latency_ms"].as_f64().expect("it ran");
     assert!((499.0..5_000.0).contains(&took), "{row}");
 }
 
 #[test]
 fn a_flapping_target_is_seen_as_it_is() {
-    let good = Peer::answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
+    let good =
+        Peer::answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
     let addr = good.addr;
     let daemon = Config::new()
         .check(
@@ -107,7 +123,10 @@ fn a_flapping_target_is_seen_as_it_is() {
     watch.until_verdict("t", "ok");
     drop(good);
     let row = watch.until_verdict("t", "critical");
-    assert_eq!((&row["attempt"], &row["message"]), (&2.into(), &"connect: connection refused".into()));
+    assert_eq!(
+        (&row["attempt"], &row["message"]),
+        (&2.into(), &"connect: connection refused".into())
+    );
     let again = std::net::TcpListener::bind(addr);
     let Ok(again) = again else {
         return skipped("somebody else took the port");
@@ -115,7 +134,10 @@ fn a_flapping_target_is_seen_as_it_is() {
     std::thread::spawn(move || {
         while let Ok((mut stream, _)) = again.accept() {
             let _ = std::io::Read::read(&mut stream, &mut [0; 4096]);
-            let _ = std::io::Write::write_all(&mut stream, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
+            let _ = std::io::Write::write_all(
+                &mut stream,
+                b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok",
+            );
         }
     });
     watch.until_verdict("t", "ok");
@@ -126,30 +148,59 @@ fn postgres() {
     let Some(server) = Postgres::start() else {
         return skipped("PostgreSQL is not installed");
     };
-    let url = format!("postgres://postgres@127.0.0.1:{}/postgres?sslmode=disable", server.port);
+    let url = format!(
+        "postgres://postgres@127.0.0.1:{}/postgres?sslmode=disable",
+        server.port
+    );
     let ask = |name: &str, more: &str| {
-        check(name)
-            .plugin("postgres")
-            .interval("1h")
-            .set("config", &format!("{{ url = {url:?}, password = {:?}{more} }}", Postgres::PASSWORD))
+        check(name).plugin("postgres").interval("1h").set(
+            "config",
+            &format!(
+                "{{ url = {url:?}, password = {:?}{more} }}",
+                Postgres::PASSWORD
+            ),
+        )
     };
     let daemon = Config::new()
         .check(ask("up", ""))
-        .check(ask("many", ", query = \"select 50\", warn = 10, crit = 100"))
+        .check(ask(
+            "many",
+            ", query = \"select 50\", warn = 10, crit = 100",
+        ))
         .check(ask("wrong", ", query = \"select nothing from nowhere\""))
         .check(ask("slow", ", query = \"select pg_sleep(100)\"").timeout("500ms"))
         .spawn();
     daemon.expect_notify("READY=1");
     assert_eq!(daemon.run("up")["status"], "ok", "{}", daemon.row("up"));
-    assert_eq!(daemon.run("many")["status"], "warning", "{}", daemon.row("many"));
-    assert_eq!(daemon.run("wrong")["status"], "critical", "{}", daemon.row("wrong"));
+    assert_eq!(
+        daemon.run("many")["status"],
+        "warning",
+        "{}",
+        daemon.row("many")
+    );
+    assert_eq!(
+        daemon.run("wrong")["status"],
+        "critical",
+        "{}",
+        daemon.row("wrong")
+    );
     let row = daemon.run("slow");
     assert_eq!(row["status"], "critical", "{row}");
-    assert!(row["message"].as_str().is_some_and(|m| m.starts_with("timeout after ") && m.contains("in phase query")), "{row}");
+    assert!(
+        row["message"]
+            .as_str()
+            .is_some_and(|m| m.starts_with("timeout after ") && m.contains("in phase query")),
+        "{row}"
+    );
     drop(server);
     let row = daemon.run("up");
     assert_eq!(row["status"], "critical", "{row}");
-    assert!(row["message"].as_str().is_some_and(|m| m.contains("connection refused")), "{row}");
+    assert!(
+        row["message"]
+            .as_str()
+            .is_some_and(|m| m.contains("connection refused")),
+        "{row}"
+    );
 }
 
 #[test]
@@ -171,8 +222,16 @@ fn sqlite() {
             .set("config", &format!("{{ path = {path:?}{more} }}"))
     };
     let daemon = Config::new()
-        .check(ask("fine", &file, ", query = \"select count(*) from orders\", crit = 10, quick_check = true"))
-        .check(ask("many", &file, ", query = \"select count(*) from orders\", crit = 2"))
+        .check(ask(
+            "fine",
+            &file,
+            ", query = \"select count(*) from orders\", crit = 10, quick_check = true",
+        ))
+        .check(ask(
+            "many",
+            &file,
+            ", query = \"select count(*) from orders\", crit = 2",
+        ))
         .check(ask("garbage", &garbage, ""))
         .check(ask("missing", &folder.file("none.db"), ""))
         .spawn();

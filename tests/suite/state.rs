@@ -11,7 +11,10 @@ fn echo(name: &str, status: &str, attempts: u32) -> Check {
         .interval("1h")
         .set("retry_interval", "\"1h\"")
         .set("attempts", &attempts.to_string())
-        .set("config", &format!("{{ status = {status:?}, message = \"{name} speaks\" }}"))
+        .set(
+            "config",
+            &format!("{{ status = {status:?}, message = \"{name} speaks\" }}"),
+        )
 }
 
 fn start() -> Daemon {
@@ -32,7 +35,9 @@ fn start() -> Daemon {
 fn assert_remembered(before: &[Value], daemon: &Daemon) {
     let after = daemon.ask("status", json!({}));
     for (before, after) in before.iter().zip(&after) {
-        for key in ["name", "verdict", "status", "since", "attempt", "message", "paused"] {
+        for key in [
+            "name", "verdict", "status", "since", "attempt", "message", "paused",
+        ] {
             assert_eq!(before[key], after[key], "{key}: {before} {after}");
         }
     }
@@ -49,7 +54,10 @@ fn a_stop_forgets_nothing() {
     daemon.expect_notify("READY=1");
     // Known before anything has run, as far as it has not run yet.
     let paused = daemon.row("quiet");
-    assert_eq!((&paused["verdict"], &paused["paused"]), (&"ok".into(), &true.into()));
+    assert_eq!(
+        (&paused["verdict"], &paused["paused"]),
+        (&"ok".into(), &true.into())
+    );
     assert_eq!(daemon.detail("quiet")["pause_reason"], "not now");
     assert_eq!(daemon.row("hard")["verdict"], "critical");
     assert_eq!(daemon.row("hard")["since"], before[2]["since"]);
@@ -74,7 +82,12 @@ fn a_daemon_that_was_killed_forgets_nothing() {
 
 #[test]
 fn a_broken_state_file_is_said_kept_aside_and_survived() {
-    for broken in [&b"{\"version\":1,\"next_run\":5,\"che"[..], b"", b"\0\0\0\0", b"{\"version\":77,\"next_run\":1,\"checks\":[]}"] {
+    for broken in [
+        &b"{\"version\":1,\"next_run\":5,\"che"[..],
+        b"",
+        b"\0\0\0\0",
+        b"{\"version\":77,\"next_run\":1,\"checks\":[]}",
+    ] {
         let mut daemon = start();
         daemon.signal(Signal::SIGTERM);
         assert_eq!(daemon.wait_exit().code(), Some(0));
@@ -89,7 +102,10 @@ fn a_broken_state_file_is_said_kept_aside_and_survived() {
             .into_iter()
             .find(|l| l.contains("the saved state cannot be used"))
             .unwrap_or_else(|| daemon.fail("it says nothing of the broken file"));
-        assert!(line.contains("state.json") && line.contains("kept_as="), "{line}");
+        assert!(
+            line.contains("state.json") && line.contains("kept_as="),
+            "{line}"
+        );
         let aside = daemon.dir().join("state/state.json.broken");
         assert_eq!(fs::read(aside).expect("it is kept"), broken);
         assert_eq!(daemon.run("good")["verdict"], "ok");

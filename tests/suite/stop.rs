@@ -23,7 +23,11 @@ fn runs_of_every_lane_may_finish_and_their_results_are_kept() {
         .check(held(&gate, "step", "hold_step"));
     let mut daemon = config.spawn();
     daemon.expect_notify("READY=1");
-    let visits = [gate.wait_entered(), gate.wait_entered(), gate.wait_entered()];
+    let visits = [
+        gate.wait_entered(),
+        gate.wait_entered(),
+        gate.wait_entered(),
+    ];
     daemon.signal(Signal::SIGTERM);
     daemon.expect_notify("STOPPING=1");
     // No new run begins.
@@ -56,7 +60,10 @@ fn what_outlasts_the_grace_is_cancelled_and_not_failed() {
                 .plugin("hold")
                 .interval("1h")
                 .timeout("1h")
-                .set("config", &format!("{{ gate = {:?}, deaf = true }}", gate.path())),
+                .set(
+                    "config",
+                    &format!("{{ gate = {:?}, deaf = true }}", gate.path()),
+                ),
         );
     let mut daemon = config.spawn();
     daemon.expect_notify("READY=1");
@@ -82,11 +89,18 @@ fn what_outlasts_the_grace_is_cancelled_and_not_failed() {
         visit.assert_hung_up();
     }
     let log = daemon.log.all().join("\n");
-    assert!(!log.contains("to=critical") && !log.contains("to=unknown"), "{log}");
+    assert!(
+        !log.contains("to=critical") && !log.contains("to=unknown"),
+        "{log}"
+    );
     let daemon = daemon.restart();
     daemon.expect_notify("READY=1");
     for name in ["run", "step", "deaf"] {
         let row = daemon.row(name);
-        assert_eq!((&row["verdict"], &row["attempt"]), (&"ok".into(), &1.into()), "{row}");
+        assert_eq!(
+            (&row["verdict"], &row["attempt"]),
+            (&"ok".into(), &1.into()),
+            "{row}"
+        );
     }
 }

@@ -10,10 +10,10 @@ use std::time::Instant;
 
 /// A check whose plugin hurts its worker while `file` is there.
 fn crashing(name: &str, plugin: &str, how: &str, file: &Path) -> Check {
-    check(name)
-        .plugin(plugin)
-        .interval("1h")
-        .set("config", &format!("{{ how = {how:?}, if_file = {file:?} }}"))
+    check(name).plugin(plugin).interval("1h").set(
+        "config",
+        &format!("{{ how = {how:?}, if_file = {file:?} }}"),
+    )
 }
 
 /// Checks that run all the time, at home in every worker.
@@ -39,7 +39,10 @@ fn assert_neighbours_unharmed(daemon: &Daemon) {
     let log = daemon.log.all().join("\n");
     assert!(!log.contains("check=neighbour-0 from=ok"), "{log}");
     for line in log.lines().filter(|l| l.contains("check changed")) {
-        assert!(!line.contains("neighbour") || line.contains("to=ok"), "{line}");
+        assert!(
+            !line.contains("neighbour") || line.contains("to=ok"),
+            "{line}"
+        );
         assert!(!line.contains("to=critical"), "{line}");
     }
 }
@@ -113,13 +116,19 @@ fn a_crash_counts_as_an_attempt_and_the_check_is_held() {
                 .plugin("crash")
                 .interval("100ms")
                 .set("attempts", "2")
-                .set("config", &format!("{{ how = \"segv\", if_file = {file:?} }}")),
+                .set(
+                    "config",
+                    &format!("{{ how = \"segv\", if_file = {file:?} }}"),
+                ),
         )
         .spawn();
     daemon.expect_notify("READY=1");
     let mut watch = daemon.watch(&["bad"]);
     let first = watch.until("the first crash", |row| row["status"] == "unknown");
-    assert_eq!((&first["attempt"], &first["verdict"]), (&1.into(), &"pending".into()));
+    assert_eq!(
+        (&first["attempt"], &first["verdict"]),
+        (&1.into(), &"pending".into())
+    );
     assert!(daemon.detail("bad")["held_until"].is_string());
     let second = watch.until_verdict("bad", "unknown");
     assert_eq!(second["attempt"], 2);
@@ -138,9 +147,9 @@ fn seconds_between(from: &Value, to: &Value) -> f64 {
     let seconds = |time: &Value| {
         let text = time.as_str().unwrap_or_else(|| panic!("no time: {time}"));
         let clock = text.split(['T', 'Z']).nth(1).expect("a time of day");
-        clock
-            .split(':')
-            .fold(0.0, |sum, part| sum * 60.0 + part.parse::<f64>().expect("a number"))
+        clock.split(':').fold(0.0, |sum, part| {
+            sum * 60.0 + part.parse::<f64>().expect("a number")
+        })
     };
     (seconds(to) - seconds(from)).rem_euclid(86_400.0)
 }
@@ -170,7 +179,10 @@ fn what_else_was_in_flight_runs_again_elsewhere() {
     let mut again = vec![gate.wait_entered(), gate.wait_entered()];
     again.sort_by(|a, b| a.check.cmp(&b.check));
     for (first, again) in first.into_iter().zip(again) {
-        assert_eq!((&first.check, first.run_id, 1), (&again.check, again.run_id, first.attempt));
+        assert_eq!(
+            (&first.check, first.run_id, 1),
+            (&again.check, again.run_id, first.attempt)
+        );
         assert_eq!(again.attempt, 2);
         assert_ne!(first.pid, again.pid);
         first.assert_hung_up();
@@ -209,7 +221,10 @@ fn a_run_that_lost_two_workers_is_given_up_and_blames_nobody() {
     assert!(message.starts_with("self:"), "{row}");
     assert!(message.contains("SIGKILL"), "{row}");
     // Our own fault: no verdict, no attempt.
-    assert_eq!((&row["verdict"], &row["attempt"]), (&"pending".into(), &1.into()));
+    assert_eq!(
+        (&row["verdict"], &row["attempt"]),
+        (&"pending".into(), &1.into())
+    );
     assert!(gate.is_empty());
 }
 
@@ -234,7 +249,9 @@ fn with_one_worker_too_a_run_is_tried_twice_and_no_more() {
     crate::harness::kill(second.pid, Signal::SIGKILL);
     let row = watch.until("its end", |row| row["status"] == "unknown");
     assert!(
-        row["message"].as_str().is_some_and(|m| m.starts_with("self:")),
+        row["message"]
+            .as_str()
+            .is_some_and(|m| m.starts_with("self:")),
         "{row}"
     );
 }
@@ -251,7 +268,10 @@ fn a_crash_in_create_and_in_a_later_step_is_named_too() {
     ] {
         daemon = daemon.check(check(name).plugin(plugin).interval("1h").set(
             "config",
-            &format!("{{ how = \"segv\", when = {when:?}, if_file = {:?} }}", file.with_extension(name)),
+            &format!(
+                "{{ how = \"segv\", when = {when:?}, if_file = {:?} }}",
+                file.with_extension(name)
+            ),
         ));
     }
     let daemon = daemon.spawn();
@@ -260,7 +280,11 @@ fn a_crash_in_create_and_in_a_later_step_is_named_too() {
     for name in ["create", "create-step", "later"] {
         fs::write(file.with_extension(name), "").expect("our own folder");
     }
-    for (name, call) in [("create", "create"), ("create-step", "create"), ("later", "step")] {
+    for (name, call) in [
+        ("create", "create"),
+        ("create-step", "create"),
+        ("later", "step"),
+    ] {
         let mut watch = daemon.watch(&[name]);
         daemon.run(name);
         let row = watch.until("a crash", |row| row["status"] == "unknown");
@@ -278,7 +302,9 @@ fn a_forked_worker_does_no_harm() {
     for plugin in ["crash", "crash_step"] {
         let config = neighbours(config().pool("io", "workers = 1"));
         let file = config.dir().join("fork");
-        let daemon = config.check(crashing("forks", plugin, "fork", &file)).spawn();
+        let daemon = config
+            .check(crashing("forks", plugin, "fork", &file))
+            .spawn();
         daemon.expect_notify("READY=1");
         assert_eq!(daemon.run("forks")["status"], "ok");
         fs::write(&file, "").expect("our own folder");
@@ -290,7 +316,11 @@ fn a_forked_worker_does_no_harm() {
         assert_neighbours_unharmed(&daemon);
         // Nothing was lost to a child that took it for its own.
         let rows = daemon.workers();
-        assert_eq!((&rows[0]["lost"], &rows[0]["late"]), (&0.into(), &0.into()), "{rows:#?}");
+        assert_eq!(
+            (&rows[0]["lost"], &rows[0]["late"]),
+            (&0.into(), &0.into()),
+            "{rows:#?}"
+        );
     }
 }
 
@@ -384,8 +414,15 @@ fn a_plugin_that_kills_a_starting_worker_is_left_out() {
     daemon.expect_notify("READY=1");
     let row = daemon.row("bad");
     let message = row["message"].as_str().unwrap_or_default();
-    assert_eq!((&row["verdict"], &row["status"]), (&"unknown".into(), &"unknown".into()), "{row}");
-    assert!(message.contains("SIGSEGV") && message.contains("init_crash.so"), "{row}");
+    assert_eq!(
+        (&row["verdict"], &row["status"]),
+        (&"unknown".into(), &"unknown".into()),
+        "{row}"
+    );
+    assert!(
+        message.contains("SIGSEGV") && message.contains("init_crash.so"),
+        "{row}"
+    );
     let plugins = daemon.ask("plugins", serde_json::json!({}));
     let plugin = plugins
         .iter()

@@ -146,7 +146,10 @@ fn check_config(schema: &serde_json::Value, config: &serde_json::Value) -> Resul
     let wrong: Vec<String> = schema
         .validate(config, &healthd_core::config::schema::Masks::default())
         .iter()
-        .map(ToString::to_string)
+        .map(|v| match &v.help {
+            Some(help) => format!("{v}: {help}"),
+            None => v.to_string(),
+        })
         .collect();
     if wrong.is_empty() {
         Ok(())

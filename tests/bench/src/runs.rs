@@ -82,7 +82,8 @@ pub fn load(options: &Options) -> Result<(), String> {
         "load: {} http checks at 2 s beside 2,000 that hang (timeout 5 s, interval 10 s)",
         options.checks
     );
-    warm_up(&daemon, 20.0)?;
+    // Long enough for the hanging ones to be through their attempts and back on their grid.
+    warm_up(&daemon, 45.0)?;
     let before = daemon.state()?;
     let (cpu, begun) = (procs::cpu_ms(daemon.pid()), Instant::now());
     wait(options.seconds as f64);

@@ -29,6 +29,7 @@ Usage: cargo demo [OPTIONS]
 Options:
   --once          end when every check has a verdict; exit code 0
   --lines         plain lines, as in a pipe, on a terminal too
+  --debug         build without optimisation: sooner ready, slower checks
   --programs DIR  take healthd, healthctl and the plugins from DIR instead of building them
   -h, --help      this text
 ";
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
 struct Args {
     once: bool,
     lines: bool,
+    debug: bool,
     programs: Option<PathBuf>,
 }
 
@@ -67,6 +69,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Args>, String
         match word.as_str() {
             "--once" => args.once = true,
             "--lines" => args.lines = true,
+            "--debug" => args.debug = true,
             "--programs" => {
                 let dir = words.next().ok_or("--programs needs a folder")?;
                 args.programs = Some(dir.into());
@@ -81,7 +84,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Args>, String
 fn run(args: &Args) -> Result<(), String> {
     let programs = match &args.programs {
         Some(dir) => Programs::in_folder(dir)?,
-        None => Programs::build()?,
+        None => Programs::build(!args.debug)?,
     };
     // From here on Ctrl-C is ours to handle: what is started below must be ended again.
     let (events, inbox) = show::channel()?;

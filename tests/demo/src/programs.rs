@@ -13,8 +13,8 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// `cargo build --release` of what a plain build makes. Cargo itself says where it put the files.
-    pub fn build() -> Result<Programs, String> {
+    /// What a plain `cargo build` makes. Cargo itself says where it put the files.
+    pub fn build(release: bool) -> Result<Programs, String> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.toml");
         let mut command = Command::new(cargo);
@@ -36,8 +36,9 @@ impl Programs {
             }
         }
         let mut build = command
-            .args(["build", "--release", "--manifest-path"])
+            .args(["build", "--manifest-path"])
             .arg(&manifest)
+            .args(release.then_some("--release"))
             .arg("--message-format=json-render-diagnostics")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

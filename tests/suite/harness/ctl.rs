@@ -2,9 +2,9 @@
 
 use super::{DEADLINE, Daemon};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::net::UnixStream;
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -16,8 +16,8 @@ pub struct Client {
 
 impl Client {
     pub fn connect(socket: &Path) -> Client {
-        let stream = UnixStream::connect(socket)
-            .unwrap_or_else(|e| panic!("{}: {e}", socket.display()));
+        let stream =
+            UnixStream::connect(socket).unwrap_or_else(|e| panic!("{}: {e}", socket.display()));
         stream
             .set_read_timeout(Some(DEADLINE))
             .expect("a time-out that is not zero");

@@ -52,9 +52,7 @@ impl Gate {
             .expect("a time-out that is not zero");
         let mut stream = BufReader::new(stream);
         let mut line = String::new();
-        stream
-            .read_line(&mut line)
-            .expect("the run says who it is");
+        stream.read_line(&mut line).expect("the run says who it is");
         let words: Vec<&str> = line.split_whitespace().collect();
         let [check, run_id, attempt, pid] = words[..] else {
             panic!("an unknown visitor: {line:?}");

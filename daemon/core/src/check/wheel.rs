@@ -117,10 +117,25 @@ impl<T> Wheel<T> {
         self.now = self.now.max(now);
     }
 
-    /// The tick at which `advance` has something to do: never later than the next timer, for a timer far
-    /// away possibly earlier (it then only moves down a level).
+    /// The tick at which `advance` has something to do. Exact while timers are few; with many, a slot of
+    /// a higher level may be woken for at its beginning, when its timers move down a level.
     pub fn next_wake(&self) -> Option<u64> {
-        self.next_slot().map(|(_, _, at)| at)
+        const FEW: usize = 8;
+        let (level, slot, at) = self.next_slot()?;
+        if level == 0 {
+            return Some(at);
+        }
+        // Later slots and levels hold later timers only, so the first one is in here.
+        let mut first = u64::MAX;
+        let mut index = self.heads[level][slot];
+        for _ in 0..FEW {
+            let Some(node) = self.nodes.get(index as usize) else {
+                return Some(first.max(at));
+            };
+            first = first.min(node.when);
+            index = node.next;
+        }
+        Some(at)
     }
 
     pub fn len(&self) -> usize {
