@@ -73,6 +73,10 @@ pub struct Manager {
     /// News of a verdict that is not on disk yet.
     pub urgent: bool,
     pub last_store: u64,
+    /// CLOCK_MONOTONIC of the last look at the workers, and since when we have been awake: what looks late from before
+    /// that had no chance to be on time.
+    pub last_look: u64,
+    pub awake_since: u64,
     /// What other threads have for the loop.
     pub inbox: Arc<crate::event_loop::Inbox>,
 }

@@ -134,6 +134,8 @@ fn build(
         dirty: false,
         urgent: false,
         last_store: 0,
+        last_look: 0,
+        awake_since: 0,
         inbox,
     })
 }
