@@ -44,6 +44,11 @@ fn verdicts_attempts_pauses_and_phases_come_back() {
     daemon.expect_log("manager: ready");
     daemon.ask("run", json!({}));
     daemon.ask("pause", json!({"names": ["quiet"], "reason": "not now"}));
+    // The reason stands on disk only.
+    crate::harness::ctl::wait_for("the pause is saved", || {
+        let saved = fs::read_to_string(daemon.dir().join("state/state.json")).unwrap_or_default();
+        saved.contains("not now")
+    });
     let before = daemon.ask("status", json!({}));
     for _ in 0..2 {
         replace_manager(&daemon);
@@ -70,6 +75,20 @@ fn verdicts_attempts_pauses_and_phases_come_back() {
         (&row["attempt"], &row["verdict"]),
         (&3.into(), &"warning".into())
     );
+}
+
+#[test]
+fn who_asks_between_two_managers_hears_all_from_the_next() {
+    let daemon = config()
+        .check(check("one").plugin("echo_step").interval("1h"))
+        .check(check("two").plugin("echo_step").interval("1h"))
+        .spawn();
+    daemon.expect_notify("READY=1");
+    for _ in 0..5 {
+        kill(daemon.manager(), Signal::SIGKILL);
+        daemon.expect_log("manager died");
+        assert_eq!(daemon.ask("status", json!({})).len(), 2);
+    }
 }
 
 #[test]

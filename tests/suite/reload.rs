@@ -107,7 +107,7 @@ fn a_bad_config_changes_nothing_and_names_every_mistake() {
     let all = error["diagnostics"].to_string();
     for mistake in [
         "intervall",
-        "did you mean `interval`",
+        "a key with a similar name exists: `interval`",
         "`name`",
         "ecco",
         "healthd.toml:",
@@ -220,14 +220,14 @@ fn a_generation_that_does_not_come_up_changes_nothing() {
 #[test]
 fn a_file_overwritten_in_place_does_not_hurt_who_runs_it() {
     let one = fixtures::named_variant("versioned", "FINE", "wrong", "1.0");
-    let daemon = config()
-        .plugin_file(&one)
+    let config = config();
+    let installed = config.dir().join("plugins/libhealthd_wrong.so");
+    fs::create_dir(config.dir().join("plugins")).expect("our own folder");
+    fixtures::replace(&one, &installed);
+    let daemon = config
         .check(check("v").plugin("wrong").interval("1h"))
+        .check(echo("a", "ok"))
         .spawn();
-    let installed = daemon
-        .dir()
-        .join("plugins")
-        .join(one.file_name().expect("a file"));
     daemon.expect_notify("READY=1");
     fs::write(&installed, vec![0xcc; 64 << 10]).expect("our own file");
     assert_eq!(daemon.run("v")["message"], "version 1.0");
@@ -237,6 +237,7 @@ fn a_file_overwritten_in_place_does_not_hurt_who_runs_it() {
     let message = row["message"].as_str().unwrap_or_default();
     assert_eq!(row["verdict"], "unknown", "{row}");
     assert!(message.contains("ELF"), "{row}");
+    assert_eq!(daemon.run("a")["verdict"], "ok");
 }
 
 #[test]

@@ -20,6 +20,17 @@ fn sigterm_and_sigint_end_an_idle_daemon_with_0() {
 }
 
 #[test]
+fn a_client_may_ask_for_the_stop() {
+    let mut daemon = Config::new().spawn();
+    daemon.expect_notify("READY=1");
+    let said = daemon.healthctl(&["stop"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    daemon.expect_notify("STOPPING=1");
+    assert_eq!(daemon.wait_exit().code(), Some(0));
+    daemon.assert_no_orphan();
+}
+
+#[test]
 fn sigterm_lets_the_running_check_end() {
     let config = Config::new().daemon("stop_grace", "\"60s\"");
     let mut leash = Leash::new(config.dir());

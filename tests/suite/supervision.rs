@@ -91,6 +91,38 @@ fn a_silent_manager_is_replaced_and_the_watchdog_is_petted_throughout() {
 }
 
 #[test]
+fn a_manager_that_cannot_come_up_is_tried_later_and_later_and_stops_the_petting() {
+    let daemon = Config::new()
+        .check(check("a").script("true"))
+        .watchdog(Duration::from_secs(4))
+        .spawn();
+    daemon.expect_notify("READY=1");
+    // No manager can make its map now.
+    let map = daemon.dir().join("run/state.map");
+    std::fs::remove_file(&map).expect("it is there");
+    std::fs::create_dir(&map).expect("our own directory");
+    kill(daemon.manager(), Signal::SIGKILL);
+    // It was ready, but not for long enough to count as steady.
+    for wait in [
+        "next_in=0ns",
+        "next_in=100ms",
+        "next_in=200ms",
+        "next_in=400ms",
+    ] {
+        daemon.expect_log(wait);
+    }
+    // What it was to go on with may be the cause, so at last it starts without that.
+    daemon.expect_log("it starts afresh");
+    daemon.expect_log("restored=false");
+    daemon.expect_log("watchdog is not petted");
+    std::fs::remove_dir(&map).expect("our own directory");
+    daemon.expect_notify("READY=1");
+    daemon.expect_log("watchdog is petted again");
+    daemon.expect_notify("WATCHDOG=1");
+    stop(daemon);
+}
+
+#[test]
 fn a_gap_of_the_supervisor_itself_costs_nobody_his_life() {
     let daemon = Config::new().check(check("a").script("true")).spawn();
     daemon.expect_notify("READY=1");

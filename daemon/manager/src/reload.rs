@@ -6,6 +6,7 @@
 
 use crate::book::{Chore, MS, Manager, Phase, PluginUse};
 use crate::check::{Check, Target, worker_class};
+use crate::event_loop::TOKEN_LISTENER;
 use crate::slots::{Condemned, Slot, SlotState};
 use crate::state::Past;
 use healthd_catalog::{Loaded, Scan};
@@ -17,6 +18,7 @@ use healthd_core::wire::supervisor::{SlotSpec, ToSupervisor, WorkerClass};
 use healthd_core::wire::worker::ToWorker;
 use healthd_scoreboard::state_map::StateMap;
 use healthd_sys::clock;
+use nix::sys::epoll::{EpollEvent, EpollFlags};
 use std::collections::{HashMap, HashSet};
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -107,6 +109,7 @@ impl Manager {
         for warning in &model.warnings.items {
             log::warn!("config: {}", warning.message);
         }
+        tell_refused(&scan);
         let plugins = plugins_in_use(&model, &scan);
         let same =
             same_plugins(&plugins, &self.plugins) && same_pool(&model.pool, &self.model.pool);
@@ -129,6 +132,7 @@ impl Manager {
     pub fn first_start(&mut self, scan: Scan, past: Past) {
         let settings = empty_of(&self.model);
         let model = std::mem::replace(&mut self.model, settings);
+        tell_refused(&scan);
         let plugins = plugins_in_use(&model, &scan);
         let now = clock::monotonic_ns();
         self.bring_up(model, scan, plugins, None, now, Some(past));
@@ -600,6 +604,11 @@ impl Manager {
 
     fn ready(&mut self, took_ms: u64) {
         self.phase = Phase::Running;
+        // Who asked before this has waited: a manager that is coming up knows no check, and would say so.
+        let readable = EpollEvent::new(EpollFlags::EPOLLIN, TOKEN_LISTENER);
+        if let Err(e) = self.epoll.add(&self.clients.listener, readable) {
+            log::error!("the control socket cannot be served: {e}");
+        }
         let status = self.status_text();
         log::info!("ready  {status} took={took_ms}ms");
         self.supervisor.say(&ToSupervisor::Ready { status });
@@ -697,6 +706,13 @@ impl Manager {
                     .items
                     .iter()
                     .map(|w| w.message.clone())
+                    .chain(
+                        self.scan
+                            .catalog
+                            .refused
+                            .iter()
+                            .map(|r| format!("plugin refused: {}", r.reason)),
+                    )
                     .collect();
                 self.clients.reply(client, &Reply::Reloaded(report));
                 self.clients.reply(client, &Reply::End);
@@ -713,6 +729,13 @@ fn empty_of(model: &Model) -> Model {
         pool: model.pool.clone(),
         checks: Vec::new(),
         warnings: Diagnostics::default(),
+    }
+}
+
+/// A file that cannot be used is said even while no check uses it: whoever dropped it in looks here.
+fn tell_refused(scan: &Scan) {
+    for refused in &scan.catalog.refused {
+        log::warn!("plugin refused  {}", refused.reason);
     }
 }
 

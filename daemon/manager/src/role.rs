@@ -2,7 +2,7 @@
 
 use crate::book::{Manager, Phase};
 use crate::control::Clients;
-use crate::event_loop::{Inbox, TOKEN_INBOX, TOKEN_LISTENER, TOKEN_SUPERVISOR};
+use crate::event_loop::{Inbox, TOKEN_INBOX, TOKEN_SUPERVISOR};
 use crate::reload::MAX_SLOTS;
 use crate::state::{self, Past};
 use crate::store::Store;
@@ -101,7 +101,7 @@ fn build(
             TOKEN_SUPERVISOR,
         ),
     )?;
-    epoll.add(listener.as_fd(), readable(TOKEN_LISTENER))?;
+    // The listener follows once there is something to tell: see `Manager::ready`.
     epoll.add(inbox.wake.as_fd(), readable(TOKEN_INBOX))?;
     let now_ms = now / 1_000_000;
     Ok(Manager {

@@ -7,6 +7,7 @@ use healthd_core::check::outcome::{Status, Verdict};
 use healthd_core::check::tracker::Tracker;
 use healthd_core::config::CheckSpec;
 use healthd_core::wire::maps::{self, CheckRecord, StateSnapshot};
+use healthd_sys::clock;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::io;
@@ -35,6 +36,11 @@ pub struct SavedCheck {
     pub last_run: u64,
     #[serde(default)]
     pub message: String,
+    #[serde(default)]
+    pub latency_ns: u64,
+    /// Slot of the worker that ran it last.
+    #[serde(default)]
+    pub worker: Option<u32>,
     /// Paused, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<String>,
@@ -202,6 +208,8 @@ fn from_map(past: &mut Past, snapshot: StateSnapshot, saved_next: u64) {
             since: record.since,
             last_run: record.last_run,
             message: record.message.to_string(),
+            latency_ns: record.latency_ns,
+            worker: (record.worker != u32::MAX).then_some(record.worker),
             paused,
             next_due: record.next_run,
             in_flight: record.in_flight,
@@ -224,6 +232,9 @@ impl Manager {
         check.since = saved.since;
         check.last.started_wall = saved.last_run;
         check.last.message = saved.message.clone();
+        // Not when it was, only how long it took: that is all that is shown of it.
+        check.last.finished_ns = saved.latency_ns;
+        check.last.worker = saved.worker;
         check.paused = saved.paused.clone();
     }
 
@@ -242,12 +253,22 @@ impl Manager {
                 since: c.since,
                 last_run: c.last.started_wall,
                 message: c.last.message.clone(),
+                latency_ns: c.latency_ns(),
+                worker: c.last.worker,
                 paused: c.paused.clone(),
                 next_due: 0,
                 in_flight: 0,
             })
             .collect();
         written(self.next_run, checks)
+    }
+
+    /// What a person has said is written without waiting: nothing would say it again.
+    pub fn store_now(&mut self) {
+        self.dirty = true;
+        self.urgent = true;
+        self.last_store = 0;
+        self.store_if_due(clock::monotonic_ns());
     }
 
     /// On a change of verdict at once (but once a second at most), else every half minute.
@@ -279,6 +300,8 @@ mod tests {
             since: 0,
             last_run: 0,
             message: message.into(),
+            latency_ns: 0,
+            worker: None,
             paused: None,
             next_due: 0,
             in_flight: 0,

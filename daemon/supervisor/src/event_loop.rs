@@ -60,6 +60,8 @@ pub struct Supervisor {
     tick_ns: u64,
     next_tick: u64,
     next_pet: u64,
+    /// False: no manager turns, and the service manager may know it.
+    petting: bool,
     /// When the last wait had to end at the latest.
     expected: u64,
 }
@@ -144,6 +146,7 @@ impl Supervisor {
             tick_ns: watchdog.map_or(IDLE_TICK, |w| (w / 4).clamp(SHORTEST_TICK, IDLE_TICK)),
             next_tick: now,
             next_pet: now,
+            petting: true,
             expected: now,
         })
     }
@@ -212,9 +215,18 @@ impl Supervisor {
         }
         if let Some(watchdog) = self.service.watchdog_ns()
             && now >= self.next_pet
-            && self.heart.may_pet(now)
         {
-            self.service.pet();
+            let may_pet = self.heart.may_pet(now);
+            if may_pet {
+                self.service.pet();
+            }
+            if may_pet != self.petting {
+                match may_pet {
+                    true => log::info!("watchdog is petted again"),
+                    false => log::error!("watchdog is not petted: no manager turns"),
+                }
+                self.petting = may_pet;
+            }
             self.next_pet = now + watchdog / 4;
         }
         self.service.flush();

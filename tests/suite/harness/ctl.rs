@@ -49,6 +49,15 @@ impl Client {
         }
     }
 
+    /// As `line`, for a client that may be cut off.
+    pub fn line_or_reset(&mut self) -> Option<Value> {
+        let mut line = String::new();
+        match self.stream.read_line(&mut line) {
+            Ok(n) if n > 0 => serde_json::from_str(&line).ok(),
+            _ => None,
+        }
+    }
+
     /// Data lines up to `end`; Err: the `error` line.
     pub fn answer(&mut self) -> Result<Vec<Value>, Value> {
         let mut lines = Vec::new();
@@ -219,6 +228,15 @@ impl Daemon {
             .filter(|row| row["class"] == class)
             .filter_map(|row| Some((row["slot"].as_u64()?, row["pid"].as_u64()? as u32)))
             .collect()
+    }
+}
+
+/// For what no event tells of: looks again and again.
+pub fn wait_for(what: &str, wanted: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !wanted() {
+        assert!(begun.elapsed() < DEADLINE, "never seen: {what}");
+        let_others_run();
     }
 }
 

@@ -11,9 +11,9 @@ mod procs;
 mod record;
 
 pub use daemon::{Check, Config, Daemon, check, kill};
-pub use gate::{Gate, Visit};
+pub use gate::Gate;
 pub use leash::Leash;
-pub use procs::{children, role, state, tree, with_argument};
+pub use procs::{children, state, tree};
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};

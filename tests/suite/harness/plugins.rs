@@ -10,15 +10,15 @@ pub fn shipped(name: &str) -> PathBuf {
     built(&format!("healthd-{name}"), &format!("libhealthd_{name}.so"))
 }
 
-/// The file that this package of the workspace leaves in the target folder.
+/// A file that a package of the workspace leaves in the target folder.
 pub fn built(package: &str, file: &str) -> PathBuf {
     static BUILT: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     let dir = Path::new(env!("CARGO_BIN_EXE_healthd"))
         .parent()
         .expect("a program lies in a folder");
     let file = dir.join(file);
-    let mut done_before = BUILT.lock().expect("no builder panics");
-    if done_before.insert(package.to_owned()) {
+    let mut known = BUILT.lock().expect("no builder panics");
+    if known.insert(package.to_owned()) {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);
         build.args(["build", "--quiet", "-p", package]);

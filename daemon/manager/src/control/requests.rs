@@ -214,8 +214,7 @@ impl Manager {
             }
             self.publish(id);
         }
-        self.dirty = true;
-        self.urgent = true;
+        self.store_now();
         log::info!("paused  checks={} reason=\"{reason}\"", ids.len());
         self.set_job(client, Job::Rows { ids: ids.into() });
     }
@@ -236,8 +235,7 @@ impl Manager {
             }
             self.publish(id);
         }
-        self.dirty = true;
-        self.urgent = true;
+        self.store_now();
         log::info!("resumed  checks={}", ids.len());
         self.set_job(client, Job::Rows { ids: ids.into() });
     }

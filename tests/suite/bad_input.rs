@@ -1,0 +1,316 @@
+//! Bad input, each with its message: plugin files, secrets, full disks.
+
+use crate::harness::{Config, check, fixtures, is_root, skipped};
+use serde_json::{Value, json};
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn config() -> Config {
+    let config = Config::new()
+        .daemon("log", "\"info\"")
+        .plugin_file(fixtures::fixture("echo"))
+        .check(check("fine").plugin("echo_step").interval("1h"));
+    fs::create_dir(config.dir().join("plugins")).expect("our own folder");
+    config
+}
+
+/// Installs `from` as the plugin `name`.
+fn install(config: &Config, from: &Path, name: &str) -> PathBuf {
+    let to = config.dir().join(format!("plugins/libhealthd_{name}.so"));
+    fixtures::replace(from, &to);
+    to
+}
+
+fn refused(rows: &[Value], file: &str) -> String {
+    let row = rows
+        .iter()
+        .find(|r| r["file"].as_str().is_some_and(|f| f.ends_with(file)))
+        .unwrap_or_else(|| panic!("{file} is missing: {rows:#?}"));
+    assert_eq!(row["state"], "refused", "{row}");
+    row["reason"].as_str().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn each_refused_plugin_file_says_why_and_its_checks_are_unknown() {
+    const VARIANTS: [(&str, &[&str]); 13] = [
+        (
+            "MAGIC",
+            &["wrong magic 0x4242424242424242", "0x4845414c54484431"],
+        ),
+        ("MINOR", &["plugin ABI 1.9", "this healthd has 1.0"]),
+        ("SIZE", &["older than 1.0", "ABI 1.0"]),
+        ("FLAG", &["must-understand flag 0x10000000000"]),
+        ("HALF_STEP", &["half a step lane"]),
+        ("NO_LANE", &["needs the run lane", "missing"]),
+        ("LATER_MAJOR", &["hd_plugin_v2"]),
+        ("NO_SYMBOL", &["no symbol `hd_plugin_v1`"]),
+        ("BAD_NAME", &["two words"]),
+        ("BAD_SCHEMA", &["config_schema"]),
+        ("CTOR_CRASH", &["constructor crashed", "SIGSEGV"]),
+        (
+            "CTOR_EXIT",
+            &["constructor ended the process", "exit code 7"],
+        ),
+        (
+            "CTOR_HANG",
+            &["did not describe itself within 5 s", "constructor hangs"],
+        ),
+    ];
+    let mut config = config();
+    for (variant, _) in VARIANTS {
+        let name = variant.to_lowercase();
+        install(&config, &fixtures::variant(variant), &name);
+        config = config.check(check(&name).plugin(&name).interval("1h"));
+    }
+    let daemon = config.spawn();
+    daemon.expect_notify("READY=1");
+    let rows = daemon.ask("plugins", json!({}));
+    for (variant, why) in VARIANTS {
+        let name = variant.to_lowercase();
+        let file = format!("libhealthd_{name}.so");
+        let reason = refused(&rows, &file);
+        let row = daemon.row(&name);
+        assert_eq!(
+            (&row["verdict"], &row["status"]),
+            (&"unknown".into(), &"unknown".into()),
+            "{row}"
+        );
+        for why in why {
+            assert!(reason.contains(why), "{variant}: {why}: {reason}");
+            assert!(
+                row["message"].as_str().is_some_and(|m| m.contains(why)),
+                "{row}"
+            );
+        }
+        assert!(reason.contains(&file), "{reason}");
+    }
+    assert_eq!(daemon.run("fine")["verdict"], "ok");
+    // Without a daemon it is the same word.
+    let said = daemon.healthctl(&[
+        "plugins",
+        "verify",
+        &fixtures::variant("MINOR").display().to_string(),
+    ]);
+    assert_eq!(said.code, Some(2), "{said:?}");
+    assert!(
+        (said.out.clone() + &said.err).contains("plugin ABI 1.9"),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn files_that_are_no_plugins_or_anybodys() {
+    let mut config = config();
+    let plugins = config.dir().join("plugins");
+    let path = |name: &str| plugins.join(format!("libhealthd_{name}.so"));
+    let fine = fixtures::variant("FINE");
+    fs::write(path("garbage"), [0x5a; 70_000]).expect("our own folder");
+    fs::write(path("empty"), "").expect("our own folder");
+    let elf = fs::read(&fine).expect("it was made");
+    fs::write(path("half"), &elf[..elf.len() / 2]).expect("our own folder");
+    fs::create_dir(path("folder")).expect("our own folder");
+    nix::unistd::mkfifo(&path("fifo"), nix::sys::stat::Mode::S_IRWXU).expect("our own folder");
+    for (name, mode) in [("everybody", 0o757), ("group", 0o775)] {
+        fixtures::replace(&fine, &path(name));
+        fs::set_permissions(path(name), PermissionsExt::from_mode(mode)).expect("our own file");
+    }
+    let mut cases = vec![
+        ("garbage", "ELF"),
+        ("empty", ""),
+        ("half", ""),
+        ("folder", "not a regular file"),
+        ("fifo", "not a regular file"),
+        ("everybody", "lets everybody change it"),
+        ("group", "lets its group change it"),
+    ];
+    if is_root() {
+        fixtures::replace(&fine, &path("foreign"));
+        chown(path("foreign"), Some(65534), None).expect("root may");
+        cases.push(("foreign", "owned by uid 65534"));
+    }
+    for (name, _) in &cases {
+        config = config.check(check(name).plugin(name).interval("1h"));
+    }
+    let daemon = config.spawn();
+    daemon.expect_notify("READY=1");
+    let rows = daemon.ask("plugins", json!({}));
+    for (name, why) in cases {
+        let reason = refused(&rows, &format!("libhealthd_{name}.so"));
+        assert!(
+            reason.contains(why) && reason.len() > 20,
+            "{name}: {reason}"
+        );
+        assert_eq!(daemon.row(name)["verdict"], "unknown");
+    }
+    assert_eq!(daemon.run("fine")["verdict"], "ok");
+}
+
+#[test]
+fn two_files_with_one_name_are_both_refused() {
+    let config = config();
+    let fine = fixtures::named_variant("twin", "FINE", "twin", "1.0");
+    install(&config, &fine, "twin");
+    install(&config, &fine, "also");
+    let daemon = config
+        .check(check("t").plugin("twin").interval("1h"))
+        .spawn();
+    daemon.expect_notify("READY=1");
+    let row = daemon.row("t");
+    let message = row["message"].as_str().unwrap_or_default();
+    assert_eq!(row["verdict"], "unknown", "{row}");
+    assert!(
+        message.contains("libhealthd_also.so") && message.contains("libhealthd_twin.so"),
+        "{row}"
+    );
+}
+
+#[test]
+fn a_plugin_that_is_in_no_file_is_a_config_error_with_a_hint() {
+    let (code, said) = config()
+        .check(check("x").plugin("ehco").interval("1h"))
+        .refused();
+    assert_eq!(code, Some(78), "{said}");
+    assert!(
+        said.contains("there is no plugin `ehco`") && said.contains("`echo`"),
+        "{said}"
+    );
+    assert!(said.contains("healthd.toml:"), "{said}");
+}
+
+#[test]
+fn a_missing_secret_is_named_and_a_present_one_is_never_shown() {
+    let secret = |from: &str| {
+        check("s")
+            .plugin("echo")
+            .interval("1h")
+            .set("config", &format!("{{ message = {from} }}"))
+    };
+    for (from, why) in [
+        ("{ env = \"HD_NO_SUCH\" }", "HD_NO_SUCH"),
+        ("{ file = \"/no/such/file\" }", "/no/such/file"),
+        ("{ credential = \"nothing\" }", "nothing"),
+    ] {
+        let (code, said) = config().check(secret(from)).refused();
+        assert_eq!(code, Some(78), "{said}");
+        assert!(said.contains(why), "{said}");
+    }
+    let daemon = config()
+        .daemon("log", "\"trace\"")
+        .env("HD_SECRET", "correct horse")
+        .check(secret("{ env = \"HD_SECRET\" }").set("attempts", "1"))
+        .check(check("other").plugin("echo").interval("1h"))
+        .spawn();
+    daemon.expect_notify("READY=1");
+    daemon.run("other");
+    assert_eq!(daemon.detail("s")["config"]["message"], "***");
+    for args in [
+        &["show", "s"][..],
+        &["--json", "show", "s"],
+        &["why", "other"],
+    ] {
+        let said = daemon.healthctl(args);
+        let config = said.out.replace("\"message\":\"correct horse\"", "");
+        assert!(
+            !config.contains("\"config\":{\"message\":\"correct"),
+            "{said:?}"
+        );
+    }
+    let daemon_log = daemon.log.all().join("\n");
+    let lines: Vec<_> = daemon_log
+        .lines()
+        // The plugin of this test says its secret aloud; what healthd adds must not.
+        .filter(|l| l.contains("correct horse") && !l.contains("message=") && !l.contains("why="))
+        .collect();
+    assert!(lines.is_empty(), "{lines:#?}");
+}
+
+/// A small file system; None where this machine does not let us.
+struct Small(PathBuf);
+
+impl Small {
+    fn mount(on: &Path, size: &str) -> Option<Small> {
+        fs::create_dir_all(on).expect("our own folder");
+        let done = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
+            .arg(on)
+            .output();
+        done.is_ok_and(|d| d.status.success())
+            .then(|| Small(on.to_owned()))
+    }
+
+    /// Leaves no byte free.
+    fn fill(&self) -> PathBuf {
+        let path = self.0.join("filler");
+        let mut file = fs::File::create(&path).expect("our own folder");
+        while std::io::Write::write(&mut file, &[0; 4096]).is_ok_and(|n| n > 0) {}
+        path
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_for_the_state_is_said_once_and_the_checks_go_on() {
+    let config = config();
+    let Some(disk) = Small::mount(&config.dir().join("state"), "64k") else {
+        return skipped("a small file system cannot be mounted here");
+    };
+    let filler = disk.fill();
+    let target = config.dir().join("target");
+    fs::write(&target, "ok\n").expect("our own folder");
+    let mut daemon = config
+        .check(
+            check("t")
+                .plugin("echo_step")
+                .interval("100ms")
+                .set("attempts", "1")
+                .set("config", &format!("{{ file = {target:?} }}")),
+        )
+        .spawn();
+    daemon.expect_notify("READY=1");
+    let line = daemon.expect_log("the state cannot be written");
+    assert!(
+        line.contains("state.json") && line.contains("space"),
+        "{line}"
+    );
+    assert_eq!(daemon.run("t")["verdict"], "ok");
+    fs::write(&target, "critical\n").expect("our own folder");
+    assert_eq!(daemon.run("t")["verdict"], "critical");
+    fs::remove_file(filler).expect("our own file");
+    fs::write(&target, "ok\n").expect("our own folder");
+    daemon.expect_log("the state is on disk again");
+    let said = daemon.log.all();
+    assert_eq!(
+        said.iter()
+            .filter(|l| l.contains("cannot be written"))
+            .count(),
+        1
+    );
+    daemon.signal(nix::sys::signal::Signal::SIGTERM);
+    assert_eq!(daemon.wait_exit().code(), Some(0));
+}
+
+#[test]
+fn no_room_for_the_maps_is_a_message_and_no_crash() {
+    let config = config();
+    let Some(_disk) = Small::mount(&config.dir().join("run"), "16k") else {
+        return skipped("a small file system cannot be mounted here");
+    };
+    let mut daemon = config.spawn();
+    let line = daemon.expect_log("manager cannot go on");
+    assert!(
+        line.contains("space") || line.contains("No space"),
+        "{line}"
+    );
+    daemon.signal(nix::sys::signal::Signal::SIGQUIT);
+    let status = daemon.wait_exit();
+    assert!(status.code().is_some(), "{status}");
+    let log = daemon.log.all().join("\n");
+    assert!(!log.contains("SIGBUS"), "{log}");
+}

@@ -1,0 +1,359 @@
+//! The control socket: who may do what, and that no client can stop or slow the daemon.
+
+use crate::harness::ctl::{Client, say, wait_for};
+use crate::harness::{Config, Daemon, Gate, check, fixtures, is_root, skipped, state};
+use serde_json::{Value, json};
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+
+fn daemon_with(checks: usize) -> Daemon {
+    let mut config = Config::new()
+        .daemon("log", "\"info\"")
+        .plugin_file(fixtures::fixture("echo"))
+        .plugin_file(fixtures::fixture("hold"));
+    for n in 0..checks {
+        config = config.check(check(&format!("c-{n}")).plugin("echo_step").interval("1h"));
+    }
+    let daemon = config.spawn();
+    daemon.expect_notify("READY=1");
+    daemon
+}
+
+/// The manager is as it was, and answers.
+fn assert_well(daemon: &Daemon, manager: u32) {
+    assert_eq!(daemon.manager(), manager);
+    assert_eq!(daemon.run("c-0")["verdict"], "ok");
+}
+
+#[test]
+fn the_socket_has_its_mode_and_group_from_birth() {
+    let daemon = daemon_with(1);
+    let meta = fs::metadata(daemon.socket()).expect("it is there");
+    assert_eq!(meta.permissions().mode() & 0o7777, 0o660);
+    assert_eq!(meta.uid(), nix::unistd::geteuid().as_raw());
+    for entry in fs::read_dir(daemon.dir().join("run")).expect("our own folder") {
+        let entry = entry.expect("a name");
+        let mode = entry.metadata().expect("it is there").mode() & 0o7777;
+        assert_eq!(mode & 0o002, 0, "{:?} {mode:o}", entry.path());
+    }
+}
+
+#[test]
+fn who_may_only_read_is_told_so_and_the_control_group_may_change_things() {
+    if !is_root() {
+        return skipped("only root can be somebody else");
+    }
+    let adm = nix::unistd::Group::from_name("adm").ok().flatten();
+    let Some(adm) = adm else {
+        return skipped("there is no group adm");
+    };
+    for (control_group, group, may) in [(None, 0, false), (Some("adm"), adm.gid.as_raw(), true)] {
+        let mut config = Config::new()
+            .plugin_file(fixtures::fixture("echo"))
+            .check(check("c-0").plugin("echo_step").interval("1h"));
+        if let Some(name) = control_group {
+            config = config.daemon("control_group", &format!("{name:?}"));
+        }
+        let daemon = config.spawn();
+        daemon.expect_notify("READY=1");
+        daemon.run("c-0");
+        // Where nobody can reach it.
+        let program = daemon.dir().join("healthctl");
+        fs::copy(env!("CARGO_BIN_EXE_healthctl"), &program).expect("our own folder");
+        fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).expect("our own file");
+        fs::set_permissions(daemon.dir(), PermissionsExt::from_mode(0o755))
+            .expect("our own folder");
+        let as_nobody = |groups: &str, args: &[&str]| {
+            let mut command = Command::new("setpriv");
+            command.args([
+                "--reuid=65534",
+                "--regid=65534",
+                &format!("--groups={groups}"),
+            ]);
+            command
+                .arg(&program)
+                .arg("--socket")
+                .arg(daemon.socket())
+                .args(args);
+            say(&mut command)
+        };
+        let group = group.to_string();
+        let said = as_nobody(&group, &["status"]);
+        assert_eq!(said.code, Some(0), "{said:?}");
+        for args in [
+            &["pause", "c-0"][..],
+            &["resume", "c-0"],
+            &["run", "c-0"],
+            &["reload"],
+        ] {
+            let said = as_nobody(&group, args);
+            if may {
+                assert_eq!(said.code, Some(0), "{args:?}: {said:?}");
+            } else {
+                assert_eq!(said.code, Some(3), "{args:?}: {said:?}");
+                assert!(said.err.contains("uid 65534"), "{said:?}");
+            }
+        }
+        // A stranger does not even get in.
+        let said = as_nobody("65534", &["status"]);
+        assert_eq!(said.code, Some(3), "{said:?}");
+        assert!(
+            said.err.to_lowercase().contains("permission denied"),
+            "{said:?}"
+        );
+        if !may {
+            assert!(daemon.row("c-0")["paused"].is_null());
+            let said = as_nobody(&group, &["stop"]);
+            assert_eq!(said.code, Some(3), "{said:?}");
+            assert_eq!(daemon.run("c-0")["verdict"], "ok");
+        }
+    }
+}
+
+#[test]
+fn lines_that_are_no_requests_are_answered_as_such() {
+    let daemon = daemon_with(1);
+    let manager = daemon.manager();
+    let mut client = daemon.client();
+    let deep = "[".repeat(60_000);
+    for (line, code) in [
+        (&b"hello"[..], "bad_request"),
+        (b"[]", "bad_request"),
+        (b"null", "bad_request"),
+        (b"{}", "bad_request"),
+        (b"{\"v\":1}", "bad_request"),
+        (b"{\"v\":1,\"op\":\"explode\"}", "bad_request"),
+        (b"{\"v\":1,\"op\":\"status\",\"names\":7}", "bad_request"),
+        (b"{\"v\":\"1\",\"op\":\"status\"}", "bad_request"),
+        (b"{\"v\":99,\"op\":\"status\"}", "version"),
+        (
+            b"{\"v\":1,\"op\":\"show\",\"name\":\"none\"}",
+            "no_such_check",
+        ),
+        (
+            b"{\"v\":1,\"op\":\"status\",\"names\":[\"none\"]}",
+            "no_such_check",
+        ),
+        (b"\xff\xfe\x00\x01", "bad_request"),
+        (deep.as_bytes(), "bad_request"),
+    ] {
+        client.send_bytes(line);
+        client.send_bytes(b"\n");
+        let error = client.answer().expect_err("no request");
+        assert_eq!(error["code"], code, "{error:.300}");
+    }
+    // It is still the same connection, and blank lines are nothing.
+    client.send_bytes(b"\n\n  \n");
+    assert_eq!(
+        client.ask("version", json!({})).expect("an answer").len(),
+        1
+    );
+    assert_well(&daemon, manager);
+}
+
+#[test]
+fn a_line_of_a_megabyte_costs_that_client_its_connection_and_nobody_else_anything() {
+    let daemon = daemon_with(1);
+    let manager = daemon.manager();
+    let mut other = daemon.watch(&["c-0"]);
+    for _ in 0..10 {
+        let mut client = daemon.client();
+        let mut stream = client.stream().try_clone().expect("a socket");
+        // It may be cut off before all is sent.
+        let _ = stream.write_all(&vec![b'x'; 1 << 20]);
+        let _ = stream.write_all(b"\n");
+        let mut last = Value::Null;
+        while let Some(line) = client.line_or_reset() {
+            last = line;
+        }
+        if !last.is_null() {
+            assert_eq!(last["code"], "too_long", "{last}");
+        }
+    }
+    // A line just short enough is read.
+    let mut client = daemon.client();
+    let names: Vec<String> = (0..5900).map(|n| format!("n{n:06}*")).collect();
+    let request = json!({"v": 1, "op": "status", "names": names}).to_string();
+    assert!(request.len() < 64 << 10, "{}", request.len());
+    client.send_bytes(request.as_bytes());
+    client.send_bytes(b"\n");
+    assert_eq!(client.answer(), Ok(vec![]));
+    other.until("still served", |row| row["name"] == "c-0");
+    assert_well(&daemon, manager);
+}
+
+#[test]
+fn half_a_line_holds_up_nobody() {
+    let daemon = daemon_with(1);
+    let mut halves: Vec<Client> = (0..50).map(|_| daemon.client()).collect();
+    for client in &mut halves {
+        client.send_bytes(b"{\"v\":1,\"op\":\"ver");
+    }
+    assert_eq!(daemon.run("c-0")["verdict"], "ok");
+    for client in &mut halves {
+        client.send_bytes(b"sion\"}\n{\"v\":1,\"op\":\"version\"}\n");
+    }
+    for client in &mut halves {
+        // Two requests in one piece are two answers.
+        assert_eq!(client.answer().expect("an answer").len(), 1);
+        assert_eq!(client.answer().expect("an answer").len(), 1);
+    }
+}
+
+#[test]
+fn two_hundred_clients_are_more_than_enough() {
+    let daemon = daemon_with(1);
+    let manager = daemon.manager();
+    let mut clients: Vec<Client> = (0..200).map(|_| daemon.client()).collect();
+    let (mut served, mut refused) = (0, 0);
+    for client in &mut clients {
+        // One that is not admitted may be cut off while it asks.
+        let request = json!({"v": 1, "op": "version"}).to_string() + "\n";
+        let _ = client
+            .stream()
+            .try_clone()
+            .expect("a socket")
+            .write_all(request.as_bytes());
+        match client.line_or_reset() {
+            Some(line) if line["type"] == "version" => served += 1,
+            Some(line) => {
+                assert_eq!(line["code"], "busy", "{line}");
+                refused += 1;
+            }
+            None => refused += 1,
+        }
+    }
+    assert!(
+        served >= 100 && refused > 0,
+        "{served} served, {refused} refused"
+    );
+    drop(clients);
+    wait_for("room again", || {
+        let mut stream = UnixStream::connect(daemon.socket()).expect("it listens");
+        let _ = stream.write_all(b"{\"v\":1,\"op\":\"version\"}\n");
+        let mut line = String::new();
+        let _ = std::io::BufRead::read_line(&mut std::io::BufReader::new(stream), &mut line);
+        line.contains("\"version\"")
+    });
+    assert_well(&daemon, manager);
+}
+
+fn fds(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
+}
+
+#[test]
+fn who_does_not_read_or_hangs_up_slows_nobody() {
+    let daemon = daemon_with(400);
+    let manager = daemon.manager();
+    daemon.ask("run", json!({}));
+    // The workers' maps are open from here on.
+    daemon.workers();
+    let before = fds(manager);
+    // Twenty ask for everything, again and again, and read nothing.
+    let deaf: Vec<UnixStream> = (0..20)
+        .map(|_| {
+            let mut stream = UnixStream::connect(daemon.socket()).expect("it listens");
+            stream.set_nonblocking(true).expect("a socket");
+            for _ in 0..500 {
+                if stream.write(b"{\"v\":1,\"op\":\"status\"}\n").is_err() {
+                    break;
+                }
+            }
+            stream
+        })
+        .collect();
+    let mut watchers: Vec<Client> = (0..20).map(|_| daemon.client()).collect();
+    for client in &mut watchers {
+        client.send(&json!({"v": 1, "op": "watch"}));
+    }
+    let rss = |pid: u32| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let line = status
+            .lines()
+            .find(|l| l.starts_with("VmRSS:"))
+            .unwrap_or_default()
+            .to_owned();
+        line.split_whitespace()
+            .nth(1)
+            .and_then(|n| n.parse::<u64>().ok())
+            .unwrap_or(0)
+    };
+    for _ in 0..5 {
+        assert_eq!(daemon.ask("run", json!({})).len(), 401);
+    }
+    // Others hang up in the middle of an answer.
+    for _ in 0..100 {
+        let mut client = daemon.client();
+        client.send(&json!({"v": 1, "op": "status"}));
+        client.line();
+    }
+    assert!(rss(manager) < 64 << 10, "{} kB", rss(manager));
+    drop(deaf);
+    drop(watchers);
+    wait_for("their descriptors are closed", || fds(manager) <= before);
+    assert_well(&daemon, manager);
+    assert_eq!(state(manager).map(|s| s == 'Z'), Some(false));
+}
+
+#[test]
+fn a_slow_reader_gets_it_all() {
+    let daemon = daemon_with(400);
+    daemon.ask("run", json!({}));
+    let mut client = daemon.client();
+    let request = json!({"v": 1, "op": "status"}).to_string() + "\n";
+    for _ in 0..50 {
+        client.send_bytes(request.as_bytes());
+    }
+    daemon.ask("run", json!({}));
+    for _ in 0..50 {
+        let rows = client.answer().expect("rows");
+        assert_eq!(rows.len(), 400);
+    }
+}
+
+#[test]
+fn a_run_goes_on_when_its_client_hangs_up() {
+    let gate = Gate::new();
+    let daemon = Config::new()
+        .plugin_file(fixtures::fixture("hold"))
+        .check(
+            check("held")
+                .plugin("hold_step")
+                .interval("1h")
+                .set("config", &format!("{{ gate = {:?} }}", gate.path())),
+        )
+        .spawn();
+    daemon.expect_notify("READY=1");
+    let mut client = daemon.client();
+    client.send(&json!({"v": 1, "op": "run", "names": ["held"]}));
+    let visit = gate.wait_entered();
+    drop(client);
+    let mut watch = daemon.watch(&["held"]);
+    visit.open();
+    watch.until_verdict("held", "ok");
+}
+
+#[test]
+fn whoever_watches_is_told_of_the_end() {
+    let daemon = daemon_with(3);
+    let mut client = daemon.client();
+    client.send(&json!({"v": 1, "op": "watch"}));
+    let started = client.line().expect("an answer");
+    for _ in 0..started["total"].as_u64().expect("a number") {
+        client.line().expect("a row");
+    }
+    daemon.signal(nix::sys::signal::Signal::SIGTERM);
+    let mut last = Value::Null;
+    while let Some(line) = client.line() {
+        last = line;
+    }
+    assert_eq!(
+        (&last["type"], &last["code"]),
+        (&"error".into(), &"busy".into()),
+        "{last}"
+    );
+}

@@ -1,0 +1,61 @@
+//! What a plugin says is capped and made readable, whatever it is.
+
+use crate::harness::{Config, check, fixtures};
+
+#[test]
+fn a_talkative_plugin_is_cut_and_made_readable() {
+    const WHAT: [&str; 9] = [
+        "detail", "metrics", "labels", "message", "lines", "bytes", "numbers", "escapes", "names",
+    ];
+    let mut config = Config::new()
+        .daemon("log", "\"info\"")
+        .plugin_file(fixtures::fixture("talkative"));
+    for what in WHAT.iter().chain(&["all"]) {
+        config = config.check(
+            check(what)
+                .plugin("talkative")
+                .interval("1h")
+                .set("config", &format!("{{ what = {what:?} }}")),
+        );
+    }
+    let daemon = config.spawn();
+    daemon.expect_notify("READY=1");
+    let workers = daemon.pids("io");
+    for what in WHAT.iter().chain(&["all"]) {
+        let row = daemon.run(what);
+        assert_eq!(row["status"], "ok", "{what}: {:.300}", row.to_string());
+        let shown = daemon.detail(what);
+        assert!(shown.to_string().len() < 200 << 10, "{what} is not capped");
+        let message = row["message"].as_str().expect("it has one");
+        assert!(!message.contains('\n'), "{message:?}");
+        assert!(message.len() <= 32 << 10);
+        for command in ["show", "why"] {
+            let said = daemon.healthctl(&[command, what]);
+            assert!(
+                !said.out.contains('\x1b') && !said.out.contains('\x07'),
+                "{said:?}"
+            );
+        }
+    }
+    let row = daemon.row("numbers");
+    let metrics = row["metrics"].as_array().expect("some");
+    let value = |name: &str| {
+        metrics
+            .iter()
+            .find(|m| m["name"] == name)
+            .map(|m| m["value"].clone())
+    };
+    assert_eq!(value("fine"), Some(1.5.into()), "{row}");
+    for name in ["nan", "inf", "minus_inf"] {
+        assert!(value(name).is_none_or(|v| v.is_null()), "{row}");
+    }
+    assert!(
+        daemon.row("metrics")["metrics"]
+            .as_array()
+            .expect("some")
+            .len()
+            >= 50
+    );
+    assert_eq!(daemon.pids("io"), workers);
+    assert_eq!(daemon.healthctl(&["status"]).code, Some(0));
+}

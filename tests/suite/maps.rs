@@ -1,0 +1,149 @@
+//! With every process of the daemon stopped, healthctl still tells what was known.
+
+use crate::harness::ctl::wait_for;
+use crate::harness::{Config, Daemon, check, fixtures, kill, state, tree};
+use nix::sys::signal::Signal;
+use std::time::{Duration, Instant};
+
+fn daemon() -> Daemon {
+    let config = Config::new()
+        .daemon("log", "\"info\"")
+        .plugin_file(fixtures::fixture("echo"))
+        .check(
+            check("good")
+                .plugin("echo_step")
+                .interval("1h")
+                .set("config", "{ message = \"all is well\" }"),
+        )
+        .check(
+            check("bad")
+                .plugin("echo")
+                .interval("1h")
+                .set("attempts", "1")
+                .set(
+                    "config",
+                    "{ status = \"critical\", message = \"it burns\" }",
+                ),
+        );
+    let daemon = config.spawn();
+    daemon.expect_notify("READY=1");
+    daemon.ask("run", serde_json::json!({}));
+    daemon
+}
+
+/// Stops (or lets go on) the supervisor and all below it.
+fn signal_all(daemon: &Daemon, signal: Signal) -> Vec<u32> {
+    let all = tree(daemon.pid());
+    for pid in &all {
+        kill(*pid, signal);
+    }
+    all
+}
+
+#[test]
+fn status_and_workers_answer_stale_while_all_is_stopped() {
+    let daemon = daemon();
+    let before = daemon.ask("status", serde_json::json!({}));
+    let workers = daemon.workers();
+    let all = signal_all(&daemon, Signal::SIGSTOP);
+    assert!(all.len() >= 4, "{all:?}");
+    wait_for("all are stopped", || {
+        all.iter().all(|pid| state(*pid) == Some('T'))
+    });
+    let mut quickest = Duration::MAX;
+    for _ in 0..5 {
+        let begun = Instant::now();
+        let said = daemon.healthctl(&["--json", "status"]);
+        quickest = quickest.min(begun.elapsed());
+        // One is critical, and a stale critical stays critical.
+        assert_eq!(said.code, Some(2), "{said:?}");
+        let rows = said.json();
+        for (row, before) in rows.as_array().expect("rows").iter().zip(&before) {
+            assert_eq!(row["stale"], true, "{row}");
+            for key in [
+                "name", "plugin", "verdict", "status", "message", "attempt", "attempts", "worker",
+            ] {
+                assert_eq!(row[key], before[key], "{key}: {row}");
+            }
+            assert!(row["metrics"].is_null(), "{row}");
+        }
+    }
+    assert!(quickest < Duration::from_secs(1), "{quickest:?}");
+    let said = daemon.healthctl(&["--json", "workers"]);
+    let rows = said.json();
+    for (row, before) in rows.as_array().expect("rows").iter().zip(&workers) {
+        for key in [
+            "slot",
+            "class",
+            "pid",
+            "generation",
+            "state",
+            "dispatched",
+            "finished",
+            "lost",
+        ] {
+            assert_eq!(row[key], before[key], "{key}: {row}");
+        }
+    }
+    assert_eq!(rows.as_array().map(Vec::len), Some(workers.len()));
+    for args in [&["status"][..], &["workers"], &["list"], &["show", "bad"]] {
+        let said = daemon.healthctl(args);
+        assert!(
+            said.out.len() > 10 || !said.err.is_empty(),
+            "{args:?}: {said:?}"
+        );
+        assert!((said.out + &said.err).contains("stale"), "{args:?}");
+    }
+    // What needs the daemon says so.
+    let said = daemon.healthctl(&["--timeout", "300ms", "run", "good"]);
+    assert_eq!(said.code, Some(3), "{said:?}");
+    signal_all(&daemon, Signal::SIGCONT);
+    assert_eq!(daemon.run("good")["verdict"], "ok");
+    assert!(!daemon.row("good")["stale"].as_bool().expect("a word"));
+}
+
+#[test]
+fn nobody_is_blamed_for_a_stop_of_all() {
+    let daemon = daemon();
+    let workers = daemon.pids("io");
+    let manager = daemon.manager();
+    let all = signal_all(&daemon, Signal::SIGSTOP);
+    wait_for("a beat long gone", || {
+        let rows = daemon.healthctl(&["--json", "workers"]).json();
+        let ages: Vec<_> = rows
+            .as_array()
+            .expect("rows")
+            .iter()
+            .filter_map(|r| r["heartbeat_age_ms"].as_u64())
+            .collect();
+        // Without beats in the maps this test would wait for ever.
+        assert!(!ages.is_empty(), "{rows}");
+        ages.iter().all(|age| *age > 6_000)
+    });
+    // The workers last: to the manager they look silent for a while.
+    for pid in &all {
+        kill(*pid, Signal::SIGCONT);
+    }
+    for name in ["good", "bad"] {
+        daemon.run(name);
+    }
+    // A second look of the watchers has passed when a worker has beaten again.
+    daemon.until_workers("fresh beats", |rows| {
+        rows.iter()
+            .all(|r| r["heartbeat_age_ms"].as_u64().is_some_and(|a| a < 1_500))
+    });
+    assert_eq!(daemon.pids("io"), workers);
+    assert_eq!(daemon.manager(), manager);
+    assert_eq!(daemon.row("good")["verdict"], "ok");
+}
+
+#[test]
+fn the_maps_outlive_a_killed_daemon() {
+    let mut daemon = daemon();
+    daemon.signal(Signal::SIGKILL);
+    daemon.wait_exit();
+    let said = daemon.healthctl(&["--json", "status"]);
+    let rows = said.json();
+    assert_eq!(rows[1]["verdict"], "critical", "{said:?}");
+    assert_eq!(rows[0]["stale"], true, "{said:?}");
+}

@@ -1,0 +1,255 @@
+//! The shipped plugins inside the daemon, against real servers.
+
+use crate::harness::{Config, check, skipped};
+use healthd_testing::{Folder, Nginx, Peer, Postgres};
+use serde_json::Value;
+use std::path::Path;
+use std::process::Command;
+
+fn metric(row: &Value, name: &str) -> f64 {
+    let metrics = row["metrics"].as_array().unwrap_or_else(|| panic!("{row}"));
+    metrics
+        .iter()
+        .find(|m| m["name"] == name)
+        .and_then(|m| m["value"].as_f64())
+        .unwrap_or_else(|| panic!("no metric {name}: {row}"))
+}
+
+#[test]
+fn http_and_tcp_against_nginx_with_and_without_tls() {
+    if !Path::new("/usr/sbin/nginx").exists() {
+        return skipped("nginx is not installed");
+    }
+    let nginx = Nginx::start(
+        "location = /up { return 200 'all systems go'; } location = /down { return 503 'no'; }",
+    );
+    let mut config = Config::new();
+    let ca = nginx.certs.ca();
+    let tls = format!("https://localhost:{}/up", nginx.port_tls);
+    for (name, options) in [
+        ("up", format!("{{ url = {:?} }}", nginx.url("/up"))),
+        ("down", format!("{{ url = {:?} }}", nginx.url("/down"))),
+        ("tls", format!("{{ url = {tls:?}, ca_file = {ca:?} }}")),
+        ("tls-unknown-ca", format!("{{ url = {tls:?} }}")),
+        (
+            "v6",
+            format!("{{ url = \"http://[::1]:{}/up\" }}", nginx.port_v6),
+        ),
+        ("refused", "{ url = \"http://127.0.0.1:1/\" }".to_owned()),
+    ] {
+        config = config.check(
+            check(name)
+                .plugin("http")
+                .interval("1h")
+                .set("config", &options),
+        );
+    }
+    config = config.check(check("tcp").plugin("tcp").interval("1h").set(
+        "config",
+        &format!("{{ host = \"127.0.0.1\", port = {} }}", nginx.port),
+    ));
+    let daemon = config.spawn();
+    daemon.expect_notify("READY=1");
+    for name in ["up", "tls", "v6", "tcp"] {
+        let row = daemon.run(name);
+        assert_eq!(row["status"], "ok", "{row}");
+    }
+    let row = daemon.run("down");
+    assert_eq!(row["status"], "critical", "{row}");
+    assert!(
+        row["message"].as_str().is_some_and(|m| m.contains("503")),
+        "{row}"
+    );
+    let row = daemon.run("refused");
+    assert_eq!(row["message"], "connect: connection refused", "{row}");
+    let row = daemon.run("tls-unknown-ca");
+    assert_eq!(row["status"], "critical", "{row}");
+    let names: Vec<_> = daemon.detail("tls")["phases"]
+        .as_array()
+        .expect("phases")
+        .iter()
+        .filter_map(|p| p["name"].as_str().map(str::to_owned))
+        .collect();
+    for phase in ["connect", "tls", "ttfb"] {
+        assert!(names.iter().any(|n| n == phase), "{names:?}");
+    }
+}
+
+#[test]
+fn a_target_that_never_answers_is_critical_with_its_phase_and_in_time() {
+    let server = std::net::TcpListener::bind("127.0.0.1:0").expect("a loopback port");
+    let port = server.local_addr().expect("it is bound").port();
+    let daemon = Config::new()
+        .check(
+            check("mute")
+                .plugin("http")
+                .interval("1h")
+                .timeout("500ms")
+                .set(
+                    "config",
+                    &format!("{{ url = \"http://127.0.0.1:{port}/\" }}"),
+                ),
+        )
+        .spawn();
+    daemon.expect_notify("READY=1");
+    let row = daemon.run("mute");
+    assert_eq!(row["status"], "critical", "{row}");
+    let message = row["message"].as_str().unwrap_or_default();
+    assert!(
+        message.starts_with("timeout after 500ms in phase "),
+        "{row}"
+    );
+    let took = row["latency_ms"].as_f64().expect("it ran");
+    assert!((499.0..5_000.0).contains(&took), "{row}");
+}
+
+#[test]
+fn a_flapping_target_is_seen_as_it_is() {
+    let good =
+        Peer::answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
+    let addr = good.addr;
+    let daemon = Config::new()
+        .check(
+            check("t")
+                .plugin("http")
+                .interval("100ms")
+                .set("attempts", "2")
+                .set("retry_interval", "\"100ms\"")
+                .set("config", &format!("{{ url = \"http://{addr}/\" }}")),
+        )
+        .spawn();
+    daemon.expect_notify("READY=1");
+    let mut watch = daemon.watch(&["t"]);
+    watch.until_verdict("t", "ok");
+    drop(good);
+    let row = watch.until_verdict("t", "critical");
+    assert_eq!(
+        (&row["attempt"], &row["message"]),
+        (&2.into(), &"connect: connection refused".into())
+    );
+    let again = std::net::TcpListener::bind(addr);
+    let Ok(again) = again else {
+        return skipped("somebody else took the port");
+    };
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = again.accept() {
+            let _ = std::io::Read::read(&mut stream, &mut [0; 4096]);
+            let _ = std::io::Write::write_all(
+                &mut stream,
+                b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok",
+            );
+        }
+    });
+    watch.until_verdict("t", "ok");
+}
+
+#[test]
+fn postgres() {
+    let Some(server) = Postgres::start() else {
+        return skipped("PostgreSQL is not installed");
+    };
+    let url = format!(
+        "postgres://postgres@127.0.0.1:{}/postgres?sslmode=disable",
+        server.port
+    );
+    let ask = |name: &str, more: &str| {
+        check(name).plugin("postgres").interval("1h").set(
+            "config",
+            &format!(
+                "{{ url = {url:?}, password = {:?}{more} }}",
+                Postgres::PASSWORD
+            ),
+        )
+    };
+    let daemon = Config::new()
+        .check(ask("up", ""))
+        .check(ask(
+            "many",
+            ", query = \"select 50\", warn = 10, crit = 100",
+        ))
+        .check(ask("wrong", ", query = \"select nothing from nowhere\""))
+        .check(ask("slow", ", query = \"select pg_sleep(100)\"").timeout("500ms"))
+        .spawn();
+    daemon.expect_notify("READY=1");
+    assert_eq!(daemon.run("up")["status"], "ok", "{}", daemon.row("up"));
+    assert_eq!(
+        daemon.run("many")["status"],
+        "warning",
+        "{}",
+        daemon.row("many")
+    );
+    assert_eq!(
+        daemon.run("wrong")["status"],
+        "critical",
+        "{}",
+        daemon.row("wrong")
+    );
+    let row = daemon.run("slow");
+    assert!(
+        row["message"]
+            .as_str()
+            .is_some_and(|m| m.starts_with("timeout after 500ms in phase")),
+        "{row}"
+    );
+    drop(server);
+    let row = daemon.run("up");
+    assert_eq!(
+        (&row["status"], &row["message"]),
+        (&"critical".into(), &"connect: connection refused".into()),
+        "{row}"
+    );
+}
+
+#[test]
+fn sqlite() {
+    let folder = Folder::new();
+    let file = folder.file("shop.db");
+    let made = Command::new("sqlite3")
+        .arg(&file)
+        .arg("create table orders (n int); insert into orders values (1), (2), (3);")
+        .status();
+    if !made.is_ok_and(|s| s.success()) {
+        return skipped("sqlite3 is not installed");
+    }
+    let garbage = folder.write("garbage.db", vec![7; 9000]);
+    let ask = |name: &str, path: &Path, more: &str| {
+        check(name)
+            .plugin("sqlite")
+            .interval("1h")
+            .set("config", &format!("{{ path = {path:?}{more} }}"))
+    };
+    let daemon = Config::new()
+        .check(ask(
+            "fine",
+            &file,
+            ", query = \"select count(*) from orders\", crit = 10, quick_check = true",
+        ))
+        .check(ask(
+            "many",
+            &file,
+            ", query = \"select count(*) from orders\", crit = 2",
+        ))
+        .check(ask("garbage", &garbage, ""))
+        .check(ask("missing", &folder.file("none.db"), ""))
+        .spawn();
+    daemon.expect_notify("READY=1");
+    assert_eq!(daemon.run("fine")["status"], "ok", "{}", daemon.row("fine"));
+    for name in ["many", "garbage", "missing"] {
+        let row = daemon.run(name);
+        assert_eq!(row["status"], "critical", "{row}");
+    }
+}
+
+#[test]
+fn cpu() {
+    let daemon = Config::new()
+        .check(check("cpu").plugin("cpu").interval("1h"))
+        .spawn();
+    daemon.expect_notify("READY=1");
+    let row = daemon.run("cpu");
+    assert_eq!(row["status"], "ok", "{row}");
+    let metrics = row["metrics"].as_array().expect("it measures");
+    assert!(!metrics.is_empty(), "{row}");
+    let first = metrics[0]["name"].as_str().expect("a name");
+    assert!(metric(&row, first) > 0.0, "{row}");
+}
