@@ -134,8 +134,8 @@ fn build(
         dirty: false,
         urgent: false,
         last_store: 0,
-        last_look: 0,
-        awake_since: 0,
+        resumed_ns: 0,
+        last_search: now,
         inbox,
     })
 }
