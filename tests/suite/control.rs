@@ -175,7 +175,7 @@ fn a_line_of_a_megabyte_costs_that_client_its_connection_and_nobody_else_anythin
     }
     // A line just short enough is read.
     let mut client = daemon.client();
-    let names: Vec<String> = (0..6000).map(|n| format!("n{n:06}*")).collect();
+    let names: Vec<String> = (0..5900).map(|n| format!("n{n:06}*")).collect();
     let request = json!({"v": 1, "op": "status", "names": names}).to_string();
     assert!(request.len() < 64 << 10, "{}", request.len());
     client.send_bytes(request.as_bytes());
@@ -250,6 +250,8 @@ fn who_does_not_read_or_hangs_up_slows_nobody() {
     let daemon = daemon_with(400);
     let manager = daemon.manager();
     daemon.ask("run", json!({}));
+    // The workers' maps are open from here on.
+    daemon.workers();
     let before = fds(manager);
     // Twenty ask for everything, again and again, and read nothing.
     let deaf: Vec<UnixStream> = (0..20)
@@ -354,4 +356,34 @@ fn whoever_watches_is_told_of_the_end() {
         (&"error".into(), &"busy".into()),
         "{last}"
     );
+}
+
+#[test]
+fn what_was_asked_before_the_hang_up_is_done() {
+    let daemon = daemon_with(2);
+    for _ in 0..50 {
+        let mut watch = daemon.watch(&["c-0"]);
+        let mut stream = UnixStream::connect(daemon.socket()).expect("it listens");
+        let requests =
+            "{\"v\":1,\"op\":\"status\"}\n{\"v\":1,\"op\":\"pause\",\"names\":[\"c-0\"]}\n";
+        stream.write_all(requests.as_bytes()).expect("it listens");
+        drop(stream);
+        watch.until("paused", |row| row["paused"] == true);
+        daemon.ask("resume", json!({"names": ["c-0"]}));
+    }
+}
+
+#[test]
+fn the_answer_of_one_who_left_goes_to_nobody_else() {
+    let daemon = daemon_with(1);
+    for _ in 0..20 {
+        let mut client = daemon.client();
+        client.send(&json!({"v": 1, "op": "reload"}));
+        drop(client);
+        // Whoever comes next gets an answer to his own question.
+        let mut next = daemon.client();
+        let lines = next.ask("version", json!({})).expect("an answer");
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert_eq!(lines[0]["type"], "version");
+    }
 }

@@ -13,6 +13,8 @@ use healthd_sys::unix_socket::{self, Received};
 const STALL_NS: u64 = 1000 * MS;
 /// A worker that does not beat (it beats once a second when idle) is wedged or stopped.
 const SILENT_NS: u64 = 4000 * MS;
+/// Two looks at the workers are never so far apart, unless we were stopped, or the machine was.
+const GAP_NS: u64 = 2000 * MS;
 /// A worker that is to be replaced may finish its other runs for so long.
 const REPLACE_NS: u64 = 10_000 * MS;
 
@@ -151,6 +153,12 @@ impl Manager {
     /// Looks at every worker's map. Returns whether any has work, and so must be looked at again soon.
     pub fn look_at_workers(&mut self, now: u64) -> bool {
         let mut busy = false;
+        let last = std::mem::replace(&mut self.last_look, now);
+        if last != 0 && now.saturating_sub(last) > GAP_NS {
+            log::warn!("stood still  for={}", crate::time::span(now - last));
+            self.awake_since = now;
+        }
+        let awake_since = self.awake_since;
         let slots: Vec<u32> = self.slots.keys().copied().collect();
         for slot in slots {
             let Some(s) = self.slots.get_mut(&slot) else {
@@ -167,8 +175,8 @@ impl Manager {
             let (Ok(head), Some(reactor)) = (view.header(), view.line(0)) else {
                 continue;
             };
-            let in_call = now.saturating_sub(reactor.since);
-            let silent = now.saturating_sub(head[h::BEAT]);
+            let in_call = now.saturating_sub(reactor.since.max(awake_since));
+            let silent = now.saturating_sub(head[h::BEAT].max(awake_since));
             if reactor.entry != Entry::Idle && in_call > STALL_NS {
                 let what = self.describe(&reactor);
                 let reason = format!(

@@ -258,11 +258,14 @@ impl Written {
         let stderr = child.stderr.take().expect("it is piped");
         let log = Record::default();
         let reader = log.clone();
+        let told = notify.record.clone();
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 reader.push(line);
             }
             reader.end();
+            // Nobody is left who could tell the service manager anything.
+            told.end();
         });
         Daemon {
             child,
