@@ -29,7 +29,7 @@ fn http_and_tcp_against_nginx_with_and_without_tls() {
     for (name, options) in [
         ("up", format!("{{ url = {:?} }}", nginx.url("/up"))),
         ("down", format!("{{ url = {:?} }}", nginx.url("/down"))),
-        ("tls", format!("{{ url = {tls:?}, ca = {ca:?} }}")),
+        ("tls", format!("{{ url = {tls:?}, ca_file = {ca:?} }}")),
         ("tls-unknown-ca", format!("{{ url = {tls:?} }}")),
         (
             "v6",
@@ -148,12 +148,18 @@ fn postgres() {
     let Some(server) = Postgres::start() else {
         return skipped("PostgreSQL is not installed");
     };
-    let url = format!("postgres://postgres@127.0.0.1:{}/postgres", server.port);
+    let url = format!(
+        "postgres://postgres@127.0.0.1:{}/postgres?sslmode=disable",
+        server.port
+    );
     let ask = |name: &str, more: &str| {
-        check(name)
-            .plugin("postgres")
-            .interval("1h")
-            .set("config", &format!("{{ url = {url:?}{more} }}"))
+        check(name).plugin("postgres").interval("1h").set(
+            "config",
+            &format!(
+                "{{ url = {url:?}, password = {:?}{more} }}",
+                Postgres::PASSWORD
+            ),
+        )
     };
     let daemon = Config::new()
         .check(ask("up", ""))

@@ -158,6 +158,25 @@ fn a_config_that_cannot_be_read_is_named() {
 }
 
 #[test]
+fn a_config_that_only_root_can_read_is_no_config_for_the_user() {
+    if !is_root() {
+        return skipped("needs root");
+    }
+    let written = Config::new().daemon("user", "\"nobody\"").write();
+    let secret = fs::Permissions::from_mode(0o600);
+    fs::set_permissions(written.file(), secret).expect("our own directory");
+    let output = written.run(&[]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    // A reload would fail on it, so the start does.
+    assert_eq!(output.status.code(), Some(78), "{said}");
+    assert!(said.contains("permission denied"), "{said}");
+    assert!(
+        said.contains("the daemon's user has to be able to read it"),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_socket_path_that_is_too_long_says_how_long_and_how_long_it_may_be() {
     let config = Config::new();
     let long = config.dir().join("x".repeat(120));

@@ -67,20 +67,13 @@ fn what_outlasts_the_grace_is_cancelled_and_not_failed() {
         );
     let mut daemon = config.spawn();
     daemon.expect_notify("READY=1");
+    // Each has been ok once, and is in flight again.
+    for _ in 0..3 {
+        gate.wait_entered().open();
+    }
     for name in ["run", "step", "deaf"] {
         let mut watch = daemon.watch(&[name]);
-        let mut client = daemon.client();
-        client.send(&json!({"v": 1, "op": "run", "names": [name]}));
-        let visit = gate.wait_entered();
-        let who = visit.check.clone();
-        visit.open();
-        drop(watch.until("some result", |r| r["status"] == "ok" || who != name));
-    }
-    // Whichever ran by itself or by our word: all three have been ok once, and now they hang.
-    for name in ["run", "step", "deaf"] {
-        while daemon.row(name)["verdict"] != "ok" {
-            gate.wait_entered().open();
-        }
+        watch.until_verdict(name, "ok");
         daemon
             .client()
             .send(&json!({"v": 1, "op": "run", "names": [name]}));

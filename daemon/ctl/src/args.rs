@@ -6,7 +6,7 @@ use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 use healthd_core::check::outcome::Verdict;
 use healthd_core::config::duration;
 use healthd_core::wire::control::Filter;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub const DEFAULT_SOCKET: &str = "/run/healthd/control.sock";
@@ -332,8 +332,17 @@ pub struct PauseArgs {
 #[derive(Group, Debug)]
 pub struct ValidateArgs {
     /// The configuration file
-    #[arg(long, short, value_name = "FILE", default_value = DEFAULT_CONFIG, value_hint = clap::ValueHint::FilePath)]
-    pub config: PathBuf,
+    #[arg(value_name = "FILE", default_value = DEFAULT_CONFIG, value_hint = clap::ValueHint::FilePath)]
+    pub file: PathBuf,
+    /// The same, as healthd itself takes it
+    #[arg(long, short, value_name = "FILE", conflicts_with = "file", value_hint = clap::ValueHint::FilePath)]
+    config: Option<PathBuf>,
+}
+
+impl ValidateArgs {
+    pub fn config(&self) -> &Path {
+        self.config.as_deref().unwrap_or(&self.file)
+    }
 }
 
 #[derive(Group, Debug)]

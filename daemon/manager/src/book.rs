@@ -11,7 +11,7 @@ use healthd_core::config::Model;
 use healthd_core::wire::roles::ManagerArgs;
 use healthd_scoreboard::state_map::StateMap;
 use nix::sys::epoll::Epoll;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -39,6 +39,7 @@ pub struct Manager {
     pub supervisor: SupervisorLink,
     /// By id, which a worker knows it by; a hole is free.
     pub checks: Vec<Option<Check>>,
+    pub free_ids: BTreeSet<u32>,
     pub by_name: HashMap<String, u32>,
     /// Ids in the order of the config.
     pub order: Vec<u32>,
@@ -111,16 +112,16 @@ impl Manager {
     /// A new id, the lowest free one: workers keep a table by it.
     pub fn add(&mut self, check: Check) -> u32 {
         let name = check.spec.name.clone();
-        let id = match self.checks.iter().position(Option::is_none) {
+        let id = match self.free_ids.pop_first() {
             Some(free) => free,
             None => {
                 self.checks.push(None);
-                self.checks.len() - 1
+                self.checks.len() as u32 - 1
             }
         };
-        self.checks[id] = Some(check);
-        self.by_name.insert(name, id as u32);
-        id as u32
+        self.checks[id as usize] = Some(check);
+        self.by_name.insert(name, id);
+        id
     }
 
     /// Writes a check's line in the map and tells who watches it.

@@ -180,6 +180,10 @@ impl Check {
         self.tracker.verdict()
     }
 
+    pub fn latency_ns(&self) -> u64 {
+        self.last.finished_ns.saturating_sub(self.last.started_ns)
+    }
+
     /// From here on what is shown is too old to be believed. 0: it is not expected to change.
     pub fn valid_until(&self) -> u64 {
         if self.is_planned() && self.next_due != 0 {
@@ -203,7 +207,7 @@ impl Check {
             last_run: self.last.started_wall,
             next_run: if self.is_planned() { self.next_due } else { 0 },
             valid_until: self.valid_until(),
-            latency_ns: self.last.finished_ns.saturating_sub(self.last.started_ns),
+            latency_ns: self.latency_ns(),
             worker: self.last.worker.unwrap_or(u32::MAX),
             in_flight: self.in_flight.as_ref().map_or(0, |f| f.run_id),
             in_flight_try: self.in_flight.as_ref().map_or(0, |f| f.attempt),
@@ -231,13 +235,13 @@ impl Check {
             } else {
                 None
             },
-            latency_ms: ran
-                .then(|| self.last.finished_ns.saturating_sub(self.last.started_ns) as f64 / 1e6),
+            latency_ms: ran.then(|| self.latency_ns() as f64 / 1e6),
             attempt: Some(self.tracker.attempt()),
             attempts: Some(self.spec.attempts),
             stale: valid_until != 0 && clock::monotonic_ns() > valid_until,
             worker: self.last.worker,
-            metrics: ran.then(|| self.last.metrics.clone()),
+            // Of a run before a restart nothing was kept but its verdict.
+            metrics: (self.last.run_id != 0).then(|| self.last.metrics.clone()),
             paused: self.paused.is_some(),
             disabled: !self.spec.enabled,
             index: self.index,

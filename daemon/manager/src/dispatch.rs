@@ -15,9 +15,12 @@ pub const LOOK_AHEAD_NS: u64 = 100 * MS;
 const LEAD_NS: u64 = 10 * MS;
 
 impl Manager {
-    /// When the loop must wake for the due wheel.
+    /// When the loop must wake for the due wheel, which turns only while runs are sent.
     pub fn due_wake(&self) -> Option<u64> {
-        let at = self.due.next_wake()? * MS;
+        if self.phase != Phase::Running {
+            return None;
+        }
+        let at = self.due.next_wake()?.saturating_mul(MS);
         Some(at.saturating_sub(LEAD_NS))
     }
 

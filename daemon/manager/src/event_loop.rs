@@ -68,7 +68,7 @@ impl Manager {
             let wake = self
                 .chores
                 .next_wake()
-                .map(|ms| ms * MS)
+                .map(|ms| ms.saturating_mul(MS))
                 .into_iter()
                 .chain(self.due_wake())
                 .min();
@@ -92,8 +92,9 @@ impl Manager {
                 self.dispatch_due(now, &mut due);
             }
             self.drain_queues();
-            self.flush_links();
+            // In the map before it is on its way: no run id is given twice, whenever we die.
             self.publish_accounts();
+            self.flush_links();
             self.serve_clients();
             self.stop_progress();
         }

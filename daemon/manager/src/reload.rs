@@ -13,7 +13,7 @@ use healthd_catalog::{Loaded, Scan};
 use healthd_core::check::schedule;
 use healthd_core::config::{Diagnostics, Model, Pool};
 use healthd_core::wire::control::{ControlError, ErrorCode, ReloadReport, Reply};
-use healthd_core::wire::maps::SlotRecord;
+use healthd_core::wire::maps::{SlotRecord, state_header as h};
 use healthd_core::wire::supervisor::{SlotSpec, ToSupervisor, WorkerClass};
 use healthd_core::wire::worker::ToWorker;
 use healthd_scoreboard::state_map::StateMap;
@@ -109,6 +109,7 @@ impl Manager {
         for warning in &model.warnings.items {
             log::warn!("config: {}", warning.message);
         }
+        tell_refused(&scan);
         let plugins = plugins_in_use(&model, &scan);
         let same =
             same_plugins(&plugins, &self.plugins) && same_pool(&model.pool, &self.model.pool);
@@ -131,6 +132,7 @@ impl Manager {
     pub fn first_start(&mut self, scan: Scan, past: Past) {
         let settings = empty_of(&self.model);
         let model = std::mem::replace(&mut self.model, settings);
+        tell_refused(&scan);
         let plugins = plugins_in_use(&model, &scan);
         let now = clock::monotonic_ns();
         self.bring_up(model, scan, plugins, None, now, Some(past));
@@ -396,27 +398,23 @@ impl Manager {
         scan: Scan,
         first: Option<Past>,
     ) -> Result<ReloadReport, String> {
-        let map = StateMap::create(
-            &self.args.runtime_dir,
-            MAX_SLOTS,
-            model.checks.len(),
-            self.map_mode,
-        )
-        .map_err(|e| e.to_string())?;
+        // The first model has its map already, so that this cannot fail for want of room.
+        if first.is_none() {
+            let map = StateMap::create(
+                &self.args.runtime_dir,
+                MAX_SLOTS,
+                model.checks.len(),
+                self.map_mode,
+            )
+            .map_err(|e| e.to_string())?;
+            self.map.supersede();
+            self.map = map;
+        }
         let now = clock::monotonic_ns();
         let mut report = ReloadReport::default();
-        self.map.supersede();
-        self.map = map;
-        self.map.header(
-            healthd_core::wire::maps::state_header::STARTED,
-            self.args.started,
-        );
-        self.map.header(
-            healthd_core::wire::maps::state_header::GENERATION,
-            self.generation,
-        );
-        self.map
-            .header(healthd_core::wire::maps::state_header::BEAT, now);
+        self.map.header(h::STARTED, self.args.started);
+        self.map.header(h::GENERATION, self.generation);
+        self.map.header(h::BEAT, now);
         let targets: HashMap<String, Result<Target, String>> = self
             .plugins
             .iter()
@@ -492,7 +490,7 @@ impl Manager {
         let saved = past.and_then(|p| p.checks.get(&check.spec.name));
         let due = match saved {
             // A run that a dead manager had started, and nobody finished, runs again at once.
-            Some(s) if s.was_in_flight => now,
+            Some(s) if s.in_flight != 0 => now,
             Some(s) if s.next_due > now && s.next_due < now + 2 * check.interval_ns() => s.next_due,
             _ => schedule::first_due(check.hash, now, check.interval_ns()),
         };
@@ -583,8 +581,10 @@ impl Manager {
                 link.forget(id);
             }
         }
-        if let Some(place) = self.checks.get_mut(id as usize) {
-            *place = None;
+        if let Some(place) = self.checks.get_mut(id as usize)
+            && place.take().is_some()
+        {
+            self.free_ids.insert(id);
         }
     }
 
@@ -692,6 +692,13 @@ impl Manager {
                     .items
                     .iter()
                     .map(|w| w.message.clone())
+                    .chain(
+                        self.scan
+                            .catalog
+                            .refused
+                            .iter()
+                            .map(|r| format!("plugin refused: {}", r.reason)),
+                    )
                     .collect();
                 self.clients.reply(client, &Reply::Reloaded(report));
                 self.clients.reply(client, &Reply::End);
@@ -708,6 +715,13 @@ fn empty_of(model: &Model) -> Model {
         pool: model.pool.clone(),
         checks: Vec::new(),
         warnings: Diagnostics::default(),
+    }
+}
+
+/// A file that cannot be used is said even while no check uses it: whoever dropped it in looks here.
+fn tell_refused(scan: &Scan) {
+    for refused in &scan.catalog.refused {
+        log::warn!("plugin refused  {}", refused.reason);
     }
 }
 

@@ -4,12 +4,13 @@ use crate::book::{Manager, Phase};
 use crate::control::Clients;
 use crate::event_loop::{Inbox, TOKEN_INBOX, TOKEN_SUPERVISOR};
 use crate::reload::MAX_SLOTS;
-use crate::state;
+use crate::state::{self, Past};
 use crate::store::Store;
 use crate::supervisor_link::SupervisorLink;
 use healthd_catalog::{Loaded, PluginEntry, PluginFile, Scan};
 use healthd_core::check::wheel::Wheel;
 use healthd_core::config::Model;
+use healthd_core::wire::maps::state_header as h;
 use healthd_core::wire::roles::ManagerArgs;
 use healthd_core::wire::supervisor::ToManager;
 use healthd_scoreboard::state_map::StateMap;
@@ -17,7 +18,7 @@ use healthd_sys::{clock, memfd, process, signals, spawn};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -69,7 +70,7 @@ fn start(args: &ManagerArgs) -> io::Result<i32> {
         eprint!("{}", model.warnings.render(io::stderr().is_terminal()));
     }
     let past = state::recall(&args.state_dir, &args.runtime_dir);
-    let mut manager = build(args, supervisor, listener, model, owners, past.next_run)?;
+    let mut manager = build(args, supervisor, listener, model, owners, &past)?;
     manager.first_start(scan, past);
     manager.run()?;
     Ok(0)
@@ -81,9 +82,15 @@ fn build(
     listener: OwnedFd,
     model: Model,
     owners: Vec<u32>,
-    next_run: u64,
+    past: &Past,
 ) -> io::Result<Manager> {
-    let map = StateMap::create(&args.runtime_dir, MAX_SLOTS, 0, MAP_MODE)?;
+    let now = clock::monotonic_ns();
+    let map = StateMap::create(&args.runtime_dir, MAX_SLOTS, model.checks.len(), MAP_MODE)?;
+    map.header(h::STARTED, args.started);
+    map.header(h::NEXT_RUN, past.next_run);
+    for (index, spec) in model.checks.iter().enumerate() {
+        map.check(index, &past.record(spec, now));
+    }
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     let inbox = Arc::new(Inbox::new()?);
     let readable = |token| EpollEvent::new(EpollFlags::EPOLLIN, token);
@@ -96,7 +103,7 @@ fn build(
     )?;
     // The listener follows once there is something to tell: see `Manager::ready`.
     epoll.add(inbox.wake.as_fd(), readable(TOKEN_INBOX))?;
-    let now_ms = clock::monotonic_ns() / 1_000_000;
+    let now_ms = now / 1_000_000;
     Ok(Manager {
         args: args.clone(),
         clients: Clients::new(listener, model.daemon.control_group.as_deref()),
@@ -106,6 +113,7 @@ fn build(
         epoll,
         supervisor,
         checks: Vec::new(),
+        free_ids: BTreeSet::new(),
         by_name: HashMap::new(),
         order: Vec::new(),
         due: Wheel::new(now_ms),
@@ -119,7 +127,7 @@ fn build(
         reload_again: false,
         owners,
         map_mode: MAP_MODE,
-        next_run,
+        next_run: past.next_run,
         map,
         phase: Phase::Starting,
         finished: 0,

@@ -16,7 +16,7 @@ impl Manager {
             grace_ms
         );
         self.phase = Phase::Stopping;
-        let at = clock::monotonic_ns() / MS + grace_ms;
+        let at = (clock::monotonic_ns() / MS).saturating_add(grace_ms);
         self.chores.insert(at, Chore::StopDeadline);
         for queue in &mut self.queues {
             queue.clear();
@@ -62,7 +62,11 @@ impl Manager {
 
     fn close_books(&mut self) {
         self.phase = Phase::Done;
-        let saved = self.saved();
+        let saved = match self.coming.as_ref().and_then(|c| c.first.as_ref()) {
+            // Nothing is in force yet: what the last one knew must not be lost by it.
+            Some(past) => past.saved(self.next_run),
+            None => self.saved(),
+        };
         self.store.finish(saved);
         self.clients.say_goodbye();
         // What is on disk is newer now than the map; a map that is left speaks of a daemon that crashed.

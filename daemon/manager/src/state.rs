@@ -1,10 +1,12 @@
 //! State over a restart: of the manager (from `state.map`), and of the daemon (from disk).
 
 use crate::book::Manager;
+use crate::check::ns;
 use crate::store::STATE_FILE;
 use healthd_core::check::outcome::{Status, Verdict};
 use healthd_core::check::tracker::Tracker;
-use healthd_core::wire::maps::{self, StateSnapshot};
+use healthd_core::config::CheckSpec;
+use healthd_core::wire::maps::{self, CheckRecord, StateSnapshot};
 use healthd_sys::clock;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -34,6 +36,11 @@ pub struct SavedCheck {
     pub last_run: u64,
     #[serde(default)]
     pub message: String,
+    #[serde(default)]
+    pub latency_ns: u64,
+    /// Slot of the worker that ran it last.
+    #[serde(default)]
+    pub worker: Option<u32>,
     /// Paused, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<String>,
@@ -41,7 +48,20 @@ pub struct SavedCheck {
     #[serde(skip)]
     pub next_due: u64,
     #[serde(skip)]
-    pub was_in_flight: bool,
+    pub in_flight: u64,
+}
+
+impl SavedCheck {
+    /// Results in a row against it, which `attempt` (1 while there are none) does not tell by itself.
+    fn against(&self) -> u32 {
+        let own_fault = self.message.starts_with("self:");
+        let problem = self.status.is_some_and(|s| s != Status::Ok) && !own_fault;
+        let hard = !matches!(self.verdict, Verdict::Ok | Verdict::Pending);
+        match self.attempt {
+            0 | 1 => u32::from(hard || problem),
+            n => n,
+        }
+    }
 }
 
 /// What an earlier manager or daemon knew.
@@ -58,9 +78,11 @@ pub fn recall(state_dir: &Path, runtime_dir: &Path) -> Past {
         next_run: 1,
         ..Past::default()
     };
+    let mut saved_next = 1;
     let path = state_dir.join(STATE_FILE);
     match read_saved(&path) {
         Ok(saved) => {
+            saved_next = saved.next_run;
             past.next_run = saved.next_run.saturating_add(RUN_ID_JUMP);
             past.checks = saved
                 .checks
@@ -89,7 +111,7 @@ pub fn recall(state_dir: &Path, runtime_dir: &Path) -> Past {
         .map_err(|e| e.to_string())
         .and_then(|b| maps::read_state(&b))
     {
-        Ok(snapshot) => from_map(&mut past, snapshot),
+        Ok(snapshot) => from_map(&mut past, snapshot, saved_next),
         Err(e) if map.exists() => log::warn!(
             "the state map cannot be used  file={} why=\"{e}\"",
             map.display()
@@ -111,9 +133,61 @@ fn read_saved(path: &Path) -> io::Result<Saved> {
     Ok(saved)
 }
 
+fn written(next_run: u64, checks: Vec<SavedCheck>) -> Vec<u8> {
+    let saved = Saved {
+        version: VERSION,
+        next_run,
+        checks,
+    };
+    serde_json::to_vec(&saved).unwrap_or_default()
+}
+
+impl Past {
+    /// For a daemon that ends before it has begun: what was known stays known.
+    pub fn saved(&self, next_run: u64) -> Vec<u8> {
+        written(next_run, self.checks.values().cloned().collect())
+    }
+
+    /// What was known of this check, if it is still the same plugin's.
+    fn of(&self, spec: &CheckSpec) -> Option<&SavedCheck> {
+        self.checks
+            .get(&spec.name)
+            .filter(|s| s.plugin == spec.plugin)
+    }
+
+    /// Its row while the workers come up: a manager that dies meanwhile hands on what it was handed.
+    pub fn record<'a>(&'a self, spec: &'a CheckSpec, now: u64) -> CheckRecord<'a> {
+        let mut record = CheckRecord {
+            name: spec.name.as_str().into(),
+            plugin: spec.plugin.as_str().into(),
+            verdict: Verdict::Pending.code(),
+            status: maps::NO_STATUS,
+            disabled: !spec.enabled,
+            attempts: spec.attempts,
+            worker: u32::MAX,
+            valid_until: now + ns(spec.interval) + ns(spec.timeout),
+            fingerprint: spec.fingerprint(),
+            ..CheckRecord::default()
+        };
+        if let Some(saved) = self.of(spec) {
+            record.verdict = saved.verdict.code();
+            record.status = saved.status.map_or(maps::NO_STATUS, |s| s as u8);
+            record.paused = saved.paused.is_some();
+            record.attempt = saved.attempt;
+            record.since = saved.since;
+            record.last_run = saved.last_run;
+            record.next_run = saved.next_due;
+            record.in_flight = saved.in_flight;
+            record.message = saved.message.as_str().into();
+        }
+        record
+    }
+}
+
 /// The map is newer than the disk wherever it is whole.
-fn from_map(past: &mut Past, snapshot: StateSnapshot) {
-    past.next_run = past.next_run.max(snapshot.next_run);
+fn from_map(past: &mut Past, snapshot: StateSnapshot, saved_next: u64) {
+    // It has counted every run, so nothing has to be jumped over.
+    past.next_run = snapshot.next_run.max(saved_next);
     past.slots = snapshot.slots;
     for (whole, record) in snapshot.checks {
         let (true, Some(verdict)) = (whole, record.verdict()) else {
@@ -134,9 +208,11 @@ fn from_map(past: &mut Past, snapshot: StateSnapshot) {
             since: record.since,
             last_run: record.last_run,
             message: record.message.to_string(),
+            latency_ns: record.latency_ns,
+            worker: (record.worker != u32::MAX).then_some(record.worker),
             paused,
             next_due: record.next_run,
-            was_in_flight: record.in_flight != 0,
+            in_flight: record.in_flight,
         };
         past.checks.insert(record.name.into_owned(), saved);
     }
@@ -148,22 +224,17 @@ impl Manager {
         let Some(check) = self.check_mut(id) else {
             return;
         };
-        let Some(saved) = past
-            .checks
-            .get(&check.spec.name)
-            .filter(|s| s.plugin == check.spec.plugin)
-        else {
+        let Some(saved) = past.of(&check.spec) else {
             return;
         };
-        // An attempt of 1 means "none against it", except before the first verdict.
-        let soft = saved.status.is_some_and(|s| s != Status::Ok)
-            && saved.verdict != Verdict::Unknown
-            || saved.attempt > 1;
-        check.tracker = Tracker::restore(saved.verdict, if soft { saved.attempt } else { 0 });
+        check.tracker = Tracker::restore(saved.verdict, saved.against());
         check.status = saved.status;
         check.since = saved.since;
         check.last.started_wall = saved.last_run;
         check.last.message = saved.message.clone();
+        // Not when it was, only how long it took: that is all that is shown of it.
+        check.last.finished_ns = saved.latency_ns;
+        check.last.worker = saved.worker;
         check.paused = saved.paused.clone();
     }
 
@@ -182,17 +253,14 @@ impl Manager {
                 since: c.since,
                 last_run: c.last.started_wall,
                 message: c.last.message.clone(),
+                latency_ns: c.latency_ns(),
+                worker: c.last.worker,
                 paused: c.paused.clone(),
                 next_due: 0,
-                was_in_flight: false,
+                in_flight: 0,
             })
             .collect();
-        let saved = Saved {
-            version: VERSION,
-            next_run: self.next_run,
-            checks,
-        };
-        serde_json::to_vec(&saved).unwrap_or_default()
+        written(self.next_run, checks)
     }
 
     /// What a person has said is written without waiting: nothing would say it again.
@@ -215,5 +283,71 @@ impl Manager {
                 self.urgent = false;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn saved(verdict: Verdict, status: Option<Status>, attempt: u32, message: &str) -> SavedCheck {
+        SavedCheck {
+            name: "web".into(),
+            plugin: "http".into(),
+            verdict,
+            status,
+            attempt,
+            since: 0,
+            last_run: 0,
+            message: message.into(),
+            latency_ns: 0,
+            worker: None,
+            paused: None,
+            next_due: 0,
+            in_flight: 0,
+        }
+    }
+
+    #[test]
+    fn a_restart_neither_adds_nor_forgets_an_attempt() {
+        use Status::{Critical, Ok, Unknown};
+        for (verdict, status, attempt, message, against) in [
+            (Verdict::Pending, None, 1, "", 0),
+            (Verdict::Ok, Some(Ok), 1, "fine", 0),
+            (Verdict::Ok, Some(Critical), 1, "refused", 1),
+            (Verdict::Ok, Some(Critical), 2, "refused", 2),
+            (Verdict::Pending, Some(Critical), 1, "refused", 1),
+            // Our own fault was no attempt before, and is none after.
+            (Verdict::Ok, Some(Unknown), 1, "self:overload: no room", 0),
+            (Verdict::Ok, Some(Unknown), 2, "self:overload: no room", 2),
+            (Verdict::Critical, Some(Critical), 1, "refused", 1),
+            (Verdict::Unknown, Some(Unknown), 1, "left out", 1),
+            (Verdict::Critical, Some(Critical), 3, "refused", 3),
+        ] {
+            let check = saved(verdict, status, attempt, message);
+            assert_eq!(check.against(), against, "{check:?}");
+        }
+    }
+
+    #[test]
+    fn run_ids_go_on_by_the_map_and_jump_without_it() {
+        let dir = std::env::temp_dir().join(format!("healthd-recall-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("temp dir");
+        std::fs::write(dir.join(STATE_FILE), written(1000, Vec::new())).expect("our own file");
+        assert_eq!(recall(&dir, &dir).next_run, 1000 + RUN_ID_JUMP);
+        let map = healthd_scoreboard::state_map::StateMap::create(&dir, 2, 1, 0o600).expect("map");
+        map.header(maps::state_header::NEXT_RUN, 1234);
+        assert_eq!(recall(&dir, &dir).next_run, 1234);
+        std::fs::remove_dir_all(&dir).expect("remove");
+    }
+
+    #[test]
+    fn what_was_known_is_saved_by_a_daemon_that_never_began() {
+        let mut past = Past::default();
+        let web = saved(Verdict::Critical, Some(Status::Critical), 3, "refused");
+        past.checks.insert("web".into(), web);
+        let again: Saved = serde_json::from_slice(&past.saved(7)).expect("our own JSON");
+        assert_eq!((again.next_run, again.checks.len()), (7, 1));
+        assert_eq!(again.checks[0].verdict, Verdict::Critical);
     }
 }

@@ -7,8 +7,8 @@ use crate::services::{Posted, shared};
 use crate::side::{CHILD, Side};
 use healthd_loader::{Event, ExecDone, ExecSpec};
 use healthd_scoreboard::worker_map::WorkerMap;
-use healthd_sys::limits;
 use healthd_sys::process::{self, Exit};
+use healthd_sys::{clock, limits};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::epoll::EpollFlags;
 use nix::sys::resource::{UsageWho, getrusage};
@@ -20,10 +20,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 
+/// Between two looks for what checks' children left behind.
+const STRAYS_NS: u64 = 20_000_000;
+
 #[derive(Default)]
 pub struct Children {
     map: Option<&'static WorkerMap>,
     slab: Slab<Running>,
+    /// When to look next for what checks' children left behind; 0: there is nothing.
+    strays_at: u64,
 }
 
 struct Running {
@@ -122,6 +127,30 @@ impl Children {
         });
     }
 
+    /// What a check's child left behind comes to us, as its next reaper: collected once it is dead. While no check
+    /// runs, one that lives has slipped out of its group, and is ended. Dying takes a moment, so a turn may call this
+    /// again and again.
+    pub fn collect_strays(&mut self, now: u64) {
+        if self.strays_at == 0 || now < self.strays_at {
+            return;
+        }
+        let own = |pid: u32| self.slab.iter().any(|(_, child)| child.pid == pid);
+        let mut left = false;
+        for pid in process::children().into_iter().filter(|pid| !own(*pid)) {
+            if self.slab.is_empty() {
+                let pid = nix::unistd::Pid::from_raw(pid as i32);
+                let _ = nix::sys::signal::kill(pid, nix::sys::signal::SIGKILL);
+            }
+            left |= process::reap(pid).is_none();
+        }
+        self.strays_at = if left { now + STRAYS_NS } else { 0 };
+    }
+
+    /// When `collect_strays` has something to do.
+    pub fn strays_at(&self) -> Option<u64> {
+        (self.strays_at != 0).then_some(self.strays_at)
+    }
+
     fn ended(side: &mut Side, key: usize) {
         let Some(exit) = process::reap(side.children.slab[key].pid) else {
             return;
@@ -137,9 +166,8 @@ impl Children {
         if let (Some(map), Some(place)) = (side.children.map, child.place) {
             map.remove_group(place);
         }
-        if side.children.slab.is_empty() {
-            end_strays();
-        }
+        side.children.strays_at = clock::monotonic_ns();
+        side.children.collect_strays(side.children.strays_at);
         if child.abandoned {
             return;
         }
@@ -295,19 +323,6 @@ fn nonblocking(running: &Running) {
     }
     if let Some(err) = &running.err.from {
         set(err.as_fd());
-    }
-}
-
-/// With no check's child alive, a process below us is one that slipped out of its group.
-fn end_strays() {
-    for pid in process::children() {
-        let pid = nix::unistd::Pid::from_raw(pid as i32);
-        let _ = nix::sys::signal::kill(pid, nix::sys::signal::SIGKILL);
-    }
-    while let Some(pid) = process::peek_dead() {
-        if process::reap(pid).is_none() {
-            break;
-        }
     }
 }
 

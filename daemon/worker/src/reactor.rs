@@ -160,6 +160,7 @@ impl Reactor {
             let end = clock::monotonic_ns();
             self.outbox.flush(end)?;
             self.publish(end);
+            side::with(|s| s.children.collect_strays(end));
             self.stalled_ns = if end - turn > STALL_NS { end - turn } else { 0 };
             if self.draining
                 && self.active.is_empty()
@@ -179,7 +180,8 @@ impl Reactor {
         let timer = self.wheel.next_wake().map(|ms| ms * MS);
         let again = self.pool.grow().map(|d| d.as_nanos() as u64);
         let idle = now + again.unwrap_or(BEAT_NS);
-        [timer, self.outbox.flush_at()]
+        let strays = side::with(|s| s.children.strays_at()).flatten();
+        [timer, self.outbox.flush_at(), strays]
             .into_iter()
             .flatten()
             .fold(idle, u64::min)

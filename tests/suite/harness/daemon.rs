@@ -258,11 +258,14 @@ impl Written {
         let stderr = child.stderr.take().expect("it is piped");
         let log = Record::default();
         let reader = log.clone();
+        let told = notify.record.clone();
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 reader.push(line);
             }
             reader.end();
+            // Nobody is left who could tell the service manager anything.
+            told.end();
         });
         Daemon {
             child,
@@ -360,8 +363,7 @@ impl Daemon {
 
     /// No process that has this daemon's directory in its arguments is left.
     pub fn assert_no_orphan(&self) {
-        let dir = self.dir().to_string_lossy().into_owned();
-        for pid in procs::with_argument(&dir) {
+        for pid in procs::in_directory(self.dir()) {
             if !ends_within(pid, DEADLINE) {
                 self.fail(&format!("process {pid} is left"));
             }
@@ -399,8 +401,7 @@ impl Drop for Daemon {
                 kill(pid, Signal::SIGCONT);
             }
         }
-        let dir = self.dir().to_string_lossy().into_owned();
-        for pid in procs::with_argument(&dir) {
+        for pid in procs::in_directory(self.dir()) {
             kill(pid, Signal::SIGKILL);
         }
     }

@@ -1,6 +1,7 @@
 //! What /proc says of the daemon's processes.
 
 use std::fs;
+use std::path::Path;
 
 /// The children of a process, by pid.
 pub fn children(parent: u32) -> Vec<u32> {
@@ -39,11 +40,13 @@ pub fn role(pid: u32) -> Option<String> {
     })
 }
 
-/// Processes that are still there and have `text` in their arguments.
-pub fn with_argument(text: &str) -> Vec<u32> {
+/// Processes that are still there and have a path below `dir` in their arguments.
+pub fn in_directory(dir: &Path) -> Vec<u32> {
+    // With the slash, or the directory of test 11 would be one of test 1.
+    let below = format!("{}/", dir.display());
     everybody()
         .filter(|pid| *pid != std::process::id() && state(*pid) != Some('Z'))
-        .filter(|pid| arguments(*pid).is_some_and(|args| args.iter().any(|a| a.contains(text))))
+        .filter(|pid| arguments(*pid).is_some_and(|args| args.iter().any(|a| a.contains(&below))))
         .collect()
 }
 

@@ -20,7 +20,7 @@ struct Validation<'a> {
 pub fn run(session: &mut Session, args: &ValidateArgs) -> Result<u8, CtlError> {
     let line = [
         OsStr::new("--config"),
-        args.config.as_os_str(),
+        args.config().as_os_str(),
         OsStr::new("-t"),
     ];
     let ended = Helper {
@@ -36,7 +36,7 @@ pub fn run(session: &mut Session, args: &ValidateArgs) -> Result<u8, CtlError> {
         _ => return Err(ended.no_answer(&stderr)),
     };
     if session.json {
-        let config = args.config.to_string_lossy();
+        let config = args.config().to_string_lossy();
         let diagnostics = split(&stderr);
         session.print_json(&Validation {
             ok,
@@ -46,7 +46,7 @@ pub fn run(session: &mut Session, args: &ValidateArgs) -> Result<u8, CtlError> {
     } else if ok {
         session.screen.print_line(&format!(
             "{}: good",
-            text::escape(&args.config.to_string_lossy())
+            text::escape(&args.config().to_string_lossy())
         ))?;
     }
     Ok(if ok { exit::OK } else { exit::CRITICAL })
