@@ -33,6 +33,8 @@ pub enum Chore {
         slot: u32,
         pid: u32,
     },
+    /// The listener has rested long enough.
+    Listen,
     StopDeadline,
 }
 

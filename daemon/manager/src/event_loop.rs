@@ -79,8 +79,11 @@ impl Manager {
                 .into_iter()
                 .chain(self.due_wake())
                 .min();
-            let timeout =
-                wake.map_or(1000, |at| at.saturating_sub(now).div_ceil(MS).min(1000)) as u16;
+            let timeout = match wake {
+                _ if self.clients.are_pressing() => 0,
+                Some(at) => at.saturating_sub(now).div_ceil(MS).min(1000) as u16,
+                None => 1000,
+            };
             let n = match self.epoll.wait(&mut events, EpollTimeout::from(timeout)) {
                 Ok(n) => n,
                 Err(Errno::EINTR) => 0,
@@ -235,6 +238,7 @@ impl Manager {
             }
             Chore::Replace { slot, pid } => self.replace_now(slot, pid),
             Chore::HungUp { slot, pid } => self.still_hung_up(slot, pid),
+            Chore::Listen => self.listen(),
             Chore::StopDeadline => self.stop_now(),
         }
     }
