@@ -72,8 +72,11 @@ impl Manager {
                 .into_iter()
                 .chain(self.due_wake())
                 .min();
-            let timeout =
-                wake.map_or(1000, |at| at.saturating_sub(now).div_ceil(MS).min(1000)) as u16;
+            let timeout = if self.clients.have_more() {
+                0
+            } else {
+                wake.map_or(1000, |at| at.saturating_sub(now).div_ceil(MS).min(1000)) as u16
+            };
             let n = match self.epoll.wait(&mut events, EpollTimeout::from(timeout)) {
                 Ok(n) => n,
                 Err(Errno::EINTR) => 0,

@@ -16,6 +16,8 @@ use std::os::unix::net::{UnixListener, UnixStream};
 const MAX_CLIENTS: usize = 128;
 /// Answers are made until this much waits to be taken.
 const OUT_ENOUGH: usize = 64 * 1024;
+/// So many times that much for one client in one turn.
+const ROUNDS: usize = 4;
 
 pub struct Clients {
     pub listener: UnixListener,
@@ -91,6 +93,11 @@ impl Clients {
                 None
             }
         });
+    }
+
+    /// Somebody's share of this turn was not enough.
+    pub fn have_more(&self) -> bool {
+        !self.busy.is_empty()
     }
 
     /// A run of this check has ended: those who asked for it are told.
@@ -328,7 +335,7 @@ impl Manager {
     }
 
     fn serve(&mut self, key: usize) {
-        loop {
+        for _ in 0..ROUNDS {
             self.read_requests(key);
             self.continue_job(key);
             let Some(client) = self.clients.slab.get_mut(key) else {
@@ -343,12 +350,15 @@ impl Manager {
                 Ok(true) if client.closing && matches!(client.job, Job::None) => {
                     return self.drop_client(key);
                 }
-                Ok(true) => {}
+                // It has caught up, though the event that says so may still be on its way.
+                Ok(true) => client.blocked = false,
             }
             if !client.job_is_pressing() {
                 return;
             }
         }
+        // The others' turn, and the checks'.
+        self.clients.busy.insert(key);
     }
 
     /// Reads what has come and starts the next request, if none is being answered.
@@ -358,7 +368,7 @@ impl Manager {
             let Some(client) = self.clients.slab.get_mut(key) else {
                 return;
             };
-            if !matches!(client.job, Job::None) || client.closing {
+            if !matches!(client.job, Job::None) || client.closing || !client.has_room() {
                 // Nothing is read while an answer is under way: the socket's buffer bounds what can pile up.
                 // A watcher's hang-up shows when it is next written to, or as EPOLLHUP.
                 return;
