@@ -417,3 +417,17 @@ fn clients_that_never_stop_asking_leave_time_for_the_others() {
     });
     assert_well(&daemon, manager);
 }
+
+#[test]
+fn a_burst_of_requests_is_answered_to_the_last() {
+    const MANY: usize = 3000;
+    let daemon = daemon_with(3);
+    let mut client = daemon.client();
+    let mut writer = client.stream().try_clone().expect("a socket");
+    let burst = "{\"v\":1,\"op\":\"status\"}\n".repeat(MANY);
+    let sender = std::thread::spawn(move || writer.write_all(burst.as_bytes()));
+    for n in 0..MANY {
+        assert_eq!(client.answer().expect("rows").len(), 3, "answer {n}");
+    }
+    sender.join().expect("no panic").expect("all was taken");
+}

@@ -39,6 +39,8 @@ pub(super) struct Client {
     pub closing: bool,
     /// Waits for the socket to become writable.
     blocked: bool,
+    /// The socket may hold more than we have read: the event for it has come and does not come again.
+    readable: bool,
     /// Hung up; only its place is left.
     gone: bool,
 }
@@ -263,6 +265,7 @@ impl Manager {
             job: Job::None,
             closing: false,
             blocked: false,
+            readable: false,
             gone: false,
         };
         let key = self.clients.slab.insert(client);
@@ -286,6 +289,7 @@ impl Manager {
         if flags.contains(EpollFlags::EPOLLOUT) {
             client.blocked = false;
         }
+        client.readable |= flags.intersects(EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP);
         self.clients.busy.insert(key);
     }
 
@@ -395,7 +399,10 @@ impl Manager {
                 }
                 Ok(n) => client.input.extend_from_slice(&chunk[..n]),
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == ErrorKind::WouldBlock => return,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                    client.readable = false;
+                    return;
+                }
                 Err(_) => {
                     client.closing = true;
                     return;
@@ -510,7 +517,7 @@ impl Client {
     /// More can be written at once: more rows, or the next request that has been read already.
     fn job_is_pressing(&self) -> bool {
         match &self.job {
-            Job::None => self.input.contains(&b'\n'),
+            Job::None => !self.closing && (self.readable || self.input.contains(&b'\n')),
             Job::Rows { .. } => true,
             Job::Run { done, waiting } => !done.is_empty() || waiting.is_empty(),
             Job::Watch { changed, gone, .. } => !changed.is_empty() || !gone.is_empty(),
