@@ -1,11 +1,10 @@
 //! Bad input, each with its message: plugin files, secrets, full disks.
 
-use crate::harness::{Config, check, fixtures, is_root, skipped};
+use crate::harness::{Config, Small, check, fixtures, is_root, skipped};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 fn config() -> Config {
     let config = Config::new()
@@ -224,35 +223,6 @@ fn a_missing_secret_is_named_and_a_present_one_is_never_shown() {
         .filter(|l| l.contains("correct horse") && !l.contains("message=") && !l.contains("why="))
         .collect();
     assert!(lines.is_empty(), "{lines:#?}");
-}
-
-/// A small file system; None where this machine does not let us.
-struct Small(PathBuf);
-
-impl Small {
-    fn mount(on: &Path, size: &str) -> Option<Small> {
-        fs::create_dir_all(on).expect("our own folder");
-        let done = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
-            .arg(on)
-            .output();
-        done.is_ok_and(|d| d.status.success())
-            .then(|| Small(on.to_owned()))
-    }
-
-    /// Leaves no byte free.
-    fn fill(&self) -> PathBuf {
-        let path = self.0.join("filler");
-        let mut file = fs::File::create(&path).expect("our own folder");
-        while std::io::Write::write(&mut file, &[0; 4096]).is_ok_and(|n| n > 0) {}
-        path
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
 }
 
 #[test]

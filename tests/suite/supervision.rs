@@ -1,6 +1,8 @@
 //! Deaths and silences: who is replaced, what is cleaned up, and what the service manager hears.
 
-use crate::harness::{Config, Daemon, Leash, check, children, is_root, kill, skipped, state};
+use crate::harness::{
+    Config, Daemon, Leash, Small, check, children, is_root, kill, skipped, state,
+};
 use nix::sys::signal::Signal;
 use std::time::Duration;
 
@@ -46,6 +48,30 @@ fn a_worker_killed_by_a_signal_without_a_name_is_not_lost() {
     assert!(command.status().expect("sh runs").success());
     daemon.expect_log(&format!("pid={worker} why="));
     daemon.expect_log("supervisor: worker ready");
+    stop(daemon);
+}
+
+#[test]
+fn workers_that_never_come_up_are_given_up_and_tried_again() {
+    // Its map has a line for each thread, and there is no room for that many.
+    let config = Config::new()
+        .pool("exec", "max_parallel = 4096")
+        .check(check("a").script("true").interval("100ms"));
+    let Some(disk) = Small::mount(&config.dir().join("run"), "256k") else {
+        return skipped("a small file system cannot be mounted here");
+    };
+    let daemon = config.spawn();
+    daemon.expect_log("worker cannot go on");
+    let given_up = daemon.expect_log("supervisor: worker given up");
+    assert!(
+        given_up.contains("exit code 1 before it was ready"),
+        "{given_up}"
+    );
+    // A class that cannot be had does not keep the rest from being watched.
+    daemon.expect_notify("READY=1");
+    disk.resize("8m");
+    daemon.expect_log("supervisor: worker ready");
+    daemon.expect_log("check=a status=ok");
     stop(daemon);
 }
 

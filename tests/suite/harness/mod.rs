@@ -9,11 +9,13 @@ mod notify;
 pub mod plugins;
 mod procs;
 mod record;
+mod small;
 
 pub use daemon::{Check, Config, Daemon, check, kill};
 pub use gate::Gate;
 pub use leash::Leash;
 pub use procs::{children, state, tree};
+pub use small::Small;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
