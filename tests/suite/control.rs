@@ -357,3 +357,33 @@ fn whoever_watches_is_told_of_the_end() {
         "{last}"
     );
 }
+
+#[test]
+fn what_was_asked_before_the_hang_up_is_done() {
+    let daemon = daemon_with(2);
+    for _ in 0..50 {
+        let mut watch = daemon.watch(&["c-0"]);
+        let mut stream = UnixStream::connect(daemon.socket()).expect("it listens");
+        let requests =
+            "{\"v\":1,\"op\":\"status\"}\n{\"v\":1,\"op\":\"pause\",\"names\":[\"c-0\"]}\n";
+        stream.write_all(requests.as_bytes()).expect("it listens");
+        drop(stream);
+        watch.until("paused", |row| row["paused"] == true);
+        daemon.ask("resume", json!({"names": ["c-0"]}));
+    }
+}
+
+#[test]
+fn the_answer_of_one_who_left_goes_to_nobody_else() {
+    let daemon = daemon_with(1);
+    for _ in 0..20 {
+        let mut client = daemon.client();
+        client.send(&json!({"v": 1, "op": "reload"}));
+        drop(client);
+        // Whoever comes next gets an answer to his own question.
+        let mut next = daemon.client();
+        let lines = next.ask("version", json!({})).expect("an answer");
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert_eq!(lines[0]["type"], "version");
+    }
+}

@@ -219,11 +219,12 @@ fn the_environment_is_small_and_no_descriptor_is_inherited() {
     );
     let signals = daemon.run("signals");
     let message = signals["message"].as_str().unwrap_or_default();
-    let masks: Vec<_> = message
-        .split_whitespace()
-        .filter(|w| w.len() == 16)
+    let masks = message.split_whitespace().filter(|w| w.len() == 16);
+    // Two signals are the C library's own (32 and 33), and whoever started us may have ignored them.
+    let masks: Vec<_> = masks
+        .map(|w| u64::from_str_radix(w, 16).expect("hexadecimal") & !0x1_8000_0000)
         .collect();
-    assert_eq!(masks, ["0000000000000000", "0000000000000000"], "{signals}");
+    assert_eq!(masks, [0, 0], "{signals}");
 }
 
 #[test]

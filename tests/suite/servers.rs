@@ -185,17 +185,20 @@ fn postgres() {
         daemon.row("wrong")
     );
     let row = daemon.run("slow");
+    assert_eq!(row["status"], "critical", "{row}");
     assert!(
         row["message"]
             .as_str()
-            .is_some_and(|m| m.starts_with("timeout after 500ms in phase")),
+            .is_some_and(|m| m.starts_with("timeout after ") && m.contains("in phase query")),
         "{row}"
     );
     drop(server);
     let row = daemon.run("up");
-    assert_eq!(
-        (&row["status"], &row["message"]),
-        (&"critical".into(), &"connect: connection refused".into()),
+    assert_eq!(row["status"], "critical", "{row}");
+    assert!(
+        row["message"]
+            .as_str()
+            .is_some_and(|m| m.contains("connection refused")),
         "{row}"
     );
 }

@@ -28,6 +28,11 @@ pub enum Chore {
         slot: u32,
         pid: u32,
     },
+    /// A worker whose link has ended should be dead by now.
+    HungUp {
+        slot: u32,
+        pid: u32,
+    },
     StopDeadline,
 }
 
@@ -73,6 +78,11 @@ pub struct Manager {
     /// News of a verdict that is not on disk yet.
     pub urgent: bool,
     pub last_store: u64,
+    /// When this process, or the machine, last went on after it had stood still: nobody is judged by what
+    /// came before.
+    pub resumed_ns: u64,
+    /// When the runs in flight were last looked through for lost ones.
+    pub last_search: u64,
     /// What other threads have for the loop.
     pub inbox: Arc<crate::event_loop::Inbox>,
 }

@@ -220,15 +220,18 @@ impl Manager {
 
     /// A plugin that cannot be used in the workers of this slot's generation.
     pub fn leave_out(&mut self, slot: u32, number: u16, reason: String) {
-        let generation = self.slots.get(&slot).map(|s| s.spec.generation);
-        let coming = self
+        let Some(generation) = self.slots.get(&slot).map(|s| s.spec.generation) else {
+            return;
+        };
+        let of_coming = self
             .coming
-            .as_mut()
-            .filter(|c| Some(c.generation) == generation);
-        let of_coming = coming.is_some();
-        let plugins = match coming {
-            Some(c) => &mut c.plugins,
-            None => &mut self.plugins,
+            .as_ref()
+            .is_some_and(|c| c.generation == generation);
+        let plugins = match &mut self.coming {
+            Some(c) if of_coming => &mut c.plugins,
+            _ if generation == self.generation => &mut self.plugins,
+            // It drains, and its numbers mean other plugins by now.
+            _ => return,
         };
         let Some(plugin) = plugins.get_mut(usize::from(number)) else {
             return;
@@ -274,7 +277,7 @@ impl Manager {
             .slots
             .iter()
             .find_map(|s| state(s).and_then(|(_, given_up)| given_up))
-            .or_else(|| coming.plugins.iter().find_map(|p| p.left_out.clone()));
+            .or_else(|| coming.plugins.iter().find_map(|p| self.newly_left_out(p)));
         if coming.first.is_none()
             && let Some(why) = failed
         {
@@ -286,6 +289,16 @@ impl Manager {
         if let Some(coming) = self.coming.take() {
             self.switch(coming);
         }
+    }
+
+    /// Why a plugin cannot be used that could be until now. One that was broken before and still is must
+    /// not stand in the way of every other change.
+    fn newly_left_out(&self, plugin: &PluginUse) -> Option<String> {
+        let before = self
+            .plugins
+            .iter()
+            .any(|p| p.name == plugin.name && p.hash == plugin.hash && p.left_out.is_some());
+        plugin.left_out.clone().filter(|_| !before)
     }
 
     /// The new workers did not get ready: nothing changes.
@@ -371,6 +384,7 @@ impl Manager {
         s.condemned = Some(Condemned {
             reason: "a new generation serves".into(),
             culprit: None,
+            killed: false,
         });
         let pid = s.pid;
         match &mut s.link {

@@ -134,6 +134,8 @@ fn build(
         dirty: false,
         urgent: false,
         last_store: 0,
+        resumed_ns: 0,
+        last_search: now,
         inbox,
     })
 }

@@ -46,7 +46,7 @@ impl Instance {
             Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(file, _)| {
                 let who = match pid_in(file) {
                     Some(pid) => format!("as pid {pid}"),
-                    None => "and is just starting".into(),
+                    None => "as a process that could not leave its number".into(),
                 };
                 let message = format!("healthd runs already in {} {who}", dir.display());
                 let help =
@@ -56,10 +56,14 @@ impl Instance {
         let written = lock
             .set_len(0)
             .and_then(|()| writeln!(lock, "{}", std::process::id()));
-        written.map_err(|e| {
-            let message = format!("cannot write {}: {}", path.display(), plain(&e));
-            Refusal::new(exit::CANNOT_CREATE, message)
-        })?;
+        if let Err(e) = written {
+            // The lock is what counts; the number only helps whoever comes second.
+            log::warn!(
+                "pid not written  file={} why=\"{}\"",
+                path.display(),
+                plain(&e)
+            );
+        }
         remove_old_maps(dir);
         let dir = dir.to_owned();
         Ok(Instance { lock, dir })

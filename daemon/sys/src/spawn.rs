@@ -83,6 +83,8 @@ impl SelfExe {
                     // SAFETY: fds 0 and 1 are nobody's OwnedFd; the child replaces its own copies.
                     unsafe { dup3_raw(null, standard, OFlag::empty()) }?;
                 }
+                // Of what we were started with nothing goes on: not from us, nor from those that we start.
+                super::process::keep_fds_to_ourselves();
                 for fd in pass {
                     fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
                 }

@@ -258,6 +258,8 @@ fn try_spawn(side: &mut Side, task: u64, spec: ExecSpec) -> io::Result<()> {
         .stderr(Stdio::piped())
         .process_group(0);
     let cpu_before = children_cpu_ns();
+    // A plugin may have opened something without O_CLOEXEC.
+    process::keep_fds_to_ourselves();
     let mut child = command.spawn()?;
     let pid = child.id();
     // The limits reach it a moment after its start (prlimit): what a program can do before its own main

@@ -37,6 +37,8 @@ pub(super) struct Client {
     pub closing: bool,
     /// Waits for the socket to become writable.
     blocked: bool,
+    /// Hung up; only its place is left.
+    gone: bool,
 }
 
 /// What a client is being told.
@@ -134,6 +136,12 @@ impl Clients {
         let Some(client) = self.slab.get_mut(key) else {
             return;
         };
+        if client.gone {
+            if matches!(reply, Reply::End | Reply::Error(_)) {
+                self.slab.remove(key);
+            }
+            return;
+        }
         client.line(reply);
         if matches!(reply, Reply::End | Reply::Error(_)) {
             client.job = Job::None;
@@ -248,6 +256,7 @@ impl Manager {
             job: Job::None,
             closing: false,
             blocked: false,
+            gone: false,
         };
         let key = self.clients.slab.insert(client);
         let flags = EpollFlags::EPOLLIN
@@ -265,7 +274,7 @@ impl Manager {
             return;
         };
         if flags.intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP) {
-            return self.drop_client(key);
+            return self.hung_up(key);
         }
         if flags.contains(EpollFlags::EPOLLOUT) {
             client.blocked = false;
@@ -273,10 +282,39 @@ impl Manager {
         self.clients.busy.insert(key);
     }
 
+    /// Nobody reads the answers any more, but what was asked for before that is done.
+    fn hung_up(&mut self, key: usize) {
+        while let Some(client) = self.clients.slab.get_mut(key) {
+            if client.closing || matches!(client.job, Job::Waiting) {
+                break;
+            }
+            client.out.clear();
+            client.written = 0;
+            client.job = Job::None;
+            let unread = client.input.len();
+            self.read_requests(key);
+            // Nothing more came, and no request is left.
+            if let Some(client) = self.clients.slab.get(key)
+                && matches!(client.job, Job::None)
+                && client.input.len() == unread
+            {
+                break;
+            }
+        }
+        self.drop_client(key);
+    }
+
     fn drop_client(&mut self, key: usize) {
-        if self.clients.slab.contains(key) {
-            // Closing the fd takes it out of the epoll set.
-            self.clients.slab.remove(key);
+        if let Some(client) = self.clients.slab.get_mut(key) {
+            if matches!(client.job, Job::Waiting) && !client.gone {
+                // Its answer is still being made: its place is kept until then, or the next client would get it.
+                client.gone = true;
+                let _ = self.epoll.delete(client.stream.as_fd());
+                let _ = client.stream.shutdown(std::net::Shutdown::Both);
+            } else {
+                // Closing the fd takes it out of the epoll set.
+                self.clients.slab.remove(key);
+            }
         }
         self.clients.busy.remove(&key);
     }
