@@ -7,7 +7,7 @@ use healthd_catalog::RealFiles;
 use healthd_core::config::{self, Daemon};
 use healthd_sys::privileges::{self, Account};
 use healthd_sys::spawn::SelfExe;
-use healthd_sys::{clock, limits, logging, process};
+use healthd_sys::{clock, limits, logging};
 use nix::unistd::{AccessFlags, Gid, chown, eaccess, geteuid, getuid};
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, Permissions};
@@ -36,8 +36,6 @@ pub struct Setup {
 
 pub fn prepare(config: &Path) -> Result<Setup, i32> {
     let started = clock::realtime_ns();
-    // Before anything is opened. Where it fails, a stray fd of our parent reaches our children: no more.
-    let _ = process::close_on_exec_from(3);
     // Without the plugins: the manager reads it with them, and a start need not do that twice.
     let Ok(model) = config::load(config, &RealFiles, None) else {
         // All mistakes are shown at once, those in plugins' options too.

@@ -34,25 +34,6 @@ pub fn pidfd_kill(fd: &OwnedFd, signal: i32) -> io::Result<()> {
     }
 }
 
-/// What our own parent left open by accident shall not reach a check's program: from `first` on, every fd
-/// that is open now is closed by the next exec. On a kernel without close_range(2) of Linux 5.11 it stays.
-pub fn close_on_exec_from(first: u32) -> io::Result<()> {
-    // SAFETY: the call takes numbers only, and changes flags of fds, never what they refer to.
-    let r = unsafe {
-        libc::syscall(
-            libc::SYS_close_range,
-            first,
-            u32::MAX,
-            libc::CLOSE_RANGE_CLOEXEC,
-        )
-    };
-    if r == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
-}
-
 /// Kills a whole process group; that it has gone already is no error.
 pub fn kill_group(group: u32) {
     if group > 1 {
