@@ -110,7 +110,8 @@ mod tests {
             for plugins in lists {
                 for verdicts in verdicts {
                     let filter = filter(names, plugins, verdicts);
-                    let sieve = Sieve::new(filter.clone()).ok().expect("short enough");
+                    let sieve =
+                        Sieve::new(filter.clone()).unwrap_or_else(|_| panic!("short enough"));
                     for name in ["web-1", "web-2", "db", "x"] {
                         for plugin in ["web-1", "db", "http"] {
                             for v in [Verdict::Ok, Verdict::Critical, Verdict::Pending] {
