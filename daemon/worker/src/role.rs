@@ -27,7 +27,7 @@ pub(crate) fn worker_map() -> Option<&'static WorkerMap> {
 /// The nice value of computing threads: an io check that is due comes before them.
 const CPU_NICE: i32 = 5;
 const MIN_STACK: usize = 512 << 10;
-const MAX_GROUPS: usize = 1024;
+const EXEC_THREADS: u32 = 4;
 
 /// Runs until the manager drains it or is gone. The exit code is for the log only: 0 after a drain.
 pub fn main(args: &WorkerArgs) -> i32 {
@@ -79,13 +79,15 @@ pub(crate) fn serve(args: &WorkerArgs, link: OwnedFd) -> std::io::Result<EndOfWo
         generation: args.generation,
         class: args.class as u8,
     };
-    // The reactor, the pool, and as many again for threads that are written off.
-    let lines = 2 * args.threads.max(1) as usize + 8;
-    let groups = if args.class == WorkerClass::Exec {
-        MAX_GROUPS
-    } else {
-        1
+    // What `threads` means depends on the class: of an exec worker it says how many children may run at once,
+    // and only `create` needs its threads.
+    let (limit, groups) = match args.class {
+        WorkerClass::Io => (args.threads.max(1), 1),
+        WorkerClass::Cpu => (1, 1),
+        WorkerClass::Exec => (EXEC_THREADS, args.threads.max(1) as usize),
     };
+    // The reactor, the pool, and as many again for threads that are written off.
+    let lines = 2 * limit as usize + 8;
     let map: &'static WorkerMap = Box::leak(Box::new(WorkerMap::create(
         &args.runtime_dir,
         &id,
@@ -110,11 +112,6 @@ pub(crate) fn serve(args: &WorkerArgs, link: OwnedFd) -> std::io::Result<EndOfWo
         CPU_NICE
     } else {
         0
-    };
-    let limit = if args.class == WorkerClass::Cpu {
-        1
-    } else {
-        args.threads.max(1)
     };
     let pool = Pool::new("run", limit as usize, MIN_STACK, Some((map, nice)));
     Reactor::new(map, line, link, shared, pool)?.run()
