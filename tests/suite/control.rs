@@ -387,3 +387,47 @@ fn the_answer_of_one_who_left_goes_to_nobody_else() {
         assert_eq!(lines[0]["type"], "version");
     }
 }
+
+#[test]
+fn clients_that_never_stop_asking_leave_time_for_the_others() {
+    let daemon = daemon_with(400);
+    let manager = daemon.manager();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            let stream = UnixStream::connect(daemon.socket()).expect("it listens");
+            let mut reader = stream.try_clone().expect("a socket");
+            scope.spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
+            let done = &done;
+            scope.spawn(move || {
+                let mut stream = stream;
+                let many = "{\"v\":1,\"op\":\"status\"}\n".repeat(100);
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    if stream.write_all(many.as_bytes()).is_err() {
+                        break;
+                    }
+                }
+                let _ = stream.shutdown(std::net::Shutdown::Both);
+            });
+        }
+        for _ in 0..20 {
+            assert_eq!(daemon.run("c-0")["status"], "ok");
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    assert_well(&daemon, manager);
+}
+
+#[test]
+fn a_burst_of_requests_is_answered_to_the_last() {
+    const MANY: usize = 3000;
+    let daemon = daemon_with(3);
+    let mut client = daemon.client();
+    let mut writer = client.stream().try_clone().expect("a socket");
+    let burst = "{\"v\":1,\"op\":\"status\"}\n".repeat(MANY);
+    let sender = std::thread::spawn(move || writer.write_all(burst.as_bytes()));
+    for n in 0..MANY {
+        assert_eq!(client.answer().expect("rows").len(), 3, "answer {n}");
+    }
+    sender.join().expect("no panic").expect("all was taken");
+}

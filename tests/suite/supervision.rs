@@ -21,7 +21,7 @@ fn a_killed_worker_is_replaced_and_its_children_end_with_it() {
         .script(&script)
         .interval("100ms")
         .timeout("1h");
-    let daemon = config.check(long).spawn();
+    let mut daemon = config.check(long).spawn();
     daemon.expect_notify("READY=1");
     leash.wait_held(&daemon);
     for _ in 0..3 {
@@ -32,7 +32,9 @@ fn a_killed_worker_is_replaced_and_its_children_end_with_it() {
         let replaced = daemon.role("worker exec");
         assert!(replaced.len() == 1 && replaced[0] != worker);
     }
+    // First the end, then the look: before it the check may just be starting again.
     daemon.signal(Signal::SIGQUIT);
+    assert_eq!(daemon.wait_exit().code(), Some(0));
     leash.assert_let_go(&daemon);
 }
 
@@ -85,7 +87,7 @@ fn a_killed_manager_is_replaced_with_its_workers_and_their_children() {
         .script(&script)
         .interval("100ms")
         .timeout("1h");
-    let daemon = config.check(long).spawn();
+    let mut daemon = config.check(long).spawn();
     daemon.expect_notify("READY=1");
     leash.wait_held(&daemon);
     let (manager, worker) = (daemon.manager(), daemon.role("worker exec")[0]);
@@ -97,7 +99,9 @@ fn a_killed_manager_is_replaced_with_its_workers_and_their_children() {
     assert_ne!(daemon.manager(), manager);
     assert_ne!(daemon.role("worker exec"), [worker]);
     assert_eq!(state(worker), None, "the old worker is gone");
+    // First the end, then the look: before it the check may just be starting again.
     daemon.signal(Signal::SIGQUIT);
+    assert_eq!(daemon.wait_exit().code(), Some(0));
     leash.assert_let_go(&daemon);
 }
 

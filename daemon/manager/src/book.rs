@@ -28,6 +28,13 @@ pub enum Chore {
         slot: u32,
         pid: u32,
     },
+    /// A worker whose link has ended should be dead by now.
+    HungUp {
+        slot: u32,
+        pid: u32,
+    },
+    /// The listener has rested long enough.
+    Listen,
     StopDeadline,
 }
 
@@ -73,10 +80,11 @@ pub struct Manager {
     /// News of a verdict that is not on disk yet.
     pub urgent: bool,
     pub last_store: u64,
-    /// CLOCK_MONOTONIC of the last look at the workers, and since when we have been awake: what looks late from before
-    /// that had no chance to be on time.
-    pub last_look: u64,
-    pub awake_since: u64,
+    /// When this process, or the machine, last went on after it had stood still: nobody is judged by what
+    /// came before.
+    pub resumed_ns: u64,
+    /// When the runs in flight were last looked through for lost ones.
+    pub last_search: u64,
     /// What other threads have for the loop.
     pub inbox: Arc<crate::event_loop::Inbox>,
 }

@@ -25,6 +25,12 @@ pub const TOKEN_CLIENT: u64 = 2 << 32;
 /// The beat when nothing happens, and when workers have runs that could stall.
 const WATCH_IDLE_NS: u64 = 1000 * MS;
 const WATCH_BUSY_NS: u64 = 250 * MS;
+/// A turn that is so much later than planned: we, or the machine, stood still.
+const GAP_NS: u64 = 500 * MS;
+/// From the end of a worker's link to its death, the burial of its children included.
+const HUNG_UP_NS: u64 = 3000 * MS;
+/// The most messages that one worker is heard for in a turn.
+const MESSAGES_A_TURN: usize = 256;
 
 /// What a loader thread has for the loop.
 pub struct Inbox {
@@ -63,6 +69,7 @@ impl Manager {
         let mut due = Vec::new();
         let mut chores = Vec::new();
         self.chores.insert(clock::monotonic_ns() / MS, Chore::Watch);
+        let mut turned = clock::monotonic_ns();
         while self.phase != Phase::Done {
             let now = clock::monotonic_ns();
             let wake = self
@@ -72,13 +79,26 @@ impl Manager {
                 .into_iter()
                 .chain(self.due_wake())
                 .min();
-            let timeout =
-                wake.map_or(1000, |at| at.saturating_sub(now).div_ceil(MS).min(1000)) as u16;
+            let timeout = match wake {
+                _ if self.clients.are_pressing() => 0,
+                Some(at) => at.saturating_sub(now).div_ceil(MS).min(1000) as u16,
+                None => 1000,
+            };
             let n = match self.epoll.wait(&mut events, EpollTimeout::from(timeout)) {
                 Ok(n) => n,
                 Err(Errno::EINTR) => 0,
                 Err(e) => return Err(e.into()),
             };
+            let woken = clock::monotonic_ns();
+            let planned = now + u64::from(timeout) * MS;
+            if now
+                .saturating_sub(turned)
+                .max(woken.saturating_sub(planned))
+                > GAP_NS
+            {
+                self.resumed_ns = woken;
+            }
+            turned = woken;
             for event in &events[..n] {
                 self.dispatch_event(event, &mut buffer)?;
             }
@@ -122,14 +142,17 @@ impl Manager {
             token => {
                 let slot = (token & 0xffff_ffff) as u32;
                 if event.events().contains(EpollFlags::EPOLLHUP)
-                    && let Some(link) = self.slots.get(&slot).and_then(|s| s.link.as_ref())
+                    && let Some(s) = self.slots.get(&slot)
+                    && let Some(link) = &s.link
                     && is_hung_up(&link.fd)
                 {
+                    let at = (clock::monotonic_ns() + HUNG_UP_NS) / MS;
+                    self.chores.insert(at, Chore::HungUp { slot, pid: s.pid });
                     // The death will be told; until then the level-triggered event must not spin. Looked at again,
                     // as the event may be of the worker before: its successor's link can have come in the same turn.
                     let _ = self.epoll.delete(&link.fd);
                 }
-                self.receive_from(slot, buffer);
+                self.receive_from(slot, buffer, MESSAGES_A_TURN);
             }
         }
         Ok(())
@@ -152,7 +175,10 @@ impl Manager {
                     "worker given up for now  slot={slot} retry_ms={retry_ms} why=\"{reason}\""
                 );
                 if let Some(s) = self.slots.get_mut(&slot) {
-                    s.given_up = Some(reason);
+                    s.given_up = Some(match s.last_words.take() {
+                        Some(words) => format!("{words} ({reason})"),
+                        None => reason,
+                    });
                     s.state = SlotState::Dead;
                 }
                 self.publish_slot(slot);
@@ -179,6 +205,7 @@ impl Manager {
         s.link = Some(Link::new(fd));
         s.view = None;
         s.condemned = None;
+        s.last_words = None;
         self.publish_slot(slot);
         self.greet(slot);
     }
@@ -200,6 +227,7 @@ impl Manager {
             Chore::Watch => {
                 self.open_views();
                 let busy = self.look_at_workers(now);
+                self.look_for_lost_runs(now);
                 self.expire_queues(now);
                 self.store_if_due(now);
                 if self.phase == Phase::Stopping {
@@ -209,6 +237,8 @@ impl Manager {
                 self.chores.insert((now + next) / MS, Chore::Watch);
             }
             Chore::Replace { slot, pid } => self.replace_now(slot, pid),
+            Chore::HungUp { slot, pid } => self.still_hung_up(slot, pid),
+            Chore::Listen => self.listen(),
             Chore::StopDeadline => self.stop_now(),
         }
     }

@@ -6,7 +6,7 @@
 
 use crate::book::{Chore, MS, Manager, Phase, PluginUse};
 use crate::check::{Check, Target, worker_class};
-use crate::event_loop::TOKEN_LISTENER;
+use crate::control::Asker;
 use crate::slots::{Condemned, Slot, SlotState};
 use crate::state::Past;
 use healthd_catalog::{Loaded, Scan};
@@ -18,7 +18,6 @@ use healthd_core::wire::supervisor::{SlotSpec, ToSupervisor, WorkerClass};
 use healthd_core::wire::worker::ToWorker;
 use healthd_scoreboard::state_map::StateMap;
 use healthd_sys::clock;
-use nix::sys::epoll::{EpollEvent, EpollFlags};
 use std::collections::{HashMap, HashSet};
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -35,7 +34,7 @@ pub struct Coming {
     pub scan: Scan,
     pub plugins: Vec<PluginUse>,
     pub slots: Vec<u32>,
-    pub client: Option<usize>,
+    pub client: Option<Asker>,
     pub begun_ns: u64,
     /// The first one: it takes force even with gaps, since there is nothing to stay with.
     pub first: Option<Past>,
@@ -44,13 +43,13 @@ pub struct Coming {
 /// What the loader thread found.
 pub struct LoadResult {
     pub loaded: Result<Loaded, Diagnostics>,
-    pub client: Option<usize>,
+    pub client: Option<Asker>,
     pub begun_ns: u64,
 }
 
 impl Manager {
     /// Reads config and plugins in a thread of its own: a probe may take seconds.
-    pub fn begin_reload(&mut self, client: Option<usize>) {
+    pub fn begin_reload(&mut self, client: Option<Asker>) {
         if self.phase != Phase::Running || self.loading || self.coming.is_some() {
             match client {
                 Some(_) => self.answer_reload(client, Err(busy())),
@@ -104,7 +103,7 @@ impl Manager {
         }
     }
 
-    fn prepare(&mut self, loaded: Loaded, client: Option<usize>, begun_ns: u64) {
+    fn prepare(&mut self, loaded: Loaded, client: Option<Asker>, begun_ns: u64) {
         let Loaded { model, scan } = loaded;
         for warning in &model.warnings.items {
             log::warn!("config: {}", warning.message);
@@ -143,7 +142,7 @@ impl Manager {
         model: Model,
         scan: Scan,
         plugins: Vec<PluginUse>,
-        client: Option<usize>,
+        client: Option<Asker>,
         begun_ns: u64,
         first: Option<Past>,
     ) {
@@ -220,15 +219,18 @@ impl Manager {
 
     /// A plugin that cannot be used in the workers of this slot's generation.
     pub fn leave_out(&mut self, slot: u32, number: u16, reason: String) {
-        let generation = self.slots.get(&slot).map(|s| s.spec.generation);
-        let coming = self
+        let Some(generation) = self.slots.get(&slot).map(|s| s.spec.generation) else {
+            return;
+        };
+        let of_coming = self
             .coming
-            .as_mut()
-            .filter(|c| Some(c.generation) == generation);
-        let of_coming = coming.is_some();
-        let plugins = match coming {
-            Some(c) => &mut c.plugins,
-            None => &mut self.plugins,
+            .as_ref()
+            .is_some_and(|c| c.generation == generation);
+        let plugins = match &mut self.coming {
+            Some(c) if of_coming => &mut c.plugins,
+            _ if generation == self.generation => &mut self.plugins,
+            // It drains, and its numbers mean other plugins by now.
+            _ => return,
         };
         let Some(plugin) = plugins.get_mut(usize::from(number)) else {
             return;
@@ -274,7 +276,7 @@ impl Manager {
             .slots
             .iter()
             .find_map(|s| state(s).and_then(|(_, given_up)| given_up))
-            .or_else(|| coming.plugins.iter().find_map(|p| p.left_out.clone()));
+            .or_else(|| coming.plugins.iter().find_map(|p| self.newly_left_out(p)));
         if coming.first.is_none()
             && let Some(why) = failed
         {
@@ -286,6 +288,16 @@ impl Manager {
         if let Some(coming) = self.coming.take() {
             self.switch(coming);
         }
+    }
+
+    /// Why a plugin cannot be used that could be until now. One that was broken before and still is must
+    /// not stand in the way of every other change.
+    fn newly_left_out(&self, plugin: &PluginUse) -> Option<String> {
+        let before = self
+            .plugins
+            .iter()
+            .any(|p| p.name == plugin.name && p.hash == plugin.hash && p.left_out.is_some());
+        plugin.left_out.clone().filter(|_| !before)
     }
 
     /// The new workers did not get ready: nothing changes.
@@ -371,6 +383,7 @@ impl Manager {
         s.condemned = Some(Condemned {
             reason: "a new generation serves".into(),
             culprit: None,
+            killed: false,
         });
         let pid = s.pid;
         match &mut s.link {
@@ -552,10 +565,11 @@ impl Manager {
         };
         check.removed = true;
         check.waiting_since = None;
-        let name = check.spec.name.clone();
+        let (name, plugin) = (check.spec.name.clone(), check.spec.plugin.clone());
+        let verdict = check.verdict();
         let flight = check.in_flight.clone();
         self.by_name.remove(&name);
-        self.clients.gone(id, &name);
+        self.clients.gone(id, &name, &plugin, verdict);
         match flight {
             // The rest of it goes when the run's end is told.
             Some(flight) => {
@@ -591,10 +605,7 @@ impl Manager {
     fn ready(&mut self, took_ms: u64) {
         self.phase = Phase::Running;
         // Who asked before this has waited: a manager that is coming up knows no check, and would say so.
-        let readable = EpollEvent::new(EpollFlags::EPOLLIN, TOKEN_LISTENER);
-        if let Err(e) = self.epoll.add(&self.clients.listener, readable) {
-            log::error!("the control socket cannot be served: {e}");
-        }
+        self.listen();
         let status = self.status_text();
         log::info!("ready  {status} took={took_ms}ms");
         self.supervisor.say(&ToSupervisor::Ready { status });
@@ -650,7 +661,7 @@ impl Manager {
         healthd_sys::process::trim_heap();
     }
 
-    fn reload_failed(&mut self, client: Option<usize>, why: String) {
+    fn reload_failed(&mut self, client: Option<Asker>, why: String) {
         log::error!("reload failed: {why}; nothing has changed");
         let error = ControlError {
             code: ErrorCode::Internal,
@@ -661,7 +672,7 @@ impl Manager {
         self.end_reload(client, Err(error));
     }
 
-    fn end_reload(&mut self, client: Option<usize>, result: Result<ReloadReport, ControlError>) {
+    fn end_reload(&mut self, client: Option<Asker>, result: Result<ReloadReport, ControlError>) {
         self.loading = false;
         if let Ok(r) = &result {
             log::info!(
@@ -682,8 +693,10 @@ impl Manager {
         }
     }
 
-    fn answer_reload(&mut self, client: Option<usize>, result: Result<ReloadReport, ControlError>) {
-        let Some(client) = client else { return };
+    fn answer_reload(&mut self, client: Option<Asker>, result: Result<ReloadReport, ControlError>) {
+        let Some(client) = client.and_then(|c| self.clients.place_of(c)) else {
+            return;
+        };
         match result {
             Ok(mut report) => {
                 report.warnings = self

@@ -106,7 +106,11 @@ fn build(
     let now_ms = now / 1_000_000;
     Ok(Manager {
         args: args.clone(),
-        clients: Clients::new(listener, model.daemon.control_group.as_deref()),
+        clients: Clients::new(
+            listener,
+            model.daemon.control_group.as_deref(),
+            supervisor.open_files,
+        ),
         store: Store::start(&args.state_dir)?,
         model,
         scan: Scan::default(),
@@ -134,8 +138,8 @@ fn build(
         dirty: false,
         urgent: false,
         last_store: 0,
-        last_look: 0,
-        awake_since: 0,
+        resumed_ns: 0,
+        last_search: now,
         inbox,
     })
 }

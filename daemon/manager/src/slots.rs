@@ -40,6 +40,12 @@ pub struct Slot {
     pub condemned: Option<Condemned>,
     /// Why there is no worker.
     pub given_up: Option<String>,
+    /// Why it could not start, as it said itself.
+    pub last_words: Option<String>,
+    /// The plugins that it was told, by number.
+    pub plugins: Vec<String>,
+    /// Killed by SIGKILL so often in a row while it loaded a plugin.
+    pub killed_loading: u32,
     /// CLOCK_MONOTONIC of its start.
     pub started_ns: u64,
 }
@@ -48,6 +54,8 @@ pub struct Slot {
 pub struct Condemned {
     pub reason: String,
     pub culprit: Option<u64>,
+    /// The supervisor has been told.
+    pub killed: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -84,6 +92,9 @@ impl Slot {
             accounts: Accounts::default(),
             condemned: None,
             given_up: None,
+            last_words: None,
+            plugins: Vec::new(),
+            killed_loading: 0,
             started_ns: 0,
         }
     }

@@ -55,9 +55,21 @@ fn start(args: &WorkerArgs) -> std::io::Result<EndOfWork> {
     ])?;
     process::become_subreaper()?;
     process::die_with_parent(args.parent)?;
+    let to_manager = link.try_clone()?;
     let end = serve(args, link);
     side::with(|s| s.children.kill_all());
+    if let Err(e) = &end {
+        last_words(&to_manager, e);
+    }
     end
+}
+
+/// Why it cannot go on, so that its checks can say it.
+fn last_words(link: &OwnedFd, error: &std::io::Error) {
+    let mut message = Vec::new();
+    let reason = format!("worker cannot go on: {error}");
+    ToManager::Unwell { reason }.encode(&mut message);
+    let _ = healthd_sys::unix_socket::send(link, &message, &[]);
 }
 
 /// The part that `healthd --try` shares.

@@ -116,6 +116,9 @@ fn latency_thresholds() {
 
 #[test]
 fn tls_against_nginx() {
+    if !Nginx::installed() {
+        return;
+    }
     let nginx = Nginx::start("location / { return 200 ok; }");
     let tls = |more: Value| {
         let mut o = json!({"host": "127.0.0.1", "port": nginx.port_tls, "tls": true});

@@ -17,6 +17,15 @@ impl Default for Certs {
 }
 
 impl Certs {
+    /// False, and a word about it, if openssl is missing.
+    pub fn possible() -> bool {
+        let there = Command::new("openssl").arg("version").output().is_ok();
+        if !there {
+            eprintln!("skipped: openssl is missing (package openssl)");
+        }
+        there
+    }
+
     /// Makes a CA and a certificate that is valid for 30 days.
     pub fn new() -> Certs {
         let certs = Certs {

@@ -19,6 +19,15 @@ pub struct Nginx {
 }
 
 impl Nginx {
+    /// False, and a word about it, if nginx or what makes its certificates is missing.
+    pub fn installed() -> bool {
+        if !Path::new("/usr/sbin/nginx").exists() {
+            eprintln!("skipped: nginx is missing (package nginx-light)");
+            return false;
+        }
+        Certs::possible()
+    }
+
     /// The URL of `path` over plain HTTP and IPv4.
     pub fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)

@@ -46,7 +46,7 @@ impl Postgres {
 
     /// `settings`: lines for postgresql.conf.
     pub fn start_with(settings: &str) -> Option<Postgres> {
-        let bin = Postgres::installed()?;
+        let bin = Postgres::installed().filter(|_| Certs::possible())?;
         let certs = Certs::new();
         let folder = Folder::new();
         let data = cluster(&bin, &folder, &certs, settings);

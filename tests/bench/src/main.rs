@@ -52,6 +52,7 @@ fn run() -> Result<(), String> {
             _ => return Err(USAGE.into()),
         }
     }
+    build()?;
     match what.as_deref().unwrap_or("all") {
         "load" => runs::load(&options),
         "kill" => runs::kill(&options),
@@ -63,5 +64,18 @@ fn run() -> Result<(), String> {
             runs::load(&options)?;
             runs::kill(&options)
         }
+    }
+}
+
+/// The programs and plugins that are measured: those of this tree, as they are now.
+fn build() -> Result<(), String> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let built = std::process::Command::new(cargo)
+        .args(["build", "--release", "--quiet"])
+        .status();
+    match built {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("cargo build --release: {status}")),
+        Err(e) => Err(format!("cargo: {e}")),
     }
 }

@@ -100,7 +100,7 @@ impl Screen {
             Mood::Failing => "1;31",
         };
         lines.push(format!(
-            "The shop's web server is {}: {}. In {seconds} s it turns {}.",
+            "The web server is {}: {}. In {seconds} s it turns {}.",
             self.paint(color, mood.name()),
             mood.explained(),
             mood.next().name()

@@ -46,8 +46,8 @@ impl Mood {
 
     pub fn explained(self) -> &'static str {
         match self {
-            Mood::Healthy => "it answers 200 at once",
-            Mood::Slow => "it answers 200, but only after 400 ms",
+            Mood::Healthy => "it answers at once",
+            Mood::Slow => "it answers after 400 ms",
             Mood::Failing => "it answers 503",
         }
     }

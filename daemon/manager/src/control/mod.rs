@@ -1,10 +1,13 @@
 //! The control socket: clients, their requests, and answers that never hold the loop.
 //!
-//! A client may be hostile or slow: its line is capped, its answer is made as it takes it, and there are
-//! only so many of them.
+//! A client may be hostile or slow: its line is capped, its answer is made as it takes it, all of them
+//! together get a bounded share of each turn, and there are only so many of them.
 
 mod client;
+mod clients;
 mod requests;
 mod rows;
+mod serve;
+mod sieve;
 
-pub use client::Clients;
+pub use clients::{Asker, Clients};

@@ -1,9 +1,9 @@
 //! One function a request.
 
 use super::client::{Job, error};
+use super::sieve::Sieve;
 use crate::book::{Manager, Phase};
 use healthd_core::wire::control::{ErrorCode, Filter, Op, Reply, VersionInfo};
-use healthd_core::wire::glob;
 use healthd_core::wire::supervisor::ToSupervisor;
 use healthd_sys::clock;
 use std::collections::{HashSet, VecDeque};
@@ -11,7 +11,7 @@ use std::collections::{HashSet, VecDeque};
 impl Manager {
     pub(super) fn request(&mut self, client: usize, op: Op) {
         match op {
-            Op::Status(filter) => self.status(client, &filter),
+            Op::Status(filter) => self.status(client, filter),
             Op::Show { name } => {
                 if let Some(id) = self.named(client, &name) {
                     let detail = self.check(id).map(|c| Reply::Detail(Box::new(c.detail())));
@@ -19,7 +19,7 @@ impl Manager {
                     self.clients.reply(client, &Reply::End);
                 }
             }
-            Op::Run(filter) => self.run_now(client, &filter),
+            Op::Run(filter) => self.run_now(client, filter),
             Op::Watch(filter) => self.watch(client, filter),
             Op::Why { name } => {
                 if let Some(id) = self.named(client, &name) {
@@ -40,11 +40,12 @@ impl Manager {
                 }
                 self.clients.reply(client, &Reply::End);
             }
-            Op::Pause { filter, reason } => self.pause(client, &filter, reason),
-            Op::Resume(filter) => self.resume(client, &filter),
+            Op::Pause { filter, reason } => self.pause(client, filter, reason),
+            Op::Resume(filter) => self.resume(client, filter),
             Op::Reload => {
                 self.set_job(client, Job::Waiting);
-                self.begin_reload(Some(client));
+                let asker = self.clients.asker(client);
+                self.begin_reload(asker);
             }
             Op::Stop => {
                 log::info!("a client asks for a stop");
@@ -72,7 +73,7 @@ impl Manager {
         if let Some(c) = self.clients.get_mut(client) {
             c.job = job;
         }
-        self.clients.busy.insert(client);
+        self.clients.mark(client);
     }
 
     /// The check of that name; None: the client was told that there is none.
@@ -101,31 +102,38 @@ impl Manager {
         );
     }
 
-    /// Checks that the filter lets through, in config order; None: it names one that is not there.
-    fn select(&mut self, client: usize, filter: &Filter) -> Option<Vec<u32>> {
-        let missing = filter
-            .names
-            .iter()
-            .find(|n| !glob::is_pattern(n) && !self.by_name.contains_key(*n));
-        if let Some(name) = missing.cloned() {
+    /// Checks that the filter lets through, in config order; None: the client was told what is wrong with it.
+    fn select(&mut self, client: usize, filter: Filter) -> Option<(Vec<u32>, Sieve)> {
+        let sieve = match Sieve::new(filter) {
+            Ok(sieve) => sieve,
+            Err(e) => {
+                self.clients.reply(client, &Reply::Error(e));
+                return None;
+            }
+        };
+        let missing = sieve
+            .plain_names()
+            .find(|n| !self.by_name.contains_key(*n))
+            .map(str::to_owned);
+        if let Some(name) = missing {
             self.no_such(client, &name);
             return None;
         }
         let ids = self.order.iter().copied().filter(|id| {
             self.check(*id)
-                .is_some_and(|c| filter.matches(&c.spec.name, &c.spec.plugin, Some(c.verdict())))
+                .is_some_and(|c| sieve.matches(&c.spec.name, &c.spec.plugin, c.verdict()))
         });
-        Some(ids.collect())
+        Some((ids.collect(), sieve))
     }
 
-    fn status(&mut self, client: usize, filter: &Filter) {
-        if let Some(ids) = self.select(client, filter) {
+    fn status(&mut self, client: usize, filter: Filter) {
+        if let Some((ids, _)) = self.select(client, filter) {
             self.set_job(client, Job::Rows { ids: ids.into() });
         }
     }
 
     fn watch(&mut self, client: usize, filter: Filter) {
-        let Some(ids) = self.select(client, &filter) else {
+        let Some((ids, sieve)) = self.select(client, filter) else {
             return;
         };
         self.clients.reply(
@@ -139,7 +147,7 @@ impl Manager {
         self.set_job(
             client,
             Job::Watch {
-                filter,
+                sieve,
                 first: ids.len(),
                 changed: ids.into(),
                 queued,
@@ -148,8 +156,8 @@ impl Manager {
         );
     }
 
-    fn run_now(&mut self, client: usize, filter: &Filter) {
-        let Some(mut ids) = self.select(client, filter) else {
+    fn run_now(&mut self, client: usize, filter: Filter) {
+        let Some((mut ids, sieve)) = self.select(client, filter) else {
             return;
         };
         if self.phase != Phase::Running {
@@ -162,8 +170,11 @@ impl Manager {
         }
         // A check named by itself must be able to run; of a pattern those that can are run.
         let runnable = |m: &Manager, id: &u32| m.check(*id).is_some_and(|c| c.spec.enabled);
-        if let ([id], [_]) = (&ids[..], &filter.names[..])
-            && !runnable(self, id)
+        if let [id] = ids[..]
+            && !runnable(self, &id)
+            && self
+                .check(id)
+                .is_some_and(|c| sieve.names_only(&c.spec.name))
         {
             let e = error(
                 ErrorCode::BadRequest,
@@ -203,8 +214,8 @@ impl Manager {
         }
     }
 
-    fn pause(&mut self, client: usize, filter: &Filter, reason: String) {
-        let Some(ids) = self.select(client, filter) else {
+    fn pause(&mut self, client: usize, filter: Filter, reason: String) {
+        let Some((ids, _)) = self.select(client, filter) else {
             return;
         };
         for &id in &ids {
@@ -219,8 +230,8 @@ impl Manager {
         self.set_job(client, Job::Rows { ids: ids.into() });
     }
 
-    fn resume(&mut self, client: usize, filter: &Filter) {
-        let Some(ids) = self.select(client, filter) else {
+    fn resume(&mut self, client: usize, filter: Filter) {
+        let Some((ids, _)) = self.select(client, filter) else {
             return;
         };
         let now = clock::monotonic_ns();
