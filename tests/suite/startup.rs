@@ -288,6 +288,46 @@ fn started_as_root_it_drops_to_the_user_for_good() {
 }
 
 #[test]
+fn the_control_group_gets_the_socket_and_may_read_the_maps() {
+    if !is_root() {
+        return skipped("needs root");
+    }
+    let config = Config::new()
+        .check(some_check())
+        .daemon("user", "\"nobody\"")
+        .daemon("control_group", "\"daemon\"");
+    let daemon = config.spawn();
+    daemon.expect_notify("READY=1");
+    let group = nix::unistd::Group::from_name("daemon")
+        .expect("nss")
+        .expect("Debian's");
+    let worker = daemon.role("worker exec")[0];
+    let map = format!("run/worker.0.{worker}.map");
+    for file in ["run", "run/control.sock", "run/state.map", &map] {
+        let meta = fs::metadata(daemon.dir().join(file)).expect(file);
+        assert_eq!(meta.gid(), group.gid.as_raw(), "{file}");
+        assert_eq!(
+            meta.mode() & 0o007,
+            if file == "run" { 0o005 } else { 0 },
+            "{file}"
+        );
+    }
+    stop(daemon);
+
+    // A folder that all share keeps its group.
+    let config = Config::new().daemon("control_group", "\"daemon\"");
+    let run = config.dir().join("run");
+    fs::create_dir(&run).expect("our own directory");
+    fs::set_permissions(&run, fs::Permissions::from_mode(0o1777)).expect("our own directory");
+    let daemon = config.spawn();
+    daemon.expect_notify("READY=1");
+    assert_eq!(fs::metadata(&run).expect("it is there").gid(), 0);
+    let socket = fs::metadata(daemon.socket()).expect("it is there");
+    assert_eq!(socket.gid(), group.gid.as_raw());
+    stop(daemon);
+}
+
+#[test]
 fn an_ordinary_user_is_enough() {
     if !is_root() {
         return skipped("needs root to become somebody else; the other tests show it then");

@@ -53,23 +53,26 @@ fn a_worker_killed_by_a_signal_without_a_name_is_not_lost() {
 
 #[test]
 fn workers_that_never_come_up_are_given_up_and_tried_again() {
-    // Its map has a line for each thread, and there is no room for that many.
-    let config = Config::new()
-        .pool("exec", "max_parallel = 4096")
-        .check(check("a").script("true").interval("100ms"));
-    let Some(disk) = Small::mount(&config.dir().join("run"), "256k") else {
+    let config = Config::new().check(check("a").script("true").interval("100ms"));
+    let Some(disk) = Small::mount(&config.dir().join("run"), "1m") else {
         return skipped("a small file system cannot be mounted here");
     };
     let daemon = config.spawn();
+    daemon.expect_notify("READY=1");
+    // No room for another worker's map, not even when the dead one's is removed.
+    let run = daemon.dir().join("run");
+    let worker = daemon.role("worker exec")[0];
+    std::fs::hard_link(run.join(format!("worker.0.{worker}.map")), run.join("kept"))
+        .expect("a map");
+    let filler = disk.fill();
+    kill(worker, Signal::SIGKILL);
     daemon.expect_log("worker cannot go on");
     let given_up = daemon.expect_log("supervisor: worker given up");
     assert!(
         given_up.contains("exit code 1 before it was ready"),
         "{given_up}"
     );
-    // A class that cannot be had does not keep the rest from being watched.
-    daemon.expect_notify("READY=1");
-    disk.resize("8m");
+    std::fs::remove_file(filler).expect("our own file");
     daemon.expect_log("supervisor: worker ready");
     daemon.expect_log("check=a status=ok");
     stop(daemon);

@@ -223,6 +223,7 @@ control_group_gets_the_socket() {
     config 'a_second'
     systemctl start healthd || return
     [[ $(stat -c '%a %G' /run/healthd/control.sock) = '660 healthd-control' ]] || { stat /run/healthd/control.sock; return 1; }
+    [[ $(stat -c '%G' /run/healthd/state.map) = healthd-control ]] || { stat /run/healthd/state.map; return 1; }
     # A member of the group may steer, somebody else may not even ask.
     useradd --system --groups healthd-control healthd-member 2> /dev/null
     runuser -u healthd-member -- healthctl pause a_second || return

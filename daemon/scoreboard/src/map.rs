@@ -2,10 +2,11 @@
 
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use nix::unistd::{Gid, fchown};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::num::NonZeroUsize;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
@@ -64,6 +65,7 @@ impl Map {
             .mode(mode)
             .custom_flags(libc::O_CLOEXEC)
             .open(path)?;
+        follow_group(&file, path);
         std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode))?;
         let bytes = words * size_of::<u64>();
         fallocate(&file, FallocateFlags::empty(), 0, bytes as libc::off_t)?;
@@ -121,6 +123,15 @@ impl Drop for Map {
     fn drop(&mut self) {
         // SAFETY: mapped by `create` with this length, and no reference into it outlives self.
         let _ = unsafe { munmap(self.words.cast(), self.len * size_of::<u64>()) };
+    }
+}
+
+/// Gives the file to its folder's group, which is the control socket's: who may ask the socket may read the
+/// maps. Where we may not, it stays with our own group.
+fn follow_group(file: &File, path: &Path) {
+    let folder = path.parent().and_then(|dir| std::fs::metadata(dir).ok());
+    if let Some(folder) = folder {
+        let _ = fchown(file, None, Some(Gid::from_raw(folder.gid())));
     }
 }
 

@@ -227,16 +227,20 @@ fn make_dir(key: &str, dir: &Path, mode: u32, account: Option<&Account>) -> Resu
 
 /// The maps in the runtime folder follow its group, so that whoever may ask the socket may read them.
 fn give_to_group(dir: &Path, group: Gid) {
-    let there = fs::metadata(dir).map(|m| m.gid());
-    if there.is_ok_and(|gid| gid != group.as_raw())
-        && let Err(e) = chown(dir, None, Some(group))
-    {
+    let Ok(there) = fs::metadata(dir) else { return };
+    // A folder like /tmp is everybody's: its group is not ours to change.
+    if there.gid() == group.as_raw() || there.mode() & STICKY != 0 {
+        return;
+    }
+    if let Err(e) = chown(dir, None, Some(group)) {
         log::warn!(
             "group of the folder not set  dir={} why=\"{e}\"",
             dir.display()
         );
     }
 }
+
+const STICKY: u32 = 0o1000;
 
 fn check_writable(key: &str, dir: &Path) -> Result<(), Refusal> {
     eaccess(dir, AccessFlags::W_OK | AccessFlags::X_OK).map_err(|e| {

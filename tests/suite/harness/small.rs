@@ -27,16 +27,6 @@ impl Small {
     }
 }
 
-impl Small {
-    pub fn resize(&self, size: &str) {
-        let done = Command::new("mount")
-            .args(["-o", &format!("remount,size={size}")])
-            .arg(&self.0)
-            .status();
-        assert!(done.is_ok_and(|s| s.success()), "remount");
-    }
-}
-
 impl Drop for Small {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg("-l").arg(&self.0).status();
