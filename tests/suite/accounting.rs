@@ -79,11 +79,9 @@ fn killed_workers_lose_no_run_and_double_none() {
         let rows = daemon.until_workers("two ready workers", |rows| {
             rows.len() == 2 && rows.iter().all(|r| r["state"] == "ready")
         });
-        let victim = &rows[round as usize % 2];
-        kill(
-            victim["pid"].as_u64().expect("a pid") as u32,
-            Signal::SIGKILL,
-        );
+        let victim = rows[round as usize % 2].clone();
+        let pid = victim["pid"].as_u64().expect("a pid") as u32;
+        kill(pid, Signal::SIGKILL);
         // At every look, also while the death is being dealt with.
         let mut client = daemon.client();
         for _ in 0..5 {
@@ -91,6 +89,10 @@ fn killed_workers_lose_no_run_and_double_none() {
                 crate::harness::ctl::assert_balanced(&row);
             }
         }
+        // A row may look ready for a moment longer than its worker lives.
+        daemon.until_workers("another in its place", |rows| {
+            rows.iter().all(|r| r["pid"] != pid)
+        });
     }
     assert_all_run_on(&daemon);
     let rows = daemon.workers();

@@ -1,7 +1,25 @@
 //! Am I a fork that a plugin made? A word on a page that the kernel zeroes in a forked child
 //! (MADV_WIPEONFORK, madvise(2)) answers it without a system call.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+static OF_THIS_PROCESS: OnceLock<ForkGuard> = OnceLock::new();
+
+/// From now on `end_if_forked` tells this process from its forks.
+pub fn install() -> std::io::Result<()> {
+    let guard = ForkGuard::new()?;
+    let _ = OF_THIS_PROCESS.set(guard);
+    Ok(())
+}
+
+/// A fork that has come back from foreign code into ours ends here, before it touches what it shares with us: maps,
+/// epoll, sockets.
+pub fn end_if_forked() {
+    if OF_THIS_PROCESS.get().is_some_and(|g| !g.is_original()) {
+        crate::process::exit_now(0);
+    }
+}
 
 pub struct ForkGuard(&'static AtomicU64);
 

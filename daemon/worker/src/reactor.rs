@@ -284,6 +284,7 @@ impl Reactor {
                     self.map
                         .enter(self.line, self.call(Entry::Destroy, u16::MAX, check, 0, 0));
                     self.checks[check as usize] = None;
+                    healthd_sys::fork_guard::end_if_forked();
                     self.map.leave(self.line);
                 }
             }
@@ -590,6 +591,7 @@ impl Reactor {
             self.call(Entry::Destroy, u16::MAX, u32::MAX, 0, 0),
         );
         drop(instance);
+        healthd_sys::fork_guard::end_if_forked();
         self.map.leave(self.line);
     }
 

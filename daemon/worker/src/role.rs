@@ -12,7 +12,7 @@ use healthd_core::wire::worker::ToManager;
 use healthd_loader::{Library, host};
 use healthd_scoreboard::crash;
 use healthd_scoreboard::worker_map::{Call, Identity, WorkerMap};
-use healthd_sys::{clock, process, signals, spawn};
+use healthd_sys::{clock, fork_guard, process, signals, spawn};
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -100,6 +100,7 @@ pub(crate) fn serve(args: &WorkerArgs, link: OwnedFd) -> std::io::Result<EndOfWo
         .claim_line()
         .ok_or_else(|| std::io::Error::other("no line in a new map"))?;
     pool::set_current_line(Some(line));
+    fork_guard::install()?;
     crash::install(map)?;
     signals::unblock_all();
     let shared = Shared::install()?;

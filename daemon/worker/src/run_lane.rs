@@ -74,6 +74,7 @@ pub fn execute(map: &'static WorkerMap, mut job: JobSpec) {
         What::Run { instance } => JobOutcome::Ran(instance.run(&job.context)),
     };
     let cpu_ns = clock::thread_cpu_ns().saturating_sub(cpu);
+    healthd_sys::fork_guard::end_if_forked();
     if let Some(line) = line {
         map.leave(line);
         map.stuck(line, false);

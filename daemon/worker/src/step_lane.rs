@@ -74,6 +74,7 @@ impl Reactor {
     /// A call has come back: its time goes to the run's bill. Wall time serves as CPU time here, as a step
     /// does not wait; reading the thread's clock twice a step would cost more than most steps do.
     fn left(&mut self, at: usize, since_ns: u64, call: &str) {
+        healthd_sys::fork_guard::end_if_forked();
         self.map.leave(self.line);
         let took = clock::monotonic_ns() - since_ns;
         let active = &mut self.active[at];
