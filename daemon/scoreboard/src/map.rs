@@ -39,7 +39,7 @@ impl Map {
             };
             io::Error::new(e.kind(), format!("{}: {e}{hint}", path.display()))
         };
-        let temp = path.with_extension(format!("new{}", std::process::id()));
+        let temp = half_made(path, std::process::id());
         let made = Self::create_at(&temp, words, mode)
             .and_then(|words_ptr| std::fs::rename(&temp, path).map(|()| words_ptr));
         match made {
@@ -122,6 +122,11 @@ impl Drop for Map {
         // SAFETY: mapped by `create` with this length, and no reference into it outlives self.
         let _ = unsafe { munmap(self.words.cast(), self.len * size_of::<u64>()) };
     }
+}
+
+/// The file that a process writes before it has its name.
+pub(crate) fn half_made(path: &Path, pid: u32) -> PathBuf {
+    path.with_extension(format!("new{pid}"))
 }
 
 /// Reads words of a map that another process writes (or wrote).
