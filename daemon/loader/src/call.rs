@@ -78,9 +78,10 @@ impl Instance {
                 instance: self.clone(),
                 cx: Some(cx),
             }),
-            (ret, true) => Started::Done(ret, cx),
+            // With a final status no task exists, whatever was written there.
+            (ret, true) | (ret @ 0.., false) => Started::Done(ret, cx),
             (ret, false) => {
-                // A task beside a final status: the contract says drop is called for each task that exists.
+                // A task beside an error code: by contract it exists, and drop is called.
                 let task = Task {
                     ptr: task,
                     instance: self.clone(),

@@ -163,7 +163,7 @@ pub struct Context {
     /// The step-lane task it belongs to, as the worker knows it; `u64::MAX`: none.
     task: Cell<u64>,
     /// The thread that runs it now: only there may results be given. 0: nobody.
-    owner: Cell<u32>,
+    owner: AtomicU32,
     started_ns: u64,
     results: RefCell<Results>,
     /// Told of each phase, for the thread's line in the worker's map.
@@ -209,7 +209,7 @@ impl Context {
             name: spec.name,
             cancel: spec.cancel,
             task: Cell::new(spec.task),
-            owner: Cell::new(0),
+            owner: AtomicU32::new(0),
             started_ns: healthd_sys::clock::monotonic_ns(),
             results: RefCell::default(),
             on_phase: Cell::new(spec.on_phase),
@@ -222,12 +222,12 @@ impl Context {
 
     /// What a plugin function is called with; the owner is the calling thread until `left`.
     pub(crate) fn entered(&self) -> *const HdCtx {
-        self.owner.set(this_thread());
+        self.owner.store(this_thread(), Ordering::Relaxed);
         &self.raw
     }
 
     pub(crate) fn left(&self) {
-        self.owner.set(0);
+        self.owner.store(0, Ordering::Relaxed);
     }
 
     pub fn set_deadline(&mut self, deadline_ns: u64) {
@@ -263,7 +263,7 @@ impl Context {
         let raw = unsafe { raw.as_ref() }?;
         // SAFETY: `host` was set by `new` to the box that holds `raw` itself.
         let context = unsafe { raw.host.cast::<Context>().as_ref() }?;
-        (context.owner.get() == this_thread()).then_some(context)
+        (context.owner.load(Ordering::Relaxed) == this_thread()).then_some(context)
     }
 
     pub(crate) fn say(&self, f: impl FnOnce(&mut Results)) {

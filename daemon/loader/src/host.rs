@@ -111,6 +111,8 @@ pub(crate) fn table() -> &'static HdHost {
 /// Longest string taken from a plugin in one call.
 const MAX_STR: usize = 64 * 1024;
 const MAX_ARGS: u32 = 4096;
+/// Most that is kept of a child's output; a result holds far less.
+const MAX_OUTPUT: usize = 16 << 20;
 
 /// # Safety
 /// The header's promise: `s` is readable for the length of the call.
@@ -331,7 +333,7 @@ unsafe extern "C" fn exec_spawn(c: *const HdCtx, spec: *const HdExecSpec) -> i32
             max_output: if spec.max_output == 0 {
                 64 << 10
             } else {
-                spec.max_output as usize
+                (spec.max_output as usize).min(MAX_OUTPUT)
             },
             limits: healthd_sys::limits::ChildLimits {
                 memory: spec.max_memory,

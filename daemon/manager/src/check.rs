@@ -85,6 +85,8 @@ pub struct Last {
 #[derive(Clone, Debug)]
 pub struct InFlight {
     pub run_id: u64,
+    /// Of the definition that it was sent with.
+    pub epoch: u32,
     pub attempt: u8,
     pub slot: u32,
     pub due_ns: u64,
@@ -144,6 +146,11 @@ impl Check {
     /// Runs by itself: not switched off, not paused, and there is something to run.
     pub fn is_planned(&self) -> bool {
         self.spec.enabled && self.paused.is_none() && self.target.is_some() && !self.removed
+    }
+
+    /// A run of it may be sent now: by itself, or because a client asked (a pause does not forbid that).
+    pub fn may_run(&self) -> bool {
+        self.is_planned() || (self.wanted && self.spec.enabled && self.target.is_some())
     }
 
     /// A run of it killed a worker: the next waits.

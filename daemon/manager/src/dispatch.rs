@@ -148,6 +148,7 @@ impl Manager {
         check.waiting_since = None;
         check.in_flight = Some(InFlight {
             run_id,
+            epoch: check.epoch,
             attempt,
             slot,
             due_ns,
@@ -166,8 +167,9 @@ impl Manager {
         let Some(check) = self.check(id) else {
             return true;
         };
-        let Some(target) = check.target else {
-            return false;
+        let Some(target) = check.target.filter(|_| check.may_run()) else {
+            self.leave_queue(id);
+            return true;
         };
         let now = clock::monotonic_ns();
         match self.choose(check.hash, target.class) {
@@ -187,6 +189,18 @@ impl Manager {
         true
     }
 
+    /// It is not to run any more, so it waits no longer; a client that waits for it is told as it is.
+    pub fn leave_queue(&mut self, id: u32) {
+        let Some(check) = self.check_mut(id) else {
+            return;
+        };
+        check.waiting_since = None;
+        check.again = None;
+        if check.in_flight.is_none() && std::mem::take(&mut check.wanted) {
+            self.clients.run_finished(id);
+        }
+    }
+
     /// Room has come up: the oldest waiting runs go first.
     pub fn drain_queues(&mut self) {
         if self.phase != Phase::Running {
@@ -201,6 +215,19 @@ impl Manager {
                     self.queues[class as usize].pop_front();
                     continue;
                 };
+                // A reload may have given it another plugin, or none that can be used.
+                match check.target {
+                    Some(target) if target.class == class => {}
+                    Some(target) => {
+                        self.queues[class as usize].pop_front();
+                        self.queues[target.class as usize].push_back(id);
+                        continue;
+                    }
+                    None => {
+                        self.leave_queue(id);
+                        continue;
+                    }
+                }
                 let Some(slot) = self.choose(check.hash, class) else {
                     break;
                 };
@@ -219,6 +246,7 @@ impl Manager {
                         Some(a) => self.send_as(id, slot, since, a.run_id, a.attempt, a.lost),
                         None => self.send(id, slot, since, 1, Vec::new()),
                     }
+                    self.publish(id);
                 }
             }
         }
@@ -227,33 +255,42 @@ impl Manager {
     /// Runs that no worker will ever take: said, rather than left to look fresh.
     pub fn expire_queues(&mut self, now: u64) {
         for class in WorkerClass::ALL {
-            let overdue = |m: &Manager, id: &u32| {
-                m.check(*id)
-                    .and_then(|c| c.waiting_since.map(|since| (c, since)))
-                    .is_some_and(|(c, since)| {
-                        now.saturating_sub(since) > c.interval_ns().max(5_000 * MS)
-                    })
-            };
+            if self.queues[class as usize].is_empty() {
+                continue;
+            }
+            let ready = self.slots.values().any(|s| {
+                s.spec.class == class
+                    && s.spec.generation == self.generation
+                    && s.state == SlotState::Ready
+            });
             let queue = std::mem::take(&mut self.queues[class as usize]);
             for id in queue {
-                if overdue(self, &id) {
+                let Some((check, since)) = self
+                    .check(id)
+                    .and_then(|c| c.waiting_since.map(|since| (c, since)))
+                else {
+                    continue;
+                };
+                let overdue = now.saturating_sub(since) > check.interval_ns().max(5_000 * MS);
+                // Who asked for a run waits as long as it takes, if only it comes.
+                if !overdue || (ready && check.wanted) {
+                    self.queues[class as usize].push_back(id);
+                } else if ready {
+                    let text = format!("every {} worker is full", class.as_str());
+                    self.own_fault(id, "overload", &text);
+                } else {
                     let text = self.why_no_worker(class);
                     self.own_fault(id, "no-worker", &text);
-                } else {
-                    self.queues[class as usize].push_back(id);
                 }
             }
         }
     }
 
     fn why_no_worker(&self, class: WorkerClass) -> String {
-        let of_class = || self.slots.values().filter(|s| s.spec.class == class);
-        if let Some(reason) = of_class().find_map(|s| s.given_up.as_ref()) {
-            return format!("no {} worker: {reason}", class.as_str());
+        let mut of_class = self.slots.values().filter(|s| s.spec.class == class);
+        match of_class.find_map(|s| s.given_up.as_ref()) {
+            Some(reason) => format!("no {} worker: {reason}", class.as_str()),
+            None => format!("no {} worker is ready", class.as_str()),
         }
-        if of_class().any(|s| s.state == SlotState::Ready) {
-            return format!("every {} worker is full", class.as_str());
-        }
-        format!("no {} worker is ready", class.as_str())
     }
 }

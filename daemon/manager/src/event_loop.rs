@@ -96,6 +96,10 @@ impl Manager {
                 .max(woken.saturating_sub(planned))
                 > GAP_NS
             {
+                log::warn!(
+                    "stood still  for={}",
+                    crate::time::span(woken.saturating_sub(turned.min(planned)))
+                );
                 self.resumed_ns = woken;
             }
             turned = woken;

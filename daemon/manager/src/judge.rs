@@ -1,6 +1,6 @@
 //! From a result to a verdict, and to what comes next.
 
-use crate::book::Manager;
+use crate::book::{Manager, Phase};
 use crate::check::{InFlight, ns};
 use crate::dispatch;
 use healthd_core::check::outcome::{Status, Verdict};
@@ -10,7 +10,11 @@ use healthd_sys::clock;
 
 impl Manager {
     /// A worker reports a run. What matches none in flight there is dropped and counted `late`.
-    pub fn finished_by(&mut self, slot: u32, f: Finished) {
+    pub fn finished_by(&mut self, slot: u32, mut f: Finished) {
+        // A worker may say anything: times are within what can be.
+        let now = clock::monotonic_ns();
+        f.finished_ns = f.finished_ns.min(now);
+        f.started_ns = f.started_ns.min(f.finished_ns);
         let Some(s) = self.slots.get_mut(&slot) else {
             return;
         };
@@ -42,12 +46,27 @@ impl Manager {
             return;
         }
         if f.ending == Ending::Cancelled {
-            self.publish(f.check);
+            self.taken_back(f.check, &flight);
             return;
         }
         // The run has survived, whatever it said: its check may go on as before.
         check.hold = None;
         self.take_result(f, flight, Some((slot, pid)));
+    }
+
+    /// Its run was cancelled because a reload has changed the check: it runs as it is now, rather than go
+    /// without a result until it is due again.
+    fn taken_back(&mut self, id: u32, flight: &InFlight) {
+        let again = self.phase == Phase::Running
+            && self
+                .check(id)
+                .is_some_and(|c| c.epoch != flight.epoch && c.may_run());
+        if again {
+            self.request_run(id, clock::monotonic_ns());
+        } else {
+            self.leave_queue(id);
+        }
+        self.publish(id);
     }
 
     /// The daemon's own word about a run that no worker finished.
@@ -155,6 +174,7 @@ impl Manager {
         let again = check.again.take();
         let flight = flight.unwrap_or_else(|| InFlight {
             run_id: again.as_ref().map_or(0, |a| a.run_id),
+            epoch: check.epoch,
             attempt: again.as_ref().map_or(1, |a| a.attempt),
             slot: u32::MAX,
             due_ns: since.unwrap_or(now),

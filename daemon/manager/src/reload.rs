@@ -20,6 +20,7 @@ use healthd_scoreboard::state_map::StateMap;
 use healthd_sys::clock;
 use std::collections::{HashMap, HashSet};
 use std::os::fd::AsFd;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 /// Lines for worker slots in `state.map`: two generations of the largest pools.
@@ -42,7 +43,8 @@ pub struct Coming {
 
 /// What the loader thread found.
 pub struct LoadResult {
-    pub loaded: Result<Loaded, Diagnostics>,
+    /// None: the thread panicked, and has said so.
+    pub loaded: Option<Result<Loaded, Diagnostics>>,
     pub client: Option<Asker>,
     pub begun_ns: u64,
 }
@@ -69,7 +71,9 @@ impl Manager {
         let spawned = std::thread::Builder::new()
             .name("load".into())
             .spawn(move || {
-                let loaded = healthd_catalog::load(&config, &owners);
+                // Whatever becomes of it, the one who asked must hear of it, and the next may ask.
+                let load = AssertUnwindSafe(|| healthd_catalog::load(&config, &owners));
+                let loaded = std::panic::catch_unwind(load).ok();
                 inbox.post(LoadResult {
                     loaded,
                     client,
@@ -82,8 +86,15 @@ impl Manager {
     }
 
     pub fn loaded(&mut self, result: LoadResult) {
+        if self.phase != Phase::Running {
+            return self.answer_reload(result.client, Err(busy()));
+        }
         match result.loaded {
-            Err(diagnostics) => {
+            None => self.reload_failed(
+                result.client,
+                "the config could not be read to its end".into(),
+            ),
+            Some(Err(diagnostics)) => {
                 log::error!(
                     "reload refused: {}; nothing has changed",
                     diagnostics.summary()
@@ -99,7 +110,7 @@ impl Manager {
                 };
                 self.end_reload(result.client, Err(error));
             }
-            Ok(loaded) => self.prepare(loaded, result.client, result.begun_ns),
+            Some(Ok(loaded)) => self.prepare(loaded, result.client, result.begun_ns),
         }
     }
 
@@ -259,6 +270,7 @@ impl Manager {
             {
                 check.target = None;
                 check.spec.unusable = Some(reason.to_owned());
+                self.leave_queue(id);
                 self.unusable(id);
             }
         }
@@ -396,10 +408,8 @@ impl Manager {
 
     /// Its worker is gone and no other will come.
     pub fn retire_slot(&mut self, slot: u32) {
-        if let Some(s) = self.slots.remove(&slot)
-            && let Some(view) = s.view
-        {
-            view.unlink();
+        if let Some(s) = self.slots.remove(&slot) {
+            s.remove_map(&self.args.runtime_dir);
         }
         self.map.slot(slot as usize, &SlotRecord::default());
     }
@@ -542,13 +552,19 @@ impl Manager {
         if other_plugin {
             check.tracker = Default::default();
             check.status = None;
+            check.since = 0;
+            check.last = Default::default();
         }
         let (hash, interval) = (check.hash, check.interval_ns());
         let planned = check.is_planned();
+        let may_run = check.may_run();
         for slot in self.slots.values_mut() {
             if let Some(link) = &mut slot.link {
                 link.forget(id);
             }
+        }
+        if !may_run {
+            self.leave_queue(id);
         }
         if !planned {
             self.unplan(id);
@@ -565,6 +581,7 @@ impl Manager {
         };
         check.removed = true;
         check.waiting_since = None;
+        check.again = None;
         let (name, plugin) = (check.spec.name.clone(), check.spec.plugin.clone());
         let verdict = check.verdict();
         let flight = check.in_flight.clone();

@@ -72,9 +72,7 @@ impl Manager {
         // What is on disk is newer now than the map; a map that is left speaks of a daemon that crashed.
         let _ = std::fs::remove_file(self.args.runtime_dir.join(STATE_FILE));
         for slot in self.slots.values() {
-            if let Some(view) = &slot.view {
-                view.unlink();
-            }
+            slot.remove_map(&self.args.runtime_dir);
         }
         log::info!("stopped  runs={}", self.finished);
     }

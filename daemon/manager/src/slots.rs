@@ -7,7 +7,7 @@ use healthd_core::wire::frame::{MAX_BATCH, MAX_BATCH_RECORDS};
 use healthd_core::wire::maps::SlotRecord;
 use healthd_core::wire::supervisor::{SlotSpec, WorkerClass};
 use healthd_core::wire::worker::{Define, Run, ToWorker};
-use healthd_scoreboard::worker_map::WorkerView;
+use healthd_scoreboard::worker_map::{self, WorkerView};
 use healthd_sys::unix_socket;
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -103,6 +103,12 @@ impl Slot {
     pub fn open_view(&mut self, runtime_dir: &Path) {
         if self.view.is_none() && self.pid != 0 {
             self.view = WorkerView::open(runtime_dir, self.spec.slot, self.pid).ok();
+        }
+    }
+
+    pub fn remove_map(&self, runtime_dir: &Path) {
+        if self.pid != 0 {
+            worker_map::remove(runtime_dir, self.spec.slot, self.pid);
         }
     }
 

@@ -45,6 +45,11 @@ impl SupervisorLink {
             match unix_socket::send(&self.fd, message, &[]) {
                 Ok(true) => drop(self.queue.pop_front()),
                 Ok(false) => break,
+                // That one cannot be said, which is no reason to say nothing any more.
+                Err(e) if e.raw_os_error() == Some(libc::EMSGSIZE) => {
+                    log::error!("a message to the supervisor was too long: {e}");
+                    self.queue.pop_front();
+                }
                 // It is gone; the read side ends the process.
                 Err(_) => self.queue.clear(),
             }

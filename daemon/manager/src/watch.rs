@@ -328,8 +328,8 @@ impl Manager {
                 None => s.accounts.lost_worker_died += runs.len() as u64,
             }
         }
-        if let Some(view) = &view {
-            view.unlink();
+        if let Some(s) = self.slots.get(&slot) {
+            s.remove_map(&dir);
         }
         for (run_id, id) in runs {
             let in_flight = self.check_mut(id).map(|c| &mut c.in_flight);

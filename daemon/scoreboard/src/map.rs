@@ -40,7 +40,7 @@ impl Map {
             };
             io::Error::new(e.kind(), format!("{}: {e}{hint}", path.display()))
         };
-        let temp = path.with_extension(format!("new{}", std::process::id()));
+        let temp = half_made(path, std::process::id());
         let made = Self::create_at(&temp, words, mode)
             .and_then(|words_ptr| std::fs::rename(&temp, path).map(|()| words_ptr));
         match made {
@@ -133,6 +133,11 @@ fn follow_group(file: &File, path: &Path) {
     if let Some(folder) = folder {
         let _ = fchown(file, None, Some(Gid::from_raw(folder.gid())));
     }
+}
+
+/// The file that a process writes before it has its name.
+pub(crate) fn half_made(path: &Path, pid: u32) -> PathBuf {
+    path.with_extension(format!("new{pid}"))
 }
 
 /// Reads words of a map that another process writes (or wrote).

@@ -1,13 +1,13 @@
 //! `worker.SLOT.PID.map`: what a worker does at this moment, thread by thread, and how it crashed.
 
-use super::map::{Map, read_words};
+use super::map::{Map, half_made, read_words};
 use healthd_core::wire::maps::{
     Entry, LAYOUT_VERSION, LINE_WORDS, LineRecord, WORKER_MAGIC, group_offset, line, line_offset,
     put_text, worker_file, worker_header as h, worker_words,
 };
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -179,7 +179,6 @@ pub struct Call {
 /// but break nothing.
 pub struct WorkerView {
     file: File,
-    path: PathBuf,
     lines: usize,
     groups: usize,
 }
@@ -212,7 +211,6 @@ impl WorkerView {
         }
         Ok(WorkerView {
             file,
-            path,
             lines,
             groups,
         })
@@ -269,8 +267,11 @@ impl WorkerView {
             .filter(|g| *g > 1)
             .collect()
     }
+}
 
-    pub fn unlink(&self) {
-        let _ = std::fs::remove_file(&self.path);
-    }
+/// Removes what a dead worker left, whole or half made.
+pub fn remove(dir: &Path, slot: u32, pid: u32) {
+    let path = dir.join(worker_file(slot, pid));
+    let _ = std::fs::remove_file(half_made(&path, pid));
+    let _ = std::fs::remove_file(path);
 }

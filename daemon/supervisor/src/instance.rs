@@ -138,7 +138,11 @@ fn remove_old_maps(dir: &Path) {
     for entry in entries.flatten() {
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        if name.starts_with("worker.") && name.ends_with(".map") {
+        // A process that was killed while it made a map leaves `NAME.newPID`.
+        let half = name
+            .rsplit_once(".new")
+            .is_some_and(|(_, pid)| pid.bytes().all(|b| b.is_ascii_digit()));
+        if half || (name.starts_with("worker.") && name.ends_with(".map")) {
             let _ = fs::remove_file(entry.path());
         }
     }
@@ -222,11 +226,18 @@ mod tests {
     #[test]
     fn maps_of_dead_workers_go_and_the_state_stays() {
         let dir = Dir::new("maps");
-        for name in ["worker.3.77.map", "state.map"] {
+        for name in [
+            "worker.3.77.map",
+            "worker.3.78.new78",
+            "state.new5",
+            "state.map",
+        ] {
             fs::write(dir.0.join(name), "").expect("a file");
         }
         let _instance = Instance::claim(&dir.0).expect("the lock");
-        assert!(!dir.0.join("worker.3.77.map").exists());
+        for gone in ["worker.3.77.map", "worker.3.78.new78", "state.new5"] {
+            assert!(!dir.0.join(gone).exists(), "{gone}");
+        }
         assert!(dir.0.join("state.map").exists());
     }
 }

@@ -6,7 +6,7 @@ use healthd_core::wire::worker::{Define, Run};
 use healthd_loader::{Cancel, Context, Instance, Plugin, Task};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 /// A check, as the manager defined it.
 pub struct CheckDef {
@@ -110,8 +110,9 @@ pub struct JobInfo {
     /// 1 + the thread's line; 0: none.
     pub line: AtomicU32,
     pub is_create: bool,
-    /// Its run was reported without it, and its thread counts as stuck until it comes back.
-    pub written_off: AtomicBool,
+    /// Its run was reported without it, and its thread counts as stuck until it comes back: the number of the
+    /// write-off. 0: it was not.
+    pub written_off: AtomicU64,
 }
 
 impl JobInfo {
@@ -122,7 +123,7 @@ impl JobInfo {
             tid: AtomicU32::new(0),
             line: AtomicU32::new(0),
             is_create,
-            written_off: AtomicBool::new(false),
+            written_off: AtomicU64::new(0),
         })
     }
 }

@@ -23,6 +23,12 @@ use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 /// Between two looks for what checks' children left behind.
 const STRAYS_NS: u64 = 20_000_000;
 
+/// Bytes of one stream that are read before others have their turn.
+const DRAIN_A_TURN: usize = 256 << 10;
+const STREAM: EpollFlags = EpollFlags::EPOLLIN
+    .union(EpollFlags::EPOLLOUT)
+    .union(EpollFlags::EPOLLET);
+
 #[derive(Default)]
 pub struct Children {
     map: Option<&'static WorkerMap>,
@@ -55,26 +61,33 @@ struct Stream<S> {
 }
 
 impl<S: Read + AsRawFd> Stream<S> {
-    /// Reads all there is now.
-    fn drain(&mut self, cap: usize) {
+    /// Reads what there is now, but no more than a turn can bear: a child may write without end. True: there
+    /// may be more.
+    fn drain(&mut self, cap: usize) -> bool {
         let mut buffer = [0; 16 << 10];
+        let mut left = DRAIN_A_TURN;
         while let Some(from) = &mut self.from {
+            if left == 0 {
+                return true;
+            }
             match from.read(&mut buffer) {
                 Ok(0) => self.from = None,
                 Ok(n) => {
                     let keep = n.min(cap.saturating_sub(self.kept.len()));
                     self.kept.extend_from_slice(&buffer[..keep]);
                     self.dropped += (n - keep) as u64;
-                    // A child that writes without end must not hold the reactor.
-                    if self.dropped > 1 << 20 && self.dropped.is_multiple_of(buffer.len() as u64) {
-                        break;
-                    }
+                    left = left.saturating_sub(n);
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
                 Err(_) => self.from = None,
             }
         }
+        false
+    }
+
+    fn fd(&self) -> Option<i32> {
+        self.from.as_ref().map(AsRawFd::as_raw_fd)
     }
 }
 
@@ -97,8 +110,12 @@ impl Children {
             return;
         }
         child.feed();
-        child.out.drain(child.cap);
-        child.err.drain(child.cap);
+        let more_out = child.out.drain(child.cap).then(|| child.out.fd());
+        let more_err = child.err.drain(child.cap).then(|| child.err.fd());
+        for fd in [more_out, more_err].into_iter().flatten().flatten() {
+            // Edge-triggered: watched anew, it says again that it is ready.
+            side.watch(fd, CHILD | key as u64, STREAM);
+        }
     }
 
     /// The task was dropped: at its deadline, by a cancel, or because the plugin had enough.
@@ -152,11 +169,12 @@ impl Children {
     }
 
     fn ended(side: &mut Side, key: usize) {
+        // Whatever it left running in its group ends with it: a check has no business after its result. As
+        // long as it is not collected nobody else can have the number of its group.
+        process::kill_group(side.children.slab[key].pid);
         let Some(exit) = process::reap(side.children.slab[key].pid) else {
             return;
         };
-        // Whatever it left running in its group ends with it: a check has no business after its result.
-        process::kill_group(side.children.slab[key].pid);
         let mut child = side.children.slab.remove(key);
         let owner = CHILD | key as u64;
         side.unwatch(child.pidfd.as_raw_fd(), owner);
@@ -198,9 +216,10 @@ impl Children {
 impl Running {
     fn stream_fds(&self) -> Vec<i32> {
         let stdin = self.stdin.as_ref().map(|(s, _)| s.as_raw_fd());
-        let out = self.out.from.as_ref().map(AsRawFd::as_raw_fd);
-        let err = self.err.from.as_ref().map(AsRawFd::as_raw_fd);
-        [stdin, out, err].into_iter().flatten().collect()
+        [stdin, self.out.fd(), self.err.fd()]
+            .into_iter()
+            .flatten()
+            .collect()
     }
 
     fn feed(&mut self) {
@@ -264,13 +283,17 @@ fn try_spawn(side: &mut Side, task: u64, spec: ExecSpec) -> io::Result<()> {
     let pid = child.id();
     // The limits reach it a moment after its start (prlimit): what a program can do before its own main
     // is within what we allow ourselves.
-    if let Err(e) = spec.limits.apply(pid) {
-        process::kill_group(pid);
-        let _ = child.wait();
-        return Err(e);
-    }
+    let limited = spec.limits.apply(pid);
     let _ = limits::set_oom_score(Some(pid), 1000);
-    let pidfd = process::pidfd_open(pid)?;
+    let pidfd = match limited.and_then(|()| watched_pidfd(side, pid)) {
+        Ok(pidfd) => pidfd,
+        Err(e) => {
+            // Nobody would see its end.
+            process::kill_group(pid);
+            let _ = child.wait();
+            return Err(e);
+        }
+    };
     let stdin = child.stdin.take().map(|s| (s, spec.input));
     let running = Running {
         task,
@@ -295,22 +318,26 @@ fn try_spawn(side: &mut Side, task: u64, spec: ExecSpec) -> io::Result<()> {
         _child: child,
     };
     let streams = running.stream_fds();
-    let pidfd = running.pidfd.as_raw_fd();
     nonblocking(&running);
     let key = side.children.slab.insert(running);
-    let owner = CHILD | key as u64;
-    side.watch(pidfd, owner, EpollFlags::EPOLLIN);
     for fd in streams {
-        side.watch(
-            fd,
-            owner,
-            EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET,
-        );
+        // Not watched it is still read at the end.
+        side.watch(fd, CHILD | key as u64, STREAM);
     }
     if let Some(child) = side.children.slab.get_mut(key) {
         child.feed();
     }
     Ok(())
+}
+
+/// Its end wakes whoever has the next place in the slab.
+fn watched_pidfd(side: &mut Side, pid: u32) -> io::Result<OwnedFd> {
+    let pidfd = process::pidfd_open(pid)?;
+    let owner = CHILD | side.children.slab.vacant_key() as u64;
+    match side.watch(pidfd.as_raw_fd(), owner, EpollFlags::EPOLLIN) {
+        0 => Ok(pidfd),
+        error => Err(io::Error::from_raw_os_error(-error)),
+    }
 }
 
 fn nonblocking(running: &Running) {

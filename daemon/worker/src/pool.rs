@@ -17,6 +17,8 @@ const IDLE: Duration = Duration::from_secs(30);
 const EAGER: usize = 2;
 /// A queue that has not moved for so long needs more of them.
 const PATIENCE: Duration = Duration::from_millis(5);
+/// After the system has refused a thread.
+const REST: Duration = Duration::from_millis(200);
 
 thread_local! {
     static LINE: Cell<Option<usize>> = const { Cell::new(None) };
@@ -53,6 +55,8 @@ struct State {
     limit: usize,
     /// When a thread last took a job.
     moved: Instant,
+    /// No thread could be made: until then it is not tried again.
+    resting: Option<Instant>,
 }
 
 impl State {
@@ -76,6 +80,7 @@ impl Pool {
             stuck: 0,
             limit,
             moved: Instant::now(),
+            resting: None,
         };
         Pool(Arc::new(Inner {
             name,
@@ -113,7 +118,11 @@ impl Pool {
         if waiting == 0 || state.working() >= state.limit {
             return None;
         }
-        if state.moved.elapsed() < PATIENCE {
+        let now = Instant::now();
+        if let Some(until) = state.resting.filter(|until| now < *until) {
+            return Some(until - now);
+        }
+        if now.duration_since(state.moved) < PATIENCE {
             return Some(PATIENCE);
         }
         // As many again as wait, so that a burst of blocking calls is not served one by one.
@@ -159,7 +168,9 @@ impl Pool {
             .spawn(move || pool.work());
         if let Err(e) = &made {
             log::warn!("cannot start a {} thread: {e}", self.0.name);
-            self.lock().threads -= 1;
+            let mut state = self.lock();
+            state.threads -= 1;
+            state.resting = Some(Instant::now() + REST);
         }
         made.is_ok()
     }

@@ -23,6 +23,7 @@ use healthd_sys::unix_socket::{self, Received};
 use nix::errno::Errno;
 use nix::sys::epoll::{EpollEvent, EpollFlags, EpollTimeout};
 use slab::Slab;
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -35,7 +36,7 @@ const STALL_NS: u64 = 50 * MS;
 const BEAT_NS: u64 = 1000 * MS;
 /// Before its deadline a run-lane call is asked to give up: a tenth of its time, at most this long.
 const CANCEL_AHEAD_NS: u64 = 100 * MS;
-const MAX_STUCK: u64 = 4;
+const MAX_STUCK: usize = 4;
 const STUCK_NS: u64 = 30_000 * MS;
 
 pub(crate) const TOKEN_LINK: u64 = 1;
@@ -49,8 +50,8 @@ pub(crate) enum Timer {
     /// Ask a run-lane call to give up; its deadline follows.
     Cancel(u64),
     Task(u64),
-    /// A call that was written off this long ago: if it is still there the worker must go.
-    Stuck,
+    /// This call was written off long ago: if it is still there the worker must go.
+    Stuck(u64),
 }
 
 pub struct Reactor {
@@ -69,7 +70,11 @@ pub struct Reactor {
     pub(crate) next_stamp: u32,
     /// Never cancelled: a step-lane task is dropped instead.
     pub(crate) never: Arc<Cancel>,
-    pub(crate) stuck: u64,
+    /// Calls that were written off and have not come back.
+    pub(crate) stuck: BTreeSet<u64>,
+    pub(crate) written_off: u64,
+    /// Plugins with room again, whose waiting runs are to be let in.
+    pub(crate) freed: Vec<usize>,
     pub(crate) unwell_said: bool,
     pub(crate) draining: bool,
     /// Length of the stall just behind us; 0: none.
@@ -113,7 +118,9 @@ impl Reactor {
             active: Slab::new(),
             next_stamp: 1,
             never: Cancel::flag_only(),
-            stuck: 0,
+            stuck: BTreeSet::new(),
+            written_off: 0,
+            freed: Vec::new(),
             unwell_said: false,
             draining: false,
             stalled_ns: 0,
@@ -157,6 +164,7 @@ impl Reactor {
             for timer in fired.drain(..) {
                 self.fire(timer, clock::monotonic_ns());
             }
+            self.let_waiting_in();
             let end = clock::monotonic_ns();
             self.outbox.flush(end)?;
             self.publish(end);
@@ -164,7 +172,7 @@ impl Reactor {
             self.stalled_ns = if end - turn > STALL_NS { end - turn } else { 0 };
             if self.draining
                 && self.active.is_empty()
-                && self.stuck == 0
+                && self.stuck.is_empty()
                 && side::with(|s| s.children.len()) == Some(0)
             {
                 self.outbox.say(&ToManager::Drained);
@@ -177,9 +185,10 @@ impl Reactor {
     }
 
     fn wake_at(&self, now: u64) -> u64 {
-        let timer = self.wheel.next_wake().map(|ms| ms * MS);
-        let again = self.pool.grow().map(|d| d.as_nanos() as u64);
-        let idle = now + again.unwrap_or(BEAT_NS);
+        let timer = self.wheel.next_wake().map(|ms| ms.saturating_mul(MS));
+        let grown = [self.pool.grow(), self.shared.resolvers.grow()];
+        let again = grown.into_iter().flatten().min();
+        let idle = now + again.map_or(BEAT_NS, |d| d.as_nanos() as u64);
         let strays = side::with(|s| s.children.strays_at()).flatten();
         [timer, self.outbox.flush_at(), strays]
             .into_iter()
@@ -192,7 +201,7 @@ impl Reactor {
         self.map.set(h::STARTED, self.started);
         self.map.set(h::FINISHED, self.finished);
         self.map.set(h::IN_FLIGHT, self.active.len() as u64);
-        self.map.set(h::STUCK, self.stuck);
+        self.map.set(h::STUCK, self.stuck.len() as u64);
         self.map.set(h::THREADS, 1 + self.pool.threads() as u64);
     }
 
@@ -351,8 +360,8 @@ impl Reactor {
             }
             Timer::Cancel(key) => self.ask_to_give_up(key, now),
             Timer::Deadline(key) => self.deadline(key, now),
-            Timer::Stuck => {
-                if self.stuck > 0 {
+            Timer::Stuck(call) => {
+                if self.stuck.contains(&call) {
                     self.unwell("a written-off call has not come back for 30 s");
                 }
             }
@@ -367,21 +376,18 @@ impl Reactor {
             .map(|_| at)
     }
 
-    /// The definition of an active run; a manager that sends runs before definitions is answered, not obeyed.
-    fn known(&self, run: &Run) -> Result<(), &'static str> {
-        match self.checks.get(run.check as usize).and_then(Option::as_ref) {
-            None => Err("the worker was never told of this check"),
-            Some(def) if def.epoch != run.epoch => {
-                Err("the worker has another definition of this check")
-            }
-            Some(def) => match self
-                .plugins
-                .get(usize::from(def.plugin))
-                .and_then(Option::as_ref)
-            {
-                None => Err("its plugin is not loaded in this worker"),
-                Some(_) => Ok(()),
-            },
+    /// Can this run begin? Else how it ends.
+    fn known(&self, run: &Run) -> Result<(), End> {
+        let def = self.def(run.check).filter(|d| d.epoch == run.epoch);
+        // A reload has changed the check since the run was sent: this definition is not wanted any more.
+        let def = def.ok_or_else(End::cancelled)?;
+        let plugin = self.plugins.get(usize::from(def.plugin));
+        match plugin.and_then(Option::as_ref) {
+            Some(_) => Ok(()),
+            None => Err(End::own(
+                "dispatch",
+                "its plugin is not loaded in this worker",
+            )),
         }
     }
 
@@ -389,8 +395,8 @@ impl Reactor {
     pub(crate) fn begin(&mut self, key: u64, now: u64) {
         let Some(at) = self.find(key) else { return };
         let run = self.active[at].run;
-        if let Err(why) = self.known(&run) {
-            self.finish(key, End::own("dispatch", why), Results::default());
+        if let Err(end) = self.known(&run) {
+            self.finish(key, end, Results::default());
             return;
         }
         self.started += 1;
@@ -460,8 +466,10 @@ impl Reactor {
         }
         let Some(at) = self.find(report.key) else {
             // Its run ended without it; what it says now is ignored, but its thread is back.
-            if report.info.written_off.load(Ordering::Relaxed) {
-                self.stuck = self.stuck.saturating_sub(1);
+            if self
+                .stuck
+                .remove(&report.info.written_off.load(Ordering::Relaxed))
+            {
                 self.pool.stuck(false);
             }
             if let JobOutcome::Created(Ok(instance)) = report.outcome {
@@ -624,7 +632,7 @@ impl Reactor {
         self.active[at].timer = None;
         let run = self.active[at].run;
         let Some(def) = self.def(run.check) else {
-            self.finish(key, End::cancelled(), Results::default());
+            self.end_early(key, End::cancelled());
             return;
         };
         let timeout = def.timeout_ns;
@@ -680,8 +688,9 @@ impl Reactor {
             return;
         };
         info.cancel.cancel();
-        info.written_off.store(true, Ordering::Relaxed);
-        self.stuck += 1;
+        self.written_off += 1;
+        info.written_off.store(self.written_off, Ordering::Relaxed);
+        self.stuck.insert(self.written_off);
         self.pool.stuck(true);
         let line = info.line.load(Ordering::Relaxed);
         if line > 0 {
@@ -702,7 +711,7 @@ impl Reactor {
             "call written off  check={} why=\"{}\" stuck_threads={}",
             self.check_name(run.check),
             end.why,
-            self.stuck
+            self.stuck.len()
         );
         let now = clock::monotonic_ns();
         let started_ns = info.started_ns.load(Ordering::Relaxed);
@@ -716,9 +725,11 @@ impl Reactor {
                 cpu_ns: 0,
             },
         );
-        self.wheel.insert((now + STUCK_NS) / MS, Timer::Stuck);
-        if self.stuck >= MAX_STUCK {
-            self.unwell(&format!("{} threads are stuck in plugin calls", self.stuck));
+        self.wheel
+            .insert((now + STUCK_NS) / MS, Timer::Stuck(self.written_off));
+        if self.stuck.len() >= MAX_STUCK {
+            let reason = format!("{} threads are stuck in plugin calls", self.stuck.len());
+            self.unwell(&reason);
         }
     }
 
@@ -802,26 +813,30 @@ impl Reactor {
         let leave_by = if news { 0 } else { times.finished_ns + batch };
         let finished = verdict::finished(&active, end, said, times);
         self.outbox.result(&finished, leave_by);
-        if let Some(plugin) = active.counted_in {
-            self.next_in_plugin(usize::from(plugin));
+        if let Some(plugin) = active.counted_in
+            && let Some(Some(loaded)) = self.plugins.get_mut(usize::from(plugin))
+        {
+            loaded.running = loaded.running.saturating_sub(1);
+            if !loaded.waiting.is_empty() {
+                self.freed.push(usize::from(plugin));
+            }
         }
     }
 
-    /// One run less in its plugin: the next that waits may go.
-    fn next_in_plugin(&mut self, plugin: usize) {
-        let Some(loaded) = self.plugins.get_mut(plugin).and_then(Option::as_mut) else {
-            return;
-        };
-        loaded.running = loaded.running.saturating_sub(1);
-        while let Some(key) = self
-            .plugins
-            .get_mut(plugin)
-            .and_then(Option::as_mut)
-            .and_then(|l| l.waiting.pop_front())
-        {
-            if self.find(key).is_some() {
-                self.restart(key);
-                return;
+    /// Runs that waited for room in their plugin go on. Not from where the room came up: a run may end within
+    /// its first call, and ten thousand that wait would end one inside the other.
+    fn let_waiting_in(&mut self) {
+        while let Some(plugin) = self.freed.pop() {
+            while let Some(key) = self
+                .plugins
+                .get_mut(plugin)
+                .and_then(Option::as_mut)
+                .filter(|l| l.running < l.limit())
+                .and_then(|l| l.waiting.pop_front())
+            {
+                if self.find(key).is_some() {
+                    self.restart(key);
+                }
             }
         }
     }

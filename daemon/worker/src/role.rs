@@ -28,6 +28,8 @@ pub(crate) fn worker_map() -> Option<&'static WorkerMap> {
 const CPU_NICE: i32 = 5;
 const MIN_STACK: usize = 512 << 10;
 const EXEC_THREADS: u32 = 4;
+/// All threads of a worker have the largest stack that one of its plugins wants.
+const MAX_STACK: usize = 64 << 20;
 
 /// Runs until the manager drains it or is gone. The exit code is for the log only: 0 after a drain.
 pub fn main(args: &WorkerArgs) -> i32 {
@@ -163,7 +165,7 @@ pub(crate) fn load_plugins(reactor: &mut Reactor, list: Vec<(u16, u32, String, S
             reactor.map.leave(reactor.line);
             let changed = ready.map_err(|why| format!("{file}: plugin `{name}`: {why}"))?;
             restored(&changed, &file, "init");
-            stack = stack.max((plugin.descriptor.stack_kib as usize) << 10);
+            stack = stack.max(((plugin.descriptor.stack_kib as usize) << 10).min(MAX_STACK));
             Ok(plugin)
         });
         match ready {

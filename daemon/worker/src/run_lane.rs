@@ -44,7 +44,8 @@ pub fn execute(map: &'static WorkerMap, mut job: JobSpec) {
         job.report(started_ns, 0, JobOutcome::NotBegun);
         return;
     }
-    job.context.set_deadline(started_ns + job.timeout_ns);
+    job.context
+        .set_deadline(started_ns.saturating_add(job.timeout_ns));
     job.info
         .tid
         .store(healthd_sys::process::gettid(), Ordering::Relaxed);

@@ -18,7 +18,7 @@ pub enum Posted {
 pub struct Shared {
     posted: Mutex<Vec<Posted>>,
     wake: EventFd,
-    resolvers: Pool,
+    pub(crate) resolvers: Pool,
     /// Look-ups under way, so that a hundred tasks that ask for one name cost one look-up.
     lookups: Mutex<HashMap<Lookup, Vec<Waiter>>>,
 }
@@ -107,6 +107,7 @@ impl Services for WorkerServices {
             return 0;
         }
         let key = (host.to_owned(), family);
+        let name = key.clone();
         let first = {
             let mut lookups = shared.lookups.lock().unwrap_or_else(|e| e.into_inner());
             let waiting = lookups.entry(key.clone()).or_default();
@@ -135,7 +136,11 @@ impl Services for WorkerServices {
                 }
             };
             if !shared.resolvers.submit(Box::new(lookup)) {
-                return -libc::EAGAIN;
+                // Else all who ask for this name from now on would wait for nobody. Nobody else does yet:
+                // this is the reactor's thread, and it alone asks.
+                let mut lookups = shared.lookups.lock().unwrap_or_else(|e| e.into_inner());
+                lookups.remove(&name);
+                return -libc::ENOMEM;
             }
         }
         0

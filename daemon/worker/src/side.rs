@@ -54,7 +54,12 @@ impl Side {
         let Ok(place) = usize::try_from(fd) else {
             return -libc::EBADF;
         };
-        if self.fds.len() <= place {
+        let before = self.fds.get(place).map_or(0, |w| w.stamp);
+        let stamp = before.wrapping_add(1) & STAMP_MASK;
+        let data = u64::from(stamp) << 32 | u64::from(fd as u32);
+        let watched = healthd_sys::epoll::watch_raw(&self.epoll, fd, flags, data);
+        // Room only for a number that is an fd: what a plugin says may be anything.
+        if watched == 0 && self.fds.len() <= place {
             self.fds.resize(
                 place + 1,
                 Watch {
@@ -63,13 +68,9 @@ impl Side {
                 },
             );
         }
-        let watch = &mut self.fds[place];
-        watch.stamp = watch.stamp.wrapping_add(1) & STAMP_MASK;
-        watch.owner = owner;
-        let data = u64::from(watch.stamp) << 32 | u64::from(fd as u32);
-        let watched = healthd_sys::epoll::watch_raw(&self.epoll, fd, flags, data);
-        if watched != 0 {
-            self.fds[place].owner = NOBODY;
+        if let Some(watch) = self.fds.get_mut(place) {
+            let owner = if watched == 0 { owner } else { NOBODY };
+            *watch = Watch { owner, stamp };
         }
         watched
     }

@@ -52,6 +52,9 @@ impl Reactor {
     /// Resumes a task; one that is gone by now is no error.
     pub(crate) fn step(&mut self, key: u64, event: &Event) {
         let Some(at) = self.find(key) else { return };
+        if !matches!(self.active[at].state, State::Task(_)) {
+            return;
+        }
         let State::Task(mut task) = std::mem::replace(&mut self.active[at].state, State::Stepping)
         else {
             return;

@@ -210,6 +210,7 @@ impl Manager {
             check.wanted = true;
             if check.in_flight.is_none() && check.waiting_since.is_none() {
                 self.request_run(id, now);
+                self.publish(id);
             }
         }
     }
@@ -222,6 +223,9 @@ impl Manager {
             self.unplan(id);
             if let Some(check) = self.check_mut(id) {
                 check.paused = Some(reason.clone());
+                if !check.wanted {
+                    self.leave_queue(id);
+                }
             }
             self.publish(id);
         }

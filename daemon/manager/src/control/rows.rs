@@ -139,7 +139,7 @@ impl Manager {
             );
             for phase in &last.phases {
                 step(
-                    last.started_ns + phase.at_ns,
+                    last.started_ns.saturating_add(phase.at_ns),
                     "phase",
                     format!("{} after {}", phase.name, time::span(phase.at_ns)),
                 );
