@@ -20,5 +20,6 @@ mod shutdown;
 mod startup;
 mod state;
 mod stop;
+mod stuck;
 mod supervision;
 mod worker_crash;
