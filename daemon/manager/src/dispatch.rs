@@ -126,12 +126,15 @@ impl Manager {
         lost: Vec<String>,
     ) {
         let now = clock::monotonic_ns();
+        let cap = self.slots.get(&slot).map_or(0, |s| self.cap(s.spec.class));
         let Some(check) = self.checks.get_mut(id as usize).and_then(Option::as_mut) else {
             return;
         };
         let Some(s) = self.slots.get_mut(&slot) else {
             return;
         };
+        // Where room is scarce a result that waits for company would keep the next run out.
+        let scarce = (s.runs.len() + 1) * 4 >= cap * 3;
         let Some(link) = &mut s.link else { return };
         let run = Run {
             run_id,
@@ -140,7 +143,7 @@ impl Manager {
             attempt,
             start_ns: due_ns,
             last_status: check.status.map_or(255, |s| s as u8),
-            urgent: check.wanted,
+            urgent: check.wanted || scarce,
         };
         link.queue_run(&run, || check.define(id));
         s.runs.insert(run_id, id);

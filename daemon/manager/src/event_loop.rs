@@ -96,10 +96,9 @@ impl Manager {
                 .max(woken.saturating_sub(planned))
                 > GAP_NS
             {
-                log::warn!(
-                    "stood still  for={}",
-                    crate::time::span(woken.saturating_sub(turned.min(planned)))
-                );
+                if woken.saturating_sub(planned) > GAP_NS {
+                    log::warn!("stood still  for={}", crate::time::span(woken - planned));
+                }
                 self.resumed_ns = woken;
             }
             turned = woken;

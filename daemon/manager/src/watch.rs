@@ -66,9 +66,7 @@ impl Manager {
                 self.leave_out(slot, plugin, reason);
             }
             ToManager::Unwell { reason } => {
-                let reason = shortened(reason);
-                log::warn!("worker is to be replaced  slot={slot} why=\"{reason}\"");
-                self.replace_soon(slot, reason);
+                self.replace_soon(slot, shortened(reason));
             }
             ToManager::Drained => {}
         }
@@ -108,6 +106,7 @@ impl Manager {
         if s.state != SlotState::Ready {
             return;
         }
+        log::warn!("worker is to be replaced  slot={slot} why=\"{reason}\"");
         s.state = SlotState::Draining;
         s.condemned = Some(Condemned {
             reason,
@@ -561,7 +560,10 @@ impl Manager {
             };
             sent = sent.and_then(|()| link.send_now(&load, Some(&plugin.copy)));
         }
-        if let Err(e) = sent.and_then(|()| link.send_now(&ToWorker::Start, None)) {
+        // One that has ended by now says why itself, and its death will be told.
+        if let Err(e) = sent.and_then(|()| link.send_now(&ToWorker::Start, None))
+            && e.kind() != std::io::ErrorKind::BrokenPipe
+        {
             self.condemn(slot, format!("it could not be told its plugins: {e}"), None);
         }
     }
