@@ -30,6 +30,8 @@ fn runs_of_every_lane_may_finish_and_their_results_are_kept() {
     ];
     daemon.signal(Signal::SIGTERM);
     daemon.expect_notify("STOPPING=1");
+    // The service manager may hear of it before the manager does.
+    daemon.expect_log("manager: stopping");
     // No new run begins.
     let refused = daemon.client().ask("run", json!({"names": ["run"]}));
     assert_eq!(refused.expect_err("it stops")["code"], "busy");
@@ -38,6 +40,8 @@ fn runs_of_every_lane_may_finish_and_their_results_are_kept() {
     }
     assert_eq!(daemon.wait_exit().code(), Some(0));
     daemon.assert_no_orphan();
+    let log = daemon.log.all().join("\n");
+    assert!(!log.contains("cancelled, not judged"), "{log}");
     let daemon = daemon.restart();
     daemon.expect_notify("READY=1");
     for name in ["run", "cpu", "step"] {

@@ -1,6 +1,6 @@
 //! How long 10,000 checks take from text to model. Numbers, no verdict: the machine is shared.
 //!
-//! cargo test --release -p healthd-core --test speed -- --ignored --nocapture
+//! cargo run --release -p healthd-core --example config_speed
 
 use std::fmt::Write as _;
 use std::io;
@@ -9,9 +9,7 @@ use std::time::{Duration, Instant};
 
 use healthd_core::config::{Catalog, Class, Files, PluginInfo, load};
 
-#[test]
-#[ignore = "prints numbers"]
-fn ten_thousand_checks() {
+fn main() {
     let list = r#"
         [[check]]
         name = "web-{a}-{b}"
