@@ -16,8 +16,8 @@ use std::collections::HashMap;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-/// Lines for worker slots in `state.map`: two generations of the largest pools.
-pub const MAX_SLOTS: usize = 256;
+/// Lines for worker slots in `state.map`: two generations of the largest pools (64 io, 256 cpu, 1 exec).
+pub const MAX_SLOTS: usize = 2 * (64 + 256 + 1);
 /// Old workers may finish their runs for so long after the switch.
 const DRAIN_NS: u64 = 60_000 * MS;
 
@@ -56,13 +56,17 @@ impl Manager {
     ) {
         let generation = self.generation + 1;
         let mut slots = Vec::new();
-        for (place, class, threads) in wanted(&model.pool, &plugins) {
-            let Some(free) = (0..MAX_SLOTS as u32).find(|n| !self.slots.contains_key(n)) else {
-                log::error!(
-                    "no free worker slot: the pool is smaller than configured  slots={MAX_SLOTS}"
-                );
-                break;
-            };
+        let wanted = wanted(&model.pool, &plugins);
+        let free: Vec<u32> = (0..MAX_SLOTS as u32)
+            .filter(|n| !self.slots.contains_key(n))
+            .take(wanted.len())
+            .collect();
+        if free.len() < wanted.len() {
+            // Fewer workers than are wanted, perhaps none, must not take over.
+            let why = "workers of earlier reloads still end their runs; try again in a minute";
+            return self.reload_failed(client, why.into());
+        }
+        for ((place, class, threads), free) in wanted.into_iter().zip(free) {
             let mut slot = Slot::new(
                 SlotSpec {
                     slot: free,
