@@ -59,7 +59,7 @@ pub struct Manager {
     pub plugins: Vec<PluginUse>,
     pub generation: u64,
     /// A generation that is coming up, and what takes force with it.
-    pub coming: Option<crate::reload::Coming>,
+    pub coming: Option<crate::generation::Coming>,
     /// A thread is reading the config.
     pub loading: bool,
     /// The files may have changed since: read them once more.

@@ -3,7 +3,7 @@
 use crate::book::{Manager, Phase};
 use crate::control::Clients;
 use crate::event_loop::{Inbox, TOKEN_INBOX, TOKEN_SUPERVISOR};
-use crate::reload::MAX_SLOTS;
+use crate::generation::MAX_SLOTS;
 use crate::state::{self, Past};
 use crate::store::Store;
 use crate::supervisor_link::SupervisorLink;

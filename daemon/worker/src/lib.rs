@@ -6,7 +6,9 @@
 #![forbid(unsafe_code)]
 
 mod active;
+mod deadline;
 mod exec;
+mod inbox;
 mod outbox;
 mod pool;
 mod probe;

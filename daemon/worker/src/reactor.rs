@@ -4,29 +4,27 @@
 //! A turn is: wait, deal with I/O, then with timers. I/O comes first so that after a stall a target that
 //! has answered is not called late.
 
-use crate::active::{Active, CheckDef, InstanceState, JobOutcome, JobReport, Loaded, State};
+use crate::active::{Active, CheckDef, InstanceState, Loaded};
+use crate::deadline::cancel_ahead;
 use crate::exec::Children;
 use crate::outbox::Outbox;
-use crate::pool::{self, Pool};
+use crate::pool::Pool;
 use crate::services::{Posted, Shared};
 use crate::side::{self, CHILD, OWN};
 use crate::verdict::{self, End, Times};
-use healthd_core::check::outcome::Status;
 use healthd_core::check::wheel::Wheel;
 use healthd_core::wire::frame::MAX_MESSAGE;
 use healthd_core::wire::maps::{Entry, worker_header as h};
-use healthd_core::wire::worker::{Ending, Run, ToManager, ToWorker};
+use healthd_core::wire::worker::{Ending, Run, ToManager};
 use healthd_loader::{Cancel, Event, Results};
 use healthd_scoreboard::worker_map::{Call, WorkerMap};
 use healthd_sys::clock;
-use healthd_sys::unix_socket::{self, Received};
 use nix::errno::Errno;
 use nix::sys::epoll::{EpollEvent, EpollFlags, EpollTimeout};
 use slab::Slab;
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 pub(crate) const MS: u64 = 1_000_000;
 /// A turn longer than this is a stall: deadlines that fell into it are judged only after I/O was looked at
@@ -34,11 +32,6 @@ pub(crate) const MS: u64 = 1_000_000;
 const STALL_NS: u64 = 50 * MS;
 /// How often the beat moves when nothing happens.
 const BEAT_NS: u64 = 1000 * MS;
-/// Before its deadline a run-lane call is asked to give up: a tenth of its time, at most this long.
-const CANCEL_AHEAD_NS: u64 = 100 * MS;
-const MAX_STUCK: usize = 4;
-const STUCK_NS: u64 = 30_000 * MS;
-
 pub(crate) const TOKEN_LINK: u64 = 1;
 pub(crate) const TOKEN_WAKE: u64 = 2;
 
@@ -231,76 +224,6 @@ impl Reactor {
         Ok(false)
     }
 
-    fn receive(&mut self, buffer: &mut [u8]) -> std::io::Result<bool> {
-        loop {
-            // Only the messages before `Start` carry fds.
-            let with_fds = self.plugins.is_empty();
-            match unix_socket::receive(self.outbox.link(), buffer, with_fds)? {
-                Received::Empty => return Ok(false),
-                Received::Closed => return Ok(true),
-                Received::Message(n, mut fds) => {
-                    let mut rest = &buffer[..n];
-                    while let Some(message) =
-                        ToWorker::decode(&mut rest).map_err(std::io::Error::other)?
-                    {
-                        self.message(message, &mut fds);
-                    }
-                }
-            }
-        }
-    }
-
-    fn message(&mut self, message: ToWorker, fds: &mut Vec<OwnedFd>) {
-        match message {
-            ToWorker::Load {
-                plugin,
-                index,
-                name,
-                file,
-            } => match fds.pop() {
-                Some(fd) => self.to_load.push((plugin, index, name, file, fd)),
-                None => {
-                    let reason = "its copy did not arrive".into();
-                    self.outbox.say(&ToManager::LoadFailed { plugin, reason });
-                }
-            },
-            ToWorker::Start => {
-                self.load_all();
-                let threads = 1 + self.pool.threads() as u32;
-                self.outbox.say(&ToManager::Ready { threads });
-            }
-            ToWorker::Define(define) => {
-                let at = define.check as usize;
-                if self.checks.len() <= at {
-                    self.checks.resize_with(at + 1, || None);
-                }
-                self.checks[at] = Some(define.into());
-            }
-            ToWorker::Run(run) => self.accept(run),
-            ToWorker::Cancel { run_id, attempt } => {
-                let found = self
-                    .active
-                    .iter()
-                    .find(|(_, a)| a.run.run_id == run_id && a.run.attempt == attempt);
-                if let Some(key) = found.map(|(at, a)| key(at, a.stamp)) {
-                    self.end_early(key, End::cancelled());
-                }
-            }
-            ToWorker::Forget { check, epoch } => {
-                if let Some(slot) = self.checks.get_mut(check as usize)
-                    && slot.as_ref().is_some_and(|d| d.epoch == epoch)
-                {
-                    self.map
-                        .enter(self.line, self.call(Entry::Destroy, u16::MAX, check, 0, 0));
-                    self.checks[check as usize] = None;
-                    healthd_sys::fork_guard::end_if_forked();
-                    self.map.leave(self.line);
-                }
-            }
-            ToWorker::Drain => self.draining = true,
-        }
-    }
-
     pub(crate) fn call(
         &self,
         entry: Entry,
@@ -316,31 +239,6 @@ impl Reactor {
             run_id,
             attempt,
             since_ns: clock::monotonic_ns(),
-        }
-    }
-
-    /// A run has arrived. It starts at its `start_ns`, which may lie a little ahead.
-    fn accept(&mut self, run: Run) {
-        let stamp = self.next_stamp;
-        self.next_stamp = self.next_stamp.wrapping_add(1) & 0x3fff_ffff;
-        let at = self.active.insert(Active {
-            stamp,
-            run,
-            state: State::Waiting,
-            timer: None,
-            task_timer: None,
-            started_ns: 0,
-            cpu_ns: 0,
-            extended: false,
-            counted_in: None,
-        });
-        let key = key(at, stamp);
-        let now = clock::monotonic_ns();
-        if run.start_ns > now + MS {
-            let timer = self.wheel.insert(run.start_ns / MS, Timer::Start(key));
-            self.active[at].timer = Some(timer);
-        } else {
-            self.begin(key, now);
         }
     }
 
@@ -377,7 +275,7 @@ impl Reactor {
     }
 
     /// Can this run begin? Else how it ends.
-    fn known(&self, run: &Run) -> Result<(), End> {
+    pub(crate) fn known(&self, run: &Run) -> Result<(), End> {
         let def = self.def(run.check).filter(|d| d.epoch == run.epoch);
         // A reload has changed the check since the run was sent: this definition is not wanted any more.
         let def = def.ok_or_else(End::cancelled)?;
@@ -434,7 +332,7 @@ impl Reactor {
     }
 
     /// The instance is there and the plugin has room.
-    fn launch(&mut self, key: u64) {
+    pub(crate) fn launch(&mut self, key: u64) {
         let Some(at) = self.find(key) else { return };
         let check = self.active[at].run.check;
         let def = self.checks[check as usize]
@@ -459,109 +357,6 @@ impl Reactor {
         }
     }
 
-    fn job_done(&mut self, report: JobReport) {
-        let created = matches!(report.outcome, JobOutcome::Created(_));
-        if let Some(instance) = report.instance {
-            self.destroy_if_last(instance);
-        }
-        let Some(at) = self.find(report.key) else {
-            // Its run ended without it; what it says now is ignored, but its thread is back.
-            if self
-                .stuck
-                .remove(&report.info.written_off.load(Ordering::Relaxed))
-            {
-                self.pool.stuck(false);
-            }
-            if let JobOutcome::Created(Ok(instance)) = report.outcome {
-                self.destroy_if_last(instance);
-            }
-            return;
-        };
-        self.active[at].cpu_ns += report.cpu_ns;
-        let cancelled = report.context.cancel().is_cancelled();
-        let mut said = report.context.take_results();
-        let run = self.active[at].run;
-        let plugin_name = self.plugin_name(run.check);
-        match report.outcome {
-            JobOutcome::Created(Ok(instance)) => {
-                let waiting = match self
-                    .checks
-                    .get_mut(report.check as usize)
-                    .and_then(Option::as_mut)
-                {
-                    Some(def) if def.epoch == report.epoch => {
-                        match std::mem::replace(&mut def.instance, InstanceState::Ready(instance)) {
-                            InstanceState::Creating(waiting) => waiting,
-                            _ => Vec::new(),
-                        }
-                    }
-                    _ => {
-                        self.destroy_if_last(instance);
-                        Vec::new()
-                    }
-                };
-                for key in std::iter::once(report.key).chain(waiting) {
-                    self.restart(key);
-                }
-            }
-            outcome => {
-                let ret = match outcome {
-                    JobOutcome::Created(Err(ret)) | JobOutcome::Ran(ret) => ret,
-                    JobOutcome::Created(Ok(_)) | JobOutcome::NotBegun => healthd_abi::E_CANCELLED,
-                };
-                let call = if created { "create" } else { "run" };
-                let end = match self.def(run.check) {
-                    Some(def) => {
-                        End::returned(def, &plugin_name, call, ret, cancelled, &said.message)
-                    }
-                    None => End::cancelled(),
-                };
-                let end = if created && end.ending == Ending::Returned {
-                    let why = format!("plugin `{plugin_name}` returned {ret} from create");
-                    End {
-                        status: Status::Unknown,
-                        ending: Ending::PluginError,
-                        why,
-                    }
-                } else {
-                    end
-                };
-                let times = Times {
-                    started_ns: report.started_ns,
-                    finished_ns: report.finished_ns,
-                    cpu_ns: report.cpu_ns,
-                };
-                if created {
-                    let waiting = self.drop_instance(run.check, report.epoch);
-                    for key in waiting {
-                        let end = End {
-                            why: end.why.clone(),
-                            ..end
-                        };
-                        let said = Results::with_message(&said.message);
-                        self.finish(key, end, said);
-                    }
-                } else if end.ending == Ending::Panic {
-                    self.drop_instance(run.check, report.epoch);
-                }
-                said.note_cut();
-                self.finish_at(report.key, end, said, times);
-            }
-        }
-    }
-
-    /// After its instance was made: the deadline counts from here, and the plugin's limit holds.
-    fn restart(&mut self, key: u64) {
-        if let Some(at) = self.find(key) {
-            if let Some(timer) = self.active[at].timer.take() {
-                self.wheel.cancel(timer);
-            }
-            self.active[at].state = State::Waiting;
-            self.started -= 1;
-            self.begin(key, clock::monotonic_ns());
-        }
-    }
-
     pub(crate) fn def(&self, check: u32) -> Option<&CheckDef> {
         self.checks.get(check as usize).and_then(Option::as_ref)
     }
@@ -574,210 +369,8 @@ impl Reactor {
         loaded.map_or_else(|| "?".to_owned(), |l| l.name().to_owned())
     }
 
-    /// Gives up an instance (it is poisoned, or a stuck thread owns it); the next run gets a new one.
-    /// Returns the runs that waited for it to be made.
-    pub(crate) fn drop_instance(&mut self, check: u32, epoch: u32) -> Vec<u64> {
-        let Some(def) = self.checks.get_mut(check as usize).and_then(Option::as_mut) else {
-            return Vec::new();
-        };
-        if def.epoch != epoch {
-            return Vec::new();
-        }
-        match std::mem::replace(&mut def.instance, InstanceState::None) {
-            InstanceState::Creating(waiting) => waiting,
-            InstanceState::Ready(instance) => {
-                self.destroy_if_last(instance);
-                Vec::new()
-            }
-            InstanceState::None => Vec::new(),
-        }
-    }
-
-    fn destroy_if_last(&mut self, instance: Arc<healthd_loader::Instance>) {
-        self.map.enter(
-            self.line,
-            self.call(Entry::Destroy, u16::MAX, u32::MAX, 0, 0),
-        );
-        drop(instance);
-        healthd_sys::fork_guard::end_if_forked();
-        self.map.leave(self.line);
-    }
-
-    /// A little before the deadline: a run-lane call is asked to come back, and may still do so in time.
-    fn ask_to_give_up(&mut self, key: u64, now: u64) {
-        let Some(at) = self.find(key) else { return };
-        let check = self.active[at].run.check;
-        let timeout = self.def(check).map_or(0, |d| d.timeout_ns);
-        let ahead = cancel_ahead(timeout);
-        let (when, timer) = match &self.active[at].state {
-            State::Job(info) => match info.started_ns.load(Ordering::Acquire) {
-                0 => (now + ahead, Timer::Deadline(key)),
-                // It waited for a thread first; its own time counts from its start.
-                started if now + ahead + MS < started + timeout => {
-                    (started + timeout - ahead, Timer::Cancel(key))
-                }
-                started => {
-                    info.cancel.cancel();
-                    (started + timeout, Timer::Deadline(key))
-                }
-            },
-            _ => (now + ahead, Timer::Deadline(key)),
-        };
-        let timer = self.wheel.insert(when.div_ceil(MS), timer);
-        self.active[at].timer = Some(timer);
-    }
-
-    fn deadline(&mut self, key: u64, now: u64) {
-        let Some(at) = self.find(key) else { return };
-        self.active[at].timer = None;
-        let run = self.active[at].run;
-        let Some(def) = self.def(run.check) else {
-            self.end_early(key, End::cancelled());
-            return;
-        };
-        let timeout = def.timeout_ns;
-        if self.stalled_ns > 0 && !self.active[at].extended {
-            self.active[at].extended = true;
-            let timer = self
-                .wheel
-                .insert((now + self.stalled_ns).div_ceil(MS), Timer::Deadline(key));
-            self.active[at].timer = Some(timer);
-            return;
-        }
-        match &self.active[at].state {
-            State::Task(task) => {
-                let phase = task
-                    .context()
-                    .with_results(|r| r.last_phase().map(str::to_owned));
-                let end = End::timeout(def, phase.as_deref());
-                self.end_early(key, end);
-            }
-            State::Job(info) => {
-                let started = info.started_ns.load(Ordering::Acquire);
-                if started == 0 {
-                    let why = format!("no free thread within {}", verdict::seconds(timeout));
-                    self.end_early(key, End::own("overload", &why));
-                } else if now < started + timeout {
-                    // It waited for a thread first; its own time counts from its start.
-                    let at_ms = (started + timeout - cancel_ahead(timeout)).div_ceil(MS);
-                    let timer = self.wheel.insert(at_ms, Timer::Cancel(key));
-                    self.active[at].timer = Some(timer);
-                } else {
-                    let call = if info.is_create { "create" } else { "run" };
-                    let end = End::overrun(def, &self.plugin_name(run.check), call);
-                    self.write_off(key, end);
-                }
-            }
-            State::Waiting | State::Stepping => {
-                let why = format!(
-                    "plugin `{}` had no room for it within {}",
-                    self.plugin_name(run.check),
-                    verdict::seconds(timeout)
-                );
-                self.end_early(key, End::own("overload", &why));
-            }
-        }
-    }
-
-    /// A run-lane call is not back at its deadline, or its run was taken back: report that now. Thread,
-    /// context and instance are its own until it returns.
-    fn write_off(&mut self, key: u64, end: End) {
-        let Some(at) = self.find(key) else { return };
-        let run = self.active[at].run;
-        let State::Job(info) = std::mem::replace(&mut self.active[at].state, State::Waiting) else {
-            return;
-        };
-        info.cancel.cancel();
-        self.written_off += 1;
-        info.written_off.store(self.written_off, Ordering::Relaxed);
-        self.stuck.insert(self.written_off);
-        self.pool.stuck(true);
-        let line = info.line.load(Ordering::Relaxed);
-        if line > 0 {
-            self.map.stuck(line as usize - 1, true);
-        }
-        let _ = healthd_sys::limits::nice_thread(info.tid.load(Ordering::Relaxed), 19);
-        for waiting in self.drop_instance(run.check, run.epoch) {
-            self.finish(
-                waiting,
-                End {
-                    why: end.why.clone(),
-                    ..end
-                },
-                Results::default(),
-            );
-        }
-        log::warn!(
-            "call written off  check={} why=\"{}\" stuck_threads={}",
-            self.check_name(run.check),
-            end.why,
-            self.stuck.len()
-        );
-        let now = clock::monotonic_ns();
-        let started_ns = info.started_ns.load(Ordering::Relaxed);
-        self.finish_at(
-            key,
-            end,
-            Results::default(),
-            Times {
-                started_ns,
-                finished_ns: now,
-                cpu_ns: 0,
-            },
-        );
-        self.wheel
-            .insert((now + STUCK_NS) / MS, Timer::Stuck(self.written_off));
-        if self.stuck.len() >= MAX_STUCK {
-            let reason = format!("{} threads are stuck in plugin calls", self.stuck.len());
-            self.unwell(&reason);
-        }
-    }
-
     pub(crate) fn check_name(&self, check: u32) -> &str {
         self.def(check).map_or("?", |d| &d.name)
-    }
-
-    fn unwell(&mut self, reason: &str) {
-        if !self.unwell_said {
-            self.unwell_said = true;
-            self.outbox.say(&ToManager::Unwell {
-                reason: reason.to_owned(),
-            });
-        }
-    }
-
-    /// Ends a run that its plugin has not ended.
-    fn end_early(&mut self, key: u64, end: End) {
-        let Some(at) = self.find(key) else { return };
-        match std::mem::replace(&mut self.active[at].state, State::Waiting) {
-            State::Task(task) => self.drop_task(key, task, end),
-            State::Job(info) if info.started_ns.load(Ordering::Acquire) == 0 => {
-                // Not begun: the thread that takes it finds it cancelled.
-                info.cancel.cancel();
-                let run = self.active[at].run;
-                if info.is_create {
-                    for waiting in self.drop_instance(run.check, run.epoch) {
-                        self.finish(
-                            waiting,
-                            End {
-                                why: end.why.clone(),
-                                ..end
-                            },
-                            Results::default(),
-                        );
-                    }
-                }
-                self.finish(key, end, Results::default());
-            }
-            State::Job(info) => {
-                self.active[at].state = State::Job(info);
-                self.write_off(key, end);
-            }
-            state @ (State::Waiting | State::Stepping) => {
-                self.active[at].state = state;
-                self.finish(key, end, Results::default());
-            }
-        }
     }
 
     pub(crate) fn finish(&mut self, key: u64, end: End, said: Results) {
@@ -825,7 +418,7 @@ impl Reactor {
 
     /// Runs that waited for room in their plugin go on. Not from where the room came up: a run may end within
     /// its first call, and ten thousand that wait would end one inside the other.
-    fn let_waiting_in(&mut self) {
+    pub(crate) fn let_waiting_in(&mut self) {
         while let Some(plugin) = self.freed.pop() {
             while let Some(key) = self
                 .plugins
@@ -840,16 +433,6 @@ impl Reactor {
             }
         }
     }
-
-    fn load_all(&mut self) {
-        let list = std::mem::take(&mut self.to_load);
-        crate::role::load_plugins(self, list);
-        pool::set_current_line(Some(self.line));
-    }
-}
-
-fn cancel_ahead(timeout_ns: u64) -> u64 {
-    (timeout_ns / 10).min(CANCEL_AHEAD_NS)
 }
 
 /// A run's key: its place, and a stamp that tells it from an earlier run in the same place.

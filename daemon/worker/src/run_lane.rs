@@ -1,12 +1,14 @@
 //! Calls that may take long: `run`, and every `create`. Each has a pool thread until it returns.
 
-use crate::active::{JobInfo, JobOutcome, JobReport, State};
+use crate::active::{InstanceState, JobInfo, JobOutcome, JobReport, State};
 use crate::pool::current_line;
 use crate::reactor::Reactor;
 use crate::services::{Posted, shared};
-use crate::verdict::End;
+use crate::verdict::{End, Times};
 use healthd_abi as abi;
+use healthd_core::check::outcome::Status;
 use healthd_core::wire::maps::Entry;
+use healthd_core::wire::worker::Ending;
 use healthd_loader::{Context, ContextSpec, Instance, Plugin, Results};
 use healthd_scoreboard::worker_map::{Call, WorkerMap};
 use healthd_sys::clock;
@@ -178,6 +180,140 @@ impl Reactor {
                 }
             }
         }
+    }
+}
+
+impl Reactor {
+    pub(crate) fn job_done(&mut self, report: JobReport) {
+        let created = matches!(report.outcome, JobOutcome::Created(_));
+        if let Some(instance) = report.instance {
+            self.destroy_if_last(instance);
+        }
+        let Some(at) = self.find(report.key) else {
+            // Its run ended without it; what it says now is ignored, but its thread is back.
+            if self
+                .stuck
+                .remove(&report.info.written_off.load(Ordering::Relaxed))
+            {
+                self.pool.stuck(false);
+            }
+            if let JobOutcome::Created(Ok(instance)) = report.outcome {
+                self.destroy_if_last(instance);
+            }
+            return;
+        };
+        self.active[at].cpu_ns += report.cpu_ns;
+        let cancelled = report.context.cancel().is_cancelled();
+        let mut said = report.context.take_results();
+        let run = self.active[at].run;
+        let plugin_name = self.plugin_name(run.check);
+        match report.outcome {
+            JobOutcome::Created(Ok(instance)) => {
+                let waiting = match self
+                    .checks
+                    .get_mut(report.check as usize)
+                    .and_then(Option::as_mut)
+                {
+                    Some(def) if def.epoch == report.epoch => {
+                        match std::mem::replace(&mut def.instance, InstanceState::Ready(instance)) {
+                            InstanceState::Creating(waiting) => waiting,
+                            _ => Vec::new(),
+                        }
+                    }
+                    _ => {
+                        self.destroy_if_last(instance);
+                        Vec::new()
+                    }
+                };
+                for key in std::iter::once(report.key).chain(waiting) {
+                    self.restart(key);
+                }
+            }
+            outcome => {
+                let ret = match outcome {
+                    JobOutcome::Created(Err(ret)) | JobOutcome::Ran(ret) => ret,
+                    JobOutcome::Created(Ok(_)) | JobOutcome::NotBegun => healthd_abi::E_CANCELLED,
+                };
+                let call = if created { "create" } else { "run" };
+                let end = match self.def(run.check) {
+                    Some(def) => {
+                        End::returned(def, &plugin_name, call, ret, cancelled, &said.message)
+                    }
+                    None => End::cancelled(),
+                };
+                let end = if created && end.ending == Ending::Returned {
+                    let why = format!("plugin `{plugin_name}` returned {ret} from create");
+                    End {
+                        status: Status::Unknown,
+                        ending: Ending::PluginError,
+                        why,
+                    }
+                } else {
+                    end
+                };
+                let times = Times {
+                    started_ns: report.started_ns,
+                    finished_ns: report.finished_ns,
+                    cpu_ns: report.cpu_ns,
+                };
+                if created {
+                    let waiting = self.drop_instance(run.check, report.epoch);
+                    for key in waiting {
+                        let end = End {
+                            why: end.why.clone(),
+                            ..end
+                        };
+                        let said = Results::with_message(&said.message);
+                        self.finish(key, end, said);
+                    }
+                } else if end.ending == Ending::Panic {
+                    self.drop_instance(run.check, report.epoch);
+                }
+                said.note_cut();
+                self.finish_at(report.key, end, said, times);
+            }
+        }
+    }
+
+    /// After its instance was made: the deadline counts from here, and the plugin's limit holds.
+    pub(crate) fn restart(&mut self, key: u64) {
+        if let Some(at) = self.find(key) {
+            if let Some(timer) = self.active[at].timer.take() {
+                self.wheel.cancel(timer);
+            }
+            self.active[at].state = State::Waiting;
+            self.started -= 1;
+            self.begin(key, clock::monotonic_ns());
+        }
+    }
+
+    /// Gives up an instance (it is poisoned, or a stuck thread owns it); the next run gets a new one.
+    /// Returns the runs that waited for it to be made.
+    pub(crate) fn drop_instance(&mut self, check: u32, epoch: u32) -> Vec<u64> {
+        let Some(def) = self.checks.get_mut(check as usize).and_then(Option::as_mut) else {
+            return Vec::new();
+        };
+        if def.epoch != epoch {
+            return Vec::new();
+        }
+        match std::mem::replace(&mut def.instance, InstanceState::None) {
+            InstanceState::Creating(waiting) => waiting,
+            InstanceState::Ready(instance) => {
+                self.destroy_if_last(instance);
+                Vec::new()
+            }
+            InstanceState::None => Vec::new(),
+        }
+    }
+
+    pub(crate) fn destroy_if_last(&mut self, instance: Arc<healthd_loader::Instance>) {
+        self.map.enter(
+            self.line,
+            self.call(Entry::Destroy, u16::MAX, u32::MAX, 0, 0),
+        );
+        drop(instance);
+        healthd_sys::fork_guard::end_if_forked();
+        self.map.leave(self.line);
     }
 }
 

@@ -1,0 +1,195 @@
+//! The end of a run that its plugin does not end: at its deadline, or because it was taken back.
+//!
+//! A task is dropped. A call on a thread is asked to give up, and written off when it does not.
+
+use crate::active::State;
+use crate::reactor::{MS, Reactor, Timer};
+use crate::verdict::{self, End, Times};
+use healthd_core::wire::worker::ToManager;
+use healthd_loader::Results;
+use healthd_sys::clock;
+use std::sync::atomic::Ordering;
+
+/// Before its deadline a run-lane call is asked to give up: a tenth of its time, at most this long.
+const CANCEL_AHEAD_NS: u64 = 100 * MS;
+const MAX_STUCK: usize = 4;
+const STUCK_NS: u64 = 30_000 * MS;
+
+impl Reactor {
+    /// A little before the deadline: a run-lane call is asked to come back, and may still do so in time.
+    pub(crate) fn ask_to_give_up(&mut self, key: u64, now: u64) {
+        let Some(at) = self.find(key) else { return };
+        let check = self.active[at].run.check;
+        let timeout = self.def(check).map_or(0, |d| d.timeout_ns);
+        let ahead = cancel_ahead(timeout);
+        let (when, timer) = match &self.active[at].state {
+            State::Job(info) => match info.started_ns.load(Ordering::Acquire) {
+                0 => (now + ahead, Timer::Deadline(key)),
+                // It waited for a thread first; its own time counts from its start.
+                started if now + ahead + MS < started + timeout => {
+                    (started + timeout - ahead, Timer::Cancel(key))
+                }
+                started => {
+                    info.cancel.cancel();
+                    (started + timeout, Timer::Deadline(key))
+                }
+            },
+            _ => (now + ahead, Timer::Deadline(key)),
+        };
+        let timer = self.wheel.insert(when.div_ceil(MS), timer);
+        self.active[at].timer = Some(timer);
+    }
+
+    pub(crate) fn deadline(&mut self, key: u64, now: u64) {
+        let Some(at) = self.find(key) else { return };
+        self.active[at].timer = None;
+        let run = self.active[at].run;
+        let Some(def) = self.def(run.check) else {
+            self.end_early(key, End::cancelled());
+            return;
+        };
+        let timeout = def.timeout_ns;
+        if self.stalled_ns > 0 && !self.active[at].extended {
+            self.active[at].extended = true;
+            let timer = self
+                .wheel
+                .insert((now + self.stalled_ns).div_ceil(MS), Timer::Deadline(key));
+            self.active[at].timer = Some(timer);
+            return;
+        }
+        match &self.active[at].state {
+            State::Task(task) => {
+                let phase = task
+                    .context()
+                    .with_results(|r| r.last_phase().map(str::to_owned));
+                let end = End::timeout(def, phase.as_deref());
+                self.end_early(key, end);
+            }
+            State::Job(info) => {
+                let started = info.started_ns.load(Ordering::Acquire);
+                if started == 0 {
+                    let why = format!("no free thread within {}", verdict::seconds(timeout));
+                    self.end_early(key, End::own("overload", &why));
+                } else if now < started + timeout {
+                    // It waited for a thread first; its own time counts from its start.
+                    let at_ms = (started + timeout - cancel_ahead(timeout)).div_ceil(MS);
+                    let timer = self.wheel.insert(at_ms, Timer::Cancel(key));
+                    self.active[at].timer = Some(timer);
+                } else {
+                    let call = if info.is_create { "create" } else { "run" };
+                    let end = End::overrun(def, &self.plugin_name(run.check), call);
+                    self.write_off(key, end);
+                }
+            }
+            State::Waiting | State::Stepping => {
+                let why = format!(
+                    "plugin `{}` had no room for it within {}",
+                    self.plugin_name(run.check),
+                    verdict::seconds(timeout)
+                );
+                self.end_early(key, End::own("overload", &why));
+            }
+        }
+    }
+
+    /// A run-lane call is not back at its deadline, or its run was taken back: report that now. Thread,
+    /// context and instance are its own until it returns.
+    pub(crate) fn write_off(&mut self, key: u64, end: End) {
+        let Some(at) = self.find(key) else { return };
+        let run = self.active[at].run;
+        let State::Job(info) = std::mem::replace(&mut self.active[at].state, State::Waiting) else {
+            return;
+        };
+        info.cancel.cancel();
+        self.written_off += 1;
+        info.written_off.store(self.written_off, Ordering::Relaxed);
+        self.stuck.insert(self.written_off);
+        self.pool.stuck(true);
+        let line = info.line.load(Ordering::Relaxed);
+        if line > 0 {
+            self.map.stuck(line as usize - 1, true);
+        }
+        let _ = healthd_sys::limits::nice_thread(info.tid.load(Ordering::Relaxed), 19);
+        for waiting in self.drop_instance(run.check, run.epoch) {
+            self.finish(
+                waiting,
+                End {
+                    why: end.why.clone(),
+                    ..end
+                },
+                Results::default(),
+            );
+        }
+        log::warn!(
+            "call written off  check={} why=\"{}\" stuck_threads={}",
+            self.check_name(run.check),
+            end.why,
+            self.stuck.len()
+        );
+        let now = clock::monotonic_ns();
+        let started_ns = info.started_ns.load(Ordering::Relaxed);
+        self.finish_at(
+            key,
+            end,
+            Results::default(),
+            Times {
+                started_ns,
+                finished_ns: now,
+                cpu_ns: 0,
+            },
+        );
+        self.wheel
+            .insert((now + STUCK_NS) / MS, Timer::Stuck(self.written_off));
+        if self.stuck.len() >= MAX_STUCK {
+            let reason = format!("{} threads are stuck in plugin calls", self.stuck.len());
+            self.unwell(&reason);
+        }
+    }
+
+    pub(crate) fn unwell(&mut self, reason: &str) {
+        if !self.unwell_said {
+            self.unwell_said = true;
+            self.outbox.say(&ToManager::Unwell {
+                reason: reason.to_owned(),
+            });
+        }
+    }
+
+    /// Ends a run that its plugin has not ended.
+    pub(crate) fn end_early(&mut self, key: u64, end: End) {
+        let Some(at) = self.find(key) else { return };
+        match std::mem::replace(&mut self.active[at].state, State::Waiting) {
+            State::Task(task) => self.drop_task(key, task, end),
+            State::Job(info) if info.started_ns.load(Ordering::Acquire) == 0 => {
+                // Not begun: the thread that takes it finds it cancelled.
+                info.cancel.cancel();
+                let run = self.active[at].run;
+                if info.is_create {
+                    for waiting in self.drop_instance(run.check, run.epoch) {
+                        self.finish(
+                            waiting,
+                            End {
+                                why: end.why.clone(),
+                                ..end
+                            },
+                            Results::default(),
+                        );
+                    }
+                }
+                self.finish(key, end, Results::default());
+            }
+            State::Job(info) => {
+                self.active[at].state = State::Job(info);
+                self.write_off(key, end);
+            }
+            state @ (State::Waiting | State::Stepping) => {
+                self.active[at].state = state;
+                self.finish(key, end, Results::default());
+            }
+        }
+    }
+}
+
+pub(crate) fn cancel_ahead(timeout_ns: u64) -> u64 {
+    (timeout_ns / 10).min(CANCEL_AHEAD_NS)
+}

@@ -1,0 +1,114 @@
+//! What the manager says: plugins to load, definitions, runs, and what is taken back.
+
+use crate::active::{Active, State};
+use crate::pool;
+use crate::reactor::{MS, Reactor, Timer, key};
+use crate::verdict::End;
+use healthd_core::wire::maps::Entry;
+use healthd_core::wire::worker::{Run, ToManager, ToWorker};
+use healthd_sys::clock;
+use healthd_sys::unix_socket::{self, Received};
+use std::os::fd::OwnedFd;
+
+impl Reactor {
+    pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> std::io::Result<bool> {
+        loop {
+            // Only the messages before `Start` carry fds.
+            let with_fds = self.plugins.is_empty();
+            match unix_socket::receive(self.outbox.link(), buffer, with_fds)? {
+                Received::Empty => return Ok(false),
+                Received::Closed => return Ok(true),
+                Received::Message(n, mut fds) => {
+                    let mut rest = &buffer[..n];
+                    while let Some(message) =
+                        ToWorker::decode(&mut rest).map_err(std::io::Error::other)?
+                    {
+                        self.message(message, &mut fds);
+                    }
+                }
+            }
+        }
+    }
+
+    pub(crate) fn message(&mut self, message: ToWorker, fds: &mut Vec<OwnedFd>) {
+        match message {
+            ToWorker::Load {
+                plugin,
+                index,
+                name,
+                file,
+            } => match fds.pop() {
+                Some(fd) => self.to_load.push((plugin, index, name, file, fd)),
+                None => {
+                    let reason = "its copy did not arrive".into();
+                    self.outbox.say(&ToManager::LoadFailed { plugin, reason });
+                }
+            },
+            ToWorker::Start => {
+                self.load_all();
+                let threads = 1 + self.pool.threads() as u32;
+                self.outbox.say(&ToManager::Ready { threads });
+            }
+            ToWorker::Define(define) => {
+                let at = define.check as usize;
+                if self.checks.len() <= at {
+                    self.checks.resize_with(at + 1, || None);
+                }
+                self.checks[at] = Some(define.into());
+            }
+            ToWorker::Run(run) => self.accept(run),
+            ToWorker::Cancel { run_id, attempt } => {
+                let found = self
+                    .active
+                    .iter()
+                    .find(|(_, a)| a.run.run_id == run_id && a.run.attempt == attempt);
+                if let Some(key) = found.map(|(at, a)| key(at, a.stamp)) {
+                    self.end_early(key, End::cancelled());
+                }
+            }
+            ToWorker::Forget { check, epoch } => {
+                if let Some(slot) = self.checks.get_mut(check as usize)
+                    && slot.as_ref().is_some_and(|d| d.epoch == epoch)
+                {
+                    self.map
+                        .enter(self.line, self.call(Entry::Destroy, u16::MAX, check, 0, 0));
+                    self.checks[check as usize] = None;
+                    healthd_sys::fork_guard::end_if_forked();
+                    self.map.leave(self.line);
+                }
+            }
+            ToWorker::Drain => self.draining = true,
+        }
+    }
+
+    /// A run has arrived. It starts at its `start_ns`, which may lie a little ahead.
+    pub(crate) fn accept(&mut self, run: Run) {
+        let stamp = self.next_stamp;
+        self.next_stamp = self.next_stamp.wrapping_add(1) & 0x3fff_ffff;
+        let at = self.active.insert(Active {
+            stamp,
+            run,
+            state: State::Waiting,
+            timer: None,
+            task_timer: None,
+            started_ns: 0,
+            cpu_ns: 0,
+            extended: false,
+            counted_in: None,
+        });
+        let key = key(at, stamp);
+        let now = clock::monotonic_ns();
+        if run.start_ns > now + MS {
+            let timer = self.wheel.insert(run.start_ns / MS, Timer::Start(key));
+            self.active[at].timer = Some(timer);
+        } else {
+            self.begin(key, now);
+        }
+    }
+
+    pub(crate) fn load_all(&mut self) {
+        let list = std::mem::take(&mut self.to_load);
+        crate::role::load_plugins(self, list);
+        pool::set_current_line(Some(self.line));
+    }
+}
