@@ -7,10 +7,12 @@
 mod book;
 mod check;
 mod control;
+mod cost;
 mod dispatch;
 mod event_loop;
 mod generation;
 mod judge;
+mod recycle;
 mod reload;
 mod role;
 mod shutdown;

@@ -69,6 +69,12 @@ impl Manager {
                 self.replace_soon(slot, shortened(reason));
             }
             ToManager::Drained => {}
+            ToManager::Billed {
+                check,
+                epoch,
+                cpu_ns,
+                grew,
+            } => self.charge_late(check, epoch, cpu_ns, grew),
         }
     }
 
@@ -91,6 +97,7 @@ impl Manager {
         self.publish_slot(slot);
         self.supervisor
             .say(&ToSupervisor::WorkerReady { slot, pid });
+        self.take_over(slot);
         self.generation_progress();
     }
 
@@ -107,6 +114,13 @@ impl Manager {
             return;
         }
         log::warn!("worker is to be replaced  slot={slot} why=\"{reason}\"");
+        // Another takes its place first, if that can be.
+        if self.start_replacement(slot, &reason) {
+            return;
+        }
+        let Some(s) = self.slots.get_mut(&slot) else {
+            return;
+        };
         s.state = SlotState::Draining;
         s.condemned = Some(Condemned {
             reason,
@@ -306,13 +320,24 @@ impl Manager {
         s.accounts.restarts += 1;
         let condemned = s.condemned.take();
         let view = s.view.take();
+        // Twice in a call in which its worker's memory came up: that check is held.
+        let suspects: Vec<u64> = match &view {
+            Some(view) if s.at_fence => view
+                .lines()
+                .into_iter()
+                .filter(|l| l.entry != Entry::Idle)
+                .map(|l| l.run_id)
+                .collect(),
+            _ => Vec::new(),
+        };
         let runs = std::mem::take(&mut s.runs);
         let generation = s.spec.generation;
         if was == SlotState::Starting {
             self.died_while_starting(slot, view.as_ref(), death, condemned.as_ref());
         }
         let blame = self.blame(slot, view.as_ref(), death, condemned.as_ref(), &runs);
-        let retired = generation < self.generation || self.phase == Phase::Stopping;
+        let retiring = self.leaves_its_slot(slot);
+        let retired = generation < self.generation || retiring || self.phase == Phase::Stopping;
         if was != SlotState::Starting && !(retired && runs.is_empty()) {
             log::warn!(
                 "worker died  slot={slot} pid={pid} death={death} in_flight={} culprit={}",
@@ -322,7 +347,7 @@ impl Manager {
         }
         if let Some(s) = self.slots.get_mut(&slot) {
             // By our own hand, or by its own.
-            match condemned {
+            match &condemned {
                 Some(_) => s.accounts.lost_replaced += runs.len() as u64,
                 None => s.accounts.lost_worker_died += runs.len() as u64,
             }
@@ -344,15 +369,22 @@ impl Manager {
             } else if self.phase == Phase::Stopping {
                 self.publish(id);
             } else {
-                let why = format!("its worker (slot {slot}, pid {pid}) died: {death}");
+                let end = match &condemned {
+                    Some(c) => format!("was replaced: {}", c.reason),
+                    None => format!("died: {death}"),
+                };
+                let why = format!("its worker (slot {slot}, pid {pid}) {end}");
                 if !self.send_again(id, &flight, why) {
-                    let text = format!("two workers died during this run; the last by {death}");
+                    let text = format!("two workers ended during this run; the last {end}");
                     self.conclude(
                         id,
                         Ending::Own,
                         format!("self:worker-died: {text}"),
                         Some(flight),
                     );
+                    if suspects.contains(&run_id) {
+                        self.hold(id);
+                    }
                 }
                 self.publish(id);
             }
@@ -360,7 +392,9 @@ impl Manager {
         if blame.is_none() {
             self.hold_late_culprit(view.as_ref());
         }
-        if generation < self.generation {
+        if retiring {
+            self.settle_retired(slot);
+        } else if generation < self.generation {
             self.retire_slot(slot);
         } else {
             self.publish_slot(slot);
@@ -370,12 +404,17 @@ impl Manager {
 
     /// The culprit's result: UNKNOWN, an attempt, and a hold so that it cannot kill a worker every second.
     fn sentence(&mut self, id: u32, flight: crate::check::InFlight, blame: &Blame) {
-        let now = clock::monotonic_ns();
         self.conclude(id, Ending::Returned, blame.message.clone(), Some(flight));
+        self.charge_death(id, blame.stalled);
+        debug_assert_eq!(self.check(id).and_then(|c| c.status), Some(Status::Unknown));
+        self.hold(id);
+    }
+
+    fn hold(&mut self, id: u32) {
+        let now = clock::monotonic_ns();
         let Some(check) = self.check_mut(id) else {
             return;
         };
-        debug_assert_eq!(check.status, Some(Status::Unknown));
         let length = check.hold(now);
         let until = now + length;
         log::warn!(
@@ -436,6 +475,7 @@ impl Manager {
                 run_id,
                 check: self.check(*id)?.spec.name.clone(),
                 message,
+                stalled: condemned.is_some(),
             })
         };
         let plugin_of = |run_id: u64| {
@@ -588,4 +628,6 @@ struct Blame {
     run_id: u64,
     check: String,
     message: String,
+    /// It did not crash, but blocked its worker.
+    stalled: bool,
 }
