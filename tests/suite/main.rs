@@ -5,6 +5,7 @@ mod harness;
 
 mod accounting;
 mod attempts;
+mod attribution;
 mod bad_input;
 mod commands;
 mod control;

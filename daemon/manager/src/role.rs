@@ -4,6 +4,7 @@ use crate::book::{Manager, Phase};
 use crate::control::Clients;
 use crate::event_loop::{Inbox, TOKEN_INBOX, TOKEN_SUPERVISOR};
 use crate::generation::MAX_SLOTS;
+use crate::oom::OomWatch;
 use crate::state::{self, Past};
 use crate::store::Store;
 use crate::supervisor_link::SupervisorLink;
@@ -140,6 +141,7 @@ fn build(
         last_store: 0,
         resumed_ns: 0,
         last_search: now,
+        oom: OomWatch::new(now),
         inbox,
     })
 }

@@ -258,6 +258,19 @@ pub mod worker_header {
     pub const CRASH_ADDRESS: usize = 19;
     pub const CRASH_PC: usize = 20;
     pub const CRASH_TID: usize = 21;
+    /// Pid of the process that sent the signal; 0: nobody did, the thread itself raised it.
+    pub const CRASH_SENDER: usize = 22;
+    /// The thread's stack pointer.
+    pub const CRASH_SP: usize = 23;
+    /// Somebody called exit(): 1 + its line, or `NO_LINE` for a thread that is not ours.
+    pub const EXIT_LINE: usize = 24;
+    pub const EXIT_TID: usize = 25;
+    pub const NO_LINE: u64 = u64::MAX;
+    /// Words of the stack of the thread that crashed that point into a loaded library, the innermost first.
+    pub const CRASH_TRACE: usize = 32;
+    /// The same of the thread that called exit().
+    pub const EXIT_TRACE: usize = 48;
+    pub const TRACE_WORDS: usize = 16;
     /// Loaded libraries: `LIBRARY_WORDS` each: base, size, name.
     pub const LIBRARIES: usize = 64;
     pub const LIBRARY_WORDS: usize = 10;
