@@ -12,6 +12,7 @@ mod control;
 mod exec;
 mod limits;
 mod manager_death;
+mod manager_instants;
 mod maps;
 mod panics;
 mod plugin_hang;
