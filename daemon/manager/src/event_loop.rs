@@ -219,7 +219,6 @@ impl Manager {
         s.fresh = None;
         s.sent = 0;
         s.measuring = false;
-        s.at_fence = false;
         self.publish_slot(slot);
         self.greet(slot);
     }
@@ -246,6 +245,7 @@ impl Manager {
                 let busy = self.look_at_workers(now);
                 let rush = self.look_at_use(now);
                 self.look_for_lost_runs(now);
+                self.oom.look(now);
                 self.expire_queues(now);
                 self.store_if_due(now);
                 if self.phase == Phase::Stopping {

@@ -294,6 +294,7 @@ impl Manager {
             reason: o.note.clone(),
             culprit: None,
             killed: false,
+            fence: false,
         });
         let pid = o.pid;
         if let Some(link) = &mut o.link {
@@ -393,7 +394,9 @@ impl Manager {
         self.blame_calls_in_progress(slot, before);
         self.condemn(slot, why.to_owned(), None);
         if let Some(s) = self.slots.get_mut(&slot) {
-            s.at_fence = true;
+            if let Some(c) = &mut s.condemned {
+                c.fence = true;
+            }
             s.note = format!("was replaced at once: {why}");
         }
     }

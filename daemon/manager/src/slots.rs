@@ -14,6 +14,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -43,8 +44,9 @@ pub struct Slot {
     pub given_up: Option<String>,
     /// Why it could not start, as it said itself.
     pub last_words: Option<String>,
-    /// The plugins that it was told, by number.
+    /// The plugins that it was told, by number, and the files they are in.
     pub plugins: Vec<String>,
+    pub libraries: Vec<LibraryUse>,
     /// Killed by SIGKILL so often in a row while it loaded a plugin.
     pub killed_loading: u32,
     /// CLOCK_MONOTONIC of its start.
@@ -62,10 +64,16 @@ pub struct Slot {
     pub replaces: Option<u32>,
     /// Another has its place: it goes with its worker.
     pub retiring: bool,
-    /// Its worker was killed because it held too much.
-    pub at_fence: bool,
     /// Why it is to be replaced, or why the one before it was.
     pub note: String,
+}
+
+/// A plugin file as a worker has it.
+pub struct LibraryUse {
+    pub file: String,
+    /// The plugins in it.
+    pub plugins: Vec<String>,
+    pub copy: Arc<OwnedFd>,
 }
 
 #[derive(Clone, Debug)]
@@ -74,6 +82,8 @@ pub struct Condemned {
     pub culprit: Option<u64>,
     /// The supervisor has been told.
     pub killed: bool,
+    /// It held too much, and could not wait.
+    pub fence: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -125,6 +135,7 @@ impl Slot {
             given_up: None,
             last_words: None,
             plugins: Vec::new(),
+            libraries: Vec::new(),
             killed_loading: 0,
             started_ns: 0,
             gauge: None,
@@ -134,7 +145,6 @@ impl Slot {
             measuring: false,
             replaces: None,
             retiring: false,
-            at_fence: false,
             note: String::new(),
         }
     }
