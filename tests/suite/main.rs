@@ -15,6 +15,7 @@ mod limits;
 mod manager_death;
 mod manager_instants;
 mod maps;
+mod needs;
 mod panics;
 mod plugin_hang;
 mod recycle;

@@ -71,7 +71,7 @@ impl Manager {
             self.publish(id);
             return;
         }
-        if check.in_flight.is_some() || check.waiting_since.is_some() {
+        if check.is_busy() {
             check.skipped += 1;
         } else {
             self.request_run(id, due);
@@ -200,7 +200,7 @@ impl Manager {
         };
         check.waiting_since = None;
         check.again = None;
-        if check.in_flight.is_none() && std::mem::take(&mut check.wanted) {
+        if check.in_flight.is_none() && check.doubt.is_none() && std::mem::take(&mut check.wanted) {
             self.clients.run_finished(id);
         }
     }

@@ -247,6 +247,7 @@ impl Manager {
                 self.look_for_lost_runs(now);
                 self.oom.look(now);
                 self.expire_queues(now);
+                self.settle_doubts(now);
                 self.store_if_due(now);
                 if self.phase == Phase::Stopping {
                     self.tell_draining();

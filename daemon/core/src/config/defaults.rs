@@ -9,6 +9,7 @@ use super::model::{SHORTEST_INTERVAL, TimeoutStatus};
 use super::raw::{Entry, Node, Table, Value, shortened};
 use super::reading::{DurationLimits, Reading};
 use super::report::error;
+use super::source::Span;
 use super::template::scalar;
 use super::words::{did_you_mean, one_of};
 
@@ -17,7 +18,8 @@ pub struct Defaults<'a> {
     pub timing: Timing,
     pub enabled: Option<bool>,
     pub timeout_status: Option<TimeoutStatus>,
-    pub needs: Option<String>,
+    /// With its place.
+    pub needs: Option<(String, Span)>,
     pub labels: BTreeMap<String, String>,
     /// `[defaults.config.PLUGIN]`
     pub options: Vec<(&'a Entry, &'a Table)>,
@@ -80,7 +82,7 @@ impl<'a> Defaults<'a> {
             },
             enabled: field("enabled").and_then(|n| cx.boolean("enabled", n, owner)),
             timeout_status: field("timeout_status").and_then(|n| timeout_status(n, owner, cx)),
-            needs: field("needs").and_then(|n| cx.text("needs", n, owner)),
+            needs: field("needs").and_then(|n| Some((cx.text("needs", n, owner)?, n.span))),
             labels,
             options,
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::checks::{Owner, Plugin};
 use super::defaults::{Defaults, INTERVAL, TIMEOUT, Timing, attempts, read_labels, timeout_status};
 use super::model::{CheckSpec, NAME_MAX, Source};
+use super::needs::Written;
 use super::options::{Options, Plan, Secrets, Variables, template_error};
 use super::raw::{Node, RawCheck, Value, shortened};
 use super::reading::Reading;
@@ -37,8 +38,8 @@ pub enum Name {
 
 /// What became of one check.
 pub enum Made {
-    /// With the place of its name, and that of its own `needs`.
-    Check(Box<CheckSpec>, Span, Option<Span>),
+    /// With the place of its name, and where its `needs` is written.
+    Check(Box<CheckSpec>, Span, Option<Written>),
     /// Reported. Its name, if it has one, is taken all the same.
     Wrong(Option<(String, Span)>),
 }
@@ -49,7 +50,12 @@ impl OneCheck<'_> {
         let check = self.judge(name.as_ref().map(|(name, _)| name.as_str()), variables, cx);
         match (check, name) {
             (Some(check), Some((_, span))) => {
-                let needs = self.block.table.get("needs").map(|e| e.node.span);
+                let own = self.block.table.get("needs");
+                let default = self.layers.iter().rev().find_map(|d| d.needs.as_ref());
+                let needs = match (own, default) {
+                    (Some(entry), _) => Some(Written::Check(entry.node.span)),
+                    (None, default) => default.map(|(_, span)| Written::Defaults(*span)),
+                };
                 Made::Check(Box::new(check), span, needs)
             }
             (_, name) => Made::Wrong(name),
@@ -83,9 +89,9 @@ impl OneCheck<'_> {
             field("timeout_status", cx).and_then(|n| timeout_status(&n, &owner, cx));
 
         // An empty one switches off what the defaults say.
-        let needs = field("needs", cx).and_then(|n| match &n.value {
-            Value::Str(none) if none.is_empty() => Some(String::new()),
-            _ => cx.text("needs", &n, owner),
+        let needs = field("needs", cx).map(|n| match &n.value {
+            Value::Str(none) if none.is_empty() => String::new(),
+            _ => cx.text("needs", &n, owner).unwrap_or_default(),
         });
 
         // The strongest last: main file, this file, the check.
@@ -128,7 +134,7 @@ impl OneCheck<'_> {
             .unwrap_or_default();
 
         let needs = needs
-            .or_else(|| layers().find_map(|d| d.needs.clone()))
+            .or_else(|| layers().find_map(|d| Some(d.needs.as_ref()?.0.clone())))
             .filter(|name| !name.is_empty());
 
         let mut labels = BTreeMap::new();

@@ -94,17 +94,18 @@ pub const DAEMON_KEYS: [&str; 7] = [
     "stop_grace",
     "log",
 ];
-pub const DEFAULTS_KEYS: [&str; 8] = [
+pub const DEFAULTS_KEYS: [&str; 9] = [
     "interval",
     "timeout",
     "attempts",
     "retry_interval",
     "enabled",
     "timeout_status",
+    "needs",
     "labels",
     "config",
 ];
-pub const CHECK_KEYS: [&str; 11] = [
+pub const CHECK_KEYS: [&str; 12] = [
     "name",
     "plugin",
     "interval",
@@ -113,6 +114,7 @@ pub const CHECK_KEYS: [&str; 11] = [
     "retry_interval",
     "enabled",
     "timeout_status",
+    "needs",
     "labels",
     "config",
     "for_each",

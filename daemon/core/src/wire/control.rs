@@ -202,6 +202,9 @@ pub struct CheckDetail {
     pub skipped: u64,
     pub pause_reason: String,
     pub held_until: Option<String>,
+    /// The check that must be ok for this one's problems to count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needs: Option<String>,
     /// What its runs have cost since the manager's start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<Cost>,
@@ -251,6 +254,9 @@ pub struct Why {
     pub steps: Vec<WhyStep>,
     /// What comes next, in one sentence.
     pub next: String,
+    /// From the maps, as healthd does not answer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stale: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -325,6 +331,9 @@ pub struct PluginRow {
     /// Since the manager's start; of a plugin that was never used, none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<PluginCost>,
+    /// From the maps, as healthd does not answer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stale: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -168,6 +168,16 @@ pub struct CheckRecord<'a> {
     pub skipped: u64,
     /// Results in a row that speak against it, which `attempt` (1 while there are none) does not tell.
     pub against: u32,
+    /// Of the last run: from due to started, and from sent to started; to 10 us.
+    pub queue_ns: u64,
+    pub lead_ns: u64,
+    /// Pid of its worker, and which try of the run it was; 0: no worker had it.
+    pub worker_pid: u32,
+    pub last_try: u8,
+    /// A run of it killed a worker: the next waits.
+    pub held: bool,
+    /// Its last result waits for a word of the check that it needs.
+    pub doubted: bool,
     pub message: Cow<'a, str>,
     /// Why it is paused.
     pub reason: Cow<'a, str>,
@@ -191,6 +201,8 @@ impl CheckRecord<'_> {
             | u64::from(self.status) << 8
             | u64::from(self.paused) << 16
             | u64::from(self.disabled) << 17
+            | u64::from(self.held) << 18
+            | u64::from(self.doubted) << 19
             | u64::from(self.in_flight_try) << 24
             | u64::from(self.worker) << 32;
         w[2] = u64::from(self.attempt) | u64::from(self.attempts) << 32;
@@ -205,6 +217,8 @@ impl CheckRecord<'_> {
         w[11] = self.runs;
         w[12] = self.skipped;
         w[13] = u64::from(self.against);
+        w[14] = short(self.queue_ns) | short(self.lead_ns) << 32;
+        w[15] = u64::from(self.worker_pid) | u64::from(self.last_try) << 32;
         put_text(&mut w[16..16 + NAME_WORDS], &self.name);
         put_text(&mut w[24..24 + PLUGIN_WORDS], &self.plugin);
         put_text(&mut w[28..28 + MESSAGE_WORDS], &self.message);
@@ -218,6 +232,8 @@ impl CheckRecord<'_> {
             status: (w[1] >> 8) as u8,
             paused: w[1] >> 16 & 1 != 0,
             disabled: w[1] >> 17 & 1 != 0,
+            held: w[1] >> 18 & 1 != 0,
+            doubted: w[1] >> 19 & 1 != 0,
             in_flight_try: (w[1] >> 24) as u8,
             worker: (w[1] >> 32) as u32,
             attempt: w[2] as u32,
@@ -233,12 +249,23 @@ impl CheckRecord<'_> {
             runs: w[11],
             skipped: w[12],
             against: w[13] as u32,
+            queue_ns: u64::from(w[14] as u32) * SHORT_NS,
+            lead_ns: (w[14] >> 32) * SHORT_NS,
+            worker_pid: w[15] as u32,
+            last_try: (w[15] >> 32) as u8,
             name: get_text(&w[16..16 + NAME_WORDS]).into(),
             plugin: get_text(&w[24..24 + PLUGIN_WORDS]).into(),
             message: get_text(&w[28..28 + MESSAGE_WORDS]).into(),
             reason: get_text(&w[43..43 + REASON_WORDS]).into(),
         }
     }
+}
+
+/// Unit of the times that have half a word: up to 11 hours.
+const SHORT_NS: u64 = 10_000;
+
+fn short(ns: u64) -> u64 {
+    (ns / SHORT_NS).min(u64::from(u32::MAX))
 }
 
 /// Header words of `worker.SLOT.PID.map`.
@@ -535,6 +562,12 @@ mod tests {
             runs: 9,
             skipped: 8,
             against: 4,
+            queue_ns: 70_000,
+            lead_ns: 80_000,
+            worker_pid: 4711,
+            last_try: 2,
+            held: true,
+            doubted: true,
             reason: "new switch".into(),
             message: "é".repeat(60).into(),
             disabled: false,

@@ -9,5 +9,6 @@ mod requests;
 mod rows;
 mod serve;
 mod sieve;
+mod why;
 
 pub use clients::{Asker, Clients};
