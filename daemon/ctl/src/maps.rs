@@ -8,7 +8,7 @@ use healthd_core::wire::glob;
 use healthd_core::wire::maps::{
     CHECK_WORDS, CLASSES, CheckRecord, HEADER_WORDS, LAYOUT_VERSION, SLOT_STATES, SLOT_WORDS,
     STATE_FILE, SlotRecord, StateSnapshot, WORD, WORKER_MAGIC, check_offset, read_state,
-    slot_offset, state_header, words_at, worker_file, worker_header,
+    slot_offset, state_header, whole, words_at, worker_file, worker_header,
 };
 use jiff::{SignedDuration, Timestamp};
 use rustix::time::{ClockId, clock_gettime};
@@ -214,7 +214,7 @@ fn agreement(first: &[u8], second: &[u8]) -> Stable {
 
 fn agree<const N: usize>(first: &[u8], second: &[u8], offset: usize) -> bool {
     match (words_at::<N>(first, offset), words_at::<N>(second, offset)) {
-        (Some(a), Some(b)) => a == b && a[0].is_multiple_of(2),
+        (Some(a), Some(b)) => whole(&a, &b),
         _ => false,
     }
 }
