@@ -5,12 +5,14 @@ mod harness;
 
 mod accounting;
 mod attempts;
+mod attribution;
 mod bad_input;
 mod commands;
 mod control;
 mod exec;
 mod limits;
 mod manager_death;
+mod manager_instants;
 mod maps;
 mod panics;
 mod plugin_hang;

@@ -85,6 +85,15 @@ impl WorkerMap {
         self.map.set(at, base);
     }
 
+    /// For the crash handler: only loads.
+    pub(crate) fn is_in_library(&self, address: u64) -> bool {
+        (0..h::LIBRARY_COUNT).any(|i| {
+            let at = h::LIBRARIES + i * h::LIBRARY_WORDS;
+            let (base, size) = (self.map.get(at), self.map.get(at + 1));
+            base != 0 && address.wrapping_sub(base) < size
+        })
+    }
+
     /// A line for the calling thread; it also tells the crash handler which one is its own.
     pub fn claim_line(&self) -> Option<usize> {
         let line = self.lines.claim()?;
@@ -124,7 +133,8 @@ impl WorkerMap {
 
     /// Remembers a process group, for whoever must end it if this worker dies. None: the table is full.
     pub fn add_group(&self, group: u32) -> Option<usize> {
-        let free = (0..self.groups).find(|&g| self.map.get(group_offset(self.lines.count(), g)) == 0)?;
+        let free =
+            (0..self.groups).find(|&g| self.map.get(group_offset(self.lines.count(), g)) == 0)?;
         self.map
             .set(group_offset(self.lines.count(), free), u64::from(group));
         Some(free)
@@ -151,7 +161,21 @@ pub struct Crash {
     pub line: Option<usize>,
     pub address: u64,
     pub pc: u64,
+    pub sp: u64,
     pub tid: u32,
+    /// Who sent the signal; None: an instruction of the thread itself raised it.
+    pub sender: Option<u32>,
+    /// What of its stack points into a library, the innermost first.
+    pub trace: Vec<u64>,
+}
+
+/// Somebody called exit(3).
+#[derive(Clone, Debug)]
+pub struct ExitCall {
+    /// None: a thread that the worker did not make.
+    pub line: Option<usize>,
+    pub tid: u32,
+    pub trace: Vec<u64>,
 }
 
 impl WorkerView {
@@ -176,7 +200,7 @@ impl WorkerView {
         })
     }
 
-    pub fn header(&self) -> io::Result<[u64; 24]> {
+    pub fn header(&self) -> io::Result<[u64; h::LIBRARIES]> {
         read_words(&self.file, 0)
     }
 
@@ -199,7 +223,20 @@ impl WorkerView {
                 .filter(|l| *l < self.lines),
             address: head[h::CRASH_ADDRESS],
             pc: head[h::CRASH_PC],
+            sp: head[h::CRASH_SP],
             tid: head[h::CRASH_TID] as u32,
+            sender: Some(head[h::CRASH_SENDER] as u32).filter(|pid| *pid != 0),
+            trace: trace(&head, h::CRASH_TRACE),
+        })
+    }
+
+    pub fn exit_call(&self) -> Option<ExitCall> {
+        let head = self.header().ok()?;
+        let line = head[h::EXIT_LINE];
+        (line != 0).then(|| ExitCall {
+            line: usize::try_from(line - 1).ok().filter(|l| *l < self.lines),
+            tid: head[h::EXIT_TID] as u32,
+            trace: trace(&head, h::EXIT_TRACE),
         })
     }
 
@@ -225,6 +262,11 @@ impl WorkerView {
             .filter(|g| *g > 1)
             .collect()
     }
+}
+
+fn trace(head: &[u64; h::LIBRARIES], at: usize) -> Vec<u64> {
+    let words = &head[at..at + h::TRACE_WORDS];
+    words.iter().copied().take_while(|w| *w != 0).collect()
 }
 
 /// Removes what a dead worker left, whole or half made.
