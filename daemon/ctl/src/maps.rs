@@ -451,11 +451,13 @@ mod tests {
             "{error}"
         );
         let mut words = state_map(&[], &[check("web")]);
-        words[state_header::VERSION] = 9;
+        words[state_header::VERSION] = LAYOUT_VERSION + 1;
         dir.write(STATE_FILE, &words);
         let error = workers(&dir.socket(), now())
             .expect_err("no map")
             .to_string();
-        assert!(error.contains("layout 9 (this program reads 1)"), "{error}");
+        let (theirs, ours) = (LAYOUT_VERSION + 1, LAYOUT_VERSION);
+        let expected = format!("layout {theirs} (this program reads {ours})");
+        assert!(error.contains(&expected), "{error}");
     }
 }
