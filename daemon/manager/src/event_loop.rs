@@ -232,6 +232,7 @@ impl Manager {
                 let busy = self.look_at_workers(now);
                 self.look_for_lost_runs(now);
                 self.expire_queues(now);
+                self.expire_lines(now);
                 self.store_if_due(now);
                 if self.phase == Phase::Stopping {
                     self.tell_draining();

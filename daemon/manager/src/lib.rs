@@ -10,6 +10,7 @@ mod control;
 mod dispatch;
 mod event_loop;
 mod generation;
+mod groups;
 mod judge;
 mod reload;
 mod role;

@@ -8,6 +8,7 @@ use crate::state::{self, Past};
 use crate::store::Store;
 use crate::supervisor_link::SupervisorLink;
 use healthd_catalog::{Loaded, PluginEntry, PluginFile, Scan};
+use healthd_core::check::turnstile::Turnstile;
 use healthd_core::check::wheel::Wheel;
 use healthd_core::config::Model;
 use healthd_core::wire::maps::state_header as h;
@@ -124,6 +125,7 @@ fn build(
         chores: Wheel::new(now_ms),
         slots: BTreeMap::new(),
         queues: Default::default(),
+        groups: Turnstile::default(),
         plugins: Vec::new(),
         generation: 0,
         coming: None,

@@ -91,6 +91,8 @@ pub struct CheckSpec {
     pub attempts: u32,
     pub enabled: bool,
     pub timeout_status: TimeoutStatus,
+    /// Each is entered before a run of it may start, and left at the run's end.
+    pub groups: Vec<Group>,
     pub labels: BTreeMap<String, String>,
     /// Canonical JSON (sorted keys, no spaces) with the secrets in it: for the plugin, for nobody else.
     pub config: String,
@@ -120,6 +122,11 @@ impl CheckSpec {
             h.text(key);
             h.text(value);
         }
+        // A check without groups has the number that it had before there were any.
+        for group in &self.groups {
+            h.text(&group.key());
+            h.number(u64::from(group.most));
+        }
         h.text(&self.config);
         match &self.unusable {
             None => h.number(0),
@@ -129,6 +136,39 @@ impl CheckSpec {
             }
         }
         h.0
+    }
+}
+
+/// Checks of which only so many run at one time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    pub name: String,
+    pub most: u32,
+    /// Made by `max_parallel`: the checks of the block of this name. Else by `exclusive`.
+    pub is_block: bool,
+}
+
+impl Group {
+    pub fn exclusive(name: String) -> Group {
+        Group {
+            name,
+            most: 1,
+            is_block: false,
+        }
+    }
+
+    pub fn block(name: String, most: u32) -> Group {
+        Group {
+            name,
+            most,
+            is_block: true,
+        }
+    }
+
+    /// Tells it from all others: a block may be called as a group is.
+    pub fn key(&self) -> String {
+        let kind = if self.is_block { "block" } else { "group" };
+        format!("{kind} {}", self.name)
     }
 }
 
@@ -219,6 +259,7 @@ mod tests {
             attempts: 3,
             enabled: true,
             timeout_status: TimeoutStatus::Critical,
+            groups: Vec::new(),
             labels: BTreeMap::new(),
             config: r#"{"url":"http://127.0.0.1/"}"#.into(),
             shown_config: r#"{"url":"http://127.0.0.1/"}"#.into(),
@@ -245,7 +286,7 @@ mod tests {
         moved.shown_config = "{}".into();
         assert_eq!(a.fingerprint(), moved.fingerprint());
 
-        let changes: [fn(&mut CheckSpec); 10] = [
+        let changes: [fn(&mut CheckSpec); 11] = [
             |c| c.plugin = "tcp".into(),
             |c| c.interval += Duration::from_millis(1),
             |c| c.timeout += Duration::from_millis(1),
@@ -253,6 +294,7 @@ mod tests {
             |c| c.attempts += 1,
             |c| c.enabled = false,
             |c| c.timeout_status = TimeoutStatus::Warning,
+            |c| c.groups.push(Group::exclusive("db".into())),
             |c| drop(c.labels.insert("a".into(), "b".into())),
             |c| c.config = "{}".into(),
             |c| c.unusable = Some("refused".into()),
