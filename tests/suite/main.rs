@@ -13,6 +13,7 @@ mod groups;
 mod limits;
 mod manager_death;
 mod maps;
+mod objects;
 mod panics;
 mod plugin_hang;
 mod reload;

@@ -7,6 +7,7 @@
 
 pub mod call;
 pub mod context;
+mod counter;
 pub mod descriptor;
 pub mod host;
 pub mod library;

@@ -14,6 +14,7 @@ use healthd_core::config::Model;
 use healthd_core::wire::maps::state_header as h;
 use healthd_core::wire::roles::ManagerArgs;
 use healthd_core::wire::supervisor::ToManager;
+use healthd_scoreboard::objects_map::ObjectsMap;
 use healthd_scoreboard::state_map::StateMap;
 use healthd_sys::{clock, memfd, process, signals, spawn};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -91,6 +92,10 @@ fn build(
     map.header(h::NEXT_RUN, past.next_run);
     for (index, spec) in model.checks.iter().enumerate() {
         map.check(index, &past.record(spec, now));
+    }
+    // The counters outlive a manager; the daemon's start makes them anew.
+    if !args.restore || ObjectsMap::open(&args.runtime_dir).is_err() {
+        drop(ObjectsMap::create(&args.runtime_dir, MAP_MODE)?);
     }
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     let inbox = Arc::new(Inbox::new()?);

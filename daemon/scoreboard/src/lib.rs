@@ -6,5 +6,6 @@
 
 pub mod crash;
 pub mod map;
+pub mod objects_map;
 pub mod state_map;
 pub mod worker_map;

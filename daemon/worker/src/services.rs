@@ -7,6 +7,7 @@ use healthd_loader::{Event, ExecSpec, Services};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, OnceLock};
 
 /// News from another thread.
@@ -155,5 +156,13 @@ impl Services for WorkerServices {
 
     fn exec(&self, task: u64, spec: ExecSpec) -> i32 {
         side::with(|side| crate::exec::spawn(side, task, spec)).unwrap_or(-libc::EPERM)
+    }
+
+    fn counter_open(&self, plugin: &str, name: &str, cells: u32, shared: bool) -> Result<u64, i32> {
+        crate::counters::open(plugin, name, cells, shared)
+    }
+
+    fn counter_cell(&self, handle: u64, cell: u32) -> Option<&AtomicU64> {
+        crate::counters::cell(handle, cell)
     }
 }

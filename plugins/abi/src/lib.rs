@@ -67,6 +67,9 @@ pub const EXT_EXEC: &str = "hd.exec/1";
 pub const EXEC_TRUNC_OUT: i32 = 1;
 pub const EXEC_TRUNC_ERR: i32 = 2;
 
+pub const EXT_COUNTER: &str = "hd.counter/1";
+pub const SHARED: u32 = 1;
+
 /// A borrowed string of the other side, or of ours for the other side to read.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -279,4 +282,20 @@ pub struct HdExec {
     pub struct_size: u32,
     pub version: u32,
     pub spawn: Option<unsafe extern "C" fn(*const HdCtx, *const HdExecSpec) -> i32>,
+}
+
+pub type CounterOpenFn = unsafe extern "C" fn(*const HdCtx, HdStr, u32, u32, *mut u64) -> i32;
+pub type CounterChangeFn = unsafe extern "C" fn(u64, u32, u64, *mut u64) -> i32;
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct HdCounter {
+    pub struct_size: u32,
+    pub version: u32,
+    pub open: Option<CounterOpenFn>,
+    pub get: Option<unsafe extern "C" fn(u64, u32, *mut u64) -> i32>,
+    pub set: Option<unsafe extern "C" fn(u64, u32, u64) -> i32>,
+    pub add: Option<CounterChangeFn>,
+    pub max: Option<CounterChangeFn>,
+    pub compare_exchange: Option<unsafe extern "C" fn(u64, u32, *mut u64, u64) -> i32>,
 }

@@ -61,6 +61,7 @@ pub use healthd_abi as abi;
 
 mod barrier;
 mod check;
+mod counter;
 mod cx;
 mod exec;
 #[doc(hidden)]
@@ -71,6 +72,7 @@ mod metric;
 pub mod mock;
 pub mod net;
 pub mod options;
+mod rate;
 mod resolve;
 mod status;
 mod task;
@@ -81,12 +83,14 @@ mod time;
 pub mod tls;
 
 pub use check::{BlockingCheck, Check};
+pub use counter::{Counter, Counters};
 pub use cx::{Cx, run_is_cancelled};
 pub use exec::{ExecOutput, ExecSpec};
 pub use export::{CPU_DEFAULT, Descriptor};
 pub use log;
 pub use metric::Metric;
 pub use options::{Options, Range};
+pub use rate::{OverRate, Rate};
 pub use resolve::Family;
 pub use serde_json;
 pub use status::Status;

@@ -22,7 +22,8 @@ pub fn exclusive<'n>(
     let mut names = Vec::new();
     for node in nodes {
         let node = expand(cx, node)?;
-        names.push(group_name(&node, owner, cx)?);
+        let filled = matches!(node, Cow::Owned(_));
+        names.push(group_name(&node, filled, owner, cx)?);
     }
     names.sort_unstable();
     names.dedup();
@@ -39,14 +40,15 @@ pub fn exclusive<'n>(
 }
 
 fn group_name(
-    node: &Cow<'_, Node>,
+    node: &Node,
+    filled: bool,
     owner: &dyn fmt::Display,
     cx: &mut Reading<'_>,
 ) -> Option<String> {
     let text = match &node.value {
         Value::Str(text) => text.clone(),
         // A number is welcome where it comes out of a placeholder.
-        Value::Int(n) if matches!(node, Cow::Owned(_)) => n.to_string(),
+        Value::Int(n) if filled => n.to_string(),
         _ => {
             let example = "\"database\"` or `exclusive = [\"database\", \"disk\"]";
             return cx.wrong_type("exclusive", node, owner, "the name of a group", example);
