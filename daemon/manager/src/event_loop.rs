@@ -209,6 +209,7 @@ impl Manager {
         s.view = None;
         s.condemned = None;
         s.last_words = None;
+        s.caches.clear();
         self.publish_slot(slot);
         self.greet(slot);
     }

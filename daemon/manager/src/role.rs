@@ -14,6 +14,7 @@ use healthd_core::check::turnstile::Turnstile;
 use healthd_core::check::wheel::Wheel;
 use healthd_core::config::Model;
 use healthd_core::wire::maps::{SlotRecord, state_header as h};
+use healthd_core::wire::objects_map;
 use healthd_core::wire::roles::ManagerArgs;
 use healthd_core::wire::supervisor::ToManager;
 use healthd_scoreboard::objects_map::ObjectsMap;
@@ -97,9 +98,12 @@ fn build(
     for (index, spec) in model.checks.iter().enumerate() {
         map.check(index, &past.record(spec, now));
     }
-    // The counters outlive a manager; the daemon's start makes them anew.
-    if !args.restore || ObjectsMap::open(&args.runtime_dir).is_err() {
-        drop(ObjectsMap::create(&args.runtime_dir, MAP_MODE)?);
+    // The counters outlive a manager; the daemon's start makes them anew. Without room for them checks still run.
+    if (!args.restore || ObjectsMap::open(&args.runtime_dir).is_err())
+        && let Err(e) = ObjectsMap::create(&args.runtime_dir, MAP_MODE)
+    {
+        log::error!("no counters for plugins: {e}");
+        let _ = std::fs::remove_file(args.runtime_dir.join(objects_map::FILE));
     }
     for (slot, record) in &past.slots {
         map.slot(*slot as usize, &buried(record));

@@ -74,6 +74,8 @@ pub struct Reactor {
     pub(crate) stalled_ns: u64,
     pub(crate) started: u64,
     pub(crate) finished: u64,
+    /// When plugins' caches are looked at next.
+    pub(crate) caches_at: u64,
 }
 
 /// Why the worker ends.
@@ -119,6 +121,7 @@ impl Reactor {
             stalled_ns: 0,
             started: 0,
             finished: 0,
+            caches_at: 0,
         })
     }
 
@@ -159,6 +162,9 @@ impl Reactor {
             }
             self.let_waiting_in();
             let end = clock::monotonic_ns();
+            if end >= self.caches_at {
+                self.caches_at = crate::caches::tell(&mut self.outbox, end);
+            }
             self.outbox.flush(end)?;
             self.publish(end);
             side::with(|s| s.children.collect_strays(end));

@@ -3,6 +3,7 @@
 use crate::active::JobReport;
 use crate::pool::Pool;
 use crate::side;
+use healthd_abi::HdCacheStats;
 use healthd_loader::{Event, ExecSpec, Services};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::collections::HashMap;
@@ -160,6 +161,10 @@ impl Services for WorkerServices {
 
     fn counter_open(&self, plugin: &str, name: &str, cells: u32, shared: bool) -> Result<u64, i32> {
         crate::counters::open(plugin, name, cells, shared)
+    }
+
+    fn cache_show(&self, plugin: &'static str, name: &str, stats: &'static HdCacheStats) -> i32 {
+        crate::caches::show(plugin, name, stats)
     }
 
     fn counter_cell(&self, handle: u64, cell: u32) -> Option<&AtomicU64> {

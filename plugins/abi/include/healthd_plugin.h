@@ -234,6 +234,20 @@ typedef struct hd_counter {
   int32_t (*compare_exchange)(uint64_t handle, uint32_t cell, uint64_t *expected, uint64_t value);
 } hd_counter;
 
+/* ---- extension "hd.cache/1": the hit rates of a plugin's own caches ----------------------------------------
+ * host->extension(HD_EXT_CACHE) returns const hd_cache*. A cache is the plugin's own business; told of here, `healthctl
+ * objects` shows it. */
+#define HD_EXT_CACHE "hd.cache/1"
+typedef struct hd_cache_stats {  /* written by the plugin, atomically, whenever it likes; read by the host for ever */
+  uint32_t struct_size, reserved;
+  uint64_t hits, misses, evictions, entries;
+} hd_cache_stats;
+typedef struct hd_cache {
+  uint32_t struct_size, version;
+  /* On the thread that runs c, create included; once a cache. stats lives as long as the process. 0 or -errno. */
+  int32_t (*show)(const hd_ctx *c, hd_str name, const hd_cache_stats *stats);
+} hd_cache;
+
 #ifdef __cplusplus
 }
 #endif

@@ -53,6 +53,8 @@ layout! {
     }
     hd_exec_done = HdExecDone { struct_size, exit_code, term_signal, truncated, dropped, cpu_ns, out, err }
     hd_exec = HdExec { struct_size, version, spawn }
+    hd_cache_stats = HdCacheStats { struct_size, reserved, hits, misses, evictions, entries }
+    hd_cache = HdCache { struct_size, version, show }
     hd_counter = HdCounter { struct_size, version, open, get, set, add, max, compare_exchange }
 }
 
@@ -85,6 +87,7 @@ const NAMES: &[(&str, &str)] = &[
     ("HD_ENTRY", "hd_plugin_v1"),
     ("HD_EXT_EXEC", EXT_EXEC),
     ("HD_EXT_COUNTER", EXT_COUNTER),
+    ("HD_EXT_CACHE", EXT_CACHE),
 ];
 
 fn header_dir() -> PathBuf {
@@ -180,4 +183,6 @@ fn sizes_of_version_1_0() {
     assert_eq!(size_of::<HdExecDone>(), 64);
     assert_eq!(size_of::<HdExec>(), 16);
     assert_eq!(size_of::<HdCounter>(), 56);
+    assert_eq!(size_of::<HdCacheStats>(), 40);
+    assert_eq!(size_of::<HdCache>(), 16);
 }

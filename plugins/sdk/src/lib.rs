@@ -60,6 +60,7 @@ compile_error!(
 pub use healthd_abi as abi;
 
 mod barrier;
+mod cache;
 mod check;
 mod counter;
 mod cx;
@@ -82,6 +83,7 @@ mod time;
 #[cfg(feature = "tls")]
 pub mod tls;
 
+pub use cache::{Cache, CacheError};
 pub use check::{BlockingCheck, Check};
 pub use counter::{Counter, Counters};
 pub use cx::{Cx, run_is_cancelled};

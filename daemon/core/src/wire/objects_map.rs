@@ -9,9 +9,9 @@ pub const VERSION: u64 = 1;
 pub const FILE: &str = "objects.map";
 
 /// Room for so many names.
-pub const NAMES: usize = 8192;
+pub const NAMES: usize = 4096;
 /// Room for so many values; a counter has one.
-pub const CELLS: usize = 65_536;
+pub const CELLS: usize = 32_768;
 /// The largest array.
 pub const ARRAY_MAX: u32 = 4096;
 /// The longest name, with its scope before it.

@@ -79,6 +79,18 @@ pub enum ToManager {
         reason: String,
     },
     Drained,
+    /// The numbers of one of its plugins' caches.
+    Cache(CacheNumbers),
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CacheNumbers {
+    pub plugin: String,
+    pub name: String,
+    pub hits: u64,
+    pub misses: u64,
+    pub evictions: u64,
+    pub entries: u64,
 }
 
 /// How a run ended, as far as it is not the plugin's own word.
@@ -148,6 +160,7 @@ mod tag {
     pub const FINISHED: u8 = 66;
     pub const DRAINED: u8 = 67;
     pub const UNWELL: u8 = 68;
+    pub const CACHE: u8 = 80;
 }
 
 impl ToWorker {
@@ -260,6 +273,15 @@ impl ToManager {
             ToManager::Finished(f) => f.encode(out),
             ToManager::Unwell { reason } => drop(Put::record(out, tag::UNWELL).text(reason)),
             ToManager::Drained => drop(Put::record(out, tag::DRAINED)),
+            ToManager::Cache(c) => {
+                Put::record(out, tag::CACHE)
+                    .text(&c.plugin)
+                    .text(&c.name)
+                    .u64(c.hits)
+                    .u64(c.misses)
+                    .u64(c.evictions)
+                    .u64(c.entries);
+            }
         }
     }
 
@@ -278,6 +300,14 @@ impl ToManager {
                 reason: g.text()?.to_owned(),
             },
             tag::DRAINED => ToManager::Drained,
+            tag::CACHE => ToManager::Cache(CacheNumbers {
+                plugin: g.text()?.to_owned(),
+                name: g.text()?.to_owned(),
+                hits: g.u64()?,
+                misses: g.u64()?,
+                evictions: g.u64()?,
+                entries: g.u64()?,
+            }),
             tag => return Err(WireError::UnknownTag { tag }),
         }))
     }
@@ -457,6 +487,14 @@ mod tests {
                     reason: "stuck".into(),
                 },
                 ToManager::Drained,
+                ToManager::Cache(CacheNumbers {
+                    plugin: "http".into(),
+                    name: "tokens".into(),
+                    hits: 9,
+                    misses: 1,
+                    evictions: 2,
+                    entries: 3,
+                }),
             ],
         )
     }

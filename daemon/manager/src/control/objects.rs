@@ -10,6 +10,19 @@ impl Manager {
     pub(super) fn object_rows(&self) -> Vec<ObjectRow> {
         let mut rows = self.counter_rows();
         rows.extend(self.groups.shown().iter().map(|g| self.group_row(g)));
+        for slot in self.slots.values() {
+            rows.extend(slot.caches.iter().map(|c| ObjectRow {
+                kind: "cache".into(),
+                name: c.name.clone(),
+                plugin: Some(c.plugin.clone()),
+                size: Some(c.entries),
+                worker: Some(slot.spec.slot),
+                hits: Some(c.hits),
+                misses: Some(c.misses),
+                evictions: Some(c.evictions),
+                ..ObjectRow::default()
+            }));
+        }
         rows
     }
 
