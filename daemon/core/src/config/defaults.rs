@@ -20,6 +20,7 @@ pub struct Defaults<'a> {
     pub timeout_status: Option<TimeoutStatus>,
     pub exclusive: Option<Vec<String>>,
     pub max_parallel: Option<u32>,
+    pub needs: Option<String>,
     pub labels: BTreeMap<String, String>,
     /// `[defaults.config.PLUGIN]`
     pub options: Vec<(&'a Entry, &'a Table)>,
@@ -85,6 +86,7 @@ impl<'a> Defaults<'a> {
             exclusive: field("exclusive")
                 .and_then(|n| groups::exclusive(n, owner, cx, |_, node| Some(Cow::Borrowed(node)))),
             max_parallel: field("max_parallel").and_then(|n| groups::max_parallel(n, owner, cx)),
+            needs: field("needs").and_then(|n| cx.text("needs", n, owner)),
             labels,
             options,
         }

@@ -33,6 +33,10 @@ pub enum ToWorker {
     },
     /// No more runs will come: finish what there is, then say `Drained` and exit.
     Drain,
+    /// Measure what each call leaves behind (memory, descriptors), or stop doing so.
+    Measure {
+        on: bool,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -81,6 +85,14 @@ pub enum ToManager {
     Drained,
     /// The numbers of one of its plugins' caches.
     Cache(CacheNumbers),
+    /// What a run has cost after its end was told: a call that was written off and has come back, a child
+    /// that was killed.
+    Billed {
+        check: u32,
+        epoch: u32,
+        cpu_ns: u64,
+        grew: Growth,
+    },
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -91,6 +103,20 @@ pub struct CacheNumbers {
     pub misses: u64,
     pub evictions: u64,
     pub entries: u64,
+}
+
+/// What was there after a call, or many, more than before: kB of memory and descriptors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Growth {
+    pub kb: i32,
+    pub fds: i32,
+}
+
+impl Growth {
+    pub fn add(&mut self, other: Growth) {
+        self.kb = self.kb.saturating_add(other.kb);
+        self.fds = self.fds.saturating_add(other.fds);
+    }
 }
 
 /// How a run ended, as far as it is not the plugin's own word.
@@ -140,6 +166,11 @@ pub struct Finished {
     /// Between due and started.
     pub queue_ns: u64,
     pub cpu_ns: u64,
+    /// Calls into the plugin, and those of them that blocked the reactor for too long.
+    pub steps: u32,
+    pub stalls: u32,
+    /// Known only while the worker measures.
+    pub grew: Growth,
     pub message: String,
     pub detail: String,
     pub metrics: Vec<Metric>,
@@ -155,12 +186,14 @@ mod tag {
     pub const CANCEL: u8 = 5;
     pub const FORGET: u8 = 6;
     pub const DRAIN: u8 = 7;
+    pub const MEASURE: u8 = 13;
     pub const LOAD_FAILED: u8 = 64;
     pub const READY: u8 = 65;
     pub const FINISHED: u8 = 66;
     pub const DRAINED: u8 = 67;
     pub const UNWELL: u8 = 68;
     pub const CACHE: u8 = 80;
+    pub const BILLED: u8 = 73;
 }
 
 impl ToWorker {
@@ -188,6 +221,7 @@ impl ToWorker {
                 Put::record(out, tag::FORGET).u32(*check).u32(*epoch);
             }
             ToWorker::Drain => drop(Put::record(out, tag::DRAIN)),
+            ToWorker::Measure { on } => drop(Put::record(out, tag::MEASURE).u8(u8::from(*on))),
         }
     }
 
@@ -231,6 +265,7 @@ impl ToWorker {
                 epoch: g.u32()?,
             },
             tag::DRAIN => ToWorker::Drain,
+            tag::MEASURE => ToWorker::Measure { on: g.u8()? != 0 },
             tag => return Err(WireError::UnknownTag { tag }),
         }))
     }
@@ -282,6 +317,15 @@ impl ToManager {
                     .u64(c.evictions)
                     .u64(c.entries);
             }
+            ToManager::Billed {
+                check,
+                epoch,
+                cpu_ns,
+                grew,
+            } => {
+                let mut p = Put::record(out, tag::BILLED);
+                grew.put(p.u32(*check).u32(*epoch).u64(*cpu_ns));
+            }
         }
     }
 
@@ -308,6 +352,12 @@ impl ToManager {
                 evictions: g.u64()?,
                 entries: g.u64()?,
             }),
+            tag::BILLED => ToManager::Billed {
+                check: g.u32()?,
+                epoch: g.u32()?,
+                cpu_ns: g.u64()?,
+                grew: Growth::get(&mut g)?,
+            },
             tag => return Err(WireError::UnknownTag { tag }),
         }))
     }
@@ -325,8 +375,9 @@ impl Finished {
             .u64(self.finished_ns)
             .u64(self.queue_ns)
             .u64(self.cpu_ns)
-            .text(&self.message)
-            .text(&self.detail);
+            .u32(self.steps)
+            .u32(self.stalls);
+        self.grew.put(&mut p).text(&self.message).text(&self.detail);
         p.u16(count(self.metrics.len()));
         for m in &self.metrics {
             p.text(&m.name).text(&m.unit).u8(u8::from(m.counter));
@@ -355,6 +406,9 @@ impl Finished {
             finished_ns: g.u64()?,
             queue_ns: g.u64()?,
             cpu_ns: g.u64()?,
+            steps: g.u32()?,
+            stalls: g.u32()?,
+            grew: Growth::get(g)?,
             message: g.text()?.to_owned(),
             detail: g.text()?.to_owned(),
             metrics: Vec::new(),
@@ -395,6 +449,19 @@ impl Finished {
     }
 }
 
+impl Growth {
+    fn put<'p, 'a>(self, p: &'p mut Put<'a>) -> &'p mut Put<'a> {
+        p.u32(self.kb as u32).u32(self.fds as u32)
+    }
+
+    fn get(g: &mut Get<'_>) -> Result<Growth, WireError> {
+        Ok(Growth {
+            kb: g.u32()? as i32,
+            fds: g.u32()? as i32,
+        })
+    }
+}
+
 fn status(code: u8) -> Result<Status, WireError> {
     Status::from_code(code).ok_or(WireError::BadValue { what: "a status" })
 }
@@ -418,6 +485,9 @@ mod tests {
             finished_ns: 2,
             queue_ns: 3,
             cpu_ns: 4,
+            steps: 5,
+            stalls: 6,
+            grew: Growth { kb: 7, fds: -8 },
             message: "timeout after 5s in phase connect".into(),
             detail: "more".into(),
             metrics: vec![Metric {
@@ -475,6 +545,7 @@ mod tests {
                 },
                 ToWorker::Forget { check: 3, epoch: 1 },
                 ToWorker::Drain,
+                ToWorker::Measure { on: true },
             ],
             vec![
                 ToManager::LoadFailed {
@@ -495,6 +566,12 @@ mod tests {
                     evictions: 2,
                     entries: 3,
                 }),
+                ToManager::Billed {
+                    check: 3,
+                    epoch: 1,
+                    cpu_ns: 9,
+                    grew: Growth { kb: -1, fds: 2 },
+                },
             ],
         )
     }
