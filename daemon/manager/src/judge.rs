@@ -62,6 +62,8 @@ impl Manager {
             && self
                 .check(id)
                 .is_some_and(|c| c.epoch != flight.epoch && c.may_run());
+        // What it runs as now may have other groups.
+        self.leave_groups(id);
         if again {
             self.request_run(id, clock::monotonic_ns());
         } else {
@@ -73,6 +75,8 @@ impl Manager {
     /// A result, of a worker or the daemon's own word about a run that no worker finished.
     pub fn take_result(&mut self, f: Finished, flight: InFlight, worker: Option<(u32, u32)>) {
         let id = f.check;
+        // Also while it waits for a word of the check that it needs, which may want in there.
+        self.leave_groups(id);
         if let Some((f, flight)) = self.believe(f, flight, worker) {
             self.judge_result(f, flight, worker);
         }

@@ -14,6 +14,7 @@ mod dispatch;
 mod doubt;
 mod event_loop;
 mod generation;
+mod groups;
 mod judge;
 mod oom;
 mod recycle;

@@ -94,18 +94,20 @@ pub const DAEMON_KEYS: [&str; 7] = [
     "stop_grace",
     "log",
 ];
-pub const DEFAULTS_KEYS: [&str; 9] = [
+pub const DEFAULTS_KEYS: [&str; 11] = [
     "interval",
     "timeout",
     "attempts",
     "retry_interval",
     "enabled",
     "timeout_status",
+    "exclusive",
+    "max_parallel",
     "needs",
     "labels",
     "config",
 ];
-pub const CHECK_KEYS: [&str; 12] = [
+pub const CHECK_KEYS: [&str; 14] = [
     "name",
     "plugin",
     "interval",
@@ -114,6 +116,8 @@ pub const CHECK_KEYS: [&str; 12] = [
     "retry_interval",
     "enabled",
     "timeout_status",
+    "exclusive",
+    "max_parallel",
     "needs",
     "labels",
     "config",

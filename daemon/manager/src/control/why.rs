@@ -37,7 +37,7 @@ impl Manager {
             story.tell(0, "new", "it has not run yet".into());
         }
         story.tell(check.last.finished_ns, "judged", judged(check));
-        self.under_way(check, &mut story, now);
+        self.under_way(id, check, &mut story, now);
         Why {
             name: check.spec.name.clone(),
             steps: story.0,
@@ -109,7 +109,7 @@ impl Manager {
     }
 
     /// What is going on now.
-    fn under_way(&self, check: &Check, story: &mut Story, now: u64) {
+    fn under_way(&self, check_id: u32, check: &Check, story: &mut Story, now: u64) {
         if let Some(doubt) = &check.doubt {
             let text = format!(
                 "run {} said {}: {}; whether that counts is known when `{}`, which it needs, has run",
@@ -136,7 +136,9 @@ impl Manager {
         }
         if let Some(since) = check.waiting_since {
             let age = time::span(now.saturating_sub(since));
-            let text = format!("due {age} ago; no worker has room for it");
+            let why = self.why_in_line(check_id);
+            let why = why.unwrap_or_else(|| "no worker has room for it".into());
+            let text = format!("due {age} ago; {why}");
             story.tell(since, "waiting", text);
         }
         if check.skipped > 0 {
