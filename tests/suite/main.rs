@@ -9,6 +9,7 @@ mod bad_input;
 mod commands;
 mod control;
 mod exec;
+mod fanout;
 mod limits;
 mod manager_death;
 mod maps;

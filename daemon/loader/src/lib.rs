@@ -8,6 +8,7 @@
 pub mod call;
 pub mod context;
 pub mod descriptor;
+pub mod fanout;
 pub mod host;
 pub mod library;
 

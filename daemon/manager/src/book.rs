@@ -2,6 +2,7 @@
 
 use crate::check::Check;
 use crate::control::Clients;
+use crate::fanout::Fans;
 use crate::slots::Slot;
 use crate::store::Store;
 use crate::supervisor_link::SupervisorLink;
@@ -56,6 +57,7 @@ pub struct Manager {
     pub slots: BTreeMap<u32, Slot>,
     /// Checks that are due while no worker of their class has room, by class.
     pub queues: [VecDeque<u32>; 3],
+    pub fans: Fans,
     pub plugins: Vec<PluginUse>,
     pub generation: u64,
     /// A generation that is coming up, and what takes force with it.

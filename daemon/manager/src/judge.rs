@@ -3,6 +3,7 @@
 use crate::book::{Manager, Phase};
 use crate::check::{InFlight, ns};
 use crate::dispatch;
+use crate::fanout::RunChunks;
 use healthd_core::check::outcome::{Status, Verdict};
 use healthd_core::check::tracker::Change;
 use healthd_core::wire::worker::{Ending, Finished};
@@ -49,9 +50,17 @@ impl Manager {
             self.taken_back(f.check, &flight);
             return;
         }
-        // The run has survived, whatever it said: its check may go on as before.
-        check.hold = None;
+        f.cpu_ns = f.cpu_ns.saturating_add(flight.chunks.cpu_ns);
+        let killed = flight.chunks.killed;
+        if killed == 0 {
+            // The run has survived, whatever it said: its check may go on as before.
+            check.hold = None;
+        }
+        let id = f.check;
         self.take_result(f, flight, Some((slot, pid)));
+        if killed > 0 {
+            self.hold(id);
+        }
     }
 
     /// Its run was cancelled because a reload has changed the check: it runs as it is now, rather than go
@@ -97,6 +106,7 @@ impl Manager {
         last.labels = f.labels;
         last.phases = f.phases;
         last.lost = flight.lost;
+        last.chunks = flight.chunks;
         check.wanted = false;
         // Our own fault says nothing about the target.
         let change = match f.ending {
@@ -180,6 +190,7 @@ impl Manager {
             due_ns: since.unwrap_or(now),
             dispatched_ns: 0,
             lost: again.map_or(Vec::new(), |a| a.lost),
+            chunks: RunChunks::default(),
         });
         let finished = Finished {
             run_id: flight.run_id,

@@ -9,6 +9,7 @@ mod check;
 mod control;
 mod dispatch;
 mod event_loop;
+mod fanout;
 mod generation;
 mod judge;
 mod reload;

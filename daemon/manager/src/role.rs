@@ -124,6 +124,7 @@ fn build(
         chores: Wheel::new(now_ms),
         slots: BTreeMap::new(),
         queues: Default::default(),
+        fans: crate::fanout::Fans::default(),
         plugins: Vec::new(),
         generation: 0,
         coming: None,

@@ -8,6 +8,7 @@
 mod active;
 mod deadline;
 mod exec;
+mod fanout;
 mod inbox;
 mod outbox;
 mod pool;

@@ -1,6 +1,7 @@
 //! From argv to a running worker.
 
 use crate::active::Loaded;
+use crate::fanout::WorkerFanout;
 use crate::pool::{self, Pool};
 use crate::reactor::{EndOfWork, Reactor};
 use crate::services::{Shared, WorkerServices};
@@ -111,13 +112,16 @@ pub(crate) fn serve(args: &WorkerArgs, link: OwnedFd) -> std::io::Result<EndOfWo
         side::with(|s| s.children.set_map(map));
     }
     host::set_services(&WorkerServices);
+    healthd_loader::fanout::set_fanout(&WorkerFanout);
     let nice = if args.class == WorkerClass::Cpu {
         CPU_NICE
     } else {
         0
     };
     let pool = Pool::new("run", limit as usize, MIN_STACK, Some((map, nice)));
-    Reactor::new(map, line, link, shared, pool)?.run()
+    let mut reactor = Reactor::new(map, line, link, shared, pool)?;
+    reactor.takes_fds = args.class == WorkerClass::Cpu;
+    reactor.run()
 }
 
 /// Each file once, each plugin of it that was named; what cannot be used is told to the manager.

@@ -3,6 +3,7 @@
 //! A message holds any number of records; `frame.rs` has their shape. A worker is trusted no further than
 //! this: bytes that are not a record mean that it is broken and must be replaced.
 
+use super::fanout::{FanToManager, FanToWorker};
 use super::frame::{Get, Put, WireError};
 use crate::check::outcome::{Metric, Phase, Status};
 
@@ -33,6 +34,7 @@ pub enum ToWorker {
     },
     /// No more runs will come: finish what there is, then say `Drained` and exit.
     Drain,
+    Fan(FanToWorker),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -79,6 +81,7 @@ pub enum ToManager {
         reason: String,
     },
     Drained,
+    Fan(FanToManager),
 }
 
 /// How a run ended, as far as it is not the plugin's own word.
@@ -175,6 +178,7 @@ impl ToWorker {
                 Put::record(out, tag::FORGET).u32(*check).u32(*epoch);
             }
             ToWorker::Drain => drop(Put::record(out, tag::DRAIN)),
+            ToWorker::Fan(f) => f.encode(out),
         }
     }
 
@@ -218,7 +222,10 @@ impl ToWorker {
                 epoch: g.u32()?,
             },
             tag::DRAIN => ToWorker::Drain,
-            tag => return Err(WireError::UnknownTag { tag }),
+            tag => match FanToWorker::decode(tag, &mut g)? {
+                Some(f) => ToWorker::Fan(f),
+                None => return Err(WireError::UnknownTag { tag }),
+            },
         }))
     }
 }
@@ -260,6 +267,7 @@ impl ToManager {
             ToManager::Finished(f) => f.encode(out),
             ToManager::Unwell { reason } => drop(Put::record(out, tag::UNWELL).text(reason)),
             ToManager::Drained => drop(Put::record(out, tag::DRAINED)),
+            ToManager::Fan(f) => f.encode(out),
         }
     }
 
@@ -278,7 +286,10 @@ impl ToManager {
                 reason: g.text()?.to_owned(),
             },
             tag::DRAINED => ToManager::Drained,
-            tag => return Err(WireError::UnknownTag { tag }),
+            tag => match FanToManager::decode(tag, &mut g)? {
+                Some(f) => ToManager::Fan(f),
+                None => return Err(WireError::UnknownTag { tag }),
+            },
         }))
     }
 }
@@ -376,6 +387,7 @@ fn count(n: usize) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::fanout::{ChunkRun, Ended, How, Tally, Work};
 
     fn finished() -> Finished {
         Finished {
@@ -405,6 +417,27 @@ mod tests {
                 name: "connect".into(),
                 at_ns: 9,
             }],
+        }
+    }
+
+    fn work() -> Work {
+        Work {
+            kind: 1,
+            index: 2,
+            count: 3,
+            from: 4,
+            to: 5,
+            deadline_ns: 6,
+        }
+    }
+
+    fn ended() -> Ended {
+        Ended {
+            how: How::Died,
+            code: -7,
+            cpu_ns: 5,
+            output: true,
+            message: "SIGSEGV".into(),
         }
     }
 
@@ -445,6 +478,22 @@ mod tests {
                 },
                 ToWorker::Forget { check: 3, epoch: 1 },
                 ToWorker::Drain,
+                ToWorker::Fan(FanToWorker::Crew { workers: 2 }),
+                ToWorker::Fan(FanToWorker::Ask { fan: 7, helper: 1 }),
+                ToWorker::Fan(FanToWorker::Chunk(ChunkRun {
+                    id: 9,
+                    run_id: 7,
+                    check: 3,
+                    epoch: 1,
+                    work: work(),
+                    input: true,
+                })),
+                ToWorker::Fan(FanToWorker::Stop { id: 9, begun: true }),
+                ToWorker::Fan(FanToWorker::Ended {
+                    fan: 7,
+                    index: 2,
+                    end: ended(),
+                }),
             ],
             vec![
                 ToManager::LoadFailed {
@@ -457,6 +506,33 @@ mod tests {
                     reason: "stuck".into(),
                 },
                 ToManager::Drained,
+                ToManager::Fan(FanToManager::Wants {
+                    fan: 7,
+                    run_id: 8,
+                    attempt: 1,
+                }),
+                ToManager::Fan(FanToManager::Given {
+                    fan: 7,
+                    helper: 1,
+                    work: work(),
+                    input: true,
+                }),
+                ToManager::Fan(FanToManager::NoneLeft { fan: 7, helper: 1 }),
+                ToManager::Fan(FanToManager::Done {
+                    id: 9,
+                    end: ended(),
+                }),
+                ToManager::Fan(FanToManager::Idle { fan: 7 }),
+                ToManager::Fan(FanToManager::Closed {
+                    fan: 7,
+                    run_id: 8,
+                    tally: Tally {
+                        chunks: 4,
+                        own: 3,
+                        away: 1,
+                        again: 1,
+                    },
+                }),
             ],
         )
     }
