@@ -5,6 +5,7 @@ mod harness;
 
 mod accounting;
 mod attempts;
+mod attribution;
 mod bad_input;
 mod commands;
 mod control;
@@ -12,6 +13,7 @@ mod exec;
 mod fanout;
 mod limits;
 mod manager_death;
+mod manager_instants;
 mod maps;
 mod panics;
 mod plugin_hang;

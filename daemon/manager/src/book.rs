@@ -85,6 +85,7 @@ pub struct Manager {
     /// When this process, or the machine, last went on after it had stood still: nobody is judged by what
     /// came before.
     pub resumed_ns: u64,
+    pub oom: crate::oom::OomWatch,
     /// When the runs in flight were last looked through for lost ones.
     pub last_search: u64,
     /// What other threads have for the loop.

@@ -225,7 +225,9 @@ impl Check {
             fingerprint: self.fingerprint,
             runs: self.runs,
             skipped: self.skipped,
+            against: self.tracker.against(),
             message: self.last.message.as_str().into(),
+            reason: self.paused.as_deref().unwrap_or_default().into(),
         }
     }
 

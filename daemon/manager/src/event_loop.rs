@@ -232,6 +232,7 @@ impl Manager {
                 self.open_views();
                 let busy = self.look_at_workers(now);
                 self.look_for_lost_runs(now);
+                self.oom.look(now);
                 self.expire_queues(now);
                 self.store_if_due(now);
                 if self.phase == Phase::Stopping {

@@ -10,10 +10,8 @@ use healthd_core::wire::control::RunFanout;
 use healthd_core::wire::fanout::{
     ChunkRun, E_RESOURCES, Ended, FanToManager, FanToWorker, How, Tally, Work,
 };
-use healthd_core::wire::maps::Entry;
-use healthd_core::wire::supervisor::{Death, WorkerClass, signal_name};
+use healthd_core::wire::supervisor::WorkerClass;
 use healthd_core::wire::worker::ToWorker;
-use healthd_scoreboard::worker_map::WorkerView;
 use healthd_sys::clock;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
@@ -50,6 +48,7 @@ pub struct ChunkOut {
     parent: u32,
     fan: u64,
     index: u32,
+    run_id: u64,
     check: u32,
     pub sent_ns: u64,
     /// It was asked back.
@@ -281,6 +280,7 @@ impl Manager {
             parent: slot,
             fan,
             index,
+            run_id,
             check: check_id,
             sent_ns: now,
             stopping: false,
@@ -391,15 +391,20 @@ impl Manager {
         })
     }
 
+    /// The chunk that a worker's thread is in, as far as we know: it takes them in order, so the oldest.
+    pub fn chunk_on_the_thread(&self, slot: u32) -> Option<(u64, u32)> {
+        let out = self.slots.get(&slot)?.chunks.values().next()?;
+        Some((out.run_id, out.check))
+    }
+
     /// A cpu worker has died: its own fan-outs end, and the chunks that it had are begun elsewhere.
-    /// `run_to_blame`: it died in a run, not in a chunk.
+    /// `in_a_run`: it died in a run, so no chunk died with it. `blame`: a chunk did it, for certain.
     pub fn chunks_of_the_dead(
         &mut self,
         slot: u32,
-        pid: u32,
-        death: &Death,
-        view: Option<&WorkerView>,
-        run_to_blame: bool,
+        in_a_run: bool,
+        blame: Option<&str>,
+        story: &str,
     ) {
         let fans: Vec<u64> = self
             .fans
@@ -424,22 +429,15 @@ impl Manager {
         s.asked = 0;
         let chunks = std::mem::take(&mut s.chunks);
         s.accounts.chunks.lost += chunks.len() as u64;
-        // One thread takes them in order, so the oldest is the one that it was in.
         for (nth, out) in chunks.into_values().enumerate() {
-            let end = if nth == 0 && !run_to_blame {
-                let (message, own_doing) = self.how_a_chunk_died(slot, pid, death, view, out.check);
-                if own_doing {
-                    let name = self.check(out.check).map_or("?", |c| c.spec.name.as_str());
-                    log::warn!(
-                        "chunk died with its worker  check={name} chunk={} slot={slot} why=\"{message}\"",
-                        out.index
-                    );
-                    if let Some(chunks) = self.run_chunks(out.check) {
-                        chunks.killed += 1;
-                    }
+            let end = if nth == 0 && !in_a_run {
+                if blame.is_some()
+                    && let Some(chunks) = self.run_chunks(out.check)
+                {
+                    chunks.killed += 1;
                 }
                 Ended {
-                    message,
+                    message: blame.unwrap_or(story).to_owned(),
                     ..Ended::without_a_word(How::Died)
                 }
             } else {
@@ -451,36 +449,6 @@ impl Manager {
                 end,
             };
             self.tell_fan(out.parent, message, None);
-        }
-    }
-
-    /// In words, and whether it was the chunk's own doing for certain.
-    fn how_a_chunk_died(
-        &self,
-        slot: u32,
-        pid: u32,
-        death: &Death,
-        view: Option<&WorkerView>,
-        check: u32,
-    ) -> (String, bool) {
-        let worker = format!("worker in slot {slot} (pid {pid})");
-        let crash = view.and_then(|v| Some((v, v.crash()?)));
-        let in_chunk = crash.as_ref().and_then(|(view, crash)| {
-            let line = view.line(crash.line?)?;
-            (line.entry == Entry::Chunk).then_some(())
-        });
-        match (crash, in_chunk) {
-            (Some((view, crash)), Some(())) => {
-                let plugin = self.check(check).map_or("?", |c| c.spec.plugin.as_str());
-                let place = match view.place(crash.pc) {
-                    Some((library, offset)) => format!(" at {library}+{offset:#x}"),
-                    None => String::new(),
-                };
-                let signal = signal_name(crash.signal);
-                let text = format!("{signal} in plugin `{plugin}` (chunk{place}): {worker} died");
-                (text, true)
-            }
-            _ => (format!("{worker} died: {death}"), false),
         }
     }
 

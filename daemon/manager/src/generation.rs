@@ -12,7 +12,7 @@ use healthd_core::wire::maps::SlotRecord;
 use healthd_core::wire::supervisor::{SlotSpec, ToSupervisor, WorkerClass};
 use healthd_core::wire::worker::ToWorker;
 use healthd_sys::clock;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -57,15 +57,11 @@ impl Manager {
         let generation = self.generation + 1;
         let mut slots = Vec::new();
         let wanted = wanted(&model.pool, &plugins);
-        let free: Vec<u32> = (0..MAX_SLOTS as u32)
-            .filter(|n| !self.slots.contains_key(n))
-            .take(wanted.len())
-            .collect();
-        if free.len() < wanted.len() {
+        let Some(free) = self.choose_slots(&wanted, first.as_ref()) else {
             // Fewer workers than are wanted, perhaps none, must not take over.
             let why = "workers of earlier reloads still end their runs; try again in a minute";
             return self.reload_failed(client, why.into());
-        }
+        };
         for ((place, class, threads), free) in wanted.into_iter().zip(free) {
             let mut slot = Slot::new(
                 SlotSpec {
@@ -86,6 +82,12 @@ impl Manager {
             self.slots.insert(free, slot);
             slots.push(free);
         }
+        // Those that no worker is wanted for any more.
+        for (old, _) in first.iter().flat_map(|p| &p.slots) {
+            if !slots.contains(old) {
+                self.map.slot(*old as usize, &SlotRecord::default());
+            }
+        }
         let first_with_runs = first.is_some();
         self.coming = Some(Coming {
             generation,
@@ -104,6 +106,34 @@ impl Manager {
             log::info!("new workers are coming up  generation={generation}");
         }
         self.generation_progress();
+    }
+
+    /// A free slot for each worker. After a manager that died, its slots: their accounts go on.
+    fn choose_slots(
+        &self,
+        wanted: &[(u64, WorkerClass, u32)],
+        past: Option<&Past>,
+    ) -> Option<Vec<u32>> {
+        let mut theirs: HashMap<u8, VecDeque<u32>> = HashMap::new();
+        let mut taken: HashSet<u32> = self.slots.keys().copied().collect();
+        if let Some(past) = past {
+            for class in WorkerClass::ALL {
+                let wanted = wanted.iter().filter(|w| w.1 == class).count();
+                let slots = past.slots_of(class as u8).into_iter().take(wanted);
+                theirs.insert(class as u8, slots.collect());
+            }
+            taken.extend(theirs.values().flatten());
+        }
+        let mut free = (0..MAX_SLOTS as u32).filter(|n| !taken.contains(n));
+        wanted
+            .iter()
+            .map(|(_, class, _)| {
+                let old = theirs
+                    .get_mut(&(*class as u8))
+                    .and_then(VecDeque::pop_front);
+                old.or_else(|| free.next())
+            })
+            .collect()
     }
 
     /// The supervisor keeps alive what is named here.

@@ -59,7 +59,7 @@ impl Manager {
         let id = f.check;
         self.take_result(f, flight, Some((slot, pid)));
         if killed > 0 {
-            self.hold(id);
+            self.hold_check(id, "a chunk of its run has killed a worker");
         }
     }
 

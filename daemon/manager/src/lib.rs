@@ -4,14 +4,17 @@
 //! on from `state.map`; so nothing here may be the only copy of what matters.
 #![forbid(unsafe_code)]
 
+mod attribution;
 mod book;
 mod check;
 mod control;
+mod deaths;
 mod dispatch;
 mod event_loop;
 mod fanout;
 mod generation;
 mod judge;
+mod oom;
 mod reload;
 mod role;
 mod shutdown;
@@ -19,6 +22,7 @@ mod slots;
 mod state;
 mod store;
 mod supervisor_link;
+mod symbols;
 mod time;
 mod watch;
 

@@ -4,13 +4,15 @@ use crate::book::{Manager, Phase};
 use crate::control::Clients;
 use crate::event_loop::{Inbox, TOKEN_INBOX, TOKEN_SUPERVISOR};
 use crate::generation::MAX_SLOTS;
+use crate::oom::OomWatch;
+use crate::slots::SlotState;
 use crate::state::{self, Past};
 use crate::store::Store;
 use crate::supervisor_link::SupervisorLink;
 use healthd_catalog::{Loaded, PluginEntry, PluginFile, Scan};
 use healthd_core::check::wheel::Wheel;
 use healthd_core::config::Model;
-use healthd_core::wire::maps::state_header as h;
+use healthd_core::wire::maps::{SlotRecord, state_header as h};
 use healthd_core::wire::roles::ManagerArgs;
 use healthd_core::wire::supervisor::ToManager;
 use healthd_scoreboard::state_map::StateMap;
@@ -85,12 +87,18 @@ fn build(
     past: &Past,
 ) -> io::Result<Manager> {
     let now = clock::monotonic_ns();
-    let map = StateMap::create(&args.runtime_dir, MAX_SLOTS, model.checks.len(), MAP_MODE)?;
+    let mut map = StateMap::prepare(&args.runtime_dir, MAX_SLOTS, model.checks.len(), MAP_MODE)?;
     map.header(h::STARTED, args.started);
     map.header(h::NEXT_RUN, past.next_run);
+    map.header(h::GENERATION, past.generation);
+    map.header(h::FINISHED, past.finished);
     for (index, spec) in model.checks.iter().enumerate() {
         map.check(index, &past.record(spec, now));
     }
+    for (slot, record) in &past.slots {
+        map.slot(*slot as usize, &buried(record));
+    }
+    map.reveal()?;
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     let inbox = Arc::new(Inbox::new()?);
     let readable = |token| EpollEvent::new(EpollFlags::EPOLLIN, token);
@@ -126,7 +134,7 @@ fn build(
         queues: Default::default(),
         fans: crate::fanout::Fans::default(),
         plugins: Vec::new(),
-        generation: 0,
+        generation: past.generation,
         coming: None,
         loading: false,
         reload_again: false,
@@ -135,14 +143,26 @@ fn build(
         next_run: past.next_run,
         map,
         phase: Phase::Starting,
-        finished: 0,
+        finished: past.finished,
         dirty: false,
         urgent: false,
         last_store: 0,
         resumed_ns: 0,
         last_search: now,
+        oom: OomWatch::new(now),
         inbox,
     })
+}
+
+/// A slot of a manager that died, whose worker died with it.
+fn buried(record: &SlotRecord) -> SlotRecord {
+    SlotRecord {
+        lost_replaced: record.lost_replaced + record.in_flight,
+        in_flight: 0,
+        pid: 0,
+        state: SlotState::Dead as u8,
+        ..*record
+    }
 }
 
 /// What a manager leaves with the supervisor for the one after it.

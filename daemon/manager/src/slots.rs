@@ -48,12 +48,21 @@ pub struct Slot {
     pub given_up: Option<String>,
     /// Why it could not start, as it said itself.
     pub last_words: Option<String>,
-    /// The plugins that it was told, by number.
+    /// The plugins that it was told, by number, and the files they are in.
     pub plugins: Vec<String>,
+    pub libraries: Vec<LibraryUse>,
     /// Killed by SIGKILL so often in a row while it loaded a plugin.
     pub killed_loading: u32,
     /// CLOCK_MONOTONIC of its start.
     pub started_ns: u64,
+}
+
+/// A plugin file as a worker has it.
+pub struct LibraryUse {
+    pub file: String,
+    /// The plugins in it.
+    pub plugins: Vec<String>,
+    pub copy: Arc<OwnedFd>,
 }
 
 #[derive(Clone, Debug)]
@@ -103,6 +112,7 @@ impl Slot {
             given_up: None,
             last_words: None,
             plugins: Vec::new(),
+            libraries: Vec::new(),
             killed_loading: 0,
             started_ns: 0,
         }

@@ -246,7 +246,7 @@ impl Reactor {
     pub(crate) fn job_done(&mut self, report: JobReport) {
         let created = matches!(report.outcome, JobOutcome::Created(_));
         if let Some(instance) = report.instance {
-            self.destroy_if_last(instance);
+            self.destroy_if_last(report.check, instance);
         }
         let Some(at) = self.find(report.key) else {
             // Its run ended without it; what it says now is ignored, but its thread is back.
@@ -257,7 +257,7 @@ impl Reactor {
                 self.pool.stuck(false);
             }
             if let JobOutcome::Created(Ok(instance)) = report.outcome {
-                self.destroy_if_last(instance);
+                self.destroy_if_last(report.check, instance);
             }
             return;
         };
@@ -284,7 +284,7 @@ impl Reactor {
                         }
                     }
                     _ => {
-                        self.destroy_if_last(instance);
+                        self.destroy_if_last(report.check, instance);
                         Vec::new()
                     }
                 };
@@ -377,18 +377,38 @@ impl Reactor {
         match std::mem::replace(&mut def.instance, InstanceState::None) {
             InstanceState::Creating(waiting) => waiting,
             InstanceState::Ready(instance) => {
-                self.destroy_if_last(instance);
+                self.destroy_if_last(check, instance);
                 Vec::new()
             }
             InstanceState::None => Vec::new(),
         }
     }
 
-    pub(crate) fn destroy_if_last(&mut self, instance: Arc<healthd_loader::Instance>) {
-        self.map.enter(
-            self.line,
-            self.call(Entry::Destroy, u16::MAX, u32::MAX, 0, 0),
-        );
+    /// A definition goes, and its instance with it.
+    pub(crate) fn forget(&mut self, check: u32) {
+        let Some(def) = self.checks.get_mut(check as usize).and_then(Option::as_mut) else {
+            return;
+        };
+        if let InstanceState::Ready(instance) =
+            std::mem::replace(&mut def.instance, InstanceState::None)
+        {
+            self.destroy_if_last(check, instance);
+        }
+        self.checks[check as usize] = None;
+    }
+
+    /// At the end every instance gets its `destroy`.
+    pub(crate) fn forget_all(&mut self) {
+        for check in 0..self.checks.len() as u32 {
+            self.forget(check);
+        }
+    }
+
+    /// Gives up one hold on an instance; the last one is the plugin's `destroy`, and the map names it.
+    pub(crate) fn destroy_if_last(&mut self, check: u32, instance: Arc<Instance>) {
+        let plugin = self.def(check).map_or(u16::MAX, |d| d.plugin);
+        self.map
+            .enter(self.line, self.call(Entry::Destroy, plugin, check, 0, 0));
         drop(instance);
         healthd_sys::fork_guard::end_if_forked();
         self.map.leave(self.line);

@@ -178,7 +178,7 @@ impl<'a> Chunk<'a> {
     }
 
     /// The bytes of an input that was made with [`memory_file`].
-    pub fn input(&self) -> io::Result<Mapped<'a>> {
+    pub fn input(&self) -> io::Result<Mapped> {
         match self.input_fd() {
             Some(fd) => Mapped::sealed(fd),
             None => Err(io::Error::new(
@@ -296,8 +296,8 @@ impl Done<'_> {
         Duration::from_nanos(self.raw.cpu_ns)
     }
 
-    /// What it wrote.
-    pub fn output(&self) -> Result<Mapped<'_>, FanoutError> {
+    /// What it wrote. It may be kept beyond the next chunk: it is memory, and no descriptor.
+    pub fn output(&self) -> Result<Mapped, FanoutError> {
         if self.raw.output < 0 {
             return Ok(Mapped::empty());
         }

@@ -1,36 +1,33 @@
-//! Memory files that nobody can change any more, as slices.
+//! Memory files that nobody can change any more, as slices. A mapping outlives the descriptor that it was made from.
 
 use std::io;
-use std::marker::PhantomData;
 use std::ops::Deref;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
 
 /// The bytes of a sealed memory file, without a copy.
 #[derive(Debug)]
-pub struct Mapped<'a> {
+pub struct Mapped {
     /// Dangling when there are none.
     at: NonNull<u8>,
     len: usize,
-    _fd: PhantomData<&'a ()>,
 }
 
 // SAFETY: memory that nobody can write, read through shared references only.
-unsafe impl Send for Mapped<'_> {}
+unsafe impl Send for Mapped {}
 // SAFETY: as above.
-unsafe impl Sync for Mapped<'_> {}
+unsafe impl Sync for Mapped {}
 
-impl<'a> Mapped<'a> {
-    pub(crate) fn empty() -> Mapped<'a> {
+impl Mapped {
+    pub(crate) fn empty() -> Mapped {
         Mapped {
             at: NonNull::dangling(),
             len: 0,
-            _fd: PhantomData,
         }
     }
 
     /// Refuses what somebody could still write or cut: a slice of it would not be one.
-    pub(crate) fn sealed(fd: BorrowedFd<'a>) -> io::Result<Mapped<'a>> {
+    pub(crate) fn sealed(fd: BorrowedFd<'_>) -> io::Result<Mapped> {
         const NEEDED: i32 = libc::F_SEAL_WRITE | libc::F_SEAL_SHRINK;
         // SAFETY: only asks about the fd.
         let seals = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GET_SEALS) };
@@ -65,15 +62,11 @@ impl<'a> Mapped<'a> {
             return Err(io::Error::last_os_error());
         }
         let at = NonNull::new(at.cast()).ok_or_else(io::Error::last_os_error)?;
-        Ok(Mapped {
-            at,
-            len,
-            _fd: PhantomData,
-        })
+        Ok(Mapped { at, len })
     }
 }
 
-impl Deref for Mapped<'_> {
+impl Deref for Mapped {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -82,7 +75,7 @@ impl Deref for Mapped<'_> {
     }
 }
 
-impl Drop for Mapped<'_> {
+impl Drop for Mapped {
     fn drop(&mut self) {
         if self.len > 0 {
             // SAFETY: our own mapping, not used again.
