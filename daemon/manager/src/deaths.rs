@@ -36,7 +36,7 @@ impl Manager {
         let view = s.view.take();
         let runs = std::mem::take(&mut s.runs);
         let generation = s.spec.generation;
-        match condemned {
+        match &condemned {
             // By our own hand, or by its own.
             Some(_) => s.accounts.lost_replaced += runs.len() as u64,
             None => s.accounts.lost_worker_died += runs.len() as u64,
@@ -61,7 +61,8 @@ impl Manager {
             runs: &accused,
             oom,
         });
-        let retired = generation < self.generation || self.phase == Phase::Stopping;
+        let retiring = self.leaves_its_slot(slot);
+        let retired = generation < self.generation || retiring || self.phase == Phase::Stopping;
         if was != SlotState::Starting && !(retired && runs.is_empty()) {
             self.tell_death(slot, pid, death, runs.len(), &cause);
         }
@@ -88,8 +89,20 @@ impl Manager {
                 Cause::Culprit(blame) if blame.run_id == run_id => self.sentence(id, flight, blame),
                 _ if self.phase == Phase::Stopping => self.publish(id),
                 _ => {
-                    let why = format!("its worker (slot {slot}, pid {pid}) died: {death}");
-                    self.run_elsewhere(id, flight, why, death);
+                    let end = match &condemned {
+                        Some(c) => format!("was replaced: {}", c.reason),
+                        None => format!("died: {death}"),
+                    };
+                    let why = format!("its worker (slot {slot}, pid {pid}) {end}");
+                    let is_again = flight.attempt > 1;
+                    self.run_elsewhere(id, flight, why, &end);
+                    // Twice in a call in which its worker grew until it had to go.
+                    if is_again
+                        && condemned.as_ref().is_some_and(|c| c.fence)
+                        && matches!(&cause, Cause::Suspects { runs, .. } if runs.contains(&run_id))
+                    {
+                        self.hold_check(id, "twice its worker grew to its limit in a call of it");
+                    }
                 }
             }
         }
@@ -99,7 +112,9 @@ impl Manager {
         {
             self.hold_late_culprit(*check, blame);
         }
-        if generation < self.generation {
+        if retiring {
+            self.settle_retired(slot);
+        } else if generation < self.generation {
             self.retire_slot(slot);
         } else {
             self.publish_slot(slot);
@@ -149,9 +164,9 @@ impl Manager {
     }
 
     /// A victim of a worker's death: once more, or, if that was the second, no verdict.
-    fn run_elsewhere(&mut self, id: u32, flight: InFlight, why: String, death: &Death) {
+    fn run_elsewhere(&mut self, id: u32, flight: InFlight, why: String, end: &str) {
         if !self.send_again(id, &flight, why) {
-            let text = format!("two workers died during this run; the last by {death}");
+            let text = format!("two workers ended during this run; the last {end}");
             self.conclude(
                 id,
                 Ending::Own,
@@ -165,12 +180,14 @@ impl Manager {
     /// The culprit's result: UNKNOWN, an attempt, and a hold so that it cannot kill a worker every second.
     fn sentence(&mut self, id: u32, flight: InFlight, blame: &Blame) {
         self.conclude(id, Ending::Returned, blame.message.clone(), Some(flight));
+        self.charge_death(id, blame.stalled);
         self.hold_check(id, "its run has killed a worker");
     }
 
     /// Its run has had its result; it is held all the same, or it would kill a worker each time.
     fn hold_late_culprit(&mut self, id: u32, blame: &Blame) {
         log::warn!("{}", blame.message);
+        self.charge_death(id, false);
         self.hold_check(id, "something that it left behind has killed a worker");
     }
 

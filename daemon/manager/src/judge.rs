@@ -6,7 +6,7 @@ use crate::dispatch;
 use crate::fanout::RunChunks;
 use healthd_core::check::outcome::{Status, Verdict};
 use healthd_core::check::tracker::Change;
-use healthd_core::wire::worker::{Ending, Finished};
+use healthd_core::wire::worker::{Ending, Finished, Growth};
 use healthd_sys::clock;
 
 impl Manager {
@@ -36,6 +36,10 @@ impl Manager {
             self.finished += 1;
         }
         let pid = s.pid;
+        let in_flight = self.check(f.check).and_then(|c| c.in_flight.as_ref());
+        let elsewhere = in_flight.map_or(0, |f| f.chunks.cpu_ns);
+        f.cpu_ns = f.cpu_ns.saturating_add(elsewhere);
+        self.charge(&f);
         let Some(check) = self.check_mut(f.check) else {
             return;
         };
@@ -50,7 +54,6 @@ impl Manager {
             self.taken_back(f.check, &flight);
             return;
         }
-        f.cpu_ns = f.cpu_ns.saturating_add(flight.chunks.cpu_ns);
         let killed = flight.chunks.killed;
         if killed == 0 {
             // The run has survived, whatever it said: its check may go on as before.
@@ -202,6 +205,9 @@ impl Manager {
             finished_ns: now,
             queue_ns: now.saturating_sub(flight.due_ns),
             cpu_ns: 0,
+            steps: 0,
+            stalls: 0,
+            grew: Growth::default(),
             message,
             detail: String::new(),
             metrics: Vec::new(),

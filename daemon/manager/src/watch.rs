@@ -74,6 +74,12 @@ impl Manager {
             }
             // Chunks come with fds, and were told apart before.
             ToManager::Drained | ToManager::Fan(_) => {}
+            ToManager::Billed {
+                check,
+                epoch,
+                cpu_ns,
+                grew,
+            } => self.charge_late(check, epoch, cpu_ns, grew),
         }
     }
 
@@ -96,6 +102,7 @@ impl Manager {
         self.publish_slot(slot);
         self.supervisor
             .say(&ToSupervisor::WorkerReady { slot, pid });
+        self.take_over(slot);
         self.generation_progress();
     }
 
@@ -112,11 +119,19 @@ impl Manager {
             return;
         }
         log::warn!("worker is to be replaced  slot={slot} why=\"{reason}\"");
+        // Another takes its place first, if that can be.
+        if self.start_replacement(slot, &reason) {
+            return;
+        }
+        let Some(s) = self.slots.get_mut(&slot) else {
+            return;
+        };
         s.state = SlotState::Draining;
         s.condemned = Some(Condemned {
             reason,
             culprit: None,
             killed: false,
+            fence: false,
         });
         let pid = s.pid;
         let at = (clock::monotonic_ns() + REPLACE_NS) / MS;
@@ -170,6 +185,7 @@ impl Manager {
             reason: reason.clone(),
             culprit,
             killed: true,
+            fence: false,
         });
         self.publish_slot(slot);
         self.supervisor

@@ -1,6 +1,7 @@
 //! What the manager says: plugins to load, definitions, runs, and what is taken back.
 
 use crate::active::Active;
+use crate::bill;
 use crate::pool;
 use crate::reactor::{MS, Reactor, Timer, key};
 use crate::verdict::End;
@@ -77,6 +78,7 @@ impl Reactor {
             }
             ToWorker::Drain => self.draining = true,
             ToWorker::Fan(message) => self.fan_message(message, fds.pop()),
+            ToWorker::Measure { on } => bill::measure(on),
         }
     }
 

@@ -5,6 +5,7 @@
 //! has answered is not called late.
 
 use crate::active::{Active, CheckDef, InstanceState, Loaded};
+use crate::bill::{self, Turn};
 use crate::deadline::cancel_ahead;
 use crate::exec::Children;
 use crate::fanout::Desk;
@@ -16,7 +17,7 @@ use crate::verdict::{self, End, Times};
 use healthd_core::check::wheel::Wheel;
 use healthd_core::wire::frame::MAX_MESSAGE;
 use healthd_core::wire::maps::{Entry, worker_header as h};
-use healthd_core::wire::worker::{Ending, Run, ToManager};
+use healthd_core::wire::worker::{Ending, Growth, Run, ToManager};
 use healthd_loader::{Cancel, Event, Instance, Results};
 use healthd_scoreboard::worker_map::{Call, WorkerMap};
 use healthd_sys::clock;
@@ -81,6 +82,9 @@ pub struct Reactor {
     pub(crate) stalled_ns: u64,
     pub(crate) started: u64,
     pub(crate) finished: u64,
+    pub(crate) turn: Turn,
+    /// Ended runs with a child that was killed and is not collected yet: task, check, epoch.
+    pub(crate) killed: Vec<(u64, u32, u32)>,
 }
 
 /// Why the worker ends.
@@ -129,6 +133,8 @@ impl Reactor {
             stalled_ns: 0,
             started: 0,
             finished: 0,
+            turn: Turn::default(),
+            killed: Vec::new(),
         })
     }
 
@@ -170,6 +176,7 @@ impl Reactor {
             self.let_waiting_in();
             self.let_chunks_in();
             let end = clock::monotonic_ns();
+            self.settle(end - turn);
             self.outbox.flush(end)?;
             self.publish(end);
             side::with(|s| s.children.collect_strays(end));
@@ -363,6 +370,12 @@ impl Reactor {
             Posted::Task { task, event } => self.step(task, &event),
             Posted::Job(report) => self.job_done(report),
             Posted::Fan(news) => self.fan_news(news),
+            Posted::Killed { task, cpu_ns } => {
+                if let Some(at) = self.killed.iter().position(|(t, ..)| *t == task) {
+                    let (_, check, epoch) = self.killed.swap_remove(at);
+                    bill::late(&mut self.outbox, (check, epoch), cpu_ns, Growth::default());
+                }
+            }
         }
     }
 
@@ -394,7 +407,6 @@ impl Reactor {
         let Some(at) = self.find(key) else { return };
         let started = self.active[at].started_ns;
         let started_ns = if started == 0 { now } else { started };
-        let cpu_ns = self.active[at].cpu_ns;
         self.finish_at(
             key,
             end,
@@ -402,7 +414,6 @@ impl Reactor {
             Times {
                 started_ns,
                 finished_ns: now,
-                cpu_ns,
             },
         );
     }
@@ -430,7 +441,7 @@ impl Reactor {
         self.close_fans(key);
         let active = self.remove_active(at);
         if let Some(chunk) = &active.chunk {
-            return self.chunk_ended(chunk, &end, said, times);
+            return self.chunk_ended(chunk, &end, said, active.bill.cpu_ns);
         }
         let news = end.status as u8 != active.run.last_status
             || active.run.urgent
@@ -439,7 +450,7 @@ impl Reactor {
         let batch = self.def(active.run.check).map_or(0, |d| d.batch_ns);
         let leave_by = if news { 0 } else { times.finished_ns + batch };
         let finished = verdict::finished(&active, end, said, times);
-        self.outbox.result(&finished, leave_by);
+        self.turn.ended(finished, &active.bill, leave_by);
     }
 
     /// Runs that waited for room in their plugin go on. Not from where the room came up: a run may end within

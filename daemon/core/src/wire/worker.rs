@@ -35,6 +35,10 @@ pub enum ToWorker {
     /// No more runs will come: finish what there is, then say `Drained` and exit.
     Drain,
     Fan(FanToWorker),
+    /// Measure what each call leaves behind (memory, descriptors), or stop doing so.
+    Measure {
+        on: bool,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -82,6 +86,28 @@ pub enum ToManager {
     },
     Drained,
     Fan(FanToManager),
+    /// What a run has cost after its end was told: a call that was written off and has come back, a child
+    /// that was killed.
+    Billed {
+        check: u32,
+        epoch: u32,
+        cpu_ns: u64,
+        grew: Growth,
+    },
+}
+
+/// What was there after a call, or many, more than before: kB of memory and descriptors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Growth {
+    pub kb: i32,
+    pub fds: i32,
+}
+
+impl Growth {
+    pub fn add(&mut self, other: Growth) {
+        self.kb = self.kb.saturating_add(other.kb);
+        self.fds = self.fds.saturating_add(other.fds);
+    }
 }
 
 /// How a run ended, as far as it is not the plugin's own word.
@@ -131,6 +157,11 @@ pub struct Finished {
     /// Between due and started.
     pub queue_ns: u64,
     pub cpu_ns: u64,
+    /// Calls into the plugin, and those of them that blocked the reactor for too long.
+    pub steps: u32,
+    pub stalls: u32,
+    /// Known only while the worker measures.
+    pub grew: Growth,
     pub message: String,
     pub detail: String,
     pub metrics: Vec<Metric>,
@@ -146,11 +177,13 @@ mod tag {
     pub const CANCEL: u8 = 5;
     pub const FORGET: u8 = 6;
     pub const DRAIN: u8 = 7;
+    pub const MEASURE: u8 = 13;
     pub const LOAD_FAILED: u8 = 64;
     pub const READY: u8 = 65;
     pub const FINISHED: u8 = 66;
     pub const DRAINED: u8 = 67;
     pub const UNWELL: u8 = 68;
+    pub const BILLED: u8 = 73;
 }
 
 impl ToWorker {
@@ -179,6 +212,7 @@ impl ToWorker {
             }
             ToWorker::Drain => drop(Put::record(out, tag::DRAIN)),
             ToWorker::Fan(f) => f.encode(out),
+            ToWorker::Measure { on } => drop(Put::record(out, tag::MEASURE).u8(u8::from(*on))),
         }
     }
 
@@ -222,6 +256,7 @@ impl ToWorker {
                 epoch: g.u32()?,
             },
             tag::DRAIN => ToWorker::Drain,
+            tag::MEASURE => ToWorker::Measure { on: g.u8()? != 0 },
             tag => match FanToWorker::decode(tag, &mut g)? {
                 Some(f) => ToWorker::Fan(f),
                 None => return Err(WireError::UnknownTag { tag }),
@@ -268,6 +303,15 @@ impl ToManager {
             ToManager::Unwell { reason } => drop(Put::record(out, tag::UNWELL).text(reason)),
             ToManager::Drained => drop(Put::record(out, tag::DRAINED)),
             ToManager::Fan(f) => f.encode(out),
+            ToManager::Billed {
+                check,
+                epoch,
+                cpu_ns,
+                grew,
+            } => {
+                let mut p = Put::record(out, tag::BILLED);
+                grew.put(p.u32(*check).u32(*epoch).u64(*cpu_ns));
+            }
         }
     }
 
@@ -286,6 +330,12 @@ impl ToManager {
                 reason: g.text()?.to_owned(),
             },
             tag::DRAINED => ToManager::Drained,
+            tag::BILLED => ToManager::Billed {
+                check: g.u32()?,
+                epoch: g.u32()?,
+                cpu_ns: g.u64()?,
+                grew: Growth::get(&mut g)?,
+            },
             tag => match FanToManager::decode(tag, &mut g)? {
                 Some(f) => ToManager::Fan(f),
                 None => return Err(WireError::UnknownTag { tag }),
@@ -306,8 +356,9 @@ impl Finished {
             .u64(self.finished_ns)
             .u64(self.queue_ns)
             .u64(self.cpu_ns)
-            .text(&self.message)
-            .text(&self.detail);
+            .u32(self.steps)
+            .u32(self.stalls);
+        self.grew.put(&mut p).text(&self.message).text(&self.detail);
         p.u16(count(self.metrics.len()));
         for m in &self.metrics {
             p.text(&m.name).text(&m.unit).u8(u8::from(m.counter));
@@ -336,6 +387,9 @@ impl Finished {
             finished_ns: g.u64()?,
             queue_ns: g.u64()?,
             cpu_ns: g.u64()?,
+            steps: g.u32()?,
+            stalls: g.u32()?,
+            grew: Growth::get(g)?,
             message: g.text()?.to_owned(),
             detail: g.text()?.to_owned(),
             metrics: Vec::new(),
@@ -376,6 +430,19 @@ impl Finished {
     }
 }
 
+impl Growth {
+    fn put<'p, 'a>(self, p: &'p mut Put<'a>) -> &'p mut Put<'a> {
+        p.u32(self.kb as u32).u32(self.fds as u32)
+    }
+
+    fn get(g: &mut Get<'_>) -> Result<Growth, WireError> {
+        Ok(Growth {
+            kb: g.u32()? as i32,
+            fds: g.u32()? as i32,
+        })
+    }
+}
+
 fn status(code: u8) -> Result<Status, WireError> {
     Status::from_code(code).ok_or(WireError::BadValue { what: "a status" })
 }
@@ -400,6 +467,9 @@ mod tests {
             finished_ns: 2,
             queue_ns: 3,
             cpu_ns: 4,
+            steps: 5,
+            stalls: 6,
+            grew: Growth { kb: 7, fds: -8 },
             message: "timeout after 5s in phase connect".into(),
             detail: "more".into(),
             metrics: vec![Metric {
@@ -494,6 +564,7 @@ mod tests {
                     index: 2,
                     end: ended(),
                 }),
+                ToWorker::Measure { on: true },
             ],
             vec![
                 ToManager::LoadFailed {
@@ -533,6 +604,12 @@ mod tests {
                         again: 1,
                     },
                 }),
+                ToManager::Billed {
+                    check: 3,
+                    epoch: 1,
+                    cpu_ns: 9,
+                    grew: Growth { kb: -1, fds: 2 },
+                },
             ],
         )
     }

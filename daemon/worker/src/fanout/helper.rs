@@ -4,7 +4,7 @@ use super::Worked;
 use crate::active::{Active, State};
 use crate::reactor::{MS, Reactor, Timer, key};
 use crate::run_lane::What;
-use crate::verdict::{End, Times};
+use crate::verdict::End;
 use healthd_abi as abi;
 use healthd_core::wire::fanout::{ChunkRun, Ended, FanToManager, How, Work};
 use healthd_core::wire::worker::{Ending, Run, ToManager};
@@ -143,7 +143,7 @@ impl Reactor {
     }
 
     /// The host ended it: it never began, was taken back, or is not back in time.
-    pub(crate) fn chunk_ended(&mut self, chunk: &ChunkJob, end: &End, said: Results, times: Times) {
+    pub(crate) fn chunk_ended(&mut self, chunk: &ChunkJob, end: &End, said: Results, cpu_ns: u64) {
         let how = match end.ending {
             _ if !chunk.begun => How::Returned,
             Ending::Cancelled => How::Cancelled,
@@ -162,7 +162,7 @@ impl Reactor {
         let end = Ended {
             how,
             code,
-            cpu_ns: times.cpu_ns,
+            cpu_ns,
             output: false,
             message: capped(message),
         };
