@@ -528,7 +528,8 @@ fn killed_workers_lose_no_chunk() {
         assert!(line.contains("to=ok"), "{line}");
     }
     for n in 0..4 {
-        let row = daemon.row(&format!("fan-{n}"));
+        // Whoever lost two workers in its last run has said so, and runs on like the others.
+        let row = daemon.run(&format!("fan-{n}"));
         assert_eq!(
             (&row["verdict"], &row["message"]),
             (&json!("ok"), &json!(numbers(60))),
