@@ -164,6 +164,8 @@ fn this_thread() -> u32 {
 pub struct Context {
     raw: HdCtx,
     name: Arc<str>,
+    /// Whose names it opens.
+    plugin: &'static str,
     cancel: Arc<Cancel>,
     /// The step-lane task it belongs to, as the worker knows it; `u64::MAX`: none.
     task: Cell<u64>,
@@ -186,6 +188,7 @@ pub struct ContextSpec {
     pub run_id: u64,
     pub deadline_ns: u64,
     pub name: Arc<str>,
+    pub plugin: &'static str,
     pub cancel: Arc<Cancel>,
     pub task: u64,
     pub on_phase: Option<fn(&str)>,
@@ -212,6 +215,7 @@ impl Context {
                 host: std::ptr::null_mut(),
             },
             name: spec.name,
+            plugin: spec.plugin,
             cancel: spec.cancel,
             task: Cell::new(spec.task),
             owner: AtomicU32::new(0),
@@ -261,6 +265,10 @@ impl Context {
 
     pub(crate) fn lane(&self) -> u32 {
         self.raw.lane
+    }
+
+    pub(crate) fn plugin(&self) -> &'static str {
+        self.plugin
     }
 
     pub(crate) fn task(&self) -> u64 {

@@ -14,6 +14,7 @@ mod dispatch;
 mod event_loop;
 mod fanout;
 mod generation;
+mod groups;
 mod judge;
 mod oom;
 mod recycle;

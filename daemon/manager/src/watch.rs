@@ -74,6 +74,11 @@ impl Manager {
             }
             // Chunks come with fds, and were told apart before.
             ToManager::Drained | ToManager::Fan(_) => {}
+            ToManager::Cache(told) => {
+                if let Some(s) = self.slots.get_mut(&slot) {
+                    s.take_cache(told);
+                }
+            }
             ToManager::Billed {
                 check,
                 epoch,

@@ -7,7 +7,7 @@
 #![no_std]
 
 use core::ffi::{c_char, c_void};
-use core::sync::atomic::AtomicU32;
+use core::sync::atomic::{AtomicU32, AtomicU64};
 
 pub const MAGIC: u64 = 0x4845_414C_5448_4431;
 pub const ABI_MINOR: u16 = 1;
@@ -74,6 +74,11 @@ pub const FANOUT_ORDERED: u32 = 1;
 pub const FANOUT_MAX_CHUNKS: u32 = 4096;
 pub const FANOUT_MAX_OPENS: u32 = 64;
 pub const FANOUT_MAX_OUTPUT: u64 = 1 << 28;
+
+pub const EXT_COUNTER: &str = "hd.counter/1";
+pub const SHARED: u32 = 1;
+
+pub const EXT_CACHE: &str = "hd.cache/1";
 
 /// A borrowed string of the other side, or of ours for the other side to read.
 #[repr(C)]
@@ -292,6 +297,41 @@ pub struct HdExec {
     pub struct_size: u32,
     pub version: u32,
     pub spawn: Option<unsafe extern "C" fn(*const HdCtx, *const HdExecSpec) -> i32>,
+}
+
+pub type CounterOpenFn = unsafe extern "C" fn(*const HdCtx, HdStr, u32, u32, *mut u64) -> i32;
+pub type CounterChangeFn = unsafe extern "C" fn(u64, u32, u64, *mut u64) -> i32;
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct HdCounter {
+    pub struct_size: u32,
+    pub version: u32,
+    pub open: Option<CounterOpenFn>,
+    pub get: Option<unsafe extern "C" fn(u64, u32, *mut u64) -> i32>,
+    pub set: Option<unsafe extern "C" fn(u64, u32, u64) -> i32>,
+    pub add: Option<CounterChangeFn>,
+    pub max: Option<CounterChangeFn>,
+    pub compare_exchange: Option<unsafe extern "C" fn(u64, u32, *mut u64, u64) -> i32>,
+}
+
+#[repr(C)]
+#[derive(Debug)]
+pub struct HdCacheStats {
+    pub struct_size: u32,
+    pub reserved: u32,
+    pub hits: AtomicU64,
+    pub misses: AtomicU64,
+    pub evictions: AtomicU64,
+    pub entries: AtomicU64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct HdCache {
+    pub struct_size: u32,
+    pub version: u32,
+    pub show: Option<unsafe extern "C" fn(*const HdCtx, HdStr, *const HdCacheStats) -> i32>,
 }
 
 #[repr(C)]

@@ -57,6 +57,9 @@ layout! {
     hd_fanout_spec = HdFanoutSpec { struct_size, flags, items, chunk, input, kind }
     hd_fanout_done = HdFanoutDone { struct_size, index, code, output, size, cpu_ns, message }
     hd_fanout = HdFanout { struct_size, version, open, next, close, workers }
+    hd_cache_stats = HdCacheStats { struct_size, reserved, hits, misses, evictions, entries }
+    hd_cache = HdCache { struct_size, version, show }
+    hd_counter = HdCounter { struct_size, version, open, get, set, add, max, compare_exchange }
 }
 
 macro_rules! constants {
@@ -82,10 +85,19 @@ constants! {
     "HD_WL_IO" = WL_IO  "HD_WL_BLOCK" = WL_BLOCK  "HD_WL_CPU" = WL_CPU  "HD_WL_EXEC" = WL_EXEC
     "HD_F_INSTANCE_MT" = F_INSTANCE_MT  "HD_F_PLUGIN_SERIAL" = F_PLUGIN_SERIAL
     "HD_F_NEEDS_NETRAW" = F_NEEDS_NETRAW  "HD_F_NEEDS_EXEC" = F_NEEDS_EXEC
+    "HD_SHARED" = SHARED
     "HD_EXEC_TRUNC_OUT" = EXEC_TRUNC_OUT  "HD_EXEC_TRUNC_ERR" = EXEC_TRUNC_ERR
     "HD_FANOUT_ORDERED" = FANOUT_ORDERED  "HD_FANOUT_MAX_CHUNKS" = FANOUT_MAX_CHUNKS
     "HD_FANOUT_MAX_OPENS" = FANOUT_MAX_OPENS  "HD_FANOUT_MAX_OUTPUT" = FANOUT_MAX_OUTPUT
 }
+
+const NAMES: &[(&str, &str)] = &[
+    ("HD_ENTRY", "hd_plugin_v1"),
+    ("HD_EXT_EXEC", EXT_EXEC),
+    ("HD_EXT_FANOUT", EXT_FANOUT),
+    ("HD_EXT_COUNTER", EXT_COUNTER),
+    ("HD_EXT_CACHE", EXT_CACHE),
+];
 
 fn header_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("include")
@@ -121,21 +133,21 @@ fn mirror_matches_header() {
     for (name, _) in CONSTANTS {
         writeln!(src, "P(\"{name}\", {name});").unwrap();
     }
-    src.push_str(
-        "printf(\"%s\\n%s\\n%s\\n\", HD_ENTRY, HD_EXT_EXEC, HD_EXT_FANOUT);\nreturn 0;\n}\n",
-    );
+    for name in NAMES {
+        writeln!(src, "puts({});", name.0).unwrap();
+    }
+    src.push_str("return 0;\n}\n");
     let program = compile("gcc", "-std=c99", "layout.c", &src);
     let out = Command::new(program).output().unwrap();
     let out = String::from_utf8(out.stdout).unwrap();
 
+    assert_eq!(ENTRY.to_str(), Ok("hd_plugin_v1"));
     let mut expected: Vec<String> = rust_layout()
         .iter()
         .map(|(n, v)| format!("{n}={v}"))
         .collect();
     expected.extend(CONSTANTS.iter().map(|(n, v)| format!("{n}={v}")));
-    expected.push(ENTRY.to_str().unwrap().to_string());
-    expected.push(EXT_EXEC.to_string());
-    expected.push(EXT_FANOUT.to_string());
+    expected.extend(NAMES.iter().map(|(_, name)| name.to_string()));
     assert_eq!(out.lines().collect::<Vec<_>>(), expected);
 }
 
@@ -143,15 +155,11 @@ fn mirror_matches_header() {
 #[test]
 fn every_constant_of_the_header_is_compared() {
     let header = std::fs::read_to_string(header_dir().join("healthd_plugin.h")).unwrap();
-    let not_numbers = [
-        "HD_ENTRY",
-        "HD_EXPORT",
-        "HD_HAS",
-        "HD_EXT_EXEC",
-        "HD_EXT_FANOUT",
-    ];
-    let known =
-        |name: &str| not_numbers.contains(&name) || CONSTANTS.iter().any(|(n, _)| *n == name);
+    let known = |name: &str| {
+        ["HD_EXPORT", "HD_HAS"].contains(&name)
+            || NAMES.iter().any(|(n, _)| *n == name)
+            || CONSTANTS.iter().any(|(n, _)| *n == name)
+    };
     let missing: Vec<_> = header
         .lines()
         .filter_map(|l| l.strip_prefix("#define HD_"))
@@ -183,6 +191,9 @@ fn sizes_of_version_1_0() {
     assert_eq!(size_of::<HdExecSpec>(), 104);
     assert_eq!(size_of::<HdExecDone>(), 64);
     assert_eq!(size_of::<HdExec>(), 16);
+    assert_eq!(size_of::<HdCounter>(), 56);
+    assert_eq!(size_of::<HdCacheStats>(), 40);
+    assert_eq!(size_of::<HdCache>(), 16);
 }
 
 #[test]

@@ -20,6 +20,7 @@
 //! assert_eq!((outcome.status, &*outcome.message), (Status::Ok, "hello"));
 //! ```
 
+mod counters;
 mod fanout;
 
 use crate::status::Status;
@@ -688,11 +689,11 @@ unsafe extern "C" fn host_now() -> u64 {
 
 unsafe extern "C" fn host_extension(id: HdStr) -> *const c_void {
     static EXEC: OnceLock<abi::HdExec> = OnceLock::new();
-    if text(id) == abi::EXT_FANOUT {
-        return fanout::table();
-    }
-    if text(id) != abi::EXT_EXEC {
-        return null();
+    match text(id) {
+        abi::EXT_EXEC => {}
+        abi::EXT_COUNTER => return (&raw const counters::TABLE).cast(),
+        abi::EXT_FANOUT => return fanout::table(),
+        _ => return null(),
     }
     let size = size_of::<abi::HdExec>() as u32;
     let exec = EXEC.get_or_init(|| abi::HdExec {

@@ -5,6 +5,7 @@ pub mod fanout;
 pub mod frame;
 pub mod glob;
 pub mod maps;
+pub mod objects_map;
 pub mod roles;
 pub mod supervisor;
 pub mod worker;

@@ -104,6 +104,7 @@ impl InRun {
             run_id: self.call.run_id,
             deadline_ns: self.deadline_ns,
             name: self.name.clone(),
+            plugin: &self.instance.plugin().descriptor.name,
             cancel: self.info.cancel.clone(),
             task: u64::MAX,
             on_phase: None,
