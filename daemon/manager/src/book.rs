@@ -2,6 +2,8 @@
 
 use crate::check::Check;
 use crate::control::Clients;
+use crate::cost::Costs;
+use crate::recycle::Pace;
 use crate::slots::Slot;
 use crate::store::Store;
 use crate::supervisor_link::SupervisorLink;
@@ -71,6 +73,9 @@ pub struct Manager {
     pub next_run: u64,
     pub map: StateMap,
     pub clients: Clients,
+    pub costs: Costs,
+    /// By class.
+    pub paces: [Pace; 3],
     pub store: Store,
     pub phase: Phase,
     /// Of all runs since the start of this manager.
@@ -83,6 +88,7 @@ pub struct Manager {
     /// When this process, or the machine, last went on after it had stood still: nobody is judged by what
     /// came before.
     pub resumed_ns: u64,
+    pub oom: crate::oom::OomWatch,
     /// When the runs in flight were last looked through for lost ones.
     pub last_search: u64,
     /// What other threads have for the loop.

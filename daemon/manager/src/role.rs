@@ -4,6 +4,7 @@ use crate::book::{Manager, Phase};
 use crate::control::Clients;
 use crate::event_loop::{Inbox, TOKEN_INBOX, TOKEN_SUPERVISOR};
 use crate::generation::MAX_SLOTS;
+use crate::oom::OomWatch;
 use crate::slots::SlotState;
 use crate::state::{self, Past};
 use crate::store::Store;
@@ -118,6 +119,8 @@ fn build(
             model.daemon.control_group.as_deref(),
             supervisor.open_files,
         ),
+        costs: Default::default(),
+        paces: Default::default(),
         store: Store::start(&args.state_dir)?,
         model,
         scan: Scan::default(),
@@ -147,6 +150,7 @@ fn build(
         last_store: 0,
         resumed_ns: 0,
         last_search: now,
+        oom: OomWatch::new(now),
         inbox,
     })
 }
