@@ -110,9 +110,14 @@ impl World {
                 Ok("two runs".into())
             }
             _ => {
+                let named = format!("culprit={name}");
                 let words: &[&str] = match how {
                     "stall" | "rubbish" | "huge" => &["worker condemned"],
-                    _ => &["worker died"],
+                    // Replaced before it hurts; at its limit if it grew faster than that.
+                    "leak" | "fd-leak" => &["worker recycled", "worker died"],
+                    // Killed from outside as it seems, or of a definition that is no more: the culprit is not certain.
+                    "kill" | "exit" | "destroy" => &["worker died"],
+                    _ => &[&named],
                 };
                 let line = self.service.wait_log(mark, words, SHOWN_WITHIN);
                 line.map(|l| l.trim().chars().take(160).collect())

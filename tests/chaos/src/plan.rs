@@ -100,7 +100,7 @@ pub const BAD_PLUGINS: [&str; 11] = [
     "empty",
     "removed",
 ];
-pub const MISBEHAVIOURS: [&str; 18] = [
+pub const MISBEHAVIOURS: [&str; 20] = [
     "segv",
     "abort",
     "bus",
@@ -119,6 +119,8 @@ pub const MISBEHAVIOURS: [&str; 18] = [
     "destroy",
     "panic",
     "panic-step",
+    "leak",
+    "fd-leak",
 ];
 pub const HOSTILE: [&str; 6] = ["garbage", "long", "crowd", "deaf", "half", "flood"];
 

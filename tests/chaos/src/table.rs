@@ -45,7 +45,10 @@ pub fn table() -> Result<(), String> {
     let mut rows = Vec::new();
     for (how, fault, limit) in CRASHES {
         rows.push(worker_fault(&world, how, fault, limit)?);
+        eprintln!("done: {fault}");
     }
+    rows.push(leak(&world, "leak", "leak of 1 GiB", 128)?);
+    rows.push(leak(&world, "fds", "fd leak", 40)?);
     rows.push(hang(&world)?);
     rows.push(fork(&world)?);
     rows.push(constructor(&world)?);
@@ -96,7 +99,7 @@ fn config(world: &World) -> String {
     let dir = world.dir.display();
     let mut text = format!(
         "[daemon]\nplugin_dir = \"{dir}/plugins\"\nruntime_dir = \"{dir}/run\"\nstate_dir = \"{dir}/state\"\n\
-         log = \"info\"\nstop_grace = \"2s\"\n\n[pool.io]\nworkers = 2\n\n[[check]]\nname = \"good/{{n}}\"\nplugin = \"echo_step\"\n\
+         log = \"info\"\nstop_grace = \"2s\"\n\n[pool.io]\nworkers = 2\nmax_rss = \"512MiB\"\nmax_fds = 2000\n\n[[check]]\nname = \"good/{{n}}\"\nplugin = \"echo_step\"\n\
          for_each = {{ n = \"0..{LOAD}\" }}\ninterval = \"200ms\"\ntimeout = \"10s\"\nattempts = 1\nconfig = {{ wait_ms = {LOAD_MS} }}\n"
     );
     // Paused from the beginning: each runs once, when it is asked to.
@@ -129,6 +132,9 @@ fn config(world: &World) -> String {
         10_000,
         &format!("how = \"stall\", ms = 5000, {}", switch("stall")),
     );
+    // 128 runs are 1 GiB; 40 are 4,000 descriptors.
+    add("leak", "leak", 10_000, "kb = 8192");
+    add("fds", "leak", 10_000, "fds = 100");
     add(
         "hang",
         "crash",
@@ -345,6 +351,75 @@ fn settle(world: &World) -> Result<(), String> {
             .filter(|(name, _)| name.starts_with("good/"));
         load.all(|(_, r)| r.changed > begun)
     })
+}
+
+/// A plugin that takes and never gives back, in so many runs: its workers make room before it hurts.
+fn leak(world: &World, name: &str, fault: &str, runs: u64) -> Result<Row, String> {
+    let mut row = Row {
+        fault: fault.into(),
+        limit: "3/4 of max_rss 512 MiB, of max_fds 2000",
+        ..Row::default()
+    };
+    let name = format!("bad/{name}");
+    let mark = world.service.log_mark();
+    let before = world.eyes.state().ok_or("there is no state map")?;
+    let mut victims = Victims::default();
+    let begun = Instant::now();
+    let mut first = None;
+    let mut most_kb = 0;
+    for _ in 0..runs {
+        world.ask("run", json!({ "names": [name] }))?;
+        // As a check that runs seven times a second would: one that takes all at once is killed at its limit.
+        crate::pause(120);
+        let state = world.eyes.state().ok_or("there is no state map")?;
+        victims.look(&state, wall_ns());
+        for (_, s) in &state.slots {
+            most_kb = most_kb.max(procs::anonymous_kb(s.pid).unwrap_or(0));
+        }
+        if first.is_none()
+            && world
+                .service
+                .log_since(mark)
+                .contains("worker is to be recycled")
+        {
+            first = Some(begun.elapsed());
+        }
+    }
+    let (words, patience) = (["worker recycled  "], Duration::from_secs(20));
+    let recycled = world.service.wait_log(mark, &words, patience);
+    row.detected_ms = first.map(ms);
+    let log = world.service.log_since(mark);
+    let count = |what: &str| log.lines().filter(|l| l.contains(what)).count();
+    let after = world.eyes.state().ok_or("there is no state map")?;
+    victims.look(&after, wall_ns());
+    let lost = |s: &StateSnapshot| s.slots.iter().map(|(_, s)| s.lost()).sum::<u64>();
+    let cost = world.service.healthctl(&["plugins", "--cost"])?;
+    let cost = String::from_utf8_lossy(&cost.stdout).into_owned();
+    row.message = format!(
+        "{} workers recycled, the largest had {} MB; {} runs lost; `--cost` {} `leak`",
+        count("worker recycled  "),
+        most_kb >> 10,
+        lost(&after).saturating_sub(lost(&before)),
+        if cost.contains("leak") {
+            "names"
+        } else {
+            "does not name"
+        }
+    );
+    if recycled.is_none() {
+        row.wrong.push("no worker was recycled".into());
+    }
+    if count("worker died") > 0 {
+        row.wrong.push("a worker died of it".into());
+    }
+    if !cost.contains("leak") {
+        row.wrong.push(format!(
+            "`healthctl plugins --cost` does not name it: {cost}"
+        ));
+    }
+    victims.tell(&mut row, None);
+    settle(world)?;
+    Ok(row)
 }
 
 /// A run that does not come back: nobody dies of it.

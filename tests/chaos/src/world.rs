@@ -113,7 +113,7 @@ impl World {
             }
         }
         let panics = target_dir().join("libfixture_panics.so");
-        for file in [&echo, &fixture("crash")?, &panics] {
+        for file in [&echo, &fixture("crash")?, &fixture("leak")?, &panics] {
             install(file, &plugins.join(file.file_name().unwrap_or_default()))?;
         }
         let mut variants = HashMap::new();
@@ -179,7 +179,7 @@ impl World {
         let dir = self.dir.display().to_string();
         let mut text = format!(
             "[daemon]\nplugin_dir = \"{dir}/plugins\"\nruntime_dir = \"{dir}/run\"\nstate_dir = \"{dir}/state\"\n\
-             log = \"info\"\nstop_grace = \"2s\"\n\n[pool.io]\nworkers = {}\n\n[pool.exec]\nmax_parallel = 16\n",
+             log = \"info\"\nstop_grace = \"2s\"\n\n[pool.io]\nworkers = {}\nmax_rss = \"256MiB\"\nmax_fds = 2000\n\n[pool.exec]\nmax_parallel = 16\n",
             self.io_workers
         );
         self.intervals.clear();
@@ -243,6 +243,8 @@ impl World {
                 "hang" => ("crash", "how = \"stall\", ms = 6000".to_owned()),
                 "create" | "destroy" => ("crash", format!("how = \"segv\", when = \"{how}\"")),
                 "step" => ("crash_step", "how = \"segv\", when = \"step\"".to_owned()),
+                "leak" => ("leak", "kb = 65536".to_owned()),
+                "fd-leak" => ("leak", "fds = 400".to_owned()),
                 "panic" => ("panics", "at = \"run\"".to_owned()),
                 "panic-step" => ("panics_step", "at = \"step\"".to_owned()),
                 _ => ("crash", format!("how = {how:?}")),
