@@ -2,6 +2,7 @@
 
 use crate::cost::Tally;
 use crate::doubt::Doubt;
+use crate::fanout::RunChunks;
 use crate::time;
 use healthd_core::check::outcome::{Metric, Phase, Status, Verdict};
 use healthd_core::check::schedule;
@@ -90,6 +91,7 @@ pub struct Last {
     pub labels: Vec<(String, String)>,
     /// What became of earlier tries of this run.
     pub lost: Vec<String>,
+    pub chunks: RunChunks,
 }
 
 #[derive(Clone, Debug)]
@@ -102,6 +104,7 @@ pub struct InFlight {
     pub due_ns: u64,
     pub dispatched_ns: u64,
     pub lost: Vec<String>,
+    pub chunks: RunChunks,
 }
 
 /// A run that is to be tried once more.
@@ -310,6 +313,7 @@ impl Check {
                 .filter(|h| h.until_ns > clock::monotonic_ns())
                 .and_then(|h| time::rfc3339(time::wall(h.until_ns))),
             needs: self.spec.needs.clone(),
+            fanout: self.last.chunks.shown(),
             cost: Some(self.tally.shown()),
         }
     }

@@ -13,6 +13,7 @@ mod deaths;
 mod dispatch;
 mod doubt;
 mod event_loop;
+mod fanout;
 mod generation;
 mod groups;
 mod judge;

@@ -41,6 +41,7 @@ impl Manager {
                     lost_worker_died: Some(r.lost_worker_died),
                     lost_replaced: Some(r.lost_replaced),
                     lost_cancelled: Some(r.lost_cancelled),
+                    chunks: r.chunks(),
                     stale: false,
                 }
             })

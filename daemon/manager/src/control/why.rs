@@ -92,6 +92,20 @@ impl Manager {
                 format!("{} after {}", phase.name, time::span(phase.at_ns)),
             );
         }
+        let tally = last.chunks.tally;
+        if tally.chunks > 0 {
+            let mut text = format!(
+                "{} chunks: {} in its own worker, {} in others ({} of CPU)",
+                tally.chunks,
+                tally.own,
+                tally.away,
+                time::span(last.chunks.cpu_ns)
+            );
+            if tally.again > 0 {
+                text.push_str(&format!("; {} begun again after a death", tally.again));
+            }
+            story.tell(last.finished_ns, "fan-out", text);
+        }
         let status = check.status.map_or("unknown", |s| s.as_str());
         let text = match last.ran {
             true => format!(
