@@ -10,6 +10,7 @@ mod bad_input;
 mod commands;
 mod control;
 mod exec;
+mod jail;
 mod limits;
 mod manager_death;
 mod manager_instants;

@@ -33,6 +33,8 @@ pub enum Chore {
         slot: u32,
         pid: u32,
     },
+    /// A suspect has waited long enough for a jail: the turn that this makes sees to it.
+    Jail,
     /// The listener has rested long enough.
     Listen,
     StopDeadline,
@@ -56,6 +58,9 @@ pub struct Manager {
     pub slots: BTreeMap<u32, Slot>,
     /// Checks that are due while no worker of their class has room, by class.
     pub queues: [VecDeque<u32>; 3],
+    pub jail: crate::jail::Jail,
+    /// The last number that a slot was given for its birth.
+    pub births: u64,
     pub plugins: Vec<PluginUse>,
     pub generation: u64,
     /// A generation that is coming up, and what takes force with it.

@@ -35,6 +35,8 @@ impl Manager {
             self.finished += 1;
         }
         let pid = s.pid;
+        let in_jail = s.prisoner.is_some();
+        s.tainted |= f.ending == Ending::Overrun;
         let Some(check) = self.check_mut(f.check) else {
             return;
         };
@@ -51,6 +53,9 @@ impl Manager {
         }
         // The run has survived, whatever it said: its check may go on as before.
         check.hold = None;
+        if f.ending != Ending::Own {
+            self.survived(f.check, in_jail);
+        }
         self.take_result(f, flight, Some((slot, pid)));
     }
 

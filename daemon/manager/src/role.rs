@@ -132,6 +132,8 @@ fn build(
         chores: Wheel::new(now_ms),
         slots: BTreeMap::new(),
         queues: Default::default(),
+        jail: Default::default(),
+        births: 0,
         plugins: Vec::new(),
         generation: past.generation,
         coming: None,

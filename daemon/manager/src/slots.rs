@@ -50,6 +50,19 @@ pub struct Slot {
     pub killed_loading: u32,
     /// CLOCK_MONOTONIC of its start.
     pub started_ns: u64,
+    /// It is a jail, and for whom.
+    pub prisoner: Option<Prisoner>,
+    /// A call was written off in it, and its thread may still be there.
+    pub tainted: bool,
+}
+
+/// The one check of a jail.
+#[derive(Clone, Copy, Debug)]
+pub struct Prisoner {
+    /// None: it is gone.
+    pub check: Option<u32>,
+    /// The only plugin that is loaded.
+    pub plugin: u16,
 }
 
 /// A plugin file as a worker has it.
@@ -107,6 +120,8 @@ impl Slot {
             libraries: Vec::new(),
             killed_loading: 0,
             started_ns: 0,
+            prisoner: None,
+            tainted: false,
         }
     }
 
@@ -125,6 +140,10 @@ impl Slot {
 
     /// How many runs more it may be given now.
     pub fn credit(&self, cap: usize) -> usize {
+        let cap = match self.prisoner {
+            Some(_) => 1,
+            None => cap,
+        };
         if self.state == SlotState::Ready {
             cap.saturating_sub(self.runs.len())
         } else {
@@ -147,6 +166,7 @@ impl Slot {
             lost_cancelled: self.accounts.lost_cancelled,
             late: self.accounts.late,
             restarts: self.accounts.restarts,
+            jail: self.prisoner.is_some(),
         }
     }
 }
@@ -276,11 +296,14 @@ impl Manager {
 
     pub fn slot_name(&self, slot: u32) -> String {
         match self.slots.get(&slot) {
-            Some(s) => format!(
-                "{} worker in slot {slot} (pid {})",
-                s.spec.class.as_str(),
-                s.pid
-            ),
+            Some(s) => {
+                let kind = match s.prisoner {
+                    Some(_) => "jail",
+                    None => "worker",
+                };
+                let class = s.spec.class.as_str();
+                format!("{class} {kind} in slot {slot} (pid {})", s.pid)
+            }
             None => format!("worker in slot {slot}"),
         }
     }

@@ -12,7 +12,7 @@ mod record;
 mod small;
 
 pub use daemon::{Check, Config, Daemon, check, kill};
-pub use gate::Gate;
+pub use gate::{Gate, Visit};
 pub use leash::Leash;
 pub use procs::{children, state, tree};
 pub use small::Small;

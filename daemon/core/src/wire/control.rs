@@ -58,6 +58,11 @@ pub enum Op {
         reason: String,
     },
     Resume(Filter),
+    /// Ends quarantine and hold of these checks: names, globs, or plugins, whose checks are meant then. Answers with
+    /// the `check` lines of those that were released.
+    Release {
+        names: Vec<String>,
+    },
     /// Reads the configuration again: a `reloaded` line, or an error with every diagnostic.
     Reload,
     /// Graceful stop of the whole daemon; answered before it begins.
@@ -172,6 +177,9 @@ pub struct CheckRow {
     pub paused: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub disabled: bool,
+    /// It has killed too many workers and runs alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub quarantined: bool,
     /// Place in the configuration: what `--ordered` sorts by.
     #[serde(default)]
     pub index: u64,
@@ -202,6 +210,23 @@ pub struct CheckDetail {
     pub skipped: u64,
     pub pause_reason: String,
     pub held_until: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quarantine: Option<QuarantineInfo>,
+}
+
+/// Why a check runs alone, and what ends it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct QuarantineInfo {
+    pub since: Option<String>,
+    /// Deaths of workers that were its doing.
+    pub crashes: u64,
+    /// The last of them: "SIGSEGV in libx.so+0x12 foo".
+    pub reason: String,
+    /// Runs in a row that survived since, of those that it takes.
+    pub survived: u64,
+    pub needed: u64,
+    /// All of this in one sentence.
+    pub text: String,
 }
 
 /// `why`: the last run of one check, step by step.
@@ -247,6 +272,9 @@ pub struct WorkerRow {
     pub lost_worker_died: Option<u64>,
     pub lost_replaced: Option<u64>,
     pub lost_cancelled: Option<u64>,
+    /// The check that it holds alone; empty: it is a jail, but of whom is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jail: Option<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stale: bool,
 }
@@ -268,6 +296,13 @@ pub struct PluginRow {
     pub abi: String,
     /// First 16 hex digits of the hash of the bytes in use.
     pub hash: String,
+    /// So many of its checks are in quarantine.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub quarantined: u64,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

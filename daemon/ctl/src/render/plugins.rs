@@ -30,7 +30,10 @@ pub fn table(rows: &[PluginRow], look: &Look) -> String {
             known(&row.version),
             known(&row.class),
             Cell::new(row.checks.to_string()),
-            Cell::new(&row.state).paint(paint),
+            match row.quarantined {
+                0 => Cell::new(&row.state).paint(paint),
+                n => Cell::new(format!("{}, {n} quarantined", row.state)).paint(Paint::Bad),
+            },
             Cell::new(file_name(&row.file)),
             Cell::new(text),
         ]);
