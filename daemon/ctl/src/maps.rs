@@ -124,6 +124,11 @@ pub fn workers(socket: &Path, now: Timestamp) -> Result<Vec<WorkerRow>, MapError
                 .beat
                 .map(|beat| clock.monotonic.saturating_sub(beat) / 1_000_000),
             rss_kb: None,
+            fds: None,
+            runs: None,
+            stuck_threads: seen.stuck,
+            stalls: seen.stalls,
+            note: String::new(),
             restarts: counted(record.restarts),
             lost_worker_died: counted(record.lost_worker_died),
             lost_replaced: counted(record.lost_replaced),
@@ -146,6 +151,8 @@ fn held_in(state: &StateSnapshot, slot: u32) -> String {
 struct WorkerMap {
     threads: Option<u32>,
     beat: Option<u64>,
+    stuck: Option<u64>,
+    stalls: Option<u64>,
 }
 
 fn worker_map(directory: &Path, slot: u32, pid: u32) -> Option<WorkerMap> {
@@ -160,6 +167,8 @@ fn worker_map(directory: &Path, slot: u32, pid: u32) -> Option<WorkerMap> {
     ours.then(|| WorkerMap {
         threads: u32::try_from(head[h::THREADS]).ok(),
         beat: (head[h::BEAT] != 0).then_some(head[h::BEAT]),
+        stuck: Some(head[h::STUCK]),
+        stalls: Some(head[h::STALLS]),
     })
 }
 

@@ -51,6 +51,8 @@ pub struct Blame {
     pub message: String,
     /// "SIGSEGV in libx.so+0x12 foo"
     pub short: String,
+    /// It did not crash, but blocked its worker.
+    pub stalled: bool,
 }
 
 /// The thread sent it to itself: raise(3), abort(3).
@@ -82,8 +84,12 @@ impl Manager {
             return self.crashed(dead, view, &crash);
         }
         // We ended it, or asked it to end.
-        if dead.condemned.is_some() {
-            return Cause::Nobody { what: None };
+        match dead.condemned {
+            Some(c) if c.fence => {
+                return self.calls_in_progress(dead, view, c.reason.clone(), true);
+            }
+            Some(_) => return Cause::Nobody { what: None },
+            None => {}
         }
         match dead.death {
             Death::Exited { code } => self.exited(dead, view, *code),
@@ -106,6 +112,7 @@ impl Manager {
                 "stall: plugin `{plugin}` blocked its worker: {reason}; {name} was replaced"
             ),
             short: "it blocked its worker".into(),
+            stalled: true,
             plugin,
         })
     }
@@ -170,6 +177,7 @@ impl Manager {
                 place.text(" at ", " called from ")
             ),
             short: format!("{what}{}", place.text(" in ", " called from ")),
+            stalled: false,
             plugin,
         };
         if dead.runs.contains_key(&line.run_id) {
@@ -211,6 +219,7 @@ impl Manager {
             plugin: plugin.to_owned(),
             message: format!("{what} on a thread of plugin `{plugin}`{at}: {name} died"),
             short: format!("{what}{}", place.text(" in ", " called from ")),
+            stalled: false,
         };
         let is_its = |plugin: &str| library.plugins.iter().any(|p| p == plugin);
         let runs: Vec<(u64, &str)> = dead

@@ -2,6 +2,8 @@
 
 use crate::check::Check;
 use crate::control::Clients;
+use crate::cost::Costs;
+use crate::recycle::Pace;
 use crate::slots::Slot;
 use crate::store::Store;
 use crate::supervisor_link::SupervisorLink;
@@ -76,6 +78,9 @@ pub struct Manager {
     pub next_run: u64,
     pub map: StateMap,
     pub clients: Clients,
+    pub costs: Costs,
+    /// By class.
+    pub paces: [Pace; 3],
     pub store: Store,
     pub phase: Phase,
     /// Of all runs since the start of this manager.

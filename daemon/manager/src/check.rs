@@ -1,5 +1,6 @@
 //! A check as the manager holds it: what it shall do, what it did, and what is believed of it.
 
+use crate::cost::Tally;
 use crate::rap::{Place, Rap};
 use crate::time;
 use healthd_core::check::outcome::{Metric, Phase, Status, Verdict};
@@ -50,6 +51,7 @@ pub struct Check {
     pub rap: Rap,
     pub runs: u64,
     pub skipped: u64,
+    pub tally: Tally,
     /// Removed by a reload; stays until its run in flight has ended.
     pub removed: bool,
 }
@@ -138,6 +140,7 @@ impl Check {
             rap: Rap::default(),
             runs: 0,
             skipped: 0,
+            tally: Tally::default(),
             removed: false,
             spec,
         }
@@ -301,6 +304,7 @@ impl Check {
                 .filter(|h| h.until_ns > clock::monotonic_ns())
                 .and_then(|h| time::rfc3339(time::wall(h.until_ns))),
             quarantine: self.quarantine_info(clock::monotonic_ns()),
+            cost: Some(self.tally.shown()),
         }
     }
 }

@@ -38,7 +38,7 @@ impl Manager {
         let runs = std::mem::take(&mut s.runs);
         let generation = s.spec.generation;
         let prisoner = s.prisoner;
-        match condemned {
+        match &condemned {
             // By our own hand, or by its own.
             Some(_) => s.accounts.lost_replaced += runs.len() as u64,
             None => s.accounts.lost_worker_died += runs.len() as u64,
@@ -61,11 +61,15 @@ impl Manager {
             runs: &runs,
             oom,
         });
-        if let Some(prisoner) = prisoner.filter(|_| condemned.is_none()) {
+        // Whoever grew to its limit alone is no suspect any more.
+        let alone = prisoner.filter(|_| condemned.as_ref().is_none_or(|c| c.fence));
+        if let Some(prisoner) = alone {
             cause = self.in_jail(prisoner, cause, &runs);
         }
+        let retiring = self.leaves_its_slot(slot);
         // One that was to end anyway.
         let retired = generation < self.generation
+            || retiring
             || self.phase == Phase::Stopping
             || (prisoner.is_some() && condemned.is_some());
         if was != SlotState::Starting && !(retired && runs.is_empty()) {
@@ -89,11 +93,22 @@ impl Manager {
                 }
                 _ if self.phase == Phase::Stopping => self.publish(id),
                 _ => {
-                    if matches!(&cause, Cause::Suspects { runs, .. } if runs.contains(&run_id)) {
+                    let suspected =
+                        matches!(&cause, Cause::Suspects { runs, .. } if runs.contains(&run_id));
+                    if suspected {
                         self.suspect(id, false);
                     }
-                    let why = format!("its worker (slot {slot}, pid {pid}) died: {death}");
-                    self.run_elsewhere(id, flight, why, death);
+                    let end = match &condemned {
+                        Some(c) => format!("was replaced: {}", c.reason),
+                        None => format!("died: {death}"),
+                    };
+                    let why = format!("its worker (slot {slot}, pid {pid}) {end}");
+                    let is_again = flight.attempt > 1;
+                    self.run_elsewhere(id, flight, why, &end);
+                    // Twice in a call in which its worker grew until it had to go.
+                    if is_again && condemned.as_ref().is_some_and(|c| c.fence) && suspected {
+                        self.hold_check(id, "twice its worker grew to its limit in a call of it");
+                    }
                 }
             }
         }
@@ -108,6 +123,8 @@ impl Manager {
         if prisoner.is_some() {
             self.retire_slot(slot);
             self.tell_slots();
+        } else if retiring {
+            self.settle_retired(slot);
         } else if generation < self.generation {
             self.retire_slot(slot);
         } else {
@@ -158,9 +175,9 @@ impl Manager {
     }
 
     /// A victim of a worker's death: once more, or, if that was the second, no verdict.
-    fn run_elsewhere(&mut self, id: u32, flight: InFlight, why: String, death: &Death) {
+    fn run_elsewhere(&mut self, id: u32, flight: InFlight, why: String, end: &str) {
         if !self.send_again(id, &flight, why) {
-            let text = format!("two workers died during this run; the last by {death}");
+            let text = format!("two workers ended during this run; the last {end}");
             self.conclude(
                 id,
                 Ending::Own,
@@ -196,6 +213,7 @@ impl Manager {
                 "{what} in plugin `{plugin}`: its worker died, and only this check was in it"
             ),
             short: format!("{what} while it ran alone"),
+            stalled: false,
             plugin,
         };
         match run_id {
@@ -271,6 +289,7 @@ impl Manager {
             plugin: check.spec.plugin.clone(),
             short: reason.clone(),
             message: reason,
+            stalled: false,
         };
         match waits {
             true => self.sentence(id, None, &blame),

@@ -17,8 +17,9 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-/// Lines for worker slots in `state.map`: two generations of the largest pools (64 io, 256 cpu, 1 exec), and jails.
-pub const MAX_SLOTS: usize = 2 * (64 + 256 + 1) + JAIL_SLOTS;
+/// Lines for worker slots in `state.map`: two generations of the largest pools (64 io, 256 cpu, 1 exec), one
+/// replacement a class, and jails.
+pub const MAX_SLOTS: usize = 2 * (64 + 256 + 1) + 3 + JAIL_SLOTS;
 /// Old workers may finish their runs for so long after the switch.
 const DRAIN_NS: u64 = 60_000 * MS;
 
@@ -149,6 +150,7 @@ impl Manager {
             .slots
             .values()
             .filter(|s| s.spec.generation == self.generation || s.spec.generation == newest)
+            .filter(|s| !s.retiring)
             // A jail that is told to end.
             .filter(|s| !(s.spec.once && s.state == SlotState::Draining))
             .map(|s| s.spec.clone())
@@ -166,9 +168,14 @@ impl Manager {
 
     /// A plugin that cannot be used in the workers of this slot's generation.
     pub fn leave_out(&mut self, slot: u32, number: u16, reason: String) {
-        let Some(generation) = self.slots.get(&slot).map(|s| s.spec.generation) else {
+        let Some(s) = self.slots.get(&slot) else {
             return;
         };
+        let generation = s.spec.generation;
+        if s.replaces.is_some() {
+            // The worker that serves can use it.
+            return self.abandon_replacement(slot, &reason);
+        }
         let of_coming = self
             .coming
             .as_ref()
@@ -332,6 +339,7 @@ impl Manager {
             reason: "a new generation serves".into(),
             culprit: None,
             killed: false,
+            fence: false,
         });
         let pid = s.pid;
         match &mut s.link {

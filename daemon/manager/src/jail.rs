@@ -223,6 +223,7 @@ impl Manager {
             reason: "nobody needs this jail any more".into(),
             culprit: None,
             killed: false,
+            fence: false,
         });
         let pid = s.pid;
         match &mut s.link {

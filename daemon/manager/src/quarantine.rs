@@ -136,26 +136,39 @@ impl Manager {
     pub fn convict(&mut self, id: u32, blame: &Blame, why: &str) {
         let now = clock::monotonic_ns();
         let hash = self.plugin_hash(id);
+        self.charge_death(id, blame.stalled);
         let Some(check) = self.check_mut(id) else {
             return;
         };
         let entered = check.rap.crashed(&blame.short, clock::realtime_ns(), hash);
+        self.hold_check(id, why);
+        if let Some(check) = self.check(id).filter(|_| entered) {
+            let text = check.quarantine_info(now).map_or(String::new(), |q| q.text);
+            log::error!(
+                "check quarantined  check={} why=\"{text}\"",
+                check.spec.name
+            );
+        }
+        // A restart must not make it begin anew.
+        self.urgent = true;
+    }
+
+    /// No run of it for a while.
+    pub fn hold_check(&mut self, id: u32, why: &str) {
+        let now = clock::monotonic_ns();
+        let Some(check) = self.check_mut(id) else {
+            return;
+        };
         let length = check.hold(now);
-        let name = check.spec.name.clone();
         log::warn!(
-            "check held  check={name} for={} why=\"{why}\"",
+            "check held  check={} for={} why=\"{why}\"",
+            check.spec.name,
             time::span(length)
         );
-        if entered {
-            let text = check.quarantine_info(now).map_or(String::new(), |q| q.text);
-            log::error!("check quarantined  check={name} why=\"{text}\"");
-        }
         let until = now + length;
         if check.next_due < until {
             self.plan(id, until);
         }
-        // A restart must not make it begin anew.
-        self.urgent = true;
         self.publish(id);
     }
 

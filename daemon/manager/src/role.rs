@@ -119,6 +119,8 @@ fn build(
             model.daemon.control_group.as_deref(),
             supervisor.open_files,
         ),
+        costs: Default::default(),
+        paces: Default::default(),
         store: Store::start(&args.state_dir)?,
         model,
         scan: Scan::default(),

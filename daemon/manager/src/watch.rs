@@ -68,6 +68,12 @@ impl Manager {
                 self.replace_soon(slot, shortened(reason));
             }
             ToManager::Drained => {}
+            ToManager::Billed {
+                check,
+                epoch,
+                cpu_ns,
+                grew,
+            } => self.charge_late(check, epoch, cpu_ns, grew),
         }
     }
 
@@ -90,6 +96,7 @@ impl Manager {
         self.publish_slot(slot);
         self.supervisor
             .say(&ToSupervisor::WorkerReady { slot, pid });
+        self.take_over(slot);
         self.generation_progress();
     }
 
@@ -106,11 +113,19 @@ impl Manager {
             return;
         }
         log::warn!("worker is to be replaced  slot={slot} why=\"{reason}\"");
+        // Another takes its place first, if that can be.
+        if self.start_replacement(slot, &reason) {
+            return;
+        }
+        let Some(s) = self.slots.get_mut(&slot) else {
+            return;
+        };
         s.state = SlotState::Draining;
         s.condemned = Some(Condemned {
             reason,
             culprit: None,
             killed: false,
+            fence: false,
         });
         let pid = s.pid;
         let at = (clock::monotonic_ns() + REPLACE_NS) / MS;
@@ -163,6 +178,7 @@ impl Manager {
             reason: reason.clone(),
             culprit,
             killed: true,
+            fence: false,
         });
         self.publish_slot(slot);
         self.supervisor

@@ -1,6 +1,7 @@
 //! What the manager says: plugins to load, definitions, runs, and what is taken back.
 
 use crate::active::{Active, State};
+use crate::bill::{self, Bill};
 use crate::pool;
 use crate::reactor::{MS, Reactor, Timer, key};
 use crate::verdict::End;
@@ -72,6 +73,7 @@ impl Reactor {
                 }
             }
             ToWorker::Drain => self.draining = true,
+            ToWorker::Measure { on } => bill::measure(on),
         }
     }
 
@@ -86,7 +88,7 @@ impl Reactor {
             timer: None,
             task_timer: None,
             started_ns: 0,
-            cpu_ns: 0,
+            bill: Bill::default(),
             extended: false,
             counted_in: None,
         });

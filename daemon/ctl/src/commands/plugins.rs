@@ -7,7 +7,7 @@ use crate::healthd::{Helper, Probe};
 use crate::render::text::{count, escape};
 use crate::render::{plugins, time};
 use crate::session::Session;
-use healthd_core::wire::control::{Op, Reply};
+use healthd_core::wire::control::{Op, PluginRow, Reply};
 use std::ffi::OsStr;
 use std::path::Path;
 use std::time::Duration;
@@ -16,13 +16,13 @@ const PROBE_LIMIT: Duration = Duration::from_secs(10);
 
 pub fn run(session: &mut Session, args: &PluginsArgs) -> Result<u8, CtlError> {
     match &args.action {
-        None | Some(PluginsAction::List) => list(session),
+        None | Some(PluginsAction::List) => list(session, args.cost),
         Some(PluginsAction::Verify { file }) => verify(session, file),
         Some(PluginsAction::Release { names }) => release(session, names),
     }
 }
 
-fn list(session: &mut Session) -> Result<u8, CtlError> {
+fn list(session: &mut Session, cost: bool) -> Result<u8, CtlError> {
     let mut rows = Vec::new();
     session.ask_all(Op::Plugins, |reply| match reply {
         Reply::Plugin(row) => {
@@ -31,6 +31,10 @@ fn list(session: &mut Session) -> Result<u8, CtlError> {
         }
         _ => false,
     })?;
+    if cost {
+        let cpu = |row: &PluginRow| row.cost.as_ref().map_or(-1.0, |c| c.cost.cpu_ms);
+        rows.sort_by(|a, b| cpu(b).total_cmp(&cpu(a)));
+    }
     if session.json {
         session.print_json_array(&rows)?;
     } else if rows.is_empty() {
@@ -39,7 +43,12 @@ fn list(session: &mut Session) -> Result<u8, CtlError> {
             .note("note", "the plugin directory of healthd holds no plugin");
     } else {
         let look = session.screen.look();
-        session.screen.print(&plugins::table(&rows, &look))?;
+        let text = if cost {
+            plugins::costs(&rows, &look)
+        } else {
+            plugins::table(&rows, &look)
+        };
+        session.screen.print(&text)?;
     }
     Ok(exit::OK)
 }
