@@ -61,9 +61,7 @@ impl Manager {
             runs: &runs,
             oom,
         });
-        // Whoever grew to its limit alone is no suspect any more.
-        let alone = prisoner.filter(|_| condemned.as_ref().is_none_or(|c| c.fence));
-        if let Some(prisoner) = alone {
+        if let Some(prisoner) = prisoner.filter(|_| condemned.is_none()) {
             cause = self.in_jail(prisoner, cause, &runs);
         }
         let retiring = self.leaves_its_slot(slot);
