@@ -8,7 +8,7 @@ use healthd_core::wire::glob;
 use healthd_core::wire::maps::{
     CHECK_WORDS, CLASSES, CheckRecord, HEADER_WORDS, LAYOUT_VERSION, SLOT_STATES, SLOT_WORDS,
     STATE_FILE, SlotRecord, StateSnapshot, WORD, WORKER_MAGIC, check_offset, read_state,
-    slot_offset, state_header, words_at, worker_file, worker_header,
+    slot_offset, state_header, whole, words_at, worker_file, worker_header,
 };
 use jiff::{SignedDuration, Timestamp};
 use rustix::time::{ClockId, clock_gettime};
@@ -232,7 +232,7 @@ fn agreement(first: &[u8], second: &[u8]) -> Stable {
 
 fn agree<const N: usize>(first: &[u8], second: &[u8], offset: usize) -> bool {
     match (words_at::<N>(first, offset), words_at::<N>(second, offset)) {
-        (Some(a), Some(b)) => a == b && a[0].is_multiple_of(2),
+        (Some(a), Some(b)) => whole(&a, &b),
         _ => false,
     }
 }
@@ -469,12 +469,13 @@ mod tests {
             "{error}"
         );
         let mut words = state_map(&[], &[check("web")]);
-        words[state_header::VERSION] = 9;
+        words[state_header::VERSION] = LAYOUT_VERSION + 1;
         dir.write(STATE_FILE, &words);
         let error = workers(&dir.socket(), now())
             .expect_err("no map")
             .to_string();
-        let told = format!("layout 9 (this program reads {LAYOUT_VERSION})");
-        assert!(error.contains(&told), "{error}");
+        let (theirs, ours) = (LAYOUT_VERSION + 1, LAYOUT_VERSION);
+        let expected = format!("layout {theirs} (this program reads {ours})");
+        assert!(error.contains(&expected), "{error}");
     }
 }
