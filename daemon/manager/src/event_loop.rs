@@ -119,6 +119,8 @@ impl Manager {
             }
             self.drain_jail();
             self.drain_queues();
+            // For those whose turn in a group has come.
+            self.drain_jail();
             // In the map before it is on its way: no run id is given twice, whenever we die.
             self.publish_accounts();
             self.flush_links();
@@ -221,6 +223,7 @@ impl Manager {
         s.view = None;
         s.condemned = None;
         s.last_words = None;
+        s.caches.clear();
         s.gauge = None;
         s.usage = Usage::default();
         s.fresh = None;
@@ -254,6 +257,7 @@ impl Manager {
                 self.look_for_lost_runs(now);
                 self.oom.look(now);
                 self.expire_queues(now);
+                self.expire_lines(now);
                 self.store_if_due(now);
                 if self.phase == Phase::Stopping {
                     self.tell_draining();

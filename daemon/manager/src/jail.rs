@@ -70,7 +70,7 @@ impl Manager {
     fn still_waits(&mut self, id: u32, now: u64) -> bool {
         let waits = self
             .check(id)
-            .filter(|c| c.in_flight.is_none() && !c.removed)
+            .filter(|c| c.in_flight.is_none() && !c.in_line && !c.removed)
             .and_then(|c| {
                 let again = c.again.is_some();
                 Some((
