@@ -1,6 +1,7 @@
 //! A check as the manager holds it: what it shall do, what it did, and what is believed of it.
 
 use crate::cost::Tally;
+use crate::fanout::RunChunks;
 use crate::rap::{Place, Rap};
 use crate::time;
 use healthd_core::check::outcome::{Metric, Phase, Status, Verdict};
@@ -87,6 +88,7 @@ pub struct Last {
     pub labels: Vec<(String, String)>,
     /// What became of earlier tries of this run.
     pub lost: Vec<String>,
+    pub chunks: RunChunks,
 }
 
 #[derive(Clone, Debug)]
@@ -99,6 +101,7 @@ pub struct InFlight {
     pub due_ns: u64,
     pub dispatched_ns: u64,
     pub lost: Vec<String>,
+    pub chunks: RunChunks,
 }
 
 /// A run that is to be tried once more.
@@ -306,6 +309,7 @@ impl Check {
                 .hold
                 .filter(|h| h.until_ns > clock::monotonic_ns())
                 .and_then(|h| time::rfc3339(time::wall(h.until_ns))),
+            fanout: self.last.chunks.shown(),
             quarantine: self.quarantine_info(clock::monotonic_ns()),
             cost: Some(self.tally.shown()),
         }

@@ -52,13 +52,15 @@ impl Manager {
             }
             _ => None,
         };
+        let mut accused = runs.clone();
+        accused.extend(self.chunk_on_the_thread(slot));
         let mut cause = self.attribute(&Dead {
             slot,
             pid,
             death,
             view: view.as_ref(),
             condemned: condemned.as_ref(),
-            runs: &runs,
+            runs: &accused,
             oom,
         });
         if let Some(prisoner) = prisoner.filter(|_| condemned.is_none()) {
@@ -73,6 +75,13 @@ impl Manager {
         if was != SlotState::Starting && !(retired && runs.is_empty()) {
             self.tell_death(slot, pid, death, runs.len(), &cause);
         }
+        let of_a_run = matches!(&cause, Cause::Culprit(blame) if runs.contains_key(&blame.run_id));
+        let blame = match &cause {
+            Cause::Culprit(blame) if !of_a_run => Some(blame.message.as_str()),
+            _ => None,
+        };
+        let story = format!("worker in slot {slot} (pid {pid}) died: {death}");
+        self.chunks_of_the_dead(slot, of_a_run, blame, &story);
         if let Some(s) = self.slots.get(&slot) {
             s.remove_map(&dir);
         }

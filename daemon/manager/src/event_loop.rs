@@ -121,6 +121,7 @@ impl Manager {
             self.drain_queues();
             // For those whose turn in a group has come.
             self.drain_jail();
+            self.spread_chunks();
             // In the map before it is on its way: no run id is given twice, whenever we die.
             self.publish_accounts();
             self.flush_links();

@@ -3,6 +3,7 @@
 use crate::book::{Manager, Phase};
 use crate::check::{InFlight, ns};
 use crate::dispatch;
+use crate::fanout::RunChunks;
 use healthd_core::check::outcome::{Status, Verdict};
 use healthd_core::check::tracker::Change;
 use healthd_core::wire::worker::{Ending, Finished, Growth};
@@ -37,6 +38,9 @@ impl Manager {
         let pid = s.pid;
         let in_jail = s.prisoner.is_some();
         s.tainted |= f.ending == Ending::Overrun;
+        let in_flight = self.check(f.check).and_then(|c| c.in_flight.as_ref());
+        let elsewhere = in_flight.map_or(0, |f| f.chunks.cpu_ns);
+        f.cpu_ns = f.cpu_ns.saturating_add(elsewhere);
         self.charge(&f);
         let Some(check) = self.check_mut(f.check) else {
             return;
@@ -52,12 +56,19 @@ impl Manager {
             self.taken_back(f.check, &flight);
             return;
         }
-        // The run has survived, whatever it said: its check may go on as before.
-        check.hold = None;
-        if f.ending != Ending::Own {
-            self.survived(f.check, in_jail);
+        let killed = flight.chunks.killed;
+        let id = f.check;
+        if killed == 0 {
+            // The run has survived, whatever it said: its check may go on as before.
+            check.hold = None;
+            if f.ending != Ending::Own {
+                self.survived(id, in_jail);
+            }
         }
         self.take_result(f, flight, Some((slot, pid)));
+        if killed > 0 {
+            self.convict_of_chunk(id);
+        }
     }
 
     /// Its run was cancelled because a reload has changed the check: it runs as it is now, rather than go
@@ -105,6 +116,7 @@ impl Manager {
         last.labels = f.labels;
         last.phases = f.phases;
         last.lost = flight.lost;
+        last.chunks = flight.chunks;
         check.wanted = false;
         self.leave_groups(id);
         let Some(check) = self.check_mut(id) else {
@@ -192,6 +204,7 @@ impl Manager {
             due_ns: since.unwrap_or(now),
             dispatched_ns: 0,
             lost: again.map_or(Vec::new(), |a| a.lost),
+            chunks: RunChunks::default(),
         });
         let finished = Finished {
             run_id: flight.run_id,

@@ -153,6 +153,19 @@ impl Manager {
         self.urgent = true;
     }
 
+    /// Its run has ended well enough, but a chunk of it has killed the worker that helped.
+    pub fn convict_of_chunk(&mut self, id: u32) {
+        let Some(check) = self.check(id) else { return };
+        let blame = Blame {
+            run_id: check.last.run_id,
+            plugin: check.spec.plugin.clone(),
+            message: check.last.message.clone(),
+            short: "in a chunk of its run".into(),
+            stalled: false,
+        };
+        self.convict(id, &blame, "a chunk of its run has killed a worker");
+    }
+
     /// No run of it for a while.
     pub fn hold_check(&mut self, id: u32, why: &str) {
         let now = clock::monotonic_ns();
