@@ -109,6 +109,7 @@ fn check_row(index: usize, record: &CheckRecord, stable: bool, clock: &Clock) ->
         worker: (record.worker != u32::MAX).then_some(record.worker),
         paused: record.paused,
         disabled: record.disabled,
+        quarantined: record.rap.quarantine.is_some(),
         ..known
     }
 }
@@ -148,10 +149,18 @@ pub fn workers(socket: &Path, now: Timestamp) -> Result<Vec<WorkerRow>, MapError
             lost_replaced: counted(record.lost_replaced),
             lost_cancelled: counted(record.lost_cancelled),
             chunks: record.chunks().filter(|_| stable),
+            jail: record.jail.then(|| held_in(&state, *slot)),
             stale: true,
         }
     };
     Ok(state.slots.iter().map(row).collect())
+}
+
+/// Whose run is in flight in this slot.
+fn held_in(state: &StateSnapshot, slot: u32) -> String {
+    let of_slot = |c: &CheckRecord| c.in_flight != 0 && c.in_flight_slot == slot;
+    let found = state.checks.iter().find(|(_, c)| of_slot(c));
+    found.map_or(String::new(), |(_, c)| c.name.to_string())
 }
 
 #[derive(Default)]
@@ -284,7 +293,7 @@ fn read(file: &Path) -> Result<Vec<u8>, MapError> {
 /// Both clocks at one moment: the maps plan on the monotonic one, people read the other.
 pub struct Clock {
     real: Timestamp,
-    monotonic: u64,
+    pub monotonic: u64,
 }
 
 impl Clock {

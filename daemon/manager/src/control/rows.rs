@@ -1,6 +1,7 @@
 //! The rows of `workers` and `plugins`.
 
 use crate::book::Manager;
+use crate::check::Check;
 use healthd_core::wire::control::{PluginRow, WorkerRow};
 use healthd_core::wire::maps::{SLOT_STATES, worker_header as h};
 use healthd_sys::clock;
@@ -42,6 +43,10 @@ impl Manager {
                     lost_replaced: Some(r.lost_replaced),
                     lost_cancelled: Some(r.lost_cancelled),
                     chunks: r.chunks(),
+                    jail: s.prisoner.map(|p| {
+                        let check = p.check.and_then(|id| self.check(id));
+                        check.map_or(String::new(), |c| c.spec.name.clone())
+                    }),
                     stale: false,
                 }
             })
@@ -78,6 +83,7 @@ impl Manager {
                     checks: self.checks_of(&entry.name),
                     abi: entry.abi.clone(),
                     hash: format!("{:016x}", file.hash),
+                    quarantined: self.count_of(&entry.name, |c| c.rap.quarantine.is_some()),
                     cost: used.map(|_| {
                         let threads = stuck.get(&entry.name).copied().unwrap_or(0);
                         self.costs.shown(&entry.name, threads)
@@ -121,10 +127,14 @@ impl Manager {
     }
 
     fn checks_of(&self, plugin: &str) -> u64 {
+        self.count_of(plugin, |_| true)
+    }
+
+    fn count_of(&self, plugin: &str, which: impl Fn(&Check) -> bool) -> u64 {
         self.order
             .iter()
             .filter_map(|id| self.check(*id))
-            .filter(|c| c.spec.plugin == plugin)
+            .filter(|c| c.spec.plugin == plugin && which(c))
             .count() as u64
     }
 }

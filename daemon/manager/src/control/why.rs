@@ -37,6 +37,11 @@ impl Manager {
             story.tell(0, "new", "it has not run yet".into());
         }
         story.tell(check.last.finished_ns, "judged", judged(check));
+        if let Some(quarantine) = check.quarantine_info(now) {
+            let since = check.rap.quarantine.as_ref().map_or(0, |q| q.since);
+            let age = clock::realtime_ns().saturating_sub(since);
+            story.tell(now.saturating_sub(age), "quarantine", quarantine.text);
+        }
         self.under_way(id, check, &mut story, now);
         Why {
             name: check.spec.name.clone(),
@@ -193,9 +198,14 @@ impl Manager {
             return format!("nothing until a reload: {reason}");
         }
         if let Some(hold) = check.hold.filter(|h| h.until_ns > now) {
+            let alone = match check.rap.quarantine {
+                Some(_) => "; then it runs alone",
+                None => "",
+            };
             return format!(
-                "held for {}, since its last run killed a worker",
-                time::span(hold.until_ns - now)
+                "held for {}, since its last run killed a worker{alone}; `healthctl plugins release {}` ends it",
+                time::span(hold.until_ns - now),
+                check.spec.name
             );
         }
         let due = time::span(check.next_due.saturating_sub(now));
