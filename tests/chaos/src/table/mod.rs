@@ -86,7 +86,7 @@ pub fn table() -> Result<(), String> {
 }
 
 /// Options of the culprit, the fault's name, and the limit before which nobody can know.
-const CRASHES: [(&str, &str, &str); 9] = [
+const CRASHES: [(&str, &str, &str); 10] = [
     ("segv", "SIGSEGV in run", ""),
     ("bus", "SIGBUS in run", ""),
     ("ill", "SIGILL in run", ""),
@@ -94,6 +94,7 @@ const CRASHES: [(&str, &str, &str); 9] = [
     ("abort", "SIGABRT in run", ""),
     ("stack", "stack overflow in run", ""),
     ("exit", "exit(0) in run", ""),
+    ("kill", "SIGKILL from within (found in the jail)", ""),
     ("create", "SIGABRT in create", ""),
     ("stall", "stall of the reactor", "1 s in one step"),
 ];
@@ -114,7 +115,7 @@ fn config(world: &World) -> String {
     };
     let switch = |how: &str| format!("if_file = \"{dir}/switch/{how}\"");
     for how in [
-        "segv", "bus", "ill", "fpe", "abort", "stack", "exit", "fork",
+        "segv", "bus", "ill", "fpe", "abort", "stack", "exit", "kill", "fork",
     ] {
         add(
             how,
