@@ -60,6 +60,8 @@ compile_error!(
 pub use healthd_abi as abi;
 
 mod barrier;
+#[cfg(feature = "tls")]
+mod certificate;
 mod check;
 mod cx;
 mod exec;
