@@ -48,11 +48,11 @@ fn examples_are_what_goes_over_the_wire() {
     let all = |words: &str| words.split(' ').map(str::to_owned).collect::<BTreeSet<_>>();
     assert_eq!(
         ops,
-        all("status show run watch why workers plugins pause resume reload stop version")
+        all("status show run watch why workers objects plugins pause resume reload stop version")
     );
     assert_eq!(
         types,
-        all("check detail started gone worker plugin why reloaded version end error")
+        all("check detail started gone worker object plugin why reloaded version end error")
     );
 }
 

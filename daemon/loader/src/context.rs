@@ -4,7 +4,7 @@ use healthd_abi::{self as abi, HdCtx, HdStr};
 use healthd_core::check::outcome::{Metric, Phase};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::cell::{Cell, RefCell};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -47,6 +47,11 @@ impl Cancel {
 
     pub fn is_cancelled(&self) -> bool {
         self.flag.load(Ordering::Relaxed) != 0
+    }
+
+    /// Readable once cancelled; None: there was no fd left for it.
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.event.as_ref().map(AsFd::as_fd)
     }
 }
 
@@ -159,6 +164,8 @@ fn this_thread() -> u32 {
 pub struct Context {
     raw: HdCtx,
     name: Arc<str>,
+    /// Whose names it opens.
+    plugin: &'static str,
     cancel: Arc<Cancel>,
     /// The step-lane task it belongs to, as the worker knows it; `u64::MAX`: none.
     task: Cell<u64>,
@@ -181,6 +188,7 @@ pub struct ContextSpec {
     pub run_id: u64,
     pub deadline_ns: u64,
     pub name: Arc<str>,
+    pub plugin: &'static str,
     pub cancel: Arc<Cancel>,
     pub task: u64,
     pub on_phase: Option<fn(&str)>,
@@ -207,6 +215,7 @@ impl Context {
                 host: std::ptr::null_mut(),
             },
             name: spec.name,
+            plugin: spec.plugin,
             cancel: spec.cancel,
             task: Cell::new(spec.task),
             owner: AtomicU32::new(0),
@@ -230,6 +239,10 @@ impl Context {
         self.owner.store(0, Ordering::Relaxed);
     }
 
+    pub fn deadline(&self) -> u64 {
+        self.raw.deadline_ns
+    }
+
     pub fn set_deadline(&mut self, deadline_ns: u64) {
         self.raw.deadline_ns = deadline_ns;
     }
@@ -248,6 +261,14 @@ impl Context {
 
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    pub(crate) fn lane(&self) -> u32 {
+        self.raw.lane
+    }
+
+    pub(crate) fn plugin(&self) -> &'static str {
+        self.plugin
     }
 
     pub(crate) fn task(&self) -> u64 {

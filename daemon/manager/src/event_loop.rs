@@ -118,6 +118,7 @@ impl Manager {
                 self.dispatch_due(now, &mut due);
             }
             self.drain_queues();
+            self.spread_chunks();
             // In the map before it is on its way: no run id is given twice, whenever we die.
             self.publish_accounts();
             self.flush_links();
@@ -214,6 +215,7 @@ impl Manager {
         s.view = None;
         s.condemned = None;
         s.last_words = None;
+        s.caches.clear();
         s.gauge = None;
         s.usage = Usage::default();
         s.fresh = None;
@@ -247,6 +249,7 @@ impl Manager {
                 self.look_for_lost_runs(now);
                 self.oom.look(now);
                 self.expire_queues(now);
+                self.expire_lines(now);
                 self.store_if_due(now);
                 if self.phase == Phase::Stopping {
                     self.tell_draining();

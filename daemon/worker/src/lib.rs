@@ -7,8 +7,11 @@
 
 mod active;
 mod bill;
+mod caches;
+mod counters;
 mod deadline;
 mod exec;
+mod fanout;
 mod inbox;
 mod outbox;
 mod pool;

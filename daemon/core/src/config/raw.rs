@@ -94,17 +94,19 @@ pub const DAEMON_KEYS: [&str; 7] = [
     "stop_grace",
     "log",
 ];
-pub const DEFAULTS_KEYS: [&str; 8] = [
+pub const DEFAULTS_KEYS: [&str; 10] = [
     "interval",
     "timeout",
     "attempts",
     "retry_interval",
     "enabled",
     "timeout_status",
+    "exclusive",
+    "max_parallel",
     "labels",
     "config",
 ];
-pub const CHECK_KEYS: [&str; 11] = [
+pub const CHECK_KEYS: [&str; 13] = [
     "name",
     "plugin",
     "interval",
@@ -113,6 +115,8 @@ pub const CHECK_KEYS: [&str; 11] = [
     "retry_interval",
     "enabled",
     "timeout_status",
+    "exclusive",
+    "max_parallel",
     "labels",
     "config",
     "for_each",

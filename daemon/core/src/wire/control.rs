@@ -76,6 +76,8 @@ pub enum Op {
     },
     /// One `worker` line a slot.
     Workers,
+    /// What plugins and checks share: an `object` line for each counter, array, map, list, lock, group and cache.
+    Objects,
     /// One `plugin` line a file in the plugin directory.
     Plugins,
     /// No runs of the matching checks until `resume`. Answers with their `check` lines.
@@ -136,6 +138,7 @@ pub enum Reply {
     },
     Worker(WorkerRow),
     Plugin(PluginRow),
+    Object(ObjectRow),
     Why(Box<Why>),
     Reloaded(ReloadReport),
     Version(VersionInfo),
@@ -230,6 +233,9 @@ pub struct CheckDetail {
     pub skipped: u64,
     pub pause_reason: String,
     pub held_until: Option<String>,
+    /// How its last run was spread over the workers, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fanout: Option<RunFanout>,
     /// What its runs have cost since the manager's start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<Cost>,
@@ -329,8 +335,35 @@ pub struct WorkerRow {
     pub lost_worker_died: Option<u64>,
     pub lost_replaced: Option<u64>,
     pub lost_cancelled: Option<u64>,
+    /// Chunks of other workers' runs, with accounts of their own; cpu workers only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chunks: Option<WorkerChunks>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stale: bool,
+}
+
+/// What a worker did of runs that fan out. `dispatched = finished + in_flight + lost` holds here too.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerChunks {
+    pub dispatched: u64,
+    pub finished: u64,
+    pub in_flight: u64,
+    pub lost: u64,
+    /// Of its own runs, done by itself: never dispatched.
+    pub own: u64,
+}
+
+/// The fan-outs of a check's last run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RunFanout {
+    pub chunks: u64,
+    /// Done by the run's own worker, and by others.
+    pub own: u64,
+    pub elsewhere: u64,
+    /// Begun again after a worker had died.
+    pub again: u64,
+    /// CPU time of the chunks that were done elsewhere; part of `cpu_ms`.
+    pub elsewhere_cpu_ms: f64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -353,6 +386,51 @@ pub struct PluginRow {
     /// Since the manager's start; of a plugin that was never used, none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<PluginCost>,
+}
+
+/// One row of `objects`. What a kind has not is left out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ObjectRow {
+    /// "counter", "array", "map", "list", "lock", "group", "block" (the checks of one `max_parallel`), "cache".
+    pub kind: String,
+    pub name: String,
+    /// Whose it is; left out where all share it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<String>,
+    /// Cells, keys, items or entries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// Of a counter; of an array the first 16.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<u64>,
+    /// So many may be in at one time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most: Option<u32>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holders: Vec<ObjectUser>,
+    /// First come first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiters: Vec<ObjectUser>,
+    /// Slot of the worker whose cache it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hits: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub misses: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evictions: Option<u64>,
+}
+
+/// Who holds a lock, is in a group, or waits for it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ObjectUser {
+    pub check: String,
+    /// Null: no worker has the run yet.
+    pub worker: Option<u32>,
+    pub since: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

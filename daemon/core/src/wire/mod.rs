@@ -1,9 +1,11 @@
 //! What crosses a socket.
 
 pub mod control;
+pub mod fanout;
 pub mod frame;
 pub mod glob;
 pub mod maps;
+pub mod objects_map;
 pub mod roles;
 pub mod supervisor;
 pub mod worker;

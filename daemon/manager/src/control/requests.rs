@@ -34,6 +34,10 @@ impl Manager {
                 }
                 self.clients.reply(client, &Reply::End);
             }
+            Op::Objects => {
+                let lines = self.object_rows().into_iter().map(Reply::Object).collect();
+                self.set_job(client, Job::Lines { lines });
+            }
             Op::Plugins => {
                 for row in self.plugin_rows() {
                     self.clients.reply(client, &Reply::Plugin(row));
@@ -56,7 +60,7 @@ impl Manager {
                 let info = VersionInfo {
                     version: env!("CARGO_PKG_VERSION").into(),
                     protocol: healthd_core::wire::control::VERSION,
-                    abi: "1.0".into(),
+                    abi: "1.1".into(),
                     supervisor_pid: self.args.parent,
                     manager_pid: std::process::id(),
                     started: crate::time::rfc3339(self.args.started).unwrap_or_default(),
