@@ -214,7 +214,7 @@ fn to_worker() -> impl Strategy<Value = ToWorker> {
                 file,
             }
         }),
-        (numbers.clone(), status(), any::<u64>(), ".*", ".*").prop_map(
+        (numbers, status(), any::<u64>(), ".*", ".*").prop_map(
             |((check, epoch, plugin, timeout_ns), timeout_status, batch_ns, name, config)| {
                 ToWorker::Define(Define {
                     check,

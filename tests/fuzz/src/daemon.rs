@@ -2,7 +2,8 @@
 
 use healthd_core::wire::control::{Filter, Op, Reply, Request};
 use healthd_core::wire::maps::{
-    LINE_WORDS, LineRecord, SLOT_WORDS, SlotRecord, get_text, read_state, words_at,
+    CHECK_WORDS, LAYOUT_VERSION, LINE_WORDS, LineRecord, MESSAGE_BYTES, SLOT_WORDS, STATE_MAGIC,
+    SlotRecord, WORD, get_text, read_state, words_at,
 };
 use healthd_core::wire::roles::Role;
 use healthd_core::wire::{glob, supervisor, worker};
@@ -49,15 +50,23 @@ pub fn supervisor_frames(data: &[u8]) {
     let _ = Role::from_args(&words);
 }
 
+/// With the magic and the version that are asked for, whatever the version is by now.
 pub fn maps(data: &[u8]) {
+    let mut data = data.to_vec();
+    if let Some(head) = data.first_chunk_mut::<16>() {
+        head[..8].copy_from_slice(&STATE_MAGIC.to_ne_bytes());
+        head[8..].copy_from_slice(&LAYOUT_VERSION.to_ne_bytes());
+    }
+    let data = &data[..];
     if let Ok(state) = read_state(data) {
-        assert!(state.checks.len() * 48 * 8 <= data.len());
+        assert!(state.checks.len() * CHECK_WORDS * WORD <= data.len());
         for (_, slot) in &state.slots {
-            let _ = slot.pid;
+            let _ = slot.lost();
         }
         for (_, check) in &state.checks {
             let _ = (check.verdict(), check.status());
-            assert!(check.message.len() <= 3 * 15 * 8);
+            // A byte that is no UTF-8 is shown with three.
+            assert!(check.message.len() <= 3 * MESSAGE_BYTES);
         }
     }
     if let Some(words) = words_at::<LINE_WORDS>(data, 0) {

@@ -5,6 +5,8 @@
 //! is private to a plugin or to the manager is included by its path: the file under test is the shipped one.
 
 #![forbid(unsafe_code)]
+// The tests of the included files run where the files are.
+#![cfg(not(test))]
 // Each included file is used in part.
 #![allow(dead_code)]
 
@@ -16,8 +18,11 @@ mod elf;
 mod perfdata;
 mod plugins;
 
-/// Name, and what takes the bytes. The corpus of each lies in `corpus/NAME`.
-pub const TARGETS: [(&str, fn(&[u8])); 12] = [
+/// What takes the bytes.
+pub type Target = fn(&[u8]);
+
+/// By name; the corpus of each lies in `corpus/NAME`.
+pub const TARGETS: [(&str, Target); 12] = [
     ("worker_frames", daemon::worker_frames),
     ("supervisor_frames", daemon::supervisor_frames),
     ("maps", daemon::maps),
