@@ -217,7 +217,12 @@ fn is_shown(job: &mut Job, row: &healthd_core::wire::control::CheckRow) -> bool 
 /// Reading is for everyone who can open the socket.
 fn changes(op: &Op) -> bool {
     match op {
-        Op::Run(_) | Op::Pause { .. } | Op::Resume(_) | Op::Reload | Op::Stop => true,
+        Op::Run(_)
+        | Op::Pause { .. }
+        | Op::Resume(_)
+        | Op::Release { .. }
+        | Op::Reload
+        | Op::Stop => true,
         Op::Status(_)
         | Op::Show { .. }
         | Op::Watch(_)
