@@ -22,6 +22,7 @@ mod plugin_hang;
 mod recycle;
 mod reload;
 mod servers;
+mod sharing;
 mod shutdown;
 mod startup;
 mod state;

@@ -118,6 +118,7 @@ impl Manager {
                 self.dispatch_due(now, &mut due);
             }
             self.drain_queues();
+            self.admit_to_locks();
             // In the map before it is on its way: no run id is given twice, whenever we die.
             self.publish_accounts();
             self.flush_links();
@@ -262,6 +263,7 @@ impl Manager {
             }
             Chore::Replace { slot, pid } => self.replace_now(slot, pid),
             Chore::HungUp { slot, pid } => self.still_hung_up(slot, pid),
+            Chore::LockTimeout { slot, ask } => self.lock_timeout((slot, ask)),
             Chore::Listen => self.listen(),
             Chore::StopDeadline => self.stop_now(),
         }

@@ -35,6 +35,7 @@ impl Manager {
             self.finished += 1;
         }
         let pid = s.pid;
+        self.unlock_run(slot, f.run_id);
         self.charge(&f);
         let Some(check) = self.check_mut(f.check) else {
             return;

@@ -15,6 +15,7 @@ mod event_loop;
 mod generation;
 mod groups;
 mod judge;
+mod objects;
 mod oom;
 mod recycle;
 mod reload;

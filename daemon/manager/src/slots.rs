@@ -3,6 +3,7 @@
 //! `dispatched = finished + in flight + lost` holds for every slot at every moment, over all its workers.
 
 use crate::book::Manager;
+use crate::objects::Asked;
 use healthd_core::wire::frame::{MAX_BATCH, MAX_BATCH_RECORDS};
 use healthd_core::wire::maps::SlotRecord;
 use healthd_core::wire::supervisor::{SlotSpec, WorkerClass};
@@ -51,6 +52,8 @@ pub struct Slot {
     pub killed_loading: u32,
     /// What its worker has told of its plugins' caches.
     pub caches: Vec<CacheNumbers>,
+    /// For maps and locks.
+    pub asked: Asked,
     /// CLOCK_MONOTONIC of its start.
     pub started_ns: u64,
     /// What its process holds, as it was seen last.
@@ -143,6 +146,7 @@ impl Slot {
             libraries: Vec::new(),
             killed_loading: 0,
             caches: Vec::new(),
+            asked: Asked::default(),
             started_ns: 0,
             gauge: None,
             usage: Usage::default(),

@@ -65,6 +65,9 @@ impl Manager {
                 self.replace_soon(slot, shortened(reason));
             }
             ToManager::Drained => {}
+            ToManager::Map(ask) => self.map_asked(slot, &ask),
+            ToManager::Lock(ask) => self.lock_asked(slot, &ask),
+            ToManager::Unlock { ask } => self.unlock((slot, ask)),
             ToManager::Cache(told) => {
                 if let Some(s) = self.slots.get_mut(&slot) {
                     s.take_cache(told);

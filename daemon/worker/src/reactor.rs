@@ -367,6 +367,7 @@ impl Reactor {
         match news {
             Posted::Task { task, event } => self.step(task, &event),
             Posted::Job(report) => self.job_done(report),
+            Posted::Say(message) => self.outbox.say(&message),
             Posted::Killed { task, cpu_ns } => {
                 if let Some(at) = self.killed.iter().position(|(t, ..)| *t == task) {
                     let (_, check, epoch) = self.killed.swap_remove(at);
@@ -415,6 +416,7 @@ impl Reactor {
             self.wheel.cancel(timer);
         }
         self.finished += 1;
+        crate::asks::unlock(active.run.run_id);
         let news = end.status as u8 != active.run.last_status
             || active.run.urgent
             || self.draining

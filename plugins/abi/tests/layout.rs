@@ -53,6 +53,13 @@ layout! {
     }
     hd_exec_done = HdExecDone { struct_size, exit_code, term_signal, truncated, dropped, cpu_ns, out, err }
     hd_exec = HdExec { struct_size, version, spawn }
+    hd_map_ask = HdMapAsk { struct_size, op, flags, token, map, key, value, expected, ttl_ns }
+    hd_map_item = HdMapItem { key, value }
+    hd_map_reply = HdMapReply { struct_size, error, version, items, n }
+    hd_map = HdMap { struct_size, version, ask, ask_and_wait }
+    hd_lock_ask = HdLockAsk { struct_size, n, names, flags, token, timeout_ns }
+    hd_lock_done = HdLockDone { struct_size, error }
+    hd_lock = HdLock { struct_size, version, ask, ask_and_wait, unlock }
     hd_cache_stats = HdCacheStats { struct_size, reserved, hits, misses, evictions, entries }
     hd_cache = HdCache { struct_size, version, show }
     hd_counter = HdCounter { struct_size, version, open, get, set, add, max, compare_exchange }
@@ -80,6 +87,8 @@ constants! {
     "HD_F_INSTANCE_MT" = F_INSTANCE_MT  "HD_F_PLUGIN_SERIAL" = F_PLUGIN_SERIAL
     "HD_F_NEEDS_NETRAW" = F_NEEDS_NETRAW  "HD_F_NEEDS_EXEC" = F_NEEDS_EXEC
     "HD_SHARED" = SHARED
+    "HD_MAP_GET" = MAP_GET  "HD_MAP_SET" = MAP_SET  "HD_MAP_APPEND" = MAP_APPEND
+    "HD_MAP_SNAPSHOT" = MAP_SNAPSHOT  "HD_MAP_DELETE" = MAP_DELETE  "HD_MAP_EXPECT" = MAP_EXPECT
     "HD_EXEC_TRUNC_OUT" = EXEC_TRUNC_OUT  "HD_EXEC_TRUNC_ERR" = EXEC_TRUNC_ERR
 }
 
@@ -88,6 +97,8 @@ const NAMES: &[(&str, &str)] = &[
     ("HD_EXT_EXEC", EXT_EXEC),
     ("HD_EXT_COUNTER", EXT_COUNTER),
     ("HD_EXT_CACHE", EXT_CACHE),
+    ("HD_EXT_MAP", EXT_MAP),
+    ("HD_EXT_LOCK", EXT_LOCK),
 ];
 
 fn header_dir() -> PathBuf {
@@ -185,4 +196,10 @@ fn sizes_of_version_1_0() {
     assert_eq!(size_of::<HdCounter>(), 56);
     assert_eq!(size_of::<HdCacheStats>(), 40);
     assert_eq!(size_of::<HdCache>(), 16);
+    assert_eq!(size_of::<HdMapAsk>(), 80);
+    assert_eq!(size_of::<HdMapReply>(), 32);
+    assert_eq!(size_of::<HdMap>(), 24);
+    assert_eq!(size_of::<HdLockAsk>(), 32);
+    assert_eq!(size_of::<HdLockDone>(), 8);
+    assert_eq!(size_of::<HdLock>(), 32);
 }

@@ -17,9 +17,9 @@ pub async fn run(
     response: &mut Response,
 ) -> Result<Times, Failed> {
     let host = &request.url.host;
-    let own = |why: String| {
-        cx.message(format_args!("rate_limit of {host}: {why}"));
-        Failed(Status::Resources)
+    let own = |why: String| Failed {
+        status: Status::Resources,
+        why: format!("rate_limit of {host}: {why}"),
     };
     cx.phase("rate_limit");
     let turns = cx
