@@ -11,6 +11,7 @@ mod commands;
 mod control;
 mod costs;
 mod exec;
+mod fanout;
 mod groups;
 mod limits;
 mod manager_death;

@@ -3,6 +3,7 @@
 use crate::check::Check;
 use crate::control::Clients;
 use crate::cost::Costs;
+use crate::fanout::Fans;
 use crate::objects::{KeptMaps, Locks};
 use crate::recycle::Pace;
 use crate::slots::Slot;
@@ -67,6 +68,7 @@ pub struct Manager {
     pub queues: [VecDeque<u32>; 3],
     pub kept_maps: KeptMaps,
     pub locks: Locks,
+    pub fans: Fans,
     /// Who of the checks with groups is running, and who waits for its turn.
     pub groups: Turnstile<u32>,
     pub plugins: Vec<PluginUse>,

@@ -119,6 +119,7 @@ impl Manager {
             }
             self.drain_queues();
             self.admit_to_locks();
+            self.spread_chunks();
             // In the map before it is on its way: no run id is given twice, whenever we die.
             self.publish_accounts();
             self.flush_links();

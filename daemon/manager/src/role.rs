@@ -150,6 +150,7 @@ fn build(
         chores: Wheel::new(now_ms),
         slots: BTreeMap::new(),
         queues: Default::default(),
+        fans: crate::fanout::Fans::default(),
         groups: Turnstile::default(),
         kept_maps,
         locks: Locks::default(),

@@ -12,6 +12,7 @@ mod caches;
 mod counters;
 mod deadline;
 mod exec;
+mod fanout;
 mod inbox;
 mod outbox;
 mod pool;

@@ -109,7 +109,7 @@ impl TokenSource {
             return false;
         }
         TOKENS.remove_if(&self.key, |t| t == token);
-        let map = cx.map(SHARED);
+        let map = cx.shared_map(SHARED);
         // Only this one: another worker may have got a better one meanwhile.
         if let Ok(Some(entry)) = map.get(&self.key).wait().await
             && unpacked(&entry.value).is_some_and(|(t, _)| t == *token)
@@ -142,7 +142,7 @@ impl TokenSource {
         }
         let (token, good_for) = self.request(cx).await?;
         let value = packed(&token, cx.now_ns(), good_for);
-        let set = cx.map(SHARED).set(&self.key, &value).ttl(good_for);
+        let set = cx.shared_map(SHARED).set(&self.key, &value).ttl(good_for);
         if let Err(e) = set.wait().await {
             healthd_plugin::log::debug!("a token is not shared with other workers: {e}");
         }
@@ -151,7 +151,7 @@ impl TokenSource {
 
     /// The token that another worker has got, and how long it is still good.
     async fn shared(&self, cx: Cx<'_>) -> Option<(Token, Duration)> {
-        let entry = cx.map(SHARED).get(&self.key).wait().await.ok()??;
+        let entry = cx.shared_map(SHARED).get(&self.key).wait().await.ok()??;
         let (token, until) = unpacked(&entry.value)?;
         let left = until.checked_sub(cx.now_ns()).filter(|ns| *ns > 0)?;
         Some((token, Duration::from_nanos(left)))

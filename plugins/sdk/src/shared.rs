@@ -61,7 +61,7 @@ pub enum Changed {
 impl<'a> Cx<'a> {
     /// The map, or list, of this name that this plugin's runs share in all workers. Names are those of
     /// [`counter`](Cx::counter).
-    pub fn map(self, name: &'a str) -> SharedMap<'a> {
+    pub fn shared_map(self, name: &'a str) -> SharedMap<'a> {
         SharedMap {
             cx: self,
             name,
@@ -69,8 +69,8 @@ impl<'a> Cx<'a> {
         }
     }
 
-    /// As [`map`](Self::map), shared with every other plugin that names it so.
-    pub fn map_of_all(self, name: &'a str) -> SharedMap<'a> {
+    /// As [`shared_map`](Self::shared_map), shared with every other plugin that names it so.
+    pub fn shared_map_of_all(self, name: &'a str) -> SharedMap<'a> {
         SharedMap {
             cx: self,
             name,

@@ -6,7 +6,6 @@
 
 mod daemon;
 mod peers;
-mod procs;
 mod runs;
 
 use std::process::ExitCode;

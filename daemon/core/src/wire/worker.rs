@@ -4,6 +4,7 @@
 //! this: bytes that are not a record mean that it is broken and must be replaced.
 
 use super::asks::{LockAsk, MapAsk, MapReply};
+use super::fanout::{FanToManager, FanToWorker};
 use super::frame::{Get, Put, WireError};
 use crate::check::outcome::{Metric, Phase, Status};
 
@@ -41,6 +42,7 @@ pub enum ToWorker {
     },
     /// No more runs will come: finish what there is, then say `Drained` and exit.
     Drain,
+    Fan(FanToWorker),
     /// Measure what each call leaves behind (memory, descriptors), or stop doing so.
     Measure {
         on: bool,
@@ -91,6 +93,7 @@ pub enum ToManager {
         reason: String,
     },
     Drained,
+    Fan(FanToManager),
     /// The numbers of one of its plugins' caches.
     Cache(CacheNumbers),
     Map(Box<MapAsk>),
@@ -246,6 +249,7 @@ impl ToWorker {
                     .u32(error.cast_unsigned());
             }
             ToWorker::Drain => drop(Put::record(out, tag::DRAIN)),
+            ToWorker::Fan(f) => f.encode(out),
             ToWorker::Measure { on } => drop(Put::record(out, tag::MEASURE).u8(u8::from(*on))),
         }
     }
@@ -296,7 +300,10 @@ impl ToWorker {
             },
             tag::DRAIN => ToWorker::Drain,
             tag::MEASURE => ToWorker::Measure { on: g.u8()? != 0 },
-            tag => return Err(WireError::UnknownTag { tag }),
+            tag => match FanToWorker::decode(tag, &mut g)? {
+                Some(f) => ToWorker::Fan(f),
+                None => return Err(WireError::UnknownTag { tag }),
+            },
         }))
     }
 }
@@ -341,6 +348,7 @@ impl ToManager {
             ToManager::Map(ask) => ask.put(Put::record(out, tag::MAP)),
             ToManager::Lock(ask) => ask.put(Put::record(out, tag::LOCK)),
             ToManager::Unlock { ask } => drop(Put::record(out, tag::UNLOCK).u64(*ask)),
+            ToManager::Fan(f) => f.encode(out),
             ToManager::Cache(c) => {
                 Put::record(out, tag::CACHE)
                     .text(&c.plugin)
@@ -394,7 +402,10 @@ impl ToManager {
                 cpu_ns: g.u64()?,
                 grew: Growth::get(&mut g)?,
             },
-            tag => return Err(WireError::UnknownTag { tag }),
+            tag => match FanToManager::decode(tag, &mut g)? {
+                Some(f) => ToManager::Fan(f),
+                None => return Err(WireError::UnknownTag { tag }),
+            },
         }))
     }
 }
@@ -509,6 +520,7 @@ fn count(n: usize) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::fanout::{ChunkRun, Ended, How, Tally, Work};
 
     fn finished() -> Finished {
         Finished {
@@ -541,6 +553,27 @@ mod tests {
                 name: "connect".into(),
                 at_ns: 9,
             }],
+        }
+    }
+
+    fn work() -> Work {
+        Work {
+            kind: 1,
+            index: 2,
+            count: 3,
+            from: 4,
+            to: 5,
+            deadline_ns: 6,
+        }
+    }
+
+    fn ended() -> Ended {
+        Ended {
+            how: How::Died,
+            code: -7,
+            cpu_ns: 5,
+            output: true,
+            message: "SIGSEGV".into(),
         }
     }
 
@@ -581,6 +614,22 @@ mod tests {
                 },
                 ToWorker::Forget { check: 3, epoch: 1 },
                 ToWorker::Drain,
+                ToWorker::Fan(FanToWorker::Crew { workers: 2 }),
+                ToWorker::Fan(FanToWorker::Ask { fan: 7, helper: 1 }),
+                ToWorker::Fan(FanToWorker::Chunk(ChunkRun {
+                    id: 9,
+                    run_id: 7,
+                    check: 3,
+                    epoch: 1,
+                    work: work(),
+                    input: true,
+                })),
+                ToWorker::Fan(FanToWorker::Stop { id: 9, begun: true }),
+                ToWorker::Fan(FanToWorker::Ended {
+                    fan: 7,
+                    index: 2,
+                    end: ended(),
+                }),
                 ToWorker::Measure { on: true },
             ],
             vec![
@@ -610,6 +659,33 @@ mod tests {
                     names: vec!["http/a".into(), "*/b".into()],
                 })),
                 ToManager::Unlock { ask: 5 },
+                ToManager::Fan(FanToManager::Wants {
+                    fan: 7,
+                    run_id: 8,
+                    attempt: 1,
+                }),
+                ToManager::Fan(FanToManager::Given {
+                    fan: 7,
+                    helper: 1,
+                    work: work(),
+                    input: true,
+                }),
+                ToManager::Fan(FanToManager::NoneLeft { fan: 7, helper: 1 }),
+                ToManager::Fan(FanToManager::Done {
+                    id: 9,
+                    end: ended(),
+                }),
+                ToManager::Fan(FanToManager::Idle { fan: 7 }),
+                ToManager::Fan(FanToManager::Closed {
+                    fan: 7,
+                    run_id: 8,
+                    tally: Tally {
+                        chunks: 4,
+                        own: 3,
+                        away: 1,
+                        again: 1,
+                    },
+                }),
                 ToManager::Cache(CacheNumbers {
                     plugin: "http".into(),
                     name: "tokens".into(),

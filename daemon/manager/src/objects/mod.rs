@@ -72,7 +72,7 @@ impl Manager {
         let Some(s) = self.slots.get_mut(&slot) else {
             return false;
         };
-        if s.asked.once_more(now) {
+        if s.asks.once_more(now) {
             return true;
         }
         let why = format!("it asks for maps and locks more than {ASKS_A_SECOND} times a second");
