@@ -78,6 +78,8 @@ pub enum Change {
     Drop {
         map: String,
     },
+    /// No version up to this one may be given again, also where nothing is left that has it.
+    Version(u64),
 }
 
 /// How a map is shown: never its content.
@@ -318,10 +320,7 @@ impl Maps {
                 until_ns,
             } => {
                 self.version = self.version.max(version);
-                let object = self.all.entry(map).or_insert_with(|| Object {
-                    content: Content::Map(BTreeMap::new()),
-                    bytes: 0,
-                });
+                let object = self.object(map, Content::Map(BTreeMap::new()));
                 if let Content::Map(items) = &mut object.content {
                     let more = cost(&key, &value);
                     let old = items.get(&key).map_or(0, |i| cost(&key, &i.value));
@@ -342,10 +341,7 @@ impl Maps {
                 until_ns,
             } => {
                 self.version = self.version.max(version);
-                let object = self.all.entry(list).or_insert_with(|| Object {
-                    content: Content::List(VecDeque::new()),
-                    bytes: 0,
-                });
+                let object = self.object(list, Content::List(VecDeque::new()));
                 if let Content::List(items) = &mut object.content {
                     let more = cost("", &value);
                     items.push_back(Item {
@@ -371,6 +367,7 @@ impl Maps {
                     self.all.remove(&map);
                 }
             }
+            Change::Version(version) => self.version = self.version.max(version),
             Change::Drop { map } => {
                 if let Some(object) = self.all.remove(&map) {
                     self.bytes -= object.bytes;
@@ -379,9 +376,26 @@ impl Maps {
         }
     }
 
+    /// The object of this name and kind. One of the other kind was empty when the change was made: all in it was too old,
+    /// which no change tells of.
+    fn object(&mut self, name: String, kind: Content) -> &mut Object {
+        use std::mem::discriminant;
+        let other = self
+            .all
+            .get(&name)
+            .is_some_and(|o| discriminant(&o.content) != discriminant(&kind));
+        if other && let Some(old) = self.all.remove(&name) {
+            self.bytes -= old.bytes;
+        }
+        self.all.entry(name).or_insert(Object {
+            content: kind,
+            bytes: 0,
+        })
+    }
+
     /// The changes that make these maps from nothing.
     pub fn changes(&self) -> impl Iterator<Item = Change> {
-        self.all.iter().flat_map(|(name, object)| {
+        let items = self.all.iter().flat_map(|(name, object)| {
             let made: Vec<Change> = match &object.content {
                 Content::Map(items) => items
                     .iter()
@@ -404,7 +418,8 @@ impl Maps {
                     .collect(),
             };
             made
-        })
+        });
+        std::iter::once(Change::Version(self.version)).chain(items)
     }
 
     pub fn shown(&mut self, now: u64) -> Vec<Shown> {
