@@ -29,6 +29,7 @@ mod tag {
     pub const APPEND: u8 = 2;
     pub const DELETE: u8 = 3;
     pub const DROP: u8 = 4;
+    pub const VERSION: u8 = 5;
 }
 
 impl Log {
@@ -122,6 +123,9 @@ fn encode(change: &Change, out: &mut Vec<u8>) {
         Change::Drop { map } => {
             Put::record(out, tag::DROP).text(map);
         }
+        Change::Version(version) => {
+            Put::record(out, tag::VERSION).u64(*version);
+        }
     }
 }
 
@@ -150,6 +154,7 @@ fn decode(rest: &mut &[u8]) -> Result<Option<Change>, WireError> {
         tag::DROP => Change::Drop {
             map: g.text()?.to_owned(),
         },
+        tag::VERSION => Change::Version(g.u64()?),
         tag => return Err(WireError::UnknownTag { tag }),
     }))
 }
