@@ -154,6 +154,8 @@ fn build(
         groups: Turnstile::default(),
         kept_maps,
         locks: Locks::default(),
+        jail: Default::default(),
+        births: 0,
         plugins: Vec::new(),
         generation: past.generation,
         coming: None,
