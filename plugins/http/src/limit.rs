@@ -27,10 +27,9 @@ pub async fn run(
         .map_err(|e| own(e.to_string()))?;
     let begun = cx.now_ns();
     let whole = cx.deadline_ns().saturating_sub(begun);
-    let turn = rate
-        .take(turns, begun, begun + whole / 2)
+    rate.wait_by(cx, turns, begun + whole / 2)
+        .await
         .map_err(|over| own(over.to_string()))?;
-    cx.sleep_until(turn).await;
     let waited = cx.now_ns().saturating_sub(begun);
     let exchange = exchange::run(cx, target, tls, request, response);
     if waited <= whole / 10 {

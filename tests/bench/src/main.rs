@@ -5,17 +5,19 @@
 #![forbid(unsafe_code)]
 
 mod daemon;
+mod objects;
 mod peers;
 mod runs;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|all] [--seconds N] [--checks N] [--kills N]
+const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|objects|all] [--seconds N] [--checks N] [--kills N]
 
   load   10,000 HTTP checks at 2 s beside 2,000 that hang, then HAProxy with the same checks   (60 s each)
   kill   the same load while workers are killed with SIGKILL                                   (100 kills)
   idle   the demo's kinds of checks at 60 s: memory and wake-ups                                 (30 s)
-  ready  1,000 checks: time from start to READY                                                 (10 starts)";
+  ready  1,000 checks: time from start to READY                                                 (10 starts)
+  objects  token requests of 1,000 checks, a rate limit, 10,000 runs of a group, 1,000 locks, a holder killed";
 
 pub struct Options {
     pub seconds: u64,
@@ -47,7 +49,7 @@ fn run() -> Result<(), String> {
             "--seconds" => options.seconds = number()?,
             "--checks" => options.checks = number()? as usize,
             "--kills" => options.kills = number()? as usize,
-            "load" | "kill" | "idle" | "ready" | "all" => what = Some(arg),
+            "load" | "kill" | "idle" | "ready" | "objects" | "all" => what = Some(arg),
             _ => return Err(USAGE.into()),
         }
     }
@@ -57,9 +59,11 @@ fn run() -> Result<(), String> {
         "kill" => runs::kill(&options),
         "idle" => runs::idle(&options),
         "ready" => runs::ready(&options),
+        "objects" => objects::objects(),
         _ => {
             runs::ready(&options)?;
             runs::idle(&options)?;
+            objects::objects()?;
             runs::load(&options)?;
             runs::kill(&options)
         }
@@ -70,7 +74,9 @@ fn run() -> Result<(), String> {
 fn build() -> Result<(), String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = std::process::Command::new(cargo)
-        .args(["build", "--release", "--quiet"])
+        .args(["build", "--quiet"])
+        // As we are ourselves: a debug build is only to try the measurements.
+        .args((!cfg!(debug_assertions)).then_some("--release"))
         .status();
     match built {
         Ok(status) if status.success() => Ok(()),
