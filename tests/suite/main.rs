@@ -13,6 +13,7 @@ mod costs;
 mod exec;
 mod fanout;
 mod groups;
+mod jail;
 mod limits;
 mod manager_death;
 mod manager_instants;

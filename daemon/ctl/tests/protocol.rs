@@ -48,7 +48,9 @@ fn examples_are_what_goes_over_the_wire() {
     let all = |words: &str| words.split(' ').map(str::to_owned).collect::<BTreeSet<_>>();
     assert_eq!(
         ops,
-        all("status show run watch why workers objects plugins pause resume reload stop version")
+        all(
+            "status show run watch why workers objects plugins pause resume release reload stop version"
+        )
     );
     assert_eq!(
         types,
