@@ -18,6 +18,7 @@ mod limits;
 mod manager_death;
 mod manager_instants;
 mod maps;
+mod needs;
 mod objects;
 mod panics;
 mod plugin_hang;
