@@ -8,7 +8,7 @@ use crate::slots::{Condemned, Prisoner, SlotState};
 use crate::watch::loading;
 use healthd_core::wire::supervisor::Death;
 use healthd_core::wire::worker::Ending;
-use healthd_scoreboard::worker_map::WorkerView;
+use healthd_scoreboard::worker_map::{self, WorkerView};
 use healthd_sys::clock;
 use std::collections::HashMap;
 
@@ -20,7 +20,8 @@ impl Manager {
     /// The supervisor declares a worker dead: drain what it had sent, name the culprit, send the rest again.
     pub fn worker_died(&mut self, slot: u32, pid: u32, death: &Death, buffer: &mut [u8]) {
         if self.slots.get(&slot).is_none_or(|s| s.pid != pid) {
-            return;
+            // It came up for a slot that was gone by then, and its map tells nobody anything.
+            return worker_map::remove(&self.args.runtime_dir, slot, pid);
         }
         // What it sent before its death is still there.
         self.receive_from(slot, buffer, usize::MAX);
