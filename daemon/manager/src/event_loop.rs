@@ -258,6 +258,7 @@ impl Manager {
                 self.look_for_lost_runs(now);
                 self.oom.look(now);
                 self.expire_queues(now);
+                self.settle_doubts(now);
                 self.expire_lines(now);
                 self.store_if_due(now);
                 if self.phase == Phase::Stopping {

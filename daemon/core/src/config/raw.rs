@@ -94,7 +94,7 @@ pub const DAEMON_KEYS: [&str; 7] = [
     "stop_grace",
     "log",
 ];
-pub const DEFAULTS_KEYS: [&str; 10] = [
+pub const DEFAULTS_KEYS: [&str; 11] = [
     "interval",
     "timeout",
     "attempts",
@@ -103,10 +103,11 @@ pub const DEFAULTS_KEYS: [&str; 10] = [
     "timeout_status",
     "exclusive",
     "max_parallel",
+    "needs",
     "labels",
     "config",
 ];
-pub const CHECK_KEYS: [&str; 13] = [
+pub const CHECK_KEYS: [&str; 14] = [
     "name",
     "plugin",
     "interval",
@@ -117,6 +118,7 @@ pub const CHECK_KEYS: [&str; 13] = [
     "timeout_status",
     "exclusive",
     "max_parallel",
+    "needs",
     "labels",
     "config",
     "for_each",

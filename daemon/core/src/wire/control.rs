@@ -25,6 +25,34 @@ impl Request {
     pub fn new(op: Op) -> Request {
         Request { v: VERSION, op }
     }
+
+    /// A line of a client, without its end.
+    pub fn read(line: &[u8]) -> Result<Request, ControlError> {
+        let bad = |e: serde_json::Error| ControlError {
+            code: ErrorCode::BadRequest,
+            message: format!("not a request: {e}"),
+            help: "one JSON object a line, see PROTOCOL.md".into(),
+            diagnostics: Vec::new(),
+        };
+        // The version first: a newer client's operation may be one that we do not know.
+        #[derive(Deserialize)]
+        struct Head {
+            v: u32,
+        }
+        let head: Head = serde_json::from_slice(line).map_err(bad)?;
+        if head.v != VERSION {
+            return Err(ControlError {
+                code: ErrorCode::Version,
+                message: format!(
+                    "protocol version {} is not spoken here; this daemon speaks {VERSION}",
+                    head.v
+                ),
+                help: "use the healthctl of the same release".into(),
+                diagnostics: Vec::new(),
+            });
+        }
+        serde_json::from_slice(line).map_err(bad)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -213,6 +241,9 @@ pub struct CheckDetail {
     pub skipped: u64,
     pub pause_reason: String,
     pub held_until: Option<String>,
+    /// The check that must be ok for this one's problems to count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needs: Option<String>,
     /// How its last run was spread over the workers, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fanout: Option<RunFanout>,
@@ -282,6 +313,9 @@ pub struct Why {
     pub steps: Vec<WhyStep>,
     /// What comes next, in one sentence.
     pub next: String,
+    /// From the maps, as healthd does not answer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stale: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -389,6 +423,9 @@ pub struct PluginRow {
     /// Since the manager's start; of a plugin that was never used, none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<PluginCost>,
+    /// From the maps, as healthd does not answer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stale: bool,
 }
 
 /// One row of `objects`. What a kind has not is left out.

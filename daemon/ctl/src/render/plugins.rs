@@ -25,6 +25,7 @@ pub fn table(rows: &[PluginRow], look: &Look) -> String {
         let (paint, text) = match row.state.as_str() {
             "loaded" => (Paint::Good, &row.summary),
             "unused" => (Paint::Dim, &row.summary),
+            _ if row.stale => (Paint::Odd, &row.reason),
             _ => (Paint::Bad, &row.reason),
         };
         let known = |text: &str| Cell::maybe((!text.is_empty()).then(|| text.to_owned()));
