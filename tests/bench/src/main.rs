@@ -5,22 +5,31 @@
 #![forbid(unsafe_code)]
 
 mod daemon;
+mod objects;
 mod peers;
 mod runs;
+mod shared_work;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|all] [--seconds N] [--checks N] [--kills N]
+const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|stats|digest|objects|all] [--seconds N] [--checks N] [--kills N]
+                        [--values N] [--mib N] [--rounds N]
 
   load   10,000 HTTP checks at 2 s beside 2,000 that hang, then HAProxy with the same checks   (60 s each)
   kill   the same load while workers are killed with SIGKILL                                   (100 kills)
   idle   the demo's kinds of checks at 60 s: memory and wake-ups                                 (30 s)
-  ready  1,000 checks: time from start to READY                                                 (10 starts)";
+  ready  1,000 checks: time from start to READY                                                 (10 starts)
+  stats  10,000,000 values with 1 and 2 cpu workers, and numpy on the same values                (5 rounds)
+  digest a tree of 4,096 MiB with 2 cpu workers, and sha256sum -c                                (5 rounds)
+  objects  token requests of 1,000 checks, a rate limit, 10,000 runs of a group, 1,000 locks, a holder killed";
 
 pub struct Options {
     pub seconds: u64,
     pub checks: usize,
     pub kills: usize,
+    pub values: u64,
+    pub mib: u64,
+    pub rounds: u64,
 }
 
 fn main() -> ExitCode {
@@ -38,6 +47,9 @@ fn run() -> Result<(), String> {
         seconds: 60,
         checks: 10_000,
         kills: 100,
+        values: 10_000_000,
+        mib: 4096,
+        rounds: 5,
     };
     let mut what = None;
     let mut args = std::env::args().skip(1);
@@ -47,7 +59,12 @@ fn run() -> Result<(), String> {
             "--seconds" => options.seconds = number()?,
             "--checks" => options.checks = number()? as usize,
             "--kills" => options.kills = number()? as usize,
-            "load" | "kill" | "idle" | "ready" | "all" => what = Some(arg),
+            "--values" => options.values = number()?.max(1),
+            "--mib" => options.mib = number()?.max(1),
+            "--rounds" => options.rounds = number()?.max(1),
+            "stats" | "digest" | "objects" | "load" | "kill" | "idle" | "ready" | "all" => {
+                what = Some(arg)
+            }
             _ => return Err(USAGE.into()),
         }
     }
@@ -57,11 +74,17 @@ fn run() -> Result<(), String> {
         "kill" => runs::kill(&options),
         "idle" => runs::idle(&options),
         "ready" => runs::ready(&options),
+        "objects" => objects::objects(),
+        "stats" => shared_work::stats::stats(&options),
+        "digest" => shared_work::digest::digest(&options),
         _ => {
             runs::ready(&options)?;
             runs::idle(&options)?;
+            objects::objects()?;
             runs::load(&options)?;
-            runs::kill(&options)
+            runs::kill(&options)?;
+            shared_work::stats::stats(&options)?;
+            shared_work::digest::digest(&options)
         }
     }
 }
@@ -70,7 +93,9 @@ fn run() -> Result<(), String> {
 fn build() -> Result<(), String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = std::process::Command::new(cargo)
-        .args(["build", "--release", "--quiet"])
+        .args(["build", "--quiet"])
+        // As we are ourselves: a debug build is only to try the measurements.
+        .args((!cfg!(debug_assertions)).then_some("--release"))
         .status();
     match built {
         Ok(status) if status.success() => Ok(()),
