@@ -4,6 +4,7 @@ use crate::check::Check;
 use crate::control::Clients;
 use crate::cost::Costs;
 use crate::fanout::Fans;
+use crate::objects::{KeptMaps, Locks};
 use crate::recycle::Pace;
 use crate::slots::Slot;
 use crate::store::Store;
@@ -37,6 +38,11 @@ pub enum Chore {
         slot: u32,
         pid: u32,
     },
+    /// A run has waited for its locks as long as it wanted to.
+    LockTimeout {
+        slot: u32,
+        ask: u64,
+    },
     /// A suspect has waited long enough for a jail: the turn that this makes sees to it.
     Jail,
     /// The listener has rested long enough.
@@ -62,6 +68,8 @@ pub struct Manager {
     pub slots: BTreeMap<u32, Slot>,
     /// Checks that are due while no worker of their class has room, by class.
     pub queues: [VecDeque<u32>; 3],
+    pub kept_maps: KeptMaps,
+    pub locks: Locks,
     pub fans: Fans,
     /// Who of the checks with groups is running, and who waits for its turn.
     pub groups: Turnstile<u32>,

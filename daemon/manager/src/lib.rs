@@ -18,6 +18,7 @@ mod generation;
 mod groups;
 mod jail;
 mod judge;
+mod objects;
 mod oom;
 mod quarantine;
 mod rap;

@@ -4,6 +4,7 @@ use crate::book::{Manager, Phase};
 use crate::control::Clients;
 use crate::event_loop::{Inbox, TOKEN_INBOX, TOKEN_SUPERVISOR};
 use crate::generation::MAX_SLOTS;
+use crate::objects::{KeptMaps, Locks};
 use crate::oom::OomWatch;
 use crate::slots::SlotState;
 use crate::state::{self, Past};
@@ -60,8 +61,11 @@ fn start(args: &ManagerArgs) -> io::Result<i32> {
     signals::unblock_all();
     let owners = healthd_catalog::owners(args.started_as);
     let supervisor = SupervisorLink::new(link);
+    let mut maps = None;
     let Loaded { model, scan } = if args.restore {
-        restore(&supervisor)?
+        let (loaded, left) = restore(&supervisor)?;
+        maps = left;
+        loaded
     } else {
         match healthd_catalog::load(&args.config, &owners) {
             Ok(loaded) => loaded,
@@ -75,7 +79,8 @@ fn start(args: &ManagerArgs) -> io::Result<i32> {
         eprint!("{}", model.warnings.render(io::stderr().is_terminal()));
     }
     let past = state::recall(&args.state_dir, &args.runtime_dir);
-    let mut manager = build(args, supervisor, listener, model, owners, &past)?;
+    let maps = KeptMaps::restore(maps);
+    let mut manager = build(args, supervisor, listener, model, owners, &past, maps)?;
     manager.first_start(scan, past);
     manager.run()?;
     Ok(0)
@@ -88,6 +93,7 @@ fn build(
     model: Model,
     owners: Vec<u32>,
     past: &Past,
+    kept_maps: KeptMaps,
 ) -> io::Result<Manager> {
     let now = clock::monotonic_ns();
     let mut map = StateMap::prepare(&args.runtime_dir, MAX_SLOTS, model.checks.len(), MAP_MODE)?;
@@ -147,6 +153,8 @@ fn build(
         queues: Default::default(),
         fans: crate::fanout::Fans::default(),
         groups: Turnstile::default(),
+        kept_maps,
+        locks: Locks::default(),
         jail: Default::default(),
         births: 0,
         plugins: Vec::new(),
@@ -216,14 +224,15 @@ impl Kept {
 }
 
 /// The first message of the supervisor brings what the manager before us left.
-fn restore(supervisor: &SupervisorLink) -> io::Result<Loaded> {
+fn restore(supervisor: &SupervisorLink) -> io::Result<(Loaded, Option<OwnedFd>)> {
     let mut fds = [PollFd::new(supervisor.fd.as_fd(), PollFlags::POLLIN)];
     poll(&mut fds, PollTimeout::from(10_000u16))?;
-    let Some((ToManager::Restore { .. }, fds)) = supervisor.next()? else {
+    let Some((ToManager::Restore { maps, .. }, mut fds)) = supervisor.next()? else {
         return Err(io::Error::other(
             "the supervisor did not hand over what the last manager left",
         ));
     };
+    let maps = if maps { fds.pop() } else { None };
     let mut fds = fds.into_iter();
     let model = fds
         .next()
@@ -240,11 +249,12 @@ fn restore(supervisor: &SupervisorLink) -> io::Result<Loaded> {
             plugins: f.plugins,
         })
         .collect();
-    Ok(Loaded {
+    let loaded = Loaded {
         model: kept.model,
         scan: Scan {
             catalog: kept.catalog,
             files,
         },
-    })
+    };
+    Ok((loaded, maps))
 }

@@ -53,6 +53,8 @@ pub struct Supervisor {
     heart: Heart,
     /// What the next manager goes on with.
     kept: Option<Kept>,
+    /// The memory of the plugins' maps, which nobody here reads.
+    kept_maps: Option<OwnedFd>,
     pool: Pool,
     reaper: Reaper,
     burials: Vec<Burial>,
@@ -140,6 +142,7 @@ impl Supervisor {
             manager_record: Record::default(),
             heart: Heart::new(watchdog, now),
             kept: None,
+            kept_maps: None,
             pool: Pool::default(),
             reaper: Reaper::default(),
             burials: Vec::new(),
@@ -459,8 +462,10 @@ impl Supervisor {
         if let Some(kept) = &self.kept {
             let message = ToManager::Restore {
                 plugins: kept.plugins.clone(),
+                maps: self.kept_maps.is_some(),
             };
-            let fds: Vec<BorrowedFd<'_>> = kept.fds.iter().map(|f| f.as_fd()).collect();
+            let all = kept.fds.iter().chain(&self.kept_maps);
+            let fds: Vec<BorrowedFd<'_>> = all.map(|f| f.as_fd()).collect();
             link.send_first(&message, &fds)?;
         }
         let pass = [theirs.as_fd(), self.listener.as_fd()];
@@ -523,6 +528,11 @@ impl Supervisor {
                         fds.len(),
                         plugins.len()
                     );
+                }
+            }
+            ToSupervisor::KeepMaps => {
+                if let Some(maps) = fds.into_iter().next() {
+                    self.kept_maps = Some(maps);
                 }
             }
             ToSupervisor::Ready { status } => {
@@ -594,6 +604,7 @@ impl Supervisor {
                 // What it is to go on with may be what kills it.
                 log::error!("manager does not come up with what it had: it starts afresh");
                 self.kept = None;
+                self.kept_maps = None;
             }
         }
         self.happen(Event::ManagerDied(ended.exit));

@@ -5,13 +5,14 @@
 #![forbid(unsafe_code)]
 
 mod daemon;
+mod objects;
 mod peers;
 mod runs;
 mod shared_work;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|stats|digest|all] [--seconds N] [--checks N] [--kills N]
+const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|stats|digest|objects|all] [--seconds N] [--checks N] [--kills N]
                         [--values N] [--mib N] [--rounds N]
 
   load   10,000 HTTP checks at 2 s beside 2,000 that hang, then HAProxy with the same checks   (60 s each)
@@ -19,7 +20,8 @@ const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|stats|digest|
   idle   the demo's kinds of checks at 60 s: memory and wake-ups                                 (30 s)
   ready  1,000 checks: time from start to READY                                                 (10 starts)
   stats  10,000,000 values with 1 and 2 cpu workers, and numpy on the same values                (5 rounds)
-  digest a tree of 4,096 MiB with 2 cpu workers, and sha256sum -c                                (5 rounds)";
+  digest a tree of 4,096 MiB with 2 cpu workers, and sha256sum -c                                (5 rounds)
+  objects  token requests of 1,000 checks, a rate limit, 10,000 runs of a group, 1,000 locks, a holder killed";
 
 pub struct Options {
     pub seconds: u64,
@@ -60,7 +62,9 @@ fn run() -> Result<(), String> {
             "--values" => options.values = number()?.max(1),
             "--mib" => options.mib = number()?.max(1),
             "--rounds" => options.rounds = number()?.max(1),
-            "stats" | "digest" | "load" | "kill" | "idle" | "ready" | "all" => what = Some(arg),
+            "stats" | "digest" | "objects" | "load" | "kill" | "idle" | "ready" | "all" => {
+                what = Some(arg)
+            }
             _ => return Err(USAGE.into()),
         }
     }
@@ -70,11 +74,13 @@ fn run() -> Result<(), String> {
         "kill" => runs::kill(&options),
         "idle" => runs::idle(&options),
         "ready" => runs::ready(&options),
+        "objects" => objects::objects(),
         "stats" => shared_work::stats::stats(&options),
         "digest" => shared_work::digest::digest(&options),
         _ => {
             runs::ready(&options)?;
             runs::idle(&options)?;
+            objects::objects()?;
             runs::load(&options)?;
             runs::kill(&options)?;
             shared_work::stats::stats(&options)?;
@@ -87,7 +93,9 @@ fn run() -> Result<(), String> {
 fn build() -> Result<(), String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = std::process::Command::new(cargo)
-        .args(["build", "--release", "--quiet"])
+        .args(["build", "--quiet"])
+        // As we are ourselves: a debug build is only to try the measurements.
+        .args((!cfg!(debug_assertions)).then_some("--release"))
         .status();
     match built {
         Ok(status) if status.success() => Ok(()),

@@ -66,6 +66,9 @@ pub enum ToSupervisor {
     Keep {
         plugins: Vec<String>,
     },
+    /// Carries the memfd in which the manager keeps the plugins' maps from now on; the one before is dropped. It is
+    /// memory, never on a disk, and outlives the manager.
+    KeepMaps,
     /// All needed classes are ready, or given up with a reason.
     Ready {
         status: String,
@@ -98,6 +101,8 @@ pub enum ToManager {
     /// First message to a respawned manager; carries what `Keep` brought.
     Restore {
         plugins: Vec<String>,
+        /// The last fd is what `KeepMaps` brought.
+        maps: bool,
     },
     /// A worker was started; carries our end of its socket pair. `birth` is that of the slot it was started for, which
     /// may be gone by now, and its number another's.
