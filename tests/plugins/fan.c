@@ -5,6 +5,7 @@
  * gate           path of the unix socket on which chunks wait
  * gate_at        only the chunk of this index waits there
  * gate_who       "parent" or "helper": only chunks in that process wait there
+ * create_gate    true: create waits at the gate too, and fails if it is cancelled there
  * segv           path: while this file is there, a chunk in a helper dies
  * segv_once      true: it takes the file away first
  * code           what chunk 0 returns
@@ -84,6 +85,13 @@ static hd_ret chunk(void *instance, const hd_ctx *c, const hd_chunk *k) {
   return write(k->output, line, strlen(line)) < 0 ? HD_E_RESOURCES : HD_OK;
 }
 
+static hd_ret create_at_gate(const hd_ctx *c, hd_str config, void **instance) {
+  hd_ret made = create(c, config, instance);
+  if (made != HD_OK || !number(*instance, "create_gate", 0) || pass(c, *instance)) return made;
+  free(*instance);
+  return HD_E_CANCELLED;
+}
+
 static hd_ret run(void *instance, const hd_ctx *c) {
   const char *json = instance;
   const hd_fanout *f = fan();
@@ -154,7 +162,7 @@ static hd_ret run(void *instance, const hd_ctx *c) {
   return HD_OK;
 }
 
-static hd_plugin plugins[] = { RUN_LANE("fan", HD_WL_CPU, create, run) };
+static hd_plugin plugins[] = { RUN_LANE("fan", HD_WL_CPU, create_at_gate, run) };
 
 const hd_plugin *hd_plugin_v1(uint32_t index) {
   if (index >= 1) return NULL;

@@ -317,7 +317,12 @@ impl Reactor {
     pub(crate) fn begin(&mut self, key: u64, now: u64) {
         let Some(at) = self.find(key) else { return };
         let run = self.active[at].run;
-        if let Err(end) = self.known(&run) {
+        let unwanted = self.active[at].chunk.as_ref().is_some_and(|c| c.cancelled);
+        let known = match unwanted {
+            true => Err(End::cancelled()),
+            false => self.known(&run),
+        };
+        if let Err(end) = known {
             self.finish(key, end, Results::default());
             return;
         }

@@ -26,7 +26,7 @@ pub struct ChunkJob {
     pub input: Option<Arc<OwnedFd>>,
     /// Handed to the thread.
     pub begun: bool,
-    cancelled: bool,
+    pub cancelled: bool,
 }
 
 impl Reactor {
@@ -97,20 +97,27 @@ impl Reactor {
             .find(|(_, a)| a.chunk.as_ref().is_some_and(|c| c.id == id))
             .map(|(at, a)| (at, key(at, a.stamp)));
         let Some((at, key)) = found else { return };
-        let in_call = matches!(self.active[at].state, State::Job(_));
-        match (in_call, begun) {
-            (false, _) => self.end_early(key, End::cancelled()),
-            (true, false) => {}
+        let job = match &self.active[at].state {
+            State::Job(info) => Some(info.clone()),
+            _ => None,
+        };
+        match (job, begun) {
+            (None, _) => self.end_early(key, End::cancelled()),
+            (Some(_), false) => {}
+            // The instance that is being made is not this chunk's alone: it ends when that is there.
+            (Some(info), true) if info.is_create => {
+                if let Some(chunk) = &mut self.active[at].chunk {
+                    chunk.cancelled = true;
+                }
+            }
             // It is asked to come back, and has a moment for it.
-            (true, true) => {
+            (Some(info), true) => {
                 let by = clock::monotonic_ns() + GRACE_NS;
                 if let Some(chunk) = &mut self.active[at].chunk {
                     chunk.cancelled = true;
                     chunk.work.deadline_ns = chunk.work.deadline_ns.min(by);
                 }
-                if let State::Job(info) = &self.active[at].state {
-                    info.cancel.cancel();
-                }
+                info.cancel.cancel();
                 let timer = self.wheel.insert(by.div_ceil(MS), Timer::Deadline(key));
                 if let Some(old) = self.active[at].timer.replace(timer) {
                     self.wheel.cancel(old);
