@@ -8,6 +8,7 @@ mod attempts;
 mod bad_input;
 mod commands;
 mod control;
+mod drop_in;
 mod exec;
 mod limits;
 mod manager_death;

@@ -100,11 +100,15 @@ impl Manager {
 
     /// Its home worker, or the next in its own order of preference that has room.
     fn choose(&self, hash: u64, class: WorkerClass) -> Option<u32> {
+        self.choose_of(hash, class, self.generation)
+    }
+
+    pub fn choose_of(&self, hash: u64, class: WorkerClass, generation: u64) -> Option<u32> {
         let cap = self.cap(class);
         self.slots
             .values()
             .filter(|s| {
-                s.spec.class == class && s.spec.generation == self.generation && s.credit(cap) > 0
+                s.spec.class == class && s.spec.generation == generation && s.credit(cap) > 0
             })
             .max_by_key(|s| schedule::rendezvous(hash, s.place))
             .map(|s| s.spec.slot)

@@ -322,7 +322,7 @@ impl Manager {
         }
         if let Some(s) = self.slots.get_mut(&slot) {
             // By our own hand, or by its own.
-            match condemned {
+            match &condemned {
                 Some(_) => s.accounts.lost_replaced += runs.len() as u64,
                 None => s.accounts.lost_worker_died += runs.len() as u64,
             }
@@ -330,6 +330,17 @@ impl Manager {
         if let Some(s) = self.slots.get(&slot) {
             s.remove_map(&dir);
         }
+        let class_died = self.slots.get(&slot).map(|s| s.spec.class);
+        let by_itself = condemned.is_none()
+            && was != SlotState::Starting
+            && !matches!(death, Death::Signaled { signal, .. } if *signal == libc::SIGKILL);
+        let objection = self.canary_died(
+            slot,
+            &blame.as_ref().map_or_else(
+                || format!("its worker died: {death}"),
+                |b| b.message.clone(),
+            ),
+        );
         for (run_id, id) in runs {
             let in_flight = self.check_mut(id).map(|c| &mut c.in_flight);
             let Some(flight) = in_flight.and_then(|f| f.take_if(|f| f.run_id == run_id)) else {
@@ -364,6 +375,15 @@ impl Manager {
             self.retire_slot(slot);
         } else {
             self.publish_slot(slot);
+        }
+        if let (Some(class), true) = (class_died, generation == self.generation) {
+            let culprit = blame
+                .as_ref()
+                .map(|b| (b.check.as_str(), b.message.as_str()));
+            self.trial_death(class, culprit, by_itself, &death.to_string());
+        }
+        if let Some(objection) = objection {
+            self.refuse_coming(objection);
         }
         self.generation_progress();
     }

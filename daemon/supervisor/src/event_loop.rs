@@ -51,8 +51,10 @@ pub struct Supervisor {
     manager: Manager,
     manager_record: Record,
     heart: Heart,
-    /// What the next manager goes on with.
-    kept: Option<Kept>,
+    /// What the next manager goes on with: the fds that the last one gave, a list for each message.
+    kept: Option<Vec<Vec<OwnedFd>>>,
+    /// The same while it is still coming.
+    keeping: Vec<Vec<OwnedFd>>,
     pool: Pool,
     reaper: Reaper,
     burials: Vec<Burial>,
@@ -80,12 +82,6 @@ struct Alive {
     link: Link,
     ready: Option<u64>,
     restored: bool,
-}
-
-struct Kept {
-    plugins: Vec<String>,
-    /// The model, then one for each plugin.
-    fds: Vec<OwnedFd>,
 }
 
 /// A worker that has ended, while what it left behind is being ended too: only then is its death told,
@@ -140,6 +136,7 @@ impl Supervisor {
             manager_record: Record::default(),
             heart: Heart::new(watchdog, now),
             kept: None,
+            keeping: Vec::new(),
             pool: Pool::default(),
             reaper: Reaper::default(),
             burials: Vec::new(),
@@ -455,11 +452,11 @@ impl Supervisor {
         };
         let link = Link::new(ours, &self.epoll, LINK_TOKEN)?;
         if let Some(kept) = &self.kept {
-            let message = ToManager::Restore {
-                plugins: kept.plugins.clone(),
-            };
-            let fds: Vec<BorrowedFd<'_>> = kept.fds.iter().map(|f| f.as_fd()).collect();
-            link.send_first(&message, &fds)?;
+            for (n, part) in kept.iter().enumerate() {
+                let last = n + 1 == kept.len();
+                let fds: Vec<BorrowedFd<'_>> = part.iter().map(|f| f.as_fd()).collect();
+                link.send_first(&ToManager::Restore { last }, &fds)?;
+            }
         }
         let pass = [theirs.as_fd(), self.listener.as_fd()];
         let pid = self
@@ -512,15 +509,13 @@ impl Supervisor {
                     self.reaper.kill(pid);
                 }
             }
-            ToSupervisor::Keep { plugins } => {
-                if fds.len() == plugins.len() + 1 {
-                    self.kept = Some(Kept { plugins, fds });
-                } else {
-                    log::error!(
-                        "manager's model not kept: {} fds for {} plugins",
-                        fds.len(),
-                        plugins.len()
-                    );
+            ToSupervisor::Keep { first, last } => {
+                if first {
+                    self.keeping.clear();
+                }
+                self.keeping.push(fds);
+                if last {
+                    self.kept = Some(std::mem::take(&mut self.keeping));
                 }
             }
             ToSupervisor::Ready { status } => {

@@ -1,4 +1,4 @@
-//! `plugins`: what is in the plugin directory, and whether a file would be loaded.
+//! `plugins`: what is in the plugin directory, other bytes for them, and whether a file would be loaded.
 
 use crate::args::{PluginsAction, PluginsArgs};
 use crate::error::CtlError;
@@ -16,6 +16,16 @@ const PROBE_LIMIT: Duration = Duration::from_secs(10);
 pub fn run(session: &mut Session, args: &PluginsArgs) -> Result<u8, CtlError> {
     match &args.action {
         None | Some(PluginsAction::List) => list(session),
+        Some(PluginsAction::Reload { name }) => super::reload::ask(
+            session,
+            Op::PluginsReload { name: name.clone() },
+            "plugins read again",
+        ),
+        Some(PluginsAction::Rollback { name }) => super::reload::ask(
+            session,
+            Op::PluginsRollback { name: name.clone() },
+            "rolled back",
+        ),
         Some(PluginsAction::Verify { file }) => verify(session, file),
     }
 }

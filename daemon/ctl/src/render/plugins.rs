@@ -1,9 +1,9 @@
 //! Plugins: the table of `plugins`, and what `plugins verify` found in a file.
 
-use super::Look;
 use super::paint::Paint;
 use super::table::{Cell, Column, Table};
 use super::text::escape;
+use super::{Look, time};
 use crate::healthd::Probed;
 use healthd_core::wire::control::PluginRow;
 use std::fmt::Write;
@@ -15,14 +15,17 @@ pub fn table(rows: &[PluginRow], look: &Look) -> String {
         Column::left("CLASS"),
         Column::right("CHECKS"),
         Column::left("STATE"),
+        Column::left("SINCE"),
+        Column::left("HASH"),
         Column::left("FILE").shrink_to(12),
         Column::left("SUMMARY").shrink_to(16),
     ]);
     for row in rows {
         let (paint, text) = match row.state.as_str() {
-            "loaded" => (Paint::Good, &row.summary),
-            "unused" => (Paint::Dim, &row.summary),
-            _ => (Paint::Bad, &row.reason),
+            "loaded" => (Paint::Good, row.summary.clone()),
+            "unused" => (Paint::Dim, row.summary.clone()),
+            "trial" => (Paint::Warn, on_trial(row, look)),
+            _ => (Paint::Bad, row.reason.clone()),
         };
         let known = |text: &str| Cell::maybe((!text.is_empty()).then(|| text.to_owned()));
         table.row(vec![
@@ -31,11 +34,22 @@ pub fn table(rows: &[PluginRow], look: &Look) -> String {
             known(&row.class),
             Cell::new(row.checks.to_string()),
             Cell::new(&row.state).paint(paint),
+            Cell::maybe(time::age(row.since.as_deref(), look)),
+            known(row.hash.get(..8).unwrap_or_default()),
             Cell::new(file_name(&row.file)),
             Cell::new(text),
         ]);
     }
     table.render(look)
+}
+
+/// "over in 22s; before: http 0.1.0 (1f2e3d4c)"
+fn on_trial(row: &PluginRow, look: &Look) -> String {
+    let before = row.previous.as_deref().unwrap_or("unknown");
+    match time::until(row.trial_until.as_deref(), look) {
+        Some(left) => format!("over {left}; before: {before}"),
+        None => format!("before: {before}"),
+    }
 }
 
 fn file_name(path: &str) -> &str {
@@ -68,7 +82,7 @@ pub fn verified(file: &str, plugins: &[Probed], look: &Look) -> String {
                 "timeout",
                 plugin
                     .default_timeout_ms
-                    .map(super::time::duration)
+                    .map(time::duration)
                     .unwrap_or_default(),
             ),
         ];

@@ -1,7 +1,9 @@
 //! The rows of `workers` and `plugins`, and the story of `why`.
 
-use crate::book::Manager;
+use crate::book::{Manager, PluginUse};
+use crate::plugins::version_text;
 use crate::time;
+use healthd_catalog::{PluginFile, Standing};
 use healthd_core::wire::control::{PluginRow, Why, WhyStep, WorkerRow};
 use healthd_core::wire::maps::{SLOT_STATES, worker_header as h};
 use healthd_sys::{clock, limits};
@@ -52,27 +54,36 @@ impl Manager {
                     .iter()
                     .find(|p| p.name == entry.name);
                 let used = self.plugins.iter().find(|p| p.name == entry.name);
-                let left_out = used.and_then(|p| p.left_out.clone());
+                let serves = used.is_some_and(|u| u.hash == file.hash);
+                let trial = self.versions.trial_of(&entry.name).filter(|_| serves);
+                let (state, reason) = self.plugin_state(file, used, trial.is_some());
+                let previous = self.versions.previous_of(&entry.name);
                 rows.push(PluginRow {
                     name: entry.name.clone(),
                     file: file.path.display().to_string(),
                     version: info.map(|i| i.version.clone()).unwrap_or_default(),
                     summary: info.map(|i| i.summary.clone()).unwrap_or_default(),
                     class: entry.class.name().into(),
-                    state: match (used.is_some(), &left_out) {
-                        (_, Some(_)) => "left out",
-                        (true, None) => "loaded",
-                        (false, None) => "unused",
-                    }
-                    .into(),
-                    reason: left_out.unwrap_or_default(),
+                    state: state.into(),
+                    reason,
                     checks: self.checks_of(&entry.name),
                     abi: entry.abi.clone(),
                     hash: format!("{:016x}", file.hash),
+                    since: used.and_then(|u| time::rfc3339(u.since)),
+                    trial_until: trial.and_then(|t| time::rfc3339(time::wall(t.until_ns))),
+                    previous: previous.map(|f| version_text(f, &entry.name)),
                 });
             }
         }
         for refused in &self.scan.catalog.refused {
+            // Where what was there before serves on, its row says why it does.
+            let told = |f: &PluginFile| match &f.standing {
+                Standing::Refused(reason) => *reason == refused.reason,
+                _ => false,
+            };
+            if self.scan.files.iter().any(told) {
+                continue;
+            }
             let name = refused.name.clone().unwrap_or_else(|| {
                 refused
                     .file
@@ -90,6 +101,32 @@ impl Manager {
             });
         }
         rows
+    }
+
+    /// In a word, and why.
+    fn plugin_state(
+        &self,
+        file: &PluginFile,
+        used: Option<&PluginUse>,
+        on_trial: bool,
+    ) -> (&'static str, String) {
+        if let Some(reason) = used.and_then(|u| u.left_out.clone()) {
+            return ("left out", reason);
+        }
+        match &file.standing {
+            Standing::Deleted => ("deleted", "the copy serves until a restart".into()),
+            Standing::Refused(reason) => {
+                ("refused", format!("what was there before serves: {reason}"))
+            }
+            Standing::RolledBack(reason) => ("rolled back", reason.clone()),
+            Standing::Waits => (
+                "waits",
+                "there are other bytes: `healthctl plugins reload`".into(),
+            ),
+            Standing::Fresh if on_trial => ("trial", String::new()),
+            Standing::Fresh if used.is_some() => ("loaded", String::new()),
+            Standing::Fresh => ("unused", String::new()),
+        }
     }
 
     fn checks_of(&self, plugin: &str) -> u64 {
@@ -211,11 +248,34 @@ impl Manager {
                 ),
             );
         }
+        steps.extend(self.why_plugin(&check.spec.plugin, now));
         Why {
             name: check.spec.name.clone(),
             steps,
             next: self.what_next(id, now),
         }
+    }
+
+    /// Which bytes run it, while that is a story.
+    fn why_plugin(&self, plugin: &str, now: u64) -> Option<WhyStep> {
+        let used = self.plugins.iter().find(|p| p.name == plugin)?;
+        let (file, _) = self.scan.find(plugin)?;
+        let text = version_text(file, plugin);
+        let text = match (&file.standing, self.versions.trial_of(plugin)) {
+            (Standing::RolledBack(why), _) => format!("{text} serves again: {why}"),
+            (Standing::Refused(why), _) => format!("{text} serves on: {why}"),
+            (Standing::Deleted, _) => format!("{text} serves on: its file is deleted"),
+            (_, Some(trial)) => format!(
+                "{text} is on trial for {} more",
+                time::span(trial.until_ns.saturating_sub(now))
+            ),
+            _ => return None,
+        };
+        Some(WhyStep {
+            at: time::rfc3339(used.since),
+            what: "plugin".into(),
+            text,
+        })
     }
 
     fn what_next(&self, id: u32, now: u64) -> String {

@@ -239,7 +239,13 @@ fn parse(line: &[u8]) -> Result<Request, ControlError> {
 /// Reading is for everyone who can open the socket.
 fn changes(op: &Op) -> bool {
     match op {
-        Op::Run(_) | Op::Pause { .. } | Op::Resume(_) | Op::Reload | Op::Stop => true,
+        Op::Run(_)
+        | Op::Pause { .. }
+        | Op::Resume(_)
+        | Op::Reload
+        | Op::PluginsReload { .. }
+        | Op::PluginsRollback { .. }
+        | Op::Stop => true,
         Op::Status(_)
         | Op::Show { .. }
         | Op::Watch(_)
