@@ -1,14 +1,18 @@
 /* crash, crash_step, crash_cpu - hurt the process that they run in.
  *
- * how     segv, abort, bus, ill, fpe, stack, kill, exit, fork (the child runs on as if it were the worker),
+ * how     segv, abort, bus, ill, fpe, stack, kill, exit, _exit, fork (the child runs on as if it were the worker),
  *         fork_stay (the child waits for ever with every fd it inherited), stall, rubbish (half a frame to the
- *         manager), huge (a frame that says it is huge)
+ *         manager), huge (a frame that says it is huge), fork_segv, fork_exit (the child ends like that, and is
+ *         waited for)
  * when    run (default), create, destroy or step (crash_step, after its first wait)
+ * where   here (default), or thread: on one that it makes, and waits for
  * if_file only while that file is there; else ok
  * ms      stall: so long */
 #include "fixture.h"
+#include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <time.h>
 
 static volatile int sink;
@@ -32,7 +36,7 @@ static void to_the_manager(const void *bytes, size_t n) {
   }
 }
 
-static void hurt(const char *json) {
+static __attribute__((noinline)) void hurt(const char *json) {
   char how[32];
   text(json, "how", how, sizeof how);
   if (strcmp(how, "segv") == 0) {
@@ -56,11 +60,21 @@ static void hurt(const char *json) {
     kill(getpid(), SIGKILL);
   } else if (strcmp(how, "exit") == 0) {
     exit(0);
+  } else if (strcmp(how, "_exit") == 0) {
+    _exit(0);
   } else if (strcmp(how, "fork") == 0) {
     fork();
   } else if (strcmp(how, "fork_stay") == 0) {
     if (fork() == 0)
       for (;;) pause();
+  } else if (strcmp(how, "fork_segv") == 0 || strcmp(how, "fork_exit") == 0) {
+    pid_t child = fork();
+    if (child == 0) {
+      if (how[5] == 'e') exit(7);
+      *(volatile int *)(uintptr_t)sink = 1;
+    }
+    /* Its worker may collect it first. */
+    while (waitpid(child, NULL, 0) < 0 && errno == EINTR) {}
   } else if (strcmp(how, "stall") == 0) {
     long ms = number(json, "ms", 3000);
     struct timespec time = { ms / 1000, ms % 1000 * 1000000 };
@@ -81,20 +95,33 @@ static int when(const char *json, const char *moment) {
   return strcmp(chosen, moment) == 0 && wanted(json);
 }
 
+static void *hurt_on_thread(void *json) {
+  hurt(json);
+  return NULL;
+}
+
+static void hurt_somewhere(char *json) {
+  char where[32];
+  pthread_t thread;
+  text(json, "where", where, sizeof where);
+  if (strcmp(where, "thread") != 0) hurt(json);
+  else if (pthread_create(&thread, NULL, hurt_on_thread, json) == 0) pthread_join(thread, NULL);
+}
+
 static hd_ret create_or_not(const hd_ctx *c, hd_str config, void **instance) {
   hd_ret r = create(c, config, instance);
-  if (r == HD_OK && when(*instance, "create")) hurt(*instance);
+  if (r == HD_OK && when(*instance, "create")) hurt_somewhere(*instance);
   return r;
 }
 
 static void destroy(void *instance) {
-  if (when(instance, "destroy")) hurt(instance);
+  if (when(instance, "destroy")) hurt_somewhere(instance);
   free(instance);
 }
 
 static hd_ret run(void *instance, const hd_ctx *c) {
   if (when(instance, "run")) {
-    hurt(instance);
+    hurt_somewhere(instance);
     say(c, "still alive");
   }
   return HD_OK;
@@ -117,7 +144,7 @@ static hd_ret start(void *instance, const hd_ctx *c, void **task) {
 static hd_ret step(void *task, const hd_ctx *c, const hd_event *events, size_t n) {
   (void)events;
   if (n == 0) return HD_PENDING;
-  hurt(((struct task *)task)->instance);
+  hurt_somewhere(((struct task *)task)->instance);
   say(c, "still alive");
   return HD_OK;
 }

@@ -57,19 +57,36 @@ fn config() -> Config {
 
 #[test]
 fn each_way_to_die_is_named_and_the_others_run_on() {
-    const WAYS: [(&str, &str); 7] = [
-        ("segv", "SIGSEGV"),
-        ("abort", "SIGABRT"),
-        ("bus", "SIGBUS"),
-        ("ill", "SIGILL"),
-        ("fpe", "SIGFPE"),
-        ("stack", "SIGSEGV"),
-        ("exit", "exit(0)"),
+    // What is said of it, and how the place is told.
+    const WAYS: [(&str, &str, &str); 7] = [
+        ("segv", "SIGSEGV in plugin", " at libfixture_crash.so+0x"),
+        (
+            "abort",
+            "SIGABRT in plugin",
+            " called from libfixture_crash.so+0x",
+        ),
+        ("bus", "SIGBUS in plugin", " at libfixture_crash.so+0x"),
+        ("ill", "SIGILL in plugin", " at libfixture_crash.so+0x"),
+        (
+            "fpe",
+            "SIGFPE in plugin",
+            " called from libfixture_crash.so+0x",
+        ),
+        (
+            "stack",
+            "SIGSEGV (stack overflow) in plugin",
+            " at libfixture_crash.so+0x",
+        ),
+        (
+            "exit",
+            "exit(0) in plugin",
+            " called from libfixture_crash.so+0x",
+        ),
     ];
     let mut config = neighbours(config());
     let file = |how: &str| config.dir().join(how);
     let mut crashing_checks = Vec::new();
-    for (how, _) in &WAYS {
+    for (how, _, _) in &WAYS {
         crashing_checks.push(crashing(how, "crash", how, &file(how)));
         let name = format!("{how}-step");
         crashing_checks.push(crashing(&name, "crash_step", how, &file(&name)));
@@ -79,7 +96,7 @@ fn each_way_to_die_is_named_and_the_others_run_on() {
     }
     let daemon = config.spawn();
     daemon.expect_notify("READY=1");
-    for (how, signal) in &WAYS {
+    for (how, signal, place) in &WAYS {
         for (name, plugin) in [
             ((*how).to_owned(), "crash"),
             (format!("{how}-step"), "crash_step"),
@@ -92,6 +109,13 @@ fn each_way_to_die_is_named_and_the_others_run_on() {
             assert_eq!(row["status"], "unknown", "{row}");
             assert!(message.contains(signal), "{row}");
             assert!(message.contains(&format!("`{plugin}`")), "{row}");
+            assert!(message.contains(place), "{row}");
+            let function = if *how == "stack" {
+                " deeper: "
+            } else {
+                " hurt: "
+            };
+            assert!(message.contains(function), "{row}");
             // Against pending or ok: an attempt, and no verdict yet.
             assert_ne!(row["verdict"], "critical", "{row}");
             assert_eq!(row["attempt"], 1, "{row}");

@@ -286,6 +286,9 @@ pub struct WatchArgs {
 #[derive(Group, Debug)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct PluginsArgs {
+    /// What each plugin costs: CPU, time, waits, hangs, crashes, and who makes workers grow; the dearest first
+    #[arg(long)]
+    pub cost: bool,
     #[command(subcommand)]
     pub action: Option<PluginsAction>,
 }

@@ -8,7 +8,7 @@ use healthd_core::wire::glob;
 use healthd_core::wire::maps::{
     CHECK_WORDS, CLASSES, CheckRecord, HEADER_WORDS, LAYOUT_VERSION, SLOT_STATES, SLOT_WORDS,
     STATE_FILE, SlotRecord, StateSnapshot, WORD, WORKER_MAGIC, check_offset, read_state,
-    slot_offset, state_header, words_at, worker_file, worker_header,
+    slot_offset, state_header, whole, words_at, worker_file, worker_header,
 };
 use jiff::{SignedDuration, Timestamp};
 use rustix::time::{ClockId, clock_gettime};
@@ -123,6 +123,11 @@ pub fn workers(socket: &Path, now: Timestamp) -> Result<Vec<WorkerRow>, MapError
                 .beat
                 .map(|beat| clock.monotonic.saturating_sub(beat) / 1_000_000),
             rss_kb: None,
+            fds: None,
+            runs: None,
+            stuck_threads: seen.stuck,
+            stalls: seen.stalls,
+            note: String::new(),
             restarts: counted(record.restarts),
             lost_worker_died: counted(record.lost_worker_died),
             lost_replaced: counted(record.lost_replaced),
@@ -137,6 +142,8 @@ pub fn workers(socket: &Path, now: Timestamp) -> Result<Vec<WorkerRow>, MapError
 struct WorkerMap {
     threads: Option<u32>,
     beat: Option<u64>,
+    stuck: Option<u64>,
+    stalls: Option<u64>,
 }
 
 fn worker_map(directory: &Path, slot: u32, pid: u32) -> Option<WorkerMap> {
@@ -151,6 +158,8 @@ fn worker_map(directory: &Path, slot: u32, pid: u32) -> Option<WorkerMap> {
     ours.then(|| WorkerMap {
         threads: u32::try_from(head[h::THREADS]).ok(),
         beat: (head[h::BEAT] != 0).then_some(head[h::BEAT]),
+        stuck: Some(head[h::STUCK]),
+        stalls: Some(head[h::STALLS]),
     })
 }
 
@@ -214,7 +223,7 @@ fn agreement(first: &[u8], second: &[u8]) -> Stable {
 
 fn agree<const N: usize>(first: &[u8], second: &[u8], offset: usize) -> bool {
     match (words_at::<N>(first, offset), words_at::<N>(second, offset)) {
-        (Some(a), Some(b)) => a == b && a[0].is_multiple_of(2),
+        (Some(a), Some(b)) => whole(&a, &b),
         _ => false,
     }
 }
@@ -451,11 +460,13 @@ mod tests {
             "{error}"
         );
         let mut words = state_map(&[], &[check("web")]);
-        words[state_header::VERSION] = 9;
+        words[state_header::VERSION] = LAYOUT_VERSION + 1;
         dir.write(STATE_FILE, &words);
         let error = workers(&dir.socket(), now())
             .expect_err("no map")
             .to_string();
-        assert!(error.contains("layout 9 (this program reads 1)"), "{error}");
+        let (theirs, ours) = (LAYOUT_VERSION + 1, LAYOUT_VERSION);
+        let expected = format!("layout {theirs} (this program reads {ours})");
+        assert!(error.contains(&expected), "{error}");
     }
 }

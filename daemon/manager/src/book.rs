@@ -2,8 +2,10 @@
 
 use crate::check::Check;
 use crate::control::Clients;
+use crate::cost::Costs;
 use crate::loading::Work;
 use crate::plugins::{DropIn, Tally, Versions};
+use crate::recycle::Pace;
 use crate::slots::Slot;
 use crate::store::Store;
 use crate::supervisor_link::SupervisorLink;
@@ -81,6 +83,9 @@ pub struct Manager {
     pub next_run: u64,
     pub map: StateMap,
     pub clients: Clients,
+    pub costs: Costs,
+    /// By class.
+    pub paces: [Pace; 3],
     pub store: Store,
     pub phase: Phase,
     /// Of all runs since the start of this manager.
@@ -95,6 +100,7 @@ pub struct Manager {
     /// When this process, or the machine, last went on after it had stood still: nobody is judged by what
     /// came before.
     pub resumed_ns: u64,
+    pub oom: crate::oom::OomWatch,
     /// When the runs in flight were last looked through for lost ones.
     pub last_search: u64,
     /// What other threads have for the loop.

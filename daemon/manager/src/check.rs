@@ -1,5 +1,6 @@
 //! A check as the manager holds it: what it shall do, what it did, and what is believed of it.
 
+use crate::cost::Tally;
 use crate::time;
 use healthd_core::check::outcome::{Metric, Phase, Status, Verdict};
 use healthd_core::check::schedule;
@@ -47,6 +48,7 @@ pub struct Check {
     pub hold: Option<Hold>,
     pub runs: u64,
     pub skipped: u64,
+    pub tally: Tally,
     /// Removed by a reload; stays until its run in flight has ended.
     pub removed: bool,
 }
@@ -134,6 +136,7 @@ impl Check {
             hold: None,
             runs: 0,
             skipped: 0,
+            tally: Tally::default(),
             removed: false,
             spec,
         }
@@ -209,7 +212,9 @@ impl Check {
             fingerprint: self.fingerprint,
             runs: self.runs,
             skipped: self.skipped,
+            against: self.tracker.against(),
             message: self.last.message.as_str().into(),
+            reason: self.paused.as_deref().unwrap_or_default().into(),
         }
     }
 
@@ -264,6 +269,7 @@ impl Check {
                 .hold
                 .filter(|h| h.until_ns > clock::monotonic_ns())
                 .and_then(|h| time::rfc3339(time::wall(h.until_ns))),
+            cost: Some(self.tally.shown()),
         }
     }
 }

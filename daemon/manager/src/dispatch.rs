@@ -152,6 +152,7 @@ impl Manager {
         link.queue_run(&run, || check.define(id));
         s.runs.insert(run_id, id);
         s.accounts.dispatched += 1;
+        s.sent += 1;
         check.waiting_since = None;
         check.in_flight = Some(InFlight {
             run_id,

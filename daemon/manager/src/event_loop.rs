@@ -7,6 +7,7 @@ use healthd_core::wire::frame::MAX_MESSAGE;
 use healthd_core::wire::maps::state_header as h;
 use healthd_core::wire::supervisor::ToManager;
 use healthd_sys::clock;
+use healthd_sys::usage::{Gauge, Usage};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{EpollEvent, EpollFlags, EpollTimeout};
@@ -25,6 +26,8 @@ pub const TOKEN_CLIENT: u64 = 2 << 32;
 /// The beat when nothing happens, and when workers have runs that could stall.
 const WATCH_IDLE_NS: u64 = 1000 * MS;
 const WATCH_BUSY_NS: u64 = 250 * MS;
+/// The same while a worker's memory grows fast.
+const WATCH_RUSH_NS: u64 = 20 * MS;
 /// A turn that is so much later than planned: we, or the machine, stood still.
 const GAP_NS: u64 = 500 * MS;
 /// From the end of a worker's link to its death, the burial of its children included.
@@ -196,6 +199,8 @@ impl Manager {
                     s.state = SlotState::Dead;
                 }
                 self.publish_slot(slot);
+                let why = self.slots.get(&slot).and_then(|s| s.given_up.clone());
+                self.abandon_replacement(slot, &why.unwrap_or_default());
                 self.generation_progress();
             }
             ToManager::Reload => self.begin_reload(None),
@@ -220,6 +225,11 @@ impl Manager {
         s.view = None;
         s.condemned = None;
         s.last_words = None;
+        s.gauge = None;
+        s.usage = Usage::default();
+        s.fresh = None;
+        s.sent = 0;
+        s.measuring = false;
         self.publish_slot(slot);
         self.greet(slot);
     }
@@ -233,6 +243,9 @@ impl Manager {
             .filter(|s| s.view.is_none() && s.pid != 0 && s.state != SlotState::Dead)
         {
             s.open_view(&dir);
+            if s.gauge.is_none() {
+                s.gauge = Gauge::of(Some(s.pid)).ok();
+            }
         }
     }
 
@@ -241,14 +254,20 @@ impl Manager {
             Chore::Watch => {
                 self.open_views();
                 let busy = self.look_at_workers(now);
+                let rush = self.look_at_use(now);
                 self.look_for_lost_runs(now);
                 self.watch_canaries(now);
+                self.oom.look(now);
                 self.expire_queues(now);
                 self.store_if_due(now);
                 if self.phase == Phase::Stopping {
                     self.tell_draining();
                 }
-                let next = if busy { WATCH_BUSY_NS } else { WATCH_IDLE_NS };
+                let next = match busy {
+                    _ if rush => WATCH_RUSH_NS,
+                    true => WATCH_BUSY_NS,
+                    false => WATCH_IDLE_NS,
+                };
                 self.chores.insert((now + next) / MS, Chore::Watch);
             }
             Chore::Replace { slot, pid } => self.replace_now(slot, pid),

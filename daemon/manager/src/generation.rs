@@ -2,7 +2,7 @@
 //! ones, and only when all are ready does anything change. The first start is the same thing from nothing.
 
 use crate::book::{Chore, MS, Manager, Phase, PluginUse};
-use crate::check::{ns, worker_class};
+use crate::check::worker_class;
 use crate::keep;
 use crate::loading::Work;
 use crate::plugins::{Canary, Objection, Tally, version_text};
@@ -15,13 +15,14 @@ use healthd_core::wire::maps::SlotRecord;
 use healthd_core::wire::supervisor::{SlotSpec, ToSupervisor, WorkerClass};
 use healthd_core::wire::worker::ToWorker;
 use healthd_sys::clock;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-/// Lines for worker slots in `state.map`: two generations of the largest pools (64 io, 256 cpu, 1 exec).
-pub const MAX_SLOTS: usize = 2 * (64 + 256 + 1);
+/// Lines for worker slots in `state.map`: two generations of the largest pools (64 io, 256 cpu, 1 exec), and one
+/// replacement a class.
+pub const MAX_SLOTS: usize = 2 * (64 + 256 + 1) + 3;
 /// Old workers may finish their runs for so long after the switch.
 const DRAIN_NS: u64 = 60_000 * MS;
 
@@ -103,18 +104,14 @@ impl Manager {
         let wanted = wanted(pool, &plugins);
         let generation = self.generation + 1;
         let mut slots = Vec::new();
-        let free: Vec<u32> = (0..MAX_SLOTS as u32)
-            .filter(|n| !self.slots.contains_key(n))
-            .take(wanted.len())
-            .collect();
-        if free.len() < wanted.len() {
+        let Some(free) = self.choose_slots(&wanted, first.as_ref()) else {
             // Fewer workers than are wanted, perhaps none, must not take over.
             let why = "workers of earlier reloads still end their runs; try again in a minute";
             if let Some(work) = work {
                 self.work_failed(work, why.into());
             }
             return;
-        }
+        };
         for ((place, class, threads), free) in wanted.into_iter().zip(free) {
             let mut slot = Slot::new(
                 SlotSpec {
@@ -134,6 +131,12 @@ impl Manager {
             }
             self.slots.insert(free, slot);
             slots.push(free);
+        }
+        // Those that no worker is wanted for any more.
+        for (old, _) in first.iter().flat_map(|p| &p.slots) {
+            if !slots.contains(old) {
+                self.map.slot(*old as usize, &SlotRecord::default());
+            }
         }
         let first_with_runs = first.is_some();
         self.coming = Some(Coming {
@@ -156,6 +159,34 @@ impl Manager {
         self.generation_progress();
     }
 
+    /// A free slot for each worker. After a manager that died, its slots: their accounts go on.
+    fn choose_slots(
+        &self,
+        wanted: &[(u64, WorkerClass, u32)],
+        past: Option<&Past>,
+    ) -> Option<Vec<u32>> {
+        let mut theirs: HashMap<u8, VecDeque<u32>> = HashMap::new();
+        let mut taken: HashSet<u32> = self.slots.keys().copied().collect();
+        if let Some(past) = past {
+            for class in WorkerClass::ALL {
+                let wanted = wanted.iter().filter(|w| w.1 == class).count();
+                let slots = past.slots_of(class as u8).into_iter().take(wanted);
+                theirs.insert(class as u8, slots.collect());
+            }
+            taken.extend(theirs.values().flatten());
+        }
+        let mut free = (0..MAX_SLOTS as u32).filter(|n| !taken.contains(n));
+        wanted
+            .iter()
+            .map(|(_, class, _)| {
+                let old = theirs
+                    .get_mut(&(*class as u8))
+                    .and_then(VecDeque::pop_front);
+                old.or_else(|| free.next())
+            })
+            .collect()
+    }
+
     /// The supervisor keeps alive what is named here.
     pub fn tell_slots(&mut self) {
         let newest = self
@@ -166,6 +197,7 @@ impl Manager {
             .slots
             .values()
             .filter(|s| s.spec.generation == self.generation || s.spec.generation == newest)
+            .filter(|s| !s.retiring)
             .map(|s| s.spec.clone())
             .collect();
         self.supervisor.say(&ToSupervisor::Slots(specs));
@@ -181,9 +213,14 @@ impl Manager {
 
     /// A plugin that cannot be used in the workers of this slot's generation.
     pub fn leave_out(&mut self, slot: u32, number: u16, reason: String) {
-        let Some(generation) = self.slots.get(&slot).map(|s| s.spec.generation) else {
+        let Some(s) = self.slots.get(&slot) else {
             return;
         };
+        let generation = s.spec.generation;
+        if s.replaces.is_some() {
+            // The worker that serves can use it.
+            return self.abandon_replacement(slot, &reason);
+        }
         let of_coming = self
             .coming
             .as_ref()
@@ -491,28 +528,17 @@ impl Manager {
             reason: "a new generation serves".into(),
             culprit: None,
             killed: false,
+            fence: false,
         });
         let pid = s.pid;
         match &mut s.link {
             Some(link) => link.queue(&ToWorker::Drain),
             None => return self.retire_slot(slot),
         }
-        let at = (now + self.time_to_drain(slot)) / MS;
+        // As long as the runs that it has may take.
+        let patience = DRAIN_NS.max(self.longest_run(slot) + DRAIN_NS / 6);
+        let at = (now + patience) / MS;
         self.chores.insert(at, Chore::Replace { slot, pid });
-    }
-
-    /// As long as the runs that it has may take, and never less than a minute.
-    fn time_to_drain(&self, slot: u32) -> u64 {
-        let runs = self
-            .slots
-            .get(&slot)
-            .into_iter()
-            .flat_map(|s| s.runs.values());
-        let longest = runs
-            .filter_map(|id| self.check(*id))
-            .map(|c| ns(c.spec.timeout))
-            .max();
-        DRAIN_NS.max(longest.unwrap_or(0) + DRAIN_NS / 6)
     }
 
     /// Its worker is gone and no other will come.

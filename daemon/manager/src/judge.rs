@@ -5,7 +5,7 @@ use crate::check::{InFlight, ns};
 use crate::dispatch;
 use healthd_core::check::outcome::{Status, Verdict};
 use healthd_core::check::tracker::Change;
-use healthd_core::wire::worker::{Ending, Finished};
+use healthd_core::wire::worker::{Ending, Finished, Growth};
 use healthd_sys::clock;
 
 impl Manager {
@@ -38,6 +38,7 @@ impl Manager {
             self.finished += 1;
         }
         let pid = s.pid;
+        self.charge(&f);
         let Some(check) = self.check_mut(f.check) else {
             return;
         };
@@ -195,6 +196,9 @@ impl Manager {
             finished_ns: now,
             queue_ns: now.saturating_sub(flight.due_ns),
             cpu_ns: 0,
+            steps: 0,
+            stalls: 0,
+            grew: Growth::default(),
             message,
             detail: String::new(),
             metrics: Vec::new(),

@@ -4,16 +4,21 @@
 //! on from `state.map`; so nothing here may be the only copy of what matters.
 #![forbid(unsafe_code)]
 
+mod attribution;
 mod book;
 mod check;
 mod control;
+mod cost;
+mod deaths;
 mod dispatch;
 mod event_loop;
 mod generation;
 mod judge;
 mod keep;
 mod loading;
+mod oom;
 mod plugins;
+mod recycle;
 mod reload;
 mod role;
 mod shutdown;
@@ -21,6 +26,7 @@ mod slots;
 mod state;
 mod store;
 mod supervisor_link;
+mod symbols;
 mod time;
 mod watch;
 

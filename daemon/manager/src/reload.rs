@@ -93,13 +93,7 @@ impl Manager {
     ) -> Result<ReloadReport, String> {
         // The first model has its map already, so that this cannot fail for want of room.
         if first.is_none() {
-            let map = StateMap::create(
-                &self.args.runtime_dir,
-                MAX_SLOTS,
-                model.checks.len(),
-                self.map_mode,
-            )
-            .map_err(|e| e.to_string())?;
+            let map = self.next_map(&model).map_err(|e| e.to_string())?;
             self.map.supersede();
             self.map = map;
         }
@@ -220,6 +214,31 @@ impl Manager {
                 self.publish(id);
             }
         }
+    }
+
+    /// A map for this model that already holds what is known: whenever we die, the file that has the name is whole.
+    fn next_map(&self, model: &Model) -> std::io::Result<StateMap> {
+        let mut map = StateMap::prepare(
+            &self.args.runtime_dir,
+            MAX_SLOTS,
+            model.checks.len(),
+            self.map_mode,
+        )?;
+        map.header(h::STARTED, self.args.started);
+        map.header(h::GENERATION, self.generation);
+        map.header(h::BEAT, clock::monotonic_ns());
+        map.header(h::NEXT_RUN, self.next_run);
+        map.header(h::FINISHED, self.finished);
+        for (index, spec) in model.checks.iter().enumerate() {
+            if let Some(check) = self.by_name.get(&spec.name).and_then(|id| self.check(*id)) {
+                map.check(index, &check.record());
+            }
+        }
+        for slot in self.slots.values() {
+            map.slot(slot.spec.slot as usize, &slot.record());
+        }
+        map.reveal()?;
+        Ok(map)
     }
 
     pub fn plan_first(&mut self, id: u32, now: u64, past: Option<&Past>) {

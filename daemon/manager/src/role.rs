@@ -5,14 +5,16 @@ use crate::control::Clients;
 use crate::event_loop::{Inbox, TOKEN_INBOX, TOKEN_SUPERVISOR};
 use crate::generation::MAX_SLOTS;
 use crate::keep::{self, Restored};
+use crate::oom::OomWatch;
 use crate::plugins::Versions;
+use crate::slots::SlotState;
 use crate::state::{self, Past};
 use crate::store::Store;
 use crate::supervisor_link::SupervisorLink;
 use healthd_catalog::{Loaded, Scan, Shelf};
 use healthd_core::check::wheel::Wheel;
 use healthd_core::config::Model;
-use healthd_core::wire::maps::state_header as h;
+use healthd_core::wire::maps::{SlotRecord, state_header as h};
 use healthd_core::wire::roles::ManagerArgs;
 use healthd_scoreboard::state_map::StateMap;
 use healthd_sys::{clock, process, signals, spawn};
@@ -97,12 +99,18 @@ fn build(
     past: &Past,
 ) -> io::Result<Manager> {
     let now = clock::monotonic_ns();
-    let map = StateMap::create(&args.runtime_dir, MAX_SLOTS, model.checks.len(), MAP_MODE)?;
+    let mut map = StateMap::prepare(&args.runtime_dir, MAX_SLOTS, model.checks.len(), MAP_MODE)?;
     map.header(h::STARTED, args.started);
     map.header(h::NEXT_RUN, past.next_run);
+    map.header(h::GENERATION, past.generation);
+    map.header(h::FINISHED, past.finished);
     for (index, spec) in model.checks.iter().enumerate() {
         map.check(index, &past.record(spec, now));
     }
+    for (slot, record) in &past.slots {
+        map.slot(*slot as usize, &buried(record));
+    }
+    map.reveal()?;
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     let inbox = Arc::new(Inbox::new()?);
     let readable = |token| EpollEvent::new(EpollFlags::EPOLLIN, token);
@@ -123,6 +131,8 @@ fn build(
             model.daemon.control_group.as_deref(),
             supervisor.open_files,
         ),
+        costs: Default::default(),
+        paces: Default::default(),
         store: Store::start(&args.state_dir)?,
         model,
         scan: Scan::default(),
@@ -137,7 +147,7 @@ fn build(
         slots: BTreeMap::new(),
         queues: Default::default(),
         plugins: Vec::new(),
-        generation: 0,
+        generation: past.generation,
         coming: None,
         loading: false,
         work: VecDeque::new(),
@@ -150,13 +160,25 @@ fn build(
         next_run: past.next_run,
         map,
         phase: Phase::Starting,
-        finished: 0,
+        finished: past.finished,
         dirty: false,
         urgent: false,
         last_store: 0,
         sweep: None,
         resumed_ns: 0,
         last_search: now,
+        oom: OomWatch::new(now),
         inbox,
     })
+}
+
+/// A slot of a manager that died, whose worker died with it.
+fn buried(record: &SlotRecord) -> SlotRecord {
+    SlotRecord {
+        lost_replaced: record.lost_replaced + record.in_flight,
+        in_flight: 0,
+        pid: 0,
+        state: SlotState::Dead as u8,
+        ..*record
+    }
 }

@@ -9,10 +9,12 @@ use healthd_core::wire::supervisor::{SlotSpec, WorkerClass};
 use healthd_core::wire::worker::{Define, Run, ToWorker};
 use healthd_scoreboard::worker_map::{self, WorkerView};
 use healthd_sys::unix_socket;
+use healthd_sys::usage::{Gauge, Usage};
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -42,12 +44,36 @@ pub struct Slot {
     pub given_up: Option<String>,
     /// Why it could not start, as it said itself.
     pub last_words: Option<String>,
-    /// The plugins that it was told, by number.
+    /// The plugins that it was told, by number, and the files they are in.
     pub plugins: Vec<String>,
+    pub libraries: Vec<LibraryUse>,
     /// Killed by SIGKILL so often in a row while it loaded a plugin.
     pub killed_loading: u32,
     /// CLOCK_MONOTONIC of its start.
     pub started_ns: u64,
+    /// What its process holds, as it was seen last.
+    pub gauge: Option<Gauge>,
+    pub usage: Usage,
+    /// When it had just come up.
+    pub fresh: Option<Usage>,
+    /// Runs that its process was sent.
+    pub sent: u64,
+    /// It measures what each call leaves behind.
+    pub measuring: bool,
+    /// Its worker is to take the place of the one in this slot.
+    pub replaces: Option<u32>,
+    /// Another has its place: it goes with its worker.
+    pub retiring: bool,
+    /// Why it is to be replaced, or why the one before it was.
+    pub note: String,
+}
+
+/// A plugin file as a worker has it.
+pub struct LibraryUse {
+    pub file: String,
+    /// The plugins in it.
+    pub plugins: Vec<String>,
+    pub copy: Arc<OwnedFd>,
 }
 
 #[derive(Clone, Debug)]
@@ -56,6 +82,8 @@ pub struct Condemned {
     pub culprit: Option<u64>,
     /// The supervisor has been told.
     pub killed: bool,
+    /// It held too much, and could not wait.
+    pub fence: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -67,6 +95,19 @@ pub struct Accounts {
     pub lost_cancelled: u64,
     pub late: u64,
     pub restarts: u64,
+}
+
+impl Accounts {
+    /// Those of a slot that is no more.
+    pub fn add(&mut self, other: &Accounts) {
+        self.dispatched += other.dispatched;
+        self.finished += other.finished;
+        self.lost_worker_died += other.lost_worker_died;
+        self.lost_replaced += other.lost_replaced;
+        self.lost_cancelled += other.lost_cancelled;
+        self.late += other.late;
+        self.restarts += other.restarts;
+    }
 }
 
 /// Our end of a worker's link, and what waits to go through it.
@@ -94,8 +135,17 @@ impl Slot {
             given_up: None,
             last_words: None,
             plugins: Vec::new(),
+            libraries: Vec::new(),
             killed_loading: 0,
             started_ns: 0,
+            gauge: None,
+            usage: Usage::default(),
+            fresh: None,
+            sent: 0,
+            measuring: false,
+            replaces: None,
+            retiring: false,
+            note: String::new(),
         }
     }
 

@@ -31,6 +31,14 @@ pub struct SavedCheck {
     pub verdict: Verdict,
     pub status: Option<Status>,
     pub attempt: u32,
+    /// Results in a row against it, which `attempt` (1 while there are none) does not tell by itself. None: an
+    /// older healthd has saved it.
+    #[serde(default)]
+    pub against: Option<u32>,
+    #[serde(default)]
+    pub runs: u64,
+    #[serde(default)]
+    pub skipped: u64,
     /// CLOCK_REALTIME, ns.
     pub since: u64,
     pub last_run: u64,
@@ -52,8 +60,10 @@ pub struct SavedCheck {
 }
 
 impl SavedCheck {
-    /// Results in a row against it, which `attempt` (1 while there are none) does not tell by itself.
     fn against(&self) -> u32 {
+        if let Some(against) = self.against {
+            return against;
+        }
         let own_fault = self.message.starts_with("self:");
         let problem = self.status.is_some_and(|s| s != Status::Ok) && !own_fault;
         let hard = !matches!(self.verdict, Verdict::Ok | Verdict::Pending);
@@ -69,7 +79,10 @@ impl SavedCheck {
 pub struct Past {
     pub next_run: u64,
     pub checks: HashMap<String, SavedCheck>,
-    /// Slots of a manager that died: their accounts go on.
+    /// Of a manager that died.
+    pub generation: u64,
+    pub finished: u64,
+    /// Its slots: their accounts go on.
     pub slots: Vec<(u32, maps::SlotRecord)>,
 }
 
@@ -153,6 +166,17 @@ impl Past {
         Saved::new(next_run, self.checks.values().cloned().collect())
     }
 
+    /// The slots that workers of this class had, those of the newest generation first.
+    pub fn slots_of(&self, class: u8) -> Vec<u32> {
+        let mut slots: Vec<_> = self
+            .slots
+            .iter()
+            .filter(|(_, s)| s.class == class)
+            .collect();
+        slots.sort_by_key(|(slot, s)| (std::cmp::Reverse(s.generation), *slot));
+        slots.into_iter().map(|(slot, _)| *slot).collect()
+    }
+
     /// What was known of this check, if it is still the same plugin's.
     fn of(&self, spec: &CheckSpec) -> Option<&SavedCheck> {
         self.checks
@@ -178,11 +202,17 @@ impl Past {
             record.verdict = saved.verdict.code();
             record.status = saved.status.map_or(maps::NO_STATUS, |s| s as u8);
             record.paused = saved.paused.is_some();
+            record.reason = saved.paused.as_deref().unwrap_or_default().into();
             record.attempt = saved.attempt;
+            record.against = saved.against();
             record.since = saved.since;
             record.last_run = saved.last_run;
             record.next_run = saved.next_due;
             record.in_flight = saved.in_flight;
+            record.latency_ns = saved.latency_ns;
+            record.worker = saved.worker.unwrap_or(u32::MAX);
+            record.runs = saved.runs;
+            record.skipped = saved.skipped;
             record.message = saved.message.as_str().into();
         }
         record
@@ -193,16 +223,20 @@ impl Past {
 fn from_map(past: &mut Past, snapshot: StateSnapshot, saved_next: u64) {
     // It has counted every run, so nothing has to be jumped over.
     past.next_run = snapshot.next_run.max(saved_next);
+    past.generation = snapshot.generation;
+    past.finished = snapshot.finished;
     past.slots = snapshot.slots;
     for (whole, record) in snapshot.checks {
         let (true, Some(verdict)) = (whole, record.verdict()) else {
             continue;
         };
+        // The map has room for the beginning of a reason, which is newer; the disk has it in full.
         let paused = record.paused.then(|| {
             past.checks
                 .get(record.name.as_ref())
                 .and_then(|c| c.paused.clone())
-                .unwrap_or_default()
+                .filter(|full| full.starts_with(record.reason.as_ref()))
+                .unwrap_or_else(|| record.reason.to_string())
         });
         let saved = SavedCheck {
             name: record.name.to_string(),
@@ -210,6 +244,9 @@ fn from_map(past: &mut Past, snapshot: StateSnapshot, saved_next: u64) {
             verdict,
             status: record.status(),
             attempt: record.attempt,
+            against: Some(record.against),
+            runs: record.runs,
+            skipped: record.skipped,
             since: record.since,
             last_run: record.last_run,
             message: record.message.to_string(),
@@ -241,6 +278,8 @@ impl Manager {
         check.last.finished_ns = saved.latency_ns;
         check.last.worker = saved.worker;
         check.paused = saved.paused.clone();
+        check.runs = saved.runs;
+        check.skipped = saved.skipped;
     }
 
     /// All at once, for the end.
@@ -257,6 +296,9 @@ impl Manager {
             verdict: c.verdict(),
             status: c.status,
             attempt: c.tracker.attempt(),
+            against: Some(c.tracker.against()),
+            runs: c.runs,
+            skipped: c.skipped,
             since: c.since,
             last_run: c.last.started_wall,
             message: c.last.message.clone(),
@@ -337,6 +379,9 @@ mod tests {
             verdict,
             status,
             attempt,
+            against: None,
+            runs: 0,
+            skipped: 0,
             since: 0,
             last_run: 0,
             message: message.into(),
@@ -379,8 +424,10 @@ mod tests {
         )
         .expect("our own file");
         assert_eq!(recall(&dir, &dir).next_run, 1000 + RUN_ID_JUMP);
-        let map = healthd_scoreboard::state_map::StateMap::create(&dir, 2, 1, 0o600).expect("map");
+        let mut map =
+            healthd_scoreboard::state_map::StateMap::prepare(&dir, 2, 1, 0o600).expect("map");
         map.header(maps::state_header::NEXT_RUN, 1234);
+        map.reveal().expect("reveal");
         assert_eq!(recall(&dir, &dir).next_run, 1234);
         std::fs::remove_dir_all(&dir).expect("remove");
     }

@@ -1,11 +1,10 @@
-//! Watching the workers: their messages, stalls, and deaths.
+//! Watching the workers: their messages, and their stalls.
 
-use crate::book::{Chore, MS, Manager, Phase};
-use crate::slots::{Condemned, SlotState};
-use healthd_core::check::outcome::Status;
+use crate::book::{Chore, MS, Manager, PluginUse};
+use crate::slots::{Condemned, LibraryUse, SlotState};
 use healthd_core::wire::maps::{Entry, LineRecord, worker_header as h};
-use healthd_core::wire::supervisor::{Death, ToSupervisor, signal_name};
-use healthd_core::wire::worker::{Ending, ToManager, ToWorker};
+use healthd_core::wire::supervisor::ToSupervisor;
+use healthd_core::wire::worker::{ToManager, ToWorker};
 use healthd_scoreboard::worker_map::WorkerView;
 use healthd_sys::clock;
 use healthd_sys::unix_socket::{self, Received};
@@ -19,9 +18,6 @@ const REPLACE_NS: u64 = 10_000 * MS;
 /// Loading or initialising one plugin may take so long, and a whole start so long.
 const LOAD_NS: u64 = 10_000 * MS;
 const START_NS: u64 = 60_000 * MS;
-/// SIGKILL may come from outside (a person, the kernel out of memory): only so many in a row while a plugin
-/// was loaded speak against it.
-const KILLS: u32 = 3;
 /// How often runs in flight are looked through for lost ones, and the least time that one gets.
 const SEARCH_NS: u64 = 10_000 * MS;
 const LOST_NS: u64 = 60_000 * MS;
@@ -69,6 +65,12 @@ impl Manager {
                 self.replace_soon(slot, shortened(reason));
             }
             ToManager::Drained => {}
+            ToManager::Billed {
+                check,
+                epoch,
+                cpu_ns,
+                grew,
+            } => self.charge_late(check, epoch, cpu_ns, grew),
         }
     }
 
@@ -91,6 +93,7 @@ impl Manager {
         self.publish_slot(slot);
         self.supervisor
             .say(&ToSupervisor::WorkerReady { slot, pid });
+        self.take_over(slot);
         self.generation_progress();
     }
 
@@ -107,11 +110,19 @@ impl Manager {
             return;
         }
         log::warn!("worker is to be replaced  slot={slot} why=\"{reason}\"");
+        // Another takes its place first, if that can be.
+        if self.start_replacement(slot, &reason) {
+            return;
+        }
+        let Some(s) = self.slots.get_mut(&slot) else {
+            return;
+        };
         s.state = SlotState::Draining;
         s.condemned = Some(Condemned {
             reason,
             culprit: None,
             killed: false,
+            fence: false,
         });
         let pid = s.pid;
         let at = (clock::monotonic_ns() + REPLACE_NS) / MS;
@@ -164,6 +175,7 @@ impl Manager {
             reason: reason.clone(),
             culprit,
             killed: true,
+            fence: false,
         });
         self.publish_slot(slot);
         self.supervisor
@@ -279,283 +291,13 @@ impl Manager {
     }
 
     /// "step of plugin `http`".
-    fn describe(&self, slot: u32, line: &LineRecord) -> String {
+    pub fn describe(&self, slot: u32, line: &LineRecord) -> String {
         let plugin = self
             .slots
             .get(&slot)
             .and_then(|s| s.plugins.get(usize::from(line.plugin)))
             .map_or("?", String::as_str);
         format!("{} of plugin `{plugin}`", line.entry.as_str())
-    }
-
-    /// The supervisor declares a worker dead: drain what it had sent, name the culprit, send the rest again.
-    pub fn worker_died(&mut self, slot: u32, pid: u32, death: &Death, buffer: &mut [u8]) {
-        if self.slots.get(&slot).is_none_or(|s| s.pid != pid) {
-            return;
-        }
-        // What it sent before its death is still there.
-        self.receive_from(slot, buffer, usize::MAX);
-        let dir = self.args.runtime_dir.clone();
-        let Some(s) = self.slots.get_mut(&slot) else {
-            return;
-        };
-        // It may have died before anybody had to look at its map.
-        s.open_view(&dir);
-        let was = std::mem::replace(&mut s.state, SlotState::Dead);
-        s.link = None;
-        s.accounts.restarts += 1;
-        let condemned = s.condemned.take();
-        let view = s.view.take();
-        let runs = std::mem::take(&mut s.runs);
-        let generation = s.spec.generation;
-        if was == SlotState::Starting {
-            self.died_while_starting(slot, view.as_ref(), death, condemned.as_ref());
-        }
-        let blame = self.blame(slot, view.as_ref(), death, condemned.as_ref(), &runs);
-        let retired = generation < self.generation || self.phase == Phase::Stopping;
-        if was != SlotState::Starting && !(retired && runs.is_empty()) {
-            log::warn!(
-                "worker died  slot={slot} pid={pid} death={death} in_flight={} culprit={}",
-                runs.len(),
-                blame.as_ref().map_or("none", |b| b.check.as_str()),
-            );
-        }
-        if let Some(s) = self.slots.get_mut(&slot) {
-            // By our own hand, or by its own.
-            match &condemned {
-                Some(_) => s.accounts.lost_replaced += runs.len() as u64,
-                None => s.accounts.lost_worker_died += runs.len() as u64,
-            }
-        }
-        if let Some(s) = self.slots.get(&slot) {
-            s.remove_map(&dir);
-        }
-        let class_died = self.slots.get(&slot).map(|s| s.spec.class);
-        let by_itself = condemned.is_none()
-            && was != SlotState::Starting
-            && !matches!(death, Death::Signaled { signal, .. } if *signal == libc::SIGKILL);
-        let objection = self.canary_died(
-            slot,
-            &blame.as_ref().map_or_else(
-                || format!("its worker died: {death}"),
-                |b| b.message.clone(),
-            ),
-        );
-        for (run_id, id) in runs {
-            let in_flight = self.check_mut(id).map(|c| &mut c.in_flight);
-            let Some(flight) = in_flight.and_then(|f| f.take_if(|f| f.run_id == run_id)) else {
-                continue;
-            };
-            if self.check(id).is_some_and(|c| c.removed) {
-                self.forget(id);
-                continue;
-            }
-            if let Some(blame) = blame.as_ref().filter(|b| b.run_id == run_id) {
-                self.sentence(id, flight, blame);
-            } else if self.phase == Phase::Stopping {
-                self.publish(id);
-            } else {
-                let why = format!("its worker (slot {slot}, pid {pid}) died: {death}");
-                if !self.send_again(id, &flight, why) {
-                    let text = format!("two workers died during this run; the last by {death}");
-                    self.conclude(
-                        id,
-                        Ending::Own,
-                        format!("self:worker-died: {text}"),
-                        Some(flight),
-                    );
-                }
-                self.publish(id);
-            }
-        }
-        if blame.is_none() {
-            self.hold_late_culprit(view.as_ref());
-        }
-        if generation < self.generation {
-            self.retire_slot(slot);
-        } else {
-            self.publish_slot(slot);
-        }
-        if let (Some(class), true) = (class_died, generation == self.generation) {
-            let culprit = blame
-                .as_ref()
-                .map(|b| (b.check.as_str(), b.message.as_str()));
-            self.trial_death(class, culprit, by_itself, &death.to_string());
-        }
-        if let Some(objection) = objection {
-            self.refuse_coming(objection);
-        }
-        self.generation_progress();
-    }
-
-    /// The culprit's result: UNKNOWN, an attempt, and a hold so that it cannot kill a worker every second.
-    fn sentence(&mut self, id: u32, flight: crate::check::InFlight, blame: &Blame) {
-        let now = clock::monotonic_ns();
-        self.conclude(id, Ending::Returned, blame.message.clone(), Some(flight));
-        let Some(check) = self.check_mut(id) else {
-            return;
-        };
-        debug_assert_eq!(check.status, Some(Status::Unknown));
-        let length = check.hold(now);
-        let until = now + length;
-        log::warn!(
-            "check held  check={} for={}",
-            check.spec.name,
-            crate::time::span(length)
-        );
-        if check.next_due < until {
-            self.plan(id, until);
-        }
-        self.publish(id);
-    }
-
-    /// A call that was written off has crashed after all. Its run has had its result; the check is held all the
-    /// same, or it would kill a worker each time.
-    fn hold_late_culprit(&mut self, view: Option<&WorkerView>) {
-        let Some(line) = view
-            .and_then(|v| v.line(v.crash()?.line?))
-            .filter(|l| l.entry != Entry::Idle && l.run_id != 0)
-        else {
-            return;
-        };
-        let now = clock::monotonic_ns();
-        let Some(check) = self
-            .check_mut(line.check)
-            .filter(|c| c.last.run_id == line.run_id)
-        else {
-            return;
-        };
-        let length = check.hold(now);
-        let name = check.spec.name.clone();
-        log::warn!(
-            "check held: a call of it that was written off has killed its worker  check={name} for={}",
-            crate::time::span(length)
-        );
-        if self
-            .check(line.check)
-            .is_some_and(|c| c.next_due < now + length)
-        {
-            self.plan(line.check, now + length);
-        }
-        self.publish(line.check);
-    }
-
-    /// Which run is to blame, as far as it is certain. A SIGKILL from outside has no culprit.
-    fn blame(
-        &self,
-        slot: u32,
-        view: Option<&WorkerView>,
-        death: &Death,
-        condemned: Option<&Condemned>,
-        runs: &std::collections::HashMap<u64, u32>,
-    ) -> Option<Blame> {
-        let name = self.slot_name(slot);
-        let blame = |run_id: u64, message: String| {
-            let id = runs.get(&run_id)?;
-            Some(Blame {
-                run_id,
-                check: self.check(*id)?.spec.name.clone(),
-                message,
-            })
-        };
-        let plugin_of = |run_id: u64| {
-            runs.get(&run_id)
-                .and_then(|id| self.check(*id))
-                .map_or("?".to_owned(), |c| c.spec.plugin.clone())
-        };
-        if let Some(Condemned {
-            reason,
-            culprit: Some(run_id),
-            ..
-        }) = condemned
-        {
-            let plugin = plugin_of(*run_id);
-            return blame(
-                *run_id,
-                format!(
-                    "stall: plugin `{plugin}` blocked its worker: {reason}; {name} was replaced"
-                ),
-            );
-        }
-        let view = view?;
-        if let Some(crash) = view.crash() {
-            let line = crash
-                .line
-                .and_then(|l| view.line(l))
-                .filter(|l| l.entry != Entry::Idle);
-            let place = match view.place(crash.pc) {
-                Some((library, offset)) => format!(" at {library}+{offset:#x}"),
-                None => String::new(),
-            };
-            let Some(line) = line else {
-                log::error!(
-                    "a thread outside any check crashed  slot={slot} signal={}{place} tid={}",
-                    signal_name(crash.signal),
-                    crash.tid
-                );
-                return None;
-            };
-            let plugin = plugin_of(line.run_id);
-            let message = format!(
-                "{} in plugin `{plugin}` ({}{place}): {name} died",
-                signal_name(crash.signal),
-                line.entry.as_str()
-            );
-            return blame(line.run_id, message);
-        }
-        // exit() in a plugin: certain only if no other thread was in a call, and it was not we who ended it.
-        if let (Death::Exited { code }, None) = (death, condemned) {
-            let calls: Vec<LineRecord> = view
-                .lines()
-                .into_iter()
-                .filter(|l| l.entry != Entry::Idle)
-                .collect();
-            if let [line] = &calls[..] {
-                let plugin = plugin_of(line.run_id);
-                let message = format!(
-                    "exit({code}) called in plugin `{plugin}` ({}): {name} died",
-                    line.entry.as_str()
-                );
-                return blame(line.run_id, message);
-            }
-        }
-        None
-    }
-
-    /// A plugin that kills a starting worker is left out of the next start.
-    fn died_while_starting(
-        &mut self,
-        slot: u32,
-        view: Option<&WorkerView>,
-        death: &Death,
-        condemned: Option<&Condemned>,
-    ) {
-        let Some(line) = loading(view) else {
-            let words = self.slots.get(&slot).and_then(|s| s.last_words.as_deref());
-            let why = condemned.map(|c| c.reason.as_str()).or(words);
-            log::error!(
-                "worker died before it was ready  slot={slot} death={death} why=\"{}\"",
-                why.unwrap_or("unknown")
-            );
-            return;
-        };
-        let what = self.describe(slot, &line);
-        if condemned.is_none()
-            && matches!(death, Death::Signaled { signal, .. } if *signal == libc::SIGKILL)
-            && let Some(s) = self.slots.get_mut(&slot)
-        {
-            s.killed_loading += 1;
-            if s.killed_loading < KILLS {
-                log::warn!("worker was killed while it started  slot={slot} in=\"{what}\"");
-                return;
-            }
-        }
-        let reason = match condemned {
-            Some(c) => format!("a starting worker had to be killed: {}", c.reason),
-            None => format!("it killed a starting worker: {death} in {what}"),
-        };
-        log::error!("plugin left out  slot={slot} why=\"{reason}\"");
-        self.leave_out(slot, line.plugin, reason);
     }
 
     /// Names the plugins to a new worker, and waits for its Ready.
@@ -567,6 +309,7 @@ impl Manager {
         let Some(link) = &mut s.link else { return };
         let class = s.spec.class;
         s.plugins = plugins.iter().map(|p| p.name.clone()).collect();
+        s.libraries = libraries(&plugins);
         let mut sent = Ok(());
         for (number, plugin) in plugins.iter().enumerate() {
             if plugin.class != class || plugin.left_out.is_some() {
@@ -589,8 +332,28 @@ impl Manager {
     }
 }
 
+/// Each file once, by the name that the worker's map has of it.
+fn libraries(plugins: &[PluginUse]) -> Vec<LibraryUse> {
+    let mut list: Vec<LibraryUse> = Vec::new();
+    for plugin in plugins {
+        let Some(file) = plugin.file.file_name() else {
+            continue;
+        };
+        let file = file.to_string_lossy();
+        match list.iter_mut().find(|l| l.file == file) {
+            Some(library) => library.plugins.push(plugin.name.clone()),
+            None => list.push(LibraryUse {
+                file: file.into_owned(),
+                plugins: vec![plugin.name.clone()],
+                copy: plugin.copy.clone(),
+            }),
+        }
+    }
+    list
+}
+
 /// The call into a plugin that a starting worker is in, or died in.
-fn loading(view: Option<&WorkerView>) -> Option<LineRecord> {
+pub fn loading(view: Option<&WorkerView>) -> Option<LineRecord> {
     view.and_then(|v| v.line(0))
         .filter(|l| matches!(l.entry, Entry::Load | Entry::Init))
 }
@@ -602,10 +365,4 @@ fn shortened(mut text: String) -> String {
         text.push_str("...");
     }
     text
-}
-
-struct Blame {
-    run_id: u64,
-    check: String,
-    message: String,
 }

@@ -16,6 +16,8 @@ pub struct Map {
     words: NonNull<AtomicU64>,
     len: usize,
     path: PathBuf,
+    /// Not revealed yet: where it is.
+    hidden: Option<PathBuf>,
 }
 
 // SAFETY: the mapping lives as long as the Map, and is only reached through atomics.
@@ -25,35 +27,47 @@ unsafe impl Sync for Map {}
 
 impl Map {
     /// Makes a new file beside `path` and renames it over it, so that a reader sees a whole file or none.
-    /// Every block is allocated now: a full tmpfs is an error here and not a SIGBUS later.
     pub fn create(path: &Path, words: usize, mode: u32) -> io::Result<Map> {
-        let bytes = words * size_of::<u64>();
-        let named = |e: io::Error| {
-            let hint = match e.raw_os_error() {
-                Some(libc::ENOSPC | libc::EDQUOT) => {
-                    format!(
-                        " ({} KiB are needed there: free some space, or give it a larger tmpfs)",
-                        bytes >> 10
-                    )
-                }
-                _ => String::new(),
-            };
-            io::Error::new(e.kind(), format!("{}: {e}{hint}", path.display()))
-        };
+        let mut map = Map::prepare(path, words, mode)?;
+        map.reveal()?;
+        Ok(map)
+    }
+
+    /// A new file beside `path` that nobody sees before `reveal`.
+    /// Every block is allocated now: a full tmpfs is an error here and not a SIGBUS later.
+    pub fn prepare(path: &Path, words: usize, mode: u32) -> io::Result<Map> {
         let temp = half_made(path, std::process::id());
-        let made = Self::create_at(&temp, words, mode)
-            .and_then(|words_ptr| std::fs::rename(&temp, path).map(|()| words_ptr));
-        match made {
+        match Self::create_at(&temp, words, mode) {
             Ok(ptr) => Ok(Map {
                 words: ptr,
                 len: words,
                 path: path.to_owned(),
+                hidden: Some(temp),
             }),
             Err(e) => {
                 let _ = std::fs::remove_file(&temp);
-                Err(named(e))
+                let hint = match e.raw_os_error() {
+                    Some(libc::ENOSPC | libc::EDQUOT) => format!(
+                        " ({} KiB are needed there: free some space, or give it a larger tmpfs)",
+                        (words * size_of::<u64>()) >> 10
+                    ),
+                    _ => String::new(),
+                };
+                let text = format!("{}: {e}{hint}", path.display());
+                Err(io::Error::new(e.kind(), text))
             }
         }
+    }
+
+    /// In place of the file that had the name before, as it stands now.
+    pub fn reveal(&mut self) -> io::Result<()> {
+        let Some(temp) = self.hidden.take() else {
+            return Ok(());
+        };
+        std::fs::rename(&temp, &self.path).map_err(|e| {
+            let _ = std::fs::remove_file(&temp);
+            io::Error::new(e.kind(), format!("{}: {e}", self.path.display()))
+        })
     }
 
     fn create_at(path: &Path, words: usize, mode: u32) -> io::Result<NonNull<AtomicU64>> {
@@ -121,6 +135,9 @@ impl Map {
 
 impl Drop for Map {
     fn drop(&mut self) {
+        if let Some(temp) = &self.hidden {
+            let _ = std::fs::remove_file(temp);
+        }
         // SAFETY: mapped by `create` with this length, and no reference into it outlives self.
         let _ = unsafe { munmap(self.words.cast(), self.len * size_of::<u64>()) };
     }

@@ -7,6 +7,7 @@ use healthd_core::wire::maps::{
 };
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 pub struct StateMap {
     map: Map,
@@ -15,9 +16,10 @@ pub struct StateMap {
 }
 
 impl StateMap {
-    pub fn create(dir: &Path, slots: usize, checks: usize, mode: u32) -> io::Result<StateMap> {
-        // The magic is set before the rename shows the file to anyone.
-        let map = Map::create(
+    /// A map that nobody sees before `reveal`: what the one before it knew is written into it first, so that a
+    /// manager that dies at any moment leaves one of the two, whole.
+    pub fn prepare(dir: &Path, slots: usize, checks: usize, mode: u32) -> io::Result<StateMap> {
+        let map = Map::prepare(
             &dir.join(maps::STATE_FILE),
             state_words(slots, checks),
             mode,
@@ -28,6 +30,10 @@ impl StateMap {
         map.set(h::VERSION, LAYOUT_VERSION);
         map.set(h::MAGIC, STATE_MAGIC);
         Ok(StateMap { map, slots, checks })
+    }
+
+    pub fn reveal(&mut self) -> io::Result<()> {
+        self.map.reveal()
     }
 
     pub fn slots(&self) -> usize {
@@ -49,14 +55,107 @@ impl StateMap {
 
     pub fn slot(&self, slot: usize, record: &SlotRecord) {
         if slot < self.slots {
-            self.map.publish(slot_offset(slot), &record.to_words());
+            self.publish(slot_offset(slot), &record.to_words());
         }
     }
 
     pub fn check(&self, index: usize, record: &CheckRecord<'_>) {
         if index < self.checks {
             let words: [u64; CHECK_WORDS] = record.to_words();
-            self.map.publish(check_offset(self.slots, index), &words);
+            self.publish(check_offset(self.slots, index), &words);
         }
+    }
+
+    /// What stands there is noted before it is overwritten: a manager that is killed inside leaves half a
+    /// record, and the next one reads the old one in its place.
+    fn publish(&self, offset: usize, record: &[u64]) {
+        let old = &self.map.words()[offset..offset + record.len()];
+        let same = |(old, new): (&AtomicU64, &u64)| old.load(Ordering::Relaxed) == *new;
+        if old.iter().zip(record).skip(1).all(same) {
+            return;
+        }
+        self.map.set(h::UNDO_AT, 0);
+        fence(Ordering::Release);
+        for (n, word) in old.iter().enumerate() {
+            self.map.set(h::UNDO + n, word.load(Ordering::Relaxed));
+        }
+        fence(Ordering::Release);
+        self.map.set(h::UNDO_AT, offset as u64);
+        fence(Ordering::Release);
+        self.map.publish(offset, record);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use healthd_core::wire::maps::read_state;
+
+    fn record(n: u64) -> CheckRecord<'static> {
+        CheckRecord {
+            name: "web".into(),
+            plugin: "http".into(),
+            runs: n,
+            skipped: n,
+            message: format!("run {n}").into(),
+            ..CheckRecord::default()
+        }
+    }
+
+    #[test]
+    fn half_a_record_reads_as_the_one_before_it() {
+        let dir = std::env::temp_dir().join(format!("healthd-undo-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("temp dir");
+        let mut map = StateMap::prepare(&dir, 2, 3, 0o600).expect("map");
+        assert!(!dir.join(maps::STATE_FILE).exists(), "nobody sees it yet");
+        map.reveal().expect("reveal");
+        let slot = SlotRecord {
+            used: true,
+            dispatched: 7,
+            finished: 7,
+            ..SlotRecord::default()
+        };
+        map.slot(1, &slot);
+        map.check(1, &record(1));
+        let read = || {
+            let bytes = std::fs::read(dir.join(maps::STATE_FILE)).expect("read");
+            read_state(&bytes).expect("ours")
+        };
+        let check = |n: u64| (true, record(n));
+        assert_eq!(read().checks[1], check(1));
+        // Killed after any number of words: every stage of a write, one after the other.
+        let next = record(2).to_words();
+        let offset = check_offset(2, 1);
+        map.check(1, &record(2));
+        for written in 1..CHECK_WORDS {
+            map.check(1, &record(1));
+            map.check(1, &record(2));
+            // `record(2)` was the new one: back to the middle of its write.
+            let old = record(1).to_words();
+            for (n, word) in old.iter().enumerate().skip(written) {
+                map.map.set(offset + n, *word);
+            }
+            let seq = map.map.get(offset);
+            map.map.set(offset, seq - 1);
+            assert_eq!(read().checks[1], check(1), "{written} words");
+            assert_eq!(read().slots, [(1, slot)]);
+            map.map.set(offset, seq);
+            for (n, word) in next.iter().enumerate().skip(1) {
+                map.map.set(offset + n, *word);
+            }
+        }
+        // A slot's line too.
+        let before = read().slots;
+        map.slot(
+            1,
+            &SlotRecord {
+                finished: 8,
+                ..slot
+            },
+        );
+        let seq = map.map.get(slot_offset(1));
+        map.map.set(slot_offset(1), seq - 1);
+        assert_eq!(read().slots, before);
+        std::fs::remove_dir_all(&dir).expect("remove");
     }
 }

@@ -88,6 +88,15 @@ impl WorkerMap {
         self.map.set(at, base);
     }
 
+    /// For the crash handler: only loads.
+    pub(crate) fn is_in_library(&self, address: u64) -> bool {
+        (0..h::LIBRARY_COUNT).any(|i| {
+            let at = h::LIBRARIES + i * h::LIBRARY_WORDS;
+            let (base, size) = (self.map.get(at), self.map.get(at + 1));
+            base != 0 && address.wrapping_sub(base) < size
+        })
+    }
+
     /// A line for the calling thread; it also tells the crash handler which one is its own.
     pub fn claim_line(&self) -> Option<usize> {
         let reused = self
@@ -191,7 +200,21 @@ pub struct Crash {
     pub line: Option<usize>,
     pub address: u64,
     pub pc: u64,
+    pub sp: u64,
     pub tid: u32,
+    /// Who sent the signal; None: an instruction of the thread itself raised it.
+    pub sender: Option<u32>,
+    /// What of its stack points into a library, the innermost first.
+    pub trace: Vec<u64>,
+}
+
+/// Somebody called exit(3).
+#[derive(Clone, Debug)]
+pub struct ExitCall {
+    /// None: a thread that the worker did not make.
+    pub line: Option<usize>,
+    pub tid: u32,
+    pub trace: Vec<u64>,
 }
 
 impl WorkerView {
@@ -216,7 +239,7 @@ impl WorkerView {
         })
     }
 
-    pub fn header(&self) -> io::Result<[u64; 24]> {
+    pub fn header(&self) -> io::Result<[u64; h::LIBRARIES]> {
         read_words(&self.file, 0)
     }
 
@@ -241,7 +264,20 @@ impl WorkerView {
                 .filter(|l| *l < self.lines),
             address: head[h::CRASH_ADDRESS],
             pc: head[h::CRASH_PC],
+            sp: head[h::CRASH_SP],
             tid: head[h::CRASH_TID] as u32,
+            sender: Some(head[h::CRASH_SENDER] as u32).filter(|pid| *pid != 0),
+            trace: trace(&head, h::CRASH_TRACE),
+        })
+    }
+
+    pub fn exit_call(&self) -> Option<ExitCall> {
+        let head = self.header().ok()?;
+        let line = head[h::EXIT_LINE];
+        (line != 0).then(|| ExitCall {
+            line: usize::try_from(line - 1).ok().filter(|l| *l < self.lines),
+            tid: head[h::EXIT_TID] as u32,
+            trace: trace(&head, h::EXIT_TRACE),
         })
     }
 
@@ -267,6 +303,11 @@ impl WorkerView {
             .filter(|g| *g > 1)
             .collect()
     }
+}
+
+fn trace(head: &[u64; h::LIBRARIES], at: usize) -> Vec<u64> {
+    let words = &head[at..at + h::TRACE_WORDS];
+    words.iter().copied().take_while(|w| *w != 0).collect()
 }
 
 /// Removes what a dead worker left, whole or half made.

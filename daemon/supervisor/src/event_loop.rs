@@ -414,6 +414,8 @@ impl Supervisor {
         if now < patience && self.reaper.end_adopted() {
             return;
         }
+        // A manager removes the maps of the workers that die under it; nobody has removed those that died with it.
+        crate::instance::remove_old_maps(&self.runtime_dir);
         match self.start_manager() {
             Ok(manager) => {
                 log::info!(

@@ -131,7 +131,7 @@ fn pid_in(mut file: File) -> Option<u32> {
 }
 
 /// The maps of workers that are no more; the state map is the manager's, and outlives us.
-fn remove_old_maps(dir: &Path) {
+pub fn remove_old_maps(dir: &Path) {
     let Ok(entries) = fs::read_dir(dir) else {
         return;
     };

@@ -7,7 +7,6 @@ pub mod fork_guard;
 pub mod limits;
 pub mod logging;
 pub mod memfd;
-
 pub mod privileges;
 pub mod process;
 pub mod resolve;
@@ -15,3 +14,4 @@ pub mod signal_snapshot;
 pub mod signals;
 pub mod spawn;
 pub mod unix_socket;
+pub mod usage;

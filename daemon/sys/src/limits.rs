@@ -70,12 +70,3 @@ pub fn set_oom_score(pid: Option<u32>, score: i32) -> io::Result<()> {
     };
     std::fs::write(path, score.to_string())
 }
-
-/// Resident memory of a process in kB, from /proc.
-pub fn rss_kb(pid: u32) -> Option<u64> {
-    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
-    let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
-    // SAFETY: sysconf takes a number and returns one.
-    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    Some(pages * u64::try_from(page).ok()? / 1024)
-}

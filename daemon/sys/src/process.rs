@@ -69,27 +69,61 @@ pub fn has_child() -> bool {
 
 /// Collects a child that has ended; None while it runs or when it is no child of ours.
 pub fn reap(pid: u32) -> Option<Exit> {
-    let info = wait(libc::P_PID, pid, 0).ok()??;
+    reap_with_bill(pid).map(|(exit, _)| exit)
+}
+
+/// The same, with the CPU time of the child and of those that it had collected, in ns.
+pub fn reap_with_bill(pid: u32) -> Option<(Exit, u64)> {
+    // SAFETY: rusage is plain data, for which all zeroes is a value.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    let info = wait_with(libc::P_PID, pid, 0, &mut usage).ok()??;
     // SAFETY: waitid filled this in for a child that has ended, so the status is the field in use.
     let status = unsafe { info.si_status() };
-    Some(match info.si_code {
+    let exit = match info.si_code {
         libc::CLD_EXITED => Exit::Code(status),
         code => Exit::Signal {
             signal: status,
             core: code == libc::CLD_DUMPED,
         },
-    })
+    };
+    let ns = |t: libc::timeval| {
+        u64::try_from(t.tv_sec).unwrap_or(0) * 1_000_000_000
+            + u64::try_from(t.tv_usec).unwrap_or(0) * 1000
+    };
+    Some((exit, ns(usage.ru_utime) + ns(usage.ru_stime)))
+}
+
+fn wait(kind: libc::idtype_t, id: u32, flags: i32) -> io::Result<Option<libc::siginfo_t>> {
+    // SAFETY: rusage is plain data, for which all zeroes is a value.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    wait_with(kind, id, flags, &mut usage)
 }
 
 /// waitid(2) without waiting. By hand, as nix makes an error of a death by a real-time signal, and that
-/// child would be lost. Ok(None): such children exist, and none of them has ended.
-fn wait(kind: libc::idtype_t, id: u32, flags: i32) -> io::Result<Option<libc::siginfo_t>> {
+/// child would be lost; and by its number, as the C library's function leaves out what the child has used.
+/// Ok(None): such children exist, and none of them has ended.
+fn wait_with(
+    kind: libc::idtype_t,
+    id: u32,
+    flags: i32,
+    usage: &mut libc::rusage,
+) -> io::Result<Option<libc::siginfo_t>> {
     // SAFETY: siginfo_t is plain data, for which all zeroes is a value.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     let flags = libc::WEXITED | libc::WNOHANG | flags;
     loop {
-        // SAFETY: `info` is writable and lives through the call; the rest are numbers.
-        if unsafe { libc::waitid(kind, id, &mut info, flags) } == 0 {
+        // SAFETY: `info` and `usage` are writable and live through the call; the rest are numbers.
+        let done = unsafe {
+            libc::syscall(
+                libc::SYS_waitid,
+                kind,
+                id,
+                &raw mut info,
+                flags,
+                std::ptr::from_mut(usage),
+            )
+        };
+        if done == 0 {
             // With WNOHANG the signal's number stays 0 where nothing has ended (waitid(2)).
             return Ok((info.si_signo != 0).then_some(info));
         }

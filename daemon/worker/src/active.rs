@@ -1,8 +1,9 @@
 //! The books of a worker: the checks it knows, the runs it has, and the plugins behind them.
 
+use crate::bill::Bill;
 use healthd_core::check::outcome::Status;
 use healthd_core::check::wheel::Key;
-use healthd_core::wire::worker::{Define, Run};
+use healthd_core::wire::worker::{Define, Growth, Run};
 use healthd_loader::{Cancel, Context, Instance, Plugin, Task};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -84,7 +85,7 @@ pub struct Active {
     pub task_timer: Option<Key>,
     /// When the plugin was first called for it; 0: not yet.
     pub started_ns: u64,
-    pub cpu_ns: u64,
+    pub bill: Bill,
     /// Its deadline was moved once because the reactor had stalled.
     pub extended: bool,
     /// The plugin in whose `running` it counts.
@@ -107,6 +108,10 @@ pub struct JobInfo {
     /// CLOCK_MONOTONIC when a thread took it; 0: none yet.
     pub started_ns: AtomicU64,
     pub tid: AtomicU32,
+    /// CPU time of that thread then.
+    pub cpu_started_ns: AtomicU64,
+    /// What was billed of it when it was written off.
+    pub cpu_billed_ns: AtomicU64,
     /// 1 + the thread's line; 0: none.
     pub line: AtomicU32,
     pub is_create: bool,
@@ -121,6 +126,8 @@ impl JobInfo {
             cancel: Cancel::new(),
             started_ns: AtomicU64::new(0),
             tid: AtomicU32::new(0),
+            cpu_started_ns: AtomicU64::new(0),
+            cpu_billed_ns: AtomicU64::new(0),
             line: AtomicU32::new(0),
             is_create,
             written_off: AtomicU64::new(0),
@@ -136,6 +143,7 @@ pub struct JobReport {
     pub started_ns: u64,
     pub finished_ns: u64,
     pub cpu_ns: u64,
+    pub grew: Growth,
     pub context: Box<Context>,
     pub info: Arc<JobInfo>,
     pub instance: Option<Arc<Instance>>,

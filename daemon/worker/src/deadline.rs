@@ -5,7 +5,7 @@
 use crate::active::State;
 use crate::reactor::{MS, Reactor, Timer};
 use crate::verdict::{self, End, Times};
-use healthd_core::wire::worker::ToManager;
+use healthd_core::wire::worker::{Growth, ToManager};
 use healthd_loader::Results;
 use healthd_sys::clock;
 use std::sync::atomic::Ordering;
@@ -128,6 +128,11 @@ impl Reactor {
         );
         let now = clock::monotonic_ns();
         let started_ns = info.started_ns.load(Ordering::Relaxed);
+        let cpu_ns = clock::cpu_of_thread_ns(info.tid.load(Ordering::Relaxed))
+            .unwrap_or_default()
+            .saturating_sub(info.cpu_started_ns.load(Ordering::Relaxed));
+        info.cpu_billed_ns.store(cpu_ns, Ordering::Relaxed);
+        self.active[at].bill.call(cpu_ns, Growth::default());
         self.finish_at(
             key,
             end,
@@ -135,7 +140,6 @@ impl Reactor {
             Times {
                 started_ns,
                 finished_ns: now,
-                cpu_ns: 0,
             },
         );
         self.wheel

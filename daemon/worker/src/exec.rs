@@ -11,7 +11,6 @@ use healthd_sys::process::{self, Exit};
 use healthd_sys::{clock, limits};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::epoll::EpollFlags;
-use nix::sys::resource::{UsageWho, getrusage};
 use slab::Slab;
 use std::ffi::OsStr;
 use std::io::{self, Read, Write};
@@ -48,7 +47,6 @@ struct Running {
     out: Stream<ChildStdout>,
     err: Stream<ChildStderr>,
     cap: usize,
-    cpu_before: u64,
     /// The run is over; only the corpse is waited for.
     abandoned: bool,
     _child: Child,
@@ -118,8 +116,10 @@ impl Children {
         }
     }
 
-    /// The task was dropped: at its deadline, by a cancel, or because the plugin had enough.
-    pub fn abandon(&mut self, task: u64) {
+    /// The task was dropped: at its deadline, by a cancel, or because the plugin had enough. True: a child of
+    /// it is still to be collected.
+    pub fn abandon(&mut self, task: u64) -> bool {
+        let mut any = false;
         for (_, child) in &mut self.slab {
             if child.task == task && !child.abandoned {
                 child.abandoned = true;
@@ -127,8 +127,10 @@ impl Children {
                 child.stdin = None;
                 child.out.from = None;
                 child.err.from = None;
+                any = true;
             }
         }
+        any
     }
 
     /// For the end of the worker.
@@ -172,7 +174,7 @@ impl Children {
         // Whatever it left running in its group ends with it: a check has no business after its result. As
         // long as it is not collected nobody else can have the number of its group.
         process::kill_group(side.children.slab[key].pid);
-        let Some(exit) = process::reap(side.children.slab[key].pid) else {
+        let Some((exit, cpu_ns)) = process::reap_with_bill(side.children.slab[key].pid) else {
             return;
         };
         let mut child = side.children.slab.remove(key);
@@ -187,7 +189,8 @@ impl Children {
         side.children.strays_at = clock::monotonic_ns();
         side.children.collect_strays(side.children.strays_at);
         if child.abandoned {
-            return;
+            let task = child.task;
+            return shared().post(Posted::Killed { task, cpu_ns });
         }
         child.out.drain(child.cap);
         child.err.drain(child.cap);
@@ -204,7 +207,7 @@ impl Children {
             dropped: child.out.dropped + child.err.dropped,
             out: child.out.kept,
             err: child.err.kept,
-            cpu_ns: children_cpu_ns().saturating_sub(child.cpu_before),
+            cpu_ns,
         };
         shared().post(Posted::Task {
             task: child.task,
@@ -276,7 +279,6 @@ fn try_spawn(side: &mut Side, task: u64, spec: ExecSpec) -> io::Result<()> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0);
-    let cpu_before = children_cpu_ns();
     // A plugin may have opened something without O_CLOEXEC.
     process::keep_fds_to_ourselves();
     let mut child = command.spawn()?;
@@ -313,7 +315,6 @@ fn try_spawn(side: &mut Side, task: u64, spec: ExecSpec) -> io::Result<()> {
             dropped: 0,
         },
         cap: spec.max_output,
-        cpu_before,
         abandoned: false,
         _child: child,
     };
@@ -353,15 +354,4 @@ fn nonblocking(running: &Running) {
     if let Some(err) = &running.err.from {
         set(err.as_fd());
     }
-}
-
-fn children_cpu_ns() -> u64 {
-    let Ok(usage) = getrusage(UsageWho::RUSAGE_CHILDREN) else {
-        return 0;
-    };
-    let ns = |t: nix::sys::time::TimeVal| {
-        u64::try_from(t.tv_sec()).unwrap_or(0) * 1_000_000_000
-            + u64::try_from(t.tv_usec()).unwrap_or(0) * 1000
-    };
-    ns(usage.user_time()) + ns(usage.system_time())
 }

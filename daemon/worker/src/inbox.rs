@@ -1,10 +1,10 @@
 //! What the manager says: plugins to load, definitions, runs, and what is taken back.
 
 use crate::active::{Active, State};
+use crate::bill::{self, Bill};
 use crate::pool;
 use crate::reactor::{MS, Reactor, Timer, key};
 use crate::verdict::End;
-use healthd_core::wire::maps::Entry;
 use healthd_core::wire::worker::{Run, ToManager, ToWorker};
 use healthd_sys::clock;
 use healthd_sys::unix_socket::{self, Received};
@@ -54,6 +54,7 @@ impl Reactor {
                 if self.checks.len() <= at {
                     self.checks.resize_with(at + 1, || None);
                 }
+                self.forget(define.check);
                 self.checks[at] = Some(define.into());
             }
             ToWorker::Run(run) => self.accept(run),
@@ -67,17 +68,12 @@ impl Reactor {
                 }
             }
             ToWorker::Forget { check, epoch } => {
-                if let Some(slot) = self.checks.get_mut(check as usize)
-                    && slot.as_ref().is_some_and(|d| d.epoch == epoch)
-                {
-                    self.map
-                        .enter(self.line, self.call(Entry::Destroy, u16::MAX, check, 0, 0));
-                    self.checks[check as usize] = None;
-                    healthd_sys::fork_guard::end_if_forked();
-                    self.map.leave(self.line);
+                if self.def(check).is_some_and(|d| d.epoch == epoch) {
+                    self.forget(check);
                 }
             }
             ToWorker::Drain => self.draining = true,
+            ToWorker::Measure { on } => bill::measure(on),
         }
     }
 
@@ -92,7 +88,7 @@ impl Reactor {
             timer: None,
             task_timer: None,
             started_ns: 0,
-            cpu_ns: 0,
+            bill: Bill::default(),
             extended: false,
             counted_in: None,
         });

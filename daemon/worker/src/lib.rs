@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod active;
+mod bill;
 mod deadline;
 mod exec;
 mod inbox;

@@ -5,6 +5,7 @@
 //! has answered is not called late.
 
 use crate::active::{Active, CheckDef, InstanceState, Loaded};
+use crate::bill::{self, Turn};
 use crate::deadline::cancel_ahead;
 use crate::exec::Children;
 use crate::outbox::Outbox;
@@ -15,7 +16,7 @@ use crate::verdict::{self, End, Times};
 use healthd_core::check::wheel::Wheel;
 use healthd_core::wire::frame::MAX_MESSAGE;
 use healthd_core::wire::maps::{Entry, worker_header as h};
-use healthd_core::wire::worker::{Ending, Run, ToManager};
+use healthd_core::wire::worker::{Ending, Growth, Run, ToManager};
 use healthd_loader::{Cancel, Event, Results};
 use healthd_scoreboard::worker_map::{Call, WorkerMap};
 use healthd_sys::clock;
@@ -74,6 +75,9 @@ pub struct Reactor {
     pub(crate) stalled_ns: u64,
     pub(crate) started: u64,
     pub(crate) finished: u64,
+    pub(crate) turn: Turn,
+    /// Ended runs with a child that was killed and is not collected yet: task, check, epoch.
+    pub(crate) killed: Vec<(u64, u32, u32)>,
 }
 
 /// Why the worker ends.
@@ -119,6 +123,8 @@ impl Reactor {
             stalled_ns: 0,
             started: 0,
             finished: 0,
+            turn: Turn::default(),
+            killed: Vec::new(),
         })
     }
 
@@ -159,6 +165,7 @@ impl Reactor {
             }
             self.let_waiting_in();
             let end = clock::monotonic_ns();
+            self.settle(end - turn);
             self.outbox.flush(end)?;
             self.publish(end);
             side::with(|s| s.children.collect_strays(end));
@@ -354,6 +361,12 @@ impl Reactor {
         match news {
             Posted::Task { task, event } => self.step(task, &event),
             Posted::Job(report) => self.job_done(report),
+            Posted::Killed { task, cpu_ns } => {
+                if let Some(at) = self.killed.iter().position(|(t, ..)| *t == task) {
+                    let (_, check, epoch) = self.killed.swap_remove(at);
+                    bill::late(&mut self.outbox, (check, epoch), cpu_ns, Growth::default());
+                }
+            }
         }
     }
 
@@ -378,7 +391,6 @@ impl Reactor {
         let Some(at) = self.find(key) else { return };
         let started = self.active[at].started_ns;
         let started_ns = if started == 0 { now } else { started };
-        let cpu_ns = self.active[at].cpu_ns;
         self.finish_at(
             key,
             end,
@@ -386,7 +398,6 @@ impl Reactor {
             Times {
                 started_ns,
                 finished_ns: now,
-                cpu_ns,
             },
         );
     }
@@ -405,7 +416,7 @@ impl Reactor {
         let batch = self.def(active.run.check).map_or(0, |d| d.batch_ns);
         let leave_by = if news { 0 } else { times.finished_ns + batch };
         let finished = verdict::finished(&active, end, said, times);
-        self.outbox.result(&finished, leave_by);
+        self.turn.ended(finished, &active.bill, leave_by);
         if let Some(plugin) = active.counted_in
             && let Some(Some(loaded)) = self.plugins.get_mut(usize::from(plugin))
         {

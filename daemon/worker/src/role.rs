@@ -37,13 +37,16 @@ pub fn main(args: &WorkerArgs) -> i32 {
     process::set_name(
         std::ffi::CStr::from_bytes_until_nul(name.as_bytes()).unwrap_or(c"healthd-worker"),
     );
-    match start(args) {
+    let code = match start(args) {
         Ok(EndOfWork::Drained | EndOfWork::Orphaned) => 0,
         Err(e) => {
             log::error!("worker cannot go on: {e}");
             1
         }
-    }
+    };
+    // Not by exit(3), which would run what plugins hung into it: they have had their `destroy`, and a crash or a wait
+    // in there would make a death of a good end.
+    process::exit_now(code)
 }
 
 fn start(args: &WorkerArgs) -> std::io::Result<EndOfWork> {
@@ -104,6 +107,7 @@ pub(crate) fn serve(args: &WorkerArgs, link: OwnedFd) -> std::io::Result<EndOfWo
     pool::set_current_line(Some(line));
     fork_guard::install()?;
     crash::install(map)?;
+    crash::watch_exit()?;
     signals::unblock_all();
     let shared = Shared::install()?;
     side::install()?;
@@ -117,7 +121,12 @@ pub(crate) fn serve(args: &WorkerArgs, link: OwnedFd) -> std::io::Result<EndOfWo
         0
     };
     let pool = Pool::new("run", limit as usize, MIN_STACK, Some((map, nice)));
-    Reactor::new(map, line, link, shared, pool)?.run()
+    let mut reactor = Reactor::new(map, line, link, shared, pool)?;
+    let end = reactor.run();
+    if matches!(end, Ok(EndOfWork::Drained)) {
+        reactor.forget_all();
+    }
+    end
 }
 
 /// Each file once, each plugin of it that was named; what cannot be used is told to the manager.
@@ -186,6 +195,10 @@ pub(crate) fn load_plugins(reactor: &mut Reactor, list: Vec<(u16, u32, String, S
         }
     }
     reactor.pool.set_stack(stack);
+    // Before any hook that these have made.
+    if let Err(e) = crash::watch_exit() {
+        log::warn!("calls of exit() will not be told apart: {e}");
+    }
 }
 
 fn restored(signals: &[i32], file: &str, when: &str) {

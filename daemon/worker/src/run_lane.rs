@@ -1,6 +1,7 @@
 //! Calls that may take long: `run`, and every `create`. Each has a pool thread until it returns.
 
 use crate::active::{InstanceState, JobInfo, JobOutcome, JobReport, State};
+use crate::bill;
 use crate::pool::current_line;
 use crate::reactor::Reactor;
 use crate::services::{Posted, shared};
@@ -8,7 +9,7 @@ use crate::verdict::{End, Times};
 use healthd_abi as abi;
 use healthd_core::check::outcome::Status;
 use healthd_core::wire::maps::Entry;
-use healthd_core::wire::worker::Ending;
+use healthd_core::wire::worker::{Ending, Growth};
 use healthd_loader::{Context, ContextSpec, Instance, Plugin, Results};
 use healthd_scoreboard::worker_map::{Call, WorkerMap};
 use healthd_sys::clock;
@@ -43,7 +44,7 @@ pub fn execute(map: &'static WorkerMap, mut job: JobSpec) {
     let line = current_line();
     let started_ns = clock::monotonic_ns();
     if job.info.cancel.is_cancelled() {
-        job.report(started_ns, 0, JobOutcome::NotBegun);
+        job.report(started_ns, 0, Growth::default(), JobOutcome::NotBegun);
         return;
     }
     job.context
@@ -54,6 +55,8 @@ pub fn execute(map: &'static WorkerMap, mut job: JobSpec) {
     job.info
         .line
         .store(line.map_or(0, |l| l as u32 + 1), Ordering::Relaxed);
+    let cpu = clock::thread_cpu_ns();
+    job.info.cpu_started_ns.store(cpu, Ordering::Relaxed);
     job.info.started_ns.store(started_ns, Ordering::Release);
     let entry = if job.info.is_create {
         Entry::Create
@@ -71,24 +74,25 @@ pub fn execute(map: &'static WorkerMap, mut job: JobSpec) {
     if let Some(line) = line {
         map.enter(line, call);
     }
-    let cpu = clock::thread_cpu_ns();
+    let before = bill::look();
     let outcome = match &job.what {
         What::Create { plugin, config } => JobOutcome::Created(plugin.create(&job.context, config)),
         What::Run { instance } => JobOutcome::Ran(instance.run(&job.context)),
     };
     let cpu_ns = clock::thread_cpu_ns().saturating_sub(cpu);
+    let grew = bill::grown_since(before);
     healthd_sys::fork_guard::end_if_forked();
     if let Some(line) = line {
         map.leave(line);
         map.stuck(line, false);
     }
-    job.report(started_ns, cpu_ns, outcome);
+    job.report(started_ns, cpu_ns, grew, outcome);
 }
 
 impl JobSpec {
     /// The instance goes back with the report, so that `destroy` is always called by the reactor, where the
     /// map names it.
-    fn report(self, started_ns: u64, cpu_ns: u64, outcome: JobOutcome) {
+    fn report(self, started_ns: u64, cpu_ns: u64, grew: Growth, outcome: JobOutcome) {
         let instance = match self.what {
             What::Run { instance } => Some(instance),
             What::Create { .. } => None,
@@ -100,6 +104,7 @@ impl JobSpec {
             started_ns,
             finished_ns: clock::monotonic_ns(),
             cpu_ns,
+            grew,
             context: self.context,
             info: self.info,
             instance,
@@ -187,10 +192,18 @@ impl Reactor {
     pub(crate) fn job_done(&mut self, report: JobReport) {
         let created = matches!(report.outcome, JobOutcome::Created(_));
         if let Some(instance) = report.instance {
-            self.destroy_if_last(instance);
+            self.destroy_if_last(report.check, instance);
         }
         let Some(at) = self.find(report.key) else {
-            // Its run ended without it; what it says now is ignored, but its thread is back.
+            // Its run ended without it; what it says now is ignored, but its thread is back, and its time is billed.
+            let billed = report.info.cpu_billed_ns.load(Ordering::Relaxed);
+            let rest = report.cpu_ns.saturating_sub(billed);
+            bill::late(
+                &mut self.outbox,
+                (report.check, report.epoch),
+                rest,
+                report.grew,
+            );
             if self
                 .stuck
                 .remove(&report.info.written_off.load(Ordering::Relaxed))
@@ -198,11 +211,11 @@ impl Reactor {
                 self.pool.stuck(false);
             }
             if let JobOutcome::Created(Ok(instance)) = report.outcome {
-                self.destroy_if_last(instance);
+                self.destroy_if_last(report.check, instance);
             }
             return;
         };
-        self.active[at].cpu_ns += report.cpu_ns;
+        self.active[at].bill.call(report.cpu_ns, report.grew);
         let cancelled = report.context.cancel().is_cancelled();
         let mut said = report.context.take_results();
         let run = self.active[at].run;
@@ -221,7 +234,7 @@ impl Reactor {
                         }
                     }
                     _ => {
-                        self.destroy_if_last(instance);
+                        self.destroy_if_last(report.check, instance);
                         Vec::new()
                     }
                 };
@@ -254,7 +267,6 @@ impl Reactor {
                 let times = Times {
                     started_ns: report.started_ns,
                     finished_ns: report.finished_ns,
-                    cpu_ns: report.cpu_ns,
                 };
                 if created {
                     let waiting = self.drop_instance(run.check, report.epoch);
@@ -299,18 +311,38 @@ impl Reactor {
         match std::mem::replace(&mut def.instance, InstanceState::None) {
             InstanceState::Creating(waiting) => waiting,
             InstanceState::Ready(instance) => {
-                self.destroy_if_last(instance);
+                self.destroy_if_last(check, instance);
                 Vec::new()
             }
             InstanceState::None => Vec::new(),
         }
     }
 
-    pub(crate) fn destroy_if_last(&mut self, instance: Arc<healthd_loader::Instance>) {
-        self.map.enter(
-            self.line,
-            self.call(Entry::Destroy, u16::MAX, u32::MAX, 0, 0),
-        );
+    /// A definition goes, and its instance with it.
+    pub(crate) fn forget(&mut self, check: u32) {
+        let Some(def) = self.checks.get_mut(check as usize).and_then(Option::as_mut) else {
+            return;
+        };
+        if let InstanceState::Ready(instance) =
+            std::mem::replace(&mut def.instance, InstanceState::None)
+        {
+            self.destroy_if_last(check, instance);
+        }
+        self.checks[check as usize] = None;
+    }
+
+    /// At the end every instance gets its `destroy`.
+    pub(crate) fn forget_all(&mut self) {
+        for check in 0..self.checks.len() as u32 {
+            self.forget(check);
+        }
+    }
+
+    /// Gives up one hold on an instance; the last one is the plugin's `destroy`, and the map names it.
+    pub(crate) fn destroy_if_last(&mut self, check: u32, instance: Arc<Instance>) {
+        let plugin = self.def(check).map_or(u16::MAX, |d| d.plugin);
+        self.map
+            .enter(self.line, self.call(Entry::Destroy, plugin, check, 0, 0));
         drop(instance);
         healthd_sys::fork_guard::end_if_forked();
         self.map.leave(self.line);

@@ -12,7 +12,15 @@ use std::sync::{Mutex, OnceLock};
 /// News from another thread.
 pub enum Posted {
     Job(JobReport),
-    Task { task: u64, event: Event },
+    Task {
+        task: u64,
+        event: Event,
+    },
+    /// A child of a task that had ended is collected.
+    Killed {
+        task: u64,
+        cpu_ns: u64,
+    },
 }
 
 pub struct Shared {

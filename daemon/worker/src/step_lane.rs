@@ -1,6 +1,7 @@
 //! The step lane: tasks that wait for the network, resumed by the reactor.
 
 use crate::active::State;
+use crate::bill;
 use crate::reactor::{MS, Reactor, Timer};
 use crate::run_lane::phase_on_this_thread;
 use crate::side;
@@ -10,6 +11,7 @@ use healthd_core::wire::maps::Entry;
 use healthd_core::wire::worker::Ending;
 use healthd_loader::{Context, ContextSpec, Event, Instance, Started, Task};
 use healthd_sys::clock;
+use healthd_sys::usage::Usage;
 use std::sync::Arc;
 
 /// A step may take this long (the header's budget); much longer is worth a line in the log.
@@ -37,9 +39,10 @@ impl Reactor {
         });
         self.active[at].started_ns = call.since_ns;
         self.active[at].state = State::Stepping;
+        let before = bill::look();
         self.map.enter(self.line, call);
         let started = instance.start(context);
-        self.left(at, call.since_ns, "start");
+        self.left(key, call.since_ns, before, "start");
         match started {
             Started::Done(ret, context) => self.returned(key, ret, "start", &context),
             Started::Task(task) => {
@@ -62,9 +65,13 @@ impl Reactor {
         let run = self.active[at].run;
         let plugin = self.def(run.check).map_or(u16::MAX, |d| d.plugin);
         let call = self.call(Entry::Step, plugin, run.check, run.run_id, run.attempt);
+        if let Event::Exec(done) = event {
+            self.active[at].bill.cpu_ns += done.cpu_ns;
+        }
+        let before = bill::look();
         self.map.enter(self.line, call);
         let ret = task.step(event);
-        self.left(at, call.since_ns, "step");
+        self.left(key, call.since_ns, before, "step");
         if ret == abi::PENDING {
             self.active[at].state = State::Task(task);
             self.timers_asked();
@@ -74,15 +81,18 @@ impl Reactor {
         self.returned(key, ret, "step", &context);
     }
 
-    /// A call has come back: its time goes to the run's bill. Wall time serves as CPU time here, as a step
-    /// does not wait; reading the thread's clock twice a step would cost more than most steps do.
-    fn left(&mut self, at: usize, since_ns: u64, call: &str) {
+    /// A call has come back: its time goes to the run's bill.
+    fn left(&mut self, key: u64, since_ns: u64, before: Option<Usage>, call: &str) {
         healthd_sys::fork_guard::end_if_forked();
         self.map.leave(self.line);
         let took = clock::monotonic_ns() - since_ns;
+        let Some(at) = self.find(key) else { return };
+        self.turn.stepped(key);
         let active = &mut self.active[at];
-        active.cpu_ns += took;
+        let grew = bill::grown_since(before);
+        active.bill.step(&mut self.turn, took, grew);
         if took > SLOW_STEP_NS {
+            active.bill.stalls += 1;
             let check = active.run.check;
             self.map
                 .add(healthd_core::wire::maps::worker_header::STALLS, 1);
@@ -103,10 +113,13 @@ impl Reactor {
         let run = self.active[at].run;
         let plugin = self.def(run.check).map_or(u16::MAX, |d| d.plugin);
         let call = self.call(Entry::Drop, plugin, run.check, run.run_id, run.attempt);
+        let before = bill::look();
         self.map.enter(self.line, call);
         let context = task.finish();
-        self.left(at, call.since_ns, "drop");
-        side::with(|side| side.children.abandon(key));
+        self.left(key, call.since_ns, before, "drop");
+        if side::with(|side| side.children.abandon(key)) == Some(true) {
+            self.killed.push((key, run.check, run.epoch));
+        }
         context
     }
 

@@ -144,7 +144,10 @@ pub fn finished(active: &Active, end: End, said: Results, times: Times) -> Finis
         started_ns: times.started_ns,
         finished_ns: times.finished_ns,
         queue_ns: times.started_ns.saturating_sub(active.run.start_ns),
-        cpu_ns: times.cpu_ns,
+        cpu_ns: active.bill.cpu_ns,
+        steps: active.bill.steps,
+        stalls: active.bill.stalls,
+        grew: active.bill.grew,
         message,
         detail,
         metrics: said.metrics,
@@ -157,7 +160,6 @@ pub fn finished(active: &Active, end: End, said: Results, times: Times) -> Finis
 pub struct Times {
     pub started_ns: u64,
     pub finished_ns: u64,
-    pub cpu_ns: u64,
 }
 
 /// "5s", "2.5s", "250ms".

@@ -29,12 +29,20 @@ impl Default for Tracker {
 }
 
 impl Tracker {
-    pub fn restore(verdict: Verdict, attempt: u32) -> Tracker {
-        Tracker { verdict, attempt }
+    pub fn restore(verdict: Verdict, against: u32) -> Tracker {
+        Tracker {
+            verdict,
+            attempt: against,
+        }
     }
 
     pub fn verdict(&self) -> Verdict {
         self.verdict
+    }
+
+    /// Results in a row that are not ok, up to the attempts.
+    pub fn against(&self) -> u32 {
+        self.attempt
     }
 
     /// 1 while ok; else the number of the last attempt.

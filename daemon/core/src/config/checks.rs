@@ -9,6 +9,7 @@ use super::catalog::{Catalog, PluginInfo};
 use super::defaults::Defaults;
 use super::for_each::ForEach;
 use super::model::{CHECKS_MAX, CheckSpec, Daemon, Source};
+use super::needs;
 use super::one_check::{Made, Name, OneCheck};
 use super::options::{Plan, PlanInput, Variables, template_error};
 use super::raw::{Entry, RawCheck, RawFile, Table, Value, shortened};
@@ -33,6 +34,7 @@ pub fn resolve(
         used: HashSet::new(),
         checks: Vec::new(),
         names: Vec::new(),
+        needs: Vec::new(),
         full: false,
         size: 0,
     };
@@ -52,6 +54,11 @@ pub fn resolve(
         maker.unused_options(defaults, cx);
     }
     maker.refuse_doubles(cx);
+    let names = maker.names.iter().filter_map(|(given, _)| match given {
+        Given::To(_) => None,
+        Given::Lost(name) => Some(name.as_str()),
+    });
+    needs::resolve(&mut maker.checks, &maker.needs, names, cx);
     maker.checks
 }
 
@@ -67,6 +74,8 @@ struct Maker<'a> {
     checks: Vec<CheckSpec>,
     /// Every name that was given, in the order of the files, also to checks with a mistake.
     names: Vec<(Given, Span)>,
+    /// Checks that need another, and where it is written; None: in the defaults.
+    needs: Vec<(usize, Option<Span>)>,
     /// A cap was reached and reported.
     full: bool,
     /// The options of all checks so far, in bytes.
@@ -233,8 +242,8 @@ impl<'a> Maker<'a> {
     }
 
     fn add(&mut self, made: Made, cx: &mut Reading<'_>) {
-        let (check, span) = match made {
-            Made::Check(check, span) => (check, span),
+        let (check, span, needs) = match made {
+            Made::Check(check, span, needs) => (check, span, needs),
             Made::Wrong(name) => {
                 self.names
                     .extend(name.map(|(name, span)| (Given::Lost(name), span)));
@@ -257,6 +266,9 @@ impl<'a> Maker<'a> {
             return;
         }
         self.names.push((Given::To(self.checks.len()), span));
+        if check.needs.is_some() {
+            self.needs.push((self.checks.len(), needs));
+        }
         self.checks.push(*check);
     }
 

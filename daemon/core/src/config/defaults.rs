@@ -17,6 +17,7 @@ pub struct Defaults<'a> {
     pub timing: Timing,
     pub enabled: Option<bool>,
     pub timeout_status: Option<TimeoutStatus>,
+    pub needs: Option<String>,
     pub labels: BTreeMap<String, String>,
     /// `[defaults.config.PLUGIN]`
     pub options: Vec<(&'a Entry, &'a Table)>,
@@ -79,6 +80,7 @@ impl<'a> Defaults<'a> {
             },
             enabled: field("enabled").and_then(|n| cx.boolean("enabled", n, owner)),
             timeout_status: field("timeout_status").and_then(|n| timeout_status(n, owner, cx)),
+            needs: field("needs").and_then(|n| cx.text("needs", n, owner)),
             labels,
             options,
         }

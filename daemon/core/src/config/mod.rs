@@ -15,6 +15,7 @@ pub mod duration;
 mod files;
 mod for_each;
 mod model;
+mod needs;
 mod one_check;
 mod options;
 mod raw;
@@ -23,6 +24,7 @@ mod report;
 mod resolve;
 pub mod schema;
 mod secrets;
+pub mod size;
 mod source;
 mod template;
 mod words;
@@ -31,8 +33,8 @@ pub use catalog::{Catalog, Class, PluginInfo, Refused};
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
 pub use files::Files;
 pub use model::{
-    CHECKS_MAX, CONFIG_JSON_MAX, CheckSpec, CpuPool, Daemon, ExecPool, IoPool, Model, NAME_MAX,
-    Pool, SHORTEST_INTERVAL, SOCKET_NAME, SOCKET_PATH_MAX, Source, TimeoutStatus,
+    CHECKS_MAX, CONFIG_JSON_MAX, CheckSpec, CpuPool, Daemon, ExecPool, IoPool, Limits, Model,
+    NAME_MAX, Pool, SHORTEST_INTERVAL, SOCKET_NAME, SOCKET_PATH_MAX, Source, TimeoutStatus,
 };
 pub use resolve::{DaemonPaths, daemon_paths, load};
 pub use words::did_you_mean;

@@ -75,17 +75,41 @@ pub struct IoPool {
     pub workers: u16,
     /// The most threads of one worker's run lane.
     pub threads: u16,
+    pub limits: Limits,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CpuPool {
     pub workers: u16,
+    pub limits: Limits,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExecPool {
     /// The most programs that run at one time.
     pub max_parallel: u16,
+    pub limits: Limits,
+}
+
+/// What one worker of a pool may hold or do before another takes its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Bytes of resident memory; 0: no limit.
+    pub max_rss: u64,
+    /// Open descriptors; 0: what the system lets a process have.
+    pub max_fds: u64,
+    /// Runs; 0: no limit.
+    pub max_runs: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            max_rss: 512 << 20,
+            max_fds: 0,
+            max_runs: 0,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -98,6 +122,9 @@ pub struct CheckSpec {
     pub attempts: u32,
     pub enabled: bool,
     pub timeout_status: TimeoutStatus,
+    /// The check that must be ok for this one's problems to be believed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needs: Option<String>,
     pub labels: BTreeMap<String, String>,
     /// Canonical JSON (sorted keys, no spaces) with the secrets in it: for the plugin, for nobody else.
     pub config: String,
@@ -122,6 +149,10 @@ impl CheckSpec {
         h.number(u64::from(self.attempts));
         h.number(u64::from(self.enabled));
         h.text(self.timeout_status.name());
+        if let Some(needs) = &self.needs {
+            h.text("needs");
+            h.text(needs);
+        }
         h.number(self.labels.len() as u64);
         for (key, value) in &self.labels {
             h.text(key);
@@ -226,6 +257,7 @@ mod tests {
             attempts: 3,
             enabled: true,
             timeout_status: TimeoutStatus::Critical,
+            needs: None,
             labels: BTreeMap::new(),
             config: r#"{"url":"http://127.0.0.1/"}"#.into(),
             shown_config: r#"{"url":"http://127.0.0.1/"}"#.into(),
@@ -252,7 +284,7 @@ mod tests {
         moved.shown_config = "{}".into();
         assert_eq!(a.fingerprint(), moved.fingerprint());
 
-        let changes: [fn(&mut CheckSpec); 10] = [
+        let changes: [fn(&mut CheckSpec); 11] = [
             |c| c.plugin = "tcp".into(),
             |c| c.interval += Duration::from_millis(1),
             |c| c.timeout += Duration::from_millis(1),
@@ -260,6 +292,7 @@ mod tests {
             |c| c.attempts += 1,
             |c| c.enabled = false,
             |c| c.timeout_status = TimeoutStatus::Warning,
+            |c| c.needs = Some("uplink".into()),
             |c| drop(c.labels.insert("a".into(), "b".into())),
             |c| c.config = "{}".into(),
             |c| c.unusable = Some("refused".into()),
@@ -289,9 +322,20 @@ mod tests {
                 io: IoPool {
                     workers: 2,
                     threads: 64,
+                    limits: Limits::default(),
                 },
-                cpu: CpuPool { workers: 2 },
-                exec: ExecPool { max_parallel: 32 },
+                cpu: CpuPool {
+                    workers: 2,
+                    limits: Limits {
+                        max_rss: 1 << 30,
+                        max_fds: 100,
+                        max_runs: 1000,
+                    },
+                },
+                exec: ExecPool {
+                    max_parallel: 32,
+                    limits: Limits::default(),
+                },
             },
             checks: vec![check()],
             digest: 7,

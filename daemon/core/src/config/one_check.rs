@@ -37,8 +37,8 @@ pub enum Name {
 
 /// What became of one check.
 pub enum Made {
-    /// With the place of its name.
-    Check(Box<CheckSpec>, Span),
+    /// With the place of its name, and that of its own `needs`.
+    Check(Box<CheckSpec>, Span, Option<Span>),
     /// Reported. Its name, if it has one, is taken all the same.
     Wrong(Option<(String, Span)>),
 }
@@ -48,7 +48,10 @@ impl OneCheck<'_> {
         let name = self.name(variables, cx);
         let check = self.judge(name.as_ref().map(|(name, _)| name.as_str()), variables, cx);
         match (check, name) {
-            (Some(check), Some((_, span))) => Made::Check(Box::new(check), span),
+            (Some(check), Some((_, span))) => {
+                let needs = self.block.table.get("needs").map(|e| e.node.span);
+                Made::Check(Box::new(check), span, needs)
+            }
             (_, name) => Made::Wrong(name),
         }
     }
@@ -78,6 +81,12 @@ impl OneCheck<'_> {
         let enabled = field("enabled", cx).and_then(|n| cx.boolean("enabled", &n, owner));
         let timeout_status =
             field("timeout_status", cx).and_then(|n| timeout_status(&n, &owner, cx));
+
+        // An empty one switches off what the defaults say.
+        let needs = field("needs", cx).and_then(|n| match &n.value {
+            Value::Str(none) if none.is_empty() => Some(String::new()),
+            _ => cx.text("needs", &n, owner),
+        });
 
         // The strongest last: main file, this file, the check.
         let layers = || self.layers.iter().rev();
@@ -118,6 +127,10 @@ impl OneCheck<'_> {
             .or_else(|| layers().find_map(|d| d.timeout_status))
             .unwrap_or_default();
 
+        let needs = needs
+            .or_else(|| layers().find_map(|d| d.needs.clone()))
+            .filter(|name| !name.is_empty());
+
         let mut labels = BTreeMap::new();
         for layer in self.layers {
             labels.extend(layer.labels.iter().map(|(k, v)| (k.clone(), v.clone())));
@@ -147,6 +160,7 @@ impl OneCheck<'_> {
             attempts,
             enabled,
             timeout_status,
+            needs,
             labels,
             config,
             shown_config: shown,

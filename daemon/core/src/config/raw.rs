@@ -120,6 +120,11 @@ pub const CHECK_KEYS: [&str; 11] = [
     "for_each",
 ];
 
+/// The keys of one pool: its own, and those of every pool.
+macro_rules! pool_keys {
+    ($($own:literal),*) => { [$($own,)* "max_rss", "max_fds", "max_runs"] };
+}
+
 /// Which of the two kinds of file this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -257,13 +262,19 @@ impl Reader<'_> {
                     {
                         match part.key.as_str() {
                             "io" => {
-                                file.pool_io =
-                                    self.section(part, "[pool.io]", &["workers", "threads"]);
+                                file.pool_io = self.section(
+                                    part,
+                                    "[pool.io]",
+                                    &pool_keys!("workers", "threads"),
+                                );
                             }
-                            "cpu" => file.pool_cpu = self.section(part, "[pool.cpu]", &["workers"]),
+                            "cpu" => {
+                                file.pool_cpu =
+                                    self.section(part, "[pool.cpu]", &pool_keys!("workers"))
+                            }
                             _ => {
                                 file.pool_exec =
-                                    self.section(part, "[pool.exec]", &["max_parallel"])
+                                    self.section(part, "[pool.exec]", &pool_keys!("max_parallel"))
                             }
                         }
                     }
@@ -428,6 +439,8 @@ fn home_of(key: &str) -> Option<&'static str> {
         Some("[pool.io]")
     } else if key == "max_parallel" {
         Some("[pool.exec]")
+    } else if matches!(key, "max_rss" | "max_fds" | "max_runs") {
+        Some("[pool.io]`, `[pool.cpu]` or `[pool.exec]")
     } else {
         None
     }

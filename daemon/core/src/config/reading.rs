@@ -10,6 +10,7 @@ use super::files::Files;
 use super::raw::{Node, Value};
 use super::report::{Finding, Report, error};
 use super::secrets::SecretCache;
+use super::size;
 use super::source::{Sources, Span};
 
 /// One reading of a config: the texts, what was found in them, and the way outside.
@@ -177,6 +178,38 @@ impl Reading<'_> {
             }
             _ => self.wrong_type(key, node, owner, "an integer", &least.max(1).to_string()),
         }
+    }
+
+    /// Bytes.
+    pub fn size(
+        &mut self,
+        key: &str,
+        node: &Node,
+        owner: impl std::fmt::Display,
+        least: u64,
+    ) -> Option<u64> {
+        let text = match &node.value {
+            Value::Str(s) => s,
+            Value::Int(0) => return Some(0),
+            Value::Int(n) => {
+                return self.wrong_type(key, node, owner, "a size", &format!("\"{n}MiB\""));
+            }
+            _ => return self.wrong_type(key, node, owner, "a size", "\"256MiB\""),
+        };
+        let finding = match size::parse(text) {
+            Ok(n) if n == 0 || n >= least => return Some(n),
+            Ok(n) => error(format!(
+                "`{key}` of {owner} is too small: {}",
+                size::show(n)
+            ))
+            .help(format!(
+                "the smallest is {}, and 0 is no limit",
+                size::show(least)
+            )),
+            Err((what, help)) => error(format!("`{key}` of {owner} {what}")).help(help),
+        };
+        self.push(finding.at(node.span).once(key));
+        None
     }
 
     pub fn boolean(

@@ -10,7 +10,9 @@ use super::catalog::Catalog;
 use super::checks;
 use super::diagnostic::Diagnostics;
 use super::files::Files;
-use super::model::{CpuPool, Daemon, ExecPool, IoPool, Model, Pool, SOCKET_NAME, SOCKET_PATH_MAX};
+use super::model::{
+    CpuPool, Daemon, ExecPool, IoPool, Limits, Model, Pool, SOCKET_NAME, SOCKET_PATH_MAX,
+};
 use super::raw::{self, Node, RawFile, Role, Table, shortened};
 use super::reading::{DurationLimits, Reading, io_reason};
 use super::report::{error, warning};
@@ -207,16 +209,47 @@ fn pool(file: &RawFile, cx: &mut Reading<'_>) -> Pool {
         io: IoPool {
             workers: number(cx, &file.pool_io, "[pool.io]", "workers", 64, 2),
             threads: number(cx, &file.pool_io, "[pool.io]", "threads", 1024, 64),
+            limits: limits(&file.pool_io, "[pool.io]", cx),
         },
         cpu: CpuPool {
             workers: number(cx, &file.pool_cpu, "[pool.cpu]", "workers", 256, cores),
+            limits: limits(&file.pool_cpu, "[pool.cpu]", cx),
         },
         exec: ExecPool {
             max_parallel: number(cx, &file.pool_exec, "[pool.exec]", "max_parallel", 4096, 32),
+            limits: limits(&file.pool_exec, "[pool.exec]", cx),
         },
     }
 }
 
+fn limits(table: &Table, owner: &str, cx: &mut Reading<'_>) -> Limits {
+    let default = Limits::default();
+    let number = |cx: &mut Reading<'_>, key: &str, least: i64| {
+        let entry = table.get(key)?;
+        // 0 is no limit; what lies between that and the least would replace workers all the time.
+        let n = cx.integer(key, &entry.node, owner, 0, 1_000_000_000_000)?;
+        if n != 0 && n < least {
+            let e = error(format!("`{key}` of {owner} is too small: {n}"));
+            let help = format!("the smallest is {least}, and 0 is no limit");
+            cx.push(e.at(entry.node.span).help(help));
+            return None;
+        }
+        u64::try_from(n).ok()
+    };
+    Limits {
+        max_rss: table
+            .get("max_rss")
+            .and_then(|e| cx.size("max_rss", &e.node, owner, LEAST_RSS))
+            .unwrap_or(default.max_rss),
+        max_fds: number(cx, "max_fds", LEAST_FDS).unwrap_or(default.max_fds),
+        max_runs: number(cx, "max_runs", LEAST_RUNS).unwrap_or(default.max_runs),
+    }
+}
+
+/// A worker with its plugins needs some 10 MB and 20 descriptors by itself.
+const LEAST_RSS: u64 = 32 << 20;
+const LEAST_FDS: i64 = 64;
+const LEAST_RUNS: i64 = 10;
 const PLUGIN_DIR: &str = "/usr/lib/healthd/plugins";
 const PLUGIN_TRIAL: DurationLimits = (Duration::ZERO, Duration::from_secs(3600));
 const STOP_GRACE: DurationLimits = (Duration::ZERO, Duration::from_secs(3600));

@@ -217,6 +217,45 @@ pub struct CheckDetail {
     pub skipped: u64,
     pub pause_reason: String,
     pub held_until: Option<String>,
+    /// What its runs have cost since the manager's start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Cost>,
+}
+
+/// Sums over runs since the manager's start.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Cost {
+    /// Runs that a worker finished.
+    pub runs: u64,
+    /// Of the plugin's calls and of the children it started.
+    pub cpu_ms: f64,
+    pub wall_ms: f64,
+    /// Between due and started.
+    pub queue_ms: f64,
+    /// Calls into the plugin.
+    pub steps: u64,
+    /// Calls that were not back at their deadline: each wrote a thread off.
+    pub overruns: u64,
+    /// Calls that blocked a worker's event loop.
+    pub stalls: u64,
+    /// Workers that died of it.
+    pub crashes: u64,
+    /// What its calls left behind, while its workers were measured: memory and descriptors.
+    pub grew_kb: i64,
+    pub grew_fds: i64,
+}
+
+/// The same for all checks of a plugin.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PluginCost {
+    #[serde(flatten)]
+    pub cost: Cost,
+    /// Its part of all plugins' CPU time, 0 to 1.
+    pub cpu_share: Option<f64>,
+    pub wall_p50_ms: Option<f64>,
+    pub wall_p99_ms: Option<f64>,
+    /// Threads that are in a call of it whose deadline has passed.
+    pub stuck_threads: u64,
 }
 
 /// `why`: the last run of one check, step by step.
@@ -256,6 +295,21 @@ pub struct WorkerRow {
     pub late: Option<u64>,
     pub heartbeat_age_ms: Option<u64>,
     pub rss_kb: Option<u64>,
+    /// Open descriptors.
+    #[serde(default)]
+    pub fds: Option<u64>,
+    /// Runs that this process was sent.
+    #[serde(default)]
+    pub runs: Option<u64>,
+    /// Threads in calls whose deadline has passed.
+    #[serde(default)]
+    pub stuck_threads: Option<u64>,
+    /// Calls that blocked its event loop.
+    #[serde(default)]
+    pub stalls: Option<u64>,
+    /// Why it is being replaced, or why the one before it was.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub note: String,
     /// How often a worker of this slot was replaced.
     pub restarts: Option<u64>,
     /// Of `lost`, by reason.
@@ -293,6 +347,9 @@ pub struct PluginRow {
     /// Version and hash of the bytes that served before, which `rollback` brings back.
     #[serde(default)]
     pub previous: Option<String>,
+    /// Since the manager's start; of a plugin that was never used, none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<PluginCost>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -13,7 +13,7 @@ pub const WORD: usize = 8;
 /// "HDSTATE1" and "HDWORKR1", read as big-endian numbers.
 pub const STATE_MAGIC: u64 = 0x4844_5354_4154_4531;
 pub const WORKER_MAGIC: u64 = 0x4844_574f_524b_5231;
-pub const LAYOUT_VERSION: u64 = 1;
+pub const LAYOUT_VERSION: u64 = 2;
 
 pub const STATE_FILE: &str = "state.map";
 
@@ -40,6 +40,9 @@ pub mod state_header {
     pub const NEXT_RUN: usize = 9;
     /// Runs finished since the start, all checks.
     pub const FINISHED: usize = 10;
+    /// Offset of the record that is being written, or was last; what stood there before begins at `UNDO`.
+    pub const UNDO_AT: usize = 63;
+    pub const UNDO: usize = 64;
 }
 
 pub const SLOT_WORDS: usize = 16;
@@ -49,6 +52,9 @@ const PLUGIN_WORDS: usize = 4;
 const MESSAGE_WORDS: usize = 15;
 /// Bytes of the message that the map keeps.
 pub const MESSAGE_BYTES: usize = MESSAGE_WORDS * WORD;
+const REASON_WORDS: usize = 5;
+/// Bytes of a pause's reason that the map keeps.
+pub const REASON_BYTES: usize = REASON_WORDS * WORD;
 
 pub fn slot_offset(slot: usize) -> usize {
     HEADER_WORDS + slot * SLOT_WORDS
@@ -160,7 +166,11 @@ pub struct CheckRecord<'a> {
     pub fingerprint: u64,
     pub runs: u64,
     pub skipped: u64,
+    /// Results in a row that speak against it, which `attempt` (1 while there are none) does not tell.
+    pub against: u32,
     pub message: Cow<'a, str>,
+    /// Why it is paused.
+    pub reason: Cow<'a, str>,
 }
 
 pub const NO_STATUS: u8 = 255;
@@ -194,9 +204,11 @@ impl CheckRecord<'_> {
         w[10] = self.fingerprint;
         w[11] = self.runs;
         w[12] = self.skipped;
+        w[13] = u64::from(self.against);
         put_text(&mut w[16..16 + NAME_WORDS], &self.name);
         put_text(&mut w[24..24 + PLUGIN_WORDS], &self.plugin);
         put_text(&mut w[28..28 + MESSAGE_WORDS], &self.message);
+        put_text(&mut w[43..43 + REASON_WORDS], &self.reason);
         w
     }
 
@@ -220,9 +232,11 @@ impl CheckRecord<'_> {
             fingerprint: w[10],
             runs: w[11],
             skipped: w[12],
+            against: w[13] as u32,
             name: get_text(&w[16..16 + NAME_WORDS]).into(),
             plugin: get_text(&w[24..24 + PLUGIN_WORDS]).into(),
             message: get_text(&w[28..28 + MESSAGE_WORDS]).into(),
+            reason: get_text(&w[43..43 + REASON_WORDS]).into(),
         }
     }
 }
@@ -258,6 +272,19 @@ pub mod worker_header {
     pub const CRASH_ADDRESS: usize = 19;
     pub const CRASH_PC: usize = 20;
     pub const CRASH_TID: usize = 21;
+    /// Pid of the process that sent the signal; 0: nobody did, the thread itself raised it.
+    pub const CRASH_SENDER: usize = 22;
+    /// The thread's stack pointer.
+    pub const CRASH_SP: usize = 23;
+    /// Somebody called exit(): 1 + its line, or `NO_LINE` for a thread that is not ours.
+    pub const EXIT_LINE: usize = 24;
+    pub const EXIT_TID: usize = 25;
+    pub const NO_LINE: u64 = u64::MAX;
+    /// Words of the stack of the thread that crashed that point into a loaded library, the innermost first.
+    pub const CRASH_TRACE: usize = 32;
+    /// The same of the thread that called exit().
+    pub const EXIT_TRACE: usize = 48;
+    pub const TRACE_WORDS: usize = 16;
     /// Loaded libraries: `LIBRARY_WORDS` each: base, size, name.
     pub const LIBRARIES: usize = 64;
     pub const LIBRARY_WORDS: usize = 10;
@@ -432,24 +459,40 @@ pub fn read_state(bytes: &[u8]) -> Result<StateSnapshot, String> {
         generation: head[h::GENERATION],
         started: head[h::STARTED],
         next_run: head[h::NEXT_RUN],
+        finished: head[h::FINISHED],
         slots: Vec::with_capacity(slots),
         checks: Vec::with_capacity(checks),
     };
     for i in 0..slots {
-        let words = words_at(bytes, slot_offset(i)).ok_or("truncated")?;
+        let (_, words) = record_at(bytes, slot_offset(i)).ok_or("truncated")?;
         snapshot
             .slots
             .push((i as u32, SlotRecord::from_words(&words)));
     }
     snapshot.slots.retain(|(_, s)| s.used);
     for i in 0..checks {
-        let words: [u64; CHECK_WORDS] =
-            words_at(bytes, check_offset(slots, i)).ok_or("truncated")?;
+        let (whole, words) = record_at(bytes, check_offset(slots, i)).ok_or("truncated")?;
         snapshot
             .checks
-            .push((words[0].is_multiple_of(2), CheckRecord::from_words(&words)));
+            .push((whole, CheckRecord::from_words(&words)));
     }
     Ok(snapshot)
+}
+
+/// A record, and whether its words belong together. One whose writer died inside it is read as it was before.
+fn record_at<const N: usize>(bytes: &[u8], offset: usize) -> Option<(bool, [u64; N])> {
+    use state_header as h;
+    let words: [u64; N] = words_at(bytes, offset)?;
+    if words[0].is_multiple_of(2) {
+        return Some((true, words));
+    }
+    let [undo_at] = words_at(bytes, h::UNDO_AT)?;
+    let undo: [u64; N] = words_at(bytes, h::UNDO)?;
+    // Of this very write: its number is the next.
+    if undo_at == offset as u64 && undo[0].checked_add(1) == Some(words[0]) {
+        return Some((true, undo));
+    }
+    Some((false, words))
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -459,6 +502,7 @@ pub struct StateSnapshot {
     pub generation: u64,
     pub started: u64,
     pub next_run: u64,
+    pub finished: u64,
     pub slots: Vec<(u32, SlotRecord)>,
     /// False beside a record: its writer was inside when it was read, so its fields may not belong together.
     pub checks: Vec<(bool, CheckRecord<'static>)>,
@@ -490,6 +534,8 @@ mod tests {
             fingerprint: u64::MAX,
             runs: 9,
             skipped: 8,
+            against: 4,
+            reason: "new switch".into(),
             message: "é".repeat(60).into(),
             disabled: false,
         };

@@ -33,6 +33,10 @@ pub enum ToWorker {
     },
     /// No more runs will come: finish what there is, then say `Drained` and exit.
     Drain,
+    /// Measure what each call leaves behind (memory, descriptors), or stop doing so.
+    Measure {
+        on: bool,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -79,6 +83,28 @@ pub enum ToManager {
         reason: String,
     },
     Drained,
+    /// What a run has cost after its end was told: a call that was written off and has come back, a child
+    /// that was killed.
+    Billed {
+        check: u32,
+        epoch: u32,
+        cpu_ns: u64,
+        grew: Growth,
+    },
+}
+
+/// What was there after a call, or many, more than before: kB of memory and descriptors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Growth {
+    pub kb: i32,
+    pub fds: i32,
+}
+
+impl Growth {
+    pub fn add(&mut self, other: Growth) {
+        self.kb = self.kb.saturating_add(other.kb);
+        self.fds = self.fds.saturating_add(other.fds);
+    }
 }
 
 /// How a run ended, as far as it is not the plugin's own word.
@@ -128,6 +154,11 @@ pub struct Finished {
     /// Between due and started.
     pub queue_ns: u64,
     pub cpu_ns: u64,
+    /// Calls into the plugin, and those of them that blocked the reactor for too long.
+    pub steps: u32,
+    pub stalls: u32,
+    /// Known only while the worker measures.
+    pub grew: Growth,
     pub message: String,
     pub detail: String,
     pub metrics: Vec<Metric>,
@@ -143,11 +174,13 @@ mod tag {
     pub const CANCEL: u8 = 5;
     pub const FORGET: u8 = 6;
     pub const DRAIN: u8 = 7;
+    pub const MEASURE: u8 = 13;
     pub const LOAD_FAILED: u8 = 64;
     pub const READY: u8 = 65;
     pub const FINISHED: u8 = 66;
     pub const DRAINED: u8 = 67;
     pub const UNWELL: u8 = 68;
+    pub const BILLED: u8 = 73;
 }
 
 impl ToWorker {
@@ -175,6 +208,7 @@ impl ToWorker {
                 Put::record(out, tag::FORGET).u32(*check).u32(*epoch);
             }
             ToWorker::Drain => drop(Put::record(out, tag::DRAIN)),
+            ToWorker::Measure { on } => drop(Put::record(out, tag::MEASURE).u8(u8::from(*on))),
         }
     }
 
@@ -218,6 +252,7 @@ impl ToWorker {
                 epoch: g.u32()?,
             },
             tag::DRAIN => ToWorker::Drain,
+            tag::MEASURE => ToWorker::Measure { on: g.u8()? != 0 },
             tag => return Err(WireError::UnknownTag { tag }),
         }))
     }
@@ -260,6 +295,15 @@ impl ToManager {
             ToManager::Finished(f) => f.encode(out),
             ToManager::Unwell { reason } => drop(Put::record(out, tag::UNWELL).text(reason)),
             ToManager::Drained => drop(Put::record(out, tag::DRAINED)),
+            ToManager::Billed {
+                check,
+                epoch,
+                cpu_ns,
+                grew,
+            } => {
+                let mut p = Put::record(out, tag::BILLED);
+                grew.put(p.u32(*check).u32(*epoch).u64(*cpu_ns));
+            }
         }
     }
 
@@ -278,6 +322,12 @@ impl ToManager {
                 reason: g.text()?.to_owned(),
             },
             tag::DRAINED => ToManager::Drained,
+            tag::BILLED => ToManager::Billed {
+                check: g.u32()?,
+                epoch: g.u32()?,
+                cpu_ns: g.u64()?,
+                grew: Growth::get(&mut g)?,
+            },
             tag => return Err(WireError::UnknownTag { tag }),
         }))
     }
@@ -295,8 +345,9 @@ impl Finished {
             .u64(self.finished_ns)
             .u64(self.queue_ns)
             .u64(self.cpu_ns)
-            .text(&self.message)
-            .text(&self.detail);
+            .u32(self.steps)
+            .u32(self.stalls);
+        self.grew.put(&mut p).text(&self.message).text(&self.detail);
         p.u16(count(self.metrics.len()));
         for m in &self.metrics {
             p.text(&m.name).text(&m.unit).u8(u8::from(m.counter));
@@ -325,6 +376,9 @@ impl Finished {
             finished_ns: g.u64()?,
             queue_ns: g.u64()?,
             cpu_ns: g.u64()?,
+            steps: g.u32()?,
+            stalls: g.u32()?,
+            grew: Growth::get(g)?,
             message: g.text()?.to_owned(),
             detail: g.text()?.to_owned(),
             metrics: Vec::new(),
@@ -365,6 +419,19 @@ impl Finished {
     }
 }
 
+impl Growth {
+    fn put<'p, 'a>(self, p: &'p mut Put<'a>) -> &'p mut Put<'a> {
+        p.u32(self.kb as u32).u32(self.fds as u32)
+    }
+
+    fn get(g: &mut Get<'_>) -> Result<Growth, WireError> {
+        Ok(Growth {
+            kb: g.u32()? as i32,
+            fds: g.u32()? as i32,
+        })
+    }
+}
+
 fn status(code: u8) -> Result<Status, WireError> {
     Status::from_code(code).ok_or(WireError::BadValue { what: "a status" })
 }
@@ -388,6 +455,9 @@ mod tests {
             finished_ns: 2,
             queue_ns: 3,
             cpu_ns: 4,
+            steps: 5,
+            stalls: 6,
+            grew: Growth { kb: 7, fds: -8 },
             message: "timeout after 5s in phase connect".into(),
             detail: "more".into(),
             metrics: vec![Metric {
@@ -445,6 +515,7 @@ mod tests {
                 },
                 ToWorker::Forget { check: 3, epoch: 1 },
                 ToWorker::Drain,
+                ToWorker::Measure { on: true },
             ],
             vec![
                 ToManager::LoadFailed {
@@ -457,6 +528,12 @@ mod tests {
                     reason: "stuck".into(),
                 },
                 ToManager::Drained,
+                ToManager::Billed {
+                    check: 3,
+                    epoch: 1,
+                    cpu_ns: 9,
+                    grew: Growth { kb: -1, fds: 2 },
+                },
             ],
         )
     }

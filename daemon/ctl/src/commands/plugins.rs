@@ -6,7 +6,7 @@ use crate::exit;
 use crate::healthd::{Helper, Probe};
 use crate::render::{plugins, time};
 use crate::session::Session;
-use healthd_core::wire::control::{Op, Reply};
+use healthd_core::wire::control::{Op, PluginRow, Reply};
 use std::ffi::OsStr;
 use std::path::Path;
 use std::time::Duration;
@@ -15,7 +15,7 @@ const PROBE_LIMIT: Duration = Duration::from_secs(10);
 
 pub fn run(session: &mut Session, args: &PluginsArgs) -> Result<u8, CtlError> {
     match &args.action {
-        None | Some(PluginsAction::List) => list(session),
+        None | Some(PluginsAction::List) => list(session, args.cost),
         Some(PluginsAction::Reload { name }) => super::reload::ask(
             session,
             Op::PluginsReload { name: name.clone() },
@@ -30,7 +30,7 @@ pub fn run(session: &mut Session, args: &PluginsArgs) -> Result<u8, CtlError> {
     }
 }
 
-fn list(session: &mut Session) -> Result<u8, CtlError> {
+fn list(session: &mut Session, cost: bool) -> Result<u8, CtlError> {
     let mut rows = Vec::new();
     session.ask_all(Op::Plugins, |reply| match reply {
         Reply::Plugin(row) => {
@@ -39,6 +39,10 @@ fn list(session: &mut Session) -> Result<u8, CtlError> {
         }
         _ => false,
     })?;
+    if cost {
+        let cpu = |row: &PluginRow| row.cost.as_ref().map_or(-1.0, |c| c.cost.cpu_ms);
+        rows.sort_by(|a, b| cpu(b).total_cmp(&cpu(a)));
+    }
     if session.json {
         session.print_json_array(&rows)?;
     } else if rows.is_empty() {
@@ -47,7 +51,12 @@ fn list(session: &mut Session) -> Result<u8, CtlError> {
             .note("note", "the plugin directory of healthd holds no plugin");
     } else {
         let look = session.screen.look();
-        session.screen.print(&plugins::table(&rows, &look))?;
+        let text = if cost {
+            plugins::costs(&rows, &look)
+        } else {
+            plugins::table(&rows, &look)
+        };
+        session.screen.print(&text)?;
     }
     Ok(exit::OK)
 }

@@ -1,8 +1,10 @@
 //! `workers`: the worker processes and their accounts.
 
 use crate::error::CtlError;
+use crate::exit;
+use crate::render::text::escape;
+use crate::render::workers;
 use crate::session::Session;
-use crate::{exit, render::workers};
 
 pub fn run(session: &mut Session) -> Result<u8, CtlError> {
     let rows = session.worker_rows()?;
@@ -16,7 +18,7 @@ pub fn run(session: &mut Session) -> Result<u8, CtlError> {
         let look = session.screen.look();
         session.screen.print(&workers::table(&rows, &look))?;
         for remark in workers::remarks(&rows) {
-            session.screen.print_line(&remark)?;
+            session.screen.print_line(&escape(&remark))?;
         }
     }
     Ok(if session.from_maps {

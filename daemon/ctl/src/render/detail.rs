@@ -6,7 +6,7 @@ use super::table::{Cell, Column, Table};
 use super::text::{escape, escape_lines};
 use super::{Look, time};
 use healthd_core::check::outcome::{Metric, Phase, Verdict};
-use healthd_core::wire::control::{CheckDetail, CheckRow, Why};
+use healthd_core::wire::control::{CheckDetail, CheckRow, Cost, Why};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -168,11 +168,47 @@ impl Page<'_> {
             "runs",
             &format!("{} finished, {} skipped", d.runs, d.skipped),
         );
+        if let Some(c) = d.cost.as_ref().filter(|c| c.runs > 0) {
+            self.costs(c);
+        }
         self.labels("labels", &d.labels);
         if !d.source.is_empty() {
             self.line("defined in", &d.source);
         }
         self.configured(&d.config);
+    }
+
+    /// A run of it, on the average; hangs, crashes and growth only where there were any.
+    fn costs(&mut self, c: &Cost) {
+        let a_run = |sum: f64| sum / c.runs as f64;
+        let text = format!(
+            "{} of CPU, {} long, waits {}, {:.1} calls a run",
+            time::fine(a_run(c.cpu_ms)),
+            time::latency(a_run(c.wall_ms)),
+            time::latency(a_run(c.queue_ms)),
+            a_run(c.steps as f64)
+        );
+        self.line("cost", &text);
+        let bad: Vec<String> = [
+            (c.overruns, "overrun"),
+            (c.stalls, "stall"),
+            (c.crashes, "crash"),
+        ]
+        .iter()
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, what)| match (n, *what) {
+            (1, what) => format!("1 {what}"),
+            (n, "crash") => format!("{n} crashes"),
+            (n, what) => format!("{n} {what}s"),
+        })
+        .collect();
+        if !bad.is_empty() {
+            self.line("hangs", &bad.join(", "));
+        }
+        if c.grew_kb >= 1024 || c.grew_fds > 0 {
+            let text = format!("workers grew by {} while it ran", super::plugins::grew(c));
+            self.line("suspect", &text);
+        }
     }
 
     fn configured(&mut self, config: &serde_json::Value) {

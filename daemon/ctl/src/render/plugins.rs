@@ -5,7 +5,7 @@ use super::table::{Cell, Column, Table};
 use super::text::escape;
 use super::{Look, time};
 use crate::healthd::Probed;
-use healthd_core::wire::control::PluginRow;
+use healthd_core::wire::control::{Cost, PluginRow};
 use std::fmt::Write;
 
 pub fn table(rows: &[PluginRow], look: &Look) -> String {
@@ -14,6 +14,8 @@ pub fn table(rows: &[PluginRow], look: &Look) -> String {
         Column::left("VERSION"),
         Column::left("CLASS"),
         Column::right("CHECKS"),
+        Column::right("HANGS"),
+        Column::right("CRASHES"),
         Column::left("STATE"),
         Column::left("SINCE"),
         Column::left("HASH"),
@@ -33,6 +35,8 @@ pub fn table(rows: &[PluginRow], look: &Look) -> String {
             known(&row.version),
             known(&row.class),
             Cell::new(row.checks.to_string()),
+            bad(row.cost.as_ref().map(|c| c.cost.overruns + c.cost.stalls)),
+            bad(row.cost.as_ref().map(|c| c.cost.crashes)),
             Cell::new(&row.state).paint(paint),
             Cell::maybe(time::age(row.since.as_deref(), look)),
             known(row.hash.get(..8).unwrap_or_default()),
@@ -49,6 +53,96 @@ fn on_trial(row: &PluginRow, look: &Look) -> String {
     match time::until(row.trial_until.as_deref(), look) {
         Some(left) => format!("over {left}; before: {before}"),
         None => format!("before: {before}"),
+    }
+}
+
+/// A number that should be 0.
+fn bad(n: Option<u64>) -> Cell {
+    let paint = match n {
+        Some(1..) => Paint::Warn,
+        _ => Paint::Plain,
+    };
+    Cell::maybe(n).paint(paint)
+}
+
+/// What each plugin costs, and below it who is suspected of making workers grow.
+pub fn costs(rows: &[PluginRow], look: &Look) -> String {
+    let mut table = Table::new(vec![
+        Column::left("NAME"),
+        Column::right("CHECKS"),
+        Column::right("RUNS"),
+        Column::right("CPU"),
+        Column::right("SHARE"),
+        Column::right("CPU/RUN"),
+        Column::right("P50"),
+        Column::right("P99"),
+        Column::right("WAIT"),
+        Column::right("STEPS/RUN"),
+        Column::right("OVERRUNS"),
+        Column::right("STALLS"),
+        Column::right("CRASHES"),
+        Column::right("STUCK"),
+        Column::right("GREW"),
+    ]);
+    let mut remarks = String::new();
+    for row in rows {
+        let Some(cost) = &row.cost else { continue };
+        let c = &cost.cost;
+        let a_run = |sum: f64| (c.runs > 0).then(|| sum / c.runs as f64);
+        table.row(vec![
+            Cell::new(&row.name),
+            Cell::new(row.checks.to_string()),
+            Cell::new(c.runs.to_string()),
+            Cell::new(time::latency(c.cpu_ms)),
+            Cell::maybe(cost.cpu_share.map(|s| format!("{:.1} %", s * 100.0))),
+            Cell::maybe(a_run(c.cpu_ms).map(time::fine)),
+            Cell::maybe(cost.wall_p50_ms.map(time::latency)),
+            Cell::maybe(cost.wall_p99_ms.map(time::latency)),
+            Cell::maybe(a_run(c.queue_ms).map(time::latency)),
+            Cell::maybe(a_run(c.steps as f64).map(|n| format!("{n:.1}"))),
+            bad(Some(c.overruns)),
+            bad(Some(c.stalls)),
+            bad(Some(c.crashes)),
+            bad(Some(cost.stuck_threads)),
+            Cell::new(grew(c)).paint(if is_suspect(c) {
+                Paint::Warn
+            } else {
+                Paint::Plain
+            }),
+        ]);
+        if is_suspect(c) {
+            let _ = writeln!(
+                remarks,
+                "suspect: {}: workers grew by {} while its calls ran; others may have run at the same time",
+                escape(&row.name),
+                grew(c)
+            );
+        }
+    }
+    table.render(look) + &remarks
+}
+
+/// Less than this comes and goes with every allocator.
+const SUSPICIOUS_KB: i64 = 8 << 10;
+const SUSPICIOUS_FDS: i64 = 16;
+
+fn is_suspect(c: &Cost) -> bool {
+    c.grew_kb >= SUSPICIOUS_KB || c.grew_fds >= SUSPICIOUS_FDS
+}
+
+/// "12.5 MB, 40 fds"; what shrank is nothing to speak of.
+pub fn grew(c: &Cost) -> String {
+    let mut parts = Vec::new();
+    if c.grew_kb >= 1024 {
+        parts.push(format!("{:.1} MB", c.grew_kb as f64 / 1024.0));
+    }
+    if c.grew_fds > 0 {
+        parts.push(format!("{} fds", c.grew_fds));
+    }
+    if parts.is_empty() {
+        "-".to_owned()
+    } else {
+        parts.join(", ")
     }
 }
 

@@ -77,6 +77,14 @@ pub fn latency(ms: f64) -> String {
     }
 }
 
+/// As `latency`, for what is mostly far below a millisecond: "0.042 ms".
+pub fn fine(ms: f64) -> String {
+    match ms {
+        ms if ms.is_finite() && ms < 9.95 => format!("{ms:.3} ms"),
+        ms => latency(ms),
+    }
+}
+
 /// A configured duration: "250ms", "10s", "1m 30s".
 pub fn duration(ms: u64) -> String {
     match ms {

@@ -6,11 +6,11 @@ use super::{Look, time};
 use healthd_core::wire::control::WorkerRow;
 
 /// Below this width the columns that explain, but do not account, are left out.
-const ROOM_FOR_ALL: usize = 108;
+const ROOM_FOR_ALL: usize = 113;
 
 pub fn table(rows: &[WorkerRow], look: &Look) -> String {
     let all = look.width.is_none_or(|width| width >= ROOM_FOR_ALL);
-    let columns: [(Column, bool); 14] = [
+    let columns: [(Column, bool); 15] = [
         (Column::right("SLOT"), true),
         (Column::left("CLASS"), true),
         (Column::left("STATE"), true),
@@ -25,6 +25,7 @@ pub fn table(rows: &[WorkerRow], look: &Look) -> String {
         (Column::right("RESTARTS"), all),
         (Column::right("BEAT"), all),
         (Column::right("RSS"), all),
+        (Column::right("FDS"), all),
     ];
     let shown = |list: Vec<Cell>| {
         list.into_iter()
@@ -78,6 +79,7 @@ fn cells(row: &WorkerRow) -> Vec<Cell> {
         Cell::maybe(row.restarts),
         Cell::maybe(row.heartbeat_age_ms.map(|ms| time::latency(ms as f64))),
         Cell::maybe(row.rss_kb.map(|kb| format!("{:.1} MB", kb as f64 / 1024.0))),
+        Cell::maybe(row.fds),
     ]
 }
 
@@ -99,6 +101,15 @@ pub fn remarks(rows: &[WorkerRow]) -> Vec<String> {
                 row.slot,
                 reasons.join(", ")
             ));
+        }
+        if let Some(n) = row.stuck_threads.filter(|n| *n > 0) {
+            remarks.push(format!(
+                "slot {}: {n} of its threads are in calls whose deadline has passed",
+                row.slot
+            ));
+        }
+        if !row.note.is_empty() {
+            remarks.push(format!("slot {}: {}", row.slot, row.note));
         }
         if let (Some(out), Some(done), Some(flying), Some(lost)) =
             (row.dispatched, row.finished, row.in_flight, row.lost)

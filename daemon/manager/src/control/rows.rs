@@ -6,7 +6,8 @@ use crate::time;
 use healthd_catalog::{PluginFile, Standing};
 use healthd_core::wire::control::{PluginRow, Why, WhyStep, WorkerRow};
 use healthd_core::wire::maps::{SLOT_STATES, worker_header as h};
-use healthd_sys::{clock, limits};
+use healthd_sys::clock;
+use std::collections::HashMap;
 
 impl Manager {
     pub(super) fn worker_rows(&mut self) -> Vec<WorkerRow> {
@@ -18,6 +19,7 @@ impl Manager {
                 let head = s.view.as_ref().and_then(|v| v.header().ok());
                 let alive = s.pid != 0 && s.link.is_some();
                 let r = s.record();
+                let used = s.gauge.as_ref().and_then(|g| g.read().ok());
                 WorkerRow {
                     slot: s.spec.slot,
                     class: s.spec.class.as_str().into(),
@@ -32,7 +34,12 @@ impl Manager {
                     late: Some(r.late),
                     heartbeat_age_ms: head
                         .map(|head| now.saturating_sub(head[h::BEAT]) / 1_000_000),
-                    rss_kb: if alive { limits::rss_kb(s.pid) } else { None },
+                    rss_kb: used.map(|u| u.rss_kb),
+                    fds: used.map(|u| u.fds),
+                    runs: alive.then_some(s.sent),
+                    stuck_threads: head.map(|head| head[h::STUCK]),
+                    stalls: head.map(|head| head[h::STALLS]),
+                    note: s.note.clone(),
                     restarts: Some(r.restarts),
                     lost_worker_died: Some(r.lost_worker_died),
                     lost_replaced: Some(r.lost_replaced),
@@ -43,7 +50,9 @@ impl Manager {
             .collect()
     }
 
-    pub(super) fn plugin_rows(&self) -> Vec<PluginRow> {
+    pub(super) fn plugin_rows(&mut self) -> Vec<PluginRow> {
+        self.open_views();
+        let stuck = self.stuck_threads();
         let mut rows = Vec::new();
         for file in &self.scan.files {
             for entry in &file.plugins {
@@ -72,6 +81,10 @@ impl Manager {
                     since: used.and_then(|u| time::rfc3339(u.since)),
                     trial_until: trial.and_then(|t| time::rfc3339(time::wall(t.until_ns))),
                     previous: previous.map(|f| version_text(f, &entry.name)),
+                    cost: used.map(|_| {
+                        let threads = stuck.get(&entry.name).copied().unwrap_or(0);
+                        self.costs.shown(&entry.name, threads)
+                    }),
                 });
             }
         }
@@ -127,6 +140,20 @@ impl Manager {
             Standing::Fresh if used.is_some() => ("loaded", String::new()),
             Standing::Fresh => ("unused", String::new()),
         }
+    }
+
+    /// Threads in calls that were written off, by plugin.
+    fn stuck_threads(&self) -> HashMap<String, u64> {
+        let mut stuck = HashMap::new();
+        for s in self.slots.values() {
+            let lines = s.view.iter().flat_map(|v| v.lines());
+            for line in lines.filter(|l| l.stuck) {
+                if let Some(name) = s.plugins.get(usize::from(line.plugin)) {
+                    *stuck.entry(name.clone()).or_insert(0) += 1;
+                }
+            }
+        }
+        stuck
     }
 
     fn checks_of(&self, plugin: &str) -> u64 {

@@ -9,5 +9,5 @@ mod versions;
 
 pub use canary::{Canary, Objection};
 pub use drop_in::DropIn;
-pub use trial::{Tally, Trial};
+pub use trial::{Tally, Told, Trial};
 pub use versions::{KeptVersions, Rejected, Versions, version_text};

@@ -4,14 +4,15 @@
 //! Counted are results of workers that have the new bytes. A check that did not know before the switch
 //! speaks against nobody, and neither does our own fault.
 
+use crate::attribution::Cause;
 use crate::book::{Chore, MS, Manager, Phase};
 use crate::loading::{Unwanted, Work};
 use healthd_core::check::outcome::Status;
-use healthd_core::wire::supervisor::WorkerClass;
+use healthd_core::wire::supervisor::{Death, WorkerClass};
 use healthd_core::wire::worker::{Ending, Finished};
 use healthd_sys::clock;
 use serde::{Deserialize, Serialize};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 /// What the old bytes did counts for one to two of these.
@@ -105,6 +106,48 @@ impl Trial {
             path: self.path.clone(),
             hash: self.hash,
             why,
+        }
+    }
+}
+
+/// What is known of a worker's death.
+pub struct Told {
+    pub how: String,
+    /// Plugin and check.
+    culprit: Option<(String, u32)>,
+    by_itself: bool,
+}
+
+impl Told {
+    pub fn of(cause: &Cause, death: &Death, runs: &HashMap<u64, u32>) -> Told {
+        let died = |what: &str| format!("a worker died: {what}");
+        match cause {
+            Cause::Culprit(blame) => Told {
+                how: blame.message.clone(),
+                culprit: runs
+                    .get(&blame.run_id)
+                    .map(|id| (blame.plugin.clone(), *id)),
+                by_itself: true,
+            },
+            Cause::Late { check, blame } => Told {
+                how: blame.message.clone(),
+                culprit: Some((blame.plugin.clone(), *check)),
+                by_itself: true,
+            },
+            Cause::Suspects {
+                what, by_itself, ..
+            } => Told {
+                how: died(what),
+                culprit: None,
+                by_itself: *by_itself,
+            },
+            Cause::Nobody { what } => Told {
+                how: died(what.as_deref().unwrap_or(&death.to_string())),
+                culprit: None,
+                // On a thread of its own, perhaps. SIGKILL, and what we did, says nothing.
+                by_itself: what.is_some()
+                    && matches!(death, Death::Signaled { signal, .. } if *signal != libc::SIGKILL),
+            },
         }
     }
 }
@@ -218,41 +261,29 @@ impl Manager {
         }
     }
 
-    /// A worker of the generation in force has died: of the check named, or of nobody knows what.
-    pub fn trial_death(
-        &mut self,
-        class: WorkerClass,
-        culprit: Option<(&str, &str)>,
-        by_itself: bool,
-        how: &str,
-    ) {
-        if self.versions.trials.is_empty() || self.phase != Phase::Running {
+    /// A worker has died.
+    pub fn trial_death(&mut self, generation: u64, class: WorkerClass, told: &Told) {
+        if self.versions.trials.is_empty()
+            || generation != self.generation
+            || self.phase != Phase::Running
+        {
             return;
         }
-        let failed: Vec<Unwanted> = match culprit {
-            Some((check, message)) => {
-                let id = self.by_name.get(check).copied();
-                let plugin = id
-                    .and_then(|id| self.check(id))
-                    .map(|c| c.spec.plugin.clone())
-                    .unwrap_or_default();
-                let trial = self.versions.trials.iter().find(|t| t.tries(&plugin));
-                trial
-                    .filter(|t| id.is_none_or(|id| !t.excused.contains(&id)))
-                    .map(|t| t.unwanted(format!("check `{check}`: {message}")))
-                    .into_iter()
-                    .collect()
-            }
+        let trials = self.versions.trials.iter();
+        let failed: Vec<Unwanted> = match &told.culprit {
+            Some((plugin, check)) => trials
+                .filter(|t| t.tries(plugin) && !t.excused.contains(check))
+                .map(|t| t.unwanted(told.how.clone()))
+                .collect(),
             // Nobody can be named, but only this has changed.
-            None if by_itself => {
+            None if told.by_itself => {
                 let of_class = |name: &str| {
                     let mut all = self.plugins.iter();
                     all.any(|p| p.name == name && p.class == class)
                 };
-                let trials = self.versions.trials.iter();
                 trials
                     .filter(|t| t.plugins.iter().any(|p| of_class(&p.name)))
-                    .map(|t| t.unwanted(format!("a worker died of itself: {how}")))
+                    .map(|t| t.unwanted(told.how.clone()))
                     .collect()
             }
             None => Vec::new(),

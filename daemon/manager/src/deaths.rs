@@ -1,0 +1,254 @@
+//! A worker has died: what it had sent is taken, its accounts are closed, the culprit is sentenced, and the rest runs
+//! again elsewhere.
+
+use crate::attribution::{Blame, Cause, Dead};
+use crate::book::{Manager, Phase};
+use crate::check::InFlight;
+use crate::plugins::Told;
+use crate::slots::{Condemned, SlotState};
+use crate::watch::loading;
+use healthd_core::wire::supervisor::Death;
+use healthd_core::wire::worker::Ending;
+use healthd_scoreboard::worker_map::WorkerView;
+use healthd_sys::clock;
+
+/// SIGKILL may come from outside (a person, the kernel out of memory): only so many in a row while a plugin
+/// was loaded speak against it.
+const KILLS: u32 = 3;
+
+impl Manager {
+    /// The supervisor declares a worker dead: drain what it had sent, name the culprit, send the rest again.
+    pub fn worker_died(&mut self, slot: u32, pid: u32, death: &Death, buffer: &mut [u8]) {
+        if self.slots.get(&slot).is_none_or(|s| s.pid != pid) {
+            return;
+        }
+        // What it sent before its death is still there.
+        self.receive_from(slot, buffer, usize::MAX);
+        let dir = self.args.runtime_dir.clone();
+        let Some(s) = self.slots.get_mut(&slot) else {
+            return;
+        };
+        // It may have died before anybody had to look at its map.
+        s.open_view(&dir);
+        let was = std::mem::replace(&mut s.state, SlotState::Dead);
+        s.link = None;
+        s.accounts.restarts += 1;
+        let condemned = s.condemned.take();
+        let view = s.view.take();
+        let runs = std::mem::take(&mut s.runs);
+        let generation = s.spec.generation;
+        match &condemned {
+            // By our own hand, or by its own.
+            Some(_) => s.accounts.lost_replaced += runs.len() as u64,
+            None => s.accounts.lost_worker_died += runs.len() as u64,
+        }
+        if was == SlotState::Starting {
+            self.died_while_starting(slot, view.as_ref(), death, condemned.as_ref());
+        }
+        let oom = match death {
+            Death::Signaled { signal, .. } if *signal == libc::SIGKILL && condemned.is_none() => {
+                self.oom.has_struck(clock::monotonic_ns())
+            }
+            _ => None,
+        };
+        let cause = self.attribute(&Dead {
+            slot,
+            pid,
+            death,
+            view: view.as_ref(),
+            condemned: condemned.as_ref(),
+            runs: &runs,
+            oom,
+        });
+        let retiring = self.leaves_its_slot(slot);
+        let retired = generation < self.generation || retiring || self.phase == Phase::Stopping;
+        if was != SlotState::Starting && !(retired && runs.is_empty()) {
+            self.tell_death(slot, pid, death, runs.len(), &cause);
+        }
+        if let Some(s) = self.slots.get(&slot) {
+            s.remove_map(&dir);
+        }
+        let class = self.slots.get(&slot).map(|s| s.spec.class);
+        let told = Told::of(&cause, death, &runs);
+        let objection = self.canary_died(slot, &told.how);
+        for (run_id, id) in runs {
+            let in_flight = self.check_mut(id).map(|c| &mut c.in_flight);
+            let Some(flight) = in_flight.and_then(|f| f.take_if(|f| f.run_id == run_id)) else {
+                continue;
+            };
+            if self.check(id).is_some_and(|c| c.removed) {
+                self.forget(id);
+                continue;
+            }
+            match &cause {
+                Cause::Culprit(blame) if blame.run_id == run_id => self.sentence(id, flight, blame),
+                _ if self.phase == Phase::Stopping => self.publish(id),
+                _ => {
+                    let end = match &condemned {
+                        Some(c) => format!("was replaced: {}", c.reason),
+                        None => format!("died: {death}"),
+                    };
+                    let why = format!("its worker (slot {slot}, pid {pid}) {end}");
+                    let is_again = flight.attempt > 1;
+                    self.run_elsewhere(id, flight, why, &end);
+                    // Twice in a call in which its worker grew until it had to go.
+                    if is_again
+                        && condemned.as_ref().is_some_and(|c| c.fence)
+                        && matches!(&cause, Cause::Suspects { runs, .. } if runs.contains(&run_id))
+                    {
+                        self.hold_check(id, "twice its worker grew to its limit in a call of it");
+                    }
+                }
+            }
+        }
+        // One that ends anyway, as its generation does, takes nobody with it.
+        if let Cause::Late { check, blame } = &cause
+            && condemned.is_none()
+        {
+            self.hold_late_culprit(*check, blame);
+        }
+        if retiring {
+            self.settle_retired(slot);
+        } else if generation < self.generation {
+            self.retire_slot(slot);
+        } else {
+            self.publish_slot(slot);
+        }
+        if let Some(class) = class.filter(|_| was != SlotState::Starting) {
+            self.trial_death(generation, class, &told);
+        }
+        if let Some(objection) = objection {
+            self.refuse_coming(objection);
+        }
+        self.generation_progress();
+    }
+
+    fn tell_death(&self, slot: u32, pid: u32, death: &Death, in_flight: usize, cause: &Cause) {
+        let name = |run_id: &u64| {
+            let of_run = |c: &&crate::check::Check| {
+                c.in_flight.as_ref().is_some_and(|f| f.run_id == *run_id)
+            };
+            self.checks
+                .iter()
+                .flatten()
+                .find(of_run)
+                .map_or("?", |c| c.spec.name.as_str())
+        };
+        let story = match cause {
+            Cause::Culprit(blame) => {
+                let culprit = name(&blame.run_id);
+                format!("culprit={culprit} why=\"{}\"", blame.short)
+            }
+            Cause::Late { check, blame } => {
+                let culprit = self.check(*check).map_or("?", |c| c.spec.name.as_str());
+                format!("culprit={culprit} why=\"{}, after its run\"", blame.short)
+            }
+            Cause::Suspects {
+                runs,
+                what,
+                by_itself,
+            } if !runs.is_empty() => {
+                let names: Vec<&str> = runs.iter().take(8).map(name).collect();
+                let more = if runs.len() > names.len() { ",..." } else { "" };
+                format!(
+                    "culprit=unknown suspects={}{more} why=\"{what}\"",
+                    names.join(",")
+                )
+            }
+            Cause::Suspects { what, .. } => format!("culprit=none why=\"{what}\""),
+            Cause::Nobody { what: Some(what) } => format!("culprit=none why=\"{what}\""),
+            Cause::Nobody { what: None } => "culprit=none".into(),
+        };
+        log::warn!(
+            "worker died  slot={slot} pid={pid} death={death} in_flight={in_flight} {story}"
+        );
+    }
+
+    /// A victim of a worker's death: once more, or, if that was the second, no verdict.
+    fn run_elsewhere(&mut self, id: u32, flight: InFlight, why: String, end: &str) {
+        if !self.send_again(id, &flight, why) {
+            let text = format!("two workers ended during this run; the last {end}");
+            self.conclude(
+                id,
+                Ending::Own,
+                format!("self:worker-died: {text}"),
+                Some(flight),
+            );
+        }
+        self.publish(id);
+    }
+
+    /// The culprit's result: UNKNOWN, an attempt, and a hold so that it cannot kill a worker every second.
+    fn sentence(&mut self, id: u32, flight: InFlight, blame: &Blame) {
+        self.conclude(id, Ending::Returned, blame.message.clone(), Some(flight));
+        self.charge_death(id, blame.stalled);
+        self.hold_check(id, "its run has killed a worker");
+    }
+
+    /// Its run has had its result; it is held all the same, or it would kill a worker each time.
+    fn hold_late_culprit(&mut self, id: u32, blame: &Blame) {
+        log::warn!("{}", blame.message);
+        self.charge_death(id, false);
+        self.hold_check(id, "something that it left behind has killed a worker");
+    }
+
+    fn hold_check(&mut self, id: u32, why: &str) {
+        let now = clock::monotonic_ns();
+        let Some(check) = self.check_mut(id) else {
+            return;
+        };
+        let length = check.hold(now);
+        let until = now + length;
+        log::warn!(
+            "check held  check={} for={} why=\"{why}\"",
+            check.spec.name,
+            crate::time::span(length)
+        );
+        if check.next_due < until {
+            self.plan(id, until);
+        }
+        self.publish(id);
+    }
+
+    /// A plugin that kills a starting worker is left out of the next start.
+    fn died_while_starting(
+        &mut self,
+        slot: u32,
+        view: Option<&WorkerView>,
+        death: &Death,
+        condemned: Option<&Condemned>,
+    ) {
+        let Some((view, line)) = view.and_then(|v| Some((v, loading(Some(v))?))) else {
+            let words = self.slots.get(&slot).and_then(|s| s.last_words.as_deref());
+            let why = condemned.map(|c| c.reason.as_str()).or(words);
+            log::error!(
+                "worker died before it was ready  slot={slot} death={death} why=\"{}\"",
+                why.unwrap_or("unknown")
+            );
+            return;
+        };
+        let what = self.describe(slot, &line);
+        if condemned.is_none()
+            && matches!(death, Death::Signaled { signal, .. } if *signal == libc::SIGKILL)
+            && let Some(s) = self.slots.get_mut(&slot)
+        {
+            s.killed_loading += 1;
+            if s.killed_loading < KILLS {
+                log::warn!("worker was killed while it started  slot={slot} in=\"{what}\"");
+                return;
+            }
+        }
+        let reason = match condemned {
+            Some(c) => format!("a starting worker had to be killed: {}", c.reason),
+            None => {
+                let place = view.crash().map_or(String::new(), |crash| {
+                    self.place(slot, view, None, (crash.pc, &crash.trace))
+                        .text(" at ", " called from ")
+                });
+                format!("it killed a starting worker: {death} in {what}{place}")
+            }
+        };
+        log::error!("plugin left out  slot={slot} why=\"{reason}\"");
+        self.leave_out(slot, line.plugin, reason);
+    }
+}

@@ -1,0 +1,116 @@
+//! Was it the kernel, out of memory? It does not say so of a process that it killed; but it counts.
+
+use std::fs;
+use std::path::PathBuf;
+
+/// How far back a count may have moved and still speak of the death at hand.
+const FRESH_NS: u64 = 10_000_000_000;
+
+pub struct OomWatch {
+    /// `memory.events` of our control group. None: this machine has no such groups (v2), or does not show them.
+    events: Option<PathBuf>,
+    seen: Counts,
+    seen_ns: u64,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Counts {
+    group: u64,
+    machine: u64,
+}
+
+impl OomWatch {
+    pub fn new(now: u64) -> OomWatch {
+        let group = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let events = group
+            .lines()
+            .find_map(|l| l.strip_prefix("0::/"))
+            .map(|g| {
+                PathBuf::from("/sys/fs/cgroup")
+                    .join(g)
+                    .join("memory.events")
+            })
+            .filter(|p| p.exists());
+        let mut watch = OomWatch {
+            events,
+            seen: Counts::default(),
+            seen_ns: now,
+        };
+        watch.seen = watch.counts();
+        watch
+    }
+
+    /// Now and then, so that an old kill of somebody else is not taken for a new one.
+    pub fn look(&mut self, now: u64) {
+        if now.saturating_sub(self.seen_ns) >= FRESH_NS {
+            self.seen = self.counts();
+            self.seen_ns = now;
+        }
+    }
+
+    /// Whether the kernel has killed for want of memory since the last look, and where.
+    pub fn has_struck(&mut self, now: u64) -> Option<&'static str> {
+        let counts = self.counts();
+        let before = std::mem::replace(&mut self.seen, counts);
+        self.seen_ns = now;
+        if counts.group > before.group {
+            Some("out of memory: healthd's control group is at its limit")
+        } else if counts.machine > before.machine {
+            Some("out of memory, as it seems: the kernel has killed for want of it")
+        } else {
+            None
+        }
+    }
+
+    fn counts(&self) -> Counts {
+        let read = |path: &std::path::Path| {
+            fs::read_to_string(path).map_or(0, |text| count_of("oom_kill", &text))
+        };
+        Counts {
+            group: self.events.as_deref().map_or(0, read),
+            machine: read("/proc/vmstat".as_ref()),
+        }
+    }
+}
+
+fn count_of(name: &str, text: &str) -> u64 {
+    text.lines()
+        .find_map(|l| l.strip_prefix(name)?.strip_prefix(' '))
+        .and_then(|n| n.trim().parse().ok())
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_counts_are_read() {
+        let events = "low 0\nhigh 0\nmax 3\noom 2\noom_kill 1\noom_group_kill 0\n";
+        assert_eq!(count_of("oom_kill", events), 1);
+        assert_eq!(count_of("oom", events), 2);
+        assert_eq!(count_of("oom_kill", ""), 0);
+        assert_eq!(count_of("oom_kill", "oom_kill x"), 0);
+    }
+
+    #[test]
+    fn only_what_moved_since_the_last_look_counts() {
+        let path = std::env::temp_dir().join(format!("healthd-oom-{}", std::process::id()));
+        let say = |n: u64| fs::write(&path, format!("oom_kill {n}\n")).expect("our own file");
+        say(5);
+        let mut watch = OomWatch::new(0);
+        watch.events = Some(path.clone());
+        watch.seen = watch.counts();
+        say(6);
+        assert!(
+            watch
+                .has_struck(2)
+                .is_some_and(|w| w.contains("control group"))
+        );
+        say(7);
+        watch.look(FRESH_NS + 4);
+        let now = watch.has_struck(FRESH_NS + 5);
+        assert!(now.is_none_or(|w| !w.contains("control group")));
+        fs::remove_file(&path).expect("our own file");
+    }
+}

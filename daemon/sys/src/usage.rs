@@ -1,0 +1,90 @@
+//! What a process holds: resident memory and open descriptors, from /proc.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::PathBuf;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    pub rss_kb: u64,
+    pub fds: u64,
+}
+
+/// Looks at one process again and again. Its file stays open, so it never speaks of a later process with
+/// the same number: once the process is gone, a read fails.
+#[derive(Debug)]
+pub struct Gauge {
+    statm: File,
+    fds: PathBuf,
+    page_kb: u64,
+}
+
+impl Gauge {
+    /// None: ourselves.
+    pub fn of(pid: Option<u32>) -> io::Result<Gauge> {
+        let process = match pid {
+            Some(pid) => format!("/proc/{pid}"),
+            None => "/proc/self".to_owned(),
+        };
+        // SAFETY: sysconf takes a number and returns one.
+        let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+        Ok(Gauge {
+            statm: File::open(format!("{process}/statm"))?,
+            fds: format!("{process}/fd").into(),
+            page_kb: u64::try_from(page).unwrap_or(4096) / 1024,
+        })
+    }
+
+    pub fn read(&self) -> io::Result<Usage> {
+        let mut text = [0; 128];
+        let n = self.statm.read_at(&mut text, 0)?;
+        let pages = std::str::from_utf8(&text[..n])
+            .ok()
+            .and_then(|t| t.split(' ').nth(1)?.parse::<u64>().ok())
+            .ok_or_else(|| io::Error::other("no such line in statm"))?;
+        Ok(Usage {
+            rss_kb: pages * self.page_kb,
+            fds: self.open_files(),
+        })
+    }
+
+    /// Since Linux 6.2 the size of the folder is their number; before, they have to be counted.
+    fn open_files(&self) -> u64 {
+        match std::fs::metadata(&self.fds).map(|m| m.size()) {
+            Ok(n) if n > 0 => n,
+            _ => std::fs::read_dir(&self.fds).map_or(0, |list| list.count() as u64),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_is_seen() {
+        let gauge = Gauge::of(None).expect("/proc");
+        let before = gauge.read().expect("a number");
+        let block = vec![1u8; 32 << 20];
+        let files: Vec<_> = (0..10).map(|_| File::open("/dev/null")).collect();
+        let after = gauge.read().expect("a number");
+        assert!(after.rss_kb > before.rss_kb + (16 << 10), "{after:?}");
+        // Other tests of this process open and close files too.
+        assert!(after.fds >= before.fds, "{before:?} {after:?}");
+        drop((block, files));
+    }
+
+    #[test]
+    fn a_process_that_is_gone_is_not_taken_for_another() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("1000")
+            .spawn()
+            .expect("sleep");
+        let gauge = Gauge::of(Some(child.id())).expect("it lives");
+        assert!(gauge.read().expect("it lives").fds > 0);
+        child.kill().expect("our own");
+        child.wait().expect("our own");
+        assert!(gauge.read().is_err());
+    }
+}
