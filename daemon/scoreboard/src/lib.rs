@@ -4,7 +4,26 @@
 //! What a word means is said in `healthd_core::wire::maps`. No lock, no pointer: a writer may be killed at
 //! any instruction and leaves nothing that would need repair.
 
+//!
+//! What must hold between threads is in `word`, `record` and `line`, which touch nothing but words; loom
+//! tries every order of their steps (`models`, run by `tests/loom`). There the files below do not exist.
+
+// The models do not need all of it.
+#![cfg_attr(loom, allow(dead_code))]
+
+mod line;
+mod record;
+mod sync;
+mod word;
+
+#[cfg(not(loom))]
 pub mod crash;
+#[cfg(not(loom))]
 pub mod map;
+#[cfg(not(loom))]
 pub mod state_map;
+#[cfg(not(loom))]
 pub mod worker_map;
+
+#[cfg(all(test, loom))]
+mod models;

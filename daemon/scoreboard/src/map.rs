@@ -1,5 +1,7 @@
 //! One map: a file, allocated in full, mapped shared, seen as atomic words.
 
+use super::sync::AtomicU64;
+use super::{record, word};
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use nix::unistd::{Gid, fchown};
@@ -9,7 +11,6 @@ use std::num::NonZeroUsize;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// A map that this process writes. Readers use pread on the file, see `read_words`.
 pub struct Map {
@@ -109,27 +110,20 @@ impl Map {
     }
 
     pub fn get(&self, word: usize) -> u64 {
-        self.words()[word].load(Ordering::Relaxed)
+        word::get(&self.words()[word])
     }
 
     pub fn set(&self, word: usize, value: u64) {
-        self.words()[word].store(value, Ordering::Relaxed);
+        word::set(&self.words()[word], value);
     }
 
     pub fn add(&self, word: usize, n: u64) {
-        self.words()[word].fetch_add(n, Ordering::Relaxed);
+        word::add(&self.words()[word], n);
     }
 
-    /// Writes a record whose word 0 is its sequence number (a seqlock with one writer): odd while inside.
+    /// Writes a record whose word 0 is its sequence number.
     pub fn publish(&self, offset: usize, record: &[u64]) {
-        let words = &self.words()[offset..offset + record.len()];
-        let seq = words[0].load(Ordering::Relaxed) & !1;
-        words[0].store(seq + 1, Ordering::Relaxed);
-        fence(Ordering::Release);
-        for (word, value) in words.iter().zip(record).skip(1) {
-            word.store(*value, Ordering::Relaxed);
-        }
-        words[0].store(seq + 2, Ordering::Release);
+        record::publish(&self.words()[offset..offset + record.len()], record);
     }
 }
 

@@ -1,23 +1,22 @@
 //! `worker.SLOT.PID.map`: what a worker does at this moment, thread by thread, and how it crashed.
 
+use super::line::{self, Lines};
 use super::map::{Map, half_made, read_words};
+use super::sync::AtomicU64;
 use healthd_core::wire::maps::{
-    Entry, LAYOUT_VERSION, LINE_WORDS, LineRecord, WORKER_MAGIC, group_offset, line, line_offset,
-    put_text, worker_file, worker_header as h, worker_words,
+    LAYOUT_VERSION, LINE_WORDS, LineRecord, WORKER_MAGIC, group_offset, line_offset, put_text,
+    worker_file, worker_header as h, worker_words,
 };
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
+
+pub use super::line::Call;
 
 pub struct WorkerMap {
     pub(crate) map: Map,
-    lines: usize,
+    lines: Lines,
     groups: usize,
-    /// Lines that threads have given back.
-    free_lines: Mutex<Vec<usize>>,
-    next_line: AtomicU32,
 }
 
 pub struct Identity {
@@ -50,10 +49,8 @@ impl WorkerMap {
         map.set(h::MAGIC, WORKER_MAGIC);
         Ok(WorkerMap {
             map,
-            lines,
+            lines: Lines::new(lines),
             groups,
-            free_lines: Mutex::default(),
-            next_line: AtomicU32::new(0),
         })
     }
 
@@ -99,89 +96,53 @@ impl WorkerMap {
 
     /// A line for the calling thread; it also tells the crash handler which one is its own.
     pub fn claim_line(&self) -> Option<usize> {
-        let reused = self
-            .free_lines
-            .lock()
-            .unwrap_or_else(|e| e.into_inner())
-            .pop();
-        let line = match reused {
-            Some(line) => line,
-            None => {
-                let next = self.next_line.fetch_add(1, Ordering::Relaxed) as usize;
-                if next >= self.lines {
-                    self.next_line.store(self.lines as u32, Ordering::Relaxed);
-                    return None;
-                }
-                next
-            }
-        };
-        self.map.set(
-            line_offset(line) + line::TID,
-            u64::from(nix::unistd::gettid().as_raw() as u32),
-        );
+        let line = self.lines.claim()?;
+        let tid = nix::unistd::gettid().as_raw() as u32;
+        line::begin(self.words_of(line), tid);
         super::crash::set_current_line(Some(line));
         Some(line)
     }
 
     pub fn release_line(&self, line: usize) {
         super::crash::set_current_line(None);
-        self.leave(line);
-        self.map.set(line_offset(line) + line::STUCK, 0);
-        self.map.set(line_offset(line) + line::TID, 0);
-        self.free_lines
-            .lock()
-            .unwrap_or_else(|e| e.into_inner())
-            .push(line);
+        line::end(self.words_of(line));
+        self.lines.release(line);
     }
 
-    /// Stamped before every call into a plugin. ENTRY last: a line with an entry is complete.
+    /// Stamped before every call into a plugin.
     pub fn enter(&self, line: usize, call: Call) {
-        let at = line_offset(line);
-        self.map.set(at + line::CHECK, u64::from(call.check));
-        self.map.set(at + line::RUN_ID, call.run_id);
-        self.map.set(at + line::SINCE, call.since_ns);
-        let word = LineRecord::entry_word(call.entry, call.plugin, call.attempt);
-        self.map.words()[at + line::ENTRY].store(word, Ordering::Release);
+        line::enter(self.words_of(line), call);
     }
 
     pub fn leave(&self, line: usize) {
-        self.map.words()[line_offset(line) + line::ENTRY].store(0, Ordering::Release);
+        line::leave(self.words_of(line));
     }
 
-    pub fn stuck(&self, line: usize, stuck: bool) {
-        self.map
-            .set(line_offset(line) + line::STUCK, u64::from(stuck));
+    /// The call of this run in that line is past its deadline and written off.
+    pub fn stuck(&self, line: usize, run_id: u64) {
+        line::stuck(self.words_of(line), run_id);
     }
 
     pub fn phase(&self, line: usize, phase: &str) {
-        let mut words = [0; 8];
-        put_text(&mut words, phase);
-        for (i, word) in words.into_iter().enumerate() {
-            self.map.set(line_offset(line) + line::PHASE + i, word);
-        }
+        line::phase(self.words_of(line), phase);
+    }
+
+    fn words_of(&self, line: usize) -> &[AtomicU64] {
+        &self.map.words()[line_offset(line)..][..LINE_WORDS]
     }
 
     /// Remembers a process group, for whoever must end it if this worker dies. None: the table is full.
     pub fn add_group(&self, group: u32) -> Option<usize> {
-        let free = (0..self.groups).find(|&g| self.map.get(group_offset(self.lines, g)) == 0)?;
+        let free =
+            (0..self.groups).find(|&g| self.map.get(group_offset(self.lines.count(), g)) == 0)?;
         self.map
-            .set(group_offset(self.lines, free), u64::from(group));
+            .set(group_offset(self.lines.count(), free), u64::from(group));
         Some(free)
     }
 
     pub fn remove_group(&self, place: usize) {
-        self.map.set(group_offset(self.lines, place), 0);
+        self.map.set(group_offset(self.lines.count(), place), 0);
     }
-}
-
-#[derive(Clone, Copy, Debug)]
-pub struct Call {
-    pub entry: Entry,
-    pub plugin: u16,
-    pub check: u32,
-    pub run_id: u64,
-    pub attempt: u8,
-    pub since_ns: u64,
 }
 
 /// Another process's view of a worker's map: every read is a pread, so a broken worker can show nonsense
@@ -248,9 +209,7 @@ impl WorkerView {
     }
 
     pub fn line(&self, line: usize) -> Option<LineRecord> {
-        read_words(&self.file, line_offset(line))
-            .ok()
-            .map(|w| LineRecord::from_words(&w))
+        line::read(|| read_words(&self.file, line_offset(line)).ok())
     }
 
     pub fn crash(&self) -> Option<Crash> {

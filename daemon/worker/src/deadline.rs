@@ -107,7 +107,7 @@ impl Reactor {
         self.pool.stuck(true);
         let line = info.line.load(Ordering::Relaxed);
         if line > 0 {
-            self.map.stuck(line as usize - 1, true);
+            self.map.stuck(line as usize - 1, run.run_id);
         }
         let _ = healthd_sys::limits::nice_thread(info.tid.load(Ordering::Relaxed), 19);
         for waiting in self.drop_instance(run.check, run.epoch) {

@@ -84,7 +84,6 @@ pub fn execute(map: &'static WorkerMap, mut job: JobSpec) {
     healthd_sys::fork_guard::end_if_forked();
     if let Some(line) = line {
         map.leave(line);
-        map.stuck(line, false);
     }
     job.report(started_ns, cpu_ns, grew, outcome);
 }

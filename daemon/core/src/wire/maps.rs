@@ -293,7 +293,6 @@ pub mod worker_header {
 
 /// What a thread is doing: one line a thread, written by that thread only.
 pub const LINE_WORDS: usize = 16;
-const LINE_NAME_WORDS: usize = 8;
 
 pub fn line_offset(line: usize) -> usize {
     HEADER_WORDS + line * LINE_WORDS
@@ -355,17 +354,21 @@ impl Entry {
 
 /// Words of a thread line.
 pub mod line {
-    /// `Entry` in the low byte, plugin index from bit 16, try from bit 32. 0: not in a plugin.
+    /// `Entry` in the low byte, plugin index from bit 16, try from bit 32; from bit 40 the number of the call,
+    /// so that no two calls that follow each other have the same word. No entry: not in a plugin.
     pub const ENTRY: usize = 0;
+    pub const ONE_CALL: u64 = 1 << 40;
+    pub const CALLS: u64 = !(ONE_CALL - 1);
     pub const CHECK: usize = 1;
     pub const RUN_ID: usize = 2;
     /// CLOCK_MONOTONIC of the call's begin.
     pub const SINCE: usize = 3;
     pub const TID: usize = 4;
-    /// 1: the call is past its deadline and written off.
+    /// The run whose call in this thread was written off at its deadline; it means nothing for another run.
     pub const STUCK: usize = 5;
-    /// Phase of the run: text of `LINE_NAME_WORDS` words.
+    /// Phase of the run: text.
     pub const PHASE: usize = 8;
+    pub const PHASE_WORDS: usize = 8;
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -395,8 +398,8 @@ impl LineRecord {
             run_id: w[line::RUN_ID],
             since: w[line::SINCE],
             tid: w[line::TID] as u32,
-            stuck: w[line::STUCK] != 0,
-            phase: get_text(&w[line::PHASE..line::PHASE + LINE_NAME_WORDS]),
+            stuck: w[line::STUCK] != 0 && w[line::STUCK] == w[line::RUN_ID],
+            phase: get_text(&w[line::PHASE..line::PHASE + line::PHASE_WORDS]),
         }
     }
 }
@@ -432,6 +435,11 @@ pub fn words_at<const N: usize>(bytes: &[u8], offset: usize) -> Option<[u64; N]>
         *word = u64::from_ne_bytes(chunk.try_into().ok()?);
     }
     Some(words)
+}
+
+/// Whether two copies of a record, one read after the other while its writer may live, are one whole record.
+pub fn whole<const N: usize>(first: &[u64; N], second: &[u64; N]) -> bool {
+    first == second && first[0].is_multiple_of(2)
 }
 
 /// All that a copy of `state.map` says. Err: it is no such file, or one of another layout.
