@@ -256,7 +256,7 @@ fn kill_it_again_and_again(random: &mut Random) {
         .collect();
     left.retain(|name| {
         !living.contains(name)
-            && !["control.sock", "healthd.pid", "state.map"].contains(&name.as_str())
+            && !["control.sock", "healthd.pid", "state.map", "objects.map"].contains(&name.as_str())
     });
     assert!(left.is_empty(), "{left:?}");
     for line in daemon.log.all() {

@@ -303,6 +303,14 @@ fn describe(c: &CheckSpec, out: &mut String) {
     if !c.labels.is_empty() {
         let _ = writeln!(out, "    labels {:?}", c.labels);
     }
+    if !c.groups.is_empty() {
+        let groups: Vec<String> = c
+            .groups
+            .iter()
+            .map(|g| format!("{} at most {}", g.key(), g.most))
+            .collect();
+        let _ = writeln!(out, "    in {}", groups.join(", "));
+    }
     let _ = writeln!(out, "    {}", c.config);
     if c.shown_config != c.config {
         let _ = writeln!(out, "    shown {}", c.shown_config);

@@ -109,6 +109,8 @@ pub enum Command {
     Why(OneCheck),
     /// Show the worker processes and their accounts
     Workers,
+    /// Show what plugins and checks share: counters, maps, locks, groups, caches
+    Objects,
     /// List the plugins, replace them or go back, or verify a plugin file
     Plugins(PluginsArgs),
     /// Run one check of a plugin file, without the daemon (--timeout is the check's)

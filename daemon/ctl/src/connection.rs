@@ -308,6 +308,7 @@ pub fn kind_of(reply: &Reply) -> &'static str {
         Reply::Gone { .. } => "gone",
         Reply::Worker(_) => "worker",
         Reply::Plugin(_) => "plugin",
+        Reply::Object(_) => "object",
         Reply::Why(_) => "why",
         Reply::Reloaded(_) => "reloaded",
         Reply::Version(_) => "version",

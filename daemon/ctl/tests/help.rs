@@ -5,7 +5,7 @@ mod support;
 use std::path::Path;
 use support::{Dir, ctl, expect_file, expect_path};
 
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 17] = [
     "status",
     "list",
     "show",
@@ -13,6 +13,7 @@ const COMMANDS: [&str; 16] = [
     "watch",
     "why",
     "workers",
+    "objects",
     "plugins",
     "try",
     "pause",

@@ -122,6 +122,16 @@ fn list_show_why_workers_plugins() {
         "workers --json",
         &Fake::lines(&WORKERS).ctl("workers --json"),
     );
+    text += &show("objects", &Fake::lines(&OBJECTS).ctl("objects"));
+    text += &show("objects, none", &Fake::lines(&[]).ctl("objects"));
+    text += &show(
+        "objects, 80 columns",
+        &Fake::lines(&OBJECTS).ctl_on_terminal("objects", 80),
+    );
+    text += &show(
+        "objects --json",
+        &Fake::lines(&OBJECTS).ctl("objects --json"),
+    );
     text += &show("plugins", &Fake::lines(&PLUGINS).ctl("plugins"));
     text += &show(
         "plugins, 80 columns",

@@ -49,13 +49,13 @@ fn examples_are_what_goes_over_the_wire() {
     assert_eq!(
         ops,
         all(
-            "status show run watch why workers plugins plugins_reload plugins_rollback pause resume reload stop \
+            "status show run watch why workers objects plugins plugins_reload plugins_rollback pause resume reload stop \
              version"
         )
     );
     assert_eq!(
         types,
-        all("check detail started gone worker plugin why reloaded version end error")
+        all("check detail started gone worker object plugin why reloaded version end error")
     );
 }
 

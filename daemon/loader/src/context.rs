@@ -159,6 +159,8 @@ fn this_thread() -> u32 {
 pub struct Context {
     raw: HdCtx,
     name: Arc<str>,
+    /// Whose names it opens.
+    plugin: &'static str,
     cancel: Arc<Cancel>,
     /// The step-lane task it belongs to, as the worker knows it; `u64::MAX`: none.
     task: Cell<u64>,
@@ -181,6 +183,7 @@ pub struct ContextSpec {
     pub run_id: u64,
     pub deadline_ns: u64,
     pub name: Arc<str>,
+    pub plugin: &'static str,
     pub cancel: Arc<Cancel>,
     pub task: u64,
     pub on_phase: Option<fn(&str)>,
@@ -207,6 +210,7 @@ impl Context {
                 host: std::ptr::null_mut(),
             },
             name: spec.name,
+            plugin: spec.plugin,
             cancel: spec.cancel,
             task: Cell::new(spec.task),
             owner: AtomicU32::new(0),
@@ -248,6 +252,10 @@ impl Context {
 
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    pub(crate) fn plugin(&self) -> &'static str {
+        self.plugin
     }
 
     pub(crate) fn task(&self) -> u64 {

@@ -1,14 +1,18 @@
 //! The host's function table (`hd_host`): what a plugin may call. Each function checks its arguments, and
 //! that it is called on the thread that runs the context, and hands on to the worker's services.
 
+use crate::cache;
 use crate::context::{Context, metric_from};
+use crate::counter;
 use healthd_abi::{
-    self as abi, HdCtx, HdExec, HdExecDone, HdExecSpec, HdHost, HdMetric, HdStr, HdWaker,
+    self as abi, HdCacheStats, HdCtx, HdExec, HdExecDone, HdExecSpec, HdHost, HdMetric, HdStr,
+    HdWaker,
 };
 use std::borrow::Cow;
 use std::ffi::c_void;
 use std::net::IpAddr;
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicU64;
 
 /// What the worker does for its plugins. Step-lane calls come from the task's own reactor thread.
 pub trait Services: Sync {
@@ -21,6 +25,12 @@ pub trait Services: Sync {
     /// From any thread; the task may be gone.
     fn wake(&self, task: u64);
     fn exec(&self, task: u64, spec: ExecSpec) -> i32;
+    /// The handle of a counter or an array, or -errno. Any lane, and create.
+    fn counter_open(&self, plugin: &str, name: &str, cells: u32, shared: bool) -> Result<u64, i32>;
+    /// A plugin's cache, whose numbers may be read from now on.
+    fn cache_show(&self, plugin: &'static str, name: &str, stats: &'static HdCacheStats) -> i32;
+    /// The cell behind a handle, which may be anything. Any thread.
+    fn counter_cell(&self, handle: u64, cell: u32) -> Option<&AtomicU64>;
 }
 
 /// A child to start, as `hd_exec_spec` says it.
@@ -79,7 +89,7 @@ pub fn set_services(services: &'static dyn Services) {
     let _ = SERVICES.set(services);
 }
 
-fn services() -> Option<&'static dyn Services> {
+pub(crate) fn services() -> Option<&'static dyn Services> {
     SERVICES.get().copied()
 }
 
@@ -127,7 +137,7 @@ unsafe fn bytes<'a>(s: HdStr) -> &'a [u8] {
 
 /// # Safety
 /// As `bytes`. What is not UTF-8 is shown with replacement characters.
-unsafe fn text<'a>(s: HdStr) -> Cow<'a, str> {
+pub(crate) unsafe fn text<'a>(s: HdStr) -> Cow<'a, str> {
     // SAFETY: the caller's promise.
     String::from_utf8_lossy(unsafe { bytes(s) })
 }
@@ -166,6 +176,8 @@ unsafe extern "C" fn extension(id: HdStr) -> *const c_void {
     // SAFETY: by contract readable for this call.
     match unsafe { bytes(id) } {
         id if id == abi::EXT_EXEC.as_bytes() => (&raw const EXEC).cast(),
+        id if id == abi::EXT_CACHE.as_bytes() => (&raw const cache::TABLE).cast(),
+        id if id == abi::EXT_COUNTER.as_bytes() => (&raw const counter::TABLE).cast(),
         _ => std::ptr::null(),
     }
 }

@@ -5,8 +5,10 @@
 //! Runs in: workers, `healthd --probe` and `healthd --try`. Nothing is ever dlclosed: a library's code, its
 //! thread-locals and its threads may be in use as long as the process lives.
 
+mod cache;
 pub mod call;
 pub mod context;
+mod counter;
 pub mod descriptor;
 pub mod host;
 pub mod library;

@@ -10,6 +10,7 @@ use crate::slots::Slot;
 use crate::store::Store;
 use crate::supervisor_link::SupervisorLink;
 use healthd_catalog::{Scan, Shelf};
+use healthd_core::check::turnstile::Turnstile;
 use healthd_core::check::wheel::Wheel;
 use healthd_core::config::Model;
 use healthd_core::wire::roles::ManagerArgs;
@@ -62,6 +63,8 @@ pub struct Manager {
     pub slots: BTreeMap<u32, Slot>,
     /// Checks that are due while no worker of their class has room, by class.
     pub queues: [VecDeque<u32>; 3],
+    /// Who of the checks with groups is running, and who waits for its turn.
+    pub groups: Turnstile<u32>,
     pub plugins: Vec<PluginUse>,
     pub generation: u64,
     /// A generation that is coming up, and what takes force with it.

@@ -40,6 +40,8 @@ pub struct Check {
     pub in_flight: Option<InFlight>,
     /// Due, but no worker had room: since when.
     pub waiting_since: Option<u64>,
+    /// It waits for its turn in a group, and not for a worker.
+    pub in_line: bool,
     /// What waits is a run that died with its worker.
     pub again: Option<Again>,
     /// A client wants a run as soon as one can be made.
@@ -130,6 +132,7 @@ impl Check {
             timer: None,
             in_flight: None,
             waiting_since: None,
+            in_line: false,
             again: None,
             wanted: false,
             paused: None,

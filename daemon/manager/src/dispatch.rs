@@ -83,8 +83,15 @@ impl Manager {
         self.publish(id);
     }
 
-    /// Starts a run at `due_ns`, or queues it until a worker has room.
+    /// Starts a run at `due_ns`, or queues it until its groups and a worker have room.
     pub fn request_run(&mut self, id: u32, due_ns: u64) {
+        if self.enter_groups(id, due_ns) {
+            self.find_worker(id, due_ns);
+        }
+    }
+
+    /// It is in its groups, if it has any.
+    pub fn find_worker(&mut self, id: u32, due_ns: u64) {
         let Some(check) = self.check(id) else { return };
         let Some(target) = check.target else { return };
         match self.choose(check.hash, target.class) {
@@ -147,7 +154,8 @@ impl Manager {
             attempt,
             start_ns: due_ns,
             last_status: check.status.map_or(255, |s| s as u8),
-            urgent: check.wanted || scarce,
+            // So does one of a group, if it waits while others wait for its end.
+            urgent: check.wanted || scarce || !check.spec.groups.is_empty(),
         };
         link.queue_run(&run, || check.define(id));
         s.runs.insert(run_id, id);
@@ -204,8 +212,12 @@ impl Manager {
         };
         check.waiting_since = None;
         check.again = None;
-        if check.in_flight.is_none() && std::mem::take(&mut check.wanted) {
+        let idle = check.in_flight.is_none();
+        if idle && std::mem::take(&mut check.wanted) {
             self.clients.run_finished(id);
+        }
+        if idle {
+            self.leave_groups(id);
         }
     }
 
@@ -214,11 +226,12 @@ impl Manager {
         if self.phase != Phase::Running {
             return;
         }
+        self.admit_to_groups();
         for class in WorkerClass::ALL {
             while let Some(&id) = self.queues[class as usize].front() {
                 let Some(check) = self
                     .check(id)
-                    .filter(|c| c.waiting_since.is_some() && c.in_flight.is_none())
+                    .filter(|c| c.waiting_since.is_some() && !c.in_line && c.in_flight.is_none())
                 else {
                     self.queues[class as usize].pop_front();
                     continue;
@@ -275,6 +288,7 @@ impl Manager {
             for id in queue {
                 let Some((check, since)) = self
                     .check(id)
+                    .filter(|c| !c.in_line)
                     .and_then(|c| c.waiting_since.map(|since| (c, since)))
                 else {
                     continue;

@@ -225,6 +225,7 @@ impl Manager {
         s.view = None;
         s.condemned = None;
         s.last_words = None;
+        s.caches.clear();
         s.gauge = None;
         s.usage = Usage::default();
         s.fresh = None;
@@ -259,6 +260,7 @@ impl Manager {
                 self.watch_canaries(now);
                 self.oom.look(now);
                 self.expire_queues(now);
+                self.expire_lines(now);
                 self.store_if_due(now);
                 if self.phase == Phase::Stopping {
                     self.tell_draining();

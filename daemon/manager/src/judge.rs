@@ -66,6 +66,8 @@ impl Manager {
             && self
                 .check(id)
                 .is_some_and(|c| c.epoch != flight.epoch && c.may_run());
+        // What it runs as now may have other groups.
+        self.leave_groups(id);
         if again {
             self.request_run(id, clock::monotonic_ns());
         } else {
@@ -103,6 +105,10 @@ impl Manager {
         last.phases = f.phases;
         last.lost = flight.lost;
         check.wanted = false;
+        self.leave_groups(id);
+        let Some(check) = self.check_mut(id) else {
+            return;
+        };
         // Our own fault says nothing about the target.
         let change = match f.ending {
             Ending::Own => None,

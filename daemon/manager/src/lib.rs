@@ -13,6 +13,7 @@ mod deaths;
 mod dispatch;
 mod event_loop;
 mod generation;
+mod groups;
 mod judge;
 mod keep;
 mod loading;

@@ -299,7 +299,9 @@ impl Manager {
                 link.forget(id);
             }
         }
-        if !may_run {
+        if may_run {
+            self.line_up_anew(id);
+        } else {
             self.leave_queue(id);
         }
         if !planned {
@@ -343,6 +345,7 @@ impl Manager {
 
     /// Nothing refers to it any more: its id is free.
     pub fn forget(&mut self, id: u32) {
+        self.leave_groups(id);
         for slot in self.slots.values_mut() {
             if let Some(link) = &mut slot.link {
                 link.forget(id);

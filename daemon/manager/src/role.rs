@@ -12,10 +12,13 @@ use crate::state::{self, Past};
 use crate::store::Store;
 use crate::supervisor_link::SupervisorLink;
 use healthd_catalog::{Loaded, Scan, Shelf};
+use healthd_core::check::turnstile::Turnstile;
 use healthd_core::check::wheel::Wheel;
 use healthd_core::config::Model;
 use healthd_core::wire::maps::{SlotRecord, state_header as h};
+use healthd_core::wire::objects_map;
 use healthd_core::wire::roles::ManagerArgs;
+use healthd_scoreboard::objects_map::ObjectsMap;
 use healthd_scoreboard::state_map::StateMap;
 use healthd_sys::{clock, process, signals, spawn};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
@@ -107,6 +110,13 @@ fn build(
     for (index, spec) in model.checks.iter().enumerate() {
         map.check(index, &past.record(spec, now));
     }
+    // The counters outlive a manager; the daemon's start makes them anew. Without room for them checks still run.
+    if (!args.restore || ObjectsMap::open(&args.runtime_dir).is_err())
+        && let Err(e) = ObjectsMap::create(&args.runtime_dir, MAP_MODE)
+    {
+        log::error!("no counters for plugins: {e}");
+        let _ = std::fs::remove_file(args.runtime_dir.join(objects_map::FILE));
+    }
     for (slot, record) in &past.slots {
         map.slot(*slot as usize, &buried(record));
     }
@@ -146,6 +156,7 @@ fn build(
         chores: Wheel::new(now_ms),
         slots: BTreeMap::new(),
         queues: Default::default(),
+        groups: Turnstile::default(),
         plugins: Vec::new(),
         generation: past.generation,
         coming: None,

@@ -2,6 +2,7 @@
 
 use crate::book::{Chore, MS, Manager, Phase};
 use healthd_core::wire::maps::STATE_FILE;
+use healthd_core::wire::objects_map;
 use healthd_core::wire::supervisor::ToSupervisor;
 use healthd_sys::clock;
 
@@ -70,7 +71,9 @@ impl Manager {
         self.store.finish(saved);
         self.clients.say_goodbye();
         // What is on disk is newer now than the map; a map that is left speaks of a daemon that crashed.
-        let _ = std::fs::remove_file(self.args.runtime_dir.join(STATE_FILE));
+        for file in [STATE_FILE, objects_map::FILE] {
+            let _ = std::fs::remove_file(self.args.runtime_dir.join(file));
+        }
         for slot in self.slots.values() {
             slot.remove_map(&self.args.runtime_dir);
         }

@@ -6,7 +6,7 @@ use crate::book::Manager;
 use healthd_core::wire::frame::{MAX_BATCH, MAX_BATCH_RECORDS};
 use healthd_core::wire::maps::SlotRecord;
 use healthd_core::wire::supervisor::{SlotSpec, WorkerClass};
-use healthd_core::wire::worker::{Define, Run, ToWorker};
+use healthd_core::wire::worker::{CacheNumbers, Define, Run, ToWorker};
 use healthd_scoreboard::worker_map::{self, WorkerView};
 use healthd_sys::unix_socket;
 use healthd_sys::usage::{Gauge, Usage};
@@ -49,6 +49,8 @@ pub struct Slot {
     pub libraries: Vec<LibraryUse>,
     /// Killed by SIGKILL so often in a row while it loaded a plugin.
     pub killed_loading: u32,
+    /// What its worker has told of its plugins' caches.
+    pub caches: Vec<CacheNumbers>,
     /// CLOCK_MONOTONIC of its start.
     pub started_ns: u64,
     /// What its process holds, as it was seen last.
@@ -75,6 +77,9 @@ pub struct LibraryUse {
     pub plugins: Vec<String>,
     pub copy: Arc<OwnedFd>,
 }
+
+/// As many as a worker tells of.
+const MAX_CACHES: usize = 64;
 
 #[derive(Clone, Debug)]
 pub struct Condemned {
@@ -137,6 +142,7 @@ impl Slot {
             plugins: Vec::new(),
             libraries: Vec::new(),
             killed_loading: 0,
+            caches: Vec::new(),
             started_ns: 0,
             gauge: None,
             usage: Usage::default(),
@@ -146,6 +152,16 @@ impl Slot {
             replaces: None,
             retiring: false,
             note: String::new(),
+        }
+    }
+
+    /// In the place of what was told before. A worker may say anything: only so much is kept.
+    pub fn take_cache(&mut self, told: CacheNumbers) {
+        let same = |c: &&mut CacheNumbers| c.plugin == told.plugin && c.name == told.name;
+        if let Some(known) = self.caches.iter_mut().find(same) {
+            *known = told;
+        } else if self.caches.len() < MAX_CACHES && told.plugin.len() + told.name.len() < 256 {
+            self.caches.push(told);
         }
     }
 

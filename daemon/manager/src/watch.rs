@@ -65,6 +65,11 @@ impl Manager {
                 self.replace_soon(slot, shortened(reason));
             }
             ToManager::Drained => {}
+            ToManager::Cache(told) => {
+                if let Some(s) = self.slots.get_mut(&slot) {
+                    s.take_cache(told);
+                }
+            }
             ToManager::Billed {
                 check,
                 epoch,

@@ -21,6 +21,8 @@ pub mod crash;
 #[cfg(not(loom))]
 pub mod map;
 #[cfg(not(loom))]
+pub mod objects_map;
+#[cfg(not(loom))]
 pub mod state_map;
 #[cfg(not(loom))]
 pub mod worker_map;

@@ -60,6 +60,27 @@ impl Map {
         }
     }
 
+    /// Maps a file that another process has made, and writes to as well.
+    pub fn open(path: &Path, words: usize) -> io::Result<Map> {
+        let named = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", path.display()));
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_CLOEXEC)
+            .open(path)
+            .map_err(named)?;
+        // What lies behind the file's end would be SIGBUS.
+        if file.metadata().map_err(named)?.len() < (words * size_of::<u64>()) as u64 {
+            return Err(named(io::Error::other("it is too short")));
+        }
+        Ok(Map {
+            words: Self::map_shared(&file, words).map_err(named)?,
+            len: words,
+            path: path.to_owned(),
+            hidden: None,
+        })
+    }
+
     /// In place of the file that had the name before, as it stands now.
     pub fn reveal(&mut self) -> io::Result<()> {
         let Some(temp) = self.hidden.take() else {
@@ -84,16 +105,21 @@ impl Map {
         std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode))?;
         let bytes = words * size_of::<u64>();
         fallocate(&file, FallocateFlags::empty(), 0, bytes as libc::off_t)?;
+        Self::map_shared(&file, words)
+    }
+
+    fn map_shared(file: &File, words: usize) -> io::Result<NonNull<AtomicU64>> {
+        let bytes = words * size_of::<u64>();
         let len = NonZeroUsize::new(bytes).ok_or_else(|| io::Error::other("an empty map"))?;
         // SAFETY: a new shared mapping at an address of the kernel's choice touches no other memory; the
-        // file is as long as the mapping (fallocate) and nobody of ours ever shortens it.
+        // file is as long as the mapping (its makers see to it) and nobody of ours ever shortens it.
         let ptr = unsafe {
             mmap(
                 None,
                 len,
                 ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
                 MapFlags::MAP_SHARED,
-                &file,
+                file,
                 0,
             )
         }?;

@@ -7,6 +7,8 @@
 
 mod active;
 mod bill;
+mod caches;
+mod counters;
 mod deadline;
 mod exec;
 mod inbox;

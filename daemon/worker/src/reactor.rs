@@ -75,6 +75,8 @@ pub struct Reactor {
     pub(crate) stalled_ns: u64,
     pub(crate) started: u64,
     pub(crate) finished: u64,
+    /// When plugins' caches are looked at next.
+    pub(crate) caches_at: u64,
     pub(crate) turn: Turn,
     /// Ended runs with a child that was killed and is not collected yet: task, check, epoch.
     pub(crate) killed: Vec<(u64, u32, u32)>,
@@ -123,6 +125,7 @@ impl Reactor {
             stalled_ns: 0,
             started: 0,
             finished: 0,
+            caches_at: 0,
             turn: Turn::default(),
             killed: Vec::new(),
         })
@@ -165,6 +168,9 @@ impl Reactor {
             }
             self.let_waiting_in();
             let end = clock::monotonic_ns();
+            if end >= self.caches_at {
+                self.caches_at = crate::caches::tell(&mut self.outbox, end);
+            }
             self.settle(end - turn);
             self.outbox.flush(end)?;
             self.publish(end);

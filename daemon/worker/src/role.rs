@@ -114,6 +114,7 @@ pub(crate) fn serve(args: &WorkerArgs, link: OwnedFd) -> std::io::Result<EndOfWo
     if args.class == WorkerClass::Exec {
         side::with(|s| s.children.set_map(map));
     }
+    crate::counters::set_dir(args.runtime_dir.clone());
     host::set_services(&WorkerServices);
     let nice = if args.class == WorkerClass::Cpu {
         CPU_NICE

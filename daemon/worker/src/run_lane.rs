@@ -139,7 +139,10 @@ impl Reactor {
         let Some(def) = self.def(run.check) else {
             return;
         };
-        let is_create = matches!(what, What::Create { .. });
+        let (is_create, plugin) = match &what {
+            What::Create { plugin, .. } => (true, *plugin),
+            What::Run { instance } => (false, instance.plugin()),
+        };
         let info = JobInfo::new(is_create);
         let context = Context::new(ContextSpec {
             lane: if is_create {
@@ -152,6 +155,7 @@ impl Reactor {
             run_id: run.run_id,
             deadline_ns: 0,
             name: def.name.clone(),
+            plugin: &plugin.descriptor.name,
             cancel: info.cancel.clone(),
             task: u64::MAX,
             on_phase: Some(phase_on_this_thread),

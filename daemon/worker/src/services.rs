@@ -3,10 +3,12 @@
 use crate::active::JobReport;
 use crate::pool::Pool;
 use crate::side;
+use healthd_abi::HdCacheStats;
 use healthd_loader::{Event, ExecSpec, Services};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, OnceLock};
 
 /// News from another thread.
@@ -163,5 +165,17 @@ impl Services for WorkerServices {
 
     fn exec(&self, task: u64, spec: ExecSpec) -> i32 {
         side::with(|side| crate::exec::spawn(side, task, spec)).unwrap_or(-libc::EPERM)
+    }
+
+    fn counter_open(&self, plugin: &str, name: &str, cells: u32, shared: bool) -> Result<u64, i32> {
+        crate::counters::open(plugin, name, cells, shared)
+    }
+
+    fn cache_show(&self, plugin: &'static str, name: &str, stats: &'static HdCacheStats) -> i32 {
+        crate::caches::show(plugin, name, stats)
+    }
+
+    fn counter_cell(&self, handle: u64, cell: u32) -> Option<&AtomicU64> {
+        crate::counters::cell(handle, cell)
     }
 }

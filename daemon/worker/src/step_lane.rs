@@ -33,6 +33,7 @@ impl Reactor {
             run_id: run.run_id,
             deadline_ns: call.since_ns + def.timeout_ns,
             name: def.name.clone(),
+            plugin: &instance.plugin().descriptor.name,
             cancel: self.never.clone(),
             task: key,
             on_phase: Some(phase_on_this_thread),

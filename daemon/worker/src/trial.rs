@@ -9,6 +9,7 @@ use healthd_core::wire::roles::WorkerArgs;
 use healthd_core::wire::supervisor::WorkerClass;
 use healthd_core::wire::worker::{Define, Finished, Run, ToManager, ToWorker};
 use healthd_loader::{Descriptor, Library, Workload};
+use healthd_scoreboard::objects_map::ObjectsMap;
 use healthd_sys::unix_socket::{self, Received};
 use healthd_sys::{clock, memfd};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -182,6 +183,7 @@ fn one_run(
         map_mode: 0o600,
         log: "warn".into(),
     };
+    ObjectsMap::create(&dir, 0o600).map_err(|e| e.to_string())?;
     let load = ToWorker::Load {
         plugin: 0,
         index: descriptor.index,

@@ -213,6 +213,41 @@ typedef struct hd_exec {
   int32_t (*spawn)(const hd_ctx *c, const hd_exec_spec *spec);
 } hd_exec;
 
+/* ---- extension "hd.counter/1": numbers that all workers share --------------------------------------------
+ * host->extension(HD_EXT_COUNTER) returns const hd_counter*. Cells of 64 bits in shared memory, 0 at first, known by
+ * name. They outlive workers, reloads and the manager; a restart of the daemon makes all anew. A name is the plugin's
+ * own unless HD_SHARED. Every operation is atomic and takes no lock that a killed worker could hold. */
+#define HD_EXT_COUNTER "hd.counter/1"
+#define HD_SHARED 1u             /* the name is one for all plugins, not this plugin's own */
+typedef struct hd_counter {
+  uint32_t struct_size, version;
+  /* On the thread that runs c, create included. name: 1 to 60 bytes of printable ASCII without space, quote and
+   * backslash. cells: 1 to 4096. *handle is valid for the life of the process, the same for each who names it. 0, or
+   * -EINVAL (name, cells), -EEXIST (the name has another number of cells), -ENOSPC (no room for more), -EIO. */
+  int32_t (*open)(const hd_ctx *c, hd_str name, uint32_t cells, uint32_t flags, uint64_t *handle);
+  /* Any thread. 0, or -EINVAL for a cell that is not there. `before` may be NULL. */
+  int32_t (*get)(uint64_t handle, uint32_t cell, uint64_t *value);
+  int32_t (*set)(uint64_t handle, uint32_t cell, uint64_t value);
+  int32_t (*add)(uint64_t handle, uint32_t cell, uint64_t n, uint64_t *before);     /* wraps: UINT64_MAX takes one off */
+  int32_t (*max)(uint64_t handle, uint32_t cell, uint64_t value, uint64_t *before); /* the larger one stays */
+  /* 0: *expected was there and `value` is now. -EAGAIN: *expected is what is there instead. */
+  int32_t (*compare_exchange)(uint64_t handle, uint32_t cell, uint64_t *expected, uint64_t value);
+} hd_counter;
+
+/* ---- extension "hd.cache/1": the hit rates of a plugin's own caches ----------------------------------------
+ * host->extension(HD_EXT_CACHE) returns const hd_cache*. A cache is the plugin's own business; told of here, `healthctl
+ * objects` shows it. */
+#define HD_EXT_CACHE "hd.cache/1"
+typedef struct hd_cache_stats {  /* written by the plugin, atomically, whenever it likes; read by the host for ever */
+  uint32_t struct_size, reserved;
+  uint64_t hits, misses, evictions, entries;
+} hd_cache_stats;
+typedef struct hd_cache {
+  uint32_t struct_size, version;
+  /* On the thread that runs c, create included; once a cache. stats lives as long as the process. 0 or -errno. */
+  int32_t (*show)(const hd_ctx *c, hd_str name, const hd_cache_stats *stats);
+} hd_cache;
+
 #ifdef __cplusplus
 }
 #endif

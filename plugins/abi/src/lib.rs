@@ -7,7 +7,7 @@
 #![no_std]
 
 use core::ffi::{c_char, c_void};
-use core::sync::atomic::AtomicU32;
+use core::sync::atomic::{AtomicU32, AtomicU64};
 
 pub const MAGIC: u64 = 0x4845_414C_5448_4431;
 pub const ABI_MINOR: u16 = 0;
@@ -66,6 +66,11 @@ pub const F_MUST_UNDERSTAND: u64 = 0xFFFF_FFFF_0000_0000;
 pub const EXT_EXEC: &str = "hd.exec/1";
 pub const EXEC_TRUNC_OUT: i32 = 1;
 pub const EXEC_TRUNC_ERR: i32 = 2;
+
+pub const EXT_COUNTER: &str = "hd.counter/1";
+pub const SHARED: u32 = 1;
+
+pub const EXT_CACHE: &str = "hd.cache/1";
 
 /// A borrowed string of the other side, or of ours for the other side to read.
 #[repr(C)]
@@ -279,4 +284,39 @@ pub struct HdExec {
     pub struct_size: u32,
     pub version: u32,
     pub spawn: Option<unsafe extern "C" fn(*const HdCtx, *const HdExecSpec) -> i32>,
+}
+
+pub type CounterOpenFn = unsafe extern "C" fn(*const HdCtx, HdStr, u32, u32, *mut u64) -> i32;
+pub type CounterChangeFn = unsafe extern "C" fn(u64, u32, u64, *mut u64) -> i32;
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct HdCounter {
+    pub struct_size: u32,
+    pub version: u32,
+    pub open: Option<CounterOpenFn>,
+    pub get: Option<unsafe extern "C" fn(u64, u32, *mut u64) -> i32>,
+    pub set: Option<unsafe extern "C" fn(u64, u32, u64) -> i32>,
+    pub add: Option<CounterChangeFn>,
+    pub max: Option<CounterChangeFn>,
+    pub compare_exchange: Option<unsafe extern "C" fn(u64, u32, *mut u64, u64) -> i32>,
+}
+
+#[repr(C)]
+#[derive(Debug)]
+pub struct HdCacheStats {
+    pub struct_size: u32,
+    pub reserved: u32,
+    pub hits: AtomicU64,
+    pub misses: AtomicU64,
+    pub evictions: AtomicU64,
+    pub entries: AtomicU64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct HdCache {
+    pub struct_size: u32,
+    pub version: u32,
+    pub show: Option<unsafe extern "C" fn(*const HdCtx, HdStr, *const HdCacheStats) -> i32>,
 }

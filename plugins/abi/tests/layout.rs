@@ -53,6 +53,9 @@ layout! {
     }
     hd_exec_done = HdExecDone { struct_size, exit_code, term_signal, truncated, dropped, cpu_ns, out, err }
     hd_exec = HdExec { struct_size, version, spawn }
+    hd_cache_stats = HdCacheStats { struct_size, reserved, hits, misses, evictions, entries }
+    hd_cache = HdCache { struct_size, version, show }
+    hd_counter = HdCounter { struct_size, version, open, get, set, add, max, compare_exchange }
 }
 
 macro_rules! constants {
@@ -76,8 +79,16 @@ constants! {
     "HD_WL_IO" = WL_IO  "HD_WL_BLOCK" = WL_BLOCK  "HD_WL_CPU" = WL_CPU  "HD_WL_EXEC" = WL_EXEC
     "HD_F_INSTANCE_MT" = F_INSTANCE_MT  "HD_F_PLUGIN_SERIAL" = F_PLUGIN_SERIAL
     "HD_F_NEEDS_NETRAW" = F_NEEDS_NETRAW  "HD_F_NEEDS_EXEC" = F_NEEDS_EXEC
+    "HD_SHARED" = SHARED
     "HD_EXEC_TRUNC_OUT" = EXEC_TRUNC_OUT  "HD_EXEC_TRUNC_ERR" = EXEC_TRUNC_ERR
 }
+
+const NAMES: &[(&str, &str)] = &[
+    ("HD_ENTRY", "hd_plugin_v1"),
+    ("HD_EXT_EXEC", EXT_EXEC),
+    ("HD_EXT_COUNTER", EXT_COUNTER),
+    ("HD_EXT_CACHE", EXT_CACHE),
+];
 
 fn header_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("include")
@@ -113,18 +124,21 @@ fn mirror_matches_header() {
     for (name, _) in CONSTANTS {
         writeln!(src, "P(\"{name}\", {name});").unwrap();
     }
-    src.push_str("printf(\"%s\\n%s\\n\", HD_ENTRY, HD_EXT_EXEC);\nreturn 0;\n}\n");
+    for name in NAMES {
+        writeln!(src, "puts({});", name.0).unwrap();
+    }
+    src.push_str("return 0;\n}\n");
     let program = compile("gcc", "-std=c99", "layout.c", &src);
     let out = Command::new(program).output().unwrap();
     let out = String::from_utf8(out.stdout).unwrap();
 
+    assert_eq!(ENTRY.to_str(), Ok("hd_plugin_v1"));
     let mut expected: Vec<String> = rust_layout()
         .iter()
         .map(|(n, v)| format!("{n}={v}"))
         .collect();
     expected.extend(CONSTANTS.iter().map(|(n, v)| format!("{n}={v}")));
-    expected.push(ENTRY.to_str().unwrap().to_string());
-    expected.push(EXT_EXEC.to_string());
+    expected.extend(NAMES.iter().map(|(_, name)| name.to_string()));
     assert_eq!(out.lines().collect::<Vec<_>>(), expected);
 }
 
@@ -132,9 +146,11 @@ fn mirror_matches_header() {
 #[test]
 fn every_constant_of_the_header_is_compared() {
     let header = std::fs::read_to_string(header_dir().join("healthd_plugin.h")).unwrap();
-    let not_numbers = ["HD_ENTRY", "HD_EXPORT", "HD_HAS", "HD_EXT_EXEC"];
-    let known =
-        |name: &str| not_numbers.contains(&name) || CONSTANTS.iter().any(|(n, _)| *n == name);
+    let known = |name: &str| {
+        ["HD_EXPORT", "HD_HAS"].contains(&name)
+            || NAMES.iter().any(|(n, _)| *n == name)
+            || CONSTANTS.iter().any(|(n, _)| *n == name)
+    };
     let missing: Vec<_> = header
         .lines()
         .filter_map(|l| l.strip_prefix("#define HD_"))
@@ -166,4 +182,7 @@ fn sizes_of_version_1_0() {
     assert_eq!(size_of::<HdExecSpec>(), 104);
     assert_eq!(size_of::<HdExecDone>(), 64);
     assert_eq!(size_of::<HdExec>(), 16);
+    assert_eq!(size_of::<HdCounter>(), 56);
+    assert_eq!(size_of::<HdCacheStats>(), 40);
+    assert_eq!(size_of::<HdCache>(), 16);
 }

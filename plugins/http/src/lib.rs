@@ -6,6 +6,7 @@
 
 mod exchange;
 mod expect;
+mod limit;
 mod options;
 mod request;
 mod response;
@@ -65,7 +66,9 @@ impl Check for Http {
             .as_ref()
             .and_then(|t| t.as_ref().ok())
             .filter(|_| self.request.url.https);
-        let done = exchange::run(cx, &self.target, tls, &self.request, &mut response).await;
+        let done = self
+            .exchange(cx, &self.target, tls, &self.request, &mut response)
+            .await;
         let mut times = match done {
             Ok(times) => times,
             Err(Failed(status)) => return status,
@@ -90,6 +93,21 @@ impl Http {
         })
     }
 
+    async fn exchange(
+        &self,
+        cx: Cx<'_>,
+        target: &Target,
+        tls: Option<&Connector>,
+        request: &Request,
+        response: &mut Response,
+    ) -> Result<Times, Failed> {
+        match self.options.rate_limit {
+            None => exchange::run(cx, target, tls, request, response).await,
+            // Boxed, so that the many checks without a limit do not carry the room for it.
+            Some(rate) => Box::pin(limit::run(cx, rate, target, tls, request, response)).await,
+        }
+    }
+
     /// Follows redirects to their end. The times are the last exchange's, but for the beginning.
     async fn follow(
         &self,
@@ -110,7 +128,9 @@ impl Http {
             let target = target(&self.options, &next.url).map_err(bad)?;
             let tls = self.redirect_connector(&next.url).map_err(bad)?;
             response = self.empty_response(&next);
-            times = exchange::run(cx, &target, tls.as_ref(), &next, &mut response).await?;
+            times = self
+                .exchange(cx, &target, tls.as_ref(), &next, &mut response)
+                .await?;
             times.begin = first_times.begin;
             request = Cow::Owned(next);
         }

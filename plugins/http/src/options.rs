@@ -1,9 +1,9 @@
 //! The options of an HTTP check. `README.md` beside this folder shows them in use.
 
-use healthd_plugin::options;
 pub use healthd_plugin::options::Scalar;
 use healthd_plugin::options::{Limits, OptionValue};
 use healthd_plugin::serde_json::Value;
+use healthd_plugin::{Rate, options};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -52,6 +52,9 @@ options! {
         certificate_crit_days: Option<f64> { min: 0 },
         /// So many bytes of the body are read; what comes after is not looked at.
         max_body: u32 { max: 67_108_864 } = 1_048_576,
+        /// At most so many requests to the URL's host, like "50/s", "10/m" or "1/h", at even distances: over all checks
+        /// with this option and all workers.
+        rate_limit: Option<Rate>,
         /// Warn when the whole check takes longer.
         latency_warn: Option<Duration>,
         /// Critical when the whole check takes longer.

@@ -484,3 +484,68 @@ fn bad_options_are_refused() {
         assert!(e.starts_with(message), "{options}: {e}");
     }
 }
+
+/// Requests at even distances, by the server's clock, whichever check they come from.
+#[test]
+fn a_rate_limit_is_one_for_all_checks_of_a_host() {
+    let (arrived, arrivals) = std::sync::mpsc::channel();
+    let peer = Peer::new(move |mut stream| {
+        let _ = std::io::Read::read(&mut stream, &mut [0; 4096]);
+        let _ = arrived.send(std::time::Instant::now());
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    });
+    let plugin = MockHost::new(hd_plugin_v1).plugin("http");
+    // Another spelling of loopback: no other test counts on it.
+    let url = format!("http://127.0.0.1:{}/", peer.addr.port());
+    let options = json!({"url": url, "rate_limit": "50/s"}).to_string();
+    let checks = [
+        plugin.create(&options).expect("fine"),
+        plugin.create(&options).expect("fine"),
+    ];
+    let begun = std::time::Instant::now();
+    for check in &checks {
+        for o in check.run_many(10, LONG) {
+            assert_eq!(o.status, Status::Ok, "{o:?}");
+            assert_eq!(o.phases[0], "rate_limit");
+        }
+    }
+    let last = arrivals.iter().take(20).last().expect("twenty came");
+    // Twenty turns are nineteen distances of 20 ms: never sooner, however late.
+    assert!(
+        last - begun >= Duration::from_millis(380),
+        "{:?}",
+        last - begun
+    );
+    // No turn in time: not asked at all, and not the target's fault.
+    let slow = json!({"url": url, "rate_limit": "1/h"}).to_string();
+    let slow = plugin.create(&slow).expect("fine");
+    assert_eq!(slow.run(LONG).status, Status::Ok);
+    let o = slow.run(LONG);
+    assert_eq!(o.status, Status::Resources);
+    let begins = "rate_limit of 127.0.0.1: more than 1/h: its turn would come in 3";
+    assert!(o.message.starts_with(begins), "{}", o.message);
+    assert_eq!(o.watches, 0);
+}
+
+/// One that waited long and then got no answer is not the target's fault; one that hardly waited is.
+#[test]
+fn what_the_limit_took_is_not_held_against_the_target() {
+    let silent = TcpListener::bind("127.0.0.2:0").expect("a loopback port");
+    let url = format!("http://{}/", silent.local_addr().expect("bound"));
+    let plugin = MockHost::new(hd_plugin_v1).plugin("http");
+    let options = json!({"url": url, "rate_limit": "5/s"}).to_string();
+    let check = plugin.create(options).expect("fine");
+    let outcomes = check.run_many(2, Duration::from_millis(1000));
+    assert_eq!(outcomes[0].status, Status::Critical);
+    assert!(
+        outcomes[0].message.ends_with("in phase ttfb"),
+        "{:?}",
+        outcomes[0]
+    );
+    assert_eq!(outcomes[1].status, Status::Resources);
+    let message = &outcomes[1].message;
+    assert!(
+        message.contains("its turn came after") && message.contains("no answer in the"),
+        "{message}"
+    );
+}

@@ -60,7 +60,9 @@ compile_error!(
 pub use healthd_abi as abi;
 
 mod barrier;
+mod cache;
 mod check;
+mod counter;
 mod cx;
 mod exec;
 #[doc(hidden)]
@@ -71,6 +73,7 @@ mod metric;
 pub mod mock;
 pub mod net;
 pub mod options;
+mod rate;
 mod resolve;
 mod status;
 mod task;
@@ -80,13 +83,16 @@ mod time;
 #[cfg(feature = "tls")]
 pub mod tls;
 
+pub use cache::{Cache, CacheError};
 pub use check::{BlockingCheck, Check};
+pub use counter::{Counter, Counters};
 pub use cx::{Cx, run_is_cancelled};
 pub use exec::{ExecOutput, ExecSpec};
 pub use export::{CPU_DEFAULT, Descriptor};
 pub use log;
 pub use metric::Metric;
 pub use options::{Options, Range};
+pub use rate::{OverRate, Rate};
 pub use resolve::Family;
 pub use serde_json;
 pub use status::Status;

@@ -20,6 +20,8 @@
 //! assert_eq!((outcome.status, &*outcome.message), (Status::Ok, "hello"));
 //! ```
 
+mod counters;
+
 use crate::status::Status;
 use healthd_abi::{
     self as abi, HdAddrs, HdCtx, HdEvent, HdHost, HdMetric, HdPlugin, HdStr, HdWaker,
@@ -680,8 +682,10 @@ unsafe extern "C" fn host_now() -> u64 {
 
 unsafe extern "C" fn host_extension(id: HdStr) -> *const c_void {
     static EXEC: OnceLock<abi::HdExec> = OnceLock::new();
-    if text(id) != abi::EXT_EXEC {
-        return null();
+    match text(id) {
+        abi::EXT_EXEC => {}
+        abi::EXT_COUNTER => return (&raw const counters::TABLE).cast(),
+        _ => return null(),
     }
     let size = size_of::<abi::HdExec>() as u32;
     let exec = EXEC.get_or_init(|| abi::HdExec {

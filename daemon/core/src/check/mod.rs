@@ -3,4 +3,5 @@
 pub mod outcome;
 pub mod schedule;
 pub mod tracker;
+pub mod turnstile;
 pub mod wheel;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use super::groups;
 use super::model::{SHORTEST_INTERVAL, TimeoutStatus};
 use super::raw::{Entry, Node, Table, Value, shortened};
 use super::reading::{DurationLimits, Reading};
@@ -17,6 +18,8 @@ pub struct Defaults<'a> {
     pub timing: Timing,
     pub enabled: Option<bool>,
     pub timeout_status: Option<TimeoutStatus>,
+    pub exclusive: Option<Vec<String>>,
+    pub max_parallel: Option<u32>,
     pub needs: Option<String>,
     pub labels: BTreeMap<String, String>,
     /// `[defaults.config.PLUGIN]`
@@ -80,6 +83,9 @@ impl<'a> Defaults<'a> {
             },
             enabled: field("enabled").and_then(|n| cx.boolean("enabled", n, owner)),
             timeout_status: field("timeout_status").and_then(|n| timeout_status(n, owner, cx)),
+            exclusive: field("exclusive")
+                .and_then(|n| groups::exclusive(n, owner, cx, |_, node| Some(Cow::Borrowed(node)))),
+            max_parallel: field("max_parallel").and_then(|n| groups::max_parallel(n, owner, cx)),
             needs: field("needs").and_then(|n| cx.text("needs", n, owner)),
             labels,
             options,

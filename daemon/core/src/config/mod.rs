@@ -14,6 +14,7 @@ mod diagnostic;
 pub mod duration;
 mod files;
 mod for_each;
+mod groups;
 mod model;
 mod needs;
 mod one_check;
@@ -33,8 +34,8 @@ pub use catalog::{Catalog, Class, PluginInfo, Refused};
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
 pub use files::Files;
 pub use model::{
-    CHECKS_MAX, CONFIG_JSON_MAX, CheckSpec, CpuPool, Daemon, ExecPool, IoPool, Limits, Model,
-    NAME_MAX, Pool, SHORTEST_INTERVAL, SOCKET_NAME, SOCKET_PATH_MAX, Source, TimeoutStatus,
+    CHECKS_MAX, CONFIG_JSON_MAX, CheckSpec, CpuPool, Daemon, ExecPool, Group, IoPool, Limits,
+    Model, NAME_MAX, Pool, SHORTEST_INTERVAL, SOCKET_NAME, SOCKET_PATH_MAX, Source, TimeoutStatus,
 };
 pub use resolve::{DaemonPaths, daemon_paths, load};
 pub use words::did_you_mean;

@@ -122,6 +122,8 @@ pub struct CheckSpec {
     pub attempts: u32,
     pub enabled: bool,
     pub timeout_status: TimeoutStatus,
+    /// Each is entered before a run of it may start, and left at the run's end.
+    pub groups: Vec<Group>,
     /// The check that must be ok for this one's problems to be believed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub needs: Option<String>,
@@ -158,6 +160,11 @@ impl CheckSpec {
             h.text(key);
             h.text(value);
         }
+        // A check without groups has the number that it had before there were any.
+        for group in &self.groups {
+            h.text(&group.key());
+            h.number(u64::from(group.most));
+        }
         h.text(&self.config);
         match &self.unusable {
             None => h.number(0),
@@ -167,6 +174,39 @@ impl CheckSpec {
             }
         }
         h.0
+    }
+}
+
+/// Checks of which only so many run at one time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    pub name: String,
+    pub most: u32,
+    /// Made by `max_parallel`: the checks of the block of this name. Else by `exclusive`.
+    pub is_block: bool,
+}
+
+impl Group {
+    pub fn exclusive(name: String) -> Group {
+        Group {
+            name,
+            most: 1,
+            is_block: false,
+        }
+    }
+
+    pub fn block(name: String, most: u32) -> Group {
+        Group {
+            name,
+            most,
+            is_block: true,
+        }
+    }
+
+    /// Tells it from all others: a block may be called as a group is.
+    pub fn key(&self) -> String {
+        let kind = if self.is_block { "block" } else { "group" };
+        format!("{kind} {}", self.name)
     }
 }
 
@@ -257,6 +297,7 @@ mod tests {
             attempts: 3,
             enabled: true,
             timeout_status: TimeoutStatus::Critical,
+            groups: Vec::new(),
             needs: None,
             labels: BTreeMap::new(),
             config: r#"{"url":"http://127.0.0.1/"}"#.into(),
@@ -284,7 +325,7 @@ mod tests {
         moved.shown_config = "{}".into();
         assert_eq!(a.fingerprint(), moved.fingerprint());
 
-        let changes: [fn(&mut CheckSpec); 11] = [
+        let changes: [fn(&mut CheckSpec); 12] = [
             |c| c.plugin = "tcp".into(),
             |c| c.interval += Duration::from_millis(1),
             |c| c.timeout += Duration::from_millis(1),
@@ -292,6 +333,7 @@ mod tests {
             |c| c.attempts += 1,
             |c| c.enabled = false,
             |c| c.timeout_status = TimeoutStatus::Warning,
+            |c| c.groups.push(Group::exclusive("db".into())),
             |c| c.needs = Some("uplink".into()),
             |c| drop(c.labels.insert("a".into(), "b".into())),
             |c| c.config = "{}".into(),

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::checks::{Owner, Plugin};
 use super::defaults::{Defaults, INTERVAL, TIMEOUT, Timing, attempts, read_labels, timeout_status};
-use super::model::{CheckSpec, NAME_MAX, Source};
+use super::groups;
+use super::model::{CheckSpec, Group, NAME_MAX, Source};
 use super::options::{Options, Plan, Secrets, Variables, template_error};
 use super::raw::{Node, RawCheck, Value, shortened};
 use super::reading::Reading;
@@ -82,6 +83,13 @@ impl OneCheck<'_> {
         let timeout_status =
             field("timeout_status", cx).and_then(|n| timeout_status(&n, &owner, cx));
 
+        let exclusive = table.get("exclusive").and_then(|e| {
+            groups::exclusive(&e.node, &owner, cx, |cx, node| {
+                expand("exclusive", node, variables, &owner, cx)
+            })
+        });
+        let own_limit =
+            field("max_parallel", cx).and_then(|n| groups::max_parallel(&n, &owner, cx));
         // An empty one switches off what the defaults say.
         let needs = field("needs", cx).and_then(|n| match &n.value {
             Value::Str(none) if none.is_empty() => Some(String::new()),
@@ -127,6 +135,25 @@ impl OneCheck<'_> {
             .or_else(|| layers().find_map(|d| d.timeout_status))
             .unwrap_or_default();
 
+        let exclusive = exclusive
+            .or_else(|| layers().find_map(|d| d.exclusive.clone()))
+            .unwrap_or_default();
+        if let (Some(_), Some(entry), None) = (own_limit, table.get("max_parallel"), variables) {
+            let w = warning(format!(
+                "`max_parallel` of {owner} has no effect: its block makes one check"
+            ));
+            let help = "it limits the checks of one block with `for_each`; for checks of several blocks write `exclusive = \"GROUP\"`";
+            cx.push(w.at(entry.node.span).help(help).once("max_parallel"));
+        }
+        let mut groups: Vec<Group> = exclusive.into_iter().map(Group::exclusive).collect();
+        if let (Some(most), Some(_), Some(entry)) = (
+            own_limit.or_else(|| layers().find_map(|d| d.max_parallel)),
+            variables,
+            table.get("name"),
+        ) && let Value::Str(block) = &entry.node.value
+        {
+            groups.push(Group::block(block.clone(), most));
+        }
         let needs = needs
             .or_else(|| layers().find_map(|d| d.needs.clone()))
             .filter(|name| !name.is_empty());
@@ -160,6 +187,7 @@ impl OneCheck<'_> {
             attempts,
             enabled,
             timeout_status,
+            groups,
             needs,
             labels,
             config,

@@ -96,17 +96,19 @@ pub const DAEMON_KEYS: [&str; 9] = [
     "plugin_trial",
     "log",
 ];
-pub const DEFAULTS_KEYS: [&str; 8] = [
+pub const DEFAULTS_KEYS: [&str; 10] = [
     "interval",
     "timeout",
     "attempts",
     "retry_interval",
     "enabled",
     "timeout_status",
+    "exclusive",
+    "max_parallel",
     "labels",
     "config",
 ];
-pub const CHECK_KEYS: [&str; 11] = [
+pub const CHECK_KEYS: [&str; 13] = [
     "name",
     "plugin",
     "interval",
@@ -115,6 +117,8 @@ pub const CHECK_KEYS: [&str; 11] = [
     "retry_interval",
     "enabled",
     "timeout_status",
+    "exclusive",
+    "max_parallel",
     "labels",
     "config",
     "for_each",

@@ -48,6 +48,8 @@ pub enum Op {
     },
     /// One `worker` line a slot.
     Workers,
+    /// What plugins and checks share: an `object` line for each counter, array, map, list, lock, group and cache.
+    Objects,
     /// One `plugin` line a file in the plugin directory.
     Plugins,
     /// No runs of the matching checks until `resume`. Answers with their `check` lines.
@@ -120,6 +122,7 @@ pub enum Reply {
     },
     Worker(WorkerRow),
     Plugin(PluginRow),
+    Object(ObjectRow),
     Why(Box<Why>),
     Reloaded(ReloadReport),
     Version(VersionInfo),
@@ -350,6 +353,51 @@ pub struct PluginRow {
     /// Since the manager's start; of a plugin that was never used, none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<PluginCost>,
+}
+
+/// One row of `objects`. What a kind has not is left out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ObjectRow {
+    /// "counter", "array", "map", "list", "lock", "group", "block" (the checks of one `max_parallel`), "cache".
+    pub kind: String,
+    pub name: String,
+    /// Whose it is; left out where all share it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<String>,
+    /// Cells, keys, items or entries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// Of a counter; of an array the first 16.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<u64>,
+    /// So many may be in at one time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most: Option<u32>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holders: Vec<ObjectUser>,
+    /// First come first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiters: Vec<ObjectUser>,
+    /// Slot of the worker whose cache it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hits: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub misses: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evictions: Option<u64>,
+}
+
+/// Who holds a lock, is in a group, or waits for it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ObjectUser {
+    pub check: String,
+    /// Null: no worker has the run yet.
+    pub worker: Option<u32>,
+    pub since: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

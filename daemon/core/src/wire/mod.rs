@@ -4,6 +4,7 @@ pub mod control;
 pub mod frame;
 pub mod glob;
 pub mod maps;
+pub mod objects_map;
 pub mod roles;
 pub mod supervisor;
 pub mod worker;

@@ -83,6 +83,8 @@ pub enum ToManager {
         reason: String,
     },
     Drained,
+    /// The numbers of one of its plugins' caches.
+    Cache(CacheNumbers),
     /// What a run has cost after its end was told: a call that was written off and has come back, a child
     /// that was killed.
     Billed {
@@ -91,6 +93,16 @@ pub enum ToManager {
         cpu_ns: u64,
         grew: Growth,
     },
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CacheNumbers {
+    pub plugin: String,
+    pub name: String,
+    pub hits: u64,
+    pub misses: u64,
+    pub evictions: u64,
+    pub entries: u64,
 }
 
 /// What was there after a call, or many, more than before: kB of memory and descriptors.
@@ -180,6 +192,7 @@ mod tag {
     pub const FINISHED: u8 = 66;
     pub const DRAINED: u8 = 67;
     pub const UNWELL: u8 = 68;
+    pub const CACHE: u8 = 80;
     pub const BILLED: u8 = 73;
 }
 
@@ -295,6 +308,15 @@ impl ToManager {
             ToManager::Finished(f) => f.encode(out),
             ToManager::Unwell { reason } => drop(Put::record(out, tag::UNWELL).text(reason)),
             ToManager::Drained => drop(Put::record(out, tag::DRAINED)),
+            ToManager::Cache(c) => {
+                Put::record(out, tag::CACHE)
+                    .text(&c.plugin)
+                    .text(&c.name)
+                    .u64(c.hits)
+                    .u64(c.misses)
+                    .u64(c.evictions)
+                    .u64(c.entries);
+            }
             ToManager::Billed {
                 check,
                 epoch,
@@ -322,6 +344,14 @@ impl ToManager {
                 reason: g.text()?.to_owned(),
             },
             tag::DRAINED => ToManager::Drained,
+            tag::CACHE => ToManager::Cache(CacheNumbers {
+                plugin: g.text()?.to_owned(),
+                name: g.text()?.to_owned(),
+                hits: g.u64()?,
+                misses: g.u64()?,
+                evictions: g.u64()?,
+                entries: g.u64()?,
+            }),
             tag::BILLED => ToManager::Billed {
                 check: g.u32()?,
                 epoch: g.u32()?,
@@ -528,6 +558,14 @@ mod tests {
                     reason: "stuck".into(),
                 },
                 ToManager::Drained,
+                ToManager::Cache(CacheNumbers {
+                    plugin: "http".into(),
+                    name: "tokens".into(),
+                    hits: 9,
+                    misses: 1,
+                    evictions: 2,
+                    entries: 3,
+                }),
                 ToManager::Billed {
                     check: 3,
                     epoch: 1,

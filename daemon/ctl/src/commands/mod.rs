@@ -3,6 +3,7 @@
 mod completions;
 mod list;
 mod man;
+mod objects;
 mod pause;
 mod plugins;
 mod reload;
@@ -30,6 +31,7 @@ pub fn run(session: &mut Session, command: &Command) -> Result<u8, CtlError> {
         Command::Watch(args) => watch::run(session, args),
         Command::Why(args) => why::run(session, args),
         Command::Workers => workers::run(session),
+        Command::Objects => objects::run(session),
         Command::Plugins(args) => plugins::run(session, args),
         Command::Try(args) => try_plugin::run(session, args),
         Command::Pause(args) => pause::pause(session, args),

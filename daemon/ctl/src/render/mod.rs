@@ -3,6 +3,7 @@
 pub mod check;
 pub mod detail;
 pub mod json;
+pub mod objects;
 pub mod paint;
 pub mod plugins;
 pub mod table;

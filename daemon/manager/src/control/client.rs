@@ -38,6 +38,10 @@ pub(super) enum Job {
     Rows {
         ids: VecDeque<u32>,
     },
+    /// These lines, then `end`.
+    Lines {
+        lines: VecDeque<Reply>,
+    },
     /// Rows as the runs finish; `end` when none is left.
     Run {
         waiting: HashSet<u32>,
@@ -159,7 +163,7 @@ impl Client {
     pub fn is_pressing(&self) -> bool {
         match &self.job {
             Job::None => self.input.contains(&b'\n') || (self.readable && !self.closing),
-            Job::Rows { .. } => true,
+            Job::Rows { .. } | Job::Lines { .. } => true,
             Job::Run { done, waiting } => !done.is_empty() || waiting.is_empty(),
             Job::Watch { changed, gone, .. } => !changed.is_empty() || !gone.is_empty(),
             Job::Waiting => false,

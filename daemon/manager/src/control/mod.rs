@@ -5,6 +5,7 @@
 
 mod client;
 mod clients;
+mod objects;
 mod requests;
 mod rows;
 mod serve;

@@ -35,6 +35,10 @@ impl Manager {
                 }
                 self.clients.reply(client, &Reply::End);
             }
+            Op::Objects => {
+                let lines = self.object_rows().into_iter().map(Reply::Object).collect();
+                self.set_job(client, Job::Lines { lines });
+            }
             Op::Plugins => {
                 for row in self.plugin_rows() {
                     self.clients.reply(client, &Reply::Plugin(row));

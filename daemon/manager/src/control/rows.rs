@@ -260,8 +260,10 @@ impl Manager {
                 since,
                 "waiting",
                 format!(
-                    "due {} ago; no worker has room for it",
-                    time::span(now.saturating_sub(since))
+                    "due {} ago; {}",
+                    time::span(now.saturating_sub(since)),
+                    self.why_in_line(id)
+                        .unwrap_or_else(|| "no worker has room for it".into())
                 ),
             );
         }

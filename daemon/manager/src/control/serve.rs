@@ -167,6 +167,13 @@ fn next_of(client: &mut Client) -> Next {
             Some(id) => return Next::Row(id),
             None => Reply::End,
         },
+        Job::Lines { lines } => match lines.pop_front() {
+            Some(line) => {
+                client.line(&line);
+                return Next::Said;
+            }
+            None => Reply::End,
+        },
         Job::Run { waiting, done } => match done.pop_front() {
             Some(id) => return Next::Row(id),
             None if waiting.is_empty() => Reply::End,
@@ -251,6 +258,7 @@ fn changes(op: &Op) -> bool {
         | Op::Watch(_)
         | Op::Why { .. }
         | Op::Workers
+        | Op::Objects
         | Op::Plugins
         | Op::Version => false,
     }

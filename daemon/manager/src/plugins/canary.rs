@@ -56,7 +56,13 @@ impl Manager {
         let names = self.replaced_by_coming();
         let mut canaries = Vec::new();
         for name in names {
-            canaries.extend(self.send_canary(&name));
+            let canary = self.send_canary(&name);
+            if canary.is_none() {
+                log::info!(
+                    "no check can be the canary: the trial alone has to tell  plugin={name}"
+                );
+            }
+            canaries.extend(canary);
         }
         if let Some(coming) = &mut self.coming {
             coming.canaries = Some(canaries);
@@ -117,7 +123,10 @@ impl Manager {
                 c.spec.plugin == plugin
                     && c.is_planned()
                     && c.hold.is_none()
-                    && specs.is_none_or(|s| s.get(c.spec.name.as_str()).is_some_and(|s| s.enabled))
+                    // It would run beside others of its group.
+                    && c.spec.groups.is_empty()
+                    && specs.is_none_or(|s| s.get(c.spec.name.as_str())
+                            .is_some_and(|s| s.enabled && s.groups.is_empty()))
             })
         };
         let ids = self.order.iter().copied().filter(usable);

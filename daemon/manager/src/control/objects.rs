@@ -1,0 +1,87 @@
+//! The rows of `objects`.
+
+use crate::book::Manager;
+use crate::time;
+use healthd_core::check::turnstile::Shown;
+use healthd_core::wire::control::{ObjectRow, ObjectUser};
+use healthd_scoreboard::objects_map;
+
+impl Manager {
+    pub(super) fn object_rows(&self) -> Vec<ObjectRow> {
+        let mut rows = self.counter_rows();
+        rows.extend(self.groups.shown().iter().map(|g| self.group_row(g)));
+        for slot in self.slots.values() {
+            rows.extend(slot.caches.iter().map(|c| ObjectRow {
+                kind: "cache".into(),
+                name: c.name.clone(),
+                plugin: Some(c.plugin.clone()),
+                size: Some(c.entries),
+                worker: Some(slot.spec.slot),
+                hits: Some(c.hits),
+                misses: Some(c.misses),
+                evictions: Some(c.evictions),
+                ..ObjectRow::default()
+            }));
+        }
+        rows
+    }
+
+    fn counter_rows(&self) -> Vec<ObjectRow> {
+        let (listed, broken) = match objects_map::list(&self.args.runtime_dir) {
+            Ok(listed) => listed,
+            Err(e) => {
+                log::warn!("the plugins' counters cannot be listed: {e}");
+                return Vec::new();
+            }
+        };
+        if broken > 0 {
+            log::warn!("records of counters that make no sense  records={broken}");
+        }
+        let row = |l: objects_map::Listed| {
+            let (plugin, name) = scope(&l.name);
+            ObjectRow {
+                kind: if l.cells == 1 { "counter" } else { "array" }.into(),
+                name,
+                plugin,
+                size: Some(u64::from(l.cells)),
+                values: l.values,
+                ..ObjectRow::default()
+            }
+        };
+        listed.into_iter().map(row).collect()
+    }
+
+    fn group_row(&self, group: &Shown<u32>) -> ObjectRow {
+        let (kind, name) = group.name.split_once(' ').unwrap_or(("group", &group.name));
+        let user = |(id, since): &(u32, u64)| {
+            let check = self.check(*id);
+            ObjectUser {
+                check: check.map_or_else(|| "?".into(), |c| c.spec.name.clone()),
+                worker: check.and_then(|c| Some(c.in_flight.as_ref()?.slot)),
+                since: time::rfc3339(time::wall(*since)),
+            }
+        };
+        let first = group.inside.first().or(group.waiting.first());
+        let most = first
+            .and_then(|(id, _)| self.check(*id))
+            .and_then(|c| c.spec.groups.iter().find(|g| *g.key() == *group.name))
+            .map(|g| g.most);
+        ObjectRow {
+            kind: kind.into(),
+            name: name.into(),
+            most,
+            holders: group.inside.iter().map(user).collect(),
+            waiters: group.waiting.iter().map(user).collect(),
+            ..ObjectRow::default()
+        }
+    }
+}
+
+/// Plugin and name; what all plugins share has none.
+fn scope(whole: &str) -> (Option<String>, String) {
+    match whole.split_once('/') {
+        Some(("*", name)) => (None, name.into()),
+        Some((plugin, name)) => (Some(plugin.into()), name.into()),
+        None => (None, whole.into()),
+    }
+}

@@ -1,0 +1,88 @@
+//! `rate_limit`: so many requests to a host in a time, counted over all workers.
+
+use crate::exchange::{self, Failed, Target, Times};
+use crate::request::Request;
+use crate::response::Response;
+use healthd_plugin::tls::Connector;
+use healthd_plugin::{Cx, Rate, Status};
+
+/// As `exchange::run`, when its turn has come. Whatever the limit does to a run is our own fault and never the target's:
+/// at least half of the timeout is kept for the target, and a timeout of one that waited long is not held against it.
+pub async fn run(
+    cx: Cx<'_>,
+    rate: Rate,
+    target: &Target,
+    tls: Option<&Connector>,
+    request: &Request,
+    response: &mut Response,
+) -> Result<Times, Failed> {
+    let host = &request.url.host;
+    let own = |why: String| {
+        cx.message(format_args!("rate_limit of {host}: {why}"));
+        Failed(Status::Resources)
+    };
+    cx.phase("rate_limit");
+    let turns = cx
+        .counter(&counter_name(target, host))
+        .map_err(|e| own(e.to_string()))?;
+    let begun = cx.now_ns();
+    let whole = cx.deadline_ns().saturating_sub(begun);
+    let turn = rate
+        .take(turns, begun, begun + whole / 2)
+        .map_err(|over| own(over.to_string()))?;
+    cx.sleep_until(turn).await;
+    let waited = cx.now_ns().saturating_sub(begun);
+    let exchange = exchange::run(cx, target, tls, request, response);
+    if waited <= whole / 10 {
+        return exchange.await;
+    }
+    let left = cx.remaining();
+    match cx.timeout(left.saturating_sub(left / 20), exchange).await {
+        Ok(done) => done,
+        Err(_) => Err(own(format!(
+            "its turn came after {} ms, and there was no answer in the {} ms that were left",
+            waited / 1_000_000,
+            left.as_millis()
+        ))),
+    }
+}
+
+/// One for all ports of a host. A host that is no name of a counter is known by a hash.
+fn counter_name(target: &Target, host: &str) -> String {
+    let host = match target {
+        Target::Unix(path) => format!("unix:{}", path.display()),
+        _ => host.to_owned(),
+    };
+    let plain = |b: u8| b.is_ascii_graphic() && b != b'"' && b != b'\\';
+    if host.len() <= 50 && host.bytes().all(plain) {
+        return format!("rate:{host}");
+    }
+    let hash = host.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
+        (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let known: String = host
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || *c == '.')
+        .take(30)
+        .collect();
+    format!("rate:{known}:{hash:016x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_counters() {
+        let any = Target::Unix("/run/x.sock".into());
+        assert_eq!(counter_name(&any, "x"), "rate:unix:/run/x.sock");
+        let addr = Target::Addr("127.0.0.1:80".parse().expect("an address"));
+        assert_eq!(counter_name(&addr, "example.org"), "rate:example.org");
+        let long = "a".repeat(250);
+        let name = counter_name(&addr, &long);
+        assert!(
+            name.len() <= 60 && name != counter_name(&addr, &"a".repeat(251)),
+            "{name}"
+        );
+    }
+}

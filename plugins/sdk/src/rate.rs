@@ -1,0 +1,192 @@
+//! A limit on how often something is done, over all workers: at even distances, first come, first served.
+//!
+//! It is the generic cell rate algorithm (GCRA) with a burst of one, on one number: the time at which the next may go.
+//! Whoever wants to go moves it on by one distance in one compare-and-swap and waits until the time that was there. So
+//! a worker that is killed while it waits costs one turn and blocks nobody.
+
+use crate::counter::Counter;
+use crate::cx::Cx;
+use crate::options::{Limits, OptionValue};
+use serde_json::Value;
+use std::fmt;
+use std::time::Duration;
+
+/// So many in so much time: "50/s", "10/m", "1/h". An option may have this type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    count: u32,
+    per: Per,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Per {
+    Second,
+    Minute,
+    Hour,
+}
+
+impl Per {
+    fn letter(self) -> &'static str {
+        match self {
+            Per::Second => "s",
+            Per::Minute => "m",
+            Per::Hour => "h",
+        }
+    }
+
+    fn nanos(self) -> u64 {
+        let seconds = match self {
+            Per::Second => 1,
+            Per::Minute => 60,
+            Per::Hour => 3600,
+        };
+        seconds * 1_000_000_000
+    }
+}
+
+/// The most that a rate may say.
+const COUNT_MAX: u32 = 1_000_000;
+
+impl Rate {
+    pub fn parse(text: &str) -> Option<Rate> {
+        let (count, per) = text.split_once('/')?;
+        let per = match per {
+            "s" => Per::Second,
+            "m" => Per::Minute,
+            "h" => Per::Hour,
+            _ => return None,
+        };
+        let digits = !count.is_empty() && count.bytes().all(|b| b.is_ascii_digit());
+        let count = count
+            .parse()
+            .ok()
+            .filter(|n| digits && (1..=COUNT_MAX).contains(n))?;
+        Some(Rate { count, per })
+    }
+
+    /// The time between two.
+    pub fn distance(self) -> Duration {
+        Duration::from_nanos(self.per.nanos() / u64::from(self.count))
+    }
+
+    /// Takes the next turn, if it comes before `latest_ns`; returns its time, which may have come already. All who
+    /// share `next` share the rate.
+    pub fn take(self, next: Counter, now_ns: u64, latest_ns: u64) -> Result<u64, OverRate> {
+        let distance = self.distance().as_nanos() as u64;
+        let mut there = next.get();
+        loop {
+            let turn = there.max(now_ns);
+            if turn > latest_ns {
+                return Err(OverRate {
+                    rate: self,
+                    wait: Duration::from_nanos(turn - now_ns),
+                });
+            }
+            match next.compare_exchange(there, turn.saturating_add(distance)) {
+                Ok(()) => return Ok(turn),
+                Err(other) => there = other,
+            }
+        }
+    }
+
+    /// Step lane: waits for the next turn. A run that could not be done in what is left before its deadline takes no
+    /// turn: it is told how long it would wait.
+    pub async fn wait(self, cx: Cx<'_>, next: Counter) -> Result<(), OverRate> {
+        let turn = self.take(next, cx.now_ns(), cx.deadline_ns())?;
+        cx.sleep_until(turn).await;
+        Ok(())
+    }
+
+    /// Run lane: as [`wait`](Self::wait); at most until the run is cancelled.
+    pub fn wait_blocking(self, cx: Cx<'_>, next: Counter) -> Result<(), OverRate> {
+        let turn = self.take(next, cx.now_ns(), cx.deadline_ns())?;
+        while let Some(left) = turn.checked_sub(cx.now_ns()).filter(|n| *n > 0) {
+            if cx.is_cancelled() {
+                break;
+            }
+            std::thread::sleep(Duration::from_nanos(left.min(20_000_000)));
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.count, self.per.letter())
+    }
+}
+
+/// The turn does not come in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OverRate {
+    pub rate: Rate,
+    /// How long it would have been.
+    pub wait: Duration,
+}
+
+impl fmt::Display for OverRate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = self.wait.as_millis();
+        let rate = self.rate;
+        if ms < 10_000 {
+            write!(
+                f,
+                "more than {rate}: its turn would come in {ms} ms, after its deadline"
+            )
+        } else {
+            let s = self.wait.as_secs();
+            write!(
+                f,
+                "more than {rate}: its turn would come in {s} s, after its deadline"
+            )
+        }
+    }
+}
+
+impl OptionValue for Rate {
+    fn schema(_: &Limits) -> String {
+        r#""type":"string","pattern":"^[1-9][0-9]{0,6}/[smh]$""#.into()
+    }
+
+    fn from_json(value: Value, _: &Limits) -> Result<Self, String> {
+        let parsed = value.as_str().and_then(Rate::parse);
+        parsed.ok_or_else(|| format!("{value} is no rate; write \"50/s\", \"10/m\" or \"1/h\""))
+    }
+
+    fn to_json(&self) -> Value {
+        self.to_string().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates() {
+        for (text, ms) in [
+            ("50/s", 20),
+            ("1/s", 1000),
+            ("10/m", 6000),
+            ("1/h", 3_600_000),
+        ] {
+            let rate = Rate::parse(text).expect(text);
+            assert_eq!(rate.distance(), Duration::from_millis(ms));
+            assert_eq!(rate.to_string(), text);
+        }
+        for bad in [
+            "",
+            "50",
+            "/s",
+            "0/s",
+            "+5/s",
+            "5/d",
+            "5/ s",
+            "1000001/s",
+            "1.5/s",
+        ] {
+            assert_eq!(Rate::parse(bad), None, "{bad}");
+        }
+        assert!(Rate::from_json("x".into(), &Limits::NONE).is_err());
+    }
+}
