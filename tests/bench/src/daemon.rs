@@ -35,6 +35,11 @@ pub fn temp_dir(name: &str) -> Result<PathBuf, String> {
 impl Daemon {
     /// `checks`: the text of the config after `[daemon]`.
     pub fn start(name: &str, checks: &str) -> Result<Daemon, String> {
+        Daemon::start_with(name, "", checks)
+    }
+
+    /// `more`: further keys of `[daemon]`.
+    pub fn start_with(name: &str, more: &str, checks: &str) -> Result<Daemon, String> {
         let dir = temp_dir(name)?;
         let text = |e: std::io::Error| e.to_string();
         let plugins = dir.join("plugins");
@@ -51,11 +56,7 @@ impl Daemon {
             }
         }
         let config = dir.join("healthd.toml");
-        let head = format!(
-            "[daemon]\nplugin_dir = \"{0}/plugins\"\nruntime_dir = \"{0}/run\"\nstate_dir = \"{0}/state\"\nlog = \"info\"\n\n",
-            dir.display()
-        );
-        fs::write(&config, head + checks).map_err(text)?;
+        fs::write(&config, config_text(&dir, more, checks)).map_err(text)?;
         let notify_path = dir.join("notify");
         let notify = UnixDatagram::bind(&notify_path).map_err(text)?;
         notify
@@ -114,15 +115,39 @@ impl Daemon {
         maps::read_state(&bytes)
     }
 
-    pub fn status(&self) -> Result<Vec<serde_json::Value>, String> {
+    /// Another config in place of the one before, in one step.
+    pub fn write_config(&self, more: &str, checks: &str) -> Result<(), String> {
+        let temp = self.dir.join("healthd.toml.new");
+        fs::write(&temp, config_text(&self.dir, more, checks))
+            .and_then(|()| fs::rename(&temp, self.dir.join("healthd.toml")))
+            .map_err(|e| format!("{}: {e}", temp.display()))
+    }
+
+    /// What healthctl prints, as JSON.
+    pub fn ctl(&self, args: &[&str]) -> Result<serde_json::Value, String> {
         let out = Command::new(target_dir().join("healthctl"))
-            .args(["--json", "status", "--socket"])
+            .args(args)
+            .arg("--socket")
             .arg(self.dir.join("run/control.sock"))
             .output()
             .map_err(|e| format!("healthctl: {e}"))?;
         serde_json::from_slice(&out.stdout)
             .map_err(|e| format!("healthctl: {e}: {}", String::from_utf8_lossy(&out.stderr)))
     }
+
+    pub fn status(&self) -> Result<Vec<serde_json::Value>, String> {
+        match self.ctl(&["--json", "status"])? {
+            serde_json::Value::Array(rows) => Ok(rows),
+            other => Err(format!("healthctl status: {other}")),
+        }
+    }
+}
+
+fn config_text(dir: &Path, more: &str, checks: &str) -> String {
+    format!(
+        "[daemon]\nplugin_dir = \"{0}/plugins\"\nruntime_dir = \"{0}/run\"\nstate_dir = \"{0}/state\"\nlog = \"info\"\n{more}\n{checks}",
+        dir.display()
+    )
 }
 
 impl Drop for Daemon {

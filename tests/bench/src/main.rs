@@ -4,6 +4,7 @@
 //! directory and is ended again. CPU is user + system time of every process of the daemon, dead ones included.
 #![forbid(unsafe_code)]
 
+mod changes;
 mod daemon;
 mod peers;
 mod procs;
@@ -11,17 +12,21 @@ mod runs;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|all] [--seconds N] [--checks N] [--kills N]
+const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|upgrade|reload|all]
+                        [--seconds N] [--checks N] [--kills N] [--upgrades N]
 
   load   10,000 HTTP checks at 2 s beside 2,000 that hang, then HAProxy with the same checks   (60 s each)
   kill   the same load while workers are killed with SIGKILL                                   (100 kills)
   idle   the demo's kinds of checks at 60 s: memory and wake-ups                                 (30 s)
-  ready  1,000 checks: time from start to READY                                                 (10 starts)";
+  ready  1,000 checks: time from start to READY                                                 (10 starts)
+  upgrade  the http plugin replaced under 2,000 checks/s, good and broken builds in turn            (100 of each)
+  reload   10,000 checks of which 10 change; then a reload each second                              (60 s and 60 s)";
 
 pub struct Options {
     pub seconds: u64,
     pub checks: usize,
     pub kills: usize,
+    pub upgrades: usize,
 }
 
 fn main() -> ExitCode {
@@ -39,6 +44,7 @@ fn run() -> Result<(), String> {
         seconds: 60,
         checks: 10_000,
         kills: 100,
+        upgrades: 100,
     };
     let mut what = None;
     let mut args = std::env::args().skip(1);
@@ -47,8 +53,9 @@ fn run() -> Result<(), String> {
         match arg.as_str() {
             "--seconds" => options.seconds = number()?,
             "--checks" => options.checks = number()? as usize,
+            "--upgrades" => options.upgrades = number()? as usize,
             "--kills" => options.kills = number()? as usize,
-            "load" | "kill" | "idle" | "ready" | "all" => what = Some(arg),
+            "load" | "kill" | "idle" | "ready" | "upgrade" | "reload" | "all" => what = Some(arg),
             _ => return Err(USAGE.into()),
         }
     }
@@ -58,11 +65,15 @@ fn run() -> Result<(), String> {
         "kill" => runs::kill(&options),
         "idle" => runs::idle(&options),
         "ready" => runs::ready(&options),
+        "upgrade" => changes::upgrade(&options),
+        "reload" => changes::reload(&options),
         _ => {
             runs::ready(&options)?;
             runs::idle(&options)?;
             runs::load(&options)?;
-            runs::kill(&options)
+            runs::kill(&options)?;
+            changes::upgrade(&options)?;
+            changes::reload(&options)
         }
     }
 }

@@ -103,7 +103,7 @@ impl Manager {
         let (name, before, hash) = (check.spec.name.clone(), check.status, check.hash);
         let slot = self.choose_of(hash, class, generation)?;
         let run_id = self.send_apart(id, slot, epoch, Some(define))?;
-        log::debug!("canary  check={name} plugin={plugin} slot={slot} run={run_id}");
+        log::info!("canary runs  check={name} plugin={plugin} slot={slot} run={run_id}");
         Some(Canary {
             plugin: plugin.to_owned(),
             check: id,
@@ -251,6 +251,7 @@ impl Manager {
                 format!("canary `{name}`: no worker with the old bytes could be asked the same");
             return Some(Objection { plugin, why });
         };
+        log::info!("canary runs  check={name} plugin={plugin} slot={slot} run={run_id} bytes=old");
         let canary = self.canary_mut(at)?;
         canary.slot = slot;
         canary.run_id = run_id;
