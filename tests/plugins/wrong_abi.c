@@ -7,12 +7,13 @@
  * BAD_NAME     a name with a space         BAD_SCHEMA  a config_schema that is no JSON
  * CTOR_CRASH   the constructor crashes     CTOR_HANG   it hangs
  * CTOR_EXIT    it exits                    INIT_CRASH  init crashes: fine in a probe, deadly in a worker
- * INIT_FAIL    init says no                FINE        none of it: a good plugin, in a file of its own */
+ * INIT_FAIL    init says no                FINE        none of it: a good plugin, in a file of its own
+ * OLD          a good plugin of ABI 1.0: its descriptor ends before `chunk` */
 #include "fixture.h"
 #include <signal.h>
 
 enum { MAGIC, MINOR, SIZE, FLAG, HALF_STEP, NO_LANE, LATER_MAJOR, NO_SYMBOL, BAD_NAME, BAD_SCHEMA, CTOR_CRASH,
-       CTOR_HANG, CTOR_EXIT, INIT_CRASH, INIT_FAIL, FINE };
+       CTOR_HANG, CTOR_EXIT, INIT_CRASH, INIT_FAIL, FINE, OLD };
 
 #ifndef NAME
 #define NAME "wrong"
@@ -56,7 +57,7 @@ __attribute__((constructor)) static void constructor(void) {
 
 static UNUSED const hd_plugin plugin = {
   VARIANT == MAGIC ? 0x4242424242424242ull : HD_MAGIC,
-  VARIANT == SIZE ? sizeof(hd_plugin) - 8 : sizeof(hd_plugin),
+  VARIANT == SIZE ? offsetof(hd_plugin, chunk) - 8 : VARIANT == OLD ? offsetof(hd_plugin, chunk) : sizeof(hd_plugin),
   VARIANT == MINOR ? 9 : HD_ABI_MINOR, VARIANT == MINOR ? 9 : 0,
   HD_F_INSTANCE_MT | (VARIANT == FLAG ? UINT64_C(1) << 40 : 0),
   VARIANT == HALF_STEP ? HD_WL_IO : HD_WL_BLOCK, 10000, 0, 0,
@@ -73,7 +74,9 @@ static UNUSED const hd_plugin plugin = {
 #endif
   bad_init, create, free,
   VARIANT == NO_LANE || VARIANT == HALF_STEP ? NULL : run,
-  VARIANT == HALF_STEP ? start : NULL, NULL, NULL
+  VARIANT == HALF_STEP ? start : NULL, NULL, NULL,
+  /* Behind the end of the old one lies something else. */
+  VARIANT == OLD ? (hd_ret (*)(void *, const hd_ctx *, const struct hd_chunk *))8 : NULL
 };
 
 #if !VARIANT_IS_NO_SYMBOL

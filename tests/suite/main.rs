@@ -12,6 +12,7 @@ mod control;
 mod costs;
 mod drop_in;
 mod exec;
+mod fanout;
 mod groups;
 mod limits;
 mod manager_death;

@@ -22,7 +22,13 @@ fn main() -> ExitCode {
     if std::env::var_os("HEALTHD_TEST_THIS_HOST").is_some_and(|v| v == "1") {
         failed |= !report("this host", this_host());
     } else {
-        for suite in SUITES {
+        // Of one check alone one suite is enough: it is measured, not tested.
+        let suites = if only().is_some() {
+            &SUITES[..1]
+        } else {
+            &SUITES
+        };
+        for suite in suites {
             failed |= !report(suite, in_lab(suite));
         }
     }
@@ -31,6 +37,11 @@ fn main() -> ExitCode {
     } else {
         ExitCode::SUCCESS
     }
+}
+
+/// HEALTHD_SYSTEMD_ONLY=watchdog: the one check whose times the fault table of `cargo chaos` wants.
+fn only() -> Option<String> {
+    std::env::var("HEALTHD_SYSTEMD_ONLY").ok()
 }
 
 enum Outcome {
@@ -129,6 +140,9 @@ impl Stage {
             &units.join("healthd.service.d/exec.conf"),
             &stage.0.join("exec.conf"),
         )?;
+        if let Some(only) = only() {
+            fs::write(stage.0.join("only"), only).map_err(told)?;
+        }
         Ok(stage)
     }
 }

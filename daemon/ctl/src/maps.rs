@@ -132,6 +132,7 @@ pub fn workers(socket: &Path, now: Timestamp) -> Result<Vec<WorkerRow>, MapError
             lost_worker_died: counted(record.lost_worker_died),
             lost_replaced: counted(record.lost_replaced),
             lost_cancelled: counted(record.lost_cancelled),
+            chunks: record.chunks().filter(|_| stable),
             stale: true,
         }
     };

@@ -95,6 +95,10 @@ impl Instance {
     pub fn plugin(&self) -> &'static Plugin {
         self.plugin
     }
+
+    pub(crate) fn ptr(&self) -> *mut c_void {
+        self.ptr
+    }
 }
 
 impl Drop for Instance {

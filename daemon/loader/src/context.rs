@@ -4,7 +4,7 @@ use healthd_abi::{self as abi, HdCtx, HdStr};
 use healthd_core::check::outcome::{Metric, Phase};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::cell::{Cell, RefCell};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -47,6 +47,11 @@ impl Cancel {
 
     pub fn is_cancelled(&self) -> bool {
         self.flag.load(Ordering::Relaxed) != 0
+    }
+
+    /// Readable once cancelled; None: there was no fd left for it.
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.event.as_ref().map(AsFd::as_fd)
     }
 }
 
@@ -234,6 +239,10 @@ impl Context {
         self.owner.store(0, Ordering::Relaxed);
     }
 
+    pub fn deadline(&self) -> u64 {
+        self.raw.deadline_ns
+    }
+
     pub fn set_deadline(&mut self, deadline_ns: u64) {
         self.raw.deadline_ns = deadline_ns;
     }
@@ -252,6 +261,10 @@ impl Context {
 
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    pub(crate) fn lane(&self) -> u32 {
+        self.raw.lane
     }
 
     pub(crate) fn plugin(&self) -> &'static str {

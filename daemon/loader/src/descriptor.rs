@@ -75,10 +75,10 @@ pub(crate) fn read(ptr: *const HdPlugin, index: u32) -> Result<(Descriptor, HdPl
     }
     // SAFETY: the magic says that this is a descriptor, and every version of one has these fields.
     let head = unsafe { ptr.cast::<Head>().read() };
-    let ours = size_of::<HdPlugin>();
-    if (head.struct_size as usize) < ours {
+    let least = abi::PLUGIN_SIZE_1_0;
+    if (head.struct_size as usize) < least {
         return Err(format!(
-            "its descriptor has {} bytes, ABI 1.0 has {ours}: it was built with a header older than 1.0 (this healthd has ABI 1.{})",
+            "its descriptor has {} bytes, ABI 1.0 has {least}: it was built with a header older than 1.0 (this healthd has ABI 1.{})",
             head.struct_size,
             abi::ABI_MINOR
         ));
@@ -90,8 +90,8 @@ pub(crate) fn read(ptr: *const HdPlugin, index: u32) -> Result<(Descriptor, HdPl
             abi::ABI_MINOR
         ));
     }
-    // SAFETY: it is at least as long as ours (checked), and its first part never changes within major 1.
-    let raw = unsafe { ptr.read() };
+    // SAFETY: it has as many bytes as it says, at least those of 1.0 (checked).
+    let raw = unsafe { known_part(ptr, head.struct_size as usize) };
     let unknown = raw.flags & abi::F_MUST_UNDERSTAND & !abi::F_KNOWN;
     if unknown != 0 {
         return Err(format!(
@@ -124,6 +124,12 @@ pub(crate) fn read(ptr: *const HdPlugin, index: u32) -> Result<(Descriptor, HdPl
     }
     if raw.create.is_none() || raw.destroy.is_none() {
         return Err("create or destroy is missing".into());
+    }
+    if raw.chunk.is_some() && workload != Workload::Cpu {
+        return Err(format!(
+            "it has `chunk`, which is for workload cpu alone, and is {workload:?}"
+        )
+        .to_lowercase());
     }
     let name = text(raw.name, "name")?;
     if name.is_empty()
@@ -160,6 +166,29 @@ pub(crate) fn read(ptr: *const HdPlugin, index: u32) -> Result<(Descriptor, HdPl
         schema,
     };
     Ok((descriptor, raw))
+}
+
+/// What of it both sides know: fields behind the end of an older plugin's descriptor are empty.
+///
+/// # Safety
+/// `size` bytes at `ptr` are a descriptor of major 1, and at least as many as 1.0 had.
+unsafe fn known_part(ptr: *const HdPlugin, size: usize) -> HdPlugin {
+    if size >= size_of::<HdPlugin>() {
+        // SAFETY: as long as ours; its first part never changes within major 1.
+        return unsafe { ptr.read() };
+    }
+    let mut raw = std::mem::MaybeUninit::<HdPlugin>::zeroed();
+    // SAFETY: the caller's promise for the source; the target is ours and larger than that. Only 1.1 has added a
+    // field, so a shorter descriptor ends where that of 1.0 did.
+    unsafe {
+        std::ptr::copy_nonoverlapping(
+            ptr.cast::<u8>(),
+            raw.as_mut_ptr().cast(),
+            abi::PLUGIN_SIZE_1_0,
+        );
+    }
+    // SAFETY: every field is filled, or zero, which is None for a function.
+    unsafe { raw.assume_init() }
 }
 
 /// The part that every descriptor of major 1 begins with.

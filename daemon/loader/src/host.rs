@@ -176,6 +176,7 @@ unsafe extern "C" fn extension(id: HdStr) -> *const c_void {
     // SAFETY: by contract readable for this call.
     match unsafe { bytes(id) } {
         id if id == abi::EXT_EXEC.as_bytes() => (&raw const EXEC).cast(),
+        id if id == abi::EXT_FANOUT.as_bytes() => crate::fanout::table(),
         id if id == abi::EXT_CACHE.as_bytes() => (&raw const cache::TABLE).cast(),
         id if id == abi::EXT_COUNTER.as_bytes() => (&raw const counter::TABLE).cast(),
         _ => std::ptr::null(),

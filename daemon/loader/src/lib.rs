@@ -10,6 +10,7 @@ pub mod call;
 pub mod context;
 mod counter;
 pub mod descriptor;
+pub mod fanout;
 pub mod host;
 pub mod library;
 

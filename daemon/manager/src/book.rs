@@ -3,6 +3,7 @@
 use crate::check::Check;
 use crate::control::Clients;
 use crate::cost::Costs;
+use crate::fanout::Fans;
 use crate::loading::Work;
 use crate::plugins::{DropIn, Tally, Versions};
 use crate::recycle::Pace;
@@ -63,6 +64,7 @@ pub struct Manager {
     pub slots: BTreeMap<u32, Slot>,
     /// Checks that are due while no worker of their class has room, by class.
     pub queues: [VecDeque<u32>; 3],
+    pub fans: Fans,
     /// Who of the checks with groups is running, and who waits for its turn.
     pub groups: Turnstile<u32>,
     pub plugins: Vec<PluginUse>,

@@ -1,6 +1,7 @@
 //! A check as the manager holds it: what it shall do, what it did, and what is believed of it.
 
 use crate::cost::Tally;
+use crate::fanout::RunChunks;
 use crate::time;
 use healthd_core::check::outcome::{Metric, Phase, Status, Verdict};
 use healthd_core::check::schedule;
@@ -84,6 +85,7 @@ pub struct Last {
     pub labels: Vec<(String, String)>,
     /// What became of earlier tries of this run.
     pub lost: Vec<String>,
+    pub chunks: RunChunks,
 }
 
 #[derive(Clone, Debug)]
@@ -96,6 +98,7 @@ pub struct InFlight {
     pub due_ns: u64,
     pub dispatched_ns: u64,
     pub lost: Vec<String>,
+    pub chunks: RunChunks,
 }
 
 /// A run that is to be tried once more.
@@ -272,6 +275,7 @@ impl Check {
                 .hold
                 .filter(|h| h.until_ns > clock::monotonic_ns())
                 .and_then(|h| time::rfc3339(time::wall(h.until_ns))),
+            fanout: self.last.chunks.shown(),
             cost: Some(self.tally.shown()),
         }
     }

@@ -51,13 +51,15 @@ impl Manager {
             }
             _ => None,
         };
+        let mut accused = runs.clone();
+        accused.extend(self.chunk_on_the_thread(slot));
         let cause = self.attribute(&Dead {
             slot,
             pid,
             death,
             view: view.as_ref(),
             condemned: condemned.as_ref(),
-            runs: &runs,
+            runs: &accused,
             oom,
         });
         let retiring = self.leaves_its_slot(slot);
@@ -65,6 +67,13 @@ impl Manager {
         if was != SlotState::Starting && !(retired && runs.is_empty()) {
             self.tell_death(slot, pid, death, runs.len(), &cause);
         }
+        let of_a_run = matches!(&cause, Cause::Culprit(blame) if runs.contains_key(&blame.run_id));
+        let blame = match &cause {
+            Cause::Culprit(blame) if !of_a_run => Some(blame.message.as_str()),
+            _ => None,
+        };
+        let story = format!("worker in slot {slot} (pid {pid}) died: {death}");
+        self.chunks_of_the_dead(slot, of_a_run, blame, &story);
         if let Some(s) = self.slots.get(&slot) {
             s.remove_map(&dir);
         }
@@ -192,7 +201,7 @@ impl Manager {
         self.hold_check(id, "something that it left behind has killed a worker");
     }
 
-    fn hold_check(&mut self, id: u32, why: &str) {
+    pub fn hold_check(&mut self, id: u32, why: &str) {
         let now = clock::monotonic_ns();
         let Some(check) = self.check_mut(id) else {
             return;

@@ -2,6 +2,7 @@
 
 use crate::book::{MS, Manager, Phase};
 use crate::check::{Again, InFlight};
+use crate::fanout::RunChunks;
 use crate::slots::SlotState;
 use healthd_core::check::schedule;
 use healthd_core::wire::supervisor::WorkerClass;
@@ -170,6 +171,7 @@ impl Manager {
             due_ns,
             dispatched_ns: now,
             lost,
+            chunks: RunChunks::default(),
         });
     }
 

@@ -125,6 +125,7 @@ impl Manager {
                 self.dispatch_due(now, &mut due);
             }
             self.drain_queues();
+            self.spread_chunks();
             // In the map before it is on its way: no run id is given twice, whenever we die.
             self.publish_accounts();
             self.flush_links();

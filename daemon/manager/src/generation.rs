@@ -727,5 +727,11 @@ fn carried_over(old: &SlotRecord) -> crate::slots::Accounts {
         lost_cancelled: old.lost_cancelled,
         late: old.late,
         restarts: old.restarts + 1,
+        chunks: crate::fanout::ChunkAccounts {
+            dispatched: old.chunks_dispatched,
+            finished: old.chunks_finished,
+            lost: old.chunks_lost + old.chunks_in_flight,
+            own: old.chunks_own,
+        },
     }
 }

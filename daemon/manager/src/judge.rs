@@ -3,6 +3,7 @@
 use crate::book::{Manager, Phase};
 use crate::check::{InFlight, ns};
 use crate::dispatch;
+use crate::fanout::RunChunks;
 use healthd_core::check::outcome::{Status, Verdict};
 use healthd_core::check::tracker::Change;
 use healthd_core::wire::worker::{Ending, Finished, Growth};
@@ -38,6 +39,9 @@ impl Manager {
             self.finished += 1;
         }
         let pid = s.pid;
+        let in_flight = self.check(f.check).and_then(|c| c.in_flight.as_ref());
+        let elsewhere = in_flight.map_or(0, |f| f.chunks.cpu_ns);
+        f.cpu_ns = f.cpu_ns.saturating_add(elsewhere);
         self.charge(&f);
         let Some(check) = self.check_mut(f.check) else {
             return;
@@ -53,10 +57,17 @@ impl Manager {
             self.taken_back(f.check, &flight);
             return;
         }
-        // The run has survived, whatever it said: its check may go on as before.
-        check.hold = None;
+        let killed = flight.chunks.killed;
+        if killed == 0 {
+            // The run has survived, whatever it said: its check may go on as before.
+            check.hold = None;
+        }
+        let id = f.check;
         self.tally(&f, slot);
         self.take_result(f, flight, Some((slot, pid)));
+        if killed > 0 {
+            self.hold_check(id, "a chunk of its run has killed a worker");
+        }
     }
 
     /// Its run was cancelled because a reload has changed the check: it runs as it is now, rather than go
@@ -104,6 +115,7 @@ impl Manager {
         last.labels = f.labels;
         last.phases = f.phases;
         last.lost = flight.lost;
+        last.chunks = flight.chunks;
         check.wanted = false;
         self.leave_groups(id);
         let Some(check) = self.check_mut(id) else {
@@ -191,6 +203,7 @@ impl Manager {
             due_ns: since.unwrap_or(now),
             dispatched_ns: 0,
             lost: again.map_or(Vec::new(), |a| a.lost),
+            chunks: RunChunks::default(),
         });
         let finished = Finished {
             run_id: flight.run_id,

@@ -12,6 +12,7 @@ mod cost;
 mod deaths;
 mod dispatch;
 mod event_loop;
+mod fanout;
 mod generation;
 mod groups;
 mod judge;

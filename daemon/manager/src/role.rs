@@ -156,6 +156,7 @@ fn build(
         chores: Wheel::new(now_ms),
         slots: BTreeMap::new(),
         queues: Default::default(),
+        fans: crate::fanout::Fans::default(),
         groups: Turnstile::default(),
         plugins: Vec::new(),
         generation: past.generation,

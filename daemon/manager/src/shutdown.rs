@@ -52,6 +52,7 @@ impl Manager {
         }
         for slot in self.slots.values_mut() {
             slot.accounts.lost_cancelled += slot.runs.len() as u64;
+            slot.accounts.chunks.lost += std::mem::take(&mut slot.chunks).len() as u64;
             for (_, id) in slot.runs.drain() {
                 if let Some(check) = self.checks.get_mut(id as usize).and_then(Option::as_mut) {
                     check.in_flight = None;

@@ -3,6 +3,7 @@
 //! `dispatched = finished + in flight + lost` holds for every slot at every moment, over all its workers.
 
 use crate::book::Manager;
+use crate::fanout::{ChunkAccounts, ChunkOut};
 use healthd_core::wire::frame::{MAX_BATCH, MAX_BATCH_RECORDS};
 use healthd_core::wire::maps::SlotRecord;
 use healthd_core::wire::supervisor::{SlotSpec, WorkerClass};
@@ -10,7 +11,7 @@ use healthd_core::wire::worker::{CacheNumbers, Define, Run, ToWorker};
 use healthd_scoreboard::worker_map::{self, WorkerView};
 use healthd_sys::unix_socket;
 use healthd_sys::usage::{Gauge, Usage};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -37,6 +38,10 @@ pub struct Slot {
     pub view: Option<WorkerView>,
     /// In flight here: run id -> check.
     pub runs: HashMap<u64, u32>,
+    /// Chunks of other workers' runs that it has, by the number of their dispatch.
+    pub chunks: BTreeMap<u64, ChunkOut>,
+    /// Chunks that were asked for on its behalf and are not there yet.
+    pub asked: usize,
     pub accounts: Accounts,
     /// Why we asked for its death, and the run that is to blame.
     pub condemned: Option<Condemned>,
@@ -100,6 +105,7 @@ pub struct Accounts {
     pub lost_cancelled: u64,
     pub late: u64,
     pub restarts: u64,
+    pub chunks: ChunkAccounts,
 }
 
 impl Accounts {
@@ -118,7 +124,7 @@ impl Accounts {
 /// Our end of a worker's link, and what waits to go through it.
 pub struct Link {
     pub fd: OwnedFd,
-    full: VecDeque<Vec<u8>>,
+    full: VecDeque<(Vec<u8>, Option<Arc<OwnedFd>>)>,
     open: Vec<u8>,
     records: usize,
     /// Epoch of each check's definition that this worker has; 0: none.
@@ -135,6 +141,8 @@ impl Slot {
             link: None,
             view: None,
             runs: HashMap::new(),
+            chunks: BTreeMap::new(),
+            asked: 0,
             accounts: Accounts::default(),
             condemned: None,
             given_up: None,
@@ -202,6 +210,11 @@ impl Slot {
             lost_cancelled: self.accounts.lost_cancelled,
             late: self.accounts.late,
             restarts: self.accounts.restarts,
+            chunks_dispatched: self.accounts.chunks.dispatched,
+            chunks_finished: self.accounts.chunks.finished,
+            chunks_in_flight: self.chunks.len() as u64,
+            chunks_lost: self.accounts.chunks.lost,
+            chunks_own: self.accounts.chunks.own,
         }
     }
 }
@@ -234,13 +247,30 @@ impl Link {
         self.added();
     }
 
+    /// With an fd, alone.
+    pub fn queue_with(&mut self, message: &ToWorker, fd: Option<Arc<OwnedFd>>) {
+        if fd.is_none() {
+            return self.queue(message);
+        }
+        self.close();
+        let mut bytes = Vec::new();
+        message.encode(&mut bytes);
+        self.full.push_back((bytes, fd));
+    }
+
     /// A run, and before it the check's definition if this worker has not got it.
     pub fn queue_run(&mut self, run: &Run, define: impl FnOnce() -> Option<Define>) {
-        let at = run.check as usize;
+        self.define(run.check, run.epoch, define);
+        run.encode(&mut self.open);
+        self.added();
+    }
+
+    pub fn define(&mut self, check: u32, epoch: u32, define: impl FnOnce() -> Option<Define>) {
+        let at = check as usize;
         if self.defined.len() <= at {
             self.defined.resize(at + 1, 0);
         }
-        if self.defined[at] != run.epoch
+        if self.defined[at] != epoch
             && let Some(define) = define()
         {
             if define.config.len() > MAX_BATCH / 2 {
@@ -252,10 +282,8 @@ impl Link {
                 define.encode(&mut self.open);
                 self.added();
             }
-            self.defined[at] = run.epoch;
+            self.defined[at] = epoch;
         }
-        run.encode(&mut self.open);
-        self.added();
     }
 
     pub fn forget(&mut self, check: u32) {
@@ -276,7 +304,7 @@ impl Link {
 
     fn close(&mut self) {
         if !self.open.is_empty() {
-            self.full.push_back(std::mem::take(&mut self.open));
+            self.full.push_back((std::mem::take(&mut self.open), None));
         }
         self.records = 0;
     }
@@ -289,8 +317,9 @@ impl Link {
     /// its death will tell in its own time.
     pub fn flush(&mut self) -> io::Result<()> {
         self.close();
-        while let Some(message) = self.full.front() {
-            if !unix_socket::send(&self.fd, message, &[])? {
+        while let Some((message, fd)) = self.full.front() {
+            let fds: Vec<_> = fd.iter().map(|fd| fd.as_fd()).collect();
+            if !unix_socket::send(&self.fd, message, &fds)? {
                 break;
             }
             self.full.pop_front();

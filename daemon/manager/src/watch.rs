@@ -3,7 +3,7 @@
 use crate::book::{Chore, MS, Manager, PluginUse};
 use crate::slots::{Condemned, LibraryUse, SlotState};
 use healthd_core::wire::maps::{Entry, LineRecord, worker_header as h};
-use healthd_core::wire::supervisor::ToSupervisor;
+use healthd_core::wire::supervisor::{ToSupervisor, WorkerClass};
 use healthd_core::wire::worker::{ToManager, ToWorker};
 use healthd_scoreboard::worker_map::WorkerView;
 use healthd_sys::clock;
@@ -31,15 +31,23 @@ impl Manager {
             let Some(link) = self.slots.get(&slot).and_then(|s| s.link.as_ref()) else {
                 return;
             };
-            match unix_socket::receive(&link.fd, buffer, false) {
+            // Only chunks of a fan-out bring fds with them.
+            let received = match self.slots.get(&slot).map(|s| s.spec.class) {
+                Some(WorkerClass::Cpu) => unix_socket::receive_what_fits(&link.fd, buffer),
+                _ => unix_socket::receive(&link.fd, buffer, false),
+            };
+            match received {
                 Ok(Received::Empty) => return,
                 // Its death, which the supervisor tells, is what counts: a forked child may hold the link open.
                 Ok(Received::Closed) => return,
                 Err(e) => return self.condemn(slot, format!("its link failed: {e}"), None),
-                Ok(Received::Message(n, _)) => {
+                Ok(Received::Message(n, mut fds)) => {
                     let mut rest = &buffer[..n];
                     loop {
                         match ToManager::decode(&mut rest) {
+                            Ok(Some(ToManager::Fan(message))) => {
+                                self.fan_says(slot, message, fds.pop());
+                            }
                             Ok(Some(message)) => self.worker_says(slot, message),
                             Ok(None) => break,
                             Err(e) => {
@@ -64,7 +72,8 @@ impl Manager {
             ToManager::Unwell { reason } => {
                 self.replace_soon(slot, shortened(reason));
             }
-            ToManager::Drained => {}
+            // Chunks come with fds, and were told apart before.
+            ToManager::Drained | ToManager::Fan(_) => {}
             ToManager::Cache(told) => {
                 if let Some(s) = self.slots.get_mut(&slot) {
                     s.take_cache(told);
@@ -156,6 +165,7 @@ impl Manager {
             && s.state == SlotState::Draining
             && s.condemned.is_some()
             && s.runs.is_empty()
+            && s.chunks.is_empty()
         {
             let pid = s.pid;
             self.replace_now(slot, pid);
@@ -206,7 +216,7 @@ impl Manager {
                 SlotState::Ready | SlotState::Draining => {}
                 SlotState::Dead => continue,
             }
-            busy |= !s.runs.is_empty();
+            busy |= !s.runs.is_empty() || !s.chunks.is_empty();
             let Some(view) = &s.view else { continue };
             let (Ok(head), Some(reactor)) = (view.header(), view.line(0)) else {
                 continue;
@@ -281,6 +291,8 @@ impl Manager {
             });
             if let Some((run_id, _)) = forgotten {
                 lost.push((*slot, format!("it has lost run {run_id}")));
+            } else if self.forgotten_chunk(*slot, now, LOST_NS) {
+                lost.push((*slot, "it has lost a chunk".into()));
             }
         }
         for (slot, reason) in lost {
@@ -308,6 +320,7 @@ impl Manager {
     /// Names the plugins to a new worker, and waits for its Ready.
     pub fn greet(&mut self, slot: u32) {
         let plugins = self.plugins_for(slot);
+        let crew = self.crew_of(slot);
         let Some(s) = self.slots.get_mut(&slot) else {
             return;
         };
@@ -329,6 +342,9 @@ impl Manager {
             sent = sent.and_then(|()| link.send_now(&load, Some(&plugin.copy)));
         }
         // One that has ended by now says why itself, and its death will be told.
+        if let Some(crew) = crew {
+            sent = sent.and_then(|()| link.send_now(&ToWorker::Fan(crew), None));
+        }
         if let Err(e) = sent.and_then(|()| link.send_now(&ToWorker::Start, None))
             && e.kind() != std::io::ErrorKind::BrokenPipe
         {

@@ -1,10 +1,11 @@
 //! Sealed copies: bytes that nobody can change any more, not even who owns the file they came from.
 
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use std::fs::File;
 use std::io::{self, Read, Seek};
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// Copies up to `cap` bytes of `from` into a sealed memfd.
 pub fn sealed_copy(name: &str, from: &mut impl Read, cap: u64) -> io::Result<OwnedFd> {
@@ -19,16 +20,51 @@ pub fn sealed_copy(name: &str, from: &mut impl Read, cap: u64) -> io::Result<Own
         return Err(io::Error::other(format!("larger than {} MiB", cap >> 20)));
     }
     file.rewind()?;
-    let seals = SealFlag::F_SEAL_SHRINK
-        | SealFlag::F_SEAL_GROW
-        | SealFlag::F_SEAL_WRITE
-        | SealFlag::F_SEAL_SEAL;
-    fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
-    Ok(file.into())
+    let fd = OwnedFd::from(file);
+    seal(&fd)?;
+    Ok(fd)
 }
 
 pub fn sealed_bytes(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
     sealed_copy(name, &mut &bytes[..], bytes.len() as u64)
+}
+
+/// A copy of a plugin's fd, for chunks of its work to read: a regular file as it is, a memfd sealed.
+pub fn shared_input(fd: i32) -> io::Result<OwnedFd> {
+    if fd < 0 {
+        return Err(Errno::EBADF.into());
+    }
+    // SAFETY: not -1 (checked), and the kernel says EBADF to a number that is no fd. It is borrowed for this
+    // function only, during which the plugin that names it is in its call.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+    let copy = borrowed.try_clone_to_owned()?;
+    if !File::from(copy.try_clone()?).metadata()?.is_file() {
+        return Err(Errno::EINVAL.into());
+    }
+    match seal(&copy) {
+        // Not a memfd, or one that its owner has sealed against seals: it stays as it is.
+        Ok(()) | Err(Errno::EINVAL | Errno::EPERM) => Ok(copy),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// An empty memfd for what one chunk writes.
+pub fn output() -> io::Result<OwnedFd> {
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    Ok(memfd_create(c"chunk", flags)?)
+}
+
+/// From here on nobody can change it. EBUSY: it is still mapped writable.
+pub fn seal(fd: &OwnedFd) -> nix::Result<()> {
+    let seals = SealFlag::F_SEAL_SHRINK
+        | SealFlag::F_SEAL_GROW
+        | SealFlag::F_SEAL_WRITE
+        | SealFlag::F_SEAL_SEAL;
+    fcntl(fd, FcntlArg::F_ADD_SEALS(seals)).map(drop)
+}
+
+pub fn size(fd: &OwnedFd) -> io::Result<u64> {
+    Ok(nix::sys::stat::fstat(fd)?.st_size as u64)
 }
 
 /// The whole content, read without moving the offset that other holders of the fd share.

@@ -38,8 +38,8 @@ pub fn send(fd: &OwnedFd, message: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<
         ) {
             Ok(_) => return Ok(true),
             Err(Errno::EINTR) => {}
-            // ENOBUFS: fds in flight are bounded as bytes are.
-            Err(Errno::EAGAIN | Errno::ENOBUFS) => return Ok(false),
+            // fds in flight are bounded as bytes are.
+            Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ETOOMANYREFS) => return Ok(false),
             Err(e) => return Err(e.into()),
         }
     }
@@ -57,6 +57,15 @@ pub fn receive(fd: &OwnedFd, buffer: &mut [u8], max_fds: bool) -> io::Result<Rec
     if !max_fds {
         return receive_plain(fd, buffer);
     }
+    receive_fds(fd, buffer, false)
+}
+
+/// As `receive` with fds, but a process that has no room for them gets the message without.
+pub fn receive_what_fits(fd: &OwnedFd, buffer: &mut [u8]) -> io::Result<Received> {
+    receive_fds(fd, buffer, true)
+}
+
+fn receive_fds(fd: &OwnedFd, buffer: &mut [u8], may_lack: bool) -> io::Result<Received> {
     let mut space = cmsg_space!([RawFd; 253]);
     loop {
         let mut io = [IoSliceMut::new(buffer)];
@@ -72,10 +81,8 @@ pub fn receive(fd: &OwnedFd, buffer: &mut [u8], max_fds: bool) -> io::Result<Rec
                         }
                     }
                 }
-                if message
-                    .flags
-                    .intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC)
-                {
+                let lacking = message.flags.contains(MsgFlags::MSG_CTRUNC);
+                if message.flags.contains(MsgFlags::MSG_TRUNC) || (lacking && !may_lack) {
                     return Err(io::Error::other(
                         "a message larger than the protocol allows",
                     ));

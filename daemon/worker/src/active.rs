@@ -1,13 +1,14 @@
 //! The books of a worker: the checks it knows, the runs it has, and the plugins behind them.
 
 use crate::bill::Bill;
+use crate::fanout::{ChunkJob, Worked};
 use healthd_core::check::outcome::Status;
 use healthd_core::check::wheel::Key;
 use healthd_core::wire::worker::{Define, Growth, Run};
 use healthd_loader::{Cancel, Context, Instance, Plugin, Task};
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::sync::{Arc, Mutex};
 
 /// A check, as the manager defined it.
 pub struct CheckDef {
@@ -90,6 +91,25 @@ pub struct Active {
     pub extended: bool,
     /// The plugin in whose `running` it counts.
     pub counted_in: Option<u16>,
+    /// It is a chunk of another worker's run.
+    pub chunk: Option<ChunkJob>,
+}
+
+impl Active {
+    pub fn new(stamp: u32, run: Run) -> Active {
+        Active {
+            stamp,
+            run,
+            state: State::Waiting,
+            timer: None,
+            task_timer: None,
+            started_ns: 0,
+            bill: Bill::default(),
+            extended: false,
+            counted_in: None,
+            chunk: None,
+        }
+    }
 }
 
 pub enum State {
@@ -118,6 +138,10 @@ pub struct JobInfo {
     /// Its run was reported without it, and its thread counts as stuck until it comes back: the number of the
     /// write-off. 0: it was not.
     pub written_off: AtomicU64,
+    /// A chunk that it ran itself panicked: the instance is not used again.
+    pub poisoned: AtomicBool,
+    /// A chunk of it died twice with its worker: its result is that, whatever it says.
+    pub lost: Mutex<Option<String>>,
 }
 
 impl JobInfo {
@@ -131,7 +155,20 @@ impl JobInfo {
             line: AtomicU32::new(0),
             is_create,
             written_off: AtomicU64::new(0),
+            poisoned: AtomicBool::new(false),
+            lost: Mutex::default(),
         })
+    }
+}
+
+impl JobInfo {
+    pub fn take_lost(&self) -> Option<String> {
+        self.lost.lock().unwrap_or_else(|e| e.into_inner()).take()
+    }
+
+    pub fn chunk_lost(&self, why: String) {
+        let mut lost = self.lost.lock().unwrap_or_else(|e| e.into_inner());
+        lost.get_or_insert(why);
     }
 }
 
@@ -153,6 +190,7 @@ pub struct JobReport {
 pub enum JobOutcome {
     Created(Result<Arc<Instance>, i32>),
     Ran(i32),
+    Chunk(Worked),
     /// Its run had ended before a thread took it.
     NotBegun,
 }

@@ -20,24 +20,32 @@ impl Reactor {
     pub(crate) fn ask_to_give_up(&mut self, key: u64, now: u64) {
         let Some(at) = self.find(key) else { return };
         let check = self.active[at].run.check;
-        let timeout = self.def(check).map_or(0, |d| d.timeout_ns);
-        let ahead = cancel_ahead(timeout);
+        let ahead = cancel_ahead(self.def(check).map_or(0, |d| d.timeout_ns));
         let (when, timer) = match &self.active[at].state {
             State::Job(info) => match info.started_ns.load(Ordering::Acquire) {
                 0 => (now + ahead, Timer::Deadline(key)),
                 // It waited for a thread first; its own time counts from its start.
-                started if now + ahead + MS < started + timeout => {
-                    (started + timeout - ahead, Timer::Cancel(key))
+                started if now + ahead + MS < self.must_end(at, started) => {
+                    (self.must_end(at, started) - ahead, Timer::Cancel(key))
                 }
                 started => {
                     info.cancel.cancel();
-                    (started + timeout, Timer::Deadline(key))
+                    (self.must_end(at, started), Timer::Deadline(key))
                 }
             },
             _ => (now + ahead, Timer::Deadline(key)),
         };
         let timer = self.wheel.insert(when.div_ceil(MS), timer);
         self.active[at].timer = Some(timer);
+    }
+
+    /// A run has its timeout from its start on; a chunk has what its parent has left.
+    pub(crate) fn must_end(&self, at: usize, started: u64) -> u64 {
+        let active = &self.active[at];
+        match &active.chunk {
+            Some(chunk) => chunk.work.deadline_ns,
+            None => started + self.def(active.run.check).map_or(0, |d| d.timeout_ns),
+        }
     }
 
     pub(crate) fn deadline(&mut self, key: u64, now: u64) {
@@ -70,9 +78,9 @@ impl Reactor {
                 if started == 0 {
                     let why = format!("no free thread within {}", verdict::seconds(timeout));
                     self.end_early(key, End::own("overload", &why));
-                } else if now < started + timeout {
+                } else if now < self.must_end(at, started) {
                     // It waited for a thread first; its own time counts from its start.
-                    let at_ms = (started + timeout - cancel_ahead(timeout)).div_ceil(MS);
+                    let at_ms = (self.must_end(at, started) - cancel_ahead(timeout)).div_ceil(MS);
                     let timer = self.wheel.insert(at_ms, Timer::Cancel(key));
                     self.active[at].timer = Some(timer);
                 } else {

@@ -1,7 +1,7 @@
 //! What the manager says: plugins to load, definitions, runs, and what is taken back.
 
-use crate::active::{Active, State};
-use crate::bill::{self, Bill};
+use crate::active::Active;
+use crate::bill;
 use crate::pool;
 use crate::reactor::{MS, Reactor, Timer, key};
 use crate::verdict::End;
@@ -13,9 +13,13 @@ use std::os::fd::OwnedFd;
 impl Reactor {
     pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> std::io::Result<bool> {
         loop {
-            // Only the messages before `Start` carry fds.
-            let with_fds = self.plugins.is_empty();
-            match unix_socket::receive(self.outbox.link(), buffer, with_fds)? {
+            // Else only the messages before `Start` carry fds.
+            let received = if self.takes_fds {
+                unix_socket::receive_what_fits(self.outbox.link(), buffer)
+            } else {
+                unix_socket::receive(self.outbox.link(), buffer, self.plugins.is_empty())
+            };
+            match received? {
                 Received::Empty => return Ok(false),
                 Received::Closed => return Ok(true),
                 Received::Message(n, mut fds) => {
@@ -73,6 +77,7 @@ impl Reactor {
                 }
             }
             ToWorker::Drain => self.draining = true,
+            ToWorker::Fan(message) => self.fan_message(message, fds.pop()),
             ToWorker::Measure { on } => bill::measure(on),
         }
     }
@@ -81,17 +86,7 @@ impl Reactor {
     pub(crate) fn accept(&mut self, run: Run) {
         let stamp = self.next_stamp;
         self.next_stamp = self.next_stamp.wrapping_add(1) & 0x3fff_ffff;
-        let at = self.active.insert(Active {
-            stamp,
-            run,
-            state: State::Waiting,
-            timer: None,
-            task_timer: None,
-            started_ns: 0,
-            bill: Bill::default(),
-            extended: false,
-            counted_in: None,
-        });
+        let at = self.active.insert(Active::new(stamp, run));
         let key = key(at, stamp);
         let now = clock::monotonic_ns();
         if run.start_ns > now + MS {

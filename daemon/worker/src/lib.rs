@@ -11,6 +11,7 @@ mod caches;
 mod counters;
 mod deadline;
 mod exec;
+mod fanout;
 mod inbox;
 mod outbox;
 mod pool;

@@ -6,13 +6,14 @@ use healthd_sys::fork_guard::ForkGuard;
 use healthd_sys::unix_socket;
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 pub struct Outbox {
     link: OwnedFd,
     guard: ForkGuard,
     /// Whole messages that the link had no room for.
-    full: VecDeque<Vec<u8>>,
+    full: VecDeque<(Vec<u8>, Option<Arc<OwnedFd>>)>,
     open: Vec<u8>,
     records: usize,
     /// When the open message must leave; None: it is empty.
@@ -47,6 +48,17 @@ impl Outbox {
         self.added(0);
     }
 
+    /// Alone in its message, with an fd if there is one.
+    pub fn say_with(&mut self, message: &ToManager, fd: Option<Arc<OwnedFd>>) {
+        if fd.is_none() {
+            return self.say(message);
+        }
+        self.close_message();
+        let mut bytes = Vec::new();
+        message.encode(&mut bytes);
+        self.full.push_back((bytes, fd));
+    }
+
     fn added(&mut self, leave_by: u64) {
         self.records += 1;
         self.flush_at = Some(self.flush_at.map_or(leave_by, |at| at.min(leave_by)));
@@ -58,7 +70,7 @@ impl Outbox {
 
     fn close_message(&mut self) {
         if !self.open.is_empty() {
-            self.full.push_back(std::mem::take(&mut self.open));
+            self.full.push_back((std::mem::take(&mut self.open), None));
         }
         self.records = 0;
         self.flush_at = None;
@@ -77,12 +89,13 @@ impl Outbox {
         if self.flush_at.is_some_and(|at| at <= now) {
             self.close_message();
         }
-        while let Some(message) = self.full.front() {
+        while let Some((message, fd)) = self.full.front() {
             if !self.guard.is_original() {
                 // A plugin has forked us, and the copy runs our code: it must not speak for the worker.
                 healthd_sys::process::exit_now(0);
             }
-            if !unix_socket::send(&self.link, message, &[])? {
+            let fds: Vec<_> = fd.iter().map(|fd| fd.as_fd()).collect();
+            if !unix_socket::send(&self.link, message, &fds)? {
                 break;
             }
             self.full.pop_front();

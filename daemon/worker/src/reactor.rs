@@ -8,6 +8,7 @@ use crate::active::{Active, CheckDef, InstanceState, Loaded};
 use crate::bill::{self, Turn};
 use crate::deadline::cancel_ahead;
 use crate::exec::Children;
+use crate::fanout::Desk;
 use crate::outbox::Outbox;
 use crate::pool::Pool;
 use crate::services::{Posted, Shared};
@@ -17,13 +18,13 @@ use healthd_core::check::wheel::Wheel;
 use healthd_core::wire::frame::MAX_MESSAGE;
 use healthd_core::wire::maps::{Entry, worker_header as h};
 use healthd_core::wire::worker::{Ending, Growth, Run, ToManager};
-use healthd_loader::{Cancel, Event, Results};
+use healthd_loader::{Cancel, Event, Instance, Results};
 use healthd_scoreboard::worker_map::{Call, WorkerMap};
 use healthd_sys::clock;
 use nix::errno::Errno;
 use nix::sys::epoll::{EpollEvent, EpollFlags, EpollTimeout};
 use slab::Slab;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
@@ -69,6 +70,12 @@ pub struct Reactor {
     pub(crate) written_off: u64,
     /// Plugins with room again, whose waiting runs are to be let in.
     pub(crate) freed: Vec<usize>,
+    /// Fan-outs of this worker's runs.
+    pub(crate) desk: Desk,
+    /// Chunks of other workers' runs that wait for the thread.
+    pub(crate) chunks: VecDeque<u64>,
+    /// Messages may carry fds also after the start: chunks do.
+    pub(crate) takes_fds: bool,
     pub(crate) unwell_said: bool,
     pub(crate) draining: bool,
     /// Length of the stall just behind us; 0: none.
@@ -120,6 +127,9 @@ impl Reactor {
             stuck: BTreeSet::new(),
             written_off: 0,
             freed: Vec::new(),
+            desk: Desk::default(),
+            chunks: VecDeque::new(),
+            takes_fds: false,
             unwell_said: false,
             draining: false,
             stalled_ns: 0,
@@ -167,6 +177,7 @@ impl Reactor {
                 self.fire(timer, clock::monotonic_ns());
             }
             self.let_waiting_in();
+            self.let_chunks_in();
             let end = clock::monotonic_ns();
             if end >= self.caches_at {
                 self.caches_at = crate::caches::tell(&mut self.outbox, end);
@@ -312,15 +323,17 @@ impl Reactor {
         }
         self.started += 1;
         let def = self.checks[run.check as usize].as_mut().expect("known");
-        let (timeout, plugin) = (def.timeout_ns, def.plugin);
+        let plugin = def.plugin;
         let is_step = self.plugins[usize::from(plugin)]
             .as_ref()
             .is_some_and(|l| l.plugin.descriptor.workload.is_step());
+        let must_end = self.must_end(at, now);
         let timer = if is_step {
             self.wheel
-                .insert((now + timeout).div_ceil(MS), Timer::Deadline(key))
+                .insert(must_end.div_ceil(MS), Timer::Deadline(key))
         } else {
-            let at_ms = (now + timeout - cancel_ahead(timeout)).div_ceil(MS);
+            let ahead = cancel_ahead(must_end.saturating_sub(now));
+            let at_ms = (must_end - ahead).div_ceil(MS);
             self.wheel.insert(at_ms, Timer::Cancel(key))
         };
         self.active[at].timer = Some(timer);
@@ -347,14 +360,9 @@ impl Reactor {
     /// The instance is there and the plugin has room.
     pub(crate) fn launch(&mut self, key: u64) {
         let Some(at) = self.find(key) else { return };
-        let check = self.active[at].run.check;
-        let def = self.checks[check as usize]
-            .as_ref()
-            .expect("checked by begin");
-        let InstanceState::Ready(instance) = &def.instance else {
+        let Some(instance) = self.ready_instance(self.active[at].run.check) else {
             return;
         };
-        let instance = instance.clone();
         if instance.plugin().descriptor.workload.is_step() {
             self.start_step(key, instance);
         } else {
@@ -367,12 +375,20 @@ impl Reactor {
         match news {
             Posted::Task { task, event } => self.step(task, &event),
             Posted::Job(report) => self.job_done(report),
+            Posted::Fan(news) => self.fan_news(news),
             Posted::Killed { task, cpu_ns } => {
                 if let Some(at) = self.killed.iter().position(|(t, ..)| *t == task) {
                     let (_, check, epoch) = self.killed.swap_remove(at);
                     bill::late(&mut self.outbox, (check, epoch), cpu_ns, Growth::default());
                 }
             }
+        }
+    }
+
+    pub(crate) fn ready_instance(&self, check: u32) -> Option<Arc<Instance>> {
+        match &self.def(check)?.instance {
+            InstanceState::Ready(instance) => Some(instance.clone()),
+            _ => None,
         }
     }
 
@@ -408,21 +424,13 @@ impl Reactor {
         );
     }
 
-    pub(crate) fn finish_at(&mut self, key: u64, end: End, said: Results, times: Times) {
-        let Some(at) = self.find(key) else { return };
+    /// Out of the books, with its timers and its place in its plugin's limit.
+    pub(crate) fn remove_active(&mut self, at: usize) -> Active {
         let active = self.active.remove(at);
         for timer in [active.timer, active.task_timer].into_iter().flatten() {
             self.wheel.cancel(timer);
         }
         self.finished += 1;
-        let news = end.status as u8 != active.run.last_status
-            || active.run.urgent
-            || self.draining
-            || !matches!(end.ending, Ending::Returned | Ending::Timeout);
-        let batch = self.def(active.run.check).map_or(0, |d| d.batch_ns);
-        let leave_by = if news { 0 } else { times.finished_ns + batch };
-        let finished = verdict::finished(&active, end, said, times);
-        self.turn.ended(finished, &active.bill, leave_by);
         if let Some(plugin) = active.counted_in
             && let Some(Some(loaded)) = self.plugins.get_mut(usize::from(plugin))
         {
@@ -431,6 +439,24 @@ impl Reactor {
                 self.freed.push(usize::from(plugin));
             }
         }
+        active
+    }
+
+    pub(crate) fn finish_at(&mut self, key: u64, end: End, said: Results, times: Times) {
+        let Some(at) = self.find(key) else { return };
+        self.close_fans(key);
+        let active = self.remove_active(at);
+        if let Some(chunk) = &active.chunk {
+            return self.chunk_ended(chunk, &end, said, active.bill.cpu_ns);
+        }
+        let news = end.status as u8 != active.run.last_status
+            || active.run.urgent
+            || self.draining
+            || !matches!(end.ending, Ending::Returned | Ending::Timeout);
+        let batch = self.def(active.run.check).map_or(0, |d| d.batch_ns);
+        let leave_by = if news { 0 } else { times.finished_ns + batch };
+        let finished = verdict::finished(&active, end, said, times);
+        self.turn.ended(finished, &active.bill, leave_by);
     }
 
     /// Runs that waited for room in their plugin go on. Not from where the room came up: a run may end within

@@ -1,6 +1,7 @@
 //! From argv to a running worker.
 
 use crate::active::Loaded;
+use crate::fanout::WorkerFanout;
 use crate::pool::{self, Pool};
 use crate::reactor::{EndOfWork, Reactor};
 use crate::services::{Shared, WorkerServices};
@@ -116,6 +117,7 @@ pub(crate) fn serve(args: &WorkerArgs, link: OwnedFd) -> std::io::Result<EndOfWo
     }
     crate::counters::set_dir(args.runtime_dir.clone());
     host::set_services(&WorkerServices);
+    healthd_loader::fanout::set_fanout(&WorkerFanout);
     let nice = if args.class == WorkerClass::Cpu {
         CPU_NICE
     } else {
@@ -123,6 +125,7 @@ pub(crate) fn serve(args: &WorkerArgs, link: OwnedFd) -> std::io::Result<EndOfWo
     };
     let pool = Pool::new("run", limit as usize, MIN_STACK, Some((map, nice)));
     let mut reactor = Reactor::new(map, line, link, shared, pool)?;
+    reactor.takes_fds = args.class == WorkerClass::Cpu;
     let end = reactor.run();
     if matches!(end, Ok(EndOfWork::Drained)) {
         reactor.forget_all();

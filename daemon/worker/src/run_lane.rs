@@ -2,17 +2,21 @@
 
 use crate::active::{InstanceState, JobInfo, JobOutcome, JobReport, State};
 use crate::bill;
+use crate::fanout::{InRun, Worked, in_run};
 use crate::pool::current_line;
 use crate::reactor::Reactor;
 use crate::services::{Posted, shared};
 use crate::verdict::{End, Times};
 use healthd_abi as abi;
 use healthd_core::check::outcome::Status;
+use healthd_core::wire::fanout::Work;
 use healthd_core::wire::maps::Entry;
 use healthd_core::wire::worker::{Ending, Growth};
+use healthd_loader::fanout::Chunk;
 use healthd_loader::{Context, ContextSpec, Instance, Plugin, Results};
 use healthd_scoreboard::worker_map::{Call, WorkerMap};
-use healthd_sys::clock;
+use healthd_sys::{clock, memfd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -24,6 +28,7 @@ pub struct JobSpec {
     pub attempt: u8,
     pub plugin: u16,
     pub timeout_ns: u64,
+    pub name: Arc<str>,
     pub info: Arc<JobInfo>,
     pub context: Box<Context>,
     pub what: What,
@@ -37,6 +42,12 @@ pub enum What {
     Run {
         instance: Arc<Instance>,
     },
+    /// A chunk of another worker's run.
+    Chunk {
+        instance: Arc<Instance>,
+        work: Work,
+        input: Option<Arc<OwnedFd>>,
+    },
 }
 
 /// Runs on a pool thread.
@@ -47,8 +58,10 @@ pub fn execute(map: &'static WorkerMap, mut job: JobSpec) {
         job.report(started_ns, 0, Growth::default(), JobOutcome::NotBegun);
         return;
     }
-    job.context
-        .set_deadline(started_ns.saturating_add(job.timeout_ns));
+    job.context.set_deadline(match &job.what {
+        What::Chunk { work, .. } => work.deadline_ns,
+        What::Create { .. } | What::Run { .. } => started_ns.saturating_add(job.timeout_ns),
+    });
     job.info
         .tid
         .store(healthd_sys::process::gettid(), Ordering::Relaxed);
@@ -58,10 +71,10 @@ pub fn execute(map: &'static WorkerMap, mut job: JobSpec) {
     let cpu = clock::thread_cpu_ns();
     job.info.cpu_started_ns.store(cpu, Ordering::Relaxed);
     job.info.started_ns.store(started_ns, Ordering::Release);
-    let entry = if job.info.is_create {
-        Entry::Create
-    } else {
-        Entry::Run
+    let entry = match &job.what {
+        What::Create { .. } => Entry::Create,
+        What::Run { .. } => Entry::Run,
+        What::Chunk { .. } => Entry::Chunk,
     };
     let call = Call {
         entry,
@@ -77,7 +90,23 @@ pub fn execute(map: &'static WorkerMap, mut job: JobSpec) {
     let before = bill::look();
     let outcome = match &job.what {
         What::Create { plugin, config } => JobOutcome::Created(plugin.create(&job.context, config)),
-        What::Run { instance } => JobOutcome::Ran(instance.run(&job.context)),
+        What::Run { instance } => {
+            let run = InRun::new(
+                job.key,
+                job.info.clone(),
+                instance.clone(),
+                map,
+                call,
+                job.name.clone(),
+                job.context.deadline(),
+            );
+            JobOutcome::Ran(in_run(run, || instance.run(&job.context)))
+        }
+        What::Chunk {
+            instance,
+            work,
+            input,
+        } => JobOutcome::Chunk(chunk(instance, &job.context, *work, input.as_deref())),
     };
     let cpu_ns = clock::thread_cpu_ns().saturating_sub(cpu);
     let grew = bill::grown_since(before);
@@ -88,12 +117,31 @@ pub fn execute(map: &'static WorkerMap, mut job: JobSpec) {
     job.report(started_ns, cpu_ns, grew, outcome);
 }
 
+fn chunk(instance: &Instance, cx: &Context, work: Work, input: Option<&OwnedFd>) -> Worked {
+    let output = match memfd::output() {
+        Ok(output) => output,
+        Err(e) => return Worked::no_memfd(&e),
+    };
+    let chunk = Chunk {
+        kind: work.kind,
+        index: work.index,
+        count: work.count,
+        from: work.from,
+        to: work.to,
+    };
+    let cpu = clock::thread_cpu_ns();
+    let ret = instance.chunk(cx, chunk, input.map(AsFd::as_fd), output.as_fd());
+    let cpu_ns = clock::thread_cpu_ns().saturating_sub(cpu);
+    let plugin = &instance.plugin().descriptor.name;
+    Worked::of(plugin, ret, cx.take_results().message, output, cpu_ns)
+}
+
 impl JobSpec {
     /// The instance goes back with the report, so that `destroy` is always called by the reactor, where the
     /// map names it.
     fn report(self, started_ns: u64, cpu_ns: u64, grew: Growth, outcome: JobOutcome) {
         let instance = match self.what {
-            What::Run { instance } => Some(instance),
+            What::Run { instance } | What::Chunk { instance, .. } => Some(instance),
             What::Create { .. } => None,
         };
         shared().post(Posted::Job(JobReport {
@@ -130,7 +178,14 @@ impl Reactor {
     }
 
     pub(crate) fn start_run(&mut self, key: u64, instance: Arc<Instance>) {
-        self.submit(key, What::Run { instance });
+        let what = match self.find(key).map(|at| self.active[at].chunk.is_some()) {
+            Some(true) => match self.chunk_of(key) {
+                Some(what) => what,
+                None => return,
+            },
+            _ => What::Run { instance },
+        };
+        self.submit(key, what);
     }
 
     fn submit(&mut self, key: u64, what: What) {
@@ -141,14 +196,14 @@ impl Reactor {
         };
         let (is_create, plugin) = match &what {
             What::Create { plugin, .. } => (true, *plugin),
-            What::Run { instance } => (false, instance.plugin()),
+            What::Run { instance } | What::Chunk { instance, .. } => (false, instance.plugin()),
         };
         let info = JobInfo::new(is_create);
         let context = Context::new(ContextSpec {
-            lane: if is_create {
-                abi::LANE_CREATE
-            } else {
-                abi::LANE_RUN
+            lane: match &what {
+                What::Create { .. } => abi::LANE_CREATE,
+                What::Run { .. } => abi::LANE_RUN,
+                What::Chunk { .. } => abi::LANE_CHUNK,
             },
             attempt: if is_create { 0 } else { u32::from(run.attempt) },
             check_id: u64::from(run.check),
@@ -168,10 +223,14 @@ impl Reactor {
             attempt: run.attempt,
             plugin: def.plugin,
             timeout_ns: def.timeout_ns,
+            name: def.name.clone(),
             info: info.clone(),
             context,
             what,
         };
+        if !is_create && let Some(chunk) = &mut self.active[at].chunk {
+            chunk.begun = true;
+        }
         self.active[at].state = State::Job(info);
         let map = self.map;
         if !self.pool.submit(Box::new(move || execute(map, job))) {
@@ -218,12 +277,16 @@ impl Reactor {
             }
             return;
         };
+        let outcome = match report.outcome {
+            JobOutcome::Chunk(worked) => return self.chunk_back(report.key, report.epoch, worked),
+            outcome => outcome,
+        };
         self.active[at].bill.call(report.cpu_ns, report.grew);
         let cancelled = report.context.cancel().is_cancelled();
         let mut said = report.context.take_results();
         let run = self.active[at].run;
         let plugin_name = self.plugin_name(run.check);
-        match report.outcome {
+        match outcome {
             JobOutcome::Created(Ok(instance)) => {
                 let waiting = match self
                     .checks
@@ -248,7 +311,9 @@ impl Reactor {
             outcome => {
                 let ret = match outcome {
                     JobOutcome::Created(Err(ret)) | JobOutcome::Ran(ret) => ret,
-                    JobOutcome::Created(Ok(_)) | JobOutcome::NotBegun => healthd_abi::E_CANCELLED,
+                    JobOutcome::Created(Ok(_)) | JobOutcome::NotBegun | JobOutcome::Chunk(_) => {
+                        healthd_abi::E_CANCELLED
+                    }
                 };
                 let call = if created { "create" } else { "run" };
                 let end = match self.def(run.check) {
@@ -267,6 +332,17 @@ impl Reactor {
                 } else {
                     end
                 };
+                let end = match report.info.take_lost() {
+                    Some(why) => {
+                        said.message.clear();
+                        End {
+                            status: Status::Unknown,
+                            ending: Ending::PluginError,
+                            why,
+                        }
+                    }
+                    None => end,
+                };
                 let times = Times {
                     started_ns: report.started_ns,
                     finished_ns: report.finished_ns,
@@ -281,7 +357,9 @@ impl Reactor {
                         let said = Results::with_message(&said.message);
                         self.finish(key, end, said);
                     }
-                } else if end.ending == Ending::Panic {
+                } else if end.ending == Ending::Panic
+                    || report.info.poisoned.load(Ordering::Relaxed)
+                {
                     self.drop_instance(run.check, report.epoch);
                 }
                 said.note_cut();

@@ -1,6 +1,7 @@
 //! What the worker does for its plugins (`hd_host`), and the queue on which other threads reach the reactor.
 
 use crate::active::JobReport;
+use crate::fanout::News;
 use crate::pool::Pool;
 use crate::side;
 use healthd_abi::HdCacheStats;
@@ -8,12 +9,13 @@ use healthd_loader::{Event, ExecSpec, Services};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Mutex, OnceLock};
 
 /// News from another thread.
 pub enum Posted {
     Job(JobReport),
+    Fan(News),
     Task {
         task: u64,
         event: Event,
@@ -29,6 +31,8 @@ pub struct Shared {
     posted: Mutex<Vec<Posted>>,
     wake: EventFd,
     pub(crate) resolvers: Pool,
+    /// How many workers share the work of this one's class.
+    pub(crate) crew: AtomicU32,
     /// Look-ups under way, so that a hundred tasks that ask for one name cost one look-up.
     lookups: Mutex<HashMap<Lookup, Vec<Waiter>>>,
 }
@@ -50,6 +54,7 @@ impl Shared {
             posted: Mutex::default(),
             wake,
             resolvers: Pool::new("resolve", RESOLVER_THREADS, RESOLVER_STACK, None),
+            crew: AtomicU32::new(1),
             lookups: Mutex::default(),
         }))
     }

@@ -23,7 +23,7 @@ extern "C" {
 #endif
 
 #define HD_MAGIC       UINT64_C(0x4845414C54484431)          /* "HEALTHD1" */
-#define HD_ABI_MINOR   0u
+#define HD_ABI_MINOR   1u         /* 1.1 added hd_plugin.chunk and the extension hd.fanout/1 */
 #define HD_ENTRY       "hd_plugin_v1"
 #define HD_EXPORT      __attribute__((visibility("default")))
 /* Is member m of *p there? p may come from a side older than this header. */
@@ -69,6 +69,7 @@ typedef struct hd_ctx {
 #define HD_LANE_CREATE 0u
 #define HD_LANE_RUN    1u
 #define HD_LANE_STEP   2u
+#define HD_LANE_CHUNK  3u        /* in chunk: of the result only `message` counts, and says why the chunk failed */
 
 typedef struct hd_metric {       /* a NaN value, warn, crit, min or max is absent */
   uint32_t struct_size, kind;
@@ -157,6 +158,8 @@ typedef struct hd_host {
  *
  * Threads: start, step and drop of one task run on one and the same thread, one at a time, and must not block (1 ms
  * a step is the budget). create and destroy run on some pool thread, never beside a run or step of that instance. */
+struct hd_chunk;                              /* see HD_EXT_FANOUT */
+
 typedef struct hd_plugin {
   uint64_t magic; uint32_t struct_size; uint16_t abi_minor, abi_min_minor; /* the minor written to, the least needed */
   uint64_t flags;
@@ -171,6 +174,8 @@ typedef struct hd_plugin {
   hd_ret (*start)(void *instance, const hd_ctx *c, void **task);
   hd_ret (*step)(void *task, const hd_ctx *c, const hd_event *ev, size_t n);
   void   (*drop)(void *task);
+  /* since 1.1, from here on */
+  hd_ret (*chunk)(void *instance, const hd_ctx *c, const struct hd_chunk *chunk); /* or NULL: see HD_EXT_FANOUT */
 } hd_plugin;
 
 /* The one symbol a plugin exports. Returns the index-th plugin of this library and NULL past the last: static data,
@@ -212,6 +217,66 @@ typedef struct hd_exec {
    * that, the host kills the child's whole group and reaps it. */
   int32_t (*spawn)(const hd_ctx *c, const hd_exec_spec *spec);
 } hd_exec;
+
+/* ---- extension "hd.fanout/1": one run on all cores -------------------------------------------------------
+ * host->extension(HD_EXT_FANOUT) returns const hd_fanout*. For plugins of workload HD_WL_CPU whose descriptor has
+ * `chunk`. A run (the parent) splits its work: so many items, in chunks of so many. The host calls `chunk` for each,
+ * in this worker and in the other workers for heavy work, each of which has an instance of its own of the same check,
+ * made by `create` from the same config. While the parent waits in `next` it works on chunks itself: so one worker
+ * suffices, and `chunk` may be called on the parent's thread and instance, inside of `next`.
+ *
+ * A chunk may be begun twice (its worker died), and both beginnings see the same input. So it has no effect but its
+ * output. It must not fan out itself. It looks at `cancelled`; its deadline is its parent's. It should take 5 to 500 ms:
+ * runs of other checks wait for the end of the chunk that is under way, and go before the next one. */
+#define HD_EXT_FANOUT "hd.fanout/1"
+#define HD_FANOUT_ORDERED 1u     /* `next` tells of chunk 0, then 1, ...; without it, of each as it is done */
+#define HD_FANOUT_MAX_CHUNKS 4096u            /* of one fan-out */
+#define HD_FANOUT_MAX_OPENS  64u              /* fan-outs of one run, one after the other */
+#define HD_FANOUT_MAX_OUTPUT (UINT64_C(1) << 28) /* bytes that one chunk may write */
+#define HD_E_LOST        (-7)    /* in hd_fanout_done.code only: the chunk died twice with its worker */
+
+typedef struct hd_chunk {        /* the host's, valid during the call */
+  uint32_t struct_size, kind;    /* kind: as the parent gave it */
+  uint32_t index, count;         /* the index-th of count chunks */
+  uint64_t from, to;             /* its items: from <= i < to */
+  int32_t  input;                /* the parent's input, or -1. All share its offset: pread or mmap it. Do not close it */
+  int32_t  output;               /* an empty memfd of this chunk alone: write to it, or ftruncate and mmap it (and unmap
+                                    it before the return). Do not close it. The host seals it, and only if chunk
+                                    returned HD_OK the parent gets it */
+} hd_chunk;
+
+typedef struct hd_fanout_spec {
+  uint32_t struct_size, flags;   /* HD_FANOUT_... */
+  uint64_t items;                /* 0: there is nothing to do, and `next` says so at once */
+  uint64_t chunk;                /* items in a chunk; 0: the host's choice, some 16 chunks a worker */
+  int32_t  input;                /* -1, or a regular file or memfd that all chunks see. The host keeps a copy of the fd,
+                                    and seals a memfd (EBUSY if it is still mapped writable) */
+  uint32_t kind;                 /* the plugin's own */
+} hd_fanout_spec;
+
+typedef struct hd_fanout_done {  /* struct_size is set by the caller, the rest by the host */
+  uint32_t struct_size, index;
+  hd_ret   code;                 /* HD_OK, or why the chunk failed: what `chunk` returned, or HD_E_LOST */
+  int32_t  output;               /* its output, sealed, or -1 if it wrote nothing. The host's: dup it to keep it */
+  uint64_t size;                 /* bytes in output */
+  uint64_t cpu_ns;               /* CPU time of the chunk */
+  hd_str   message;              /* of a chunk that failed */
+} hd_fanout_done;
+
+typedef struct hd_fanout {
+  uint32_t struct_size, version;
+  /* All four: in `run` only, on its thread. */
+  /* Begins. 0 or -errno: EBUSY (one is open), E2BIG (too many chunks), EDQUOT (too many fan-outs in this run), EINVAL,
+   * ENOTSUP (the plugin has no `chunk`), EPERM (not in run), EMFILE and its like. */
+  int32_t (*open)(const hd_ctx *c, const hd_fanout_spec *spec);
+  /* Waits for a chunk, and works on chunks meanwhile. 1: *done tells of one, and holds until the next call here. 0: all
+   * have been told. -ECANCELED: give up, the run is cancelled or at its deadline. -EBADF: none is open. */
+  int32_t (*next)(const hd_ctx *c, hd_fanout_done *done);
+  /* Ends it: chunks that are under way are cancelled. The end of the run does so too. */
+  void    (*close)(const hd_ctx *c);
+  /* So many workers for heavy work there are, this one included. */
+  uint32_t (*workers)(const hd_ctx *c);
+} hd_fanout;
 
 /* ---- extension "hd.counter/1": numbers that all workers share --------------------------------------------
  * host->extension(HD_EXT_COUNTER) returns const hd_counter*. Cells of 64 bits in shared memory, 0 at first, known by

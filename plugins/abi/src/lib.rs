@@ -10,7 +10,7 @@ use core::ffi::{c_char, c_void};
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
 pub const MAGIC: u64 = 0x4845_414C_5448_4431;
-pub const ABI_MINOR: u16 = 0;
+pub const ABI_MINOR: u16 = 1;
 /// The entry symbol, with the NUL that `dlsym` wants.
 pub const ENTRY: &core::ffi::CStr = c"hd_plugin_v1";
 
@@ -26,10 +26,12 @@ pub const E_CANCELLED: HdRet = -3;
 pub const E_INTERNAL: HdRet = -4;
 pub const E_UNSUPPORTED: HdRet = -5;
 pub const E_RESOURCES: HdRet = -6;
+pub const E_LOST: HdRet = -7;
 
 pub const LANE_CREATE: u32 = 0;
 pub const LANE_RUN: u32 = 1;
 pub const LANE_STEP: u32 = 2;
+pub const LANE_CHUNK: u32 = 3;
 
 pub const GAUGE: u32 = 0;
 pub const COUNTER: u32 = 1;
@@ -66,6 +68,12 @@ pub const F_MUST_UNDERSTAND: u64 = 0xFFFF_FFFF_0000_0000;
 pub const EXT_EXEC: &str = "hd.exec/1";
 pub const EXEC_TRUNC_OUT: i32 = 1;
 pub const EXEC_TRUNC_ERR: i32 = 2;
+
+pub const EXT_FANOUT: &str = "hd.fanout/1";
+pub const FANOUT_ORDERED: u32 = 1;
+pub const FANOUT_MAX_CHUNKS: u32 = 4096;
+pub const FANOUT_MAX_OPENS: u32 = 64;
+pub const FANOUT_MAX_OUTPUT: u64 = 1 << 28;
 
 pub const EXT_COUNTER: &str = "hd.counter/1";
 pub const SHARED: u32 = 1;
@@ -209,6 +217,7 @@ pub type RunFn = unsafe extern "C" fn(*mut c_void, *const HdCtx) -> HdRet;
 pub type StartFn = unsafe extern "C" fn(*mut c_void, *const HdCtx, *mut *mut c_void) -> HdRet;
 pub type StepFn = unsafe extern "C" fn(*mut c_void, *const HdCtx, *const HdEvent, usize) -> HdRet;
 pub type DropFn = unsafe extern "C" fn(*mut c_void);
+pub type ChunkFn = unsafe extern "C" fn(*mut c_void, *const HdCtx, *const HdChunk) -> HdRet;
 /// `hd_plugin_v1`.
 pub type EntryFn = unsafe extern "C" fn(u32) -> *const HdPlugin;
 
@@ -238,7 +247,11 @@ pub struct HdPlugin {
     pub start: Option<StartFn>,
     pub step: Option<StepFn>,
     pub drop: Option<DropFn>,
+    pub chunk: Option<ChunkFn>,
 }
+
+/// What every descriptor of major 1 has: the size that 1.0 had. What lies behind it may be missing.
+pub const PLUGIN_SIZE_1_0: usize = core::mem::offset_of!(HdPlugin, chunk);
 
 // SAFETY: a descriptor is static data that nobody changes (the contract of `hd_plugin_v1`); its pointers are to code
 // and to strings of the same kind.
@@ -319,4 +332,51 @@ pub struct HdCache {
     pub struct_size: u32,
     pub version: u32,
     pub show: Option<unsafe extern "C" fn(*const HdCtx, HdStr, *const HdCacheStats) -> i32>,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct HdChunk {
+    pub struct_size: u32,
+    pub kind: u32,
+    pub index: u32,
+    pub count: u32,
+    pub from: u64,
+    pub to: u64,
+    pub input: i32,
+    pub output: i32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct HdFanoutSpec {
+    pub struct_size: u32,
+    pub flags: u32,
+    pub items: u64,
+    pub chunk: u64,
+    pub input: i32,
+    pub kind: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct HdFanoutDone {
+    pub struct_size: u32,
+    pub index: u32,
+    pub code: HdRet,
+    pub output: i32,
+    pub size: u64,
+    pub cpu_ns: u64,
+    pub message: HdStr,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct HdFanout {
+    pub struct_size: u32,
+    pub version: u32,
+    pub open: Option<unsafe extern "C" fn(*const HdCtx, *const HdFanoutSpec) -> i32>,
+    pub next: Option<unsafe extern "C" fn(*const HdCtx, *mut HdFanoutDone) -> i32>,
+    pub close: Option<unsafe extern "C" fn(*const HdCtx)>,
+    pub workers: Option<unsafe extern "C" fn(*const HdCtx) -> u32>,
 }

@@ -45,7 +45,7 @@ layout! {
     }
     hd_plugin = HdPlugin {
         magic, struct_size, abi_minor, abi_min_minor, flags, workload, default_timeout_ms, max_inflight, stack_kib,
-        name, version, summary, vendor, license, build, config_schema, init, create, destroy, run, start, step, drop
+        name, version, summary, vendor, license, build, config_schema, init, create, destroy, run, start, step, drop, chunk
     }
     hd_exec_spec = HdExecSpec {
         struct_size, argc, argv, envc, token, env, cwd, input, max_output, reserved, max_memory, max_cpu_s, max_files,
@@ -53,6 +53,10 @@ layout! {
     }
     hd_exec_done = HdExecDone { struct_size, exit_code, term_signal, truncated, dropped, cpu_ns, out, err }
     hd_exec = HdExec { struct_size, version, spawn }
+    hd_chunk = HdChunk { struct_size, kind, index, count, from, to, input, output }
+    hd_fanout_spec = HdFanoutSpec { struct_size, flags, items, chunk, input, kind }
+    hd_fanout_done = HdFanoutDone { struct_size, index, code, output, size, cpu_ns, message }
+    hd_fanout = HdFanout { struct_size, version, open, next, close, workers }
     hd_cache_stats = HdCacheStats { struct_size, reserved, hits, misses, evictions, entries }
     hd_cache = HdCache { struct_size, version, show }
     hd_counter = HdCounter { struct_size, version, open, get, set, add, max, compare_exchange }
@@ -69,7 +73,9 @@ constants! {
     "HD_OK" = OK  "HD_WARN" = WARN  "HD_CRIT" = CRIT  "HD_UNKNOWN" = UNKNOWN  "HD_PENDING" = PENDING
     "HD_E_CONFIG" = E_CONFIG  "HD_E_PANIC" = E_PANIC  "HD_E_CANCELLED" = E_CANCELLED  "HD_E_INTERNAL" = E_INTERNAL
     "HD_E_UNSUPPORTED" = E_UNSUPPORTED  "HD_E_RESOURCES" = E_RESOURCES
+    "HD_E_LOST" = E_LOST
     "HD_LANE_CREATE" = LANE_CREATE  "HD_LANE_RUN" = LANE_RUN  "HD_LANE_STEP" = LANE_STEP
+    "HD_LANE_CHUNK" = LANE_CHUNK
     "HD_GAUGE" = GAUGE  "HD_COUNTER" = COUNTER
     "HD_LOG_ERROR" = LOG_ERROR  "HD_LOG_WARN" = LOG_WARN  "HD_LOG_INFO" = LOG_INFO  "HD_LOG_DEBUG" = LOG_DEBUG
     "HD_LOG_TRACE" = LOG_TRACE
@@ -81,11 +87,14 @@ constants! {
     "HD_F_NEEDS_NETRAW" = F_NEEDS_NETRAW  "HD_F_NEEDS_EXEC" = F_NEEDS_EXEC
     "HD_SHARED" = SHARED
     "HD_EXEC_TRUNC_OUT" = EXEC_TRUNC_OUT  "HD_EXEC_TRUNC_ERR" = EXEC_TRUNC_ERR
+    "HD_FANOUT_ORDERED" = FANOUT_ORDERED  "HD_FANOUT_MAX_CHUNKS" = FANOUT_MAX_CHUNKS
+    "HD_FANOUT_MAX_OPENS" = FANOUT_MAX_OPENS  "HD_FANOUT_MAX_OUTPUT" = FANOUT_MAX_OUTPUT
 }
 
 const NAMES: &[(&str, &str)] = &[
     ("HD_ENTRY", "hd_plugin_v1"),
     ("HD_EXT_EXEC", EXT_EXEC),
+    ("HD_EXT_FANOUT", EXT_FANOUT),
     ("HD_EXT_COUNTER", EXT_COUNTER),
     ("HD_EXT_CACHE", EXT_CACHE),
 ];
@@ -178,11 +187,21 @@ fn sizes_of_version_1_0() {
     assert_eq!(size_of::<HdMetric>(), 80);
     assert_eq!(size_of::<HdEvent>(), 24);
     assert_eq!(size_of::<HdHost>(), 160);
-    assert_eq!(size_of::<HdPlugin>(), 208);
+    assert_eq!(PLUGIN_SIZE_1_0, 208);
     assert_eq!(size_of::<HdExecSpec>(), 104);
     assert_eq!(size_of::<HdExecDone>(), 64);
     assert_eq!(size_of::<HdExec>(), 16);
     assert_eq!(size_of::<HdCounter>(), 56);
     assert_eq!(size_of::<HdCacheStats>(), 40);
     assert_eq!(size_of::<HdCache>(), 16);
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn sizes_of_version_1_1() {
+    assert_eq!(size_of::<HdPlugin>(), 216);
+    assert_eq!(size_of::<HdChunk>(), 40);
+    assert_eq!(size_of::<HdFanoutSpec>(), 32);
+    assert_eq!(size_of::<HdFanoutDone>(), 48);
+    assert_eq!(size_of::<HdFanout>(), 40);
 }

@@ -151,7 +151,7 @@ static const hd_plugin plugin = {
   S("banner"), S("1.0"), S("expects a local server to say something"), S(""), S("MIT OR Apache-2.0"), S("cc"),
   S("{\"type\":\"object\",\"properties\":{\"port\":{\"description\":\"Port on 127.0.0.1.\",\"type\":\"integer\","
     "\"minimum\":1,\"maximum\":65535}},\"required\":[\"port\"],\"additionalProperties\":false}"),
-  init, create, free, NULL, start, step, drop
+  init, create, free, NULL, start, step, drop, NULL
 };
 
 const hd_plugin *hd_plugin_v1(uint32_t index) { return index == 0 ? &plugin : NULL; }

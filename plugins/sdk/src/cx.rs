@@ -28,21 +28,22 @@ pub fn run_is_cancelled() -> bool {
 }
 
 /// While it lives, [`run_is_cancelled`] on this thread speaks of its run.
-pub(crate) struct RunScope(());
+pub(crate) struct RunScope(*const AtomicU32);
 
 impl RunScope {
     /// # Safety
     /// `ctx` is the host's, live until the scope has been dropped.
     pub(crate) unsafe fn enter(ctx: *const HdCtx) -> RunScope {
         // SAFETY: the caller's promise.
-        CANCELLED.set(unsafe { (*ctx).cancelled });
-        RunScope(())
+        let cancelled = unsafe { (*ctx).cancelled };
+        // A chunk of a run may run inside of that run.
+        RunScope(CANCELLED.replace(cancelled))
     }
 }
 
 impl Drop for RunScope {
     fn drop(&mut self) {
-        CANCELLED.set(null());
+        CANCELLED.set(self.0);
     }
 }
 

@@ -3,10 +3,11 @@
 use crate::barrier::{catch, guard, guard_silent, install_hooks};
 use crate::check::{BlockingCheck, Check};
 use crate::cx::{Cx, RunScope};
+use crate::fanout::{Chunk, Fanout};
 use crate::host;
 use crate::options::Options;
 use crate::task;
-use healthd_abi::{self as abi, HdCtx, HdEvent, HdHost, HdPlugin, HdRet, HdStr};
+use healthd_abi::{self as abi, HdChunk, HdCtx, HdEvent, HdHost, HdPlugin, HdRet, HdStr};
 use std::ffi::c_void;
 use std::ptr::null;
 use std::sync::OnceLock;
@@ -55,7 +56,8 @@ pub const CPU_DEFAULT: Descriptor = Descriptor {
 /// Exports the plugins of this library. Once per crate.
 ///
 /// The word before the type picks the lane: `step` (a [`Check`] that waits on the network), `exec` (a [`Check`] that
-/// mostly waits for [`Cx::exec`]), `run` (a [`BlockingCheck`] that blocks), `cpu` (a [`BlockingCheck`] that computes).
+/// mostly waits for [`Cx::exec`]), `run` (a [`BlockingCheck`] that blocks), `cpu` (a [`BlockingCheck`] that computes), `fanout`
+/// (one that spreads its work over all cores: a [`Fanout`](crate::Fanout)).
 /// Between the braces stand fields of [`Descriptor`].
 ///
 /// ```
@@ -88,11 +90,13 @@ macro_rules! plugins {
         }
     };
     (@base cpu) => { $crate::CPU_DEFAULT };
+    (@base fanout) => { $crate::CPU_DEFAULT };
     (@base $lane:ident) => { $crate::Descriptor::DEFAULT };
     (@ step $check:ty, $d:expr) => { $crate::export::step_lane::<$check>($d, $crate::abi::WL_IO) };
     (@ exec $check:ty, $d:expr) => { $crate::export::step_lane::<$check>($d, $crate::abi::WL_EXEC) };
     (@ run $check:ty, $d:expr) => { $crate::export::run_lane::<$check>($d, $crate::abi::WL_BLOCK) };
     (@ cpu $check:ty, $d:expr) => { $crate::export::run_lane::<$check>($d, $crate::abi::WL_CPU) };
+    (@ fanout $check:ty, $d:expr) => { $crate::export::fanout_lane::<$check>($d) };
 }
 
 /// A library's descriptors, made at the first call and kept for ever.
@@ -140,6 +144,15 @@ pub fn run_lane<C: BlockingCheck>(d: Descriptor, workload: u32) -> HdPlugin {
     }
 }
 
+pub fn fanout_lane<C: Fanout>(d: Descriptor) -> HdPlugin {
+    HdPlugin {
+        // A host of 1.0 would never call `chunk`, and has no fan-out to offer.
+        abi_min_minor: 1,
+        chunk: Some(chunk::<C>),
+        ..run_lane::<C>(d, abi::WL_CPU)
+    }
+}
+
 fn base<O: Options>(d: Descriptor, workload: u32) -> HdPlugin {
     HdPlugin {
         magic: abi::MAGIC,
@@ -166,6 +179,7 @@ fn base<O: Options>(d: Descriptor, workload: u32) -> HdPlugin {
         start: None,
         step: None,
         drop: None,
+        chunk: None,
     }
 }
 
@@ -248,6 +262,26 @@ unsafe extern "C" fn run<C: BlockingCheck>(instance: *mut c_void, ctx: *const Hd
         // SAFETY: the scope ends with this call, and so does the ctx at the earliest.
         let _scope = unsafe { RunScope::enter(ctx) };
         check.run(cx).to_abi()
+    })
+}
+
+unsafe extern "C" fn chunk<C: Fanout>(
+    instance: *mut c_void,
+    ctx: *const HdCtx,
+    chunk: *const HdChunk,
+) -> HdRet {
+    guard(ctx, || {
+        // SAFETY: made by `create` for this C; the host destroys no instance that runs, and C is Sync.
+        let check = unsafe { &*instance.cast::<C>() };
+        // SAFETY: the ctx of this call, on its thread; the run lane has no task.
+        let cx = unsafe { Cx::new(ctx, null()) };
+        // SAFETY: the scope ends with this call, and so does the ctx at the earliest.
+        let _scope = unsafe { RunScope::enter(ctx) };
+        // SAFETY: the host's chunk, which it keeps for the length of this call.
+        match unsafe { Chunk::new(chunk) } {
+            Some(mut chunk) => check.chunk(cx, &mut chunk).to_abi(),
+            None => abi::E_UNSUPPORTED,
+        }
     })
 }
 

@@ -46,7 +46,7 @@
 //! must never block. It needs no runtime: the I/O is in [`net`], time in [`Cx::sleep`] and [`Cx::timeout`], names in
 //! [`Cx::resolve`], children in [`Cx::exec`]; anything written over tokio's `AsyncRead`/`AsyncWrite` runs on these
 //! streams. [`BlockingCheck`] has a thread of its own until `run` returns: for libraries that only block (form `run`)
-//! and for computing (form `cpu`).
+//! and for computing (form `cpu`). [`Fanout`] computes on all cores at once (form `fanout`).
 //!
 //! # What the SDK does for you
 //! It catches panics at every entry, turns an exhausted machine into [`Status::Resources`] instead of a false alarm
@@ -67,7 +67,9 @@ mod cx;
 mod exec;
 #[doc(hidden)]
 pub mod export;
+mod fanout;
 mod host;
+mod map;
 mod metric;
 #[cfg(feature = "mock")]
 pub mod mock;
@@ -89,7 +91,9 @@ pub use counter::{Counter, Counters};
 pub use cx::{Cx, run_is_cancelled};
 pub use exec::{ExecOutput, ExecSpec};
 pub use export::{CPU_DEFAULT, Descriptor};
+pub use fanout::{Chunk, Done, FanOut, Fanout, FanoutError, Plan, memory_file};
 pub use log;
+pub use map::Mapped;
 pub use metric::Metric;
 pub use options::{Options, Range};
 pub use rate::{OverRate, Rate};

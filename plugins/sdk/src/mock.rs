@@ -21,6 +21,7 @@
 //! ```
 
 mod counters;
+mod fanout;
 
 use crate::status::Status;
 use healthd_abi::{
@@ -139,6 +140,7 @@ impl MockPlugin {
             Ok(MockCheck {
                 raw: self.raw,
                 instance,
+                config: config_json.as_ref().to_owned(),
             })
         } else {
             Err(outcome.message)
@@ -150,6 +152,8 @@ impl MockPlugin {
 pub struct MockCheck {
     raw: &'static HdPlugin,
     instance: *mut c_void,
+    /// What it was made from: a fan-out makes another one, as another worker would.
+    config: String,
 }
 
 // SAFETY: a plugin must take create, runs and destroy on different threads; a test may not run one instance in two
@@ -217,6 +221,7 @@ impl MockCheck {
         match self.raw.run {
             Some(run) if matches!(self.raw.workload, abi::WL_BLOCK | abi::WL_CPU) => {
                 let r = Run::new(abi::LANE_RUN, timeout);
+                *r.fans.borrow_mut() = Some(fanout::Fans::new(self));
                 // SAFETY: a live instance and ctx, on this thread.
                 let code = unsafe { run(self.instance, r.ctx()) };
                 r.outcome(code)
@@ -360,6 +365,7 @@ struct Run {
     fds: RefCell<Vec<i32>>,
     reactor: RefCell<Option<(Arc<Reactor>, usize)>>,
     child: RefCell<Option<Arc<LiveChild>>>,
+    fans: RefCell<Option<fanout::Fans>>,
 }
 
 #[derive(Default)]
@@ -397,6 +403,7 @@ impl Run {
             fds: RefCell::default(),
             reactor: RefCell::new(None),
             child: RefCell::new(None),
+            fans: RefCell::new(None),
         });
         run.ctx.cancelled = &raw const run.cancelled;
         run.ctx.host = (&raw mut *run).cast();
@@ -685,6 +692,7 @@ unsafe extern "C" fn host_extension(id: HdStr) -> *const c_void {
     match text(id) {
         abi::EXT_EXEC => {}
         abi::EXT_COUNTER => return (&raw const counters::TABLE).cast(),
+        abi::EXT_FANOUT => return fanout::table(),
         _ => return null(),
     }
     let size = size_of::<abi::HdExec>() as u32;
@@ -978,6 +986,7 @@ impl MockCheck {
     /// A run-lane run that is cancelled after `delay`. Returns the outcome and how long the run went on.
     pub fn run_cancelled(&self, timeout: Duration, delay: Duration) -> (Outcome, Duration) {
         let run = Run::new(abi::LANE_RUN, timeout);
+        *run.fans.borrow_mut() = Some(fanout::Fans::new(self));
         let entry = self.raw.run.expect("the run lane");
         let flag: &AtomicU32 = &run.cancelled;
         std::thread::scope(|scope| {

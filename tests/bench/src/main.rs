@@ -7,7 +7,6 @@
 mod changes;
 mod daemon;
 mod peers;
-mod procs;
 mod runs;
 
 use std::process::ExitCode;

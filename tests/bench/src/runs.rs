@@ -3,9 +3,9 @@
 use crate::Options;
 use crate::daemon::{Daemon, arrivals};
 use crate::peers;
-use crate::procs;
 use healthd_core::check::outcome::Verdict;
 use healthd_core::wire::maps::StateSnapshot;
+use healthd_test_support::procs;
 use nix::sys::signal::{SIGKILL, kill as send_signal};
 use nix::unistd::Pid;
 use std::collections::HashMap;

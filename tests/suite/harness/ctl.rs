@@ -257,4 +257,12 @@ pub fn assert_balanced(row: &Value) {
         n("finished") + n("in_flight") + n("lost"),
         "{row}"
     );
+    if let Some(chunks) = row["chunks"].as_object() {
+        let n = |key: &str| chunks[key].as_u64().expect("a number");
+        assert_eq!(
+            n("dispatched"),
+            n("finished") + n("in_flight") + n("lost"),
+            "{row}"
+        );
+    }
 }

@@ -2,7 +2,8 @@
 
 use super::notify::Notify;
 use super::record::Record;
-use super::{DEADLINE, TempDir, plugins, procs};
+use super::{DEADLINE, TempDir, plugins};
+use healthd_test_support::procs;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use std::collections::BTreeMap;

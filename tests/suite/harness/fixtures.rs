@@ -2,7 +2,6 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::OnceLock;
 
 /// Replaces a file in one step, as a package manager would.
@@ -55,38 +54,9 @@ fn tree() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Each test process compiles into its own file and renames it, so that several may do so at once.
 fn compile(source: &str, name: &str, defines: &[String]) -> PathBuf {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fixtures");
-    std::fs::create_dir_all(&dir).expect("cargo's folder for tests");
-    let source = tree().join("tests/plugins").join(format!("{source}.c"));
-    let output = dir.join(format!("libfixture_{name}.so"));
-    let stamp = |path: &Path| std::fs::metadata(path).and_then(|m| m.modified()).ok();
-    let sources = [
-        source.clone(),
-        tree().join("tests/plugins/fixture.h"),
-        tree().join("plugins/abi/include/healthd_plugin.h"),
-        tree().join("tests/suite/harness/plugins.rs"),
-    ];
-    if defines.is_empty()
-        && stamp(&output).is_some_and(|done| sources.iter().all(|s| stamp(s) < Some(done)))
-    {
-        return output;
-    }
-    let thread = format!("{:?}", std::thread::current().id());
-    let own = dir.join(format!("{name}.{}.{thread}", std::process::id()));
-    let done = Command::new("cc")
-        .args(["-std=gnu11", "-O1", "-fPIC", "-shared"])
-        .args(["-fvisibility=hidden", "-Wall", "-Wextra", "-Werror"])
-        .arg("-I")
-        .arg(tree().join("plugins/abi/include"))
-        .args(defines)
-        .arg("-o")
-        .args([&own, &source])
-        .output()
-        .expect("a C compiler is needed for these tests");
-    let wrong = String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success(), "{wrong}");
-    std::fs::rename(&own, &output).expect("our own files");
-    output
+    let name = format!("libfixture_{name}.so");
+    healthd_test_support::compile::plugin(tree(), source, &dir, &name, defines)
+        .unwrap_or_else(|e| panic!("{e}"))
 }

@@ -7,15 +7,13 @@ mod gate;
 mod leash;
 mod notify;
 pub mod plugins;
-mod procs;
 mod record;
-mod small;
 
 pub use daemon::{Check, Config, Daemon, check, kill};
-pub use gate::Gate;
+pub use gate::{Gate, Visit};
+pub use healthd_test_support::Small;
+pub use healthd_test_support::procs::{children, state, tree};
 pub use leash::Leash;
-pub use procs::{children, state, tree};
-pub use small::Small;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};

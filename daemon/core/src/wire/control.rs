@@ -220,6 +220,9 @@ pub struct CheckDetail {
     pub skipped: u64,
     pub pause_reason: String,
     pub held_until: Option<String>,
+    /// How its last run was spread over the workers, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fanout: Option<RunFanout>,
     /// What its runs have cost since the manager's start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<Cost>,
@@ -319,8 +322,35 @@ pub struct WorkerRow {
     pub lost_worker_died: Option<u64>,
     pub lost_replaced: Option<u64>,
     pub lost_cancelled: Option<u64>,
+    /// Chunks of other workers' runs, with accounts of their own; cpu workers only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chunks: Option<WorkerChunks>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stale: bool,
+}
+
+/// What a worker did of runs that fan out. `dispatched = finished + in_flight + lost` holds here too.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerChunks {
+    pub dispatched: u64,
+    pub finished: u64,
+    pub in_flight: u64,
+    pub lost: u64,
+    /// Of its own runs, done by itself: never dispatched.
+    pub own: u64,
+}
+
+/// The fan-outs of a check's last run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RunFanout {
+    pub chunks: u64,
+    /// Done by the run's own worker, and by others.
+    pub own: u64,
+    pub elsewhere: u64,
+    /// Begun again after a worker had died.
+    pub again: u64,
+    /// CPU time of the chunks that were done elsewhere; part of `cpu_ms`.
+    pub elsewhere_cpu_ms: f64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -5,6 +5,8 @@
 //! fixed size. Each record's first word is its sequence number: odd while its one writer is inside.
 
 use crate::check::outcome::{Status, Verdict};
+use crate::wire::control::WorkerChunks;
+use crate::wire::supervisor::WorkerClass;
 use std::borrow::Cow;
 
 pub const HEADER_WORDS: usize = 512;
@@ -86,11 +88,29 @@ pub struct SlotRecord {
     pub lost_cancelled: u64,
     pub late: u64,
     pub restarts: u64,
+    /// Chunks of other workers' runs: `dispatched = finished + in flight + lost` holds for them too.
+    pub chunks_dispatched: u64,
+    pub chunks_finished: u64,
+    pub chunks_in_flight: u64,
+    pub chunks_lost: u64,
+    /// Chunks of its own runs that it ran itself.
+    pub chunks_own: u64,
 }
 
 impl SlotRecord {
     pub fn lost(&self) -> u64 {
         self.lost_worker_died + self.lost_replaced + self.lost_cancelled
+    }
+
+    /// Only workers for heavy work run chunks.
+    pub fn chunks(&self) -> Option<WorkerChunks> {
+        (self.class == WorkerClass::Cpu as u8).then_some(WorkerChunks {
+            dispatched: self.chunks_dispatched,
+            finished: self.chunks_finished,
+            in_flight: self.chunks_in_flight,
+            lost: self.chunks_lost,
+            own: self.chunks_own,
+        })
     }
 
     /// Word 0 is the sequence number and not part of it.
@@ -109,6 +129,11 @@ impl SlotRecord {
         w[8] = self.lost_cancelled;
         w[9] = self.late;
         w[10] = self.restarts;
+        w[11] = self.chunks_dispatched;
+        w[12] = self.chunks_finished;
+        w[13] = self.chunks_in_flight;
+        w[14] = self.chunks_lost;
+        w[15] = self.chunks_own;
         w
     }
 
@@ -127,6 +152,11 @@ impl SlotRecord {
             lost_cancelled: w[8],
             late: w[9],
             restarts: w[10],
+            chunks_dispatched: w[11],
+            chunks_finished: w[12],
+            chunks_in_flight: w[13],
+            chunks_lost: w[14],
+            chunks_own: w[15],
         }
     }
 }
@@ -320,6 +350,7 @@ pub enum Entry {
     Run = 6,
     Drop = 7,
     Destroy = 8,
+    Chunk = 9,
 }
 
 impl Entry {
@@ -333,6 +364,7 @@ impl Entry {
             6 => Entry::Run,
             7 => Entry::Drop,
             8 => Entry::Destroy,
+            9 => Entry::Chunk,
             _ => Entry::Idle,
         }
     }
@@ -348,6 +380,7 @@ impl Entry {
             Entry::Run => "run",
             Entry::Drop => "drop",
             Entry::Destroy => "destroy",
+            Entry::Chunk => "chunk",
         }
     }
 }

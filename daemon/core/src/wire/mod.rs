@@ -1,6 +1,7 @@
 //! What crosses a socket.
 
 pub mod control;
+pub mod fanout;
 pub mod frame;
 pub mod glob;
 pub mod maps;

@@ -3,6 +3,7 @@
 //! A message holds any number of records; `frame.rs` has their shape. A worker is trusted no further than
 //! this: bytes that are not a record mean that it is broken and must be replaced.
 
+use super::fanout::{FanToManager, FanToWorker};
 use super::frame::{Get, Put, WireError};
 use crate::check::outcome::{Metric, Phase, Status};
 
@@ -33,6 +34,7 @@ pub enum ToWorker {
     },
     /// No more runs will come: finish what there is, then say `Drained` and exit.
     Drain,
+    Fan(FanToWorker),
     /// Measure what each call leaves behind (memory, descriptors), or stop doing so.
     Measure {
         on: bool,
@@ -83,6 +85,7 @@ pub enum ToManager {
         reason: String,
     },
     Drained,
+    Fan(FanToManager),
     /// The numbers of one of its plugins' caches.
     Cache(CacheNumbers),
     /// What a run has cost after its end was told: a call that was written off and has come back, a child
@@ -221,6 +224,7 @@ impl ToWorker {
                 Put::record(out, tag::FORGET).u32(*check).u32(*epoch);
             }
             ToWorker::Drain => drop(Put::record(out, tag::DRAIN)),
+            ToWorker::Fan(f) => f.encode(out),
             ToWorker::Measure { on } => drop(Put::record(out, tag::MEASURE).u8(u8::from(*on))),
         }
     }
@@ -266,7 +270,10 @@ impl ToWorker {
             },
             tag::DRAIN => ToWorker::Drain,
             tag::MEASURE => ToWorker::Measure { on: g.u8()? != 0 },
-            tag => return Err(WireError::UnknownTag { tag }),
+            tag => match FanToWorker::decode(tag, &mut g)? {
+                Some(f) => ToWorker::Fan(f),
+                None => return Err(WireError::UnknownTag { tag }),
+            },
         }))
     }
 }
@@ -308,6 +315,7 @@ impl ToManager {
             ToManager::Finished(f) => f.encode(out),
             ToManager::Unwell { reason } => drop(Put::record(out, tag::UNWELL).text(reason)),
             ToManager::Drained => drop(Put::record(out, tag::DRAINED)),
+            ToManager::Fan(f) => f.encode(out),
             ToManager::Cache(c) => {
                 Put::record(out, tag::CACHE)
                     .text(&c.plugin)
@@ -358,7 +366,10 @@ impl ToManager {
                 cpu_ns: g.u64()?,
                 grew: Growth::get(&mut g)?,
             },
-            tag => return Err(WireError::UnknownTag { tag }),
+            tag => match FanToManager::decode(tag, &mut g)? {
+                Some(f) => ToManager::Fan(f),
+                None => return Err(WireError::UnknownTag { tag }),
+            },
         }))
     }
 }
@@ -473,6 +484,7 @@ fn count(n: usize) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::fanout::{ChunkRun, Ended, How, Tally, Work};
 
     fn finished() -> Finished {
         Finished {
@@ -505,6 +517,27 @@ mod tests {
                 name: "connect".into(),
                 at_ns: 9,
             }],
+        }
+    }
+
+    fn work() -> Work {
+        Work {
+            kind: 1,
+            index: 2,
+            count: 3,
+            from: 4,
+            to: 5,
+            deadline_ns: 6,
+        }
+    }
+
+    fn ended() -> Ended {
+        Ended {
+            how: How::Died,
+            code: -7,
+            cpu_ns: 5,
+            output: true,
+            message: "SIGSEGV".into(),
         }
     }
 
@@ -545,6 +578,22 @@ mod tests {
                 },
                 ToWorker::Forget { check: 3, epoch: 1 },
                 ToWorker::Drain,
+                ToWorker::Fan(FanToWorker::Crew { workers: 2 }),
+                ToWorker::Fan(FanToWorker::Ask { fan: 7, helper: 1 }),
+                ToWorker::Fan(FanToWorker::Chunk(ChunkRun {
+                    id: 9,
+                    run_id: 7,
+                    check: 3,
+                    epoch: 1,
+                    work: work(),
+                    input: true,
+                })),
+                ToWorker::Fan(FanToWorker::Stop { id: 9, begun: true }),
+                ToWorker::Fan(FanToWorker::Ended {
+                    fan: 7,
+                    index: 2,
+                    end: ended(),
+                }),
                 ToWorker::Measure { on: true },
             ],
             vec![
@@ -558,6 +607,33 @@ mod tests {
                     reason: "stuck".into(),
                 },
                 ToManager::Drained,
+                ToManager::Fan(FanToManager::Wants {
+                    fan: 7,
+                    run_id: 8,
+                    attempt: 1,
+                }),
+                ToManager::Fan(FanToManager::Given {
+                    fan: 7,
+                    helper: 1,
+                    work: work(),
+                    input: true,
+                }),
+                ToManager::Fan(FanToManager::NoneLeft { fan: 7, helper: 1 }),
+                ToManager::Fan(FanToManager::Done {
+                    id: 9,
+                    end: ended(),
+                }),
+                ToManager::Fan(FanToManager::Idle { fan: 7 }),
+                ToManager::Fan(FanToManager::Closed {
+                    fan: 7,
+                    run_id: 8,
+                    tally: Tally {
+                        chunks: 4,
+                        own: 3,
+                        away: 1,
+                        again: 1,
+                    },
+                }),
                 ToManager::Cache(CacheNumbers {
                     plugin: "http".into(),
                     name: "tokens".into(),

@@ -6,7 +6,7 @@ use super::table::{Cell, Column, Table};
 use super::text::{escape, escape_lines};
 use super::{Look, time};
 use healthd_core::check::outcome::{Metric, Phase, Verdict};
-use healthd_core::wire::control::{CheckDetail, CheckRow, Cost, Why};
+use healthd_core::wire::control::{CheckDetail, CheckRow, Cost, RunFanout, Why};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -32,6 +32,9 @@ pub fn page(row: &CheckRow, detail: Option<&CheckDetail>, look: &Look) -> String
         page.line("since", &with_age(since, look));
     }
     page.last_run(row, detail);
+    if let Some(fanout) = detail.and_then(|d| d.fanout.as_ref()) {
+        page.line("fan-out", &spread(fanout));
+    }
     if let Some(next) = row
         .next_run
         .as_deref()
@@ -312,6 +315,21 @@ fn cost(took: &str, d: &CheckDetail) -> String {
     }
     if let Some(ms) = d.queue_ms {
         text += &format!(", waited {}", time::latency(ms));
+    }
+    text
+}
+
+/// "32 chunks: 17 in its own worker, 15 in others (cpu 1.2 s)"
+fn spread(f: &RunFanout) -> String {
+    let mut text = format!(
+        "{} chunks: {} in its own worker, {} in others",
+        f.chunks, f.own, f.elsewhere
+    );
+    if f.elsewhere > 0 {
+        text += &format!(" (cpu {})", time::latency(f.elsewhere_cpu_ms));
+    }
+    if f.again > 0 {
+        text += &format!("; {} begun again after a death", f.again);
     }
     text
 }

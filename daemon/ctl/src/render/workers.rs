@@ -10,7 +10,9 @@ const ROOM_FOR_ALL: usize = 113;
 
 pub fn table(rows: &[WorkerRow], look: &Look) -> String {
     let all = look.width.is_none_or(|width| width >= ROOM_FOR_ALL);
-    let columns: [(Column, bool); 15] = [
+    // Seldom used, so it is there only if there is something to tell.
+    let chunks = rows.iter().any(|row| chunks_done(row) > Some(0));
+    let columns: [(Column, bool); 16] = [
         (Column::right("SLOT"), true),
         (Column::left("CLASS"), true),
         (Column::left("STATE"), true),
@@ -22,6 +24,7 @@ pub fn table(rows: &[WorkerRow], look: &Look) -> String {
         (Column::right("IN FLIGHT"), true),
         (Column::right("LOST"), true),
         (Column::right("LATE"), true),
+        (Column::right("CHUNKS"), chunks),
         (Column::right("RESTARTS"), all),
         (Column::right("BEAT"), all),
         (Column::right("RSS"), all),
@@ -76,11 +79,18 @@ fn cells(row: &WorkerRow) -> Vec<Cell> {
         Cell::maybe(row.in_flight),
         Cell::maybe(row.lost).paint(lost),
         Cell::maybe(row.late),
+        Cell::maybe(chunks_done(row)),
         Cell::maybe(row.restarts),
         Cell::maybe(row.heartbeat_age_ms.map(|ms| time::latency(ms as f64))),
         Cell::maybe(row.rss_kb.map(|kb| format!("{:.1} MB", kb as f64 / 1024.0))),
         Cell::maybe(row.fds),
     ]
+}
+
+/// Chunks that it ran, of its own runs and of others'.
+fn chunks_done(row: &WorkerRow) -> Option<u64> {
+    let chunks = row.chunks.as_ref()?;
+    Some(chunks.finished.saturating_add(chunks.own))
 }
 
 /// Why runs were lost, and rows whose books do not balance: a line each, for people.
@@ -111,15 +121,31 @@ pub fn remarks(rows: &[WorkerRow]) -> Vec<String> {
         if !row.note.is_empty() {
             remarks.push(format!("slot {}: {}", row.slot, row.note));
         }
-        if let (Some(out), Some(done), Some(flying), Some(lost)) =
-            (row.dispatched, row.finished, row.in_flight, row.lost)
-            && out != done.saturating_add(flying).saturating_add(lost)
-        {
+        if let Some(c) = row.chunks.as_ref().filter(|c| c.lost > 0) {
             remarks.push(format!(
-                "slot {}: the account does not balance: {out} dispatched, but {done} finished + \
-                 {flying} in flight + {lost} lost; this is a bug in healthd",
-                row.slot
+                "slot {}: chunks taken back or lost: {}",
+                row.slot, c.lost
             ));
+        }
+        let runs = (row.dispatched, row.finished, row.in_flight, row.lost);
+        let chunks = row.chunks.as_ref().map_or((None, None, None, None), |c| {
+            (
+                Some(c.dispatched),
+                Some(c.finished),
+                Some(c.in_flight),
+                Some(c.lost),
+            )
+        });
+        for (what, account) in [("account", runs), ("account of chunks", chunks)] {
+            if let (Some(out), Some(done), Some(flying), Some(lost)) = account
+                && out != done.saturating_add(flying).saturating_add(lost)
+            {
+                remarks.push(format!(
+                    "slot {}: the {what} does not balance: {out} dispatched, but {done} finished + \
+                     {flying} in flight + {lost} lost; this is a bug in healthd",
+                    row.slot
+                ));
+            }
         }
     }
     remarks

@@ -44,6 +44,7 @@ impl Manager {
                     lost_worker_died: Some(r.lost_worker_died),
                     lost_replaced: Some(r.lost_replaced),
                     lost_cancelled: Some(r.lost_cancelled),
+                    chunks: r.chunks(),
                     stale: false,
                 }
             })
@@ -207,6 +208,20 @@ impl Manager {
                     "phase",
                     format!("{} after {}", phase.name, time::span(phase.at_ns)),
                 );
+            }
+            let tally = last.chunks.tally;
+            if tally.chunks > 0 {
+                let mut text = format!(
+                    "{} chunks: {} in its own worker, {} in others ({} of CPU)",
+                    tally.chunks,
+                    tally.own,
+                    tally.away,
+                    time::span(last.chunks.cpu_ns)
+                );
+                if tally.again > 0 {
+                    text.push_str(&format!("; {} begun again after a death", tally.again));
+                }
+                step(last.finished_ns, "fan-out", text);
             }
             let took = time::span(last.finished_ns.saturating_sub(last.started_ns));
             let status = check.status.map_or("unknown", |s| s.as_str());
