@@ -75,9 +75,9 @@ static hd_ret step(void *task, const hd_ctx *c, const hd_event *events, size_t n
 static const hd_plugin plugins[] = {
   { HD_MAGIC, sizeof(hd_plugin), HD_ABI_MINOR, 0, HD_F_INSTANCE_MT, HD_WL_BLOCK, 10000, 0, 0, S("version"),
     S(VERSION), S("a fixture of the tests"), S(""), S("MIT OR Apache-2.0"), S("cc"), SCHEMA, init, create, free,
-    run, NULL, NULL, NULL },
+    run, NULL, NULL, NULL, NULL },
   { HD_MAGIC, sizeof(hd_plugin), HD_ABI_MINOR, 0, HD_F_INSTANCE_MT, HD_WL_IO, 10000, 0, 0, S("version_step"),
     S(VERSION), S("a fixture of the tests"), S(""), S("MIT OR Apache-2.0"), S("cc"), SCHEMA, init, create, free,
-    NULL, start, step, drop },
+    NULL, start, step, drop, NULL },
 };
 EXPORT(plugins)
