@@ -1,4 +1,4 @@
-/* crash, crash_step, crash_cpu - hurt the process that they run in.
+/* crash, crash_step, crash_cpu, crash_exec - hurt the process that they run in.
  *
  * how     segv, abort, bus, ill, fpe, stack, kill, exit, _exit, fork (the child runs on as if it were the worker),
  *         fork_stay (the child waits for ever with every fd it inherited), stall, rubbish (half a frame to the
@@ -153,10 +153,11 @@ static hd_plugin plugins[] = {
   RUN_LANE("crash", HD_WL_BLOCK, create_or_not, run),
   STEP_LANE("crash_step", HD_WL_IO, create_or_not, start, step, free),
   RUN_LANE("crash_cpu", HD_WL_CPU, create_or_not, run),
+  STEP_LANE("crash_exec", HD_WL_EXEC, create_or_not, start, step, free),
 };
 
 const hd_plugin *hd_plugin_v1(uint32_t index) {
-  if (index >= 3) return NULL;
+  if (index >= 4) return NULL;
   plugins[index].destroy = destroy;
   return &plugins[index];
 }

@@ -327,6 +327,13 @@ pub enum PluginsAction {
         #[arg(value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
         file: PathBuf,
     },
+    /// End the quarantine, or the hold, of checks that have killed workers, without waiting until they survive
+    /// three runs alone
+    Release {
+        /// Checks by name or glob; or plugins, whose checks are meant then
+        #[arg(value_name = "NAME", required = true)]
+        names: Vec<String>,
+    },
 }
 
 #[derive(Group, Debug)]

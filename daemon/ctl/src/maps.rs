@@ -94,6 +94,7 @@ fn check_row(index: usize, record: &CheckRecord, stable: bool, clock: &Clock) ->
         worker: (record.worker != u32::MAX).then_some(record.worker),
         paused: record.paused,
         disabled: record.disabled,
+        quarantined: record.rap.quarantine.is_some(),
         ..known
     }
 }
@@ -133,10 +134,18 @@ pub fn workers(socket: &Path, now: Timestamp) -> Result<Vec<WorkerRow>, MapError
             lost_replaced: counted(record.lost_replaced),
             lost_cancelled: counted(record.lost_cancelled),
             chunks: record.chunks().filter(|_| stable),
+            jail: record.jail.then(|| held_in(&state, *slot)),
             stale: true,
         }
     };
     Ok(state.slots.iter().map(row).collect())
+}
+
+/// Whose run is in flight in this slot.
+fn held_in(state: &StateSnapshot, slot: u32) -> String {
+    let of_slot = |c: &CheckRecord| c.in_flight != 0 && c.in_flight_slot == slot;
+    let found = state.checks.iter().find(|(_, c)| of_slot(c));
+    found.map_or(String::new(), |(_, c)| c.name.to_string())
 }
 
 #[derive(Default)]

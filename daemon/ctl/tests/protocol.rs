@@ -49,7 +49,7 @@ fn examples_are_what_goes_over_the_wire() {
     assert_eq!(
         ops,
         all(
-            "status show run watch why workers objects plugins plugins_reload plugins_rollback pause resume reload stop \
+            "status show run watch why workers objects plugins plugins_reload plugins_rollback pause resume release reload stop \
              version"
         )
     );

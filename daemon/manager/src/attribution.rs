@@ -255,10 +255,11 @@ impl Manager {
                     blame: blame(0, plugin),
                 }
             }
-            _ => {
-                let what = format!("{what} on a thread of `{}`{at}", library.file);
-                Cause::Nobody { what: Some(what) }
-            }
+            _ => Cause::Suspects {
+                runs: Vec::new(),
+                what: format!("{what} on a thread of `{}`{at}", library.file),
+                by_itself: true,
+            },
         }
     }
 

@@ -39,6 +39,8 @@ pub enum Chore {
         slot: u32,
         pid: u32,
     },
+    /// A suspect has waited long enough for a jail: the turn that this makes sees to it.
+    Jail,
     /// The listener has rested long enough.
     Listen,
     /// A trial may be over.
@@ -67,6 +69,9 @@ pub struct Manager {
     pub fans: Fans,
     /// Who of the checks with groups is running, and who waits for its turn.
     pub groups: Turnstile<u32>,
+    pub jail: crate::jail::Jail,
+    /// The last number that a slot was given for its birth.
+    pub births: u64,
     pub plugins: Vec<PluginUse>,
     pub generation: u64,
     /// A generation that is coming up, and what takes force with it.

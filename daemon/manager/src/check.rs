@@ -2,6 +2,7 @@
 
 use crate::cost::Tally;
 use crate::fanout::RunChunks;
+use crate::rap::{Place, Rap};
 use crate::time;
 use healthd_core::check::outcome::{Metric, Phase, Status, Verdict};
 use healthd_core::check::schedule;
@@ -49,6 +50,8 @@ pub struct Check {
     pub wanted: bool,
     pub paused: Option<String>,
     pub hold: Option<Hold>,
+    /// What speaks against it.
+    pub rap: Rap,
     pub runs: u64,
     pub skipped: u64,
     pub tally: Tally,
@@ -140,6 +143,7 @@ impl Check {
             wanted: false,
             paused: None,
             hold: None,
+            rap: Rap::default(),
             runs: 0,
             skipped: 0,
             tally: Tally::default(),
@@ -172,6 +176,21 @@ impl Check {
             length_ns,
         });
         length_ns
+    }
+
+    /// Where its next run belongs.
+    pub fn place(&self) -> Place {
+        self.rap.place(self.again.is_some())
+    }
+
+    /// What waits for room has waited too long; a client that asked for it waits on.
+    pub fn is_overdue(&self, now: u64) -> bool {
+        const LEAST_NS: u64 = 5_000_000_000;
+        let patience = self.interval_ns().max(LEAST_NS);
+        !self.wanted
+            && self
+                .waiting_since
+                .is_some_and(|since| now.saturating_sub(since) > patience)
     }
 
     pub fn define(&self, id: u32) -> Option<Define> {
@@ -220,6 +239,7 @@ impl Check {
             skipped: self.skipped,
             against: self.tracker.against(),
             message: self.last.message.as_str().into(),
+            rap: self.rap_record(),
             reason: self.paused.as_deref().unwrap_or_default().into(),
         }
     }
@@ -249,6 +269,7 @@ impl Check {
             metrics: (self.last.run_id != 0).then(|| self.last.metrics.clone()),
             paused: self.paused.is_some(),
             disabled: !self.spec.enabled,
+            quarantined: self.rap.quarantine.is_some(),
             index: self.index,
         }
     }
@@ -276,6 +297,7 @@ impl Check {
                 .filter(|h| h.until_ns > clock::monotonic_ns())
                 .and_then(|h| time::rfc3339(time::wall(h.until_ns))),
             fanout: self.last.chunks.shown(),
+            quarantine: self.quarantine_info(clock::monotonic_ns()),
             cost: Some(self.tally.shown()),
         }
     }

@@ -5,12 +5,13 @@ use crate::attribution::{Blame, Cause, Dead};
 use crate::book::{Manager, Phase};
 use crate::check::InFlight;
 use crate::plugins::Told;
-use crate::slots::{Condemned, SlotState};
+use crate::slots::{Condemned, Prisoner, SlotState};
 use crate::watch::loading;
 use healthd_core::wire::supervisor::Death;
 use healthd_core::wire::worker::Ending;
 use healthd_scoreboard::worker_map::WorkerView;
 use healthd_sys::clock;
+use std::collections::HashMap;
 
 /// SIGKILL may come from outside (a person, the kernel out of memory): only so many in a row while a plugin
 /// was loaded speak against it.
@@ -37,6 +38,7 @@ impl Manager {
         let view = s.view.take();
         let runs = std::mem::take(&mut s.runs);
         let generation = s.spec.generation;
+        let prisoner = s.prisoner;
         match &condemned {
             // By our own hand, or by its own.
             Some(_) => s.accounts.lost_replaced += runs.len() as u64,
@@ -53,7 +55,7 @@ impl Manager {
         };
         let mut accused = runs.clone();
         accused.extend(self.chunk_on_the_thread(slot));
-        let cause = self.attribute(&Dead {
+        let mut cause = self.attribute(&Dead {
             slot,
             pid,
             death,
@@ -62,8 +64,15 @@ impl Manager {
             runs: &accused,
             oom,
         });
+        if let Some(prisoner) = prisoner.filter(|_| condemned.is_none()) {
+            cause = self.in_jail(prisoner, cause, &runs);
+        }
         let retiring = self.leaves_its_slot(slot);
-        let retired = generation < self.generation || retiring || self.phase == Phase::Stopping;
+        // One that was to end anyway.
+        let retired = generation < self.generation
+            || retiring
+            || self.phase == Phase::Stopping
+            || (prisoner.is_some() && condemned.is_some());
         if was != SlotState::Starting && !(retired && runs.is_empty()) {
             self.tell_death(slot, pid, death, runs.len(), &cause);
         }
@@ -90,9 +99,16 @@ impl Manager {
                 continue;
             }
             match &cause {
-                Cause::Culprit(blame) if blame.run_id == run_id => self.sentence(id, flight, blame),
+                Cause::Culprit(blame) if blame.run_id == run_id => {
+                    self.sentence(id, Some(flight), blame);
+                }
                 _ if self.phase == Phase::Stopping => self.publish(id),
                 _ => {
+                    let suspected =
+                        matches!(&cause, Cause::Suspects { runs, .. } if runs.contains(&run_id));
+                    if suspected {
+                        self.suspect(id, false);
+                    }
                     let end = match &condemned {
                         Some(c) => format!("was replaced: {}", c.reason),
                         None => format!("died: {death}"),
@@ -101,10 +117,7 @@ impl Manager {
                     let is_again = flight.attempt > 1;
                     self.run_elsewhere(id, flight, why, &end);
                     // Twice in a call in which its worker grew until it had to go.
-                    if is_again
-                        && condemned.as_ref().is_some_and(|c| c.fence)
-                        && matches!(&cause, Cause::Suspects { runs, .. } if runs.contains(&run_id))
-                    {
+                    if is_again && condemned.as_ref().is_some_and(|c| c.fence) && suspected {
                         self.hold_check(id, "twice its worker grew to its limit in a call of it");
                     }
                 }
@@ -114,9 +127,14 @@ impl Manager {
         if let Cause::Late { check, blame } = &cause
             && condemned.is_none()
         {
-            self.hold_late_culprit(*check, blame);
+            log::warn!("{}", blame.message);
+            let why = "something that it left behind has killed a worker";
+            self.convict(*check, blame, why);
         }
-        if retiring {
+        if prisoner.is_some() {
+            self.retire_slot(slot);
+            self.tell_slots();
+        } else if retiring {
             self.settle_retired(slot);
         } else if generation < self.generation {
             self.retire_slot(slot);
@@ -187,36 +205,38 @@ impl Manager {
         self.publish(id);
     }
 
-    /// The culprit's result: UNKNOWN, an attempt, and a hold so that it cannot kill a worker every second.
-    fn sentence(&mut self, id: u32, flight: InFlight, blame: &Blame) {
-        self.conclude(id, Ending::Returned, blame.message.clone(), Some(flight));
-        self.charge_death(id, blame.stalled);
-        self.hold_check(id, "its run has killed a worker");
-    }
-
-    /// Its run has had its result; it is held all the same, or it would kill a worker each time.
-    fn hold_late_culprit(&mut self, id: u32, blame: &Blame) {
-        log::warn!("{}", blame.message);
-        self.charge_death(id, false);
-        self.hold_check(id, "something that it left behind has killed a worker");
-    }
-
-    pub fn hold_check(&mut self, id: u32, why: &str) {
-        let now = clock::monotonic_ns();
-        let Some(check) = self.check_mut(id) else {
-            return;
+    /// Whoever killed a jail, it was the one in it. SIGKILL alone may still come from somebody else, once.
+    fn in_jail(&mut self, prisoner: Prisoner, cause: Cause, runs: &HashMap<u64, u32>) -> Cause {
+        let Cause::Suspects {
+            what, by_itself, ..
+        } = cause
+        else {
+            return cause;
         };
-        let length = check.hold(now);
-        let until = now + length;
-        log::warn!(
-            "check held  check={} for={} why=\"{why}\"",
-            check.spec.name,
-            crate::time::span(length)
-        );
-        if check.next_due < until {
-            self.plan(id, until);
+        let Some(id) = prisoner.check else {
+            return Cause::Nobody { what: Some(what) };
+        };
+        let run_id = runs.keys().copied().next();
+        let guilty = by_itself || (run_id.is_some() && self.suspect(id, true));
+        if !guilty {
+            return Cause::Nobody { what: Some(what) };
         }
-        self.publish(id);
+        let plugin = self
+            .check(id)
+            .map_or("?".to_owned(), |c| c.spec.plugin.clone());
+        let blame = Blame {
+            run_id: run_id.unwrap_or(0),
+            message: format!(
+                "{what} in plugin `{plugin}`: its worker died, and only this check was in it"
+            ),
+            short: format!("{what} while it ran alone"),
+            stalled: false,
+            plugin,
+        };
+        match run_id {
+            Some(_) => Cause::Culprit(blame),
+            None => Cause::Late { check: id, blame },
+        }
     }
 
     /// A plugin that kills a starting worker is left out of the next start.
@@ -227,6 +247,7 @@ impl Manager {
         death: &Death,
         condemned: Option<&Condemned>,
     ) {
+        let prisoner = self.slots.get(&slot).and_then(|s| s.prisoner);
         let Some((view, line)) = view.and_then(|v| Some((v, loading(Some(v))?))) else {
             let words = self.slots.get(&slot).and_then(|s| s.last_words.as_deref());
             let why = condemned.map(|c| c.reason.as_str()).or(words);
@@ -234,6 +255,13 @@ impl Manager {
                 "worker died before it was ready  slot={slot} death={death} why=\"{}\"",
                 why.unwrap_or("unknown")
             );
+            if prisoner.is_some() && condemned.is_none_or(|c| c.killed) {
+                let why = why.map_or(String::new(), |why| format!(": {why}"));
+                self.jail_failed(
+                    slot,
+                    &format!("it ended with {death} before it was ready{why}"),
+                );
+            }
             return;
         };
         let what = self.describe(slot, &line);
@@ -242,7 +270,11 @@ impl Manager {
             && let Some(s) = self.slots.get_mut(&slot)
         {
             s.killed_loading += 1;
-            if s.killed_loading < KILLS {
+            let guilty = match prisoner {
+                Some(p) => p.check.is_some_and(|id| self.suspect(id, true)),
+                None => s.killed_loading >= KILLS,
+            };
+            if !guilty {
                 log::warn!("worker was killed while it started  slot={slot} in=\"{what}\"");
                 return;
             }
@@ -257,7 +289,28 @@ impl Manager {
                 format!("it killed a starting worker: {death} in {what}{place}")
             }
         };
+        if let Some(prisoner) = prisoner {
+            return self.killed_while_starting(prisoner, reason);
+        }
         log::error!("plugin left out  slot={slot} why=\"{reason}\"");
         self.leave_out(slot, line.plugin, reason);
+    }
+
+    /// The plugin loads in the pool's workers, and has killed the jail of one check in `init` or before: that one is held.
+    fn killed_while_starting(&mut self, prisoner: Prisoner, reason: String) {
+        let Some(id) = prisoner.check else { return };
+        let Some(check) = self.check(id) else { return };
+        let waits = check.waiting_since.is_some();
+        let blame = Blame {
+            run_id: 0,
+            plugin: check.spec.plugin.clone(),
+            short: reason.clone(),
+            message: reason,
+            stalled: false,
+        };
+        match waits {
+            true => self.sentence(id, None, &blame),
+            false => self.convict(id, &blame, "its jail died while it started"),
+        }
     }
 }

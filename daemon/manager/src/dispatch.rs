@@ -3,6 +3,7 @@
 use crate::book::{MS, Manager, Phase};
 use crate::check::{Again, InFlight};
 use crate::fanout::RunChunks;
+use crate::rap::Place;
 use crate::slots::SlotState;
 use healthd_core::check::schedule;
 use healthd_core::wire::supervisor::WorkerClass;
@@ -95,6 +96,9 @@ impl Manager {
     pub fn find_worker(&mut self, id: u32, due_ns: u64) {
         let Some(check) = self.check(id) else { return };
         let Some(target) = check.target else { return };
+        if check.place() != Place::Pool {
+            return self.wait_for_jail(id, due_ns);
+        }
         match self.choose(check.hash, target.class) {
             Some(slot) => self.send(id, slot, due_ns, 1, Vec::new()),
             None => {
@@ -116,7 +120,10 @@ impl Manager {
         self.slots
             .values()
             .filter(|s| {
-                s.spec.class == class && s.spec.generation == generation && s.credit(cap) > 0
+                s.spec.class == class
+                    && s.spec.generation == generation
+                    && s.prisoner.is_none()
+                    && s.credit(cap) > 0
             })
             .max_by_key(|s| schedule::rendezvous(hash, s.place))
             .map(|s| s.spec.slot)
@@ -146,7 +153,7 @@ impl Manager {
             return;
         };
         // Where room is scarce a result that waits for company would keep the next run out.
-        let scarce = (s.runs.len() + 1) * 4 >= cap * 3;
+        let scarce = s.prisoner.is_some() || (s.runs.len() + 1) * 4 >= cap * 3;
         let Some(link) = &mut s.link else { return };
         let run = Run {
             run_id,
@@ -190,21 +197,36 @@ impl Manager {
             return true;
         };
         let now = clock::monotonic_ns();
-        match self.choose(check.hash, target.class) {
-            Some(slot) => self.send_as(id, slot, now, old.run_id, old.attempt + 1, lost),
-            None => {
-                if let Some(check) = self.check_mut(id) {
-                    check.waiting_since = Some(now);
-                    check.again = Some(Again {
-                        run_id: old.run_id,
-                        attempt: old.attempt + 1,
-                        lost,
-                    });
-                }
-                self.queues[target.class as usize].push_back(id);
+        let home = match check.rap.place(true) {
+            Place::Pool => self.choose(check.hash, target.class),
+            Place::Jail | Place::RatherJail => None,
+        };
+        if let Some(slot) = home {
+            self.send_as(id, slot, now, old.run_id, old.attempt + 1, lost);
+            return true;
+        }
+        if let Some(check) = self.check_mut(id) {
+            check.waiting_since = Some(now);
+            check.again = Some(Again {
+                run_id: old.run_id,
+                attempt: old.attempt + 1,
+                lost,
+            });
+            if check.place() != Place::Pool {
+                self.wait_for_jail(id, now);
+                return true;
             }
         }
+        self.queues[target.class as usize].push_back(id);
         true
+    }
+
+    /// Sends the run that waits.
+    pub fn send_waiting(&mut self, id: u32, slot: u32, since: u64) {
+        match self.check_mut(id).and_then(|c| c.again.take()) {
+            Some(a) => self.send_as(id, slot, since, a.run_id, a.attempt, a.lost),
+            None => self.send(id, slot, since, 1, Vec::new()),
+        }
     }
 
     /// It is not to run any more, so it waits no longer; a client that waits for it is told as it is.
@@ -238,6 +260,13 @@ impl Manager {
                     self.queues[class as usize].pop_front();
                     continue;
                 };
+                // It has been put into quarantine while it waited.
+                if check.place() == Place::Jail {
+                    let since = check.waiting_since.unwrap_or_default();
+                    self.queues[class as usize].pop_front();
+                    self.wait_for_jail(id, since);
+                    continue;
+                }
                 // A reload may have given it another plugin, or none that can be used.
                 match check.target {
                     Some(target) if target.class == class => {}
@@ -265,10 +294,7 @@ impl Manager {
                     );
                     self.own_fault(id, "overload", &text);
                 } else {
-                    match self.check_mut(id).and_then(|c| c.again.take()) {
-                        Some(a) => self.send_as(id, slot, since, a.run_id, a.attempt, a.lost),
-                        None => self.send(id, slot, since, 1, Vec::new()),
-                    }
+                    self.send_waiting(id, slot, since);
                     self.publish(id);
                 }
             }
@@ -284,6 +310,7 @@ impl Manager {
             let ready = self.slots.values().any(|s| {
                 s.spec.class == class
                     && s.spec.generation == self.generation
+                    && s.prisoner.is_none()
                     && s.state == SlotState::Ready
             });
             let queue = std::mem::take(&mut self.queues[class as usize]);
@@ -311,7 +338,10 @@ impl Manager {
     }
 
     fn why_no_worker(&self, class: WorkerClass) -> String {
-        let mut of_class = self.slots.values().filter(|s| s.spec.class == class);
+        let mut of_class = self
+            .slots
+            .values()
+            .filter(|s| s.spec.class == class && s.prisoner.is_none());
         match of_class.find_map(|s| s.given_up.as_ref()) {
             Some(reason) => format!("no {} worker: {reason}", class.as_str()),
             None => format!("no {} worker is ready", class.as_str()),

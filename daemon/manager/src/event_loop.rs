@@ -124,7 +124,10 @@ impl Manager {
             if self.phase == Phase::Running {
                 self.dispatch_due(now, &mut due);
             }
+            self.drain_jail();
             self.drain_queues();
+            // For those whose turn in a group has come.
+            self.drain_jail();
             self.spread_chunks();
             // In the map before it is on its way: no run id is given twice, whenever we die.
             self.publish_accounts();
@@ -179,8 +182,8 @@ impl Manager {
     fn supervisor_says(&mut self, message: ToManager, mut fds: Vec<OwnedFd>, buffer: &mut [u8]) {
         match message {
             ToManager::Restore { .. } => log::error!("a restore that was not asked for"),
-            ToManager::Started { slot, pid } => match fds.pop() {
-                Some(fd) => self.worker_started(slot, pid, fd),
+            ToManager::Started { slot, pid, birth } => match fds.pop() {
+                Some(fd) => self.worker_started(slot, pid, birth, fd),
                 None => log::error!("worker without a link  slot={slot} pid={pid}"),
             },
             ToManager::Died { slot, pid, death } => self.worker_died(slot, pid, &death, buffer),
@@ -192,6 +195,9 @@ impl Manager {
                 log::error!(
                     "worker given up for now  slot={slot} retry_ms={retry_ms} why=\"{reason}\""
                 );
+                if self.slots.get(&slot).is_some_and(|s| s.prisoner.is_some()) {
+                    return self.jail_failed(slot, &reason);
+                }
                 if let Some(s) = self.slots.get_mut(&slot) {
                     s.given_up = Some(match s.last_words.take() {
                         Some(words) => format!("{words} ({reason})"),
@@ -210,8 +216,11 @@ impl Manager {
         }
     }
 
-    fn worker_started(&mut self, slot: u32, pid: u32, fd: OwnedFd) {
-        let Some(s) = self.slots.get_mut(&slot) else {
+    fn worker_started(&mut self, slot: u32, pid: u32, birth: u64, fd: OwnedFd) {
+        let known = self.slots.get_mut(&slot);
+        // Started for a slot that is gone: at the end of its link it goes too.
+        let Some(s) = known.filter(|s| s.spec.birth == birth) else {
+            log::debug!("worker of a slot that is gone  slot={slot} pid={pid}");
             return;
         };
         let event = EpollEvent::new(EpollFlags::EPOLLIN, TOKEN_SLOT | u64::from(slot));
@@ -275,6 +284,7 @@ impl Manager {
             }
             Chore::Replace { slot, pid } => self.replace_now(slot, pid),
             Chore::HungUp { slot, pid } => self.still_hung_up(slot, pid),
+            Chore::Jail => {}
             Chore::Listen => self.listen(),
             Chore::Trials => self.end_trials(now),
             Chore::StopDeadline => self.stop_now(),

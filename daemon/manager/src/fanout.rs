@@ -5,7 +5,7 @@
 //! chunk ends as finished or lost, in accounts of its own beside those of the runs.
 
 use crate::book::Manager;
-use crate::slots::SlotState;
+use crate::slots::{Slot, SlotState};
 use healthd_core::wire::control::RunFanout;
 use healthd_core::wire::fanout::{
     ChunkRun, E_RESOURCES, Ended, FanToManager, FanToWorker, How, Tally, Work,
@@ -175,7 +175,12 @@ impl Manager {
 
     /// The least busy worker that can take a chunk: no parent itself, and not full of runs, which go first.
     fn helper_for(&self, (parent, _): (u32, u64), fan: &OpenFan) -> Option<u32> {
-        let generation = self.slots.get(&parent)?.spec.generation;
+        let parent_slot = self.slots.get(&parent)?;
+        if parent_slot.prisoner.is_some() {
+            // A jail's check runs alone, with all that belongs to it.
+            return None;
+        }
+        let generation = parent_slot.spec.generation;
         let check = self.check(fan.check)?;
         let same = |f: &crate::check::InFlight| f.run_id == fan.run_id && f.epoch == check.epoch;
         check.in_flight.as_ref().filter(|f| same(f))?;
@@ -185,6 +190,7 @@ impl Manager {
                 s.spec.class == WorkerClass::Cpu
                     && s.spec.generation == generation
                     && s.state == SlotState::Ready
+                    && s.prisoner.is_none()
                     && s.link.is_some()
                     && s.chunks.len() + s.asked < CHUNKS_A_HELPER
                     && s.runs.len() < 2
@@ -378,17 +384,20 @@ impl Manager {
 
     /// How many share the work, for a worker that starts.
     pub fn crew_of(&self, slot: u32) -> Option<FanToWorker> {
-        let spec = &self.slots.get(&slot)?.spec;
+        let Slot { spec, prisoner, .. } = self.slots.get(&slot)?;
         if spec.class != WorkerClass::Cpu {
             return None;
         }
-        let of_crew = self
-            .slots
-            .values()
-            .filter(|s| s.spec.class == spec.class && s.spec.generation == spec.generation);
-        Some(FanToWorker::Crew {
-            workers: of_crew.count() as u32,
-        })
+        let of_crew = self.slots.values().filter(|s| {
+            s.spec.class == spec.class
+                && s.spec.generation == spec.generation
+                && s.prisoner.is_none()
+        });
+        let workers = match prisoner {
+            Some(_) => 1,
+            None => of_crew.count() as u32,
+        };
+        Some(FanToWorker::Crew { workers })
     }
 
     /// The chunk that a worker's thread is in, as far as we know: it takes them in order, so the oldest.

@@ -3,6 +3,7 @@
 
 use crate::book::{Chore, MS, Manager, Phase, PluginUse};
 use crate::check::worker_class;
+use crate::jail::JAIL_SLOTS;
 use crate::keep;
 use crate::loading::Work;
 use crate::plugins::{Canary, Objection, Tally, version_text};
@@ -20,9 +21,9 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-/// Lines for worker slots in `state.map`: two generations of the largest pools (64 io, 256 cpu, 1 exec), and one
-/// replacement a class.
-pub const MAX_SLOTS: usize = 2 * (64 + 256 + 1) + 3;
+/// Lines for worker slots in `state.map`: two generations of the largest pools (64 io, 256 cpu, 1 exec), one
+/// replacement a class, and jails.
+pub const MAX_SLOTS: usize = 2 * (64 + 256 + 1) + 3 + JAIL_SLOTS;
 /// Old workers may finish their runs for so long after the switch.
 const DRAIN_NS: u64 = 60_000 * MS;
 
@@ -119,6 +120,8 @@ impl Manager {
                     class,
                     generation,
                     threads,
+                    birth: self.next_birth(),
+                    once: false,
                 },
                 place,
             );
@@ -198,6 +201,8 @@ impl Manager {
             .values()
             .filter(|s| s.spec.generation == self.generation || s.spec.generation == newest)
             .filter(|s| !s.retiring)
+            // A jail that is told to end.
+            .filter(|s| !(s.spec.once && s.state == SlotState::Draining))
             .map(|s| s.spec.clone())
             .collect();
         self.supervisor.say(&ToSupervisor::Slots(specs));
@@ -546,6 +551,7 @@ impl Manager {
         if let Some(s) = self.slots.remove(&slot) {
             s.remove_map(&self.args.runtime_dir);
         }
+        self.jail_retired(slot);
         self.map.slot(slot as usize, &SlotRecord::default());
     }
 
@@ -565,7 +571,7 @@ impl Manager {
         let workers = self
             .slots
             .values()
-            .filter(|s| s.state == SlotState::Ready)
+            .filter(|s| s.state == SlotState::Ready && s.prisoner.is_none())
             .count();
         format!(
             "checks={} workers={workers} generation={}",

@@ -39,6 +39,8 @@ impl Manager {
             self.finished += 1;
         }
         let pid = s.pid;
+        let in_jail = s.prisoner.is_some();
+        s.tainted |= f.ending == Ending::Overrun;
         let in_flight = self.check(f.check).and_then(|c| c.in_flight.as_ref());
         let elsewhere = in_flight.map_or(0, |f| f.chunks.cpu_ns);
         f.cpu_ns = f.cpu_ns.saturating_add(elsewhere);
@@ -58,15 +60,18 @@ impl Manager {
             return;
         }
         let killed = flight.chunks.killed;
+        let id = f.check;
         if killed == 0 {
             // The run has survived, whatever it said: its check may go on as before.
             check.hold = None;
+            if f.ending != Ending::Own {
+                self.survived(id, in_jail);
+            }
         }
-        let id = f.check;
         self.tally(&f, slot);
         self.take_result(f, flight, Some((slot, pid)));
         if killed > 0 {
-            self.hold_check(id, "a chunk of its run has killed a worker");
+            self.convict_of_chunk(id);
         }
     }
 

@@ -233,6 +233,10 @@ impl Manager {
         let Some(s) = self.slots.get(&slot) else {
             return false;
         };
+        // A jail is short-lived, and nobody else's.
+        if s.prisoner.is_some() {
+            return false;
+        }
         let class = s.spec.class;
         let one_at_a_time = self
             .slots
@@ -252,6 +256,7 @@ impl Manager {
         };
         let spec = SlotSpec {
             slot: free,
+            birth: self.births + 1,
             ..s.spec.clone()
         };
         let mut new = Slot::new(spec, s.place);
@@ -265,6 +270,7 @@ impl Manager {
         if let Some(s) = self.slots.get_mut(&slot) {
             s.note = format!("is to be replaced: {why}");
         }
+        self.births += 1;
         self.slots.insert(free, new);
         self.tell_slots();
         true
@@ -378,6 +384,7 @@ impl Manager {
         let (accounts, spec, place) = (s.accounts, s.spec.clone(), s.place);
         let heir = self.slots.values_mut().find(|h| {
             !h.retiring
+                && h.prisoner.is_none()
                 && h.spec.class == spec.class
                 && h.spec.generation == spec.generation
                 && h.place == place

@@ -7,6 +7,7 @@ use crate::book::{MS, Manager};
 use crate::check::{Check, Target};
 use crate::generation::{Force, MAX_SLOTS, same_plugins, same_pool};
 use crate::loading::Work;
+use crate::rap::Rap;
 use crate::state::Past;
 use healthd_catalog::Scan;
 use healthd_core::check::schedule;
@@ -155,6 +156,7 @@ impl Manager {
             self.unusable(id);
             self.publish(id);
         }
+        self.review_raps();
         self.clients
             .set_group(self.model.daemon.control_group.as_deref());
         Ok(report)
@@ -285,6 +287,7 @@ impl Manager {
         check.target = target;
         check.epoch += 1;
         check.hold = None;
+        check.rap = Rap::default();
         if other_plugin {
             check.tracker = Default::default();
             check.status = None;
@@ -346,6 +349,7 @@ impl Manager {
     /// Nothing refers to it any more: its id is free.
     pub fn forget(&mut self, id: u32) {
         self.leave_groups(id);
+        self.release_prisoner(id);
         for slot in self.slots.values_mut() {
             if let Some(link) = &mut slot.link {
                 link.forget(id);

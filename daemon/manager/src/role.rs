@@ -158,6 +158,8 @@ fn build(
         queues: Default::default(),
         fans: crate::fanout::Fans::default(),
         groups: Turnstile::default(),
+        jail: Default::default(),
+        births: 0,
         plugins: Vec::new(),
         generation: past.generation,
         coming: None,

@@ -22,6 +22,7 @@ impl Manager {
         for queue in &mut self.queues {
             queue.clear();
         }
+        self.empty_jail_queue();
         self.stop_progress();
     }
 

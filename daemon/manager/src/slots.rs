@@ -73,6 +73,19 @@ pub struct Slot {
     pub retiring: bool,
     /// Why it is to be replaced, or why the one before it was.
     pub note: String,
+    /// It is a jail, and for whom.
+    pub prisoner: Option<Prisoner>,
+    /// A call was written off in it, and its thread may still be there.
+    pub tainted: bool,
+}
+
+/// The one check of a jail.
+#[derive(Clone, Copy, Debug)]
+pub struct Prisoner {
+    /// None: it is gone.
+    pub check: Option<u32>,
+    /// The only plugin that is loaded.
+    pub plugin: u16,
 }
 
 /// A plugin file as a worker has it.
@@ -160,6 +173,8 @@ impl Slot {
             replaces: None,
             retiring: false,
             note: String::new(),
+            prisoner: None,
+            tainted: false,
         }
     }
 
@@ -188,6 +203,10 @@ impl Slot {
 
     /// How many runs more it may be given now.
     pub fn credit(&self, cap: usize) -> usize {
+        let cap = match self.prisoner {
+            Some(_) => 1,
+            None => cap,
+        };
         if self.state == SlotState::Ready {
             cap.saturating_sub(self.runs.len())
         } else {
@@ -215,6 +234,7 @@ impl Slot {
             chunks_in_flight: self.chunks.len() as u64,
             chunks_lost: self.accounts.chunks.lost,
             chunks_own: self.accounts.chunks.own,
+            jail: self.prisoner.is_some(),
         }
     }
 }
@@ -360,11 +380,14 @@ impl Manager {
 
     pub fn slot_name(&self, slot: u32) -> String {
         match self.slots.get(&slot) {
-            Some(s) => format!(
-                "{} worker in slot {slot} (pid {})",
-                s.spec.class.as_str(),
-                s.pid
-            ),
+            Some(s) => {
+                let kind = match s.prisoner {
+                    Some(_) => "jail",
+                    None => "worker",
+                };
+                let class = s.spec.class.as_str();
+                format!("{class} {kind} in slot {slot} (pid {})", s.pid)
+            }
             None => format!("worker in slot {slot}"),
         }
     }

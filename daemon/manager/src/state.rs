@@ -2,6 +2,7 @@
 
 use crate::book::Manager;
 use crate::check::ns;
+use crate::quarantine::SavedRap;
 use crate::store::STATE_FILE;
 use healthd_core::check::outcome::{Status, Verdict};
 use healthd_core::check::tracker::Tracker;
@@ -52,6 +53,9 @@ pub struct SavedCheck {
     /// Paused, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<String>,
+    /// What speaks against it, if anything does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rap: Option<SavedRap>,
     /// From the map only: CLOCK_MONOTONIC of the next run, and whether one was in flight.
     #[serde(skip)]
     pub next_due: u64,
@@ -171,7 +175,7 @@ impl Past {
         let mut slots: Vec<_> = self
             .slots
             .iter()
-            .filter(|(_, s)| s.class == class)
+            .filter(|(_, s)| s.class == class && !s.jail)
             .collect();
         slots.sort_by_key(|(slot, s)| (std::cmp::Reverse(s.generation), *slot));
         slots.into_iter().map(|(slot, _)| *slot).collect()
@@ -214,6 +218,7 @@ impl Past {
             record.runs = saved.runs;
             record.skipped = saved.skipped;
             record.message = saved.message.as_str().into();
+            record.rap = saved.rap.as_ref().map(SavedRap::record).unwrap_or_default();
         }
         record
     }
@@ -238,7 +243,10 @@ fn from_map(past: &mut Past, snapshot: StateSnapshot, saved_next: u64) {
                 .filter(|full| full.starts_with(record.reason.as_ref()))
                 .unwrap_or_else(|| record.reason.to_string())
         });
+        let on_disk = past.checks.get(record.name.as_ref());
+        let rap = SavedRap::of(&record.rap, on_disk.and_then(|c| c.rap.as_ref()));
         let saved = SavedCheck {
+            rap,
             name: record.name.to_string(),
             plugin: record.plugin.to_string(),
             verdict,
@@ -280,6 +288,9 @@ impl Manager {
         check.paused = saved.paused.clone();
         check.runs = saved.runs;
         check.skipped = saved.skipped;
+        if let Some(rap) = &saved.rap {
+            check.remember_rap(rap);
+        }
     }
 
     /// All at once, for the end.
@@ -291,6 +302,7 @@ impl Manager {
     fn saved_row(&self, id: u32) -> Option<SavedCheck> {
         let c = self.check(id)?;
         (c.status.is_some() || c.paused.is_some()).then(|| SavedCheck {
+            rap: c.saved_rap(),
             name: c.spec.name.clone(),
             plugin: c.spec.plugin.clone(),
             verdict: c.verdict(),
@@ -388,6 +400,7 @@ mod tests {
             latency_ns: 0,
             worker: None,
             paused: None,
+            rap: None,
             next_due: 0,
             in_flight: 0,
         }

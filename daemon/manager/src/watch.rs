@@ -66,6 +66,9 @@ impl Manager {
             ToManager::Ready { .. } => self.worker_ready(slot),
             ToManager::LoadFailed { plugin, reason } => {
                 let reason = shortened(reason);
+                if self.slots.get(&slot).is_some_and(|s| s.prisoner.is_some()) {
+                    return self.jail_failed(slot, &reason);
+                }
                 log::error!("plugin cannot be used  slot={slot} why=\"{reason}\"");
                 self.leave_out(slot, plugin, reason);
             }
@@ -325,12 +328,15 @@ impl Manager {
             return;
         };
         let Some(link) = &mut s.link else { return };
-        let class = s.spec.class;
+        let (class, prisoner) = (s.spec.class, s.prisoner);
         s.plugins = plugins.iter().map(|p| p.name.clone()).collect();
         s.libraries = libraries(&plugins);
         let mut sent = Ok(());
         for (number, plugin) in plugins.iter().enumerate() {
             if plugin.class != class || plugin.left_out.is_some() {
+                continue;
+            }
+            if prisoner.is_some_and(|p| usize::from(p.plugin) != number) {
                 continue;
             }
             let load = ToWorker::Load {

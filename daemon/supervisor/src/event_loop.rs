@@ -607,6 +607,7 @@ impl Supervisor {
                         slot,
                         class,
                         generation,
+                        birth,
                         ..
                     } = spec;
                     log::debug!(
@@ -614,7 +615,7 @@ impl Supervisor {
                         class.as_str()
                     );
                     self.pool.started(slot, pid);
-                    self.tell(&ToManager::Started { slot, pid }, vec![ours]);
+                    self.tell(&ToManager::Started { slot, pid, birth }, vec![ours]);
                 }
                 Err(e) => {
                     let Some(pause) = self.pool.not_started(spec.slot, now) else {

@@ -24,8 +24,8 @@ struct Slot {
 #[derive(Debug)]
 enum State {
     Empty { start_at: u64 },
-    Starting { pid: u32 },
-    Ready { pid: u32, since: u64 },
+    Starting { pid: u32, birth: u64 },
+    Ready { pid: u32, birth: u64, since: u64 },
 }
 
 impl Pool {
@@ -38,7 +38,7 @@ impl Pool {
             match self.slots.get_mut(&spec.slot) {
                 Some(slot) => {
                     // Other plugins, another class: the old record says nothing about the new worker.
-                    if slot.spec.generation != spec.generation {
+                    if slot.spec.birth != spec.birth {
                         slot.record.cleared();
                         if let State::Empty { start_at } = &mut slot.state {
                             *start_at = now;
@@ -83,7 +83,10 @@ impl Pool {
 
     pub fn started(&mut self, slot: u32, pid: u32) {
         if let Some(slot) = self.slots.get_mut(&slot) {
-            slot.state = State::Starting { pid };
+            slot.state = State::Starting {
+                pid,
+                birth: slot.spec.birth,
+            };
         }
     }
 
@@ -98,18 +101,25 @@ impl Pool {
 
     pub fn ready(&mut self, slot: u32, pid: u32, now: u64) -> bool {
         match self.slots.get_mut(&slot) {
-            Some(slot) if matches!(slot.state, State::Starting { pid: p } if p == pid) => {
-                slot.state = State::Ready { pid, since: now };
-                true
-            }
-            _ => false,
+            Some(slot) => match slot.state {
+                State::Starting { pid: p, birth } if p == pid => {
+                    slot.state = State::Ready {
+                        pid,
+                        birth,
+                        since: now,
+                    };
+                    true
+                }
+                _ => false,
+            },
+            None => false,
         }
     }
 
     /// Is this the worker that lives there now?
     pub fn holds(&self, slot: u32, pid: u32) -> bool {
         self.slots.get(&slot).is_some_and(|s| match s.state {
-            State::Starting { pid: p } | State::Ready { pid: p, .. } => p == pid,
+            State::Starting { pid: p, .. } | State::Ready { pid: p, .. } => p == pid,
             State::Empty { .. } => false,
         })
     }
@@ -120,8 +130,18 @@ impl Pool {
             return None;
         }
         let here = self.slots.get_mut(&slot)?;
-        if !here.wanted {
+        let of_now = match here.state {
+            State::Starting { birth, .. } | State::Ready { birth, .. } => birth == here.spec.birth,
+            State::Empty { .. } => true,
+        };
+        if !here.wanted || (here.spec.once && of_now) {
             self.slots.remove(&slot);
+            return None;
+        }
+        if !of_now {
+            // It lived here before the slot was given to another, which has waited for this.
+            here.record.cleared();
+            here.state = State::Empty { start_at: now };
             return None;
         }
         let life = match here.state {
@@ -148,12 +168,15 @@ mod tests {
     use healthd_core::wire::supervisor::WorkerClass;
     use std::time::Duration;
 
+    /// Each generation has slots of its own.
     fn spec(slot: u32, generation: u64) -> SlotSpec {
         SlotSpec {
             slot,
             class: WorkerClass::Io,
             generation,
             threads: 4,
+            birth: generation * 1000 + u64::from(slot),
+            once: false,
         }
     }
 
@@ -213,6 +236,40 @@ mod tests {
         );
         pool.want(vec![spec(0, 2)], 5);
         assert_eq!(due(&pool, 5), [0]);
+    }
+
+    #[test]
+    fn a_slot_for_once_goes_with_its_worker() {
+        let mut pool = Pool::default();
+        let jail = SlotSpec {
+            once: true,
+            ..spec(3, 1)
+        };
+        pool.want(vec![jail.clone()], 0);
+        pool.started(3, 100);
+        assert_eq!(pool.died(3, 100, 5), None);
+        assert!(due(&pool, 5).is_empty());
+        // It may be named again as long as the word of its death is under way, and that changes nothing.
+        pool.want(vec![spec(0, 1)], 6);
+        assert_eq!(due(&pool, 6), [0]);
+    }
+
+    #[test]
+    fn a_number_that_is_used_anew_is_filled_once_the_old_worker_is_gone() {
+        for once in [false, true] {
+            let mut pool = Pool::default();
+            let first = SlotSpec {
+                once: true,
+                ..spec(3, 1)
+            };
+            pool.want(vec![first], 0);
+            pool.started(3, 100);
+            let second = SlotSpec { once, ..spec(3, 2) };
+            pool.want(vec![second], 1);
+            assert!(due(&pool, 1).is_empty(), "the old one lives");
+            assert_eq!(pool.died(3, 100, 2), None);
+            assert_eq!(due(&pool, 2), [3]);
+        }
     }
 
     #[test]

@@ -60,6 +60,11 @@ pub enum Op {
         reason: String,
     },
     Resume(Filter),
+    /// Ends quarantine and hold of these checks: names, globs, or plugins, whose checks are meant then. Answers with
+    /// the `check` lines of those that were released.
+    Release {
+        names: Vec<String>,
+    },
     /// Reads the configuration again: a `reloaded` line, or an error with every diagnostic.
     Reload,
     /// Reads the plugin directory again, files that were refused or rolled back too: a `reloaded` line when
@@ -190,6 +195,9 @@ pub struct CheckRow {
     pub paused: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub disabled: bool,
+    /// It has killed too many workers and runs alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub quarantined: bool,
     /// Place in the configuration: what `--ordered` sorts by.
     #[serde(default)]
     pub index: u64,
@@ -223,6 +231,8 @@ pub struct CheckDetail {
     /// How its last run was spread over the workers, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fanout: Option<RunFanout>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quarantine: Option<QuarantineInfo>,
     /// What its runs have cost since the manager's start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<Cost>,
@@ -262,6 +272,21 @@ pub struct PluginCost {
     pub wall_p99_ms: Option<f64>,
     /// Threads that are in a call of it whose deadline has passed.
     pub stuck_threads: u64,
+}
+
+/// Why a check runs alone, and what ends it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct QuarantineInfo {
+    pub since: Option<String>,
+    /// Deaths of workers that were its doing.
+    pub crashes: u64,
+    /// The last of them: "SIGSEGV in libx.so+0x12 foo".
+    pub reason: String,
+    /// Runs in a row that survived since, of those that it takes.
+    pub survived: u64,
+    pub needed: u64,
+    /// All of this in one sentence.
+    pub text: String,
 }
 
 /// `why`: the last run of one check, step by step.
@@ -325,6 +350,9 @@ pub struct WorkerRow {
     /// Chunks of other workers' runs, with accounts of their own; cpu workers only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chunks: Option<WorkerChunks>,
+    /// The check that it holds alone; empty: it is a jail, but of whom is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jail: Option<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stale: bool,
 }
@@ -380,6 +408,9 @@ pub struct PluginRow {
     /// Version and hash of the bytes that served before, which `rollback` brings back.
     #[serde(default)]
     pub previous: Option<String>,
+    /// So many of its checks are in quarantine.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub quarantined: u64,
     /// Since the manager's start; of a plugin that was never used, none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<PluginCost>,
@@ -428,6 +459,10 @@ pub struct ObjectUser {
     /// Null: no worker has the run yet.
     pub worker: Option<u32>,
     pub since: Option<String>,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

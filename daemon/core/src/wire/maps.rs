@@ -95,6 +95,8 @@ pub struct SlotRecord {
     pub chunks_lost: u64,
     /// Chunks of its own runs that it ran itself.
     pub chunks_own: u64,
+    /// It holds one check alone.
+    pub jail: bool,
 }
 
 impl SlotRecord {
@@ -119,6 +121,7 @@ impl SlotRecord {
         w[1] = u64::from(self.used)
             | u64::from(self.class) << 8
             | u64::from(self.state) << 16
+            | u64::from(self.jail) << 24
             | u64::from(self.pid) << 32;
         w[2] = self.generation;
         w[3] = self.dispatched;
@@ -142,6 +145,7 @@ impl SlotRecord {
             used: w[1] & 1 != 0,
             class: (w[1] >> 8) as u8,
             state: (w[1] >> 16) as u8,
+            jail: w[1] >> 24 & 1 != 0,
             pid: (w[1] >> 32) as u32,
             generation: w[2],
             dispatched: w[3],
@@ -201,6 +205,23 @@ pub struct CheckRecord<'a> {
     pub message: Cow<'a, str>,
     /// Why it is paused.
     pub reason: Cow<'a, str>,
+    pub rap: RapRecord,
+}
+
+/// What speaks against a check, as far as the next manager must know it; the reasons are on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct RapRecord {
+    pub crashes: u8,
+    pub strikes: u8,
+    /// At most 7.
+    pub jail_kills: u8,
+    pub survived: u8,
+    /// In quarantine, with so many runs survived in the jail.
+    pub quarantine: Option<u8>,
+    /// CLOCK_MONOTONIC, ns: no run before that. 0: it is not held.
+    pub hold_until: u64,
+    /// How long this hold is; the next is twice as long.
+    pub hold_ms: u32,
 }
 
 pub const NO_STATUS: u8 = 255;
@@ -221,6 +242,8 @@ impl CheckRecord<'_> {
             | u64::from(self.status) << 8
             | u64::from(self.paused) << 16
             | u64::from(self.disabled) << 17
+            | u64::from(self.rap.quarantine.is_some()) << 18
+            | u64::from(self.rap.jail_kills & 7) << 19
             | u64::from(self.in_flight_try) << 24
             | u64::from(self.worker) << 32;
         w[2] = u64::from(self.attempt) | u64::from(self.attempts) << 32;
@@ -235,6 +258,12 @@ impl CheckRecord<'_> {
         w[11] = self.runs;
         w[12] = self.skipped;
         w[13] = u64::from(self.against);
+        w[14] = self.rap.hold_until;
+        w[15] = u64::from(self.rap.crashes)
+            | u64::from(self.rap.strikes) << 8
+            | u64::from(self.rap.survived) << 16
+            | u64::from(self.rap.quarantine.unwrap_or(0)) << 24
+            | u64::from(self.rap.hold_ms) << 32;
         put_text(&mut w[16..16 + NAME_WORDS], &self.name);
         put_text(&mut w[24..24 + PLUGIN_WORDS], &self.plugin);
         put_text(&mut w[28..28 + MESSAGE_WORDS], &self.message);
@@ -263,6 +292,15 @@ impl CheckRecord<'_> {
             runs: w[11],
             skipped: w[12],
             against: w[13] as u32,
+            rap: RapRecord {
+                crashes: w[15] as u8,
+                strikes: (w[15] >> 8) as u8,
+                jail_kills: (w[1] >> 19 & 7) as u8,
+                survived: (w[15] >> 16) as u8,
+                quarantine: (w[1] >> 18 & 1 != 0).then_some((w[15] >> 24) as u8),
+                hold_until: w[14],
+                hold_ms: (w[15] >> 32) as u32,
+            },
             name: get_text(&w[16..16 + NAME_WORDS]).into(),
             plugin: get_text(&w[24..24 + PLUGIN_WORDS]).into(),
             message: get_text(&w[28..28 + MESSAGE_WORDS]).into(),
@@ -577,6 +615,15 @@ mod tests {
             skipped: 8,
             against: 4,
             reason: "new switch".into(),
+            rap: RapRecord {
+                crashes: 3,
+                strikes: 255,
+                jail_kills: 2,
+                survived: 9,
+                quarantine: Some(2),
+                hold_until: u64::MAX,
+                hold_ms: 300_000,
+            },
             message: "é".repeat(60).into(),
             disabled: false,
         };
@@ -587,6 +634,7 @@ mod tests {
             state: 1,
             pid: 7,
             late: 3,
+            jail: true,
             ..Default::default()
         };
         assert_eq!(SlotRecord::from_words(&slot.to_words()), slot);

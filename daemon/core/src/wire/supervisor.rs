@@ -38,6 +38,10 @@ pub struct SlotSpec {
     pub generation: u64,
     /// Run-lane threads, or children at once in class exec.
     pub threads: u32,
+    /// Tells this use of the slot's number from others before and after it.
+    pub birth: u64,
+    /// Not started again when it dies: a jail goes with its prisoner.
+    pub once: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,10 +103,12 @@ pub enum ToManager {
     Restore {
         last: bool,
     },
-    /// A worker was started; carries our end of its socket pair.
+    /// A worker was started; carries our end of its socket pair. `birth` is that of the slot it was started for, which
+    /// may be gone by now, and its number another's.
     Started {
         slot: u32,
         pid: u32,
+        birth: u64,
     },
     /// A worker has died, and its process groups with it. `status` is the text of its wait status.
     Died {

@@ -18,6 +18,7 @@ struct Listed<'a> {
     verdict: Option<Verdict>,
     paused: bool,
     disabled: bool,
+    quarantined: bool,
     stale: bool,
 }
 
@@ -66,6 +67,7 @@ fn listed(row: &CheckRow) -> Listed<'_> {
         verdict: row.verdict,
         paused: row.paused,
         disabled: row.disabled,
+        quarantined: row.quarantined,
         stale: row.stale,
     }
 }

@@ -1,9 +1,11 @@
-//! `plugins`: what is in the plugin directory, other bytes for them, and whether a file would be loaded.
+//! `plugins`: what is in the plugin directory, other bytes for them, whether a file would be loaded, and the end of a
+//! quarantine.
 
 use crate::args::{PluginsAction, PluginsArgs};
 use crate::error::CtlError;
 use crate::exit;
 use crate::healthd::{Helper, Probe};
+use crate::render::text::{count, escape};
 use crate::render::{plugins, time};
 use crate::session::Session;
 use healthd_core::wire::control::{Op, PluginRow, Reply};
@@ -27,6 +29,7 @@ pub fn run(session: &mut Session, args: &PluginsArgs) -> Result<u8, CtlError> {
             "rolled back",
         ),
         Some(PluginsAction::Verify { file }) => verify(session, file),
+        Some(PluginsAction::Release { names }) => release(session, names),
     }
 }
 
@@ -58,6 +61,33 @@ fn list(session: &mut Session, cost: bool) -> Result<u8, CtlError> {
         };
         session.screen.print(&text)?;
     }
+    Ok(exit::OK)
+}
+
+fn release(session: &mut Session, names: &[String]) -> Result<u8, CtlError> {
+    let mut rows = Vec::new();
+    let names = names.to_vec();
+    session.ask_all(Op::Release { names }, |reply| match reply {
+        Reply::Check(row) => {
+            rows.push(row);
+            true
+        }
+        _ => false,
+    })?;
+    if session.json {
+        session.print_json_array(&rows)?;
+        return Ok(exit::OK);
+    }
+    let what = match &*rows {
+        [] => {
+            let none = "none of these checks was held or in quarantine";
+            session.screen.note("note", none);
+            return Ok(exit::OK);
+        }
+        [row] => escape(&row.name).into_owned(),
+        rows => count(rows.len() as u64, "check"),
+    };
+    session.screen.print_line(&format!("released {what}"))?;
     Ok(exit::OK)
 }
 

@@ -59,7 +59,7 @@ pub fn table(rows: &[CheckRow], look: &Look, wide: bool) -> String {
     table.render(look)
 }
 
-/// "CRITICAL", "ok, CRITICAL 1/3", "paused (ok)", "disabled", "ok (stale)".
+/// "CRITICAL", "ok, CRITICAL 1/3", "UNKNOWN (quarantined)", "paused (ok)", "disabled", "ok (stale)".
 pub fn state(row: &CheckRow) -> String {
     if row.disabled {
         return "disabled".to_owned();
@@ -75,6 +75,9 @@ pub fn state(row: &CheckRow) -> String {
         if let (Some(attempt), Some(attempts)) = (row.attempt, row.attempts) {
             state += &format!(" {attempt}/{attempts}");
         }
+    }
+    if row.quarantined {
+        state += " (quarantined)";
     }
     if row.paused {
         state = format!("paused ({state})");

@@ -27,6 +27,9 @@ pub fn page(row: &CheckRow, detail: Option<&CheckDetail>, look: &Look) -> String
         );
         page.line("held", &text);
     }
+    if let Some(quarantine) = detail.and_then(|d| d.quarantine.as_ref()) {
+        page.line("alone", &quarantine.text);
+    }
     page.line("plugin", &row.plugin);
     if let Some(since) = &row.since {
         page.line("since", &with_age(since, look));

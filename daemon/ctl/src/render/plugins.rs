@@ -37,7 +37,10 @@ pub fn table(rows: &[PluginRow], look: &Look) -> String {
             Cell::new(row.checks.to_string()),
             bad(row.cost.as_ref().map(|c| c.cost.overruns + c.cost.stalls)),
             bad(row.cost.as_ref().map(|c| c.cost.crashes)),
-            Cell::new(&row.state).paint(paint),
+            match row.quarantined {
+                0 => Cell::new(&row.state).paint(paint),
+                n => Cell::new(format!("{}, {n} quarantined", row.state)).paint(Paint::Bad),
+            },
             Cell::maybe(time::age(row.since.as_deref(), look)),
             known(row.hash.get(..8).unwrap_or_default()),
             Cell::new(file_name(&row.file)),

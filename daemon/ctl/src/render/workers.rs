@@ -2,6 +2,7 @@
 
 use super::paint::Paint;
 use super::table::{Cell, Column, Table};
+use super::text::escape;
 use super::{Look, time};
 use healthd_core::wire::control::WorkerRow;
 
@@ -69,7 +70,10 @@ fn cells(row: &WorkerRow) -> Vec<Cell> {
     };
     vec![
         Cell::new(row.slot.to_string()),
-        Cell::new(&row.class),
+        match &row.jail {
+            None => Cell::new(&row.class),
+            Some(_) => Cell::new(format!("{} jail", row.class)),
+        },
         Cell::new(state).paint(paint),
         Cell::maybe(row.pid),
         Cell::maybe(row.generation),
@@ -105,6 +109,9 @@ pub fn remarks(rows: &[WorkerRow]) -> Vec<String> {
         .iter()
         .filter_map(|(number, why)| number.filter(|n| *n > 0).map(|n| format!("{n} {why}")))
         .collect();
+        if let Some(check) = row.jail.as_deref().filter(|c| !c.is_empty()) {
+            remarks.push(format!("slot {}: holds {} alone", row.slot, escape(check)));
+        }
         if !reasons.is_empty() {
             remarks.push(format!(
                 "slot {}: runs lost: {}",

@@ -5,6 +5,7 @@ use super::sieve::Sieve;
 use crate::book::{Manager, Phase};
 use crate::loading::Work;
 use healthd_core::wire::control::{ErrorCode, Filter, Op, Reply, VersionInfo};
+use healthd_core::wire::glob;
 use healthd_core::wire::supervisor::ToSupervisor;
 use healthd_sys::clock;
 use std::collections::{HashSet, VecDeque};
@@ -47,6 +48,7 @@ impl Manager {
             }
             Op::Pause { filter, reason } => self.pause(client, filter, reason),
             Op::Resume(filter) => self.resume(client, filter),
+            Op::Release { names } => self.release_named(client, names),
             Op::Reload => {
                 self.set_job(client, Job::Waiting);
                 let asker = self.clients.asker(client);
@@ -250,6 +252,47 @@ impl Manager {
         self.store_now();
         log::info!("paused  checks={} reason=\"{reason}\"", ids.len());
         self.set_job(client, Job::Rows { ids: ids.into() });
+    }
+
+    /// Each name is a check's, a glob, or a plugin's, whose checks are meant then.
+    fn release_named(&mut self, client: usize, names: Vec<String>) {
+        let all_names = names.iter().map(String::as_str);
+        let unknown = all_names.clone().find(|n| {
+            let is_plugin = |c: &crate::check::Check| c.spec.plugin == **n;
+            !glob::is_pattern(n)
+                && !self.by_name.contains_key(*n)
+                && !self.checks.iter().flatten().any(is_plugin)
+        });
+        if let Some(name) = unknown.map(str::to_owned) {
+            return self.no_such(client, &name);
+        }
+        let filter = |names: Vec<String>, plugins: Vec<String>| {
+            Sieve::new(Filter {
+                names,
+                plugins,
+                verdicts: Vec::new(),
+            })
+        };
+        // The sieve bounds what patterns may cost.
+        let sieves = filter(names.clone(), Vec::new())
+            .and_then(|by_name| Ok((by_name, filter(Vec::new(), names)?)));
+        let (by_name, by_plugin) = match sieves {
+            Ok(sieves) => sieves,
+            Err(e) => return self.clients.reply(client, &Reply::Error(e)),
+        };
+        let mut released = VecDeque::new();
+        for id in self.order.clone() {
+            let chosen = self.check(id).is_some_and(|c| {
+                let matches = |s: &Sieve| s.matches(&c.spec.name, &c.spec.plugin, c.verdict());
+                matches(&by_name) || matches(&by_plugin)
+            });
+            if chosen && self.release(id) {
+                released.push_back(id);
+            }
+        }
+        self.store_now();
+        log::info!("released  checks={}", released.len());
+        self.set_job(client, Job::Rows { ids: released });
     }
 
     fn resume(&mut self, client: usize, filter: Filter) {

@@ -1,6 +1,7 @@
 //! The rows of `workers` and `plugins`, and the story of `why`.
 
 use crate::book::{Manager, PluginUse};
+use crate::check::Check;
 use crate::plugins::version_text;
 use crate::time;
 use healthd_catalog::{PluginFile, Standing};
@@ -45,6 +46,10 @@ impl Manager {
                     lost_replaced: Some(r.lost_replaced),
                     lost_cancelled: Some(r.lost_cancelled),
                     chunks: r.chunks(),
+                    jail: s.prisoner.map(|p| {
+                        let check = p.check.and_then(|id| self.check(id));
+                        check.map_or(String::new(), |c| c.spec.name.clone())
+                    }),
                     stale: false,
                 }
             })
@@ -82,6 +87,7 @@ impl Manager {
                     since: used.and_then(|u| time::rfc3339(u.since)),
                     trial_until: trial.and_then(|t| time::rfc3339(time::wall(t.until_ns))),
                     previous: previous.map(|f| version_text(f, &entry.name)),
+                    quarantined: self.count_of(&entry.name, |c| c.rap.quarantine.is_some()),
                     cost: used.map(|_| {
                         let threads = stuck.get(&entry.name).copied().unwrap_or(0);
                         self.costs.shown(&entry.name, threads)
@@ -158,10 +164,14 @@ impl Manager {
     }
 
     fn checks_of(&self, plugin: &str) -> u64 {
+        self.count_of(plugin, |_| true)
+    }
+
+    fn count_of(&self, plugin: &str, which: impl Fn(&Check) -> bool) -> u64 {
         self.order
             .iter()
             .filter_map(|id| self.check(*id))
-            .filter(|c| c.spec.plugin == plugin)
+            .filter(|c| c.spec.plugin == plugin && which(c))
             .count() as u64
     }
 
@@ -257,6 +267,11 @@ impl Manager {
             )
         };
         step(last.finished_ns, "judged", judged);
+        if let Some(quarantine) = check.quarantine_info(now) {
+            let since = check.rap.quarantine.as_ref().map_or(0, |q| q.since);
+            let age = clock::realtime_ns().saturating_sub(since);
+            step(now.saturating_sub(age), "quarantine", quarantine.text);
+        }
         if let Some(flight) = &check.in_flight {
             let age = time::span(now.saturating_sub(flight.dispatched_ns));
             step(
@@ -341,9 +356,14 @@ impl Manager {
             return format!("nothing until a reload: {reason}");
         }
         if let Some(hold) = check.hold.filter(|h| h.until_ns > now) {
+            let alone = match check.rap.quarantine {
+                Some(_) => "; then it runs alone",
+                None => "",
+            };
             return format!(
-                "held for {}, since its last run killed a worker",
-                time::span(hold.until_ns - now)
+                "held for {}, since its last run killed a worker{alone}; `healthctl plugins release {}` ends it",
+                time::span(hold.until_ns - now),
+                check.spec.name
             );
         }
         format!(

@@ -252,6 +252,7 @@ fn changes(op: &Op) -> bool {
         | Op::Reload
         | Op::PluginsReload { .. }
         | Op::PluginsRollback { .. }
+        | Op::Release { .. }
         | Op::Stop => true,
         Op::Status(_)
         | Op::Show { .. }
