@@ -144,6 +144,7 @@ fn new_bytes_of_a_plugin_are_a_new_generation_and_the_old_one_drains() {
         .join(one.file_name().expect("a file"));
     daemon.expect_notify("READY=1");
     assert_eq!(daemon.run("v")["message"], "version 1.0");
+    daemon.until_own_run("v");
     let visit = gate.wait_entered();
     let old = daemon.pids("io");
     let two = fixtures::named_variant("versioned_2", "FINE", "wrong", "2.0");
@@ -195,6 +196,7 @@ fn a_generation_that_does_not_come_up_changes_nothing() {
         .join(one.file_name().expect("a file"));
     daemon.expect_notify("READY=1");
     daemon.ask("run", json!({}));
+    daemon.until_own_run("v");
     let workers = daemon.pids("io");
     for (variant, why) in [("INIT_CRASH", "SIGSEGV"), ("INIT_FAIL", "init")] {
         let bad = fixtures::named_variant(&format!("versioned_{variant}"), variant, "wrong", "2.0");

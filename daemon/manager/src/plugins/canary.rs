@@ -1,6 +1,6 @@
 //! The canary: before new bytes of a plugin take over, one check runs with them, in the workers that are to
 //! take over. It runs in addition to its plan, as the old workers go on with that; what it says is neither
-//! judged nor counted, and it is no news. It only decides whether the new bytes may take over:
+//! judged nor counted, and it is no news (with `plugin_trial = "0s"` there is none). It only decides whether the new bytes may take over:
 //!
 //! - A crash, panic, overrun or failure of their own, or `self:`: they may not.
 //! - ok, or what the check said last with the old bytes: they may.
@@ -11,6 +11,7 @@
 
 use crate::book::{MS, Manager};
 use crate::check::{definition, ns};
+use crate::generation::Force;
 use crate::loading::Work;
 use healthd_core::check::outcome::Status;
 use healthd_core::config::CheckSpec;
@@ -79,7 +80,14 @@ impl Manager {
         let Some(coming) = &self.coming else {
             return Vec::new();
         };
-        if matches!(coming.work, Some(Work::Rollback { .. })) || coming.first.is_some() {
+        let trial = match &coming.force {
+            Force::Model { model, .. } => model.daemon.plugin_trial,
+            Force::Plugins => self.model.daemon.plugin_trial,
+        };
+        if matches!(coming.work, Some(Work::Rollback { .. }))
+            || coming.first.is_some()
+            || trial.is_zero()
+        {
             return Vec::new();
         }
         self.changed_plugins(&coming.plugins)
