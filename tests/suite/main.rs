@@ -24,6 +24,7 @@ mod panics;
 mod plugin_hang;
 mod recycle;
 mod reload;
+mod reload_model;
 mod servers;
 mod shutdown;
 mod startup;

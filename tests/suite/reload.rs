@@ -157,7 +157,7 @@ fn new_bytes_of_a_plugin_are_a_new_generation_and_the_old_one_drains() {
         (&2.into(), &2.into()),
         "{report}"
     );
-    assert_eq!(daemon.run("v")["message"], "version 2.0");
+    assert_eq!(daemon.run_anew("v")["message"], "version 2.0");
     // What was in flight ends where it began.
     let rows = daemon.workers();
     let draining: Vec<_> = rows.iter().filter(|r| r["state"] == "draining").collect();
@@ -218,7 +218,7 @@ fn a_generation_that_does_not_come_up_changes_nothing() {
     let good = fixtures::named_variant("versioned_2", "FINE", "wrong", "2.0");
     fixtures::replace(&good, &installed);
     daemon.ask("reload", json!({}));
-    assert_eq!(daemon.run("v")["message"], "version 2.0");
+    assert_eq!(daemon.run_anew("v")["message"], "version 2.0");
 }
 
 #[test]

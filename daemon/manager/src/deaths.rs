@@ -9,7 +9,7 @@ use crate::slots::{Condemned, Prisoner, SlotState};
 use crate::watch::loading;
 use healthd_core::wire::supervisor::Death;
 use healthd_core::wire::worker::Ending;
-use healthd_scoreboard::worker_map::WorkerView;
+use healthd_scoreboard::worker_map::{self, WorkerView};
 use healthd_sys::clock;
 use std::collections::HashMap;
 
@@ -21,6 +21,8 @@ impl Manager {
     /// The supervisor declares a worker dead: drain what it had sent, name the culprit, send the rest again.
     pub fn worker_died(&mut self, slot: u32, pid: u32, death: &Death, buffer: &mut [u8]) {
         if self.slots.get(&slot).is_none_or(|s| s.pid != pid) {
+            // Of a generation that was given up before we had heard of this worker. It may have made its map since.
+            worker_map::remove(&self.args.runtime_dir, slot, pid);
             return;
         }
         // What it sent before its death is still there.

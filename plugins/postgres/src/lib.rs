@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod exchange;
+mod guard;
 mod target;
 #[cfg(test)]
 mod tests;

@@ -61,6 +61,8 @@ pub use healthd_abi as abi;
 
 mod barrier;
 mod cache;
+#[cfg(feature = "tls")]
+mod certificate;
 mod check;
 mod counter;
 mod cx;

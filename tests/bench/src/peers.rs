@@ -115,20 +115,3 @@ impl Server {
         self.child.id()
     }
 }
-
-/// Accepts every connection and says nothing, for ever. Runs on a thread until the process ends.
-pub fn black_hole() -> Result<u16, String> {
-    let listener = TcpListener::bind("0.0.0.0:0").map_err(|e| e.to_string())?;
-    let port = listener.local_addr().map_err(|e| e.to_string())?.port();
-    std::thread::spawn(move || {
-        let mut held: std::collections::VecDeque<TcpStream> = std::collections::VecDeque::new();
-        for stream in listener.incoming().flatten() {
-            held.push_back(stream);
-            // The client closes at its deadline; the oldest have long been closed.
-            if held.len() > 4_000 {
-                held.pop_front();
-            }
-        }
-    });
-    Ok(port)
-}

@@ -5,7 +5,7 @@ use crate::daemon::{Daemon, arrivals};
 use crate::peers;
 use healthd_core::check::outcome::Verdict;
 use healthd_core::wire::maps::StateSnapshot;
-use healthd_test_support::procs;
+use healthd_test_support::{black_hole, procs};
 use nix::sys::signal::{SIGKILL, kill as send_signal};
 use nix::unistd::Pid;
 use std::collections::HashMap;
@@ -75,7 +75,7 @@ pub fn runs_of(s: &StateSnapshot, prefix: &str) -> u64 {
 
 pub fn load(options: &Options) -> Result<(), String> {
     let nginx = peers::nginx()?;
-    let hole = peers::black_hole()?;
+    let hole = black_hole("0.0.0.0", 4_000)?;
     let config = http_checks(options.checks, nginx.port) + &hanging_checks(2_000, hole);
     let daemon = Daemon::start("load", &config)?;
     println!(

@@ -276,7 +276,7 @@ impl World {
 /// As `{:?}` writes one: "0ns", "100ms", "1.6s".
 fn parse_duration(text: &str) -> Option<Duration> {
     let word = text.split_ascii_whitespace().next()?;
-    let at = word.find(|c: char| c.is_ascii_alphabetic())?;
+    let at = word.find(|c: char| !c.is_ascii_digit() && c != '.')?;
     let number: f64 = word[..at].parse().ok()?;
     let unit = match &word[at..] {
         "s" => 1.0,

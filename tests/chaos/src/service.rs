@@ -67,8 +67,11 @@ impl Service {
             .append(true)
             .create(true)
             .open(self.log_file());
-        let mut command = Command::new(&self.program);
+        // It ends with this program, however that ends.
+        let mut command = Command::new("setpriv");
         command
+            .args(["--pdeathsig", "KILL", "--"])
+            .arg(&self.program)
             .arg("--config")
             .arg(self.dir.join("healthd.toml"))
             .env("NOTIFY_SOCKET", &self.notify)
@@ -84,7 +87,11 @@ impl Service {
             command.env("LD_PRELOAD", shim);
         }
         let begun = Instant::now();
-        self.child = Some(command.spawn().map_err(|e| format!("healthd: {e}"))?);
+        self.child = Some(
+            command
+                .spawn()
+                .map_err(|e| format!("setpriv (of util-linux): {e}"))?,
+        );
         while self.ready.load(SeqCst) == before {
             if let Some(status) = self.ended() {
                 return Err(format!("healthd has ended before it was ready: {status}"));

@@ -2,7 +2,7 @@
 
 use healthd_testing::{Folder, Nginx, Peer, Postgres};
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -61,7 +61,7 @@ impl Targets {
             sqlite: made.is_ok_and(|s| s.success()).then_some(sqlite),
             slow: slow.addr.port(),
             flapping: flapping.addr.port(),
-            hole: black_hole()?,
+            hole: healthd_test_support::black_hole("127.0.0.1", 200)?,
             dead,
             _bound: bound,
             _peers: vec![slow, flapping],
@@ -185,21 +185,4 @@ fn dead_port() -> Result<(u16, std::os::fd::OwnedFd), String> {
     bind(fd.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 0)).map_err(told)?;
     let name: SockaddrIn = getsockname(fd.as_raw_fd()).map_err(told)?;
     Ok((name.port(), fd))
-}
-
-/// Accepts every connection and says nothing, for ever.
-fn black_hole() -> Result<u16, String> {
-    let listener = TcpListener::bind("127.0.0.1:0").map_err(|e| e.to_string())?;
-    let port = listener.local_addr().map_err(|e| e.to_string())?.port();
-    std::thread::spawn(move || {
-        let mut held = std::collections::VecDeque::new();
-        for stream in listener.incoming().flatten() {
-            held.push_back(stream);
-            // The client closes at its deadline; the oldest have long been closed.
-            if held.len() > 200 {
-                held.pop_front();
-            }
-        }
-    });
-    Ok(port)
 }

@@ -210,6 +210,13 @@ impl Daemon {
         }
     }
 
+    /// A run that begins from now on: the first may have been in flight already, as each check has a run soon
+    /// after the start by itself.
+    pub fn run_anew(&self, name: &str) -> Value {
+        self.run(name);
+        self.run(name)
+    }
+
     /// The rows of `workers`; the accounts of each balance.
     pub fn workers(&self) -> Vec<Value> {
         let rows = self.ask("workers", json!({}));

@@ -26,8 +26,11 @@ pub fn built(package: &str, file: &str) -> PathBuf {
         if dir.file_name().is_some_and(|d| d == "release") {
             build.arg("--release");
         }
-        // Its target folder is where this program lies, or the plugin would land elsewhere.
-        if let Some(target) = dir.parent() {
+        // Its target folder is where this program lies, or the plugin would land elsewhere. Built for a named target,
+        // as `tests/sanitize` does, it lies one folder deeper, and cargo takes the name from the environment.
+        let named = std::env::var_os("CARGO_BUILD_TARGET");
+        let deeper = named.filter(|name| dir.parent().and_then(Path::file_name) == Some(name));
+        if let Some(target) = dir.ancestors().nth(if deeper.is_some() { 2 } else { 1 }) {
             build.env("CARGO_TARGET_DIR", target);
         }
         let done = build.status().expect("cargo runs");

@@ -2,7 +2,9 @@
 #![forbid(unsafe_code)]
 
 pub mod compile;
+mod hole;
 pub mod procs;
 mod small;
 
+pub use hole::black_hole;
 pub use small::Small;

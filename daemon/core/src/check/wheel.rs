@@ -43,7 +43,7 @@ pub struct Wheel<T> {
 impl<T> Wheel<T> {
     pub fn new(now: u64) -> Wheel<T> {
         Wheel {
-            now,
+            now: now.min(LAST),
             heads: [[NONE; SLOTS]; LEVELS],
             occupied: [0; LEVELS],
             nodes: Vec::new(),
@@ -95,6 +95,7 @@ impl<T> Wheel<T> {
 
     /// Appends every timer due at or before `now`, earliest first.
     pub fn advance(&mut self, now: u64, fired: &mut Vec<T>) {
+        let now = now.min(LAST);
         while let Some((level, slot, at)) = self.next_slot() {
             if at > now {
                 break;
@@ -269,6 +270,17 @@ mod tests {
                 assert_eq!(wheel.len(), model.len());
             }
         }
+    }
+
+    #[test]
+    fn after_the_last_tick_everything_is_due() {
+        let mut wheel = Wheel::new(u64::MAX);
+        wheel.insert(u64::MAX, 'a');
+        let mut fired = Vec::new();
+        wheel.advance(u64::MAX, &mut fired);
+        wheel.insert(7, 'b');
+        wheel.advance(u64::MAX, &mut fired);
+        assert_eq!((fired, wheel.next_wake()), (vec!['a', 'b'], None));
     }
 
     #[test]

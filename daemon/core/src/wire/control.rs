@@ -25,6 +25,34 @@ impl Request {
     pub fn new(op: Op) -> Request {
         Request { v: VERSION, op }
     }
+
+    /// A line of a client, without its end.
+    pub fn read(line: &[u8]) -> Result<Request, ControlError> {
+        let bad = |e: serde_json::Error| ControlError {
+            code: ErrorCode::BadRequest,
+            message: format!("not a request: {e}"),
+            help: "one JSON object a line, see PROTOCOL.md".into(),
+            diagnostics: Vec::new(),
+        };
+        // The version first: a newer client's operation may be one that we do not know.
+        #[derive(Deserialize)]
+        struct Head {
+            v: u32,
+        }
+        let head: Head = serde_json::from_slice(line).map_err(bad)?;
+        if head.v != VERSION {
+            return Err(ControlError {
+                code: ErrorCode::Version,
+                message: format!(
+                    "protocol version {} is not spoken here; this daemon speaks {VERSION}",
+                    head.v
+                ),
+                help: "use the healthctl of the same release".into(),
+                diagnostics: Vec::new(),
+            });
+        }
+        serde_json::from_slice(line).map_err(bad)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

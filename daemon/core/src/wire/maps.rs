@@ -101,7 +101,10 @@ pub struct SlotRecord {
 
 impl SlotRecord {
     pub fn lost(&self) -> u64 {
-        self.lost_worker_died + self.lost_replaced + self.lost_cancelled
+        // A torn or foreign map may hold anything.
+        self.lost_worker_died
+            .saturating_add(self.lost_replaced)
+            .saturating_add(self.lost_cancelled)
     }
 
     /// Only workers for heavy work run chunks.

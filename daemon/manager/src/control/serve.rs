@@ -3,9 +3,7 @@
 
 use super::client::{Client, Input, Job, error};
 use crate::book::{MS, Manager};
-use healthd_core::wire::control::{
-    ControlError, ErrorCode, MAX_REQUEST, Op, Reply, Request, VERSION,
-};
+use healthd_core::wire::control::{ErrorCode, MAX_REQUEST, Op, Reply, Request};
 use healthd_sys::clock;
 use nix::sys::epoll::EpollFlags;
 
@@ -100,7 +98,7 @@ impl Manager {
         if line.iter().all(u8::is_ascii_whitespace) {
             return;
         }
-        let request = match parse(line) {
+        let request = match Request::read(line) {
             Ok(request) => request,
             Err(e) => return self.clients.reply(key, &Reply::Error(e)),
         };
@@ -214,33 +212,6 @@ fn is_shown(job: &mut Job, row: &healthd_core::wire::control::CheckRow) -> bool 
             .is_some_and(|v| sieve.matches(&row.name, &row.plugin, v)),
         _ => true,
     }
-}
-
-fn parse(line: &[u8]) -> Result<Request, ControlError> {
-    let bad = |e: serde_json::Error| {
-        error(
-            ErrorCode::BadRequest,
-            format!("not a request: {e}"),
-            "one JSON object a line, see PROTOCOL.md",
-        )
-    };
-    // The version first: a newer client's operation may be one that we do not know.
-    #[derive(serde::Deserialize)]
-    struct Head {
-        v: u32,
-    }
-    let head: Head = serde_json::from_slice(line).map_err(bad)?;
-    if head.v != VERSION {
-        return Err(error(
-            ErrorCode::Version,
-            format!(
-                "protocol version {} is not spoken here; this daemon speaks {VERSION}",
-                head.v
-            ),
-            "use the healthctl of the same release",
-        ));
-    }
-    serde_json::from_slice(line).map_err(bad)
 }
 
 /// Reading is for everyone who can open the socket.
