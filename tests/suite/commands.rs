@@ -102,7 +102,7 @@ fn the_exit_code_is_the_worst_verdict() {
         (&["why", "nothing"], 3),
         (&["explode"], 3),
     ] {
-        let said = daemon.healthctl(args);
+        let said = daemon.told_by_daemon(args);
         assert_eq!(code(&said), wanted, "{args:?}: {said:?}");
         assert!(
             !said.out.contains('\x1b'),
@@ -117,7 +117,7 @@ fn json_has_the_documented_shape() {
     let json = |args: &[&str]| {
         let mut all = vec!["--json"];
         all.extend(args);
-        daemon.healthctl(&all).json()
+        daemon.told_by_daemon(&all).json()
     };
     let rows = json(&["status"]);
     let rows = rows.as_array().expect("an array");
@@ -183,7 +183,7 @@ fn json_has_the_documented_shape() {
     let version = json(&["version"]);
     assert_eq!(version["healthd"]["supervisor_pid"], daemon.pid());
     assert_eq!(version["healthd"]["checks"], 5);
-    let said = daemon.healthctl(&["--json", "run", "web/*"]);
+    let said = daemon.told_by_daemon(&["--json", "run", "web/*"]);
     let rows: Vec<Value> = said
         .out
         .lines()
@@ -197,7 +197,7 @@ fn json_has_the_documented_shape() {
     assert_eq!(paused.as_array().map(Vec::len), Some(2));
     assert_eq!(json(&["show", "web/warn"])["pause_reason"], "a new switch");
     assert_eq!(
-        code(&daemon.healthctl(&["status", "web/*"])),
+        code(&daemon.told_by_daemon(&["status", "web/*"])),
         0,
         "paused checks do not count"
     );
@@ -241,11 +241,11 @@ fn watch_tells_each_change_once() {
 #[test]
 fn stop_with_wait_returns_when_all_is_gone() {
     let mut daemon = daemon();
-    let said = daemon.healthctl(&["stop", "--wait"]);
+    let said = daemon.told_by_daemon(&["stop", "--wait"]);
     assert_eq!(code(&said), 0, "{said:?}");
     daemon.assert_no_orphan();
     assert_eq!(daemon.wait_exit().code(), Some(0));
-    let said = daemon.healthctl(&["status"]);
+    let said = daemon.told_by_daemon(&["status"]);
     assert_eq!(code(&said), 3, "{said:?}");
     assert!(said.err.contains("control.sock"), "{said:?}");
 }

@@ -123,13 +123,13 @@ fn cpu_time_is_that_of_the_run_in_every_lane() {
         .filter_map(|r| r["cost"]["cpu_share"].as_f64())
         .sum();
     assert!((0.99..1.01).contains(&shares), "{rows:?}");
-    let said = daemon.healthctl(&["plugins", "--cost"]);
+    let said = daemon.told_by_daemon(&["plugins", "--cost"]);
     assert_eq!(said.code, Some(0));
     assert!(
         said.out.contains("CPU/RUN") && said.out.contains("leak_step"),
         "{said:?}"
     );
-    let said = daemon.healthctl(&["show", "run"]);
+    let said = daemon.told_by_daemon(&["show", "run"]);
     assert!(said.out.contains(" of CPU, "), "{said:?}");
 }
 
@@ -223,7 +223,7 @@ fn hangs_are_counted_by_check_and_by_plugin() {
     );
     assert_eq!(cost(&daemon, "deaf-1")["overruns"], 1);
     assert_eq!(daemon.workers()[0]["stuck_threads"], 2);
-    let said = daemon.healthctl(&["workers"]);
+    let said = daemon.told_by_daemon(&["workers"]);
     assert!(
         said.out.contains("2 of its threads are in calls"),
         "{said:?}"
@@ -252,6 +252,6 @@ fn hangs_are_counted_by_check_and_by_plugin() {
     assert_eq!(plugin(&daemon, "crash_step")["stalls"], 2);
     assert_eq!(plugin(&daemon, "crash")["crashes"], 1);
     assert_eq!(plugin(&daemon, "crash")["stalls"], 0);
-    let said = daemon.healthctl(&["show", "long"]);
+    let said = daemon.told_by_daemon(&["show", "long"]);
     assert!(said.out.contains("1 stall"), "{said:?}");
 }

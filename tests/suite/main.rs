@@ -19,6 +19,7 @@ mod limits;
 mod manager_death;
 mod manager_instants;
 mod maps;
+mod needs;
 mod objects;
 mod panics;
 mod plugin_hang;

@@ -94,12 +94,77 @@ fn status_and_workers_answer_stale_while_all_is_stopped() {
         );
         assert!((said.out + &said.err).contains("stale"), "{args:?}");
     }
+    // The story of a run, the plugins and whose maps these are, as far as the maps go.
+    let said = daemon.healthctl(&["why", "bad"]);
+    assert_eq!(said.code, Some(3), "{said:?}");
+    for word in [
+        "due",
+        "dispatched",
+        "started",
+        "critical after",
+        "it burns",
+        "judged",
+    ] {
+        assert!(said.out.contains(word), "{word}: {said:?}");
+    }
+    assert!(said.err.contains("stale"), "{said:?}");
+    let why = daemon.healthctl(&["--json", "why", "good"]).json();
+    assert_eq!(why["stale"], true, "{why}");
+    let said = daemon.healthctl(&["why", "goood"]);
+    assert!(said.err.contains("did you mean `good`"), "{said:?}");
+    let said = daemon.healthctl(&["--json", "plugins"]);
+    let rows = said.json();
+    let names: Vec<_> = rows.as_array().expect("rows").iter().collect();
+    assert_eq!(names.len(), 2, "{rows}");
+    assert_eq!(
+        (&names[0]["name"], &names[0]["checks"]),
+        (&"echo".into(), &1.into())
+    );
+    assert_eq!(
+        (&names[0]["class"], &names[0]["stale"]),
+        (&"io".into(), &true.into())
+    );
+    let said = daemon.healthctl(&["--json", "version"]);
+    let version = said.json();
+    assert!(version["healthd"].is_null(), "{version}");
+    assert_eq!(version["maps"]["supervisor_pid"], daemon.pid(), "{version}");
+    assert_eq!(version["maps"]["checks"], 2, "{version}");
+    let said = daemon.healthctl(&["version"]);
+    assert!(said.out.contains("by its maps: pid"), "{said:?}");
     // What needs the daemon says so.
     let said = daemon.healthctl(&["--timeout", "300ms", "run", "good"]);
     assert_eq!(said.code, Some(3), "{said:?}");
     signal_all(&daemon, Signal::SIGCONT);
     assert_eq!(daemon.run("good")["verdict"], "ok");
     assert!(!daemon.row("good")["stale"].as_bool().expect("a word"));
+}
+
+#[test]
+fn where_a_run_hangs_can_be_read_while_all_is_stopped() {
+    let gate = crate::harness::Gate::new();
+    let daemon = Config::new()
+        .daemon("log", "\"info\"")
+        .plugin_file(fixtures::fixture("hold"))
+        .check(
+            check("held")
+                .plugin("hold")
+                .interval("1h")
+                .timeout("5m")
+                .set("config", &format!("{{ gate = {:?} }}", gate.path())),
+        )
+        .spawn();
+    daemon.expect_notify("READY=1");
+    let visit = gate.wait_entered();
+    let all = signal_all(&daemon, Signal::SIGSTOP);
+    wait_for("all are stopped", || {
+        all.iter().all(|pid| state(*pid) == Some('T'))
+    });
+    let said = daemon.healthctl(&["why", "held"]);
+    for word in ["in flight", "is in its run", &format!("pid {}", visit.pid)] {
+        assert!(said.out.contains(word), "{word}: {said:?}");
+    }
+    signal_all(&daemon, Signal::SIGCONT);
+    visit.open();
 }
 
 #[test]

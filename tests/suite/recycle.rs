@@ -114,12 +114,12 @@ fn a_leak_of_memory_is_recycled_before_its_limit() {
     };
     assert!(grew("leak") > 16 << 10, "{plugins:#?}");
     assert!(grew("leak") > 4 * grew("echo_step").max(0), "{plugins:#?}");
-    let said = daemon.healthctl(&["plugins", "--cost"]);
+    let said = daemon.told_by_daemon(&["plugins", "--cost"]);
     assert!(
         said.out.contains("suspect: leak: workers grew by"),
         "{said:?}"
     );
-    let said = daemon.healthctl(&["workers"]);
+    let said = daemon.told_by_daemon(&["workers"]);
     assert!(said.out.contains("max_rss is 96MiB"), "{said:?}");
     assert_unharmed(&daemon);
 }
@@ -151,7 +151,7 @@ fn leaked_descriptors_are_recycled_before_their_limit() {
         row["cost"]["grew_fds"].as_i64().is_some_and(|n| n >= 40),
         "{row}"
     );
-    let said = daemon.healthctl(&["show", "leaks"]);
+    let said = daemon.told_by_daemon(&["show", "leaks"]);
     assert!(
         said.out.contains("workers grew by") && said.out.contains("fds"),
         "{said:?}"
@@ -280,9 +280,9 @@ fn one_call_that_takes_it_all_costs_its_worker_and_no_check_its_verdict() {
     daemon.until_workers("two ready workers", |rows| {
         rows.iter().filter(|r| r["state"] == "ready").count() == 2
     });
-    let said = daemon.healthctl(&["plugins", "--cost"]);
+    let said = daemon.told_by_daemon(&["plugins", "--cost"]);
     assert!(said.out.contains("suspect: leak: "), "{said:?}");
-    let why = daemon.healthctl(&["why", "greedy"]);
+    let why = daemon.told_by_daemon(&["why", "greedy"]);
     assert!(
         why.out.contains("was replaced") && why.out.contains("max_rss"),
         "{why:?}"

@@ -244,6 +244,78 @@ fn sqlite() {
 }
 
 #[test]
+fn digest() {
+    let folder = Folder::new();
+    for n in 0..40 {
+        folder.write(&format!("file-{n}"), vec![n; 5000]);
+    }
+    let sums = "sha256sum file-* > SUMS";
+    let made = Command::new("sh")
+        .args(["-c", sums])
+        .current_dir(folder.path())
+        .status();
+    assert!(
+        made.is_ok_and(|s| s.success()),
+        "coreutils are always there"
+    );
+    let manifest = folder.file("SUMS");
+    let daemon = Config::new()
+        .pool("cpu", "workers = 2")
+        .check(check("backup").plugin("digest").interval("1h").set(
+            "config",
+            &format!("{{ manifest = {manifest:?}, extra = \"warn\" }}"),
+        ))
+        .spawn();
+    daemon.expect_notify("READY=1");
+    let row = daemon.run("backup");
+    assert_eq!(row["status"], "ok", "{row}");
+    assert_eq!(metric(&row, "matched"), 40.0, "{row}");
+    folder.write("more", Vec::new());
+    assert_eq!(daemon.run("backup")["status"], "warning");
+    folder.write("file-7", vec![0; 5000]);
+    let row = daemon.run("backup");
+    assert_eq!(row["status"], "critical", "{row}");
+    let message = row["message"].as_str().unwrap_or_default();
+    assert!(
+        message.starts_with("1 changed (file-7), 1 extra (more)"),
+        "{row}"
+    );
+}
+
+#[test]
+fn stats() {
+    let folder = Folder::new();
+    let text: String = (1..=100_001)
+        .map(|n| format!("{n},{}\n", n % 101))
+        .collect();
+    let file = folder.write("values.csv", format!("id,value\n{text}").into_bytes());
+    let config = format!(
+        "{{ path = {file:?}, format = \"csv\", column = \"id\", limits = {{ p99 = {{ crit = 99000 }} }} }}"
+    );
+    let daemon = Config::new()
+        .pool("cpu", "workers = 2")
+        .check(
+            check("ids")
+                .plugin("stats")
+                .interval("1h")
+                .set("config", &config),
+        )
+        .spawn();
+    daemon.expect_notify("READY=1");
+    let row = daemon.run("ids");
+    assert_eq!(row["status"], "critical", "{row}");
+    for (name, value) in [
+        ("count", 100_001.0),
+        ("mean", 50_001.0),
+        ("median", 50_001.0),
+        ("p99", 99_001.0),
+    ] {
+        assert_eq!(metric(&row, name), value, "{row}");
+    }
+    assert_eq!(daemon.detail("ids")["fanout"]["again"], 0);
+}
+
+#[test]
 fn cpu() {
     let daemon = Config::new()
         .check(check("cpu").plugin("cpu").interval("1h"))

@@ -171,7 +171,10 @@ fn the_examples_of_the_man_page_are_valid() {
 
 /// The plugins of the test configs know the options that the examples use.
 fn catalog(root: &Path) -> Catalog {
-    let plugins = ["http", "tcp", "postgres", "sqlite", "cpu", "exec"].map(|name| PluginInfo {
+    let plugins = [
+        "http", "tcp", "postgres", "sqlite", "cpu", "exec", "digest", "stats",
+    ]
+    .map(|name| PluginInfo {
         name: name.into(),
         version: "1.0.0".into(),
         summary: String::new(),

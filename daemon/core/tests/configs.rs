@@ -300,6 +300,9 @@ fn describe(c: &CheckSpec, out: &mut String) {
         if c.enabled { "" } else { " disabled" },
         c.source,
     );
+    if let Some(needs) = &c.needs {
+        let _ = writeln!(out, "    needs {needs}");
+    }
     if !c.labels.is_empty() {
         let _ = writeln!(out, "    labels {:?}", c.labels);
     }

@@ -29,8 +29,8 @@ Exit codes:
   ok. A pending check counts as unknown, and so does a stale one that is not
   critical. Paused and disabled checks are shown but do not count. When no
   check matches, the code is 3, unless --verdict or --problems was given: then
-  nothing is in that state, and it is 0. list and workers say 3 when their
-  answer comes from the maps.
+  nothing is in that state, and it is 0. list, workers, why and plugins say 3
+  when their answer comes from the maps.
 
 Environment:
   HEALTHD_SOCKET  the control socket, unless --socket is given
@@ -44,7 +44,8 @@ Environment:
     long_about = "Ask and steer a running healthd, the health-check daemon.\n\n\
         Names may be globs (`web-*`, `db-?`, `node-[0-4]`); quote them against the shell. What plugins say \
         is shown with control characters escaped. When healthd does not answer within 200 ms, status, list, \
-        show and workers read its shared-memory maps beside the socket and mark each row as stale.",
+        show, why, workers, plugins and version read its shared-memory maps beside the socket and mark what \
+        they find as stale.",
     after_help = EXIT_CODES,
     after_long_help = EXIT_CODES_LONG,
     arg_required_else_help = true,

@@ -15,6 +15,7 @@ mod maps;
 mod render;
 mod screen;
 mod session;
+mod wedged;
 
 pub use screen::{Output, Outputs};
 

@@ -3,12 +3,14 @@
 //! Plain reads of files that others may be writing: a record counts only if two copies, one read after
 //! the other, hold the same words and an even sequence number. What the maps lack is None.
 
+use healthd_core::config::did_you_mean;
 use healthd_core::wire::control::{CheckRow, Filter, WorkerRow};
 use healthd_core::wire::glob;
 use healthd_core::wire::maps::{
-    CHECK_WORDS, CLASSES, CheckRecord, HEADER_WORDS, LAYOUT_VERSION, SLOT_STATES, SLOT_WORDS,
-    STATE_FILE, SlotRecord, StateSnapshot, WORD, WORKER_MAGIC, check_offset, read_state,
-    slot_offset, state_header, whole, words_at, worker_file, worker_header,
+    CHECK_WORDS, CLASSES, CheckRecord, HEADER_WORDS, LAYOUT_VERSION, LineRecord, SLOT_STATES,
+    SLOT_WORDS, STATE_FILE, SlotRecord, StateSnapshot, WORD, WORKER_MAGIC, check_offset,
+    line_offset, read_state, slot_offset, state_header, whole, words_at, worker_file,
+    worker_header,
 };
 use jiff::{SignedDuration, Timestamp};
 use rustix::time::{ClockId, clock_gettime};
@@ -19,6 +21,8 @@ use std::path::{Path, PathBuf};
 const ATTEMPTS: usize = 3;
 /// 100,000 checks are 38 MB; more is no map of ours.
 const MAX_FILE: u64 = 1 << 30;
+/// A line of 128 bytes a thread, of which there are at most some thousands.
+const MAX_WORKER_MAP: u64 = 16 << 20;
 
 #[derive(Debug)]
 pub enum MapError {
@@ -34,6 +38,7 @@ pub enum MapError {
     },
     NoSuchCheck {
         name: String,
+        near: Option<String>,
     },
 }
 
@@ -43,7 +48,13 @@ impl std::fmt::Display for MapError {
             MapError::None => f.write_str("there are none"),
             MapError::Read { file, error } => write!(f, "cannot read {}: {error}", file.display()),
             MapError::Layout { file, reason } => write!(f, "{}: {reason}", file.display()),
-            MapError::NoSuchCheck { name } => write!(f, "they hold no check `{name}`"),
+            MapError::NoSuchCheck { name, near } => {
+                write!(f, "they hold no check `{name}`")?;
+                match near {
+                    Some(near) => write!(f, "; did you mean `{near}`?"),
+                    None => Ok(()),
+                }
+            }
         }
     }
 }
@@ -61,7 +72,11 @@ pub fn checks(socket: &Path, filter: &Filter, now: Timestamp) -> Result<Vec<Chec
         .iter()
         .find(|name| !glob::is_pattern(name) && !rows.iter().any(|row| row.name == **name));
     if let Some(name) = missing {
-        return Err(MapError::NoSuchCheck { name: name.clone() });
+        let near = did_you_mean(name, rows.iter().map(|r| r.name.as_str())).map(str::to_owned);
+        return Err(MapError::NoSuchCheck {
+            name: name.clone(),
+            near,
+        });
     }
     Ok(rows
         .into_iter()
@@ -173,13 +188,33 @@ fn worker_map(directory: &Path, slot: u32, pid: u32) -> Option<WorkerMap> {
     })
 }
 
+/// What each of its threads is doing.
+pub fn worker_lines(directory: &Path, slot: u32, pid: u32) -> Vec<LineRecord> {
+    let read = || {
+        let file = std::fs::File::open(directory.join(worker_file(slot, pid))).ok()?;
+        let mut bytes = Vec::new();
+        file.take(MAX_WORKER_MAP).read_to_end(&mut bytes).ok()?;
+        let head: [u64; 16] = words_at(&bytes, 0)?;
+        let ours = head[worker_header::MAGIC] == WORKER_MAGIC
+            && head[worker_header::VERSION] == LAYOUT_VERSION;
+        let lines = head[worker_header::LINES].min(bytes.len() as u64) as usize;
+        ours.then(|| {
+            (0..lines)
+                .map_while(|n| words_at(&bytes, line_offset(n)))
+                .map(|words| LineRecord::from_words(&words))
+                .collect()
+        })
+    };
+    read().unwrap_or_default()
+}
+
 fn name_of(names: &[&str], code: u8) -> String {
     names
         .get(usize::from(code))
         .map_or_else(|| format!("unknown ({code})"), |name| (*name).to_owned())
 }
 
-fn directory(socket: &Path) -> PathBuf {
+pub fn directory(socket: &Path) -> PathBuf {
     match socket.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => PathBuf::from("."),
@@ -187,12 +222,12 @@ fn directory(socket: &Path) -> PathBuf {
 }
 
 /// Which records two copies agree on.
-struct Stable {
+pub struct Stable {
     slots: Vec<bool>,
-    checks: Vec<bool>,
+    pub checks: Vec<bool>,
 }
 
-fn state(directory: &Path) -> Result<(StateSnapshot, Stable), MapError> {
+pub fn state(directory: &Path) -> Result<(StateSnapshot, Stable), MapError> {
     let file = directory.join(STATE_FILE);
     let mut first = read(&file)?;
     let mut attempt = 1;
@@ -256,19 +291,19 @@ fn read(file: &Path) -> Result<Vec<u8>, MapError> {
 }
 
 /// Both clocks at one moment: the maps plan on the monotonic one, people read the other.
-struct Clock {
+pub struct Clock {
     real: Timestamp,
-    monotonic: u64,
+    pub monotonic: u64,
 }
 
 impl Clock {
-    fn now(real: Timestamp) -> Clock {
+    pub fn now(real: Timestamp) -> Clock {
         let time = clock_gettime(ClockId::Monotonic);
         let monotonic = time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64;
         Clock { real, monotonic }
     }
 
-    fn of_monotonic(&self, ns: u64) -> Option<String> {
+    pub fn of_monotonic(&self, ns: u64) -> Option<String> {
         let away = i64::try_from(i128::from(ns) - i128::from(self.monotonic)).ok()?;
         let time = self
             .real
@@ -278,7 +313,7 @@ impl Clock {
     }
 }
 
-fn real(ns: u64) -> Option<String> {
+pub fn real(ns: u64) -> Option<String> {
     let time = Timestamp::from_nanosecond(i128::from(ns)).ok()?;
     (ns != 0).then(|| rfc3339(time))
 }

@@ -7,6 +7,7 @@ use crate::exit;
 use crate::maps;
 use crate::render::json;
 use crate::screen::Screen;
+use crate::wedged;
 use healthd_core::wire::control::{CheckRow, Filter, Op, Reply, WorkerRow};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -183,6 +184,32 @@ impl Session {
         })
     }
 
+    /// Asks for the one line that answers; the maps tell instead when healthd does not.
+    pub fn ask_one_or_maps<T>(
+        &mut self,
+        op: Op,
+        what: &'static str,
+        pick: impl Fn(Reply) -> Option<T>,
+        read: impl FnOnce(&Path, Timestamp) -> Result<Vec<T>, maps::MapError>,
+    ) -> Result<T, CtlError> {
+        let mut found = None;
+        let asked = self.ask_within(op, self.map_patience(), |reply| match pick(reply) {
+            Some(value) => {
+                found = Some(value);
+                true
+            }
+            None => false,
+        });
+        match asked {
+            Ok(()) => found.ok_or(CtlError::Missing { what }),
+            Err(error) if error.is_no_answer() => self
+                .read_maps(error, read)?
+                .pop()
+                .ok_or(CtlError::Missing { what }),
+            Err(error) => Err(error),
+        }
+    }
+
     pub fn map_patience(&self) -> Patience {
         Patience {
             first: Some(self.timeout.unwrap_or(MAPS_AFTER)),
@@ -190,7 +217,12 @@ impl Session {
         }
     }
 
-    fn read_maps<T>(
+    /// Whose maps lie beside the socket; None: there are none that can be read.
+    pub fn remains(&mut self) -> Option<wedged::Remains> {
+        wedged::version(&self.socket, self.screen.look().now).ok()
+    }
+
+    pub fn read_maps<T>(
         &mut self,
         connect: CtlError,
         read: impl FnOnce(&Path, Timestamp) -> Result<Vec<T>, maps::MapError>,

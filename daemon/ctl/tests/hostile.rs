@@ -165,7 +165,7 @@ fn an_endless_line_is_cut_off() {
         // Until the client has had enough and hangs up.
         while peer.reader.get_mut().write_all(&chunk).is_ok() {}
     });
-    let ran = fake.ctl("status");
+    let ran = fake.ctl("status --timeout 60s");
     assert_eq!(ran.code, 3);
     assert!(
         ran.err.contains("sent a line of more than 8388608 bytes"),

@@ -93,6 +93,8 @@ pub struct Manager {
     pub next_run: u64,
     pub map: StateMap,
     pub clients: Clients,
+    /// Checks with a result that waits for another check.
+    pub doubts: Vec<u32>,
     pub costs: Costs,
     /// By class.
     pub paces: [Pace; 3],

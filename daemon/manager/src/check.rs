@@ -1,6 +1,7 @@
 //! A check as the manager holds it: what it shall do, what it did, and what is believed of it.
 
 use crate::cost::Tally;
+use crate::doubt::Doubt;
 use crate::fanout::RunChunks;
 use crate::rap::{Place, Rap};
 use crate::time;
@@ -55,6 +56,7 @@ pub struct Check {
     pub runs: u64,
     pub skipped: u64,
     pub tally: Tally,
+    pub doubt: Option<Box<Doubt>>,
     /// Removed by a reload; stays until its run in flight has ended.
     pub removed: bool,
 }
@@ -80,6 +82,10 @@ pub struct Last {
     pub cpu_ns: u64,
     pub worker: Option<u32>,
     pub worker_pid: u32,
+    /// Of that worker.
+    pub generation: u64,
+    /// A worker had it; else nobody ever called the plugin.
+    pub ran: bool,
     pub attempt: u8,
     pub message: String,
     pub detail: String,
@@ -147,6 +153,7 @@ impl Check {
             runs: 0,
             skipped: 0,
             tally: Tally::default(),
+            doubt: None,
             removed: false,
             spec,
         }
@@ -215,6 +222,11 @@ impl Check {
         }
     }
 
+    fn flight(&self) -> Option<&InFlight> {
+        let doubt = self.doubt.as_ref().map(|d| &d.flight);
+        self.in_flight.as_ref().or(doubt)
+    }
+
     pub fn record(&self) -> CheckRecord<'_> {
         CheckRecord {
             name: self.spec.name.as_str().into(),
@@ -231,13 +243,22 @@ impl Check {
             valid_until: self.valid_until(),
             latency_ns: self.latency_ns(),
             worker: self.last.worker.unwrap_or(u32::MAX),
-            in_flight: self.in_flight.as_ref().map_or(0, |f| f.run_id),
-            in_flight_try: self.in_flight.as_ref().map_or(0, |f| f.attempt),
-            in_flight_slot: self.in_flight.as_ref().map_or(0, |f| f.slot),
+            // One whose result waits is not judged yet: a manager after us runs it again.
+            in_flight: self.flight().map_or(0, |f| f.run_id),
+            in_flight_try: self.flight().map_or(0, |f| f.attempt),
+            in_flight_slot: self.flight().map_or(0, |f| f.slot),
             fingerprint: self.fingerprint,
             runs: self.runs,
             skipped: self.skipped,
             against: self.tracker.against(),
+            queue_ns: self.last.queue_ns,
+            lead_ns: match self.last.dispatched_ns {
+                0 => 0,
+                sent => self.last.started_ns.saturating_sub(sent),
+            },
+            worker_pid: self.last.worker_pid,
+            last_try: if self.last.ran { self.last.attempt } else { 0 },
+            doubted: self.doubt.is_some(),
             message: self.last.message.as_str().into(),
             rap: self.rap_record(),
             reason: self.paused.as_deref().unwrap_or_default().into(),
@@ -296,6 +317,7 @@ impl Check {
                 .hold
                 .filter(|h| h.until_ns > clock::monotonic_ns())
                 .and_then(|h| time::rfc3339(time::wall(h.until_ns))),
+            needs: self.spec.needs.clone(),
             fanout: self.last.chunks.shown(),
             quarantine: self.quarantine_info(clock::monotonic_ns()),
             cost: Some(self.tally.shown()),

@@ -73,7 +73,7 @@ impl Manager {
             self.publish(id);
             return;
         }
-        if check.in_flight.is_some() || check.waiting_since.is_some() {
+        if check.is_busy() {
             check.skipped += 1;
         } else {
             self.request_run(id, due);
@@ -237,7 +237,7 @@ impl Manager {
         check.waiting_since = None;
         check.again = None;
         let idle = check.in_flight.is_none();
-        if idle && std::mem::take(&mut check.wanted) {
+        if idle && check.doubt.is_none() && std::mem::take(&mut check.wanted) {
             self.clients.run_finished(id);
         }
         if idle {

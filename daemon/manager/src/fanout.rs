@@ -19,6 +19,8 @@ use std::sync::Arc;
 
 /// A helper has one chunk on its thread and one that waits behind it.
 const CHUNKS_A_HELPER: usize = 2;
+/// Outputs that a parent may hold, each by an fd; see the worker's window.
+pub const FDS_A_PARENT: u64 = 140;
 /// A run has one fan-out open at a time; more than this from one worker is no run's doing.
 const FANS_A_SLOT: usize = 16;
 
@@ -64,6 +66,15 @@ pub struct ChunkAccounts {
     pub lost: u64,
     /// Run by the parent itself: never dispatched.
     pub own: u64,
+}
+
+impl ChunkAccounts {
+    pub fn add(&mut self, other: &ChunkAccounts) {
+        self.dispatched += other.dispatched;
+        self.finished += other.finished;
+        self.lost += other.lost;
+        self.own += other.own;
+    }
 }
 
 /// What a run's fan-outs came to, for who asks about it.
@@ -202,7 +213,7 @@ impl Manager {
             .map(|s| s.spec.slot)
     }
 
-    fn is_parent(&self, slot: u32) -> bool {
+    pub fn is_parent(&self, slot: u32) -> bool {
         let of_slot = (slot, 0)..=(slot, u64::MAX);
         self.fans.open.range(of_slot).next().is_some()
     }

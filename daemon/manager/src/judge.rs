@@ -92,11 +92,30 @@ impl Manager {
         self.publish(id);
     }
 
-    /// The daemon's own word about a run that no worker finished.
+    /// A result, of a worker or the daemon's own word about a run that no worker finished.
     pub fn take_result(&mut self, f: Finished, flight: InFlight, worker: Option<(u32, u32)>) {
+        let id = f.check;
+        // Also while it waits for a word of the check that it needs, which may want in there.
+        self.leave_groups(id);
+        if let Some((f, flight)) = self.believe(f, flight, worker) {
+            self.judge_result(f, flight, worker);
+        }
+        let needed = self.doubts.iter().any(|d| {
+            let waits = self.check(*d).and_then(|c| c.spec.needs.as_ref());
+            waits.is_some_and(|name| self.by_name.get(name) == Some(&id))
+        });
+        if needed {
+            self.settle_doubts(clock::monotonic_ns());
+        }
+    }
+
+    pub fn judge_result(&mut self, f: Finished, flight: InFlight, worker: Option<(u32, u32)>) {
         let now_wall = clock::realtime_ns();
         let now = clock::monotonic_ns();
         let id = f.check;
+        let generation = worker
+            .and_then(|(slot, _)| self.slots.get(&slot))
+            .map_or(0, |s| s.spec.generation);
         let Some(check) = self.check_mut(id) else {
             return;
         };
@@ -111,8 +130,14 @@ impl Manager {
         last.finished_ns = f.finished_ns;
         last.queue_ns = f.queue_ns;
         last.cpu_ns = f.cpu_ns;
-        last.worker = worker.map(|w| w.0).or(last.worker);
-        last.worker_pid = worker.map_or(last.worker_pid, |w| w.1);
+        // One that died with it, if it did not end it.
+        let sent_to = (flight.slot != u32::MAX).then_some((flight.slot, 0));
+        (last.worker, last.worker_pid) = match worker.or(sent_to) {
+            Some((slot, pid)) => (Some(slot), pid),
+            None => (last.worker, last.worker_pid),
+        };
+        last.generation = generation;
+        last.ran = worker.is_some();
         last.attempt = f.attempt;
         last.message = f.message;
         last.detail = f.detail;
@@ -122,10 +147,6 @@ impl Manager {
         last.lost = flight.lost;
         last.chunks = flight.chunks;
         check.wanted = false;
-        self.leave_groups(id);
-        let Some(check) = self.check_mut(id) else {
-            return;
-        };
         // Our own fault says nothing about the target.
         let change = match f.ending {
             Ending::Own => None,
@@ -135,7 +156,13 @@ impl Manager {
             check.since = now_wall;
             self.news(id, change);
         } else if f.ending == Ending::Own {
-            log::warn!(
+            // The needed check has said it once for all.
+            let level = match check.last.message.starts_with("self:uplink") {
+                true => log::Level::Debug,
+                false => log::Level::Warn,
+            };
+            log::log!(
+                level,
                 "run not judged  check={} why=\"{}\"",
                 check.spec.name,
                 check.last.message

@@ -11,6 +11,7 @@ mod control;
 mod cost;
 mod deaths;
 mod dispatch;
+mod doubt;
 mod event_loop;
 mod fanout;
 mod generation;

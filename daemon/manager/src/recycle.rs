@@ -6,6 +6,7 @@
 
 use crate::book::{Chore, MS, Manager, Phase};
 use crate::check::ns;
+use crate::fanout::FDS_A_PARENT;
 use crate::slots::{Condemned, Slot, SlotState};
 use healthd_core::config::{Limits, size};
 use healthd_core::wire::maps::Entry;
@@ -146,6 +147,11 @@ impl Manager {
         let mut rush = false;
         let slots: Vec<u32> = self.slots.keys().copied().collect();
         for slot in slots {
+            let outputs = if self.is_parent(slot) {
+                FDS_A_PARENT
+            } else {
+                0
+            };
             let Some(s) = self.slots.get_mut(&slot) else {
                 continue;
             };
@@ -164,7 +170,9 @@ impl Manager {
                 * match s.spec.class {
                     WorkerClass::Exec => FDS_A_CHILD,
                     _ => FDS_A_RUN,
-                };
+                }
+                + s.chunks.len() as u64 * FDS_A_RUN
+                + outputs;
             let class = s.spec.class;
             let limits = self.limits(class);
             let open_files = self.supervisor.open_files;

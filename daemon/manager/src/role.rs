@@ -141,6 +141,7 @@ fn build(
             model.daemon.control_group.as_deref(),
             supervisor.open_files,
         ),
+        doubts: Vec::new(),
         costs: Default::default(),
         paces: Default::default(),
         store: Store::start(&args.state_dir)?,

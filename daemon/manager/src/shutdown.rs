@@ -17,6 +17,7 @@ impl Manager {
             grace_ms
         );
         self.phase = Phase::Stopping;
+        self.settle_doubts(clock::monotonic_ns());
         let at = (clock::monotonic_ns() / MS).saturating_add(grace_ms);
         self.chores.insert(at, Chore::StopDeadline);
         for queue in &mut self.queues {

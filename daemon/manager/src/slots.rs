@@ -131,6 +131,7 @@ impl Accounts {
         self.lost_cancelled += other.lost_cancelled;
         self.late += other.late;
         self.restarts += other.restarts;
+        self.chunks.add(&other.chunks);
     }
 }
 

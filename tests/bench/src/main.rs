@@ -8,24 +8,30 @@ mod changes;
 mod daemon;
 mod peers;
 mod runs;
+mod shared_work;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|upgrade|reload|all]
-                        [--seconds N] [--checks N] [--kills N] [--upgrades N]
+const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|upgrade|reload|stats|digest|all]
+                        [--seconds N] [--checks N] [--kills N] [--upgrades N] [--values N] [--mib N] [--rounds N]
 
   load   10,000 HTTP checks at 2 s beside 2,000 that hang, then HAProxy with the same checks   (60 s each)
   kill   the same load while workers are killed with SIGKILL                                   (100 kills)
   idle   the demo's kinds of checks at 60 s: memory and wake-ups                                 (30 s)
   ready  1,000 checks: time from start to READY                                                 (10 starts)
   upgrade  the http plugin replaced under 2,000 checks/s, good and broken builds in turn            (100 of each)
-  reload   10,000 checks of which 10 change; then a reload each second                              (60 s and 60 s)";
+  reload   10,000 checks of which 10 change; then a reload each second                              (60 s and 60 s)
+  stats  10,000,000 values with 1 and 2 cpu workers, and numpy on the same values                (5 rounds)
+  digest a tree of 4,096 MiB with 2 cpu workers, and sha256sum -c                                (5 rounds)";
 
 pub struct Options {
     pub seconds: u64,
     pub checks: usize,
     pub kills: usize,
     pub upgrades: usize,
+    pub values: u64,
+    pub mib: u64,
+    pub rounds: u64,
 }
 
 fn main() -> ExitCode {
@@ -44,6 +50,9 @@ fn run() -> Result<(), String> {
         checks: 10_000,
         kills: 100,
         upgrades: 100,
+        values: 10_000_000,
+        mib: 4096,
+        rounds: 5,
     };
     let mut what = None;
     let mut args = std::env::args().skip(1);
@@ -54,7 +63,11 @@ fn run() -> Result<(), String> {
             "--checks" => options.checks = number()? as usize,
             "--upgrades" => options.upgrades = number()? as usize,
             "--kills" => options.kills = number()? as usize,
-            "load" | "kill" | "idle" | "ready" | "upgrade" | "reload" | "all" => what = Some(arg),
+            "--values" => options.values = number()?.max(1),
+            "--mib" => options.mib = number()?.max(1),
+            "--rounds" => options.rounds = number()?.max(1),
+            "stats" | "digest" | "load" | "kill" | "idle" | "ready" | "upgrade" | "reload"
+            | "all" => what = Some(arg),
             _ => return Err(USAGE.into()),
         }
     }
@@ -66,13 +79,17 @@ fn run() -> Result<(), String> {
         "ready" => runs::ready(&options),
         "upgrade" => changes::upgrade(&options),
         "reload" => changes::reload(&options),
+        "stats" => shared_work::stats::stats(&options),
+        "digest" => shared_work::digest::digest(&options),
         _ => {
             runs::ready(&options)?;
             runs::idle(&options)?;
             runs::load(&options)?;
             runs::kill(&options)?;
             changes::upgrade(&options)?;
-            changes::reload(&options)
+            changes::reload(&options)?;
+            shared_work::stats::stats(&options)?;
+            shared_work::digest::digest(&options)
         }
     }
 }

@@ -430,4 +430,6 @@ fn ends_within(pid: u32, time: Duration) -> bool {
     }
 }
 
-const SHIPPED: [&str; 6] = ["http", "tcp", "postgres", "sqlite", "cpu", "exec"];
+const SHIPPED: [&str; 8] = [
+    "http", "tcp", "postgres", "sqlite", "cpu", "exec", "digest", "stats",
+];

@@ -9,7 +9,7 @@ use super::catalog::{Catalog, PluginInfo};
 use super::defaults::Defaults;
 use super::for_each::ForEach;
 use super::model::{CHECKS_MAX, CheckSpec, Daemon, Source};
-use super::needs;
+use super::needs::{self, Written};
 use super::one_check::{Made, Name, OneCheck};
 use super::options::{Plan, PlanInput, Variables, template_error};
 use super::raw::{Entry, RawCheck, RawFile, Table, Value, shortened};
@@ -74,8 +74,8 @@ struct Maker<'a> {
     checks: Vec<CheckSpec>,
     /// Every name that was given, in the order of the files, also to checks with a mistake.
     names: Vec<(Given, Span)>,
-    /// Checks that need another, and where it is written; None: in the defaults.
-    needs: Vec<(usize, Option<Span>)>,
+    /// Checks that need another, and where that is written.
+    needs: Vec<(usize, Written)>,
     /// A cap was reached and reported.
     full: bool,
     /// The options of all checks so far, in bytes.
@@ -266,8 +266,8 @@ impl<'a> Maker<'a> {
             return;
         }
         self.names.push((Given::To(self.checks.len()), span));
-        if check.needs.is_some() {
-            self.needs.push((self.checks.len(), needs));
+        if let (Some(written), true) = (needs, check.needs.is_some()) {
+            self.needs.push((self.checks.len(), written));
         }
         self.checks.push(*check);
     }

@@ -10,6 +10,7 @@ use super::model::{SHORTEST_INTERVAL, TimeoutStatus};
 use super::raw::{Entry, Node, Table, Value, shortened};
 use super::reading::{DurationLimits, Reading};
 use super::report::error;
+use super::source::Span;
 use super::template::scalar;
 use super::words::{did_you_mean, one_of};
 
@@ -20,7 +21,8 @@ pub struct Defaults<'a> {
     pub timeout_status: Option<TimeoutStatus>,
     pub exclusive: Option<Vec<String>>,
     pub max_parallel: Option<u32>,
-    pub needs: Option<String>,
+    /// With its place.
+    pub needs: Option<(String, Span)>,
     pub labels: BTreeMap<String, String>,
     /// `[defaults.config.PLUGIN]`
     pub options: Vec<(&'a Entry, &'a Table)>,
@@ -86,7 +88,7 @@ impl<'a> Defaults<'a> {
             exclusive: field("exclusive")
                 .and_then(|n| groups::exclusive(n, owner, cx, |_, node| Some(Cow::Borrowed(node)))),
             max_parallel: field("max_parallel").and_then(|n| groups::max_parallel(n, owner, cx)),
-            needs: field("needs").and_then(|n| cx.text("needs", n, owner)),
+            needs: field("needs").and_then(|n| Some((cx.text("needs", n, owner)?, n.span))),
             labels,
             options,
         }

@@ -10,11 +10,17 @@ use super::report::{error, warning};
 use super::source::Span;
 use super::words::did_you_mean;
 
-/// `list`: places in `checks` of those that need another, and where that is written (None: in the
-/// defaults). `lost`: names of checks with a mistake, which are there all the same.
+/// Where a check's `needs` is written.
+#[derive(Clone, Copy, Debug)]
+pub enum Written {
+    Check(Span),
+    Defaults(Span),
+}
+
+/// `list`: places in `checks` of those that need another, and where that is written. `lost`: names of checks with a mistake, which are there all the same.
 pub fn resolve<'l>(
     checks: &mut [CheckSpec],
-    list: &[(usize, Option<Span>)],
+    list: &[(usize, Written)],
     lost: impl Iterator<Item = &'l str>,
     cx: &mut Reading<'_>,
 ) {
@@ -31,21 +37,24 @@ pub fn resolve<'l>(
         .collect();
     let mut free = Vec::new();
     let mut disabled: HashSet<&str> = HashSet::new();
-    for (i, span) in list {
+    for (i, written) in list {
         let check = &checks[*i];
         let Some(needs) = &check.needs else { continue };
         // The defaults speak of all checks, and so also of the one that the others need.
-        let Some(span) = span else {
-            if needs == &check.name || needed.contains(&check.name) {
-                free.push(*i);
-            } else if !by_name.contains_key(needs.as_str()) && !lost.contains(needs.as_str()) {
-                let e = error(format!(
-                    "[defaults] needs a check `{}` that is not there",
-                    shortened(needs)
-                ));
-                cx.push(no_such(e, needs, &by_name).once("needs"));
+        let span = match written {
+            Written::Check(span) => span,
+            Written::Defaults(span) => {
+                if needs == &check.name || needed.contains(&check.name) {
+                    free.push(*i);
+                } else if !by_name.contains_key(needs.as_str()) && !lost.contains(needs.as_str()) {
+                    let e = error(format!(
+                        "[defaults] needs a check `{}` that is not there",
+                        shortened(needs)
+                    ));
+                    cx.push(no_such(e, needs, &by_name).at(*span).once("default needs"));
+                }
+                continue;
             }
-            continue;
         };
         let finding = if needs == &check.name {
             error(format!("check `{}` needs itself", check.name))
@@ -79,7 +88,7 @@ pub fn resolve<'l>(
             ));
             no_such(e, needs, &by_name)
         };
-        cx.push(finding.at(*span).once("needs"));
+        cx.push(finding.at(*span).once("needed"));
     }
     for i in free {
         checks[i].needs = None;

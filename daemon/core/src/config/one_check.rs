@@ -9,6 +9,7 @@ use super::checks::{Owner, Plugin};
 use super::defaults::{Defaults, INTERVAL, TIMEOUT, Timing, attempts, read_labels, timeout_status};
 use super::groups;
 use super::model::{CheckSpec, Group, NAME_MAX, Source};
+use super::needs::Written;
 use super::options::{Options, Plan, Secrets, Variables, template_error};
 use super::raw::{Node, RawCheck, Value, shortened};
 use super::reading::Reading;
@@ -38,8 +39,8 @@ pub enum Name {
 
 /// What became of one check.
 pub enum Made {
-    /// With the place of its name, and that of its own `needs`.
-    Check(Box<CheckSpec>, Span, Option<Span>),
+    /// With the place of its name, and where its `needs` is written.
+    Check(Box<CheckSpec>, Span, Option<Written>),
     /// Reported. Its name, if it has one, is taken all the same.
     Wrong(Option<(String, Span)>),
 }
@@ -50,7 +51,12 @@ impl OneCheck<'_> {
         let check = self.judge(name.as_ref().map(|(name, _)| name.as_str()), variables, cx);
         match (check, name) {
             (Some(check), Some((_, span))) => {
-                let needs = self.block.table.get("needs").map(|e| e.node.span);
+                let own = self.block.table.get("needs");
+                let default = self.layers.iter().rev().find_map(|d| d.needs.as_ref());
+                let needs = match (own, default) {
+                    (Some(entry), _) => Some(Written::Check(entry.node.span)),
+                    (None, default) => default.map(|(_, span)| Written::Defaults(*span)),
+                };
                 Made::Check(Box::new(check), span, needs)
             }
             (_, name) => Made::Wrong(name),
@@ -91,9 +97,9 @@ impl OneCheck<'_> {
         let own_limit =
             field("max_parallel", cx).and_then(|n| groups::max_parallel(&n, &owner, cx));
         // An empty one switches off what the defaults say.
-        let needs = field("needs", cx).and_then(|n| match &n.value {
-            Value::Str(none) if none.is_empty() => Some(String::new()),
-            _ => cx.text("needs", &n, owner),
+        let needs = field("needs", cx).map(|n| match &n.value {
+            Value::Str(none) if none.is_empty() => String::new(),
+            _ => cx.text("needs", &n, owner).unwrap_or_default(),
         });
 
         // The strongest last: main file, this file, the check.
@@ -155,7 +161,7 @@ impl OneCheck<'_> {
             groups.push(Group::block(block.clone(), most));
         }
         let needs = needs
-            .or_else(|| layers().find_map(|d| d.needs.clone()))
+            .or_else(|| layers().find_map(|d| Some(d.needs.as_ref()?.0.clone())))
             .filter(|name| !name.is_empty());
 
         let mut labels = BTreeMap::new();

@@ -96,7 +96,7 @@ pub const DAEMON_KEYS: [&str; 9] = [
     "plugin_trial",
     "log",
 ];
-pub const DEFAULTS_KEYS: [&str; 10] = [
+pub const DEFAULTS_KEYS: [&str; 11] = [
     "interval",
     "timeout",
     "attempts",
@@ -105,10 +105,11 @@ pub const DEFAULTS_KEYS: [&str; 10] = [
     "timeout_status",
     "exclusive",
     "max_parallel",
+    "needs",
     "labels",
     "config",
 ];
-pub const CHECK_KEYS: [&str; 13] = [
+pub const CHECK_KEYS: [&str; 14] = [
     "name",
     "plugin",
     "interval",
@@ -119,6 +120,7 @@ pub const CHECK_KEYS: [&str; 13] = [
     "timeout_status",
     "exclusive",
     "max_parallel",
+    "needs",
     "labels",
     "config",
     "for_each",

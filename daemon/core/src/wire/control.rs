@@ -256,6 +256,9 @@ pub struct CheckDetail {
     pub skipped: u64,
     pub pause_reason: String,
     pub held_until: Option<String>,
+    /// The check that must be ok for this one's problems to count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needs: Option<String>,
     /// How its last run was spread over the workers, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fanout: Option<RunFanout>,
@@ -325,6 +328,9 @@ pub struct Why {
     pub steps: Vec<WhyStep>,
     /// What comes next, in one sentence.
     pub next: String,
+    /// From the maps, as healthd does not answer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stale: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -442,6 +448,9 @@ pub struct PluginRow {
     /// Since the manager's start; of a plugin that was never used, none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<PluginCost>,
+    /// From the maps, as healthd does not answer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stale: bool,
 }
 
 /// One row of `objects`. What a kind has not is left out.

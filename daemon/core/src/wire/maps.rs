@@ -205,6 +205,14 @@ pub struct CheckRecord<'a> {
     pub skipped: u64,
     /// Results in a row that speak against it, which `attempt` (1 while there are none) does not tell.
     pub against: u32,
+    /// Of the last run: from due to started, and from sent to started; to 10 us.
+    pub queue_ns: u64,
+    pub lead_ns: u64,
+    /// Pid of its worker, and which try of the run it was; 0: no worker had it.
+    pub worker_pid: u32,
+    pub last_try: u8,
+    /// Its last result waits for a word of the check that it needs.
+    pub doubted: bool,
     pub message: Cow<'a, str>,
     /// Why it is paused.
     pub reason: Cow<'a, str>,
@@ -247,6 +255,8 @@ impl CheckRecord<'_> {
             | u64::from(self.disabled) << 17
             | u64::from(self.rap.quarantine.is_some()) << 18
             | u64::from(self.rap.jail_kills & 7) << 19
+            | u64::from(self.doubted) << 22
+            | u64::from(self.last_try > 0) << 23
             | u64::from(self.in_flight_try) << 24
             | u64::from(self.worker) << 32;
         w[2] = u64::from(self.attempt) | u64::from(self.attempts) << 32;
@@ -256,11 +266,13 @@ impl CheckRecord<'_> {
         w[6] = self.valid_until;
         w[7] = self.latency_ns;
         w[8] = self.in_flight;
-        w[9] = u64::from(self.in_flight_slot);
+        w[9] = u64::from(self.in_flight_slot) | u64::from(self.worker_pid) << 32;
         w[10] = self.fingerprint;
         w[11] = self.runs;
-        w[12] = self.skipped;
-        w[13] = u64::from(self.against);
+        w[12] = self.skipped.min(u64::from(u32::MAX))
+            | short(self.lead_ns) << 33
+            | u64::from(self.last_try > 1) << 32;
+        w[13] = u64::from(self.against) | short(self.queue_ns) << 32;
         w[14] = self.rap.hold_until;
         w[15] = u64::from(self.rap.crashes)
             | u64::from(self.rap.strikes) << 8
@@ -293,8 +305,13 @@ impl CheckRecord<'_> {
             in_flight_slot: w[9] as u32,
             fingerprint: w[10],
             runs: w[11],
-            skipped: w[12],
+            skipped: u64::from(w[12] as u32),
+            lead_ns: (w[12] >> 33) * SHORT_NS,
+            last_try: (w[1] >> 23 & 1) as u8 + (w[12] >> 32 & 1) as u8,
             against: w[13] as u32,
+            queue_ns: (w[13] >> 32) * SHORT_NS,
+            worker_pid: (w[9] >> 32) as u32,
+            doubted: w[1] >> 22 & 1 != 0,
             rap: RapRecord {
                 crashes: w[15] as u8,
                 strikes: (w[15] >> 8) as u8,
@@ -310,6 +327,13 @@ impl CheckRecord<'_> {
             reason: get_text(&w[43..43 + REASON_WORDS]).into(),
         }
     }
+}
+
+/// Unit of the times that have less than half a word: up to 5 hours.
+const SHORT_NS: u64 = 10_000;
+
+fn short(ns: u64) -> u64 {
+    (ns / SHORT_NS).min(u64::from(u32::MAX >> 1))
 }
 
 /// Header words of `worker.SLOT.PID.map`.
@@ -617,6 +641,11 @@ mod tests {
             runs: 9,
             skipped: 8,
             against: 4,
+            queue_ns: 70_000,
+            lead_ns: 80_000,
+            worker_pid: 4711,
+            last_try: 2,
+            doubted: true,
             reason: "new switch".into(),
             rap: RapRecord {
                 crashes: 3,

@@ -8,6 +8,7 @@ use crate::healthd::{Helper, Probe};
 use crate::render::text::{count, escape};
 use crate::render::{plugins, time};
 use crate::session::Session;
+use crate::wedged;
 use healthd_core::wire::control::{Op, PluginRow, Reply};
 use std::ffi::OsStr;
 use std::path::Path;
@@ -35,13 +36,19 @@ pub fn run(session: &mut Session, args: &PluginsArgs) -> Result<u8, CtlError> {
 
 fn list(session: &mut Session, cost: bool) -> Result<u8, CtlError> {
     let mut rows = Vec::new();
-    session.ask_all(Op::Plugins, |reply| match reply {
+    let patience = session.map_patience();
+    let asked = session.ask_within(Op::Plugins, patience, |reply| match reply {
         Reply::Plugin(row) => {
             rows.push(row);
             true
         }
         _ => false,
-    })?;
+    });
+    match asked {
+        Ok(()) => {}
+        Err(error) if error.is_no_answer() => rows = session.read_maps(error, wedged::plugins)?,
+        Err(error) => return Err(error),
+    }
     if cost {
         let cpu = |row: &PluginRow| row.cost.as_ref().map_or(-1.0, |c| c.cost.cpu_ms);
         rows.sort_by(|a, b| cpu(b).total_cmp(&cpu(a)));
@@ -61,7 +68,11 @@ fn list(session: &mut Session, cost: bool) -> Result<u8, CtlError> {
         };
         session.screen.print(&text)?;
     }
-    Ok(exit::OK)
+    Ok(if session.from_maps {
+        exit::UNKNOWN
+    } else {
+        exit::OK
+    })
 }
 
 fn release(session: &mut Session, names: &[String]) -> Result<u8, CtlError> {

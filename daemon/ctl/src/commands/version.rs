@@ -4,6 +4,7 @@ use crate::error::CtlError;
 use crate::exit;
 use crate::render::{text, time};
 use crate::session::Session;
+use crate::wedged::Remains;
 use healthd_core::wire::control::{Op, Reply, VERSION, VersionInfo};
 use serde::Serialize;
 
@@ -12,6 +13,9 @@ use serde::Serialize;
 struct Versions<'a> {
     healthctl: Ours,
     healthd: Option<&'a VersionInfo>,
+    /// Of a daemon that does not answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    maps: Option<&'a Remains>,
 }
 
 #[derive(Serialize)]
@@ -21,18 +25,31 @@ struct Ours {
 }
 
 pub fn run(session: &mut Session) -> Result<u8, CtlError> {
-    let asked = session.ask_one(Op::Version, "version", |reply| match reply {
-        Reply::Version(info) => Some(info),
-        _ => None,
-    });
+    let mut found = None;
+    let patience = session.map_patience();
+    let asked = session
+        .ask_within(Op::Version, patience, |reply| match reply {
+            Reply::Version(info) => {
+                found = Some(info);
+                true
+            }
+            _ => false,
+        })
+        .and_then(|()| found.ok_or(CtlError::Missing { what: "version" }));
     let ours = Ours {
         version: env!("CARGO_PKG_VERSION"),
         protocol: VERSION,
+    };
+    // Of one that hangs the maps say at least who it is.
+    let remains = match &asked {
+        Err(error) if error.is_no_answer() => session.remains(),
+        _ => None,
     };
     if session.json {
         session.print_json(&Versions {
             healthctl: ours,
             healthd: asked.as_ref().ok(),
+            maps: remains.as_ref(),
         })?;
     } else {
         session.screen.print_line(&format!(
@@ -52,6 +69,21 @@ pub fn run(session: &mut Session) -> Result<u8, CtlError> {
                 theirs.supervisor_pid,
                 text::count(theirs.checks, "check"),
                 theirs.generation
+            );
+            session.screen.print_line(&text::escape(&line))?;
+        }
+        if let Some(maps) = &remains {
+            let look = session.screen.look();
+            let age = |at: &Option<String>| time::age(at.as_deref(), &look).unwrap_or("?".into());
+            let pid = |pid: Option<u32>| pid.map_or("?".to_owned(), |pid| pid.to_string());
+            let line = format!(
+                "healthd does not answer; by its maps: pid {}, manager {}, started {} ago, last turn {} ago, {}, worker generation {}",
+                pid(maps.supervisor_pid),
+                maps.manager_pid,
+                age(&maps.started),
+                age(&maps.beat),
+                text::count(maps.checks, "check"),
+                maps.generation
             );
             session.screen.print_line(&text::escape(&line))?;
         }

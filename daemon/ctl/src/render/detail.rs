@@ -177,6 +177,9 @@ impl Page<'_> {
         if let Some(c) = d.cost.as_ref().filter(|c| c.runs > 0) {
             self.costs(c);
         }
+        if let Some(needs) = &d.needs {
+            self.line("needs", needs);
+        }
         self.labels("labels", &d.labels);
         if !d.source.is_empty() {
             self.line("defined in", &d.source);

@@ -27,6 +27,7 @@ pub fn table(rows: &[PluginRow], look: &Look) -> String {
             "loaded" => (Paint::Good, row.summary.clone()),
             "unused" => (Paint::Dim, row.summary.clone()),
             "trial" => (Paint::Warn, on_trial(row, look)),
+            _ if row.stale => (Paint::Odd, row.reason.clone()),
             _ => (Paint::Bad, row.reason.clone()),
         };
         let known = |text: &str| Cell::maybe((!text.is_empty()).then(|| text.to_owned()));

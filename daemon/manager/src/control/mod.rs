@@ -10,5 +10,6 @@ mod requests;
 mod rows;
 mod serve;
 mod sieve;
+mod why;
 
 pub use clients::{Asker, Clients};

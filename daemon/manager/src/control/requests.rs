@@ -228,7 +228,7 @@ impl Manager {
                 continue;
             };
             check.wanted = true;
-            if check.in_flight.is_none() && check.waiting_since.is_none() {
+            if !check.is_busy() {
                 self.request_run(id, now);
                 self.publish(id);
             }

@@ -1,11 +1,11 @@
-//! The rows of `workers` and `plugins`, and the story of `why`.
+//! The rows of `workers` and `plugins`.
 
 use crate::book::{Manager, PluginUse};
 use crate::check::Check;
 use crate::plugins::version_text;
 use crate::time;
 use healthd_catalog::{PluginFile, Standing};
-use healthd_core::wire::control::{PluginRow, Why, WhyStep, WorkerRow};
+use healthd_core::wire::control::{PluginRow, WorkerRow};
 use healthd_core::wire::maps::{SLOT_STATES, worker_header as h};
 use healthd_sys::clock;
 use std::collections::HashMap;
@@ -92,6 +92,7 @@ impl Manager {
                         let threads = stuck.get(&entry.name).copied().unwrap_or(0);
                         self.costs.shown(&entry.name, threads)
                     }),
+                    stale: false,
                 });
             }
         }
@@ -173,209 +174,5 @@ impl Manager {
             .filter_map(|id| self.check(*id))
             .filter(|c| c.spec.plugin == plugin && which(c))
             .count() as u64
-    }
-
-    pub(super) fn why(&self, id: u32) -> Why {
-        let Some(check) = self.check(id) else {
-            return Why::default();
-        };
-        let now = clock::monotonic_ns();
-        let mut steps = Vec::new();
-        let mut step = |at_ns: u64, what: &str, text: String| {
-            steps.push(WhyStep {
-                at: time::rfc3339(time::wall(at_ns)),
-                what: what.into(),
-                text,
-            });
-        };
-        let last = &check.last;
-        if last.run_id != 0 {
-            step(last.due_ns, "due", format!("run {} was due", last.run_id));
-            for lost in &last.lost {
-                step(0, "lost", format!("a try was lost: {lost}"));
-            }
-            if last.dispatched_ns != 0 {
-                let ahead = last.due_ns as i128 - last.dispatched_ns as i128;
-                let when = if ahead >= 0 {
-                    format!("{} ahead of time", time::span(ahead as u64))
-                } else {
-                    format!("{} late", time::span(-ahead as u64))
-                };
-                step(
-                    last.dispatched_ns,
-                    "dispatched",
-                    format!("sent to {}, {when}", worker(last)),
-                );
-            }
-            step(
-                last.started_ns,
-                "started",
-                format!("{} after it was due", time::span(last.queue_ns)),
-            );
-            for phase in &last.phases {
-                step(
-                    last.started_ns.saturating_add(phase.at_ns),
-                    "phase",
-                    format!("{} after {}", phase.name, time::span(phase.at_ns)),
-                );
-            }
-            let tally = last.chunks.tally;
-            if tally.chunks > 0 {
-                let mut text = format!(
-                    "{} chunks: {} in its own worker, {} in others ({} of CPU)",
-                    tally.chunks,
-                    tally.own,
-                    tally.away,
-                    time::span(last.chunks.cpu_ns)
-                );
-                if tally.again > 0 {
-                    text.push_str(&format!("; {} begun again after a death", tally.again));
-                }
-                step(last.finished_ns, "fan-out", text);
-            }
-            let took = time::span(last.finished_ns.saturating_sub(last.started_ns));
-            let status = check.status.map_or("unknown", |s| s.as_str());
-            step(
-                last.finished_ns,
-                "finished",
-                format!(
-                    "{status} after {took}, {} of CPU: {}",
-                    time::span(last.cpu_ns),
-                    last.message
-                ),
-            );
-        } else if check.status.is_some() {
-            step(0, "known", format!("from before: {}", last.message));
-        } else {
-            step(0, "new", "it has not run yet".into());
-        }
-        let verdict = check.verdict();
-        let attempt = check.tracker.attempt();
-        let judged = if check.status.is_none() {
-            "pending until the first run".to_owned()
-        } else if last.message.starts_with("self:") {
-            format!("our own fault, so the verdict stays {verdict}")
-        } else if check.tracker.is_soft(check.spec.attempts) {
-            format!(
-                "attempt {attempt} of {}: the verdict stays {verdict}",
-                check.spec.attempts
-            )
-        } else {
-            format!(
-                "verdict {verdict}, attempt {attempt} of {}",
-                check.spec.attempts
-            )
-        };
-        step(last.finished_ns, "judged", judged);
-        if let Some(quarantine) = check.quarantine_info(now) {
-            let since = check.rap.quarantine.as_ref().map_or(0, |q| q.since);
-            let age = clock::realtime_ns().saturating_sub(since);
-            step(now.saturating_sub(age), "quarantine", quarantine.text);
-        }
-        if let Some(flight) = &check.in_flight {
-            let age = time::span(now.saturating_sub(flight.dispatched_ns));
-            step(
-                flight.dispatched_ns,
-                "in flight",
-                format!(
-                    "run {} (try {}) is with {} for {age}",
-                    flight.run_id,
-                    flight.attempt,
-                    self.slot_name(flight.slot)
-                ),
-            );
-        }
-        if let Some(since) = check.waiting_since {
-            step(
-                since,
-                "waiting",
-                format!(
-                    "due {} ago; {}",
-                    time::span(now.saturating_sub(since)),
-                    self.why_in_line(id)
-                        .unwrap_or_else(|| "no worker has room for it".into())
-                ),
-            );
-        }
-        if check.skipped > 0 {
-            step(
-                0,
-                "skipped",
-                format!(
-                    "{} due runs, as the one before was still in flight",
-                    check.skipped
-                ),
-            );
-        }
-        steps.extend(self.why_plugin(&check.spec.plugin, now));
-        Why {
-            name: check.spec.name.clone(),
-            steps,
-            next: self.what_next(id, now),
-        }
-    }
-
-    /// Which bytes run it, while that is a story.
-    fn why_plugin(&self, plugin: &str, now: u64) -> Option<WhyStep> {
-        let used = self.plugins.iter().find(|p| p.name == plugin)?;
-        let (file, _) = self.scan.find(plugin)?;
-        let text = version_text(file, plugin);
-        let text = match (&file.standing, self.versions.trial_of(plugin)) {
-            (Standing::RolledBack(why), _) => format!("{text} serves again: {why}"),
-            (Standing::Refused(why), _) => format!("{text} serves on: {why}"),
-            (Standing::Deleted, _) => format!("{text} serves on: its file is deleted"),
-            (_, Some(trial)) => format!(
-                "{text} is on trial for {} more",
-                time::span(trial.until_ns.saturating_sub(now))
-            ),
-            _ => return None,
-        };
-        Some(WhyStep {
-            at: time::rfc3339(used.since),
-            what: "plugin".into(),
-            text,
-        })
-    }
-
-    fn what_next(&self, id: u32, now: u64) -> String {
-        let Some(check) = self.check(id) else {
-            return String::new();
-        };
-        if !check.spec.enabled {
-            return "nothing: it is disabled in the config".into();
-        }
-        if let Some(reason) = &check.paused {
-            let reason = if reason.is_empty() {
-                "no reason given"
-            } else {
-                reason
-            };
-            return format!("nothing until `healthctl resume`: it is paused ({reason})");
-        }
-        if let Some(reason) = &check.spec.unusable {
-            return format!("nothing until a reload: {reason}");
-        }
-        if let Some(hold) = check.hold.filter(|h| h.until_ns > now) {
-            let alone = match check.rap.quarantine {
-                Some(_) => "; then it runs alone",
-                None => "",
-            };
-            return format!(
-                "held for {}, since its last run killed a worker{alone}; `healthctl plugins release {}` ends it",
-                time::span(hold.until_ns - now),
-                check.spec.name
-            );
-        }
-        format!(
-            "the next run is due in {}",
-            time::span(check.next_due.saturating_sub(now))
-        )
-    }
-}
-
-fn worker(last: &crate::check::Last) -> String {
-    match last.worker {
-        Some(slot) => format!("worker {slot} (pid {})", last.worker_pid),
-        None => "no worker".into(),
     }
 }

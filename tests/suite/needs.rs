@@ -1,0 +1,306 @@
+//! `needs`: while the uplink is down, what lies behind it is not marked; whoever fails first.
+
+use crate::harness::ctl::wait_for;
+use crate::harness::{Check, Config, Daemon, Gate, check, fixtures};
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use std::fs;
+use std::path::Path;
+
+fn config() -> Config {
+    Config::new()
+        .daemon("log", "\"debug\"")
+        .plugin_file(fixtures::fixture("echo"))
+        .plugin_file(fixtures::fixture("hold"))
+}
+
+/// Says what the file of that name in the daemon's folder says.
+fn told(dir: &Path, name: &str) -> Check {
+    say(dir, name, "ok fine");
+    check(name)
+        .plugin("echo_step")
+        .interval("1h")
+        .set("attempts", "2")
+        .set("retry_interval", "\"30m\"")
+        .set("config", &format!("{{ file = {:?} }}", dir.join(name)))
+}
+
+fn say(dir: &Path, name: &str, what: &str) {
+    let temp = dir.join("said");
+    fs::write(&temp, what).expect("our own folder");
+    fs::rename(temp, dir.join(name)).expect("our own folder");
+}
+
+/// An uplink and two checks behind it, all well, each run as often as it is asked to from here on.
+fn started() -> Daemon {
+    let config = config();
+    let dir = config.dir().to_owned();
+    let daemon = config
+        .check(told(&dir, "uplink"))
+        .check(told(&dir, "one").set("needs", "\"uplink\""))
+        .check(told(&dir, "two").set("needs", "\"uplink\""))
+        .spawn();
+    daemon.expect_notify("READY=1");
+    wait_for("a first run of each", || {
+        daemon
+            .ask("status", json!({}))
+            .iter()
+            .all(|r| r["verdict"] == "ok")
+    });
+    daemon
+}
+
+fn runs(daemon: &Daemon, name: &str) -> u64 {
+    daemon.detail(name)["runs"].as_u64().expect("a number")
+}
+
+/// Not judged, and why.
+fn assert_uplink(row: &Value, said: &str) {
+    let message = row["message"].as_str().unwrap_or_default();
+    assert_eq!(row["status"], "unknown", "{row}");
+    assert!(
+        message.starts_with("self:uplink: `uplink`, which it needs, is critical: the line is cut"),
+        "{row}"
+    );
+    assert!(message.contains(said), "{row}");
+    assert_eq!(
+        (&row["verdict"], &row["attempt"]),
+        (&json!("ok"), &json!(1)),
+        "{row}"
+    );
+}
+
+#[test]
+fn behind_an_uplink_that_is_down_nobody_is_marked() {
+    let daemon = started();
+    let dir = daemon.dir().to_owned();
+    say(&dir, "uplink", "critical the line is cut");
+    assert_eq!(daemon.run("uplink")["status"], "critical");
+    let asked = runs(&daemon, "uplink");
+    for name in ["one", "two"] {
+        say(&dir, name, "critical no answer");
+        for _ in 0..3 {
+            assert_uplink(&daemon.run(name), "it said critical: no answer");
+        }
+    }
+    // Its word stands until its next run.
+    assert_eq!(runs(&daemon, "uplink"), asked);
+    let why = daemon.told_by_daemon(&["why", "one"]);
+    assert!(
+        why.out.contains("own fault") && why.out.contains("the check that it needs"),
+        "{why:?}"
+    );
+    let shown = daemon.told_by_daemon(&["show", "one"]);
+    assert!(shown.out.contains("needs       uplink"), "{shown:?}");
+    // Well again: what is still bad counts from here on, and what is well is so at any time.
+    say(&dir, "two", "ok fine");
+    assert_eq!(daemon.run("two")["status"], "ok");
+    say(&dir, "uplink", "ok fine");
+    daemon.run("uplink");
+    let row = daemon.run("one");
+    assert_eq!(
+        (&row["status"], &row["verdict"]),
+        (&json!("critical"), &json!("ok")),
+        "{row}"
+    );
+    let row = daemon.run("one");
+    assert_eq!(row["verdict"], "critical", "{row}");
+}
+
+#[test]
+fn who_fails_before_the_uplink_is_seen_to_be_down_is_not_marked_either() {
+    let daemon = started();
+    let dir = daemon.dir().to_owned();
+    for name in ["uplink", "one", "two"] {
+        let what = if name == "uplink" {
+            "critical the line is cut"
+        } else {
+            "critical no answer"
+        };
+        say(&dir, name, what);
+    }
+    let asked = runs(&daemon, "uplink");
+    let rows = daemon.ask("run", json!({"names": ["one", "two"]}));
+    let rows: Vec<_> = rows.iter().filter(|r| r["type"] == "check").collect();
+    assert_eq!(rows.len(), 2, "{rows:?}");
+    for row in rows {
+        assert_uplink(row, "no answer");
+    }
+    let more = runs(&daemon, "uplink") - asked;
+    assert!((1..=2).contains(&more), "{more} runs of the uplink");
+}
+
+#[test]
+fn a_problem_behind_a_good_uplink_counts_once_that_has_said_so() {
+    let daemon = started();
+    let dir = daemon.dir().to_owned();
+    say(&dir, "one", "critical no answer");
+    let asked = runs(&daemon, "uplink");
+    assert_eq!(daemon.run("one")["verdict"], "ok");
+    assert_eq!(daemon.run("one")["verdict"], "critical");
+    assert_eq!(runs(&daemon, "uplink"), asked + 2);
+    // What is known already asks nobody.
+    assert_eq!(daemon.run("one")["verdict"], "critical");
+    assert_eq!(runs(&daemon, "uplink"), asked + 2);
+    // One that says nothing stands in nobody's way.
+    daemon.ask("pause", json!({"names": ["uplink"]}));
+    say(&dir, "two", "critical no answer");
+    daemon.run("two");
+    assert_eq!(daemon.run("two")["verdict"], "critical");
+    assert_eq!(runs(&daemon, "uplink"), asked + 2);
+}
+
+/// The uplink stands at a gate.
+fn held(gate: &Gate) -> Daemon {
+    let config = config();
+    let dir = config.dir().to_owned();
+    let daemon = config
+        .check(
+            check("uplink")
+                .plugin("hold_step")
+                .interval("1h")
+                .timeout("1m")
+                .set("config", &format!("{{ gate = {:?} }}", gate.path())),
+        )
+        .check(told(&dir, "one").set("needs", "\"uplink\""))
+        .spawn();
+    daemon.expect_notify("READY=1");
+    // Its first run is over.
+    gate.wait_entered().open();
+    wait_for("a first run of each", || {
+        daemon
+            .ask("status", json!({}))
+            .iter()
+            .all(|r| r["verdict"] == "ok")
+    });
+    say(&dir, "one", "critical no answer");
+    daemon
+}
+
+#[test]
+fn a_result_waits_for_the_word_of_the_uplink() {
+    let gate = Gate::new();
+    let daemon = held(&gate);
+    let mut client = daemon.client();
+    client.send(&json!({"v": 1, "op": "run", "names": ["one"]}));
+    let visit = gate.wait_entered();
+    assert_eq!(visit.check, "uplink");
+    let why = daemon.told_by_daemon(&["why", "one"]);
+    assert!(
+        why.out.contains("waits") && why.out.contains("which it needs, has run"),
+        "{why:?}"
+    );
+    assert_eq!(daemon.row("one")["status"], "ok");
+    visit.open_with(2);
+    let rows = client.answer().expect("a result");
+    let row = rows.last().expect("a row");
+    let message = row["message"].as_str().unwrap_or_default();
+    assert!(
+        message.starts_with("self:uplink: `uplink`, which it needs, is critical"),
+        "{row}"
+    );
+    assert_eq!(
+        (&row["verdict"], &row["attempt"]),
+        (&json!("ok"), &json!(1)),
+        "{row}"
+    );
+}
+
+#[test]
+fn a_result_that_waits_survives_a_pause_of_the_uplink_and_a_dead_manager() {
+    let gate = Gate::new();
+    let daemon = held(&gate);
+    let mut client = daemon.client();
+    client.send(&json!({"v": 1, "op": "run", "names": ["one"]}));
+    let visit = gate.wait_entered();
+    // It says nothing any more: the problem counts as it is.
+    daemon.ask("pause", json!({"names": ["uplink"]}));
+    let rows = client.answer().expect("a result");
+    let row = rows.last().expect("a row");
+    assert_eq!(
+        (&row["status"], &row["attempt"]),
+        (&json!("critical"), &json!(1)),
+        "{row}"
+    );
+    visit.open();
+    daemon.ask("resume", json!({"names": ["uplink"]}));
+    let first = gate.wait_entered();
+    first.open();
+    wait_for("the uplink's run", || {
+        daemon.row("uplink")["status"] == "ok"
+    });
+    // Once more, and the manager dies while it waits: the next one runs it again.
+    let mut client = daemon.client();
+    client.send(&json!({"v": 1, "op": "run", "names": ["one"]}));
+    let visit = gate.wait_entered();
+    crate::harness::kill(daemon.manager(), Signal::SIGKILL);
+    visit.assert_hung_up();
+    wait_for("the problem, judged by the next manager", || {
+        // The uplink's own run, and the one that is asked for.
+        if !gate.is_empty() {
+            gate.wait_entered().open();
+        }
+        daemon
+            .log
+            .all()
+            .iter()
+            .any(|l| l.contains("check=one from=ok to=critical"))
+    });
+}
+
+#[test]
+fn many_that_fail_at_once_ask_the_uplink_once_or_twice() {
+    let config = config();
+    let dir = config.dir().to_owned();
+    say(&dir, "behind", "ok fine");
+    let daemon = config
+        .check(told(&dir, "uplink"))
+        .check(
+            check("behind-{item}")
+                .plugin("echo_step")
+                .interval("1h")
+                .set("needs", "\"uplink\"")
+                .set("attempts", "1")
+                .set("for_each", &format!("{:?}", (0..200).collect::<Vec<_>>()))
+                .set("config", &format!("{{ file = {:?} }}", dir.join("behind"))),
+        )
+        .spawn();
+    daemon.expect_notify("READY=1");
+    daemon.ask("pause", json!({"names": ["behind-*"]}));
+    daemon.ask("run", json!({}));
+    let asked = runs(&daemon, "uplink");
+    say(&dir, "uplink", "critical the line is cut");
+    say(&dir, "behind", "critical no answer");
+    let rows = daemon.ask("run", json!({"names": ["behind-*"]}));
+    let rows: Vec<_> = rows.iter().filter(|r| r["type"] == "check").collect();
+    assert_eq!(rows.len(), 200);
+    for row in rows {
+        assert_uplink(row, "no answer");
+    }
+    let more = runs(&daemon, "uplink") - asked;
+    assert!((1..=2).contains(&more), "{more} runs of the uplink");
+}
+
+#[test]
+fn a_stop_while_a_result_waits_judges_nobody() {
+    let gate = Gate::new();
+    let mut daemon = held(&gate);
+    let mut client = daemon.client();
+    client.send(&json!({"v": 1, "op": "run", "names": ["one"]}));
+    let visit = gate.wait_entered();
+    daemon.signal(Signal::SIGTERM);
+    daemon.expect_notify("STOPPING=1");
+    visit.open_with(2);
+    assert_eq!(daemon.wait_exit().code(), Some(0));
+    daemon.assert_no_orphan();
+    let log = daemon.log.all().join("\n");
+    assert!(!log.contains("check=one from=ok"), "{log}");
+    let daemon = daemon.restart();
+    daemon.expect_notify("READY=1");
+    let row = daemon.row("one");
+    assert_eq!(
+        (&row["verdict"], &row["attempt"]),
+        (&json!("ok"), &json!(1)),
+        "{row}"
+    );
+}
