@@ -27,6 +27,7 @@ mod recycle;
 mod reload;
 mod reload_model;
 mod servers;
+mod sharing;
 mod shutdown;
 mod startup;
 mod state;

@@ -4,6 +4,7 @@
 use crate::context::Context;
 use crate::descriptor::Descriptor;
 use crate::host::{Event, exec_done};
+use crate::shared::{lock_done, with_map_reply};
 use healthd_abi::{self as abi, HdAddrs, HdEvent, HdPlugin, HdRet, HdStr};
 use std::ffi::c_void;
 use std::net::IpAddr;
@@ -165,6 +166,19 @@ impl Task {
                     sockaddrs: slots.as_ptr().cast(),
                 };
                 raw.kind = abi::EV_RESOLVED;
+                raw.token = *token;
+                raw.data = (&raw const header).cast();
+                self.call(&raw)
+            }
+            Event::Map { token, reply } => with_map_reply(reply, |header| {
+                raw.kind = abi::EV_EXT;
+                raw.token = *token;
+                raw.data = std::ptr::from_ref(header).cast();
+                self.call(&raw)
+            }),
+            Event::Lock { token, error } => {
+                let header = lock_done(*error);
+                raw.kind = abi::EV_EXT;
                 raw.token = *token;
                 raw.data = (&raw const header).cast();
                 self.call(&raw)

@@ -263,6 +263,14 @@ impl Context {
         &self.name
     }
 
+    pub(crate) fn run_id(&self) -> u64 {
+        self.raw.run_id
+    }
+
+    pub(crate) fn deadline_ns(&self) -> u64 {
+        self.raw.deadline_ns
+    }
+
     pub(crate) fn lane(&self) -> u32 {
         self.raw.lane
     }

@@ -4,10 +4,12 @@
 use crate::cache;
 use crate::context::{Context, metric_from};
 use crate::counter;
+use crate::shared::{self, Asker};
 use healthd_abi::{
     self as abi, HdCacheStats, HdCtx, HdExec, HdExecDone, HdExecSpec, HdHost, HdMetric, HdStr,
     HdWaker,
 };
+use healthd_core::wire::asks::{LockAsk, MapAsk, MapReply};
 use std::borrow::Cow;
 use std::ffi::c_void;
 use std::net::IpAddr;
@@ -27,6 +29,11 @@ pub trait Services: Sync {
     fn exec(&self, task: u64, spec: ExecSpec) -> i32;
     /// The handle of a counter or an array, or -errno. Any lane, and create.
     fn counter_open(&self, plugin: &str, name: &str, cells: u32, shared: bool) -> Result<u64, i32>;
+    /// 0 or -errno; the answer goes to `reply` if the calling thread waits for it.
+    fn map_ask(&self, ask: MapAsk, asker: Asker<'_>, reply: &mut dyn FnMut(&MapReply)) -> i32;
+    fn lock_ask(&self, ask: LockAsk, asker: Asker<'_>) -> i32;
+    /// What this run holds, or waits for.
+    fn unlock(&self, run_id: u64);
     /// A plugin's cache, whose numbers may be read from now on.
     fn cache_show(&self, plugin: &'static str, name: &str, stats: &'static HdCacheStats) -> i32;
     /// The cell behind a handle, which may be anything. Any thread.
@@ -74,6 +81,14 @@ pub enum Event {
         addrs: Vec<IpAddr>,
     },
     Exec(Box<ExecDone>),
+    Map {
+        token: u32,
+        reply: Box<MapReply>,
+    },
+    Lock {
+        token: u32,
+        error: i32,
+    },
 }
 
 static SERVICES: OnceLock<&'static dyn Services> = OnceLock::new();
@@ -126,7 +141,7 @@ const MAX_OUTPUT: usize = 16 << 20;
 
 /// # Safety
 /// The header's promise: `s` is readable for the length of the call.
-unsafe fn bytes<'a>(s: HdStr) -> &'a [u8] {
+pub(crate) unsafe fn bytes<'a>(s: HdStr) -> &'a [u8] {
     let s = HdStr {
         ptr: s.ptr,
         len: s.len.min(MAX_STR),
@@ -176,6 +191,8 @@ unsafe extern "C" fn extension(id: HdStr) -> *const c_void {
     // SAFETY: by contract readable for this call.
     match unsafe { bytes(id) } {
         id if id == abi::EXT_EXEC.as_bytes() => (&raw const EXEC).cast(),
+        id if id == abi::EXT_MAP.as_bytes() => (&raw const shared::MAP).cast(),
+        id if id == abi::EXT_LOCK.as_bytes() => (&raw const shared::LOCK).cast(),
         id if id == abi::EXT_FANOUT.as_bytes() => crate::fanout::table(),
         id if id == abi::EXT_CACHE.as_bytes() => (&raw const cache::TABLE).cast(),
         id if id == abi::EXT_COUNTER.as_bytes() => (&raw const counter::TABLE).cast(),
@@ -360,7 +377,7 @@ unsafe extern "C" fn exec_spawn(c: *const HdCtx, spec: *const HdExecSpec) -> i32
 
 /// # Safety
 /// NULL, or `n` strings at `ptr`, all readable for this call.
-unsafe fn list(ptr: *const HdStr, n: u32) -> Option<Vec<Vec<u8>>> {
+pub(crate) unsafe fn list(ptr: *const HdStr, n: u32) -> Option<Vec<Vec<u8>>> {
     if n == 0 {
         return Some(Vec::new());
     }

@@ -13,9 +13,11 @@ pub mod descriptor;
 pub mod fanout;
 pub mod host;
 pub mod library;
+mod shared;
 
 pub use call::{Instance, Plugin, Started, Task};
 pub use context::{Cancel, Context, ContextSpec, Results};
 pub use descriptor::{Descriptor, Workload};
 pub use host::{Event, ExecDone, ExecSpec, Services};
 pub use library::{Library, LoadError};
+pub use shared::Asker;

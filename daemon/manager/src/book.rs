@@ -5,6 +5,7 @@ use crate::control::Clients;
 use crate::cost::Costs;
 use crate::fanout::Fans;
 use crate::loading::Work;
+use crate::objects::{KeptMaps, Locks};
 use crate::plugins::{DropIn, Tally, Versions};
 use crate::recycle::Pace;
 use crate::slots::Slot;
@@ -39,6 +40,11 @@ pub enum Chore {
         slot: u32,
         pid: u32,
     },
+    /// A run has waited for its locks as long as it wanted to.
+    LockTimeout {
+        slot: u32,
+        ask: u64,
+    },
     /// A suspect has waited long enough for a jail: the turn that this makes sees to it.
     Jail,
     /// The listener has rested long enough.
@@ -66,6 +72,8 @@ pub struct Manager {
     pub slots: BTreeMap<u32, Slot>,
     /// Checks that are due while no worker of their class has room, by class.
     pub queues: [VecDeque<u32>; 3],
+    pub kept_maps: KeptMaps,
+    pub locks: Locks,
     pub fans: Fans,
     /// Who of the checks with groups is running, and who waits for its turn.
     pub groups: Turnstile<u32>,

@@ -27,6 +27,7 @@ impl Manager {
         }
         // What it sent before its death is still there.
         self.receive_from(slot, buffer, usize::MAX);
+        self.unlock_slot(slot);
         let dir = self.args.runtime_dir.clone();
         let Some(s) = self.slots.get_mut(&slot) else {
             return;

@@ -126,6 +126,7 @@ impl Manager {
             }
             self.drain_jail();
             self.drain_queues();
+            self.admit_to_locks();
             // For those whose turn in a group has come.
             self.drain_jail();
             self.spread_chunks();
@@ -285,6 +286,7 @@ impl Manager {
             }
             Chore::Replace { slot, pid } => self.replace_now(slot, pid),
             Chore::HungUp { slot, pid } => self.still_hung_up(slot, pid),
+            Chore::LockTimeout { slot, ask } => self.lock_timeout((slot, ask)),
             Chore::Jail => {}
             Chore::Listen => self.listen(),
             Chore::Trials => self.end_trials(now),

@@ -41,6 +41,7 @@ impl Manager {
         let pid = s.pid;
         let in_jail = s.prisoner.is_some();
         s.tainted |= f.ending == Ending::Overrun;
+        self.unlock_run(slot, f.run_id);
         let in_flight = self.check(f.check).and_then(|c| c.in_flight.as_ref());
         let elsewhere = in_flight.map_or(0, |f| f.chunks.cpu_ns);
         f.cpu_ns = f.cpu_ns.saturating_add(elsewhere);

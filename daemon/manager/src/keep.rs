@@ -112,16 +112,16 @@ pub struct Restored {
 }
 
 /// The first messages of the supervisor bring it.
-pub fn restore(supervisor: &SupervisorLink) -> io::Result<Restored> {
+pub fn restore(supervisor: &SupervisorLink) -> io::Result<(Restored, Option<OwnedFd>)> {
     let mut fds: VecDeque<OwnedFd> = VecDeque::new();
-    loop {
+    let maps = loop {
         let mut poll_fds = [PollFd::new(supervisor.fd.as_fd(), PollFlags::POLLIN)];
         poll(&mut poll_fds, PollTimeout::from(10_000u16))?;
         match supervisor.next()? {
-            Some((ToManager::Restore { last }, part)) => {
+            Some((ToManager::Restore { last, maps }, part)) => {
                 fds.extend(part);
                 if last {
-                    break;
+                    break if maps { fds.pop_back() } else { None };
                 }
             }
             _ => {
@@ -130,7 +130,7 @@ pub fn restore(supervisor: &SupervisorLink) -> io::Result<Restored> {
                 ));
             }
         }
-    }
+    };
     let mut next = || {
         fds.pop_front()
             .ok_or_else(|| io::Error::other("what the last manager left is not whole"))
@@ -150,10 +150,11 @@ pub fn restore(supervisor: &SupervisorLink) -> io::Result<Restored> {
         .into_iter()
         .map(|f| Ok(f.with(next()?)))
         .collect();
-    Ok(Restored {
+    let restored = Restored {
         model,
         kept_model: Some(kept_model),
         scan: Scan::with(files?, index.refused),
         versions: Versions::restored(previous?, index.versions),
-    })
+    };
+    Ok((restored, maps))
 }

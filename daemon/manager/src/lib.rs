@@ -20,6 +20,7 @@ mod jail;
 mod judge;
 mod keep;
 mod loading;
+mod objects;
 mod oom;
 mod plugins;
 mod quarantine;

@@ -5,6 +5,7 @@ use crate::control::Clients;
 use crate::event_loop::{Inbox, TOKEN_INBOX, TOKEN_SUPERVISOR};
 use crate::generation::MAX_SLOTS;
 use crate::keep::{self, Restored};
+use crate::objects::{KeptMaps, Locks};
 use crate::oom::OomWatch;
 use crate::plugins::Versions;
 use crate::slots::SlotState;
@@ -58,6 +59,7 @@ fn start(args: &ManagerArgs) -> io::Result<i32> {
     signals::unblock_all();
     let owners = healthd_catalog::owners(args.started_as);
     let supervisor = SupervisorLink::new(link);
+    let mut maps = None;
     let mut shelf = Shelf::default();
     let Restored {
         model,
@@ -65,7 +67,9 @@ fn start(args: &ManagerArgs) -> io::Result<i32> {
         scan,
         versions,
     } = if args.restore {
-        keep::restore(&supervisor)?
+        let (restored, left) = keep::restore(&supervisor)?;
+        maps = left;
+        restored
     } else {
         match healthd_catalog::load(&args.config, &owners, &mut shelf) {
             Ok(Loaded { model, scan }) => Restored {
@@ -84,7 +88,8 @@ fn start(args: &ManagerArgs) -> io::Result<i32> {
         eprint!("{}", model.warnings.render(io::stderr().is_terminal()));
     }
     let past = state::recall(&args.state_dir, &args.runtime_dir);
-    let mut manager = build(args, supervisor, listener, model, owners, &past)?;
+    let maps = KeptMaps::restore(maps);
+    let mut manager = build(args, supervisor, listener, model, owners, &past, maps)?;
     manager.shelf = Arc::new(Mutex::new(shelf));
     manager.kept_model = kept_model;
     manager.versions = versions;
@@ -100,6 +105,7 @@ fn build(
     model: Model,
     owners: Vec<u32>,
     past: &Past,
+    kept_maps: KeptMaps,
 ) -> io::Result<Manager> {
     let now = clock::monotonic_ns();
     let mut map = StateMap::prepare(&args.runtime_dir, MAX_SLOTS, model.checks.len(), MAP_MODE)?;
@@ -159,6 +165,8 @@ fn build(
         queues: Default::default(),
         fans: crate::fanout::Fans::default(),
         groups: Turnstile::default(),
+        kept_maps,
+        locks: Locks::default(),
         jail: Default::default(),
         births: 0,
         plugins: Vec::new(),

@@ -4,6 +4,7 @@
 
 use crate::book::Manager;
 use crate::fanout::{ChunkAccounts, ChunkOut};
+use crate::objects::Asked;
 use healthd_core::wire::frame::{MAX_BATCH, MAX_BATCH_RECORDS};
 use healthd_core::wire::maps::SlotRecord;
 use healthd_core::wire::supervisor::{SlotSpec, WorkerClass};
@@ -56,6 +57,8 @@ pub struct Slot {
     pub killed_loading: u32,
     /// What its worker has told of its plugins' caches.
     pub caches: Vec<CacheNumbers>,
+    /// For maps and locks.
+    pub asks: Asked,
     /// CLOCK_MONOTONIC of its start.
     pub started_ns: u64,
     /// What its process holds, as it was seen last.
@@ -165,6 +168,7 @@ impl Slot {
             libraries: Vec::new(),
             killed_loading: 0,
             caches: Vec::new(),
+            asks: Asked::default(),
             started_ns: 0,
             gauge: None,
             usage: Usage::default(),

@@ -75,6 +75,9 @@ impl Manager {
             ToManager::Unwell { reason } => {
                 self.replace_soon(slot, shortened(reason));
             }
+            ToManager::Map(ask) => self.map_asked(slot, &ask),
+            ToManager::Lock(ask) => self.lock_asked(slot, &ask),
+            ToManager::Unlock { ask } => self.unlock((slot, ask)),
             // Chunks come with fds, and were told apart before.
             ToManager::Drained | ToManager::Fan(_) => {}
             ToManager::Cache(told) => {

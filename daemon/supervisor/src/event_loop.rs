@@ -55,6 +55,8 @@ pub struct Supervisor {
     kept: Option<Vec<Vec<OwnedFd>>>,
     /// The same while it is still coming.
     keeping: Vec<Vec<OwnedFd>>,
+    /// The memory of the plugins' maps, which nobody here reads.
+    kept_maps: Option<OwnedFd>,
     pool: Pool,
     reaper: Reaper,
     burials: Vec<Burial>,
@@ -137,6 +139,7 @@ impl Supervisor {
             heart: Heart::new(watchdog, now),
             kept: None,
             keeping: Vec::new(),
+            kept_maps: None,
             pool: Pool::default(),
             reaper: Reaper::default(),
             burials: Vec::new(),
@@ -456,8 +459,13 @@ impl Supervisor {
         if let Some(kept) = &self.kept {
             for (n, part) in kept.iter().enumerate() {
                 let last = n + 1 == kept.len();
-                let fds: Vec<BorrowedFd<'_>> = part.iter().map(|f| f.as_fd()).collect();
-                link.send_first(&ToManager::Restore { last }, &fds)?;
+                let maps = self.kept_maps.as_ref().filter(|_| last);
+                let restore = ToManager::Restore {
+                    last,
+                    maps: maps.is_some(),
+                };
+                let fds: Vec<BorrowedFd<'_>> = part.iter().chain(maps).map(|f| f.as_fd()).collect();
+                link.send_first(&restore, &fds)?;
             }
         }
         let pass = [theirs.as_fd(), self.listener.as_fd()];
@@ -518,6 +526,11 @@ impl Supervisor {
                 self.keeping.push(fds);
                 if last {
                     self.kept = Some(std::mem::take(&mut self.keeping));
+                }
+            }
+            ToSupervisor::KeepMaps => {
+                if let Some(maps) = fds.into_iter().next() {
+                    self.kept_maps = Some(maps);
                 }
             }
             ToSupervisor::Ready { status } => {
@@ -589,6 +602,7 @@ impl Supervisor {
                 // What it is to go on with may be what kills it.
                 log::error!("manager does not come up with what it had: it starts afresh");
                 self.kept = None;
+                self.kept_maps = None;
             }
         }
         self.happen(Event::ManagerDied(ended.exit));

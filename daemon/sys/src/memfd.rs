@@ -25,6 +25,12 @@ pub fn sealed_copy(name: &str, from: &mut impl Read, cap: u64) -> io::Result<Own
     Ok(fd)
 }
 
+/// One that may be written and grown.
+pub fn empty(name: &str) -> io::Result<OwnedFd> {
+    let name = std::ffi::CString::new(name.replace('\0', "")).expect("NULs were taken out");
+    Ok(memfd_create(name.as_c_str(), MFdFlags::MFD_CLOEXEC)?)
+}
+
 pub fn sealed_bytes(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
     sealed_copy(name, &mut &bytes[..], bytes.len() as u64)
 }

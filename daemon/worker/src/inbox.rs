@@ -76,6 +76,16 @@ impl Reactor {
                     self.forget(check);
                 }
             }
+            ToWorker::Map(reply) => {
+                if let Some((task, event)) = crate::asks::map_answered(reply) {
+                    self.step(task, &event);
+                }
+            }
+            ToWorker::Lock { ask, error } => {
+                if let Some((task, event)) = crate::asks::lock_answered(ask, error) {
+                    self.step(task, &event);
+                }
+            }
             ToWorker::Drain => self.draining = true,
             ToWorker::Fan(message) => self.fan_message(message, fds.pop()),
             ToWorker::Measure { on } => bill::measure(on),

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod active;
+mod asks;
 mod bill;
 mod caches;
 mod counters;

@@ -375,6 +375,7 @@ impl Reactor {
         match news {
             Posted::Task { task, event } => self.step(task, &event),
             Posted::Job(report) => self.job_done(report),
+            Posted::Say(message) => self.outbox.say(&message),
             Posted::Fan(news) => self.fan_news(news),
             Posted::Killed { task, cpu_ns } => {
                 if let Some(at) = self.killed.iter().position(|(t, ..)| *t == task) {
@@ -449,6 +450,7 @@ impl Reactor {
         if let Some(chunk) = &active.chunk {
             return self.chunk_ended(chunk, &end, said, active.bill.cpu_ns);
         }
+        crate::asks::unlock(active.run.run_id);
         let news = end.status as u8 != active.run.last_status
             || active.run.urgent
             || self.draining

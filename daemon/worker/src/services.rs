@@ -5,7 +5,9 @@ use crate::fanout::News;
 use crate::pool::Pool;
 use crate::side;
 use healthd_abi::HdCacheStats;
-use healthd_loader::{Event, ExecSpec, Services};
+use healthd_core::wire::asks::{LockAsk, MapAsk, MapReply};
+use healthd_core::wire::worker::ToManager;
+use healthd_loader::{Asker, Event, ExecSpec, Services};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -20,6 +22,8 @@ pub enum Posted {
         task: u64,
         event: Event,
     },
+    /// A plugin asks the manager.
+    Say(ToManager),
     /// A child of a task that had ended is collected.
     Killed {
         task: u64,
@@ -174,6 +178,18 @@ impl Services for WorkerServices {
 
     fn counter_open(&self, plugin: &str, name: &str, cells: u32, shared: bool) -> Result<u64, i32> {
         crate::counters::open(plugin, name, cells, shared)
+    }
+
+    fn map_ask(&self, ask: MapAsk, asker: Asker<'_>, reply: &mut dyn FnMut(&MapReply)) -> i32 {
+        crate::asks::map(ask, asker, reply)
+    }
+
+    fn lock_ask(&self, ask: LockAsk, asker: Asker<'_>) -> i32 {
+        crate::asks::take_lock(ask, asker)
+    }
+
+    fn unlock(&self, run_id: u64) {
+        crate::asks::unlock(run_id);
     }
 
     fn cache_show(&self, plugin: &'static str, name: &str, stats: &'static HdCacheStats) -> i32 {

@@ -3,6 +3,7 @@
 
 use crate::role::{private_dir, serve};
 use healthd_core::check::outcome::Status;
+use healthd_core::wire::asks::MapReply;
 use healthd_core::wire::control::{CheckDetail, CheckRow};
 use healthd_core::wire::frame::MAX_MESSAGE;
 use healthd_core::wire::roles::WorkerArgs;
@@ -251,12 +252,33 @@ fn play_manager(
                     match said {
                         ToManager::Finished(finished) => return Ok(*finished),
                         ToManager::LoadFailed { reason, .. } => return Err(reason),
+                        // Nobody is there to keep a map, and nobody else to lock out.
+                        ToManager::Map(ask) => {
+                            let reply = MapReply {
+                                ask: ask.ask,
+                                error: -libc::ENOSYS,
+                                ..MapReply::default()
+                            };
+                            answer(link, &ToWorker::Map(Box::new(reply)))?;
+                        }
+                        ToManager::Lock(ask) => {
+                            let ask = ask.ask;
+                            answer(link, &ToWorker::Lock { ask, error: 0 })?;
+                        }
                         _ => {}
                     }
                 }
             }
         }
     }
+}
+
+fn answer(link: &OwnedFd, message: &ToWorker) -> Result<(), String> {
+    let mut bytes = Vec::new();
+    message.encode(&mut bytes);
+    unix_socket::send(link, &bytes, &[])
+        .map(drop)
+        .map_err(|e| e.to_string())
 }
 
 fn detail(

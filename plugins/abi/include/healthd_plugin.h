@@ -313,6 +313,74 @@ typedef struct hd_cache {
   int32_t (*show)(const hd_ctx *c, hd_str name, const hd_cache_stats *stats);
 } hd_cache;
 
+/* ---- extension "hd.map/1": maps and lists that the manager keeps for all workers -----------------------------
+ * host->extension(HD_EXT_MAP) returns const hd_map*. They outlive workers, reloads and the manager, in memory and never
+ * on a disk; a restart of the daemon forgets them. A map or list has at most 1024 items and 48 KiB, a key 256 bytes, a
+ * value 16 KiB; names are those of hd.counter. What there is no room for is an error, and nothing else goes for it. */
+#define HD_EXT_MAP "hd.map/1"
+#define HD_MAP_GET      0u       /* -> one item; -ENOENT */
+#define HD_MAP_SET      1u       /* -> version */
+#define HD_MAP_APPEND   2u       /* to a list; -> version */
+#define HD_MAP_SNAPSHOT 3u       /* -> all items of a map by key, or of a list in order; none there: none */
+#define HD_MAP_DELETE   4u       /* a key; without key the whole map or list; -ENOENT */
+#define HD_MAP_EXPECT   2u       /* flag of SET and DELETE: only if `expected` is its version, 0: only if it is not there */
+typedef struct hd_map_ask {
+  uint32_t struct_size, op;
+  uint32_t flags, token;         /* HD_SHARED, HD_MAP_EXPECT; token comes back in the event */
+  hd_str   map, key, value;
+  uint64_t expected;
+  uint64_t ttl_ns;               /* SET, APPEND: how long it stays; 0: for ever */
+} hd_map_ask;
+
+typedef struct hd_map_item { hd_str key, value; } hd_map_item;
+
+typedef struct hd_map_reply {
+  uint32_t struct_size;
+  int32_t  error;                /* 0, or -errno: -ENOENT, -EAGAIN (another version: it is in items), -EEXIST (a list is no
+                                    map), -ENOSPC, -EINVAL */
+  uint64_t version;
+  const hd_map_item *items;
+  uint64_t n;
+} hd_map_reply;
+
+typedef struct hd_map {
+  uint32_t struct_size, version;
+  /* Step lane. 0 or -errno (-EAGAIN: this worker asks too often). Afterwards one step gets HD_EV_EXT with the token and
+   * data = const hd_map_reply*. */
+  int32_t (*ask)(const hd_ctx *c, const hd_map_ask *ask);
+  /* Run lane and create: blocks until the answer, and calls reply with it on this thread before it returns 0; or -errno:
+   * -ETIMEDOUT at the deadline, -ECANCELED, -EAGAIN. */
+  int32_t (*ask_and_wait)(const hd_ctx *c, const hd_map_ask *ask,
+                          void (*reply)(void *arg, const hd_map_reply *answer), void *arg);
+} hd_map;
+
+/* ---- extension "hd.lock/1": locks over all workers ---------------------------------------------------------------
+ * host->extension(HD_EXT_LOCK) returns const hd_lock*. A run asks for all the names it needs at once and gets all of
+ * them or waits, first come first served; while it holds or waits it may not ask again (-EDEADLK), so nobody can wait in a
+ * circle. A lock is a lease: it ends with unlock, with the run, or with the death of its worker. */
+#define HD_EXT_LOCK "hd.lock/1"
+typedef struct hd_lock_ask {
+  uint32_t struct_size, n;
+  const hd_str *names;           /* 1 to 16, as those of hd.counter */
+  uint32_t flags, token;         /* HD_SHARED; token comes back in the event */
+  uint64_t timeout_ns;           /* 0: only if they are free now */
+} hd_lock_ask;
+
+typedef struct hd_lock_done {
+  uint32_t struct_size;
+  int32_t  error;                /* 0: they are ours. -ETIMEDOUT, -EDEADLK, -EINVAL */
+} hd_lock_done;
+
+typedef struct hd_lock {
+  uint32_t struct_size, version;
+  /* Step lane. 0 or -errno. Afterwards one step gets HD_EV_EXT with the token and data = const hd_lock_done*. */
+  int32_t (*ask)(const hd_ctx *c, const hd_lock_ask *ask);
+  /* Run lane and create: blocks until they are ours, 0; or -errno, -ETIMEDOUT at the run's deadline too, -ECANCELED. */
+  int32_t (*ask_and_wait)(const hd_ctx *c, const hd_lock_ask *ask);
+  /* Either lane: gives back what the run holds, or waits for. */
+  void    (*unlock)(const hd_ctx *c);
+} hd_lock;
+
 #ifdef __cplusplus
 }
 #endif

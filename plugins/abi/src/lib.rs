@@ -78,6 +78,16 @@ pub const FANOUT_MAX_OUTPUT: u64 = 1 << 28;
 pub const EXT_COUNTER: &str = "hd.counter/1";
 pub const SHARED: u32 = 1;
 
+pub const EXT_MAP: &str = "hd.map/1";
+pub const MAP_GET: u32 = 0;
+pub const MAP_SET: u32 = 1;
+pub const MAP_APPEND: u32 = 2;
+pub const MAP_SNAPSHOT: u32 = 3;
+pub const MAP_DELETE: u32 = 4;
+pub const MAP_EXPECT: u32 = 2;
+
+pub const EXT_LOCK: &str = "hd.lock/1";
+
 pub const EXT_CACHE: &str = "hd.cache/1";
 
 /// A borrowed string of the other side, or of ours for the other side to read.
@@ -332,6 +342,78 @@ pub struct HdCache {
     pub struct_size: u32,
     pub version: u32,
     pub show: Option<unsafe extern "C" fn(*const HdCtx, HdStr, *const HdCacheStats) -> i32>,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct HdMapAsk {
+    pub struct_size: u32,
+    pub op: u32,
+    pub flags: u32,
+    pub token: u32,
+    pub map: HdStr,
+    pub key: HdStr,
+    pub value: HdStr,
+    pub expected: u64,
+    pub ttl_ns: u64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct HdMapItem {
+    pub key: HdStr,
+    pub value: HdStr,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct HdMapReply {
+    pub struct_size: u32,
+    pub error: i32,
+    pub version: u64,
+    pub items: *const HdMapItem,
+    pub n: u64,
+}
+
+pub type MapReplyFn = unsafe extern "C" fn(*mut c_void, *const HdMapReply);
+pub type MapWaitFn =
+    unsafe extern "C" fn(*const HdCtx, *const HdMapAsk, Option<MapReplyFn>, *mut c_void) -> i32;
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct HdMap {
+    pub struct_size: u32,
+    pub version: u32,
+    pub ask: Option<unsafe extern "C" fn(*const HdCtx, *const HdMapAsk) -> i32>,
+    pub ask_and_wait: Option<MapWaitFn>,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct HdLockAsk {
+    pub struct_size: u32,
+    pub n: u32,
+    pub names: *const HdStr,
+    pub flags: u32,
+    pub token: u32,
+    pub timeout_ns: u64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct HdLockDone {
+    pub struct_size: u32,
+    pub error: i32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct HdLock {
+    pub struct_size: u32,
+    pub version: u32,
+    pub ask: Option<unsafe extern "C" fn(*const HdCtx, *const HdLockAsk) -> i32>,
+    pub ask_and_wait: Option<unsafe extern "C" fn(*const HdCtx, *const HdLockAsk) -> i32>,
+    pub unlock: Option<unsafe extern "C" fn(*const HdCtx)>,
 }
 
 #[repr(C)]

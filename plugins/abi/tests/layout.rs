@@ -53,6 +53,13 @@ layout! {
     }
     hd_exec_done = HdExecDone { struct_size, exit_code, term_signal, truncated, dropped, cpu_ns, out, err }
     hd_exec = HdExec { struct_size, version, spawn }
+    hd_map_ask = HdMapAsk { struct_size, op, flags, token, map, key, value, expected, ttl_ns }
+    hd_map_item = HdMapItem { key, value }
+    hd_map_reply = HdMapReply { struct_size, error, version, items, n }
+    hd_map = HdMap { struct_size, version, ask, ask_and_wait }
+    hd_lock_ask = HdLockAsk { struct_size, n, names, flags, token, timeout_ns }
+    hd_lock_done = HdLockDone { struct_size, error }
+    hd_lock = HdLock { struct_size, version, ask, ask_and_wait, unlock }
     hd_chunk = HdChunk { struct_size, kind, index, count, from, to, input, output }
     hd_fanout_spec = HdFanoutSpec { struct_size, flags, items, chunk, input, kind }
     hd_fanout_done = HdFanoutDone { struct_size, index, code, output, size, cpu_ns, message }
@@ -86,6 +93,8 @@ constants! {
     "HD_F_INSTANCE_MT" = F_INSTANCE_MT  "HD_F_PLUGIN_SERIAL" = F_PLUGIN_SERIAL
     "HD_F_NEEDS_NETRAW" = F_NEEDS_NETRAW  "HD_F_NEEDS_EXEC" = F_NEEDS_EXEC
     "HD_SHARED" = SHARED
+    "HD_MAP_GET" = MAP_GET  "HD_MAP_SET" = MAP_SET  "HD_MAP_APPEND" = MAP_APPEND
+    "HD_MAP_SNAPSHOT" = MAP_SNAPSHOT  "HD_MAP_DELETE" = MAP_DELETE  "HD_MAP_EXPECT" = MAP_EXPECT
     "HD_EXEC_TRUNC_OUT" = EXEC_TRUNC_OUT  "HD_EXEC_TRUNC_ERR" = EXEC_TRUNC_ERR
     "HD_FANOUT_ORDERED" = FANOUT_ORDERED  "HD_FANOUT_MAX_CHUNKS" = FANOUT_MAX_CHUNKS
     "HD_FANOUT_MAX_OPENS" = FANOUT_MAX_OPENS  "HD_FANOUT_MAX_OUTPUT" = FANOUT_MAX_OUTPUT
@@ -97,6 +106,8 @@ const NAMES: &[(&str, &str)] = &[
     ("HD_EXT_FANOUT", EXT_FANOUT),
     ("HD_EXT_COUNTER", EXT_COUNTER),
     ("HD_EXT_CACHE", EXT_CACHE),
+    ("HD_EXT_MAP", EXT_MAP),
+    ("HD_EXT_LOCK", EXT_LOCK),
 ];
 
 fn header_dir() -> PathBuf {
@@ -194,6 +205,12 @@ fn sizes_of_version_1_0() {
     assert_eq!(size_of::<HdCounter>(), 56);
     assert_eq!(size_of::<HdCacheStats>(), 40);
     assert_eq!(size_of::<HdCache>(), 16);
+    assert_eq!(size_of::<HdMapAsk>(), 80);
+    assert_eq!(size_of::<HdMapReply>(), 32);
+    assert_eq!(size_of::<HdMap>(), 24);
+    assert_eq!(size_of::<HdLockAsk>(), 32);
+    assert_eq!(size_of::<HdLockDone>(), 8);
+    assert_eq!(size_of::<HdLock>(), 32);
 }
 
 #[test]

@@ -37,15 +37,41 @@ pub struct Times {
     pub certificate_days: Option<f64>,
 }
 
-/// The check ends here: the message is set.
-pub struct Failed(pub Status);
-
-fn failed(cx: Cx<'_>, phase: &str, e: &io::Error) -> Failed {
-    Failed(cx.fail(phase, e))
+/// No answer, and why.
+#[derive(Clone, Debug)]
+pub struct Failed {
+    pub status: Status,
+    pub why: String,
 }
 
-fn malformed(cx: Cx<'_>, phase: &str, why: &Malformed) -> Failed {
-    Failed(cx.critical(format_args!("{phase}: {why}")))
+impl Failed {
+    pub fn critical(why: String) -> Failed {
+        Failed {
+            status: Status::Critical,
+            why,
+        }
+    }
+
+    /// The check ends here.
+    pub fn tell(&self, cx: Cx<'_>) -> Status {
+        cx.message(&self.why);
+        self.status
+    }
+}
+
+impl std::fmt::Display for Failed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+fn failed(phase: &str, e: &io::Error) -> Failed {
+    let (status, why) = healthd_plugin::failure(phase, e);
+    Failed { status, why }
+}
+
+fn malformed(phase: &str, why: &Malformed) -> Failed {
+    Failed::critical(format!("{phase}: {why}"))
 }
 
 /// Sends the request and reads the whole answer into `response`.
@@ -64,7 +90,7 @@ pub async fn run(
         Target::Addr(to) => {
             cx.phase("connect");
             // Not waited for: the first send tells, see TcpStream::start.
-            Stream::from(TcpStream::start(cx, *to).map_err(|e| failed(cx, "connect", &e))?)
+            Stream::from(TcpStream::start(cx, *to).map_err(|e| failed("connect", &e))?)
         }
         Target::Name { host, port, family } => {
             Box::pin(connect_by_name(cx, host, *port, *family, &mut times))
@@ -75,7 +101,7 @@ pub async fn run(
             cx.phase("connect");
             UnixStream::connect(cx, path)
                 .await
-                .map_err(|e| failed(cx, "connect", &e))?
+                .map_err(|e| failed("connect", &e))?
                 .into()
         }
     };
@@ -99,7 +125,7 @@ async fn connect_by_name<'a>(
     let ips = cx
         .resolve(host, family)
         .await
-        .map_err(|e| failed(cx, "dns", &e))?;
+        .map_err(|e| failed("dns", &e))?;
     times.dns = cx.now_ns();
     cx.phase("connect");
     let addresses: Vec<SocketAddr> = ips
@@ -110,7 +136,7 @@ async fn connect_by_name<'a>(
         [only] => TcpStream::start(cx, *only),
         several => TcpStream::connect_any(cx, several).await,
     };
-    connected.map_err(|e| failed(cx, "connect", &e))
+    connected.map_err(|e| failed("connect", &e))
 }
 
 async fn plain(
@@ -125,7 +151,6 @@ async fn plain(
     times.connect = cx.now_ns();
     let sent = sent.map_err(|e| {
         failed(
-            cx,
             if stream.is_connecting() {
                 "connect"
             } else {
@@ -152,16 +177,11 @@ async fn secure(
     times: &mut Times,
 ) -> Result<(), Failed> {
     if let Stream::Tcp(tcp) = &stream {
-        tcp.connected()
-            .await
-            .map_err(|e| failed(cx, "connect", &e))?;
+        tcp.connected().await.map_err(|e| failed("connect", &e))?;
     }
     times.connect = cx.now_ns();
     cx.phase("tls");
-    let mut stream = tls
-        .connect(stream)
-        .await
-        .map_err(|e| failed(cx, "tls", &e))?;
+    let mut stream = tls.connect(stream).await.map_err(|e| failed("tls", &e))?;
     times.tls = cx.now_ns();
     times.certificate_days = certificate_days_left(&stream);
     cx.phase("ttfb");
@@ -205,12 +225,12 @@ async fn read_answer<S: AsyncRead + AsyncWrite + Unpin>(
         let read = match read_some(response).await {
             Ok(Ok(fed)) => fed,
             Ok(Err(ended)) => match (ended, &sent) {
-                (Err(Malformed::Empty), Err(e)) => return Err(failed(cx, "send", e)),
+                (Err(Malformed::Empty), Err(e)) => return Err(failed("send", e)),
                 (ended, _) => ended,
             },
-            Err(e) => return Err(failed(cx, phase, sent.as_ref().err().unwrap_or(&e))),
+            Err(e) => return Err(failed(phase, sent.as_ref().err().unwrap_or(&e))),
         };
-        read.map_err(|why| malformed(cx, phase, &why))?;
+        read.map_err(|why| malformed(phase, &why))?;
         if times.ttfb == 0 {
             times.ttfb = cx.now_ns();
             if !response.is_done() {

@@ -7,6 +7,7 @@
 mod exchange;
 mod expect;
 mod limit;
+mod oauth;
 mod options;
 mod request;
 mod response;
@@ -17,6 +18,7 @@ use expect::Expect;
 use healthd_plugin::thresholds::{Lower, Upper};
 use healthd_plugin::tls::{Connector, Roots};
 use healthd_plugin::{Check, Cx, Metric, Status, plugins};
+use oauth::TokenSource;
 use options::Options;
 use request::Request;
 use response::{Response, Wanted};
@@ -36,6 +38,7 @@ pub struct Http {
     /// For an https URL, and for redirects that may lead to one. Made in `create`, because it reads files.
     trust: Option<Result<Connector, String>>,
     expect: Expect,
+    tokens: Option<TokenSource>,
 }
 
 impl Check for Http {
@@ -50,7 +53,10 @@ impl Check for Http {
             return Err(why.clone());
         }
         let expect = Expect::new(&options)?;
+        let oauth2 = options.oauth2.as_ref();
+        let tokens = oauth2.map(|o| TokenSource::new(&options, o)).transpose()?;
         Ok(Http {
+            tokens,
             options,
             request,
             target,
@@ -60,26 +66,15 @@ impl Check for Http {
     }
 
     async fn check(&self, cx: Cx<'_>) -> Status {
-        let mut response = self.empty_response(&self.request);
-        let tls = self
-            .trust
-            .as_ref()
-            .and_then(|t| t.as_ref().ok())
-            .filter(|_| self.request.url.https);
-        let done = self
-            .exchange(cx, &self.target, tls, &self.request, &mut response)
-            .await;
-        let mut times = match done {
-            Ok(times) => times,
-            Err(Failed(status)) => return status,
+        let done = match &self.tokens {
+            None => self.ask(cx, &self.request).await,
+            // Boxed, so that the many checks without a token do not carry the room for it.
+            Some(tokens) => Box::pin(self.ask_with_token(cx, tokens)).await,
         };
-        if self.options.redirects > 0 && is_redirect(&response) {
-            match Box::pin(self.follow(cx, response, times)).await {
-                Ok((last, all_times)) => (response, times) = (last, all_times),
-                Err(Failed(status)) => return status,
-            }
+        match done {
+            Ok((response, times)) => self.judge(cx, &response, &times),
+            Err(failed) => failed.tell(cx),
         }
-        self.judge(cx, &response, &times)
     }
 }
 
@@ -91,6 +86,40 @@ impl Http {
             body: self.expect.needs_body(),
             max_body: u64::from(self.options.max_body),
         })
+    }
+
+    /// A target that does not take the token is asked once more with another.
+    async fn ask_with_token(
+        &self,
+        cx: Cx<'_>,
+        tokens: &TokenSource,
+    ) -> Result<(Response, Times), Failed> {
+        let token = tokens.token(cx).await?;
+        let first = self
+            .ask(cx, &self.request.authorized(token.header()))
+            .await?;
+        if first.0.status != 401 || !tokens.refused(cx, &token).await {
+            return Ok(first);
+        }
+        let token = tokens.token(cx).await?;
+        self.ask(cx, &self.request.authorized(token.header())).await
+    }
+
+    /// One request and its answer, through all redirects.
+    async fn ask(&self, cx: Cx<'_>, request: &Request) -> Result<(Response, Times), Failed> {
+        let mut response = self.empty_response(request);
+        let tls = self
+            .trust
+            .as_ref()
+            .and_then(|t| t.as_ref().ok())
+            .filter(|_| request.url.https);
+        let times = self
+            .exchange(cx, &self.target, tls, request, &mut response)
+            .await?;
+        if self.options.redirects > 0 && is_redirect(&response) {
+            return Box::pin(self.follow(cx, request, response, times)).await;
+        }
+        Ok((response, times))
     }
 
     async fn exchange(
@@ -112,18 +141,19 @@ impl Http {
     async fn follow(
         &self,
         cx: Cx<'_>,
+        asked: &Request,
         first: Response,
         first_times: Times,
     ) -> Result<(Response, Times), Failed> {
         let mut response = first;
         let mut times = first_times;
-        let mut request = Cow::Borrowed(&self.request);
+        let mut request = Cow::Borrowed(asked);
         for _ in 0..self.options.redirects {
             if !is_redirect(&response) {
                 return Ok((response, times));
             }
             let location = response.header("location").unwrap_or_default();
-            let bad = |why: String| Failed(cx.critical(format_args!("redirect: {why}")));
+            let bad = |why: String| Failed::critical(format!("redirect: {why}"));
             let next = request.redirected(response.status, location).map_err(bad)?;
             let target = target(&self.options, &next.url).map_err(bad)?;
             let tls = self.redirect_connector(&next.url).map_err(bad)?;
@@ -136,10 +166,10 @@ impl Http {
         }
         if is_redirect(&response) {
             let n = self.options.redirects;
-            return Err(Failed(cx.critical(format_args!(
+            return Err(Failed::critical(format!(
                 "more than {n} redirects, the last one to {}",
                 request.url.host
-            ))));
+            )));
         }
         Ok((response, times))
     }

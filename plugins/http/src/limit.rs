@@ -17,9 +17,9 @@ pub async fn run(
     response: &mut Response,
 ) -> Result<Times, Failed> {
     let host = &request.url.host;
-    let own = |why: String| {
-        cx.message(format_args!("rate_limit of {host}: {why}"));
-        Failed(Status::Resources)
+    let own = |why: String| Failed {
+        status: Status::Resources,
+        why: format!("rate_limit of {host}: {why}"),
     };
     cx.phase("rate_limit");
     let turns = cx
@@ -27,10 +27,9 @@ pub async fn run(
         .map_err(|e| own(e.to_string()))?;
     let begun = cx.now_ns();
     let whole = cx.deadline_ns().saturating_sub(begun);
-    let turn = rate
-        .take(turns, begun, begun + whole / 2)
+    rate.wait_by(cx, turns, begun + whole / 2)
+        .await
         .map_err(|over| own(over.to_string()))?;
-    cx.sleep_until(turn).await;
     let waited = cx.now_ns().saturating_sub(begun);
     let exchange = exchange::run(cx, target, tls, request, response);
     if waited <= whole / 10 {

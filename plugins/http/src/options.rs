@@ -22,6 +22,8 @@ options! {
         basic_auth: Option<BasicAuth>,
         /// Token for `Authorization: Bearer`.
         bearer: Option<String> { min_length: 1 },
+        /// Token by OAuth2 client credentials (RFC 6749, section 4.4), sent as `Authorization: Bearer`.
+        oauth2: Option<OAuth2>,
         /// Status codes that are fine: a code, a class like "2xx" or a range like "200-299". Any other is critical.
         status: Vec<StatusSet> { min_items: 1 } = vec![StatusSet { low: 200, high: 399 }],
         /// Text the body must contain.
@@ -68,6 +70,24 @@ options! {
         user: String { pattern: "^[^:]*$" },
         password: String = String::new(),
     }
+}
+
+options! {
+    pub struct OAuth2 {
+        /// Where the token is asked for.
+        token_url: String { pattern: "^[Hh][Tt][Tt][Pp][Ss]?://." },
+        client_id: String { min_length: 1 },
+        client_secret: String,
+        /// What is asked for: words with spaces between them.
+        scope: Option<String> { min_length: 1 },
+        /// How the client says who it is: in the Authorization header, or in the form.
+        auth: AuthStyle = AuthStyle::Basic,
+    }
+}
+
+options! {
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    pub enum AuthStyle { Basic = "basic", Body = "body" }
 }
 
 options! {

@@ -73,6 +73,39 @@ impl Request {
         Ok(request)
     }
 
+    /// A form that is posted, and its answer read as JSON.
+    pub fn form(url: Url, body: String, authorization: Option<String>) -> Request {
+        let agent = concat!("healthd/", env!("CARGO_PKG_VERSION"));
+        let mut headers: Vec<(String, String)> = [
+            ("User-Agent", agent),
+            ("Accept", "application/json"),
+            ("Content-Type", "application/x-www-form-urlencoded"),
+            ("Connection", "close"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+        headers.extend(authorization.map(|value| ("Authorization".to_owned(), value)));
+        let mut request = Request {
+            url,
+            method: "POST".into(),
+            headers,
+            body: Some(body),
+            bytes: Vec::new(),
+        };
+        request.render();
+        request
+    }
+
+    /// The same with this authorization.
+    pub fn authorized(&self, authorization: String) -> Request {
+        let mut next = self.clone();
+        next.headers
+            .retain(|(n, _)| !n.eq_ignore_ascii_case("authorization"));
+        next.headers.push(("Authorization".into(), authorization));
+        next.render();
+        next
+    }
+
     /// The request after a redirect.
     pub fn redirected(&self, status: u16, location: &str) -> Result<Request, String> {
         let mut next = self.clone();
@@ -127,7 +160,7 @@ fn is_token(b: u8) -> bool {
     b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
 }
 
-fn base64(bytes: &[u8]) -> String {
+pub fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {

@@ -549,3 +549,152 @@ fn what_the_limit_took_is_not_held_against_the_target() {
         "{message}"
     );
 }
+
+/// A token server and a target: which tokens were given and taken.
+struct OAuth {
+    token: Peer,
+    target: Peer,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+fn oauth(answer: fn(usize) -> String, takes: fn(&str) -> bool) -> OAuth {
+    let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+    let seen = asked.clone();
+    let read = |stream: &mut std::net::TcpStream| {
+        let mut bytes = [0; 8192];
+        let n = std::io::Read::read(stream, &mut bytes).unwrap_or(0);
+        String::from_utf8_lossy(&bytes[..n]).into_owned()
+    };
+    let token = Peer::new(move |mut stream| {
+        let mut asked = seen.lock().expect("no panic");
+        asked.push(read(&mut stream));
+        let _ = stream.write_all(answer(asked.len()).as_bytes());
+    });
+    let target = Peer::new(move |mut stream| {
+        let request = read(&mut stream);
+        let bearer = request
+            .lines()
+            .find_map(|l| l.strip_prefix("Authorization: Bearer "));
+        let status = if bearer.is_some_and(takes) {
+            "200 OK"
+        } else {
+            "401 Unauthorized"
+        };
+        let _ =
+            stream.write_all(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").as_bytes());
+    });
+    OAuth {
+        token,
+        target,
+        asked,
+    }
+}
+
+fn token_answer(n: usize) -> String {
+    let body = format!(r#"{{"access_token":"t0k-{n}","token_type":"Bearer","expires_in":3600}}"#);
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+impl OAuth {
+    fn options(&self, auth: &str) -> Value {
+        json!({
+            "url": format!("http://{}/", self.target.addr),
+            "oauth2": {
+                "token_url": format!("http://{}/token", self.token.addr),
+                "client_id": "me and you", "client_secret": "s3cret&", "scope": "a b", "auth": auth,
+            },
+        })
+    }
+
+    fn asked(&self) -> Vec<String> {
+        self.asked.lock().expect("no panic").clone()
+    }
+}
+
+#[test]
+fn one_token_for_a_thousand_runs() {
+    let o = oauth(token_answer, |t| t == "t0k-1");
+    let plugin = MockHost::new(hd_plugin_v1).plugin("http");
+    let check = plugin.create(o.options("basic").to_string()).expect("fine");
+    for _ in 0..10 {
+        for outcome in check.run_many(100, LONG) {
+            assert_eq!(outcome.status, Status::Ok, "{outcome:?}");
+        }
+    }
+    let asked = o.asked();
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    // RFC 6749, 2.3.1: id and secret are encoded before base64.
+    assert!(
+        asked[0].contains("\r\nAuthorization: Basic bWUrYW5kK3lvdTpzM2NyZXQlMjY=\r\n"),
+        "{asked:?}"
+    );
+    assert!(
+        asked[0].ends_with("\r\n\r\ngrant_type=client_credentials&scope=a+b"),
+        "{asked:?}"
+    );
+}
+
+#[test]
+fn the_client_may_name_itself_in_the_form() {
+    let o = oauth(token_answer, |_| true);
+    assert_eq!(check(o.options("body")).status, Status::Ok);
+    let asked = o.asked();
+    assert!(!asked[0].contains("Authorization"), "{asked:?}");
+    let form =
+        "grant_type=client_credentials&scope=a+b&client_id=me+and+you&client_secret=s3cret%26";
+    assert!(asked[0].ends_with(form), "{asked:?}");
+}
+
+/// A target that takes no token at all: the young token is not asked for again and again.
+#[test]
+fn a_401_with_a_new_token_is_the_targets_word() {
+    let o = oauth(token_answer, |_| false);
+    let outcome = check(o.options("basic"));
+    assert_eq!(told(&outcome), (Status::Critical, "status 401"));
+    assert_eq!(o.asked().len(), 1);
+}
+
+#[test]
+fn no_token_is_not_the_targets_fault() {
+    let o = oauth(
+        |_| "HTTP/1.1 400 Bad\r\nContent-Length: 26\r\n\r\n{\"error\":\"invalid_client\"}".into(),
+        |_| true,
+    );
+    let outcome = check(o.options("basic"));
+    let why = "oauth2: no token from 127.0.0.1: HTTP 400, invalid_client";
+    assert_eq!(told(&outcome), (Status::Unknown, why));
+    // Those who waited hear the same, and nothing is kept: the next run asks again.
+    let plugin = MockHost::new(hd_plugin_v1).plugin("http");
+    let both = plugin.create(o.options("basic").to_string()).expect("fine");
+    let before = o.asked().len();
+    for outcome in both.run_many(20, LONG) {
+        assert_eq!(told(&outcome), (Status::Unknown, why));
+    }
+    assert_eq!(o.asked().len(), before + 1);
+    // Silent: UNKNOWN before its time is up, not a timeout of the target.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
+    let mut options = o.options("basic");
+    options["oauth2"]["token_url"] =
+        format!("http://{}/", silent.local_addr().expect("bound")).into();
+    let silent = plugin.create(options.to_string()).expect("fine");
+    let outcome = silent.run(Duration::from_millis(300));
+    assert_eq!(outcome.status, Status::Unknown, "{outcome:?}");
+    assert!(
+        outcome
+            .message
+            .starts_with("oauth2: no token from 127.0.0.1: no answer in"),
+        "{outcome:?}"
+    );
+    let e = plugin.create(
+        json!({"url": "http://h/", "bearer": "x", "oauth2": {
+        "token_url": "http://h/", "client_id": "x", "client_secret": "y"}})
+        .to_string(),
+    );
+    assert_eq!(
+        e.err().expect("refused"),
+        "oauth2 beside basic_auth or bearer: only one of them"
+    );
+}

@@ -47,6 +47,19 @@ impl Drop for RunScope {
     }
 }
 
+fn status_of(error: &io::Error) -> Status {
+    if is_resource_error(error) {
+        Status::Resources
+    } else {
+        Status::Critical
+    }
+}
+
+/// What [`Cx::fail`] says and returns, for one that does not end its check with it.
+pub fn failure(phase: &str, error: &io::Error) -> (Status, String) {
+    (status_of(error), format!("{phase}: {}", IoText(error)))
+}
+
 /// The current run (or the current `create`): where results go and where the lane's services come from.
 ///
 /// It is `!Send`, because the host takes results only on the thread that runs the check, and it borrows, so that it
@@ -145,11 +158,7 @@ impl<'a> Cx<'a> {
     /// becomes the target's alarm.
     pub fn fail(&self, phase: &str, error: &io::Error) -> Status {
         self.message(format_args!("{phase}: {}", IoText(error)));
-        if is_resource_error(error) {
-            Status::Resources
-        } else {
-            Status::Critical
-        }
+        status_of(error)
     }
 
     // ---- the run ----

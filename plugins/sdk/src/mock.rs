@@ -22,6 +22,7 @@
 
 mod counters;
 mod fanout;
+mod shared;
 
 use crate::status::Status;
 use healthd_abi::{
@@ -481,6 +482,14 @@ enum Delivery {
         token: u32,
         done: crate::ExecOutput,
     },
+    Map {
+        token: u32,
+        reply: shared::Reply,
+    },
+    Lock {
+        token: u32,
+        error: i32,
+    },
 }
 
 fn check_fd(fd: i32) -> OwnedFd {
@@ -606,6 +615,19 @@ fn deliver(slot: usize, delivery: Delivery, step: &mut impl FnMut(usize, &[HdEve
                 &[event(abi::EV_RESOLVED, token, (&raw const addrs).cast())],
             );
         }
+        Delivery::Map { token, reply } => reply.with_abi(|raw| {
+            step(
+                slot,
+                &[event(abi::EV_EXT, token, std::ptr::from_ref(raw).cast())],
+            );
+        }),
+        Delivery::Lock { token, error } => {
+            let raw = abi::HdLockDone {
+                struct_size: size_of::<abi::HdLockDone>() as u32,
+                error,
+            };
+            step(slot, &[event(abi::EV_EXT, token, (&raw const raw).cast())]);
+        }
         Delivery::Exec { token, done } => {
             let raw = abi::HdExecDone {
                 struct_size: size_of::<abi::HdExecDone>() as u32,
@@ -691,6 +713,8 @@ unsafe extern "C" fn host_extension(id: HdStr) -> *const c_void {
     static EXEC: OnceLock<abi::HdExec> = OnceLock::new();
     match text(id) {
         abi::EXT_EXEC => {}
+        abi::EXT_MAP => return (&raw const shared::MAP).cast(),
+        abi::EXT_LOCK => return (&raw const shared::LOCK).cast(),
         abi::EXT_COUNTER => return (&raw const counters::TABLE).cast(),
         abi::EXT_FANOUT => return fanout::table(),
         _ => return null(),

@@ -44,6 +44,8 @@ impl Per {
     }
 }
 
+/// A turn is not missed by less: timers have a millisecond.
+const SLACK_NS: u64 = 5_000_000;
 /// The most that a rate may say.
 const COUNT_MAX: u32 = 1_000_000;
 
@@ -92,9 +94,20 @@ impl Rate {
     /// Step lane: waits for the next turn. A run that could not be done in what is left before its deadline takes no
     /// turn: it is told how long it would wait.
     pub async fn wait(self, cx: Cx<'_>, next: Counter) -> Result<(), OverRate> {
-        let turn = self.take(next, cx.now_ns(), cx.deadline_ns())?;
-        cx.sleep_until(turn).await;
-        Ok(())
+        self.wait_by(cx, next, cx.deadline_ns()).await
+    }
+
+    /// As [`wait`](Self::wait), for a turn that comes before `latest_ns`. One that is missed, because the machine was
+    /// busy, is lost: two that go together would be more than the rate.
+    pub async fn wait_by(self, cx: Cx<'_>, next: Counter, latest_ns: u64) -> Result<(), OverRate> {
+        let slack = (self.distance().as_nanos() as u64).max(SLACK_NS);
+        loop {
+            let turn = self.take(next, cx.now_ns(), latest_ns)?;
+            cx.sleep_until(turn).await;
+            if cx.now_ns() <= turn + slack {
+                return Ok(());
+            }
+        }
     }
 
     /// Run lane: as [`wait`](Self::wait); at most until the run is cancelled.

@@ -10,6 +10,7 @@ use crate::cx::Cx;
 use crate::exec::ExecOutput;
 use crate::host::host;
 use crate::resolve::Answer;
+use crate::shared;
 use crate::status::Status;
 use healthd_abi::{self as abi, HdCtx, HdEvent, HdRet, HdWaker};
 use std::cell::{Cell, RefCell};
@@ -23,6 +24,8 @@ use std::task::{Context, Poll, RawWaker, RawWakerVTable, Wake, Waker};
 
 /// So many polls in one step at most; a task that still wakes itself goes on in its next step, after the others.
 const POLLS_A_STEP: u32 = 64;
+const TOKEN_KIND_AT: u32 = 28;
+const TOKEN_NUMBER: u32 = (1 << TOKEN_KIND_AT) - 1;
 
 /// What the task and its leaf futures share. Only the task's own thread comes here, but for `wake`.
 pub(crate) struct Head {
@@ -43,6 +46,8 @@ pub(crate) struct Head {
 pub(crate) enum Mail {
     Addresses(Answer),
     Exec(ExecOutput),
+    Map(shared::Answer),
+    Lock(i32),
 }
 
 #[repr(C)]
@@ -68,9 +73,14 @@ impl Head {
     }
 
     pub(crate) fn new_token(&self) -> u32 {
-        let token = self.last_token.get().wrapping_add(1);
-        self.last_token.set(token);
-        token
+        self.new_token_of(0)
+    }
+
+    /// A token that says what kind of answer it brings back: the host's data has no kind of its own.
+    pub(crate) fn new_token_of(&self, kind: u32) -> u32 {
+        let number = self.last_token.get().wrapping_add(1) & TOKEN_NUMBER;
+        self.last_token.set(number);
+        kind << TOKEN_KIND_AT | number
     }
 
     pub(crate) fn take_mail(&self, token: u32) -> Option<Mail> {
@@ -131,12 +141,21 @@ impl Head {
                         .push((event.token, Mail::Addresses(answer)));
                 }
                 abi::EV_EXT => {
-                    // SAFETY: the only extension this SDK calls with a token is hd.exec, whose data is an
-                    // hd_exec_done, valid during this step.
-                    let output = unsafe { ExecOutput::from_abi(event.data.cast()) };
-                    self.mail
-                        .borrow_mut()
-                        .push((event.token, Mail::Exec(output)));
+                    let mail = match event.token >> TOKEN_KIND_AT {
+                        shared::MAP_TOKEN => {
+                            // SAFETY: such a token was given to hd.map, whose data is an hd_map_reply, valid during
+                            // this step.
+                            Mail::Map(unsafe { shared::Answer::from_abi(event.data.cast()) })
+                        }
+                        shared::LOCK_TOKEN => {
+                            // SAFETY: as above, hd.lock and hd_lock_done.
+                            Mail::Lock(unsafe { shared::lock_error(event.data.cast()) })
+                        }
+                        // SAFETY: the other tokens are hd.exec's, whose data is an hd_exec_done, valid during this
+                        // step.
+                        _ => Mail::Exec(unsafe { ExecOutput::from_abi(event.data.cast()) }),
+                    };
+                    self.mail.borrow_mut().push((event.token, mail));
                 }
                 _ => {}
             }

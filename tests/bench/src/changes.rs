@@ -22,7 +22,7 @@ pub fn upgrade(options: &Options) -> Result<(), String> {
     let nginx = peers::nginx()?;
     let checks = options.checks.min(4_000);
     let head = "plugin_trial = \"1s\"\n\n";
-    let daemon = Daemon::start_with("upgrade", head, &http_checks(checks, nginx.port))?;
+    let daemon = Daemon::start_with("upgrade", head, &http_checks(checks, nginx.port), &[])?;
     let builds = Builds::new(&daemon)?;
     println!(
         "upgrade: {} good and {} broken builds of the http plugin under {:.0} checks/s (trial 1 s)",

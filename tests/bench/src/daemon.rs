@@ -35,11 +35,16 @@ pub fn temp_dir(name: &str) -> Result<PathBuf, String> {
 impl Daemon {
     /// `checks`: the text of the config after `[daemon]`.
     pub fn start(name: &str, checks: &str) -> Result<Daemon, String> {
-        Daemon::start_with(name, "", checks)
+        Daemon::start_with(name, "", checks, &[])
     }
 
-    /// `more`: further keys of `[daemon]`.
-    pub fn start_with(name: &str, more: &str, checks: &str) -> Result<Daemon, String> {
+    /// `keys`: further keys of `[daemon]`; `more`: plugins that are not of this tree's crates.
+    pub fn start_with(
+        name: &str,
+        keys: &str,
+        checks: &str,
+        more: &[PathBuf],
+    ) -> Result<Daemon, String> {
         let dir = temp_dir(name)?;
         let text = |e: std::io::Error| e.to_string();
         let plugins = dir.join("plugins");
@@ -47,16 +52,19 @@ impl Daemon {
             .mode(0o755)
             .create(&plugins)
             .map_err(text)?;
-        for entry in fs::read_dir(target_dir()).map_err(text)?.flatten() {
-            let from = entry.path();
-            if from.extension().is_some_and(|e| e == "so") {
-                let to = plugins.join(entry.file_name());
-                fs::copy(&from, &to).map_err(text)?;
-                fs::set_permissions(&to, fs::Permissions::from_mode(0o644)).map_err(text)?;
-            }
+        let built = fs::read_dir(target_dir()).map_err(text)?.flatten();
+        // Those that are compiled for one measurement are named here and nowhere else.
+        let ours = built.map(|e| e.path()).filter(|p| {
+            let name = p.file_name().unwrap_or_default().to_string_lossy();
+            name.ends_with(".so") && !name.starts_with("bench-")
+        });
+        for from in ours.chain(more.iter().cloned()) {
+            let to = plugins.join(from.file_name().unwrap_or_default());
+            fs::copy(&from, &to).map_err(text)?;
+            fs::set_permissions(&to, fs::Permissions::from_mode(0o644)).map_err(text)?;
         }
         let config = dir.join("healthd.toml");
-        fs::write(&config, config_text(&dir, more, checks)).map_err(text)?;
+        fs::write(&config, config_text(&dir, keys, checks)).map_err(text)?;
         let notify_path = dir.join("notify");
         let notify = UnixDatagram::bind(&notify_path).map_err(text)?;
         notify

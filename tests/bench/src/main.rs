@@ -6,13 +6,14 @@
 
 mod changes;
 mod daemon;
+mod objects;
 mod peers;
 mod runs;
 mod shared_work;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|upgrade|reload|stats|digest|all]
+const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|upgrade|reload|stats|digest|objects|all]
                         [--seconds N] [--checks N] [--kills N] [--upgrades N] [--values N] [--mib N] [--rounds N]
 
   load   10,000 HTTP checks at 2 s beside 2,000 that hang, then HAProxy with the same checks   (60 s each)
@@ -22,7 +23,8 @@ const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|upgrade|reloa
   upgrade  the http plugin replaced under 2,000 checks/s, good and broken builds in turn            (100 of each)
   reload   10,000 checks of which 10 change; then a reload each second                              (60 s and 60 s)
   stats  10,000,000 values with 1 and 2 cpu workers, and numpy on the same values                (5 rounds)
-  digest a tree of 4,096 MiB with 2 cpu workers, and sha256sum -c                                (5 rounds)";
+  digest a tree of 4,096 MiB with 2 cpu workers, and sha256sum -c                                (5 rounds)
+  objects  token requests of 1,000 checks, a rate limit, 10,000 runs of a group, 1,000 locks, a holder killed";
 
 pub struct Options {
     pub seconds: u64,
@@ -66,8 +68,8 @@ fn run() -> Result<(), String> {
             "--values" => options.values = number()?.max(1),
             "--mib" => options.mib = number()?.max(1),
             "--rounds" => options.rounds = number()?.max(1),
-            "stats" | "digest" | "load" | "kill" | "idle" | "ready" | "upgrade" | "reload"
-            | "all" => what = Some(arg),
+            "stats" | "digest" | "objects" | "load" | "kill" | "idle" | "ready" | "upgrade"
+            | "reload" | "all" => what = Some(arg),
             _ => return Err(USAGE.into()),
         }
     }
@@ -79,11 +81,13 @@ fn run() -> Result<(), String> {
         "ready" => runs::ready(&options),
         "upgrade" => changes::upgrade(&options),
         "reload" => changes::reload(&options),
+        "objects" => objects::objects(),
         "stats" => shared_work::stats::stats(&options),
         "digest" => shared_work::digest::digest(&options),
         _ => {
             runs::ready(&options)?;
             runs::idle(&options)?;
+            objects::objects()?;
             runs::load(&options)?;
             runs::kill(&options)?;
             changes::upgrade(&options)?;
@@ -98,7 +102,9 @@ fn run() -> Result<(), String> {
 fn build() -> Result<(), String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = std::process::Command::new(cargo)
-        .args(["build", "--release", "--quiet"])
+        .args(["build", "--quiet"])
+        // As we are ourselves: a debug build is only to try the measurements.
+        .args((!cfg!(debug_assertions)).then_some("--release"))
         .status();
     match built {
         Ok(status) if status.success() => Ok(()),

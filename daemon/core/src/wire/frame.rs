@@ -60,8 +60,11 @@ impl<'a> Put<'a> {
         self.u64(v.to_bits())
     }
     pub fn text(&mut self, v: &str) -> &mut Self {
+        self.bytes(v.as_bytes())
+    }
+    pub fn bytes(&mut self, v: &[u8]) -> &mut Self {
         self.u32(u32::try_from(v.len()).expect("texts are capped far below 4 GiB"));
-        self.out.extend(v.as_bytes());
+        self.out.extend(v);
         self
     }
 }
@@ -118,9 +121,11 @@ impl<'a> Get<'a> {
         Ok(f64::from_bits(self.u64()?))
     }
     pub fn text(&mut self) -> Result<&'a str, WireError> {
+        std::str::from_utf8(self.bytes()?).map_err(|_| WireError::BadValue { what: "a text" })
+    }
+    pub fn bytes(&mut self) -> Result<&'a [u8], WireError> {
         let len = self.u32()? as usize;
-        let bytes = self.take(len, "a text")?;
-        std::str::from_utf8(bytes).map_err(|_| WireError::BadValue { what: "a text" })
+        self.take(len, "a text")
     }
     /// How many items follow, each of at least `min` bytes: a count that cannot be true is refused here.
     pub fn count(&mut self, min: usize) -> Result<usize, WireError> {

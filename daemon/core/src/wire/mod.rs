@@ -1,5 +1,6 @@
 //! What crosses a socket.
 
+pub mod asks;
 pub mod control;
 pub mod fanout;
 pub mod frame;

@@ -70,6 +70,9 @@ pub enum ToSupervisor {
         first: bool,
         last: bool,
     },
+    /// Carries the memfd in which the manager keeps the plugins' maps from now on; the one before is dropped. It is
+    /// memory, never on a disk, and outlives the manager.
+    KeepMaps,
     /// All needed classes are ready, or given up with a reason.
     Ready {
         status: String,
@@ -102,6 +105,8 @@ pub enum ToManager {
     /// The first messages to a respawned manager; they carry what `Keep` brought.
     Restore {
         last: bool,
+        /// The last fd of the last one is what `KeepMaps` brought.
+        maps: bool,
     },
     /// A worker was started; carries our end of its socket pair. `birth` is that of the slot it was started for, which
     /// may be gone by now, and its number another's.

@@ -3,6 +3,7 @@
 //! A message holds any number of records; `frame.rs` has their shape. A worker is trusted no further than
 //! this: bytes that are not a record mean that it is broken and must be replaced.
 
+use super::asks::{LockAsk, MapAsk, MapReply};
 use super::fanout::{FanToManager, FanToWorker};
 use super::frame::{Get, Put, WireError};
 use crate::check::outcome::{Metric, Phase, Status};
@@ -31,6 +32,13 @@ pub enum ToWorker {
     Forget {
         check: u32,
         epoch: u32,
+    },
+    /// The answer to a `ToManager::Map`.
+    Map(Box<MapReply>),
+    /// The answer to a `ToManager::Lock`: 0, or -errno.
+    Lock {
+        ask: u64,
+        error: i32,
     },
     /// No more runs will come: finish what there is, then say `Drained` and exit.
     Drain,
@@ -88,6 +96,12 @@ pub enum ToManager {
     Fan(FanToManager),
     /// The numbers of one of its plugins' caches.
     Cache(CacheNumbers),
+    Map(Box<MapAsk>),
+    Lock(Box<LockAsk>),
+    /// What that ask holds, or waits for, is given back.
+    Unlock {
+        ask: u64,
+    },
     /// What a run has cost after its end was told: a call that was written off and has come back, a child
     /// that was killed.
     Billed {
@@ -195,7 +209,12 @@ mod tag {
     pub const FINISHED: u8 = 66;
     pub const DRAINED: u8 = 67;
     pub const UNWELL: u8 = 68;
+    pub const MAP_REPLY: u8 = 20;
+    pub const LOCK_REPLY: u8 = 21;
     pub const CACHE: u8 = 80;
+    pub const MAP: u8 = 81;
+    pub const LOCK: u8 = 82;
+    pub const UNLOCK: u8 = 83;
     pub const BILLED: u8 = 73;
 }
 
@@ -222,6 +241,12 @@ impl ToWorker {
             }
             ToWorker::Forget { check, epoch } => {
                 Put::record(out, tag::FORGET).u32(*check).u32(*epoch);
+            }
+            ToWorker::Map(reply) => reply.put(Put::record(out, tag::MAP_REPLY)),
+            ToWorker::Lock { ask, error } => {
+                Put::record(out, tag::LOCK_REPLY)
+                    .u64(*ask)
+                    .u32(error.cast_unsigned());
             }
             ToWorker::Drain => drop(Put::record(out, tag::DRAIN)),
             ToWorker::Fan(f) => f.encode(out),
@@ -267,6 +292,11 @@ impl ToWorker {
             tag::FORGET => ToWorker::Forget {
                 check: g.u32()?,
                 epoch: g.u32()?,
+            },
+            tag::MAP_REPLY => ToWorker::Map(Box::new(MapReply::get(&mut g)?)),
+            tag::LOCK_REPLY => ToWorker::Lock {
+                ask: g.u64()?,
+                error: g.u32()?.cast_signed(),
             },
             tag::DRAIN => ToWorker::Drain,
             tag::MEASURE => ToWorker::Measure { on: g.u8()? != 0 },
@@ -315,6 +345,9 @@ impl ToManager {
             ToManager::Finished(f) => f.encode(out),
             ToManager::Unwell { reason } => drop(Put::record(out, tag::UNWELL).text(reason)),
             ToManager::Drained => drop(Put::record(out, tag::DRAINED)),
+            ToManager::Map(ask) => ask.put(Put::record(out, tag::MAP)),
+            ToManager::Lock(ask) => ask.put(Put::record(out, tag::LOCK)),
+            ToManager::Unlock { ask } => drop(Put::record(out, tag::UNLOCK).u64(*ask)),
             ToManager::Fan(f) => f.encode(out),
             ToManager::Cache(c) => {
                 Put::record(out, tag::CACHE)
@@ -352,6 +385,9 @@ impl ToManager {
                 reason: g.text()?.to_owned(),
             },
             tag::DRAINED => ToManager::Drained,
+            tag::MAP => ToManager::Map(Box::new(MapAsk::get(&mut g)?)),
+            tag::LOCK => ToManager::Lock(Box::new(LockAsk::get(&mut g)?)),
+            tag::UNLOCK => ToManager::Unlock { ask: g.u64()? },
             tag::CACHE => ToManager::Cache(CacheNumbers {
                 plugin: g.text()?.to_owned(),
                 name: g.text()?.to_owned(),
@@ -607,6 +643,22 @@ mod tests {
                     reason: "stuck".into(),
                 },
                 ToManager::Drained,
+                ToManager::Map(Box::new(MapAsk {
+                    ask: 4,
+                    op: super::super::asks::MapOp::Set,
+                    map: "http/m".into(),
+                    key: "k".into(),
+                    value: vec![0, 255],
+                    expected: Some(0),
+                    ttl_ns: 7,
+                })),
+                ToManager::Lock(Box::new(LockAsk {
+                    ask: 5,
+                    run_id: 7,
+                    timeout_ns: 8,
+                    names: vec!["http/a".into(), "*/b".into()],
+                })),
+                ToManager::Unlock { ask: 5 },
                 ToManager::Fan(FanToManager::Wants {
                     fan: 7,
                     run_id: 8,

@@ -7,8 +7,31 @@ use healthd_core::wire::control::{ObjectRow, ObjectUser};
 use healthd_scoreboard::objects_map;
 
 impl Manager {
-    pub(super) fn object_rows(&self) -> Vec<ObjectRow> {
+    pub(super) fn object_rows(&mut self) -> Vec<ObjectRow> {
         let mut rows = self.counter_rows();
+        let now = healthd_sys::clock::monotonic_ns();
+        for map in self.kept_maps.maps.shown(now) {
+            let (plugin, name) = scope(&map.name);
+            rows.push(ObjectRow {
+                kind: if map.is_list { "list" } else { "map" }.into(),
+                name,
+                plugin,
+                size: Some(map.items as u64),
+                bytes: Some(map.bytes as u64),
+                ..ObjectRow::default()
+            });
+        }
+        for lock in self.locks_shown() {
+            let (plugin, name) = scope(&lock.name);
+            rows.push(ObjectRow {
+                kind: "lock".into(),
+                name,
+                plugin,
+                holders: lock.inside.iter().map(|u| self.lock_user(u)).collect(),
+                waiters: lock.waiting.iter().map(|u| self.lock_user(u)).collect(),
+                ..ObjectRow::default()
+            });
+        }
         rows.extend(self.groups.shown().iter().map(|g| self.group_row(g)));
         for slot in self.slots.values() {
             rows.extend(slot.caches.iter().map(|c| ObjectRow {

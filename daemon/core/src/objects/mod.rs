@@ -1,0 +1,3 @@
+//! What the manager keeps for plugins.
+
+pub mod maps;
