@@ -19,7 +19,7 @@ use std::time::Duration;
 
 /// The first hold of a check whose run killed a worker; it doubles up to the last.
 const HOLD_FIRST_NS: u64 = 1_000_000_000;
-const HOLD_LAST_NS: u64 = 300_000_000_000;
+pub const HOLD_LAST_NS: u64 = 300_000_000_000;
 
 pub struct Check {
     pub spec: CheckSpec,

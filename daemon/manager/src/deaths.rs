@@ -21,7 +21,7 @@ impl Manager {
     /// The supervisor declares a worker dead: drain what it had sent, name the culprit, send the rest again.
     pub fn worker_died(&mut self, slot: u32, pid: u32, death: &Death, buffer: &mut [u8]) {
         if self.slots.get(&slot).is_none_or(|s| s.pid != pid) {
-            // Of a generation that was given up before we had heard of this worker. It may have made its map since.
+            // Of a generation, or a jail, that was given up before we had heard of this worker. It may have made its map since.
             worker_map::remove(&self.args.runtime_dir, slot, pid);
             return;
         }

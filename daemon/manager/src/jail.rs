@@ -15,8 +15,10 @@ use std::collections::VecDeque;
 
 /// Jails at the same time. More would let a plugin that kills every worker take the machine.
 pub const MAX_JAILS: usize = 4;
-/// A suspect waits so long for a jail to come up: then it runs like any other, rather than late.
+/// A suspect waits so long for a jail to be free: then it runs like any other, rather than late...
 const PATIENCE_NS: u64 = 150 * MS;
+/// ...and so long for its own to come up, which on a machine that is not drowning takes some 20 ms.
+const COMING_NS: u64 = 5_000 * MS;
 /// A jail whose prisoner runs again so soon is not started anew for it.
 const LINGER_NS: u64 = 5_000 * MS;
 /// A jail that is told to end has so long.
@@ -88,7 +90,11 @@ impl Manager {
             self.leave_queue(id);
             return false;
         };
-        let impatient = now >= since.max(self.resumed_ns) + PATIENCE_NS;
+        let patience = match self.jail_of(id) {
+            Some(_) => COMING_NS,
+            None => PATIENCE_NS,
+        };
+        let impatient = now >= since.max(self.resumed_ns) + patience;
         if place == Place::Pool || (place == Place::RatherJail && impatient) {
             // Released, or out of patience.
             self.queues[target.class as usize].push_back(id);

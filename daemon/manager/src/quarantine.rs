@@ -2,7 +2,7 @@
 
 use crate::attribution::Blame;
 use crate::book::{MS, Manager};
-use crate::check::{Check, Hold, InFlight};
+use crate::check::{Check, HOLD_LAST_NS, Hold, InFlight};
 use crate::rap::{Quarantine, Rap, TO_BE_FREE};
 use crate::time;
 use healthd_core::wire::control::QuarantineInfo;
@@ -58,7 +58,7 @@ impl SavedRap {
     fn hold(&self) -> Option<Hold> {
         let left = self.hold_until.saturating_sub(clock::realtime_ns());
         // A clock that was set back must not hold it for years.
-        let length_ns = u64::from(self.hold_ms) * MS;
+        let length_ns = (u64::from(self.hold_ms) * MS).min(HOLD_LAST_NS);
         (length_ns > 0).then(|| Hold {
             until_ns: clock::monotonic_ns() + left.min(length_ns),
             length_ns,
@@ -265,5 +265,70 @@ impl Manager {
         target
             .and_then(|t| self.plugins.get(usize::from(t.plugin)))
             .map_or(0, |p| p.hash)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held() -> SavedRap {
+        SavedRap {
+            rap: Rap {
+                crashes: 4,
+                strikes: 1,
+                plugin: 77,
+                quarantine: Some(Quarantine {
+                    since: 5,
+                    reason: "SIGSEGV in libx.so+0x12 foo".into(),
+                    survived: 1,
+                }),
+                ..Rap::default()
+            },
+            hold_until: clock::realtime_ns() + 60_000 * MS,
+            hold_ms: 64_000,
+        }
+    }
+
+    #[test]
+    fn what_the_map_lacks_comes_from_the_disk_and_the_rest_from_the_map() {
+        let on_disk = held();
+        let mut record = on_disk.record();
+        record.crashes = 5;
+        record.quarantine = Some(2);
+        let both = SavedRap::of(&record, Some(&on_disk)).expect("something speaks against it");
+        assert_eq!((both.rap.crashes, both.rap.plugin), (5, 77));
+        let q = both.rap.quarantine.as_ref().expect("it is in quarantine");
+        assert_eq!((q.survived, q.since), (2, 5));
+        assert_eq!(q.reason, "SIGSEGV in libx.so+0x12 foo");
+        let left = both.hold().expect("it is held").until_ns - clock::monotonic_ns();
+        assert!(left > 50_000 * MS && left <= 60_000 * MS, "{left}");
+        // Without a word on disk the counts stand all the same.
+        let alone = SavedRap::of(&record, None).expect("something speaks against it");
+        assert_eq!((alone.rap.crashes, alone.rap.plugin), (5, 0));
+        assert_eq!(SavedRap::of(&RapRecord::default(), Some(&on_disk)), None);
+    }
+
+    #[test]
+    fn a_saved_hold_of_any_length_is_one_that_we_give() {
+        let saved: SavedRap = serde_json::from_str(
+            r#"{"crashes":255,"strikes":255,"jail_kills":255,"survived":255,"hold_until":18446744073709551615,"hold_ms":4294967295,"quarantine":{"since":0,"reason":"","survived":255}}"#,
+        )
+        .expect("any numbers");
+        let hold = saved.hold().expect("it is held");
+        assert_eq!(hold.length_ns, HOLD_LAST_NS);
+        assert!(hold.until_ns <= clock::monotonic_ns() + HOLD_LAST_NS);
+        let mut rap = saved.rap;
+        assert!(rap.suspected(true, 1));
+        rap.crashed("x", 0, 1);
+        rap.survived(true);
+    }
+
+    #[test]
+    fn it_survives_its_json() {
+        let saved = held();
+        let json = serde_json::to_string(&saved).expect("plain data");
+        let again: SavedRap = serde_json::from_str(&json).expect("our own");
+        assert_eq!(again, saved);
     }
 }

@@ -103,7 +103,7 @@ impl Rap {
         }
         if in_jail {
             // No more than the map has room for.
-            self.jail_kills = (self.jail_kills + 1).min(JAIL_KILLS);
+            self.jail_kills = self.jail_kills.saturating_add(1).min(JAIL_KILLS);
         }
         self.jail_kills >= JAIL_KILLS
     }
@@ -118,7 +118,7 @@ impl Rap {
         if in_jail {
             self.strikes = 0;
             if let Some(quarantine) = &mut self.quarantine {
-                quarantine.survived += 1;
+                quarantine.survived = quarantine.survived.saturating_add(1);
                 if quarantine.survived >= TO_BE_FREE {
                     *self = Rap::default();
                     return true;

@@ -184,6 +184,9 @@ impl From<rusqlite::Error> for Failure {
     fn from(e: rusqlite::Error) -> Self {
         /// SQLITE_READONLY_ROLLBACK: a journal is left over from a crash.
         const READONLY_ROLLBACK: i32 = 776;
+        /// SQLITE_IOERR_NOMEM.
+        const IOERR_NOMEM: i32 = 3082;
+        const ENOMEM: i32 = 12;
         let told = match &e {
             rusqlite::Error::SqliteFailure(_, Some(text)) => text.clone(),
             rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),
@@ -194,6 +197,10 @@ impl From<rusqlite::Error> for Failure {
         };
         match code.code {
             _ if code.extended_code == READONLY_ROLLBACK => Failure::NeedsRecovery("-journal"),
+            // Our own lack says nothing about the database.
+            _ if code.code == ErrorCode::OutOfMemory || code.extended_code == IOERR_NOMEM => {
+                Failure::File(io::Error::from_raw_os_error(ENOMEM))
+            }
             ErrorCode::NotADatabase => Failure::NotADatabase,
             ErrorCode::DatabaseCorrupt => Failure::Corrupt(told),
             ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Failure::Locked,
@@ -237,6 +244,19 @@ impl fmt::Display for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_memory_is_our_own_lack() {
+        const NOMEM: i32 = 7;
+        for code in [NOMEM, 3082] {
+            let error = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None);
+            let failure = Failure::from(error);
+            assert!(
+                matches!(&failure, Failure::File(e) if e.raw_os_error() == Some(12)),
+                "{failure}"
+            );
+        }
+    }
 
     #[test]
     fn uris() {

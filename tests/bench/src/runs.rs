@@ -245,7 +245,12 @@ pub fn kill(options: &Options) -> Result<(), String> {
     let mut unbalanced = 0;
     for n in 0..options.kills {
         let state = daemon.state()?;
-        let ready: Vec<_> = state.slots.iter().filter(|(_, s)| s.state == 1).collect();
+        // A jail goes with its prisoner: no other comes in its place.
+        let ready: Vec<_> = state
+            .slots
+            .iter()
+            .filter(|(_, s)| s.state == 1 && !s.jail)
+            .collect();
         let (slot, victim) = ready
             .get(n % ready.len().max(1))
             .ok_or("no worker is ready")?;
@@ -314,6 +319,13 @@ pub fn kill(options: &Options) -> Result<(), String> {
         .filter(|l| l.contains("check changed") && !l.contains("to=ok"))
         .count();
     println!("  false verdicts        {changed}");
+    let said = |what: &str| log.lines().filter(|l| l.contains(what)).count();
+    println!(
+        "  suspects              {} ran alone for it; {} checks held, {} quarantined",
+        said("jail opened"),
+        said("check held"),
+        said("check quarantined")
+    );
     drop(daemon);
     lateness(&nginx)
 }

@@ -101,18 +101,8 @@ fn write_values(count: u64, csv: &Path, raw: &Path) -> std::io::Result<()> {
 }
 
 fn numpy(raw: &Path) -> Result<Value, String> {
-    let ask = || {
-        // A setting for another processor makes some builds of numpy crash.
-        let out = Command::new("python3")
-            .args(["-c", NUMPY])
-            .arg(raw)
-            .env_remove("OPENBLAS_CORETYPE")
-            .env_remove("OPENBLAS_L2_SIZE")
-            .output()
-            .map_err(|e| format!("python3: {e}"))?;
-        serde_json::from_slice(&out.stdout)
-            .map_err(|_| String::from_utf8_lossy(&out.stderr).trim().to_owned())
-    };
+    // Debian's numpy is for Debian's Python, which need not be the first one in the PATH.
+    let ask = || ask("python3", raw).or_else(|_| ask("/usr/bin/python3", raw));
     match ask() {
         Err(why) if why.contains("No module named") || why.contains("python3: ") => {
             println!("  numpy is missing: installing python3-numpy");
@@ -126,6 +116,19 @@ fn numpy(raw: &Path) -> Result<Value, String> {
         }
         other => other,
     }
+}
+
+fn ask(python: &str, raw: &Path) -> Result<Value, String> {
+    // A setting for another processor makes some builds of numpy crash.
+    let out = Command::new(python)
+        .args(["-c", NUMPY])
+        .arg(raw)
+        .env_remove("OPENBLAS_CORETYPE")
+        .env_remove("OPENBLAS_L2_SIZE")
+        .output()
+        .map_err(|e| format!("{python}: {e}"))?;
+    serde_json::from_slice(&out.stdout)
+        .map_err(|_| String::from_utf8_lossy(&out.stderr).trim().to_owned())
 }
 
 fn compare(row: &Value, numpy: &Value) -> Result<(), String> {
