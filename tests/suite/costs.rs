@@ -142,7 +142,7 @@ fn what_comes_after_the_end_of_a_run_is_billed_too() {
                 .interval("1h")
                 .set("attempts", "1")
                 .timeout("200ms")
-                .set("config", "{ burn_ms = 1000 }"),
+                .set("config", "{ burn_ms = 260 }"),
         )
         .check(
             check("child")
@@ -166,7 +166,7 @@ fn what_comes_after_the_end_of_a_run_is_billed_too() {
         &daemon,
         "the rest of the call",
         || cost(&daemon, "late"),
-        |c| number(&c["cpu_ms"]) >= 1000.0 * number(&c["overruns"]) && c["overruns"] != 0,
+        |c| number(&c["cpu_ms"]) >= 260.0 * number(&c["overruns"]) && c["overruns"] != 0,
     );
     until(
         &daemon,

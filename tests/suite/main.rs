@@ -21,6 +21,7 @@ mod manager_instants;
 mod maps;
 mod needs;
 mod objects;
+mod own_fault;
 mod panics;
 mod plugin_hang;
 mod recycle;

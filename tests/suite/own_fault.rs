@@ -1,0 +1,222 @@
+//! What is healthd's own fault, or a plugin's, marks nobody else: overload, a full disk under the log, a storm of
+//! clients with few descriptors, and hangs of every kind at once.
+
+use crate::harness::ctl::{Client, wait_for};
+use crate::harness::{Check, Config, Daemon, Gate, Small, check, fixtures, skipped};
+use nix::sys::signal::Signal;
+use serde_json::json;
+use std::fs;
+
+fn config() -> Config {
+    Config::new()
+        .daemon("log", "\"info\"")
+        .plugin_file(fixtures::fixture("crash"))
+        .plugin_file(fixtures::fixture("echo"))
+        .plugin_file(fixtures::fixture("hold"))
+}
+
+/// Checks that are always well, in both lanes.
+fn with_good(mut config: Config) -> Config {
+    for n in 0..10 {
+        let plugin = if n % 2 == 0 { "echo" } else { "echo_step" };
+        config = config.check(
+            check(&format!("fine-{n}"))
+                .plugin(plugin)
+                .interval("100ms")
+                .timeout("30s")
+                .set("attempts", "1"),
+        );
+    }
+    config
+}
+
+fn assert_nobody_else_is_marked(daemon: &Daemon) {
+    for n in 0..10 {
+        let row = daemon.run(&format!("fine-{n}"));
+        assert_eq!(row["verdict"], "ok", "{row}");
+    }
+    for line in daemon.log.all() {
+        let changed = line.contains("check changed") && line.contains("check=fine");
+        assert!(!changed || line.contains("to=ok"), "{line}");
+    }
+}
+
+fn deaf(name: &str, gate: &Gate) -> Check {
+    check(name)
+        .plugin("hold")
+        .interval("1h")
+        .timeout("300ms")
+        .set("attempts", "1")
+        .set(
+            "config",
+            &format!("{{ gate = {:?}, deaf = true }}", gate.path()),
+        )
+}
+
+#[test]
+fn hangs_of_every_kind_at_once_are_told_by_their_checks_alone() {
+    let gate = Gate::new();
+    let mut config = with_good(config()).pool("io", "workers = 1");
+    let file = config.dir().join("stall");
+    for (name, ms) in [("short", 300), ("long", 60_000)] {
+        config = config.check(
+            check(name)
+                .plugin("crash_step")
+                .interval("1h")
+                .set("attempts", "1")
+                .set(
+                    "config",
+                    &format!("{{ how = \"stall\", ms = {ms}, if_file = {file:?} }}"),
+                ),
+        );
+    }
+    for n in 0..6 {
+        config = config.check(deaf(&format!("deaf-{n}"), &gate));
+    }
+    let daemon = config.spawn();
+    daemon.expect_notify("READY=1");
+    daemon.ask("pause", json!({"names": ["short", "long", "deaf-*"]}));
+    daemon.ask("run", json!({"names": ["short", "long"]}));
+    // Six calls that never come back, and with them one that blocks the reactor for a while, and one for good.
+    fs::write(&file, "").expect("our own folder");
+    let mut client = daemon.client();
+    client.send(&json!({"v": 1, "op": "run", "names": ["deaf-*", "short", "long"]}));
+    let rows = client.answer().expect("each has a result");
+    fs::remove_file(&file).expect("our own folder");
+    let rows: Vec<_> = rows.iter().filter(|r| r["type"] == "check").collect();
+    assert_eq!(rows.len(), 8, "{rows:?}");
+    for row in rows {
+        let name = row["name"].as_str().expect("a name");
+        assert_ne!(row["status"], "critical", "{row}");
+        if name == "long" {
+            let message = row["message"].as_str().unwrap_or_default();
+            assert!(message.contains("stall"), "{row}");
+        }
+    }
+    // Whoever held their worker is gone, with its threads.
+    daemon.until_workers("one ready worker", |rows| {
+        let of_io: Vec<_> = rows.iter().filter(|r| r["class"] == "io").collect();
+        of_io.len() == 1 && of_io[0]["state"] == "ready" && of_io[0]["stuck_threads"] == 0
+    });
+    assert!(
+        daemon.detail("long")["cost"]["stalls"]
+            .as_u64()
+            .is_some_and(|n| n > 0)
+    );
+    assert_nobody_else_is_marked(&daemon);
+}
+
+#[test]
+fn what_finds_no_room_in_time_says_so_and_keeps_its_verdict() {
+    let config = config().pool("exec", "max_parallel = 1");
+    let fifo = config.dir().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("our own folder");
+    let daemon = config
+        .check(
+            check("long")
+                .interval("1h")
+                .timeout("5m")
+                .script(&format!("cat {}", fifo.display())),
+        )
+        .check(
+            check("quick")
+                .interval("500ms")
+                .timeout("400ms")
+                .set("attempts", "1")
+                .script("true"),
+        )
+        .spawn();
+    daemon.expect_notify("READY=1");
+    let mut watch = daemon.watch(&["quick"]);
+    let row = watch.until("no room", |row| {
+        row["message"]
+            .as_str()
+            .is_some_and(|m| m.starts_with("self:overload"))
+    });
+    assert_eq!(row["status"], "unknown", "{row}");
+    assert!(
+        row["verdict"] == "ok" || row["verdict"] == "pending",
+        "{row}"
+    );
+    let why = daemon.told_by_daemon(&["why", "quick"]);
+    assert!(
+        why.out.contains("own fault") || why.out.contains("due "),
+        "{why:?}"
+    );
+    // The other end: the long one reads its end of file.
+    drop(
+        fs::OpenOptions::new()
+            .write(true)
+            .open(&fifo)
+            .expect("it reads"),
+    );
+    watch.until("room again", |row| {
+        row["status"] == "ok" && row["verdict"] == "ok"
+    });
+    let log = daemon.log.all().join("\n");
+    assert!(!log.contains("to=critical"), "{log}");
+}
+
+#[test]
+fn a_storm_of_clients_with_few_descriptors_hurts_no_check() {
+    let daemon = with_good(config())
+        .wrapper(&["/bin/sh", "-c", "ulimit -n 96; exec \"$@\"", "sh"])
+        .spawn();
+    daemon.expect_notify("READY=1");
+    daemon.ask("run", json!({"names": ["fine-*"]}));
+    let mut turned_away = 0;
+    for _ in 0..5 {
+        let mut clients: Vec<Client> = (0..60).map(|_| Client::connect(&daemon.socket())).collect();
+        for client in &mut clients {
+            // One that is turned away may be hung up on before it has asked.
+            let asked = nix::sys::socket::send(
+                std::os::fd::AsRawFd::as_raw_fd(client.stream()),
+                b"{\"v\":1,\"op\":\"version\"}\n",
+                nix::sys::socket::MsgFlags::MSG_NOSIGNAL,
+            );
+            let line = client.line_or_reset();
+            if asked.is_err() || line.is_none_or(|l| l["code"] == "busy") {
+                turned_away += 1;
+            }
+        }
+    }
+    assert!(turned_away > 0, "all had room");
+    assert_nobody_else_is_marked(&daemon);
+    for row in daemon.workers() {
+        assert_eq!(
+            (&row["lost"], &row["restarts"]),
+            (&json!(0), &json!(0)),
+            "{row}"
+        );
+    }
+}
+
+#[test]
+fn a_full_disk_under_the_log_stops_nothing() {
+    let config = with_good(config().daemon("log", "\"debug\""));
+    let Some(disk) = Small::mount(&config.dir().join("log"), "64k") else {
+        return skipped("no file system can be mounted here");
+    };
+    let filler = disk.fill();
+    let log = config.dir().join("log/healthd.log");
+    let mut daemon = config
+        .wrapper(&[
+            "/bin/sh",
+            "-c",
+            &format!("exec \"$@\" 2>{}", log.display()),
+            "sh",
+        ])
+        .spawn();
+    let socket = daemon.socket();
+    wait_for("the control socket", || {
+        std::os::unix::net::UnixStream::connect(&socket).is_ok()
+    });
+    for _ in 0..5 {
+        assert_nobody_else_is_marked(&daemon);
+    }
+    fs::remove_file(filler).expect("our own file");
+    assert_nobody_else_is_marked(&daemon);
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.wait_exit().code(), Some(0));
+    daemon.assert_no_orphan();
+}
