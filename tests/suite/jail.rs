@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 fn config() -> Config {
     Config::new()
         .daemon("log", "\"info\"")
+        .daemon("plugin_trial", "\"0s\"")
         .pool("io", "workers = 1")
         .plugin_file(fixtures::fixture("crash"))
         .plugin_file(fixtures::fixture("echo"))

@@ -10,6 +10,7 @@ mod bad_input;
 mod commands;
 mod control;
 mod costs;
+mod drop_in;
 mod exec;
 mod fanout;
 mod groups;

@@ -133,6 +133,7 @@ fn new_bytes_of_a_plugin_are_a_new_generation_and_the_old_one_drains() {
     let gate = Gate::new();
     let one = fixtures::named_variant("versioned", "FINE", "wrong", "1.0");
     let daemon = config()
+        .daemon("plugin_watch", "false")
         .plugin_file(&one)
         .check(check("v").plugin("wrong").interval("1h"))
         .check(held(&gate))
@@ -143,6 +144,7 @@ fn new_bytes_of_a_plugin_are_a_new_generation_and_the_old_one_drains() {
         .join(one.file_name().expect("a file"));
     daemon.expect_notify("READY=1");
     assert_eq!(daemon.run("v")["message"], "version 1.0");
+    daemon.until_own_run("v");
     let visit = gate.wait_entered();
     let old = daemon.pids("io");
     let two = fixtures::named_variant("versioned_2", "FINE", "wrong", "2.0");
@@ -183,6 +185,7 @@ fn new_bytes_of_a_plugin_are_a_new_generation_and_the_old_one_drains() {
 fn a_generation_that_does_not_come_up_changes_nothing() {
     let one = fixtures::named_variant("versioned", "FINE", "wrong", "1.0");
     let daemon = config()
+        .daemon("plugin_watch", "false")
         .plugin_file(&one)
         .check(check("v").plugin("wrong").interval("1h"))
         .check(echo("a", "ok"))
@@ -193,6 +196,7 @@ fn a_generation_that_does_not_come_up_changes_nothing() {
         .join(one.file_name().expect("a file"));
     daemon.expect_notify("READY=1");
     daemon.ask("run", json!({}));
+    daemon.until_own_run("v");
     let workers = daemon.pids("io");
     for (variant, why) in [("INIT_CRASH", "SIGSEGV"), ("INIT_FAIL", "init")] {
         let bad = fixtures::named_variant(&format!("versioned_{variant}"), variant, "wrong", "2.0");
@@ -231,13 +235,18 @@ fn a_file_overwritten_in_place_does_not_hurt_who_runs_it() {
     daemon.expect_notify("READY=1");
     fs::write(&installed, vec![0xcc; 64 << 10]).expect("our own file");
     assert_eq!(daemon.run("v")["message"], "version 1.0");
-    // Now it is refused, and its check says so; nothing else ends.
-    daemon.ask("reload", json!({}));
-    let row = daemon.row("v");
-    let message = row["message"].as_str().unwrap_or_default();
-    assert_eq!(row["verdict"], "unknown", "{row}");
-    assert!(message.contains("ELF"), "{row}");
+    // Now it is refused, and that is said; what served before serves on.
+    let report = daemon.ask("reload", json!({})).remove(0);
+    assert!(report["warnings"].to_string().contains("ELF"), "{report}");
+    assert_eq!(daemon.run("v")["message"], "version 1.0");
     assert_eq!(daemon.run("a")["verdict"], "ok");
+    let rows = daemon.ask("plugins", json!({}));
+    let row = rows
+        .iter()
+        .find(|r| r["name"] == "wrong")
+        .expect("it serves");
+    assert_eq!(row["state"], "refused", "{row}");
+    assert!(row["reason"].to_string().contains("ELF"), "{row}");
 }
 
 #[test]

@@ -3,12 +3,17 @@
 //! [`load`] is the one way: start, reload, `healthd -t` and `healthctl validate` all call it.
 #![forbid(unsafe_code)]
 
+mod elf;
 mod files;
 mod plugins;
 mod probe;
+mod scan;
+mod watch;
 
 pub use files::RealFiles;
-pub use plugins::{PluginEntry, PluginFile, Scan, scan};
+pub use plugins::{PluginEntry, PluginFile};
+pub use scan::{Scan, Shelf, Standing};
+pub use watch::DirWatch;
 
 use healthd_core::config::{self, Diagnostics, Model};
 use std::path::Path;
@@ -20,9 +25,19 @@ pub struct Loaded {
 }
 
 /// Err: every mistake, to be shown. `owners`: whose plugin files may be loaded.
-pub fn load(config: &Path, owners: &[u32]) -> Result<Loaded, Diagnostics> {
+pub fn load(config: &Path, owners: &[u32], shelf: &mut Shelf) -> Result<Loaded, Diagnostics> {
+    load_over(config, owners, shelf, |_, scan| scan)
+}
+
+/// `over` puts what serves in the place of what the directory has not.
+pub fn load_over(
+    config: &Path,
+    owners: &[u32],
+    shelf: &mut Shelf,
+    over: impl FnOnce(&Path, Scan) -> Scan,
+) -> Result<Loaded, Diagnostics> {
     let dir = config::daemon_paths(config, &RealFiles).plugin_dir;
-    let scan = scan(&dir, owners);
+    let scan = over(&dir, shelf.scan(&dir, owners));
     let model = config::load(config, &RealFiles, Some(&scan.catalog))?;
     Ok(Loaded { model, scan })
 }

@@ -1,41 +1,37 @@
-//! What lies in the plugin directory: each file is judged, copied into a sealed memfd and asked for its
-//! descriptors by a short-lived child, all in parallel. Nothing is loaded into this process.
+//! One plugin file: judged, copied into a sealed memfd and asked for its descriptors by a short-lived child.
+//! Nothing is loaded into this process.
 
+use crate::elf;
 use crate::probe::{self, Answer};
-use healthd_core::config::{Catalog, Class, PluginInfo, Refused};
-use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
+use crate::scan::Standing;
+use healthd_core::config::{Class, PluginInfo};
+use serde::{Deserialize, Serialize};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Larger than any sane plugin.
 const MAX_FILE: u64 = 256 << 20;
-const PARALLEL: usize = 4;
-
-/// The plugin directory as it was read: what the config needs, and the bytes that workers will load.
-#[derive(Debug, Default)]
-pub struct Scan {
-    pub catalog: Catalog,
-    pub files: Vec<PluginFile>,
-}
 
 /// A file that can be used.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct PluginFile {
     pub path: PathBuf,
     /// The sealed copy: probe and every worker of a generation use these bytes.
-    pub copy: OwnedFd,
+    pub copy: Arc<OwnedFd>,
     /// Names the bytes in tables and logs.
     pub hash: u64,
     pub plugins: Vec<PluginEntry>,
+    /// The same plugins, as the config needs to know them.
+    pub infos: Vec<PluginInfo>,
+    pub standing: Standing,
 }
 
-#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PluginEntry {
     pub name: String,
     pub index: u32,
@@ -43,90 +39,96 @@ pub struct PluginEntry {
     pub abi: String,
 }
 
-impl Scan {
-    /// The file that holds a plugin, and its place there.
-    pub fn find(&self, name: &str) -> Option<(&PluginFile, &PluginEntry)> {
-        self.files
-            .iter()
-            .find_map(|f| f.plugins.iter().find(|p| p.name == name).map(|p| (f, p)))
+impl PluginFile {
+    /// Without the plugins that do not pass.
+    pub fn only(mut self, keep: impl Fn(&str) -> bool) -> PluginFile {
+        self.plugins.retain(|p| keep(&p.name));
+        self.infos.retain(|p| keep(&p.name));
+        self
+    }
+
+    pub fn has(&self, plugin: &str) -> bool {
+        self.plugins.iter().any(|p| p.name == plugin)
     }
 }
 
-/// Reads `dir`. `owners` are the uids whose files may be loaded. A directory that cannot be read holds
-/// nothing, and the reason stands where a refused file would.
-pub fn scan(dir: &Path, owners: &[u32]) -> Scan {
-    let mut scan = Scan::default();
-    let listed = judge_dir(dir, owners).and_then(|()| list(dir));
-    let paths = match listed {
-        Ok(paths) => paths,
-        Err(reason) => {
-            scan.catalog.refused.push(Refused {
-                file: dir.to_owned(),
-                name: None,
-                reason,
-            });
-            return scan;
-        }
-    };
-    for (path, read) in read_all(&paths, owners) {
-        match read {
-            Ok((file, infos)) => {
-                scan.catalog.plugins.extend(infos);
-                scan.files.push(file);
-            }
-            Err(reason) => scan.catalog.refused.push(Refused {
-                file: path,
-                name: None,
-                reason,
-            }),
-        }
-    }
-    refuse_twins(&mut scan);
-    scan
+/// What tells one state of a file from another without reading it (stat(2)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    dev: u64,
+    ino: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
 }
 
-fn list(dir: &Path) -> Result<Vec<PathBuf>, String> {
+impl Identity {
+    pub fn of(meta: &Metadata) -> Identity {
+        Identity {
+            dev: meta.dev(),
+            ino: meta.ino(),
+            size: meta.size(),
+            modified: (meta.mtime(), meta.mtime_nsec()),
+            changed: (meta.ctime(), meta.ctime_nsec()),
+        }
+    }
+
+    /// A file's times move in ticks of some milliseconds, so a change within the last tick may not show.
+    pub fn is_settled(&self, now: SystemTime) -> bool {
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let last = self.modified.max(self.changed);
+        let last = Duration::new(
+            last.0.try_into().unwrap_or(0),
+            last.1.try_into().unwrap_or(0),
+        );
+        now > last + TICKS
+    }
+}
+
+/// Many ticks of the coarsest clock that files have.
+const TICKS: Duration = Duration::from_millis(50);
+
+/// The plugin files of a folder, in order, with what tells whether they have changed.
+pub fn list(dir: &Path) -> Result<Vec<(PathBuf, Option<Identity>)>, String> {
     let named = |e: io::Error| format!("{}: {e}", dir.display());
-    let mut paths = Vec::new();
+    let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(named)? {
         let path = entry.map_err(named)?.path();
-        if path.extension().is_some_and(|e| e == "so") {
-            paths.push(path);
+        if is_plugin(&path) {
+            // Of the file that a link leads to. One that cannot be asked is judged when it is opened.
+            let identity = std::fs::metadata(&path).ok().map(|m| Identity::of(&m));
+            found.push((path, identity));
         }
     }
-    paths.sort();
-    Ok(paths)
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(found)
 }
 
-type Read = Result<(PluginFile, Vec<PluginInfo>), String>;
-
-fn read_all(paths: &[PathBuf], owners: &[u32]) -> Vec<(PathBuf, Read)> {
-    let next = AtomicUsize::new(0);
-    let results: Mutex<Vec<(usize, Read)>> = Mutex::default();
-    std::thread::scope(|s| {
-        for _ in 0..PARALLEL.min(paths.len()) {
-            s.spawn(|| {
-                while let Some((i, path)) = Some(next.fetch_add(1, Ordering::Relaxed))
-                    .and_then(|i| paths.get(i).map(|p| (i, p)))
-                {
-                    let read = read_one(path, owners);
-                    results
-                        .lock()
-                        .unwrap_or_else(|e| e.into_inner())
-                        .push((i, read));
-                }
-            });
-        }
-    });
-    let mut results = results.into_inner().unwrap_or_else(|e| e.into_inner());
-    results.sort_by_key(|(i, _)| *i);
-    results
-        .into_iter()
-        .map(|(i, read)| (paths[i].clone(), read))
-        .collect()
+pub fn is_plugin(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e == "so")
 }
 
-fn read_one(path: &Path, owners: &[u32]) -> Read {
+/// What a file was found to be.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// None: it changed while it was read, or a moment before, and has to be read again.
+    pub identity: Option<Identity>,
+    pub read: Result<PluginFile, String>,
+}
+
+/// Copies, judges and probes one file. `known` spares the probe if the bytes are the same.
+pub fn read_one(path: &Path, owners: &[u32], known: Option<&Found>) -> Found {
+    let mut identity = None;
+    let read = copy_and_probe(path, owners, known, &mut identity);
+    Found { identity, read }
+}
+
+fn copy_and_probe(
+    path: &Path,
+    owners: &[u32],
+    known: Option<&Found>,
+    identity: &mut Option<Identity>,
+) -> Result<PluginFile, String> {
     let named = |e: io::Error| format!("{}: {e}", path.display());
     // O_NONBLOCK: a fifo of this name must not hold us.
     let mut file = OpenOptions::new()
@@ -134,12 +136,35 @@ fn read_one(path: &Path, owners: &[u32]) -> Read {
         .custom_flags(libc::O_NONBLOCK)
         .open(path)
         .map_err(named)?;
+    let before = Identity::of(&file.metadata().map_err(named)?);
+    if before.is_settled(SystemTime::now()) {
+        *identity = Some(before);
+    }
     judge(&file, path, owners)?;
     let name = path
         .file_name()
         .map_or("plugin".into(), |n| n.to_string_lossy());
     let copy = healthd_sys::memfd::sealed_copy(&name, &mut file, MAX_FILE).map_err(named)?;
+    if Identity::of(&file.metadata().map_err(named)?) != before {
+        *identity = None;
+        return Err(format!(
+            "{}: it changed while it was read: is it still being copied?",
+            path.display()
+        ));
+    }
+    if let Some(missing) = elf::missing(&copy).map_err(named)? {
+        return Err(format!(
+            "{}: it is cut off, {missing} bytes are missing: is it still being copied?",
+            path.display()
+        ));
+    }
     let hash = healthd_sys::memfd::fingerprint(&copy).map_err(named)?;
+    if let Some(Ok(same)) = known
+        .map(|k| &k.read)
+        .filter(|k| matches!(k, Ok(f) if f.hash == hash))
+    {
+        return Ok(same.clone());
+    }
     let plugins = match probe::ask(path, &copy).map_err(named)? {
         Answer::Plugins(plugins) => plugins,
         Answer::Refused(reason) => return Err(reason),
@@ -156,7 +181,7 @@ fn read_one(path: &Path, owners: &[u32]) -> Read {
             schema: p.schema.clone(),
         })
         .collect();
-    let entries = plugins
+    let plugins = plugins
         .into_iter()
         .map(|p| PluginEntry {
             name: p.name,
@@ -165,15 +190,14 @@ fn read_one(path: &Path, owners: &[u32]) -> Read {
             abi: p.abi,
         })
         .collect();
-    Ok((
-        PluginFile {
-            path: path.to_owned(),
-            copy,
-            hash,
-            plugins: entries,
-        },
+    Ok(PluginFile {
+        path: path.to_owned(),
+        copy: Arc::new(copy),
+        hash,
+        plugins,
         infos,
-    ))
+        standing: Standing::Fresh,
+    })
 }
 
 /// Judged on what was opened, so that nothing can be put in its place between.
@@ -187,7 +211,7 @@ fn judge(file: &File, path: &Path, owners: &[u32]) -> Result<(), String> {
     judge_meta(&meta, path, owners)
 }
 
-fn judge_dir(dir: &Path, owners: &[u32]) -> Result<(), String> {
+pub fn judge_dir(dir: &Path, owners: &[u32]) -> Result<(), String> {
     let opened = File::open(dir).and_then(|d| d.metadata());
     let meta = opened.map_err(|e| format!("{}: {e}", dir.display()))?;
     if !meta.is_dir() {
@@ -219,41 +243,4 @@ fn judge_meta(meta: &std::fs::Metadata, path: &Path, owners: &[u32]) -> Result<(
         ));
     }
     Ok(())
-}
-
-/// Two files with one plugin name: neither is used, since the order of a directory must not decide.
-fn refuse_twins(scan: &mut Scan) {
-    let mut by_name: HashMap<String, Vec<PathBuf>> = HashMap::new();
-    for file in &scan.files {
-        for plugin in &file.plugins {
-            by_name
-                .entry(plugin.name.clone())
-                .or_default()
-                .push(file.path.clone());
-        }
-    }
-    for (name, files) in by_name.into_iter().filter(|(_, files)| files.len() > 1) {
-        for file in &files {
-            let others: Vec<String> = files
-                .iter()
-                .filter(|f| *f != file)
-                .map(|f| f.display().to_string())
-                .collect();
-            let reason = format!(
-                "{}: plugin `{name}` is also in {}: remove one",
-                file.display(),
-                others.join(", ")
-            );
-            scan.catalog.refused.push(Refused {
-                file: file.clone(),
-                name: Some(name.clone()),
-                reason,
-            });
-        }
-        scan.catalog.plugins.retain(|p| p.name != name);
-        for file in &mut scan.files {
-            file.plugins.retain(|p| p.name != name);
-        }
-    }
-    scan.files.retain(|f| !f.plugins.is_empty());
 }

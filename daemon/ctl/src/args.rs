@@ -112,7 +112,7 @@ pub enum Command {
     Workers,
     /// Show what plugins and checks share: counters, maps, locks, groups, caches
     Objects,
-    /// List the plugins, or verify a plugin file
+    /// List the plugins, replace them or go back, or verify a plugin file
     Plugins(PluginsArgs),
     /// Run one check of a plugin file, without the daemon (--timeout is the check's)
     Try(TryArgs),
@@ -300,6 +300,28 @@ pub struct PluginsArgs {
 pub enum PluginsAction {
     /// List the files in the plugin directory and what became of them (the default)
     List,
+    /// Read the plugin directory again, and try again what was refused or rolled back
+    #[command(
+        long_about = "Read the plugin directory again, and try again what was refused or rolled back.\n\n\
+        Returns when the new bytes have taken over; they are then on trial (plugin_trial). Needed only \
+        where plugin_watch is off, or to try the same bytes once more."
+    )]
+    Reload {
+        /// Only the file of this plugin
+        #[arg(value_name = "NAME")]
+        name: Option<String>,
+    },
+    /// Bring back the bytes of this plugin that served before
+    #[command(
+        long_about = "Bring back the bytes of this plugin that served before.\n\n\
+        The file that lies in the plugin directory is not taken again until it changes, or until \
+        `plugins reload`. One version before is kept for each plugin, until a restart."
+    )]
+    Rollback {
+        /// The plugin
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
     /// Say whether healthd would load this file, and what is in it; does not need the daemon
     Verify {
         /// The plugin file

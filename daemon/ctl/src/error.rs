@@ -115,7 +115,7 @@ impl CtlError {
         match self {
             // Asked, and judged bad: that is no "could not ask".
             CtlError::Answer(ControlError {
-                code: ErrorCode::BadConfig,
+                code: ErrorCode::BadConfig | ErrorCode::Failed,
                 ..
             })
             | CtlError::PluginRefused { .. } => exit::CRITICAL,

@@ -76,7 +76,7 @@ impl Session {
     /// Asks, and gives each line of the whole answer to `each`.
     pub fn ask_all(&mut self, op: Op, each: impl FnMut(Reply) -> bool) -> Result<(), CtlError> {
         let patience = match op {
-            Op::Reload => {
+            Op::Reload | Op::PluginsReload { .. } | Op::PluginsRollback { .. } => {
                 let time = Some(self.timeout.unwrap_or(RELOAD_PATIENCE));
                 Patience {
                     first: time,

@@ -49,7 +49,8 @@ fn examples_are_what_goes_over_the_wire() {
     assert_eq!(
         ops,
         all(
-            "status show run watch why workers objects plugins pause resume release reload stop version"
+            "status show run watch why workers objects plugins plugins_reload plugins_rollback pause resume release reload stop \
+             version"
         )
     );
     assert_eq!(
@@ -60,21 +61,26 @@ fn examples_are_what_goes_over_the_wire() {
 
 #[test]
 fn every_error_code_is_explained() {
-    use ErrorCode::{BadConfig, BadRequest, Busy, Denied, Internal, NoSuchCheck, TooLong, Version};
+    use ErrorCode::{
+        BadConfig, BadRequest, Busy, Denied, Failed, Internal, NoSuchCheck, NoSuchPlugin, TooLong,
+        Version,
+    };
     for code in [
         BadRequest,
         TooLong,
         Version,
         NoSuchCheck,
+        NoSuchPlugin,
         Denied,
         BadConfig,
+        Failed,
         Busy,
         Internal,
     ] {
         // A new code must be added here and in the document.
         match code {
-            BadRequest | TooLong | Version | NoSuchCheck | Denied | BadConfig | Busy | Internal => {
-            }
+            BadRequest | TooLong | Version | NoSuchCheck | NoSuchPlugin | Denied | BadConfig
+            | Failed | Busy | Internal => {}
         }
         assert!(TEXT.contains(&format!("| `{}` |", word(&code))), "{code:?}");
     }

@@ -4,12 +4,14 @@ use crate::check::Check;
 use crate::control::Clients;
 use crate::cost::Costs;
 use crate::fanout::Fans;
+use crate::loading::Work;
 use crate::objects::{KeptMaps, Locks};
+use crate::plugins::{DropIn, Tally, Versions};
 use crate::recycle::Pace;
 use crate::slots::Slot;
 use crate::store::Store;
 use crate::supervisor_link::SupervisorLink;
-use healthd_catalog::Scan;
+use healthd_catalog::{Scan, Shelf};
 use healthd_core::check::turnstile::Turnstile;
 use healthd_core::check::wheel::Wheel;
 use healthd_core::config::Model;
@@ -19,7 +21,7 @@ use nix::sys::epoll::Epoll;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 pub const MS: u64 = 1_000_000;
 
@@ -47,6 +49,8 @@ pub enum Chore {
     Jail,
     /// The listener has rested long enough.
     Listen,
+    /// A trial may be over.
+    Trials,
     StopDeadline,
 }
 
@@ -80,10 +84,16 @@ pub struct Manager {
     pub generation: u64,
     /// A generation that is coming up, and what takes force with it.
     pub coming: Option<crate::generation::Coming>,
-    /// A thread is reading the config.
+    /// A thread is reading files.
     pub loading: bool,
-    /// The files may have changed since: read them once more.
-    pub reload_again: bool,
+    /// What is to be changed next.
+    pub work: VecDeque<Work>,
+    /// The plugin files as they were read last.
+    pub shelf: Arc<Mutex<Shelf>>,
+    pub versions: Versions,
+    pub drop_in: Option<DropIn>,
+    /// The model in force, for the manager after us.
+    pub kept_model: Option<Arc<OwnedFd>>,
     /// Whose plugin files may be loaded.
     pub owners: Vec<u32>,
     /// Mode of the maps: the control socket's.
@@ -105,6 +115,8 @@ pub struct Manager {
     /// News of a verdict that is not on disk yet.
     pub urgent: bool,
     pub last_store: u64,
+    /// The state on its way to the disk.
+    pub sweep: Option<crate::state::Sweep>,
     /// When this process, or the machine, last went on after it had stood still: nobody is judged by what
     /// came before.
     pub resumed_ns: u64,
@@ -126,6 +138,9 @@ pub struct PluginUse {
     pub hash: u64,
     /// It could not be initialised, or killed a starting worker: why. New workers come up without it.
     pub left_out: Option<String>,
+    /// CLOCK_REALTIME: these bytes serve since then.
+    pub since: u64,
+    pub tally: Tally,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -202,20 +202,7 @@ impl Check {
 
     pub fn define(&self, id: u32) -> Option<Define> {
         let target = self.target?;
-        Some(Define {
-            check: id,
-            epoch: self.epoch,
-            plugin: target.plugin,
-            timeout_ns: ns(self.spec.timeout),
-            timeout_status: match self.spec.timeout_status {
-                TimeoutStatus::Critical => Status::Critical,
-                TimeoutStatus::Warning => Status::Warning,
-                TimeoutStatus::Unknown => Status::Unknown,
-            },
-            batch_ns: (self.interval_ns() / 2).min(100_000_000),
-            name: self.spec.name.clone(),
-            config: self.spec.config.clone(),
-        })
+        Some(definition(&self.spec, id, self.epoch, target.plugin))
     }
 
     pub fn verdict(&self) -> Verdict {
@@ -335,6 +322,24 @@ impl Check {
             quarantine: self.quarantine_info(clock::monotonic_ns()),
             cost: Some(self.tally.shown()),
         }
+    }
+}
+
+/// What a worker has to know of a check before it runs it.
+pub fn definition(spec: &CheckSpec, id: u32, epoch: u32, plugin: u16) -> Define {
+    Define {
+        check: id,
+        epoch,
+        plugin,
+        timeout_ns: ns(spec.timeout),
+        timeout_status: match spec.timeout_status {
+            TimeoutStatus::Critical => Status::Critical,
+            TimeoutStatus::Warning => Status::Warning,
+            TimeoutStatus::Unknown => Status::Unknown,
+        },
+        batch_ns: (ns(spec.interval) / 2).min(100_000_000),
+        name: spec.name.clone(),
+        config: spec.config.clone(),
     }
 }
 

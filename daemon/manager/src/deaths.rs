@@ -4,6 +4,7 @@
 use crate::attribution::{Blame, Cause, Dead};
 use crate::book::{Manager, Phase};
 use crate::check::InFlight;
+use crate::plugins::Told;
 use crate::slots::{Condemned, Prisoner, SlotState};
 use crate::watch::loading;
 use healthd_core::wire::supervisor::Death;
@@ -88,6 +89,9 @@ impl Manager {
         if let Some(s) = self.slots.get(&slot) {
             s.remove_map(&dir);
         }
+        let class = self.slots.get(&slot).map(|s| s.spec.class);
+        let told = Told::of(&cause, death, &runs);
+        let objection = self.canary_died(slot, &told.how);
         for (run_id, id) in runs {
             let in_flight = self.check_mut(id).map(|c| &mut c.in_flight);
             let Some(flight) = in_flight.and_then(|f| f.take_if(|f| f.run_id == run_id)) else {
@@ -139,6 +143,12 @@ impl Manager {
             self.retire_slot(slot);
         } else {
             self.publish_slot(slot);
+        }
+        if let Some(class) = class.filter(|_| was != SlotState::Starting) {
+            self.trial_death(generation, class, &told);
+        }
+        if let Some(objection) = objection {
+            self.refuse_coming(objection);
         }
         self.generation_progress();
     }

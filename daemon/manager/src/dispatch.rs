@@ -112,12 +112,16 @@ impl Manager {
 
     /// Its home worker, or the next in its own order of preference that has room.
     fn choose(&self, hash: u64, class: WorkerClass) -> Option<u32> {
+        self.choose_of(hash, class, self.generation)
+    }
+
+    pub fn choose_of(&self, hash: u64, class: WorkerClass, generation: u64) -> Option<u32> {
         let cap = self.cap(class);
         self.slots
             .values()
             .filter(|s| {
                 s.spec.class == class
-                    && s.spec.generation == self.generation
+                    && s.spec.generation == generation
                     && s.prisoner.is_none()
                     && s.credit(cap) > 0
             })

@@ -1,7 +1,7 @@
 //! The loop: one wait; then messages, results, clients, timers, and what they asked for.
 
 use crate::book::{Chore, MS, Manager, Phase};
-use crate::reload::LoadResult;
+use crate::loading::{LoadResult, Work};
 use crate::slots::{Link, SlotState};
 use healthd_core::wire::frame::MAX_MESSAGE;
 use healthd_core::wire::maps::state_header as h;
@@ -35,9 +35,15 @@ const HUNG_UP_NS: u64 = 3000 * MS;
 /// The most messages that one worker is heard for in a turn.
 const MESSAGES_A_TURN: usize = 256;
 
-/// What a loader thread has for the loop.
+/// What another thread has for the loop.
+pub enum Letter {
+    Loaded(Box<LoadResult>),
+    /// The plugin directory is not what it was.
+    Dropped,
+}
+
 pub struct Inbox {
-    loaded: Mutex<Vec<LoadResult>>,
+    letters: Mutex<Vec<Letter>>,
     pub wake: EventFd,
 }
 
@@ -45,22 +51,22 @@ impl Inbox {
     pub fn new() -> io::Result<Inbox> {
         let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         Ok(Inbox {
-            loaded: Mutex::default(),
+            letters: Mutex::default(),
             wake,
         })
     }
 
-    pub fn post(&self, result: LoadResult) {
-        self.loaded
+    pub fn post(&self, letter: Letter) {
+        self.letters
             .lock()
             .unwrap_or_else(|e| e.into_inner())
-            .push(result);
+            .push(letter);
         let _ = self.wake.write(1);
     }
 
-    fn take(&self) -> Vec<LoadResult> {
+    fn take(&self) -> Vec<Letter> {
         let _ = self.wake.read();
-        std::mem::take(&mut self.loaded.lock().unwrap_or_else(|e| e.into_inner()))
+        std::mem::take(&mut self.letters.lock().unwrap_or_else(|e| e.into_inner()))
     }
 }
 
@@ -72,6 +78,7 @@ impl Manager {
         let mut due = Vec::new();
         let mut chores = Vec::new();
         self.chores.insert(clock::monotonic_ns() / MS, Chore::Watch);
+        let mut sweeping = false;
         let mut turned = clock::monotonic_ns();
         while self.phase != Phase::Done {
             let now = clock::monotonic_ns();
@@ -83,7 +90,7 @@ impl Manager {
                 .chain(self.due_wake())
                 .min();
             let timeout = match wake {
-                _ if self.clients.are_pressing() => 0,
+                _ if self.clients.are_pressing() || sweeping => 0,
                 Some(at) => at.saturating_sub(now).div_ceil(MS).min(1000) as u16,
                 None => 1000,
             };
@@ -127,6 +134,7 @@ impl Manager {
             self.publish_accounts();
             self.flush_links();
             self.serve_clients();
+            sweeping = self.sweep_on();
             self.stop_progress();
         }
         self.supervisor.flush();
@@ -143,8 +151,11 @@ impl Manager {
             }
             TOKEN_LISTENER => self.accept_clients(),
             TOKEN_INBOX => {
-                for result in self.inbox.take() {
-                    self.loaded(result);
+                for letter in self.inbox.take() {
+                    match letter {
+                        Letter::Loaded(result) => self.loaded(*result),
+                        Letter::Dropped => self.enqueue(Work::Dropped),
+                    }
                 }
             }
             token if token & TOKEN_CLIENT != 0 => {
@@ -257,6 +268,7 @@ impl Manager {
                 let busy = self.look_at_workers(now);
                 let rush = self.look_at_use(now);
                 self.look_for_lost_runs(now);
+                self.watch_canaries(now);
                 self.oom.look(now);
                 self.expire_queues(now);
                 self.settle_doubts(now);
@@ -277,6 +289,7 @@ impl Manager {
             Chore::LockTimeout { slot, ask } => self.lock_timeout((slot, ask)),
             Chore::Jail => {}
             Chore::Listen => self.listen(),
+            Chore::Trials => self.end_trials(now),
             Chore::StopDeadline => self.stop_now(),
         }
     }

@@ -3,18 +3,22 @@
 
 use crate::book::{Chore, MS, Manager, Phase, PluginUse};
 use crate::check::worker_class;
-use crate::control::Asker;
 use crate::jail::JAIL_SLOTS;
+use crate::keep;
+use crate::loading::Work;
+use crate::plugins::{Canary, Objection, Tally, version_text};
 use crate::slots::{Condemned, Slot, SlotState};
 use crate::state::Past;
-use healthd_catalog::Scan;
-use healthd_core::config::{Diagnostics, Model, Pool};
+use healthd_catalog::{PluginFile, Scan, Standing};
+use healthd_core::config::{CheckSpec, Diagnostics, Model, Pool};
+use healthd_core::wire::control::ReloadReport;
 use healthd_core::wire::maps::SlotRecord;
 use healthd_core::wire::supervisor::{SlotSpec, ToSupervisor, WorkerClass};
 use healthd_core::wire::worker::ToWorker;
 use healthd_sys::clock;
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::os::fd::AsFd;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 /// Lines for worker slots in `state.map`: two generations of the largest pools (64 io, 256 cpu, 1 exec), one
@@ -23,17 +27,47 @@ pub const MAX_SLOTS: usize = 2 * (64 + 256 + 1) + 3 + JAIL_SLOTS;
 /// Old workers may finish their runs for so long after the switch.
 const DRAIN_NS: u64 = 60_000 * MS;
 
+/// In an answer to a client.
+pub const MAX_FILES_TOLD: usize = 20;
+
 /// A generation that is coming up.
 pub struct Coming {
     pub generation: u64,
-    pub model: Model,
+    pub force: Force,
     pub scan: Scan,
     pub plugins: Vec<PluginUse>,
     pub slots: Vec<u32>,
-    pub client: Option<Asker>,
+    /// What asked for it; None: the first start.
+    pub work: Option<Work>,
     pub begun_ns: u64,
     /// The first one: it takes force even with gaps, since there is nothing to stay with.
     pub first: Option<Past>,
+    /// Runs that have to prove the new bytes before they take over; None: not sent yet.
+    pub canaries: Option<Vec<Canary>>,
+}
+
+/// What takes force.
+pub enum Force {
+    /// A config that was read, and the same as the next manager will get it.
+    Model {
+        model: Box<Model>,
+        kept: io::Result<Arc<OwnedFd>>,
+    },
+    /// The checks stay as they are.
+    Plugins,
+}
+
+impl Force {
+    /// The checks of this plugin by name; None: those in force.
+    pub fn specs_of(&self, plugin: &str) -> Option<HashMap<&str, &CheckSpec>> {
+        match self {
+            Force::Plugins => None,
+            Force::Model { model, .. } => {
+                let of_plugin = model.checks.iter().filter(|c| c.plugin == plugin);
+                Some(of_plugin.map(|c| (c.name.as_str(), c)).collect())
+            }
+        }
+    }
 }
 
 impl Manager {
@@ -41,28 +75,43 @@ impl Manager {
     pub fn first_start(&mut self, scan: Scan, past: Past) {
         let settings = empty_of(&self.model);
         let model = std::mem::replace(&mut self.model, settings);
-        tell_refused(&scan);
-        let plugins = plugins_in_use(&model, &scan);
+        self.tell_plugin_news(&scan);
+        let kept = match self.kept_model.clone() {
+            Some(kept) => Ok(kept),
+            None => keep::pack(&model),
+        };
+        let force = Force::Model {
+            model: Box::new(model),
+            kept,
+        };
+        let plugins = self.plugins_in_use(&force, &scan, true);
         let now = clock::monotonic_ns();
-        self.bring_up(model, scan, plugins, None, now, Some(past));
+        self.bring_up(force, scan, plugins, None, now, Some(past));
     }
 
     pub fn bring_up(
         &mut self,
-        model: Model,
+        force: Force,
         scan: Scan,
         plugins: Vec<PluginUse>,
-        client: Option<Asker>,
+        work: Option<Work>,
         begun_ns: u64,
         first: Option<Past>,
     ) {
+        let pool = match &force {
+            Force::Model { model, .. } => &model.pool,
+            Force::Plugins => &self.model.pool,
+        };
+        let wanted = wanted(pool, &plugins);
         let generation = self.generation + 1;
         let mut slots = Vec::new();
-        let wanted = wanted(&model.pool, &plugins);
         let Some(free) = self.choose_slots(&wanted, first.as_ref()) else {
             // Fewer workers than are wanted, perhaps none, must not take over.
             let why = "workers of earlier reloads still end their runs; try again in a minute";
-            return self.reload_failed(client, why.into());
+            if let Some(work) = work {
+                self.work_failed(work, why.into());
+            }
+            return;
         };
         for ((place, class, threads), free) in wanted.into_iter().zip(free) {
             let mut slot = Slot::new(
@@ -95,13 +144,14 @@ impl Manager {
         let first_with_runs = first.is_some();
         self.coming = Some(Coming {
             generation,
-            model,
+            force,
             scan,
             plugins,
             slots,
-            client,
+            work,
             begun_ns,
             first,
+            canaries: None,
         });
         self.tell_slots();
         if first_with_runs {
@@ -197,7 +247,7 @@ impl Manager {
         };
         plugin.left_out = Some(reason.clone());
         let name = plugin.name.clone();
-        if !of_coming {
+        if !of_coming && !self.trial_left_out(&name, &reason) {
             self.lose_plugin(&name, &reason);
         }
         self.generation_progress();
@@ -227,20 +277,32 @@ impl Manager {
             Some((SlotState::Ready, _)) | Some((_, Some(_))) | None => true,
             Some(_) => false,
         };
-        let failed = coming
+        let given_up = coming
             .slots
             .iter()
-            .find_map(|s| state(s).and_then(|(_, given_up)| given_up))
-            .or_else(|| coming.plugins.iter().find_map(|p| self.newly_left_out(p)));
-        if coming.first.is_none()
-            && let Some(why) = failed
-        {
-            return self.abandon_coming(why);
+            .find_map(|s| state(s).and_then(|(_, given_up)| given_up));
+        let left_out = coming
+            .plugins
+            .iter()
+            .find_map(|p| self.newly_left_out(p).map(|why| (p.name.clone(), why)));
+        if coming.first.is_none() {
+            match (left_out, given_up) {
+                (Some((plugin, why)), _) => {
+                    return self.refuse_coming(Objection { plugin, why });
+                }
+                (None, Some(why)) => return self.abandon_coming(why, None),
+                (None, None) => {}
+            }
         }
         if !coming.slots.iter().all(settled) {
             return;
         }
-        if let Some(coming) = self.coming.take() {
+        if coming.canaries.is_none() {
+            self.send_canaries();
+        }
+        if self.canaries_passed()
+            && let Some(coming) = self.coming.take()
+        {
             self.switch(coming);
         }
     }
@@ -255,30 +317,90 @@ impl Manager {
         plugin.left_out.clone().filter(|_| !before)
     }
 
-    /// The new workers did not get ready: nothing changes.
-    pub fn abandon_coming(&mut self, why: String) {
-        let Some(coming) = self.coming.take() else {
+    /// The bytes of this plugin may not take over.
+    pub fn refuse_coming(&mut self, objection: Objection) {
+        let Objection { plugin, why } = objection;
+        self.abandon_coming(why, Some(plugin));
+    }
+
+    /// The new workers did not get ready, or may not take over: nothing changes. `blamed` is the plugin that
+    /// is to blame; None: any that is new may be.
+    pub fn abandon_coming(&mut self, why: String, blamed: Option<String>) {
+        let Some(coming) = self.take_down_coming() else {
             return;
         };
-        self.tell_slots();
-        for slot in coming.slots {
-            if let Some(s) = self.slots.get(&slot)
-                && s.pid != 0
-                && s.state != SlotState::Dead
-            {
-                let pid = s.pid;
-                self.supervisor.say(&ToSupervisor::Kill {
-                    slot,
-                    pid,
-                    reason: "its generation did not come up".into(),
-                });
+        let Some(work) = coming.work else { return };
+        let why = format!("the new workers did not get ready: {why}");
+        // They are tried again when they are others: but a reload asks for just what there is.
+        if matches!(work, Work::Dropped | Work::Plugins { .. }) {
+            let changed = match blamed {
+                Some(plugin) => vec![plugin],
+                None => self.changed_plugins(&coming.plugins),
+            };
+            for plugin in &changed {
+                if let Some((file, _)) = coming.scan.find(plugin) {
+                    self.versions.reject(file, Standing::Refused(why.clone()));
+                }
             }
-            self.retire_slot(slot);
+            for file in &mut self.scan.files {
+                if changed.iter().any(|n| file.has(n)) {
+                    file.standing = Standing::Refused(why.clone());
+                }
+            }
+            self.keep();
+            // What else has changed is not to suffer for it.
+            if !self.work.contains(&Work::Dropped) {
+                self.work.push_back(Work::Dropped);
+            }
         }
-        self.reload_failed(
-            coming.client,
-            format!("the new workers did not get ready: {why}"),
-        );
+        self.work_failed(work, why);
+    }
+
+    /// Something else comes first: it begins again after that.
+    pub fn put_off_coming(&mut self) {
+        if self.coming.as_ref().is_none_or(|c| c.first.is_some()) {
+            return;
+        }
+        if let Some(work) = self.take_down_coming().and_then(|c| c.work) {
+            let at = usize::from(!self.work.is_empty());
+            self.work.insert(at, work);
+        }
+    }
+
+    fn take_down_coming(&mut self) -> Option<Coming> {
+        let coming = self.coming.take()?;
+        self.tell_slots();
+        for slot in &coming.slots {
+            self.kill_slot(*slot, "its generation did not come up");
+            self.retire_slot(*slot);
+        }
+        Some(coming)
+    }
+
+    fn kill_slot(&mut self, slot: u32, why: &str) {
+        if let Some(s) = self.slots.get(&slot)
+            && s.pid != 0
+            && s.state != SlotState::Dead
+        {
+            let pid = s.pid;
+            self.supervisor.say(&ToSupervisor::Kill {
+                slot,
+                pid,
+                reason: why.into(),
+            });
+        }
+    }
+
+    /// The plugins that serve now and have other bytes in this list.
+    pub fn changed_plugins(&self, new: &[PluginUse]) -> Vec<String> {
+        let replaced = |p: &&PluginUse| {
+            let mut old = self.plugins.iter();
+            old.any(|o| o.name == p.name && o.hash != p.hash)
+        };
+        new.iter()
+            .filter(replaced)
+            .map(|p| p.name.clone())
+            .collect()
     }
 
     pub fn switch(&mut self, coming: Coming) {
@@ -288,29 +410,49 @@ impl Manager {
             .filter(|s| s.spec.generation != coming.generation)
             .map(|s| s.spec.slot)
             .collect();
+        let changed = self.changed_plugins(&coming.plugins);
+        let old_serving = self.serving();
         let Coming {
             generation,
-            model,
+            force,
             scan,
             plugins,
-            client,
+            work,
             begun_ns,
             first,
             slots,
+            canaries: _,
         } = coming;
         let old_generation = std::mem::replace(&mut self.generation, generation);
         let old_plugins = std::mem::replace(&mut self.plugins, plugins);
+        let old_scan = self.scan.clone();
         let is_first = first.is_some();
-        match self.apply(model, scan, first) {
+        let taken = match force {
+            Force::Model { model, kept } => self.apply(*model, scan, first).inspect(|_| {
+                self.model_kept(kept);
+            }),
+            Force::Plugins => {
+                self.scan = scan;
+                self.retarget(&lost(&old_plugins));
+                Ok(ReloadReport {
+                    unchanged: self.order.len() as u64,
+                    ..ReloadReport::default()
+                })
+            }
+        };
+        match taken {
             Err(why) => {
                 // Only a reload can fail here: the first map was made before anything else.
                 self.generation = old_generation;
                 self.plugins = old_plugins;
                 self.tell_slots();
                 for slot in slots {
+                    self.kill_slot(slot, "its generation could not take over");
                     self.retire_slot(slot);
                 }
-                self.reload_failed(client, why);
+                if let Some(work) = work {
+                    self.work_failed(work, why);
+                }
             }
             Ok(mut report) => {
                 self.tell_slots();
@@ -318,16 +460,68 @@ impl Manager {
                 for slot in old_slots {
                     self.drain_slot(slot, now);
                 }
-                self.keep();
                 report.took_ms = (now - begun_ns) / MS;
                 if is_first {
-                    self.ready(report.took_ms);
-                } else {
-                    report.new_generation = Some(generation);
-                    self.end_reload(client, Ok(report));
+                    self.settled();
+                    return self.ready(report.took_ms);
+                }
+                report.plugins = changed
+                    .iter()
+                    .filter_map(|name| {
+                        let (old, _) = old_scan.find(name)?;
+                        let (new, _) = self.scan.find(name)?;
+                        Some(format!(
+                            "{} -> {}",
+                            version_text(old, name),
+                            version_text(new, name)
+                        ))
+                    })
+                    .collect();
+                self.new_bytes_serve(&changed, &old_serving, &old_plugins, work.as_ref());
+                self.settled();
+                report.new_generation = Some(generation);
+                if let Some(work) = work {
+                    self.end_work(work, Ok(report));
                 }
             }
         }
+    }
+
+    /// What served before is kept, and what serves now has to prove itself, unless it has already.
+    fn new_bytes_serve(
+        &mut self,
+        changed: &[String],
+        old_serving: &[PluginFile],
+        old_plugins: &[PluginUse],
+        work: Option<&Work>,
+    ) {
+        if changed.is_empty() {
+            return;
+        }
+        if matches!(work, Some(Work::Rollback { .. })) {
+            return self
+                .versions
+                .forget_previous(|n| changed.iter().any(|c| c == n));
+        }
+        let served_before = |name: &String| {
+            let hash = self
+                .plugins
+                .iter()
+                .find(|p| p.name == *name)
+                .map(|p| p.hash);
+            self.versions.previous_of(name).map(|f| f.hash) == hash
+        };
+        let (known, unproven): (Vec<String>, Vec<String>) =
+            changed.iter().cloned().partition(served_before);
+        self.versions
+            .forget_previous(|n| known.iter().any(|k| k == n));
+        self.versions.replaced(old_serving, changed);
+        let with_tallies: Vec<(String, Tally)> = old_plugins
+            .iter()
+            .filter(|p| unproven.contains(&p.name))
+            .map(|p| (p.name.clone(), p.tally))
+            .collect();
+        self.begin_trials(&with_tallies);
     }
 
     pub fn drain_slot(&mut self, slot: u32, now: u64) {
@@ -346,8 +540,10 @@ impl Manager {
             Some(link) => link.queue(&ToWorker::Drain),
             None => return self.retire_slot(slot),
         }
-        self.chores
-            .insert((now + DRAIN_NS) / MS, Chore::Replace { slot, pid });
+        // As long as the runs that it has may take.
+        let patience = DRAIN_NS.max(self.longest_run(slot) + DRAIN_NS / 6);
+        let at = (now + patience) / MS;
+        self.chores.insert(at, Chore::Replace { slot, pid });
     }
 
     /// Its worker is gone and no other will come.
@@ -366,6 +562,8 @@ impl Manager {
         let status = self.status_text();
         log::info!("ready  {status} took={took_ms}ms");
         self.supervisor.say(&ToSupervisor::Ready { status });
+        self.run_trials();
+        self.begin_work();
     }
 
     /// One line for `systemctl status` and the log.
@@ -382,40 +580,14 @@ impl Manager {
         )
     }
 
-    /// Hands the supervisor what a manager after us would need: the model, and the plugins' bytes.
-    pub fn keep(&mut self) {
-        let mut model = self.model.clone();
-        model.checks = self
-            .order
-            .iter()
-            .filter_map(|id| self.check(*id))
-            .map(|c| c.spec.clone())
-            .collect();
-        let kept = crate::role::Kept::of(model, &self.scan);
-        let bytes = serde_json::to_vec(&kept).unwrap_or_default();
-        drop(kept);
-        match healthd_sys::memfd::sealed_bytes("healthd-model", &bytes) {
-            Ok(memfd) => {
-                let mut fds = vec![memfd.as_fd()];
-                fds.extend(self.scan.files.iter().map(|f| f.copy.as_fd()));
-                let plugins = self
-                    .scan
-                    .files
-                    .iter()
-                    .map(|f| f.path.display().to_string())
-                    .collect();
-                self.supervisor
-                    .say_with(&ToSupervisor::Keep { plugins }, &fds);
+    /// A check that is kept out of the model is not kept for the next manager.
+    pub fn model_kept(&mut self, kept: io::Result<Arc<OwnedFd>>) {
+        match kept {
+            Ok(kept) => self.kept_model = Some(kept),
+            Err(e) => {
+                log::error!("the model cannot be kept for a manager after this one: {e}");
             }
-            Err(e) => log::error!("the model cannot be kept for a manager after this one: {e}"),
         }
-        let settings = ToSupervisor::Settings {
-            stop_grace_ms: self.model.daemon.stop_grace.as_millis() as u64,
-            log: self.model.daemon.log.clone(),
-        };
-        self.supervisor.say(&settings);
-        // Reading a config leaves a heap several times as large as what is kept of it.
-        healthd_sys::process::trim_heap();
     }
 }
 
@@ -425,57 +597,97 @@ fn empty_of(model: &Model) -> Model {
         daemon: model.daemon.clone(),
         pool: model.pool.clone(),
         checks: Vec::new(),
+        digest: model.digest,
         warnings: Diagnostics::default(),
     }
 }
 
-/// A file that cannot be used is said even while no check uses it: whoever dropped it in looks here.
-pub fn tell_refused(scan: &Scan) {
-    for refused in &scan.catalog.refused {
-        log::warn!("plugin refused  {}", refused.reason);
-    }
-}
-
-/// The plugins of enabled checks, each once, in a fixed order.
-pub fn plugins_in_use(model: &Model, scan: &Scan) -> Vec<PluginUse> {
-    let mut names: Vec<&str> = model
-        .checks
-        .iter()
-        .filter(|c| c.enabled && c.unusable.is_none())
-        .map(|c| c.plugin.as_str())
-        .collect();
-    names.sort_unstable();
-    names.dedup();
-    let mut copies: HashMap<&std::path::Path, Arc<std::os::fd::OwnedFd>> = HashMap::new();
-    names
-        .into_iter()
-        .filter_map(|name| {
-            let (file, entry) = scan.find(name)?;
-            let copy = match copies.get(file.path.as_path()) {
-                Some(copy) => copy.clone(),
-                None => {
-                    let copy = Arc::new(file.copy.try_clone().ok()?);
-                    copies.insert(&file.path, copy.clone());
-                    copy
-                }
-            };
-            Some(PluginUse {
-                name: name.to_owned(),
-                file: file.path.clone(),
-                index: entry.index,
-                class: worker_class(entry.class),
-                copy,
-                hash: file.hash,
-                left_out: None,
-            })
-        })
+/// Why plugins could not be used, by name.
+fn lost(plugins: &[PluginUse]) -> HashMap<String, String> {
+    let lost = plugins.iter();
+    lost.filter_map(|p| Some((p.name.clone(), p.left_out.clone()?)))
         .collect()
 }
 
-pub fn same_plugins(new: &[PluginUse], old: &[PluginUse]) -> bool {
-    let key = |p: &PluginUse| (p.name.clone(), p.file.clone(), p.index, p.hash);
+impl Manager {
+    /// A file that cannot be used is said even while no check uses it: whoever dropped it in looks here.
+    /// Each piece of news once.
+    pub fn tell_plugin_news(&self, scan: &Scan) {
+        for refused in &scan.catalog.refused {
+            if !self.scan.catalog.refused.contains(refused) {
+                log::warn!("plugin refused  {}", refused.reason);
+            }
+        }
+        for file in &scan.files {
+            let told = self
+                .scan
+                .files
+                .iter()
+                .any(|f| f.path == file.path && f.standing == file.standing);
+            if file.standing == Standing::Deleted && !told {
+                log::warn!(
+                    "plugin file deleted: its copy serves until a restart  file={}",
+                    file.path.display()
+                );
+            }
+        }
+    }
+
+    /// The plugins of enabled checks, each once, in a fixed order. `try_again`: also what could not be used
+    /// before, with the same bytes.
+    pub fn plugins_in_use(&self, force: &Force, scan: &Scan, try_again: bool) -> Vec<PluginUse> {
+        let lost = lost(&self.plugins);
+        let mut names: Vec<&str> = match force {
+            Force::Model { model, .. } => model
+                .checks
+                .iter()
+                .filter(|c| c.enabled && c.unusable.is_none())
+                .map(|c| c.plugin.as_str())
+                .collect(),
+            Force::Plugins => self
+                .checks
+                .iter()
+                .flatten()
+                .map(|c| &c.spec)
+                .filter(|s| {
+                    s.enabled
+                        && (s.unusable.is_none() || s.unusable.as_ref() == lost.get(&s.plugin))
+                })
+                .map(|s| s.plugin.as_str())
+                .collect(),
+        };
+        names.sort_unstable();
+        names.dedup();
+        let now = clock::realtime_ns();
+        names
+            .into_iter()
+            .filter_map(|name| {
+                let (file, entry) = scan.find(name)?;
+                let old = self
+                    .plugins
+                    .iter()
+                    .find(|p| p.name == name && p.hash == file.hash);
+                Some(PluginUse {
+                    name: name.to_owned(),
+                    file: file.path.clone(),
+                    index: entry.index,
+                    class: worker_class(entry.class),
+                    copy: file.copy.clone(),
+                    hash: file.hash,
+                    left_out: old.filter(|_| !try_again).and_then(|o| o.left_out.clone()),
+                    since: old.map_or(now, |o| o.since),
+                    tally: old.map(|o| o.tally).unwrap_or_default(),
+                })
+            })
+            .collect()
+    }
+}
+
+/// `try_again`: one that could not be used is to be loaded once more.
+pub fn same_plugins(new: &[PluginUse], old: &[PluginUse], try_again: bool) -> bool {
+    let key = |p: &PluginUse| (p.name.clone(), p.index, p.hash);
     new.len() == old.len()
-        && old.iter().all(|p| p.left_out.is_none())
+        && (!try_again || old.iter().all(|p| p.left_out.is_none()))
         && new.iter().map(key).eq(old.iter().map(key))
 }
 

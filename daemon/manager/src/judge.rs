@@ -16,15 +16,18 @@ impl Manager {
         let now = clock::monotonic_ns();
         f.finished_ns = f.finished_ns.min(now);
         f.started_ns = f.started_ns.min(f.finished_ns);
-        let Some(s) = self.slots.get_mut(&slot) else {
+        if self.canary_finished(slot, &f) {
             return;
-        };
+        }
         let known = self
             .checks
             .get(f.check as usize)
             .and_then(Option::as_ref)
             .and_then(|c| c.in_flight.as_ref())
             .is_some_and(|i| i.run_id == f.run_id && i.attempt == f.attempt && i.slot == slot);
+        let Some(s) = self.slots.get_mut(&slot) else {
+            return;
+        };
         if !known || s.runs.remove(&f.run_id).is_none() {
             s.accounts.late += 1;
             return;
@@ -66,6 +69,7 @@ impl Manager {
                 self.survived(id, in_jail);
             }
         }
+        self.tally(&f, slot);
         self.take_result(f, flight, Some((slot, pid)));
         if killed > 0 {
             self.convict_of_chunk(id);

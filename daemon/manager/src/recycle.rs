@@ -322,7 +322,7 @@ impl Manager {
     }
 
     /// The longest time-out of its runs in flight.
-    fn longest_run(&self, slot: u32) -> u64 {
+    pub fn longest_run(&self, slot: u32) -> u64 {
         let runs = self.slots.get(&slot).map(|s| s.runs.values());
         runs.into_iter()
             .flatten()

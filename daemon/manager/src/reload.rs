@@ -3,119 +3,86 @@
 //! It is a diff: a check that has not changed keeps its next due time, its run in flight and its attempts.
 //! Where plugins or pools have changed it takes force with a new generation of workers.
 
-use crate::book::{MS, Manager, Phase};
+use crate::book::{MS, Manager};
 use crate::check::{Check, Target};
-use crate::control::Asker;
-use crate::generation::{MAX_SLOTS, plugins_in_use, same_plugins, same_pool, tell_refused};
+use crate::generation::{Force, MAX_SLOTS, same_plugins, same_pool};
+use crate::loading::Work;
 use crate::rap::Rap;
 use crate::state::Past;
-use healthd_catalog::{Loaded, Scan};
+use healthd_catalog::Scan;
 use healthd_core::check::schedule;
-use healthd_core::config::{Diagnostics, Model};
-use healthd_core::wire::control::{ControlError, ErrorCode, ReloadReport, Reply};
+use healthd_core::config::Model;
+use healthd_core::wire::control::ReloadReport;
 use healthd_core::wire::maps::state_header as h;
-use healthd_core::wire::supervisor::ToSupervisor;
 use healthd_core::wire::worker::ToWorker;
 use healthd_scoreboard::state_map::StateMap;
 use healthd_sys::clock;
 use std::collections::{HashMap, HashSet};
-use std::panic::AssertUnwindSafe;
-
-/// What the loader thread found.
-pub struct LoadResult {
-    /// None: the thread panicked, and has said so.
-    pub loaded: Option<Result<Loaded, Diagnostics>>,
-    pub client: Option<Asker>,
-    pub begun_ns: u64,
-}
 
 impl Manager {
-    /// Reads config and plugins in a thread of its own: a probe may take seconds.
-    pub fn begin_reload(&mut self, client: Option<Asker>) {
-        if self.phase != Phase::Running || self.loading || self.coming.is_some() {
-            match client {
-                Some(_) => self.answer_reload(client, Err(busy())),
-                // A signal says "the files have changed": they are read again after this reload.
-                None => self.reload_again = true,
+    /// Takes what was read: at once where workers may stay as they are, else with a new generation.
+    pub fn prepare(&mut self, force: Force, scan: Scan, work: Work, begun_ns: u64) {
+        if let Force::Model { model, .. } = &force
+            && matches!(work, Work::Reload(_))
+        {
+            for warning in &model.warnings.items {
+                log::warn!("config: {}", warning.message);
             }
-            return;
         }
-        self.loading = true;
-        self.supervisor.say(&ToSupervisor::Reloading);
-        let (config, owners, inbox) = (
-            self.args.config.clone(),
-            self.owners.clone(),
-            self.inbox.clone(),
-        );
-        let begun_ns = clock::monotonic_ns();
-        let spawned = std::thread::Builder::new()
-            .name("load".into())
-            .spawn(move || {
-                // Whatever becomes of it, the one who asked must hear of it, and the next may ask.
-                let load = AssertUnwindSafe(|| healthd_catalog::load(&config, &owners));
-                let loaded = std::panic::catch_unwind(load).ok();
-                inbox.post(LoadResult {
-                    loaded,
-                    client,
-                    begun_ns,
-                });
-            });
-        if let Err(e) = spawned {
-            self.reload_failed(client, format!("no thread to read the config: {e}"));
+        self.tell_plugin_news(&scan);
+        if let Work::Plugins {
+            name: Some(name), ..
+        } = &work
+            && let Some(error) = self.in_the_way(&scan, name)
+        {
+            self.take_scan(scan);
+            return self.end_work(work, Err(error));
         }
-    }
-
-    pub fn loaded(&mut self, result: LoadResult) {
-        if self.phase != Phase::Running {
-            return self.answer_reload(result.client, Err(busy()));
+        let plugins = self.plugins_in_use(&force, &scan, work.tries_again());
+        let pool = match &force {
+            Force::Model { model, .. } => &model.pool,
+            Force::Plugins => &self.model.pool,
+        };
+        let same = same_plugins(&plugins, &self.plugins, work.tries_again())
+            && same_pool(pool, &self.model.pool);
+        if !same {
+            return self.bring_up(force, scan, plugins, Some(work), begun_ns, None);
         }
-        match result.loaded {
-            None => self.reload_failed(
-                result.client,
-                "the config could not be read to its end".into(),
-            ),
-            Some(Err(diagnostics)) => {
-                log::error!(
-                    "reload refused: {}; nothing has changed",
-                    diagnostics.summary()
-                );
-                for line in diagnostics.render(false).lines() {
-                    log::error!("{line}");
-                }
-                let error = ControlError {
-                    code: ErrorCode::BadConfig,
-                    message: format!("reload refused: {}", diagnostics.summary()),
-                    help: "nothing has changed: mend the files and reload again".into(),
-                    diagnostics: vec![diagnostics.render(false)],
-                };
-                self.end_reload(result.client, Err(error));
-            }
-            Some(Ok(loaded)) => self.prepare(loaded, result.client, result.begun_ns),
-        }
-    }
-
-    pub fn prepare(&mut self, loaded: Loaded, client: Option<Asker>, begun_ns: u64) {
-        let Loaded { model, scan } = loaded;
-        for warning in &model.warnings.items {
-            log::warn!("config: {}", warning.message);
-        }
-        tell_refused(&scan);
-        let plugins = plugins_in_use(&model, &scan);
-        let same =
-            same_plugins(&plugins, &self.plugins) && same_pool(&model.pool, &self.model.pool);
-        if same {
-            // The bytes are the same, so the copies that the workers run are kept.
-            match self.apply(model, scan, None) {
+        // The bytes are the same, so the copies that the workers run are kept.
+        match force {
+            Force::Model { model, kept } => match self.apply(*model, scan, None) {
                 Ok(mut report) => {
+                    self.model_kept(kept);
+                    self.settled();
                     report.took_ms = (clock::monotonic_ns() - begun_ns) / MS;
-                    self.keep();
-                    self.end_reload(client, Ok(report));
+                    self.end_work(work, Ok(report));
                 }
-                Err(why) => self.reload_failed(client, why),
+                Err(why) => self.work_failed(work, why),
+            },
+            Force::Plugins => {
+                self.take_scan(scan);
+                let report = ReloadReport {
+                    unchanged: self.order.len() as u64,
+                    took_ms: (clock::monotonic_ns() - begun_ns) / MS,
+                    ..ReloadReport::default()
+                };
+                self.end_work(work, Ok(report));
             }
-        } else {
-            self.bring_up(model, scan, plugins, client, begun_ns, None);
         }
+    }
+
+    /// Files that nobody uses, or that stand otherwise than before: no worker has to know.
+    fn take_scan(&mut self, scan: Scan) {
+        self.scan = scan;
+        self.keep();
+    }
+
+    /// Something else is in force: the manager after us has to know it, and what was watched may be another.
+    pub fn settled(&mut self) {
+        self.watch_plugins();
+        self.keep();
+        // Reading a config leaves a heap several times as large as what is kept of it.
+        self.store.trim();
     }
 
     /// Puts a model in force. Err: nothing was changed.
@@ -136,18 +103,7 @@ impl Manager {
         self.map.header(h::STARTED, self.args.started);
         self.map.header(h::GENERATION, self.generation);
         self.map.header(h::BEAT, now);
-        let targets: HashMap<String, Result<Target, String>> = self
-            .plugins
-            .iter()
-            .enumerate()
-            .map(|(n, p)| {
-                let target = Target {
-                    class: p.class,
-                    plugin: n as u16,
-                };
-                (p.name.clone(), p.left_out.clone().map_or(Ok(target), Err))
-            })
-            .collect();
+        let targets = self.targets();
         let gone: Vec<u32> = {
             let keep: HashSet<&str> = model.checks.iter().map(|c| c.name.as_str()).collect();
             let gone = self
@@ -161,6 +117,8 @@ impl Manager {
             self.remove(id);
         }
         self.order.clear();
+        // It went by the old order: the state is dirty now anyway.
+        self.sweep = None;
         // The specs live in the checks from here on, and nowhere else: there may be 100,000.
         for (index, mut spec) in std::mem::take(&mut model.checks).into_iter().enumerate() {
             let target = match targets.get(&spec.plugin) {
@@ -202,6 +160,62 @@ impl Manager {
         self.clients
             .set_group(self.model.daemon.control_group.as_deref());
         Ok(report)
+    }
+
+    /// Where the checks of each plugin in use run, or why they cannot.
+    fn targets(&self) -> HashMap<String, Result<Target, String>> {
+        self.plugins
+            .iter()
+            .enumerate()
+            .map(|(n, p)| {
+                let target = Target {
+                    class: p.class,
+                    plugin: n as u16,
+                };
+                (p.name.clone(), p.left_out.clone().map_or(Ok(target), Err))
+            })
+            .collect()
+    }
+
+    /// Other plugins, the same checks: none of them notices. `lost`: those that could not be used before, and why.
+    pub fn retarget(&mut self, lost: &HashMap<String, String>) {
+        let targets = self.targets();
+        let now = clock::monotonic_ns();
+        self.map.header(h::GENERATION, self.generation);
+        for id in self.order.clone() {
+            let Some(check) = self.check_mut(id) else {
+                continue;
+            };
+            if !check.spec.enabled {
+                continue;
+            }
+            let was_planned = check.is_planned();
+            if lost.get(&check.spec.plugin) == check.spec.unusable.as_ref() {
+                check.spec.unusable = None;
+            }
+            check.target = match targets.get(&check.spec.plugin) {
+                _ if check.spec.unusable.is_some() => None,
+                Some(Ok(target)) => Some(*target),
+                Some(Err(reason)) => {
+                    check.spec.unusable = Some(reason.clone());
+                    None
+                }
+                None => {
+                    let plugin = &check.spec.plugin;
+                    check.spec.unusable =
+                        Some(format!("no file that may be used has plugin `{plugin}`"));
+                    None
+                }
+            };
+            if check.target.is_none() {
+                self.leave_queue(id);
+                self.unusable(id);
+            } else if !was_planned && check.is_planned() {
+                let due = schedule::first_due(check.hash, now, check.interval_ns());
+                self.plan(id, due);
+                self.publish(id);
+            }
+        }
     }
 
     /// A map for this model that already holds what is known: whenever we die, the file that has the name is whole.
@@ -346,81 +360,5 @@ impl Manager {
         {
             self.free_ids.insert(id);
         }
-    }
-
-    pub fn reload_failed(&mut self, client: Option<Asker>, why: String) {
-        log::error!("reload failed: {why}; nothing has changed");
-        let error = ControlError {
-            code: ErrorCode::Internal,
-            message: format!("reload failed: {why}"),
-            help: "nothing has changed".into(),
-            diagnostics: Vec::new(),
-        };
-        self.end_reload(client, Err(error));
-    }
-
-    pub fn end_reload(
-        &mut self,
-        client: Option<Asker>,
-        result: Result<ReloadReport, ControlError>,
-    ) {
-        self.loading = false;
-        if let Ok(r) = &result {
-            log::info!(
-                "reloaded  added={} changed={} removed={} unchanged={} generation={} took={}ms",
-                r.added,
-                r.changed,
-                r.removed,
-                r.unchanged,
-                self.generation,
-                r.took_ms
-            );
-        }
-        let status = self.status_text();
-        self.supervisor.say(&ToSupervisor::Reloaded { status });
-        self.answer_reload(client, result);
-        if std::mem::take(&mut self.reload_again) {
-            self.begin_reload(None);
-        }
-    }
-
-    pub fn answer_reload(
-        &mut self,
-        client: Option<Asker>,
-        result: Result<ReloadReport, ControlError>,
-    ) {
-        let Some(client) = client.and_then(|c| self.clients.place_of(c)) else {
-            return;
-        };
-        match result {
-            Ok(mut report) => {
-                report.warnings = self
-                    .model
-                    .warnings
-                    .items
-                    .iter()
-                    .map(|w| w.message.clone())
-                    .chain(
-                        self.scan
-                            .catalog
-                            .refused
-                            .iter()
-                            .map(|r| format!("plugin refused: {}", r.reason)),
-                    )
-                    .collect();
-                self.clients.reply(client, &Reply::Reloaded(report));
-                self.clients.reply(client, &Reply::End);
-            }
-            Err(error) => self.clients.reply(client, &Reply::Error(error)),
-        }
-    }
-}
-
-fn busy() -> ControlError {
-    ControlError {
-        code: ErrorCode::Busy,
-        message: "a reload is under way, or the daemon is starting or stopping".into(),
-        help: "try again in a moment".into(),
-        diagnostics: Vec::new(),
     }
 }

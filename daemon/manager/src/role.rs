@@ -4,31 +4,29 @@ use crate::book::{Manager, Phase};
 use crate::control::Clients;
 use crate::event_loop::{Inbox, TOKEN_INBOX, TOKEN_SUPERVISOR};
 use crate::generation::MAX_SLOTS;
+use crate::keep::{self, Restored};
 use crate::objects::{KeptMaps, Locks};
 use crate::oom::OomWatch;
+use crate::plugins::Versions;
 use crate::slots::SlotState;
 use crate::state::{self, Past};
 use crate::store::Store;
 use crate::supervisor_link::SupervisorLink;
-use healthd_catalog::{Loaded, PluginEntry, PluginFile, Scan};
+use healthd_catalog::{Loaded, Scan, Shelf};
 use healthd_core::check::turnstile::Turnstile;
 use healthd_core::check::wheel::Wheel;
 use healthd_core::config::Model;
 use healthd_core::wire::maps::{SlotRecord, state_header as h};
 use healthd_core::wire::objects_map;
 use healthd_core::wire::roles::ManagerArgs;
-use healthd_core::wire::supervisor::ToManager;
 use healthd_scoreboard::objects_map::ObjectsMap;
 use healthd_scoreboard::state_map::StateMap;
-use healthd_sys::{clock, memfd, process, signals, spawn};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use healthd_sys::{clock, process, signals, spawn};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
-use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// Bad config (sysexits.h, EX_CONFIG): systemd is told not to restart on it.
 const EX_CONFIG: i32 = 78;
@@ -62,13 +60,24 @@ fn start(args: &ManagerArgs) -> io::Result<i32> {
     let owners = healthd_catalog::owners(args.started_as);
     let supervisor = SupervisorLink::new(link);
     let mut maps = None;
-    let Loaded { model, scan } = if args.restore {
-        let (loaded, left) = restore(&supervisor)?;
+    let mut shelf = Shelf::default();
+    let Restored {
+        model,
+        kept_model,
+        scan,
+        versions,
+    } = if args.restore {
+        let (restored, left) = keep::restore(&supervisor)?;
         maps = left;
-        loaded
+        restored
     } else {
-        match healthd_catalog::load(&args.config, &owners) {
-            Ok(loaded) => loaded,
+        match healthd_catalog::load(&args.config, &owners, &mut shelf) {
+            Ok(Loaded { model, scan }) => Restored {
+                model,
+                kept_model: None,
+                scan,
+                versions: Versions::default(),
+            },
             Err(diagnostics) => {
                 eprint!("{}", diagnostics.render(io::stderr().is_terminal()));
                 return Ok(EX_CONFIG);
@@ -81,6 +90,9 @@ fn start(args: &ManagerArgs) -> io::Result<i32> {
     let past = state::recall(&args.state_dir, &args.runtime_dir);
     let maps = KeptMaps::restore(maps);
     let mut manager = build(args, supervisor, listener, model, owners, &past, maps)?;
+    manager.shelf = Arc::new(Mutex::new(shelf));
+    manager.kept_model = kept_model;
+    manager.versions = versions;
     manager.first_start(scan, past);
     manager.run()?;
     Ok(0)
@@ -161,7 +173,11 @@ fn build(
         generation: past.generation,
         coming: None,
         loading: false,
-        reload_again: false,
+        work: VecDeque::new(),
+        shelf: Arc::default(),
+        versions: Versions::default(),
+        drop_in: None,
+        kept_model: None,
         owners,
         map_mode: MAP_MODE,
         next_run: past.next_run,
@@ -171,6 +187,7 @@ fn build(
         dirty: false,
         urgent: false,
         last_store: 0,
+        sweep: None,
         resumed_ns: 0,
         last_search: now,
         oom: OomWatch::new(now),
@@ -187,74 +204,4 @@ fn buried(record: &SlotRecord) -> SlotRecord {
         state: SlotState::Dead as u8,
         ..*record
     }
-}
-
-/// What a manager leaves with the supervisor for the one after it.
-#[derive(Serialize, Deserialize)]
-pub struct Kept {
-    model: Model,
-    catalog: healthd_core::config::Catalog,
-    files: Vec<KeptFile>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct KeptFile {
-    path: PathBuf,
-    hash: u64,
-    plugins: Vec<PluginEntry>,
-}
-
-impl Kept {
-    pub fn of(model: Model, scan: &Scan) -> Kept {
-        let files = scan
-            .files
-            .iter()
-            .map(|f| KeptFile {
-                path: f.path.clone(),
-                hash: f.hash,
-                plugins: f.plugins.clone(),
-            })
-            .collect();
-        Kept {
-            model,
-            catalog: scan.catalog.clone(),
-            files,
-        }
-    }
-}
-
-/// The first message of the supervisor brings what the manager before us left.
-fn restore(supervisor: &SupervisorLink) -> io::Result<(Loaded, Option<OwnedFd>)> {
-    let mut fds = [PollFd::new(supervisor.fd.as_fd(), PollFlags::POLLIN)];
-    poll(&mut fds, PollTimeout::from(10_000u16))?;
-    let Some((ToManager::Restore { maps, .. }, mut fds)) = supervisor.next()? else {
-        return Err(io::Error::other(
-            "the supervisor did not hand over what the last manager left",
-        ));
-    };
-    let maps = if maps { fds.pop() } else { None };
-    let mut fds = fds.into_iter();
-    let model = fds
-        .next()
-        .ok_or_else(|| io::Error::other("a restore without a model"))?;
-    let kept: Kept = serde_json::from_slice(&memfd::read_all(&model)?).map_err(io::Error::other)?;
-    let files = kept
-        .files
-        .into_iter()
-        .zip(fds)
-        .map(|(f, copy)| PluginFile {
-            path: f.path,
-            copy,
-            hash: f.hash,
-            plugins: f.plugins,
-        })
-        .collect();
-    let loaded = Loaded {
-        model: kept.model,
-        scan: Scan {
-            catalog: kept.catalog,
-            files,
-        },
-    };
-    Ok((loaded, maps))
 }

@@ -150,19 +150,24 @@ fn read_saved(path: &Path) -> io::Result<Saved> {
     Ok(saved)
 }
 
-fn written(next_run: u64, checks: Vec<SavedCheck>) -> Vec<u8> {
-    let saved = Saved {
-        version: VERSION,
-        next_run,
-        checks,
-    };
-    serde_json::to_vec(&saved).unwrap_or_default()
+impl Saved {
+    fn new(next_run: u64, checks: Vec<SavedCheck>) -> Saved {
+        Saved {
+            version: VERSION,
+            next_run,
+            checks,
+        }
+    }
+
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
 }
 
 impl Past {
     /// For a daemon that ends before it has begun: what was known stays known.
-    pub fn saved(&self, next_run: u64) -> Vec<u8> {
-        written(next_run, self.checks.values().cloned().collect())
+    pub fn saved(&self, next_run: u64) -> Saved {
+        Saved::new(next_run, self.checks.values().cloned().collect())
     }
 
     /// The slots that workers of this class had, those of the newest generation first.
@@ -288,33 +293,33 @@ impl Manager {
         }
     }
 
-    pub fn saved(&self) -> Vec<u8> {
-        let checks = self
-            .order
-            .iter()
-            .filter_map(|id| self.check(*id))
-            .filter(|c| c.status.is_some() || c.paused.is_some())
-            .map(|c| SavedCheck {
-                rap: c.saved_rap(),
-                name: c.spec.name.clone(),
-                plugin: c.spec.plugin.clone(),
-                verdict: c.verdict(),
-                status: c.status,
-                attempt: c.tracker.attempt(),
-                against: Some(c.tracker.against()),
-                runs: c.runs,
-                skipped: c.skipped,
-                since: c.since,
-                last_run: c.last.started_wall,
-                message: c.last.message.clone(),
-                latency_ns: c.latency_ns(),
-                worker: c.last.worker,
-                paused: c.paused.clone(),
-                next_due: 0,
-                in_flight: 0,
-            })
-            .collect();
-        written(self.next_run, checks)
+    /// All at once, for the end.
+    pub fn saved(&self) -> Saved {
+        let rows = self.order.iter().filter_map(|id| self.saved_row(*id));
+        Saved::new(self.next_run, rows.collect())
+    }
+
+    fn saved_row(&self, id: u32) -> Option<SavedCheck> {
+        let c = self.check(id)?;
+        (c.status.is_some() || c.paused.is_some()).then(|| SavedCheck {
+            rap: c.saved_rap(),
+            name: c.spec.name.clone(),
+            plugin: c.spec.plugin.clone(),
+            verdict: c.verdict(),
+            status: c.status,
+            attempt: c.tracker.attempt(),
+            against: Some(c.tracker.against()),
+            runs: c.runs,
+            skipped: c.skipped,
+            since: c.since,
+            last_run: c.last.started_wall,
+            message: c.last.message.clone(),
+            latency_ns: c.latency_ns(),
+            worker: c.last.worker,
+            paused: c.paused.clone(),
+            next_due: 0,
+            in_flight: 0,
+        })
     }
 
     /// What a person has said is written without waiting: nothing would say it again.
@@ -330,15 +335,50 @@ impl Manager {
         const OFTEN: u64 = 1_000_000_000;
         const SELDOM: u64 = 30_000_000_000;
         let wait = if self.urgent { OFTEN } else { SELDOM };
-        if (self.dirty || self.urgent) && now.saturating_sub(self.last_store) >= wait {
+        if self.sweep.is_none()
+            && (self.dirty || self.urgent)
+            && now.saturating_sub(self.last_store) >= wait
+        {
             self.last_store = now;
-            if self.store.write(self.saved()) {
-                self.dirty = false;
-                self.urgent = false;
-            }
+            // What changes from here on may be too late for this one.
+            self.dirty = false;
+            self.urgent = false;
+            self.sweep = Some(Sweep::default());
+            self.sweep_on();
         }
     }
+
+    /// A part of the rows for the disk a turn: there may be 100,000. True: there is more to do.
+    pub fn sweep_on(&mut self) -> bool {
+        let Some(mut sweep) = self.sweep.take() else {
+            return false;
+        };
+        let end = (sweep.at + ROWS_A_TURN).min(self.order.len());
+        let ids = self.order.get(sweep.at..end).unwrap_or_default();
+        let rows = ids.iter().filter_map(|id| self.saved_row(*id));
+        sweep.rows.extend(rows);
+        sweep.at = end;
+        if end < self.order.len() {
+            self.sweep = Some(sweep);
+            return true;
+        }
+        if !self.store.write(Saved::new(self.next_run, sweep.rows)) {
+            self.dirty = true;
+        }
+        false
+    }
 }
+
+/// The state on its way to the disk.
+#[derive(Default)]
+pub struct Sweep {
+    /// The place in the order of the config that it has come to.
+    at: usize,
+    rows: Vec<SavedCheck>,
+}
+
+/// About a millisecond of work.
+const ROWS_A_TURN: usize = 2_000;
 
 #[cfg(test)]
 mod tests {
@@ -391,7 +431,11 @@ mod tests {
     fn run_ids_go_on_by_the_map_and_jump_without_it() {
         let dir = std::env::temp_dir().join(format!("healthd-recall-{}", std::process::id()));
         std::fs::create_dir_all(&dir).expect("temp dir");
-        std::fs::write(dir.join(STATE_FILE), written(1000, Vec::new())).expect("our own file");
+        std::fs::write(
+            dir.join(STATE_FILE),
+            Saved::new(1000, Vec::new()).to_bytes(),
+        )
+        .expect("our own file");
         assert_eq!(recall(&dir, &dir).next_run, 1000 + RUN_ID_JUMP);
         let mut map =
             healthd_scoreboard::state_map::StateMap::prepare(&dir, 2, 1, 0o600).expect("map");
@@ -406,7 +450,7 @@ mod tests {
         let mut past = Past::default();
         let web = saved(Verdict::Critical, Some(Status::Critical), 3, "refused");
         past.checks.insert("web".into(), web);
-        let again: Saved = serde_json::from_slice(&past.saved(7)).expect("our own JSON");
+        let again: Saved = serde_json::from_slice(&past.saved(7).to_bytes()).expect("our own JSON");
         assert_eq!((again.next_run, again.checks.len()), (7, 1));
         assert_eq!(again.checks[0].verdict, Verdict::Critical);
     }

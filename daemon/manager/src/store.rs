@@ -1,6 +1,7 @@
 //! The store thread: whole files, replaced in one step (temp file, fsync, rename), so that a crash at any
 //! moment leaves the old one or the new one.
 
+use crate::state::Saved;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -11,13 +12,13 @@ use std::thread::JoinHandle;
 pub const STATE_FILE: &str = "state.json";
 
 pub struct Store {
-    to_thread: Option<SyncSender<Vec<u8>>>,
+    to_thread: Option<SyncSender<Job>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Store {
     pub fn start(dir: &Path) -> io::Result<Store> {
-        let (to_thread, jobs) = sync_channel(1);
+        let (to_thread, jobs) = sync_channel(2);
         let path = dir.join(STATE_FILE);
         let thread = std::thread::Builder::new()
             .name("store".into())
@@ -30,18 +31,30 @@ impl Store {
     }
 
     /// False: the last one is still being written; ask again later.
-    pub fn write(&self, state: Vec<u8>) -> bool {
-        match self.to_thread.as_ref().map(|t| t.try_send(state)) {
+    pub fn write(&self, state: Saved) -> bool {
+        match self
+            .to_thread
+            .as_ref()
+            .map(|t| t.try_send(Job::Write(state)))
+        {
             None | Some(Ok(())) => true,
             Some(Err(TrySendError::Full(_))) => false,
             Some(Err(TrySendError::Disconnected(_))) => true,
         }
     }
 
+    /// Gives the system back what memory a reload has left unused.
+    pub fn trim(&self) {
+        if let Some(to_thread) = &self.to_thread {
+            // Full: it will be asked again, after the next reload.
+            let _ = to_thread.try_send(Job::Trim);
+        }
+    }
+
     /// Writes the last one and waits until it is on disk.
-    pub fn finish(&mut self, state: Vec<u8>) {
+    pub fn finish(&mut self, state: Saved) {
         if let Some(to_thread) = self.to_thread.take() {
-            let _ = to_thread.send(state);
+            let _ = to_thread.send(Job::Write(state));
         }
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -49,9 +62,22 @@ impl Store {
     }
 }
 
-fn work(path: &Path, jobs: &Receiver<Vec<u8>>) {
+/// Work that may take longer than the loop has.
+enum Job {
+    Write(Saved),
+    Trim,
+}
+
+fn work(path: &Path, jobs: &Receiver<Job>) {
     let mut failing = false;
-    for state in jobs {
+    for job in jobs {
+        let state = match job {
+            Job::Write(state) => state.to_bytes(),
+            Job::Trim => {
+                healthd_sys::process::trim_heap();
+                continue;
+            }
+        };
         match replace(path, &state) {
             Ok(()) if failing => {
                 failing = false;

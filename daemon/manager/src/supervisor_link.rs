@@ -4,11 +4,13 @@ use healthd_core::wire::supervisor::{MAX_MESSAGE, ToManager, ToSupervisor};
 use healthd_sys::unix_socket::{self, Received};
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 pub struct SupervisorLink {
     pub fd: OwnedFd,
-    queue: VecDeque<Vec<u8>>,
+    /// What it has not taken yet, with the fds that belong to it.
+    queue: VecDeque<(Vec<u8>, Vec<Arc<OwnedFd>>)>,
     /// The limit of open files that the daemon's processes have.
     pub open_files: u64,
 }
@@ -23,31 +25,32 @@ impl SupervisorLink {
     }
 
     pub fn say(&mut self, message: &ToSupervisor) {
+        self.say_with(message, Vec::new());
+    }
+
+    /// With fds, at most as many as one message takes.
+    pub fn say_with(&mut self, message: &ToSupervisor, fds: Vec<Arc<OwnedFd>>) {
         match serde_json::to_vec(message) {
-            Ok(bytes) => self.queue.push_back(bytes),
+            Ok(bytes) => self.queue.push_back((bytes, fds)),
             Err(e) => log::error!("a message to the supervisor could not be written: {e}"),
         }
         self.flush();
     }
 
-    /// With fds, which cannot wait in the queue.
-    pub fn say_with(&mut self, message: &ToSupervisor, fds: &[BorrowedFd<'_>]) {
-        let bytes = serde_json::to_vec(message).unwrap_or_default();
-        match unix_socket::send(&self.fd, &bytes, fds) {
-            Ok(true) => {}
-            Ok(false) => log::error!("the supervisor does not take what it shall keep"),
-            Err(e) => log::error!("the supervisor does not take what it shall keep: {e}"),
-        }
-    }
-
     pub fn flush(&mut self) {
-        while let Some(message) = self.queue.front() {
-            match unix_socket::send(&self.fd, message, &[]) {
+        while let Some((message, fds)) = self.queue.front() {
+            let fds: Vec<BorrowedFd<'_>> = fds.iter().map(|f| f.as_fd()).collect();
+            match unix_socket::send(&self.fd, message, &fds) {
                 Ok(true) => drop(self.queue.pop_front()),
                 Ok(false) => break,
                 // That one cannot be said, which is no reason to say nothing any more.
-                Err(e) if e.raw_os_error() == Some(libc::EMSGSIZE) => {
-                    log::error!("a message to the supervisor was too long: {e}");
+                Err(e)
+                    if matches!(
+                        e.raw_os_error(),
+                        Some(libc::EMSGSIZE | libc::ETOOMANYREFS | libc::EINVAL)
+                    ) =>
+                {
+                    log::error!("a message to the supervisor could not be sent: {e}");
                     self.queue.pop_front();
                 }
                 // It is gone; the read side ends the process.

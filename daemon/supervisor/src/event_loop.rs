@@ -51,8 +51,10 @@ pub struct Supervisor {
     manager: Manager,
     manager_record: Record,
     heart: Heart,
-    /// What the next manager goes on with.
-    kept: Option<Kept>,
+    /// What the next manager goes on with: the fds that the last one gave, a list for each message.
+    kept: Option<Vec<Vec<OwnedFd>>>,
+    /// The same while it is still coming.
+    keeping: Vec<Vec<OwnedFd>>,
     /// The memory of the plugins' maps, which nobody here reads.
     kept_maps: Option<OwnedFd>,
     pool: Pool,
@@ -82,12 +84,6 @@ struct Alive {
     link: Link,
     ready: Option<u64>,
     restored: bool,
-}
-
-struct Kept {
-    plugins: Vec<String>,
-    /// The model, then one for each plugin.
-    fds: Vec<OwnedFd>,
 }
 
 /// A worker that has ended, while what it left behind is being ended too: only then is its death told,
@@ -142,6 +138,7 @@ impl Supervisor {
             manager_record: Record::default(),
             heart: Heart::new(watchdog, now),
             kept: None,
+            keeping: Vec::new(),
             kept_maps: None,
             pool: Pool::default(),
             reaper: Reaper::default(),
@@ -460,13 +457,16 @@ impl Supervisor {
         };
         let link = Link::new(ours, &self.epoll, LINK_TOKEN)?;
         if let Some(kept) = &self.kept {
-            let message = ToManager::Restore {
-                plugins: kept.plugins.clone(),
-                maps: self.kept_maps.is_some(),
-            };
-            let all = kept.fds.iter().chain(&self.kept_maps);
-            let fds: Vec<BorrowedFd<'_>> = all.map(|f| f.as_fd()).collect();
-            link.send_first(&message, &fds)?;
+            for (n, part) in kept.iter().enumerate() {
+                let last = n + 1 == kept.len();
+                let maps = self.kept_maps.as_ref().filter(|_| last);
+                let restore = ToManager::Restore {
+                    last,
+                    maps: maps.is_some(),
+                };
+                let fds: Vec<BorrowedFd<'_>> = part.iter().chain(maps).map(|f| f.as_fd()).collect();
+                link.send_first(&restore, &fds)?;
+            }
         }
         let pass = [theirs.as_fd(), self.listener.as_fd()];
         let pid = self
@@ -519,15 +519,13 @@ impl Supervisor {
                     self.reaper.kill(pid);
                 }
             }
-            ToSupervisor::Keep { plugins } => {
-                if fds.len() == plugins.len() + 1 {
-                    self.kept = Some(Kept { plugins, fds });
-                } else {
-                    log::error!(
-                        "manager's model not kept: {} fds for {} plugins",
-                        fds.len(),
-                        plugins.len()
-                    );
+            ToSupervisor::Keep { first, last } => {
+                if first {
+                    self.keeping.clear();
+                }
+                self.keeping.push(fds);
+                if last {
+                    self.kept = Some(std::mem::take(&mut self.keeping));
                 }
             }
             ToSupervisor::KeepMaps => {

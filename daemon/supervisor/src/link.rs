@@ -43,7 +43,7 @@ impl Link {
         self.flush(epoll);
     }
 
-    /// For the first message: its fds stay ours, and the queue is empty.
+    /// For the first messages: their fds stay ours, and the queue is empty.
     pub fn send_first(&self, message: &ToManager, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
         let text = serde_json::to_vec(message).expect("plain data has a JSON form");
         match unix_socket::send(&self.fd, &text, fds)? {

@@ -3,7 +3,7 @@
 
 use crate::instance::Instance;
 use crate::refusal::{self, Refusal, exit};
-use healthd_catalog::RealFiles;
+use healthd_catalog::{RealFiles, Shelf};
 use healthd_core::config::{self, Daemon};
 use healthd_sys::privileges::{self, Account};
 use healthd_sys::spawn::SelfExe;
@@ -49,7 +49,8 @@ pub fn prepare(config: &Path) -> Result<Setup, i32> {
 
 /// Judges the config with its plugins, as the manager does. Returns the exit code.
 pub fn test(config: &Path) -> i32 {
-    match healthd_catalog::load(config, &healthd_catalog::owners(getuid().as_raw())) {
+    let owners = healthd_catalog::owners(getuid().as_raw());
+    match healthd_catalog::load(config, &owners, &mut Shelf::default()) {
         Ok(loaded) => {
             refusal::print(&loaded.model.warnings);
             let checks = loaded.model.checks.len();

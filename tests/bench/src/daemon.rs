@@ -35,11 +35,16 @@ pub fn temp_dir(name: &str) -> Result<PathBuf, String> {
 impl Daemon {
     /// `checks`: the text of the config after `[daemon]`.
     pub fn start(name: &str, checks: &str) -> Result<Daemon, String> {
-        Daemon::start_with(name, checks, &[])
+        Daemon::start_with(name, "", checks, &[])
     }
 
-    /// With plugins that are not of this tree's crates.
-    pub fn start_with(name: &str, checks: &str, more: &[PathBuf]) -> Result<Daemon, String> {
+    /// `keys`: further keys of `[daemon]`; `more`: plugins that are not of this tree's crates.
+    pub fn start_with(
+        name: &str,
+        keys: &str,
+        checks: &str,
+        more: &[PathBuf],
+    ) -> Result<Daemon, String> {
         let dir = temp_dir(name)?;
         let text = |e: std::io::Error| e.to_string();
         let plugins = dir.join("plugins");
@@ -59,11 +64,7 @@ impl Daemon {
             fs::set_permissions(&to, fs::Permissions::from_mode(0o644)).map_err(text)?;
         }
         let config = dir.join("healthd.toml");
-        let head = format!(
-            "[daemon]\nplugin_dir = \"{0}/plugins\"\nruntime_dir = \"{0}/run\"\nstate_dir = \"{0}/state\"\nlog = \"info\"\n\n",
-            dir.display()
-        );
-        fs::write(&config, head + checks).map_err(text)?;
+        fs::write(&config, config_text(&dir, keys, checks)).map_err(text)?;
         let notify_path = dir.join("notify");
         let notify = UnixDatagram::bind(&notify_path).map_err(text)?;
         notify
@@ -122,15 +123,39 @@ impl Daemon {
         maps::read_state(&bytes)
     }
 
-    pub fn status(&self) -> Result<Vec<serde_json::Value>, String> {
+    /// Another config in place of the one before, in one step.
+    pub fn write_config(&self, more: &str, checks: &str) -> Result<(), String> {
+        let temp = self.dir.join("healthd.toml.new");
+        fs::write(&temp, config_text(&self.dir, more, checks))
+            .and_then(|()| fs::rename(&temp, self.dir.join("healthd.toml")))
+            .map_err(|e| format!("{}: {e}", temp.display()))
+    }
+
+    /// What healthctl prints, as JSON.
+    pub fn ctl(&self, args: &[&str]) -> Result<serde_json::Value, String> {
         let out = Command::new(target_dir().join("healthctl"))
-            .args(["--json", "status", "--socket"])
+            .args(args)
+            .arg("--socket")
             .arg(self.dir.join("run/control.sock"))
             .output()
             .map_err(|e| format!("healthctl: {e}"))?;
         serde_json::from_slice(&out.stdout)
             .map_err(|e| format!("healthctl: {e}: {}", String::from_utf8_lossy(&out.stderr)))
     }
+
+    pub fn status(&self) -> Result<Vec<serde_json::Value>, String> {
+        match self.ctl(&["--json", "status"])? {
+            serde_json::Value::Array(rows) => Ok(rows),
+            other => Err(format!("healthctl status: {other}")),
+        }
+    }
+}
+
+fn config_text(dir: &Path, more: &str, checks: &str) -> String {
+    format!(
+        "[daemon]\nplugin_dir = \"{0}/plugins\"\nruntime_dir = \"{0}/run\"\nstate_dir = \"{0}/state\"\nlog = \"info\"\n{more}\n{checks}",
+        dir.display()
+    )
 }
 
 impl Drop for Daemon {

@@ -4,6 +4,7 @@
 //! directory and is ended again. CPU is user + system time of every process of the daemon, dead ones included.
 #![forbid(unsafe_code)]
 
+mod changes;
 mod daemon;
 mod objects;
 mod peers;
@@ -12,13 +13,15 @@ mod shared_work;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|stats|digest|objects|all] [--seconds N] [--checks N] [--kills N]
-                        [--values N] [--mib N] [--rounds N]
+const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|upgrade|reload|stats|digest|objects|all]
+                        [--seconds N] [--checks N] [--kills N] [--upgrades N] [--values N] [--mib N] [--rounds N]
 
   load   10,000 HTTP checks at 2 s beside 2,000 that hang, then HAProxy with the same checks   (60 s each)
   kill   the same load while workers are killed with SIGKILL                                   (100 kills)
   idle   the demo's kinds of checks at 60 s: memory and wake-ups                                 (30 s)
   ready  1,000 checks: time from start to READY                                                 (10 starts)
+  upgrade  the http plugin replaced under 2,000 checks/s, good and broken builds in turn            (100 of each)
+  reload   10,000 checks of which 10 change; then a reload each second                              (60 s and 60 s)
   stats  10,000,000 values with 1 and 2 cpu workers, and numpy on the same values                (5 rounds)
   digest a tree of 4,096 MiB with 2 cpu workers, and sha256sum -c                                (5 rounds)
   objects  token requests of 1,000 checks, a rate limit, 10,000 runs of a group, 1,000 locks, a holder killed";
@@ -27,6 +30,7 @@ pub struct Options {
     pub seconds: u64,
     pub checks: usize,
     pub kills: usize,
+    pub upgrades: usize,
     pub values: u64,
     pub mib: u64,
     pub rounds: u64,
@@ -47,6 +51,7 @@ fn run() -> Result<(), String> {
         seconds: 60,
         checks: 10_000,
         kills: 100,
+        upgrades: 100,
         values: 10_000_000,
         mib: 4096,
         rounds: 5,
@@ -58,13 +63,13 @@ fn run() -> Result<(), String> {
         match arg.as_str() {
             "--seconds" => options.seconds = number()?,
             "--checks" => options.checks = number()? as usize,
+            "--upgrades" => options.upgrades = number()? as usize,
             "--kills" => options.kills = number()? as usize,
             "--values" => options.values = number()?.max(1),
             "--mib" => options.mib = number()?.max(1),
             "--rounds" => options.rounds = number()?.max(1),
-            "stats" | "digest" | "objects" | "load" | "kill" | "idle" | "ready" | "all" => {
-                what = Some(arg)
-            }
+            "stats" | "digest" | "objects" | "load" | "kill" | "idle" | "ready" | "upgrade"
+            | "reload" | "all" => what = Some(arg),
             _ => return Err(USAGE.into()),
         }
     }
@@ -74,6 +79,8 @@ fn run() -> Result<(), String> {
         "kill" => runs::kill(&options),
         "idle" => runs::idle(&options),
         "ready" => runs::ready(&options),
+        "upgrade" => changes::upgrade(&options),
+        "reload" => changes::reload(&options),
         "objects" => objects::objects(),
         "stats" => shared_work::stats::stats(&options),
         "digest" => shared_work::digest::digest(&options),
@@ -83,6 +90,8 @@ fn run() -> Result<(), String> {
             objects::objects()?;
             runs::load(&options)?;
             runs::kill(&options)?;
+            changes::upgrade(&options)?;
+            changes::reload(&options)?;
             shared_work::stats::stats(&options)?;
             shared_work::digest::digest(&options)
         }

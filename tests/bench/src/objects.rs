@@ -171,7 +171,7 @@ fn group() -> Result<(), String> {
         "[pool.io]\nworkers = 4\n[[check]]\nname = \"solo/{{item}}\"\nplugin = \"solo\"\ninterval = \"1h\"\nfor_each = \"0..100\"\n\
          exclusive = \"alone\"\nconfig = {{ file = {file:?} }}\n"
     );
-    let daemon = Daemon::start_with("group", &config, &[fixture("solo")?])?;
+    let daemon = Daemon::start_with("group", "", &config, &[fixture("solo")?])?;
     let begun = Instant::now();
     let (mut runs, mut two, mut other) = (0, 0, 0);
     for _ in 0..100 {
@@ -220,7 +220,7 @@ fn death_of_a_holder() -> Result<(), String> {
         "[pool.io]\nworkers = 4\n[[check]]\nname = \"lock/{{item}}\"\nplugin = \"locker_step\"\ninterval = \"1h\"\ntimeout = \"10m\"\n\
          for_each = \"0..8\"\nconfig = {{ names = \"tape\", gate = {gate:?}, dir = {dir:?} }}\n"
     );
-    let daemon = Daemon::start_with("death", &config, &[fixture("keeper")?])?;
+    let daemon = Daemon::start_with("death", "", &config, &[fixture("keeper")?])?;
     let mut times = Vec::new();
     for round in 0..=ROUNDS {
         std::thread::scope(|scope| {
@@ -294,7 +294,7 @@ fn random_locks() -> Result<(), String> {
          [[check]]\nname = \"hasty/{{item}}\"\nplugin = \"locker\"\ninterval = \"1h\"\ntimeout = \"60s\"\nfor_each = \"0..40\"\n\
          config = {{ random = 4, hold_us = 2000, timeout_ms = {TIMEOUT_MS}, dir = {dir:?} }}\n"
     );
-    let daemon = Daemon::start_with("random", &config, &[fixture("keeper")?])?;
+    let daemon = Daemon::start_with("random", "", &config, &[fixture("keeper")?])?;
     let begun = Instant::now();
     let (mut orders, mut held, mut bad) = (0, 0, 0);
     let mut late = Vec::new();

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 /// check i at 127.1.(i/250).(1+i%250), every 2 s.
-fn http_checks(n: usize, port: u16) -> String {
+pub fn http_checks(n: usize, port: u16) -> String {
     format!(
         "[[check]]\nname = \"web-{{a}}-{{b}}\"\nplugin = \"http\"\nfor_each = {{ a = \"0..{}\", b = \"1..251\" }}\n\
          interval = \"2s\"\ntimeout = \"1s\"\nconfig = {{ url = \"http://127.1.{{a}}.{{b}}:{port}/{{a}}-{{b}}\" }}\n\n",
@@ -28,12 +28,12 @@ fn hanging_checks(n: usize, port: u16) -> String {
     )
 }
 
-fn wait(seconds: f64) {
+pub fn wait(seconds: f64) {
     std::thread::sleep(Duration::from_secs_f64(seconds));
 }
 
 /// Until every check has a status.
-fn warm_up(daemon: &Daemon, seconds: f64) -> Result<(), String> {
+pub fn warm_up(daemon: &Daemon, seconds: f64) -> Result<(), String> {
     wait(seconds);
     let state = daemon.state()?;
     let silent = state.checks.iter().filter(|(_, c)| c.runs == 0).count();
@@ -47,7 +47,7 @@ fn warm_up(daemon: &Daemon, seconds: f64) -> Result<(), String> {
     }
 }
 
-fn totals(s: &StateSnapshot) -> (u64, u64, u64, u64, u64) {
+pub fn totals(s: &StateSnapshot) -> (u64, u64, u64, u64, u64) {
     s.slots.iter().fold((0, 0, 0, 0, 0), |t, (_, s)| {
         (
             t.0 + s.dispatched,
@@ -59,13 +59,13 @@ fn totals(s: &StateSnapshot) -> (u64, u64, u64, u64, u64) {
     })
 }
 
-fn balanced(s: &StateSnapshot) -> bool {
+pub fn balanced(s: &StateSnapshot) -> bool {
     s.slots
         .iter()
         .all(|(_, s)| s.dispatched == s.finished + s.in_flight + s.lost())
 }
 
-fn runs_of(s: &StateSnapshot, prefix: &str) -> u64 {
+pub fn runs_of(s: &StateSnapshot, prefix: &str) -> u64 {
     s.checks
         .iter()
         .filter(|(_, c)| c.name.starts_with(prefix))
@@ -176,7 +176,7 @@ fn time_outs(daemon: &Daemon) -> Result<(), String> {
     Ok(())
 }
 
-fn verdicts(state: &StateSnapshot) {
+pub fn verdicts(state: &StateSnapshot) {
     let mut count: HashMap<(bool, &str), usize> = HashMap::new();
     for (_, c) in &state.checks {
         let verdict = c.verdict().unwrap_or(Verdict::Pending).as_str();

@@ -202,6 +202,19 @@ impl Daemon {
         lines.into_iter().next_back().expect("one run, one row")
     }
 
+    /// After a `run` of it: until its first run by itself has come too. A `run` later on would join that one, in
+    /// the worker to which it was sent.
+    pub fn until_own_run(&self, name: &str) {
+        let begun = Instant::now();
+        let ran = |key: &str| self.detail(name)[key].as_u64().expect("a number");
+        while ran("runs") + ran("skipped") < 2 {
+            if begun.elapsed() > DEADLINE {
+                self.fail(&format!("{name} does not run by itself"));
+            }
+            let_others_run();
+        }
+    }
+
     /// A run that begins from now on: the first may have been in flight already, as each check has a run soon
     /// after the start by itself.
     pub fn run_anew(&self, name: &str) -> Value {

@@ -33,6 +33,15 @@ pub fn named_variant(file: &str, variant: &str, plugin: &str, version: &str) -> 
     compile("wrong_abi", file, &defines)
 }
 
+/// A build of `version.c`: of this version, and behaving like this from its first run.
+pub fn build(version: &str, variant: char) -> PathBuf {
+    let defines = [
+        format!("-DVERSION=\"{version}\""),
+        format!("-DVARIANT='{variant}'"),
+    ];
+    compile("version", &format!("version_{version}_{variant}"), &defines)
+}
+
 /// The crate `tests/plugins/panics`.
 pub fn panics() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();

@@ -31,6 +31,9 @@ pub struct Model {
     pub pool: Pool,
     /// In the order of the files, and of the lists in them.
     pub checks: Vec<CheckSpec>,
+    /// Of the texts it was read from: another one says that somebody has edited them since.
+    #[serde(default)]
+    pub digest: u64,
     /// What is allowed but looks like a slip. Only for the one who reads the config now.
     #[serde(skip)]
     pub warnings: Diagnostics,
@@ -46,6 +49,10 @@ pub struct Daemon {
     /// Members of this group may change things over the control socket.
     pub control_group: Option<String>,
     pub stop_grace: Duration,
+    /// A change in `plugin_dir` is taken as it happens.
+    pub plugin_watch: bool,
+    /// So long the new bytes of a plugin have to prove themselves; zero: not at all.
+    pub plugin_trial: Duration,
     /// A filter as `env_logger` reads it: `info`, or `info,healthd_manager=debug`.
     pub log: String,
 }
@@ -248,10 +255,10 @@ impl fmt::Display for Source {
 }
 
 /// FNV-1a, 64 bits. Each text is led by its length, so that "ab","c" differs from "a","bc".
-struct Fnv(u64);
+pub(super) struct Fnv(pub(super) u64);
 
 impl Fnv {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Fnv(0xcbf2_9ce4_8422_2325)
     }
 
@@ -265,7 +272,7 @@ impl Fnv {
         self.bytes(&n.to_le_bytes());
     }
 
-    fn text(&mut self, text: &str) {
+    pub(super) fn text(&mut self, text: &str) {
         self.number(text.len() as u64);
         self.bytes(text.as_bytes());
     }
@@ -349,6 +356,8 @@ mod tests {
                 user: Some("healthd".into()),
                 control_group: None,
                 stop_grace: Duration::from_secs(10),
+                plugin_watch: true,
+                plugin_trial: Duration::from_secs(30),
                 log: "info".into(),
             },
             pool: Pool {
@@ -371,6 +380,7 @@ mod tests {
                 },
             },
             checks: vec![check()],
+            digest: 7,
             warnings: Diagnostics::default(),
         };
         let json = serde_json::to_string(&model).expect("plain data");

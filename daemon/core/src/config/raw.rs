@@ -85,13 +85,15 @@ pub struct RawCheck {
     pub label: String,
 }
 
-pub const DAEMON_KEYS: [&str; 7] = [
+pub const DAEMON_KEYS: [&str; 9] = [
     "plugin_dir",
     "runtime_dir",
     "state_dir",
     "user",
     "control_group",
     "stop_grace",
+    "plugin_watch",
+    "plugin_trial",
     "log",
 ];
 pub const DEFAULTS_KEYS: [&str; 11] = [

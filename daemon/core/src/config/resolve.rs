@@ -66,6 +66,7 @@ pub fn load(
         daemon,
         pool,
         checks,
+        digest: cx.sources.digest(),
         warnings: cx.report.finish(),
     })
 }
@@ -145,6 +146,14 @@ fn daemon(table: &Table, cx: &mut Reading<'_>) -> Daemon {
         .get("stop_grace")
         .and_then(|e| cx.duration("stop_grace", &e.node, OWNER, STOP_GRACE))
         .unwrap_or(Duration::from_secs(10));
+    let plugin_watch = table
+        .get("plugin_watch")
+        .and_then(|e| cx.boolean("plugin_watch", &e.node, OWNER))
+        .unwrap_or(true);
+    let plugin_trial = table
+        .get("plugin_trial")
+        .and_then(|e| cx.duration("plugin_trial", &e.node, OWNER, PLUGIN_TRIAL))
+        .unwrap_or(Duration::from_secs(30));
     let log = table
         .get("log")
         .and_then(|e| log_filter(&e.node, OWNER, cx))
@@ -156,6 +165,8 @@ fn daemon(table: &Table, cx: &mut Reading<'_>) -> Daemon {
         user,
         control_group,
         stop_grace,
+        plugin_watch,
+        plugin_trial,
         log,
     }
 }
@@ -240,4 +251,5 @@ const LEAST_RSS: u64 = 32 << 20;
 const LEAST_FDS: i64 = 64;
 const LEAST_RUNS: i64 = 10;
 const PLUGIN_DIR: &str = "/usr/lib/healthd/plugins";
+const PLUGIN_TRIAL: DurationLimits = (Duration::ZERO, Duration::from_secs(3600));
 const STOP_GRACE: DurationLimits = (Duration::ZERO, Duration::from_secs(3600));

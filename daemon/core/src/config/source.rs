@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::diagnostic::Place;
+use super::model::Fnv;
 
 /// Bytes of one source. Small, as every key and value of a config carries one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -41,6 +42,16 @@ impl Sources {
             lines,
         });
         self.list.len() as u32 - 1
+    }
+
+    /// A number that changes with any of the texts.
+    pub fn digest(&self) -> u64 {
+        let mut h = Fnv::new();
+        for source in &self.list {
+            h.text(&source.name);
+            h.text(&source.text);
+        }
+        h.0
     }
 
     pub fn name(&self, source: u32) -> &str {

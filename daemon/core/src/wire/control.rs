@@ -95,6 +95,18 @@ pub enum Op {
     },
     /// Reads the configuration again: a `reloaded` line, or an error with every diagnostic.
     Reload,
+    /// Reads the plugin directory again, files that were refused or rolled back too: a `reloaded` line when
+    /// the new bytes have taken over. `name`: of this plugin only.
+    #[serde(rename = "plugins_reload")]
+    PluginsReload {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+    },
+    /// Brings back the bytes that served before: a `reloaded` line.
+    #[serde(rename = "plugins_rollback")]
+    PluginsRollback {
+        name: String,
+    },
     /// Graceful stop of the whole daemon; answered before it begins.
     Stop,
     /// A `version` line.
@@ -175,9 +187,12 @@ pub enum ErrorCode {
     /// A `v` this daemon does not speak.
     Version,
     NoSuchCheck,
+    NoSuchPlugin,
     /// The peer's uid may only read.
     Denied,
     BadConfig,
+    /// It was tried, and did not come about; nothing was changed.
+    Failed,
     /// Stopping, or too many clients or requests at once: try again.
     Busy,
     Internal,
@@ -409,14 +424,24 @@ pub struct PluginRow {
     pub summary: String,
     /// "io", "block", "cpu", "exec".
     pub class: String,
-    /// "loaded", "unused", "refused", "left out" (it killed a starting worker).
+    /// "loaded", "trial", "rolled back", "deleted", "waits", "unused", "refused", "left out" (it killed a
+    /// starting worker).
     pub state: String,
-    /// Why it is refused or left out.
+    /// Why it is refused, rolled back or left out.
     pub reason: String,
     pub checks: u64,
     pub abi: String,
-    /// First 16 hex digits of the hash of the bytes in use.
+    /// 16 hex digits: the hash of the bytes in use. Empty: none of this file are.
     pub hash: String,
+    /// These bytes serve since then.
+    #[serde(default)]
+    pub since: Option<String>,
+    /// They have to prove themselves until then.
+    #[serde(default)]
+    pub trial_until: Option<String>,
+    /// Version and hash of the bytes that served before, which `rollback` brings back.
+    #[serde(default)]
+    pub previous: Option<String>,
     /// So many of its checks are in quarantine.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub quarantined: u64,
@@ -487,6 +512,9 @@ pub struct ReloadReport {
     pub new_generation: Option<u64>,
     pub took_ms: u64,
     pub warnings: Vec<String>,
+    /// What got other bytes: "http 0.1.0 (1f2e3d4c) -> http 0.1.1 (5b6a7988)".
+    #[serde(default)]
+    pub plugins: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -32,7 +32,7 @@ pub struct ManagerArgs {
     pub started: u64,
     /// The uid that healthd was started as: whose plugin files may be loaded, besides root's.
     pub started_as: u32,
-    /// The first message will be `Restore`: go on with that model instead of reading the config.
+    /// The first messages will be `Restore`: go on with that model instead of reading the config.
     pub restore: bool,
 }
 

@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 
 /// The largest message, either way: far below what SEQPACKET takes.
 pub const MAX_MESSAGE: usize = 128 * 1024;
+/// The most fds in one message: unix(7) takes 253.
+pub const FDS_A_MESSAGE: usize = 250;
 
 /// Which pool a worker belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -61,10 +63,12 @@ pub enum ToSupervisor {
         pid: u32,
         reason: String,
     },
-    /// The model in force; carries a memfd with it and then one for each plugin file. A respawned manager
-    /// gets them back, so it does not depend on what the files say by then.
+    /// What is in force: memfds with the model and with the plugins' bytes, in as many messages as it takes.
+    /// Kept unread from `first` to `last`. A respawned manager gets them back, so it does not depend on what
+    /// the files say by then.
     Keep {
-        plugins: Vec<String>,
+        first: bool,
+        last: bool,
     },
     /// Carries the memfd in which the manager keeps the plugins' maps from now on; the one before is dropped. It is
     /// memory, never on a disk, and outlives the manager.
@@ -98,10 +102,10 @@ pub enum ToSupervisor {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ToManager {
-    /// First message to a respawned manager; carries what `Keep` brought.
+    /// The first messages to a respawned manager; they carry what `Keep` brought.
     Restore {
-        plugins: Vec<String>,
-        /// The last fd is what `KeepMaps` brought.
+        last: bool,
+        /// The last fd of the last one is what `KeepMaps` brought.
         maps: bool,
     },
     /// A worker was started; carries our end of its socket pair. `birth` is that of the slot it was started for, which

@@ -1,4 +1,5 @@
-//! `plugins`: what is in the plugin directory, whether a file would be loaded, and the end of a quarantine.
+//! `plugins`: what is in the plugin directory, other bytes for them, whether a file would be loaded, and the end of a
+//! quarantine.
 
 use crate::args::{PluginsAction, PluginsArgs};
 use crate::error::CtlError;
@@ -18,6 +19,16 @@ const PROBE_LIMIT: Duration = Duration::from_secs(10);
 pub fn run(session: &mut Session, args: &PluginsArgs) -> Result<u8, CtlError> {
     match &args.action {
         None | Some(PluginsAction::List) => list(session, args.cost),
+        Some(PluginsAction::Reload { name }) => super::reload::ask(
+            session,
+            Op::PluginsReload { name: name.clone() },
+            "plugins read again",
+        ),
+        Some(PluginsAction::Rollback { name }) => super::reload::ask(
+            session,
+            Op::PluginsRollback { name: name.clone() },
+            "rolled back",
+        ),
         Some(PluginsAction::Verify { file }) => verify(session, file),
         Some(PluginsAction::Release { names }) => release(session, names),
     }

@@ -1,12 +1,17 @@
 //! `reload`: the daemon reads its configuration again. Also what systemd's ExecReload= calls.
 
 use crate::error::CtlError;
+use crate::exit;
 use crate::session::Session;
-use crate::{exit, render::time};
 use healthd_core::wire::control::{Op, ReloadReport, Reply};
 
 pub fn run(session: &mut Session) -> Result<u8, CtlError> {
-    let report = session.ask_one(Op::Reload, "reloaded", |reply| match reply {
+    ask(session, Op::Reload, "reloaded")
+}
+
+/// Of any request that is answered by `reloaded`.
+pub fn ask(session: &mut Session, op: Op, what: &str) -> Result<u8, CtlError> {
+    let report = session.ask_one(op, "reloaded", |reply| match reply {
         Reply::Reloaded(report) => Some(report),
         _ => None,
     })?;
@@ -17,11 +22,11 @@ pub fn run(session: &mut Session) -> Result<u8, CtlError> {
     for warning in &report.warnings {
         session.screen.note("warning", warning);
     }
-    session.screen.print_line(&sentence(&report))?;
+    session.screen.print_line(&sentence(what, &report))?;
     Ok(exit::OK)
 }
 
-fn sentence(report: &ReloadReport) -> String {
+fn sentence(what: &str, report: &ReloadReport) -> String {
     let changes: Vec<String> = [
         (report.added, "added"),
         (report.changed, "changed"),
@@ -29,22 +34,39 @@ fn sentence(report: &ReloadReport) -> String {
     ]
     .iter()
     .filter(|(number, _)| *number > 0)
-    .map(|(number, what)| format!("{number} {what}"))
+    .map(|(number, what)| format!("{} {what}", thousands(*number)))
     .collect();
     let changes = if changes.is_empty() {
         "no check changed".to_owned()
     } else {
         changes.join(", ")
     };
+    let plugins = match report.plugins.as_slice() {
+        [] => String::new(),
+        some => format!("; {}", some.join(", ")),
+    };
     let workers = report
         .new_generation
         .map(|n| format!("; workers replaced (generation {n})"))
         .unwrap_or_default();
     format!(
-        "reloaded in {}: {changes}, {} unchanged{workers}",
-        time::duration(report.took_ms),
-        report.unchanged
+        "{what}: {changes}, {} untouched, {} ms{plugins}{workers}",
+        thousands(report.unchanged),
+        report.took_ms
     )
+}
+
+/// 9990 -> "9,990"
+fn thousands(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, c) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(c);
+    }
+    out
 }
 
 #[cfg(test)]
@@ -56,22 +78,36 @@ mod tests {
         let report = ReloadReport {
             added: 2,
             removed: 1,
-            unchanged: 40,
+            unchanged: 9990,
             took_ms: 12,
             ..ReloadReport::default()
         };
         assert_eq!(
-            sentence(&report),
-            "reloaded in 12ms: 2 added, 1 removed, 40 unchanged"
+            sentence("reloaded", &report),
+            "reloaded: 2 added, 1 removed, 9,990 untouched, 12 ms"
         );
         let report = ReloadReport {
             unchanged: 40,
             new_generation: Some(3),
+            plugins: vec!["http 1 (01020304) -> http 2 (05060708)".into()],
             ..ReloadReport::default()
         };
         assert_eq!(
-            sentence(&report),
-            "reloaded in 0s: no check changed, 40 unchanged; workers replaced (generation 3)"
+            sentence("rolled back", &report),
+            "rolled back: no check changed, 40 untouched, 0 ms; http 1 (01020304) -> http 2 (05060708); \
+             workers replaced (generation 3)"
         );
+    }
+
+    #[test]
+    fn digits_in_threes() {
+        for (n, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1,000"),
+            (1234567, "1,234,567"),
+        ] {
+            assert_eq!(thousands(n), text);
+        }
     }
 }

@@ -1,10 +1,9 @@
 //! Plugins: the table of `plugins`, and what `plugins verify` found in a file.
 
-use super::Look;
 use super::paint::Paint;
 use super::table::{Cell, Column, Table};
 use super::text::escape;
-use super::time;
+use super::{Look, time};
 use crate::healthd::Probed;
 use healthd_core::wire::control::{Cost, PluginRow};
 use std::fmt::Write;
@@ -18,15 +17,18 @@ pub fn table(rows: &[PluginRow], look: &Look) -> String {
         Column::right("HANGS"),
         Column::right("CRASHES"),
         Column::left("STATE"),
+        Column::left("SINCE"),
+        Column::left("HASH"),
         Column::left("FILE").shrink_to(12),
         Column::left("SUMMARY").shrink_to(16),
     ]);
     for row in rows {
         let (paint, text) = match row.state.as_str() {
-            "loaded" => (Paint::Good, &row.summary),
-            "unused" => (Paint::Dim, &row.summary),
-            _ if row.stale => (Paint::Odd, &row.reason),
-            _ => (Paint::Bad, &row.reason),
+            "loaded" => (Paint::Good, row.summary.clone()),
+            "unused" => (Paint::Dim, row.summary.clone()),
+            "trial" => (Paint::Warn, on_trial(row, look)),
+            _ if row.stale => (Paint::Odd, row.reason.clone()),
+            _ => (Paint::Bad, row.reason.clone()),
         };
         let known = |text: &str| Cell::maybe((!text.is_empty()).then(|| text.to_owned()));
         table.row(vec![
@@ -40,11 +42,22 @@ pub fn table(rows: &[PluginRow], look: &Look) -> String {
                 0 => Cell::new(&row.state).paint(paint),
                 n => Cell::new(format!("{}, {n} quarantined", row.state)).paint(Paint::Bad),
             },
+            Cell::maybe(time::age(row.since.as_deref(), look)),
+            known(row.hash.get(..8).unwrap_or_default()),
             Cell::new(file_name(&row.file)),
             Cell::new(text),
         ]);
     }
     table.render(look)
+}
+
+/// "over in 22s; before: http 0.1.0 (1f2e3d4c)"
+fn on_trial(row: &PluginRow, look: &Look) -> String {
+    let before = row.previous.as_deref().unwrap_or("unknown");
+    match time::until(row.trial_until.as_deref(), look) {
+        Some(left) => format!("over {left}; before: {before}"),
+        None => format!("before: {before}"),
+    }
 }
 
 /// A number that should be 0.

@@ -3,6 +3,7 @@
 use super::client::{Job, error};
 use super::sieve::Sieve;
 use crate::book::{Manager, Phase};
+use crate::loading::Work;
 use healthd_core::wire::control::{ErrorCode, Filter, Op, Reply, VersionInfo};
 use healthd_core::wire::glob;
 use healthd_core::wire::supervisor::ToSupervisor;
@@ -52,6 +53,19 @@ impl Manager {
                 self.set_job(client, Job::Waiting);
                 let asker = self.clients.asker(client);
                 self.begin_reload(asker);
+            }
+            Op::PluginsReload { name } => {
+                self.set_job(client, Job::Waiting);
+                let client = self.clients.asker(client);
+                self.enqueue(Work::Plugins { client, name });
+            }
+            Op::PluginsRollback { name } => {
+                self.set_job(client, Job::Waiting);
+                let uid = self.clients.get_mut(client).map_or(0, |c| c.uid);
+                let asker = self.clients.asker(client);
+                if let Err(e) = self.ask_rollback(asker, &name, uid) {
+                    self.clients.reply(client, &Reply::Error(e));
+                }
             }
             Op::Stop => {
                 log::info!("a client asks for a stop");

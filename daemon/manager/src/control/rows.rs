@@ -1,7 +1,10 @@
 //! The rows of `workers` and `plugins`.
 
-use crate::book::Manager;
+use crate::book::{Manager, PluginUse};
 use crate::check::Check;
+use crate::plugins::version_text;
+use crate::time;
+use healthd_catalog::{PluginFile, Standing};
 use healthd_core::wire::control::{PluginRow, WorkerRow};
 use healthd_core::wire::maps::{SLOT_STATES, worker_header as h};
 use healthd_sys::clock;
@@ -66,23 +69,24 @@ impl Manager {
                     .iter()
                     .find(|p| p.name == entry.name);
                 let used = self.plugins.iter().find(|p| p.name == entry.name);
-                let left_out = used.and_then(|p| p.left_out.clone());
+                let serves = used.is_some_and(|u| u.hash == file.hash);
+                let trial = self.versions.trial_of(&entry.name).filter(|_| serves);
+                let (state, reason) = self.plugin_state(file, used, trial.is_some());
+                let previous = self.versions.previous_of(&entry.name);
                 rows.push(PluginRow {
                     name: entry.name.clone(),
                     file: file.path.display().to_string(),
                     version: info.map(|i| i.version.clone()).unwrap_or_default(),
                     summary: info.map(|i| i.summary.clone()).unwrap_or_default(),
                     class: entry.class.name().into(),
-                    state: match (used.is_some(), &left_out) {
-                        (_, Some(_)) => "left out",
-                        (true, None) => "loaded",
-                        (false, None) => "unused",
-                    }
-                    .into(),
-                    reason: left_out.unwrap_or_default(),
+                    state: state.into(),
+                    reason,
                     checks: self.checks_of(&entry.name),
                     abi: entry.abi.clone(),
                     hash: format!("{:016x}", file.hash),
+                    since: used.and_then(|u| time::rfc3339(u.since)),
+                    trial_until: trial.and_then(|t| time::rfc3339(time::wall(t.until_ns))),
+                    previous: previous.map(|f| version_text(f, &entry.name)),
                     quarantined: self.count_of(&entry.name, |c| c.rap.quarantine.is_some()),
                     cost: used.map(|_| {
                         let threads = stuck.get(&entry.name).copied().unwrap_or(0);
@@ -93,6 +97,14 @@ impl Manager {
             }
         }
         for refused in &self.scan.catalog.refused {
+            // Where what was there before serves on, its row says why it does.
+            let told = |f: &PluginFile| match &f.standing {
+                Standing::Refused(reason) => *reason == refused.reason,
+                _ => false,
+            };
+            if self.scan.files.iter().any(told) {
+                continue;
+            }
             let name = refused.name.clone().unwrap_or_else(|| {
                 refused
                     .file
@@ -110,6 +122,32 @@ impl Manager {
             });
         }
         rows
+    }
+
+    /// In a word, and why.
+    fn plugin_state(
+        &self,
+        file: &PluginFile,
+        used: Option<&PluginUse>,
+        on_trial: bool,
+    ) -> (&'static str, String) {
+        if let Some(reason) = used.and_then(|u| u.left_out.clone()) {
+            return ("left out", reason);
+        }
+        match &file.standing {
+            Standing::Deleted => ("deleted", "the copy serves until a restart".into()),
+            Standing::Refused(reason) => {
+                ("refused", format!("what was there before serves: {reason}"))
+            }
+            Standing::RolledBack(reason) => ("rolled back", reason.clone()),
+            Standing::Waits => (
+                "waits",
+                "there are other bytes: `healthctl plugins reload`".into(),
+            ),
+            Standing::Fresh if on_trial => ("trial", String::new()),
+            Standing::Fresh if used.is_some() => ("loaded", String::new()),
+            Standing::Fresh => ("unused", String::new()),
+        }
     }
 
     /// Threads in calls that were written off, by plugin.

@@ -220,8 +220,10 @@ fn changes(op: &Op) -> bool {
         Op::Run(_)
         | Op::Pause { .. }
         | Op::Resume(_)
-        | Op::Release { .. }
         | Op::Reload
+        | Op::PluginsReload { .. }
+        | Op::PluginsRollback { .. }
+        | Op::Release { .. }
         | Op::Stop => true,
         Op::Status(_)
         | Op::Show { .. }

@@ -2,7 +2,9 @@
 
 use crate::book::Manager;
 use crate::check::{Check, Last};
+use crate::plugins::version_text;
 use crate::time;
+use healthd_catalog::Standing;
 use healthd_core::wire::control::{Why, WhyStep};
 use healthd_sys::clock;
 
@@ -43,12 +45,35 @@ impl Manager {
             story.tell(now.saturating_sub(age), "quarantine", quarantine.text);
         }
         self.under_way(id, check, &mut story, now);
+        story.0.extend(self.why_plugin(&check.spec.plugin, now));
         Why {
             name: check.spec.name.clone(),
             steps: story.0,
             next: self.what_next(id, now),
             stale: false,
         }
+    }
+
+    /// Which bytes run it, while that is a story.
+    fn why_plugin(&self, plugin: &str, now: u64) -> Option<WhyStep> {
+        let used = self.plugins.iter().find(|p| p.name == plugin)?;
+        let (file, _) = self.scan.find(plugin)?;
+        let text = version_text(file, plugin);
+        let text = match (&file.standing, self.versions.trial_of(plugin)) {
+            (Standing::RolledBack(why), _) => format!("{text} serves again: {why}"),
+            (Standing::Refused(why), _) => format!("{text} serves on: {why}"),
+            (Standing::Deleted, _) => format!("{text} serves on: its file is deleted"),
+            (_, Some(trial)) => format!(
+                "{text} is on trial for {} more",
+                time::span(trial.until_ns.saturating_sub(now))
+            ),
+            _ => return None,
+        };
+        Some(WhyStep {
+            at: time::rfc3339(used.since),
+            what: "plugin".into(),
+            text,
+        })
     }
 
     fn last_run(&self, check: &Check, story: &mut Story) {

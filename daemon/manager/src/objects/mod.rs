@@ -109,8 +109,9 @@ impl Manager {
         };
         if long {
             let log = Log::of(&self.kept_maps.maps)?;
+            let copy = std::sync::Arc::new(log.as_fd().try_clone_to_owned()?);
             self.supervisor
-                .say_with(&ToSupervisor::KeepMaps, &[log.as_fd()]);
+                .say_with(&ToSupervisor::KeepMaps, vec![copy]);
             self.kept_maps.log = Some(log);
         }
         Ok(())
