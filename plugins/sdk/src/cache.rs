@@ -180,7 +180,10 @@ impl<V: Clone + Send + 'static, E: Clone + Send + 'static> Cache<V, E> {
         match lock(&self.inner).entries.get(key) {
             Some(Entry::Ready {
                 value, until_ns, ..
-            }) if *until_ns > cx.now_ns() => Some(value.clone()),
+            }) if *until_ns > cx.now_ns() => {
+                self.stats.hits.fetch_add(1, Relaxed);
+                Some(value.clone())
+            }
             _ => None,
         }
     }
