@@ -94,14 +94,23 @@ fn turn_bad(builds: &Builds, watched: &mut Watched<'_>) -> Result<(), String> {
 /// A reload of many checks of which ten change; then one each second, beside the same time without.
 pub fn reload(options: &Options) -> Result<(), String> {
     let nginx = peers::nginx()?;
-    let checks = options.checks;
+    let checks = options.checks.next_multiple_of(250).max(500);
+    // The others of a block of 250 do not change.
     let config = |round: usize| {
-        format!(
-            "{}[[check]]\nname = \"changing-{{a}}\"\nplugin = \"http\"\nfor_each = {{ a = \"0..10\" }}\ninterval = \"2s\"\n\
-             timeout = \"1s\"\nlabels = {{ round = \"{round}\" }}\nconfig = {{ url = \"http://127.3.0.1:{}/changing-{{a}}\" }}\n",
-            http_checks(checks - 10, nginx.port),
-            nginx.port
-        )
+        let more = |name: &str, n: u32, label: String| {
+            format!(
+                "[[check]]\nname = \"{name}-{{a}}\"\nplugin = \"http\"\nfor_each = {{ a = \"0..{n}\" }}\ninterval = \"2s\"\n\
+                 timeout = \"1s\"\n{label}config = {{ url = \"http://127.3.0.1:{}/{name}-{{a}}\" }}\n\n",
+                nginx.port
+            )
+        };
+        http_checks(checks - 250, nginx.port)
+            + &more("web-last", 240, String::new())
+            + &more(
+                "changing",
+                10,
+                format!("labels = {{ round = \"{round}\" }}\n"),
+            )
     };
     let daemon = Daemon::start("reload", &config(0))?;
     println!("reload: {} http checks at 2 s, of which 10 change", checks);
@@ -388,12 +397,12 @@ impl Rhythm {
         if let (Some(from), Some(to)) = (places.keys().min(), places.keys().max()) {
             self.missed += (to - from + 1) as usize - places.len();
         }
-        // Of two at one place the one nearer to it is the planned one.
-        let nearest = places.values().filter_map(|p| {
-            let mut p = p.clone();
-            p.sort_by(|a, b| a.abs().total_cmp(&b.abs()));
-            p.first().copied()
-        });
+        // Of two at one place the one nearer to it is the planned one. At the ends of the time only one of the two
+        // may have been seen.
+        let ends = [places.keys().min().copied(), places.keys().max().copied()];
+        let inside = places.iter().filter(|(n, _)| !ends.contains(&Some(**n)));
+        let nearest = inside
+            .filter_map(|(_, p)| p.iter().copied().min_by(|a, b| a.abs().total_cmp(&b.abs())));
         self.late.extend(nearest);
     }
 
