@@ -15,21 +15,6 @@ fn config() -> Config {
         .plugin_file(fixtures::fixture("hold"))
 }
 
-/// Checks that are always well, in both lanes.
-fn with_good(mut config: Config) -> Config {
-    for n in 0..10 {
-        let plugin = if n % 2 == 0 { "echo" } else { "echo_step" };
-        config = config.check(
-            check(&format!("fine-{n}"))
-                .plugin(plugin)
-                .interval("100ms")
-                .timeout("30s")
-                .set("attempts", "1"),
-        );
-    }
-    config
-}
-
 fn assert_nobody_else_is_marked(daemon: &Daemon) {
     for n in 0..10 {
         let row = daemon.run(&format!("fine-{n}"));
@@ -56,7 +41,7 @@ fn deaf(name: &str, gate: &Gate) -> Check {
 #[test]
 fn hangs_of_every_kind_at_once_are_told_by_their_checks_alone() {
     let gate = Gate::new();
-    let mut config = with_good(config()).pool("io", "workers = 1");
+    let mut config = config().good(10).pool("io", "workers = 1");
     let file = config.dir().join("stall");
     for (name, ms) in [("short", 300), ("long", 60_000)] {
         config = config.check(
@@ -159,7 +144,8 @@ fn what_finds_no_room_in_time_says_so_and_keeps_its_verdict() {
 
 #[test]
 fn a_storm_of_clients_with_few_descriptors_hurts_no_check() {
-    let daemon = with_good(config())
+    let daemon = config()
+        .good(10)
         .wrapper(&["/bin/sh", "-c", "ulimit -n 96; exec \"$@\"", "sh"])
         .spawn();
     daemon.expect_notify("READY=1");
@@ -193,7 +179,7 @@ fn a_storm_of_clients_with_few_descriptors_hurts_no_check() {
 
 #[test]
 fn a_full_disk_under_the_log_stops_nothing() {
-    let config = with_good(config().daemon("log", "\"debug\""));
+    let config = config().daemon("log", "\"debug\"").good(10);
     let Some(disk) = Small::mount(&config.dir().join("log"), "64k") else {
         return skipped("no file system can be mounted here");
     };

@@ -14,21 +14,6 @@ fn config() -> Config {
         .plugin_file(fixtures::fixture("leak"))
 }
 
-/// Checks that are always well, in both lanes.
-fn with_good(mut config: Config) -> Config {
-    for n in 0..20 {
-        let plugin = if n % 2 == 0 { "echo" } else { "echo_step" };
-        config = config.check(
-            check(&format!("fine-{n}"))
-                .plugin(plugin)
-                .interval("100ms")
-                .timeout("30s")
-                .set("attempts", "1"),
-        );
-    }
-    config
-}
-
 fn total(rows: &[Value], key: &str) -> u64 {
     rows.iter().filter_map(|r| r[key].as_u64()).sum()
 }
@@ -65,7 +50,8 @@ fn assert_unharmed(daemon: &Daemon) {
 
 #[test]
 fn a_leak_of_memory_is_recycled_before_its_limit() {
-    let daemon = with_good(config())
+    let daemon = config()
+        .good(20)
         .pool("io", "workers = 1\nmax_rss = \"96MiB\"")
         .check(
             check("leaks")
@@ -126,7 +112,8 @@ fn a_leak_of_memory_is_recycled_before_its_limit() {
 
 #[test]
 fn leaked_descriptors_are_recycled_before_their_limit() {
-    let daemon = with_good(config())
+    let daemon = config()
+        .good(20)
         .pool("io", "workers = 1\nmax_fds = 200")
         .check(
             check("leaks")
@@ -161,7 +148,7 @@ fn leaked_descriptors_are_recycled_before_their_limit() {
 
 #[test]
 fn so_many_runs_and_another_has_its_place() {
-    let mut config = with_good(config()).pool("io", "workers = 2\nmax_runs = 100");
+    let mut config = config().good(20).pool("io", "workers = 2\nmax_runs = 100");
     for n in 0..10 {
         config = config.check(
             check(&format!("slow-{n}"))
@@ -248,7 +235,7 @@ fn a_long_run_ends_in_the_old_worker_over_reload_and_stop() {
 
 #[test]
 fn one_call_that_takes_it_all_costs_its_worker_and_no_check_its_verdict() {
-    let mut config = with_good(config());
+    let mut config = config().good(20);
     let file = config.dir().join("leak");
     config = config.pool("io", "workers = 2\nmax_rss = \"64MiB\"").check(
         check("greedy")

@@ -8,8 +8,7 @@
 //! What must hold between threads is in `word`, `record` and `line`, which touch nothing but words; loom
 //! tries every order of their steps (`models`, run by `tests/loom`). There the files below do not exist.
 
-// The models do not need all of it.
-#![cfg_attr(loom, allow(dead_code))]
+#![cfg_attr(loom, allow(dead_code, reason = "the models do not need all of it"))]
 
 mod line;
 mod record;

@@ -17,7 +17,7 @@ macro_rules! layout {
                     std::mem::offset_of!($rust, $field) as i128,
                 )); )+
                 // Names every member, so that one missing from the list above does not compile.
-                #[allow(unused)]
+                #[allow(unused, reason = "it only has to compile")]
                 fn $c(x: &$rust) { let $rust { $($field: _),+ } = x; }
             )+
             v

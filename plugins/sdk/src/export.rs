@@ -103,7 +103,10 @@ macro_rules! plugins {
 pub struct Descriptors(OnceLock<Vec<HdPlugin>>);
 
 impl Descriptors {
-    #[allow(clippy::new_without_default)]
+    #[allow(
+        clippy::new_without_default,
+        reason = "only the macro makes one, in a static"
+    )]
     pub const fn new() -> Self {
         Descriptors(OnceLock::new())
     }

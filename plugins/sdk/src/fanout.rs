@@ -309,7 +309,10 @@ impl Done<'_> {
 
 impl FanOut<'_> {
     /// Waits for the next chunk, and works on chunks meanwhile. None: all have been told. An error ends it.
-    #[allow(clippy::should_implement_trait)]
+    #[allow(
+        clippy::should_implement_trait,
+        reason = "what it gives borrows from it, which an Iterator's cannot"
+    )]
     pub fn next(&mut self) -> Option<Result<Done<'_>, FanoutError>> {
         let mut raw = HdFanoutDone {
             struct_size: size_of::<HdFanoutDone>() as u32,

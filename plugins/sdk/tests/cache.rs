@@ -3,6 +3,7 @@
 use healthd_plugin::mock::MockHost;
 use healthd_plugin::{BlockingCheck, Cache, CacheError, Check, Cx, Status, options, plugins};
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(30);
@@ -72,6 +73,33 @@ impl Check for Async {
 
 static BLOCKING: Cache<u32> = Cache::new("blocking", 2);
 static BLOCKED: AtomicU32 = AtomicU32::new(0);
+/// A computation, "held", arrives and stands here until the test lets it through.
+static ARRIVED: Turns = Turns::new();
+static THROUGH: Turns = Turns::new();
+
+/// What one thread gives and another one takes, or waits for.
+struct Turns(Mutex<u32>, Condvar);
+
+impl Turns {
+    const fn new() -> Self {
+        Turns(Mutex::new(0), Condvar::new())
+    }
+
+    fn give(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.1.notify_all();
+    }
+
+    fn take(&self) {
+        let turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut turns, late) = self
+            .1
+            .wait_timeout_while(turns, LONG, |n| *n == 0)
+            .unwrap_or_else(PoisonError::into_inner);
+        assert!(!late.timed_out(), "nobody gave a turn");
+        *turns -= 1;
+    }
+}
 
 struct Blocking(Options);
 
@@ -86,8 +114,9 @@ impl BlockingCheck for Blocking {
         let key = format!("key-{}", self.0.key);
         let done = BLOCKING.get_or_compute_blocking(cx, &key, || {
             let n = BLOCKED.fetch_add(1, SeqCst);
-            if self.0.what == "slow" {
-                std::thread::sleep(Duration::from_millis(300));
+            if self.0.what == "held" {
+                ARRIVED.give();
+                THROUGH.take();
             }
             Ok((n, GOOD))
         });
@@ -188,20 +217,21 @@ fn on_threads() {
     assert_ne!(check("blocking", "quick", 1).run(LONG).message, first);
     std::thread::scope(|s| {
         let runs: Vec<_> = (0..4)
-            .map(|_| s.spawn(|| check("blocking", "slow", 9).run(LONG).message))
+            .map(|_| s.spawn(|| check("blocking", "held", 9).run(LONG).message))
             .collect();
+        // One of them computes, and only one: the others wait or find its value.
+        ARRIVED.take();
+        THROUGH.give();
         let said: Vec<String> = runs
             .into_iter()
             .map(|r| r.join().expect("no panic"))
             .collect();
         assert!(said.iter().all(|m| *m == said[0]), "{said:?}");
-        let slow = s.spawn(|| check("blocking", "slow", 10).run(LONG));
-        // Either it waits and its time is up, or it came first and computes itself.
+        let slow = s.spawn(|| check("blocking", "held", 10).run(LONG));
+        ARRIVED.take();
         let hasty = check("blocking", "quick", 10).run(Duration::from_millis(50));
-        assert!(
-            hasty.status == Status::Ok || hasty.message.contains("no value in time"),
-            "{hasty:?}"
-        );
+        assert!(hasty.message.contains("no value in time"), "{hasty:?}");
+        THROUGH.give();
         assert_eq!(slow.join().expect("no panic").status, Status::Ok);
     });
 }

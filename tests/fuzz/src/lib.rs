@@ -7,8 +7,7 @@
 #![forbid(unsafe_code)]
 // The tests of the included files run where the files are.
 #![cfg(not(test))]
-// Each included file is used in part.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each included file is used in part")]
 
 mod config;
 mod daemon;

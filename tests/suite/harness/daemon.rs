@@ -100,7 +100,6 @@ impl Config {
     }
 
     /// `pool("io", "workers = 1")`
-    #[allow(dead_code)]
     pub fn pool(mut self, pool: &str, lines: &str) -> Config {
         self.pools.insert(pool.into(), lines.into());
         self
@@ -111,8 +110,22 @@ impl Config {
         self
     }
 
+    /// `fine-0` and so on: so many checks that are always well, in both lanes. They need the fixture `echo`.
+    pub fn good(mut self, count: usize) -> Config {
+        for n in 0..count {
+            let plugin = if n % 2 == 0 { "echo" } else { "echo_step" };
+            self = self.check(
+                check(&format!("fine-{n}"))
+                    .plugin(plugin)
+                    .interval("100ms")
+                    .timeout("30s")
+                    .set("attempts", "1"),
+            );
+        }
+        self
+    }
+
     /// A plugin that is not one of the shipped.
-    #[allow(dead_code)]
     pub fn plugin_file(mut self, file: impl Into<PathBuf>) -> Config {
         self.plugin_files.push(file.into());
         self

@@ -6,6 +6,7 @@ use crate::event_loop::{TOKEN_CLIENT, TOKEN_LISTENER};
 use healthd_core::check::outcome::Verdict;
 use healthd_core::wire::control::{ErrorCode, Reply};
 use healthd_sys::{clock, privileges, unix_socket};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 use slab::Slab;
 use std::collections::VecDeque;
@@ -164,6 +165,24 @@ impl Clients {
         self.slab.try_remove(key);
     }
 
+    /// Those at whose end nobody is any more, though the loop may not have been told so yet.
+    fn hung_up(&self) -> Vec<usize> {
+        let (keys, mut fds): (Vec<_>, Vec<_>) = self
+            .slab
+            .iter()
+            .map(|(key, c)| (key, PollFd::new(c.stream.as_fd(), PollFlags::empty())))
+            .unzip();
+        if poll(&mut fds, PollTimeout::ZERO).is_err() {
+            return Vec::new();
+        }
+        let over = PollFlags::POLLHUP | PollFlags::POLLERR;
+        keys.into_iter()
+            .zip(fds)
+            .filter(|(_, fd)| fd.revents().is_some_and(|r| r.intersects(over)))
+            .map(|(key, _)| key)
+            .collect()
+    }
+
     fn has_place(&self, may_change: bool) -> bool {
         if may_change {
             return self.slab.len() < self.most;
@@ -225,6 +244,12 @@ impl Manager {
                 peer.gid == g
                     || unix_socket::peer_groups(&stream).is_ok_and(|groups| groups.contains(&g))
             });
+        if !self.clients.has_place(may_change) {
+            for key in self.clients.hung_up() {
+                self.client_ready(key, EpollFlags::EPOLLHUP);
+                self.serve(key);
+            }
+        }
         if !self.clients.has_place(may_change) {
             let full = Reply::Error(error(
                 ErrorCode::Busy,

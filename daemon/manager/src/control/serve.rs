@@ -45,7 +45,7 @@ impl Manager {
         }
     }
 
-    fn serve(&mut self, key: usize) {
+    pub(super) fn serve(&mut self, key: usize) {
         let Some(client) = self.clients.get_mut(key) else {
             return;
         };

@@ -84,7 +84,7 @@ macro_rules! options {
 
         impl $crate::options::OptionValue for $name {
             fn schema(_: &$crate::options::Limits) -> String {
-                #[allow(unused_mut)]
+                #[allow(unused_mut, reason = "a struct may have no fields")]
                 let mut object = $crate::options::ObjectSchema::new(concat!($($about, "\n"),*));
                 $( object.field::<$ty>(
                     stringify!($field),
@@ -96,7 +96,7 @@ macro_rules! options {
             }
 
             fn from_json(value: $crate::serde_json::Value, _: &$crate::options::Limits) -> Result<Self, String> {
-                #[allow(unused_mut)]
+                #[allow(unused_mut, reason = "a struct may have no fields")]
                 let mut fields = $crate::options::Fields::new(value)?;
                 let this = $name { $(
                     $field: fields.take::<$ty>(
@@ -110,7 +110,7 @@ macro_rules! options {
             }
 
             fn to_json(&self) -> $crate::serde_json::Value {
-                #[allow(unused_mut)]
+                #[allow(unused_mut, reason = "a struct may have no fields")]
                 let mut object = $crate::serde_json::Map::new();
                 $( object.insert(
                     stringify!($field).trim_start_matches("r#").into(),
