@@ -2,15 +2,15 @@
 //! ones, and only when all are ready does anything change. The first start is the same thing from nothing.
 
 use crate::book::{Chore, MS, Manager, Phase, PluginUse};
-use crate::check::worker_class;
 use crate::jail::JAIL_SLOTS;
 use crate::keep;
 use crate::loading::Work;
 use crate::plugins::{Canary, Objection, Tally, version_text};
-use crate::slots::{Condemned, Slot, SlotState};
+use crate::slots::{Accounts, Condemned, Slot, SlotState};
 use crate::state::Past;
+use crate::wanted::{lost, wanted};
 use healthd_catalog::{PluginFile, Scan, Standing};
-use healthd_core::config::{CheckSpec, Diagnostics, Model, Pool};
+use healthd_core::config::{CheckSpec, Diagnostics, Model};
 use healthd_core::wire::control::ReloadReport;
 use healthd_core::wire::maps::SlotRecord;
 use healthd_core::wire::supervisor::{SlotSpec, ToSupervisor, WorkerClass};
@@ -130,7 +130,7 @@ impl Manager {
                     .iter()
                     .find(|(n, r)| *n == free && r.class == class as u8)
             }) {
-                slot.accounts = carried_over(old);
+                slot.accounts = Accounts::carried_over(old);
             }
             self.slots.insert(free, slot);
             slots.push(free);
@@ -391,18 +391,6 @@ impl Manager {
         }
     }
 
-    /// The plugins that serve now and have other bytes in this list.
-    pub fn changed_plugins(&self, new: &[PluginUse]) -> Vec<String> {
-        let replaced = |p: &&PluginUse| {
-            let mut old = self.plugins.iter();
-            old.any(|o| o.name == p.name && o.hash != p.hash)
-        };
-        new.iter()
-            .filter(replaced)
-            .map(|p| p.name.clone())
-            .collect()
-    }
-
     pub fn switch(&mut self, coming: Coming) {
         let old_slots: Vec<u32> = self
             .slots
@@ -599,145 +587,5 @@ fn empty_of(model: &Model) -> Model {
         checks: Vec::new(),
         digest: model.digest,
         warnings: Diagnostics::default(),
-    }
-}
-
-/// Why plugins could not be used, by name.
-fn lost(plugins: &[PluginUse]) -> HashMap<String, String> {
-    let lost = plugins.iter();
-    lost.filter_map(|p| Some((p.name.clone(), p.left_out.clone()?)))
-        .collect()
-}
-
-impl Manager {
-    /// A file that cannot be used is said even while no check uses it: whoever dropped it in looks here.
-    /// Each piece of news once.
-    pub fn tell_plugin_news(&self, scan: &Scan) {
-        for refused in &scan.catalog.refused {
-            if !self.scan.catalog.refused.contains(refused) {
-                log::warn!("plugin refused  {}", refused.reason);
-            }
-        }
-        for file in &scan.files {
-            let told = self
-                .scan
-                .files
-                .iter()
-                .any(|f| f.path == file.path && f.standing == file.standing);
-            if file.standing == Standing::Deleted && !told {
-                log::warn!(
-                    "plugin file deleted: its copy serves until a restart  file={}",
-                    file.path.display()
-                );
-            }
-        }
-    }
-
-    /// The plugins of enabled checks, each once, in a fixed order. `try_again`: also what could not be used
-    /// before, with the same bytes.
-    pub fn plugins_in_use(&self, force: &Force, scan: &Scan, try_again: bool) -> Vec<PluginUse> {
-        let lost = lost(&self.plugins);
-        let mut names: Vec<&str> = match force {
-            Force::Model { model, .. } => model
-                .checks
-                .iter()
-                .filter(|c| c.enabled && c.unusable.is_none())
-                .map(|c| c.plugin.as_str())
-                .collect(),
-            Force::Plugins => self
-                .checks
-                .iter()
-                .flatten()
-                .map(|c| &c.spec)
-                .filter(|s| {
-                    s.enabled
-                        && (s.unusable.is_none() || s.unusable.as_ref() == lost.get(&s.plugin))
-                })
-                .map(|s| s.plugin.as_str())
-                .collect(),
-        };
-        names.sort_unstable();
-        names.dedup();
-        let now = clock::realtime_ns();
-        names
-            .into_iter()
-            .filter_map(|name| {
-                let (file, entry) = scan.find(name)?;
-                let old = self
-                    .plugins
-                    .iter()
-                    .find(|p| p.name == name && p.hash == file.hash);
-                Some(PluginUse {
-                    name: name.to_owned(),
-                    file: file.path.clone(),
-                    index: entry.index,
-                    class: worker_class(entry.class),
-                    copy: file.copy.clone(),
-                    hash: file.hash,
-                    left_out: old.filter(|_| !try_again).and_then(|o| o.left_out.clone()),
-                    since: old.map_or(now, |o| o.since),
-                    tally: old.map(|o| o.tally).unwrap_or_default(),
-                })
-            })
-            .collect()
-    }
-}
-
-/// `try_again`: one that could not be used is to be loaded once more.
-pub fn same_plugins(new: &[PluginUse], old: &[PluginUse], try_again: bool) -> bool {
-    let key = |p: &PluginUse| (p.name.clone(), p.index, p.hash);
-    new.len() == old.len()
-        && (!try_again || old.iter().all(|p| p.left_out.is_none()))
-        && new.iter().map(key).eq(old.iter().map(key))
-}
-
-pub fn same_pool(new: &Pool, old: &Pool) -> bool {
-    (
-        new.io.workers,
-        new.io.threads,
-        new.cpu.workers,
-        new.exec.max_parallel,
-    ) == (
-        old.io.workers,
-        old.io.threads,
-        old.cpu.workers,
-        old.exec.max_parallel,
-    )
-}
-
-/// The workers that these plugins need: place in class, class, threads.
-fn wanted(pool: &Pool, plugins: &[PluginUse]) -> Vec<(u64, WorkerClass, u32)> {
-    let mut list = Vec::new();
-    for class in WorkerClass::ALL {
-        if !plugins.iter().any(|p| p.class == class) {
-            continue;
-        }
-        let (workers, threads) = match class {
-            WorkerClass::Io => (pool.io.workers, pool.io.threads),
-            WorkerClass::Cpu => (pool.cpu.workers, 1),
-            // One process starts all children: what limits them is how many may run at once.
-            WorkerClass::Exec => (1, pool.exec.max_parallel.max(1)),
-        };
-        list.extend((0..u64::from(workers.max(1))).map(|place| (place, class, u32::from(threads))));
-    }
-    list
-}
-
-/// The accounts of a slot whose manager died: what was in flight then is lost with its workers.
-fn carried_over(old: &SlotRecord) -> crate::slots::Accounts {
-    crate::slots::Accounts {
-        dispatched: old.dispatched,
-        finished: old.finished,
-        lost_worker_died: old.lost_worker_died,
-        lost_replaced: old.lost_replaced + old.in_flight,
-        lost_cancelled: old.lost_cancelled,
-        late: old.late,
-        restarts: old.restarts + 1,
-        chunks: crate::fanout::ChunkAccounts {
-            dispatched: old.chunks_dispatched,
-            finished: old.chunks_finished,
-            lost: old.chunks_lost + old.chunks_in_flight,
-            own: old.chunks_own,
-        },
     }
 }

@@ -35,6 +35,7 @@ mod store;
 mod supervisor_link;
 mod symbols;
 mod time;
+mod wanted;
 mod watch;
 
 pub use role::main;

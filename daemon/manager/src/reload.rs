@@ -5,10 +5,11 @@
 
 use crate::book::{MS, Manager};
 use crate::check::{Check, Target};
-use crate::generation::{Force, MAX_SLOTS, same_plugins, same_pool};
+use crate::generation::{Force, MAX_SLOTS};
 use crate::loading::Work;
 use crate::rap::Rap;
 use crate::state::Past;
+use crate::wanted::{same_plugins, same_pool};
 use healthd_catalog::Scan;
 use healthd_core::check::schedule;
 use healthd_core::config::Model;

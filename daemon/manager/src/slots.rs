@@ -125,6 +125,25 @@ pub struct Accounts {
 }
 
 impl Accounts {
+    /// Of a slot whose manager died: what was in flight then is lost with its workers.
+    pub fn carried_over(old: &SlotRecord) -> Accounts {
+        Accounts {
+            dispatched: old.dispatched,
+            finished: old.finished,
+            lost_worker_died: old.lost_worker_died,
+            lost_replaced: old.lost_replaced + old.in_flight,
+            lost_cancelled: old.lost_cancelled,
+            late: old.late,
+            restarts: old.restarts + 1,
+            chunks: ChunkAccounts {
+                dispatched: old.chunks_dispatched,
+                finished: old.chunks_finished,
+                lost: old.chunks_lost + old.chunks_in_flight,
+                own: old.chunks_own,
+            },
+        }
+    }
+
     /// Those of a slot that is no more.
     pub fn add(&mut self, other: &Accounts) {
         self.dispatched += other.dispatched;
