@@ -36,6 +36,10 @@ struct Options {
 }
 
 fn main() -> ExitCode {
+    if std::env::args().any(|a| a == "-h" || a == "--help") {
+        println!("{USAGE}");
+        return ExitCode::SUCCESS;
+    }
     match options().and_then(start) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
@@ -80,9 +84,8 @@ fn time(text: &str) -> Option<Duration> {
         "h" => 3600,
         _ => return None,
     };
-    Some(Duration::from_secs(
-        text[..at].parse::<u64>().ok()? * seconds,
-    ))
+    let count: u64 = text[..at].parse().ok()?;
+    Some(Duration::from_secs(count.checked_mul(seconds)?))
 }
 
 fn start(options: Options) -> Result<(), String> {
