@@ -232,6 +232,16 @@ fn a_block_runs_at_most_so_many_at_once() {
     for waiting in (0..4).rev() {
         wait_for("three run and the rest waits", || in_line() == waiting + 1);
         assert!(gate.is_empty());
+        let shown = daemon.ask("objects", json!({}));
+        let block = shown.iter().find(|o| o["kind"] == "block");
+        let block = block.expect("the block is shown");
+        assert_eq!(
+            (&block["name"], &block["most"]),
+            (&json!("block/{item}"), &json!(3)),
+            "{block}"
+        );
+        let count = |who: &str| block[who].as_array().map_or(0, Vec::len);
+        assert_eq!((count("holders"), count("waiters")), (3, waiting + 1));
         inside.remove(0).open();
         inside.push(gate.wait_entered());
     }

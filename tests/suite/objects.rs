@@ -114,16 +114,24 @@ fn counters_are_exact_over_workers_deaths_and_reloads_and_begin_anew_with_the_da
 
 #[test]
 fn objects_shows_groups_and_survives_a_map_of_rubbish() {
-    let config = Config::new()
-        .plugin_file(fixtures::fixture("tally"))
-        .check(check("t").plugin("tally").interval("1h"));
+    let config = Config::new().plugin_file(fixtures::fixture("tally")).check(
+        check("t")
+            .plugin("tally")
+            .interval("1h")
+            .set("exclusive", "\"heavy\""),
+    );
     let daemon = config.spawn();
     daemon.expect_notify("READY=1");
     daemon.run("t");
     let said = daemon.healthctl(&["objects"]);
     assert!(said.out.contains("counter  tally"), "{said:?}");
+    let group = said.out.lines().find(|l| l.starts_with("group"));
+    assert!(
+        group.is_some_and(|l| l.contains("heavy") && l.ends_with("free")),
+        "{said:?}"
+    );
     let said = daemon.healthctl(&["--json", "objects"]);
-    assert_eq!(said.json().as_array().map(Vec::len), Some(3), "{said:?}");
+    assert_eq!(said.json().as_array().map(Vec::len), Some(4), "{said:?}");
     // As a broken plugin might: all but the header.
     let file = daemon.dir().join("run/objects.map");
     let size = std::fs::metadata(&file).expect("it is there").len() as usize;

@@ -19,7 +19,7 @@ pub fn run(session: &mut Session) -> Result<u8, CtlError> {
     } else if rows.is_empty() {
         session.screen.note(
             "note",
-            "no plugin has made a shared object, and no check runs in a group",
+            "no plugin has made a shared object, and no check has `exclusive` or `max_parallel`",
         );
     } else {
         let look = session.screen.look();

@@ -53,6 +53,9 @@ fn what(row: &ObjectRow, look: &Look) -> String {
     if let Some(most) = row.most.filter(|n| *n > 1) {
         parts.push(format!("at most {most}"));
     }
+    if row.holders.is_empty() && matches!(row.kind.as_str(), "group" | "block") {
+        parts.push("free".into());
+    }
     if !row.holders.is_empty() {
         parts.push(format!("held by {}", users(&row.holders, look)));
     }

@@ -25,13 +25,14 @@ pub const PLUGINS: [&str; 2] = [
     r#"{"type":"plugin","name":"old","file":"/usr/lib/healthd/plugins/old.so","version":"","summary":"","class":"","state":"refused","reason":"ABI 0, this healthd has 1","checks":1,"abi":"0","hash":""}"#,
 ];
 
-pub const OBJECTS: [&str; 7] = [
+pub const OBJECTS: [&str; 8] = [
     r#"{"type":"object","kind":"counter","name":"rate:api.example.org","plugin":"http","size":1,"values":[90061000000000]}"#,
     r#"{"type":"object","kind":"array","name":"latency","size":64,"values":[1,0,7,12,3,0,0,0,0,0,0,0,0,0,0,1]}"#,
     r#"{"type":"object","kind":"map","name":"oauth2","plugin":"http","size":3,"bytes":4120}"#,
     r#"{"type":"object","kind":"lock","name":"tape","plugin":"backup","holders":[{"check":"backup/mon","worker":3,"since":"2026-11-22T09:59:50.000Z"}],"waiters":[{"check":"backup/tue","worker":3,"since":"2026-11-22T09:59:58.000Z"}]}"#,
     r#"{"type":"object","kind":"group","name":"db","most":1,"holders":[{"check":"db/dump","worker":0,"since":"2026-11-22T09:59:00.000Z"}],"waiters":[{"check":"a","worker":null,"since":null},{"check":"b","worker":null,"since":null},{"check":"c","worker":null,"since":null},{"check":"d","worker":null,"since":null}]}"#,
     r#"{"type":"object","kind":"block","name":"raid/{item}","most":2,"holders":[{"check":"raid/md0","worker":3,"since":"2026-11-22T09:59:59.000Z"}]}"#,
+    r#"{"type":"object","kind":"group","name":"tape","most":1}"#,
     r#"{"type":"object","kind":"cache","name":"oauth2","plugin":"http","size":1,"worker":0,"hits":999,"misses":1,"evictions":0}"#,
 ];
 

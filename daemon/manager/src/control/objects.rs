@@ -5,6 +5,7 @@ use crate::time;
 use healthd_core::check::turnstile::Shown;
 use healthd_core::wire::control::{ObjectRow, ObjectUser};
 use healthd_scoreboard::objects_map;
+use std::collections::{BTreeMap, HashMap};
 
 impl Manager {
     pub(super) fn object_rows(&mut self) -> Vec<ObjectRow> {
@@ -32,7 +33,7 @@ impl Manager {
                 ..ObjectRow::default()
             });
         }
-        rows.extend(self.groups.shown().iter().map(|g| self.group_row(g)));
+        rows.extend(self.group_rows());
         for slot in self.slots.values() {
             rows.extend(slot.caches.iter().map(|c| ObjectRow {
                 kind: "cache".into(),
@@ -74,8 +75,25 @@ impl Manager {
         listed.into_iter().map(row).collect()
     }
 
-    fn group_row(&self, group: &Shown<u32>) -> ObjectRow {
-        let (kind, name) = group.name.split_once(' ').unwrap_or(("group", &group.name));
+    /// All groups that the config names, also those that nobody is in.
+    fn group_rows(&self) -> Vec<ObjectRow> {
+        let shown = self.groups.shown();
+        let shown: HashMap<&str, &Shown<u32>> = shown.iter().map(|g| (&*g.name, g)).collect();
+        let named: BTreeMap<String, u32> = self
+            .checks
+            .iter()
+            .flatten()
+            .flat_map(|c| &c.spec.groups)
+            .map(|g| (g.key(), g.most))
+            .collect();
+        named
+            .into_iter()
+            .map(|(key, most)| self.group_row(&key, most, shown.get(&*key).copied()))
+            .collect()
+    }
+
+    fn group_row(&self, key: &str, most: u32, shown: Option<&Shown<u32>>) -> ObjectRow {
+        let (kind, name) = key.split_once(' ').unwrap_or(("group", key));
         let user = |(id, since): &(u32, u64)| {
             let check = self.check(*id);
             ObjectUser {
@@ -84,17 +102,13 @@ impl Manager {
                 since: time::rfc3339(time::wall(*since)),
             }
         };
-        let first = group.inside.first().or(group.waiting.first());
-        let most = first
-            .and_then(|(id, _)| self.check(*id))
-            .and_then(|c| c.spec.groups.iter().find(|g| *g.key() == *group.name))
-            .map(|g| g.most);
+        let users = |list: Option<&Vec<(u32, u64)>>| list.into_iter().flatten().map(user).collect();
         ObjectRow {
             kind: kind.into(),
             name: name.into(),
-            most,
-            holders: group.inside.iter().map(user).collect(),
-            waiters: group.waiting.iter().map(user).collect(),
+            most: Some(most),
+            holders: users(shown.map(|s| &s.inside)),
+            waiters: users(shown.map(|s| &s.waiting)),
             ..ObjectRow::default()
         }
     }

@@ -21,6 +21,14 @@ impl Story {
             text,
         });
     }
+
+    /// What has held for a while: before the run, if it began before that was due.
+    fn tell_standing(&mut self, at_ns: u64, due_ns: u64, what: &str, text: String) {
+        self.tell(at_ns, what, text);
+        if at_ns < due_ns {
+            self.0.rotate_right(1);
+        }
+    }
 }
 
 impl Manager {
@@ -39,13 +47,15 @@ impl Manager {
             story.tell(0, "new", "it has not run yet".into());
         }
         story.tell(check.last.finished_ns, "judged", judged(check));
+        self.under_way(id, check, &mut story, now);
+        let due = check.last.due_ns;
         if let Some(quarantine) = check.quarantine_info(now) {
             let since = check.rap.quarantine.as_ref().map_or(0, |q| q.since);
-            let age = clock::realtime_ns().saturating_sub(since);
-            story.tell(now.saturating_sub(age), "quarantine", quarantine.text);
+            story.tell_standing(monotonic(since, now), due, "quarantine", quarantine.text);
         }
-        self.under_way(id, check, &mut story, now);
-        story.0.extend(self.why_plugin(&check.spec.plugin, now));
+        if let Some((since, text)) = self.why_plugin(&check.spec.plugin, now) {
+            story.tell_standing(monotonic(since, now), due, "plugin", text);
+        }
         Why {
             name: check.spec.name.clone(),
             steps: story.0,
@@ -54,8 +64,8 @@ impl Manager {
         }
     }
 
-    /// Which bytes run it, while that is a story.
-    fn why_plugin(&self, plugin: &str, now: u64) -> Option<WhyStep> {
+    /// Which bytes run it, while that is a story, and since when (CLOCK_REALTIME).
+    fn why_plugin(&self, plugin: &str, now: u64) -> Option<(u64, String)> {
         let used = self.plugins.iter().find(|p| p.name == plugin)?;
         let (file, _) = self.scan.find(plugin)?;
         let text = version_text(file, plugin);
@@ -69,11 +79,7 @@ impl Manager {
             ),
             _ => return None,
         };
-        Some(WhyStep {
-            at: time::rfc3339(used.since),
-            what: "plugin".into(),
-            text,
-        })
+        Some((used.since, text))
     }
 
     fn last_run(&self, check: &Check, story: &mut Story) {
@@ -245,6 +251,12 @@ impl Manager {
         }
         format!("the next run is due in {due}")
     }
+}
+
+/// When that was by CLOCK_MONOTONIC, which now says `now`.
+fn monotonic(wall_ns: u64, now: u64) -> u64 {
+    now.saturating_sub(clock::realtime_ns().saturating_sub(wall_ns))
+        .max(1)
 }
 
 fn judged(check: &Check) -> String {

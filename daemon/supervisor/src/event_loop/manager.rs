@@ -6,10 +6,12 @@ use crate::instance::remove_old_maps;
 use crate::lifecycle::{Event, Phase};
 use crate::link::{Incoming, Link};
 use crate::reaper::{self, Ended, Kind};
+use crate::refusal::exit;
 use crate::respawn::{Life, MANAGER};
 use healthd_core::wire::roles::ManagerArgs;
 use healthd_core::wire::supervisor::{ToManager, ToSupervisor};
 use healthd_sys::clock::monotonic_ns;
+use healthd_sys::process::Exit;
 use healthd_sys::spawn::SingleThreaded;
 use healthd_sys::unix_socket;
 use std::io;
@@ -206,12 +208,14 @@ impl Supervisor {
         };
         manager.link.close(&self.epoll);
         self.heart.manager_died(now);
-        let stopping = matches!(
-            self.phase,
-            Phase::Draining { .. } | Phase::Killing { .. } | Phase::Stopped { .. }
-        );
+        let expected = match self.phase {
+            Phase::Draining { .. } | Phase::Killing { .. } | Phase::Stopped { .. } => true,
+            // It has printed what is wrong, and nothing is started any more.
+            Phase::Starting { .. } => ended.exit == Exit::Code(exit::BAD_CONFIG),
+            _ => false,
+        };
         let why = reaper::death(ended.exit);
-        if stopping {
+        if expected {
             log::debug!("manager ended  pid={} how=\"{why}\"", ended.pid);
         } else {
             let life = match manager.ready {
