@@ -27,6 +27,7 @@ mod quarantine;
 mod rap;
 mod recycle;
 mod reload;
+mod replacement;
 mod role;
 mod shutdown;
 mod slots;

@@ -1,18 +1,13 @@
-//! A worker that holds too much, or has done enough, makes room for another before it hurts.
-//!
-//! The next one is started first, beside it, and takes over its place when it is ready; the old one gets no
-//! more runs, ends those it has, and goes. One of a class at a time. Only a worker that grows faster than it
-//! can drain is killed, at its limit: then its runs go elsewhere.
+//! A worker that holds too much, or has done enough, makes room for another before it hurts (`replacement.rs`).
+//! Only one that grows faster than it can drain is killed, at its limit: then its runs go elsewhere.
 
-use crate::book::{Chore, MS, Manager, Phase};
-use crate::check::ns;
+use crate::book::{MS, Manager};
 use crate::fanout::FDS_A_PARENT;
-use crate::slots::{Condemned, Slot, SlotState};
+use crate::slots::SlotState;
 use healthd_core::config::{Limits, size};
 use healthd_core::wire::maps::Entry;
-use healthd_core::wire::supervisor::{SlotSpec, WorkerClass};
+use healthd_core::wire::supervisor::WorkerClass;
 use healthd_core::wire::worker::{Growth, ToWorker};
-use healthd_sys::clock;
 use healthd_sys::usage::{Gauge, Usage};
 
 /// From this part of a limit on a worker is replaced...
@@ -27,8 +22,6 @@ const SUSPICIOUS: (u64, u64) = (1, 2);
 const SHORT_LIFE_NS: u64 = 60_000 * MS;
 const PAUSE_FIRST_NS: u64 = 1_000 * MS;
 const PAUSE_LAST_NS: u64 = 300_000 * MS;
-/// An old worker may drain for at least so long.
-const DRAIN_LEAST_NS: u64 = 10_000 * MS;
 /// Descriptors that a run in flight may well have: a socket and a file; pipes and a pidfd for a child.
 const FDS_A_RUN: u64 = 2;
 const FDS_A_CHILD: u64 = 5;
@@ -44,7 +37,7 @@ pub struct Pace {
 impl Pace {
     /// A worker is to go that lived so long. Some: the pause after the next, when it has just become longer
     /// than the least.
-    fn replaced(&mut self, life_ns: u64, now: u64) -> Option<u64> {
+    pub fn replaced(&mut self, life_ns: u64, now: u64) -> Option<u64> {
         self.last_ns = now;
         if life_ns >= SHORT_LIFE_NS {
             self.pause_ns = 0;
@@ -231,177 +224,6 @@ impl Manager {
                 class.as_str(),
             );
         }
-    }
-
-    /// Starts another worker that is to take this one's place. False: not now.
-    pub fn start_replacement(&mut self, slot: u32, why: &str) -> bool {
-        if self.phase != Phase::Running || self.coming.is_some() {
-            return false;
-        }
-        let Some(s) = self.slots.get(&slot) else {
-            return false;
-        };
-        // A jail is short-lived, and nobody else's.
-        if s.prisoner.is_some() {
-            return false;
-        }
-        let class = s.spec.class;
-        let one_at_a_time = self
-            .slots
-            .values()
-            .any(|o| o.spec.class == class && (o.replaces.is_some() || o.retiring));
-        if s.state != SlotState::Ready
-            || s.condemned.is_some()
-            || s.spec.generation != self.generation
-            || one_at_a_time
-        {
-            return false;
-        }
-        let Some(free) =
-            (0..crate::generation::MAX_SLOTS as u32).find(|n| !self.slots.contains_key(n))
-        else {
-            return false;
-        };
-        let spec = SlotSpec {
-            slot: free,
-            birth: self.births + 1,
-            ..s.spec.clone()
-        };
-        let mut new = Slot::new(spec, s.place);
-        new.replaces = Some(slot);
-        new.note = format!("took the place of pid {}: {why}", s.pid);
-        log::info!(
-            "worker is to be recycled  slot={slot} class={} pid={} replacement={free} why=\"{why}\"",
-            class.as_str(),
-            s.pid
-        );
-        if let Some(s) = self.slots.get_mut(&slot) {
-            s.note = format!("is to be replaced: {why}");
-        }
-        self.births += 1;
-        self.slots.insert(free, new);
-        self.tell_slots();
-        true
-    }
-
-    /// A replacement is ready: from now on it has the place, and the old worker drains.
-    pub fn take_over(&mut self, new: u32) {
-        let now = clock::monotonic_ns();
-        let Some(s) = self.slots.get_mut(&new) else {
-            return;
-        };
-        let (Some(old), note) = (s.replaces.take(), s.note.clone()) else {
-            return;
-        };
-        let patience = self.longest_run(old).saturating_mul(2).max(DRAIN_LEAST_NS);
-        let Some(o) = self.slots.get_mut(&old) else {
-            return;
-        };
-        o.retiring = true;
-        if !matches!(o.state, SlotState::Ready) {
-            // It has come to its end by another way meanwhile.
-            self.tell_slots();
-            return self.settle_retired(old);
-        }
-        o.state = SlotState::Draining;
-        o.condemned = Some(Condemned {
-            reason: o.note.clone(),
-            culprit: None,
-            killed: false,
-            fence: false,
-        });
-        let pid = o.pid;
-        if let Some(link) = &mut o.link {
-            link.queue(&ToWorker::Drain);
-        }
-        self.chores
-            .insert((now + patience) / MS, Chore::Replace { slot: old, pid });
-        log::info!("worker recycled  slot={old} pid={pid} replacement={new} note=\"{note}\"");
-        self.tell_slots();
-        self.publish_slot(old);
-    }
-
-    /// The longest time-out of its runs in flight.
-    pub fn longest_run(&self, slot: u32) -> u64 {
-        let runs = self.slots.get(&slot).map(|s| s.runs.values());
-        runs.into_iter()
-            .flatten()
-            .filter_map(|id| self.check(*id))
-            .map(|c| ns(c.spec.timeout))
-            .max()
-            .unwrap_or(0)
-    }
-
-    /// The replacement did not come up: the old worker goes on.
-    pub fn abandon_replacement(&mut self, new: u32, why: &str) {
-        let Some(s) = self.slots.get(&new) else {
-            return;
-        };
-        let (Some(old), pid, class) = (s.replaces, s.pid, s.spec.class) else {
-            return;
-        };
-        log::warn!(
-            "worker is not recycled, as its replacement does not come up  slot={old} why=\"{why}\""
-        );
-        if pid != 0 && s.state != SlotState::Dead {
-            let reason = "it cannot take another's place".into();
-            self.supervisor
-                .say(&healthd_core::wire::supervisor::ToSupervisor::Kill {
-                    slot: new,
-                    pid,
-                    reason,
-                });
-        }
-        self.retire_slot(new);
-        self.tell_slots();
-        let now = clock::monotonic_ns();
-        self.paces[class as usize].replaced(0, now);
-        if let Some(o) = self.slots.get_mut(&old) {
-            o.note = format!("could not be replaced: {why}");
-        }
-    }
-
-    /// A worker of this slot has died. True: its slot goes with it, as its place is or will be another's.
-    pub fn leaves_its_slot(&mut self, slot: u32) -> bool {
-        let heir = self
-            .slots
-            .iter()
-            .find(|(_, s)| s.replaces == Some(slot))
-            .map(|(n, _)| *n);
-        if let Some(heir) = heir {
-            // It died before its time: the place is the other's at once.
-            if let Some(s) = self.slots.get_mut(&heir) {
-                s.replaces = None;
-            }
-            if let Some(s) = self.slots.get_mut(&slot) {
-                s.retiring = true;
-            }
-            self.tell_slots();
-        }
-        self.slots.get(&slot).is_some_and(|s| s.retiring)
-    }
-
-    /// A retired slot whose worker is gone: its account goes on in that of its heir.
-    pub fn settle_retired(&mut self, slot: u32) {
-        let Some(s) = self.slots.get(&slot) else {
-            return;
-        };
-        if !s.retiring || !s.runs.is_empty() {
-            return;
-        }
-        let (accounts, spec, place) = (s.accounts, s.spec.clone(), s.place);
-        let heir = self.slots.values_mut().find(|h| {
-            !h.retiring
-                && h.prisoner.is_none()
-                && h.spec.class == spec.class
-                && h.spec.generation == spec.generation
-                && h.place == place
-                && h.spec.slot != slot
-        });
-        if let Some(heir) = heir {
-            heir.accounts.add(&accounts);
-        }
-        self.retire_slot(slot);
     }
 
     /// It grows faster than it can drain.
