@@ -1,6 +1,6 @@
 //! Opening and reading a database file without ever changing it, nor the folder it is in.
 
-use crate::file::{InUse, beside};
+use crate::file::{InUse, beside, no_descriptors};
 use healthd_plugin::run_is_cancelled;
 use rusqlite::fallible_iterator::FallibleIterator;
 use rusqlite::ffi::ErrorCode;
@@ -209,6 +209,11 @@ impl From<rusqlite::Error> for Failure {
                 Failure::NotAQuery("ATTACH is not allowed")
             }
             ErrorCode::ReadOnly => Failure::NotAQuery("it would change the database"),
+            // SQLite does not say why, and there may have been no descriptor for one of its files.
+            ErrorCode::CannotOpen | ErrorCode::SystemIoFailure => match no_descriptors() {
+                Some(lack) => Failure::File(lack),
+                None => Failure::Sql(told),
+            },
             _ => Failure::Sql(told),
         }
     }

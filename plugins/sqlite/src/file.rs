@@ -6,8 +6,9 @@
 use crate::database::Failure;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -96,6 +97,18 @@ fn is_write_ahead(path: &Path) -> Result<bool, Failure> {
         return Err(Failure::NotADatabase);
     }
     Ok(head[18] == 2 || head[19] == 2)
+}
+
+/// Why there is no room for the files that SQLite opens at once: the database, a log, its index, one for sorting.
+/// None: there is. The files themselves are left alone, as closing one drops its locks.
+pub fn no_descriptors() -> Option<io::Error> {
+    const EMFILE: i32 = 24;
+    const ENFILE: i32 = 23;
+    let pairs = [UnixStream::pair(), UnixStream::pair()];
+    pairs
+        .into_iter()
+        .filter_map(Result::err)
+        .find(|e| matches!(e.raw_os_error(), Some(EMFILE | ENFILE)))
 }
 
 /// `/a/b.db` and `-wal`: `/a/b.db-wal`.

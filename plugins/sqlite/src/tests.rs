@@ -1,15 +1,17 @@
 //! The plugin on MockHost against real files, written by the same SQLite.
 
+use crate::database::{Database, Failure};
 use crate::hd_plugin_v1;
 use healthd_plugin::mock::{MockCheck, MockHost, Outcome};
 use healthd_plugin::serde_json::{Value, json};
 use healthd_plugin::{Status, abi};
 use healthd_testing::Folder;
 use rusqlite::Connection;
+use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const LONG: Duration = Duration::from_secs(60);
 /// Runs until somebody stops it.
@@ -401,6 +403,51 @@ fn a_run_keeps_its_lock_when_another_one_ends() {
     }
     assert_eq!(runs.join().unwrap().status, Status::Critical);
     assert!(write().unwrap());
+}
+
+/// The database, for the process that has few descriptors.
+const FEW: &str = "HEALTHD_TEST_FEW_DESCRIPTORS";
+
+#[test]
+fn without_descriptors_nothing_is_said_of_the_database() {
+    if let Some(path) = std::env::var_os(FEW) {
+        return read_with_few_descriptors(Path::new(&path));
+    }
+    for mode in ["delete", "wal"] {
+        let folder = Folder::new();
+        let (path, _writer) = database(&folder, mode);
+        // A process of its own, as the limit holds for all its threads.
+        let done = Command::new("/bin/sh")
+            .args(["-c", "ulimit -n 64; exec \"$@\"", "sh"])
+            .arg(std::env::current_exe().unwrap())
+            .arg("--exact")
+            .arg("tests::without_descriptors_nothing_is_said_of_the_database")
+            .env(FEW, &path)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&done.stdout);
+        assert!(done.status.success(), "{mode}: {said}");
+        assert!(said.contains("1 passed"), "{said}");
+    }
+}
+
+/// All are taken, and given back one by one until it can be read.
+fn read_with_few_descriptors(path: &Path) {
+    let mut held: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+    for free in 0.. {
+        let read = Database::open(path, false, Instant::now() + LONG)
+            .and_then(|database| database.query("SELECT count(*) FROM t"));
+        match read {
+            Ok(answer) => {
+                assert_eq!(answer.cell, Some(Some("3".into())));
+                assert!(free > 0, "there was one more");
+                return;
+            }
+            Err(Failure::File(e)) => assert_eq!(e.raw_os_error(), Some(24), "{free} free: {e}"),
+            Err(other) => panic!("{free} free: {other}"),
+        }
+        held.pop().expect("so many are enough");
+    }
 }
 
 #[test]
