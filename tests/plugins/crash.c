@@ -1,13 +1,13 @@
 /* crash, crash_step, crash_cpu, crash_exec - hurt the process that they run in.
  *
  * how     segv, abort, bus, ill, fpe, stack, kill, exit, _exit, fork (the child runs on as if it were the worker),
- *         fork_stay (the child waits for ever with every fd it inherited), stall, rubbish (half a frame to the
+ *         fork_stay (the child waits for ever with every fd it inherited), stall, spin, rubbish (half a frame to the
  *         manager), huge (a frame that says it is huge), fork_segv, fork_exit (the child ends like that, and is
  *         waited for)
  * when    run (default), create, destroy or step (crash_step, after its first wait)
  * where   here (default), or thread: on one that it makes, and waits for
  * if_file only while that file is there; else ok
- * ms      stall: so long */
+ * ms      stall: so long; spin: so long of its thread's own time */
 #include "fixture.h"
 #include <pthread.h>
 #include <signal.h>
@@ -24,6 +24,12 @@ static __attribute__((noinline)) int deeper(volatile char *above) {
   here[4095] = 1;
   sink += here[4095];
   return deeper(here) + here[0];
+}
+
+static long long my_time(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  return t.tv_sec * 1000000000LL + t.tv_nsec;
 }
 
 /* Every packet socket of this process: one of them leads to the manager. */
@@ -79,6 +85,9 @@ static __attribute__((noinline)) void hurt(const char *json) {
     long ms = number(json, "ms", 3000);
     struct timespec time = { ms / 1000, ms % 1000 * 1000000 };
     while (nanosleep(&time, &time) != 0) {}
+  } else if (strcmp(how, "spin") == 0) {
+    long long until = my_time() + number(json, "ms", 3000) * 1000000LL;
+    while (my_time() < until) {}
   } else if (strcmp(how, "rubbish") == 0) {
     /* A tag that exists, a length, and less than that. */
     static const unsigned char half[] = { 66, 200, 0, 0, 0, 1, 2, 3 };

@@ -1,7 +1,9 @@
 //! A plugin that does not come back: its own check says so, at its deadline, and the worker goes if it must.
 
-use crate::harness::{Check, Config, Gate, check, fixtures};
+use crate::harness::{Check, Config, Daemon, Gate, Hog, check, fixtures};
+use serde_json::{Value, json};
 use std::fs;
+use std::path::Path;
 
 fn config() -> Config {
     Config::new()
@@ -201,4 +203,128 @@ fn a_short_stall_is_held_against_nobody() {
     let rows = bad.join().expect("no panic").expect("an answer");
     assert_eq!(rows.last().expect("a row")["status"], "ok", "{rows:?}");
     assert_eq!(daemon.workers()[0]["restarts"], 0);
+}
+
+/// A check that computes for so long of its own time while the file is there.
+fn spinning(plugin: &str, timeout: &str, ms: u32, file: &Path) -> Check {
+    check("busy")
+        .plugin(plugin)
+        .interval("1h")
+        .timeout(timeout)
+        .set("attempts", "1")
+        .set(
+            "config",
+            &format!("{{ how = \"spin\", ms = {ms}, if_file = {file:?} }}"),
+        )
+}
+
+fn threads(pid: u32) -> Vec<(u32, String)> {
+    let folder = fs::read_dir(format!("/proc/{pid}/task")).expect("it lives");
+    folder
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            let name = fs::read_to_string(entry.path().join("comm")).ok()?;
+            let tid = entry.file_name().to_str()?.parse().ok()?;
+            Some((tid, name.trim().to_owned()))
+        })
+        .collect()
+}
+
+fn last(rows: Vec<Value>) -> Value {
+    rows.into_iter().next_back().expect("a row")
+}
+
+fn assert_never_blamed(daemon: &Daemon) {
+    assert_eq!(daemon.workers()[0]["restarts"], 0);
+    for line in daemon.log.all() {
+        for word in [
+            "condemned",
+            "to be replaced",
+            "check held",
+            "to=unknown",
+            "to=critical",
+        ] {
+            assert!(!line.contains(word), "{line}");
+        }
+    }
+}
+
+#[test]
+fn a_reactor_that_is_kept_from_running_is_not_stalled() {
+    let config = config();
+    let file = config.dir().join("spin");
+    let daemon = config
+        .good(4)
+        .check(spinning("crash_step", "30s", 400, &file))
+        .spawn();
+    daemon.expect_notify("READY=1");
+    assert_eq!(daemon.run("busy")["status"], "ok");
+    daemon.until_own_run("busy");
+    fs::write(&file, "").expect("our own folder");
+    let Some(hog) = Hog::starve(vec![daemon.pids("io")[&0]]) else {
+        return;
+    };
+    let mut client = daemon.client();
+    client.send(&json!({"v": 1, "op": "run", "names": ["busy"]}));
+    daemon.expect_log("worker starves");
+    drop(hog);
+    let row = last(client.answer().expect("it ends"));
+    assert_eq!(row["message"], "still alive", "{row}");
+    for n in 0..4 {
+        assert_eq!(daemon.run(&format!("fine-{n}"))["verdict"], "ok");
+    }
+    assert_never_blamed(&daemon);
+}
+
+#[test]
+fn a_reactor_that_computes_for_ever_is_stalled() {
+    let config = config();
+    let file = config.dir().join("spin");
+    let daemon = config
+        .check(spinning("crash_step", "30s", 600_000, &file))
+        .spawn();
+    daemon.expect_notify("READY=1");
+    daemon.run("busy");
+    fs::write(&file, "").expect("our own folder");
+    let row = daemon.run_anew("busy");
+    fs::remove_file(&file).expect("our own folder");
+    let message = row["message"].as_str().unwrap_or_default();
+    assert_eq!(row["status"], "unknown", "{row}");
+    assert!(
+        message.contains("its reactor is stalled") && message.contains("`crash_step`"),
+        "{row}"
+    );
+}
+
+#[test]
+fn a_call_that_is_kept_from_running_has_not_overrun() {
+    let config = config().pool("io", "workers = 1\nthreads = 1");
+    let file = config.dir().join("spin");
+    let daemon = config.check(spinning("crash", "1s", 400, &file)).spawn();
+    daemon.expect_notify("READY=1");
+    assert_eq!(daemon.run("busy")["status"], "ok");
+    daemon.until_own_run("busy");
+    let runs: Vec<u32> = threads(daemon.pids("io")[&0])
+        .into_iter()
+        .filter_map(|(tid, name)| (name == "run").then_some(tid))
+        .collect();
+    assert_eq!(runs.len(), 1);
+    fs::write(&file, "").expect("our own folder");
+    let Some(hog) = Hog::starve(runs) else {
+        return;
+    };
+    let row = daemon.run("busy");
+    drop(hog);
+    let message = row["message"].as_str().unwrap_or_default();
+    assert!(
+        message.starts_with("self:starved: run of plugin `crash`"),
+        "{row}"
+    );
+    assert_eq!(
+        (&row["status"], &row["verdict"]),
+        (&json!("unknown"), &json!("ok"))
+    );
+    fs::remove_file(&file).expect("our own folder");
+    assert_eq!(daemon.run("busy")["status"], "ok");
+    assert_never_blamed(&daemon);
 }

@@ -4,4 +4,5 @@
 pub mod check;
 pub mod config;
 pub mod objects;
+pub mod starvation;
 pub mod wire;

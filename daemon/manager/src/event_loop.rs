@@ -236,6 +236,7 @@ impl Manager {
         s.view = None;
         s.condemned = None;
         s.last_words = None;
+        s.suspicion = None;
         s.caches.clear();
         s.gauge = None;
         s.usage = Usage::default();

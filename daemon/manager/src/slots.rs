@@ -5,6 +5,7 @@
 use crate::book::Manager;
 use crate::fanout::{ChunkAccounts, ChunkOut};
 use crate::objects::Asked;
+use healthd_core::starvation::Suspicion;
 use healthd_core::wire::frame::{MAX_BATCH, MAX_BATCH_RECORDS};
 use healthd_core::wire::maps::SlotRecord;
 use healthd_core::wire::supervisor::{SlotSpec, WorkerClass};
@@ -61,6 +62,8 @@ pub struct Slot {
     pub asks: Asked,
     /// CLOCK_MONOTONIC of its start.
     pub started_ns: u64,
+    /// Its reactor is late.
+    pub suspicion: Option<Suspicion>,
     /// What its process holds, as it was seen last.
     pub gauge: Option<Gauge>,
     pub usage: Usage,
@@ -189,6 +192,7 @@ impl Slot {
             caches: Vec::new(),
             asks: Asked::default(),
             started_ns: 0,
+            suspicion: None,
             gauge: None,
             usage: Usage::default(),
             fresh: None,

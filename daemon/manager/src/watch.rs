@@ -1,18 +1,21 @@
 //! Watching the workers: their messages, and their stalls.
 
 use crate::book::{Chore, MS, Manager, PluginUse};
-use crate::slots::{Condemned, LibraryUse, SlotState};
+use crate::slots::{Condemned, LibraryUse, Slot, SlotState};
+use healthd_core::starvation::{Lateness, Share, Suspicion};
 use healthd_core::wire::maps::{Entry, LineRecord, worker_header as h};
 use healthd_core::wire::supervisor::{ToSupervisor, WorkerClass};
 use healthd_core::wire::worker::{ToManager, ToWorker};
 use healthd_scoreboard::worker_map::WorkerView;
-use healthd_sys::clock;
 use healthd_sys::unix_socket::{self, Received};
+use healthd_sys::{clock, process};
 
 /// A call on the reactor that takes longer than this costs the worker its life.
 const STALL_NS: u64 = 1000 * MS;
 /// A worker that does not beat (it beats once a second when idle) is wedged or stopped.
 const SILENT_NS: u64 = 4000 * MS;
+/// One that the machine does not let run gets so long.
+const STARVED_NS: u64 = 15_000 * MS;
 /// A worker that is to be replaced may finish its other runs for so long.
 const REPLACE_NS: u64 = 10_000 * MS;
 /// Loading or initialising one plugin may take so long, and a whole start so long.
@@ -230,46 +233,60 @@ impl Manager {
             // What stood still with us had no chance to be on time.
             let in_call = now.saturating_sub(reactor.since.max(self.resumed_ns));
             let silent = now.saturating_sub(head[h::BEAT].max(self.resumed_ns));
-            if reactor.entry != Entry::Idle && in_call > STALL_NS {
-                let what = self.describe(slot, &reactor);
-                let reason = format!(
-                    "its reactor is stalled: {what} has not returned for {}",
-                    crate::time::span(in_call)
-                );
-                let culprit = self
-                    .slots
-                    .get(&slot)
-                    .is_some_and(|s| s.runs.contains_key(&reactor.run_id));
-                self.condemn(slot, reason, culprit.then_some(reactor.run_id));
-            } else if silent > SILENT_NS {
-                self.condemn(
-                    slot,
-                    format!("it has not beaten for {}", crate::time::span(silent)),
-                    None,
-                );
-            } else {
+            let is_called = reactor.entry != Entry::Idle && in_call > STALL_NS / 2;
+            let (late, bound) = match is_called {
+                true => (in_call, STALL_NS),
+                false => (silent, SILENT_NS),
+            };
+            let lateness = s.lateness(late, bound, STARVED_NS);
+            busy |= s.suspicion.is_some();
+            if matches!(lateness, Lateness::Bearable | Lateness::Starving) {
                 self.kill_if_drained(slot);
+                continue;
             }
+            let stalled = lateness == Lateness::Stalled;
+            let culprit = stalled && is_called && s.runs.contains_key(&reactor.run_id);
+            let had = s.suspicion.map_or(100, |s| s.percent());
+            let what = match is_called {
+                true => format!("{} has not returned", self.describe(slot, &reactor)),
+                false => "it has not beaten".into(),
+            };
+            let time = crate::time::span(late);
+            let reason = match (stalled, is_called) {
+                (true, true) => format!("its reactor is stalled: {what} for {time}"),
+                (true, false) => format!("{what} for {time}"),
+                (false, _) => {
+                    format!(
+                        "its reactor is starved: {what} for {time}, and could run for {had}% of it"
+                    )
+                }
+            };
+            self.condemn(slot, reason, culprit.then_some(reactor.run_id));
         }
         busy
     }
 
     /// A plugin whose `init` never returns must not hold the start, or a reload, for ever.
     fn look_at_start(&mut self, slot: u32, now: u64) {
-        let Some(s) = self.slots.get(&slot).filter(|s| s.link.is_some()) else {
+        let resumed = self.resumed_ns;
+        let waited = |since: u64| now.saturating_sub(since.max(resumed));
+        let known = self.slots.get_mut(&slot);
+        let Some(s) = known.filter(|s| s.link.is_some()) else {
             return;
         };
-        let waited = |since: u64| now.saturating_sub(since.max(self.resumed_ns));
-        let reason = match loading(s.view.as_ref()) {
-            Some(line) if waited(line.since) > LOAD_NS => format!(
+        let started = waited(s.started_ns);
+        let line = loading(s.view.as_ref());
+        let late = line.as_ref().map_or(0, |l| waited(l.since));
+        let lateness = s.lateness(late, LOAD_NS, START_NS);
+        let reason = match line {
+            Some(line) if matches!(lateness, Lateness::Stalled | Lateness::Starved) => format!(
                 "{} has not returned for {}",
                 self.describe(slot, &line),
-                crate::time::span(waited(line.since))
+                crate::time::span(late)
             ),
-            _ if waited(s.started_ns) > START_NS => format!(
-                "it was not ready after {}",
-                crate::time::span(waited(s.started_ns))
-            ),
+            _ if started > START_NS => {
+                format!("it was not ready after {}", crate::time::span(started))
+            }
             _ => return,
         };
         self.condemn(slot, reason, None);
@@ -359,6 +376,39 @@ impl Manager {
         {
             self.condemn(slot, format!("it could not be told its plugins: {e}"), None);
         }
+    }
+}
+
+impl Slot {
+    /// Its reactor is not back for `late` ns, of which `bound` may be its own. The kernel is asked only if it is late.
+    fn lateness(&mut self, late: u64, bound: u64, end: u64) -> Lateness {
+        if late <= bound / 2 {
+            self.suspicion = None;
+            return Lateness::Bearable;
+        }
+        let share = process::time_of_thread(self.pid, self.pid)
+            .ok()
+            .and_then(|(time, stat)| Share::parse(clock::monotonic_ns(), &time, &stat));
+        let Some(share) = share else {
+            // Nobody can tell: then it is held to the clock.
+            return match late > bound {
+                true => Lateness::Stalled,
+                false => Lateness::Bearable,
+            };
+        };
+        let Some(suspicion) = &mut self.suspicion else {
+            self.suspicion = Some(Suspicion::new(share));
+            return Lateness::Bearable;
+        };
+        suspicion.look(share);
+        let lateness = suspicion.judge(late, bound, end);
+        if lateness == Lateness::Starving && !std::mem::replace(&mut suspicion.told, true) {
+            let had = suspicion.percent();
+            let late = crate::time::span(late);
+            let (slot, pid) = (self.spec.slot, self.pid);
+            log::warn!("worker starves  slot={slot} pid={pid} late={late} could_run={had}%");
+        }
+        lateness
     }
 }
 

@@ -177,6 +177,12 @@ pub fn keep_fds_to_ourselves() {
     };
 }
 
+/// `schedstat` and `stat` of a thread, as proc(5) has them: what it had of the processors, and its state.
+pub fn time_of_thread(pid: u32, tid: u32) -> io::Result<(String, String)> {
+    let read = |file| std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/{file}"));
+    Ok((read("schedstat")?, read("stat")?))
+}
+
 pub fn gettid() -> u32 {
     nix::unistd::gettid().as_raw() as u32
 }

@@ -4,6 +4,7 @@ use crate::bill::Bill;
 use crate::fanout::{ChunkJob, Worked};
 use healthd_core::check::outcome::Status;
 use healthd_core::check::wheel::Key;
+use healthd_core::starvation::Suspicion;
 use healthd_core::wire::worker::{Define, Growth, Run};
 use healthd_loader::{Cancel, Context, Instance, Plugin, Task};
 use std::collections::VecDeque;
@@ -89,6 +90,8 @@ pub struct Active {
     pub bill: Bill,
     /// Its deadline was moved once because the reactor had stalled.
     pub extended: bool,
+    /// Its call was asked to give up, and is watched from then on.
+    pub suspicion: Option<Suspicion>,
     /// The plugin in whose `running` it counts.
     pub counted_in: Option<u16>,
     /// It is a chunk of another worker's run.
@@ -106,6 +109,7 @@ impl Active {
             started_ns: 0,
             bill: Bill::default(),
             extended: false,
+            suspicion: None,
             counted_in: None,
             chunk: None,
         }

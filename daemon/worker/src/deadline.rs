@@ -2,18 +2,21 @@
 //!
 //! A task is dropped. A call on a thread is asked to give up, and written off when it does not.
 
-use crate::active::State;
+use crate::active::{JobInfo, State};
 use crate::reactor::{MS, Reactor, Timer};
 use crate::verdict::{self, End, Times};
+use healthd_core::starvation::{Share, Suspicion};
 use healthd_core::wire::worker::{Growth, ToManager};
 use healthd_loader::Results;
-use healthd_sys::clock;
+use healthd_sys::{clock, process};
 use std::sync::atomic::Ordering;
 
 /// Before its deadline a run-lane call is asked to give up: a tenth of its time, at most this long.
 const CANCEL_AHEAD_NS: u64 = 100 * MS;
 const MAX_STUCK: usize = 4;
 const STUCK_NS: u64 = 30_000 * MS;
+/// A call that the machine does not let run gets its timeout again, and no more than this.
+const STARVED_NS: u64 = 15_000 * MS;
 
 impl Reactor {
     /// A little before the deadline: a run-lane call is asked to come back, and may still do so in time.
@@ -30,7 +33,10 @@ impl Reactor {
                 }
                 started => {
                     info.cancel.cancel();
-                    (self.must_end(at, started), Timer::Deadline(key))
+                    let watched = share(info.tid.load(Ordering::Relaxed)).map(Suspicion::new);
+                    let must_end = self.must_end(at, started);
+                    self.active[at].suspicion = watched;
+                    (must_end, Timer::Deadline(key))
                 }
             },
             _ => (now + ahead, Timer::Deadline(key)),
@@ -84,9 +90,8 @@ impl Reactor {
                     let timer = self.wheel.insert(at_ms, Timer::Cancel(key));
                     self.active[at].timer = Some(timer);
                 } else {
-                    let call = if info.is_create { "create" } else { "run" };
-                    let end = End::overrun(def, &self.plugin_name(run.check), call);
-                    self.write_off(key, end);
+                    let info = info.clone();
+                    self.overran(key, &info, now);
                 }
             }
             State::Waiting | State::Stepping => {
@@ -96,6 +101,49 @@ impl Reactor {
                     verdict::seconds(timeout)
                 );
                 self.end_early(key, End::own("overload", &why));
+            }
+        }
+    }
+
+    /// A call is not back at its deadline. If it was kept from running for most of the time since it was asked to give
+    /// up, it may have as much again, and in the end it was not its fault.
+    fn overran(&mut self, key: u64, info: &JobInfo, now: u64) {
+        let Some(at) = self.find(key) else { return };
+        let run = self.active[at].run;
+        let Some(timeout) = self.def(run.check).map(|d| d.timeout_ns) else {
+            return;
+        };
+        let tid = info.tid.load(Ordering::Relaxed);
+        let ran = clock::cpu_of_thread_ns(tid)
+            .unwrap_or_default()
+            .saturating_sub(info.cpu_started_ns.load(Ordering::Relaxed));
+        let active = &mut self.active[at];
+        let lacked = active
+            .suspicion
+            .as_mut()
+            // A chunk has what its parent has left.
+            .filter(|_| ran < timeout && active.chunk.is_none())
+            .zip(share(tid))
+            .and_then(|(suspicion, share)| {
+                let lacked = suspicion.look(share);
+                suspicion.told |= suspicion.percent() < 50;
+                (suspicion.percent() < 50).then_some(lacked)
+            });
+        let late = now.saturating_sub(self.must_end(at, info.started_ns.load(Ordering::Relaxed)));
+        let call = if info.is_create { "create" } else { "run" };
+        let plugin = self.plugin_name(run.check);
+        match lacked {
+            Some(lacked) if late < timeout.min(STARVED_NS) => {
+                let at_ms = (now + lacked.max(10 * MS)).div_ceil(MS);
+                let timer = self.wheel.insert(at_ms, Timer::Deadline(key));
+                self.active[at].timer = Some(timer);
+            }
+            Some(_) => self.write_off(key, End::starved(&plugin, call, timeout + late, ran)),
+            None => {
+                if let Some(def) = self.def(run.check) {
+                    let end = End::overrun(def, &plugin, call);
+                    self.write_off(key, end);
+                }
             }
         }
     }
@@ -200,6 +248,11 @@ impl Reactor {
             }
         }
     }
+}
+
+fn share(tid: u32) -> Option<Share> {
+    let (time, stat) = process::time_of_thread(std::process::id(), tid).ok()?;
+    Share::parse(clock::monotonic_ns(), &time, &stat)
 }
 
 pub(crate) fn cancel_ahead(timeout_ns: u64) -> u64 {

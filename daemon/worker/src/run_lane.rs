@@ -316,7 +316,14 @@ impl Reactor {
                     }
                 };
                 let call = if created { "create" } else { "run" };
+                // It gave up when it was asked to, but the time until then was not its own.
+                let starved = ret == healthd_abi::E_CANCELLED
+                    && self.active[at].suspicion.is_some_and(|s| s.told);
                 let end = match self.def(run.check) {
+                    Some(_) if starved => {
+                        let had = report.finished_ns.saturating_sub(report.started_ns);
+                        End::starved(&plugin_name, call, had, report.cpu_ns)
+                    }
                     Some(def) => {
                         End::returned(def, &plugin_name, call, ret, cancelled, &said.message)
                     }

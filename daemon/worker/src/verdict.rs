@@ -23,6 +23,15 @@ impl End {
         }
     }
 
+    pub fn starved(plugin: &str, call: &str, had_ns: u64, ran_ns: u64) -> End {
+        let text = format!(
+            "{call} of plugin `{plugin}` was not done after {}, in which it had {} of a processor",
+            seconds(had_ns),
+            seconds(ran_ns)
+        );
+        End::own("starved", &text)
+    }
+
     /// The plugin's own word: 0 to 3.
     pub fn status(ret: i32) -> End {
         let status = Status::from_code(ret as u8).unwrap_or(Status::Unknown);

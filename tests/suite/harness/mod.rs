@@ -4,6 +4,7 @@ pub mod ctl;
 mod daemon;
 pub mod fixtures;
 mod gate;
+mod hog;
 mod leash;
 mod notify;
 pub mod plugins;
@@ -13,6 +14,7 @@ pub use daemon::{Check, Config, Daemon, check, kill};
 pub use gate::{Gate, Visit};
 pub use healthd_test_support::Small;
 pub use healthd_test_support::procs::{children, state, tree};
+pub use hog::Hog;
 pub use leash::Leash;
 
 use std::path::{Path, PathBuf};

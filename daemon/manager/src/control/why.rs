@@ -303,6 +303,9 @@ fn own_fault(message: &str) -> Option<&'static str> {
         "resources" => {
             "this machine or a limit of healthd had no more descriptors, memory, ports or threads for it"
         }
+        "starved" => {
+            "this machine, or the CPU quota of healthd, did not let it run: something else takes the processors"
+        }
         "worker-died" => "it lost two workers, by which nothing is known of its target",
         "uplink" => "the check that it needs is not ok: `healthctl why` says more about that one",
         _ => "nothing is known of its target by this run",

@@ -1,0 +1,74 @@
+//! A processor on which somebody always computes, for threads that are to get next to nothing of it.
+
+use super::skipped;
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+/// As long as it lives, its victims have what nobody else wants of one processor.
+pub struct Hog {
+    /// For the victims, when it is over.
+    all: CpuSet,
+    victims: Vec<u32>,
+    over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Hog {
+    /// None: it cannot be had here, and that has been said.
+    pub fn starve(victims: Vec<u32>) -> Option<Hog> {
+        let all = sched_getaffinity(Pid::from_raw(0)).expect("our own");
+        let first = (0..CpuSet::count()).find(|cpu| all.is_set(*cpu) == Ok(true));
+        let mut one = CpuSet::new();
+        one.set(first.expect("we run somewhere"))
+            .expect("it is one");
+        for tid in &victims {
+            let idle = Command::new("chrt")
+                .args(["--idle", "--pid", "0", &tid.to_string()])
+                .status();
+            if !idle.is_ok_and(|s| s.success()) {
+                skipped("no thread can be made to starve: chrt");
+                return None;
+            }
+            sched_setaffinity(pid(*tid), &one).expect("our own");
+        }
+        let over = Arc::new(AtomicBool::new(false));
+        let mine = over.clone();
+        let thread = std::thread::spawn(move || {
+            sched_setaffinity(Pid::from_raw(0), &one).expect("our own");
+            while !mine.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+        });
+        Some(Hog {
+            all,
+            victims,
+            over,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Hog {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        for tid in &self.victims {
+            // They may be gone; and who is not root cannot take back that they are idle.
+            let _ = sched_setaffinity(pid(*tid), &self.all);
+            let _ = Command::new("chrt")
+                .args(["--other", "--pid", "0", &tid.to_string()])
+                .stderr(std::process::Stdio::null())
+                .status();
+        }
+    }
+}
+
+fn pid(tid: u32) -> Pid {
+    Pid::from_raw(i32::try_from(tid).expect("a pid"))
+}
