@@ -3,9 +3,10 @@
  * how     segv, abort, bus, ill, fpe, stack, kill, exit, _exit, fork (the child runs on as if it were the worker),
  *         fork_stay (the child waits for ever with every fd it inherited), stall, spin, rubbish (half a frame to the
  *         manager), huge (a frame that says it is huge), fork_segv, fork_exit (the child ends like that, and is
- *         waited for)
+ *         waited for), threads (it makes 10,000, one after the other, which end in each way that a thread can)
  * when    run (default), create, destroy or step (crash_step, after its first wait)
- * where   here (default), or thread: on one that it makes, and waits for
+ * where   here (default), or on a thread that it makes and waits for: thread; own (which gives signal handlers a stack
+ *         of its own), bare (which takes from them what stack they have)
  * if_file only while that file is there; else ok
  * ms      stall: so long; spin: so long of its thread's own time */
 #include "fixture.h"
@@ -42,6 +43,28 @@ static void to_the_manager(const void *bytes, size_t n) {
   }
 }
 
+static char room[64 << 10];
+
+static void *end(void *how) {
+  stack_t handlers = { .ss_sp = room, .ss_size = sizeof room };
+  if (strcmp(how, "cancel") == 0)
+    for (;;) pause();
+  if (strcmp(how, "own") == 0) sigaltstack(&handlers, NULL);
+  if (strcmp(how, "return") != 0) pthread_exit(NULL);
+  return NULL;
+}
+
+static void threads(void) {
+  static char *ways[] = { "return", "exit", "cancel", "own" };
+  pthread_t thread;
+  for (int n = 0; n < 10000; n++) {
+    char *way = ways[n % 4];
+    if (pthread_create(&thread, NULL, end, way) != 0) abort();
+    if (strcmp(way, "cancel") == 0) pthread_cancel(thread);
+    pthread_join(thread, NULL);
+  }
+}
+
 static __attribute__((noinline)) void hurt(const char *json) {
   char how[32];
   text(json, "how", how, sizeof how);
@@ -62,6 +85,8 @@ static __attribute__((noinline)) void hurt(const char *json) {
   } else if (strcmp(how, "stack") == 0) {
     volatile char top = 1;
     sink = deeper(&top);
+  } else if (strcmp(how, "threads") == 0) {
+    threads();
   } else if (strcmp(how, "kill") == 0) {
     kill(getpid(), SIGKILL);
   } else if (strcmp(how, "exit") == 0) {
@@ -105,6 +130,11 @@ static int when(const char *json, const char *moment) {
 }
 
 static void *hurt_on_thread(void *json) {
+  stack_t handlers = { .ss_sp = room, .ss_size = sizeof room };
+  char where[32];
+  text(json, "where", where, sizeof where);
+  if (strcmp(where, "bare") == 0) handlers.ss_flags = SS_DISABLE;
+  if (strcmp(where, "thread") != 0) sigaltstack(&handlers, NULL);
   hurt(json);
   return NULL;
 }
@@ -112,8 +142,7 @@ static void *hurt_on_thread(void *json) {
 static void hurt_somewhere(char *json) {
   char where[32];
   pthread_t thread;
-  text(json, "where", where, sizeof where);
-  if (strcmp(where, "thread") != 0) hurt(json);
+  if (!text(json, "where", where, sizeof where) || strcmp(where, "here") == 0) hurt(json);
   else if (pthread_create(&thread, NULL, hurt_on_thread, json) == 0) pthread_join(thread, NULL);
 }
 

@@ -56,6 +56,17 @@ fn first_run(daemon: &Daemon, gate: &Gate, name: &str) {
     watch.until_verdict(name, "ok");
 }
 
+/// A check's first run comes by itself. Of two runs of one plugin nobody could say which one made a thread.
+fn first_runs(daemon: &Daemon, names: &[String]) {
+    let patterns: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut watch = daemon.watch(&patterns);
+    let mut left = patterns.clone();
+    while !left.is_empty() {
+        let row = watch.until("a first result", |row| row["verdict"] == "ok");
+        left.retain(|name| row["name"] != *name);
+    }
+}
+
 fn message(row: &Value) -> &str {
     row["message"].as_str().unwrap_or_default()
 }
@@ -68,16 +79,20 @@ fn a_thread_that_a_plugin_made_is_known_by_its_library() {
         ("abort", "SIGABRT on a thread of plugin"),
         ("exit", "exit(0) on a thread of plugin"),
     ];
+    let mut names = Vec::new();
     for (how, _) in ways {
         for plugin in ["crash", "crash_step"] {
+            let name = format!("{how}-{plugin}");
             let options = format!("how = {how:?}, where = \"thread\"");
-            config = hurting(config, &format!("{how}-{plugin}"), plugin, &options);
+            config = hurting(config, &name, plugin, &options);
+            names.push(name);
         }
     }
     let gate = Gate::new();
     let daemon = config.check(held(&gate, "other", "hold")).spawn();
     daemon.expect_notify("READY=1");
     first_run(&daemon, &gate, "other");
+    first_runs(&daemon, &names);
     for (how, what) in ways {
         for plugin in ["crash", "crash_step"] {
             // In a call of its own when the worker dies, and not taken for the culprit.
@@ -100,6 +115,71 @@ fn a_thread_that_a_plugin_made_is_known_by_its_library() {
         }
     }
     daemon.workers();
+}
+
+#[test]
+fn a_stack_overflow_on_such_a_thread_is_seen_too() {
+    let mut config = config();
+    let mut names = Vec::new();
+    for place in ["thread", "own"] {
+        for plugin in ["crash", "crash_step"] {
+            let name = format!("{place}-{plugin}");
+            let options = format!("how = \"stack\", where = {place:?}");
+            config = hurting(config, &name, plugin, &options);
+            names.push(name);
+        }
+    }
+    let gate = Gate::new();
+    let daemon = config.check(held(&gate, "other", "hold")).spawn();
+    daemon.expect_notify("READY=1");
+    first_run(&daemon, &gate, "other");
+    first_runs(&daemon, &names);
+    for place in ["thread", "own"] {
+        for plugin in ["crash", "crash_step"] {
+            let name = format!("{place}-{plugin}");
+            let mut client = daemon.client();
+            client.send(&json!({"v": 1, "op": "run", "names": ["other"]}));
+            let visit = gate.wait_entered();
+            let row = hurt(&daemon, &name);
+            let said =
+                format!("SIGSEGV (stack overflow) on a thread of plugin `{plugin}` at {LIBRARY}");
+            assert!(message(&row).starts_with(&said), "{row}");
+            assert!(message(&row).contains(" deeper: "), "{row}");
+            // Its first death says it, so nobody was suspected.
+            assert_eq!(row["attempt"], 1, "{row}");
+            visit.assert_hung_up();
+            gate.wait_entered().open();
+            let rows = client.answer().expect("a run");
+            assert_eq!(rows[1]["status"], "ok", "{rows:#?}");
+        }
+    }
+    let log = daemon.log.all().join("\n");
+    assert!(!log.contains("jail opened"), "{log}");
+}
+
+#[test]
+fn threads_of_a_plugin_leave_no_mapping_behind() {
+    let daemon = config()
+        .check(
+            check("threads")
+                .plugin("crash")
+                .interval("1h")
+                .timeout("2m")
+                .set("config", "{ how = \"threads\" }"),
+        )
+        .spawn();
+    daemon.expect_notify("READY=1");
+    let mappings = || {
+        let row = daemon.run("threads");
+        assert_eq!(row["status"], "ok", "{row}");
+        let worker = daemon.pids("io")[&0];
+        let maps = fs::read_to_string(format!("/proc/{worker}/maps")).expect("it lives");
+        (worker, maps.lines().count())
+    };
+    // The first run leaves what libc keeps for the next threads.
+    let (before, after) = (mappings(), mappings());
+    assert_eq!(before.0, after.0);
+    assert!(after.1 < before.1 + 100, "{before:?} {after:?}");
 }
 
 #[test]

@@ -515,11 +515,11 @@ fn jail_reload_pause_and_stop_go_together() {
 }
 
 #[test]
-fn a_stack_overflow_on_a_thread_of_a_plugin_is_found_in_the_jail() {
-    // That thread has no stack for a handler: nothing is written, and the kernel ends the worker.
+fn a_signal_that_leaves_no_record_is_found_in_the_jail() {
+    // On a thread that has no stack for a handler nothing is written, and the kernel ends the worker.
     let config = config();
     let file = config.dir().join("armed");
-    let options = format!("{{ how = \"stack\", where = \"thread\", if_file = {file:?} }}");
+    let options = format!("{{ how = \"stack\", where = \"bare\", if_file = {file:?} }}");
     let daemon = config
         .check(
             check("bad")

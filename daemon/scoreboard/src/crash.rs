@@ -1,9 +1,10 @@
 //! How a worker ends by its own hand: the crash handler says which thread crashed where, and the exit hook who called
 //! exit(3), both in the worker's map.
 //!
-//! The handler runs on the alternate stack that std gives every thread of ours, so a stack overflow is seen
-//! too, and lets the signal go on. Only async-signal-safe work: thread-local reads without initialisation,
-//! atomic stores, and system calls. A fork that a plugin made shares the map, and must write nothing there.
+//! The handler runs on the thread's alternate stack, so a stack overflow is seen too, and lets the signal go on. The main
+//! thread has one from std, every other from `healthd_sys::signal_stacks`. Only async-signal-safe work: thread-local
+//! reads without initialisation, atomic stores, and system calls. A fork that a plugin made shares the map, and must
+//! write nothing there.
 
 use super::worker_map::WorkerMap;
 use healthd_core::wire::maps::worker_header as h;

@@ -11,6 +11,7 @@ pub mod privileges;
 pub mod process;
 pub mod resolve;
 pub mod signal_snapshot;
+pub mod signal_stacks;
 pub mod signals;
 pub mod spawn;
 pub mod unix_socket;

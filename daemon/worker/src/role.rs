@@ -13,7 +13,7 @@ use healthd_core::wire::worker::ToManager;
 use healthd_loader::{Library, host};
 use healthd_scoreboard::crash;
 use healthd_scoreboard::worker_map::{Call, Identity, WorkerMap};
-use healthd_sys::{clock, fork_guard, process, signals, spawn};
+use healthd_sys::{clock, fork_guard, process, signal_stacks, signals, spawn};
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -61,6 +61,7 @@ fn start(args: &WorkerArgs) -> std::io::Result<EndOfWork> {
     ])?;
     process::become_subreaper()?;
     process::die_with_parent(args.parent)?;
+    signal_stacks::install()?;
     let to_manager = link.try_clone()?;
     let end = serve(args, link);
     side::with(|s| s.children.kill_all());
