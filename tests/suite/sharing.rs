@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 fn config() -> Config {
@@ -395,4 +395,50 @@ fn one_token_for_all_workers_also_after_their_death() {
         !shown.contains("t-1") && shown.contains("\"kind\":\"map\""),
         "{shown}"
     );
+}
+
+/// Two checks with one rate limit, and one without that gets no answer: the target is silent to all until that one's run is
+/// given up. By then the timeout of the others is over, but not for one that has waited for its turn.
+#[test]
+fn a_run_that_waits_for_its_turn_has_its_whole_timeout_left() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
+    let port = listener.local_addr().expect("bound").port();
+    let silent = Arc::new(AtomicBool::new(false));
+    let is_silent = silent.clone();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut bytes = [0; 4096];
+            let n = stream.read(&mut bytes).unwrap_or(0);
+            if is_silent.load(Ordering::SeqCst) && bytes[..n].starts_with(b"GET /never ") {
+                let _ = std::io::copy(&mut stream, &mut std::io::sink());
+            }
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    let web = |name: &str, timeout: &str, limit: &str| {
+        let options = format!("{{ url = \"http://127.0.0.1:{port}/{name}\"{limit} }}");
+        check(name)
+            .plugin("http")
+            .interval("1h")
+            .timeout(timeout)
+            .set("config", &options)
+    };
+    let limit = ", rate_limit = \"20/m\"";
+    let daemon = Config::new()
+        .pool("io", "workers = 2")
+        .check(web("a", "7s", limit))
+        .check(web("b", "7s", limit))
+        .check(web("never", "7500ms", ""))
+        .spawn();
+    daemon.expect_notify("READY=1");
+    settled(&daemon);
+    silent.store(true, Ordering::SeqCst);
+    let rows = daemon.ask("run", json!({}));
+    let row = |name: &str| rows.iter().find(|r| r["name"] == name).expect("a row");
+    let never = "timeout after 7.5s in phase ttfb";
+    assert_eq!(row("never")["message"], never, "{rows:?}");
+    let waited = |name: &&str| {
+        row(name)["status"] == "ok" && row(name)["latency_ms"].as_f64() > Some(7000.0)
+    };
+    assert!(["a", "b"].iter().any(waited), "{rows:?}");
 }

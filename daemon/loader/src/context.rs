@@ -172,6 +172,8 @@ pub struct Context {
     /// The thread that runs it now: only there may results be given. 0: nobody.
     owner: AtomicU32,
     started_ns: u64,
+    /// What its deadline was moved by, at its own request.
+    given_ns: Cell<u64>,
     results: RefCell<Results>,
     /// Told of each phase, for the thread's line in the worker's map.
     on_phase: Cell<Option<fn(&str)>>,
@@ -220,6 +222,7 @@ impl Context {
             task: Cell::new(spec.task),
             owner: AtomicU32::new(0),
             started_ns: healthd_sys::clock::monotonic_ns(),
+            given_ns: Cell::new(0),
             results: RefCell::default(),
             on_phase: Cell::new(spec.on_phase),
         });
@@ -245,6 +248,19 @@ impl Context {
 
     pub fn set_deadline(&mut self, deadline_ns: u64) {
         self.raw.deadline_ns = deadline_ns;
+    }
+
+    /// Moves the deadline of a task. None: all together it would be more than its timeout.
+    pub(crate) fn give_back(&self, ns: u64) -> Option<u64> {
+        let timeout = self.raw.deadline_ns.saturating_sub(self.started_ns);
+        let given = self.given_ns.get().checked_add(ns);
+        let given = given.filter(|given| *given <= timeout)?;
+        self.given_ns.set(given);
+        Some(self.raw.deadline_ns.saturating_add(given))
+    }
+
+    pub fn given_ns(&self) -> u64 {
+        self.given_ns.get()
     }
 
     pub fn cancel(&self) -> &Arc<Cancel> {
@@ -327,6 +343,30 @@ pub(crate) fn metric_from(name: String, unit: String, m: &abi::HdMetric) -> Metr
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_deadline_moves_by_no_more_than_the_timeout() {
+        const S: u64 = 1_000_000_000;
+        let deadline_ns = healthd_sys::clock::monotonic_ns() + 3600 * S;
+        let context = Context::new(ContextSpec {
+            lane: abi::LANE_STEP,
+            attempt: 1,
+            check_id: 1,
+            run_id: 1,
+            deadline_ns,
+            name: "c".into(),
+            plugin: "p",
+            cancel: Cancel::flag_only(),
+            task: 0,
+            on_phase: None,
+        });
+        assert_eq!(context.give_back(3000 * S), Some(deadline_ns + 3000 * S));
+        for too_much in [601 * S, u64::MAX] {
+            assert_eq!(context.give_back(too_much), None);
+        }
+        assert_eq!(context.give_back(500 * S), Some(deadline_ns + 3500 * S));
+        assert_eq!(context.given_ns(), 3500 * S);
+    }
 
     #[test]
     fn a_talkative_plugin_is_cut() {

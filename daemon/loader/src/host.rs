@@ -4,6 +4,7 @@
 use crate::cache;
 use crate::context::{Context, metric_from};
 use crate::counter;
+use crate::grace;
 use crate::shared::{self, Asker};
 use healthd_abi::{
     self as abi, HdCacheStats, HdCtx, HdExec, HdExecDone, HdExecSpec, HdHost, HdMetric, HdStr,
@@ -196,6 +197,7 @@ unsafe extern "C" fn extension(id: HdStr) -> *const c_void {
         id if id == abi::EXT_FANOUT.as_bytes() => crate::fanout::table(),
         id if id == abi::EXT_CACHE.as_bytes() => (&raw const cache::TABLE).cast(),
         id if id == abi::EXT_COUNTER.as_bytes() => (&raw const counter::TABLE).cast(),
+        id if id == abi::EXT_GRACE.as_bytes() => (&raw const grace::TABLE).cast(),
         _ => std::ptr::null(),
     }
 }

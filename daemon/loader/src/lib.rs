@@ -11,6 +11,7 @@ pub mod context;
 mod counter;
 pub mod descriptor;
 pub mod fanout;
+mod grace;
 pub mod host;
 pub mod library;
 mod shared;

@@ -92,6 +92,8 @@ pub struct Active {
     pub extended: bool,
     /// Its call was asked to give up, and is watched from then on.
     pub suspicion: Option<Suspicion>,
+    /// So much of what its plugin had given back its deadline was moved by.
+    pub given_ns: u64,
     /// The plugin in whose `running` it counts.
     pub counted_in: Option<u16>,
     /// It is a chunk of another worker's run.
@@ -110,6 +112,7 @@ impl Active {
             bill: Bill::default(),
             extended: false,
             suspicion: None,
+            given_ns: 0,
             counted_in: None,
             chunk: None,
         }

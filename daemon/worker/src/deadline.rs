@@ -63,11 +63,18 @@ impl Reactor {
             return;
         };
         let timeout = def.timeout_ns;
-        if self.stalled_ns > 0 && !self.active[at].extended {
-            self.active[at].extended = true;
+        let given = match &self.active[at].state {
+            State::Task(task) => task.context().given_ns() - self.active[at].given_ns,
+            State::Job(_) | State::Waiting | State::Stepping => 0,
+        };
+        let stalled = self.stalled_ns > 0 && !self.active[at].extended;
+        let more = given + if stalled { self.stalled_ns } else { 0 };
+        if more > 0 {
+            self.active[at].given_ns += given;
+            self.active[at].extended |= stalled;
             let timer = self
                 .wheel
-                .insert((now + self.stalled_ns).div_ceil(MS), Timer::Deadline(key));
+                .insert((now + more).div_ceil(MS), Timer::Deadline(key));
             self.active[at].timer = Some(timer);
             return;
         }

@@ -59,7 +59,7 @@ typedef struct hd_ctx {
   uint32_t attempt;              /* 1..n within this run's retries; 0 in create */
   uint64_t check_id;
   uint64_t run_id;               /* grows by one each run of this check, across worker restarts */
-  uint64_t deadline_ns;          /* CLOCK_MONOTONIC. Step lane: the host enforces it, nothing to do */
+  uint64_t deadline_ns;          /* CLOCK_MONOTONIC. Step lane: the host enforces it, nothing to do; see HD_EXT_GRACE */
   const uint32_t *cancelled;     /* relaxed atomic load; != 0: give up now. Never NULL */
   int32_t  cancel_fd;            /* run lane: readable once cancelled, poll() it beside your own fds; else -1 */
   uint32_t lane;
@@ -380,6 +380,19 @@ typedef struct hd_lock {
   /* Either lane: gives back what the run holds, or waits for. */
   void    (*unlock)(const hd_ctx *c);
 } hd_lock;
+
+/* ---- extension "hd.grace/1": time that was not the target's ---------------------------------------------------
+ * host->extension(HD_EXT_GRACE) returns const hd_grace*. A run that waited for something of our own (its turn under a rate
+ * limit, a token, a lock) has less of its timeout left, and a timeout would then be no word about the target. So it may
+ * have that time back. */
+#define HD_EXT_GRACE "hd.grace/1"
+typedef struct hd_grace {
+  uint32_t struct_size, version;
+  /* Step lane, in start and step. Moves the run's deadline by ns and writes where it is now to *deadline_ns, unless that
+   * is NULL; ctx->deadline_ns stays as it was. 0, or -EDQUOT: all together would be more than the run's timeout, and
+   * nothing has moved. */
+  int32_t (*give_back)(const hd_ctx *c, uint64_t ns, uint64_t *deadline_ns);
+} hd_grace;
 
 #ifdef __cplusplus
 }

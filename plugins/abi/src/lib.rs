@@ -90,6 +90,8 @@ pub const EXT_LOCK: &str = "hd.lock/1";
 
 pub const EXT_CACHE: &str = "hd.cache/1";
 
+pub const EXT_GRACE: &str = "hd.grace/1";
+
 /// A borrowed string of the other side, or of ours for the other side to read.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -414,6 +416,14 @@ pub struct HdLock {
     pub ask: Option<unsafe extern "C" fn(*const HdCtx, *const HdLockAsk) -> i32>,
     pub ask_and_wait: Option<unsafe extern "C" fn(*const HdCtx, *const HdLockAsk) -> i32>,
     pub unlock: Option<unsafe extern "C" fn(*const HdCtx)>,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct HdGrace {
+    pub struct_size: u32,
+    pub version: u32,
+    pub give_back: Option<unsafe extern "C" fn(*const HdCtx, u64, *mut u64) -> i32>,
 }
 
 #[repr(C)]

@@ -60,6 +60,7 @@ layout! {
     hd_lock_ask = HdLockAsk { struct_size, n, names, flags, token, timeout_ns }
     hd_lock_done = HdLockDone { struct_size, error }
     hd_lock = HdLock { struct_size, version, ask, ask_and_wait, unlock }
+    hd_grace = HdGrace { struct_size, version, give_back }
     hd_chunk = HdChunk { struct_size, kind, index, count, from, to, input, output }
     hd_fanout_spec = HdFanoutSpec { struct_size, flags, items, chunk, input, kind }
     hd_fanout_done = HdFanoutDone { struct_size, index, code, output, size, cpu_ns, message }
@@ -108,6 +109,7 @@ const NAMES: &[(&str, &str)] = &[
     ("HD_EXT_CACHE", EXT_CACHE),
     ("HD_EXT_MAP", EXT_MAP),
     ("HD_EXT_LOCK", EXT_LOCK),
+    ("HD_EXT_GRACE", EXT_GRACE),
 ];
 
 fn header_dir() -> PathBuf {
@@ -211,6 +213,7 @@ fn sizes_of_version_1_0() {
     assert_eq!(size_of::<HdLockAsk>(), 32);
     assert_eq!(size_of::<HdLockDone>(), 8);
     assert_eq!(size_of::<HdLock>(), 32);
+    assert_eq!(size_of::<HdGrace>(), 16);
 }
 
 #[test]

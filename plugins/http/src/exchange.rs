@@ -28,6 +28,8 @@ pub enum Target {
 /// When each phase ended, on the host's clock; 0: there was no such phase.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Times {
+    /// How long the requests before this one took together, whose answers led here.
+    pub earlier: u64,
     pub begin: u64,
     pub dns: u64,
     pub connect: u64,
@@ -42,6 +44,13 @@ pub struct Times {
 pub struct Failed {
     pub status: Status,
     pub why: String,
+}
+
+impl Times {
+    /// What the target took for its answer: time in which we waited between requests is none of its.
+    pub fn total(&self) -> u64 {
+        self.earlier + self.end.saturating_sub(self.begin)
+    }
 }
 
 impl Failed {

@@ -137,7 +137,7 @@ impl Http {
         }
     }
 
-    /// Follows redirects to their end. The times are the last exchange's, but for the beginning.
+    /// Follows redirects to their end. The times are the last exchange's.
     async fn follow(
         &self,
         cx: Cx<'_>,
@@ -158,10 +158,11 @@ impl Http {
             let target = target(&self.options, &next.url).map_err(bad)?;
             let tls = self.redirect_connector(&next.url).map_err(bad)?;
             response = self.empty_response(&next);
+            let earlier = times.total();
             times = self
                 .exchange(cx, &target, tls.as_ref(), &next, &mut response)
                 .await?;
-            times.begin = first_times.begin;
+            times.earlier = earlier;
             request = Cow::Owned(next);
         }
         if is_redirect(&response) {
@@ -184,7 +185,7 @@ impl Http {
 
     fn judge(&self, cx: Cx<'_>, r: &Response, t: &Times) -> Status {
         let o = &self.options;
-        let total = seconds(t.begin, t.end);
+        let total = seconds(0, t.total());
         let limits = Upper::of_durations(o.latency_warn, o.latency_crit);
         cx.metric(limits.on(Metric::new("total", total).unit("s").min(0.0)));
         let phases = [

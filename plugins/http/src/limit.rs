@@ -6,8 +6,7 @@ use crate::response::Response;
 use healthd_plugin::tls::Connector;
 use healthd_plugin::{Cx, Rate, Status};
 
-/// As `exchange::run`, when its turn has come. Whatever the limit does to a run is our own fault and never the target's:
-/// at least half of the timeout is kept for the target, and a timeout of one that waited long is not held against it.
+/// As `exchange::run`, when its turn has come. The wait is our own and is given back: the target has the whole timeout.
 pub async fn run(
     cx: Cx<'_>,
     rate: Rate,
@@ -25,25 +24,9 @@ pub async fn run(
     let turns = cx
         .counter(&counter_name(target, host))
         .map_err(|e| own(e.to_string()))?;
-    let begun = cx.now_ns();
-    let whole = cx.deadline_ns().saturating_sub(begun);
-    rate.wait_by(cx, turns, begun + whole / 2)
-        .await
-        .map_err(|over| own(over.to_string()))?;
-    let waited = cx.now_ns().saturating_sub(begun);
-    let exchange = exchange::run(cx, target, tls, request, response);
-    if waited <= whole / 10 {
-        return exchange.await;
-    }
-    let left = cx.remaining();
-    match cx.timeout(left.saturating_sub(left / 20), exchange).await {
-        Ok(done) => done,
-        Err(_) => Err(own(format!(
-            "its turn came after {} ms, and there was no answer in the {} ms that were left",
-            waited / 1_000_000,
-            left.as_millis()
-        ))),
-    }
+    let turn = rate.wait(cx, turns).await;
+    turn.map_err(|over| own(over.to_string()))?;
+    exchange::run(cx, target, tls, request, response).await
 }
 
 /// One for all ports of a host. A host that is no name of a counter is known by a hash.

@@ -527,27 +527,75 @@ fn a_rate_limit_is_one_for_all_checks_of_a_host() {
     assert_eq!(o.watches, 0);
 }
 
-/// One that waited long and then got no answer is not the target's fault; one that hardly waited is.
+/// Two runs: the first gets no answer until its time is up, and only then the second gets one. By then the time would be
+/// up for the second as well, had it not waited for its turn.
 #[test]
-fn what_the_limit_took_is_not_held_against_the_target() {
+fn a_wait_for_a_turn_takes_nothing_from_the_target() {
+    let mut first = true;
+    let peer = Peer::new(move |mut stream| {
+        let _ = std::io::Read::read(&mut stream, &mut [0; 4096]);
+        if std::mem::take(&mut first) {
+            let _ = std::io::copy(&mut stream, &mut std::io::sink());
+            return;
+        }
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    });
+    let plugin = MockHost::new(hd_plugin_v1).plugin("http");
+    let url = format!("http://localhost:{}/", peer.addr.port());
+    let options = json!({"url": url, "family": "ipv4", "rate_limit": "30/m"}).to_string();
+    let check = plugin.create(options).expect("fine");
+    let outcomes = check.run_many(2, Duration::from_secs(3));
+    assert_eq!(
+        told(&outcomes[0]),
+        (Status::Critical, "timeout after 3s in phase ttfb")
+    );
+    assert_eq!(outcomes[1].status, Status::Ok, "{:?}", outcomes[1]);
+}
+
+/// Which is not held against a target that says nothing, however long the wait was.
+#[test]
+fn a_silent_target_is_critical_after_any_wait() {
     let silent = TcpListener::bind("127.0.0.2:0").expect("a loopback port");
     let url = format!("http://{}/", silent.local_addr().expect("bound"));
     let plugin = MockHost::new(hd_plugin_v1).plugin("http");
     let options = json!({"url": url, "rate_limit": "5/s"}).to_string();
     let check = plugin.create(options).expect("fine");
-    let outcomes = check.run_many(2, Duration::from_millis(1000));
-    assert_eq!(outcomes[0].status, Status::Critical);
-    assert!(
-        outcomes[0].message.ends_with("in phase ttfb"),
-        "{:?}",
-        outcomes[0]
-    );
-    assert_eq!(outcomes[1].status, Status::Resources);
-    let message = &outcomes[1].message;
-    assert!(
-        message.contains("its turn came after") && message.contains("no answer in the"),
-        "{message}"
-    );
+    let begun = std::time::Instant::now();
+    for o in check.run_many(2, Duration::from_millis(300)) {
+        assert_eq!(
+            told(&o),
+            (Status::Critical, "timeout after 300ms in phase ttfb")
+        );
+    }
+    assert!(begun.elapsed() >= Duration::from_millis(500));
+}
+
+/// A redirect that has to wait for its turn: neither slow, nor are the phases of the first request in those of the last.
+#[test]
+fn a_wait_between_two_requests_is_not_in_the_total() {
+    // No other test counts on this host.
+    let listener = TcpListener::bind("127.0.0.3:0").expect("a loopback port");
+    let url = format!("http://{}/", listener.local_addr().expect("bound"));
+    std::thread::spawn(move || {
+        for status in ["302 Found\r\nLocation: /next", "200 OK"] {
+            let Ok((mut stream, _)) = listener.accept() else {
+                return;
+            };
+            let _ = std::io::Read::read(&mut stream, &mut [0; 4096]);
+            let _ = write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    let plugin = MockHost::new(hd_plugin_v1).plugin("http");
+    let options = json!({"url": url, "redirects": 1, "rate_limit": "1/s"});
+    let check = plugin.create(options.to_string()).expect("fine");
+    let begun = std::time::Instant::now();
+    let o = check.run(LONG);
+    let elapsed = begun.elapsed().as_secs_f64();
+    assert_eq!(o.status, Status::Ok, "{o:?}");
+    let total = o.metric("total").value;
+    assert!(elapsed - total >= 0.9, "{total} of {elapsed}");
+    let parts = ["connect", "ttfb"].iter().map(|m| o.metric(m).value);
+    assert!(parts.sum::<f64>() < total, "{o:?}");
 }
 
 /// A token server and a target: which tokens were given and taken.

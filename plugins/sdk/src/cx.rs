@@ -95,13 +95,17 @@ impl<'a> Cx<'a> {
 
     /// The task behind this run; an error in create and in the run lane, where nobody steps a future.
     pub(crate) fn head(&self) -> io::Result<&'a Head> {
-        // SAFETY: `new`'s caller vouched for head over 'a; it is NULL or valid, and shared access is all there is.
-        unsafe { self.head.as_ref() }.ok_or_else(|| {
+        self.task().ok_or_else(|| {
             io::Error::new(
                 io::ErrorKind::Unsupported,
                 "async I/O is for the step lane only",
             )
         })
+    }
+
+    fn task(&self) -> Option<&'a Head> {
+        // SAFETY: `new`'s caller vouched for head over 'a; it is NULL or valid, and shared access is all there is.
+        unsafe { self.head.as_ref() }
     }
 
     // ---- results ----
@@ -191,7 +195,11 @@ impl<'a> Cx<'a> {
 
     /// When this run must be over, on the same clock.
     pub fn deadline_ns(&self) -> u64 {
-        self.ctx().deadline_ns
+        let moved_to = self.task().map_or(0, |head| head.moved_to.get());
+        match moved_to {
+            0 => self.ctx().deadline_ns,
+            moved_to => moved_to,
+        }
     }
 
     /// Time left until the deadline; zero once it has passed.

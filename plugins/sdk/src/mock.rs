@@ -22,6 +22,7 @@
 
 mod counters;
 mod fanout;
+mod grace;
 mod shared;
 
 use crate::status::Status;
@@ -280,7 +281,7 @@ fn run_tasks(checks: &[&MockCheck], timeout: Duration) -> Vec<Outcome> {
         let now = now();
         for slot in slots
             .iter_mut()
-            .filter(|s| s.done.is_none() && s.run.ctx.deadline_ns <= now)
+            .filter(|s| s.done.is_none() && s.run.deadline_ns() <= now)
         {
             let phases = slot.run.said.borrow().phases.last().cloned();
             let phase = phases.map(|p| format!(" in phase {p}")).unwrap_or_default();
@@ -291,7 +292,7 @@ fn run_tasks(checks: &[&MockCheck], timeout: Duration) -> Vec<Outcome> {
             let timer = Some(s.run.timer.get())
                 .filter(|t| *t != 0)
                 .unwrap_or(u64::MAX);
-            timer.min(s.run.ctx.deadline_ns)
+            timer.min(s.run.deadline_ns())
         };
         let Some(next) = slots.iter().filter(|s| s.done.is_none()).map(waits).min() else {
             return slots
@@ -358,6 +359,9 @@ impl Slot<'_> {
 
 struct Run {
     ctx: HdCtx,
+    timeout_ns: u64,
+    /// What the deadline was moved by.
+    given_ns: Cell<u64>,
     cancelled: AtomicU32,
     said: RefCell<Said>,
     steps: Cell<u32>,
@@ -382,20 +386,22 @@ struct Said {
 impl Run {
     fn new(lane: u32, timeout: Duration) -> Box<Run> {
         const NAME: &str = "mock";
+        let timeout_ns = timeout.as_nanos().try_into().unwrap_or(u64::MAX);
         let mut run = Box::new(Run {
             ctx: HdCtx {
                 struct_size: size_of::<HdCtx>() as u32,
                 attempt: u32::from(lane != abi::LANE_CREATE),
                 check_id: 1,
                 run_id: 1,
-                deadline_ns: now()
-                    .saturating_add(timeout.as_nanos().try_into().unwrap_or(u64::MAX)),
+                deadline_ns: now().saturating_add(timeout_ns),
                 cancelled: null(),
                 cancel_fd: -1,
                 lane,
                 check_name: HdStr::new(NAME),
                 host: null_mut(),
             },
+            timeout_ns,
+            given_ns: Cell::new(0),
             cancelled: AtomicU32::new(0),
             said: RefCell::default(),
             steps: Cell::new(0),
@@ -413,6 +419,10 @@ impl Run {
 
     fn ctx(&self) -> *const HdCtx {
         &raw const self.ctx
+    }
+
+    fn deadline_ns(&self) -> u64 {
+        self.ctx.deadline_ns.saturating_add(self.given_ns.get())
     }
 
     fn outcome(&self, code: abi::HdRet) -> Outcome {
@@ -716,6 +726,7 @@ unsafe extern "C" fn host_extension(id: HdStr) -> *const c_void {
         abi::EXT_MAP => return (&raw const shared::MAP).cast(),
         abi::EXT_LOCK => return (&raw const shared::LOCK).cast(),
         abi::EXT_COUNTER => return (&raw const counters::TABLE).cast(),
+        abi::EXT_GRACE => return (&raw const grace::TABLE).cast(),
         abi::EXT_FANOUT => return fanout::table(),
         _ => return null(),
     }

@@ -91,20 +91,25 @@ impl Rate {
         }
     }
 
-    /// Step lane: waits for the next turn. A run that could not be done in what is left before its deadline takes no
-    /// turn: it is told how long it would wait.
+    /// Step lane: waits for the next turn, and gives the time back ([`Cx::give_back`]): the deadline is as far away then
+    /// as before. A run whose turn would come after its deadline takes none: it is told how long it would wait. A turn
+    /// that is missed, because the machine was busy, is lost: two that go together would be more than the rate.
     pub async fn wait(self, cx: Cx<'_>, next: Counter) -> Result<(), OverRate> {
-        self.wait_by(cx, next, cx.deadline_ns()).await
-    }
-
-    /// As [`wait`](Self::wait), for a turn that comes before `latest_ns`. One that is missed, because the machine was
-    /// busy, is lost: two that go together would be more than the rate.
-    pub async fn wait_by(self, cx: Cx<'_>, next: Counter, latest_ns: u64) -> Result<(), OverRate> {
         let slack = (self.distance().as_nanos() as u64).max(SLACK_NS);
         loop {
-            let turn = self.take(next, cx.now_ns(), latest_ns)?;
+            let now = cx.now_ns();
+            let turn = self.take(next, now, cx.deadline_ns())?;
+            let Some(wait) = turn.checked_sub(now).filter(|ns| *ns > 0) else {
+                return Ok(());
+            };
+            let wait = Duration::from_nanos(wait);
+            let over = |_| OverRate { rate: self, wait };
+            // Before it waits: a deadline that came meanwhile would be held against the target.
+            cx.give_back(wait).map_err(over)?;
             cx.sleep_until(turn).await;
-            if cx.now_ns() <= turn + slack {
+            let late = cx.now_ns().saturating_sub(turn);
+            cx.give_back(Duration::from_nanos(late)).map_err(over)?;
+            if late <= slack {
                 return Ok(());
             }
         }

@@ -40,6 +40,8 @@ pub(crate) struct Head {
     parked: RefCell<Vec<Waker>>,
     mail: RefCell<Vec<(u32, Mail)>>,
     last_token: Cell<u32>,
+    /// Where the deadline was moved to; 0: it was not.
+    pub(crate) moved_to: Cell<u64>,
 }
 
 /// Answers that came with a step, kept until their future is polled: the host's data dies with the step.
@@ -193,6 +195,7 @@ where
             parked: RefCell::default(),
             mail: RefCell::default(),
             last_token: Cell::new(0),
+            moved_to: Cell::new(0),
         };
         // SAFETY: freshly allocated and aligned for it.
         unsafe { head.write(value) };

@@ -1,8 +1,11 @@
-//! Sleeping and giving up, in the step lane.
+//! Sleeping, giving up, and what of the time was not the target's, in the step lane.
 
 use crate::cx::Cx;
+use crate::host::host;
+use healthd_abi::{EXT_GRACE, HdGrace};
 use std::fmt;
 use std::future::poll_fn;
+use std::io;
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
@@ -19,9 +22,9 @@ impl fmt::Display for Elapsed {
 
 impl std::error::Error for Elapsed {}
 
-impl From<Elapsed> for std::io::Error {
+impl From<Elapsed> for io::Error {
     fn from(_: Elapsed) -> Self {
-        std::io::ErrorKind::TimedOut.into()
+        io::ErrorKind::TimedOut.into()
     }
 }
 
@@ -61,6 +64,31 @@ impl<'a> Cx<'a> {
             sleep.as_mut().poll(task).map(|()| Err(Elapsed))
         })
         .await
+    }
+
+    /// Step lane: gives back so much of the run's time, because it went into something of our own: a turn, a token, a
+    /// lock. The deadline moves by as much, so that a target is not called late for it. All together that may be as much
+    /// as the run's timeout; an error says that it is more, and nothing has moved: then end as
+    /// [`Status::Resources`](crate::Status::Resources).
+    pub fn give_back(self, time: Duration) -> io::Result<()> {
+        let head = self.head()?;
+        if time.is_zero() {
+            return Ok(());
+        }
+        // SAFETY: what the host returns for this id is NULL or a static hd_grace.
+        let table = unsafe { host().extension(EXT_GRACE).cast::<HdGrace>().as_ref() };
+        let Some(give_back) = table.and_then(|t| t.give_back) else {
+            let why = "this host gives no time back";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+        };
+        let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let mut moved_to = 0;
+        // SAFETY: a live ctx on its own thread (head() proved the step lane); the host writes the time during this call.
+        match unsafe { give_back(self.raw(), ns, &mut moved_to) } {
+            0.. => head.moved_to.set(moved_to),
+            e => return Err(io::Error::from_raw_os_error(-e)),
+        }
+        Ok(())
     }
 
     /// Step lane: lets the other tasks of the reactor go first. For long work between two waits: a step should stay

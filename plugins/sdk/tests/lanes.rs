@@ -69,6 +69,16 @@ impl Check for Step {
                 cx.phase("dreaming");
                 std::future::pending().await
             }
+            "give back" => {
+                let deadline = cx.deadline_ns();
+                let half = Duration::from_millis(40);
+                assert!(cx.give_back(half).is_ok() && cx.give_back(Duration::ZERO).is_ok());
+                assert_eq!(cx.deadline_ns(), deadline + 40_000_000);
+                let e = cx.give_back(half + Duration::from_nanos(1)).err();
+                assert_eq!(e.and_then(|e| e.raw_os_error()), Some(libc::EDQUOT));
+                assert_eq!(cx.deadline_ns(), deadline + 40_000_000);
+                std::future::pending().await
+            }
             "earliest" => {
                 let begun = cx.now_ns();
                 let (mut slow, mut fast) = (
@@ -311,6 +321,12 @@ impl BlockingCheck for Block {
                     _ => Status::Unknown,
                 }
             }
+            "give back" => {
+                let deadline = cx.deadline_ns();
+                assert!(cx.give_back(Duration::from_millis(1)).is_err());
+                assert_eq!(cx.deadline_ns(), deadline);
+                Status::Ok
+            }
             _ => cx.ok("ran"),
         }
     }
@@ -406,6 +422,22 @@ fn panics_stop_at_the_barrier() {
         .create(r#"{"case": "panic"}"#)
         .unwrap();
     assert_eq!(block.run(LONG).code, abi::E_PANIC);
+}
+
+#[test]
+fn time_that_was_given_back_moves_the_deadline() {
+    let host = MockHost::new(hd_plugin_v1);
+    let check = host.plugin("step").create(r#"{"case": "give back"}"#);
+    let begun = Instant::now();
+    let o = check.expect("fine").run(Duration::from_millis(80));
+    assert_eq!(
+        (o.status, &*o.message),
+        (Status::Critical, "timeout after 80ms")
+    );
+    assert!(begun.elapsed() >= Duration::from_millis(120));
+    // The run lane keeps its deadline.
+    let block = host.plugin("block").create(r#"{"case": "give back"}"#);
+    assert_eq!(block.expect("fine").run(LONG).status, Status::Ok);
 }
 
 #[test]
