@@ -117,10 +117,7 @@ fn go(
     crate::pause(2000);
     world.settle(None, world.service.log_mark(), counts)?;
     let growth = world.no_growth(&baseline, counts)?;
-    let state = world
-        .eyes
-        .state()
-        .ok_or_else(|| one("there is no state map".into()))?;
+    let results = world.eyes.seen().results;
     crate::service::kill(world.service.pid(), nix::sys::signal::Signal::SIGTERM);
     let status = world
         .service
@@ -138,7 +135,7 @@ fn go(
         &tallies,
         counts,
         &growth,
-        state.finished,
+        results,
     ))
 }
 
@@ -165,12 +162,12 @@ fn summary(
     tallies: &BTreeMap<&'static str, Tally>,
     counts: &Counts,
     growth: &str,
-    finished: u64,
+    results: u64,
 ) -> String {
     use std::fmt::Write;
     let steps: u64 = tallies.values().map(|t| t.done).sum();
     let mut out = format!(
-        "\nseed {seed}: {steps} steps in {:.0} s, {finished} runs; every invariant held\n\n\
+        "\nseed {seed}: {steps} steps in {:.0} s, {results} results; every invariant held\n\n\
          | step | done | skipped | all checks ran again at the latest after |\n|---|---|---|---|\n",
         took.as_secs_f64()
     );

@@ -28,6 +28,8 @@ pub struct Row {
 pub struct Seen {
     pub rows: HashMap<String, Row>,
     pub looks: u64,
+    /// Results that came, as far as two looks could tell; a daemon that was started again counts from none.
+    pub results: u64,
     /// Looks at the accounts of one slot.
     pub slots: u64,
     /// Looks at the verdict and status of one check.
@@ -144,6 +146,7 @@ impl Seen {
                     last: check.clone(),
                 });
             if row.runs != check.runs {
+                self.results += check.runs.checked_sub(row.runs).unwrap_or(check.runs);
                 row.runs = check.runs;
                 row.changed = now;
             }
