@@ -308,16 +308,22 @@ fn random_orders_of_locks_never_end_in_a_circle() {
     );
 }
 
-/// A token server that counts, and a target that wants its token.
-fn oauth() -> (u16, Arc<AtomicU32>) {
+/// A token server that counts, and a target that wants the token of this number.
+struct OAuth {
+    port: u16,
+    given: Arc<AtomicU32>,
+    wanted: Arc<AtomicU32>,
+}
+
+fn oauth() -> OAuth {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
     let port = listener.local_addr().expect("bound").port();
-    let given = Arc::new(AtomicU32::new(0));
-    let count = given.clone();
+    let (given, wanted) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(1)));
+    let (count, wants) = (given.clone(), wanted.clone());
     let slow = Arc::new(Mutex::new(()));
     std::thread::spawn(move || {
         for mut stream in listener.incoming().map_while(Result::ok) {
-            let (count, slow) = (count.clone(), slow.clone());
+            let (count, wants, slow) = (count.clone(), wants.clone(), slow.clone());
             std::thread::spawn(move || {
                 let mut bytes = [0; 4096];
                 let n = stream.read(&mut bytes).unwrap_or(0);
@@ -332,7 +338,10 @@ fn oauth() -> (u16, Arc<AtomicU32>) {
                         "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
                         body.len()
                     )
-                } else if request.contains("Authorization: Bearer t-1\r\n") {
+                } else if request.contains(&format!(
+                    "Authorization: Bearer t-{}\r\n",
+                    wants.load(Ordering::SeqCst)
+                )) {
                     "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".into()
                 } else {
                     "HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n".into()
@@ -341,18 +350,21 @@ fn oauth() -> (u16, Arc<AtomicU32>) {
             });
         }
     });
-    (port, given)
+    OAuth {
+        port,
+        given,
+        wanted,
+    }
 }
 
-#[test]
-fn one_token_for_all_workers_also_after_their_death() {
-    let (port, given) = oauth();
-    let url = format!("http://127.0.0.1:{port}");
+/// Checks of a target behind that server.
+fn with_token(server: &OAuth, workers: u32) -> Config {
+    let url = format!("http://127.0.0.1:{}", server.port);
     let oauth2 = format!(
         "{{ token_url = \"{url}/token\", client_id = \"me\", client_secret = \"s3cret\" }}"
     );
-    let daemon = Config::new()
-        .pool("io", "workers = 3")
+    Config::new()
+        .pool("io", &format!("workers = {workers}"))
         .check(
             check("api/{item}")
                 .plugin("http")
@@ -363,25 +375,32 @@ fn one_token_for_all_workers_also_after_their_death() {
                     &format!("{{ url = \"{url}/\", oauth2 = {oauth2} }}"),
                 ),
         )
-        .spawn();
+}
+
+/// All run, and all say this.
+fn all_are(daemon: &Daemon, status: &str) {
+    let rows = daemon.ask("run", json!({}));
+    let done: Vec<_> = rows.iter().filter(|r| r["type"] == "check").collect();
+    assert_eq!(done.len(), 200);
+    done.iter()
+        .for_each(|r| assert_eq!(r["status"], status, "{r}"));
+}
+
+#[test]
+fn one_token_for_all_workers_also_after_their_death() {
+    let server = oauth();
+    let daemon = with_token(&server, 3).spawn();
     daemon.expect_notify("READY=1");
-    let all_ok = || {
-        let rows = daemon.ask("run", json!({}));
-        let done: Vec<_> = rows.iter().filter(|r| r["type"] == "check").collect();
-        assert_eq!(done.len(), 200);
-        done.iter()
-            .for_each(|r| assert_eq!(r["status"], "ok", "{r}"));
-    };
-    all_ok();
-    assert_eq!(given.load(Ordering::SeqCst), 1);
+    all_are(&daemon, "ok");
+    assert_eq!(server.given.load(Ordering::SeqCst), 1);
     let pids = daemon.pids("io");
     pids.values().for_each(|pid| kill(*pid, Signal::SIGKILL));
     daemon.until_workers("other workers", |rows| {
         rows.iter()
             .all(|r| r["state"] == "ready" && !pids.values().any(|p| r["pid"] == *p))
     });
-    all_ok();
-    assert_eq!(given.load(Ordering::SeqCst), 1);
+    all_are(&daemon, "ok");
+    assert_eq!(server.given.load(Ordering::SeqCst), 1);
     wait_for("the caches are shown", || {
         let rows = daemon.ask("objects", json!({}));
         rows.iter()
@@ -395,6 +414,30 @@ fn one_token_for_all_workers_also_after_their_death() {
         !shown.contains("t-1") && shown.contains("\"kind\":\"map\""),
         "{shown}"
     );
+}
+
+/// A target that no longer takes the token it took: one new token for both workers, and nobody is marked. One that takes
+/// none at all is.
+#[test]
+fn a_refused_token_is_replaced_once_for_all_workers() {
+    let server = oauth();
+    let daemon = with_token(&server, 2).spawn();
+    daemon.expect_notify("READY=1");
+    settled(&daemon);
+    all_are(&daemon, "ok");
+    server.wanted.store(2, Ordering::SeqCst);
+    all_are(&daemon, "ok");
+    assert_eq!(server.given.load(Ordering::SeqCst), 2);
+    let workers: std::collections::BTreeSet<_> = daemon
+        .ask("status", json!({}))
+        .iter()
+        .filter_map(|r| r["worker"].as_u64())
+        .collect();
+    assert_eq!(workers.len(), 2);
+    server.wanted.store(0, Ordering::SeqCst);
+    all_are(&daemon, "critical");
+    // None, or one if the last is no longer young.
+    assert!(server.given.load(Ordering::SeqCst) <= 3);
 }
 
 /// Two checks with one rate limit, and one without that gets no answer: the target is silent to all until that one's run is

@@ -94,14 +94,20 @@ impl Http {
         cx: Cx<'_>,
         tokens: &TokenSource,
     ) -> Result<(Response, Times), Failed> {
+        let begun = cx.now_ns();
         let token = tokens.token(cx).await?;
+        let left = cx.remaining();
         let first = self
             .ask(cx, &self.request.authorized(token.header()))
             .await?;
-        if first.0.status != 401 || !tokens.refused(cx, &token).await {
+        if first.0.status != 401 {
             return Ok(first);
         }
-        let token = tokens.token(cx).await?;
+        let Some(token) = tokens.instead_of(cx, &token, begun).await? else {
+            return Ok(first);
+        };
+        // The first request was in vain because of us.
+        tokens.have_again(cx, left)?;
         self.ask(cx, &self.request.authorized(token.header())).await
     }
 

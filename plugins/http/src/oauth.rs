@@ -10,7 +10,7 @@ use crate::response::{Response, Wanted};
 use crate::url::Url;
 use healthd_plugin::serde_json::{self, Value};
 use healthd_plugin::tls::Connector;
-use healthd_plugin::{Cache, Cx, Status};
+use healthd_plugin::{Cache, CacheError, Cx, Status};
 use std::time::Duration;
 
 /// What is kept of a token server's answer.
@@ -19,6 +19,8 @@ pub struct Token {
     text: String,
     /// When it was given, on the host's clock.
     born_ns: u64,
+    /// It was asked for because the target had refused the one before.
+    is_second: bool,
 }
 
 /// One for all checks of a worker; the key names server, client, secret and scope.
@@ -26,7 +28,7 @@ static TOKENS: Cache<Token, Failed> = Cache::new("oauth2", 256);
 
 /// How long a token is good whose server does not say.
 const UNSAID: Duration = Duration::from_secs(300);
-/// A token that was given so lately and is refused is not the reason: another one would be refused as well.
+/// A target that refuses a second token so soon refuses them all: it gets no third one until then.
 const TOO_YOUNG_NS: u64 = 10_000_000_000;
 /// The map in which workers share tokens.
 const SHARED: &str = "oauth2";
@@ -83,40 +85,67 @@ impl TokenSource {
         })
     }
 
-    /// The token to go with; asks for one if there is none. The rest of the timeout is the target's.
+    /// The token to go with; asks for one if there is none. The time that takes is given back to the target.
     pub async fn token(&self, cx: Cx<'_>) -> Result<Token, Failed> {
-        if let Some(token) = TOKENS.get(cx, &self.key) {
-            return Ok(token);
-        }
-        cx.phase("oauth2");
-        let time = cx.remaining() * 9 / 10;
-        let asked = TOKENS.get_or_compute(cx, &self.key, async || self.fetch(cx).await);
-        match cx.timeout(time, asked).await {
-            Ok(Ok(token)) => Ok(token),
-            Ok(Err(healthd_plugin::CacheError::Failed(why))) => Err(why),
-            Ok(Err(other)) => Err(self.failed(Status::Unknown, &other.to_string())),
-            Err(_) => {
-                let why = format!("no answer in {} ms", time.as_millis());
-                Err(self.failed(Status::Unknown, &why))
-            }
+        match TOKENS.get(cx, &self.key) {
+            Some(token) => Ok(token),
+            None => self.wait_for_token(cx, false).await,
         }
     }
 
-    /// The target does not take this token: the next who asks gets another. False: it was new, and the target means
-    /// something else.
-    pub async fn refused(&self, cx: Cx<'_>, token: &Token) -> bool {
-        if cx.now_ns().saturating_sub(token.born_ns) < TOO_YOUNG_NS {
-            return false;
+    async fn wait_for_token(&self, cx: Cx<'_>, is_second: bool) -> Result<Token, Failed> {
+        cx.phase("oauth2");
+        let left = cx.remaining();
+        // Before the time is up, so that it is not held against the target.
+        let time = left * 9 / 10;
+        let fetch = async || self.fetch(cx, is_second).await;
+        let asked = TOKENS.get_or_compute(cx, &self.key, fetch);
+        let token = match cx.timeout(time, asked).await {
+            Ok(Ok(token)) => token,
+            Ok(Err(CacheError::Failed(why))) => return Err(why),
+            Ok(Err(other)) => return Err(self.failed(Status::Unknown, &other.to_string())),
+            Err(_) => {
+                let why = format!("no answer in {} ms", time.as_millis());
+                return Err(self.failed(Status::Unknown, &why));
+            }
+        };
+        self.have_again(cx, left)?;
+        Ok(token)
+    }
+
+    /// What of `left` is gone was none of the target's.
+    pub fn have_again(&self, cx: Cx<'_>, left: Duration) -> Result<(), Failed> {
+        let lost = left.saturating_sub(cx.remaining());
+        let why = |_| format!("it took {} ms, which is too long", lost.as_millis());
+        let given = cx.give_back(lost).map_err(why);
+        given.map_err(|why| self.failed(Status::Resources, &why))
+    }
+
+    /// The target has refused this token of a run that began at `begun_ns`: another one, the same for all to whom that
+    /// happened. None: it was new, and the target means something else.
+    pub async fn instead_of(
+        &self,
+        cx: Cx<'_>,
+        refused: &Token,
+        begun_ns: u64,
+    ) -> Result<Option<Token>, Failed> {
+        let age = cx.now_ns().saturating_sub(refused.born_ns);
+        if refused.born_ns >= begun_ns || (refused.is_second && age < TOO_YOUNG_NS) {
+            return Ok(None);
         }
-        TOKENS.remove_if(&self.key, |t| t == token);
+        cx.phase("oauth2");
+        let left = cx.remaining();
         let map = cx.shared_map(SHARED);
-        // Only this one: another worker may have got a better one meanwhile.
+        // Only this one: another worker may have got a better one meanwhile. And here first: whoever of this worker looks
+        // there now would put it back into the cache.
         if let Ok(Some(entry)) = map.get(&self.key).wait().await
-            && unpacked(&entry.value).is_some_and(|(t, _)| t == *token)
+            && unpacked(&entry.value).is_some_and(|(t, _)| t == *refused)
         {
             let _ = map.remove(&self.key).only_if(entry.version).wait().await;
         }
-        true
+        self.have_again(cx, left)?;
+        TOKENS.remove_if(&self.key, |t| t == refused);
+        self.wait_for_token(cx, true).await.map(Some)
     }
 
     fn failed(&self, status: Status, why: &str) -> Failed {
@@ -130,7 +159,7 @@ impl TokenSource {
 
     /// Of all workers one asks the server, and the others get its token. Without a daemon that shares, or when it has no
     /// room, each worker asks for itself.
-    async fn fetch(&self, cx: Cx<'_>) -> Result<(Token, Duration), Failed> {
+    async fn fetch(&self, cx: Cx<'_>, is_second: bool) -> Result<(Token, Duration), Failed> {
         if let Some(found) = self.shared(cx).await {
             return Ok(found);
         }
@@ -140,7 +169,8 @@ impl TokenSource {
         {
             return Ok(found);
         }
-        let (token, good_for) = self.request(cx).await?;
+        let (mut token, good_for) = self.request(cx).await?;
+        token.is_second = is_second;
         let value = packed(&token, cx.now_ns(), good_for);
         let set = cx.shared_map(SHARED).set(&self.key, &value).ttl(good_for);
         if let Err(e) = set.wait().await {
@@ -173,21 +203,26 @@ impl TokenSource {
     }
 }
 
-/// A token as it stands in the map: two times, then the text.
+/// A token as it stands in the map: two times, a byte that is 1 for a second one, then the text.
 fn packed(token: &Token, now: u64, good_for: Duration) -> Vec<u8> {
     let until = now.saturating_add(good_for.as_nanos().try_into().unwrap_or(u64::MAX));
     let mut value = until.to_le_bytes().to_vec();
     value.extend(token.born_ns.to_le_bytes());
+    value.push(token.is_second.into());
     value.extend(token.text.as_bytes());
     value
 }
 
 fn unpacked(value: &[u8]) -> Option<(Token, u64)> {
     let (until, rest) = value.split_first_chunk::<8>()?;
-    let (born, text) = rest.split_first_chunk::<8>()?;
-    let text = std::str::from_utf8(text).ok()?.to_owned();
-    let born_ns = u64::from_le_bytes(*born);
-    Some((Token { text, born_ns }, u64::from_le_bytes(*until)))
+    let (born, rest) = rest.split_first_chunk::<8>()?;
+    let (is_second, text) = rest.split_first()?;
+    let token = Token {
+        text: std::str::from_utf8(text).ok()?.to_owned(),
+        born_ns: u64::from_le_bytes(*born),
+        is_second: *is_second == 1,
+    };
+    Some((token, u64::from_le_bytes(*until)))
 }
 
 impl Token {
@@ -227,6 +262,7 @@ fn read_answer(status: u16, body: &[u8], now: u64) -> Result<(Token, Duration), 
     let token = Token {
         text: text.to_owned(),
         born_ns: now,
+        is_second: false,
     };
     Ok((token, good_for - margin))
 }
@@ -271,8 +307,14 @@ mod tests {
             ("Bearer t0k", 3540)
         );
         let there = packed(&token, 100, Duration::from_nanos(50));
-        assert_eq!(unpacked(&there), Some((token, 150)));
-        assert_eq!(unpacked(&there[..15]), None);
+        assert_eq!(unpacked(&there), Some((token.clone(), 150)));
+        assert_eq!(unpacked(&there[..16]), None);
+        let second = Token {
+            is_second: true,
+            ..token
+        };
+        let there = packed(&second, 100, Duration::ZERO);
+        assert_eq!(unpacked(&there), Some((second, 100)));
         let short = br#"{"access_token":"t","token_type":"Bearer","expires_in":10}"#;
         assert_eq!(read_answer(200, short, 7).expect("a token").1.as_secs(), 9);
         let unsaid = br#"{"access_token":"t","token_type":"Bearer"}"#;

@@ -605,7 +605,10 @@ struct OAuth {
     asked: Arc<Mutex<Vec<String>>>,
 }
 
-fn oauth(answer: fn(usize) -> String, takes: fn(&str) -> bool) -> OAuth {
+fn oauth(
+    mut answer: impl FnMut(usize) -> String + Send + 'static,
+    mut takes: impl FnMut(&str) -> bool + Send + 'static,
+) -> OAuth {
     let asked: Arc<Mutex<Vec<String>>> = Arc::default();
     let seen = asked.clone();
     let read = |stream: &mut std::net::TcpStream| {
@@ -623,7 +626,7 @@ fn oauth(answer: fn(usize) -> String, takes: fn(&str) -> bool) -> OAuth {
         let bearer = request
             .lines()
             .find_map(|l| l.strip_prefix("Authorization: Bearer "));
-        let status = if bearer.is_some_and(takes) {
+        let status = if bearer.is_some_and(&mut takes) {
             "200 OK"
         } else {
             "401 Unauthorized"
@@ -696,13 +699,104 @@ fn the_client_may_name_itself_in_the_form() {
     assert!(asked[0].ends_with(form), "{asked:?}");
 }
 
-/// A target that takes no token at all: the young token is not asked for again and again.
+/// A target that takes no token at all: one that this very run has got is not asked for again.
 #[test]
 fn a_401_with_a_new_token_is_the_targets_word() {
     let o = oauth(token_answer, |_| false);
     let outcome = check(o.options("basic"));
     assert_eq!(told(&outcome), (Status::Critical, "status 401"));
     assert_eq!(o.asked().len(), 1);
+}
+
+/// The target forgets its tokens: all runs that hear of it share one new token, and are fine.
+#[test]
+fn a_401_with_a_kept_token_gets_one_new_token_for_all() {
+    let good = Arc::new(Mutex::new("t0k-1"));
+    let takes = good.clone();
+    let o = oauth(token_answer, move |t| t == *takes.lock().expect("no panic"));
+    let plugin = MockHost::new(hd_plugin_v1).plugin("http");
+    let check = plugin.create(o.options("basic").to_string()).expect("fine");
+    assert_eq!(check.run(LONG).status, Status::Ok);
+    *good.lock().expect("no panic") = "t0k-2";
+    for outcome in check.run_many(50, LONG) {
+        assert_eq!(outcome.status, Status::Ok, "{outcome:?}");
+    }
+    assert_eq!(o.asked().len(), 2);
+    // The next one that is forgotten is the second of its kind within ten seconds: the target's word.
+    *good.lock().expect("no panic") = "t0k-3";
+    for outcome in check.run_many(50, LONG) {
+        assert_eq!(told(&outcome), (Status::Critical, "status 401"));
+    }
+    assert_eq!(o.asked().len(), 2);
+}
+
+/// It refuses the new one as well: that is its answer.
+#[test]
+fn a_second_401_is_the_targets_word() {
+    let mut requests = 0;
+    let o = oauth(token_answer, move |_| {
+        requests += 1;
+        requests == 1
+    });
+    let plugin = MockHost::new(hd_plugin_v1).plugin("http");
+    let check = plugin.create(o.options("basic").to_string()).expect("fine");
+    assert_eq!(check.run(LONG).status, Status::Ok);
+    for outcome in check.run_many(20, LONG) {
+        assert_eq!(told(&outcome), (Status::Critical, "status 401"));
+    }
+    assert_eq!(o.asked().len(), 2);
+}
+
+/// No new token: nobody knows what the target would have said to it.
+#[test]
+fn a_401_without_a_new_token_is_not_the_targets_word() {
+    let mut requests = 0;
+    let answer = |n| match n {
+        1 => token_answer(n),
+        _ => "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n".into(),
+    };
+    let o = oauth(answer, move |_| {
+        requests += 1;
+        requests == 1
+    });
+    let plugin = MockHost::new(hd_plugin_v1).plugin("http");
+    let check = plugin.create(o.options("basic").to_string()).expect("fine");
+    assert_eq!(check.run(LONG).status, Status::Ok);
+    let outcome = check.run(LONG);
+    let why = "oauth2: no token from 127.0.0.1: HTTP 503";
+    assert_eq!(told(&outcome), (Status::Unknown, why));
+}
+
+/// Says when so much time is over, by a run that has no more.
+fn after(time: Duration) -> std::sync::mpsc::Receiver<()> {
+    let (over, wait) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let silent = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
+        let url = format!("http://{}/", silent.local_addr().expect("bound"));
+        let plugin = MockHost::new(hd_plugin_v1).plugin("http");
+        let check = plugin.create(json!({"url": url}).to_string());
+        check.expect("fine").run(time);
+        over.send(())
+    });
+    wait
+}
+
+/// Token and answer together take longer than the timeout, the answer alone does not.
+#[test]
+fn the_time_for_a_token_is_not_the_targets() {
+    let token_after = after(Duration::from_millis(3000));
+    let answer_after = after(Duration::from_millis(5500));
+    let o = oauth(
+        move |n| {
+            let _ = token_after.recv();
+            token_answer(n)
+        },
+        move |_| answer_after.recv().is_ok(),
+    );
+    let plugin = MockHost::new(hd_plugin_v1).plugin("http");
+    let check = plugin.create(o.options("basic").to_string()).expect("fine");
+    let outcome = check.run(Duration::from_secs(5));
+    assert_eq!(outcome.status, Status::Ok, "{outcome:?}");
 }
 
 #[test]
