@@ -1,5 +1,6 @@
 //! A plugin that does not come back: its own check says so, at its deadline, and the worker goes if it must.
 
+use crate::harness::ctl::wait_for;
 use crate::harness::{Check, Config, Daemon, Gate, Hog, check, fixtures};
 use serde_json::{Value, json};
 use std::fs;
@@ -54,6 +55,11 @@ fn an_overrun_is_told_at_the_deadline_and_what_comes_later_is_ignored() {
     assert_eq!(daemon.detail("bad")["runs"], 2, "{rows:#?}");
     assert_eq!(rows[0]["finished"], 2, "{rows:#?}");
     assert_eq!(rows[0]["restarts"], 0, "{rows:#?}");
+    // The thread that was slowed down serves nobody else.
+    let pid = daemon.pids("io")[&0];
+    wait_for("only threads of the usual priority", || {
+        threads(pid).iter().all(|t| t.nice < 19)
+    });
 }
 
 #[test]
@@ -218,14 +224,26 @@ fn spinning(plugin: &str, timeout: &str, ms: u32, file: &Path) -> Check {
         )
 }
 
-fn threads(pid: u32) -> Vec<(u32, String)> {
+struct Thread {
+    tid: u32,
+    name: String,
+    nice: i32,
+}
+
+fn threads(pid: u32) -> Vec<Thread> {
     let folder = fs::read_dir(format!("/proc/{pid}/task")).expect("it lives");
     folder
         .filter_map(|entry| {
             let entry = entry.ok()?;
             let name = fs::read_to_string(entry.path().join("comm")).ok()?;
-            let tid = entry.file_name().to_str()?.parse().ok()?;
-            Some((tid, name.trim().to_owned()))
+            let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+            // proc(5): the 19th word, of which two stand before the state.
+            let nice = stat.rsplit_once(')')?.1.split_whitespace().nth(16)?;
+            Some(Thread {
+                tid: entry.file_name().to_str()?.parse().ok()?,
+                name: name.trim().to_owned(),
+                nice: nice.parse().ok()?,
+            })
         })
         .collect()
 }
@@ -306,7 +324,7 @@ fn a_call_that_is_kept_from_running_has_not_overrun() {
     daemon.until_own_run("busy");
     let runs: Vec<u32> = threads(daemon.pids("io")[&0])
         .into_iter()
-        .filter_map(|(tid, name)| (name == "run").then_some(tid))
+        .filter_map(|thread| (thread.name == "run").then_some(thread.tid))
         .collect();
     assert_eq!(runs.len(), 1);
     fs::write(&file, "").expect("our own folder");

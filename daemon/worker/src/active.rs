@@ -9,7 +9,7 @@ use healthd_core::wire::worker::{Define, Growth, Run};
 use healthd_loader::{Cancel, Context, Instance, Plugin, Task};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// A check, as the manager defined it.
 pub struct CheckDef {
@@ -134,7 +134,8 @@ pub struct JobInfo {
     pub cancel: Arc<Cancel>,
     /// CLOCK_MONOTONIC when a thread took it; 0: none yet.
     pub started_ns: AtomicU64,
-    pub tid: AtomicU32,
+    /// The thread that is in the call. Whoever does something to it holds the lock, so that it is still there.
+    thread: Mutex<Option<Thread>>,
     /// CPU time of that thread then.
     pub cpu_started_ns: AtomicU64,
     /// What was billed of it when it was written off.
@@ -156,7 +157,7 @@ impl JobInfo {
         Arc::new(JobInfo {
             cancel: Cancel::new(),
             started_ns: AtomicU64::new(0),
-            tid: AtomicU32::new(0),
+            thread: Mutex::default(),
             cpu_started_ns: AtomicU64::new(0),
             cpu_billed_ns: AtomicU64::new(0),
             line: AtomicU32::new(0),
@@ -168,7 +169,27 @@ impl JobInfo {
     }
 }
 
+#[derive(Clone, Copy, Debug)]
+pub struct Thread {
+    pub tid: u32,
+    /// It got the lowest priority, which nobody may be allowed to take back.
+    pub niced: bool,
+}
+
 impl JobInfo {
+    pub fn begins(&self, tid: u32) {
+        *self.thread() = Some(Thread { tid, niced: false });
+    }
+
+    /// It has come back. Some: the thread as it is now.
+    pub fn ends(&self) -> Option<Thread> {
+        self.thread().take()
+    }
+
+    pub fn thread(&self) -> MutexGuard<'_, Option<Thread>> {
+        self.thread.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
     pub fn take_lost(&self) -> Option<String> {
         self.lost.lock().unwrap_or_else(|e| e.into_inner()).take()
     }

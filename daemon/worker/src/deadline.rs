@@ -2,7 +2,7 @@
 //!
 //! A task is dropped. A call on a thread is asked to give up, and written off when it does not.
 
-use crate::active::{JobInfo, State};
+use crate::active::{JobInfo, State, Thread};
 use crate::reactor::{MS, Reactor, Timer};
 use crate::verdict::{self, End, Times};
 use healthd_core::starvation::{Share, Suspicion};
@@ -33,7 +33,8 @@ impl Reactor {
                 }
                 started => {
                     info.cancel.cancel();
-                    let watched = share(info.tid.load(Ordering::Relaxed)).map(Suspicion::new);
+                    let thread = *info.thread();
+                    let watched = thread.and_then(|t| share(t.tid)).map(Suspicion::new);
                     let must_end = self.must_end(at, started);
                     self.active[at].suspicion = watched;
                     (must_end, Timer::Deadline(key))
@@ -120,10 +121,11 @@ impl Reactor {
         let Some(timeout) = self.def(run.check).map(|d| d.timeout_ns) else {
             return;
         };
-        let tid = info.tid.load(Ordering::Relaxed);
-        let ran = clock::cpu_of_thread_ns(tid)
-            .unwrap_or_default()
-            .saturating_sub(info.cpu_started_ns.load(Ordering::Relaxed));
+        let Some(Thread { tid, .. }) = *info.thread() else {
+            // It has just come back: its report is on its way.
+            return;
+        };
+        let ran = ran_ns(info, tid);
         let active = &mut self.active[at];
         let lacked = active
             .suspicion
@@ -172,7 +174,14 @@ impl Reactor {
         if line > 0 {
             self.map.stuck(line as usize - 1, run.run_id);
         }
-        let _ = healthd_sys::limits::nice_thread(info.tid.load(Ordering::Relaxed), 19);
+        // One that has just come back may be in the next call by now, and all of its time is in its report.
+        let cpu_ns = match &mut *info.thread() {
+            Some(thread) => {
+                thread.niced = healthd_sys::limits::nice_thread(thread.tid, 19).is_ok();
+                ran_ns(&info, thread.tid)
+            }
+            None => 0,
+        };
         for waiting in self.drop_instance(run.check, run.epoch) {
             self.finish(
                 waiting,
@@ -191,9 +200,6 @@ impl Reactor {
         );
         let now = clock::monotonic_ns();
         let started_ns = info.started_ns.load(Ordering::Relaxed);
-        let cpu_ns = clock::cpu_of_thread_ns(info.tid.load(Ordering::Relaxed))
-            .unwrap_or_default()
-            .saturating_sub(info.cpu_started_ns.load(Ordering::Relaxed));
         info.cpu_billed_ns.store(cpu_ns, Ordering::Relaxed);
         self.active[at].bill.call(cpu_ns, Growth::default());
         self.finish_at(
@@ -255,6 +261,13 @@ impl Reactor {
             }
         }
     }
+}
+
+/// What the thread has used of a processor in this call.
+fn ran_ns(info: &JobInfo, tid: u32) -> u64 {
+    clock::cpu_of_thread_ns(tid)
+        .unwrap_or_default()
+        .saturating_sub(info.cpu_started_ns.load(Ordering::Relaxed))
 }
 
 fn share(tid: u32) -> Option<Share> {

@@ -22,6 +22,7 @@ const REST: Duration = Duration::from_millis(200);
 
 thread_local! {
     static LINE: Cell<Option<usize>> = const { Cell::new(None) };
+    static LEAVES: Cell<bool> = const { Cell::new(false) };
 }
 
 /// The calling thread's line in the worker's map.
@@ -31,6 +32,11 @@ pub fn current_line() -> Option<usize> {
 
 pub fn set_current_line(line: Option<usize>) {
     LINE.set(line);
+}
+
+/// The calling thread is not what it was, and another must take its place.
+pub fn leave_after_this_job() {
+    LEAVES.set(true);
 }
 
 #[derive(Clone)]
@@ -185,9 +191,22 @@ impl Pool {
         set_current_line(line);
         while let Some(job) = self.next() {
             job();
+            if LEAVES.get() {
+                self.leave();
+                break;
+            }
         }
         if let (Some((map, _)), Some(line)) = (self.0.map, line) {
             map.release_line(line);
+        }
+    }
+
+    fn leave(&self) {
+        let mut state = self.lock();
+        state.threads -= 1;
+        // There may be nobody else for what waits.
+        if !state.queue.is_empty() && state.working() < state.limit {
+            self.spawn(state);
         }
     }
 
@@ -256,6 +275,26 @@ mod tests {
                 .recv_timeout(Duration::from_secs(60))
                 .expect("the others follow");
         }
+    }
+
+    #[test]
+    fn a_thread_that_leaves_is_replaced_while_there_is_work() {
+        let pool = Pool::new("test", 1, 128 << 10, None);
+        let (told, threads) = mpsc::channel();
+        for leaves in [true, false] {
+            let told = told.clone();
+            assert!(pool.submit(Box::new(move || {
+                if leaves {
+                    leave_after_this_job();
+                }
+                told.send(std::thread::current().id())
+                    .expect("the test listens");
+            })));
+        }
+        let mut seen = (0..2).map(|_| threads.recv_timeout(Duration::from_secs(60)));
+        let first = seen.next().expect("two").expect("it runs");
+        assert_ne!(seen.next().expect("two").expect("another runs it"), first);
+        assert_eq!(pool.threads(), 1);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::active::{InstanceState, JobInfo, JobOutcome, JobReport, State};
 use crate::bill;
 use crate::fanout::{InRun, Worked, in_run};
-use crate::pool::current_line;
+use crate::pool::{self, current_line};
 use crate::reactor::Reactor;
 use crate::services::{Posted, shared};
 use crate::verdict::{End, Times};
@@ -62,9 +62,7 @@ pub fn execute(map: &'static WorkerMap, mut job: JobSpec) {
         What::Chunk { work, .. } => work.deadline_ns,
         What::Create { .. } | What::Run { .. } => started_ns.saturating_add(job.timeout_ns),
     });
-    job.info
-        .tid
-        .store(healthd_sys::process::gettid(), Ordering::Relaxed);
+    job.info.begins(healthd_sys::process::gettid());
     job.info
         .line
         .store(line.map_or(0, |l| l as u32 + 1), Ordering::Relaxed);
@@ -111,6 +109,9 @@ pub fn execute(map: &'static WorkerMap, mut job: JobSpec) {
     let cpu_ns = clock::thread_cpu_ns().saturating_sub(cpu);
     let grew = bill::grown_since(before);
     healthd_sys::fork_guard::end_if_forked();
+    if job.info.ends().is_some_and(|thread| thread.niced) {
+        pool::leave_after_this_job();
+    }
     if let Some(line) = line {
         map.leave(line);
     }
