@@ -2,10 +2,16 @@
 //! clients with few descriptors, and hangs of every kind at once.
 
 use crate::harness::ctl::{Client, wait_for};
-use crate::harness::{Check, Config, Daemon, Gate, Small, check, fixtures, skipped};
+use crate::harness::{
+    Check, Config, Daemon, Gate, Small, check, fixtures, kill, poll_readable, skipped,
+};
+use healthd_test_support::procs;
 use nix::sys::signal::Signal;
 use serde_json::json;
 use std::fs;
+use std::os::fd::AsFd;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 fn config() -> Config {
     Config::new()
@@ -175,6 +181,111 @@ fn a_storm_of_clients_with_few_descriptors_hurts_no_check() {
             "{row}"
         );
     }
+}
+
+/// A process that gets no descriptor more.
+struct Full {
+    pid: u32,
+    soft: u64,
+}
+
+impl Full {
+    fn of(pid: u32) -> Full {
+        let soft = procs::open_files_limit(pid).expect("it lives");
+        // The lowest number that is free is the next that it would get.
+        let next = (0..soft).find(|n| !fs::exists(format!("/proc/{pid}/fd/{n}")).expect("/proc"));
+        assert!(limit(pid, next.expect("not all are taken")), "prlimit");
+        Full { pid, soft }
+    }
+}
+
+impl Drop for Full {
+    fn drop(&mut self) {
+        limit(self.pid, self.soft);
+    }
+}
+
+fn limit(pid: u32, soft: u64) -> bool {
+    Command::new("prlimit")
+        .args(["--pid", &pid.to_string(), &format!("--nofile={soft}:")])
+        .status()
+        .is_ok_and(|s| s.success())
+}
+
+#[test]
+fn a_worker_for_whose_link_there_was_no_descriptor_comes_up_when_there_is_one() {
+    let daemon = config().good(10).pool("io", "workers = 2").spawn();
+    daemon.expect_notify("READY=1");
+    daemon.ask("run", json!({"names": ["fine-*"]}));
+    let manager = daemon.manager();
+    let mut client = daemon.client();
+    client.ask("version", json!({})).expect("it is let in");
+    let before = daemon.pids("io");
+    // What the dead worker leaves free would do for the next: so not even that.
+    let full = Full::of(manager);
+    assert!(limit(manager, 3), "prlimit");
+    kill(before[&0], Signal::SIGKILL);
+    let line = daemon.expect_log("no descriptor is left");
+    assert!(
+        line.contains("the link of a worker") && line.contains("LimitNOFILE"),
+        "{line}"
+    );
+    daemon.expect_log("worker died before it was ready");
+    // The other one goes on.
+    for _ in 0..3 {
+        let rows = client
+            .ask("run", json!({"names": ["fine-*"]}))
+            .expect("it answers");
+        let rows: Vec<_> = rows.iter().filter(|r| r["type"] == "check").collect();
+        assert_eq!(rows.len(), 10);
+        assert!(rows.iter().all(|r| r["verdict"] == "ok"), "{rows:?}");
+    }
+    drop(full);
+    daemon.until_workers("both ready", |rows| {
+        let ready = rows.iter().filter(|r| r["state"] == "ready");
+        ready.count() == 2 && rows.len() == 2
+    });
+    assert_ne!(daemon.pids("io")[&0], before[&0]);
+    assert_eq!(daemon.manager(), manager);
+    assert_nobody_else_is_marked(&daemon);
+}
+
+#[test]
+fn no_descriptor_for_a_client_stops_nothing_and_whoever_waits_is_served_later() {
+    let daemon = config().good(10).spawn();
+    daemon.expect_notify("READY=1");
+    daemon.ask("run", json!({"names": ["fine-*"]}));
+    let manager = daemon.manager();
+    let mut watch = daemon.watch(&["fine-0"]);
+    watch.row();
+    let full = Full::of(manager);
+    let mut clients: Vec<Client> = (0..8).map(|_| daemon.client()).collect();
+    for client in &mut clients {
+        client.send(&json!({"v": 1, "op": "version"}));
+    }
+    let line = daemon.expect_log("no descriptor is left");
+    assert!(line.contains("a control client"), "{line}");
+    // It goes on with its checks, and sleeps in between.
+    let cpu = procs::cpu_ms(manager);
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(2) {
+        let row = watch.row();
+        assert_eq!(row["verdict"], "ok", "{row}");
+    }
+    let (took, cpu) = (begun.elapsed(), procs::cpu_ms(manager) - cpu);
+    assert!(cpu < took.as_secs_f64() * 500.0, "{cpu} ms in {took:?}");
+    for client in &clients {
+        assert!(!poll_readable(client.stream().as_fd(), Duration::ZERO));
+    }
+    drop(full);
+    for client in &mut clients {
+        assert_eq!(client.answer().expect("it is served").len(), 1);
+    }
+    assert_eq!(daemon.manager(), manager);
+    assert_nobody_else_is_marked(&daemon);
+    let said = daemon.log.all();
+    let said = said.iter().filter(|l| l.contains("no descriptor")).count();
+    assert!(said < 3, "{said} times");
 }
 
 #[test]

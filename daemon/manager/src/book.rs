@@ -121,6 +121,8 @@ pub struct Manager {
     /// came before.
     pub resumed_ns: u64,
     pub oom: crate::oom::OomWatch,
+    /// When it was last said that no descriptor is left; 0: never.
+    pub lacking_said: u64,
     /// When the runs in flight were last looked through for lost ones.
     pub last_search: u64,
     /// What other threads have for the loop.

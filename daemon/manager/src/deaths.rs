@@ -4,6 +4,7 @@
 use crate::attribution::{Blame, Cause, Dead};
 use crate::book::{Manager, Phase};
 use crate::check::InFlight;
+use crate::descriptors::is_lack;
 use crate::plugins::Told;
 use crate::slots::{Condemned, Prisoner, SlotState};
 use crate::watch::loading;
@@ -32,10 +33,11 @@ impl Manager {
         let Some(s) = self.slots.get_mut(&slot) else {
             return;
         };
-        // It may have died before anybody had to look at its map.
-        s.open_view(&dir);
-        let was = std::mem::replace(&mut s.state, SlotState::Dead);
+        // Their descriptors are free for its map: it may have died before anybody had to look at that.
         s.link = None;
+        s.gauge = None;
+        let lacks = s.open_view(&dir).is_err_and(|e| is_lack(&e));
+        let was = std::mem::replace(&mut s.state, SlotState::Dead);
         s.accounts.restarts += 1;
         let condemned = s.condemned.take();
         let view = s.view.take();
@@ -46,6 +48,9 @@ impl Manager {
             // By our own hand, or by its own.
             Some(_) => s.accounts.lost_replaced += runs.len() as u64,
             None => s.accounts.lost_worker_died += runs.len() as u64,
+        }
+        if lacks {
+            self.lacks_descriptors("the map of a worker that died");
         }
         if was == SlotState::Starting {
             self.died_while_starting(slot, view.as_ref(), death, condemned.as_ref());

@@ -1,6 +1,7 @@
 //! The loop: one wait; then messages, results, clients, timers, and what they asked for.
 
 use crate::book::{Chore, MS, Manager, Phase};
+use crate::descriptors::is_lack;
 use crate::loading::{LoadResult, Work};
 use crate::slots::{Link, SlotState};
 use healthd_core::wire::frame::MAX_MESSAGE;
@@ -183,10 +184,9 @@ impl Manager {
     fn supervisor_says(&mut self, message: ToManager, mut fds: Vec<OwnedFd>, buffer: &mut [u8]) {
         match message {
             ToManager::Restore { .. } => log::error!("a restore that was not asked for"),
-            ToManager::Started { slot, pid, birth } => match fds.pop() {
-                Some(fd) => self.worker_started(slot, pid, birth, fd),
-                None => log::error!("worker without a link  slot={slot} pid={pid}"),
-            },
+            ToManager::Started { slot, pid, birth } => {
+                self.worker_started(slot, pid, birth, fds.pop());
+            }
             ToManager::Died { slot, pid, death } => self.worker_died(slot, pid, &death, buffer),
             ToManager::GivenUp {
                 slot,
@@ -217,7 +217,7 @@ impl Manager {
         }
     }
 
-    fn worker_started(&mut self, slot: u32, pid: u32, birth: u64, fd: OwnedFd) {
+    fn worker_started(&mut self, slot: u32, pid: u32, birth: u64, fd: Option<OwnedFd>) {
         let known = self.slots.get_mut(&slot);
         // Started for a slot that is gone: at the end of its link it goes too.
         let Some(s) = known.filter(|s| s.spec.birth == birth) else {
@@ -225,17 +225,24 @@ impl Manager {
             return;
         };
         let event = EpollEvent::new(EpollFlags::EPOLLIN, TOKEN_SLOT | u64::from(slot));
-        if let Err(e) = self.epoll.add(fd.as_fd(), event) {
-            log::error!("a worker's link cannot be watched  slot={slot} why=\"{e}\"");
-            return;
-        }
+        let link = match fd.map(|fd| (self.epoll.add(fd.as_fd(), event), fd)) {
+            Some((Ok(()), fd)) => Ok(Link::new(fd)),
+            Some((Err(e), _)) => Err(format!("its link cannot be watched: {e}")),
+            None => Err("the manager had no descriptor for its link".into()),
+        };
+        // Without a link it ends, its death is told, and the supervisor starts another, later and later.
+        let (link, lost) = match link {
+            Ok(link) => (Some(link), None),
+            Err(why) => (None, Some(why)),
+        };
+        let is_linked = link.is_some();
         s.pid = pid;
         s.state = SlotState::Starting;
         s.started_ns = clock::monotonic_ns();
-        s.link = Some(Link::new(fd));
+        s.link = link;
         s.view = None;
         s.condemned = None;
-        s.last_words = None;
+        s.last_words = lost;
         s.suspicion = None;
         s.caches.clear();
         s.gauge = None;
@@ -244,21 +251,30 @@ impl Manager {
         s.sent = 0;
         s.measuring = false;
         self.publish_slot(slot);
-        self.greet(slot);
+        match is_linked {
+            true => self.greet(slot),
+            false => self.lacks_descriptors("the link of a worker"),
+        }
     }
 
     /// The worker makes its own map after its start: opened when it is first looked for.
     pub fn open_views(&mut self) {
         let dir = self.args.runtime_dir.clone();
-        for s in self
-            .slots
-            .values_mut()
-            .filter(|s| s.view.is_none() && s.pid != 0 && s.state != SlotState::Dead)
-        {
-            s.open_view(&dir);
+        let mut lacks = false;
+        for s in self.slots.values_mut().filter(|s| {
+            (s.view.is_none() || s.gauge.is_none()) && s.pid != 0 && s.state != SlotState::Dead
+        }) {
+            // Before it has made its map there is none.
+            lacks |= s.open_view(&dir).is_err_and(|e| is_lack(&e));
             if s.gauge.is_none() {
-                s.gauge = Gauge::of(Some(s.pid)).ok();
+                match Gauge::of(Some(s.pid)) {
+                    Ok(gauge) => s.gauge = Some(gauge),
+                    Err(e) => lacks |= is_lack(&e),
+                }
             }
+        }
+        if lacks {
+            self.lacks_descriptors("the map of a worker");
         }
     }
 

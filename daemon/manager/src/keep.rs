@@ -117,7 +117,7 @@ pub fn restore(supervisor: &SupervisorLink) -> io::Result<(Restored, Option<Owne
     let maps = loop {
         let mut poll_fds = [PollFd::new(supervisor.fd.as_fd(), PollFlags::POLLIN)];
         poll(&mut poll_fds, PollTimeout::from(10_000u16))?;
-        match supervisor.next()? {
+        match supervisor.next_whole()? {
             Some((ToManager::Restore { last, maps }, part)) => {
                 fds.extend(part);
                 if last {

@@ -10,6 +10,7 @@ mod check;
 mod control;
 mod cost;
 mod deaths;
+mod descriptors;
 mod dispatch;
 mod doubt;
 mod event_loop;

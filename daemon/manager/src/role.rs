@@ -191,6 +191,7 @@ fn build(
         resumed_ns: 0,
         last_search: now,
         oom: OomWatch::new(now),
+        lacking_said: 0,
         inbox,
     })
 }

@@ -217,10 +217,12 @@ impl Slot {
     }
 
     /// The map that its worker made before it said that it is ready.
-    pub fn open_view(&mut self, runtime_dir: &Path) {
+    pub fn open_view(&mut self, runtime_dir: &Path) -> io::Result<()> {
         if self.view.is_none() && self.pid != 0 {
-            self.view = WorkerView::open(runtime_dir, self.spec.slot, self.pid).ok();
+            let view = WorkerView::open(runtime_dir, self.spec.slot, self.pid)?;
+            self.view = Some(view);
         }
+        Ok(())
     }
 
     pub fn remove_map(&self, runtime_dir: &Path) {

@@ -59,10 +59,22 @@ impl SupervisorLink {
         }
     }
 
-    /// The next message. Ok(None): none now. Err: the supervisor is gone.
+    /// The next message, with those of its fds for which there was room. Ok(None): none now. Err: the supervisor is gone.
     pub fn next(&self) -> io::Result<Option<(ToManager, Vec<OwnedFd>)>> {
+        self.receive(unix_socket::receive_what_fits)
+    }
+
+    /// The same, but a message that is not whole is an error.
+    pub fn next_whole(&self) -> io::Result<Option<(ToManager, Vec<OwnedFd>)>> {
+        self.receive(|fd, buffer| unix_socket::receive(fd, buffer, true))
+    }
+
+    fn receive(
+        &self,
+        from: impl FnOnce(&OwnedFd, &mut [u8]) -> io::Result<Received>,
+    ) -> io::Result<Option<(ToManager, Vec<OwnedFd>)>> {
         let mut buffer = vec![0; MAX_MESSAGE];
-        match unix_socket::receive(&self.fd, &mut buffer, true)? {
+        match from(&self.fd, &mut buffer)? {
             Received::Empty => Ok(None),
             Received::Closed => Err(io::Error::other("the supervisor is gone")),
             Received::Message(n, fds) => {

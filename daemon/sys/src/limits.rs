@@ -15,6 +15,11 @@ pub fn raise_open_files() -> u64 {
     }
 }
 
+/// The soft limit as it is now: somebody may have changed it from outside.
+pub fn open_files() -> u64 {
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft)
+}
+
 /// Sets limits of a process that already runs (prlimit(2)); 0 leaves one as it is.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ChildLimits {

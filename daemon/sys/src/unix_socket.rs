@@ -60,7 +60,8 @@ pub fn receive(fd: &OwnedFd, buffer: &mut [u8], max_fds: bool) -> io::Result<Rec
     receive_fds(fd, buffer, false)
 }
 
-/// As `receive` with fds, but a process that has no room for them gets the message without.
+/// As `receive` with fds, but a process that has no room for one gets the message without. For messages with one fd:
+/// of several the first could have come, and would be lost.
 pub fn receive_what_fits(fd: &OwnedFd, buffer: &mut [u8]) -> io::Result<Received> {
     receive_fds(fd, buffer, true)
 }
@@ -72,20 +73,28 @@ fn receive_fds(fd: &OwnedFd, buffer: &mut [u8], may_lack: bool) -> io::Result<Re
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
         match recvmsg::<()>(fd.as_raw_fd(), &mut io, Some(&mut space), flags) {
             Ok(message) => {
+                let truncated = |flag| message.flags.contains(flag);
+                if truncated(MsgFlags::MSG_TRUNC) {
+                    return Err(io::Error::other(
+                        "a message larger than the protocol allows",
+                    ));
+                }
                 let mut fds = Vec::new();
-                for control in message.cmsgs()? {
+                let lacking = truncated(MsgFlags::MSG_CTRUNC);
+                if lacking && !may_lack {
+                    return Err(io::Error::other(
+                        "no descriptor was left for what came with a message",
+                    ));
+                }
+                // nix does not look into what was cut.
+                let whole = (!lacking).then(|| message.cmsgs()).transpose()?;
+                for control in whole.into_iter().flatten() {
                     if let ControlMessageOwned::ScmRights(numbers) = control {
                         for number in numbers {
                             // SAFETY: the kernel just put this fd into our table for this message.
                             fds.push(unsafe { OwnedFd::from_raw_fd(number) });
                         }
                     }
-                }
-                let lacking = message.flags.contains(MsgFlags::MSG_CTRUNC);
-                if message.flags.contains(MsgFlags::MSG_TRUNC) || (lacking && !may_lack) {
-                    return Err(io::Error::other(
-                        "a message larger than the protocol allows",
-                    ));
                 }
                 return Ok(match message.bytes {
                     0 if fds.is_empty() => Received::Closed,

@@ -2,6 +2,7 @@
 
 use super::client::{Client, Job, error};
 use crate::book::{Chore, MS, Manager};
+use crate::descriptors::is_lack;
 use crate::event_loop::{TOKEN_CLIENT, TOKEN_LISTENER};
 use healthd_core::check::outcome::Verdict;
 use healthd_core::wire::control::{ErrorCode, Reply};
@@ -214,11 +215,12 @@ impl Manager {
                 }
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return,
                 Err(e) => {
-                    log::warn!("no control client can be accepted for a moment: {e}");
+                    match is_lack(&e) {
+                        true => self.lacks_descriptors("a control client"),
+                        false => log::warn!("no control client can be accepted for a moment: {e}"),
+                    }
                     let _ = self.epoll.delete(&self.clients.listener);
-                    let at = (clock::monotonic_ns() + REST_NS) / MS;
-                    self.chores.insert(at, Chore::Listen);
-                    return;
+                    return self.listen_later();
                 }
             };
             if let Err(e) = self.admit(stream) {
@@ -231,8 +233,14 @@ impl Manager {
     pub fn listen(&mut self) {
         let readable = EpollEvent::new(EpollFlags::EPOLLIN, TOKEN_LISTENER);
         if let Err(e) = self.epoll.add(&self.clients.listener, readable) {
-            log::error!("the control socket cannot be watched: {e}");
+            log::error!("the control socket cannot be watched for a moment: {e}");
+            self.listen_later();
         }
+    }
+
+    fn listen_later(&mut self) {
+        let at = (clock::monotonic_ns() + REST_NS) / MS;
+        self.chores.insert(at, Chore::Listen);
     }
 
     fn admit(&mut self, mut stream: UnixStream) -> std::io::Result<()> {
