@@ -153,12 +153,19 @@ fn what_comes_after_the_end_of_a_run_is_billed_too() {
         )
         .spawn();
     daemon.expect_notify("READY=1");
-    let row = daemon.run("late");
-    assert!(
-        row["message"]
-            .as_str()
-            .is_some_and(|m| m.contains("overrun")),
-        "{row}"
+    // On a busy machine it may not have had its time, and that is no overrun: then once more.
+    until(
+        &daemon,
+        "an overrun",
+        || daemon.run("late"),
+        |row| {
+            let message = row["message"].as_str().unwrap_or_default();
+            assert!(
+                message.contains("overrun") || message.starts_with("self:starved"),
+                "{row}"
+            );
+            message.contains("overrun")
+        },
     );
     let row = daemon.run("child");
     assert_eq!(row["status"], "critical", "{row}");

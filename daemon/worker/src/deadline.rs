@@ -143,7 +143,9 @@ impl Reactor {
         let plugin = self.plugin_name(run.check);
         match lacked {
             Some(lacked) if late < timeout.min(STARVED_NS) => {
-                let at_ms = (now + lacked.max(10 * MS)).div_ceil(MS);
+                // And no more of a processor than it would have had.
+                let more = lacked.max(10 * MS).min(timeout - ran);
+                let at_ms = (now + more).div_ceil(MS);
                 let timer = self.wheel.insert(at_ms, Timer::Deadline(key));
                 self.active[at].timer = Some(timer);
             }
