@@ -1,8 +1,8 @@
 /* version, version_step - says which build it is; -DVERSION and -DVARIANT make others of it.
  *
  * sway    a folder: what the first letter of the file there that is named like the build's version says is done
- *         in each run, c crashes, u does not know, b is critical, p fails itself, e exits; so a test can turn one
- *         build bad while it serves
+ *         in each run, c crashes, u does not know, b is critical, p fails itself, e ends its process, x calls
+ *         exit(), k kills its process; so a test can turn one build bad while it serves
  * gate    path of a unix socket: waits there until the test opens it (version only)
  *
  * VARIANT is such a letter too: that build does so from its first run. o: it is good. */
@@ -36,6 +36,8 @@ static hd_ret act(const char *json, const hd_ctx *c) {
   switch (mood(json)) {
   case 'c': *nowhere = 1; break;
   case 'e': _exit(3);
+  case 'x': exit(3);
+  case 'k': kill(getpid(), SIGKILL); break;
   case 'u': say(c, "version %s does not know", VERSION); return HD_UNKNOWN;
   case 'b': say(c, "version %s says it is bad", VERSION); return HD_CRIT;
   case 'p': say(c, "version %s fails", VERSION); return HD_E_INTERNAL;

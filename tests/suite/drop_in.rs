@@ -381,6 +381,60 @@ fn bytes_that_turn_bad_on_trial_go_back() {
     serves(&daemon, "2.2");
 }
 
+#[test]
+fn bytes_on_trial_that_end_their_worker_go_back_once_it_is_known_who_it_was() {
+    let config = config().plugin_file(fixtures::fixture("hold"));
+    let gate = Gate::new();
+    let held = check("held")
+        .plugin("hold")
+        .interval("1h")
+        .timeout("5m")
+        .set("attempts", "1")
+        .set("config", &format!("{{ gate = {:?} }}", gate.path()));
+    let daemon = started(config.check(held).pool("io", "workers = 1"));
+    // Another one that is in a call whenever a worker dies, and comes into question as well.
+    let mut stands = gate.wait_entered();
+    let moods = [
+        (
+            "k",
+            "SIGKILL in plugin `version`: its worker died, and only this check was in it",
+        ),
+        ("e", "a worker died: _exit(3)"),
+        ("x", "exit(3) in plugin `version` (run)"),
+    ];
+    for (n, (mood, why)) in moods.iter().enumerate() {
+        let version = format!("2.{n}");
+        drop_in(&daemon, &version, 'o');
+        daemon.expect_log("plugins changed");
+        until_state(&daemon, "trial");
+        // It has gone on in the old worker: its next run is in the new one.
+        let mut client = daemon.client();
+        let held = json!({"v": 1, "op": "run", "names": ["held"]});
+        client.send(&held);
+        client.line().expect("it waits for that run");
+        stands.open();
+        client.answer().expect("it has ended");
+        client.send(&held);
+        stands = gate.wait_entered();
+        sway(&daemon, &version, mood);
+        let mut client = daemon.client();
+        client.send(&json!({"v": 1, "op": "run", "names": ["v"]}));
+        daemon.expect_log("worker died");
+        stands.assert_hung_up();
+        stands = gate.wait_entered();
+        let line = daemon.expect_log("did not stand its trial");
+        assert!(line.contains(why), "{line}");
+        daemon.expect_log("plugins changed");
+        let row = until_state(&daemon, "rolled back");
+        assert_eq!(row["version"], "1.0", "{row:#}");
+        until_ok(&daemon, "1.0");
+    }
+    stands.open();
+    for line in daemon.log.all() {
+        assert!(!line.contains("check held  check=held"), "{line}");
+    }
+}
+
 /// A check that killed a worker is held for a moment.
 fn until_ok(daemon: &Daemon, version: &str) {
     let begun = Instant::now();
