@@ -3,13 +3,14 @@
 
 use crate::harness::ctl::{Client, wait_for};
 use crate::harness::{
-    Check, Config, Daemon, Gate, Small, check, fixtures, kill, poll_readable, skipped,
+    Check, Config, Daemon, Gate, Small, check, fine, fixtures, kill, poll_readable, skipped,
 };
 use healthd_test_support::procs;
 use nix::sys::signal::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -95,6 +96,97 @@ fn hangs_of_every_kind_at_once_are_told_by_their_checks_alone() {
             .is_some_and(|n| n > 0)
     );
     assert_nobody_else_is_marked(&daemon);
+}
+
+/// One that blocks where it runs for so long, while the file is there.
+fn blocking(name: &str, plugin: &str, ms: u32, file: &Path) -> Check {
+    check(name)
+        .plugin(plugin)
+        .interval("1h")
+        .timeout("300ms")
+        .set("attempts", "1")
+        .set(
+            "config",
+            &format!("{{ how = \"stall\", ms = {ms}, if_file = {file:?} }}"),
+        )
+}
+
+#[test]
+fn stuck_threads_stalls_overruns_and_a_reload_at_once_hurt_no_other() {
+    let gate = Gate::new();
+    let config = config().pool("io", "workers = 2");
+    let file = config.dir().join("stall");
+    let checks = |last: &str| {
+        let mut all: Vec<Check> = (0..10).map(fine).collect();
+        all.extend((0..3).map(|n| deaf(&format!("deaf-{n}"), &gate)));
+        all.push(blocking("short", "crash_step", 300, &file));
+        all.push(blocking("long", "crash_step", 60_000, &file));
+        all.push(blocking("over", "crash", 900, &file));
+        all.push(check(last).plugin("echo_step").interval("1h"));
+        all
+    };
+    let daemon = checks("before").into_iter().fold(config, Config::check);
+    let daemon = daemon.spawn();
+    daemon.expect_notify("READY=1");
+    daemon.ask(
+        "pause",
+        json!({"names": ["deaf-*", "short", "long", "over"]}),
+    );
+    daemon.ask(
+        "run",
+        json!({"names": ["fine-*", "short", "long", "over", "before"]}),
+    );
+    let runs = |n: usize| daemon.detail(&format!("fine-{n}"))["runs"].as_u64();
+    let before: Vec<_> = (0..10).map(runs).collect();
+    fs::write(&file, "").expect("our own folder");
+    let mut client = daemon.client();
+    client.send(&json!({"v": 1, "op": "run", "names": ["deaf-*", "short", "long", "over"]}));
+    let mut stuck: Vec<_> = (0..3).map(|_| gate.wait_entered()).collect();
+    // While all of that is under way.
+    daemon.written.rewrite(&checks("after"));
+    let report = daemon.ask("reload", json!({})).remove(0);
+    assert_eq!(report["unchanged"], 16, "{report}");
+    let rows = client.answer().expect("each has a result");
+    fs::remove_file(&file).expect("our own folder");
+    let rows: Vec<_> = rows.iter().filter(|r| r["type"] == "check").collect();
+    assert_eq!(rows.len(), 6, "{rows:?}");
+    for row in rows {
+        let name = row["name"].as_str().expect("a name");
+        let (status, said) = match name {
+            "short" => ("ok", "still alive"),
+            "long" => ("unknown", "stall: plugin `crash_step`"),
+            _ => ("unknown", "overrun: run of plugin"),
+        };
+        let message = row["message"].as_str().unwrap_or_default();
+        assert_eq!(row["status"], status, "{row}");
+        assert!(message.starts_with(said), "{row}");
+    }
+    assert_nobody_else_is_marked(&daemon);
+    for (n, before) in before.into_iter().enumerate() {
+        assert!(runs(n) > before, "fine-{n} is forgotten");
+    }
+    assert_eq!(daemon.run("after")["verdict"], "ok");
+    for line in daemon.log.all() {
+        let marked = line.contains("check changed") && !line.contains("to=ok");
+        let stuck = ["check=deaf-", "check=long ", "check=over "];
+        assert!(!marked || stuck.iter().any(|s| line.contains(s)), "{line}");
+    }
+    // Nothing is lost but with the worker that stood still, and those that come back are taken back.
+    let sum = |rows: &[Value], key: &str| rows.iter().filter_map(|r| r[key].as_u64()).sum::<u64>();
+    let rows = daemon.workers();
+    assert_eq!(sum(&rows, "lost_worker_died"), 0, "{rows:#?}");
+    assert_eq!(sum(&rows, "lost_cancelled"), 0, "{rows:#?}");
+    // Those that were in the worker that stood still have come once more.
+    while !gate.is_empty() {
+        stuck.push(gate.wait_entered());
+    }
+    for visit in stuck {
+        visit.open();
+    }
+    daemon.until_workers("two ready workers", |rows| {
+        let mut of_io = rows.iter().filter(|r| r["class"] == "io");
+        rows.len() == 2 && of_io.all(|r| r["state"] == "ready" && r["stuck_threads"] == 0)
+    });
 }
 
 #[test]

@@ -41,6 +41,20 @@ pub fn check(name: &str) -> Check {
     }
 }
 
+/// One of those that `Config::good` makes.
+pub fn fine(n: usize) -> Check {
+    let plugin = if n.is_multiple_of(2) {
+        "echo"
+    } else {
+        "echo_step"
+    };
+    check(&format!("fine-{n}"))
+        .plugin(plugin)
+        .interval("100ms")
+        .timeout("30s")
+        .set("attempts", "1")
+}
+
 impl Check {
     pub fn plugin(mut self, name: &str) -> Check {
         self.plugin = name.into();
@@ -111,18 +125,8 @@ impl Config {
     }
 
     /// `fine-0` and so on: so many checks that are always well, in both lanes. They need the fixture `echo`.
-    pub fn good(mut self, count: usize) -> Config {
-        for n in 0..count {
-            let plugin = if n % 2 == 0 { "echo" } else { "echo_step" };
-            self = self.check(
-                check(&format!("fine-{n}"))
-                    .plugin(plugin)
-                    .interval("100ms")
-                    .timeout("30s")
-                    .set("attempts", "1"),
-            );
-        }
-        self
+    pub fn good(self, count: usize) -> Config {
+        (0..count).fold(self, |config, n| config.check(fine(n)))
     }
 
     /// A plugin that is not one of the shipped.

@@ -10,7 +10,7 @@ mod notify;
 pub mod plugins;
 mod record;
 
-pub use daemon::{Check, Config, Daemon, check, kill};
+pub use daemon::{Check, Config, Daemon, check, fine, kill};
 pub use gate::{Gate, Visit};
 pub use healthd_test_support::Small;
 pub use healthd_test_support::procs::{children, state, tree};
