@@ -6,6 +6,7 @@
  * wait_ms  leak_step: waits so long on its timer first
  * slowly   true: takes it page by page, so that it lasts
  * gate     when it has taken all it waits there (leak, leak_cpu)
+ * late_ms  CPU time, behind the gate
  * if_file  only while that file is there */
 #include "fixture.h"
 #include <fcntl.h>
@@ -30,8 +31,8 @@ static uint64_t used_ns(void) {
   return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
-static void burn(const char *json) {
-  uint64_t until = used_ns() + (uint64_t)number(json, "burn_ms", 0) * 1000000;
+static void burn(const char *json, const char *key) {
+  uint64_t until = used_ns() + (uint64_t)number(json, key, 0) * 1000000;
   while (used_ns() < until) {}
 }
 
@@ -39,7 +40,7 @@ static hd_ret run(void *instance, const hd_ctx *c) {
   const char *json = instance;
   char path[128];
   if (!wanted(json)) return HD_OK;
-  burn(json);
+  burn(json, "burn_ms");
   take(json);
   say(c, "took it");
   if (text(json, "gate", path, sizeof path)) {
@@ -48,6 +49,7 @@ static hd_ret run(void *instance, const hd_ctx *c) {
     if (fd < 0) return HD_UNKNOWN;
     while (read(fd, &said, 1) < 0 && errno == EINTR) {}
     close(fd);
+    burn(json, "late_ms");
   }
   return HD_OK;
 }

@@ -51,20 +51,8 @@ fn held(gate: &Gate, name: &str, plugin: &str) -> Check {
 
 /// A request for a run that came earlier would only join it.
 fn first_run(daemon: &Daemon, gate: &Gate, name: &str) {
-    let mut watch = daemon.watch(&[name]);
     gate.wait_entered().open();
-    watch.until_verdict(name, "ok");
-}
-
-/// A check's first run comes by itself. Of two runs of one plugin nobody could say which one made a thread.
-fn first_runs(daemon: &Daemon, names: &[String]) {
-    let patterns: Vec<&str> = names.iter().map(String::as_str).collect();
-    let mut watch = daemon.watch(&patterns);
-    let mut left = patterns.clone();
-    while !left.is_empty() {
-        let row = watch.until("a first result", |row| row["verdict"] == "ok");
-        left.retain(|name| row["name"] != *name);
-    }
+    daemon.until_ok(&[name]);
 }
 
 fn message(row: &Value) -> &str {
@@ -92,7 +80,8 @@ fn a_thread_that_a_plugin_made_is_known_by_its_library() {
     let daemon = config.check(held(&gate, "other", "hold")).spawn();
     daemon.expect_notify("READY=1");
     first_run(&daemon, &gate, "other");
-    first_runs(&daemon, &names);
+    // Of two runs of one plugin nobody could say which one made a thread.
+    daemon.until_ok(&names);
     for (how, what) in ways {
         for plugin in ["crash", "crash_step"] {
             // In a call of its own when the worker dies, and not taken for the culprit.
@@ -133,7 +122,8 @@ fn a_stack_overflow_on_such_a_thread_is_seen_too() {
     let daemon = config.check(held(&gate, "other", "hold")).spawn();
     daemon.expect_notify("READY=1");
     first_run(&daemon, &gate, "other");
-    first_runs(&daemon, &names);
+    // Of two runs of one plugin nobody could say which one made a thread.
+    daemon.until_ok(&names);
     for place in ["thread", "own"] {
         for plugin in ["crash", "crash_step"] {
             let name = format!("{place}-{plugin}");

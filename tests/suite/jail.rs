@@ -81,15 +81,10 @@ fn at_the_gate(
 }
 
 fn first_runs(daemon: &Daemon, gate: &Gate, names: &[&str]) {
-    let mut watch = daemon.watch(names);
     for _ in names {
         gate.wait_entered().open();
     }
-    let mut left: Vec<&str> = names.to_vec();
-    while !left.is_empty() {
-        let row = watch.until("a first result", |row| row["verdict"] == "ok");
-        left.retain(|name| row["name"] != *name);
-    }
+    daemon.until_ok(names);
 }
 
 #[test]

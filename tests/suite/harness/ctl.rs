@@ -215,6 +215,16 @@ impl Daemon {
         }
     }
 
+    /// Until each has a verdict, and it is ok. A first run comes by itself, soon after the start.
+    pub fn until_ok(&self, names: &[impl AsRef<str>]) {
+        let mut left: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+        let mut watch = self.watch(&left);
+        while !left.is_empty() {
+            let row = watch.until("a first result", |row| row["verdict"] == "ok");
+            left.retain(|name| row["name"] != *name);
+        }
+    }
+
     /// A run that begins from now on: the first may have been in flight already, as each check has a run soon
     /// after the start by itself.
     pub fn run_anew(&self, name: &str) -> Value {
