@@ -1,7 +1,9 @@
 //! `exclusive` and `max_parallel`: never more at once than allowed, whatever happens to those that run or wait.
 
 use crate::harness::ctl::{let_others_run, wait_for};
-use crate::harness::{Check, Config, DEADLINE, Daemon, Gate, check, fixtures, kill};
+use crate::harness::{
+    Check, Config, DEADLINE, Daemon, Gate, Leash, Tracer, check, children, fixtures, kill,
+};
 use nix::sys::signal::Signal;
 use serde_json::json;
 use std::path::Path;
@@ -290,5 +292,133 @@ fn never_two_at_once_while_workers_die() {
             assert!(row["status"] != "critical", "{row}");
         }
     }
+    daemon.workers();
+}
+
+/// A shell script as a check, alone in its group.
+fn alone(name: &str, text: &str) -> Check {
+    check(name)
+        .plugin("exec")
+        .interval("1h")
+        .timeout("2m")
+        .set("exclusive", "\"db\"")
+        .set(
+            "config",
+            &format!("{{ argv = {:?} }}", ["/bin/sh", "-c", text]),
+        )
+}
+
+/// The exec worker with a child.
+fn busy_worker(daemon: &Daemon) -> u32 {
+    let workers = daemon.pids("exec");
+    let busy = workers.values().find(|pid| !children(**pid).is_empty());
+    *busy.expect("a program runs")
+}
+
+/// The processes of a program, also those that have left its group, are dead before it begins anew: they hold a lock of
+/// the kernel's.
+#[test]
+fn what_a_dead_worker_leaves_behind_is_dead_before_the_next_begins() {
+    let config = config();
+    let (file, begun) = (config.dir().join("alone"), config.dir().join("begun"));
+    // Every second one ends by itself.
+    let text = format!(
+        "exec 8>{}; flock -n 8 || {{ echo two at once; exit 2; }}; \
+         if [ $(($(wc -l <{begun}) % 2)) = 1 ]; then echo >>{begun}; echo alone; exit 0; fi; \
+         for i in 1 2 3 4 5 6 7 8; do setsid sleep 1000 & sleep 1000 & done; echo >>{begun}; wait",
+        file.display(),
+        begun = begun.display()
+    );
+    std::fs::write(&begun, "").expect("our own folder");
+    let daemon = config.check(alone("a", &text)).spawn();
+    daemon.expect_notify("READY=1");
+    let runs = || std::fs::read(&begun).map_or(0, |lines| lines.len());
+    let in_flight = || {
+        let rows = daemon.ask("workers", json!({}));
+        rows.iter()
+            .filter_map(|w| w["in_flight"].as_u64())
+            .sum::<u64>()
+    };
+    for round in 0..10 {
+        // The first run comes by itself.
+        let _asked = (round > 0).then(|| ask_for_run(&daemon, "a"));
+        wait_for("it runs", || runs() == 2 * round + 1);
+        kill(busy_worker(&daemon), Signal::SIGKILL);
+        wait_for("it has run again", || runs() == 2 * round + 2);
+        wait_for("it has ended", || {
+            let row = daemon.row("a");
+            row["message"] == "alone" && in_flight() == 0
+        });
+    }
+    daemon.workers();
+}
+
+/// One that does not die keeps the place that its run had, and nothing else: other runs of its worker go elsewhere, and
+/// nobody waits for it at the next death.
+#[test]
+fn what_a_dead_worker_leaves_behind_and_does_not_end_is_alone_until_it_does() {
+    let gate = Gate::new();
+    let config = config();
+    let file = config.dir().join("alone");
+    let mut leash = Leash::new(config.dir());
+    let text = leash.script("exec sleep 1000");
+    let a = || alone("a", &text);
+    let b = solo("b", &file, &gate).set("exclusive", "\"db\"");
+    let plain = |name: &str, plugin: &str, options: &str| {
+        check(name)
+            .plugin(plugin)
+            .interval("1h")
+            .set("config", options)
+    };
+    let fine = || plain("fine", "exec", "{ argv = [\"/bin/true\"] }");
+    let free = || plain("free", "solo", &format!("{{ file = {file:?} }}"));
+    let daemon = config.check(a()).check(fine()).check(free()).spawn();
+    daemon.expect_notify("READY=1");
+    leash.wait_held(&daemon);
+    until_why(&daemon, "fine", "verdict ok");
+    until_why(&daemon, "free", "verdict ok");
+    daemon.written.rewrite(&[a(), fine(), free(), b]);
+    assert_eq!(daemon.healthctl(&["reload"]).code, Some(0));
+    let mut next = ask_for_run(&daemon, "b");
+    until_why(
+        &daemon,
+        "b",
+        "its turn in group db has not come; in there: a for",
+    );
+    let worker = busy_worker(&daemon);
+    let child = *children(worker).first().expect("a sleeps");
+    let Some(tracer) = Tracer::hold(child) else {
+        return;
+    };
+    kill(worker, Signal::SIGKILL);
+    let stays = "does not end";
+    wait_for("its run has its end", || {
+        daemon.row("a")["message"]
+            .as_str()
+            .is_some_and(|m| m.contains(stays))
+    });
+    let row = daemon.row("a");
+    assert_eq!(
+        (&row["status"], &row["verdict"]),
+        (&"unknown".into(), &"pending".into()),
+        "{row}"
+    );
+    until_why(&daemon, "b", "in there: a process of a that does not end");
+    let shown = daemon.ask("objects", json!({}));
+    let group = shown.iter().find(|o| o["kind"] == "group").expect("shown");
+    assert_eq!(group["holders"][0]["check"], "a", "{group}");
+    // Another death, of a worker without anything: it is told at once, and `fine` runs in the next one.
+    wait_for("it has another worker", || !daemon.pids("exec").is_empty());
+    let workers = daemon.pids("exec");
+    workers.values().for_each(|w| kill(*w, Signal::SIGKILL));
+    assert_eq!(daemon.run("fine")["status"], "ok");
+    let said = |what: &str| daemon.log.all().iter().filter(|l| l.contains(what)).count();
+    assert_eq!(said("a process of a dead worker does not end"), 1);
+    assert!(gate.is_empty());
+    drop(tracer);
+    let visit = gate.wait_entered();
+    assert_eq!(visit.check, "b");
+    visit.open();
+    assert_eq!(next.answer().expect("b runs")[0]["status"], "ok");
     daemon.workers();
 }

@@ -4,6 +4,7 @@ use crate::check::Check;
 use crate::control::Clients;
 use crate::cost::Costs;
 use crate::fanout::Fans;
+use crate::ghosts::Ghosts;
 use crate::loading::Work;
 use crate::objects::{KeptMaps, Locks};
 use crate::plugins::{DropIn, Tally, Versions};
@@ -77,6 +78,7 @@ pub struct Manager {
     pub fans: Fans,
     /// Who of the checks with groups is running, and who waits for its turn.
     pub groups: Turnstile<u32>,
+    pub ghosts: Ghosts,
     pub jail: crate::jail::Jail,
     /// The last number that a slot was given for its birth.
     pub births: u64,

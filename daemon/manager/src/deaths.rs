@@ -19,8 +19,16 @@ use std::collections::HashMap;
 const KILLS: u32 = 3;
 
 impl Manager {
-    /// The supervisor declares a worker dead: drain what it had sent, name the culprit, send the rest again.
-    pub fn worker_died(&mut self, slot: u32, pid: u32, death: &Death, buffer: &mut [u8]) {
+    /// The supervisor declares a worker dead: drain what it had sent, name the culprit, send the rest again. `left`: a
+    /// process of it does not end, so what its runs held alone is not free.
+    pub fn worker_died(
+        &mut self,
+        slot: u32,
+        pid: u32,
+        death: &Death,
+        left: bool,
+        buffer: &mut [u8],
+    ) {
         if self.slots.get(&slot).is_none_or(|s| s.pid != pid) {
             // Of a generation, or a jail, that was given up before we had heard of this worker. It may have made its map since.
             worker_map::remove(&self.args.runtime_dir, slot, pid);
@@ -28,6 +36,10 @@ impl Manager {
         }
         // What it sent before its death is still there.
         self.receive_from(slot, buffer, usize::MAX);
+        let haunted = match self.slots.get(&slot).map(|s| s.runs.clone()) {
+            Some(runs) if left => self.haunt(slot, pid, &runs),
+            _ => Vec::new(),
+        };
         self.unlock_slot(slot);
         let dir = self.args.runtime_dir.clone();
         let Some(s) = self.slots.get_mut(&slot) else {
@@ -121,6 +133,14 @@ impl Manager {
                         Some(c) => format!("was replaced: {}", c.reason),
                         None => format!("died: {death}"),
                     };
+                    if haunted.contains(&id) {
+                        let text = format!(
+                            "self:worker-died: its worker {end}, and a process that it left behind does not end"
+                        );
+                        self.conclude(id, Ending::Own, text, Some(flight));
+                        self.publish(id);
+                        continue;
+                    }
                     let why = format!("its worker (slot {slot}, pid {pid}) {end}");
                     let is_again = flight.attempt > 1;
                     self.run_elsewhere(id, flight, why, &end);

@@ -187,7 +187,13 @@ impl Manager {
             ToManager::Started { slot, pid, birth } => {
                 self.worker_started(slot, pid, birth, fds.pop());
             }
-            ToManager::Died { slot, pid, death } => self.worker_died(slot, pid, &death, buffer),
+            ToManager::Died {
+                slot,
+                pid,
+                death,
+                left,
+            } => self.worker_died(slot, pid, &death, left, buffer),
+            ToManager::Buried { slot, pid } => self.worker_buried(slot, pid),
             ToManager::GivenUp {
                 slot,
                 retry_ms,

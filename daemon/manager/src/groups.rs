@@ -133,15 +133,17 @@ impl Manager {
         let named: Vec<String> = ids
             .iter()
             .take(SHOWN)
-            .filter_map(|id| self.check(*id))
-            .map(|c| match &c.in_flight {
-                Some(f) => format!(
-                    "{} for {} (worker {})",
-                    c.spec.name,
-                    time::span(now.saturating_sub(f.due_ns)),
-                    f.slot
-                ),
-                None => format!("{}, which waits for a worker", c.spec.name),
+            .filter_map(|id| {
+                if let Some(check) = self.ghosts.check_of(*id) {
+                    return Some(format!("a process of {check} that does not end"));
+                }
+                let check = self.check(*id)?;
+                let name = &check.spec.name;
+                let Some(f) = &check.in_flight else {
+                    return Some(format!("{name}, which waits for a worker"));
+                };
+                let since = time::span(now.saturating_sub(f.due_ns));
+                Some(format!("{name} for {since} (worker {})", f.slot))
             })
             .collect();
         let more = match ids.len().saturating_sub(SHOWN) {

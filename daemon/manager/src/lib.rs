@@ -16,6 +16,7 @@ mod doubt;
 mod event_loop;
 mod fanout;
 mod generation;
+mod ghosts;
 mod groups;
 mod jail;
 mod judge;

@@ -4,6 +4,7 @@ use crate::book::{Manager, Phase};
 use crate::control::Clients;
 use crate::event_loop::{Inbox, TOKEN_INBOX, TOKEN_SUPERVISOR};
 use crate::generation::MAX_SLOTS;
+use crate::ghosts::Ghosts;
 use crate::keep::{self, Restored};
 use crate::objects::{KeptMaps, Locks};
 use crate::oom::OomWatch;
@@ -165,6 +166,7 @@ fn build(
         queues: Default::default(),
         fans: crate::fanout::Fans::default(),
         groups: Turnstile::default(),
+        ghosts: Ghosts::default(),
         kept_maps,
         locks: Locks::default(),
         jail: Default::default(),

@@ -111,9 +111,9 @@ impl Reaper {
         children
     }
 
-    /// Kills what was left to us, and says whether there was any: each pass may bring to light what those
-    /// had below them.
-    pub fn end_adopted(&self) -> bool {
+    /// Kills what was left to us, and says what there was: each pass may bring to light what those had below
+    /// them.
+    pub fn end_adopted(&self) -> Vec<u32> {
         let adopted = self.adopted();
         let own_group = getpgrp();
         for &pid in &adopted {
@@ -123,7 +123,7 @@ impl Reaper {
             }
             kill_one(pid);
         }
-        !adopted.is_empty()
+        adopted
     }
 
     /// Is any child left, even one that /proc does not show?

@@ -9,6 +9,7 @@ mod leash;
 mod notify;
 pub mod plugins;
 mod record;
+mod tracer;
 
 pub use daemon::{Check, Config, Daemon, check, fine, kill};
 pub use gate::{Gate, Visit};
@@ -16,6 +17,7 @@ pub use healthd_test_support::Small;
 pub use healthd_test_support::procs::{children, state, tree};
 pub use hog::Hog;
 pub use leash::Leash;
+pub use tracer::Tracer;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -114,6 +114,18 @@ impl<K: Copy + Eq + Hash + Ord> Turnstile<K> {
         true
     }
 
+    /// Who is in stays in under another name. False: it is not in, or the name is taken.
+    pub fn rename(&mut self, who: K, new: K) -> bool {
+        let is_in = self.guests.get(&who).is_some_and(|g| g.inside);
+        if !is_in || self.guests.contains_key(&new) {
+            return false;
+        }
+        if let Some(guest) = self.guests.remove(&who) {
+            self.guests.insert(new, guest);
+        }
+        true
+    }
+
     /// Those whose turn has come since the last look. They are in from here on.
     pub fn admit(&mut self, now: u64) -> Vec<K> {
         let mut admitted = Vec::new();
@@ -270,6 +282,24 @@ mod tests {
         assert!(t.leave(4));
         assert!(!t.leave(4));
         assert!(t.shown().is_empty());
+    }
+
+    #[test]
+    fn who_is_in_may_get_another_name() {
+        let mut t: Turnstile<u32> = Turnstile::default();
+        assert_eq!(t.enter(1, wants(&[("db", 1)]), 0), Ok(true));
+        assert_eq!(t.enter(2, wants(&[("db", 1)]), 1), Ok(false));
+        assert!(!t.rename(2, 9) && !t.rename(7, 9) && !t.rename(1, 2));
+        assert!(t.rename(1, 9));
+        assert!(!t.leave(1));
+        // It may come again, behind itself.
+        assert_eq!(t.enter(1, wants(&[("db", 1)]), 2), Ok(false));
+        assert!(t.admit(3).is_empty());
+        assert_eq!(t.obstacle(2), Some(("db".into(), vec![9])));
+        assert!(t.leave(9));
+        assert_eq!(t.admit(4), [2]);
+        assert!(t.leave(2));
+        assert_eq!(t.admit(5), [1]);
     }
 
     #[test]

@@ -115,11 +115,17 @@ pub enum ToManager {
         pid: u32,
         birth: u64,
     },
-    /// A worker has died, and its process groups with it. `status` is the text of its wait status.
+    /// A worker has died, and its process groups with it. `left`: but for a process that does not end, as it hangs in the
+    /// kernel or may not be killed by us; once it has, `Buried` follows.
     Died {
         slot: u32,
         pid: u32,
         death: Death,
+        left: bool,
+    },
+    Buried {
+        slot: u32,
+        pid: u32,
     },
     /// It dies before it is ready again and again: no new one before `retry_ms` from now.
     GivenUp {

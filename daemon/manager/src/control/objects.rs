@@ -97,7 +97,11 @@ impl Manager {
         let user = |(id, since): &(u32, u64)| {
             let check = self.check(*id);
             ObjectUser {
-                check: check.map_or_else(|| "?".into(), |c| c.spec.name.clone()),
+                check: check
+                    .map(|c| c.spec.name.as_str())
+                    .or_else(|| self.ghosts.check_of(*id))
+                    .unwrap_or("?")
+                    .to_owned(),
                 worker: check.and_then(|c| Some(c.in_flight.as_ref()?.slot)),
                 since: time::rfc3339(time::wall(*since)),
             }

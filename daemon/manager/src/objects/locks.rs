@@ -16,6 +16,9 @@ use std::collections::HashMap;
 /// Slot, and the ask of its worker.
 pub type LockKey = (u32, u64);
 
+/// In the place of a slot: the other number is a ghost's.
+const GHOST: u32 = u32::MAX;
+
 #[derive(Default)]
 pub struct Locks {
     gate: Turnstile<LockKey>,
@@ -117,6 +120,26 @@ impl Manager {
         of_slot.into_iter().for_each(|key| self.unlock(key));
     }
 
+    /// The lease of a run whose worker has left a process behind. False: it has none, or waits.
+    pub fn lock_goes_to_ghost(&mut self, slot: u32, run_id: u64, ghost: u32) -> bool {
+        let Some(ask) = self.locks.of_run.get(&(slot, run_id)).copied() else {
+            return false;
+        };
+        let (key, new) = ((slot, ask), (GHOST, u64::from(ghost)));
+        if !self.locks.gate.rename(key, new) {
+            return false;
+        }
+        self.locks.of_run.remove(&(slot, run_id));
+        if let Some(lease) = self.locks.leases.remove(&key) {
+            self.locks.leases.insert(new, lease);
+        }
+        true
+    }
+
+    pub fn ghost_unlocks(&mut self, ghost: u32) {
+        self.unlock((GHOST, u64::from(ghost)));
+    }
+
     /// Those whose turn has come are told.
     pub fn admit_to_locks(&mut self) {
         if self.locks.gate.is_empty() {
@@ -135,7 +158,7 @@ impl Manager {
         let check = self.locks.leases.get(key).and_then(|l| self.check(l.check));
         ObjectUser {
             check: check.map_or_else(|| "?".into(), |c| c.spec.name.clone()),
-            worker: Some(key.0),
+            worker: (key.0 != GHOST).then_some(key.0),
             since: time::rfc3339(time::wall(*since)),
         }
     }

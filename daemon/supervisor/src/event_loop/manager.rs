@@ -43,10 +43,12 @@ impl Supervisor {
             return;
         };
         // The runs of the last one's workers begin again under the new one: first those must be gone.
-        if now < start_at || !self.reaper.is_empty() || !self.burials.is_empty() {
+        let open = self.burials.iter().any(|b| b.left.is_empty());
+        if now < start_at || !self.reaper.is_empty() || open {
             return;
         }
-        if now < patience && self.reaper.end_adopted() {
+        let orphans = self.reaper.end_adopted();
+        if now < patience && !self.unknown(&orphans).is_empty() {
             return;
         }
         // A manager removes the maps of the workers that die under it; nobody has removed those that died with it.

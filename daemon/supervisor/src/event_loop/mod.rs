@@ -79,6 +79,8 @@ struct Burial {
     pid: u32,
     exit: Exit,
     until: u64,
+    /// Its death was told, though these of its processes do not end.
+    left: Vec<u32>,
 }
 
 impl Supervisor {
@@ -179,7 +181,7 @@ impl Supervisor {
             Phase::Draining { .. } => {}
             Phase::Killing { .. } => {
                 if self.reaper.is_empty()
-                    && !self.reaper.end_adopted()
+                    && self.reaper.end_adopted().is_empty()
                     && !self.reaper.anybody_left()
                 {
                     self.happen(Event::NobodyLeft);
@@ -476,6 +478,7 @@ impl Supervisor {
                         pid: ended.pid,
                         exit: ended.exit,
                         until: monotonic_ns() + ORPHANS,
+                        left: Vec::new(),
                     });
                 }
             }
@@ -487,31 +490,65 @@ impl Supervisor {
             return;
         }
         let orphans = self.reaper.end_adopted();
-        for burial in std::mem::take(&mut self.burials) {
-            if !orphans {
-                self.worker_ended(burial, now);
-            } else if now >= burial.until {
-                log::error!(
-                    "a process of a dead worker does not end  slot={}",
-                    burial.slot
-                );
-                self.worker_ended(burial, now);
+        let fresh = self.unknown(&orphans);
+        let is_open = |b: &Burial| b.left.is_empty();
+        // Nobody knows whose they are: with the first worker all are told that wait for them.
+        let late = self.burials.iter().any(|b| is_open(b) && now >= b.until);
+        let any_open = self.burials.iter().any(is_open);
+        for mut burial in std::mem::take(&mut self.burials) {
+            let Burial { slot, pid, .. } = burial;
+            if is_open(&burial) {
+                if !fresh.is_empty() && !late {
+                    self.burials.push(burial);
+                    continue;
+                }
+                burial.left.clone_from(&fresh);
+                self.worker_ended(&burial, now);
             } else {
+                burial.left.retain(|pid| orphans.contains(pid));
+                if !any_open {
+                    burial.left.extend(&fresh);
+                }
+                if burial.left.is_empty() {
+                    log::info!(
+                        "what a dead worker has left behind has ended  slot={slot} pid={pid}"
+                    );
+                    self.tell(&ToManager::Buried { slot, pid }, Vec::new());
+                }
+            }
+            if !burial.left.is_empty() {
                 self.burials.push(burial);
             }
         }
     }
 
-    fn worker_ended(&mut self, burial: Burial, now: u64) {
-        let Burial {
-            slot, pid, exit, ..
-        } = burial;
-        let death = reaper::death(exit);
+    /// Those that were not there when the last death was told: nobody waits for the others any more.
+    fn unknown(&self, orphans: &[u32]) -> Vec<u32> {
+        let known = |pid: &&u32| self.burials.iter().any(|b| b.left.contains(pid));
+        orphans.iter().filter(|pid| !known(pid)).copied().collect()
+    }
+
+    fn worker_ended(&mut self, burial: &Burial, now: u64) {
+        let Burial { slot, pid, .. } = *burial;
+        let death = reaper::death(burial.exit);
+        let left = !burial.left.is_empty();
+        if left {
+            log::error!(
+                "a process of a dead worker does not end  slot={slot} pids={:?}",
+                burial.left
+            );
+        }
         let next = self.pool.died(slot, pid, now);
         // For people the manager says it, with what it meant for the checks.
         log::debug!("worker died  slot={slot} pid={pid} why=\"{death}\"");
         let reason = format!("{death} before it was ready");
-        self.tell(&ToManager::Died { slot, pid, death }, Vec::new());
+        let died = ToManager::Died {
+            slot,
+            pid,
+            death,
+            left,
+        };
+        self.tell(&died, Vec::new());
         if let Some(pause) = next
             && pause.given_up
         {
