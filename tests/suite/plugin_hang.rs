@@ -228,6 +228,8 @@ struct Thread {
     tid: u32,
     name: String,
     nice: i32,
+    /// Of 10 ms on a processor.
+    ticks: u64,
 }
 
 fn threads(pid: u32) -> Vec<Thread> {
@@ -237,12 +239,13 @@ fn threads(pid: u32) -> Vec<Thread> {
             let entry = entry.ok()?;
             let name = fs::read_to_string(entry.path().join("comm")).ok()?;
             let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
-            // proc(5): the 19th word, of which two stand before the state.
-            let nice = stat.rsplit_once(')')?.1.split_whitespace().nth(16)?;
+            // proc(5); two words stand before these.
+            let words: Vec<_> = stat.rsplit_once(')')?.1.split_whitespace().collect();
             Some(Thread {
                 tid: entry.file_name().to_str()?.parse().ok()?,
                 name: name.trim().to_owned(),
-                nice: nice.parse().ok()?,
+                nice: words.get(16)?.parse().ok()?,
+                ticks: words.get(11)?.parse().ok()?,
             })
         })
         .collect()
@@ -284,7 +287,7 @@ fn a_reactor_that_is_kept_from_running_is_not_stalled() {
     };
     let mut client = daemon.client();
     client.send(&json!({"v": 1, "op": "run", "names": ["busy"]}));
-    daemon.expect_log("worker starves");
+    daemon.expect_log("worker starves  in=\"start of plugin `crash_step`\"");
     drop(hog);
     let row = last(client.answer().expect("it ends"));
     assert_eq!(row["message"], "still alive", "{row}");
@@ -292,6 +295,37 @@ fn a_reactor_that_is_kept_from_running_is_not_stalled() {
         assert_eq!(daemon.run(&format!("fine-{n}"))["verdict"], "ok");
     }
     assert_never_blamed(&daemon);
+}
+
+#[test]
+fn a_reactor_that_never_runs_is_replaced_in_the_end_and_nobody_is_blamed() {
+    let config = config();
+    let file = config.dir().join("spin");
+    let daemon = config
+        .good(4)
+        .check(spinning("crash_step", "1m", 600_000, &file))
+        .spawn();
+    daemon.expect_notify("READY=1");
+    assert_eq!(daemon.run("busy")["status"], "ok");
+    daemon.until_own_run("busy");
+    fs::write(&file, "").expect("our own folder");
+    let Some(hog) = Hog::starve(vec![daemon.pids("io")[&0]]) else {
+        return;
+    };
+    let mut client = daemon.client();
+    client.send(&json!({"v": 1, "op": "run", "names": ["busy"]}));
+    daemon.expect_log("worker starves  in=\"start of plugin `crash_step`\"");
+    // It has begun; the next try does no harm.
+    fs::remove_file(&file).expect("our own folder");
+    daemon.expect_log("its reactor is starved: ");
+    drop(hog);
+    let row = last(client.answer().expect("it ends"));
+    assert_eq!(row["status"], "ok", "{row}");
+    assert!(daemon.detail("busy")["held_until"].is_null());
+    assert_eq!(daemon.detail("busy")["cost"]["crashes"], 0);
+    for n in 0..4 {
+        assert_eq!(daemon.run(&format!("fine-{n}"))["verdict"], "ok");
+    }
 }
 
 #[test]
@@ -304,7 +338,11 @@ fn a_reactor_that_computes_for_ever_is_stalled() {
     daemon.expect_notify("READY=1");
     daemon.run("busy");
     fs::write(&file, "").expect("our own folder");
-    let row = daemon.run_anew("busy");
+    let mut row = daemon.run_anew("busy");
+    // On a machine that drowns it may not get its second, which says nothing of it.
+    while row["message"].to_string().contains("self:worker-died") {
+        row = daemon.run("busy");
+    }
     fs::remove_file(&file).expect("our own folder");
     let message = row["message"].as_str().unwrap_or_default();
     assert_eq!(row["status"], "unknown", "{row}");
@@ -318,20 +356,22 @@ fn a_reactor_that_computes_for_ever_is_stalled() {
 fn a_call_that_is_kept_from_running_has_not_overrun() {
     let config = config().pool("io", "workers = 1\nthreads = 1");
     let file = config.dir().join("spin");
-    let daemon = config.check(spinning("crash", "1s", 400, &file)).spawn();
+    let daemon = config
+        .check(spinning("crash", "3s", 600_000, &file))
+        .spawn();
     daemon.expect_notify("READY=1");
     assert_eq!(daemon.run("busy")["status"], "ok");
     daemon.until_own_run("busy");
-    let runs: Vec<u32> = threads(daemon.pids("io")[&0])
-        .into_iter()
-        .filter_map(|thread| (thread.name == "run").then_some(thread.tid))
-        .collect();
-    assert_eq!(runs.len(), 1);
+    let pid = daemon.pids("io")[&0];
+    let runs = || threads(pid).into_iter().find(|t| t.name == "run");
     fs::write(&file, "").expect("our own folder");
-    let Some(hog) = Hog::starve(runs) else {
+    let mut client = daemon.client();
+    client.send(&json!({"v": 1, "op": "run", "names": ["busy"]}));
+    wait_for("it computes", || runs().is_some_and(|t| t.ticks > 1));
+    let Some(hog) = Hog::starve(vec![runs().expect("it is in a call").tid]) else {
         return;
     };
-    let row = daemon.run("busy");
+    let row = last(client.answer().expect("it ends"));
     drop(hog);
     let message = row["message"].as_str().unwrap_or_default();
     assert!(

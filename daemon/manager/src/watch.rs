@@ -240,27 +240,41 @@ impl Manager {
             };
             let lateness = s.lateness(late, bound, STARVED_NS);
             busy |= s.suspicion.is_some();
-            if matches!(lateness, Lateness::Bearable | Lateness::Starving) {
+            if lateness == Lateness::Bearable {
                 self.kill_if_drained(slot);
                 continue;
             }
-            let stalled = lateness == Lateness::Stalled;
-            let culprit = stalled && is_called && s.runs.contains_key(&reactor.run_id);
             let had = s.suspicion.map_or(100, |s| s.percent());
-            let what = match is_called {
-                true => format!("{} has not returned", self.describe(slot, &reactor)),
-                false => "it has not beaten".into(),
+            let told = match &mut s.suspicion {
+                Some(suspicion) => std::mem::replace(&mut suspicion.told, true),
+                None => false,
+            };
+            let pid = s.pid;
+            let is_its = s.runs.contains_key(&reactor.run_id);
+            let at = match is_called {
+                true => self.describe(slot, &reactor),
+                false => "its loop".into(),
             };
             let time = crate::time::span(late);
-            let reason = match (stalled, is_called) {
-                (true, true) => format!("its reactor is stalled: {what} for {time}"),
-                (true, false) => format!("{what} for {time}"),
-                (false, _) => {
-                    format!(
-                        "its reactor is starved: {what} for {time}, and could run for {had}% of it"
-                    )
+            let reason = match lateness {
+                Lateness::Bearable | Lateness::Starving => {
+                    if !told {
+                        log::warn!(
+                            "worker starves  in=\"{at}\" slot={slot} pid={pid} late={time} could_run={had}%"
+                        );
+                    }
+                    self.kill_if_drained(slot);
+                    continue;
                 }
+                Lateness::Stalled if is_called => {
+                    format!("its reactor is stalled: {at} has not returned for {time}")
+                }
+                Lateness::Stalled => format!("it has not beaten for {time}"),
+                Lateness::Starved => format!(
+                    "its reactor is starved: {at} has not come back for {time}, and could run for {had}% of it"
+                ),
             };
+            let culprit = lateness == Lateness::Stalled && is_called && is_its;
             self.condemn(slot, reason, culprit.then_some(reactor.run_id));
         }
         busy
@@ -401,14 +415,7 @@ impl Slot {
             return Lateness::Bearable;
         };
         suspicion.look(share);
-        let lateness = suspicion.judge(late, bound, end);
-        if lateness == Lateness::Starving && !std::mem::replace(&mut suspicion.told, true) {
-            let had = suspicion.percent();
-            let late = crate::time::span(late);
-            let (slot, pid) = (self.spec.slot, self.pid);
-            log::warn!("worker starves  slot={slot} pid={pid} late={late} could_run={had}%");
-        }
-        lateness
+        suspicion.judge(late, bound, end)
     }
 }
 

@@ -14,7 +14,7 @@ pub struct Hog {
     all: CpuSet,
     victims: Vec<u32>,
     over: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Hog {
@@ -36,18 +36,22 @@ impl Hog {
             sched_setaffinity(pid(*tid), &one).expect("our own");
         }
         let over = Arc::new(AtomicBool::new(false));
-        let mine = over.clone();
-        let thread = std::thread::spawn(move || {
-            sched_setaffinity(Pid::from_raw(0), &one).expect("our own");
-            while !mine.load(Ordering::Relaxed) {
-                std::hint::spin_loop();
-            }
+        // Two, so that little is left even if all of this runs with a low priority.
+        let threads = (0..2).map(|_| {
+            let over = over.clone();
+            std::thread::spawn(move || {
+                sched_setaffinity(Pid::from_raw(0), &one).expect("our own");
+                while !over.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            })
         });
+        let threads = threads.collect();
         Some(Hog {
             all,
             victims,
             over,
-            thread: Some(thread),
+            threads,
         })
     }
 }
@@ -55,7 +59,7 @@ impl Hog {
 impl Drop for Hog {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
+        for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
         for tid in &self.victims {
