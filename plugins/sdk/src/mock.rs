@@ -21,25 +21,23 @@
 //! ```
 
 mod counters;
+mod exec;
 mod fanout;
 mod grace;
+mod reactor;
 mod shared;
 
 use crate::status::Status;
-use healthd_abi::{
-    self as abi, HdAddrs, HdCtx, HdEvent, HdHost, HdMetric, HdPlugin, HdStr, HdWaker,
-};
+use exec::{LiveChild, host_spawn};
+use healthd_abi::{self as abi, HdCtx, HdEvent, HdHost, HdMetric, HdPlugin, HdStr, HdWaker};
+use reactor::{Delivery, Reactor};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::ffi::c_void;
-use std::io::{self, Read, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
 use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -240,6 +238,26 @@ impl MockCheck {
     /// A step-lane run that is dropped after its first poll, as on cancel. Returns what it had said until then.
     pub fn start_and_drop(&self) -> Outcome {
         run_tasks(&[self], Duration::ZERO).remove(0)
+    }
+
+    /// A run-lane run that is cancelled after `delay`. Returns the outcome and how long the run went on.
+    pub fn run_cancelled(&self, timeout: Duration, delay: Duration) -> (Outcome, Duration) {
+        let run = Run::new(abi::LANE_RUN, timeout);
+        *run.fans.borrow_mut() = Some(fanout::Fans::new(self));
+        let entry = self.raw.run.expect("the run lane");
+        let flag: &AtomicU32 = &run.cancelled;
+        std::thread::scope(|scope| {
+            let (done, wait) = channel::<()>();
+            scope.spawn(move || {
+                let _ = wait.recv_timeout(delay);
+                flag.store(1, Relaxed);
+            });
+            let begun = Instant::now();
+            // SAFETY: a live instance and ctx, on this thread.
+            let code = unsafe { entry(self.instance, run.ctx()) };
+            drop(done);
+            (run.outcome(code), begun.elapsed())
+        })
     }
 }
 
@@ -473,207 +491,17 @@ unsafe fn run_of<'r>(ctx: *const HdCtx) -> &'r Run {
     unsafe { &*host.cast::<Run>() }
 }
 
-// ---- the reactor ----
-
-struct Reactor {
-    epoll: OwnedFd,
-    bell: OwnedFd,
-    outbox: Sender<(usize, Delivery)>,
-    inbox: std::sync::Mutex<Receiver<(usize, Delivery)>>,
-}
-
-enum Delivery {
-    Wake,
-    Resolved {
-        token: u32,
-        answer: Result<Vec<SocketAddr>, i32>,
-    },
-    Exec {
-        token: u32,
-        done: crate::ExecOutput,
-    },
-    Map {
-        token: u32,
-        reply: shared::Reply,
-    },
-    Lock {
-        token: u32,
-        error: i32,
-    },
-}
-
-fn check_fd(fd: i32) -> OwnedFd {
-    assert!(fd >= 0, "{}", io::Error::last_os_error());
-    // SAFETY: just opened, and nobody else has it.
-    unsafe { OwnedFd::from_raw_fd(fd) }
-}
-
-impl Reactor {
-    fn new() -> Reactor {
-        // SAFETY: plain numbers.
-        let epoll = check_fd(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) });
-        // SAFETY: plain numbers.
-        let bell = check_fd(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) });
-        let (outbox, inbox) = channel();
-        let reactor = Reactor {
-            epoll,
-            bell,
-            outbox,
-            inbox: inbox.into(),
-        };
-        assert_eq!(
-            reactor.ctl(
-                libc::EPOLL_CTL_ADD,
-                reactor.bell.as_raw_fd(),
-                libc::EPOLLIN as u32,
-                u64::MAX
-            ),
-            0
-        );
-        reactor
+/// # Safety
+/// `n` live strings at `at`.
+unsafe fn strings<'s>(at: *const HdStr, n: u32) -> Vec<&'s str> {
+    if n == 0 {
+        return Vec::new();
     }
-
-    fn ctl(&self, op: i32, fd: i32, events: u32, data: u64) -> i32 {
-        let mut event = libc::epoll_event { events, u64: data };
-        // SAFETY: open fds and a live event.
-        let r = unsafe { libc::epoll_ctl(self.epoll.as_raw_fd(), op, fd, &mut event) };
-        if r < 0 {
-            -io::Error::last_os_error()
-                .raw_os_error()
-                .unwrap_or(libc::EINVAL)
-        } else {
-            0
-        }
-    }
-
-    fn send(&self, slot: usize, delivery: Delivery) {
-        let _ = self.outbox.send((slot, delivery));
-        // SAFETY: an open eventfd and eight bytes.
-        unsafe { libc::write(self.bell.as_raw_fd(), (&raw const ONE).cast(), 8) };
-    }
-
-    fn wait(&self, nanos: u64, mut step: impl FnMut(usize, &[HdEvent])) {
-        let mut events = [libc::epoll_event { events: 0, u64: 0 }; 64];
-        let millis = nanos.div_ceil(1_000_000).min(i32::MAX as u64) as i32;
-        // SAFETY: room for 64 events.
-        let n =
-            unsafe { libc::epoll_wait(self.epoll.as_raw_fd(), events.as_mut_ptr(), 64, millis) };
-        for event in events.iter().take(n.max(0) as usize) {
-            let (bits, data) = (event.events as i32, event.u64);
-            if data == u64::MAX {
-                let mut count = 0u64;
-                // SAFETY: an open eventfd and eight bytes.
-                unsafe { libc::read(self.bell.as_raw_fd(), (&raw mut count).cast(), 8) };
-                continue;
-            }
-            let broken = bits & (libc::EPOLLERR | libc::EPOLLHUP) != 0;
-            let mut ready = 0;
-            if broken || bits & libc::EPOLLIN != 0 {
-                ready |= abi::IO_READ;
-            }
-            if broken || bits & libc::EPOLLOUT != 0 {
-                ready |= abi::IO_WRITE;
-            }
-            let fd = (data & 0xFFFF_FFFF) as i32;
-            step(
-                (data >> 32) as usize,
-                &[HdEvent {
-                    kind: abi::EV_IO,
-                    ready,
-                    fd,
-                    token: 0,
-                    data: null(),
-                }],
-            );
-        }
-        loop {
-            let Ok((slot, delivery)) = self.inbox.lock().expect("one reader").try_recv() else {
-                return;
-            };
-            deliver(slot, delivery, &mut step);
-        }
-    }
-}
-
-static ONE: u64 = 1;
-
-fn deliver(slot: usize, delivery: Delivery, step: &mut impl FnMut(usize, &[HdEvent])) {
-    let event = |kind, token, data| HdEvent {
-        kind,
-        ready: 0,
-        fd: -1,
-        token,
-        data,
-    };
-    match delivery {
-        Delivery::Wake => step(slot, &[event(abi::EV_WAKE, 0, null())]),
-        Delivery::Resolved { token, answer } => {
-            let (error, addresses) = match answer {
-                Ok(addresses) => (0, addresses),
-                Err(code) => (code, Vec::new()),
-            };
-            let raw: Vec<libc::sockaddr_in6> = addresses.iter().map(raw_address).collect();
-            let addrs = HdAddrs {
-                struct_size: size_of::<HdAddrs>() as u32,
-                error,
-                n: raw.len() as u32,
-                stride: size_of::<libc::sockaddr_in6>() as u32,
-                sockaddrs: raw.as_ptr().cast(),
-            };
-            step(
-                slot,
-                &[event(abi::EV_RESOLVED, token, (&raw const addrs).cast())],
-            );
-        }
-        Delivery::Map { token, reply } => reply.with_abi(|raw| {
-            step(
-                slot,
-                &[event(abi::EV_EXT, token, std::ptr::from_ref(raw).cast())],
-            );
-        }),
-        Delivery::Lock { token, error } => {
-            let raw = abi::HdLockDone {
-                struct_size: size_of::<abi::HdLockDone>() as u32,
-                error,
-            };
-            step(slot, &[event(abi::EV_EXT, token, (&raw const raw).cast())]);
-        }
-        Delivery::Exec { token, done } => {
-            let raw = abi::HdExecDone {
-                struct_size: size_of::<abi::HdExecDone>() as u32,
-                exit_code: done.exit_code.unwrap_or(-1),
-                term_signal: done.signal.unwrap_or(0),
-                truncated: (i32::from(done.out_truncated) * abi::EXEC_TRUNC_OUT)
-                    | (i32::from(done.err_truncated) * abi::EXEC_TRUNC_ERR),
-                dropped: done.dropped,
-                cpu_ns: done.cpu.as_nanos() as u64,
-                out: HdStr::from_bytes(&done.out),
-                err: HdStr::from_bytes(&done.err),
-            };
-            step(slot, &[event(abi::EV_EXT, token, (&raw const raw).cast())]);
-        }
-    }
-}
-
-/// A sockaddr_in is shorter than a sockaddr_in6, so one stride serves both.
-fn raw_address(a: &SocketAddr) -> libc::sockaddr_in6 {
-    // SAFETY: all zeroes is a valid sockaddr_in6.
-    let mut out: libc::sockaddr_in6 = unsafe { std::mem::zeroed() };
-    match a {
-        SocketAddr::V4(v4) => {
-            // SAFETY: all zeroes is a valid sockaddr_in.
-            let mut raw: libc::sockaddr_in = unsafe { std::mem::zeroed() };
-            raw.sin_family = libc::AF_INET as libc::sa_family_t;
-            raw.sin_addr.s_addr = v4.ip().to_bits().to_be();
-            // SAFETY: out is larger and aligned at least as strictly.
-            unsafe { (&raw mut out).cast::<libc::sockaddr_in>().write(raw) };
-        }
-        SocketAddr::V6(v6) => {
-            out.sin6_family = libc::AF_INET6 as libc::sa_family_t;
-            out.sin6_addr.s6_addr = v6.ip().octets();
-        }
-    }
-    out
+    // SAFETY: the caller's promise.
+    unsafe { std::slice::from_raw_parts(at, n as usize) }
+        .iter()
+        .map(|s| text(*s))
+        .collect()
 }
 
 // ---- the table ----
@@ -873,168 +701,4 @@ unsafe extern "C" fn host_wake(waker: *mut HdWaker) {
 unsafe extern "C" fn host_waker_free(waker: *mut HdWaker) {
     // SAFETY: made by host_waker, and freed once.
     drop(unsafe { Box::from_raw(waker.cast::<WakerBox>()) });
-}
-
-// ---- hd.exec/1, as far as tests of plugins need it: output caps, limits, and the kill of the group at the end ----
-
-/// A child that leads its own process group. Holds its pid until it is reaped, so that no other process is killed.
-struct LiveChild(std::sync::Mutex<Option<i32>>);
-
-impl LiveChild {
-    fn kill(&self) {
-        if let Some(pid) = *self.0.lock().expect("no panic while it is held") {
-            // SAFETY: plain numbers; not reaped yet, so the number is still this child's.
-            unsafe { libc::kill(-pid, libc::SIGKILL) };
-        }
-    }
-
-    /// Waits for the end, then reaps under the lock.
-    fn wait(&self, child: &mut std::process::Child) -> Option<std::process::ExitStatus> {
-        // SAFETY: all zeroes is a valid siginfo_t.
-        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
-        let how = libc::WEXITED | libc::WNOWAIT;
-        // SAFETY: info is writable; WNOWAIT leaves the child for the wait below.
-        unsafe { libc::waitid(libc::P_PID, child.id(), &mut info, how) };
-        let mut pid = self.0.lock().expect("no panic while it is held");
-        *pid = None;
-        child.wait().ok()
-    }
-}
-
-fn limit(child: &std::process::Child, spec: &abi::HdExecSpec) {
-    for (resource, value) in [
-        (libc::RLIMIT_AS, spec.max_memory),
-        (libc::RLIMIT_CPU, spec.max_cpu_s),
-        (libc::RLIMIT_NOFILE, spec.max_files),
-        (libc::RLIMIT_NPROC, spec.max_processes),
-    ] {
-        if value != 0 {
-            let limit = libc::rlimit {
-                rlim_cur: value,
-                rlim_max: value,
-            };
-            // SAFETY: limit lives through the call, and no old value is asked for.
-            unsafe { libc::prlimit(child.id() as i32, resource, &limit, null_mut()) };
-        }
-    }
-}
-
-unsafe extern "C" fn host_spawn(ctx: *const HdCtx, spec: *const abi::HdExecSpec) -> i32 {
-    // SAFETY: a plugin passes a live ctx.
-    let run = unsafe { run_of(ctx) };
-    // SAFETY: a plugin passes a live spec.
-    let spec = unsafe { &*spec };
-    let Some((reactor, slot)) = run.reactor.borrow().clone() else {
-        return -libc::EINVAL;
-    };
-    // SAFETY: argv and env have as many entries as the spec says.
-    let argv = unsafe { strings(spec.argv, spec.argc) };
-    // SAFETY: as above.
-    let env = unsafe { strings(spec.env, spec.envc) };
-    let Some((program, arguments)) = argv.split_first() else {
-        return -libc::EINVAL;
-    };
-    // SAFETY: the plugin's bytes, valid for this call.
-    let input = unsafe { spec.input.as_bytes() }.to_vec();
-    let keep = if spec.max_output == 0 {
-        64 << 10
-    } else {
-        spec.max_output as usize
-    };
-    let cwd = if spec.cwd.len == 0 {
-        "/"
-    } else {
-        text(spec.cwd)
-    };
-    let child = Command::new(program)
-        .args(arguments)
-        .env_clear()
-        .envs(env.iter().filter_map(|kv| kv.split_once('=')))
-        .current_dir(cwd)
-        .stdin(if input.is_empty() {
-            Stdio::null()
-        } else {
-            Stdio::piped()
-        })
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .spawn();
-    let mut child = match child {
-        Ok(child) => child,
-        Err(e) => return -e.raw_os_error().unwrap_or(libc::EINVAL),
-    };
-    limit(&child, spec);
-    let live = Arc::new(LiveChild(Some(child.id() as i32).into()));
-    *run.child.borrow_mut() = Some(live.clone());
-    let token = spec.token;
-    std::thread::spawn(move || {
-        let stdin = child.stdin.take();
-        let feed = std::thread::spawn(move || stdin.map(|mut s| s.write_all(&input)));
-        let stderr = child.stderr.take();
-        let errors = std::thread::spawn(move || capture(stderr, keep));
-        let (out, out_lost) = capture(child.stdout.take(), keep);
-        let (err, err_lost) = errors.join().unwrap_or_default();
-        let _ = feed.join();
-        let status = live.wait(&mut child);
-        use std::os::unix::process::ExitStatusExt;
-        let done = crate::ExecOutput {
-            exit_code: status.and_then(|s| s.code()),
-            signal: status.and_then(|s| s.signal()),
-            out,
-            err,
-            out_truncated: out_lost > 0,
-            err_truncated: err_lost > 0,
-            dropped: out_lost + err_lost,
-            cpu: Duration::ZERO,
-        };
-        reactor.send(slot, Delivery::Exec { token, done });
-    });
-    0
-}
-
-/// # Safety
-/// `n` live strings at `at`.
-unsafe fn strings<'s>(at: *const HdStr, n: u32) -> Vec<&'s str> {
-    if n == 0 {
-        return Vec::new();
-    }
-    // SAFETY: the caller's promise.
-    unsafe { std::slice::from_raw_parts(at, n as usize) }
-        .iter()
-        .map(|s| text(*s))
-        .collect()
-}
-
-fn capture(stream: Option<impl Read>, keep: usize) -> (Vec<u8>, u64) {
-    let mut all = Vec::new();
-    if let Some(mut stream) = stream {
-        let _ = stream.read_to_end(&mut all);
-    }
-    let lost = all.len().saturating_sub(keep) as u64;
-    all.truncate(keep);
-    (all, lost)
-}
-
-/// Raises the cancel flag of a blocking run after `delay`, to test that it gives up.
-impl MockCheck {
-    /// A run-lane run that is cancelled after `delay`. Returns the outcome and how long the run went on.
-    pub fn run_cancelled(&self, timeout: Duration, delay: Duration) -> (Outcome, Duration) {
-        let run = Run::new(abi::LANE_RUN, timeout);
-        *run.fans.borrow_mut() = Some(fanout::Fans::new(self));
-        let entry = self.raw.run.expect("the run lane");
-        let flag: &AtomicU32 = &run.cancelled;
-        std::thread::scope(|scope| {
-            let (done, wait) = channel::<()>();
-            scope.spawn(move || {
-                let _ = wait.recv_timeout(delay);
-                flag.store(1, Relaxed);
-            });
-            let begun = Instant::now();
-            // SAFETY: a live instance and ctx, on this thread.
-            let code = unsafe { entry(self.instance, run.ctx()) };
-            drop(done);
-            (run.outcome(code), begun.elapsed())
-        })
-    }
 }

@@ -1,7 +1,8 @@
 //! `hd.map/1` and `hd.lock/1` of the mock host: one store for all hosts of this process. Its bounds are the daemon's;
 //! its locks are not first come first served.
 
-use super::{Delivery, Run, run_of, strings, text};
+use super::reactor::Delivery;
+use super::{Run, run_of, strings, text};
 use healthd_abi::{
     self as abi, HdCtx, HdLock, HdLockAsk, HdMap, HdMapAsk, HdMapItem, HdMapReply, HdStr,
     MapReplyFn,
