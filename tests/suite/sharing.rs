@@ -4,6 +4,7 @@ use crate::harness::ctl::wait_for;
 use crate::harness::{Check, Config, Daemon, Gate, check, fixtures, kill};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
@@ -308,6 +309,51 @@ fn random_orders_of_locks_never_end_in_a_circle() {
     );
 }
 
+/// The Rust SDK in both lanes of two workers: of numbers that are read and put back under a lock none is lost, every name
+/// is in the list, and each sees what the other has cleared.
+#[test]
+fn rust_plugins_share_over_two_workers() {
+    let plugins = ["shares", "shares_step"];
+    let mut config = Config::new()
+        .pool("io", "workers = 2")
+        .plugin_file(fixtures::shares());
+    for plugin in plugins {
+        let adds = keep(&format!("{plugin}/{{item}}"), plugin, "what = \"add\"");
+        config = config.check(adds.timeout("1m").set("for_each", "\"0..12\""));
+        for what in ["list", "clear"] {
+            let options = format!("what = {what:?}");
+            config = config.check(keep(&format!("{what}-{plugin}"), plugin, &options));
+        }
+    }
+    let daemon = config.spawn();
+    daemon.expect_notify("READY=1");
+    settled(&daemon);
+    let each = |what: &str| plugins.map(|plugin| said(&daemon, &format!("{what}-{plugin}")));
+    each("clear");
+    assert_eq!(each("list"), ["0 of 0", "0 of 0"]);
+    for round in 0..3 {
+        let rows = daemon.ask("run", json!({"names": ["shares/*", "shares_step/*"]}));
+        let workers: BTreeSet<_> = rows.iter().filter_map(|r| r["worker"].as_u64()).collect();
+        assert_eq!(workers.len(), 2);
+        for plugin in plugins {
+            let mine = rows.iter().filter(|r| r["plugin"] == plugin);
+            let number = |r: &Value| r["message"].as_str().and_then(|m| m.parse::<u64>().ok());
+            let numbers: BTreeSet<u64> = mine.filter_map(number).collect();
+            let expected = round * 12 + 1..=round * 12 + 12;
+            assert!(numbers.into_iter().eq(expected), "{rows:?}");
+        }
+    }
+    assert_eq!(each("list"), ["72 of 24", "72 of 24"]);
+    said(&daemon, "clear-shares");
+    assert_eq!(each("list"), ["0 of 0", "0 of 0"]);
+    let kinds = |kind: &str| {
+        let rows = daemon.ask("objects", json!({}));
+        rows.iter().filter(|r| r["kind"] == kind).count()
+    };
+    // The other plugin's own number is left.
+    assert_eq!((kinds("map"), kinds("list"), kinds("lock")), (1, 0, 0));
+}
+
 /// A token server that counts, and a target that wants the token of this number.
 struct OAuth {
     port: u16,
@@ -428,7 +474,7 @@ fn a_refused_token_is_replaced_once_for_all_workers() {
     server.wanted.store(2, Ordering::SeqCst);
     all_are(&daemon, "ok");
     assert_eq!(server.given.load(Ordering::SeqCst), 2);
-    let workers: std::collections::BTreeSet<_> = daemon
+    let workers: BTreeSet<_> = daemon
         .ask("status", json!({}))
         .iter()
         .filter_map(|r| r["worker"].as_u64())

@@ -482,6 +482,12 @@ fn text(s: HdStr) -> &'static str {
     std::str::from_utf8(unsafe { s.as_bytes() }).expect("a plugin passes UTF-8")
 }
 
+/// Of a counter, a map, a lock.
+fn is_name(name: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_graphic() && b != b'"' && b != b'\\';
+    (1..=60).contains(&name.len()) && name.bytes().all(plain)
+}
+
 /// # Safety
 /// `ctx` was made by `Run::new` and is live.
 unsafe fn run_of<'r>(ctx: *const HdCtx) -> &'r Run {

@@ -50,6 +50,14 @@ pub fn panics() -> PathBuf {
         .clone()
 }
 
+/// The crate `tests/plugins/shares`.
+pub fn shares() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT
+        .get_or_init(|| super::plugins::built("healthd-fixture-shares", "libfixture_shares.so"))
+        .clone()
+}
+
 fn tree() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }

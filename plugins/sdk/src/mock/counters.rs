@@ -38,9 +38,7 @@ unsafe extern "C" fn open(
     handle: *mut u64,
 ) -> i32 {
     let name = super::text(name);
-    let plain = |b: u8| b.is_ascii_graphic() && b != b'"' && b != b'\\';
-    let named = (1..=60).contains(&name.len()) && name.bytes().all(plain);
-    if !named || !(1..=4096).contains(&cells) || flags & !abi::SHARED != 0 {
+    if !super::is_name(name) || !(1..=4096).contains(&cells) || flags & !abi::SHARED != 0 {
         return -libc::EINVAL;
     }
     let mut all = all();
