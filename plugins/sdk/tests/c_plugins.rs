@@ -105,3 +105,24 @@ fn the_readme_compiles_as_printed() {
     let there = Path::new("/etc/hostname").exists();
     assert_eq!(o.status, if there { Status::Ok } else { Status::Critical });
 }
+
+/// The other pieces of C are parts of a plugin: what stands before an empty line is outside of functions.
+#[test]
+fn the_pieces_of_the_readme_compile() {
+    let pieces = README.split("```c\n").skip(2);
+    let mut source = String::from(
+        "#include \"healthd_plugin.h\"\n#include <errno.h>\n#define S(literal) { literal, sizeof(literal) - 1 }\n\
+         static const hd_host *host;\n",
+    );
+    let mut n = 0;
+    for piece in pieces.filter_map(|p| p.split("```").next()) {
+        let (outside, inside) = piece.split_once("\n\n").unwrap_or(("", piece));
+        source += &format!("{outside}\nvoid piece_{n}(const hd_ctx *c) {{\n{inside}}}\n");
+        n += 1;
+    }
+    assert_eq!(n, 2);
+    source += "const hd_plugin *hd_plugin_v1(uint32_t i) { (void)i; (void)host; return NULL; }\n";
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pieces.c");
+    std::fs::write(&file, source).unwrap();
+    assert!(load(&file, "pieces", "-std=gnu99").descriptors().is_empty());
+}
