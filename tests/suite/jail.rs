@@ -525,6 +525,7 @@ fn a_signal_that_leaves_no_record_is_found_in_the_jail() {
         .check(check("other").plugin("echo_step").interval("100ms"))
         .spawn();
     daemon.expect_notify("READY=1");
+    daemon.until_ok(&["other"]);
     arm(&file);
     let row = daemon.run("bad");
     assert!(
