@@ -38,4 +38,4 @@ pub use model::{
     Model, NAME_MAX, Pool, SHORTEST_INTERVAL, SOCKET_NAME, SOCKET_PATH_MAX, Source, TimeoutStatus,
 };
 pub use resolve::{DaemonPaths, daemon_paths, load};
-pub use words::did_you_mean;
+pub use words::{did_you_mean, thousands};

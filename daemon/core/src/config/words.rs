@@ -63,8 +63,8 @@ pub fn one_of<S: AsRef<str>>(names: &[S], last: &str) -> String {
 }
 
 /// A number as people read it: 100,000.
-pub fn thousands(n: u128) -> String {
-    let digits = n.to_string();
+pub fn thousands(n: impl Into<u128>) -> String {
+    let digits = n.into().to_string();
     let mut out = String::new();
     for (i, c) in digits.chars().enumerate() {
         if i > 0 && (digits.len() - i).is_multiple_of(3) {
@@ -101,9 +101,10 @@ mod tests {
 
     #[test]
     fn numbers_and_lists_read_well() {
-        assert_eq!(thousands(7), "7");
-        assert_eq!(thousands(100_000), "100,000");
-        assert_eq!(thousands(1_234_567), "1,234,567");
+        assert_eq!(thousands(0_u64), "0");
+        assert_eq!(thousands(999_u64), "999");
+        assert_eq!(thousands(100_000_u64), "100,000");
+        assert_eq!(thousands(1_234_567_u64), "1,234,567");
         assert_eq!(one_of(&["a"], "or"), "`a`");
         assert_eq!(one_of(&["a", "b", "c"], "or"), "`a`, `b` or `c`");
     }

@@ -3,6 +3,7 @@
 use crate::error::CtlError;
 use crate::exit;
 use crate::session::Session;
+use healthd_core::config::thousands;
 use healthd_core::wire::control::{Op, ReloadReport, Reply};
 
 pub fn run(session: &mut Session) -> Result<u8, CtlError> {
@@ -56,19 +57,6 @@ fn sentence(what: &str, report: &ReloadReport) -> String {
     )
 }
 
-/// 9990 -> "9,990"
-fn thousands(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (i, c) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(c);
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,17 +85,5 @@ mod tests {
             "rolled back: no check changed, 40 untouched, 0 ms; http 1 (01020304) -> http 2 (05060708); \
              workers replaced (generation 3)"
         );
-    }
-
-    #[test]
-    fn digits_in_threes() {
-        for (n, text) in [
-            (0, "0"),
-            (999, "999"),
-            (1000, "1,000"),
-            (1234567, "1,234,567"),
-        ] {
-            assert_eq!(thousands(n), text);
-        }
     }
 }
