@@ -7,6 +7,7 @@
 
 mod daemon;
 mod folder;
+mod picture;
 mod postgres;
 mod programs;
 mod scene;
@@ -30,6 +31,7 @@ Options:
   --once          end when every check has a verdict; exit code 0
   --lines         plain lines, as in a pipe, on a terminal too
   --debug         build without optimisation: sooner ready, slower checks
+  --picture FILE  write an SVG, a picture of the live table in each mood of the web server, and end
   --programs DIR  take healthd, healthctl and the plugins from DIR instead of building them
   -h, --help      this text
 ";
@@ -60,6 +62,7 @@ struct Args {
     once: bool,
     lines: bool,
     debug: bool,
+    picture: Option<PathBuf>,
     programs: Option<PathBuf>,
 }
 
@@ -70,6 +73,10 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Args>, String
             "--once" => args.once = true,
             "--lines" => args.lines = true,
             "--debug" => args.debug = true,
+            "--picture" => {
+                let file = words.next().ok_or("--picture needs a file")?;
+                args.picture = Some(file.into());
+            }
             "--programs" => {
                 let dir = words.next().ok_or("--programs needs a folder")?;
                 args.programs = Some(dir.into());
@@ -91,7 +98,10 @@ fn run(args: &Args) -> Result<(), String> {
     let folder = Folder::new()?;
     let scene = Scene::set(&folder, &programs, !args.once)?;
     let daemon = Daemon::start(&folder, &programs)?;
-    let shown = show::run(args.once, args.lines, &scene, &daemon, &events, &inbox);
+    let shown = match &args.picture {
+        Some(file) => show::picture(file, &scene, &daemon, &events, &inbox),
+        None => show::run(args.once, args.lines, &scene, &daemon, &events, &inbox),
+    };
     // A daemon that has failed explains more than the client that has lost it.
     let stopped = daemon.stop();
     drop(scene);

@@ -67,6 +67,7 @@ fn cased(word: &str) -> String {
 /// The other screen of the terminal, until it is dropped.
 pub struct Screen {
     color: bool,
+    on_terminal: bool,
 }
 
 impl Screen {
@@ -74,7 +75,18 @@ impl Screen {
         // The alternate screen, no cursor, no line wrap.
         put("\x1b[?1049h\x1b[?25l\x1b[?7l");
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Screen { color: !no_color }
+        Screen {
+            color: !no_color,
+            on_terminal: true,
+        }
+    }
+
+    /// For a picture: nothing reaches a terminal.
+    pub fn of_picture() -> Screen {
+        Screen {
+            color: true,
+            on_terminal: false,
+        }
     }
 
     pub fn draw<'a>(
@@ -86,6 +98,28 @@ impl Screen {
         rows: impl Iterator<Item = &'a Row>,
     ) {
         let (columns, height) = size();
+        let mut lines = self.lines(scene, daemon, mood, left, rows, columns);
+        lines.truncate(height);
+        let mut text = String::from("\x1b[H");
+        for (n, line) in lines.iter().enumerate() {
+            let end = if n + 1 < lines.len() { "\r\n" } else { "" };
+            // Cleared first: after a full line the cursor still stands on its last letter.
+            let _ = write!(text, "\x1b[K{line}{end}");
+        }
+        text.push_str("\x1b[J");
+        put(&text);
+    }
+
+    /// What is on the screen, line by line.
+    pub fn lines<'a>(
+        &self,
+        scene: &Scene,
+        daemon: &Daemon,
+        mood: Mood,
+        left: Duration,
+        rows: impl Iterator<Item = &'a Row>,
+        columns: usize,
+    ) -> Vec<String> {
         let mut lines = Vec::new();
         let seconds = left.as_secs() + 1;
         lines.push(format!(
@@ -150,15 +184,7 @@ impl Screen {
             lines.push(format!("  {healthctl} {example}"));
         }
         lines.push("Ctrl-C ends the demo.".into());
-        lines.truncate(height);
-        let mut text = String::from("\x1b[H");
-        for (n, line) in lines.iter().enumerate() {
-            let end = if n + 1 < lines.len() { "\r\n" } else { "" };
-            // Cleared first: after a full line the cursor still stands on its last letter.
-            let _ = write!(text, "\x1b[K{line}{end}");
-        }
-        text.push_str("\x1b[J");
-        put(&text);
+        lines
     }
 
     fn paint(&self, code: &str, text: &str) -> String {
@@ -171,6 +197,9 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
+        if !self.on_terminal {
+            return;
+        }
         put("\x1b[?7h\x1b[?25h\x1b[?1049l");
     }
 }

@@ -1,6 +1,7 @@
 //! Showing the daemon at work: a live table, plain lines, or one table at the end.
 
 use crate::daemon::{Daemon, signal};
+use crate::picture::{self, Picture};
 use crate::scene::Scene;
 use crate::screen::{Row, Screen};
 use crate::web::Mood;
@@ -10,6 +11,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
@@ -173,6 +175,43 @@ fn table(
             event = inbox.try_recv().ok();
         }
     }
+}
+
+/// Follows the table through every mood, and draws what it saw.
+pub fn picture(
+    file: &Path,
+    scene: &Scene,
+    daemon: &Daemon,
+    events: &Sender<Event>,
+    inbox: &Receiver<Event>,
+) -> Result<(), String> {
+    say("watching the web server through its moods, which takes half a minute ...");
+    let _watch = Watch::start(daemon, &["--json", "watch", "--every"], events)?;
+    let mut rows = Rows::default();
+    let screen = Screen::of_picture();
+    let mut picture = Picture::default();
+    let mut since = (None, Instant::now());
+    while !picture.is_complete() {
+        let (mood, left) = Mood::at(scene.web.started.elapsed());
+        if since.0 != Some(mood) {
+            since = (Some(mood), Instant::now());
+        }
+        if picture.wants(mood, since.1.elapsed()) {
+            let columns = picture::COLUMNS;
+            let mut lines = screen.lines(scene, daemon, mood, left, rows.0.values(), columns);
+            lines.truncate(picture::LINES);
+            picture.take(mood, lines);
+        }
+        match inbox.recv_timeout(left.min(Duration::from_secs(1))) {
+            Ok(Event::Line(line)) => rows.take(&line),
+            Ok(Event::Interrupted) => return Err("interrupted".into()),
+            Ok(Event::WatchEnded) => return Err("the watch has ended".into()),
+            Err(_) => {}
+        }
+    }
+    std::fs::write(file, picture.svg()).map_err(|e| format!("{}: {e}", file.display()))?;
+    say(&format!("{} is written", file.display()));
+    Ok(())
 }
 
 /// The last row of each check, in the order of the config.

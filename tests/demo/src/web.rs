@@ -15,6 +15,8 @@ pub enum Mood {
 }
 
 impl Mood {
+    pub const ALL: [Mood; CYCLE.len()] = [Mood::Healthy, Mood::Slow, Mood::Failing];
+
     /// The mood at this time since the start, and how long it still lasts.
     pub fn at(since_start: Duration) -> (Mood, Duration) {
         let total: Duration = CYCLE.iter().map(|(_, length)| *length).sum();
