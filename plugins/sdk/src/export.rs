@@ -58,7 +58,8 @@ pub const CPU_DEFAULT: Descriptor = Descriptor {
 /// The word before the type picks the lane: `step` (a [`Check`] that waits on the network), `exec` (a [`Check`] that
 /// mostly waits for [`Cx::exec`]), `run` (a [`BlockingCheck`] that blocks), `cpu` (a [`BlockingCheck`] that computes), `fanout`
 /// (one that spreads its work over all cores: a [`Fanout`](crate::Fanout)).
-/// Between the braces stand fields of [`Descriptor`].
+/// Between the braces stand fields of [`Descriptor`]. A plugin that can be left out has its `#[cfg(feature = "...")]` before
+/// the word.
 ///
 /// ```
 /// # use healthd_plugin::{Check, Cx, Status, plugins};
@@ -74,19 +75,24 @@ pub const CPU_DEFAULT: Descriptor = Descriptor {
 /// ```
 #[macro_export]
 macro_rules! plugins {
-    ($( $lane:ident $check:ty { $($key:ident : $value:expr),+ $(,)? } )+) => {
+    ($( $(#[$meta:meta])* $lane:ident $check:ty { $($key:ident : $value:expr),+ $(,)? } )+) => {
         /// The one symbol the host looks up.
         #[unsafe(no_mangle)]
         pub extern "C" fn hd_plugin_v1(index: u32) -> *const $crate::abi::HdPlugin {
             static ALL: $crate::export::Descriptors = $crate::export::Descriptors::new();
-            ALL.get(index, || ::std::vec![ $(
-                $crate::plugins!(@ $lane $check, $crate::Descriptor {
-                    version: env!("CARGO_PKG_VERSION"),
-                    license: env!("CARGO_PKG_LICENSE"),
-                    $($key: $value,)+
-                    ..$crate::plugins!(@base $lane)
-                })
-            ),+ ])
+            ALL.get(index, || {
+                let mut all = ::std::vec::Vec::new();
+                $(
+                    $(#[$meta])*
+                    all.push($crate::plugins!(@ $lane $check, $crate::Descriptor {
+                        version: env!("CARGO_PKG_VERSION"),
+                        license: env!("CARGO_PKG_LICENSE"),
+                        $($key: $value,)+
+                        ..$crate::plugins!(@base $lane)
+                    }));
+                )+
+                all
+            })
         }
     };
     (@base cpu) => { $crate::CPU_DEFAULT };

@@ -66,11 +66,14 @@ mod certificate;
 mod check;
 mod counter;
 mod cx;
+mod delta;
 mod exec;
 #[doc(hidden)]
 pub mod export;
 mod fanout;
+mod forecast;
 mod host;
+mod kept;
 mod map;
 mod metric;
 #[cfg(feature = "mock")]
@@ -92,9 +95,12 @@ pub use cache::{Cache, CacheError};
 pub use check::{BlockingCheck, Check};
 pub use counter::{Counter, Counters};
 pub use cx::{Cx, failure, run_is_cancelled};
+pub use delta::{Delta, Growth, Width};
 pub use exec::{ExecOutput, ExecSpec};
 pub use export::{CPU_DEFAULT, Descriptor};
 pub use fanout::{Chunk, Done, FanOut, Fanout, FanoutError, Plan, memory_file};
+pub use forecast::Forecast;
+pub use kept::Kept;
 pub use log;
 pub use map::Mapped;
 pub use metric::Metric;

@@ -7,12 +7,16 @@
 //! The schema (2020-12) is what the daemon validates the config against and what `healthctl plugins` and the error
 //! messages show. [`Options::parse`] checks the same rules again, because a plugin may meet another host.
 
+mod path;
 mod range;
 mod scalar;
+mod size;
 mod value;
 
+pub use path::ReadPath;
 pub use range::{Range, Thresholds};
 pub use scalar::{CellVerdict, FirstCell, Scalar};
+pub use size::{Amount, Size, size_text};
 pub use value::{Limits, OptionValue, duration_text, parse_duration};
 
 use serde_json::Value;
@@ -70,7 +74,7 @@ impl Options for () {
 ///
 /// A field is required unless it has a default (`= value`) or is an `Option`. Between `{}` stand methods of [`Limits`].
 /// Doc comments become the descriptions. Types are those of [`OptionValue`]: strings, integers, floats, `bool`,
-/// `Duration` ("250ms", "5s", "2m"), [`Range`], `Vec`, `BTreeMap<String, _>`, `Option`, and whatever `options!` declares.
+/// `Duration` ("250ms", "5s", "2m"), [`Range`], [`Size`] ("64KiB"), [`Amount`] ("5%"), [`ReadPath`], `Vec`, `BTreeMap<String, _>`, `Option`, and whatever `options!` declares.
 #[macro_export]
 macro_rules! options {
     (

@@ -1,0 +1,63 @@
+//! A path that a check reads. The schema says so, for whoever gives the check its rights.
+
+use super::value::{Limits, OptionValue};
+use serde_json::Value;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+
+/// An absolute path that the check reads, or a pattern of such paths. In the schema it has `"x-path": "read"`: by that a host
+/// knows what of the file system a check needs, and people know what to open.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ReadPath(PathBuf);
+
+impl Deref for ReadPath {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl From<&str> for ReadPath {
+    fn from(path: &str) -> Self {
+        ReadPath(path.into())
+    }
+}
+
+impl OptionValue for ReadPath {
+    fn schema(_: &Limits) -> String {
+        r#""type":"string","format":"path","pattern":"^/","x-path":"read""#.into()
+    }
+
+    fn from_json(value: Value, _: &Limits) -> Result<Self, String> {
+        match value.as_str() {
+            Some(path) if path.starts_with('/') && !path.contains('\0') => {
+                Ok(ReadPath(path.into()))
+            }
+            _ => Err(format!("{value} is no absolute path")),
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        self.0.to_string_lossy().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_absolute_paths() {
+        let read = |v: Value| ReadPath::from_json(v, &Limits::NONE);
+        assert_eq!(*read("/a b".into()).unwrap(), *Path::new("/a b"));
+        for bad in [Value::from("a"), "".into(), "/a\0b".into(), 3.into()] {
+            assert!(
+                read(bad.clone())
+                    .unwrap_err()
+                    .ends_with("is no absolute path"),
+                "{bad}"
+            );
+        }
+    }
+}
