@@ -130,6 +130,7 @@ Signals:
   TERM or INT twice, QUIT
                       stop now
   HUP                 read the config again
+                      All four are refused if a process that healthd started sends them.
 
 Environment:
   HEALTHD_LOG         log level or filter, in place of `log` in [daemon]

@@ -33,6 +33,7 @@ mod shutdown;
 mod startup;
 mod state;
 mod stop;
+mod stop_signals;
 mod stuck;
 mod supervision;
 mod worker_crash;

@@ -49,13 +49,7 @@ pub fn main(args: &ManagerArgs) -> i32 {
 fn start(args: &ManagerArgs) -> io::Result<i32> {
     let link = spawn::adopt_fd(args.link)?;
     let listener = spawn::adopt_fd(args.listen)?;
-    signals::disregard(&[
-        libc::SIGTERM,
-        libc::SIGINT,
-        libc::SIGHUP,
-        libc::SIGQUIT,
-        libc::SIGPIPE,
-    ])?;
+    signals::disregard()?;
     process::die_with_parent(args.parent)?;
     signals::unblock_all();
     let owners = healthd_catalog::owners(args.started_as);

@@ -12,6 +12,7 @@ mod pool;
 mod reaper;
 pub mod refusal;
 mod respawn;
+mod sender;
 mod service_manager;
 mod start;
 

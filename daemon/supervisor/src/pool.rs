@@ -4,7 +4,7 @@
 //! worker in a slot: its name is the slot's number.
 
 use crate::respawn::{Life, Pause, Record, WORKER};
-use healthd_core::wire::supervisor::SlotSpec;
+use healthd_core::wire::supervisor::{SlotSpec, WorkerClass};
 use std::collections::BTreeMap;
 
 #[derive(Debug, Default)]
@@ -60,6 +60,12 @@ impl Pool {
         }
         self.slots
             .retain(|_, s| s.wanted || !matches!(s.state, State::Empty { .. }));
+    }
+
+    /// May programs of checks be running?
+    pub fn has_programs(&self) -> bool {
+        let exec = |s: &Slot| s.spec.class == WorkerClass::Exec;
+        self.slots.values().any(exec)
     }
 
     /// Slots to be filled now.
@@ -165,7 +171,6 @@ impl Pool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use healthd_core::wire::supervisor::WorkerClass;
     use std::time::Duration;
 
     /// Each generation has slots of its own.

@@ -75,6 +75,15 @@ impl Reaper {
         self.children.is_empty()
     }
 
+    /// What a child of ours is, in words.
+    pub fn who(&self, pid: u32) -> String {
+        match self.children.get(&pid).map(|c| c.kind) {
+            Some(Kind::Manager) => "the manager".into(),
+            Some(Kind::Worker { slot }) => format!("the worker of slot {slot}"),
+            None => "what a dead worker has left behind".into(),
+        }
+    }
+
     pub fn workers(&self) -> Vec<u32> {
         self.children
             .iter()
@@ -132,14 +141,14 @@ impl Reaper {
     }
 }
 
-/// Kills the process groups that a dead worker's map names. The worker may have written anything there, so
-/// only groups count in which a child was left to us; its own group is also ours.
+/// Kills a dead worker's own process group and those that its map names. The worker may have written anything there,
+/// so only groups count in which a child was left to us, and never ours.
 pub fn end_groups(runtime_dir: &Path, slot: u32, pid: u32) {
-    let Ok(view) = WorkerView::open(runtime_dir, slot, pid) else {
-        return; // it died before it made its map
-    };
+    // It may have died before it made its map.
+    let named =
+        WorkerView::open(runtime_dir, slot, pid).map_or_else(|_| Vec::new(), |v| v.groups());
     let own_group = getpgrp().as_raw() as u32;
-    for group in view.groups() {
+    for group in named.into_iter().chain([pid]) {
         if group != own_group && process::has_child_in_group(group) {
             process::kill_group(group);
         }

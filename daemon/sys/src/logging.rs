@@ -6,7 +6,8 @@
 
 use log::{Level, LevelFilter};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use std::io::{self, Write};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::time::Instant;
 
@@ -76,6 +77,8 @@ struct StderrWriter {
     dropped: u64,
     tokens: f64,
     filled: Instant,
+    /// stderr is a terminal.
+    terminal: bool,
 }
 
 impl Default for StderrWriter {
@@ -85,12 +88,27 @@ impl Default for StderrWriter {
             dropped: 0,
             tokens: BURST,
             filled: Instant::now(),
+            terminal: io::stderr().is_terminal(),
         }
     }
 }
 
 impl StderrWriter {
+    /// The roles are in groups of their own, so one of them may not write to a terminal with `tostop` set: it would be
+    /// stopped by SIGTTOU, unless that is blocked (setpgid(2)).
     fn line_out(&mut self) {
+        let mut ttou = SigSet::empty();
+        ttou.add(Signal::SIGTTOU);
+        let before = self
+            .terminal
+            .then(|| ttou.thread_swap_mask(SigmaskHow::SIG_BLOCK));
+        self.write_line();
+        if let Some(Ok(before)) = before {
+            let _ = before.thread_set_mask();
+        }
+    }
+
+    fn write_line(&mut self) {
         let now = Instant::now();
         let earned = now.duration_since(self.filled).as_secs_f64() * RATE;
         self.tokens = (self.tokens + earned).min(BURST);

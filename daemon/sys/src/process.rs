@@ -163,6 +163,61 @@ pub fn children() -> Vec<u32> {
         .collect()
 }
 
+/// Where a process stands, by /proc.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Below this one; `by` is our child through which.
+    Below {
+        by: u32,
+    },
+    Elsewhere,
+    /// It has ended, or /proc does not show it to us.
+    Unseen,
+}
+
+/// Is that process below this one? As this one is a subreaper, whoever was ever below it still is.
+pub fn place_of(pid: u32) -> Place {
+    let own = std::process::id();
+    // A parent that ends while we climb leaves its children to us: then once more from the bottom.
+    'climb: for _ in 0..CLIMBS {
+        let mut at = pid;
+        for _ in 0..DEEPEST {
+            match parent_of(at) {
+                Some(parent) if parent == own => return Place::Below { by: at },
+                Some(0 | 1) => return Place::Elsewhere,
+                Some(parent) => at = parent,
+                None if at == pid => return Place::Unseen,
+                None => continue 'climb,
+            }
+        }
+    }
+    Place::Unseen
+}
+
+const CLIMBS: u32 = 8;
+const DEEPEST: u32 = 1000;
+
+fn parent_of(pid: u32) -> Option<u32> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    // proc_pid_stat(5): the name is in brackets and may hold some.
+    let rest = &stat[stat.iter().rposition(|&b| b == b')')? + 1..];
+    let parent = rest.split(|&b| b == b' ').nth(2)?;
+    std::str::from_utf8(parent).ok()?.parse().ok()
+}
+
+/// The name of a process, as it gave it to itself; "?" if it has gone.
+pub fn name_of(pid: u32) -> String {
+    let name = std::fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let name = String::from_utf8_lossy(&name);
+    match name.trim_end() {
+        "" => "?".into(),
+        name => name
+            .chars()
+            .filter(|c| !c.is_control() && *c != '"')
+            .collect(),
+    }
+}
+
 /// Marks every fd from 3 on close-on-exec: what this process opened or inherited stays out of the programs it starts.
 /// Only a system call, so a forked child may do it too.
 pub fn keep_fds_to_ourselves() {

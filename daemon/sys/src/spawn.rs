@@ -3,7 +3,7 @@
 
 use nix::fcntl::{AtFlags, FcntlArg, FdFlag, OFlag, fcntl, open};
 use nix::sys::stat::Mode;
-use nix::unistd::{ForkResult, dup3_raw, execveat};
+use nix::unistd::{ForkResult, Pid, dup3_raw, execveat};
 use std::ffi::{CString, OsString};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -41,7 +41,7 @@ impl SelfExe {
         Ok(SelfExe { file, env })
     }
 
-    /// Starts it with `args`, all signals blocked; of our fds it gets 2 and `pass`, under the same numbers
+    /// Starts it with `args`, all signals blocked, in a process group of its own; of our fds it gets 2 and `pass`, under the same numbers
     /// as here, and `null` (an open /dev/null) as 0 and 1. Returns its pid.
     pub fn start(
         &self,
@@ -79,6 +79,8 @@ impl SelfExe {
         let forked = unsafe { nix::unistd::fork() };
         if let Ok(ForkResult::Child) = forked {
             let failed = || -> nix::Result<()> {
+                // What it sends to its own group, by kill(0, ...) in a plugin, reaches nobody else.
+                nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
                 for standard in [0, 1] {
                     // SAFETY: fds 0 and 1 are nobody's OwnedFd; the child replaces its own copies.
                     unsafe { dup3_raw(null, standard, OFlag::empty()) }?;

@@ -52,13 +52,7 @@ pub fn main(args: &WorkerArgs) -> i32 {
 
 fn start(args: &WorkerArgs) -> std::io::Result<EndOfWork> {
     let link = spawn::adopt_fd(args.link)?;
-    signals::disregard(&[
-        libc::SIGTERM,
-        libc::SIGINT,
-        libc::SIGHUP,
-        libc::SIGQUIT,
-        libc::SIGPIPE,
-    ])?;
+    signals::disregard()?;
     process::become_subreaper()?;
     process::die_with_parent(args.parent)?;
     signal_stacks::install()?;

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::rc::Rc;
@@ -25,6 +25,7 @@ pub struct Config {
     plugin_files: Vec<PathBuf>,
     env: Vec<(OsString, OsString)>,
     wrapper: Vec<String>,
+    stdin: Option<OwnedFd>,
 }
 
 /// One `[[check]]`.
@@ -92,6 +93,7 @@ impl Config {
             plugin_files: Vec::new(),
             env: Vec::new(),
             wrapper: Vec::new(),
+            stdin: None,
         };
         let dir = config.dir().to_owned();
         let path = |name: &str| format!("{:?}", dir.join(name));
@@ -150,6 +152,12 @@ impl Config {
         self
     }
 
+    /// Starts the daemon in the foreground of this terminal, as a shell would.
+    pub fn terminal(mut self, terminal: OwnedFd) -> Config {
+        self.stdin = Some(terminal);
+        self.wrapper(&["setsid", "--ctty"])
+    }
+
     /// Writes it all out.
     pub fn write(self) -> Written {
         let plugin_dir = self.dir().join("plugins");
@@ -174,6 +182,7 @@ impl Config {
         let written = Written {
             env: self.env,
             wrapper: self.wrapper,
+            stdin: self.stdin,
             daemon: self.daemon,
             pools: self.pools,
             dir: self.dir,
@@ -201,6 +210,7 @@ pub struct Written {
     pools: BTreeMap<String, String>,
     env: Vec<(OsString, OsString)>,
     wrapper: Vec<String>,
+    stdin: Option<OwnedFd>,
 }
 
 impl Written {
@@ -244,7 +254,11 @@ impl Written {
             .env_remove("WATCHDOG_USEC")
             .env_remove("WATCHDOG_PID");
         command.envs(self.env.iter().map(|(n, v)| (n, v)));
-        command.stdin(Stdio::null());
+        let stdin = self.stdin.as_ref().map(|fd| fd.try_clone());
+        command.stdin(match stdin {
+            Some(terminal) => terminal.expect("a copy of an fd").into(),
+            None => Stdio::null(),
+        });
         command
     }
 

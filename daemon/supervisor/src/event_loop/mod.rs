@@ -11,6 +11,7 @@ use crate::lifecycle::{self, Command, Event, Now, Phase};
 use crate::pool::Pool;
 use crate::reaper::{self, Kind, Reaper};
 use crate::respawn::Record;
+use crate::sender;
 use crate::service_manager::ServiceManager;
 use crate::start::Setup;
 use healthd_core::wire::maps::{STATE_FILE, STATE_MAGIC, state_header as header};
@@ -19,15 +20,16 @@ use healthd_core::wire::supervisor::{SlotSpec, ToManager};
 use healthd_scoreboard::map::read_words;
 use healthd_sys::clock::monotonic_ns;
 use healthd_sys::process::{self, Exit};
+use healthd_sys::signals::Signals;
 use healthd_sys::spawn::{SelfExe, SingleThreaded};
-use healthd_sys::{signals, unix_socket};
+use healthd_sys::unix_socket;
 use manager::Manager;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::Signal;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -45,7 +47,7 @@ pub struct Supervisor {
     started_as: u32,
 
     epoll: Epoll,
-    signals: Vec<(Signal, UnixStream)>,
+    signals: Signals,
     buffer: Vec<u8>,
     service: ServiceManager,
 
@@ -85,19 +87,10 @@ struct Burial {
 
 impl Supervisor {
     pub fn new(setup: Setup) -> io::Result<Supervisor> {
-        // As PID 1 a signal that comes before its handler would be lost, unless it is blocked.
-        signals::block_all();
+        let signals = Signals::take()?;
         process::become_subreaper()?;
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        let mut caught = Vec::new();
-        for signal in SIGNALS {
-            let stream = signals::readable(signal as i32)?;
-            let token = SIGNAL_TOKENS + caught.len() as u64;
-            epoll.add(&stream, EpollEvent::new(EpollFlags::EPOLLIN, token))?;
-            caught.push((signal, stream));
-        }
-        signals::disregard(&DISREGARDED.map(|s| s as i32))?;
-        signals::unblock_all();
+        epoll.add(&signals, EpollEvent::new(EpollFlags::EPOLLIN, SIGNAL_TOKEN))?;
 
         let now = monotonic_ns();
         let service = ServiceManager::from_env();
@@ -115,7 +108,7 @@ impl Supervisor {
             started: setup.started,
             started_as: setup.started_as,
             epoll,
-            signals: caught,
+            signals,
             buffer: Vec::new(),
             service,
             phase: Phase::Starting { reload: false },
@@ -281,11 +274,7 @@ impl Supervisor {
                     self.read_manager(MESSAGES_A_TURN);
                 }
                 CHILD_TOKEN => deaths = true,
-                token => {
-                    if let Some(signal) = self.take_signal(token) {
-                        deaths |= signal == Signal::SIGCHLD;
-                    }
-                }
+                _ => deaths |= self.take_signals(),
             }
         }
         if deaths {
@@ -324,27 +313,33 @@ impl Supervisor {
         next.max(now)
     }
 
-    fn take_signal(&mut self, token: u64) -> Option<Signal> {
-        let index = usize::try_from(token.checked_sub(SIGNAL_TOKENS)?).ok()?;
-        let (signal, stream) = self.signals.get_mut(index)?;
-        let signal = *signal;
-        let mut bytes = [0; 64];
-        let mut count = 0;
-        while let Ok(n @ 1..) = stream.read(&mut bytes) {
-            count += n;
+    /// True: a child may have ended.
+    fn take_signals(&mut self) -> bool {
+        let mut deaths = false;
+        for _ in 0..SIGNALS_A_TURN {
+            let Some(arrived) = self.signals.next() else {
+                break;
+            };
+            let event = match Signal::try_from(arrived.number) {
+                Ok(Signal::SIGTERM | Signal::SIGINT) => Event::Terminate,
+                Ok(Signal::SIGQUIT) => Event::Quit,
+                Ok(Signal::SIGHUP) => Event::HangUp,
+                other => {
+                    deaths |= other == Ok(Signal::SIGCHLD);
+                    continue;
+                }
+            };
+            let signal = Signal::try_from(arrived.number).map_or("?", |s| s.as_str());
+            let programs = self.pool.has_programs();
+            match sender::judge(arrived.sender, programs, |pid| self.reaper.who(pid)) {
+                Ok(from) => {
+                    log::info!("signal  signal={signal} from=\"{from}\"");
+                    self.happen(event);
+                }
+                Err(why) => log::warn!("signal refused  signal={signal} why=\"{why}\""),
+            }
         }
-        let event = match signal {
-            Signal::SIGTERM | Signal::SIGINT => Event::Terminate,
-            Signal::SIGQUIT => Event::Quit,
-            Signal::SIGHUP => Event::HangUp,
-            _ => return Some(signal),
-        };
-        log::info!("signal  signal={signal}");
-        // Two in one wake-up are two: the second means now.
-        for _ in 0..count.min(2) {
-            self.happen(event.clone());
-        }
-        Some(signal)
+        deaths
     }
 
     // ---------------------------------------------------------------------------------- lifecycle
@@ -561,24 +556,10 @@ fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-const SIGNALS: [Signal; 5] = [
-    Signal::SIGTERM,
-    Signal::SIGINT,
-    Signal::SIGQUIT,
-    Signal::SIGHUP,
-    Signal::SIGCHLD,
-];
-/// Their default would end us, and they mean nothing here.
-const DISREGARDED: [Signal; 4] = [
-    Signal::SIGPIPE,
-    Signal::SIGUSR1,
-    Signal::SIGUSR2,
-    Signal::SIGALRM,
-];
-
 const LINK_TOKEN: u64 = 1;
 const CHILD_TOKEN: u64 = 2;
-const SIGNAL_TOKENS: u64 = 16;
+const SIGNAL_TOKEN: u64 = 3;
+const SIGNALS_A_TURN: usize = 64;
 const MESSAGES_A_TURN: usize = 64;
 
 /// Who may ask the control socket may read the maps; only their writer may write them.
