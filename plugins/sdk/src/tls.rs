@@ -4,15 +4,21 @@
 //! roots share one rustls configuration: it is the large part. Sessions are never resumed, because a check that looks
 //! at a certificate must be shown it each time.
 
+mod observe;
+mod starttls;
+
 pub use super::certificate::not_after;
+pub use observe::{Observed, Observer};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, PeerIncompatible,
+    RootCertStore, SignatureScheme,
 };
+pub use starttls::{Dialect, Reply, starttls};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
@@ -105,24 +111,15 @@ impl Connector {
             .get_ref()
             .and_then(|inner| inner.downcast_ref::<rustls::Error>());
         let text = match inner {
-            Some(rustls::Error::InvalidCertificate(why)) => match why {
-                CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-                    "certificate has expired".into()
-                }
-                CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-                    "certificate is not valid yet".into()
-                }
-                // A bad signature: by another CA of the same name.
-                CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-                    "certificate is signed by nobody we trust".into()
-                }
-                CertificateError::NotValidForName
-                | CertificateError::NotValidForNameContext { .. } => {
-                    format!("certificate is not for {}", self.name.to_str())
-                }
-                CertificateError::Revoked => "certificate is revoked".into(),
-                other => format!("bad certificate: {other}"),
-            },
+            Some(rustls::Error::InvalidCertificate(why)) => certificate_text(why, &self.name),
+            // Also what a server says that has nothing newer than TLS 1.1.
+            Some(rustls::Error::AlertReceived(AlertDescription::ProtocolVersion)) => {
+                "the server only speaks TLS below 1.2".into()
+            }
+            Some(rustls::Error::PeerIncompatible(
+                PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
+                | PeerIncompatible::ServerDoesNotSupportTls12Or13,
+            )) => "the server only speaks TLS below 1.2".into(),
             Some(rustls::Error::AlertReceived(alert)) => format!("the server sent alert {alert:?}"),
             Some(rustls::Error::InvalidMessage(_)) => "the server does not speak TLS".into(),
             Some(other) => other.to_string(),
@@ -132,6 +129,27 @@ impl Connector {
             None => return e,
         };
         io::Error::new(e.kind(), text)
+    }
+}
+
+/// What is wrong with a certificate, in plain words.
+fn certificate_text(why: &CertificateError, name: &ServerName<'_>) -> String {
+    match why {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "certificate has expired".into()
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "certificate is not valid yet".into()
+        }
+        // A bad signature: by another CA of the same name.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "certificate is signed by nobody we trust".into()
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            format!("certificate is not for {}", name.to_str())
+        }
+        CertificateError::Revoked => "certificate is revoked".into(),
+        other => format!("bad certificate: {other}"),
     }
 }
 
@@ -160,6 +178,7 @@ enum Key {
     Pem(Vec<u8>),
     SystemAnyName,
     PemAnyName(Vec<u8>),
+    Observe,
 }
 
 fn client_config(roots: &Roots) -> Result<Arc<ClientConfig>, String> {

@@ -3,11 +3,13 @@
 #![forbid(unsafe_code)]
 
 mod certs;
+mod network;
 mod nginx;
 mod peer;
 mod postgres;
 
 pub use certs::Certs;
+pub use network::{in_own_network, ip, net_sysctl};
 pub use nginx::Nginx;
 pub use peer::Peer;
 pub use postgres::Postgres;

@@ -1,4 +1,11 @@
-//! Step-lane I/O: TCP, UDP and unix streams that wait on the worker's reactor.
+//! Step-lane I/O: TCP, UDP, unix streams and ping sockets that wait on the worker's reactor, and any other descriptor.
+//!
+//! | for | there is |
+//! | --- | --- |
+//! | a protocol of lines | [`Lines`], with a cap; `tls::starttls` where TLS begins in the middle |
+//! | h2, hyper, tokio-postgres | [`drive`]: the connection beside whoever uses it |
+//! | a descriptor of a library, netlink, inotify | [`AsyncFd`] |
+//! | a source address, an interface, DSCP, TTL | [`Bind`] |
 //!
 //! All of them implement tokio's `AsyncRead` and `AsyncWrite` where they are streams, so tokio-rustls, tokio-postgres
 //! and the like run on them with no runtime.
@@ -8,12 +15,22 @@
 //! fd only when it must wait, and asks for the direction it waits for only, so that there is no spurious step.
 
 mod any;
+mod async_fd;
+mod bind;
+mod drive;
+mod lines;
+mod ping;
 mod source;
 mod tcp;
 mod udp;
 mod unix;
 
 pub use any::Stream;
+pub use async_fd::AsyncFd;
+pub use bind::Bind;
+pub use drive::drive;
+pub use lines::Lines;
+pub use ping::{Heard, PING_SIZE_MIN, PingSocket, Undelivered};
 pub use tcp::TcpStream;
 pub use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 pub use udp::UdpSocket;

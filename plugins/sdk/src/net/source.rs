@@ -72,8 +72,13 @@ impl<S: AsRawFd> Drop for Source<'_, S> {
 }
 
 pub(super) fn socket(domain: i32, kind: i32) -> io::Result<OwnedFd> {
+    socket_of(domain, kind, 0)
+}
+
+pub(super) fn socket_of(domain: i32, kind: i32, protocol: i32) -> io::Result<OwnedFd> {
+    let kind = kind | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     // SAFETY: plain numbers.
-    let fd = unsafe { libc::socket(domain, kind | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC, 0) };
+    let fd = unsafe { libc::socket(domain, kind, protocol) };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
@@ -137,6 +142,38 @@ impl RawAddr {
         // SAFETY: storage holds `len` bytes of a sockaddr.
         let r =
             unsafe { libc::connect(fd.as_raw_fd(), (&raw const self.storage).cast(), self.len) };
+        if r < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// sendto(2), to this address unless the socket is connected.
+    pub(super) fn send(
+        &self,
+        fd: &impl AsRawFd,
+        data: &[u8],
+        connected: bool,
+    ) -> io::Result<usize> {
+        let (to, len) = match connected {
+            true => (std::ptr::null(), 0),
+            false => ((&raw const self.storage).cast(), self.len),
+        };
+        let fd = fd.as_raw_fd();
+        // SAFETY: data is read for its length; the address is NULL or `len` bytes of a sockaddr.
+        let n = unsafe { libc::sendto(fd, data.as_ptr().cast(), data.len(), 0, to, len) };
+        if n < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(n as usize)
+        }
+    }
+
+    /// bind(2).
+    pub(super) fn bind(&self, fd: &impl AsRawFd) -> io::Result<()> {
+        // SAFETY: storage holds `len` bytes of a sockaddr.
+        let r = unsafe { libc::bind(fd.as_raw_fd(), (&raw const self.storage).cast(), self.len) };
         if r < 0 {
             Err(io::Error::last_os_error())
         } else {

@@ -1,5 +1,6 @@
 //! A TCP connection of the step lane.
 
+use super::bind::Bind;
 use super::source::{RawAddr, Source, domain, socket};
 use crate::cx::Cx;
 use healthd_abi::{IO_READ, IO_WRITE};
@@ -35,7 +36,13 @@ impl<'a> TcpStream<'a> {
     /// Begins to connect and does not wait. The first write waits if it must and fails as connect would, so a
     /// protocol in which the client speaks first saves a system call, and often a wait.
     pub fn start(cx: Cx<'a>, to: SocketAddr) -> io::Result<TcpStream<'a>> {
+        TcpStream::start_with(cx, to, &Bind::default())
+    }
+
+    /// As [`start`](Self::start), from where `bind` says.
+    pub fn start_with(cx: Cx<'a>, to: SocketAddr, bind: &Bind) -> io::Result<TcpStream<'a>> {
         let fd = socket(domain(&to), libc::SOCK_STREAM)?;
+        bind.apply(&fd, to.ip())?;
         let connecting = match RawAddr::inet(&to).connect(&fd) {
             Ok(()) => false,
             Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => true,
@@ -78,8 +85,19 @@ impl<'a> TcpStream<'a> {
     /// Connects to the first of `addresses` that answers. They are tried in order; one that is silent for 250 ms no
     /// longer keeps the next one waiting. The error is the first address's.
     pub async fn connect_any(cx: Cx<'a>, addresses: &[SocketAddr]) -> io::Result<TcpStream<'a>> {
+        TcpStream::connect_any_with(cx, addresses, &Bind::default()).await
+    }
+
+    /// As [`connect_any`](Self::connect_any), from where `bind` says.
+    pub async fn connect_any_with(
+        cx: Cx<'a>,
+        addresses: &[SocketAddr],
+        bind: &Bind,
+    ) -> io::Result<TcpStream<'a>> {
         if let [only] = addresses {
-            return TcpStream::connect(cx, *only).await;
+            let stream = TcpStream::start_with(cx, *only, bind)?;
+            stream.connected().await?;
+            return Ok(stream);
         }
         let mut left = addresses.iter();
         let mut trying: Vec<TcpStream<'a>> = Vec::new();
@@ -97,7 +115,7 @@ impl<'a> TcpStream<'a> {
                         first_error.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into())
                     });
             };
-            match TcpStream::start(cx, *next) {
+            match TcpStream::start_with(cx, *next, bind) {
                 Ok(stream) => trying.push(stream),
                 Err(e) => {
                     first_error.get_or_insert(e);

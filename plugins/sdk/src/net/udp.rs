@@ -1,5 +1,6 @@
 //! A connected UDP socket of the step lane.
 
+use super::bind::Bind;
 use super::source::{RawAddr, Source, domain, socket};
 use crate::cx::Cx;
 use healthd_abi::{IO_READ, IO_WRITE};
@@ -14,7 +15,13 @@ pub struct UdpSocket<'a> {
 
 impl<'a> UdpSocket<'a> {
     pub fn connect(cx: Cx<'a>, to: SocketAddr) -> io::Result<UdpSocket<'a>> {
+        UdpSocket::connect_with(cx, to, &Bind::default())
+    }
+
+    /// As [`connect`](Self::connect), from where `bind` says.
+    pub fn connect_with(cx: Cx<'a>, to: SocketAddr, bind: &Bind) -> io::Result<UdpSocket<'a>> {
         let fd = socket(domain(&to), libc::SOCK_DGRAM)?;
+        bind.apply(&fd, to.ip())?;
         RawAddr::inet(&to).connect(&fd)?;
         Ok(UdpSocket {
             source: Source::new(cx, net::UdpSocket::from(fd))?,
