@@ -99,14 +99,14 @@ fn pending_becomes_a_problem_only_after_its_attempts() {
 fn what_a_plugin_may_not_return_is_unknown_and_says_so() {
     let mut config = Config::new().plugin_file(fixtures::fixture("echo"));
     let cases = [
-        (42, "returned 42 from run", 1),
-        (100, "returned 100 from run", 1),
-        (-77, "returned -77 from run", 1),
-        (-1, "rejects its config", 1),
-        (-3, "gave up unasked", 1),
-        (-4, "internal error", 1),
-        (-5, "does not support", 1),
-        (-6, "self:resources", 1),
+        (42, "returned 42 from run", "plugin-error"),
+        (100, "returned 100 from run", "plugin-error"),
+        (-77, "returned -77 from run", "plugin-error"),
+        (-1, "rejects its config", "config"),
+        (-3, "gave up unasked", "plugin-error"),
+        (-4, "internal error", "plugin-error"),
+        (-5, "does not support", "plugin-error"),
+        (-6, "self:resources", "resources"),
     ];
     for (ret, ..) in cases {
         config = config.check(
@@ -118,12 +118,12 @@ fn what_a_plugin_may_not_return_is_unknown_and_says_so() {
     }
     let daemon = config.spawn();
     daemon.expect_notify("READY=1");
-    for (ret, said, attempt) in cases {
+    for (ret, said, fault) in cases {
         let row = daemon.run(&format!("r{ret}"));
         let message = row["message"].as_str().unwrap_or_default();
         assert_eq!(
-            (&row["status"], &row["attempt"]),
-            (&"unknown".into(), &attempt.into()),
+            (&row["status"], &row["attempt"], &row["fault"]),
+            (&"unknown".into(), &1.into(), &fault.into()),
             "{row}"
         );
         assert!(message.contains(said), "{row}");

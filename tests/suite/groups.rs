@@ -143,6 +143,7 @@ fn whose_turn_does_not_come_within_its_interval_says_so_and_keeps_its_verdict() 
     let visit = gate.wait_entered();
     let row = watch.until("its turn did not come", |r| r["status"] == "unknown");
     let message = row["message"].as_str().expect("a message");
+    assert_eq!(row["fault"], "exclusive", "{row}");
     assert!(
         message.starts_with(
             "self:exclusive: its turn in group `db` did not come within its interval of 300.0 ms"

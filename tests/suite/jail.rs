@@ -124,9 +124,7 @@ fn of_several_calls_in_progress_the_one_that_kills_is_found() {
         let rows = client.answer().expect("their runs");
         assert!(rows[1..].iter().all(|r| r["status"] == "ok"), "{rows:#?}");
         // SIGKILL may come from anybody, so it takes a second death of a worker that held nothing else.
-        let row = watch.until("the culprit", |row| {
-            row["status"] == "unknown" && !message(row).starts_with("self:")
-        });
+        let row = watch.until("the culprit", |row| row["fault"] == "crash");
         assert!(message(&row).starts_with(said), "{row}");
         assert!(message(&row).contains("only this check was in it"), "{row}");
         assert_eq!(row["attempt"], 1, "{row}");
@@ -187,7 +185,7 @@ fn into_quarantine(daemon: &Daemon, name: &str) -> Value {
     for n in 1..=3 {
         let row = daemon.run(name);
         assert_eq!(row["status"], "unknown", "{n}: {row}");
-        assert!(!message(&row).starts_with("self:"), "{n}: {row}");
+        assert_eq!(row["fault"], "crash", "{n}: {row}");
     }
     let row = daemon.row(name);
     assert_eq!(row["quarantined"], true, "{row}");

@@ -58,6 +58,7 @@ fn runs(daemon: &Daemon, name: &str) -> u64 {
 fn assert_uplink(row: &Value, said: &str) {
     let message = row["message"].as_str().unwrap_or_default();
     assert_eq!(row["status"], "unknown", "{row}");
+    assert_eq!(row["fault"], "dependency", "{row}");
     assert!(
         message.starts_with("self:uplink: `uplink`, which it needs, is critical: the line is cut"),
         "{row}"

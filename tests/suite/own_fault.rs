@@ -211,11 +211,7 @@ fn what_finds_no_room_in_time_says_so_and_keeps_its_verdict() {
         .spawn();
     daemon.expect_notify("READY=1");
     let mut watch = daemon.watch(&["quick"]);
-    let row = watch.until("no room", |row| {
-        row["message"]
-            .as_str()
-            .is_some_and(|m| m.starts_with("self:overload"))
-    });
+    let row = watch.until("no room", |row| row["fault"] == "overload");
     assert_eq!(row["status"], "unknown", "{row}");
     assert!(
         row["verdict"] == "ok" || row["verdict"] == "pending",
@@ -408,4 +404,63 @@ fn a_full_disk_under_the_log_stops_nothing() {
     daemon.signal(Signal::SIGTERM);
     assert_eq!(daemon.wait_exit().code(), Some(0));
     daemon.assert_no_orphan();
+}
+
+#[test]
+fn a_targets_text_that_begins_with_self_is_text() {
+    let file = |n: u8| format!("echo 'self:overload: x'; exit {n}");
+    let daemon = config()
+        .check(
+            check("bad")
+                .interval("1h")
+                .set("attempts", "1")
+                .script(&file(2)),
+        )
+        .check(
+            check("odd")
+                .interval("1h")
+                .set("attempts", "1")
+                .script(&file(3)),
+        )
+        .check(
+            check("behind")
+                .interval("1h")
+                .set("attempts", "1")
+                .set("needs", "\"bad\"")
+                .script("exit 2"),
+        )
+        .spawn();
+    daemon.expect_notify("READY=1");
+    for (name, verdict) in [("bad", "critical"), ("odd", "unknown")] {
+        let row = daemon.run(name);
+        assert_eq!(row["message"], "self:overload: x", "{row}");
+        assert_eq!(
+            (&row["verdict"], &row["fault"]),
+            (&verdict.into(), &Value::Null),
+            "{row}"
+        );
+        let why = daemon.told_by_daemon(&["why", name]);
+        assert!(!why.out.contains("own fault"), "{why:?}");
+        assert!(why.out.contains(&format!("verdict {verdict}")), "{why:?}");
+    }
+    // It is not ok by its own word, so nothing is known of what lies behind it.
+    let row = daemon.run("behind");
+    assert_eq!(row["fault"], "dependency", "{row}");
+    assert_eq!(row["verdict"], "pending", "{row}");
+    let why = daemon.told_by_daemon(&["why", "behind"]);
+    assert!(why.out.contains("own fault"), "{why:?}");
+    // The map tells the same while nobody answers.
+    let manager = daemon.manager();
+    crate::harness::kill(manager, Signal::SIGSTOP);
+    let rows = daemon.healthctl(&["--json", "status"]).json();
+    let why = daemon.healthctl(&["why", "bad"]);
+    crate::harness::kill(manager, Signal::SIGCONT);
+    let faults: Vec<&Value> = rows
+        .as_array()
+        .expect("rows")
+        .iter()
+        .map(|r| &r["fault"])
+        .collect();
+    assert_eq!(faults, [&Value::Null, &Value::Null, &"dependency".into()]);
+    assert!(why.out.contains("verdict critical"), "{why:?}");
 }

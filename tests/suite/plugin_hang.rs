@@ -340,12 +340,13 @@ fn a_reactor_that_computes_for_ever_is_stalled() {
     fs::write(&file, "").expect("our own folder");
     let mut row = daemon.run_anew("busy");
     // On a machine that drowns it may not get its second, which says nothing of it.
-    while row["message"].to_string().contains("self:worker-died") {
+    while row["fault"] == "worker-died" {
         row = daemon.run("busy");
     }
     fs::remove_file(&file).expect("our own folder");
     let message = row["message"].as_str().unwrap_or_default();
     assert_eq!(row["status"], "unknown", "{row}");
+    assert_eq!(row["fault"], "stalled", "{row}");
     assert!(
         message.contains("its reactor is stalled") && message.contains("`crash_step`"),
         "{row}"
@@ -374,6 +375,7 @@ fn a_call_that_is_kept_from_running_has_not_overrun() {
     let row = last(client.answer().expect("it ends"));
     drop(hog);
     let message = row["message"].as_str().unwrap_or_default();
+    assert_eq!(row["fault"], "starved", "{row}");
     assert!(
         message.starts_with("self:starved: run of plugin `crash`"),
         "{row}"

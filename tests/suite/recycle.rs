@@ -261,7 +261,7 @@ fn one_call_that_takes_it_all_costs_its_worker_and_no_check_its_verdict() {
         "{row}"
     );
     assert!(
-        message.starts_with("self:") && message.contains("max_rss is 64MiB"),
+        row["fault"] == "worker-died" && message.contains("max_rss is 64MiB"),
         "{row}"
     );
     daemon.until_workers("two ready workers", |rows| {

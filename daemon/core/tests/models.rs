@@ -1,6 +1,7 @@
 //! The pure parts against models that are too simple to be wrong: proptest makes up the histories, and cuts
 //! one that fails down to its least.
 
+use healthd_core::check::fault::Fault;
 use healthd_core::check::outcome::{Metric, Phase, Status, Verdict};
 use healthd_core::check::tracker::Tracker;
 use healthd_core::check::wheel::Wheel;
@@ -257,15 +258,11 @@ fn to_manager() -> impl Strategy<Value = ToManager> {
 }
 
 fn finished() -> impl Strategy<Value = Finished> {
-    let ending = prop::sample::select(vec![
-        Ending::Returned,
-        Ending::Timeout,
-        Ending::Overrun,
-        Ending::Panic,
-        Ending::PluginError,
-        Ending::Own,
-        Ending::Cancelled,
-    ]);
+    let ending = prop_oneof![
+        Just(Ending::Returned),
+        prop::sample::select(Fault::ALL.to_vec()).prop_map(Ending::Fault),
+        Just(Ending::Cancelled),
+    ];
     let number = || prop::option::of(-1e300..1e300f64);
     let metric = (
         ".*",

@@ -99,6 +99,7 @@ fn check_row(index: usize, record: &CheckRecord, stable: bool, clock: &Clock) ->
     CheckRow {
         verdict: record.verdict(),
         status: record.status(),
+        fault: record.fault,
         message: Some(record.message.to_string()).filter(|_| record.last_run != 0),
         since: real(record.since),
         last_run: real(record.last_run),

@@ -2,6 +2,7 @@
 //! and whose maps these are. As far as they go; what they lack is left out.
 
 use crate::maps::{Clock, MapError, directory, real, state, worker_lines};
+use healthd_core::check::fault::Fault;
 use healthd_core::config::did_you_mean;
 use healthd_core::wire::control::{PluginRow, Why, WhyStep};
 use healthd_core::wire::maps::{CLASSES, CheckRecord, Entry, StateSnapshot};
@@ -95,6 +96,7 @@ pub fn why(socket: &Path, name: &str, now: Timestamp) -> Result<Vec<Why>, MapErr
     }
     Ok(vec![Why {
         name: name.to_owned(),
+        fault: record.fault,
         steps: story.0,
         next: next(record, &clock),
         stale: true,
@@ -143,7 +145,7 @@ fn last_run(record: &CheckRecord<'_>, story: &mut Story) {
     );
     story.tell(end.clone(), "finished", text);
     let verdict = record.verdict().map_or("unknown", |v| v.as_str());
-    let text = match record.message.starts_with("self:") {
+    let text = match record.fault.is_some_and(Fault::is_own) {
         true => format!("our own fault, so the verdict stays {verdict}"),
         false => format!(
             "verdict {verdict}, attempt {} of {}",

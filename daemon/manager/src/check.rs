@@ -5,6 +5,7 @@ use crate::doubt::Doubt;
 use crate::fanout::RunChunks;
 use crate::rap::{Place, Rap};
 use crate::time;
+use healthd_core::check::fault::Fault;
 use healthd_core::check::outcome::{Metric, Phase, Status, Verdict};
 use healthd_core::check::schedule;
 use healthd_core::check::tracker::Tracker;
@@ -87,6 +88,8 @@ pub struct Last {
     /// A worker had it; else nobody ever called the plugin.
     pub ran: bool,
     pub attempt: u8,
+    /// It ended by this, and not by the plugin's own word.
+    pub fault: Option<Fault>,
     pub message: String,
     pub detail: String,
     pub metrics: Vec<Metric>,
@@ -259,6 +262,7 @@ impl Check {
             worker_pid: self.last.worker_pid,
             last_try: if self.last.ran { self.last.attempt } else { 0 },
             doubted: self.doubt.is_some(),
+            fault: self.last.fault,
             message: self.last.message.as_str().into(),
             rap: self.rap_record(),
             reason: self.paused.as_deref().unwrap_or_default().into(),
@@ -273,6 +277,7 @@ impl Check {
             plugin: self.spec.plugin.clone(),
             verdict: Some(self.verdict()),
             status: self.status,
+            fault: self.last.fault,
             message: self.status.is_some().then(|| self.last.message.clone()),
             since: time::rfc3339(self.since),
             last_run: time::rfc3339(self.last.started_wall),

@@ -3,6 +3,7 @@
 //! Counted since this manager's start. A plugin's account outlives reloads and generations.
 
 use crate::book::Manager;
+use healthd_core::check::fault::Fault;
 use healthd_core::wire::control::{Cost, PluginCost};
 use healthd_core::wire::worker::{Ending, Finished, Growth};
 use std::collections::BTreeMap;
@@ -38,7 +39,7 @@ impl Tally {
         add(&mut self.steps, u64::from(f.steps));
         self.runs += 1;
         self.stalls = self.stalls.saturating_add(f.stalls);
-        self.overruns += u32::from(f.ending == Ending::Overrun);
+        self.overruns += u32::from(f.ending == Ending::Fault(Fault::Overrun));
         self.grew(f.grew);
     }
 

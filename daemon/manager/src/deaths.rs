@@ -8,8 +8,8 @@ use crate::descriptors::is_lack;
 use crate::plugins::Told;
 use crate::slots::{Condemned, Prisoner, SlotState};
 use crate::watch::loading;
+use healthd_core::check::fault::Fault;
 use healthd_core::wire::supervisor::Death;
-use healthd_core::wire::worker::Ending;
 use healthd_scoreboard::worker_map::{self, WorkerView};
 use healthd_sys::clock;
 use std::collections::HashMap;
@@ -135,9 +135,9 @@ impl Manager {
                     };
                     if haunted.contains(&id) {
                         let text = format!(
-                            "self:worker-died: its worker {end}, and a process that it left behind does not end"
+                            "its worker {end}, and a process that it left behind does not end"
                         );
-                        self.conclude(id, Ending::Own, text, Some(flight));
+                        self.no_word(id, Fault::WorkerDied, &text, Some(flight));
                         self.publish(id);
                         continue;
                     }
@@ -223,12 +223,7 @@ impl Manager {
     fn run_elsewhere(&mut self, id: u32, flight: InFlight, why: String, end: &str) {
         if !self.send_again(id, &flight, why) {
             let text = format!("two workers ended during this run; the last {end}");
-            self.conclude(
-                id,
-                Ending::Own,
-                format!("self:worker-died: {text}"),
-                Some(flight),
-            );
+            self.no_word(id, Fault::WorkerDied, &text, Some(flight));
         }
         self.publish(id);
     }

@@ -5,6 +5,7 @@ use crate::check::{Again, InFlight};
 use crate::fanout::RunChunks;
 use crate::rap::Place;
 use crate::slots::SlotState;
+use healthd_core::check::fault::Fault;
 use healthd_core::check::schedule;
 use healthd_core::wire::supervisor::WorkerClass;
 use healthd_core::wire::worker::Run;
@@ -292,7 +293,7 @@ impl Manager {
                         "no {} worker had room for it within its interval",
                         class.as_str()
                     );
-                    self.own_fault(id, "overload", &text);
+                    self.own_fault(id, Fault::Overload, &text);
                 } else {
                     self.send_waiting(id, slot, since);
                     self.publish(id);
@@ -328,10 +329,10 @@ impl Manager {
                     self.queues[class as usize].push_back(id);
                 } else if ready {
                     let text = format!("every {} worker is full", class.as_str());
-                    self.own_fault(id, "overload", &text);
+                    self.own_fault(id, Fault::Overload, &text);
                 } else {
                     let text = self.why_no_worker(class);
-                    self.own_fault(id, "no-worker", &text);
+                    self.own_fault(id, Fault::NoWorker, &text);
                 }
             }
         }

@@ -6,6 +6,7 @@
 
 use crate::book::{MS, Manager, Phase};
 use crate::check::{Check, InFlight, ns};
+use healthd_core::check::fault::Fault;
 use healthd_core::check::outcome::{Status, Verdict};
 use healthd_core::wire::worker::{Ending, Finished};
 use healthd_sys::clock;
@@ -51,7 +52,7 @@ impl Manager {
             && f.status != Status::Ok
             && matches!(
                 f.ending,
-                Ending::Returned | Ending::Timeout | Ending::Overrun
+                Ending::Returned | Ending::Fault(Fault::Timeout | Fault::Overrun)
             );
         if !of_target {
             return Some((f, flight));
@@ -99,7 +100,7 @@ impl Manager {
             return Word::Judge;
         }
         let began_after = n.last.run_id != 0 && n.last.started_ns >= finished_ns;
-        let own_fault = n.last.message.starts_with("self:");
+        let own_fault = n.last.fault.is_some_and(Fault::is_own);
         match n.status {
             Some(s) if s != Status::Ok && !own_fault => Word::NotOk(format!(
                 "`{needs}`, which it needs, is {s}: {}",
@@ -173,8 +174,8 @@ fn disbelieved(f: Finished, why: &str) -> Finished {
     };
     Finished {
         status: Status::Unknown,
-        ending: Ending::Own,
-        message: format!("self:uplink: {why}{said}"),
+        ending: Ending::Fault(Fault::Dependency),
+        message: Fault::Dependency.message(&format!("{why}{said}")),
         ..f
     }
 }

@@ -5,6 +5,7 @@
 
 use crate::book::Manager;
 use crate::time;
+use healthd_core::check::fault::Fault;
 use healthd_core::check::turnstile::Want;
 use healthd_core::config::Group;
 use healthd_sys::clock;
@@ -112,10 +113,13 @@ impl Manager {
             .iter()
             .find(|g| place.as_deref().is_none_or(|p| *p == *g.key()));
         let Some(group) = group else { return };
-        let (reason, what) = match group.is_block {
-            false => ("exclusive", format!("its turn in group `{}`", group.name)),
+        let (fault, what) = match group.is_block {
+            false => (
+                Fault::Exclusive,
+                format!("its turn in group `{}`", group.name),
+            ),
             true => (
-                "max-parallel",
+                Fault::MaxParallel,
                 format!("its turn among the {} of `{}`", group.most, group.name),
             ),
         };
@@ -124,7 +128,7 @@ impl Manager {
             text.push_str("; in there: ");
             text.push_str(&self.who_runs(&inside));
         }
-        self.own_fault(id, reason, &text);
+        self.own_fault(id, fault, &text);
     }
 
     /// "web/a for 1.2 s (worker 0), web/b and 3 more".

@@ -8,6 +8,7 @@ use crate::book::{Chore, MS, Manager, Phase};
 use crate::generation::MAX_SLOTS;
 use crate::rap::Place;
 use crate::slots::{Condemned, Prisoner, Slot, SlotState};
+use healthd_core::check::fault::Fault;
 use healthd_core::wire::supervisor::SlotSpec;
 use healthd_core::wire::worker::ToWorker;
 use healthd_sys::clock;
@@ -119,7 +120,7 @@ impl Manager {
                 Some(_) => "its jail does not come up",
                 None => "every jail is taken",
             };
-            self.own_fault(id, "overload", text);
+            self.own_fault(id, Fault::Overload, text);
         }
         !overdue
     }
@@ -269,7 +270,11 @@ impl Manager {
         if let Some(id) = prisoner
             && self.check(id).is_some_and(|c| c.waiting_since.is_some())
         {
-            self.own_fault(id, "no-worker", &format!("its jail cannot serve: {why}"));
+            self.own_fault(
+                id,
+                Fault::NoWorker,
+                &format!("its jail cannot serve: {why}"),
+            );
         }
         self.close_jail(slot, now);
     }

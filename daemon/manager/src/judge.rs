@@ -4,6 +4,7 @@ use crate::book::{Manager, Phase};
 use crate::check::{InFlight, ns};
 use crate::dispatch;
 use crate::fanout::RunChunks;
+use healthd_core::check::fault::Fault;
 use healthd_core::check::outcome::{Status, Verdict};
 use healthd_core::check::tracker::Change;
 use healthd_core::wire::worker::{Ending, Finished, Growth};
@@ -40,7 +41,7 @@ impl Manager {
         }
         let pid = s.pid;
         let in_jail = s.prisoner.is_some();
-        s.tainted |= f.ending == Ending::Overrun;
+        s.tainted |= f.ending == Ending::Fault(Fault::Overrun);
         self.unlock_run(slot, f.run_id);
         let in_flight = self.check(f.check).and_then(|c| c.in_flight.as_ref());
         let elsewhere = in_flight.map_or(0, |f| f.chunks.cpu_ns);
@@ -65,7 +66,7 @@ impl Manager {
         if killed == 0 {
             // The run has survived, whatever it said: its check may go on as before.
             check.hold = None;
-            if f.ending != Ending::Own {
+            if !f.ending.is_own() {
                 self.survived(id, in_jail);
             }
         }
@@ -140,6 +141,7 @@ impl Manager {
         last.generation = generation;
         last.ran = worker.is_some();
         last.attempt = f.attempt;
+        last.fault = f.ending.fault();
         last.message = f.message;
         last.detail = f.detail;
         last.metrics = f.metrics;
@@ -149,16 +151,17 @@ impl Manager {
         last.chunks = flight.chunks;
         check.wanted = false;
         // Our own fault says nothing about the target.
-        let change = match f.ending {
-            Ending::Own => None,
-            _ => check.tracker.observe(f.status, check.spec.attempts),
+        let own_fault = f.ending.is_own();
+        let change = match own_fault {
+            true => None,
+            false => check.tracker.observe(f.status, check.spec.attempts),
         };
         if let Some(change) = change {
             check.since = now_wall;
             self.news(id, change);
-        } else if f.ending == Ending::Own {
+        } else if own_fault {
             // The needed check has said it once for all.
-            let level = match check.last.message.starts_with("self:uplink") {
+            let level = match check.last.fault == Some(Fault::Dependency) {
                 true => log::Level::Debug,
                 false => log::Level::Warn,
             };
@@ -178,10 +181,7 @@ impl Manager {
         }
         let Some(check) = self.check(id) else { return };
         // A problem not yet sure is looked at again sooner, but never sooner than it would be anyway.
-        if check.tracker.is_soft(check.spec.attempts)
-            && f.ending != Ending::Own
-            && check.is_planned()
-        {
+        if check.tracker.is_soft(check.spec.attempts) && !own_fault && check.is_planned() {
             let retry = flight.due_ns.max(f.started_ns) + ns(check.spec.retry_interval);
             if check.next_due == 0 || retry < check.next_due {
                 self.plan(id, retry.max(now + dispatch::LOOK_AHEAD_NS / 10));
@@ -215,13 +215,18 @@ impl Manager {
         );
     }
 
-    /// UNKNOWN with a `self:` reason: shown, and no verdict changes by it.
-    pub fn own_fault(&mut self, id: u32, reason: &str, text: &str) {
-        self.conclude(id, Ending::Own, format!("self:{reason}: {text}"), None);
+    /// UNKNOWN by our own fault: shown, and no verdict changes by it.
+    pub fn own_fault(&mut self, id: u32, fault: Fault, text: &str) {
+        self.no_word(id, fault, text, None);
+    }
+
+    /// The same of a run that may have been sent.
+    pub fn no_word(&mut self, id: u32, fault: Fault, text: &str, flight: Option<InFlight>) {
+        self.conclude(id, fault, fault.message(text), flight);
     }
 
     /// A result that the manager itself gives to a run: dispatched (then `flight`) or never sent.
-    pub fn conclude(&mut self, id: u32, ending: Ending, message: String, flight: Option<InFlight>) {
+    pub fn conclude(&mut self, id: u32, fault: Fault, message: String, flight: Option<InFlight>) {
         let now = clock::monotonic_ns();
         let Some(check) = self.check_mut(id) else {
             return;
@@ -243,7 +248,7 @@ impl Manager {
             check: id,
             attempt: flight.attempt,
             status: Status::Unknown,
-            ending,
+            ending: Ending::Fault(fault),
             started_ns: now,
             finished_ns: now,
             queue_ns: now.saturating_sub(flight.due_ns),
@@ -274,6 +279,7 @@ impl Manager {
             return;
         }
         check.status = Some(Status::Unknown);
+        check.last.fault = Some(Fault::NoPlugin);
         check.last.message = reason;
         check.last.started_wall = now;
         if let Some(change) = check.tracker.observe(Status::Unknown, 1) {

@@ -5,9 +5,9 @@ use crate::book::{MS, Manager};
 use crate::check::{Check, HOLD_LAST_NS, Hold, InFlight};
 use crate::rap::{Quarantine, Rap, TO_BE_FREE};
 use crate::time;
+use healthd_core::check::fault::Fault;
 use healthd_core::wire::control::QuarantineInfo;
 use healthd_core::wire::maps::RapRecord;
-use healthd_core::wire::worker::Ending;
 use healthd_sys::clock;
 use serde::{Deserialize, Serialize};
 
@@ -128,7 +128,11 @@ impl Check {
 impl Manager {
     /// The culprit's result: UNKNOWN, an attempt, and a hold so that it cannot kill a worker every second.
     pub fn sentence(&mut self, id: u32, flight: Option<InFlight>, blame: &Blame) {
-        self.conclude(id, Ending::Returned, blame.message.clone(), flight);
+        let fault = match blame.stalled {
+            true => Fault::Stalled,
+            false => Fault::Crash,
+        };
+        self.conclude(id, fault, blame.message.clone(), flight);
         self.convict(id, blame, "its run has killed a worker");
     }
 

@@ -4,6 +4,7 @@ use crate::book::Manager;
 use crate::check::ns;
 use crate::quarantine::SavedRap;
 use crate::store::STATE_FILE;
+use healthd_core::check::fault::Fault;
 use healthd_core::check::outcome::{Status, Verdict};
 use healthd_core::check::tracker::Tracker;
 use healthd_core::config::CheckSpec;
@@ -45,6 +46,8 @@ pub struct SavedCheck {
     pub last_run: u64,
     #[serde(default)]
     pub message: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<Fault>,
     #[serde(default)]
     pub latency_ns: u64,
     /// Slot of the worker that ran it last.
@@ -68,7 +71,7 @@ impl SavedCheck {
         if let Some(against) = self.against {
             return against;
         }
-        let own_fault = self.message.starts_with("self:");
+        let own_fault = self.fault.is_some_and(Fault::is_own);
         let problem = self.status.is_some_and(|s| s != Status::Ok) && !own_fault;
         let hard = !matches!(self.verdict, Verdict::Ok | Verdict::Pending);
         match self.attempt {
@@ -218,6 +221,7 @@ impl Past {
             record.runs = saved.runs;
             record.skipped = saved.skipped;
             record.message = saved.message.as_str().into();
+            record.fault = saved.fault;
             record.rap = saved.rap.as_ref().map(SavedRap::record).unwrap_or_default();
         }
         record
@@ -258,6 +262,7 @@ fn from_map(past: &mut Past, snapshot: StateSnapshot, saved_next: u64) {
             since: record.since,
             last_run: record.last_run,
             message: record.message.to_string(),
+            fault: record.fault,
             latency_ns: record.latency_ns,
             worker: (record.worker != u32::MAX).then_some(record.worker),
             paused,
@@ -282,6 +287,7 @@ impl Manager {
         check.since = saved.since;
         check.last.started_wall = saved.last_run;
         check.last.message = saved.message.clone();
+        check.last.fault = saved.fault;
         // Not when it was, only how long it took: that is all that is shown of it.
         check.last.finished_ns = saved.latency_ns;
         check.last.worker = saved.worker;
@@ -314,6 +320,7 @@ impl Manager {
             since: c.since,
             last_run: c.last.started_wall,
             message: c.last.message.clone(),
+            fault: c.last.fault,
             latency_ns: c.latency_ns(),
             worker: c.last.worker,
             paused: c.paused.clone(),
@@ -384,7 +391,12 @@ const ROWS_A_TURN: usize = 2_000;
 mod tests {
     use super::*;
 
-    fn saved(verdict: Verdict, status: Option<Status>, attempt: u32, message: &str) -> SavedCheck {
+    fn saved(
+        verdict: Verdict,
+        status: Option<Status>,
+        attempt: u32,
+        fault: Option<Fault>,
+    ) -> SavedCheck {
         SavedCheck {
             name: "web".into(),
             plugin: "http".into(),
@@ -396,7 +408,8 @@ mod tests {
             skipped: 0,
             since: 0,
             last_run: 0,
-            message: message.into(),
+            message: "as it was".into(),
+            fault,
             latency_ns: 0,
             worker: None,
             paused: None,
@@ -409,20 +422,22 @@ mod tests {
     #[test]
     fn a_restart_neither_adds_nor_forgets_an_attempt() {
         use Status::{Critical, Ok, Unknown};
-        for (verdict, status, attempt, message, against) in [
-            (Verdict::Pending, None, 1, "", 0),
-            (Verdict::Ok, Some(Ok), 1, "fine", 0),
-            (Verdict::Ok, Some(Critical), 1, "refused", 1),
-            (Verdict::Ok, Some(Critical), 2, "refused", 2),
-            (Verdict::Pending, Some(Critical), 1, "refused", 1),
+        let own = Some(Fault::Overload);
+        for (verdict, status, attempt, fault, against) in [
+            (Verdict::Pending, None, 1, None, 0),
+            (Verdict::Ok, Some(Ok), 1, None, 0),
+            (Verdict::Ok, Some(Critical), 1, None, 1),
+            (Verdict::Ok, Some(Critical), 2, None, 2),
+            (Verdict::Ok, Some(Critical), 1, Some(Fault::Timeout), 1),
+            (Verdict::Pending, Some(Critical), 1, None, 1),
             // Our own fault was no attempt before, and is none after.
-            (Verdict::Ok, Some(Unknown), 1, "self:overload: no room", 0),
-            (Verdict::Ok, Some(Unknown), 2, "self:overload: no room", 2),
-            (Verdict::Critical, Some(Critical), 1, "refused", 1),
-            (Verdict::Unknown, Some(Unknown), 1, "left out", 1),
-            (Verdict::Critical, Some(Critical), 3, "refused", 3),
+            (Verdict::Ok, Some(Unknown), 1, own, 0),
+            (Verdict::Ok, Some(Unknown), 2, own, 2),
+            (Verdict::Critical, Some(Critical), 1, None, 1),
+            (Verdict::Unknown, Some(Unknown), 1, Some(Fault::NoPlugin), 1),
+            (Verdict::Critical, Some(Critical), 3, None, 3),
         ] {
-            let check = saved(verdict, status, attempt, message);
+            let check = saved(verdict, status, attempt, fault);
             assert_eq!(check.against(), against, "{check:?}");
         }
     }
@@ -448,7 +463,7 @@ mod tests {
     #[test]
     fn what_was_known_is_saved_by_a_daemon_that_never_began() {
         let mut past = Past::default();
-        let web = saved(Verdict::Critical, Some(Status::Critical), 3, "refused");
+        let web = saved(Verdict::Critical, Some(Status::Critical), 3, None);
         past.checks.insert("web".into(), web);
         let again: Saved = serde_json::from_slice(&past.saved(7).to_bytes()).expect("our own JSON");
         assert_eq!((again.next_run, again.checks.len()), (7, 1));

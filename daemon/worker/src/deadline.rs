@@ -5,6 +5,7 @@
 use crate::active::{JobInfo, State, Thread};
 use crate::reactor::{MS, Reactor, Timer};
 use crate::verdict::{self, End, Times};
+use healthd_core::check::fault::Fault;
 use healthd_core::starvation::{Share, Suspicion};
 use healthd_core::wire::worker::{Growth, ToManager};
 use healthd_loader::Results;
@@ -91,7 +92,7 @@ impl Reactor {
                 let started = info.started_ns.load(Ordering::Acquire);
                 if started == 0 {
                     let why = format!("no free thread within {}", verdict::seconds(timeout));
-                    self.end_early(key, End::own("overload", &why));
+                    self.end_early(key, End::own(Fault::Overload, &why));
                 } else if now < self.must_end(at, started) {
                     // It waited for a thread first; its own time counts from its start.
                     let at_ms = (self.must_end(at, started) - cancel_ahead(timeout)).div_ceil(MS);
@@ -108,7 +109,7 @@ impl Reactor {
                     self.plugin_name(run.check),
                     verdict::seconds(timeout)
                 );
-                self.end_early(key, End::own("overload", &why));
+                self.end_early(key, End::own(Fault::Overload, &why));
             }
         }
     }

@@ -14,6 +14,7 @@ use crate::pool::Pool;
 use crate::services::{Posted, Shared};
 use crate::side::{self, CHILD, OWN};
 use crate::verdict::{self, End, Times};
+use healthd_core::check::fault::Fault;
 use healthd_core::check::wheel::Wheel;
 use healthd_core::wire::frame::MAX_MESSAGE;
 use healthd_core::wire::maps::{Entry, worker_header as h};
@@ -307,7 +308,7 @@ impl Reactor {
         match plugin.and_then(Option::as_ref) {
             Some(_) => Ok(()),
             None => Err(End::own(
-                "dispatch",
+                Fault::Dispatch,
                 "its plugin is not loaded in this worker",
             )),
         }
@@ -459,7 +460,7 @@ impl Reactor {
         let news = end.status as u8 != active.run.last_status
             || active.run.urgent
             || self.draining
-            || !matches!(end.ending, Ending::Returned | Ending::Timeout);
+            || !matches!(end.ending, Ending::Returned | Ending::Fault(Fault::Timeout));
         let batch = self.def(active.run.check).map_or(0, |d| d.batch_ns);
         let leave_by = if news { 0 } else { times.finished_ns + batch };
         let finished = verdict::finished(&active, end, said, times);

@@ -8,7 +8,7 @@ use crate::reactor::Reactor;
 use crate::services::{Posted, shared};
 use crate::verdict::{End, Times};
 use healthd_abi as abi;
-use healthd_core::check::outcome::Status;
+use healthd_core::check::fault::Fault;
 use healthd_core::wire::fanout::Work;
 use healthd_core::wire::maps::Entry;
 use healthd_core::wire::worker::{Ending, Growth};
@@ -238,12 +238,12 @@ impl Reactor {
             self.active[at].state = State::Waiting;
             self.finish(
                 key,
-                End::own("resources", "no thread could be started"),
+                End::own(Fault::Resources, "no thread could be started"),
                 Results::default(),
             );
             if is_create {
                 for waiting in self.drop_instance(run.check, run.epoch) {
-                    let end = End::own("resources", "no thread could be started");
+                    let end = End::own(Fault::Resources, "no thread could be started");
                     self.finish(waiting, end, Results::default());
                 }
             }
@@ -332,22 +332,14 @@ impl Reactor {
                 };
                 let end = if created && end.ending == Ending::Returned {
                     let why = format!("plugin `{plugin_name}` returned {ret} from create");
-                    End {
-                        status: Status::Unknown,
-                        ending: Ending::PluginError,
-                        why,
-                    }
+                    End::fault(Fault::PluginError, why)
                 } else {
                     end
                 };
                 let end = match report.info.take_lost() {
                     Some(why) => {
                         said.message.clear();
-                        End {
-                            status: Status::Unknown,
-                            ending: Ending::PluginError,
-                            why,
-                        }
+                        End::fault(Fault::PluginError, why)
                     }
                     None => end,
                 };
@@ -365,7 +357,7 @@ impl Reactor {
                         let said = Results::with_message(&said.message);
                         self.finish(key, end, said);
                     }
-                } else if end.ending == Ending::Panic
+                } else if end.ending == Ending::Fault(Fault::Panic)
                     || report.info.poisoned.load(Ordering::Relaxed)
                 {
                     self.drop_instance(run.check, report.epoch);

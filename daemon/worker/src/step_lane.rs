@@ -7,6 +7,7 @@ use crate::run_lane::phase_on_this_thread;
 use crate::side;
 use crate::verdict::End;
 use healthd_abi as abi;
+use healthd_core::check::fault::Fault;
 use healthd_core::wire::maps::Entry;
 use healthd_core::wire::worker::Ending;
 use healthd_loader::{Context, ContextSpec, Event, Instance, Started, Task};
@@ -151,7 +152,7 @@ impl Reactor {
             false,
             &said.message,
         );
-        if end.ending == Ending::Panic {
+        if end.ending == Ending::Fault(Fault::Panic) {
             self.drop_instance(run.check, run.epoch);
         }
         said.note_cut();

@@ -293,6 +293,7 @@ fn detail(
             plugin: descriptor.name.clone(),
             verdict: Some(f.status.into()),
             status: Some(f.status),
+            fault: f.ending.fault(),
             message: Some(f.message.clone()),
             latency_ms: Some((f.finished_ns - f.started_ns) as f64 / 1e6),
             attempt: Some(1),

@@ -2,6 +2,7 @@
 
 use crate::active::{Active, CheckDef};
 use healthd_abi as abi;
+use healthd_core::check::fault::Fault;
 use healthd_core::check::outcome::Status;
 use healthd_core::wire::worker::{Ending, Finished};
 use healthd_loader::Results;
@@ -15,11 +16,16 @@ pub struct End {
 }
 
 impl End {
-    pub fn own(reason: &str, text: &str) -> End {
+    /// Our own fault.
+    pub fn own(fault: Fault, text: &str) -> End {
+        End::fault(fault, fault.message(text))
+    }
+
+    pub fn fault(fault: Fault, why: String) -> End {
         End {
             status: Status::Unknown,
-            ending: Ending::Own,
-            why: format!("self:{reason}: {text}"),
+            ending: Ending::Fault(fault),
+            why,
         }
     }
 
@@ -29,7 +35,7 @@ impl End {
             seconds(had_ns),
             seconds(ran_ns)
         );
-        End::own("starved", &text)
+        End::own(Fault::Starved, &text)
     }
 
     /// The plugin's own word: 0 to 3.
@@ -58,7 +64,7 @@ impl End {
         };
         End {
             status: def.timeout_status,
-            ending: Ending::Timeout,
+            ending: Ending::Fault(Fault::Timeout),
             why,
         }
     }
@@ -68,11 +74,7 @@ impl End {
             "overrun: {call} of plugin `{plugin}` did not return within its timeout of {}",
             seconds(def.timeout_ns)
         );
-        End {
-            status: Status::Unknown,
-            ending: Ending::Overrun,
-            why,
-        }
+        End::fault(Fault::Overrun, why)
     }
 
     /// What a plugin function returned. `call` names it, for codes that it should not return.
@@ -84,15 +86,10 @@ impl End {
         cancelled: bool,
         said: &str,
     ) -> End {
-        let fault = |ending, why: String| End {
-            status: Status::Unknown,
-            ending,
-            why,
-        };
         match ret {
             abi::OK | abi::WARN | abi::CRIT | abi::UNKNOWN => End::status(ret),
-            abi::E_CONFIG => fault(
-                Ending::PluginError,
+            abi::E_CONFIG => End::fault(
+                Fault::Config,
                 format!("plugin `{plugin}` rejects its config"),
             ),
             abi::E_PANIC => {
@@ -106,24 +103,24 @@ impl End {
                 } else {
                     format!("panic in plugin `{plugin}`: {text}")
                 };
-                fault(Ending::Panic, why)
+                End::fault(Fault::Panic, why)
             }
             abi::E_CANCELLED if cancelled => End::timeout(def, None),
-            abi::E_CANCELLED => fault(
-                Ending::PluginError,
+            abi::E_CANCELLED => End::fault(
+                Fault::PluginError,
                 format!("plugin `{plugin}` gave up unasked"),
             ),
-            abi::E_INTERNAL => fault(
-                Ending::PluginError,
+            abi::E_INTERNAL => End::fault(
+                Fault::PluginError,
                 format!("internal error in plugin `{plugin}`"),
             ),
-            abi::E_UNSUPPORTED => fault(
-                Ending::PluginError,
+            abi::E_UNSUPPORTED => End::fault(
+                Fault::PluginError,
                 format!("plugin `{plugin}` does not support this"),
             ),
-            abi::E_RESOURCES => fault(Ending::Own, "self:resources".into()),
-            other => fault(
-                Ending::PluginError,
+            abi::E_RESOURCES => End::fault(Fault::Resources, "self:resources".into()),
+            other => End::fault(
+                Fault::PluginError,
                 format!(
                     "plugin `{plugin}` returned {other} from {call}, which the ABI does not define"
                 ),
@@ -137,7 +134,7 @@ pub fn finished(active: &Active, end: End, said: Results, times: Times) -> Finis
     let message = match (end.why.is_empty(), said.message.is_empty()) {
         (true, _) => said.message,
         (false, true) => end.why,
-        (false, false) if end.ending == Ending::Panic => end.why,
+        (false, false) if end.ending == Ending::Fault(Fault::Panic) => end.why,
         (false, false) => format!("{}: {}", end.why, said.message),
     };
     let mut detail = said.detail;

@@ -1,5 +1,6 @@
 //! A pair of eyes on `state.map`, twenty-five times a second, whatever happens to the daemon meanwhile.
 
+use healthd_core::check::fault::Fault;
 use healthd_core::wire::maps::{self, CheckRecord, StateSnapshot};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -178,7 +179,7 @@ pub fn is_culprit(name: &str) -> bool {
 fn lie(check: &CheckRecord<'_>, excused: bool) -> Option<String> {
     let (kind, _) = check.name.split_once('/')?;
     let shown = [check.verdict, check.status];
-    let own = check.message.starts_with("self:");
+    let own = check.fault.is_some_and(Fault::is_own);
     let wrong = match kind {
         "good" | "slow" | "extra" => {
             let unknown = check.verdict == UNKNOWN || check.status == UNKNOWN && !own;

@@ -1,5 +1,6 @@
 //! One check: its runs, its verdict, its schedule.
 
+pub mod fault;
 pub mod outcome;
 pub mod schedule;
 pub mod tracker;

@@ -3,6 +3,7 @@
 //! One JSON object a line in both directions; `daemon/PROTOCOL.md` is the text for people. A request is
 //! answered by any number of data lines and then exactly one `end` or `error` line.
 
+use crate::check::fault::Fault;
 use crate::check::outcome::{Metric, Phase, Status, Verdict};
 use crate::wire::glob;
 use serde::{Deserialize, Serialize};
@@ -206,6 +207,9 @@ pub struct CheckRow {
     pub verdict: Option<Verdict>,
     /// Status of the last run.
     pub status: Option<Status>,
+    /// What ended the last run, where that was not the plugin's own word.
+    #[serde(default)]
+    pub fault: Option<Fault>,
     pub message: Option<String>,
     /// RFC 3339, as all times: when the verdict last flipped.
     pub since: Option<String>,
@@ -324,6 +328,9 @@ pub struct QuarantineInfo {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Why {
     pub name: String,
+    /// Of its last run, as in its row.
+    #[serde(default)]
+    pub fault: Option<Fault>,
     /// Each step in order.
     pub steps: Vec<WhyStep>,
     /// What comes next, in one sentence.

@@ -4,6 +4,7 @@
 //! A map is an array of 64-bit words in native order. Its first page is a header; after it come records of
 //! fixed size. Each record's first word is its sequence number: odd while its one writer is inside.
 
+use crate::check::fault::Fault;
 use crate::check::outcome::{Status, Verdict};
 use crate::wire::control::WorkerChunks;
 use crate::wire::supervisor::WorkerClass;
@@ -208,9 +209,11 @@ pub struct CheckRecord<'a> {
     /// Of the last run: from due to started, and from sent to started; to 10 us.
     pub queue_ns: u64,
     pub lead_ns: u64,
-    /// Pid of its worker, and which try of the run it was; 0: no worker had it.
+    /// Pid of its worker (Linux has none above 2^22), and which try of the run it was; 0: no worker had it.
     pub worker_pid: u32,
     pub last_try: u8,
+    /// What ended it, where that was not the plugin's own word.
+    pub fault: Option<Fault>,
     /// Its last result waits for a word of the check that it needs.
     pub doubted: bool,
     pub message: Cow<'a, str>,
@@ -266,7 +269,9 @@ impl CheckRecord<'_> {
         w[6] = self.valid_until;
         w[7] = self.latency_ns;
         w[8] = self.in_flight;
-        w[9] = u64::from(self.in_flight_slot) | u64::from(self.worker_pid) << 32;
+        w[9] = u64::from(self.in_flight_slot)
+            | u64::from(self.worker_pid & MAX_PID) << 32
+            | self.fault.map_or(0, |f| f as u64) << 56;
         w[10] = self.fingerprint;
         w[11] = self.runs;
         w[12] = self.skipped.min(u64::from(u32::MAX))
@@ -310,7 +315,8 @@ impl CheckRecord<'_> {
             last_try: (w[1] >> 23 & 1) as u8 + (w[12] >> 32 & 1) as u8,
             against: w[13] as u32,
             queue_ns: (w[13] >> 32) * SHORT_NS,
-            worker_pid: (w[9] >> 32) as u32,
+            worker_pid: (w[9] >> 32) as u32 & MAX_PID,
+            fault: Fault::from_code((w[9] >> 56) as u8),
             doubted: w[1] >> 22 & 1 != 0,
             rap: RapRecord {
                 crashes: w[15] as u8,
@@ -328,6 +334,8 @@ impl CheckRecord<'_> {
         }
     }
 }
+
+const MAX_PID: u32 = (1 << 24) - 1;
 
 /// Unit of the times that have less than half a word: up to 5 hours.
 const SHORT_NS: u64 = 10_000;
@@ -643,7 +651,8 @@ mod tests {
             against: 4,
             queue_ns: 70_000,
             lead_ns: 80_000,
-            worker_pid: 4711,
+            worker_pid: 1 << 22,
+            fault: Some(Fault::MaxParallel),
             last_try: 2,
             doubted: true,
             reason: "new switch".into(),

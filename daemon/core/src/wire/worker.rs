@@ -6,6 +6,7 @@
 use super::asks::{LockAsk, MapAsk, MapReply};
 use super::fanout::{FanToManager, FanToWorker};
 use super::frame::{Get, Put, WireError};
+use crate::check::fault::Fault;
 use crate::check::outcome::{Metric, Phase, Status};
 
 /// Manager to worker.
@@ -136,38 +137,48 @@ impl Growth {
     }
 }
 
-/// How a run ended, as far as it is not the plugin's own word.
+/// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub enum Ending {
     /// The plugin returned a status.
-    Returned = 0,
-    /// The host ended it at its deadline; the target is too slow.
-    Timeout = 1,
-    /// A run-lane call was not back at its deadline.
-    Overrun = 2,
-    Panic = 3,
-    /// The plugin said that it failed itself.
-    PluginError = 4,
-    /// This machine or daemon could not do its part: `self:`, changes no verdict.
-    Own = 5,
+    Returned,
+    /// Not by the plugin's own word.
+    Fault(Fault),
     /// Taken back by the manager.
-    Cancelled = 6,
+    Cancelled,
 }
 
 impl Ending {
+    const RETURNED: u8 = 0;
+    /// No fault has this code.
+    const CANCELLED: u8 = 64;
+
+    fn code(self) -> u8 {
+        match self {
+            Ending::Returned => Self::RETURNED,
+            Ending::Fault(fault) => fault as u8,
+            Ending::Cancelled => Self::CANCELLED,
+        }
+    }
+
     fn from_code(code: u8) -> Option<Ending> {
-        [
-            Ending::Returned,
-            Ending::Timeout,
-            Ending::Overrun,
-            Ending::Panic,
-            Ending::PluginError,
-            Ending::Own,
-            Ending::Cancelled,
-        ]
-        .get(usize::from(code))
-        .copied()
+        match code {
+            Self::RETURNED => Some(Ending::Returned),
+            Self::CANCELLED => Some(Ending::Cancelled),
+            code => Fault::from_code(code).map(Ending::Fault),
+        }
+    }
+
+    pub fn fault(self) -> Option<Fault> {
+        match self {
+            Ending::Fault(fault) => Some(fault),
+            Ending::Returned | Ending::Cancelled => None,
+        }
+    }
+
+    /// It says nothing about the target, and changes no verdict.
+    pub fn is_own(self) -> bool {
+        self.fault().is_some_and(Fault::is_own)
     }
 }
 
@@ -417,7 +428,7 @@ impl Finished {
             .u32(self.check)
             .u8(self.attempt)
             .u8(self.status as u8)
-            .u8(self.ending as u8)
+            .u8(self.ending.code())
             .u64(self.started_ns)
             .u64(self.finished_ns)
             .u64(self.queue_ns)
@@ -528,7 +539,7 @@ mod tests {
             check: 3,
             attempt: 1,
             status: Status::Critical,
-            ending: Ending::Timeout,
+            ending: Ending::Fault(Fault::Timeout),
             started_ns: 1,
             finished_ns: 2,
             queue_ns: 3,

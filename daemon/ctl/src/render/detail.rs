@@ -147,6 +147,10 @@ impl Page<'_> {
             text += &format!(", worker {worker}");
         }
         self.line("last run", &text);
+        if let Some(fault) = row.fault {
+            let help = fault.help().map_or(String::new(), |h| format!(": {h}"));
+            self.line("fault", &format!("{fault}{help}"));
+        }
         if let Some(ms) = row.latency_ms {
             let took = time::latency(ms);
             self.line(

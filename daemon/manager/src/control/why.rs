@@ -5,6 +5,7 @@ use crate::check::{Check, Last};
 use crate::plugins::version_text;
 use crate::time;
 use healthd_catalog::Standing;
+use healthd_core::check::fault::Fault;
 use healthd_core::wire::control::{Why, WhyStep};
 use healthd_sys::clock;
 
@@ -58,6 +59,7 @@ impl Manager {
         }
         Why {
             name: check.spec.name.clone(),
+            fault: check.last.fault,
             steps: story.0,
             next: self.what_next(id, now),
             stale: false,
@@ -153,7 +155,7 @@ impl Manager {
             false => format!("{status}: {}", last.message),
         };
         story.tell(last.finished_ns, "finished", text);
-        if let Some(help) = own_fault(&last.message) {
+        if let Some(help) = last.fault.and_then(Fault::help) {
             story.tell(0, "own fault", help.to_owned());
         }
     }
@@ -264,7 +266,7 @@ fn judged(check: &Check) -> String {
     let attempt = check.tracker.attempt();
     if check.status.is_none() {
         "pending until the first run".to_owned()
-    } else if check.last.message.starts_with("self:") {
+    } else if check.last.fault.is_some_and(Fault::is_own) {
         format!("our own fault, so the verdict stays {verdict}")
     } else if check.tracker.is_soft(check.spec.attempts) {
         format!(
@@ -290,24 +292,4 @@ fn worker(last: &Last) -> String {
         ),
         None => "no worker".into(),
     }
-}
-
-/// What a `self:` message means, and what can be done about it.
-fn own_fault(message: &str) -> Option<&'static str> {
-    let reason = message.strip_prefix("self:")?.split(':').next()?;
-    Some(match reason {
-        "overload" => {
-            "it could not start in time: `healthctl workers` shows how full they are, `plugins --cost` who takes the time"
-        }
-        "no-worker" => "no worker of its class is ready: `healthctl workers`, and the log, say why",
-        "resources" => {
-            "this machine or a limit of healthd had no more descriptors, memory, ports or threads for it"
-        }
-        "starved" => {
-            "this machine, or the CPU quota of healthd, did not let it run: something else takes the processors"
-        }
-        "worker-died" => "it lost two workers, by which nothing is known of its target",
-        "uplink" => "the check that it needs is not ok: `healthctl why` says more about that one",
-        _ => "nothing is known of its target by this run",
-    })
 }

@@ -13,6 +13,7 @@ use crate::book::{MS, Manager};
 use crate::check::{definition, ns};
 use crate::generation::Force;
 use crate::loading::Work;
+use healthd_core::check::fault::Fault;
 use healthd_core::check::outcome::Status;
 use healthd_core::config::CheckSpec;
 use healthd_core::wire::worker::{Ending, Finished, Run};
@@ -310,16 +311,17 @@ enum Word {
 /// What the first run with new bytes says of them.
 fn first_word(f: &Finished, before: Option<Status>) -> Word {
     match f.ending {
-        Ending::Own | Ending::Cancelled => Word::Refuse,
+        Ending::Cancelled => Word::Refuse,
+        Ending::Fault(fault) if fault.is_own() => Word::Refuse,
         _ if before == Some(f.status) => Word::Pass,
-        Ending::Panic | Ending::PluginError | Ending::Overrun => Word::Refuse,
-        Ending::Returned | Ending::Timeout => match (f.status, before) {
+        Ending::Returned | Ending::Fault(Fault::Timeout) => match (f.status, before) {
             (Status::Ok, _) => Word::Pass,
             (Status::Warning | Status::Critical, Some(Status::Warning | Status::Critical)) => {
                 Word::Pass
             }
             _ => Word::AskTheOld,
         },
+        Ending::Fault(_) => Word::Refuse,
     }
 }
 
@@ -335,20 +337,55 @@ mod tests {
             (Ok, Ending::Returned, Some(Critical), Word::Pass),
             (Ok, Ending::Returned, None, Word::Pass),
             (Critical, Ending::Returned, Some(Critical), Word::Pass),
-            (Critical, Ending::Timeout, Some(Warning), Word::Pass),
+            (
+                Critical,
+                Ending::Fault(Fault::Timeout),
+                Some(Warning),
+                Word::Pass,
+            ),
             (Critical, Ending::Returned, Some(Ok), Word::AskTheOld),
-            (Critical, Ending::Timeout, Some(Ok), Word::AskTheOld),
+            (
+                Critical,
+                Ending::Fault(Fault::Timeout),
+                Some(Ok),
+                Word::AskTheOld,
+            ),
             (Critical, Ending::Returned, None, Word::AskTheOld),
             (Warning, Ending::Returned, Some(Unknown), Word::AskTheOld),
             (Unknown, Ending::Returned, Some(Ok), Word::AskTheOld),
             (Unknown, Ending::Returned, Some(Critical), Word::AskTheOld),
             (Unknown, Ending::Returned, Some(Unknown), Word::Pass),
-            (Unknown, Ending::Panic, Some(Ok), Word::Refuse),
-            (Unknown, Ending::Panic, Some(Unknown), Word::Pass),
-            (Unknown, Ending::PluginError, Some(Critical), Word::Refuse),
-            (Unknown, Ending::Overrun, Some(Ok), Word::Refuse),
-            (Unknown, Ending::Own, Some(Ok), Word::Refuse),
-            (Unknown, Ending::Own, Some(Unknown), Word::Refuse),
+            (Unknown, Ending::Fault(Fault::Panic), Some(Ok), Word::Refuse),
+            (
+                Unknown,
+                Ending::Fault(Fault::Panic),
+                Some(Unknown),
+                Word::Pass,
+            ),
+            (
+                Unknown,
+                Ending::Fault(Fault::PluginError),
+                Some(Critical),
+                Word::Refuse,
+            ),
+            (
+                Unknown,
+                Ending::Fault(Fault::Overrun),
+                Some(Ok),
+                Word::Refuse,
+            ),
+            (
+                Unknown,
+                Ending::Fault(Fault::Resources),
+                Some(Ok),
+                Word::Refuse,
+            ),
+            (
+                Unknown,
+                Ending::Fault(Fault::Resources),
+                Some(Unknown),
+                Word::Refuse,
+            ),
         ] {
             let f = Finished {
                 run_id: 1,

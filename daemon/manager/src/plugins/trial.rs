@@ -216,7 +216,8 @@ impl Manager {
 
     /// A result, before it changes anything.
     pub fn tally(&mut self, f: &Finished, slot: u32) {
-        if matches!(f.ending, Ending::Own | Ending::Cancelled)
+        if f.ending == Ending::Cancelled
+            || f.ending.is_own()
             || self
                 .slots
                 .get(&slot)

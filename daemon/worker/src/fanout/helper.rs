@@ -6,6 +6,7 @@ use crate::reactor::{MS, Reactor, Timer, key};
 use crate::run_lane::What;
 use crate::verdict::End;
 use healthd_abi as abi;
+use healthd_core::check::fault::Fault;
 use healthd_core::wire::fanout::{ChunkRun, Ended, FanToManager, How, Work};
 use healthd_core::wire::worker::{Ending, Run, ToManager};
 use healthd_loader::Results;
@@ -158,9 +159,9 @@ impl Reactor {
             _ => How::Done,
         };
         let code = match end.ending {
-            Ending::Own => abi::E_RESOURCES,
-            Ending::Overrun | Ending::Timeout | Ending::Cancelled => abi::E_CANCELLED,
-            _ => abi::E_INTERNAL,
+            Ending::Fault(fault) if fault.is_own() => abi::E_RESOURCES,
+            Ending::Fault(Fault::Overrun | Fault::Timeout) | Ending::Cancelled => abi::E_CANCELLED,
+            Ending::Fault(_) | Ending::Returned => abi::E_INTERNAL,
         };
         let message = match said.message.is_empty() {
             true => end.why.clone(),

@@ -4,6 +4,7 @@ use super::victims::Victims;
 use super::{PATIENCE, Row, UNKNOWN, check_of, ms, provoke, settle, wall_ns};
 use crate::service::kill;
 use crate::world::World;
+use healthd_core::check::fault::Fault;
 use healthd_core::wire::maps::{SlotRecord, StateSnapshot};
 use healthd_test_support::procs;
 use nix::sys::signal::Signal;
@@ -79,7 +80,7 @@ pub fn worker_fault(
             if let Some(culprit) = judged.filter(|_| ready.is_some() && victims.pending.is_empty())
             {
                 // SIGKILL may come from outside, once: the run after that one is alone in a jail again.
-                if how == "kill" && culprit.message.starts_with("self:") {
+                if how == "kill" && culprit.fault.is_some_and(Fault::is_own) {
                     runs = culprit.runs;
                     provoke(world, how)?;
                     continue;
