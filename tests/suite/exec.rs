@@ -254,3 +254,25 @@ fn programs_that_cannot_be_run_are_unknown_with_the_reason() {
         assert!(message.contains(&why.to_lowercase()), "{row}");
     }
 }
+
+#[test]
+fn long_lines_and_many_metrics_come_through_whole() {
+    let line = "printf 'DISK CRITICAL:'; seq -f ' /srv/data%g 1 MB' -s, 1 300; exit 2";
+    let ports = "printf 'ok |'; seq -f \"'Gi%g'=1%%;80;90;0;100\" 1 600 | tr '\\n' ' '";
+    let daemon = start(
+        Config::new()
+            .check(script("disks", line))
+            .check(script("ports", ports))
+            .check(script("cut", "head -c 60000 /dev/zero | tr '\\0' x")),
+    );
+    let row = daemon.run("disks");
+    let message = row["message"].as_str().expect("it has one");
+    assert!(message.ends_with(", /srv/data300 1 MB"), "{message}");
+    let row = daemon.run("ports");
+    assert_eq!(row["metrics"].as_array().map(Vec::len), Some(600));
+    let raw = daemon.detail("ports")["detail"].to_string();
+    assert!(raw.contains("performance data: 'Gi1'="), "{raw:.300}");
+    assert!(!raw.contains("not understood"), "{raw:.300}");
+    let message = daemon.run("cut")["message"].to_string();
+    assert!(message.contains("… [a line of 60000 bytes, cut]"));
+}

@@ -5,4 +5,5 @@ pub mod check;
 pub mod config;
 pub mod objects;
 pub mod starvation;
+pub mod text;
 pub mod wire;

@@ -17,7 +17,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Far above what a reply holds (a result is capped at 32 KiB), far below what hurts.
+/// Far above what a reply holds (a result is capped at 112 KiB), far below what hurts.
 const MAX_REPLY: usize = 8 * 1024 * 1024;
 
 /// How long healthd may stay silent; None: as long as it likes.

@@ -2,17 +2,20 @@
 
 use healthd_abi::{self as abi, HdCtx, HdStr};
 use healthd_core::check::outcome::{Metric, Phase};
+use healthd_core::text::cut;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::cell::{Cell, RefCell};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// All that a run may say, together: so that a result always fits its message.
-const BUDGET: usize = 30 * 1024;
-const MAX_MESSAGE: usize = 1024;
+/// All that a run may say beside its message, together: so that a result always fits what carries it.
+const BUDGET: usize = 80 << 10;
+const MAX_MESSAGE: usize = 32 << 10;
+const MAX_METRICS: usize = 1000;
 const MAX_ITEMS: usize = 256;
-const MAX_NAME: usize = 128;
+const MAX_LABEL: usize = 1024;
+const MAX_NAME: usize = 256;
 
 /// How the host tells a run-lane call to give up. Shared between the thread in the call and the reactor.
 pub struct Cancel {
@@ -64,7 +67,10 @@ pub struct Results {
     pub labels: Vec<(String, String)>,
     pub phases: Vec<Phase>,
     used: usize,
+    /// What was said and not kept.
     cut: bool,
+    lost_metrics: usize,
+    lost_labels: usize,
 }
 
 impl Results {
@@ -76,7 +82,6 @@ impl Results {
 
     fn take(&mut self, bytes: usize) -> bool {
         if self.used + bytes > BUDGET {
-            self.cut = true;
             return false;
         }
         self.used += bytes;
@@ -87,6 +92,12 @@ impl Results {
         let line = text.trim_start().lines().next().unwrap_or_default();
         self.message.clear();
         self.message.push_str(cut(line, MAX_MESSAGE));
+        if line.len() > MAX_MESSAGE {
+            let mark = format!("… (cut, of {} bytes)", line.len());
+            let end = cut(line, MAX_MESSAGE - mark.len()).len();
+            self.message.truncate(end);
+            self.message.push_str(&mark);
+        }
     }
 
     pub fn detail(&mut self, text: &str) {
@@ -100,15 +111,20 @@ impl Results {
     pub fn metric(&mut self, mut metric: Metric) {
         metric.name = cut(&metric.name, MAX_NAME).to_owned();
         metric.unit = cut(&metric.unit, MAX_NAME).to_owned();
-        if self.metrics.len() < MAX_ITEMS && self.take(metric.name.len() + metric.unit.len() + 64) {
+        if self.metrics.len() < MAX_METRICS && self.take(metric.name.len() + metric.unit.len() + 52)
+        {
             self.metrics.push(metric);
+        } else {
+            self.lost_metrics += 1;
         }
     }
 
     pub fn label(&mut self, key: &str, value: &str) {
-        let (key, value) = (cut(key, MAX_NAME), cut(value, MAX_MESSAGE));
+        let (key, value) = (cut(key, MAX_NAME), cut(value, MAX_LABEL));
         if self.labels.len() < MAX_ITEMS && self.take(key.len() + value.len() + 8) {
             self.labels.push((key.to_owned(), value.to_owned()));
+        } else {
+            self.lost_labels += 1;
         }
     }
 
@@ -128,19 +144,24 @@ impl Results {
 
     /// Says so where the plugin said more than a result may hold.
     pub fn note_cut(&mut self) {
+        let mut left_out = Vec::new();
+        for (n, what) in [(self.lost_metrics, "metrics"), (self.lost_labels, "labels")] {
+            if n > 0 {
+                left_out.push(format!("{n} {what}"));
+            }
+        }
         if self.cut {
-            self.detail
-                .push_str("\n(the rest was left out: a result holds 30 KiB)");
+            left_out.push("the rest of the detail".into());
+        }
+        if !left_out.is_empty() {
+            let text = format!(
+                "\n(left out: {}; a result holds {MAX_METRICS} metrics, {MAX_ITEMS} labels and {} KiB)",
+                left_out.join(", "),
+                BUDGET >> 10
+            );
+            self.detail.push_str(&text);
         }
     }
-}
-
-fn cut(text: &str, cap: usize) -> &str {
-    let mut end = text.len().min(cap);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
 }
 
 thread_local! {
@@ -371,13 +392,14 @@ mod tests {
     #[test]
     fn a_talkative_plugin_is_cut() {
         let mut r = Results::default();
-        r.message(&format!("{}\nsecond", "é".repeat(5000)));
-        assert_eq!(r.message.len(), MAX_MESSAGE);
+        r.message(&format!("{}\nsecond", "é".repeat(50_000)));
+        assert!(r.message.len() <= MAX_MESSAGE && r.message.len() > MAX_MESSAGE - 4);
+        assert!(r.message.ends_with("é… (cut, of 100000 bytes)"));
         for i in 0..100_000 {
             r.detail("line\n");
             r.label(&format!("k{i}"), "v");
         }
-        assert!(r.cut);
+        assert!(r.cut && r.lost_labels > 0);
         let size = r.detail.len()
             + r.labels
                 .iter()

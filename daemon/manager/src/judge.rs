@@ -169,7 +169,7 @@ impl Manager {
                 level,
                 "run not judged  check={} why=\"{}\"",
                 check.spec.name,
-                check.last.message
+                short(&check.last.message)
             );
         } else {
             log::debug!(
@@ -205,7 +205,7 @@ impl Manager {
             check.spec.name,
             change.from,
             change.to,
-            check.last.message,
+            short(&check.last.message),
             crate::time::span(check.last.finished_ns.saturating_sub(check.last.started_ns)),
             check.tracker.attempt(),
             check
@@ -290,4 +290,13 @@ impl Manager {
         self.clients.run_finished(id);
         self.publish(id);
     }
+}
+
+/// A message as it stands in a log line, where other fields follow it.
+fn short(message: &str) -> String {
+    let mut short = healthd_core::text::cut(message, 1024).to_owned();
+    if short.len() < message.len() {
+        short.push('…');
+    }
+    short
 }

@@ -447,8 +447,7 @@ pub fn loading(view: Option<&WorkerView>) -> Option<LineRecord> {
 
 fn shortened(mut text: String) -> String {
     if text.len() > MAX_REASON {
-        let end = (0..=MAX_REASON).rev().find(|at| text.is_char_boundary(*at));
-        text.truncate(end.unwrap_or(0));
+        text.truncate(healthd_core::text::cut(&text, MAX_REASON).len());
         text.push_str("...");
     }
     text

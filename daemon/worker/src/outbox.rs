@@ -62,7 +62,7 @@ impl Outbox {
     fn added(&mut self, leave_by: u64) {
         self.records += 1;
         self.flush_at = Some(self.flush_at.map_or(leave_by, |at| at.min(leave_by)));
-        // A result has at most 32 KiB, so a message below this bound stays far below the link's limit.
+        // A result has at most 114 KiB (`loader/context.rs`), so a message that was below this bound stays below the link's limit.
         if self.open.len() >= MAX_BATCH || self.records >= MAX_BATCH_RECORDS {
             self.close_message();
         }

@@ -8,7 +8,7 @@ mod perfdata;
 #[cfg(test)]
 mod tests;
 
-use healthd_plugin::{Check, Cx, ExecOutput, ExecSpec, Status, options, plugins};
+use healthd_plugin::{Check, Cx, ExecOutput, ExecSpec, Status, cut, options, plugins};
 use output::Output;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -44,8 +44,11 @@ options! {
 /// What a program finds in its environment if the daemon has none.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const INHERITED: [&str; 6] = ["PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ"];
-/// More metrics than this from one run are a mistake, and a result has room for 32 KiB.
-const MAX_METRICS: usize = 200;
+/// What a result has room for.
+const MAX_METRICS: usize = 1000;
+const MAX_LINE: usize = 31 << 10;
+/// Bytes of the entries that could not be read which are shown; all are counted.
+const MAX_REFUSED: usize = 2 << 10;
 /// The same number on every Linux; std has no name for it.
 const ENOEXEC: i32 = 8;
 
@@ -114,6 +117,9 @@ impl Exec {
         if out.not_utf8 {
             notes.push("output is not UTF-8".to_string());
         }
+        if out.message.len() > MAX_LINE {
+            notes.push(format!("a line of {} bytes, cut", out.message.len()));
+        }
         if done.out_truncated {
             notes.push(format!(
                 "output cut after {} bytes, see max_output",
@@ -134,7 +140,11 @@ impl Exec {
     /// The program's own words, or that it had none.
     fn said<'o>(&self, done: &ExecOutput, out: &'o Output) -> Cow<'o, str> {
         if !out.message.is_empty() {
-            return out.message.as_str().into();
+            let shown = cut(&out.message, MAX_LINE);
+            return match shown.len() < out.message.len() {
+                true => format!("{shown}…").into(),
+                false => shown.into(),
+            };
         }
         let code = match done.exit_code {
             Some(code) => format!(" (exit code {code})"),
@@ -174,19 +184,20 @@ impl Exec {
             let cut = if done.err_truncated { " (cut)" } else { "" };
             parts.push(format!("stderr{cut}: {err}"));
         }
-        let refused = &out.perfdata.refused;
-        if let Some(first) = refused.first() {
+        let perfdata = &out.perfdata;
+        if !perfdata.refused.is_empty() {
             // A cut output ends in the middle of an entry; the message says that already.
-            let first: String = first.chars().take(80).collect();
-            let more = match refused.len() - 1 {
-                0 => String::new(),
-                n => format!(" and {n} more"),
-            };
-            parts.push(format!("performance data not understood: {first}{more}"));
+            parts.push(format!(
+                "performance data not understood: {}",
+                named(&perfdata.refused)
+            ));
         }
-        let count = out.perfdata.entries.len();
+        let count = perfdata.entries.len();
         if count > MAX_METRICS {
             parts.push(format!("{MAX_METRICS} of {count} metrics kept"));
+        }
+        if !perfdata.raw.is_empty() {
+            parts.push(format!("performance data: {}", perfdata.raw));
         }
         if !parts.is_empty() {
             cx.detail(parts.join("\n"));
@@ -259,6 +270,21 @@ impl Exec {
     fn program(&self) -> &str {
         self.options.argv.first().map_or("", |s| s.as_str())
     }
+}
+
+/// As many as there is room for, and how many more there are.
+fn named(refused: &[String]) -> String {
+    let mut text = String::new();
+    for (n, entry) in refused.iter().enumerate() {
+        if text.len() + entry.len() > MAX_REFUSED && n > 0 {
+            return format!("{text} and {} more", refused.len() - n);
+        }
+        if n > 0 {
+            text += ", ";
+        }
+        text += cut(entry, MAX_REFUSED);
+    }
+    text
 }
 
 fn check_argv(argv: &[String]) -> Result<(), String> {

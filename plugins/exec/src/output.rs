@@ -1,7 +1,7 @@
 //! What a Nagios plugin printed, taken apart: message, long output and performance data.
 //!
 //! The guidelines: the first line is `text | perfdata`; further lines are long output up to a `|`, and from there on
-//! all is performance data.
+//! all is performance data. Some plugins have a bar in each line.
 
 use crate::perfdata::Perfdata;
 
@@ -27,11 +27,19 @@ impl Output {
         out.message = message.trim().into();
         out.perfdata.read(perfdata);
         let (long, perfdata) = split(rest, '|');
-        out.long = long.trim_end().into();
-        // Line by line: an entry never spans two.
+        let mut long = long.trim_end().to_string();
+        // Line by line: an entry never spans two. A line with a bar of its own has its text before it, as on the first.
         for line in perfdata.lines() {
-            out.perfdata.read(line);
+            match line.split_once('|').filter(|(text, _)| !text.contains('=')) {
+                Some((text, numbers)) => {
+                    long.push('\n');
+                    long += text.trim_end();
+                    out.perfdata.read(numbers);
+                }
+                None => out.perfdata.read(line),
+            }
         }
+        out.long = long.trim_end().into();
         out
     }
 }
@@ -92,6 +100,7 @@ mod tests {
             (b"| a=1", "", ""),
             (b"\x1b[31mred\x07", "[31mred", ""),
             (b"a|b=1|c=2", "a", ""),
+            (b"a|b=1\nsda|c=2\nsdb|d=3\n", "a", "sda\nsdb"),
         ] {
             let out = Output::parse(bytes);
             assert_eq!((&*out.message, &*out.long), (message, long));

@@ -1,6 +1,8 @@
-//! Performance data as the Nagios plugin guidelines define it: `'label'=value[unit];[warn];[crit];[min];[max] ...`.
+//! Performance data as the Nagios plugin guidelines define it, `'label'=value[unit];[warn];[crit];[min];[max] ...`, and as
+//! plugins really print it: entries with commas between them, labels with blanks, commas or `=`, units on thresholds.
 //!
-//! It comes from programs of any quality, so nothing here may panic, and what cannot be read costs its own entry only.
+//! It comes from programs of any quality, so nothing here may panic. What cannot be read costs its own entry or field only,
+//! and is named.
 
 use healthd_plugin::{Metric, Range};
 
@@ -21,24 +23,89 @@ pub struct Entry {
 #[derive(Debug, Default, PartialEq)]
 pub struct Perfdata {
     pub entries: Vec<Entry>,
-    /// What could not be read, as it stands in the output.
+    /// What could not be read: entries as they stand in the output, and fields with the label of their entry.
     pub refused: Vec<String>,
+    /// All of it, as it was printed.
+    pub raw: String,
 }
 
 impl Perfdata {
-    /// Reads the entries of `text` and adds them.
+    /// Reads the entries of `text`, of one line, and adds them.
     pub fn read(&mut self, text: &str) {
-        let mut rest = text.trim_start();
+        let text = text.trim();
+        if text.is_empty() {
+            return;
+        }
+        if !self.raw.is_empty() {
+            self.raw.push('\n');
+        }
+        self.raw += text;
+        let mut rest = text.trim_start_matches(is_between);
         while !rest.is_empty() {
-            let (entry, after) = one(rest);
+            let (entry, after) = self.one(rest);
             match entry {
                 Some(entry) => self.entries.push(entry),
-                None => self
-                    .refused
-                    .push(rest[..rest.len() - after.len()].trim_end().into()),
+                None => {
+                    let raw = &rest[..rest.len() - after.len()];
+                    self.refused.push(raw.trim_end_matches(is_between).into());
+                }
             }
-            rest = after.trim_start();
+            rest = after.trim_start_matches(is_between);
         }
+    }
+
+    /// The first entry and what follows it. Always moves on.
+    fn one<'t>(&mut self, text: &'t str) -> (Option<Entry>, &'t str) {
+        let Some((label, value)) = label(text) else {
+            return (None, &text[junk_length(text)..]);
+        };
+        let (fields, after) = fields(value);
+        (self.entry(label.trim(), &fields), after)
+    }
+
+    fn entry(&mut self, label: &str, fields: &str) -> Option<Entry> {
+        if label.is_empty() {
+            return None;
+        }
+        let mut fields = fields.split(';').map(str::trim);
+        let (value, unit) = value_and_unit(fields.next()?)?;
+        let base = Base::of(unit);
+        let value = match value {
+            Some(n) => Some(base.scaled(n)?),
+            None => None,
+        };
+        let mut odd = |name: &str, field: &str| {
+            self.refused.push(format!("{name} `{field}` of {label}"));
+        };
+        let mut ranges = [None; 2];
+        for (range, name) in ranges.iter_mut().zip(["warn", "crit"]) {
+            let field = fields.next().unwrap_or_default();
+            *range = base.range(field);
+            if range.is_none() && !field.is_empty() {
+                odd(name, field);
+            }
+        }
+        let mut numbers = [None; 2];
+        for (number, name) in numbers.iter_mut().zip(["min", "max"]) {
+            let field = fields.next().unwrap_or_default();
+            *number = base.number(field);
+            if number.is_none() && !field.is_empty() {
+                odd(name, field);
+            }
+        }
+        for field in fields.filter(|f| !f.is_empty()) {
+            odd("a sixth field", field);
+        }
+        Some(Entry {
+            label: label.into(),
+            value,
+            unit: base.unit.into(),
+            counter: base.counter,
+            warn: ranges[0],
+            crit: ranges[1],
+            min: numbers[0],
+            max: numbers[1],
+        })
     }
 }
 
@@ -68,35 +135,85 @@ impl Entry {
     }
 }
 
-/// The first entry and what follows it. Always moves on.
-fn one(text: &str) -> (Option<Entry>, &str) {
-    let word_end = |s: &str| s.find(char::is_whitespace).unwrap_or(s.len());
-    let labelled = match text.strip_prefix('\'') {
-        Some(quoted) => quoted_label(quoted),
-        None => text[..word_end(text)]
-            .split_once('=')
-            .map(|(label, _)| (label.to_string(), &text[label.len()..])),
-    };
-    let Some((label, rest)) = labelled else {
-        return (None, &text[word_end(text)..]);
-    };
-    let Some(rest) = rest.strip_prefix('=') else {
-        return (None, &rest[word_end(rest)..]);
-    };
-    let (fields, after) = rest.split_at(word_end(rest));
-    (entry(label.trim(), fields), after)
+/// Stands between entries and belongs to none.
+fn is_between(c: char) -> bool {
+    c.is_whitespace() || matches!(c, ',' | ';' | '|')
 }
 
-/// A label after its opening quote, where `''` is one quote, and what follows the closing one.
-fn quoted_label(text: &str) -> Option<(String, &str)> {
+fn word_length(text: &str) -> usize {
+    text.find(|c: char| c.is_whitespace() || c == '|')
+        .unwrap_or(text.len())
+}
+
+/// The label at the start, and what follows its `=`. None: there is none, or no value follows.
+fn label(text: &str) -> Option<(String, &str)> {
+    if let Some(quote) = text.chars().next().filter(|c| matches!(c, '\'' | '"')) {
+        let (label, rest) = quoted_label(&text[1..], quote)?;
+        return Some((label, value_after(rest.trim_start().strip_prefix('=')?)?));
+    }
+    // Without quotes it may hold blanks, as Icinga reads it, and `=`: its end is the first `=` before a value.
+    let mut at = 0;
+    while at < text.len() {
+        let word = &text[at..at + word_length(&text[at..])];
+        for (equals, _) in word.match_indices('=') {
+            if let Some(value) = value_after(&text[at + equals + 1..]) {
+                return Some((text[..at + equals].into(), value));
+            }
+        }
+        if word.contains('=') {
+            return None;
+        }
+        at += word.len();
+        at += text[at..].len() - text[at..].trim_start_matches(char::is_whitespace).len();
+        // A quote begins another entry, and so does what follows a bar.
+        if text[at..].starts_with(['\'', '"', '|']) {
+            return None;
+        }
+    }
+    None
+}
+
+/// What could not be read: up to the end of the first word with a `=`, or to the next entry.
+fn junk_length(text: &str) -> usize {
+    let mut at = 0;
+    loop {
+        let word = &text[at..at + word_length(&text[at..])];
+        at += word.len();
+        let blanks = text[at..].len() - text[at..].trim_start().len();
+        let next = &text[at + blanks..];
+        if word.contains('=')
+            || blanks == 0
+            || next.is_empty()
+            || next.starts_with(['\'', '"', '|'])
+        {
+            // At least one character, whatever it is.
+            let first = text.chars().next().map_or(0, char::len_utf8);
+            return at.max(first);
+        }
+        at += blanks;
+    }
+}
+
+/// `text` from its value on, if it begins with one. Blanks may stand before it (`a = 5`), but not another entry.
+fn value_after(text: &str) -> Option<&str> {
+    let value = text.trim_start();
+    let blanks = value.len() < text.len();
+    let (fields, _) = fields(value);
+    let first = fields.split(';').next().unwrap_or_default();
+    let parses = value_and_unit(first).is_some();
+    (parses && !(blanks && value[..word_length(value)].contains('='))).then_some(value)
+}
+
+/// A label after its opening quote, where a doubled quote is one, and what follows the closing one.
+fn quoted_label(text: &str, quote: char) -> Option<(String, &str)> {
     let mut label = String::new();
     let mut rest = text;
     loop {
-        let (part, after) = rest.split_once('\'')?;
+        let (part, after) = rest.split_once(quote)?;
         label += part;
-        match after.strip_prefix('\'') {
+        match after.strip_prefix(quote) {
             Some(more) => {
-                label.push('\'');
+                label.push(quote);
                 rest = more;
             }
             None => return Some((label, after)),
@@ -104,44 +221,118 @@ fn quoted_label(text: &str) -> Option<(String, &str)> {
     }
 }
 
-fn entry(label: &str, fields: &str) -> Option<Entry> {
-    if label.is_empty() {
-        return None;
+/// `value;warn;crit;min;max` at the start, without blanks, and what follows it.
+fn fields(text: &str) -> (String, &str) {
+    let word = &text[..word_length(text)];
+    // A comma ends it only if another entry follows, or nothing: `1,5` is one value, if a wrong one.
+    let end = word
+        .match_indices(',')
+        .find(|(at, _)| {
+            let after = word[at + 1..].trim_start_matches(',');
+            after.is_empty() || after.contains('=') || after.starts_with(['\'', '"'])
+        })
+        .map_or(word.len(), |(at, _)| at);
+    let mut fields = text[..end].to_string();
+    let mut after = &text[end..];
+    // `1; 5; 10`: what follows is a threshold and no label.
+    while fields.ends_with(';') && fields.matches(';').count() < 5 {
+        let next = after.trim_start();
+        let word = next[..word_length(next)].trim_end_matches(',');
+        let is_field = |f: &str| f.is_empty() || Base::of("").range(f).is_some();
+        let all = word.split(';').all(is_field);
+        let follows = next[word_length(next)..].trim_start();
+        if word.is_empty() || !all || follows.starts_with('=') {
+            break;
+        }
+        fields += word;
+        after = &next[word.len()..];
     }
-    let mut fields = fields.split(';');
-    let (value, unit) = value_and_unit(fields.next()?)?;
-    let (unit, factor, counter) = base_unit(unit);
-    let scaled = |n: f64| Some(n * factor).filter(|n| n.is_finite());
-    let value = match value {
-        Some(n) => Some(scaled(n)?),
-        None => None,
-    };
-    let mut range = || Some(fields.next()?.parse::<Range>().ok()?.scaled(factor));
-    let (warn, crit) = (range(), range());
-    let mut number = || scaled(fields.next()?.parse::<f64>().ok()?);
-    let (min, max) = (number(), number());
-    Some(Entry {
-        label: label.into(),
-        value,
-        unit: unit.into(),
-        counter,
-        warn,
-        crit,
-        min,
-        max,
-    })
+    (fields, after)
 }
 
 /// `12.5ms` in two. `U` is a value that could not be measured.
 fn value_and_unit(text: &str) -> Option<(Option<f64>, &str)> {
-    if let Some(unit) = text.strip_prefix('U') {
+    if let Some(unit) = text.strip_prefix('U')
+        && (unit.is_empty() || unit == "%" || Base::of(unit).unit != unit)
+    {
         return Some((None, unit));
     }
+    number_and_unit(text).map(|(n, unit)| (Some(n), unit))
+}
+
+fn number_and_unit(text: &str) -> Option<(f64, &str)> {
     let (number, unit) = text.split_at(number_length(text));
     let number = number.parse::<f64>().ok().filter(|n| n.is_finite())?;
-    // A unit holds no digit, quote or sign: `1,5` and `3=4` are no numbers with a unit.
-    let letters = unit.chars().all(|c| c.is_alphabetic() || "%/°".contains(c));
-    letters.then_some((Some(number), unit))
+    // Anything without a digit, quote or sign: `1,5` and `3=4` are no numbers with a unit.
+    let odd = |c: char| c.is_numeric() && !"²³".contains(c) || "'\"=,;:@~+-.".contains(c);
+    (!unit.contains(odd)).then_some((number, unit))
+}
+
+/// What a unit is of, and how much. A K is 1024, as check_disk and check_swap count.
+#[derive(Clone, Copy)]
+struct Base<'u> {
+    unit: &'u str,
+    factor: f64,
+    counter: bool,
+}
+
+impl<'u> Base<'u> {
+    fn of(unit: &'u str) -> Base<'u> {
+        const KI: f64 = 1024.0;
+        let (base, factor) = match unit {
+            "" | "c" => ("1", 1.0),
+            "s" => ("s", 1.0),
+            "ms" => ("s", 1e-3),
+            "us" | "µs" | "μs" => ("s", 1e-6),
+            "ns" => ("s", 1e-9),
+            "B" => ("By", 1.0),
+            "KB" | "kB" | "KiB" => ("By", KI),
+            "MB" | "MiB" => ("By", KI.powi(2)),
+            "GB" | "GiB" => ("By", KI.powi(3)),
+            "TB" | "TiB" => ("By", KI.powi(4)),
+            "PB" | "PiB" => ("By", KI.powi(5)),
+            "EB" | "EiB" => ("By", KI.powi(6)),
+            other => (other, 1.0),
+        };
+        Base {
+            unit: base,
+            factor,
+            counter: unit == "c",
+        }
+    }
+
+    fn scaled(self, n: f64) -> Option<f64> {
+        Some(n * self.factor).filter(|n| n.is_finite())
+    }
+
+    /// A number in the unit of the value, or with a unit of its own of the same kind.
+    fn number(self, text: &str) -> Option<f64> {
+        let (number, unit) = number_and_unit(text)?;
+        let own = match unit {
+            "" => self,
+            unit => Base::of(unit),
+        };
+        (own.unit == self.unit).then_some(())?;
+        own.scaled(number)
+    }
+
+    /// A range whose numbers may have units: `10MB:20MB`.
+    fn range(self, text: &str) -> Option<Range> {
+        let (inverted, text) = match text.strip_prefix('@') {
+            Some(rest) => ("@", rest),
+            None => ("", text),
+        };
+        let bare = |part: &str| match part {
+            "" | "~" => Some(part.to_string()),
+            part => self.number(part).map(|n| n.to_string()),
+        };
+        let range = match text.split_once(':') {
+            Some((from, to)) => format!("{inverted}{}:{}", bare(from)?, bare(to)?),
+            None if text.is_empty() || text == "~" => return None,
+            None => format!("{inverted}{}", bare(text)?),
+        };
+        range.parse().ok()
+    }
 }
 
 fn number_length(text: &str) -> usize {
@@ -162,27 +353,6 @@ fn number_length(text: &str) -> usize {
         }
     }
     length
-}
-
-/// Our unit, the factor to it, and whether it counts. A K is 1024, as check_disk and check_swap count.
-fn base_unit(unit: &str) -> (&str, f64, bool) {
-    const KI: f64 = 1024.0;
-    let scale = |power: i32| ("By", KI.powi(power), false);
-    match unit {
-        "" => ("1", 1.0, false),
-        "c" => ("1", 1.0, true),
-        "s" => ("s", 1.0, false),
-        "ms" => ("s", 1e-3, false),
-        "us" | "µs" | "μs" => ("s", 1e-6, false),
-        "ns" => ("s", 1e-9, false),
-        "B" => scale(0),
-        "KB" | "kB" | "KiB" => scale(1),
-        "MB" | "MiB" => scale(2),
-        "GB" | "GiB" => scale(3),
-        "TB" | "TiB" => scale(4),
-        "PB" | "PiB" => scale(5),
-        other => (other, 1.0, false),
-    }
 }
 
 #[cfg(test)]
@@ -260,30 +430,107 @@ mod tests {
             shown(only("x=1;~:7;:8").metric()),
             shown(Metric::new("x", 1.0).warn(7.0).crit(8.0))
         );
-        assert_eq!(only("x=1;10:;junk;;").labels().count(), 1);
+        let p = read("x=1;10:;junk;;1.2.3;6");
+        assert_eq!(p.entries[0].labels().count(), 1);
+        assert_eq!(
+            p.refused,
+            [
+                "crit `junk` of x",
+                "max `1.2.3` of x",
+                "a sixth field `6` of x"
+            ]
+        );
         assert_eq!(only("x=1;;;0;").min, Some(0.0));
         assert_eq!(only("x=1;;;;;;;").max, None);
     }
 
     #[test]
-    fn what_cannot_be_read_costs_only_itself() {
-        let p = read("good=1 bad =2 =3 x=y 'open=4 'a'b=5 n=nan i=inf h=1e999 c=1,5 last=6");
+    fn what_cannot_be_read_costs_only_itself_and_is_named() {
+        let p = read(
+            "good=1 =3 x=y 'open=4 'a'b=5 n=nan i=inf h=1e999 c=1,5 u=Unknown e= m3=1 last=6 end",
+        );
         let labels: Vec<_> = p.entries.iter().map(|e| e.label.as_str()).collect();
-        assert_eq!(labels, ["good", "last"]);
+        assert_eq!(labels, ["good", "m3", "last"]);
         assert_eq!(
             p.refused,
             [
-                "bad",
-                "=2",
                 "=3",
                 "x=y",
-                "'open=4 'a'b=5",
+                "'open=4",
+                "'a'b=5",
                 "n=nan",
                 "i=inf",
                 "h=1e999",
-                "c=1,5"
+                "c=1,5",
+                "u=Unknown",
+                "e=",
+                "end"
             ]
         );
+        assert!(p.raw.starts_with("good=1 =3") && p.raw.ends_with("last=6 end"));
+    }
+
+    #[test]
+    fn as_plugins_really_print_it() {
+        for (text, wanted) in [
+            // The manual of Nagios, check_memory of nagios-plugins-contrib.
+            (
+                "percent_packet_loss=0, rta=0.80",
+                &[("percent_packet_loss", 0.0), ("rta", 0.8)][..],
+            ),
+            ("a=1,b=2,'c d'=3", &[("a", 1.0), ("b", 2.0), ("c d", 3.0)]),
+            (
+                "user=30.92%, system=9.73%,",
+                &[("user", 30.92), ("system", 9.73)],
+            ),
+            (
+                "free space=3 C:\\ Used=4",
+                &[("free space", 3.0), ("C:\\ Used", 4.0)],
+            ),
+            (
+                "'a=b'=1 c=d=2 'x,y'=3",
+                &[("a=b", 1.0), ("c=d", 2.0), ("x,y", 3.0)],
+            ),
+            ("x,y=1 \"in quotes\"=2", &[("x,y", 1.0), ("in quotes", 2.0)]),
+            ("rta = 0.5 loss= 3", &[("rta", 0.5), ("loss", 3.0)]),
+            ("a=1;2;3|b=2", &[("a", 1.0), ("b", 2.0)]),
+            ("a=1;;;; ; b=2", &[("a", 1.0), ("b", 2.0)]),
+        ] {
+            let p = read(text);
+            let got: Vec<_> = p
+                .entries
+                .iter()
+                .map(|e| (e.label.as_str(), e.value.unwrap()))
+                .collect();
+            assert_eq!(
+                (got, p.refused.len()),
+                (wanted.to_vec(), 0),
+                "{text}: {p:?}"
+            );
+        }
+        let p = read("junk 'a b'=1");
+        assert_eq!(
+            (p.entries.len(), &p.refused[..]),
+            (1, &["junk".to_string()][..])
+        );
+    }
+
+    #[test]
+    fn units_stand_on_thresholds_too() {
+        let e = only("used=50%;80%;90%;0%;100%");
+        assert_eq!(e.warn, "80".parse().ok());
+        assert_eq!((e.min, e.max), (Some(0.0), Some(100.0)));
+        let e = only("t=1s;500ms;2s;0s;");
+        assert_eq!(e.warn, "0.5".parse().ok());
+        assert_eq!(e.crit, "2".parse().ok());
+        let e = only("/=1GB;1024MB:2048MB;@3GB:4GB");
+        assert_eq!(e.warn, "1073741824:2147483648".parse().ok());
+        let e = only("t=1s; 5; 10; 0");
+        assert_eq!(
+            (e.warn, e.crit, e.min),
+            ("5".parse().ok(), "10".parse().ok(), Some(0.0))
+        );
+        assert_eq!(read("t=1s;5MB").refused, ["warn `5MB` of t"]);
     }
 
     proptest! {
@@ -306,7 +553,7 @@ mod tests {
 
         #[test]
         fn reads_back_what_the_guidelines_allow(
-            label in "[^=\u{0}-\u{1f}]{1,20}", value in -1e12..1e12f64, warn in 0.0..1e6f64
+            label in "[^\u{0}-\u{1f}]{1,20}", value in -1e12..1e12f64, warn in 0.0..1e6f64
         ) {
             prop_assume!(!label.trim().is_empty());
             let e = only(&format!("'{}'={value};{warn}", label.replace('\'', "''")));

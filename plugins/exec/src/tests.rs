@@ -254,7 +254,8 @@ fn message_detail_metrics() {
     assert_eq!((o.status, &*o.message), (Status::Ok, "OK - all"));
     assert_eq!(
         o.detail,
-        "long 1\nlong 2\nstderr: oops\nperformance data not understood: bad"
+        "long 1\nlong 2\nstderr: oops\nperformance data not understood: bad\n\
+         performance data: t=5ms;10;20 x=1;10:20\ny=3c\nz=U bad"
     );
     let t = o.metric("t");
     assert_eq!(
@@ -299,12 +300,24 @@ fn poor_outputs_are_said() {
     );
     assert_eq!(o.detail.len(), 1000 - "short\n".len());
 
-    let o =
-        sh("i=0; printf 'many |'; while [ $i -lt 300 ]; do printf ' m%s=1' $i; i=$((i+1)); done");
-    assert_eq!(
-        (o.metrics.len(), &*o.detail),
-        (200, "200 of 300 metrics kept")
+    let o = sh("printf 'many |'; seq -f 'm%g=1' 1 1200 | tr '\\n' ' '");
+    assert_eq!(o.metrics.len(), 1000);
+    let detail = "1000 of 1200 metrics kept\nperformance data: m1=1 m2=1";
+    assert!(o.detail.starts_with(detail), "{:.200}", o.detail);
+}
+
+#[test]
+fn a_line_of_any_length_is_shown_or_its_cut_is() {
+    let o = sh("printf 'DISK CRITICAL -'; seq -f ' /srv/%g 1 MB' -s, 1 200; exit 2");
+    assert!(o.message.ends_with(", /srv/200 1 MB"), "{o:?}");
+    let o = sh("printf 'OK '; head -c 50000 /dev/zero | tr '\\0' x; echo '|a=1'");
+    assert!(
+        o.message.ends_with("xx… [a line of 50003 bytes, cut]"),
+        "{:.200}",
+        o.message
     );
+    assert!(o.message.len() <= 32 << 10);
+    assert_eq!(o.metric("a").value, 1.0);
 }
 
 #[test]

@@ -110,6 +110,7 @@ pub use resolve::Family;
 pub use serde_json;
 pub use shared::{Ask, Changed, Entry, SharedLock, SharedMap};
 pub use status::Status;
+pub use text::cut;
 pub use time::Elapsed;
 
 /// Compiles the Rust walk-through in `plugins/README.md`.

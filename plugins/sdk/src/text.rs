@@ -24,6 +24,15 @@ pub(crate) fn with_text<R>(args: impl fmt::Display, f: impl FnOnce(&str) -> R) -
     r
 }
 
+/// No more than `most` bytes of it, up to the border of a character.
+pub fn cut(text: &str, most: usize) -> &str {
+    let mut end = text.len().min(most);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
 /// Is this our machine's lack rather than the target's fault?
 pub(crate) fn is_resource_error(e: &io::Error) -> bool {
     const OURS: [i32; 6] = [

@@ -124,12 +124,8 @@ fn window(text: &str, from: usize, column: u32, width: u32) -> (String, u32) {
     (format!("... {snippet}"), lead + 4)
 }
 
-fn floor_char(text: &str, mut at: usize) -> usize {
-    at = at.min(text.len());
-    while !text.is_char_boundary(at) {
-        at -= 1;
-    }
-    at
+fn floor_char(text: &str, at: usize) -> usize {
+    crate::text::cut(text, at).len()
 }
 
 /// Longer lines are cut around what is meant.

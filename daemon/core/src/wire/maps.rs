@@ -512,11 +512,8 @@ impl LineRecord {
 
 /// UTF-8, cut at a character's border, zero-padded.
 pub fn put_text(words: &mut [u64], text: &str) {
-    let mut end = text.len().min(words.len() * WORD);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    for (word, bytes) in words.iter_mut().zip(text.as_bytes()[..end].chunks(WORD)) {
+    let text = crate::text::cut(text, words.len() * WORD);
+    for (word, bytes) in words.iter_mut().zip(text.as_bytes().chunks(WORD)) {
         let mut b = [0; WORD];
         b[..bytes.len()].copy_from_slice(bytes);
         *word = u64::from_ne_bytes(b);

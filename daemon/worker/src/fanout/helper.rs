@@ -184,11 +184,6 @@ impl Reactor {
 }
 
 fn capped(mut text: String) -> String {
-    if text.len() > MAX_MESSAGE {
-        let end = (0..=MAX_MESSAGE)
-            .rev()
-            .find(|at| text.is_char_boundary(*at));
-        text.truncate(end.unwrap_or(0));
-    }
+    text.truncate(healthd_core::text::cut(&text, MAX_MESSAGE).len());
     text
 }
