@@ -1,10 +1,11 @@
 //! One request and its answer over one connection, with the times of its phases.
 
+use crate::failed::Failed;
 use crate::request::Request;
 use crate::response::{Malformed, Response};
 use healthd_plugin::net::{self, AsyncRead, AsyncWrite, ReadBuf, Stream, TcpStream, UnixStream};
 use healthd_plugin::tls::{Connector, certificate_days_left, tokio_rustls};
-use healthd_plugin::{Cx, Family, Status};
+use healthd_plugin::{Cx, Family};
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
@@ -39,44 +40,11 @@ pub struct Times {
     pub certificate_days: Option<f64>,
 }
 
-/// No answer, and why.
-#[derive(Clone, Debug)]
-pub struct Failed {
-    pub status: Status,
-    pub why: String,
-}
-
 impl Times {
     /// What the target took for its answer: time in which we waited between requests is none of its.
     pub fn total(&self) -> u64 {
         self.earlier + self.end.saturating_sub(self.begin)
     }
-}
-
-impl Failed {
-    pub fn critical(why: String) -> Failed {
-        Failed {
-            status: Status::Critical,
-            why,
-        }
-    }
-
-    /// The check ends here.
-    pub fn tell(&self, cx: Cx<'_>) -> Status {
-        cx.message(&self.why);
-        self.status
-    }
-}
-
-impl std::fmt::Display for Failed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.why)
-    }
-}
-
-fn failed(phase: &str, e: &io::Error) -> Failed {
-    let (status, why) = healthd_plugin::failure(phase, e);
-    Failed { status, why }
 }
 
 fn malformed(phase: &str, why: &Malformed) -> Failed {
@@ -99,7 +67,7 @@ pub async fn run(
         Target::Addr(to) => {
             cx.phase("connect");
             // Not waited for: the first send tells, see TcpStream::start.
-            Stream::from(TcpStream::start(cx, *to).map_err(|e| failed("connect", &e))?)
+            Stream::from(TcpStream::start(cx, *to).map_err(|e| Failed::io("connect", &e))?)
         }
         Target::Name { host, port, family } => {
             Box::pin(connect_by_name(cx, host, *port, *family, &mut times))
@@ -110,7 +78,7 @@ pub async fn run(
             cx.phase("connect");
             UnixStream::connect(cx, path)
                 .await
-                .map_err(|e| failed("connect", &e))?
+                .map_err(|e| Failed::io("connect", &e))?
                 .into()
         }
     };
@@ -134,7 +102,7 @@ async fn connect_by_name<'a>(
     let ips = cx
         .resolve(host, family)
         .await
-        .map_err(|e| failed("dns", &e))?;
+        .map_err(|e| Failed::io("dns", &e))?;
     times.dns = cx.now_ns();
     cx.phase("connect");
     let addresses: Vec<SocketAddr> = ips
@@ -145,7 +113,7 @@ async fn connect_by_name<'a>(
         [only] => TcpStream::start(cx, *only),
         several => TcpStream::connect_any(cx, several).await,
     };
-    connected.map_err(|e| failed("connect", &e))
+    connected.map_err(|e| Failed::io("connect", &e))
 }
 
 async fn plain(
@@ -159,7 +127,7 @@ async fn plain(
     let sent = poll_fn(|task| stream.poll_write(task, bytes)).await;
     times.connect = cx.now_ns();
     let sent = sent.map_err(|e| {
-        failed(
+        Failed::io(
             if stream.is_connecting() {
                 "connect"
             } else {
@@ -186,11 +154,16 @@ async fn secure(
     times: &mut Times,
 ) -> Result<(), Failed> {
     if let Stream::Tcp(tcp) = &stream {
-        tcp.connected().await.map_err(|e| failed("connect", &e))?;
+        tcp.connected()
+            .await
+            .map_err(|e| Failed::io("connect", &e))?;
     }
     times.connect = cx.now_ns();
     cx.phase("tls");
-    let mut stream = tls.connect(stream).await.map_err(|e| failed("tls", &e))?;
+    let mut stream = tls
+        .connect(stream)
+        .await
+        .map_err(|e| Failed::io("tls", &e))?;
     times.tls = cx.now_ns();
     times.certificate_days = certificate_days_left(&stream);
     cx.phase("ttfb");
@@ -234,10 +207,10 @@ async fn read_answer<S: AsyncRead + AsyncWrite + Unpin>(
         let read = match read_some(response).await {
             Ok(Ok(fed)) => fed,
             Ok(Err(ended)) => match (ended, &sent) {
-                (Err(Malformed::Empty), Err(e)) => return Err(failed("send", e)),
+                (Err(Malformed::Empty), Err(e)) => return Err(Failed::io("send", e)),
                 (ended, _) => ended,
             },
-            Err(e) => return Err(failed(phase, sent.as_ref().err().unwrap_or(&e))),
+            Err(e) => return Err(Failed::io(phase, sent.as_ref().err().unwrap_or(&e))),
         };
         read.map_err(|why| malformed(phase, &why))?;
         if times.ttfb == 0 {

@@ -2,6 +2,7 @@
 
 use crate::options::{Options, Scalar, StatusSet};
 use crate::response::Response;
+use crate::url::{Url, masked};
 use healthd_plugin::serde_json::{self, Value};
 use regex_lite::Regex;
 use serde_json_path::JsonPath;
@@ -14,6 +15,8 @@ pub struct Expect {
     regex: Option<Regex>,
     json: Option<JsonExpect>,
     headers: Vec<(String, Regex)>,
+    url: Option<Regex>,
+    tls: bool,
 }
 
 #[derive(Debug)]
@@ -49,6 +52,12 @@ impl Expect {
                 .map(|t| regex("body_regex", t))
                 .transpose()?,
             json,
+            url: o
+                .expect_url
+                .as_ref()
+                .map(|t| regex("expect_url", t))
+                .transpose()?,
+            tls: o.expect_tls,
             headers: headers
                 .map(|(n, t)| Ok((n.clone(), regex(&format!("expect_headers.{n}"), t)?)))
                 .collect::<Result<_, String>>()?,
@@ -63,21 +72,53 @@ impl Expect {
         self.contains.is_some() || self.regex.is_some() || self.json.is_some()
     }
 
-    /// The first thing that is not as expected.
-    pub fn judge(&self, r: &Response) -> Result<(), String> {
-        if !self.status.iter().any(|s| s.contains(r.status)) {
-            return Err(format!("status {}", r.status));
+    pub fn takes_status(&self, code: u16) -> bool {
+        self.status.iter().any(|s| s.contains(code))
+    }
+
+    /// The first thing that is not as expected of the answer from `url`.
+    pub fn judge(&self, url: &Url, r: &Response) -> Result<(), String> {
+        if !self.takes_status(r.status) {
+            let wanted: Vec<String> = self.status.iter().map(StatusSet::to_string).collect();
+            let to = match r.header("location") {
+                Some(to) if (300..400).contains(&r.status) => {
+                    format!(" to {}", masked(&to.text()))
+                }
+                _ => String::new(),
+            };
+            return Err(format!(
+                "HTTP {}{}{to}, expected {}",
+                r.status,
+                reason(r.status),
+                wanted.join(", ")
+            ));
+        }
+        if self.tls && !url.https {
+            return Err(format!("{url} is not https, which expect_tls wants"));
+        }
+        if let Some(regex) = &self.url
+            && !regex.is_match(&format!("{}{}", url.origin(), url.path))
+        {
+            return Err(format!("{url} does not match {regex}, as expect_url wants"));
         }
         for (name, regex) in &self.headers {
-            match r.header(name) {
+            let mut last = None;
+            // A server may send it several times: each of them may match.
+            let found = r.all(name).any(|h| {
+                let text = h.text();
+                let matches = regex.is_match(&text);
+                last = Some(text);
+                matches
+            });
+            match last {
+                _ if found => {}
                 None => return Err(format!("no header {name}")),
-                Some(value) if !regex.is_match(value) => {
+                Some(value) => {
                     return Err(format!(
                         "header {name}: {} does not match {regex}",
-                        Quoted(value)
+                        Quoted(&value)
                     ));
                 }
-                Some(_) => {}
             }
         }
         if !self.needs_body() {
@@ -130,6 +171,66 @@ impl JsonExpect {
     }
 }
 
+/// What the standards call a code, after a blank.
+fn reason(status: u16) -> &'static str {
+    match status {
+        100 => " Continue",
+        101 => " Switching Protocols",
+        200 => " OK",
+        201 => " Created",
+        202 => " Accepted",
+        203 => " Non-Authoritative Information",
+        204 => " No Content",
+        205 => " Reset Content",
+        206 => " Partial Content",
+        207 => " Multi-Status",
+        300 => " Multiple Choices",
+        301 => " Moved Permanently",
+        302 => " Found",
+        303 => " See Other",
+        304 => " Not Modified",
+        307 => " Temporary Redirect",
+        308 => " Permanent Redirect",
+        400 => " Bad Request",
+        401 => " Unauthorized",
+        402 => " Payment Required",
+        403 => " Forbidden",
+        404 => " Not Found",
+        405 => " Method Not Allowed",
+        406 => " Not Acceptable",
+        407 => " Proxy Authentication Required",
+        408 => " Request Timeout",
+        409 => " Conflict",
+        410 => " Gone",
+        411 => " Length Required",
+        412 => " Precondition Failed",
+        413 => " Content Too Large",
+        414 => " URI Too Long",
+        415 => " Unsupported Media Type",
+        416 => " Range Not Satisfiable",
+        417 => " Expectation Failed",
+        421 => " Misdirected Request",
+        422 => " Unprocessable Content",
+        423 => " Locked",
+        424 => " Failed Dependency",
+        426 => " Upgrade Required",
+        428 => " Precondition Required",
+        429 => " Too Many Requests",
+        431 => " Request Header Fields Too Large",
+        451 => " Unavailable For Legal Reasons",
+        500 => " Internal Server Error",
+        501 => " Not Implemented",
+        502 => " Bad Gateway",
+        503 => " Service Unavailable",
+        504 => " Gateway Timeout",
+        505 => " HTTP Version Not Supported",
+        507 => " Insufficient Storage",
+        508 => " Loop Detected",
+        511 => " Network Authentication Required",
+        _ => "",
+    }
+}
+
 fn contains(body: &[u8], text: &[u8]) -> bool {
     // Text is searched for in text, so that a match is one of whole characters.
     match (std::str::from_utf8(body), std::str::from_utf8(text)) {
@@ -172,7 +273,7 @@ mod tests {
         });
         r.feed(answer.as_bytes()).unwrap();
         r.end().unwrap();
-        expect.judge(&r)
+        expect.judge(&Url::parse(&o.url)?, &r)
     }
 
     const JSON: &str =
@@ -197,7 +298,18 @@ mod tests {
     #[test]
     fn bad_answers_say_why() {
         for (options, why) in [
-            (serde_json::json!({"status": ["5xx"]}), "status 200"),
+            (
+                serde_json::json!({"status": ["5xx", 404]}),
+                "HTTP 200 OK, expected 500-599, 404",
+            ),
+            (
+                serde_json::json!({"expect_tls": true}),
+                "http://x/ is not https, which expect_tls wants",
+            ),
+            (
+                serde_json::json!({"expect_url": "/login"}),
+                "http://x/ does not match /login, as expect_url wants",
+            ),
             (
                 serde_json::json!({"expect_headers": {"X-A": ""}}),
                 "no header X-A",

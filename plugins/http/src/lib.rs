@@ -4,8 +4,12 @@
 
 #![forbid(unsafe_code)]
 
+mod chain;
+mod cookies;
 mod exchange;
 mod expect;
+mod failed;
+mod head;
 mod limit;
 mod oauth;
 mod options;
@@ -13,19 +17,19 @@ mod request;
 mod response;
 mod url;
 
-use exchange::{Failed, Target, Times};
+use crate::url::Url;
+use chain::Answer;
+use exchange::Target;
 use expect::Expect;
+use failed::Failed;
 use healthd_plugin::thresholds::{Lower, Upper};
 use healthd_plugin::tls::{Connector, Roots};
 use healthd_plugin::{Check, Cx, Metric, Status, plugins};
 use oauth::TokenSource;
 use options::Options;
 use request::Request;
-use response::{Response, Wanted};
-use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::time::Duration;
-use url::Url;
 
 plugins! {
     step Http { name: "http", summary: "requests a URL over HTTP or HTTPS and judges the answer" }
@@ -47,8 +51,8 @@ impl Check for Http {
     fn create(options: Options, _: Cx<'_>) -> Result<Self, String> {
         let request = Request::new(&options)?;
         let target = target(&options, &request.url)?;
-        let trust =
-            (request.url.https || options.redirects > 0).then(|| connector(&options, &request.url));
+        let trust = (request.url.https || options.redirects != Some(0))
+            .then(|| connector(&options, &request.url));
         if let (true, Some(Err(why))) = (request.url.https || options.ca_file.is_some(), &trust) {
             return Err(why.clone());
         }
@@ -72,35 +76,25 @@ impl Check for Http {
             Some(tokens) => Box::pin(self.ask_with_token(cx, tokens)).await,
         };
         match done {
-            Ok((response, times)) => self.judge(cx, &response, &times),
-            Err(failed) => failed.tell(cx),
+            Ok(answer) => self.judge(cx, &answer),
+            Err(failed) => {
+                cx.message(&failed.why);
+                failed.status
+            }
         }
     }
 }
 
 impl Http {
-    fn empty_response(&self, request: &Request) -> Response {
-        Response::new(Wanted {
-            is_head_request: request.method == "HEAD",
-            headers: self.expect.needs_headers(),
-            body: self.expect.needs_body(),
-            max_body: u64::from(self.options.max_body),
-        })
-    }
-
     /// A target that does not take the token is asked once more with another.
-    async fn ask_with_token(
-        &self,
-        cx: Cx<'_>,
-        tokens: &TokenSource,
-    ) -> Result<(Response, Times), Failed> {
+    async fn ask_with_token(&self, cx: Cx<'_>, tokens: &TokenSource) -> Result<Answer, Failed> {
         let begun = cx.now_ns();
         let token = tokens.token(cx).await?;
         let left = cx.remaining();
         let first = self
             .ask(cx, &self.request.authorized(token.header()))
             .await?;
-        if first.0.status != 401 {
+        if first.response.status != 401 {
             return Ok(first);
         }
         let Some(token) = tokens.instead_of(cx, &token, begun).await? else {
@@ -111,86 +105,8 @@ impl Http {
         self.ask(cx, &self.request.authorized(token.header())).await
     }
 
-    /// One request and its answer, through all redirects.
-    async fn ask(&self, cx: Cx<'_>, request: &Request) -> Result<(Response, Times), Failed> {
-        let mut response = self.empty_response(request);
-        let tls = self
-            .trust
-            .as_ref()
-            .and_then(|t| t.as_ref().ok())
-            .filter(|_| request.url.https);
-        let times = self
-            .exchange(cx, &self.target, tls, request, &mut response)
-            .await?;
-        if self.options.redirects > 0 && is_redirect(&response) {
-            return Box::pin(self.follow(cx, request, response, times)).await;
-        }
-        Ok((response, times))
-    }
-
-    async fn exchange(
-        &self,
-        cx: Cx<'_>,
-        target: &Target,
-        tls: Option<&Connector>,
-        request: &Request,
-        response: &mut Response,
-    ) -> Result<Times, Failed> {
-        match self.options.rate_limit {
-            None => exchange::run(cx, target, tls, request, response).await,
-            // Boxed, so that the many checks without a limit do not carry the room for it.
-            Some(rate) => Box::pin(limit::run(cx, rate, target, tls, request, response)).await,
-        }
-    }
-
-    /// Follows redirects to their end. The times are the last exchange's.
-    async fn follow(
-        &self,
-        cx: Cx<'_>,
-        asked: &Request,
-        first: Response,
-        first_times: Times,
-    ) -> Result<(Response, Times), Failed> {
-        let mut response = first;
-        let mut times = first_times;
-        let mut request = Cow::Borrowed(asked);
-        for _ in 0..self.options.redirects {
-            if !is_redirect(&response) {
-                return Ok((response, times));
-            }
-            let location = response.header("location").unwrap_or_default();
-            let bad = |why: String| Failed::critical(format!("redirect: {why}"));
-            let next = request.redirected(response.status, location).map_err(bad)?;
-            let target = target(&self.options, &next.url).map_err(bad)?;
-            let tls = self.redirect_connector(&next.url).map_err(bad)?;
-            response = self.empty_response(&next);
-            let earlier = times.total();
-            times = self
-                .exchange(cx, &target, tls.as_ref(), &next, &mut response)
-                .await?;
-            times.earlier = earlier;
-            request = Cow::Owned(next);
-        }
-        if is_redirect(&response) {
-            let n = self.options.redirects;
-            return Err(Failed::critical(format!(
-                "more than {n} redirects, the last one to {}",
-                request.url.host
-            )));
-        }
-        Ok((response, times))
-    }
-
-    fn redirect_connector(&self, url: &Url) -> Result<Option<Connector>, String> {
-        let name = self.options.server_name.as_deref().unwrap_or(&url.host);
-        match &self.trust {
-            Some(trust) if url.https => trust.clone()?.for_name(name).map(Some),
-            _ => Ok(None),
-        }
-    }
-
-    fn judge(&self, cx: Cx<'_>, r: &Response, t: &Times) -> Status {
-        let o = &self.options;
+    fn judge(&self, cx: Cx<'_>, answer: &Answer) -> Status {
+        let (o, r, t) = (&self.options, &answer.response, &answer.times);
         let total = seconds(0, t.total());
         let limits = Upper::of_durations(o.latency_warn, o.latency_crit);
         cx.metric(limits.on(Metric::new("total", total).unit("s").min(0.0)));
@@ -214,7 +130,7 @@ impl Http {
             cx.metric(limits.on(Metric::new("certificate", days).unit("d")));
             certificate = limits.judge(days);
         }
-        if let Err(why) = self.expect.judge(r) {
+        if let Err(why) = self.expect.judge(&answer.url, r) {
             return cx.critical(why);
         }
         let status = limits.judge(total).worst(certificate);
@@ -236,10 +152,6 @@ impl Http {
         }
         status
     }
-}
-
-fn is_redirect(r: &Response) -> bool {
-    matches!(r.status, 301 | 302 | 303 | 307 | 308) && r.header("location").is_some()
 }
 
 fn target(o: &Options, url: &Url) -> Result<Target, String> {

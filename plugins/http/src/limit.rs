@@ -1,6 +1,7 @@
 //! `rate_limit`: so many requests to a host in a time, counted over all workers.
 
-use crate::exchange::{self, Failed, Target, Times};
+use crate::exchange::{self, Target, Times};
+use crate::failed::Failed;
 use crate::request::Request;
 use crate::response::Response;
 use healthd_plugin::tls::Connector;

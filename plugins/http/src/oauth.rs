@@ -3,7 +3,8 @@
 //! A token server that is down is not the target's fault: whatever goes wrong here is UNKNOWN and names it. No secret
 //! and no token is in any message.
 
-use crate::exchange::{self, Failed, Target};
+use crate::exchange::{self, Target};
+use crate::failed::Failed;
 use crate::options::{AuthStyle, OAuth2, Options};
 use crate::request::{Request, base64};
 use crate::response::{Response, Wanted};

@@ -5,6 +5,7 @@ use healthd_plugin::options::{Limits, OptionValue};
 use healthd_plugin::serde_json::Value;
 use healthd_plugin::{Rate, options};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 options! {
@@ -25,7 +26,7 @@ options! {
         /// Token by OAuth2 client credentials (RFC 6749, section 4.4), sent as `Authorization: Bearer`.
         oauth2: Option<OAuth2>,
         /// Status codes that are fine: a code, a class like "2xx" or a range like "200-299". Any other is critical.
-        status: Vec<StatusSet> { min_items: 1 } = vec![StatusSet { low: 200, high: 399 }],
+        status: Vec<StatusSet> { min_items: 1 } = vec![StatusSet { low: 200, high: 299 }],
         /// Text the body must contain.
         body_contains: Option<String> { min_length: 1 },
         /// Regular expression the body must match.
@@ -37,7 +38,15 @@ options! {
         /// Response headers that must be there, each with a regular expression that its value must match.
         expect_headers: BTreeMap<String, String> = BTreeMap::new(),
         /// So many redirects are followed; one more is critical. With 0 a redirect is an answer like any other.
-        redirects: u8 { max: 20 } = 0,
+        /// Unless given, 10 are followed, but none whose code `status` names.
+        redirects: Option<u8> { max: 20 },
+        /// After a redirect to another origin send credentials, body and all headers there too, as curl's option of this
+        /// name does.
+        location_trusted: bool = false,
+        /// Regular expression that the URL must match where the redirects end.
+        expect_url: Option<String>,
+        /// The redirects must end at an https URL.
+        expect_tls: bool = false,
         /// Address family to use for a host name.
         family: Family = Family::Any,
         /// Path of a unix socket to connect to, instead of the URL's host.
@@ -121,13 +130,13 @@ impl StatusSet {
         let code = |s: &str| {
             s.parse::<u16>()
                 .ok()
-                .filter(|n| s.len() == 3 && (100..=599).contains(n))
+                .filter(|n| s.len() == 3 && (100..=999).contains(n))
         };
         if let Some(class) = text.strip_suffix("xx") {
             let class: u16 = class
                 .parse()
                 .ok()
-                .filter(|n| class.len() == 1 && (1..=5).contains(n))?;
+                .filter(|n| class.len() == 1 && (1..=9).contains(n))?;
             return Some(StatusSet {
                 low: class * 100,
                 high: class * 100 + 99,
@@ -141,11 +150,21 @@ impl StatusSet {
     }
 }
 
+/// `200`, `200-299`.
+impl fmt::Display for StatusSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.low == self.high {
+            true => self.low.fmt(f),
+            false => write!(f, "{}-{}", self.low, self.high),
+        }
+    }
+}
+
 impl OptionValue for StatusSet {
     fn schema(_: &Limits) -> String {
-        let code = "[1-5][0-9][0-9]";
+        let code = "[1-9][0-9][0-9]";
         format!(
-            r#""anyOf":[{{"type":"integer","minimum":100,"maximum":599}},{{"type":"string","pattern":"^([1-5]xx|{code}(-{code})?)$"}}]"#
+            r#""anyOf":[{{"type":"integer","minimum":100,"maximum":999}},{{"type":"string","pattern":"^([1-9]xx|{code}(-{code})?)$"}}]"#
         )
     }
 
@@ -161,7 +180,7 @@ impl OptionValue for StatusSet {
     }
 
     fn to_json(&self) -> Value {
-        format!("{}-{}", self.low, self.high).into()
+        self.to_string().into()
     }
 }
 
@@ -177,7 +196,7 @@ mod tests {
         assert_eq!(set("4xx"), Some((400, 499)));
         assert_eq!(set("200-299"), Some((200, 299)));
         for bad in [
-            "", "20", "2x", "6xx", "xx", "600", "300-200", "+20", "200-", "+200", "2xxx",
+            "", "20", "2x", "0xx", "xx", "1000", "099", "300-200", "+20", "200-", "+200", "2xxx",
         ] {
             assert_eq!(set(bad), None, "{bad}");
         }
@@ -188,19 +207,19 @@ mod tests {
         let o = Options::parse(br#"{"url": "http://x"}"#).unwrap();
         assert_eq!(
             (o.method.as_str(), o.redirects, o.max_body),
-            ("GET", 0, 1 << 20)
+            ("GET", None, 1 << 20)
         );
-        assert!(o.status[0].contains(304) && !o.status[0].contains(404));
+        assert!(o.status[0].contains(299) && !o.status[0].contains(304));
         let o = Options::parse(br#"{"url": "http://x", "status": [204, "5xx"], "json_equals": 1}"#)
             .unwrap();
         assert!(o.status[1].contains(503));
         assert!(o.json_equals.unwrap().equals(&Value::from(1.0)));
-        let e = Options::parse(br#"{"url": "http://x", "status": ["9xx"]}"#)
+        let e = Options::parse(br#"{"url": "http://x", "status": ["0xx"]}"#)
             .err()
             .unwrap();
         assert_eq!(
             e,
-            "status[0]: \"9xx\" is no set of status codes; write 200, \"2xx\" or \"200-299\""
+            "status[0]: \"0xx\" is no set of status codes; write 200, \"2xx\" or \"200-299\""
         );
     }
 }

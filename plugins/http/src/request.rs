@@ -1,6 +1,9 @@
 //! The bytes of a request, made once in `create` and sent in one piece.
 
+use crate::cookies::Jar;
+use crate::failed::Failed;
 use crate::options::Options;
+use crate::response::Response;
 use crate::url::Url;
 
 #[derive(Clone, Debug)]
@@ -10,13 +13,24 @@ pub struct Request {
     /// Names in the config's spelling; everything that is sent besides Host.
     headers: Vec<(String, String)>,
     body: Option<String>,
+    /// What servers set on the way here.
+    cookies: Jar,
+    /// Credentials, headers and body may go to other origins too.
+    trusted: bool,
     pub bytes: Vec<u8>,
 }
 
 impl Request {
     pub fn new(o: &Options) -> Result<Request, String> {
+        let url = Url::parse(&o.url).map_err(|e| format!("url: {e}"))?;
         if o.basic_auth.is_some() && o.bearer.is_some() {
             return Err("basic_auth and bearer: only one of them".into());
+        }
+        if url.userinfo.is_some() && (o.basic_auth.is_some() || o.bearer.is_some()) {
+            return Err(
+                "url: user and password in it, beside basic_auth or bearer: only one of them"
+                    .into(),
+            );
         }
         let mut headers: Vec<(String, String)> = Vec::new();
         for (name, value) in &o.headers {
@@ -35,15 +49,12 @@ impl Request {
             headers.push((name.clone(), value.clone()));
         }
         let authorization = match (&o.basic_auth, &o.bearer) {
-            (Some(basic), _) => Some(format!(
-                "Basic {}",
-                base64(format!("{}:{}", basic.user, basic.password).as_bytes())
-            )),
+            (Some(own), _) => Some(basic(&own.user, &own.password)),
             (_, Some(token)) if token.bytes().all(|b| b.is_ascii_graphic()) => {
                 Some(format!("Bearer {token}"))
             }
             (_, Some(_)) => return Err("bearer: only printable ASCII".into()),
-            _ => None,
+            _ => of_userinfo(&url),
         };
         let agent = concat!("healthd/", env!("CARGO_PKG_VERSION"));
         let ours = [
@@ -61,12 +72,13 @@ impl Request {
         if o.method == "CONNECT" {
             return Err("method: CONNECT is for proxies".into());
         }
-        let url = Url::parse(&o.url).map_err(|e| format!("url: {e}"))?;
         let mut request = Request {
             url,
             method: o.method.clone(),
             headers,
             body: o.body.clone(),
+            cookies: Jar::default(),
+            trusted: o.location_trusted,
             bytes: Vec::new(),
         };
         request.render();
@@ -90,6 +102,8 @@ impl Request {
             method: "POST".into(),
             headers,
             body: Some(body),
+            cookies: Jar::default(),
+            trusted: false,
             bytes: Vec::new(),
         };
         request.render();
@@ -99,19 +113,22 @@ impl Request {
     /// The same with this authorization.
     pub fn authorized(&self, authorization: String) -> Request {
         let mut next = self.clone();
-        next.headers
-            .retain(|(n, _)| !n.eq_ignore_ascii_case("authorization"));
-        next.headers.push(("Authorization".into(), authorization));
+        next.authorize(authorization);
         next.render();
         next
     }
 
-    /// The request after a redirect.
-    pub fn redirected(&self, status: u16, location: &str) -> Result<Request, String> {
+    /// The request after a redirect. To another origin go no credentials, no body and no header of the config's that
+    /// could be a secret.
+    pub fn redirected(&self, answer: &Response) -> Result<Request, Failed> {
+        let location = answer.header("location");
+        let location = location.map(|h| h.value.as_slice()).unwrap_or_default();
         let mut next = self.clone();
-        next.url = self.url.join(location)?;
+        next.cookies.take(&self.url, answer);
+        let to = self.url.join(location);
+        next.url = to.map_err(|e| Failed::critical(format!("redirect: {e}")))?;
         // 303 asks for a GET; 301 and 302 get one from every browser, though the standard only tolerates it.
-        let becomes_get = match status {
+        let becomes_get = match answer.status {
             303 => self.method != "HEAD",
             301 | 302 => self.method == "POST",
             _ => false,
@@ -123,15 +140,31 @@ impl Request {
                 .retain(|(n, _)| !n.eq_ignore_ascii_case("content-type"));
         }
         if !next.url.same_origin(&self.url) {
-            // Secrets are for the host they were configured for.
-            next.headers.retain(|(n, _)| {
-                !["authorization", "cookie", "host"]
-                    .iter()
-                    .any(|secret| n.eq_ignore_ascii_case(secret))
-            });
+            next.headers
+                .retain(|(n, _)| !n.eq_ignore_ascii_case("host"));
+            if !self.trusted {
+                if next.body.is_some() {
+                    return Err(Failed::unknown(format!(
+                        "redirect: {} wants the body to be sent to {}, which is another origin; \
+                         `location_trusted = true` allows it",
+                        answer.status,
+                        next.url.origin()
+                    )));
+                }
+                next.headers.retain(|(n, _)| is_harmless(n));
+            }
+        }
+        if let Some(authorization) = of_userinfo(&next.url) {
+            next.authorize(authorization);
         }
         next.render();
         Ok(next)
+    }
+
+    fn authorize(&mut self, authorization: String) {
+        self.headers
+            .retain(|(n, _)| !n.eq_ignore_ascii_case("authorization"));
+        self.headers.push(("Authorization".into(), authorization));
     }
 
     fn render(&mut self) {
@@ -143,8 +176,16 @@ impl Request {
         {
             head += &format!("Host: {}\r\n", self.url.authority());
         }
+        let mut cookies = self.cookies.header(&self.url);
         for (name, value) in &self.headers {
-            head += &format!("{name}: {value}\r\n");
+            let own = (name.eq_ignore_ascii_case("cookie")).then(|| cookies.take());
+            match own.flatten() {
+                Some(got) => head += &format!("{name}: {value}; {got}\r\n"),
+                None => head += &format!("{name}: {value}\r\n"),
+            }
+        }
+        if let Some(got) = cookies {
+            head += &format!("Cookie: {got}\r\n");
         }
         let body = self.body.as_deref().unwrap_or_default();
         if self.body.is_some() || matches!(self.method.as_str(), "POST" | "PUT" | "PATCH") {
@@ -154,6 +195,32 @@ impl Request {
         head += body;
         self.bytes = head.into_bytes();
     }
+}
+
+pub fn basic(user: &str, password: &str) -> String {
+    format!("Basic {}", base64(format!("{user}:{password}").as_bytes()))
+}
+
+fn of_userinfo(url: &Url) -> Option<String> {
+    let (user, password) = url.userinfo.as_ref()?;
+    Some(basic(user, password))
+}
+
+/// Headers that say how to answer, and nothing of who asks.
+fn is_harmless(name: &str) -> bool {
+    const HARMLESS: [&str; 6] = [
+        "user-agent",
+        "connection",
+        "content-type",
+        "cache-control",
+        "pragma",
+        "range",
+    ];
+    let is = |other: &&str| name.eq_ignore_ascii_case(other);
+    HARMLESS.iter().any(is)
+        || name
+            .get(..6)
+            .is_some_and(|start| start.eq_ignore_ascii_case("accept"))
 }
 
 fn is_token(b: u8) -> bool {
@@ -249,18 +316,70 @@ mod tests {
         );
     }
 
+    fn answer(status: u16, headers: &str) -> Response {
+        let mut r = Response::new(crate::response::Wanted {
+            is_head_request: true,
+            headers: false,
+            body: false,
+            max_body: 0,
+        });
+        r.feed(format!("HTTP/1.1 {status} x\r\n{headers}\r\n\r\n").as_bytes())
+            .unwrap();
+        r
+    }
+
+    fn redirected(r: &Request, status: u16, location: &str) -> Result<Request, Failed> {
+        r.redirected(&answer(status, &format!("Location: {location}")))
+    }
+
     #[test]
     fn redirects_keep_secrets_at_home() {
-        let r = request(r#"{"url": "http://h/a", "method": "POST", "body": "x", "headers": {"Cookie": "c"}, "basic_auth": {"user": "u", "password": "p"}}"#).unwrap();
+        let options = r#"{"url": "http://h/a", "method": "POST", "body": "x", "headers": {"Cookie": "c=1", "X-Api-Key": "k", "Accept": "a/b"},
+            "basic_auth": {"user": "u", "password": "p"}}"#;
+        let r = request(options).unwrap();
         assert!(text(&r).contains("Authorization: Basic dTpw\r\n"));
-        let same = r.redirected(307, "/b").unwrap();
+        let same = redirected(&r, 307, "/b").unwrap();
         assert!(
             text(&same).starts_with("POST /b ")
                 && text(&same).contains("Basic")
+                && text(&same).contains("X-Api-Key: k")
                 && text(&same).ends_with("\r\n\r\nx")
         );
-        let other = r.redirected(302, "http://h:81/b").unwrap();
-        assert!(text(&other).starts_with("GET /b ") && !text(&other).contains("Content-Length"));
-        assert!(!text(&other).contains("Basic") && !text(&other).contains("Cookie"));
+        let other = redirected(&r, 302, "http://h:81/b").unwrap();
+        let sent = text(&other);
+        assert!(sent.starts_with("GET /b ") && !sent.contains("Content-Length"));
+        assert!(sent.contains("Accept: a/b"));
+        for secret in ["Basic", "Cookie", "X-Api-Key"] {
+            assert!(!sent.contains(secret), "{sent}");
+        }
+        // Nor do they come back when the way leads home again.
+        let home = redirected(&other, 302, "http://h/c").unwrap();
+        assert!(!text(&home).contains("Basic"));
+        for to in ["https://h/b", "http://other/b", "http://h:81/b"] {
+            let failed = redirected(&r, 307, to).unwrap_err();
+            assert_eq!(failed.status, healthd_plugin::Status::Unknown);
+            assert!(failed.why.contains("location_trusted"), "{}", failed.why);
+        }
+        let trusted = options.replacen('{', r#"{"location_trusted": true, "#, 1);
+        let all = redirected(&request(&trusted).unwrap(), 308, "http://other/b").unwrap();
+        assert!(text(&all).contains("X-Api-Key: k") && text(&all).ends_with("\r\n\r\nx"));
+    }
+
+    #[test]
+    fn cookies_and_users_on_the_way() {
+        let r = request(r#"{"url": "http://us%40er:p@h/a", "headers": {"cookie": "own=1"}}"#);
+        let r = r.unwrap();
+        assert!(text(&r).contains("Authorization: Basic dXNAZXI6cA==\r\n"));
+        let next = answer(302, "Location: /b\r\nSet-Cookie: sid=7\r\nSet-Cookie: x=y");
+        let next = r.redirected(&next).unwrap();
+        assert!(text(&next).contains("cookie: own=1; sid=7; x=y\r\n"));
+        let away = redirected(&next, 302, "http://v:w@other/").unwrap();
+        assert!(!text(&away).contains("ookie"), "{}", text(&away));
+        assert!(text(&away).contains("Authorization: Basic djp3\r\n"));
+        assert!(
+            request(r#"{"url": "http://u:p@h", "bearer": "t"}"#)
+                .unwrap_err()
+                .starts_with("url: user and password in it")
+        );
     }
 }

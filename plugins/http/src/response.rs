@@ -1,16 +1,23 @@
 //! Reads a response piece by piece, whatever the pieces are. The peer may be hostile: every length is bounded before
 //! memory is taken for it, each byte is looked at once, and nothing here panics.
 //!
-//! httparse reads the head; the three kinds of body are few lines each. hyper was measured (sdk/examples/load.rs,
+//! `head.rs` reads the head; the three kinds of body are few lines each. hyper was measured (sdk/examples/load.rs,
 //! callgrind): 32,600 instructions for a check on MockHost, this plugin with all its metrics 17,000.
 
+use super::head::{Header, each_header, status_line};
 use std::fmt;
-use std::mem::MaybeUninit;
 
 const HTTP: &[u8] = b"HTTP/";
-/// Head and trailers together; servers allow 8 to 64 KiB for requests.
-const MAX_HEAD: usize = 64 << 10;
-const MAX_HEADERS: usize = 128;
+/// Head and trailers together, as curl has it.
+const MAX_HEAD: usize = 300 << 10;
+/// Kept if not all headers are wanted: what redirects, cookies, bodies and authentication need.
+const NEEDED: [&str; 5] = [
+    "location",
+    "set-cookie",
+    "content-encoding",
+    "content-type",
+    "www-authenticate",
+];
 /// A chunk's size line with its extensions.
 const MAX_CHUNK_LINE: usize = 4 << 10;
 
@@ -19,8 +26,7 @@ const MAX_CHUNK_LINE: usize = 4 << 10;
 pub enum Malformed {
     NotHttp,
     HeadTooLong,
-    TooManyHeaders,
-    Head(&'static str),
+    StatusLine,
     ContentLength,
     Chunk,
     ClosedInHead,
@@ -35,8 +41,7 @@ impl fmt::Display for Malformed {
             Malformed::HeadTooLong => {
                 write!(f, "the response head is longer than {} KiB", MAX_HEAD >> 10)
             }
-            Malformed::TooManyHeaders => write!(f, "more than {MAX_HEADERS} response headers"),
-            Malformed::Head(why) => write!(f, "bad response head: {why}"),
+            Malformed::StatusLine => f.write_str("the status line of the answer is no HTTP"),
             Malformed::ContentLength => f.write_str("bad Content-Length"),
             Malformed::Chunk => f.write_str("bad chunk in the response body"),
             Malformed::ClosedInHead => f.write_str("connection closed within the response head"),
@@ -72,8 +77,8 @@ pub struct Response {
     head_bytes: usize,
     pub status: u16,
     pub minor_version: u8,
-    /// All headers if wanted, else only Location of a redirect.
-    pub headers: Vec<(String, String)>,
+    /// All headers if wanted, else those that we need ourselves.
+    pub headers: Vec<Header>,
     pub body: Vec<u8>,
     pub body_bytes: u64,
     /// The body goes on after `max_body`.
@@ -112,11 +117,14 @@ impl Response {
         self.state == State::Done
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(n, _)| n.eq_ignore_ascii_case(name))
-            .map(|(_, v)| v.as_str())
+    /// The first of this name.
+    pub fn header(&self, name: &str) -> Option<&Header> {
+        self.headers.iter().find(|h| h.is(name))
+    }
+
+    /// All of this name.
+    pub fn all<'r>(&'r self, name: &'r str) -> impl Iterator<Item = &'r Header> {
+        self.headers.iter().filter(move |h| h.is(name))
     }
 
     /// Takes in what was read. Bytes after the end are ignored: the connection is closed anyway.
@@ -183,6 +191,14 @@ impl Response {
     fn feed_head<'d>(&mut self, data: &'d [u8]) -> Result<&'d [u8], Malformed> {
         // The end may lie across two pieces; what was searched before is not searched again.
         let before = self.partial.len();
+        if before == 0 && matches!(data, [b'\r' | b'\n', ..]) {
+            // Blank lines before an answer, left over from whatever came before.
+            self.head_bytes += 1;
+            return match self.head_bytes > MAX_HEAD {
+                true => Err(Malformed::HeadTooLong),
+                false => Ok(&data[1..]),
+            };
+        }
         let overlap = before.min(3);
         let end = if before == 0 {
             head_end(data)
@@ -226,22 +242,11 @@ impl Response {
         if !head.starts_with(HTTP) {
             return Err(Malformed::NotHttp);
         }
-        // Not initialised: that would cost more than parsing a short head.
-        let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
-        let mut parsed = httparse::Response::new(&mut []);
-        let config = httparse::ParserConfig::default();
-        match config.parse_response_with_uninit_headers(&mut parsed, head, &mut headers) {
-            Ok(httparse::Status::Complete(_)) => {}
-            // The blank line is there, so something before it must be wrong.
-            Ok(httparse::Status::Partial) => return Err(Malformed::Head("it does not end")),
-            Err(httparse::Error::TooManyHeaders) => return Err(Malformed::TooManyHeaders),
-            Err(httparse::Error::Version) => return Err(Malformed::NotHttp),
-            Err(httparse::Error::HeaderName) => return Err(Malformed::Head("a header name")),
-            Err(httparse::Error::HeaderValue) => return Err(Malformed::Head("a header value")),
-            Err(_) => return Err(Malformed::Head("the status line")),
-        }
-        let status = parsed.code.unwrap_or_default();
-        self.minor_version = parsed.version.unwrap_or_default();
+        let first = head.iter().position(|b| *b == b'\n').unwrap_or(head.len());
+        let (line, lines) = head.split_at(first);
+        let line = status_line(line.trim_ascii_end()).ok_or(Malformed::StatusLine)?;
+        let status = line.status;
+        self.minor_version = line.minor_version;
         if (100..200).contains(&status) && status != 101 {
             // An interim answer: the real one follows. MAX_HEAD counts them all together.
             return Ok(());
@@ -249,30 +254,32 @@ impl Response {
         self.status = status;
         let mut length = None;
         let mut coding = None;
-        for h in parsed.headers.iter() {
-            if h.name.eq_ignore_ascii_case("content-length") {
-                let value = content_length(h.value).ok_or(Malformed::ContentLength)?;
-                if length.is_some_and(|other| other != value) {
-                    return Err(Malformed::ContentLength);
-                }
-                length = Some(value);
-            } else if h.name.eq_ignore_ascii_case("transfer-encoding") {
-                coding = h
-                    .value
-                    .rsplit(|b| *b == b',')
-                    .next()
-                    .map(<[u8]>::trim_ascii);
+        let mut bad_length = false;
+        let wanted = self.wanted.headers;
+        each_header(lines.strip_prefix(b"\n").unwrap_or(lines), |name, value| {
+            if name.eq_ignore_ascii_case(b"content-length") {
+                let found = content_length(&value);
+                bad_length |= found.is_none() || length.is_some_and(|other| found != Some(other));
+                length = found;
+            } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+                let last = value.rsplit(|b| *b == b',').next().unwrap_or_default();
+                coding = Some(last.trim_ascii().eq_ignore_ascii_case(b"chunked"));
             }
-            if self.wanted.headers || h.name.eq_ignore_ascii_case("location") {
-                self.headers
-                    .push((h.name.into(), String::from_utf8_lossy(h.value).into_owned()));
+            let is_it = |n: &&'static str| name.eq_ignore_ascii_case(n.as_bytes());
+            if wanted || NEEDED.iter().any(is_it) {
+                let name = String::from_utf8_lossy(name).into_owned();
+                let value = value.into_owned();
+                self.headers.push(Header { name, value });
             }
+        });
+        // Transfer-Encoding goes before Content-Length (RFC 9112, 6.3), whatever that says.
+        if bad_length && coding.is_none() {
+            return Err(Malformed::ContentLength);
         }
         self.state = match (coding, length) {
             _ if self.wanted.is_head_request || matches!(status, 101 | 204 | 304) => State::Done,
-            // Transfer-Encoding goes before Content-Length (RFC 9112, 6.3).
-            (Some(coding), _) if coding.eq_ignore_ascii_case(b"chunked") => State::ChunkSize,
-            (Some(_), _) => State::UntilClose,
+            (Some(true), _) => State::ChunkSize,
+            (Some(false), _) => State::UntilClose,
             (None, Some(0)) => State::Done,
             (None, Some(n)) => State::Length { left: n, of: n },
             (None, None) => State::UntilClose,

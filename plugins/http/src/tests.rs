@@ -18,6 +18,7 @@ const LOCATIONS: &str = r#"
     location /missing { return 404 "no"; }
     location /loop { return 302 /loop; }
     location /go { return 302 /ok; }
+    location /gone { return 302 /missing; }
     location /deep/go { return 301 ../ok; }
     location /auth { if ($http_authorization != "Basic dTpw") { return 401; } return 200 "in"; }
     location /bearer { if ($http_authorization != "Bearer t0k") { return 401; } return 200 "in"; }
@@ -102,7 +103,7 @@ fn what_is_expected_is_judged() {
         (
             json!({"url": w.url("/missing")}),
             Status::Critical,
-            "status 404",
+            "HTTP 404 Not Found, expected 200-299",
         ),
         (
             json!({"url": w.url("/missing"), "status": ["4xx"]}),
@@ -119,7 +120,26 @@ fn what_is_expected_is_judged() {
             Status::Ok,
             "HTTP 200, 5 bytes",
         ),
-        (json!({"url": w.url("/go")}), Status::Ok, "HTTP 302"),
+        (
+            json!({"url": w.url("/go"), "redirects": 0}),
+            Status::Critical,
+            "HTTP 302 Found to http://127.0.0.1",
+        ),
+        (
+            json!({"url": w.url("/go"), "status": [302]}),
+            Status::Ok,
+            "HTTP 302",
+        ),
+        (
+            json!({"url": w.url("/go"), "status": ["200-399"], "redirects": 3}),
+            Status::Ok,
+            "HTTP 200, 12 bytes",
+        ),
+        (
+            json!({"url": w.url("/gone")}),
+            Status::Critical,
+            "HTTP 404 Not Found, expected 200-299",
+        ),
         (
             json!({"url": w.url("/ok"), "latency_warn": "0s"}),
             Status::Warn,
@@ -194,7 +214,7 @@ fn requests_carry_what_was_configured() {
 fn redirects_are_followed_to_the_cap() {
     let Some(w) = nginx() else { return };
     assert!(
-        check(json!({"url": w.url("/go"), "redirects": 1}))
+        check(json!({"url": w.url("/go")}))
             .message
             .starts_with("HTTP 200, 12 bytes")
     );
@@ -238,6 +258,105 @@ fn redirects_are_followed_to_the_cap() {
     );
     assert_eq!(o.status, Status::Ok, "{}", o.message);
     assert!(o.metric("certificate").value > 29.0);
+    let end = |at: &str, options: Value| {
+        let mut all = json!({"url": at, "ca_file": w.certs.ca(), "expect_tls": true});
+        all.as_object_mut()
+            .unwrap()
+            .extend(options.as_object().unwrap().clone());
+        check(all)
+    };
+    let to_tls = format!("http://{}", across.addr);
+    assert_eq!(end(&to_tls, json!({})).status, Status::Ok);
+    let o = end(
+        &to_tls,
+        json!({"expect_url": "^https://localhost:[0-9]+/ok$"}),
+    );
+    assert_eq!(o.status, Status::Ok, "{}", o.message);
+    let o = end(&w.url("/go?token=s3cret"), json!({}));
+    let why = format!("{} is not https, which expect_tls wants", w.url("/ok"));
+    assert_eq!(told(&o), (Status::Critical, &*why));
+    let o = end(&to_tls, json!({"expect_url": "/login"}));
+    let why = format!("{secure} does not match /login, as expect_url wants");
+    assert_eq!(told(&o), (Status::Critical, &*why));
+    // The certificate of each hop is judged by its own name.
+    let stranger = Peer::answering(format!(
+        "HTTP/1.1 302 x\r\nLocation: https://127.0.0.2:{}/ok?s3cret\r\n\r\n",
+        w.port_tls
+    ));
+    let o = end(&format!("http://{}", stranger.addr), json!({}));
+    let why = format!(
+        "redirect to https://127.0.0.2:{}/ok?...: connect: connection refused",
+        w.port_tls
+    );
+    assert_eq!(told(&o), (Status::Critical, &*why));
+}
+
+/// Each of a few answers once, then no more; what was asked for is sent along.
+fn script(answers: Vec<String>) -> (Peer, std::sync::mpsc::Receiver<String>) {
+    let (tell, asked) = std::sync::mpsc::channel();
+    let mut answers = answers.into_iter();
+    let peer = Peer::new(move |mut stream| {
+        let mut request = [0; 4096];
+        let n = std::io::Read::read(&mut stream, &mut request).unwrap_or_default();
+        if let Some(answer) = answers.next() {
+            let _ = tell.send(String::from_utf8_lossy(&request[..n]).into_owned());
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    (peer, asked)
+}
+
+fn redirect(status: u16, headers: &str) -> String {
+    format!("HTTP/1.1 {status} x\r\n{headers}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+}
+
+#[test]
+fn odd_locations_and_cookies_over_a_chain() {
+    let (peer, asked) = script(vec![
+        redirect(
+            302,
+            "Location: login?next=http://127.0.0.1/app/\r\nSet-Cookie: sid=7; Path=/",
+        ),
+        redirect(302, "Location :  /with blank\\x?y=\u{fc}"),
+        redirect(303, "Location:\r\n /done\r\nSet-Cookie: sid=8; Path=/"),
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".into(),
+    ]);
+    let o = check(json!({"url": format!("http://{}/app/start", peer.addr), "body_contains": "ok"}));
+    assert_eq!(o.status, Status::Ok, "{}", o.message);
+    let asked: Vec<String> = asked.try_iter().collect();
+    for (request, (line, cookie)) in asked.iter().zip([
+        ("/app/start", ""),
+        ("/app/login?next=http://127.0.0.1/app/", "Cookie: sid=7\r\n"),
+        ("/with%20blank/x?y=%C3%BC", "Cookie: sid=7\r\n"),
+        ("/done", "Cookie: sid=8\r\n"),
+    ]) {
+        assert!(
+            request.starts_with(&format!("GET {line} HTTP/1.1")),
+            "{request}"
+        );
+        assert!(request.contains(cookie), "{request}");
+        assert_eq!(request.contains("Cookie"), !cookie.is_empty());
+    }
+    assert_eq!(asked.len(), 4);
+}
+
+#[test]
+fn no_secret_of_a_location_is_in_a_message() {
+    for location in [
+        "http://user:s3cret@127.0.0.1:9/x",
+        "ftp://files.example/x?token=s3cret",
+        "ftp://u:s3cret@files.example/",
+        "/pfad mit/?token=s3cret",
+        "//user:s3cret@[x]/",
+    ] {
+        for redirects in [0, 1] {
+            let (peer, _) = script(vec![redirect(302, &format!("Location: {location}"))]);
+            let url = format!("http://{}", peer.addr);
+            let o = check(json!({"url": url, "redirects": redirects}));
+            assert_ne!(o.status, Status::Ok);
+            assert!(!o.message.contains("s3cret"), "{}", o.message);
+        }
+    }
 }
 
 #[test]
@@ -397,7 +516,7 @@ fn endless_answers_end() {
         told(&o),
         (
             Status::Critical,
-            "transfer: the response head is longer than 64 KiB"
+            "transfer: the response head is longer than 300 KiB"
         )
     );
     let peer = Peer::new(|mut stream| {
@@ -704,7 +823,10 @@ fn the_client_may_name_itself_in_the_form() {
 fn a_401_with_a_new_token_is_the_targets_word() {
     let o = oauth(token_answer, |_| false);
     let outcome = check(o.options("basic"));
-    assert_eq!(told(&outcome), (Status::Critical, "status 401"));
+    assert_eq!(
+        told(&outcome),
+        (Status::Critical, "HTTP 401 Unauthorized, expected 200-299")
+    );
     assert_eq!(o.asked().len(), 1);
 }
 
@@ -725,7 +847,10 @@ fn a_401_with_a_kept_token_gets_one_new_token_for_all() {
     // The next one that is forgotten is the second of its kind within ten seconds: the target's word.
     *good.lock().expect("no panic") = "t0k-3";
     for outcome in check.run_many(50, LONG) {
-        assert_eq!(told(&outcome), (Status::Critical, "status 401"));
+        assert_eq!(
+            told(&outcome),
+            (Status::Critical, "HTTP 401 Unauthorized, expected 200-299")
+        );
     }
     assert_eq!(o.asked().len(), 2);
 }
@@ -742,7 +867,10 @@ fn a_second_401_is_the_targets_word() {
     let check = plugin.create(o.options("basic").to_string()).expect("fine");
     assert_eq!(check.run(LONG).status, Status::Ok);
     for outcome in check.run_many(20, LONG) {
-        assert_eq!(told(&outcome), (Status::Critical, "status 401"));
+        assert_eq!(
+            told(&outcome),
+            (Status::Critical, "HTTP 401 Unauthorized, expected 200-299")
+        );
     }
     assert_eq!(o.asked().len(), 2);
 }

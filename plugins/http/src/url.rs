@@ -1,7 +1,9 @@
-//! URLs, as far as a check needs them. The `url` crate would bring Unicode tables for names nobody monitors; such a
-//! name is written in its ASCII form (`xn--...`).
+//! URLs as browsers read them (WHATWG, by the `url` crate), cut down to what a check needs. International host names
+//! become `xn--...`.
 
+use std::fmt;
 use std::net::IpAddr;
+use url::Url as Whatwg;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Url {
@@ -11,76 +13,77 @@ pub struct Url {
     pub port: u16,
     /// Path and query, at least "/".
     pub path: String,
+    /// User and password that stood before an `@`, decoded. Never shown.
+    pub userinfo: Option<(String, String)>,
 }
 
 impl Url {
+    /// A URL out of a config. What a browser would silently repair is a slip there, and refused.
     pub fn parse(text: &str) -> Result<Url, String> {
-        let bad = |why: &str| format!("{text}: {why}");
-        if let Some(c) = text.chars().find(|c| !c.is_ascii_graphic()) {
+        let bad = |why: &str| format!("{}: {why}", masked(text));
+        let scheme_end = text.find("://");
+        let slip = |c: &char| c.is_ascii_control() || matches!(c, ' ' | '\\');
+        if let Some(c) = text.chars().find(slip) {
             return Err(bad(&format!("{c:?} must be percent-encoded in a URL")));
         }
-        let (scheme, rest) = text
-            .split_once("://")
-            .ok_or_else(|| bad("no http:// or https:// URL"))?;
-        let https = match scheme.to_ascii_lowercase().as_str() {
-            "http" => false,
-            "https" => true,
-            _ => return Err(bad("no http:// or https:// URL")),
-        };
-        let rest = rest.split('#').next().unwrap_or_default();
-        let end = rest.find(['/', '?']).unwrap_or(rest.len());
-        let (authority, path) = rest.split_at(end);
-        if authority.contains('@') {
-            return Err(bad("user and password belong into `basic_auth`"));
+        let after = scheme_end.map(|at| &text[at + 3..]);
+        match after {
+            None => return Err(bad("no http:// or https:// URL")),
+            Some(rest) if rest.starts_with('/') || rest.is_empty() => {
+                return Err(bad("no host in it"));
+            }
+            Some(_) => {}
         }
-        let default_port = if https { 443 } else { 80 };
-        let (host, port) = split_port(authority).ok_or_else(|| bad("bad host or port"))?;
-        let port = match port {
-            "" => default_port,
-            digits => digits
-                .parse()
-                .ok()
-                .filter(|p| *p != 0 && !digits.starts_with('+'))
-                .ok_or_else(|| bad("bad port"))?,
-        };
-        let path = if path.starts_with('/') {
-            path.to_string()
-        } else {
-            format!("/{path}")
-        };
-        Ok(Url {
-            https,
-            host: host.to_ascii_lowercase(),
-            port,
-            path,
-        })
+        let parsed = Whatwg::parse(text).map_err(|e| bad(&e.to_string()))?;
+        Url::of(&parsed).ok_or_else(|| bad("no http:// or https:// URL"))
     }
 
-    /// Where a `Location` header leads to from here.
-    pub fn join(&self, location: &str) -> Result<Url, String> {
-        let location = location.trim();
-        if location.contains("://") && !location.starts_with(['/', '?']) {
-            return Url::parse(location);
-        }
-        let scheme = if self.https { "https" } else { "http" };
-        if let Some(rest) = location.strip_prefix("//") {
-            return Url::parse(&format!("{scheme}://{rest}"));
-        }
-        let path_only = self.path.split('?').next().unwrap_or("/");
-        let path = match location.chars().next() {
-            Some('/') => location.to_string(),
-            Some('?') => format!("{path_only}{location}"),
-            None | Some('#') => self.path.clone(),
-            Some(_) => {
-                let folder = &path_only[..path_only.rfind('/').map_or(0, |i| i + 1)];
-                format!("{folder}{location}")
-            }
+    /// Where a `Location` header leads to from here, repaired as browsers do.
+    pub fn join(&self, location: &[u8]) -> Result<Url, String> {
+        let text = match std::str::from_utf8(location) {
+            Ok(text) => text.to_owned(),
+            // Not UTF-8: the bytes are sent back as they came.
+            Err(_) => location.iter().map(|b| raw(*b)).collect(),
         };
-        Url::parse(&format!(
-            "{scheme}://{}{}",
-            self.authority(),
-            without_dots(&path)
-        ))
+        let base = Whatwg::parse(&format!("{}{}", self.origin(), self.path));
+        let base = base.map_err(|e| e.to_string())?;
+        let joined = base.join(&text);
+        let joined = joined.map_err(|e| format!("{}: {e}", masked(&text)))?;
+        Url::of(&joined)
+            .ok_or_else(|| format!("{}: no http:// or https:// URL", masked(joined.as_str())))
+    }
+
+    fn of(url: &Whatwg) -> Option<Url> {
+        let https = match url.scheme() {
+            "http" => false,
+            "https" => true,
+            _ => return None,
+        };
+        let host = url.host_str()?;
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let mut path = url.path().to_owned();
+        if let Some(query) = url.query() {
+            path.push('?');
+            path += query;
+        }
+        let decoded = |text: &str| {
+            let bytes: Vec<u8> = percent_encoding::percent_decode_str(text).collect();
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
+        let password = url.password();
+        let userinfo = (!url.username().is_empty() || password.is_some()).then(|| {
+            (
+                decoded(url.username()),
+                decoded(password.unwrap_or_default()),
+            )
+        });
+        Some(Url {
+            https,
+            host: host.to_owned(),
+            port: url.port_or_known_default().filter(|p| *p != 0)?,
+            path,
+            userinfo,
+        })
     }
 
     pub fn ip(&self) -> Option<IpAddr> {
@@ -89,6 +92,12 @@ impl Url {
 
     pub fn same_origin(&self, other: &Url) -> bool {
         (self.https, &self.host, self.port) == (other.https, &other.host, other.port)
+    }
+
+    /// Scheme, host and port.
+    pub fn origin(&self) -> String {
+        let scheme = if self.https { "https" } else { "http" };
+        format!("{scheme}://{}", self.authority())
     }
 
     /// As in a Host header: the port only if it is not the scheme's own.
@@ -106,39 +115,37 @@ impl Url {
     }
 }
 
-fn split_port(authority: &str) -> Option<(&str, &str)> {
-    if let Some(rest) = authority.strip_prefix('[') {
-        let (host, after) = rest.split_once(']')?;
-        host.parse::<std::net::Ipv6Addr>().ok()?;
-        return Some((host, after.strip_prefix(':').unwrap_or(after)))
-            .filter(|_| after.is_empty() || after.starts_with(':'));
+/// For people: without user, password and what a query says.
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (path, query) = match self.path.split_once('?') {
+            Some((path, _)) => (path, "?..."),
+            None => (self.path.as_str(), ""),
+        };
+        write!(f, "{}{path}{query}", self.origin())
     }
-    let (host, port) = authority.split_once(':').unwrap_or((authority, ""));
-    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '~');
-    (!host.is_empty() && host.chars().all(legal)).then_some((host, port))
 }
 
-/// Takes `.` and `..` out of a path.
-fn without_dots(path: &str) -> String {
-    let (path, query) = path.split_at(path.find(['?', '#']).unwrap_or(path.len()));
-    let mut kept: Vec<&str> = Vec::new();
-    let mut ends_in_folder = false;
-    for part in path.split('/').skip(1) {
-        ends_in_folder = matches!(part, "." | "..");
-        match part {
-            "." => {}
-            ".." => {
-                kept.pop();
-            }
-            part => kept.push(part),
-        }
-    }
-    let slash = if ends_in_folder && !kept.is_empty() {
-        "/"
-    } else {
-        ""
+/// A text that should be a URL and may hold a secret: shown without user, password and query.
+pub fn masked(text: &str) -> String {
+    const SHOWN: usize = 100;
+    let text = text.split(['?', '#']).next().unwrap_or_default();
+    let text = match text.rsplit_once('@') {
+        None => text.to_owned(),
+        Some((before, host)) => match before.split_once("//") {
+            Some((scheme, _)) => format!("{scheme}//***@{host}"),
+            None => format!("***@{host}"),
+        },
     };
-    format!("/{}{slash}{query}", kept.join("/"))
+    let shown = text.chars().take(SHOWN);
+    shown.flat_map(char::escape_debug).collect()
+}
+
+fn raw(b: u8) -> String {
+    match b.is_ascii() {
+        true => char::from(b).to_string(),
+        false => format!("%{b:02X}"),
+    }
 }
 
 #[cfg(test)]
@@ -175,17 +182,37 @@ mod tests {
             "http://a:0",
             "http://a:99999",
             "http://a:x",
-            "http://u:p@a/",
             "http://[::1",
             "http://[x]/",
             "http://[::1]x",
-            "http://ä/",
             "http://a/\n",
             "http://a:+80/",
             "http://a\\b/",
         ] {
             assert!(Url::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn international_names_and_users() {
+        for (typed, ascii) in [
+            ("http://b\u{fc}cher.test/", "xn--bcher-kva.test"),
+            // Typed as two characters, in capitals, with a full-width stop.
+            ("http://BU\u{308}CHER\u{3002}test/", "xn--bcher-kva.test"),
+            ("http://xn--bcher-kva.test/", "xn--bcher-kva.test"),
+            ("http://\u{4f8b}\u{3048}.jp/", "xn--r8jz45g.jp"),
+            ("http://my_svc.test./", "my_svc.test."),
+        ] {
+            assert_eq!(parts(typed).1, ascii);
+        }
+        let u = Url::parse("http://us%40er:p%3Aw@h/x").expect("a good one");
+        assert_eq!(u.userinfo, Some(("us@er".into(), "p:w".into())));
+        assert_eq!(u.to_string(), "http://h/x");
+        let why = Url::parse("http://user:s3cret@h/x y?t=s3cret").unwrap_err();
+        assert_eq!(
+            why,
+            "http://***@h/x y: ' ' must be percent-encoded in a URL"
+        );
     }
 
     #[test]
@@ -199,16 +226,38 @@ mod tests {
             ("../y", "http://h:81/y"),
             ("../../../y/.", "http://h:81/y/"),
             ("?r=http://z", "http://h:81/a/b?r=http://z"),
+            ("l?n=http://z/", "http://h:81/a/l?n=http://z/"),
             ("#f", "http://h:81/a/b?q"),
             ("", "http://h:81/a/b?q"),
+            // What servers send and browsers repair.
+            (" /y ", "http://h:81/y"),
+            ("/with blank", "http://h:81/with%20blank"),
+            ("\\y", "http://h:81/y"),
+            ("http:\\\\x\\y", "http://x/y"),
+            ("http:/y", "http://h:81/y"),
+            ("http:y", "http://h:81/a/y"),
+            ("https:///x/y", "https://x/y"),
+            ("HTTP://X/y", "http://x/y"),
+            ("/%2e%2E/y", "http://h:81/y"),
+            ("/\u{fc}?\u{fc}", "http://h:81/%C3%BC?%C3%BC"),
+            ("http://0x7f.1/", "http://127.0.0.1/"),
         ] {
-            assert_eq!(
-                from.join(location).unwrap(),
-                Url::parse(to).unwrap(),
-                "{location}"
-            );
+            let there = from.join(location.as_bytes());
+            assert_eq!(there.unwrap(), Url::parse(to).unwrap(), "{location}");
         }
-        assert!(from.join("javascript://x").is_err());
+        let latin = from.join(b"/caf\xe9").unwrap();
+        assert_eq!(latin.path, "/caf%E9");
+        for (bad, why) in [
+            ("javascript:x", "javascript:x: no http:// or https:// URL"),
+            (
+                "ftp://u:s3cret@x/y?s3cret",
+                "ftp://***@x/y: no http:// or https:// URL",
+            ),
+            ("http://[x]/?s3cret", "http://[x]/: invalid IPv6 address"),
+            ("http:///", "http:///: empty host"),
+        ] {
+            assert_eq!(from.join(bad.as_bytes()).unwrap_err(), why);
+        }
     }
 
     #[test]

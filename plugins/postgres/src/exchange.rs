@@ -101,7 +101,6 @@ async fn connect<'a>(
             let stream = TcpStream::connect_any(cx, &addresses)
                 .await
                 .map_err(|e| fail(&format!("connect to {host}:{port}"), &e))?;
-            let _ = stream.set_nodelay();
             let peer = stream.peer();
             (Stream::from(stream), Peer::Tcp(peer))
         }

@@ -6,6 +6,8 @@ mod certificate;
 mod escape;
 #[path = "../../../plugins/postgres/src/guard.rs"]
 mod guard;
+#[path = "../../../plugins/http/src/head.rs"]
+mod head;
 #[path = "../../../plugins/exec/src/output.rs"]
 mod output;
 #[path = "../../../plugins/http/src/response.rs"]
@@ -13,9 +15,10 @@ mod response;
 #[path = "../../../plugins/http/src/url.rs"]
 mod url;
 
+use self::url::Url;
+use head::Header;
 use output::Output;
 use response::{Response, Wanted};
-use url::Url;
 
 pub fn perfdata(data: &[u8]) {
     let output = Output::parse(data);
@@ -45,13 +48,13 @@ pub fn http(data: &[u8]) {
     if let Ok((_, headers, body, ..)) = &whole {
         assert!(body.len() <= 1000);
         let base = Url::parse("https://example.org:8443/a/../b?q").expect("a good one");
-        for (_, location) in headers {
-            let _ = base.join(location);
+        for header in headers {
+            let _ = base.join(&header.value);
         }
     }
 }
 
-type Read = (u16, Vec<(String, String)>, Vec<u8>, u64, bool);
+type Read = (u16, Vec<Header>, Vec<u8>, u64, bool);
 
 fn read(wanted: Wanted, answer: &[u8], piece: usize) -> Result<Read, String> {
     let mut response = Response::new(wanted);
@@ -85,6 +88,6 @@ pub fn targets(data: &[u8]) {
     }
     if let Ok(url) = Url::parse(text) {
         let _ = (url.ip(), url.authority(), url.same_origin(&url));
-        let _ = url.join(text);
+        let _ = url.join(text.as_bytes());
     }
 }

@@ -10,7 +10,8 @@
 //! All of them implement tokio's `AsyncRead` and `AsyncWrite` where they are streams, so tokio-rustls, tokio-postgres
 //! and the like run on them with no runtime.
 //!
-//! What a plain request-reply check costs in system calls: socket, connect, send, epoll_ctl, recv, close. The stream
+//! What a plain request-reply check costs in system calls: socket, setsockopt, connect, send, epoll_ctl,
+//! recv, close. The stream
 //! sends at once although connect said EINPROGRESS (on a fast network it is connected by then), tells the host of an
 //! fd only when it must wait, and asks for the direction it waits for only, so that there is no spurious step.
 

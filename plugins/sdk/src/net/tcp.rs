@@ -43,13 +43,16 @@ impl<'a> TcpStream<'a> {
     pub fn start_with(cx: Cx<'a>, to: SocketAddr, bind: &Bind) -> io::Result<TcpStream<'a>> {
         let fd = socket(domain(&to), libc::SOCK_STREAM)?;
         bind.apply(&fd, to.ip())?;
-        let connecting = match RawAddr::inet(&to).connect(&fd) {
+        let stream = net::TcpStream::from(fd);
+        // Else the second of two small writes waits for the first one's acknowledgement, 40 ms: TLS, dialogues.
+        stream.set_nodelay(true)?;
+        let connecting = match RawAddr::inet(&to).connect(&stream) {
             Ok(()) => false,
             Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => true,
             Err(e) => return Err(e),
         };
         Ok(TcpStream {
-            source: Source::new(cx, net::TcpStream::from(fd))?,
+            source: Source::new(cx, stream)?,
             peer: to,
             connecting: Cell::new(connecting),
             asked: Cell::new(false),
@@ -137,11 +140,6 @@ impl<'a> TcpStream<'a> {
     /// True until the connection has proved to stand: by [`connected`](Self::connected), a read or a write.
     pub fn is_connecting(&self) -> bool {
         self.connecting.get()
-    }
-
-    /// Sends small writes at once. Needed only if a request is sent in several writes.
-    pub fn set_nodelay(&self) -> io::Result<()> {
-        self.source.io.set_nodelay(true)
     }
 
     /// No more will be sent; the peer reads an end of file.

@@ -1,0 +1,152 @@
+//! A request and its answer, through all redirects: each hop has its own name, certificate and cookies.
+
+use crate::Http;
+use crate::exchange::{self, Target, Times};
+use crate::failed::Failed;
+use crate::limit;
+use crate::request::Request;
+use crate::response::{Response, Wanted};
+use crate::url::Url;
+use healthd_plugin::Cx;
+use healthd_plugin::tls::Connector;
+use std::borrow::Cow;
+
+/// So many redirects are followed unless the config says otherwise: curl's users know 10 from other checks.
+const REDIRECTS: u8 = 10;
+
+/// The last answer of a chain.
+pub struct Answer {
+    pub response: Response,
+    /// The last exchange's, with the time of those before.
+    pub times: Times,
+    /// Who gave it.
+    pub url: Url,
+}
+
+impl Http {
+    fn empty_response(&self, request: &Request) -> Response {
+        Response::new(Wanted {
+            is_head_request: request.method == "HEAD",
+            headers: self.expect.needs_headers(),
+            body: self.expect.needs_body(),
+            max_body: u64::from(self.options.max_body),
+        })
+    }
+
+    pub(crate) async fn ask(&self, cx: Cx<'_>, request: &Request) -> Result<Answer, Failed> {
+        let mut response = self.empty_response(request);
+        let tls = self
+            .trust
+            .as_ref()
+            .and_then(|t| t.as_ref().ok())
+            .filter(|_| request.url.https);
+        let times = self
+            .exchange(cx, &self.target, tls, request, &mut response)
+            .await?;
+        let answer = Answer {
+            response,
+            times,
+            url: request.url.clone(),
+        };
+        match self.leads_on(&answer.response) {
+            true => Box::pin(self.follow(cx, request, answer)).await,
+            false => Ok(answer),
+        }
+    }
+
+    /// A redirect that shall be followed. Whoever names its code in `status` wants to see it, unless he also says how
+    /// many to follow.
+    fn leads_on(&self, r: &Response) -> bool {
+        let wanted = match self.options.redirects {
+            None => !self.expect.takes_status(r.status),
+            Some(n) => n > 0,
+        };
+        wanted && matches!(r.status, 301 | 302 | 303 | 307 | 308) && r.header("location").is_some()
+    }
+
+    async fn exchange(
+        &self,
+        cx: Cx<'_>,
+        target: &Target,
+        tls: Option<&Connector>,
+        request: &Request,
+        response: &mut Response,
+    ) -> Result<Times, Failed> {
+        match self.options.rate_limit {
+            None => exchange::run(cx, target, tls, request, response).await,
+            // Boxed, so that the many checks without a limit do not carry the room for it.
+            Some(rate) => Box::pin(limit::run(cx, rate, target, tls, request, response)).await,
+        }
+    }
+
+    /// Follows redirects to their end.
+    async fn follow(
+        &self,
+        cx: Cx<'_>,
+        asked: &Request,
+        mut answer: Answer,
+    ) -> Result<Answer, Failed> {
+        let most = self.options.redirects.unwrap_or(REDIRECTS);
+        let mut request = Cow::Borrowed(asked);
+        for _ in 0..most {
+            let next = request.redirected(&answer.response)?;
+            let mut response = self.empty_response(&next);
+            let earlier = answer.times.total();
+            let mut times = self
+                .hop(cx, &next, &mut response)
+                .await
+                .map_err(|failed| Failed {
+                    why: format!("redirect to {}: {}", next.url, failed.why),
+                    ..failed
+                })?;
+            times.earlier = earlier;
+            // The certificate that ends first, wherever on the way it was shown.
+            let ends = [answer.times.certificate_days, times.certificate_days];
+            times.certificate_days = ends.into_iter().flatten().reduce(f64::min);
+            answer = Answer {
+                response,
+                times,
+                url: next.url.clone(),
+            };
+            if !self.leads_on(&answer.response) {
+                return Ok(answer);
+            }
+            request = Cow::Owned(next);
+        }
+        Err(Failed::critical(format!(
+            "more than {most} redirects, the last one to {}",
+            answer.url.host
+        )))
+    }
+
+    async fn hop(
+        &self,
+        cx: Cx<'_>,
+        request: &Request,
+        response: &mut Response,
+    ) -> Result<Times, Failed> {
+        let target = crate::target(&self.options, &request.url).map_err(Failed::critical)?;
+        let tls = self.hop_connector(&request.url)?;
+        self.exchange(cx, &target, tls.as_ref(), request, response)
+            .await
+    }
+
+    /// `server_name` is for the host in `url`, every other host is asked for by its own name.
+    fn hop_connector(&self, url: &Url) -> Result<Option<Connector>, Failed> {
+        let name = match &self.options.server_name {
+            Some(name)
+                if url.host == self.request.url.host && url.port == self.request.url.port =>
+            {
+                name
+            }
+            _ => &url.host,
+        };
+        match &self.trust {
+            Some(trust) if url.https => {
+                let connector = trust.clone().and_then(|t| t.for_name(name));
+                connector.map(Some).map_err(Failed::critical)
+            }
+            _ => Ok(None),
+        }
+    }
+}

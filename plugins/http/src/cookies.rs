@@ -1,0 +1,178 @@
+//! Cookies that servers set on the way through a chain of redirects (RFC 6265). They live as long as one run.
+
+use crate::response::Response;
+use crate::url::Url;
+
+/// More than any login needs; what comes after is not kept.
+const MAX: usize = 50;
+
+#[derive(Clone, Debug, Default)]
+pub struct Jar(Vec<Cookie>);
+
+#[derive(Clone, Debug, PartialEq)]
+struct Cookie {
+    name: String,
+    value: String,
+    host: String,
+    /// Subdomains of `host` get it too.
+    domain: bool,
+    path: String,
+    secure: bool,
+}
+
+impl Jar {
+    /// Takes what an answer from `url` sets and unsets.
+    pub fn take(&mut self, url: &Url, response: &Response) {
+        for header in response.all("set-cookie") {
+            let Some((cookie, gone)) = parse(url, &header.text()) else {
+                continue;
+            };
+            self.0.retain(|c| {
+                (&c.name, &c.host, &c.path) != (&cookie.name, &cookie.host, &cookie.path)
+            });
+            if !gone && self.0.len() < MAX {
+                self.0.push(cookie);
+            }
+        }
+    }
+
+    /// The value of the Cookie header for this URL, longer paths first; None: there is none.
+    pub fn header(&self, url: &Url) -> Option<String> {
+        let mut fit: Vec<&Cookie> = self.0.iter().filter(|c| c.fits(url)).collect();
+        fit.sort_by_key(|c| std::cmp::Reverse(c.path.len()));
+        let pairs: Vec<String> = fit
+            .iter()
+            .map(|c| format!("{}={}", c.name, c.value))
+            .collect();
+        (!pairs.is_empty()).then(|| pairs.join("; "))
+    }
+}
+
+impl Cookie {
+    fn fits(&self, url: &Url) -> bool {
+        let path = url.path.split('?').next().unwrap_or("/");
+        let host = self.host == url.host || (self.domain && is_below(&url.host, &self.host));
+        let below = path.strip_prefix(self.path.as_str());
+        let folder = below.is_some_and(|rest| {
+            rest.is_empty() || rest.starts_with('/') || self.path.ends_with('/')
+        });
+        host && folder && (url.https || !self.secure)
+    }
+}
+
+fn is_below(host: &str, domain: &str) -> bool {
+    host.strip_suffix(domain)
+        .is_some_and(|rest| rest.ends_with('.'))
+        && host.parse::<std::net::IpAddr>().is_err()
+}
+
+/// A cookie, and whether it is to be forgotten. None: it is none, or for somebody else.
+fn parse(url: &Url, line: &str) -> Option<(Cookie, bool)> {
+    let mut parts = line.split(';').map(str::trim);
+    let (name, value) = parts.next()?.split_once('=')?;
+    let (name, value) = (name.trim(), value.trim());
+    if name.is_empty() || line.contains(['\r', '\n', '\0']) {
+        return None;
+    }
+    let folder = url.path.split('?').next().unwrap_or("/");
+    let folder = &folder[..folder.rfind('/').unwrap_or(0).max(1)];
+    let mut cookie = Cookie {
+        name: name.into(),
+        value: value.into(),
+        host: url.host.clone(),
+        domain: false,
+        path: folder.into(),
+        secure: false,
+    };
+    let mut gone = false;
+    for part in parts {
+        let (key, value) = part.split_once('=').unwrap_or((part, ""));
+        let value = value.trim();
+        match key.trim().to_ascii_lowercase().as_str() {
+            "path" if value.starts_with('/') => cookie.path = value.into(),
+            "secure" => cookie.secure = true,
+            "max-age" => gone = value.parse::<i64>().is_ok_and(|s| s <= 0),
+            "domain" => {
+                let domain = value.trim_start_matches('.').to_ascii_lowercase();
+                if domain.is_empty() || domain == url.host {
+                    continue;
+                }
+                // Not for a whole top-level domain.
+                if !is_below(&url.host, &domain) || !domain.contains('.') {
+                    return None;
+                }
+                (cookie.host, cookie.domain) = (domain, true);
+            }
+            _ => {}
+        }
+    }
+    (!cookie.secure || url.https).then_some((cookie, gone))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::response::Wanted;
+
+    fn jar(steps: &[(&str, &str)]) -> Jar {
+        let mut jar = Jar::default();
+        for (url, line) in steps {
+            let mut r = Response::new(Wanted {
+                is_head_request: true,
+                headers: false,
+                body: false,
+                max_body: 0,
+            });
+            r.feed(format!("HTTP/1.1 200 OK\r\nSet-Cookie: {line}\r\n\r\n").as_bytes())
+                .expect("an answer");
+            jar.take(&Url::parse(url).expect("a URL"), &r);
+        }
+        jar
+    }
+
+    fn sent(jar: &Jar, url: &str) -> String {
+        jar.header(&Url::parse(url).expect("a URL"))
+            .unwrap_or_default()
+    }
+
+    #[test]
+    fn cookies_go_where_they_belong() {
+        let at = "http://a.example.org/x/y";
+        for (line, url, expected) in [
+            ("s=7", "http://a.example.org/x/z", "s=7"),
+            ("s=7", "http://a.example.org:81/x/z", "s=7"),
+            ("s=7", "http://a.example.org/", ""),
+            ("s=7; Path=/", "http://a.example.org/", "s=7"),
+            ("s=7; Path=/x", "http://a.example.org/xy", ""),
+            ("s=7; path=/", "http://b.example.org/", ""),
+            (
+                "s=7; path=/; Domain=.example.org",
+                "http://b.example.org/",
+                "s=7",
+            ),
+            ("s=7; path=/; Domain=org", "http://a.example.org/", ""),
+            ("s=7; path=/; Domain=other.org", "http://other.org/", ""),
+            ("s=7; path=/; Secure", "https://a.example.org/", ""),
+            ("s=7; path=/; Max-Age=0", "http://a.example.org/", ""),
+            ("s=a=b; path=/", "http://a.example.org/", "s=a=b"),
+            ("nonsense", "http://a.example.org/", ""),
+            ("=x", "http://a.example.org/", ""),
+            ("s=a\x01b; path=/", "http://a.example.org/", "s=a\x01b"),
+        ] {
+            assert_eq!(sent(&jar(&[(at, line)]), url), expected, "{line} to {url}");
+        }
+        let secure = jar(&[("https://a.example.org/", "s=7; Secure")]);
+        assert_eq!(sent(&secure, "https://a.example.org/"), "s=7");
+        assert_eq!(sent(&secure, "http://a.example.org/"), "");
+        let both = jar(&[
+            (at, "a=1; path=/"),
+            (at, "b=2; path=/x"),
+            (at, "a=3; path=/"),
+        ]);
+        assert_eq!(sent(&both, at), "b=2; a=3");
+        let gone = jar(&[(at, "a=1; path=/"), (at, "a=; path=/; max-age=-1")]);
+        assert_eq!(sent(&gone, at), "");
+        let address = jar(&[("http://127.0.0.1/", "a=1; domain=0.0.1")]);
+        assert_eq!(sent(&address, "http://127.0.0.1/"), "");
+    }
+}
