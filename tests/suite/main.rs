@@ -14,6 +14,7 @@ mod drop_in;
 mod exec;
 mod fanout;
 mod groups;
+mod host;
 mod jail;
 mod limits;
 mod manager_death;

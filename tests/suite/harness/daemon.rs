@@ -170,9 +170,8 @@ impl Config {
         let mut files = self.plugin_files.clone();
         for name in self.checks.iter().map(|c| &c.plugin) {
             let is_own = own.iter().any(|o| o.ends_with(name.as_str()));
-            if !is_own && SHIPPED.contains(&name.as_str()) {
-                files.push(plugins::shipped(name));
-            }
+            let shipped = plugins::library_of(name).filter(|_| !is_own);
+            files.extend(shipped.map(plugins::shipped));
         }
         for file in files {
             let name = file.file_name().expect("a plugin is a file");
@@ -460,7 +459,3 @@ fn ends_within(pid: u32, time: Duration) -> bool {
         }
     }
 }
-
-const SHIPPED: [&str; 8] = [
-    "http", "tcp", "postgres", "sqlite", "cpu", "exec", "digest", "stats",
-];

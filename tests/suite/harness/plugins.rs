@@ -5,6 +5,25 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 
+/// The shipped libraries, and the plugins in each.
+const SHIPPED: [(&str, &[&str]); 9] = [
+    ("cpu", &["cpu"]),
+    ("digest", &["digest"]),
+    ("exec", &["exec"]),
+    ("host", &["disk", "memory"]),
+    ("http", &["http"]),
+    ("postgres", &["postgres"]),
+    ("sqlite", &["sqlite"]),
+    ("stats", &["stats"]),
+    ("tcp", &["tcp"]),
+];
+
+/// The library that has this plugin; None: none of the shipped.
+pub fn library_of(plugin: &str) -> Option<&'static str> {
+    let has = |entry: &&(&str, &[&str])| entry.1.contains(&plugin);
+    SHIPPED.iter().find(has).map(|(library, _)| *library)
+}
+
 /// `http` -> the path of `libhealthd_http.so` of this build.
 pub fn shipped(name: &str) -> PathBuf {
     built(&format!("healthd-{name}"), &format!("libhealthd_{name}.so"))
