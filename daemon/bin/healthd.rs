@@ -11,6 +11,7 @@ fn main() {
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
     exit(match parse(&args) {
         Ok(Invocation::Run(config)) => healthd_supervisor::main(&config),
+        Ok(Invocation::Here) => healthd_supervisor::main_here(),
         Ok(Invocation::Test(config)) => healthd_supervisor::test(&config),
         Ok(Invocation::Role(Role::Manager(args))) => {
             logging::init_filtered("manager", &args.log);
@@ -43,6 +44,7 @@ fn main() {
 #[derive(Debug, PartialEq)]
 enum Invocation {
     Run(PathBuf),
+    Here,
     Test(PathBuf),
     Role(Role),
     /// `copy`: standard input is a copy of the file, and that is what is judged.
@@ -76,6 +78,7 @@ fn parse(args: &[OsString]) -> Result<Invocation, String> {
         _ => {}
     }
     let (mut config, mut test, mut probe, mut copy) = (None, false, None, false);
+    let mut here = false;
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         let (name, inline) = match arg.to_str().and_then(|a| a.split_once('=')) {
@@ -93,6 +96,7 @@ fn parse(args: &[OsString]) -> Result<Invocation, String> {
             "--probe" => probe = Some(PathBuf::from(value()?)),
             // Between processes of the daemon only.
             "--copy" if inline.is_none() => copy = true,
+            "--here" if inline.is_none() => here = true,
             "-t" | "--test" if inline.is_none() => test = true,
             "-h" | "--help" if inline.is_none() => return Ok(Invocation::Help),
             "-V" | "--version" if inline.is_none() => return Ok(Invocation::Version),
@@ -100,12 +104,14 @@ fn parse(args: &[OsString]) -> Result<Invocation, String> {
         }
     }
     match (config, test, probe) {
+        (None, false, None) if here && !copy => Ok(Invocation::Here),
+        _ if here => Err("--here goes with no other option".into()),
         (None, false, Some(file)) => Ok(Invocation::Probe { file, copy }),
         _ if copy => Err("--copy goes with --probe only".into()),
         (_, _, Some(_)) => Err("--probe goes with no other option".into()),
         (Some(config), true, None) => Ok(Invocation::Test(config)),
         (Some(config), false, None) => Ok(Invocation::Run(config)),
-        (None, _, None) => Err("--config FILE is missing".into()),
+        (None, _, None) => Err("--config FILE or --here is missing".into()),
     }
 }
 
@@ -114,6 +120,8 @@ healthd runs health checks. It stays in the foreground and is asked and steered 
 
 Usage:
   healthd --config FILE        run
+  healthd --here               run without root, with everything below ./.healthd; its plugins are those
+                               beside this program, else the installed ones
   healthd --config FILE -t     judge the config, say what is wrong with it, and end
   healthd --probe FILE.so      print what a plugin says of itself, as JSON
   healthd --try FILE.so [--plugin NAME] [KEY=VALUE...]
@@ -177,6 +185,7 @@ mod tests {
         let words = ["x.so", "--plugin", "http", "url=http://a/?b=c"];
         let tried = Invocation::Try(words.map(str::to_owned).to_vec());
         assert_eq!(parsed(&format!("--try {}", words.join(" "))), Ok(tried));
+        assert_eq!(parsed("--here"), Ok(Invocation::Here));
         assert_eq!(parsed("--help"), Ok(Invocation::Help));
         assert_eq!(parsed("-V"), Ok(Invocation::Version));
     }
@@ -184,8 +193,9 @@ mod tests {
     #[test]
     fn anything_else_is_named() {
         for (line, wrong) in [
-            ("", "--config FILE is missing"),
-            ("-t", "--config FILE is missing"),
+            ("", "--config FILE or --here is missing"),
+            ("-t", "--config FILE or --here is missing"),
+            ("--here -t", "--here goes with no other option"),
             ("--config", "--config needs the path of a file"),
             ("--config=", "--config needs the path of a file"),
             ("--conf a", "unknown argument `--conf`"),

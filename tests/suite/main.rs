@@ -13,6 +13,7 @@ mod costs;
 mod drop_in;
 mod exec;
 mod fanout;
+mod first_hour;
 mod groups;
 mod host;
 mod jail;

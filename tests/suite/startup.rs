@@ -138,7 +138,7 @@ fn a_mistake_that_only_the_plugin_knows_is_found_by_the_manager_and_ends_the_sta
 #[test]
 fn a_good_config_is_called_good() {
     let output = Config::new().check(some_check()).write().run(&["-t"]);
-    let said = String::from_utf8_lossy(&output.stderr);
+    let said = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{said}");
     assert!(said.contains("good, checks: 1"), "{said}");
 }

@@ -11,6 +11,9 @@ use std::time::Duration;
 
 pub const DEFAULT_SOCKET: &str = "/run/healthd/control.sock";
 pub const DEFAULT_CONFIG: &str = "/etc/healthd/healthd.toml";
+/// What `healthd --here` makes.
+pub const SOCKET_HERE: &str = ".healthd/run/control.sock";
+pub const CONFIG_HERE: &str = ".healthd/healthd.toml";
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 ok, 1 warning, 2 critical, 3 unknown or could not ask (a wrong command line too).
@@ -67,6 +70,9 @@ pub struct Global {
     /// The control socket [default: $HEALTHD_SOCKET, else /run/healthd/control.sock]
     #[arg(long, global = true, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
     pub socket: Option<PathBuf>,
+    /// Of the daemon that `healthd --here` runs in this folder: its socket, and its configuration
+    #[arg(long, global = true, conflicts_with = "socket")]
+    pub here: bool,
     /// Colour the output; auto: on a terminal, unless NO_COLOR is set or TERM is dumb
     #[arg(
         long,
@@ -116,6 +122,13 @@ pub enum Command {
     Plugins(PluginsArgs),
     /// Run one check of a plugin file, without the daemon (--timeout is the check's)
     Try(TryArgs),
+    /// Make a check: write its block into checks.d, apply it, and run it once
+    #[command(
+        long_about = "Make a check: write its block into checks.d, apply it, and run it once.\n\n\
+        The block goes into a file of its own beside the configuration of the running healthd. What healthd \
+        refuses is taken away again. The exit code is the status of the first run."
+    )]
+    Add(AddArgs),
     /// Stop running checks until `resume`
     #[command(
         override_usage = "healthctl pause [OPTIONS] <NAME>...\n       healthctl pause [OPTIONS] --all|--plugin <PLUGIN>|--verdict <VERDICT>|--problems"
@@ -351,6 +364,26 @@ pub struct TryArgs {
 }
 
 #[derive(Group, Debug)]
+pub struct AddArgs {
+    /// The name of the check, as web/shop
+    pub name: String,
+    /// Its plugin; `healthctl plugins` lists them
+    pub plugin: String,
+    /// Options of the check; the value is TOML if it parses (5, true, ["a", "b"]), else text; dots nest
+    #[arg(value_name = "KEY=VALUE", value_parser = parse_option)]
+    pub options: Vec<String>,
+    /// How often it runs: 10s, 5m [default: what the configuration says]
+    #[arg(long, value_name = "TIME")]
+    pub interval: Option<String>,
+    /// Only print the block
+    #[arg(long)]
+    pub print: bool,
+    /// The configuration whose checks.d gets it [default: that of the running healthd]
+    #[arg(long, short, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Group, Debug)]
 pub struct PauseArgs {
     #[command(flatten)]
     pub targets: Targets,
@@ -366,17 +399,18 @@ pub struct PauseArgs {
 
 #[derive(Group, Debug)]
 pub struct ValidateArgs {
-    /// The configuration file
-    #[arg(value_name = "FILE", default_value = DEFAULT_CONFIG, value_hint = clap::ValueHint::FilePath)]
-    pub file: PathBuf,
+    /// The configuration file [default: /etc/healthd/healthd.toml]
+    #[arg(value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub file: Option<PathBuf>,
     /// The same, as healthd itself takes it
     #[arg(long, short, value_name = "FILE", conflicts_with = "file", value_hint = clap::ValueHint::FilePath)]
     config: Option<PathBuf>,
 }
 
 impl ValidateArgs {
-    pub fn config(&self) -> &Path {
-        self.config.as_deref().unwrap_or(&self.file)
+    /// None: not said.
+    pub fn config(&self) -> Option<&Path> {
+        self.config.as_deref().or(self.file.as_deref())
     }
 }
 

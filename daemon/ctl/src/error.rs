@@ -98,9 +98,18 @@ pub enum CtlError {
         what: &'static str,
         why: &'static str,
     },
+    /// What was written as options is none.
+    Options(String),
+    Write {
+        file: PathBuf,
+        error: io::Error,
+    },
     Output(io::Error),
     Interrupt(io::Error),
 }
+
+/// What `healthd --here` makes.
+const HERE: &str = ".healthd";
 
 /// Where healthd was when it hung up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,6 +171,12 @@ impl CtlError {
             CtlError::Answer(error) if error.code == ErrorCode::Version => {
                 "install healthd and healthctl of the same version, and restart healthd"
             }
+            CtlError::NoSocket { socket } if socket.starts_with(HERE) => {
+                "`healthd --here` starts one in this folder; `healthctl --here` asks it from the same folder"
+            }
+            CtlError::Refused { socket } if socket.starts_with(HERE) => {
+                "`healthd --here` starts it again"
+            }
             CtlError::NoSocket { .. } => {
                 "is healthd running? `systemctl status healthd` tells, `systemctl start healthd` \
                  starts it; for another instance give --socket PATH or HEALTHD_SOCKET"
@@ -187,10 +202,20 @@ impl CtlError {
                 "healthd and healthctl may differ in version: `healthctl version` tells"
             }
             CtlError::RequestTooLong { .. } => "name fewer checks, or use globs or --plugin",
+            CtlError::NothingMatches { filter } if filter.is_empty() => {
+                "`healthctl add NAME PLUGIN key=value...` makes one"
+            }
             CtlError::NothingMatches { .. } => "`healthctl list` shows the names",
             CtlError::NoHealthd { .. } => {
                 "install healthd beside healthctl or into a directory of PATH"
             }
+            CtlError::Write { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {
+                "use sudo; or `healthd --here` runs one of your own in this folder"
+            }
+            CtlError::Write { error, .. } if error.kind() == io::ErrorKind::NotFound => {
+                "start healthd first, or name its configuration with --config FILE"
+            }
+            CtlError::Write { .. } => "",
             CtlError::HelperAnswer { .. } => {
                 "healthd and healthctl may differ in version: `healthd --version` and \
                  `healthctl --version` tell"
@@ -202,6 +227,7 @@ impl CtlError {
             | CtlError::PluginCrashed { .. }
             | CtlError::PluginRefused { .. }
             | CtlError::Unsupported { .. }
+            | CtlError::Options(_)
             | CtlError::Output(_)
             | CtlError::Interrupt(_) => "",
         };
@@ -315,6 +341,10 @@ impl std::fmt::Display for CtlError {
             }
             CtlError::PluginRefused { file, reason } => write!(f, "{}: {reason}", file.display()),
             CtlError::Unsupported { what, why } => write!(f, "{what}: {why}"),
+            CtlError::Options(wrong) => f.write_str(wrong),
+            CtlError::Write { file, error } => {
+                write!(f, "cannot write {}: {error}", file.display())
+            }
             CtlError::Output(error) => write!(f, "cannot write the output: {error}"),
             CtlError::Interrupt(error) => write!(f, "cannot prepare for Ctrl-C: {error}"),
         }

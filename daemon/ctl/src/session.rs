@@ -1,6 +1,6 @@
 //! What every command needs: the screen, the socket, how long to wait, and the ways to ask.
 
-use crate::args::{DEFAULT_SOCKET, Global};
+use crate::args::{CONFIG_HERE, DEFAULT_CONFIG, DEFAULT_SOCKET, Global, SOCKET_HERE};
 use crate::connection::{Connection, Patience};
 use crate::error::CtlError;
 use crate::exit;
@@ -25,6 +25,7 @@ pub struct Session {
     pub screen: Screen,
     pub json: bool,
     socket: PathBuf,
+    here: bool,
     timeout: Option<Duration>,
     /// The answer came from the maps: not what healthd says now.
     pub from_maps: bool,
@@ -35,16 +36,42 @@ pub struct Session {
 impl Session {
     pub fn new(screen: Screen, global: &Global) -> Session {
         let from_env = || std::env::var_os("HEALTHD_SOCKET").filter(|value| !value.is_empty());
-        let socket = (global.socket.clone())
+        let here = global.here.then(|| SOCKET_HERE.into());
+        let socket = (global.socket.clone().or(here))
             .or_else(|| from_env().map(PathBuf::from))
             .unwrap_or_else(|| DEFAULT_SOCKET.into());
         Session {
             screen,
             json: global.json,
             socket,
+            here: global.here,
             timeout: global.timeout,
             from_maps: false,
             told: BTreeSet::new(),
+        }
+    }
+
+    /// Where the configuration is expected, unless somebody says otherwise.
+    pub fn config(&self) -> &'static Path {
+        Path::new(match self.here {
+            true => CONFIG_HERE,
+            false => DEFAULT_CONFIG,
+        })
+    }
+
+    /// That of the running daemon, if there is one.
+    pub fn config_in_force(&mut self) -> Result<PathBuf, CtlError> {
+        let asked = self.ask_one(Op::Version, "version", |reply| match reply {
+            Reply::Version(info) => Some(info.config),
+            _ => None,
+        });
+        match asked {
+            Ok(config) if !config.is_empty() => Ok(config.into()),
+            Ok(_) => Ok(self.config().to_owned()),
+            Err(CtlError::NoSocket { .. } | CtlError::Refused { .. }) => {
+                Ok(self.config().to_owned())
+            }
+            Err(error) => Err(error),
         }
     }
 

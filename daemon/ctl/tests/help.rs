@@ -5,7 +5,7 @@ mod support;
 use std::path::Path;
 use support::{Dir, ctl, expect_file, expect_path};
 
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 18] = [
     "status",
     "list",
     "show",
@@ -16,6 +16,7 @@ const COMMANDS: [&str; 17] = [
     "objects",
     "plugins",
     "try",
+    "add",
     "pause",
     "resume",
     "reload",

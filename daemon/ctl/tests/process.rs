@@ -204,9 +204,9 @@ fn with_healthd(script: &str, args: &[&str]) -> (Option<i32>, String, String) {
 }
 
 fn validate_asks_healthd() {
-    let good = r#"test "$*" = "--config a.toml -t" || exit 1"#;
+    let good = r#"test "$*" = "--config a.toml -t" && echo "a.toml: good, checks: 2""#;
     let (code, out, _) = with_healthd(good, &["validate", "--config", "a.toml"]);
-    assert_eq!((code, &*out), (Some(0), "a.toml: good\n"));
+    assert_eq!((code, &*out), (Some(0), "a.toml: good, checks: 2\n"));
 
     let bad =
         "printf 'error: unknown key\\n  --> a.toml:1:1\\n\\nerror: no plugin\\n' >&2; exit 78";

@@ -5,6 +5,7 @@
 
 mod event_loop;
 mod heart;
+mod here;
 mod instance;
 mod lifecycle;
 mod link;
@@ -32,6 +33,14 @@ pub fn main(config: &Path) -> i32 {
             supervisor.run()
         }
         Err(e) => Refusal::new(exit::SYSTEM, format!("cannot set up the event loop: {e}")).print(),
+    }
+}
+
+/// `--here`: the same with everything below `./.healthd`. Returns the exit code.
+pub fn main_here() -> i32 {
+    match here::config() {
+        Ok(config) => main(&config),
+        Err(refusal) => refusal.print(),
     }
 }
 

@@ -54,7 +54,7 @@ pub fn test(config: &Path) -> i32 {
         Ok(loaded) => {
             refusal::print(&loaded.model.warnings);
             let checks = loaded.model.checks.len();
-            eprintln!("{}: good, checks: {checks}", config.display());
+            println!("{}: good, checks: {checks}", config.display());
             exit::OK
         }
         Err(mistakes) => {

@@ -4,6 +4,8 @@
 //! stderr that others share; so each line is written only when poll(2) says that there is room (a pipe
 //! then takes up to PIPE_BUF bytes at once).
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use log::{Level, LevelFilter};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
@@ -16,7 +18,8 @@ const MAX_LINE: usize = 4096;
 const BURST: f64 = 500.0;
 const RATE: f64 = 100.0;
 
-/// `role` stands in each line. Levels are shown as journald's `<N>` prefixes when stderr goes to it.
+/// `role` stands in each line. When stderr goes to the journal a line begins with its `<N>`, as the time is there
+/// already; else with time and level.
 pub fn init(role: &str, level: LevelFilter) {
     init_filtered(role, &level.to_string());
 }
@@ -25,6 +28,11 @@ pub fn init(role: &str, level: LevelFilter) {
 pub fn init_filtered(role: &str, filter: &str) {
     let role = role.to_owned();
     let journal = stderr_is_journal();
+    let zone = if journal {
+        TimeZone::UTC
+    } else {
+        TimeZone::system()
+    };
     let mut builder = env_logger::Builder::new();
     builder
         .parse_filters(filter)
@@ -33,7 +41,8 @@ pub fn init_filtered(role: &str, filter: &str) {
         if journal {
             write!(out, "<{}>", priority(record.level()))?;
         } else {
-            write!(out, "{:<5} ", record.level().as_str().to_ascii_lowercase())?;
+            let level = record.level().as_str().to_ascii_lowercase();
+            write!(out, "{} {level:<5} ", time(&zone))?;
         }
         // One record is one line, whatever a plugin or a peer put into it.
         let text = record.args().to_string();
@@ -44,6 +53,12 @@ pub fn init_filtered(role: &str, filter: &str) {
         writeln!(out, "{role}: {clean}")
     });
     let _ = builder.try_init();
+}
+
+/// "2026-11-29T05:01:02.345+01:00"
+fn time(zone: &TimeZone) -> impl std::fmt::Display {
+    let now = Timestamp::now().to_zoned(zone.clone());
+    now.strftime("%Y-%m-%dT%H:%M:%S%.3f%:z").to_string()
 }
 
 /// Changes the level of a logger that `init` has set; never above what `init` allowed.
@@ -124,10 +139,9 @@ impl StderrWriter {
                 "<4>warn  log: {} lines dropped: too many, or nobody read them\n",
                 self.dropped
             );
-            let note = if stderr_is_journal() {
-                &note[..]
-            } else {
-                &note[3..]
+            let note = match stderr_is_journal() {
+                true => note,
+                false => format!("{} {}", time(&TimeZone::system()), &note[3..]),
             };
             if io::stderr().write_all(note.as_bytes()).is_ok() {
                 self.dropped = 0;

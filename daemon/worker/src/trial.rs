@@ -3,6 +3,7 @@
 
 use crate::role::{private_dir, serve};
 use healthd_core::check::outcome::Status;
+use healthd_core::config::pairs;
 use healthd_core::wire::asks::MapReply;
 use healthd_core::wire::control::{CheckDetail, CheckRow};
 use healthd_core::wire::frame::MAX_MESSAGE;
@@ -50,6 +51,7 @@ fn parse(args: &[String]) -> Result<Wish<'_>, String> {
         config: toml::Table::new(),
     };
     let mut rest = args.iter();
+    let mut pairs = Vec::new();
     while let Some(arg) = rest.next() {
         match arg.as_str() {
             "--plugin" => wish.plugin = Some(rest.next().ok_or(USAGE)?),
@@ -60,42 +62,15 @@ fn parse(args: &[String]) -> Result<Wish<'_>, String> {
                 wish.timeout_ns = Some(timeout.as_nanos() as u64);
             }
             text if wish.file.is_empty() => wish.file = text,
-            pair => {
-                let (key, value) = pair
-                    .split_once('=')
-                    .ok_or_else(|| format!("`{pair}` is not of the form key=value\n{USAGE}"))?;
-                // A value that is no TOML is taken as text, so that quotes are seldom needed.
-                let value = format!("v = {value}")
-                    .parse::<toml::Table>()
-                    .ok()
-                    .and_then(|mut t| t.remove("v"))
-                    .unwrap_or_else(|| toml::Value::String(value.to_owned()));
-                put(&mut wish.config, key, value)?;
-            }
+            pair => pairs.push(pair),
         }
     }
+    wish.config = pairs::table(&pairs)?;
     if wish.file.is_empty() {
         Err(USAGE.into())
     } else {
         Ok(wish)
     }
-}
-
-/// `tls.ca=x` sets `ca` in the table `tls`.
-fn put(table: &mut toml::Table, key: &str, value: toml::Value) -> Result<(), String> {
-    match key.split_once('.') {
-        None => drop(table.insert(key.to_owned(), value)),
-        Some((head, tail)) => {
-            let inner = table
-                .entry(head)
-                .or_insert_with(|| toml::Value::Table(toml::Table::new()));
-            let inner = inner
-                .as_table_mut()
-                .ok_or_else(|| format!("`{head}` is set twice, once as a table"))?;
-            put(inner, tail, value)?;
-        }
-    }
-    Ok(())
 }
 
 fn attempt(args: &[String]) -> Result<(Status, String), String> {

@@ -185,6 +185,7 @@ impl Config {
             daemon: self.daemon,
             pools: self.pools,
             dir: self.dir,
+            here: false,
         };
         written.rewrite(&self.checks);
         written
@@ -192,6 +193,20 @@ impl Config {
 
     pub fn spawn(self) -> Daemon {
         self.write().spawn()
+    }
+
+    /// `healthd --here` in the test's folder, which is empty.
+    pub fn spawn_here(self) -> Daemon {
+        let written = Written {
+            env: self.env,
+            wrapper: self.wrapper,
+            daemon: self.daemon,
+            pools: self.pools,
+            dir: self.dir,
+            stdin: self.stdin,
+            here: true,
+        };
+        Written::spawn_with(Rc::new(written), true)
     }
 
     /// Runs a daemon that is not expected to start.
@@ -210,6 +225,8 @@ pub struct Written {
     env: Vec<(OsString, OsString)>,
     wrapper: Vec<String>,
     stdin: Option<OwnedFd>,
+    /// Started with `--here`: all of it lies in a folder below.
+    here: bool,
 }
 
 impl Written {
@@ -218,7 +235,14 @@ impl Written {
     }
 
     pub fn file(&self) -> PathBuf {
-        self.dir().join("healthd.toml")
+        self.base().join("healthd.toml")
+    }
+
+    fn base(&self) -> PathBuf {
+        match self.here {
+            true => self.dir().join(".healthd"),
+            false => self.dir().to_owned(),
+        }
     }
 
     /// Other checks in place of those before, as an editor does it: a new file renamed over the old one.
@@ -241,11 +265,18 @@ impl Written {
     fn command(&self, more: &[&str]) -> Command {
         let mut words: Vec<OsString> = self.wrapper.iter().map(Into::into).collect();
         words.push(env!("CARGO_BIN_EXE_healthd").into());
-        words.push("--config".into());
-        words.push(self.file().into());
+        if self.here {
+            words.push("--here".into());
+        } else {
+            words.push("--config".into());
+            words.push(self.file().into());
+        }
         words.extend(more.iter().map(Into::into));
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]);
+        if self.here {
+            command.current_dir(self.dir());
+        }
         command
             .env_remove("HEALTHD_LOG")
             .env_remove("NOTIFY_SOCKET");
@@ -337,7 +368,7 @@ impl Daemon {
     }
 
     pub fn socket(&self) -> PathBuf {
-        self.dir().join("run/control.sock")
+        self.written.base().join("run/control.sock")
     }
 
     /// Waits until the service manager is told this, after what was expected before it; returns the message.

@@ -19,6 +19,7 @@ mod model;
 mod needs;
 mod one_check;
 mod options;
+pub mod pairs;
 mod raw;
 mod reading;
 mod report;

@@ -534,6 +534,9 @@ pub struct VersionInfo {
     pub started: String,
     pub checks: u64,
     pub generation: u64,
+    /// The main config file; empty from a daemon that does not tell.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub config: String,
 }
 
 #[cfg(test)]

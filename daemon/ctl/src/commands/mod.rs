@@ -1,5 +1,6 @@
 //! One file a command: ask, then render. Each returns the exit code.
 
+mod add;
 mod completions;
 mod list;
 mod man;
@@ -40,6 +41,7 @@ pub fn run(session: &mut Session, command: &Command) -> Result<u8, CtlError> {
         Command::Validate(args) => validate::run(session, args),
         Command::Stop(args) => stop::run(session, args),
         Command::Version => version::run(session),
+        Command::Add(args) => add::run(session, args),
         Command::Completions(args) => completions::run(session, args),
         Command::Man => man::run(session),
     }

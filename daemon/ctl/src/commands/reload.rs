@@ -12,19 +12,27 @@ pub fn run(session: &mut Session) -> Result<u8, CtlError> {
 
 /// Of any request that is answered by `reloaded`.
 pub fn ask(session: &mut Session, op: Op, what: &str) -> Result<u8, CtlError> {
-    let report = session.ask_one(op, "reloaded", |reply| match reply {
-        Reply::Reloaded(report) => Some(report),
-        _ => None,
-    })?;
+    let report = report(session, op)?;
     if session.json {
         session.print_json(&report)?;
         return Ok(exit::OK);
     }
-    for warning in &report.warnings {
-        session.screen.note("warning", warning);
-    }
     session.screen.print_line(&sentence(what, &report))?;
     Ok(exit::OK)
+}
+
+/// The answer to it; its warnings are told.
+pub fn report(session: &mut Session, op: Op) -> Result<ReloadReport, CtlError> {
+    let report = session.ask_one(op, "reloaded", |reply| match reply {
+        Reply::Reloaded(report) => Some(report),
+        _ => None,
+    })?;
+    if !session.json {
+        for warning in &report.warnings {
+            session.screen.note("warning", warning);
+        }
+    }
+    Ok(report)
 }
 
 fn sentence(what: &str, report: &ReloadReport) -> String {

@@ -18,11 +18,8 @@ struct Validation<'a> {
 }
 
 pub fn run(session: &mut Session, args: &ValidateArgs) -> Result<u8, CtlError> {
-    let line = [
-        OsStr::new("--config"),
-        args.config().as_os_str(),
-        OsStr::new("-t"),
-    ];
+    let config = args.config().unwrap_or(session.config());
+    let line = [OsStr::new("--config"), config.as_os_str(), OsStr::new("-t")];
     let ended = Helper {
         capture_stderr: session.json,
         ..Helper::default()
@@ -36,7 +33,7 @@ pub fn run(session: &mut Session, args: &ValidateArgs) -> Result<u8, CtlError> {
         _ => return Err(ended.no_answer(&stderr)),
     };
     if session.json {
-        let config = args.config().to_string_lossy();
+        let config = config.to_string_lossy();
         let diagnostics = split(&stderr);
         session.print_json(&Validation {
             ok,
@@ -44,10 +41,8 @@ pub fn run(session: &mut Session, args: &ValidateArgs) -> Result<u8, CtlError> {
             diagnostics,
         })?;
     } else if ok {
-        session.screen.print_line(&format!(
-            "{}: good",
-            text::escape(&args.config().to_string_lossy())
-        ))?;
+        let said = String::from_utf8_lossy(&ended.output.stdout);
+        session.screen.print(&text::escape_lines(&said))?;
     }
     Ok(if ok { exit::OK } else { exit::CRITICAL })
 }

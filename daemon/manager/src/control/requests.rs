@@ -82,6 +82,7 @@ impl Manager {
                     started: crate::time::rfc3339(self.args.started).unwrap_or_default(),
                     checks: self.order.len() as u64,
                     generation: self.generation,
+                    config: self.args.config.display().to_string(),
                 };
                 self.clients.reply(client, &Reply::Version(info));
                 self.clients.reply(client, &Reply::End);

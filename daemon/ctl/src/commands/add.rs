@@ -1,0 +1,167 @@
+//! `add`: a check of one's own in one line. Its block goes into `checks.d`, the daemon reads it, and it runs once.
+//!
+//! What the daemon refuses is taken away again, so that a mistake here leaves nothing behind.
+
+use crate::args::AddArgs;
+use crate::error::CtlError;
+use crate::healthd::Helper;
+use crate::render::text::escape;
+use crate::render::{block, check};
+use crate::session::Session;
+use crate::{commands::reload, exit};
+use healthd_core::config::pairs;
+use healthd_core::wire::control::{CheckRow, ErrorCode, Filter, Op, Reply};
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+pub fn run(session: &mut Session, args: &AddArgs) -> Result<u8, CtlError> {
+    let options = pairs::table(&args.options).map_err(CtlError::Options)?;
+    let now = session.screen.look().now;
+    let text = block::check(
+        &args.name,
+        &args.plugin,
+        args.interval.as_deref(),
+        &options,
+        now,
+    );
+    if args.print {
+        session.screen.print(&text)?;
+        return Ok(exit::OK);
+    }
+    let config = match &args.config {
+        Some(config) => config.clone(),
+        None => session.config_in_force()?,
+    };
+    let file = write(&config, &args.name, &text)?;
+    match reload::report(session, Op::Reload) {
+        Ok(_) => {
+            session.screen.print_line(&format!(
+                "added {} in {}",
+                escape(&args.name),
+                escape(&file.to_string_lossy())
+            ))?;
+            first_run(session, &args.name)
+        }
+        // It may read the file at any time: what then happens is told there.
+        Err(error @ CtlError::Silent { .. }) => Err(error),
+        Err(error) if error.is_no_answer() => without_daemon(session, &config, &file, &args.name),
+        Err(mut error) => {
+            take_away(session, &file);
+            if let CtlError::Answer(refused) = &mut error
+                && refused.code == ErrorCode::BadConfig
+            {
+                refused.help =
+                    "nothing has changed: mend what is named above and say it again".into();
+            }
+            Err(error)
+        }
+    }
+}
+
+/// The file of this check, which did not exist before.
+fn write(config: &Path, name: &str, text: &str) -> Result<PathBuf, CtlError> {
+    let folder = config.with_file_name("checks.d");
+    let failed = |file: &Path| {
+        let file = file.to_owned();
+        move |error| CtlError::Write { file, error }
+    };
+    let parent = config.parent().filter(|p| !p.as_os_str().is_empty());
+    let around = fs::metadata(parent.unwrap_or(Path::new("."))).map_err(failed(&folder))?;
+    if !folder.is_dir() {
+        let mode = around.permissions().mode() & 0o777;
+        fs::DirBuilder::new()
+            .mode(mode)
+            .create(&folder)
+            .map_err(failed(&folder))?;
+        give(&folder, around.gid());
+    }
+    let about = fs::metadata(&folder).map_err(failed(&folder))?;
+    let mut free = (1u32..).map(|n| folder.join(block::file_name(name, n)));
+    loop {
+        let file = free.next().expect("numbers do not end");
+        let opened = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            // Whoever may look into the folder may read it: the daemon's user.
+            .mode(about.permissions().mode() & 0o644)
+            .open(&file);
+        match opened {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(failed(&file)(error)),
+            Ok(mut opened) => {
+                give(&file, about.gid());
+                opened.write_all(text.as_bytes()).map_err(failed(&file))?;
+                return Ok(file);
+            }
+        }
+    }
+}
+
+/// As root we may; else it has our group, which is right for a daemon of our own.
+fn give(file: &Path, group: u32) {
+    let _ = std::os::unix::fs::chown(file, None, Some(group));
+}
+
+fn take_away(session: &mut Session, file: &Path) {
+    let shown = file.display();
+    let said = match fs::remove_file(file) {
+        Ok(()) => format!("{shown} is taken away again"),
+        Err(error) => format!("{shown} could not be taken away again: {error}"),
+    };
+    session.screen.note("note", &said);
+}
+
+/// It cannot be asked, so the config is judged by the same function, for its next start.
+fn without_daemon(
+    session: &mut Session,
+    config: &Path,
+    file: &Path,
+    name: &str,
+) -> Result<u8, CtlError> {
+    // What it says of a good config is said below.
+    let line = [OsStr::new("--config"), config.as_os_str(), OsStr::new("-t")];
+    let ended = Helper::default().run(&line)?;
+    if ended.output.status.code() != Some(0) {
+        take_away(session, file);
+        return Ok(exit::CRITICAL);
+    }
+    session.screen.print_line(&format!(
+        "added {} in {}; healthd is not running, so it takes force at its start",
+        escape(name),
+        escape(&file.to_string_lossy())
+    ))?;
+    Ok(exit::OK)
+}
+
+/// What it says the first time; the code is its status, as of `run`.
+fn first_run(session: &mut Session, name: &str) -> Result<u8, CtlError> {
+    let filter = Filter {
+        names: vec![name.to_owned()],
+        ..Filter::default()
+    };
+    let mut row: Option<CheckRow> = None;
+    let patience = session.stream_patience();
+    session.ask_within(Op::Run(filter), patience, |reply| match reply {
+        Reply::Check(one) => {
+            row = Some(one);
+            true
+        }
+        Reply::Started { .. } => true,
+        _ => false,
+    })?;
+    let Some(row) = row else {
+        return Err(CtlError::Missing { what: "check" });
+    };
+    if session.json {
+        session.print_json(&row)?;
+    } else {
+        let look = session.screen.look();
+        session
+            .screen
+            .print_line(&check::run_line(&row, 0, &look))?;
+    }
+    Ok(exit::of_runs(&[row]))
+}

@@ -1,0 +1,123 @@
+//! From nothing to a check of one's own: `healthd --here`, `healthctl add`, and the mistakes on the way.
+
+use crate::harness::ctl::{Said, say};
+use crate::harness::{Config, Daemon, plugins};
+use nix::sys::signal::Signal;
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+
+fn here() -> Daemon {
+    // Beside the program, where `--here` looks.
+    for name in ["http", "tcp", "exec"] {
+        plugins::shipped(name);
+    }
+    let daemon = Config::new().spawn_here();
+    daemon.expect_notify("READY=1");
+    daemon
+}
+
+/// As typed in the folder in which the daemon was started.
+fn healthctl(dir: &Path, args: &[&str]) -> Said {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_healthctl"));
+    command.args(["--timeout", "60s", "--here"]).args(args);
+    command.current_dir(dir).env_remove("HEALTHD_SOCKET");
+    say(&mut command)
+}
+
+fn files(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir.join(".healthd/checks.d")).expect("it was made");
+    let mut names: Vec<String> = entries
+        .map(|e| {
+            e.expect("readable")
+                .file_name()
+                .to_string_lossy()
+                .into_owned()
+        })
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_check_is_added_runs_and_outlives_a_restart() {
+    let mut daemon = here();
+    let dir = daemon.dir().to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = format!("port={}", listener.local_addr().expect("bound").port());
+    let said = healthctl(&dir, &["add", "my/port", "tcp", "host=127.0.0.1", &port]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(said.out.contains("added my/port in "), "{said:?}");
+    assert!(said.out.contains("ok"), "{said:?}");
+    assert_eq!(files(&dir), ["my-port.toml"]);
+
+    let said = healthctl(&dir, &["status"]);
+    assert!(said.out.contains("my/port"), "{said:?}");
+    let said = healthctl(&dir, &["validate"]);
+    assert!(said.out.ends_with("good, checks: 1\n"), "{said:?}");
+
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.wait_exit().code(), Some(0));
+    // Without a daemon it is judged all the same, and takes force later.
+    let said = healthctl(
+        &dir,
+        &["add", "true", "exec", "argv=[\"true\"]", "--interval", "5s"],
+    );
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(said.out.contains("takes force at its start"), "{said:?}");
+    let said = healthctl(&dir, &["add", "true", "exec", "argv=[\"true\"]"]);
+    assert_eq!(said.code, Some(2), "{said:?}");
+    assert!(
+        said.err.contains("the check `true` is already defined"),
+        "{said:?}"
+    );
+    assert_eq!(files(&dir), ["my-port.toml", "true.toml"]);
+
+    let daemon = daemon.restart();
+    daemon.expect_notify("READY=1");
+    assert_eq!(daemon.run("true")["status"], "ok");
+}
+
+#[test]
+fn a_mistake_in_add_is_explained_and_leaves_nothing_behind() {
+    let daemon = here();
+    let dir = daemon.dir().to_owned();
+    for (args, wrong) in [
+        (&["a", "tcp", "host=127.0.0.1", "prt=22"][..], "`port`"),
+        (&["a", "htpp", "url=http://127.0.0.1/"], "`http`"),
+        (&["a", "http"], "`url`"),
+        (&["a", "http", "url=5"], "url"),
+        (&["", "tcp", "host=127.0.0.1", "port=22"], "`name`"),
+        (
+            &["a", "http", "url=http://127.0.0.1/", "--interval", "5"],
+            "`interval`",
+        ),
+    ] {
+        let said = healthctl(&dir, &[&["add"], args].concat());
+        assert_eq!(said.code, Some(2), "{args:?}: {said:?}");
+        assert!(said.err.contains(wrong), "{args:?}: {said:?}");
+        assert!(
+            said.err.contains("is taken away again"),
+            "{args:?}: {said:?}"
+        );
+        assert!(said.err.contains("say it again"), "{args:?}: {said:?}");
+        assert!(files(&dir).is_empty(), "{args:?}");
+    }
+    // What is no option at all is told before anything is written.
+    let said = healthctl(&dir, &["add", "a", "http", "url"]);
+    assert_eq!(said.code, Some(3), "{said:?}");
+    assert!(said.err.contains("key=value"), "{said:?}");
+}
+
+#[test]
+fn without_a_daemon_here_the_way_to_one_is_told() {
+    let dir = crate::harness::TempDir::new();
+    for args in [&["status"][..], &["run", "--all"], &["reload"]] {
+        let said = healthctl(dir.path(), args);
+        assert_eq!(said.code, Some(3), "{said:?}");
+        assert!(said.err.contains("`healthd --here` starts one"), "{said:?}");
+    }
+    let said = healthctl(dir.path(), &["add", "a", "cpu"]);
+    assert!(said.err.contains("start healthd first"), "{said:?}");
+}
