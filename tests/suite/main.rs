@@ -38,4 +38,5 @@ mod stop;
 mod stop_signals;
 mod stuck;
 mod supervision;
+mod threads;
 mod worker_crash;

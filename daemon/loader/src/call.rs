@@ -3,7 +3,7 @@
 
 use crate::context::Context;
 use crate::descriptor::Descriptor;
-use crate::host::{Event, exec_done};
+use crate::host::{Event, exec_done, services};
 use crate::shared::{lock_done, with_map_reply};
 use healthd_abi::{self as abi, HdAddrs, HdEvent, HdPlugin, HdRet, HdStr};
 use std::ffi::c_void;
@@ -16,10 +16,26 @@ pub struct Plugin {
     pub(crate) raw: HdPlugin,
 }
 
-/// A configured check as the plugin knows it. Destroyed by the last owner: runs and tasks hold it too.
+/// A configured check as the plugin knows it. Runs and tasks hold it too; the last to let go may be the event loop, so
+/// what is left goes to `Services::ended`, which has `destroy` called elsewhere.
 pub struct Instance {
     ptr: *mut c_void,
     plugin: &'static Plugin,
+    owner: Owner,
+}
+
+/// Whose an instance is, in the worker's numbers.
+#[derive(Clone, Copy, Debug)]
+pub struct Owner {
+    pub plugin: u16,
+    pub check: u32,
+}
+
+/// An instance that nobody holds any more. Its plugin's `destroy` is owed, and may block.
+pub struct Ended {
+    ptr: *mut c_void,
+    plugin: &'static Plugin,
+    pub owner: Owner,
 }
 
 // SAFETY: by contract create, run and destroy may come from different threads; that one instance is in one
@@ -28,9 +44,16 @@ pub struct Instance {
 unsafe impl Send for Instance {}
 // SAFETY: as above.
 unsafe impl Sync for Instance {}
+// SAFETY: as above; nobody else has the pointer any more.
+unsafe impl Send for Ended {}
 
 impl Plugin {
-    pub fn create(&'static self, cx: &Context, config: &str) -> Result<Arc<Instance>, HdRet> {
+    pub fn create(
+        &'static self,
+        cx: &Context,
+        config: &str,
+        owner: Owner,
+    ) -> Result<Arc<Instance>, HdRet> {
         let create = self
             .raw
             .create
@@ -40,7 +63,11 @@ impl Plugin {
         let ret = unsafe { create(cx.entered(), HdStr::new(config), &mut ptr) };
         cx.left();
         match ret {
-            abi::OK => Ok(Arc::new(Instance { ptr, plugin: self })),
+            abi::OK => Ok(Arc::new(Instance {
+                ptr,
+                plugin: self,
+                owner,
+            })),
             ret => Err(ret),
         }
     }
@@ -104,12 +131,32 @@ impl Instance {
 
 impl Drop for Instance {
     fn drop(&mut self) {
+        let ended = Ended {
+            ptr: self.ptr,
+            plugin: self.plugin,
+            owner: self.owner,
+        };
+        match services() {
+            Some(services) => services.ended(ended),
+            // Nobody has given plugins a host: then there is no event loop either.
+            None => ended.destroy(),
+        }
+    }
+}
+
+impl Ended {
+    pub fn plugin(&self) -> &'static Plugin {
+        self.plugin
+    }
+
+    /// Blocks until the plugin returns.
+    pub fn destroy(self) {
         let destroy = self
             .plugin
             .raw
             .destroy
             .expect("checked when the descriptor was read");
-        // SAFETY: made by this plugin's create, and dropped once: no run or task holds it any more.
+        // SAFETY: made by this plugin's create, and `self` is gone after this: no run or task holds it any more.
         unsafe { destroy(self.ptr) };
     }
 }

@@ -2,6 +2,7 @@
 //! that it is called on the thread that runs the context, and hands on to the worker's services.
 
 use crate::cache;
+use crate::call::Ended;
 use crate::context::{Context, metric_from};
 use crate::counter;
 use crate::grace;
@@ -35,6 +36,8 @@ pub trait Services: Sync {
     fn lock_ask(&self, ask: LockAsk, asker: Asker<'_>) -> i32;
     /// What this run holds, or waits for.
     fn unlock(&self, run_id: u64);
+    /// Nobody holds this instance any more: its `destroy` is called where it may block. Any thread.
+    fn ended(&self, instance: Ended);
     /// A plugin's cache, whose numbers may be read from now on.
     fn cache_show(&self, plugin: &'static str, name: &str, stats: &'static HdCacheStats) -> i32;
     /// The cell behind a handle, which may be anything. Any thread.

@@ -16,7 +16,7 @@ pub mod host;
 pub mod library;
 mod shared;
 
-pub use call::{Instance, Plugin, Started, Task};
+pub use call::{Ended, Instance, Owner, Plugin, Started, Task};
 pub use context::{Cancel, Context, ContextSpec, Results};
 pub use descriptor::{Descriptor, Workload};
 pub use host::{Event, ExecDone, ExecSpec, Services};

@@ -141,7 +141,7 @@ impl Plugin {
             return Ok(Vec::new());
         };
         let signals = SignalSnapshot::take();
-        // SAFETY: the table is static and complete; `init` is called once, from the main thread.
+        // SAFETY: the table is static and complete; `init` is called once, before any other call.
         let ret = unsafe { init(host::table()) };
         let restored = signals.restore();
         match ret {

@@ -238,7 +238,7 @@ impl Manager {
                 true => (in_call, STALL_NS),
                 false => (silent, SILENT_NS),
             };
-            let lateness = s.lateness(late, bound, STARVED_NS);
+            let lateness = s.lateness(s.pid, late, bound, STARVED_NS);
             busy |= s.suspicion.is_some();
             if lateness == Lateness::Bearable {
                 self.kill_if_drained(slot);
@@ -291,7 +291,8 @@ impl Manager {
         let started = waited(s.started_ns);
         let line = loading(s.view.as_ref());
         let late = line.as_ref().map_or(0, |l| waited(l.since));
-        let lateness = s.lateness(late, LOAD_NS, START_NS);
+        let thread = line.as_ref().map_or(s.pid, |l| l.tid);
+        let lateness = s.lateness(thread, late, LOAD_NS, START_NS);
         let reason = match line {
             Some(line) if matches!(lateness, Lateness::Stalled | Lateness::Starved) => format!(
                 "{} has not returned for {}",
@@ -394,13 +395,13 @@ impl Manager {
 }
 
 impl Slot {
-    /// Its reactor is not back for `late` ns, of which `bound` may be its own. The kernel is asked only if it is late.
-    fn lateness(&mut self, late: u64, bound: u64, end: u64) -> Lateness {
+    /// A thread of it is not back for `late` ns, of which `bound` may be its own. The kernel is asked only if it is late.
+    fn lateness(&mut self, thread: u32, late: u64, bound: u64, end: u64) -> Lateness {
         if late <= bound / 2 {
             self.suspicion = None;
             return Lateness::Bearable;
         }
-        let share = process::time_of_thread(self.pid, self.pid)
+        let share = process::time_of_thread(self.pid, thread)
             .ok()
             .and_then(|(time, stat)| Share::parse(clock::monotonic_ns(), &time, &stat));
         let Some(share) = share else {
@@ -441,8 +442,9 @@ fn libraries(plugins: &[PluginUse]) -> Vec<LibraryUse> {
 
 /// The call into a plugin that a starting worker is in, or died in.
 pub fn loading(view: Option<&WorkerView>) -> Option<LineRecord> {
-    view.and_then(|v| v.line(0))
-        .filter(|l| matches!(l.entry, Entry::Load | Entry::Init))
+    let lines = view.map(WorkerView::lines).unwrap_or_default();
+    let mut lines = lines.into_iter();
+    lines.find(|l| matches!(l.entry, Entry::Load | Entry::Init))
 }
 
 fn shortened(mut text: String) -> String {

@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 /// Before its deadline a run-lane call is asked to give up: a tenth of its time, at most this long.
 const CANCEL_AHEAD_NS: u64 = 100 * MS;
 const MAX_STUCK: usize = 4;
-const STUCK_NS: u64 = 30_000 * MS;
+pub(crate) const STUCK_NS: u64 = 30_000 * MS;
 /// A call that the machine does not let run gets its timeout again, and no more than this.
 const STARVED_NS: u64 = 15_000 * MS;
 

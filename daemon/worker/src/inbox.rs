@@ -2,7 +2,7 @@
 
 use crate::active::Active;
 use crate::bill;
-use crate::pool;
+use crate::load::{Loading, ToLoad};
 use crate::reactor::{MS, Reactor, Timer, key};
 use crate::verdict::End;
 use healthd_core::wire::worker::{Run, ToManager, ToWorker};
@@ -17,7 +17,7 @@ impl Reactor {
             let received = if self.takes_fds {
                 unix_socket::receive_what_fits(self.outbox.link(), buffer)
             } else {
-                unix_socket::receive(self.outbox.link(), buffer, self.plugins.is_empty())
+                unix_socket::receive(self.outbox.link(), buffer, self.loading == Loading::Named)
             };
             match received? {
                 Received::Empty => return Ok(false),
@@ -27,14 +27,14 @@ impl Reactor {
                     while let Some(message) =
                         ToWorker::decode(&mut rest).map_err(std::io::Error::other)?
                     {
-                        self.message(message, &mut fds);
+                        self.message(message, &mut fds)?;
                     }
                 }
             }
         }
     }
 
-    pub(crate) fn message(&mut self, message: ToWorker, fds: &mut Vec<OwnedFd>) {
+    fn message(&mut self, message: ToWorker, fds: &mut Vec<OwnedFd>) -> std::io::Result<()> {
         match message {
             ToWorker::Load {
                 plugin,
@@ -42,17 +42,19 @@ impl Reactor {
                 name,
                 file,
             } => match fds.pop() {
-                Some(fd) => self.to_load.push((plugin, index, name, file, fd)),
+                Some(copy) => self.to_load.push(ToLoad {
+                    number: plugin,
+                    index,
+                    name,
+                    file,
+                    copy,
+                }),
                 None => {
                     let reason = "its copy did not arrive".into();
                     self.outbox.say(&ToManager::LoadFailed { plugin, reason });
                 }
             },
-            ToWorker::Start => {
-                self.load_all();
-                let threads = 1 + self.pool.threads() as u32;
-                self.outbox.say(&ToManager::Ready { threads });
-            }
+            ToWorker::Start => self.load_all()?,
             ToWorker::Define(define) => {
                 let at = define.check as usize;
                 if self.checks.len() <= at {
@@ -90,6 +92,7 @@ impl Reactor {
             ToWorker::Fan(message) => self.fan_message(message, fds.pop()),
             ToWorker::Measure { on } => bill::measure(on),
         }
+        Ok(())
     }
 
     /// A run has arrived. It starts at its `start_ns`, which may lie a little ahead.
@@ -105,11 +108,5 @@ impl Reactor {
         } else {
             self.begin(key, now);
         }
-    }
-
-    pub(crate) fn load_all(&mut self) {
-        let list = std::mem::take(&mut self.to_load);
-        crate::role::load_plugins(self, list);
-        pool::set_current_line(Some(self.line));
     }
 }

@@ -6,9 +6,11 @@
 
 use crate::active::{Active, CheckDef, InstanceState, Loaded};
 use crate::bill::{self, Turn};
+use crate::deadline::STUCK_NS;
 use crate::deadline::cancel_ahead;
 use crate::exec::Children;
 use crate::fanout::Desk;
+use crate::load::{Loading, ToLoad};
 use crate::outbox::Outbox;
 use crate::pool::Pool;
 use crate::services::{Posted, Shared};
@@ -61,7 +63,8 @@ pub struct Reactor {
     pub(crate) checks: Vec<Option<CheckDef>>,
     pub(crate) plugins: Vec<Option<Loaded>>,
     /// Received, with their sealed copies, until `Start`.
-    pub(crate) to_load: Vec<(u16, u32, String, String, OwnedFd)>,
+    pub(crate) to_load: Vec<ToLoad>,
+    pub(crate) loading: Loading,
     pub(crate) active: Slab<Active>,
     pub(crate) next_stamp: u32,
     /// Never cancelled: a step-lane task is dropped instead.
@@ -122,6 +125,7 @@ impl Reactor {
             checks: Vec::new(),
             plugins: Vec::new(),
             to_load: Vec::new(),
+            loading: Loading::Named,
             active: Slab::new(),
             next_stamp: 1,
             never: Cancel::flag_only(),
@@ -183,15 +187,23 @@ impl Reactor {
             if end >= self.caches_at {
                 self.caches_at = crate::caches::tell(&mut self.outbox, end);
             }
+            if let Some(plugin) = self.shared.destroyer.hangs(end, STUCK_NS) {
+                let bound = STUCK_NS / (1000 * MS);
+                self.unwell(&format!(
+                    "destroy of plugin `{plugin}` has not come back for {bound} s"
+                ));
+            }
             self.settle(end - turn);
             self.outbox.flush(end)?;
             self.publish(end);
             side::with(|s| s.children.collect_strays(end));
             self.stalled_ns = if end - turn > STALL_NS { end - turn } else { 0 };
             if self.draining
+                && self.loading != Loading::UnderWay
                 && self.active.is_empty()
                 && self.stuck.is_empty()
                 && side::with(|s| s.children.len()) == Some(0)
+                && self.all_destroyed()
             {
                 self.outbox.say(&ToManager::Drained);
                 self.outbox.flush(u64::MAX)?;
@@ -380,6 +392,7 @@ impl Reactor {
     fn posted(&mut self, news: Posted) {
         match news {
             Posted::Task { task, event } => self.step(task, &event),
+            Posted::Loaded(outcomes) => self.loaded(outcomes),
             Posted::Job(report) => self.job_done(report),
             Posted::Say(message) => self.outbox.say(&message),
             Posted::Fan(news) => self.fan_news(news),

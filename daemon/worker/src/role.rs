@@ -1,22 +1,19 @@
 //! From argv to a running worker.
 
-use crate::active::Loaded;
 use crate::fanout::WorkerFanout;
 use crate::pool::{self, Pool};
 use crate::reactor::{EndOfWork, Reactor};
 use crate::services::{Shared, WorkerServices};
 use crate::side;
-use healthd_core::wire::maps::Entry;
 use healthd_core::wire::roles::WorkerArgs;
 use healthd_core::wire::supervisor::WorkerClass;
 use healthd_core::wire::worker::ToManager;
-use healthd_loader::{Library, host};
+use healthd_loader::host;
 use healthd_scoreboard::crash;
-use healthd_scoreboard::worker_map::{Call, Identity, WorkerMap};
+use healthd_scoreboard::worker_map::{Identity, WorkerMap};
 use healthd_sys::{clock, fork_guard, process, signal_stacks, signals, spawn};
-use std::collections::HashMap;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 static MAP: OnceLock<&'static WorkerMap> = OnceLock::new();
@@ -27,10 +24,8 @@ pub(crate) fn worker_map() -> Option<&'static WorkerMap> {
 
 /// The nice value of computing threads: an io check that is due comes before them.
 const CPU_NICE: i32 = 5;
-const MIN_STACK: usize = 512 << 10;
+pub(crate) const MIN_STACK: usize = 512 << 10;
 const EXEC_THREADS: u32 = 4;
-/// All threads of a worker have the largest stack that one of its plugins wants.
-const MAX_STACK: usize = 64 << 20;
 
 /// Runs until the manager drains it or is gone. The exit code is for the log only: 0 after a drain.
 pub fn main(args: &WorkerArgs) -> i32 {
@@ -105,7 +100,6 @@ pub(crate) fn serve(args: &WorkerArgs, link: OwnedFd) -> std::io::Result<EndOfWo
     crash::install(map)?;
     crash::watch_exit()?;
     signals::unblock_all();
-    let shared = Shared::install()?;
     side::install()?;
     if args.class == WorkerClass::Exec {
         side::with(|s| s.children.set_map(map));
@@ -118,92 +112,11 @@ pub(crate) fn serve(args: &WorkerArgs, link: OwnedFd) -> std::io::Result<EndOfWo
     } else {
         0
     };
+    let shared = Shared::install(map, nice)?;
     let pool = Pool::new("run", limit as usize, MIN_STACK, Some((map, nice)));
     let mut reactor = Reactor::new(map, line, link, shared, pool)?;
     reactor.takes_fds = args.class == WorkerClass::Cpu;
-    let end = reactor.run();
-    if matches!(end, Ok(EndOfWork::Drained)) {
-        reactor.forget_all();
-    }
-    end
-}
-
-/// Each file once, each plugin of it that was named; what cannot be used is told to the manager.
-pub(crate) fn load_plugins(reactor: &mut Reactor, list: Vec<(u16, u32, String, String, OwnedFd)>) {
-    let mut libraries: HashMap<String, Result<Library, String>> = HashMap::new();
-    let mut stack = MIN_STACK;
-    for (number, index, name, file, copy) in list {
-        let stamp = |entry| Call {
-            entry,
-            plugin: number,
-            check: u32::MAX,
-            run_id: 0,
-            attempt: 0,
-            since_ns: clock::monotonic_ns(),
-        };
-        let count = libraries.len();
-        reactor.map.enter(reactor.line, stamp(Entry::Load));
-        let library = libraries.entry(file.clone()).or_insert_with(|| {
-            let opened = Library::open(&copy, Path::new(&file)).map_err(|e| e.to_string());
-            // Its number must never name another library: see Library::open.
-            std::mem::forget(copy);
-            opened
-        });
-        reactor.map.leave(reactor.line);
-        let found = match library {
-            Err(why) => Err(why.clone()),
-            Ok(library) => {
-                let short = Path::new(&file)
-                    .file_name()
-                    .map_or(file.clone(), |f| f.to_string_lossy().into_owned());
-                reactor
-                    .map
-                    .library(count, library.span.0, library.span.1, &short);
-                restored(&library.restored, &file, "loading");
-                library
-                    .plugins
-                    .get(index as usize)
-                    .copied()
-                    .ok_or_else(|| format!("{file}: plugin `{name}` is gone"))
-            }
-        };
-        let ready = found.and_then(|plugin| {
-            reactor.map.enter(reactor.line, stamp(Entry::Init));
-            let ready = plugin.init();
-            reactor.map.leave(reactor.line);
-            let changed = ready.map_err(|why| format!("{file}: plugin `{name}`: {why}"))?;
-            restored(&changed, &file, "init");
-            stack = stack.max(((plugin.descriptor.stack_kib as usize) << 10).min(MAX_STACK));
-            Ok(plugin)
-        });
-        match ready {
-            Ok(plugin) => {
-                let at = usize::from(number);
-                if reactor.plugins.len() <= at {
-                    reactor.plugins.resize_with(at + 1, || None);
-                }
-                reactor.plugins[at] = Some(Loaded::new(plugin));
-            }
-            Err(reason) => {
-                log::error!("plugin not loaded  {reason}");
-                reactor.outbox.say(&ToManager::LoadFailed {
-                    plugin: number,
-                    reason,
-                });
-            }
-        }
-    }
-    reactor.pool.set_stack(stack);
-    // Before any hook that these have made.
-    if let Err(e) = crash::watch_exit() {
-        log::warn!("calls of exit() will not be told apart: {e}");
-    }
-}
-
-fn restored(signals: &[i32], file: &str, when: &str) {
-    if !signals.is_empty() {
-        log::warn!("{file}: {when} changed what happens on signals {signals:?}; put back");
-    }
+    reactor.run()
 }
 
 /// A directory that only this process uses, for maps of roles that have no runtime directory.

@@ -13,7 +13,7 @@ use healthd_core::wire::fanout::Work;
 use healthd_core::wire::maps::Entry;
 use healthd_core::wire::worker::{Ending, Growth};
 use healthd_loader::fanout::Chunk;
-use healthd_loader::{Context, ContextSpec, Instance, Plugin, Results};
+use healthd_loader::{Context, ContextSpec, Instance, Owner, Plugin, Results};
 use healthd_scoreboard::worker_map::{Call, WorkerMap};
 use healthd_sys::{clock, memfd};
 use std::os::fd::{AsFd, OwnedFd};
@@ -87,7 +87,13 @@ pub fn execute(map: &'static WorkerMap, mut job: JobSpec) {
     }
     let before = bill::look();
     let outcome = match &job.what {
-        What::Create { plugin, config } => JobOutcome::Created(plugin.create(&job.context, config)),
+        What::Create { plugin, config } => {
+            let owner = Owner {
+                plugin: job.plugin,
+                check: job.check,
+            };
+            JobOutcome::Created(plugin.create(&job.context, config, owner))
+        }
         What::Run { instance } => {
             let run = InRun::new(
                 job.key,
@@ -138,8 +144,7 @@ fn chunk(instance: &Instance, cx: &Context, work: Work, input: Option<&OwnedFd>)
 }
 
 impl JobSpec {
-    /// The instance goes back with the report, so that `destroy` is always called by the reactor, where the
-    /// map names it.
+    /// The instance goes back with the report: so it is not used any more by the time its check is told of another.
     fn report(self, started_ns: u64, cpu_ns: u64, grew: Growth, outcome: JobOutcome) {
         let instance = match self.what {
             What::Run { instance } | What::Chunk { instance, .. } => Some(instance),
@@ -255,7 +260,7 @@ impl Reactor {
     pub(crate) fn job_done(&mut self, report: JobReport) {
         let created = matches!(report.outcome, JobOutcome::Created(_));
         if let Some(instance) = report.instance {
-            self.destroy_if_last(report.check, instance);
+            drop(instance);
         }
         let Some(at) = self.find(report.key) else {
             // Its run ended without it; what it says now is ignored, but its thread is back, and its time is billed.
@@ -272,9 +277,6 @@ impl Reactor {
                 .remove(&report.info.written_off.load(Ordering::Relaxed))
             {
                 self.pool.stuck(false);
-            }
-            if let JobOutcome::Created(Ok(instance)) = report.outcome {
-                self.destroy_if_last(report.check, instance);
             }
             return;
         };
@@ -300,10 +302,7 @@ impl Reactor {
                             _ => Vec::new(),
                         }
                     }
-                    _ => {
-                        self.destroy_if_last(report.check, instance);
-                        Vec::new()
-                    }
+                    _ => Vec::new(),
                 };
                 for key in std::iter::once(report.key).chain(waiting) {
                     self.restart(key);
@@ -391,42 +390,21 @@ impl Reactor {
         }
         match std::mem::replace(&mut def.instance, InstanceState::None) {
             InstanceState::Creating(waiting) => waiting,
-            InstanceState::Ready(instance) => {
-                self.destroy_if_last(check, instance);
-                Vec::new()
-            }
-            InstanceState::None => Vec::new(),
+            InstanceState::Ready(_) | InstanceState::None => Vec::new(),
         }
     }
 
     /// A definition goes, and its instance with it.
     pub(crate) fn forget(&mut self, check: u32) {
-        let Some(def) = self.checks.get_mut(check as usize).and_then(Option::as_mut) else {
-            return;
-        };
-        if let InstanceState::Ready(instance) =
-            std::mem::replace(&mut def.instance, InstanceState::None)
-        {
-            self.destroy_if_last(check, instance);
-        }
-        self.checks[check as usize] = None;
-    }
-
-    /// At the end every instance gets its `destroy`.
-    pub(crate) fn forget_all(&mut self) {
-        for check in 0..self.checks.len() as u32 {
-            self.forget(check);
+        if let Some(def) = self.checks.get_mut(check as usize) {
+            *def = None;
         }
     }
 
-    /// Gives up one hold on an instance; the last one is the plugin's `destroy`, and the map names it.
-    pub(crate) fn destroy_if_last(&mut self, check: u32, instance: Arc<Instance>) {
-        let plugin = self.def(check).map_or(u16::MAX, |d| d.plugin);
-        self.map
-            .enter(self.line, self.call(Entry::Destroy, plugin, check, 0, 0));
-        drop(instance);
-        healthd_sys::fork_guard::end_if_forked();
-        self.map.leave(self.line);
+    /// At the end every instance gets its `destroy`. True: all have had it.
+    pub(crate) fn all_destroyed(&mut self) -> bool {
+        self.checks.clear();
+        self.shared.destroyer.is_idle()
     }
 }
 

@@ -1,13 +1,16 @@
 //! What the worker does for its plugins (`hd_host`), and the queue on which other threads reach the reactor.
 
 use crate::active::JobReport;
+use crate::destroy::Destroyer;
 use crate::fanout::News;
+use crate::load::Outcome;
 use crate::pool::Pool;
 use crate::side;
 use healthd_abi::HdCacheStats;
 use healthd_core::wire::asks::{LockAsk, MapAsk, MapReply};
 use healthd_core::wire::worker::ToManager;
-use healthd_loader::{Asker, Event, ExecSpec, Services};
+use healthd_loader::{Asker, Ended, Event, ExecSpec, Services};
+use healthd_scoreboard::worker_map::WorkerMap;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -16,6 +19,8 @@ use std::sync::{Mutex, OnceLock};
 
 /// News from another thread.
 pub enum Posted {
+    /// Every plugin was loaded, or was not.
+    Loaded(Vec<Outcome>),
     Job(JobReport),
     Fan(News),
     Task {
@@ -35,6 +40,7 @@ pub struct Shared {
     posted: Mutex<Vec<Posted>>,
     wake: EventFd,
     pub(crate) resolvers: Pool,
+    pub(crate) destroyer: Destroyer,
     /// How many workers share the work of this one's class.
     pub(crate) crew: AtomicU32,
     /// Look-ups under way, so that a hundred tasks that ask for one name cost one look-up.
@@ -52,12 +58,14 @@ const RESOLVER_THREADS: usize = 8;
 const RESOLVER_STACK: usize = 256 << 10;
 
 impl Shared {
-    pub fn install() -> nix::Result<&'static Shared> {
+    /// `nice`: of the threads that call plugins.
+    pub fn install(map: &'static WorkerMap, nice: i32) -> nix::Result<&'static Shared> {
         let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         Ok(SHARED.get_or_init(|| Shared {
             posted: Mutex::default(),
             wake,
             resolvers: Pool::new("resolve", RESOLVER_THREADS, RESOLVER_STACK, None),
+            destroyer: Destroyer::new(map, nice),
             crew: AtomicU32::new(1),
             lookups: Mutex::default(),
         }))
@@ -74,8 +82,13 @@ impl Shared {
             posted.len() == 1
         };
         if first {
-            let _ = self.wake.write(1);
+            self.wake_up();
         }
+    }
+
+    /// The event loop takes another turn.
+    pub fn wake_up(&self) {
+        let _ = self.wake.write(1);
     }
 
     pub fn take(&self) -> Vec<Posted> {
@@ -190,6 +203,10 @@ impl Services for WorkerServices {
 
     fn unlock(&self, run_id: u64) {
         crate::asks::unlock(run_id);
+    }
+
+    fn ended(&self, instance: Ended) {
+        shared().destroyer.end(instance);
     }
 
     fn cache_show(&self, plugin: &'static str, name: &str, stats: &'static HdCacheStats) -> i32 {

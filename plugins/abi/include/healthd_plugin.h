@@ -156,8 +156,14 @@ typedef struct hd_host {
  * HD_E_ code. Should start return an HD_E_ code with *task set to non-NULL (the host sets it to NULL before the call),
  * a task exists and drop is called too. The instance and the ctx outlive drop(task).
  *
- * Threads: start, step and drop of one task run on one and the same thread, one at a time, and must not block (1 ms
- * a step is the budget). create and destroy run on some pool thread, never beside a run or step of that instance. */
+ * Threads: which thread calls what.
+ *   init                a thread of its own: once a process and plugin, before any other call
+ *   create, destroy     some pool thread: may block, and no run or step of that instance is under way
+ *   run, chunk          some pool thread: may block
+ *   start, step, drop   the event loop: one and the same thread for all tasks of a worker, so they must not block (1 ms a
+ *                       step is the budget)
+ *
+ * A destroy that does not return within 30 s costs its worker its life, once its other runs are done. */
 struct hd_chunk;                              /* see HD_EXT_FANOUT */
 
 typedef struct hd_plugin {
