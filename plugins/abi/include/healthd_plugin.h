@@ -58,7 +58,7 @@ typedef struct hd_ctx {
   uint32_t struct_size;
   uint32_t attempt;              /* 1..n within this run's retries; 0 in create */
   uint64_t check_id;
-  uint64_t run_id;               /* grows by one each run of this check, across worker restarts */
+  uint64_t run_id;               /* one number a run, growing over the runs of all checks and over restarts; not by one */
   uint64_t deadline_ns;          /* CLOCK_MONOTONIC. Step lane: the host enforces it, nothing to do; see HD_EXT_GRACE */
   const uint32_t *cancelled;     /* relaxed atomic load; != 0: give up now. Never NULL */
   int32_t  cancel_fd;            /* run lane: readable once cancelled, poll() it beside your own fds; else -1 */

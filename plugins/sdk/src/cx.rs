@@ -183,7 +183,7 @@ impl<'a> Cx<'a> {
         self.ctx().check_id
     }
 
-    /// Grows by one each run of this check, also across restarts.
+    /// One number a run. It grows over the runs of all checks, also across restarts, and not by one for each of this check.
     pub fn run_id(&self) -> u64 {
         self.ctx().run_id
     }
