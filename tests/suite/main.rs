@@ -22,6 +22,7 @@ mod manager_death;
 mod manager_instants;
 mod maps;
 mod needs;
+mod net_kinds;
 mod objects;
 mod own_fault;
 mod panics;

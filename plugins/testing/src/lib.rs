@@ -7,12 +7,14 @@ mod network;
 mod nginx;
 mod peer;
 mod postgres;
+mod server;
 
 pub use certs::Certs;
 pub use network::{in_own_network, ip, net_sysctl};
 pub use nginx::Nginx;
 pub use peer::Peer;
 pub use postgres::Postgres;
+pub use server::{Server, accepts, program};
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

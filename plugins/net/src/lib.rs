@@ -1,0 +1,26 @@
+//! Checks of the network, many kinds in one library. A page beside this crate has the options, metrics and verdicts of
+//! each kind: PING.md, DNS.md, ...
+//!
+//! Runs in: the step lane of an io worker. Each kind is a module and a cargo feature; what several kinds need stands
+//! beside them.
+
+#![forbid(unsafe_code)]
+// A library with some kinds left out does not use all of what kinds share.
+#![cfg_attr(not(feature = "default"), allow(dead_code))]
+
+mod options;
+mod report;
+mod target;
+
+#[cfg(feature = "ping")]
+mod ping;
+#[cfg(test)]
+mod tests;
+
+healthd_plugin::plugins! {
+    #[cfg(feature = "ping")]
+    step ping::Ping {
+        name: "ping",
+        summary: "ICMP echo: loss, round-trip time, what routers say",
+    }
+}
