@@ -2,6 +2,7 @@
 //!
 //! The man page and the shell completions are made from this file, so each help text is written once.
 
+use crate::columns;
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 use healthd_core::check::outcome::Verdict;
 use healthd_core::config::duration;
@@ -82,6 +83,9 @@ pub struct Global {
         default_value = "auto"
     )]
     pub color: When,
+    /// Show every column and cut nothing
+    #[arg(long, short, global = true)]
+    pub wide: bool,
     /// Give up when healthd stays silent this long: 500ms, 10s, 2m [default: 10s; reload: 2m; run and watch,
     /// once begun: never; before the maps are read: 200ms]
     #[arg(long, global = true, value_name = "TIME", value_parser = parse_duration)]
@@ -97,11 +101,11 @@ pub enum When {
 
 #[derive(Subcommand, Debug)]
 pub enum Command {
-    /// Show the checks and their verdicts
-    #[command(visible_alias = "st")]
+    /// Show the checks and their verdicts, problems first
+    #[command(visible_alias = "st", after_long_help = columns::help("status"))]
     Status(StatusArgs),
     /// List the names of the checks, one a line
-    #[command(visible_alias = "ls")]
+    #[command(visible_alias = "ls", after_long_help = columns::help("list"))]
     List(ListArgs),
     /// Show all about one check: last result, metrics, phases, options
     Show(OneCheck),
@@ -111,14 +115,19 @@ pub enum Command {
     )]
     Run(RunArgs),
     /// Show changes as they happen, until Ctrl-C
+    #[command(after_long_help = columns::help("watch"))]
     Watch(WatchArgs),
     /// Tell the story of a check's last run: due, dispatched, started, by whom, how long, what next
+    #[command(after_long_help = columns::help("why"))]
     Why(OneCheck),
     /// Show the worker processes and their accounts
+    #[command(after_long_help = columns::help("workers"))]
     Workers,
     /// Show what plugins and checks share: counters, maps, locks, groups, caches
+    #[command(after_long_help = columns::help("objects"))]
     Objects,
     /// List the plugins, replace them or go back, or verify a plugin file
+    #[command(after_long_help = columns::help("plugins"))]
     Plugins(PluginsArgs),
     /// Run one check of a plugin file, without the daemon (--timeout is the check's)
     Try(TryArgs),
@@ -255,9 +264,9 @@ impl Targets {
 pub struct StatusArgs {
     #[command(flatten)]
     pub selection: Selection,
-    /// Show every column, whatever the width of the terminal
+    /// Disabled checks too; and on a terminal every row, however many are ok
     #[arg(long, short)]
-    pub wide: bool,
+    pub all: bool,
 }
 
 #[derive(Group, Debug)]
@@ -417,7 +426,7 @@ impl ValidateArgs {
 #[derive(Group, Debug)]
 pub struct StopArgs {
     /// Return only when the daemon is gone
-    #[arg(long, short)]
+    #[arg(long)]
     pub wait: bool,
 }
 

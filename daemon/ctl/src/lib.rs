@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod columns;
 mod commands;
 mod connection;
 mod error;
@@ -37,9 +38,10 @@ pub fn main(line: impl IntoIterator<Item = OsString>, outputs: Outputs) -> u8 {
         .and_then(|matches| Args::from_arg_matches(&matches));
     let args = match parsed {
         Ok(args) => args,
-        Err(error) => return help_or_usage(&error, Screen::new(outputs, color_of(&line))),
+        Err(error) => return help_or_usage(&error, Screen::new(outputs, color_of(&line), false)),
     };
-    let mut session = Session::new(Screen::new(outputs, args.global.color), &args.global);
+    let screen = Screen::new(outputs, args.global.color, args.global.wide);
+    let mut session = Session::new(screen, &args.global);
     match commands::run(&mut session, &args.command) {
         Ok(code) => code,
         Err(error) => {

@@ -54,6 +54,7 @@ impl Outputs {
 pub struct Screen {
     io: Outputs,
     color: When,
+    wide: bool,
     zone: Option<TimeZone>,
     /// The reader of standard output has left (`healthctl status | head`): no error, but no need to go on.
     closed: bool,
@@ -61,10 +62,11 @@ pub struct Screen {
 }
 
 impl Screen {
-    pub fn new(io: Outputs, color: When) -> Screen {
+    pub fn new(io: Outputs, color: When, wide: bool) -> Screen {
         Screen {
             io,
             color,
+            wide,
             zone: None,
             closed: false,
             progress_shown: false,
@@ -81,7 +83,7 @@ impl Screen {
             ),
         };
         Look {
-            width: self.io.out.is_terminal.then(|| self.size().0),
+            width: (self.io.out.is_terminal && !self.wide).then(|| self.size().0),
             color: self.colored(self.io.out.is_terminal),
             now,
             zone,

@@ -110,3 +110,31 @@ fn completions_for_each_shell() {
         );
     }
 }
+
+/// What stands over a table is explained in the command's help.
+#[test]
+fn each_column_of_each_table_is_explained() {
+    use support::Fake;
+    use support::replies::*;
+    let dir = Dir::new();
+    for (line, replies) in [
+        ("status", &ALL[..]),
+        ("list --long", &ALL),
+        ("why web/frontpage", &[WHY]),
+        ("workers", &WORKERS),
+        ("objects", &OBJECTS),
+        ("plugins", &PLUGINS),
+        ("plugins --cost", &PLUGINS),
+    ] {
+        let shown = Fake::lines(replies).ctl(line).out;
+        let head = shown
+            .lines()
+            .find(|l| l.contains("  ") && !l.contains(|c: char| c.is_lowercase()));
+        let head = head.unwrap_or_else(|| panic!("{line} has no head: {shown}"));
+        let command = line.split(' ').next().expect("a command");
+        let help = ctl(&dir.socket(), &format!("{command} --help"), None).out;
+        for title in head.split("  ").map(str::trim).filter(|t| !t.is_empty()) {
+            assert!(help.contains(&format!("\n  {title}  ")), "{line}: {title}");
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! `man`: the man page, made from the same definitions as `--help`.
 
 use crate::args::Args;
+use crate::columns;
 use crate::error::CtlError;
 use crate::exit;
 use crate::session::Session;
@@ -112,6 +113,21 @@ fn describe(text: &mut String, command: &clap::Command, name: &str) {
         for line in body {
             text.push_str(line);
             text.push('\n');
+        }
+    }
+    columns(text, name);
+}
+
+/// What the columns of its tables mean.
+fn columns(text: &mut String, command: &str) {
+    for (heading, columns) in columns::of(command) {
+        text.push_str(&format!(".PP\n{}:\n", roff(heading)));
+        for (title, meaning) in *columns {
+            text.push_str(&format!(
+                ".TP\n\\fB{}\\fR\n{}\n",
+                roff(title),
+                roff(meaning)
+            ));
         }
     }
 }

@@ -342,7 +342,8 @@ impl View {
             out.push_str(OPEN);
         }
         out.push_str("\x1b[H");
-        let rows = by_urgency(self.rows.values().cloned().collect());
+        let mut rows: Vec<CheckRow> = self.rows.values().cloned().collect();
+        check::by_urgency(&mut rows);
         // Heading, blank line, table head, and the last line that stays free of a line end.
         let room = lines.saturating_sub(4).max(1);
         let mut frame = vec![check::summary(&rows, &look)];
@@ -351,7 +352,7 @@ impl View {
         }
         frame.push(String::new());
         frame.extend(
-            check::table(&rows[..rows.len().min(room)], &look, false)
+            check::table(&rows[..rows.len().min(room)], &look)
                 .lines()
                 .map(str::to_owned),
         );
@@ -416,20 +417,4 @@ fn only_attempt_differs(before: &CheckRow, row: &CheckRow) -> bool {
 
 fn is_news_by_itself(row: &CheckRow) -> bool {
     !matches!(check::paint(row), Paint::Good | Paint::Dim)
-}
-
-/// Problems first, each group in the order of the configuration.
-fn by_urgency(mut rows: Vec<CheckRow>) -> Vec<CheckRow> {
-    rows.sort_by_key(|row| {
-        let rank = match check::paint(row) {
-            Paint::Bad => 0,
-            Paint::Odd => 1,
-            Paint::Warn => 2,
-            Paint::Good => 4,
-            _ if row.paused || row.disabled => 5,
-            _ => 3,
-        };
-        (rank, row.index)
-    });
-    rows
 }

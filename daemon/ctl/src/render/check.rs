@@ -7,56 +7,73 @@ use super::{Look, time};
 use healthd_core::check::outcome::{Status, Verdict};
 use healthd_core::wire::control::CheckRow;
 
-/// From this width on there is room for plugin and last run, and for the next run and the worker.
+/// A column is left out below its width rather than by what the cells happen to hold, so that a live table keeps
+/// its shape; only where even that does not fit, more give way.
 const ROOM_FOR_MORE: usize = 100;
 const ROOM_FOR_ALL: usize = 132;
 
-pub fn table(rows: &[CheckRow], look: &Look, wide: bool) -> String {
-    let room = if wide {
-        usize::MAX
-    } else {
-        look.width.unwrap_or(usize::MAX)
-    };
+pub fn table(rows: &[CheckRow], look: &Look) -> String {
+    let room = look.width.unwrap_or(usize::MAX);
     let (more, all) = (room >= ROOM_FOR_MORE, room >= ROOM_FOR_ALL);
-    let mut columns = vec![Column::left("NAME").shrink_to(24)];
-    if more {
-        columns.push(Column::left("PLUGIN"));
-    }
-    columns.push(Column::left("STATE"));
-    columns.push(Column::left("SINCE"));
-    if more {
-        columns.push(Column::left("LAST RUN"));
-    }
-    if all {
-        columns.push(Column::left("NEXT RUN"));
-        columns.push(Column::right("WORKER"));
-    }
-    columns.push(Column::right("LATENCY"));
-    columns.push(Column::left("MESSAGE").shrink_to(12));
-    let mut table = Table::new(columns);
+    let name = if room < 80 { 14 } else { 24 };
+    let columns: [(Column, bool); 9] = [
+        (Column::left("NAME").shrink_to(name), true),
+        (Column::left("PLUGIN").gives_way(3), more),
+        (Column::left("STATE"), true),
+        (Column::left("SINCE").gives_way(1), true),
+        (Column::left("LAST RUN").gives_way(4), more),
+        (Column::left("NEXT RUN").gives_way(5), all),
+        (Column::right("WORKER").gives_way(6), all),
+        (Column::right("LATENCY").gives_way(2), true),
+        (Column::left("MESSAGE").shrink_to(12), true),
+    ];
+    let shown = |list: [Cell; 9]| {
+        let pairs = list.into_iter().zip(&columns);
+        pairs
+            .filter(|(_, (_, on))| *on)
+            .map(|(cell, _)| cell)
+            .collect()
+    };
+    let all_columns = columns.iter().filter(|(_, on)| *on);
+    let mut table = Table::new(all_columns.map(|(column, _)| *column).collect());
     for row in rows {
-        let mut cells = vec![Cell::new(&row.name)];
-        if more {
-            cells.push(Cell::new(&row.plugin));
-        }
-        cells.push(Cell::new(state(row)).paint(paint(row)));
-        cells.push(Cell::maybe(time::age(row.since.as_deref(), look)));
-        if more {
-            cells.push(Cell::maybe(
-                time::age(row.last_run.as_deref(), look).map(|age| format!("{age} ago")),
-            ));
-        }
-        if all {
-            let next =
-                (!row.paused && !row.disabled).then(|| time::until(row.next_run.as_deref(), look));
-            cells.push(Cell::maybe(next.flatten()));
-            cells.push(Cell::maybe(row.worker));
-        }
-        cells.push(Cell::maybe(row.latency_ms.map(time::latency)));
-        cells.push(Cell::new(row.message.as_deref().unwrap_or_default()));
-        table.row(cells);
+        let next =
+            (!row.paused && !row.disabled).then(|| time::until(row.next_run.as_deref(), look));
+        let last = time::age(row.last_run.as_deref(), look).map(|age| format!("{age} ago"));
+        table.row(shown([
+            Cell::new(&row.name),
+            Cell::new(&row.plugin),
+            Cell::new(state(row)).paint(paint(row)),
+            Cell::maybe(time::age(row.since.as_deref(), look)),
+            Cell::maybe(last),
+            Cell::maybe(next.flatten()),
+            Cell::maybe(row.worker),
+            Cell::maybe(row.latency_ms.map(time::latency)),
+            Cell::new(row.message.as_deref().unwrap_or_default()),
+        ]));
     }
     table.render(look)
+}
+
+/// Problems first, each group in the order of the configuration.
+pub fn by_urgency(rows: &mut [CheckRow]) {
+    rows.sort_by_key(|row| (urgency(row), row.index));
+}
+
+fn urgency(row: &CheckRow) -> u8 {
+    match paint(row) {
+        Paint::Bad => 0,
+        Paint::Odd => 1,
+        Paint::Warn => 2,
+        Paint::Good => 4,
+        _ if row.paused || row.disabled => 5,
+        _ => 3,
+    }
+}
+
+/// Whether somebody who looks for trouble needs to see it.
+pub fn is_quiet(row: &CheckRow) -> bool {
+    urgency(row) >= 4
 }
 
 /// "CRITICAL", "ok, CRITICAL 1/3", "UNKNOWN (quarantined)", "paused (ok)", "disabled", "ok (stale)".

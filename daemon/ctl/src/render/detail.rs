@@ -3,7 +3,7 @@
 use super::check::{paint, state};
 use super::paint::{Paint, status_word};
 use super::table::{Cell, Column, Table};
-use super::text::{escape, escape_lines};
+use super::text::{escape, escape_lines, wrap};
 use super::{Look, time};
 use healthd_core::check::outcome::{Metric, Phase, Verdict};
 use healthd_core::wire::control::{CheckDetail, CheckRow, Cost, RunFanout, Why};
@@ -79,7 +79,7 @@ pub fn story(why: &Why, look: &Look) -> String {
         Column::left("AT"),
         Column::right("AFTER"),
         Column::left("STEP"),
-        Column::left("WHAT"),
+        Column::left("WHAT").wraps(),
     ]);
     let mut before = None;
     for step in &why.steps {
@@ -95,7 +95,6 @@ pub fn story(why: &Why, look: &Look) -> String {
             Cell::maybe(step.at.as_deref().map(|at| time::of_day_ms(at, look))),
             after.map_or_else(|| Cell::new(""), Cell::new),
             Cell::new(&step.what).paint(Paint::Bold),
-            // Not cut: the reason is what was asked for.
             Cell::new(&step.text),
         ]);
     }
@@ -103,10 +102,18 @@ pub fn story(why: &Why, look: &Look) -> String {
         out += &table.render(look);
     }
     if !why.next.is_empty() {
-        let _ = writeln!(out, "next: {}", escape(&why.next));
+        let next = format!("next: {}", escape(&why.next));
+        let lines = match look.width {
+            Some(width) => wrap(&next, width.saturating_sub(6).max(16)),
+            None => vec![next],
+        };
+        let _ = writeln!(out, "{}", lines.join("\n      "));
     }
     out
 }
+
+/// Columns of the names on the left.
+const LABEL: usize = 10;
 
 struct Page<'a> {
     out: String,
@@ -128,8 +135,18 @@ impl Page<'_> {
     }
 
     fn line(&mut self, label: &str, value: &str) {
-        let label = Paint::Dim.on(&format!("{label:<10}"), self.look.color);
-        let _ = writeln!(self.out, "  {label}  {}", escape(value));
+        let value = escape(value);
+        let lines = match self.look.width {
+            // Wrapped and not cut: all of it is what was asked for.
+            Some(width) => wrap(&value, width.saturating_sub(LABEL + 4).max(16)),
+            None => vec![value.into_owned()],
+        };
+        for (n, line) in lines.iter().enumerate() {
+            let label = if n == 0 { label } else { "" };
+            let label = Paint::Dim.on(&format!("{label:<LABEL$}"), self.look.color);
+            let line = format!("  {label}  {line}");
+            let _ = writeln!(self.out, "{}", line.trim_end());
+        }
     }
 
     fn last_run(&mut self, row: &CheckRow, detail: Option<&CheckDetail>) {
@@ -267,13 +284,13 @@ impl Page<'_> {
             return;
         }
         let mut table = Table::new(vec![
-            Column::left("METRIC"),
+            Column::left("METRIC").shrink_to(16),
             Column::right("VALUE"),
             Column::left("UNIT"),
             Column::right("WARN"),
             Column::right("CRIT"),
-            Column::right("MIN"),
-            Column::right("MAX"),
+            Column::right("MIN").gives_way(2),
+            Column::right("MAX").gives_way(1),
         ]);
         for metric in metrics {
             let name = if metric.counter {
@@ -291,7 +308,8 @@ impl Page<'_> {
                 Cell::maybe(metric.max.map(number)),
             ]);
         }
-        for line in table.render_within(None, self.look.color).lines() {
+        let room = self.look.width.map(|width| width.saturating_sub(2));
+        for line in table.render_within(room, self.look.color).lines() {
             let _ = writeln!(self.out, "  {line}");
         }
     }

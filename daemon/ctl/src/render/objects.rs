@@ -8,10 +8,10 @@ use healthd_core::wire::control::{ObjectRow, ObjectUser};
 pub fn table(rows: &[ObjectRow], look: &Look) -> String {
     let mut table = Table::new(vec![
         Column::left("KIND"),
-        Column::left("PLUGIN"),
-        Column::left("NAME"),
+        Column::left("PLUGIN").gives_way(1),
+        Column::left("NAME").shrink_to(16),
         Column::right("SIZE"),
-        Column::left("WHAT").shrink_to(24),
+        Column::left("WHAT").wraps(),
     ]);
     for row in rows {
         let kind = match row.worker {

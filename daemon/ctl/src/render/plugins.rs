@@ -11,16 +11,16 @@ use std::fmt::Write;
 pub fn table(rows: &[PluginRow], look: &Look) -> String {
     let mut table = Table::new(vec![
         Column::left("NAME"),
-        Column::left("VERSION"),
-        Column::left("CLASS"),
+        Column::left("VERSION").gives_way(2),
+        Column::left("CLASS").gives_way(4),
         Column::right("CHECKS"),
-        Column::right("HANGS"),
-        Column::right("CRASHES"),
+        Column::right("HANGS").gives_way(3),
+        Column::right("CRASHES").gives_way(1),
         Column::left("STATE"),
-        Column::left("SINCE"),
-        Column::left("HASH"),
-        Column::left("FILE").shrink_to(12),
-        Column::left("SUMMARY").shrink_to(16),
+        Column::left("SINCE").gives_way(5),
+        Column::left("HASH").gives_way(7),
+        Column::left("FILE").shrink_to(12).gives_way(6),
+        Column::left("SUMMARY").shrink_to(24),
     ]);
     for row in rows {
         let (paint, text) = match row.state.as_str() {
@@ -76,17 +76,17 @@ pub fn costs(rows: &[PluginRow], look: &Look) -> String {
         Column::right("CHECKS"),
         Column::right("RUNS"),
         Column::right("CPU"),
-        Column::right("SHARE"),
+        Column::right("SHARE").gives_way(5),
         Column::right("CPU/RUN"),
-        Column::right("P50"),
+        Column::right("P50").gives_way(3),
         Column::right("P99"),
-        Column::right("WAIT"),
-        Column::right("STEPS/RUN"),
-        Column::right("OVERRUNS"),
-        Column::right("STALLS"),
-        Column::right("CRASHES"),
-        Column::right("STUCK"),
-        Column::right("GREW"),
+        Column::right("WAIT").gives_way(4),
+        Column::right("STEPS/RUN").gives_way(8),
+        Column::right("OVERRUNS").gives_way(6),
+        Column::right("STALLS").gives_way(7),
+        Column::right("CRASHES").gives_way(1),
+        Column::right("STUCK").gives_way(6),
+        Column::right("GREW").gives_way(2),
     ]);
     let mut remarks = String::new();
     for row in rows {
@@ -192,13 +192,13 @@ pub fn verified(file: &str, plugins: &[Probed], look: &Look) -> String {
         if !facts.is_empty() {
             let _ = writeln!(out, "    {}", escape(&facts.join(", ")));
         }
-        options(&mut out, &plugin.schema);
+        options(&mut out, &plugin.schema, look);
     }
     out
 }
 
 /// The options that the plugin's JSON Schema names.
-fn options(out: &mut String, schema: &serde_json::Value) {
+fn options(out: &mut String, schema: &serde_json::Value, look: &Look) {
     let Some(properties) = schema.get("properties").and_then(|p| p.as_object()) else {
         return;
     };
@@ -209,7 +209,7 @@ fn options(out: &mut String, schema: &serde_json::Value) {
         Column::left("OPTION"),
         Column::left("TYPE"),
         Column::left("DEFAULT"),
-        Column::left("MEANING"),
+        Column::left("MEANING").wraps(),
     ]);
     for (name, property) in properties {
         let kind = match property.get("type") {
@@ -237,8 +237,8 @@ fn options(out: &mut String, schema: &serde_json::Value) {
             Cell::new(meaning),
         ]);
     }
-    // Not cut: the meaning of an option is what was asked for.
-    for line in table.render_within(None, false).lines() {
+    let room = look.width.map(|width| width.saturating_sub(4));
+    for line in table.render_within(room, look.color).lines() {
         let _ = writeln!(out, "    {line}");
     }
 }

@@ -1,5 +1,6 @@
 //! A table of aligned columns. Cells are escaped when they are made, so no table can carry a raw byte
-//! of a peer to the terminal. On a terminal lines are cut to its width, in a pipe never.
+//! of a peer to the terminal. In a pipe nothing is cut. On a terminal a table fits its width: first the columns
+//! that may be cut become narrower, then those that give way are left out, and a column of prose is wrapped.
 
 use super::Look;
 use super::paint::Paint;
@@ -14,6 +15,10 @@ pub struct Column {
     right: bool,
     /// How narrow it may become when the terminal is too narrow; None: never cut.
     shrink_to: Option<usize>,
+    /// Left out of a table that is too wide; the highest goes first.
+    gives_way: Option<u8>,
+    /// Goes on in the next line instead of being cut.
+    wraps: bool,
 }
 
 impl Column {
@@ -22,14 +27,31 @@ impl Column {
             title,
             right: false,
             shrink_to: None,
+            gives_way: None,
+            wraps: false,
         }
     }
 
     pub fn right(title: &'static str) -> Column {
         Column {
-            title,
             right: true,
-            shrink_to: None,
+            ..Column::left(title)
+        }
+    }
+
+    pub fn gives_way(self, rank: u8) -> Column {
+        Column {
+            gives_way: Some(rank),
+            ..self
+        }
+    }
+
+    /// For the last column: prose, of which nothing may be lost.
+    pub fn wraps(self) -> Column {
+        Column {
+            shrink_to: Some(NARROWEST_PROSE),
+            wraps: true,
+            ..self
         }
     }
 
@@ -93,7 +115,9 @@ impl Table {
     }
 
     pub fn render_within(&self, width: Option<usize>, color: bool) -> String {
-        let widths = self.widths(width);
+        let natural = self.natural_widths();
+        let shown = self.shown(&natural, width);
+        let widths = self.widths(&natural, &shown, width);
         let mut out = String::new();
         let titles: Vec<Cell> = self
             .columns
@@ -101,15 +125,33 @@ impl Table {
             .map(|c| Cell::new(c.title).paint(Paint::Dim))
             .collect();
         for row in std::iter::once(&titles).chain(&self.rows) {
-            self.line(&mut out, row, &widths, color);
+            let wrapped: Vec<Vec<String>> = shown
+                .iter()
+                .map(|n| match (self.columns[*n].wraps, width) {
+                    (true, Some(_)) => text::wrap(&row[*n].text, widths[*n]),
+                    _ => vec![row[*n].text.clone()],
+                })
+                .collect();
+            let lines = wrapped.iter().map(Vec::len).max().unwrap_or(1);
+            for line in 0..lines {
+                let cells: Vec<Cell> = shown
+                    .iter()
+                    .zip(&wrapped)
+                    .map(|(n, parts)| Cell {
+                        text: parts.get(line).cloned().unwrap_or_default(),
+                        paint: row[*n].paint,
+                    })
+                    .collect();
+                self.line(&mut out, &cells, &shown, &widths, color);
+            }
         }
         out
     }
 
-    fn line(&self, out: &mut String, row: &[Cell], widths: &[usize], color: bool) {
-        let start = out.len();
+    fn line(&self, out: &mut String, row: &[Cell], shown: &[usize], widths: &[usize], color: bool) {
         let mut pending_blanks = 0;
-        for ((cell, column), width) in row.iter().zip(&self.columns).zip(widths) {
+        for (place, (cell, n)) in row.iter().zip(shown).enumerate() {
+            let (column, width) = (&self.columns[*n], &widths[*n]);
             let shown = if column.shrink_to.is_some() {
                 cut(&cell.text, *width)
             } else {
@@ -121,7 +163,7 @@ impl Table {
             } else {
                 (0, blanks)
             };
-            if out.len() > start {
+            if place > 0 {
                 pending_blanks += GAP.len();
             }
             pending_blanks += before;
@@ -136,27 +178,57 @@ impl Table {
         out.push('\n');
     }
 
-    fn widths(&self, limit: Option<usize>) -> Vec<usize> {
+    fn natural_widths(&self) -> Vec<usize> {
         let mut widths: Vec<usize> = self.columns.iter().map(|c| c.title.len()).collect();
         for row in &self.rows {
             for (width, cell) in widths.iter_mut().zip(row) {
                 *width = (*width).max(text::width(&cell.text));
             }
         }
+        widths
+    }
+
+    /// The columns that there is room for, by number.
+    fn shown(&self, natural: &[usize], limit: Option<usize>) -> Vec<usize> {
+        let mut shown: Vec<usize> = (0..self.columns.len()).collect();
+        let Some(limit) = limit else { return shown };
+        let least = |n: &usize| match self.columns[*n].shrink_to {
+            Some(least) => natural[*n].min(least.max(self.columns[*n].title.len())),
+            None => natural[*n],
+        };
+        while total(shown.iter().map(least)) > limit {
+            let rank = |n: &usize| self.columns[*n].gives_way;
+            let Some(last) = shown.iter().filter_map(rank).max() else {
+                break;
+            };
+            shown.retain(|n| rank(n) != Some(last));
+        }
+        shown
+    }
+
+    fn widths(&self, natural: &[usize], shown: &[usize], limit: Option<usize>) -> Vec<usize> {
+        let mut widths = natural.to_vec();
         let Some(limit) = limit else { return widths };
-        let total = widths.iter().sum::<usize>() + GAP.len() * widths.len().saturating_sub(1);
-        let mut excess = total.saturating_sub(limit);
+        let mut excess = total(shown.iter().map(|n| natural[*n])).saturating_sub(limit);
         // From the right: messages give way before names.
-        for (width, column) in widths.iter_mut().zip(&self.columns).rev() {
+        for n in shown.iter().rev() {
+            let column = &self.columns[*n];
             if let Some(least) = column.shrink_to {
-                let given = excess.min(width.saturating_sub(least.max(column.title.len())));
-                *width -= given;
+                let given = excess.min(widths[*n].saturating_sub(least.max(column.title.len())));
+                widths[*n] -= given;
                 excess -= given;
             }
         }
         widths
     }
 }
+
+fn total(widths: impl Iterator<Item = usize>) -> usize {
+    let (count, sum) = widths.fold((0usize, 0), |(count, sum), width| (count + 1, sum + width));
+    sum + GAP.len() * count.saturating_sub(1)
+}
+
+const NARROWEST_PROSE: usize = 24;
 
 #[cfg(test)]
 mod tests {
@@ -214,6 +286,32 @@ mod tests {
              a-rather-l…      -\n\
              漢字         12345  \\x1b[2Jgo…\n"
         );
+    }
+
+    #[test]
+    fn columns_give_way_in_their_order_and_prose_is_wrapped() {
+        let mut table = Table::new(vec![
+            Column::left("A"),
+            Column::left("BBBBBBBB").gives_way(1),
+            Column::left("CCCCCCCC").gives_way(2),
+            Column::left("WHY").wraps(),
+        ]);
+        table.row(vec![
+            Cell::new("a"),
+            Cell::new("b"),
+            Cell::new("c"),
+            Cell::new("one reason that takes more than a line to tell"),
+        ]);
+        let lines = |width| table.render(&look(Some(width)));
+        assert_eq!(
+            lines(48),
+            "A  BBBBBBBB  CCCCCCCC  WHY\n\
+             a  b         c         one reason that takes\n\
+             \u{20}                      more than a line to tell\n"
+        );
+        assert!(lines(38).starts_with("A  BBBBBBBB  WHY\n"));
+        assert!(lines(30).starts_with("A  WHY\n"));
+        assert!(lines(5).starts_with("A  WHY\n"));
     }
 
     #[test]

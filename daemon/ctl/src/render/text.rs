@@ -80,6 +80,43 @@ pub fn cut(text: &str, max: usize) -> Cow<'_, str> {
     Cow::Owned(format!("{}…", text[..end].trim_end()))
 }
 
+/// In lines of at most `max` columns, broken at blanks where there are some.
+pub fn wrap(text: &str, max: usize) -> Vec<String> {
+    let max = max.max(1);
+    let mut lines = vec![String::new()];
+    let mut used = 0;
+    for word in text.split_inclusive(' ') {
+        let wide = width(word.trim_end());
+        if used > 0 && used + wide > max {
+            lines.push(String::new());
+            used = 0;
+        }
+        let line = lines.last_mut().expect("there is one");
+        if wide <= max {
+            line.push_str(word);
+            used += width(word);
+            continue;
+        }
+        // A word that is longer than a line is broken where the line ends.
+        for c in word.chars() {
+            let wide = c.width().unwrap_or(0);
+            if used + wide > max && c == ' ' {
+                continue;
+            }
+            if used + wide > max && used > 0 {
+                lines.push(String::new());
+                used = 0;
+            }
+            lines.last_mut().expect("there is one").push(c);
+            used += wide;
+        }
+    }
+    for line in &mut lines {
+        line.truncate(line.trim_end().len());
+    }
+    lines
+}
+
 /// "1 check", "2 checks".
 pub fn count(number: u64, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
@@ -100,6 +137,15 @@ mod tests {
             escape_lines("one\r\ntwo\t\x1b[2J"),
             "one\ntwo    \\x1b[2J\n"
         );
+    }
+
+    #[test]
+    fn lines_are_broken_at_blanks() {
+        assert_eq!(wrap("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrap("one two three", 80), ["one two three"]);
+        assert_eq!(wrap("a abcdefgh b", 4), ["a", "abcd", "efgh", "b"]);
+        assert_eq!(wrap("漢字漢字", 4), ["漢字", "漢字"]);
+        assert_eq!(wrap("", 4), [""]);
     }
 
     #[test]

@@ -6,11 +6,8 @@ use super::text::escape;
 use super::{Look, time};
 use healthd_core::wire::control::WorkerRow;
 
-/// Below this width the columns that explain, but do not account, are left out.
-const ROOM_FOR_ALL: usize = 113;
-
+/// The accounts stay as long as they can; what only explains gives way.
 pub fn table(rows: &[WorkerRow], look: &Look) -> String {
-    let all = look.width.is_none_or(|width| width >= ROOM_FOR_ALL);
     // Seldom used, so it is there only if there is something to tell.
     let chunks = rows.iter().any(|row| chunks_done(row) > Some(0));
     let columns: [(Column, bool); 16] = [
@@ -18,18 +15,18 @@ pub fn table(rows: &[WorkerRow], look: &Look) -> String {
         (Column::left("CLASS"), true),
         (Column::left("STATE"), true),
         (Column::right("PID"), true),
-        (Column::right("GEN"), all),
-        (Column::right("THREADS"), all),
+        (Column::right("GEN").gives_way(9), true),
+        (Column::right("THREADS").gives_way(8), true),
         (Column::right("DISPATCHED"), true),
-        (Column::right("FINISHED"), true),
-        (Column::right("IN FLIGHT"), true),
+        (Column::right("FINISHED").gives_way(1), true),
+        (Column::right("IN FLIGHT").gives_way(2), true),
         (Column::right("LOST"), true),
-        (Column::right("LATE"), true),
-        (Column::right("CHUNKS"), chunks),
-        (Column::right("RESTARTS"), all),
-        (Column::right("BEAT"), all),
-        (Column::right("RSS"), all),
-        (Column::right("FDS"), all),
+        (Column::right("LATE").gives_way(4), true),
+        (Column::right("CHUNKS").gives_way(5), chunks),
+        (Column::right("RESTARTS"), true),
+        (Column::right("BEAT").gives_way(6), true),
+        (Column::right("RSS").gives_way(3), true),
+        (Column::right("FDS").gives_way(7), true),
     ];
     let shown = |list: Vec<Cell>| {
         list.into_iter()
@@ -38,13 +35,8 @@ pub fn table(rows: &[WorkerRow], look: &Look) -> String {
             .map(|(cell, _)| cell)
             .collect()
     };
-    let mut table = Table::new(
-        columns
-            .iter()
-            .filter(|(_, on)| *on)
-            .map(|(column, _)| *column)
-            .collect(),
-    );
+    let all_columns = columns.iter().filter(|(_, on)| *on);
+    let mut table = Table::new(all_columns.map(|(column, _)| *column).collect());
     for row in rows {
         table.row(shown(cells(row)));
     }

@@ -1,0 +1,172 @@
+//! What each column of each table means: for `--help` and the man page. A test holds it to the tables.
+
+/// A title and its meaning.
+pub type Column = (&'static str, &'static str);
+
+pub const CHECKS: &[Column] = &[
+    ("NAME", "the check; globs over it choose checks"),
+    ("PLUGIN", "what runs it"),
+    (
+        "STATE",
+        "the verdict; after a comma what the last run said, if it speaks against it, and how many such results \
+         in a row it takes: `ok, CRITICAL 1/3`. (stale): not heard of in time, so it may be otherwise now",
+    ),
+    ("SINCE", "how long the verdict holds"),
+    ("LAST RUN", "when the last run began"),
+    ("NEXT RUN", "when the next run is due"),
+    (
+        "WORKER",
+        "slot of the worker that ran it last, as in `workers`",
+    ),
+    (
+        "LATENCY",
+        "how long the last run took, from its start to its result",
+    ),
+    (
+        "MESSAGE",
+        "what the last run said; from `self:` on it is about healthd or this machine",
+    ),
+];
+
+pub const LIST: &[Column] = &[
+    ("NAME", "the check"),
+    ("PLUGIN", "what runs it"),
+    ("STATE", "as in `status`"),
+];
+
+pub const WHY: &[Column] = &[
+    (
+        "AT",
+        "time of day; one after the other is not always later, as a run is sent ahead of its time",
+    ),
+    ("AFTER", "time since the line above"),
+    (
+        "STEP",
+        "due, dispatched (sent to a worker), started, phase (the plugin said so), finished, judged, lost, held",
+    ),
+    ("WHAT", "the facts of that step"),
+];
+
+pub const WORKERS: &[Column] = &[
+    (
+        "SLOT",
+        "place in the pool; who replaces a worker takes its slot",
+    ),
+    (
+        "CLASS",
+        "io: checks that wait or block; cpu: checks that compute; exec: checks that start programs. jail: it runs \
+         one check alone, which has killed workers before",
+    ),
+    (
+        "STATE",
+        "starting, ready, draining (finishes what it runs, then goes), dead",
+    ),
+    ("PID", "of the process"),
+    (
+        "GEN",
+        "generation: how often all workers were replaced because a reload brought other plugins or pools",
+    ),
+    ("THREADS", "in the process now"),
+    (
+        "DISPATCHED",
+        "runs sent to this slot; always FINISHED + IN FLIGHT + LOST",
+    ),
+    ("FINISHED", "runs with a result"),
+    ("IN FLIGHT", "runs without a result yet"),
+    ("LOST", "runs that got no result; below the table is why"),
+    (
+        "LATE",
+        "results that matched no run in flight, and were dropped",
+    ),
+    ("CHUNKS", "parts of runs that several workers share"),
+    ("RESTARTS", "how often a worker in this slot was replaced"),
+    ("BEAT", "time since its event loop was last seen to turn"),
+    ("RSS", "its memory"),
+    ("FDS", "its open files and sockets"),
+];
+
+pub const OBJECTS: &[Column] = &[
+    (
+        "KIND",
+        "counter, array, map, list, lock, group (`exclusive`), block (`max_parallel`), cache",
+    ),
+    ("PLUGIN", "whose it is; -: everybody's"),
+    ("NAME", "as the plugin or the configuration calls it"),
+    ("SIZE", "cells or items"),
+    ("WHAT", "values, hits, who holds it and who waits"),
+];
+
+pub const PLUGINS: &[Column] = &[
+    ("NAME", "as `plugin` in a check says it"),
+    ("VERSION", "as the plugin says it"),
+    ("CLASS", "which workers run it, as in `workers`"),
+    ("CHECKS", "how many checks use it"),
+    (
+        "HANGS",
+        "calls that did not come back in time, or blocked an event loop",
+    ),
+    ("CRASHES", "workers that died of it"),
+    (
+        "STATE",
+        "loaded, unused (no check uses it), trial (new bytes that may still be taken back), refused, rejected",
+    ),
+    ("SINCE", "how long the state holds"),
+    ("HASH", "of the file's bytes"),
+    ("FILE", "in the plugin directory"),
+    ("SUMMARY", "what it does, or why it is refused"),
+];
+
+pub const COSTS: &[Column] = &[
+    ("NAME", "the plugin"),
+    ("CHECKS", "how many checks use it"),
+    (
+        "RUNS",
+        "that finished since the manager's start, as all that follows",
+    ),
+    (
+        "CPU",
+        "processor time of all runs and of the programs that they started",
+    ),
+    ("SHARE", "its part of all plugins' processor time"),
+    ("CPU/RUN", "processor time of a run"),
+    ("P50", "half of the runs took no longer"),
+    ("P99", "99 of 100 runs took no longer"),
+    ("WAIT", "from due to started, on the average"),
+    ("STEPS/RUN", "calls into the plugin for a run"),
+    ("OVERRUNS", "calls that were not back at their deadline"),
+    ("STALLS", "calls that blocked a worker's event loop"),
+    ("CRASHES", "workers that died of it"),
+    ("STUCK", "threads that are in such a call now"),
+    (
+        "GREW",
+        "memory and files that its calls left behind: a suspicion",
+    ),
+];
+
+/// The tables of a command, each with its heading.
+pub fn of(command: &str) -> &'static [(&'static str, &'static [Column])] {
+    match command {
+        "status" | "watch" => &[("Columns", CHECKS)],
+        "list" => &[("Columns, with --long", LIST)],
+        "why" => &[("Columns", WHY)],
+        "workers" => &[("Columns", WORKERS)],
+        "objects" => &[("Columns", OBJECTS)],
+        "plugins" => &[("Columns", PLUGINS), ("Columns, with --cost", COSTS)],
+        _ => &[],
+    }
+}
+
+/// For the end of a command's `--help`.
+pub fn help(command: &str) -> String {
+    let mut out = Vec::new();
+    for (heading, columns) in of(command) {
+        let mut text = format!("{heading}:");
+        for (title, meaning) in *columns {
+            text += &format!("\n  {title:<10}  ");
+            let lines = crate::render::text::wrap(meaning, 78);
+            text += &lines.join(&format!("\n{:14}", ""));
+        }
+        out.push(text);
+    }
+    out.join("\n\n")
+}
