@@ -3,6 +3,8 @@
 use crate::harness::ctl::wait_for;
 use crate::harness::{Config, Daemon, check, fixtures, kill, state, tree};
 use nix::sys::signal::Signal;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 fn daemon() -> Daemon {
@@ -211,4 +213,29 @@ fn the_maps_outlive_a_killed_daemon() {
     let rows = said.json();
     assert_eq!(rows[1]["verdict"], "critical", "{said:?}");
     assert_eq!(rows[0]["stale"], true, "{said:?}");
+}
+
+#[test]
+fn a_watch_says_when_nobody_answers_and_when_somebody_does_again() {
+    let daemon = daemon();
+    let mut watch = Command::new(env!("CARGO_BIN_EXE_healthctl"))
+        .arg("--socket")
+        .arg(daemon.socket())
+        .args(["--json", "watch", "good"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("healthctl runs");
+    let mut lines = BufReader::new(watch.stdout.take().expect("piped")).lines();
+    let mut stale = || {
+        let line = lines.next().expect("it goes on").expect("it is text");
+        let row: serde_json::Value = serde_json::from_str(&line).expect("a row a line");
+        row["stale"].as_bool()
+    };
+    assert_eq!(stale(), Some(false));
+    signal_all(&daemon, Signal::SIGSTOP);
+    assert_eq!(stale(), Some(true), "nobody vouches for it any more");
+    signal_all(&daemon, Signal::SIGCONT);
+    assert_eq!(stale(), Some(false));
+    watch.kill().expect("our own child");
+    watch.wait().expect("our own child");
 }

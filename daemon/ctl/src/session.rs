@@ -18,6 +18,8 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// New workers may have to get ready first.
 const RELOAD_PATIENCE: Duration = Duration::from_secs(120);
+/// A manager that turns answers in milliseconds.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 /// After this the maps are read instead.
 const MAPS_AFTER: Duration = Duration::from_millis(200);
 
@@ -235,6 +237,15 @@ impl Session {
                 .ok_or(CtlError::Missing { what }),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether somebody is there who answers, on a connection of its own.
+    pub fn is_answered(&mut self) -> bool {
+        let patience = Patience {
+            first: Some(ANSWERS_WITHIN),
+            between: Some(ANSWERS_WITHIN),
+        };
+        self.ask_within(Op::Version, patience, |_| true).is_ok()
     }
 
     pub fn map_patience(&self) -> Patience {

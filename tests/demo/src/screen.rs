@@ -15,6 +15,8 @@ pub struct Row {
     status: Option<String>,
     tries: String,
     latency_ms: Option<f64>,
+    /// Nobody vouches for it any more: healthd does not answer.
+    stale: bool,
     message: String,
 }
 
@@ -29,6 +31,7 @@ impl Row {
             status: text("status"),
             tries: format!("{}/{}", row["attempt"], row["attempts"]),
             latency_ms: row["latency_ms"].as_f64(),
+            stale: row["stale"] == true,
             // A server wrote it: nothing in it may steer the terminal.
             message: text("message")
                 .unwrap_or_default()
@@ -39,6 +42,14 @@ impl Row {
 
     /// `ok`, `CRITICAL`, or `ok, CRITICAL 1/2` while the attempts are not used up.
     fn state(&self) -> String {
+        let state = self.fresh_state();
+        match self.stale {
+            true => format!("{state} (stale)"),
+            false => state,
+        }
+    }
+
+    fn fresh_state(&self) -> String {
         match &self.status {
             Some(status) if *status != self.verdict => {
                 format!("{}, {} {}", cased(&self.verdict), cased(status), self.tries)
@@ -141,6 +152,11 @@ impl Screen {
         ));
         lines.push(String::new());
         let rows: Vec<&Row> = rows.collect();
+        if !rows.is_empty() && rows.iter().all(|row| row.stale) {
+            let text = "healthd does not answer; this is what it said last";
+            lines.push(self.paint("35", text));
+            lines.push(String::new());
+        }
         let widest = |least: usize, text: &dyn Fn(&Row) -> String| {
             let of_rows = rows.iter().map(|row| text(row).chars().count()).max();
             of_rows.unwrap_or_default().max(least)
@@ -156,6 +172,7 @@ impl Screen {
         lines.push(self.paint("2", &head));
         for row in rows {
             let color = match row.verdict.as_str() {
+                _ if row.stale => "35",
                 "ok" => "32",
                 "warning" => "33",
                 "critical" => "1;31",

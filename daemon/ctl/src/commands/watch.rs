@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 const TICK: Duration = Duration::from_secs(1);
 const REDRAW: Duration = Duration::from_millis(200);
 const RECONNECT_EVERY: Duration = Duration::from_secs(1);
+/// After so long without a word healthd is asked whether it is there: nothing to tell, or stopped?
+const QUIET: Duration = Duration::from_secs(2);
 
 pub fn run(session: &mut Session, args: &WatchArgs) -> Result<u8, CtlError> {
     if args.table && !session.screen.can_move_cursor() {
@@ -71,17 +73,21 @@ fn listen(
             .first
             .map(|time| Instant::now() + time),
     };
+    let mut heard = Instant::now();
     loop {
         let silent_until = match &snapshot {
             Snapshot::Awaited { until } => *until,
             Snapshot::Coming { .. } | Snapshot::Complete => None,
         };
-        let until = [silent_until, view.wakes_at()].into_iter().flatten().min();
+        let ask_at = matches!(snapshot, Snapshot::Complete).then(|| heard + QUIET);
+        let wakes = [silent_until, view.wakes_at(), ask_at];
+        let until = wakes.into_iter().flatten().min();
         match connection
             .next(until, Some(interrupt))
             .map_err(name_the_watch)?
         {
             Incoming::Reply(Reply::Started { total }) => {
+                heard = Instant::now();
                 view.begin_snapshot();
                 snapshot = Snapshot::Coming { left: total };
                 if total == 0 && filter.verdicts.is_empty() && !filter.is_empty() {
@@ -90,13 +96,19 @@ fn listen(
                     });
                 }
             }
-            Incoming::Reply(Reply::Check(row)) => match &mut snapshot {
-                Snapshot::Coming { left } if *left > 0 => {
-                    *left -= 1;
-                    view.known_row(row);
+            Incoming::Reply(Reply::Check(row)) => {
+                heard = Instant::now();
+                if view.mute {
+                    view.mute(session, false)?;
                 }
-                _ => view.changed(session, row)?,
-            },
+                match &mut snapshot {
+                    Snapshot::Coming { left } if *left > 0 => {
+                        *left -= 1;
+                        view.known_row(row);
+                    }
+                    _ => view.changed(session, row)?,
+                }
+            }
             Incoming::Reply(Reply::Gone { name }) => view.gone(session, &name)?,
             Incoming::Reply(reply) => session.tell_unknown(kind_of(&reply)),
             Incoming::Unknown(kind) => session.tell_unknown(&kind),
@@ -108,6 +120,13 @@ fn listen(
                     socket: connection.socket().to_owned(),
                     waited,
                 });
+            }
+            Incoming::Quiet if ask_at.is_some_and(|at| Instant::now() >= at) => {
+                heard = Instant::now();
+                let mute = !session.is_answered();
+                if mute != view.mute {
+                    view.mute(session, mute)?;
+                }
             }
             Incoming::Quiet => {}
         }
@@ -165,6 +184,10 @@ struct View {
     before: Option<HashMap<String, CheckRow>>,
     every: bool,
     connected: bool,
+    /// It holds the connection, but does not answer: stopped, or stuck.
+    mute: bool,
+    /// The connection is gone; until the next one nothing new is heard.
+    lost: bool,
     told_lost: bool,
     name_width: usize,
     table: Option<Live>,
@@ -186,6 +209,8 @@ impl View {
             before: None,
             every: args.every,
             connected: false,
+            mute: false,
+            lost: false,
             told_lost: false,
             name_width: 0,
             table: args.table.then(|| Live {
@@ -205,6 +230,8 @@ impl View {
             self.before = Some(known);
         }
         self.connected = true;
+        self.lost = false;
+        self.mute = false;
         if let Some(live) = &mut self.table {
             live.ready = false;
         }
@@ -304,6 +331,35 @@ impl View {
             .print_line(&check::change_line(before, row, name_width, &look))
     }
 
+    /// Nothing new is heard, and so what is shown may be otherwise now; or it is heard again.
+    fn mute(&mut self, session: &mut Session, mute: bool) -> Result<(), CtlError> {
+        self.mute = mute;
+        let remark = "healthd does not answer: stopped, or overloaded; what is shown is stale";
+        if let Some(live) = &mut self.table {
+            live.remark = if mute { remark } else { "" }.to_owned();
+            live.dirty = true;
+            live.drawn = None;
+            return self.draw_if_due(session);
+        }
+        if session.json {
+            let mut rows: Vec<&CheckRow> = self.rows.values().collect();
+            rows.sort_by_key(|row| row.index);
+            for row in rows {
+                session.print_json(&aged(row.clone(), mute))?;
+            }
+            return Ok(());
+        }
+        session.screen.note(
+            "warning",
+            if mute {
+                remark
+            } else {
+                "healthd answers again"
+            },
+        );
+        Ok(())
+    }
+
     fn lost(&mut self, session: &mut Session, error: &CtlError) -> Result<(), CtlError> {
         match &mut self.table {
             Some(live) => {
@@ -311,6 +367,7 @@ impl View {
                 live.ready = true;
                 live.dirty = true;
                 live.drawn = None;
+                self.lost = true;
                 self.draw_if_due(session)
             }
             None => {
@@ -342,15 +399,16 @@ impl View {
             out.push_str(OPEN);
         }
         out.push_str("\x1b[H");
-        let mut rows: Vec<CheckRow> = self.rows.values().cloned().collect();
+        let stale = self.mute || self.lost;
+        let rows = self.rows.values().cloned();
+        let mut rows: Vec<CheckRow> = rows.map(|row| aged(row, stale)).collect();
         check::by_urgency(&mut rows);
         // Heading, blank line, table head, and the last line that stays free of a line end.
         let room = lines.saturating_sub(4).max(1);
         let mut frame = vec![check::summary(&rows, &look)];
-        if !live.remark.is_empty() {
-            frame[0] += &Paint::Odd.on(&format!("  {}", text::escape(&live.remark)), look.color);
-        }
-        frame.push(String::new());
+        let remark = text::escape(&live.remark);
+        let remark = text::cut(&remark, look.width.unwrap_or(usize::MAX));
+        frame.push(Paint::Odd.on(&remark, look.color));
         frame.extend(
             check::table(&rows[..rows.len().min(room)], &look)
                 .lines()
@@ -404,6 +462,14 @@ fn print_gone(session: &mut Session, name: &str, width: usize) -> Result<(), Ctl
         "{at}  {:width$}  gone: no longer configured",
         text::escape(name)
     ))
+}
+
+/// A row that nobody has confirmed for a while.
+fn aged(row: CheckRow, stale: bool) -> CheckRow {
+    CheckRow {
+        stale: row.stale || stale,
+        ..row
+    }
 }
 
 /// The third failed attempt is no news after the second: the verdict will tell.

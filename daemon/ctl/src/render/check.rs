@@ -61,19 +61,21 @@ pub fn by_urgency(rows: &mut [CheckRow]) {
 }
 
 fn urgency(row: &CheckRow) -> u8 {
-    match paint(row) {
-        Paint::Bad => 0,
-        Paint::Odd => 1,
-        Paint::Warn => 2,
-        Paint::Good => 4,
-        _ if row.paused || row.disabled => 5,
-        _ => 3,
+    match row.verdict {
+        _ if row.paused || row.disabled => 6,
+        Some(Verdict::Critical) => 0,
+        Some(Verdict::Unknown) | None => 1,
+        Some(Verdict::Warning) => 2,
+        _ if row.status.is_some_and(|s| s != Status::Ok) => 3,
+        Some(Verdict::Pending) => 4,
+        Some(Verdict::Ok) if row.stale => 4,
+        Some(Verdict::Ok) => 5,
     }
 }
 
 /// Whether somebody who looks for trouble needs to see it.
 pub fn is_quiet(row: &CheckRow) -> bool {
-    urgency(row) >= 4
+    urgency(row) >= 5
 }
 
 /// "CRITICAL", "ok, CRITICAL 1/3", "UNKNOWN (quarantined)", "paused (ok)", "disabled", "ok (stale)".
@@ -113,7 +115,9 @@ pub fn paint(row: &CheckRow) -> Paint {
         // A stale "ok" must not look green.
         Some(Verdict::Ok) if row.stale => Paint::Odd,
         // A soft problem shows before it counts.
-        Some(Verdict::Ok) if row.status.is_some_and(|s| s != Status::Ok) => Paint::Warn,
+        Some(Verdict::Ok | Verdict::Pending) if row.status.is_some_and(|s| s != Status::Ok) => {
+            Paint::Warn
+        }
         Some(verdict) => Paint::from(verdict),
         None => Paint::Odd,
     }
