@@ -2,8 +2,9 @@
 
 use crate::harness::plugins::built;
 use crate::harness::{Config, check};
-use healthd_testing::{in_own_network, net_sysctl};
+use healthd_testing::{Server, in_own_network, net_sysctl, program};
 use serde_json::Value;
+use std::process::Command;
 
 /// A daemon's config with the library of network checks.
 fn config() -> Config {
@@ -42,4 +43,50 @@ fn ping_in_the_daemon() {
         assert_eq!(row["status"], "critical", "{row}");
         assert_eq!(row["message"], "send: network is unreachable", "{row}");
     });
+}
+
+#[test]
+fn dns_in_the_daemon() {
+    let Some(named) = program("named", "bind9") else {
+        return;
+    };
+    let server = Server::start(
+        |folder, port| {
+            let zone = "$TTL 60\n@ IN SOA ns a 7 1h 1h 1h 1h\n@ NS ns\nns A 127.0.0.1\n";
+            folder.write("zone", zone);
+            let conf = format!(
+                "options {{ directory \"{}\"; listen-on port {port} {{ 127.0.0.1; }}; listen-on-v6 {{ none; }};
+                   pid-file none; session-keyfile none; recursion no; dnssec-validation no; }};
+                 controls {{ }}; zone \"example.org\" {{ type primary; file \"zone\"; }};",
+                folder.path().display()
+            );
+            let conf = folder.write("named.conf", conf);
+            let mut command = Command::new(&named);
+            command.arg("-g").arg("-n").arg("1").arg("-c").arg(conf);
+            command
+        },
+        |folder, _| {
+            let log = std::fs::read_to_string(folder.file("log"));
+            log.is_ok_and(|log| log.contains("all zones loaded"))
+        },
+    );
+    let mut config = config();
+    for (name, more) in [
+        (
+            "zone",
+            "name = \"example.org\", type = \"SOA\", require_aa = true",
+        ),
+        ("missing", "name = \"none.example.org\""),
+    ] {
+        let options = format!("{{ servers = [\"127.0.0.1:{}\"], {more} }}", server.port);
+        let one = check(name).plugin("dns").interval("1h");
+        config = config.check(one.set("config", &options));
+    }
+    let daemon = config.spawn();
+    daemon.expect_notify("READY=1");
+    let row = daemon.run("zone");
+    assert_eq!(row["status"], "ok", "{row}");
+    assert_eq!(metric(&row, "serial"), 7.0);
+    let row = daemon.run("missing");
+    assert_eq!(row["status"], "critical", "{row}");
 }

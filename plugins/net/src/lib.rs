@@ -8,16 +8,25 @@
 // A library with some kinds left out does not use all of what kinds share.
 #![cfg_attr(not(feature = "default"), allow(dead_code))]
 
+#[cfg(feature = "dns")]
+mod join;
 mod options;
 mod report;
 mod target;
 
+#[cfg(feature = "dns")]
+mod dns;
 #[cfg(feature = "ping")]
 mod ping;
 #[cfg(test)]
 mod tests;
 
 healthd_plugin::plugins! {
+    #[cfg(feature = "dns")]
+    step dns::Dns {
+        name: "dns",
+        summary: "what DNS servers answer: code, records, serial numbers, signatures, time",
+    }
     #[cfg(feature = "ping")]
     step ping::Ping {
         name: "ping",
