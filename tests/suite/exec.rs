@@ -1,7 +1,7 @@
 //! Programs as checks: real Nagios plugins, and programs that behave badly.
 
 use crate::harness::ctl::wait_for;
-use crate::harness::{Check, Config, Daemon, Leash, check, children, skipped};
+use crate::harness::{Check, Config, Daemon, Leash, check, children, is_root, skipped, tree};
 use std::fs;
 use std::path::Path;
 
@@ -104,7 +104,12 @@ fn the_whole_group_ends_at_the_deadline() {
     let daemon = start(config.check(script("slow", &text).timeout("500ms")));
     let row = daemon.run("slow");
     assert_eq!(row["status"], "critical", "{row}");
-    assert_eq!(row["message"], "timeout after 500ms in phase exec", "{row}");
+    let message = row["message"].as_str().unwrap_or_default();
+    assert!(
+        message.starts_with("timeout after 500ms: killed after ")
+            && message.ends_with("s by SIGKILL; it had said: no output"),
+        "{row}"
+    );
     leash.wait_held(&daemon);
     leash.assert_let_go(&daemon);
     let exec = exec_worker(&daemon);
@@ -176,7 +181,12 @@ fn output_without_end_is_read_and_dropped() {
         row.to_string()
     );
     assert!(daemon.detail("much").to_string().len() < 200 << 10);
-    assert_eq!(daemon.run("endless")["status"], "critical");
+    let row = daemon.run("endless");
+    // On a machine that is busy it may have had too little of a processor.
+    let starved = row["message"]
+        .as_str()
+        .is_some_and(|m| m.starts_with("self:starved"));
+    assert!(row["status"] == "critical" || starved, "{row}");
     assert_eq!(daemon.run("errors")["status"], "ok");
 }
 
@@ -275,4 +285,221 @@ fn long_lines_and_many_metrics_come_through_whole() {
     assert!(!raw.contains("not understood"), "{raw:.300}");
     let message = daemon.run("cut")["message"].to_string();
     assert!(message.contains("… [a line of 60000 bytes, cut]"));
+}
+
+#[test]
+fn a_program_past_its_time_may_clean_up_and_its_words_are_kept() {
+    let config = Config::new();
+    let lock = config.dir().join("lock").display().to_string();
+    let clean = format!(
+        "trap 'rm {lock}; exit 2' TERM; touch {lock}; echo checked 41 of 42; echo 42 hangs >&2; sleep 1000 & wait"
+    );
+    let daemon = start(
+        config
+            .check(script("clean", &clean).timeout("1s"))
+            .check(
+                script("unknown", "echo so far; exec sleep 1000")
+                    .timeout("300ms")
+                    .set("timeout_status", "\"unknown\""),
+            )
+            .check(program("silent", &["/bin/sleep", "1000"]).timeout("200ms")),
+    );
+    let row = daemon.run("clean");
+    let message = row["message"].as_str().unwrap_or_default();
+    assert_eq!(row["status"], "critical", "{row}");
+    assert!(
+        message.starts_with("timeout after 1s: ended by SIGTERM after 1.")
+            && message.ends_with("exit code 2; it had said: checked 41 of 42"),
+        "{row}"
+    );
+    assert!(!Path::new(&lock).exists());
+    let detail = daemon.detail("clean")["detail"].to_string();
+    assert!(detail.contains("stderr: 42 hangs"), "{detail}");
+    let row = daemon.run("unknown");
+    assert_eq!(row["status"], "unknown", "{row}");
+    let message = row["message"].to_string();
+    assert!(message.contains("by SIGTERM; it had said: so far"), "{row}");
+    let message = daemon.run("silent")["message"].to_string();
+    assert!(
+        message.contains("by SIGTERM; it had said: no output"),
+        "{message}"
+    );
+}
+
+#[test]
+fn what_a_child_writes_after_its_parent_has_ended_is_output() {
+    let tee = "exec > >(tee -a /dev/null); echo 'CRITICAL - disk full | used=99%'; exit 2";
+    let daemon = start(
+        Config::new()
+            .check(program("tee", &["/bin/bash", "-c", tee]))
+            .check(script("held", "sleep 1000 & echo done")),
+    );
+    for _ in 0..10 {
+        let row = daemon.run("tee");
+        assert_eq!(row["message"], "CRITICAL - disk full", "{row}");
+        assert_eq!(row["metrics"].as_array().map(Vec::len), Some(1), "{row}");
+    }
+    assert_eq!(daemon.run("held")["message"], "done");
+    let detail = daemon.detail("held")["detail"].to_string();
+    assert!(detail.contains("still holds its output"), "{detail}");
+}
+
+#[test]
+fn what_is_left_in_a_session_of_its_own_ends_with_its_run_whoever_runs_beside_it() {
+    let leave =
+        "setsid sh -c 'echo $$ >&9; exec sleep 1000 >/dev/null 2>&1' & read pid <&9; echo left";
+    for busy in [false, true] {
+        let config = Config::new();
+        let mut leash = Leash::new(config.dir());
+        let own = config.dir().join("own").display().to_string();
+        let fifo = format!("mkfifo {own}; exec 9<>{own}; rm {own}; {leave}");
+        let held = leash.script("setsid sleep 1000 >/dev/null 2>&1 & echo left");
+        let other = config.dir().join("other");
+        let beside = format!("touch {}; exec sleep 1000", other.display());
+        let mut config = config
+            .check(script("leaves", &held))
+            .check(script("names", &fifo));
+        if busy {
+            config = config.check(script("beside", &beside).timeout("10m"));
+        }
+        let daemon = start(config);
+        if busy {
+            daemon
+                .client()
+                .send(&serde_json::json!({"op": "run", "names": ["beside"]}));
+            wait_for("the other program runs", || other.exists());
+        }
+        assert_eq!(daemon.run("leaves")["message"], "left");
+        leash.wait_held(&daemon);
+        leash.assert_let_go(&daemon);
+        assert_eq!(daemon.run("names")["message"], "left");
+        let detail = daemon.detail("names")["detail"].to_string();
+        assert!(
+            detail.contains(
+                "it left processes behind, ended with it, see leave_children: sleep (pid "
+            ),
+            "{detail}"
+        );
+    }
+}
+
+#[test]
+fn leave_children_leaves_them_alone_to_the_end() {
+    let config = Config::new();
+    let pid_file = config.dir().join("pid");
+    let text = format!(
+        "setsid sh -c 'echo $$ >{}; exec sleep 1000' >/dev/null 2>&1 & wait_for={}; until [ -s $wait_for ]; do sleep 0.01; done; echo left",
+        pid_file.display(),
+        pid_file.display()
+    );
+    let mut daemon = start(
+        config.check(check("leaves").plugin("exec").interval("1h").set(
+            "config",
+            &format!("{{ argv = [\"/bin/sh\", \"-c\", {text:?}], leave_children = true }}"),
+        )),
+    );
+    assert_eq!(daemon.run("leaves")["message"], "left");
+    let pid: i32 = fs::read_to_string(&pid_file)
+        .expect("it wrote it")
+        .trim()
+        .parse()
+        .expect("a number");
+    let pid = nix::unistd::Pid::from_raw(pid);
+    daemon.signal(nix::sys::signal::Signal::SIGTERM);
+    daemon.wait_exit();
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("it lives on");
+}
+
+#[test]
+fn a_program_that_may_not_be_killed_is_named_and_never_piled_up() {
+    if !is_root() {
+        return skipped("only root can make a setuid program");
+    }
+    let config = Config::new();
+    let source = config.dir().join("as_root.c");
+    let as_root = config.dir().join("as_root");
+    fs::write(
+        &source,
+        "#define _GNU_SOURCE\n#include <unistd.h>\nint main(void) { if (setresuid(0, 0, 0)) return 3; pause(); return 3; }\n",
+    )
+    .expect("our own folder");
+    let made = std::process::Command::new("cc")
+        .arg("-o")
+        .args([&as_root, &source])
+        .status();
+    if !made.is_ok_and(|s| s.success()) {
+        return skipped("there is no cc");
+    }
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(&as_root, fs::Permissions::from_mode(0o4755)).expect("our own file");
+    let argv = as_root.display().to_string();
+    let one = |name: &str| {
+        program(name, &[&argv])
+            .timeout("300ms")
+            .set("exclusive", "\"disk\"")
+    };
+    let daemon = start(
+        config
+            .daemon("user", "\"nobody\"")
+            .check(one("a"))
+            .check(one("b")),
+    );
+    let copies = || {
+        tree(daemon.pid())
+            .into_iter()
+            .filter(|pid| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == as_root))
+            .collect::<Vec<u32>>()
+    };
+    let row = daemon.run("a");
+    let message = row["message"].as_str().unwrap_or_default();
+    assert!(
+        message.contains(" still runs after ") && message.contains("user may not kill it"),
+        "{row}"
+    );
+    let row = daemon.run("a");
+    assert_eq!(row["status"], "unknown", "{row}");
+    let message = row["message"].as_str().unwrap_or_default();
+    assert!(
+        message.contains("not started: the program of an earlier run still runs"),
+        "{row}"
+    );
+    // In its group nobody else runs.
+    daemon
+        .client()
+        .send(&serde_json::json!({"op": "run", "names": ["b"]}));
+    wait_for("the other waits for its turn", || {
+        daemon
+            .healthctl(&["why", "b"])
+            .out
+            .contains("a process of a that does not end")
+    });
+    let found = copies();
+    assert_eq!(found.len(), 1, "{found:?}");
+    for pid in found {
+        crate::harness::kill(pid, nix::sys::signal::Signal::SIGKILL);
+    }
+    wait_for("the turn of the other has come", || copies().len() == 1);
+    for pid in copies() {
+        crate::harness::kill(pid, nix::sys::signal::Signal::SIGKILL);
+    }
+}
+
+#[test]
+fn the_soft_limit_is_that_of_the_start() {
+    let daemon = start(
+        Config::new()
+            .wrapper(&["sh", "-c", "ulimit -Sn 1000; exec \"$@\"", "sh"])
+            .check(script("limit", "echo $(ulimit -Sn)")),
+    );
+    assert_eq!(daemon.run("limit")["message"], "1000");
+}
+
+#[test]
+fn a_program_finds_no_terminal() {
+    let terminal = nix::pty::openpty(None, None).expect("a terminal");
+    let daemon = start(Config::new().terminal(terminal.slave).check(script(
+        "asks",
+        "(: >/dev/tty) 2>/dev/null && echo found one; echo went on",
+    )));
+    assert_eq!(daemon.run("asks")["message"], "went on");
 }

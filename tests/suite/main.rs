@@ -14,7 +14,6 @@ mod drop_in;
 mod exec;
 mod fanout;
 mod first_hour;
-mod folders;
 mod groups;
 mod host;
 mod jail;

@@ -54,6 +54,11 @@ pub struct ExecSpec {
     pub token: u32,
     pub max_output: usize,
     pub limits: healthd_sys::limits::ChildLimits,
+    /// Between SIGTERM and SIGKILL; 0: SIGKILL at once.
+    pub kill_grace_ns: u64,
+    pub leave_children: bool,
+    /// At the deadline it is ended, and the plugin is told, instead of the task being dropped.
+    pub tells: bool,
 }
 
 #[derive(Debug, Default)]
@@ -68,6 +73,16 @@ pub struct ExecDone {
     pub err_cut: bool,
     pub dropped: u64,
     pub cpu_ns: u64,
+    /// `EXEC_ENDED`, `EXEC_DEADLINE` or `EXEC_LIVES_ON`.
+    pub ended: u32,
+    /// The last signal that the host sent; 0: none.
+    pub signal_sent: i32,
+    pub ran_ns: u64,
+    pub pid: u32,
+    /// Something still holds its output.
+    pub open: bool,
+    /// What it left behind in sessions of their own; or why it does not end.
+    pub left: String,
 }
 
 /// Why a task is stepped.
@@ -339,12 +354,17 @@ unsafe extern "C" fn exec_spawn(c: *const HdCtx, spec: *const HdExecSpec) -> i32
         return -libc::EINVAL;
     }
     // SAFETY: not null and aligned (checked); its first field is the size that the writer knew.
-    let size = unsafe { spec.cast::<u32>().read() };
-    if (size as usize) < size_of::<HdExecSpec>() {
+    let size = unsafe { spec.cast::<u32>().read() } as usize;
+    if size < abi::EXEC_SPEC_SIZE_1_0 {
         return -libc::EINVAL;
     }
-    // SAFETY: as long as ours, as the size says.
-    let spec = unsafe { spec.read() };
+    // What a writer of an older header has not is zero: as it was.
+    let mut known = std::mem::MaybeUninit::<HdExecSpec>::zeroed();
+    let size = size.min(size_of::<HdExecSpec>());
+    // SAFETY: so much is readable, as the size says, and so much is writable.
+    unsafe { std::ptr::copy_nonoverlapping(spec.cast::<u8>(), known.as_mut_ptr().cast(), size) };
+    // SAFETY: all zeroes, and what of it was copied is plain data too.
+    let spec = unsafe { known.assume_init() };
     if spec.argc == 0 || spec.argc > MAX_ARGS || spec.envc > MAX_ARGS {
         return -libc::E2BIG;
     }
@@ -376,6 +396,9 @@ unsafe extern "C" fn exec_spawn(c: *const HdCtx, spec: *const HdExecSpec) -> i32
                 files: spec.max_files,
                 processes: spec.max_processes,
             },
+            kill_grace_ns: u64::from(spec.kill_grace_ms) * 1_000_000,
+            leave_children: spec.flags & abi::EXEC_LEAVE_CHILDREN != 0,
+            tells: spec.flags & abi::EXEC_TELL_DEADLINE != 0,
         },
     )
 }
@@ -412,5 +435,11 @@ pub(crate) fn exec_done(done: &ExecDone) -> HdExecDone {
         cpu_ns: done.cpu_ns,
         out: HdStr::from_bytes(&done.out),
         err: HdStr::from_bytes(&done.err),
+        ended: done.ended,
+        signal_sent: done.signal_sent,
+        ran_ns: done.ran_ns,
+        pid: done.pid,
+        open: u32::from(done.open),
+        left: HdStr::new(&done.left),
     }
 }

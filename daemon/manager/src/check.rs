@@ -3,6 +3,7 @@
 use crate::cost::Tally;
 use crate::doubt::Doubt;
 use crate::fanout::RunChunks;
+use crate::ghosts::LivesOn;
 use crate::rap::{Place, Rap};
 use crate::time;
 use healthd_core::check::fault::Fault;
@@ -111,6 +112,8 @@ pub struct InFlight {
     pub dispatched_ns: u64,
     pub lost: Vec<String>,
     pub chunks: RunChunks,
+    /// Its program does not end.
+    pub lives_on: Option<LivesOn>,
 }
 
 /// A run that is to be tried once more.

@@ -40,6 +40,9 @@ impl Manager {
             Some(runs) if left => self.haunt(slot, pid, &runs),
             _ => Vec::new(),
         };
+        if !left {
+            self.worker_buried(slot, pid);
+        }
         self.unlock_slot(slot);
         let dir = self.args.runtime_dir.clone();
         let Some(s) = self.slots.get_mut(&slot) else {

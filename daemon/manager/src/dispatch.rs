@@ -88,6 +88,9 @@ impl Manager {
 
     /// Starts a run at `due_ns`, or queues it until its groups and a worker have room.
     pub fn request_run(&mut self, id: u32, due_ns: u64) {
+        if self.still_runs(id) {
+            return;
+        }
         if self.enter_groups(id, due_ns) {
             self.find_worker(id, due_ns);
         }
@@ -180,6 +183,7 @@ impl Manager {
             dispatched_ns: now,
             lost,
             chunks: RunChunks::default(),
+            lives_on: None,
         });
     }
 

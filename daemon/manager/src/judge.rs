@@ -97,6 +97,9 @@ impl Manager {
     /// A result, of a worker or the daemon's own word about a run that no worker finished.
     pub fn take_result(&mut self, f: Finished, flight: InFlight, worker: Option<(u32, u32)>) {
         let id = f.check;
+        if let Some((child, (slot, _))) = flight.lives_on.zip(worker) {
+            self.haunt_alone(slot, id, child);
+        }
         // Also while it waits for a word of the check that it needs, which may want in there.
         self.leave_groups(id);
         if let Some((f, flight)) = self.believe(f, flight, worker) {
@@ -242,6 +245,7 @@ impl Manager {
             dispatched_ns: 0,
             lost: again.map_or(Vec::new(), |a| a.lost),
             chunks: RunChunks::default(),
+            lives_on: None,
         });
         let finished = Finished {
             run_id: flight.run_id,

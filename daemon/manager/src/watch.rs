@@ -1,6 +1,7 @@
 //! Watching the workers: their messages, and their stalls.
 
 use crate::book::{Chore, MS, Manager, PluginUse};
+use crate::ghosts::LivesOn;
 use crate::slots::{Condemned, LibraryUse, Slot, SlotState};
 use healthd_core::starvation::{Lateness, Share, Suspicion};
 use healthd_core::wire::maps::{Entry, LineRecord, worker_header as h};
@@ -88,6 +89,12 @@ impl Manager {
                     s.take_cache(told);
                 }
             }
+            ToManager::ChildLivesOn {
+                run_id,
+                pid,
+                forbidden,
+            } => self.child_lives_on(slot, run_id, LivesOn { pid, forbidden }),
+            ToManager::ChildGone { pid } => self.child_gone(slot, pid),
             ToManager::Billed {
                 check,
                 epoch,

@@ -6,7 +6,7 @@ use healthd_core::wire::supervisor::Death;
 use healthd_scoreboard::worker_map::WorkerView;
 use healthd_sys::process::{self, Exit};
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getpgid, getpgrp};
 use std::collections::BTreeMap;
 use std::io;
@@ -52,7 +52,7 @@ impl Reaper {
             }
             Err(e) => {
                 // Nobody but us collects it, so the number is still its own.
-                kill_one(pid);
+                process::kill_one(pid);
                 Err(e)
             }
         }
@@ -116,7 +116,7 @@ impl Reaper {
     /// orphans of a program that was started into it by hand; they count as ours.
     fn adopted(&self) -> Vec<u32> {
         let mut children = process::children();
-        children.retain(|pid| !self.children.contains_key(pid));
+        children.retain(|pid| !self.children.contains_key(pid) && !process::is_left_alone(*pid));
         children
     }
 
@@ -130,9 +130,23 @@ impl Reaper {
             if getpgid(Some(child)) == Ok(child) && child != own_group {
                 process::kill_group(pid);
             }
-            kill_one(pid);
+            process::kill_one(pid);
         }
         adopted
+    }
+
+    /// Who could not be ended, and why. None: nobody is left.
+    pub fn left(&self) -> Option<String> {
+        let left: Vec<u32> = process::children()
+            .into_iter()
+            .filter(|pid| !process::is_left_alone(*pid))
+            .collect();
+        let first = *left.first()?;
+        let why = match process::may_kill(first) {
+            true => "it hangs in the kernel",
+            false => "the daemon's user may not kill it (sudo, setuid)",
+        };
+        Some(format!("pids={left:?} why=\"{why}\""))
     }
 
     /// Is any child left, even one that /proc does not show?
@@ -152,13 +166,6 @@ pub fn end_groups(runtime_dir: &Path, slot: u32, pid: u32) {
         if group != own_group && process::has_child_in_group(group) {
             process::kill_group(group);
         }
-    }
-}
-
-/// A child that is not collected yet, so that the number is its own. PID 1 is never a child.
-fn kill_one(pid: u32) {
-    if pid > 1 {
-        let _ = kill(Pid::from_raw(pid as i32), Signal::SIGKILL);
     }
 }
 

@@ -3,7 +3,6 @@
 
 pub mod clock;
 pub mod epoll;
-pub mod files;
 pub mod fork_guard;
 pub mod limits;
 pub mod logging;

@@ -15,6 +15,23 @@ pub fn raise_open_files() -> u64 {
     }
 }
 
+/// In the environment of our own processes: the soft limit of open files from before it was raised, for the programs
+/// that are started.
+pub const SOFT_FILES: &str = "HEALTHD_SOFT_FILES";
+
+/// Does something under another soft limit of open files, which what is started in it inherits; 0: under ours. Other
+/// threads are under it too for that moment.
+pub fn with_soft_files<R>(soft: u64, f: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
+    let (ours, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if soft == 0 || soft >= ours {
+        return f();
+    }
+    setrlimit(Resource::RLIMIT_NOFILE, soft, hard)?;
+    let done = f();
+    setrlimit(Resource::RLIMIT_NOFILE, ours, hard)?;
+    done
+}
+
 /// The soft limit as it is now: somebody may have changed it from outside.
 pub fn open_files() -> u64 {
     getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft)

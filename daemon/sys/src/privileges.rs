@@ -13,8 +13,24 @@ pub struct Account {
     pub home: PathBuf,
 }
 
+/// By its name, or by its number, which need not be in the user database (containers).
 pub fn lookup_user(name: &str) -> io::Result<Option<Account>> {
-    Ok(User::from_name(name)?.map(|u| Account {
+    let user = match (User::from_name(name)?, name.parse::<u32>()) {
+        (Some(user), _) => user,
+        (None, Err(_)) => return Ok(None),
+        (None, Ok(number)) => match User::from_uid(Uid::from_raw(number))? {
+            Some(user) => user,
+            None => {
+                return Ok(Some(Account {
+                    name: name.to_owned(),
+                    uid: Uid::from_raw(number),
+                    gid: Gid::from_raw(number),
+                    home: "/".into(),
+                }));
+            }
+        },
+    };
+    Ok(Some(user).map(|u| Account {
         name: u.name,
         uid: u.uid,
         gid: u.gid,

@@ -41,6 +41,105 @@ pub fn kill_group(group: u32) {
     }
 }
 
+/// The same with any signal, for whoever wants to know whether it may.
+pub fn signal_group(group: u32, signal: nix::sys::signal::Signal) -> nix::Result<()> {
+    if group <= 1 {
+        return Err(nix::errno::Errno::ESRCH);
+    }
+    nix::sys::signal::killpg(Pid::from_raw(group as i32), signal)
+}
+
+/// Kills one process, a child that is not collected yet, so that the number is its own. PID 1 is never a child.
+pub fn kill_one(pid: u32) {
+    if pid > 1 {
+        let _ = nix::sys::signal::kill(Pid::from_raw(pid as i32), nix::sys::signal::SIGKILL);
+    }
+}
+
+pub fn may_kill(pid: u32) -> bool {
+    let pid = Pid::from_raw(pid as i32);
+    nix::sys::signal::kill(pid, None) != Err(nix::errno::Errno::EPERM)
+}
+
+/// In the environment of what a check may leave behind, by its operator's wish: it is not ended with its run, nor with
+/// its worker.
+pub const LEFT_ALONE: (&str, &str) = ("HEALTHD_LEAVE_CHILDREN", "1");
+
+pub fn is_left_alone(pid: u32) -> bool {
+    environment_of(pid, LEFT_ALONE.0).is_some_and(|v| v == LEFT_ALONE.1)
+}
+
+/// A variable of the environment that a process was started with. None: it has none of that name, or it may not be read.
+pub fn environment_of(pid: u32, name: &str) -> Option<String> {
+    let all = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let value = all
+        .split(|b| *b == 0)
+        .find_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"="))?;
+    String::from_utf8(value.to_vec()).ok()
+}
+
+/// Length of a tick in `Stat::began`: USER_HZ is 100 everywhere on Linux.
+pub const TICK_NS: u64 = 10_000_000;
+
+/// Of `/proc/PID/stat`, see proc(5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stat {
+    pub name: String,
+    /// 'Z': it is dead and not collected.
+    pub state: char,
+    pub group: u32,
+    /// Ticks since the machine's start.
+    pub began: u64,
+}
+
+impl Stat {
+    pub fn of(pid: u32) -> Option<Stat> {
+        Stat::parse(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    }
+
+    fn parse(text: &str) -> Option<Stat> {
+        // The name may hold anything, brackets too.
+        let (head, rest) = text.rsplit_once(')')?;
+        let name = head.split_once('(')?.1;
+        let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+        Some(Stat {
+            name: name.into(),
+            state: fields.first()?.chars().next()?,
+            group: fields.get(2)?.parse().ok()?,
+            began: fields.get(19)?.parse().ok()?,
+        })
+    }
+}
+
+/// A process and all below it, as far as they are there to be seen.
+pub fn with_descendants(pid: u32) -> Vec<u32> {
+    let mut all = vec![pid];
+    let mut at = 0;
+    while let Some(pid) = all.get(at).copied() {
+        all.extend(children_of(pid));
+        at += 1;
+        // A program that forks without end is no reason to read without end.
+        if all.len() > 1000 {
+            break;
+        }
+    }
+    all
+}
+
+/// Gives up the controlling terminal, for this process and those that it starts: a program that asks for a password
+/// there finds none.
+pub fn leave_terminal() {
+    let Ok(terminal) = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/tty")
+    else {
+        return;
+    };
+    // SAFETY: TIOCNOTTY takes no argument and touches no memory.
+    unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCNOTTY) };
+}
+
 /// How a child ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -155,8 +254,12 @@ pub fn become_subreaper() -> io::Result<()> {
 
 /// The children of this process, by /proc: what a dying worker left to us.
 pub fn children() -> Vec<u32> {
-    let path = format!("/proc/self/task/{}/children", std::process::id());
-    std::fs::read_to_string(path)
+    children_of(std::process::id())
+}
+
+/// Of the main thread, which is the one that forks in a program that is no daemon of ours.
+fn children_of(pid: u32) -> Vec<u32> {
+    std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))
         .unwrap_or_default()
         .split_ascii_whitespace()
         .filter_map(|pid| pid.parse().ok())
@@ -254,5 +357,21 @@ pub fn trim_heap() {
     // SAFETY: malloc_trim(3) only releases what is free; it takes the allocator's own locks.
     unsafe {
         libc::malloc_trim(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stat_line_is_read_whatever_the_name() {
+        let line = "12 (a) b (c) S 1 7 8 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4242 1 1";
+        let stat = Stat::parse(line).expect("it is one");
+        assert_eq!(
+            (&*stat.name, stat.state, stat.group, stat.began),
+            ("a) b (c", 'S', 7, 4242)
+        );
+        assert_eq!(Stat::parse("12 (a"), None);
     }
 }

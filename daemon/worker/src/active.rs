@@ -2,6 +2,7 @@
 
 use crate::bill::Bill;
 use crate::fanout::{ChunkJob, Worked};
+use crate::verdict::End;
 use healthd_core::check::outcome::Status;
 use healthd_core::check::wheel::Key;
 use healthd_core::starvation::Suspicion;
@@ -98,6 +99,8 @@ pub struct Active {
     pub counted_in: Option<u16>,
     /// It is a chunk of another worker's run.
     pub chunk: Option<ChunkJob>,
+    /// Its time is up, and its program is being ended: how it ends, whatever its plugin returns.
+    pub ending: Option<End>,
 }
 
 impl Active {
@@ -115,6 +118,7 @@ impl Active {
             given_ns: 0,
             counted_in: None,
             chunk: None,
+            ending: None,
         }
     }
 }

@@ -3,7 +3,9 @@
 //! A task is dropped. A call on a thread is asked to give up, and written off when it does not.
 
 use crate::active::{JobInfo, State, Thread};
+use crate::exec::{Children, Deadline, Starved};
 use crate::reactor::{MS, Reactor, Timer};
+use crate::side;
 use crate::verdict::{self, End, Times};
 use healthd_core::check::fault::Fault;
 use healthd_core::starvation::{Share, Suspicion};
@@ -80,6 +82,12 @@ impl Reactor {
             self.active[at].timer = Some(timer);
             return;
         }
+        if matches!(self.active[at].state, State::Task(_)) && self.program_is_ended(key, now) {
+            return;
+        }
+        let Some(def) = self.def(run.check) else {
+            return;
+        };
         match &self.active[at].state {
             State::Task(task) => {
                 let phase = task
@@ -112,6 +120,30 @@ impl Reactor {
                 self.end_early(key, End::own(Fault::Overload, &why));
             }
         }
+    }
+
+    /// At its deadline a program is asked to end, and its plugin is told of that with what the program said until then.
+    /// False: this task has none.
+    fn program_is_ended(&mut self, key: u64, now: u64) -> bool {
+        let Some(at) = self.find(key) else {
+            return false;
+        };
+        let run = self.active[at].run;
+        let deadline = side::with(|s| Children::deadline(s, key, now)).flatten();
+        let (Some(deadline), Some(def)) = (deadline, self.def(run.check)) else {
+            return false;
+        };
+        self.active[at].ending = match deadline {
+            Deadline::Ended => None,
+            Deadline::Ends { starved: None } => Some(End::timeout(def, None)),
+            Deadline::Ends {
+                starved: Some(Starved { had_ns, ran_ns }),
+            } => {
+                let plugin = self.plugin_name(run.check);
+                Some(End::starved(&plugin, "the program", had_ns, ran_ns))
+            }
+        };
+        true
     }
 
     /// A call is not back at its deadline. If it was kept from running for most of the time since it was asked to give

@@ -196,7 +196,7 @@ impl Reactor {
             self.settle(end - turn);
             self.outbox.flush(end)?;
             self.publish(end);
-            side::with(|s| s.children.collect_strays(end));
+            side::with(|s| Children::turn(s, end));
             self.stalled_ns = if end - turn > STALL_NS { end - turn } else { 0 };
             if self.draining
                 && self.loading != Loading::UnderWay
@@ -219,8 +219,8 @@ impl Reactor {
         let grown = [self.pool.grow(), self.shared.resolvers.grow()];
         let again = grown.into_iter().flatten().min();
         let idle = now + again.map_or(BEAT_NS, |d| d.as_nanos() as u64);
-        let strays = side::with(|s| s.children.strays_at()).flatten();
-        [timer, self.outbox.flush_at(), strays]
+        let children = side::with(|s| s.children.wake_at()).flatten();
+        [timer, self.outbox.flush_at(), children]
             .into_iter()
             .flatten()
             .fold(idle, u64::min)
@@ -396,6 +396,25 @@ impl Reactor {
             Posted::Job(report) => self.job_done(report),
             Posted::Say(message) => self.outbox.say(&message),
             Posted::Fan(news) => self.fan_news(news),
+            Posted::LivesOn {
+                task,
+                pid,
+                forbidden,
+            } => {
+                if let Some(at) = self.find(task) {
+                    let run = self.active[at].run;
+                    log::warn!(
+                        "a program does not end  check={} pid={pid} why=\"{}\"",
+                        self.check_name(run.check),
+                        crate::exec::why_it_lives_on(forbidden)
+                    );
+                    self.outbox.say(&ToManager::ChildLivesOn {
+                        run_id: run.run_id,
+                        pid,
+                        forbidden,
+                    });
+                }
+            }
             Posted::Killed { task, cpu_ns } => {
                 if let Some(at) = self.killed.iter().position(|(t, ..)| *t == task) {
                     let (_, check, epoch) = self.killed.swap_remove(at);

@@ -101,6 +101,8 @@ pub(crate) fn serve(args: &WorkerArgs, link: OwnedFd) -> std::io::Result<EndOfWo
     crash::watch_exit()?;
     signals::unblock_all();
     side::install()?;
+    // What a plugin or a program asks for on a terminal is not for whoever started healthd there.
+    healthd_sys::process::leave_terminal();
     if args.class == WorkerClass::Exec {
         side::with(|s| s.children.set_map(map));
     }

@@ -29,6 +29,12 @@ pub enum Posted {
     },
     /// A plugin asks the manager.
     Say(ToManager),
+    /// A child that can neither be asked nor forced to end; its task is told next.
+    LivesOn {
+        task: u64,
+        pid: u32,
+        forbidden: bool,
+    },
     /// A child of a task that had ended is collected.
     Killed {
         task: u64,

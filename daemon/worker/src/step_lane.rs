@@ -140,6 +140,11 @@ impl Reactor {
         let mut said = context.take_results();
         let Some(at) = self.find(key) else { return };
         let run = self.active[at].run;
+        if let Some(end) = self.active[at].ending.take() {
+            said.note_cut();
+            self.finish(key, end, said);
+            return;
+        }
         let Some(def) = self.def(run.check) else {
             self.finish(key, End::cancelled(), said);
             return;

@@ -194,6 +194,11 @@ HD_EXPORT const hd_plugin *hd_plugin_v1(uint32_t index);
 #define HD_EXT_EXEC "hd.exec/1"
 #define HD_EXEC_TRUNC_OUT 1
 #define HD_EXEC_TRUNC_ERR 2
+#define HD_EXEC_LEAVE_CHILDREN 1u
+#define HD_EXEC_TELL_DEADLINE 2u
+#define HD_EXEC_ENDED    0u     /* by itself */
+#define HD_EXEC_DEADLINE 1u     /* the host has ended it */
+#define HD_EXEC_LIVES_ON 2u     /* neither SIGTERM nor SIGKILL has ended it: out and err are what it wrote until now */
 typedef struct hd_exec_spec {
   uint32_t struct_size, argc;
   const hd_str *argv;            /* argv[0] is the program; without a '/' it is looked up in env's PATH */
@@ -204,6 +209,11 @@ typedef struct hd_exec_spec {
   uint32_t max_output, reserved; /* bytes kept of each stream, 0 = 64 KiB; the rest is read and dropped */
   uint64_t max_memory;           /* RLIMIT_AS, bytes; 0: no limit of its own. The three below likewise */
   uint64_t max_cpu_s, max_files, max_processes;
+  /* added later, from here on: struct_size tells whether the other side has it */
+  uint32_t kill_grace_ms;        /* between SIGTERM and SIGKILL to its group; 0: SIGKILL at once */
+  uint32_t flags;                /* HD_EXEC_LEAVE_CHILDREN: what it started and left is not ended with it.
+                                  * HD_EXEC_TELL_DEADLINE: at the deadline the host ends it, and only then comes the
+                                  * event; the status is the time-out's, whatever step returns */
 } hd_exec_spec;
 
 typedef struct hd_exec_done {
@@ -214,6 +224,12 @@ typedef struct hd_exec_done {
   uint64_t dropped;              /* bytes that were read and not kept */
   uint64_t cpu_ns;               /* user and system time of the child and those it waited for */
   hd_str   out, err;
+  /* added later, from here on: struct_size tells whether the other side has it */
+  uint32_t ended;                /* HD_EXEC_ENDED, HD_EXEC_DEADLINE, HD_EXEC_LIVES_ON */
+  int32_t  signal_sent;          /* the last that the host sent it; 0: none */
+  uint64_t ran_ns;
+  uint32_t pid, open;            /* open: something that it started still holds its output, and was not waited for */
+  hd_str   left;                 /* processes that it left in sessions of their own, for people; or why it lives on */
 } hd_exec_done;
 
 typedef struct hd_exec {

@@ -66,6 +66,11 @@ pub const F_KNOWN: u64 = F_INSTANCE_MT | F_PLUGIN_SERIAL | F_NEEDS_NETRAW | F_NE
 pub const F_MUST_UNDERSTAND: u64 = 0xFFFF_FFFF_0000_0000;
 
 pub const EXT_EXEC: &str = "hd.exec/1";
+pub const EXEC_LEAVE_CHILDREN: u32 = 1;
+pub const EXEC_TELL_DEADLINE: u32 = 2;
+pub const EXEC_ENDED: u32 = 0;
+pub const EXEC_DEADLINE: u32 = 1;
+pub const EXEC_LIVES_ON: u32 = 2;
 pub const EXEC_TRUNC_OUT: i32 = 1;
 pub const EXEC_TRUNC_ERR: i32 = 2;
 
@@ -288,7 +293,13 @@ pub struct HdExecSpec {
     pub max_cpu_s: u64,
     pub max_files: u64,
     pub max_processes: u64,
+    /// Added later, from here on.
+    pub kill_grace_ms: u32,
+    pub flags: u32,
 }
+
+/// What an `HdExecSpec` of a plugin of the first header has.
+pub const EXEC_SPEC_SIZE_1_0: usize = core::mem::offset_of!(HdExecSpec, kill_grace_ms);
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -301,6 +312,13 @@ pub struct HdExecDone {
     pub cpu_ns: u64,
     pub out: HdStr,
     pub err: HdStr,
+    /// Added later, from here on.
+    pub ended: u32,
+    pub signal_sent: i32,
+    pub ran_ns: u64,
+    pub pid: u32,
+    pub open: u32,
+    pub left: HdStr,
 }
 
 #[repr(C)]

@@ -49,9 +49,10 @@ layout! {
     }
     hd_exec_spec = HdExecSpec {
         struct_size, argc, argv, envc, token, env, cwd, input, max_output, reserved, max_memory, max_cpu_s, max_files,
-        max_processes
+        max_processes, kill_grace_ms, flags
     }
-    hd_exec_done = HdExecDone { struct_size, exit_code, term_signal, truncated, dropped, cpu_ns, out, err }
+    hd_exec_done = HdExecDone { struct_size, exit_code, term_signal, truncated, dropped, cpu_ns, out, err, ended, signal_sent,
+        ran_ns, pid, open, left }
     hd_exec = HdExec { struct_size, version, spawn }
     hd_map_ask = HdMapAsk { struct_size, op, flags, token, map, key, value, expected, ttl_ns }
     hd_map_item = HdMapItem { key, value }
@@ -97,6 +98,8 @@ constants! {
     "HD_MAP_GET" = MAP_GET  "HD_MAP_SET" = MAP_SET  "HD_MAP_APPEND" = MAP_APPEND
     "HD_MAP_SNAPSHOT" = MAP_SNAPSHOT  "HD_MAP_DELETE" = MAP_DELETE  "HD_MAP_EXPECT" = MAP_EXPECT
     "HD_EXEC_TRUNC_OUT" = EXEC_TRUNC_OUT  "HD_EXEC_TRUNC_ERR" = EXEC_TRUNC_ERR
+        "HD_EXEC_LEAVE_CHILDREN" = EXEC_LEAVE_CHILDREN  "HD_EXEC_TELL_DEADLINE" = EXEC_TELL_DEADLINE
+        "HD_EXEC_ENDED" = EXEC_ENDED  "HD_EXEC_DEADLINE" = EXEC_DEADLINE  "HD_EXEC_LIVES_ON" = EXEC_LIVES_ON
     "HD_FANOUT_ORDERED" = FANOUT_ORDERED  "HD_FANOUT_MAX_CHUNKS" = FANOUT_MAX_CHUNKS
     "HD_FANOUT_MAX_OPENS" = FANOUT_MAX_OPENS  "HD_FANOUT_MAX_OUTPUT" = FANOUT_MAX_OUTPUT
 }
@@ -201,8 +204,8 @@ fn sizes_of_version_1_0() {
     assert_eq!(size_of::<HdEvent>(), 24);
     assert_eq!(size_of::<HdHost>(), 160);
     assert_eq!(PLUGIN_SIZE_1_0, 208);
-    assert_eq!(size_of::<HdExecSpec>(), 104);
-    assert_eq!(size_of::<HdExecDone>(), 64);
+    assert_eq!(EXEC_SPEC_SIZE_1_0, 104);
+    assert_eq!(std::mem::offset_of!(HdExecDone, ended), 64);
     assert_eq!(size_of::<HdExec>(), 16);
     assert_eq!(size_of::<HdCounter>(), 56);
     assert_eq!(size_of::<HdCacheStats>(), 40);

@@ -8,7 +8,7 @@ mod perfdata;
 #[cfg(test)]
 mod tests;
 
-use healthd_plugin::{Check, Cx, ExecOutput, ExecSpec, Status, cut, options, plugins};
+use healthd_plugin::{Check, ChildEnd, Cx, ExecOutput, ExecSpec, Status, cut, options, plugins};
 use output::Output;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -38,12 +38,17 @@ options! {
         max_files: Option<u32> { min: 3 },
         /// Processes and threads that the daemon's user may have at once while the program runs; root has no limit.
         max_processes: Option<u32> { min: 1 },
+        /// Past the timeout: between SIGTERM and SIGKILL to its process group. 0s: SIGKILL at once.
+        kill_grace: Duration = Duration::from_millis(500),
+        /// What the program starts may go on after it. Else all of that is ended with it, whatever its session.
+        leave_children: bool = false,
     }
 }
 
 /// What a program finds in its environment if the daemon has none.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const INHERITED: [&str; 6] = ["PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ"];
+const MAX_GRACE: Duration = Duration::from_secs(60);
 /// What a result has room for.
 const MAX_METRICS: usize = 1000;
 const MAX_LINE: usize = 31 << 10;
@@ -65,6 +70,9 @@ impl Check for Exec {
         if !options.cwd.starts_with('/') || options.cwd.contains('\0') {
             return Err(format!("cwd: {:?} is no absolute path", options.cwd));
         }
+        if options.kill_grace > MAX_GRACE {
+            return Err("kill_grace: above 60s".into());
+        }
         let env = environment(&options.env, |name| std::env::var(name).ok())?;
         Ok(Exec { options, env })
     }
@@ -81,6 +89,9 @@ impl Check for Exec {
             max_cpu_s: o.max_cpu.map_or(0, whole_seconds),
             max_files: o.max_files.unwrap_or(0).into(),
             max_processes: o.max_processes.unwrap_or(0).into(),
+            kill_grace: o.kill_grace,
+            leave_children: o.leave_children,
+            tell_deadline: true,
         };
         cx.phase("exec");
         match cx.exec(&spec).await {
@@ -94,6 +105,7 @@ plugins! {
     exec Exec {
         name: "exec",
         summary: "runs any Nagios plugin: exit codes, output, performance data",
+        default_timeout_ms: 60_000,
     }
 }
 
@@ -113,6 +125,7 @@ impl Exec {
             ),
         };
         let said = self.said(done, &out);
+        let reason = self.deadline_reason(done).or(reason);
         let mut notes = Vec::new();
         if out.not_utf8 {
             notes.push("output is not UTF-8".to_string());
@@ -131,6 +144,10 @@ impl Exec {
             false => format!(" [{}]", notes.join("; ")),
         };
         match reason {
+            // The host says before it that it was a time-out.
+            Some(reason) if done.end != ChildEnd::Itself => {
+                cx.message(format_args!("{reason}; it had said: {said}{notes}"));
+            }
             Some(reason) => cx.message(format_args!("{}: {reason}; {said}{notes}", self.program())),
             None => cx.message(format_args!("{said}{notes}")),
         }
@@ -146,7 +163,7 @@ impl Exec {
                 false => shown.into(),
             };
         }
-        let code = match done.exit_code {
+        let code = match done.exit_code.filter(|_| done.end == ChildEnd::Itself) {
             Some(code) => format!(" (exit code {code})"),
             None => String::new(),
         };
@@ -156,7 +173,7 @@ impl Exec {
             "no text but performance data"
         };
         let who = match done.exit_code {
-            Some(0..=3) => format!("{} gave ", self.program()),
+            Some(0..=3) if done.end == ChildEnd::Itself => format!("{} gave ", self.program()),
             _ => String::new(),
         };
         match output::first_line(&done.err) {
@@ -184,6 +201,19 @@ impl Exec {
             let cut = if done.err_truncated { " (cut)" } else { "" };
             parts.push(format!("stderr{cut}: {err}"));
         }
+        if done.open {
+            parts.push(
+                "something that it started still holds its output: what comes now is not read"
+                    .into(),
+            );
+        }
+        if done.end != ChildEnd::LivesOn && !done.left.is_empty() {
+            let fate = match self.options.leave_children {
+                true => "left running, see leave_children",
+                false => "ended with it, see leave_children",
+            };
+            parts.push(format!("it left processes behind, {fate}: {}", done.left));
+        }
         let perfdata = &out.perfdata;
         if !perfdata.refused.is_empty() {
             // A cut output ends in the middle of an entry; the message says that already.
@@ -201,6 +231,24 @@ impl Exec {
         }
         if !parts.is_empty() {
             cx.detail(parts.join("\n"));
+        }
+    }
+
+    /// How its time-out ended it.
+    fn deadline_reason(&self, done: &ExecOutput) -> Option<String> {
+        let after = done.ran.as_secs_f64();
+        let sent = done.signal_sent.and_then(signal_name);
+        let sent = sent.as_deref().unwrap_or("a signal");
+        match (done.end, done.exit_code) {
+            (ChildEnd::Itself, _) => None,
+            (ChildEnd::Deadline, Some(code)) => Some(format!(
+                "ended by {sent} after {after:.1}s, exit code {code}"
+            )),
+            (ChildEnd::Deadline, None) => Some(format!("killed after {after:.1}s by {sent}")),
+            (ChildEnd::LivesOn, _) => Some(format!(
+                "pid {} still runs after {after:.1}s and SIGKILL: {}",
+                done.pid, done.left
+            )),
         }
     }
 

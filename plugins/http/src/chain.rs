@@ -101,9 +101,8 @@ impl Http {
                 })?;
             times.earlier = earlier;
             // The certificate that ends first, wherever on the way it was shown.
-            let ends = [answer.times.certificate.take(), times.certificate.take()];
-            times.certificate = ends.into_iter().flatten().min_by_key(|s| s.not_after);
-            times.unverified = times.unverified.or(answer.times.unverified.take());
+            let ends = [answer.times.certificate_days, times.certificate_days];
+            times.certificate_days = ends.into_iter().flatten().reduce(f64::min);
             answer = Answer {
                 response,
                 times,

@@ -4,7 +4,8 @@ use crate::cx::Cx;
 use crate::host::host;
 use crate::task::Mail;
 use healthd_abi::{
-    EXEC_TRUNC_ERR, EXEC_TRUNC_OUT, EXT_EXEC, HdExec, HdExecDone, HdExecSpec, HdStr,
+    EXEC_DEADLINE, EXEC_LEAVE_CHILDREN, EXEC_LIVES_ON, EXEC_TELL_DEADLINE, EXEC_TRUNC_ERR,
+    EXEC_TRUNC_OUT, EXT_EXEC, HdExec, HdExecDone, HdExecSpec, HdStr,
 };
 use std::ffi::c_void;
 use std::future::poll_fn;
@@ -33,6 +34,24 @@ pub struct ExecSpec<'s> {
     pub max_files: u64,
     /// RLIMIT_NPROC.
     pub max_processes: u64,
+    /// Between SIGTERM and SIGKILL to its process group; zero: SIGKILL at once.
+    pub kill_grace: Duration,
+    /// What it started and left behind is not ended with it.
+    pub leave_children: bool,
+    /// At the deadline the future ends with what was said until then, instead of being dropped. The status of the run
+    /// is the time-out's all the same.
+    pub tell_deadline: bool,
+}
+
+/// How a child came to its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ChildEnd {
+    #[default]
+    Itself,
+    /// The host ended it at its deadline.
+    Deadline,
+    /// Neither SIGTERM nor SIGKILL has ended it; `left` says why.
+    LivesOn,
 }
 
 /// How a child ended and what it wrote.
@@ -48,21 +67,48 @@ pub struct ExecOutput {
     /// Bytes that were read and not kept.
     pub dropped: u64,
     pub cpu: Duration,
+    pub end: ChildEnd,
+    /// The last signal that the host sent it.
+    pub signal_sent: Option<i32>,
+    pub ran: Duration,
+    pub pid: u32,
+    /// Something that it started still holds its output, and was not waited for.
+    pub open: bool,
+    /// Processes that it left behind in sessions of their own, for people.
+    pub left: String,
 }
 
 impl ExecOutput {
     /// # Safety
     /// `raw` is NULL or an `hd_exec_done` of the host, valid for this call.
     pub(crate) unsafe fn from_abi(raw: *const HdExecDone) -> ExecOutput {
-        // SAFETY: the caller's promise.
-        let Some(raw) = (unsafe { raw.as_ref() }) else {
+        if raw.is_null() {
             return ExecOutput::default();
-        };
+        }
+        // What a host of before has not is zero. SAFETY: its first field is the size that the host knew.
+        let size = (unsafe { raw.cast::<u32>().read() } as usize).min(size_of::<HdExecDone>());
+        let mut known = std::mem::MaybeUninit::<HdExecDone>::zeroed();
+        // SAFETY: so much is readable, as the size says, and so much is writable.
+        unsafe { std::ptr::copy_nonoverlapping(raw.cast::<u8>(), known.as_mut_ptr().cast(), size) };
+        // SAFETY: all zeroes, and what of it was copied is plain data too.
+        let raw = unsafe { known.assume_init() };
         // SAFETY: the host's string, valid for this call.
         let out = unsafe { raw.out.as_bytes() }.to_vec();
         // SAFETY: as above.
         let err = unsafe { raw.err.as_bytes() }.to_vec();
+        // SAFETY: as above.
+        let left = unsafe { raw.left.as_bytes() };
         ExecOutput {
+            end: match raw.ended {
+                EXEC_DEADLINE => ChildEnd::Deadline,
+                EXEC_LIVES_ON => ChildEnd::LivesOn,
+                _ => ChildEnd::Itself,
+            },
+            signal_sent: (raw.signal_sent != 0).then_some(raw.signal_sent),
+            ran: Duration::from_nanos(raw.ran_ns),
+            pid: raw.pid,
+            open: raw.open != 0,
+            left: String::from_utf8_lossy(left).into_owned(),
             exit_code: (raw.term_signal == 0).then_some(raw.exit_code),
             signal: (raw.term_signal != 0).then_some(raw.term_signal),
             out,
@@ -125,6 +171,9 @@ impl<'a> Cx<'a> {
             max_cpu_s: spec.max_cpu_s,
             max_files: spec.max_files,
             max_processes: spec.max_processes,
+            kill_grace_ms: u32::try_from(spec.kill_grace.as_millis()).unwrap_or(u32::MAX),
+            flags: (u32::from(spec.leave_children) * EXEC_LEAVE_CHILDREN)
+                | (u32::from(spec.tell_deadline) * EXEC_TELL_DEADLINE),
         };
         // SAFETY: a live ctx on its own thread (head() proved the step lane); the host borrows raw for this call.
         let r = unsafe { spawn(self.raw(), &raw) };

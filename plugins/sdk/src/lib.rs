@@ -72,7 +72,6 @@ mod exec;
 pub mod export;
 mod fanout;
 mod forecast;
-pub mod fresh;
 mod host;
 mod kept;
 mod map;
@@ -97,7 +96,7 @@ pub use check::{BlockingCheck, Check};
 pub use counter::{Counter, Counters};
 pub use cx::{Cx, failure, run_is_cancelled};
 pub use delta::{Delta, Growth, Width};
-pub use exec::{ExecOutput, ExecSpec};
+pub use exec::{ChildEnd, ExecOutput, ExecSpec};
 pub use export::{CPU_DEFAULT, Descriptor};
 pub use fanout::{Chunk, Done, FanOut, Fanout, FanoutError, Plan, memory_file};
 pub use forecast::Forecast;
@@ -112,7 +111,6 @@ pub use serde_json;
 pub use shared::{Ask, Changed, Entry, SharedLock, SharedMap};
 pub use status::Status;
 pub use text::cut;
-pub use text::{is_own_fault, own_fault};
 pub use time::Elapsed;
 
 /// Compiles the Rust walk-through in `plugins/README.md`.

@@ -402,7 +402,8 @@ fn from_file(
     let mut rows: Vec<Vec<Option<Node>>> = Vec::new();
     let mut wrong = Vec::new();
     let text = cx.sources.text(source);
-    for line in text.lines() {
+    // Editors of another system begin a file with a byte order mark.
+    for line in text.strip_prefix('\u{feff}').unwrap_or(text).lines() {
         let offset = line.as_ptr() as usize - text.as_ptr() as usize;
         // A `#` inside a word is part of it: URLs have fragments.
         let end = if line.starts_with('#') {

@@ -103,6 +103,17 @@ pub enum ToManager {
     Unlock {
         ask: u64,
     },
+    /// The program of this run, which ends now, does not end: what the run holds alone is not free.
+    ChildLivesOn {
+        run_id: u64,
+        pid: u32,
+        /// We may not kill it; else it hangs in the kernel.
+        forbidden: bool,
+    },
+    /// One of those has ended.
+    ChildGone {
+        pid: u32,
+    },
     /// What a run has cost after its end was told: a call that was written off and has come back, a child
     /// that was killed.
     Billed {
@@ -227,6 +238,8 @@ mod tag {
     pub const LOCK: u8 = 82;
     pub const UNLOCK: u8 = 83;
     pub const BILLED: u8 = 73;
+    pub const CHILD_LIVES_ON: u8 = 74;
+    pub const CHILD_GONE: u8 = 75;
 }
 
 impl ToWorker {
@@ -369,6 +382,17 @@ impl ToManager {
                     .u64(c.evictions)
                     .u64(c.entries);
             }
+            ToManager::ChildLivesOn {
+                run_id,
+                pid,
+                forbidden,
+            } => {
+                Put::record(out, tag::CHILD_LIVES_ON)
+                    .u64(*run_id)
+                    .u32(*pid)
+                    .u8(u8::from(*forbidden));
+            }
+            ToManager::ChildGone { pid } => drop(Put::record(out, tag::CHILD_GONE).u32(*pid)),
             ToManager::Billed {
                 check,
                 epoch,
@@ -407,6 +431,12 @@ impl ToManager {
                 evictions: g.u64()?,
                 entries: g.u64()?,
             }),
+            tag::CHILD_LIVES_ON => ToManager::ChildLivesOn {
+                run_id: g.u64()?,
+                pid: g.u32()?,
+                forbidden: g.u8()? != 0,
+            },
+            tag::CHILD_GONE => ToManager::ChildGone { pid: g.u32()? },
             tag::BILLED => ToManager::Billed {
                 check: g.u32()?,
                 epoch: g.u32()?,
@@ -705,6 +735,12 @@ mod tests {
                     evictions: 2,
                     entries: 3,
                 }),
+                ToManager::ChildLivesOn {
+                    run_id: 1 << 40,
+                    pid: 7,
+                    forbidden: true,
+                },
+                ToManager::ChildGone { pid: 7 },
                 ToManager::Billed {
                     check: 3,
                     epoch: 1,

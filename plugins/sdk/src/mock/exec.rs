@@ -8,7 +8,6 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::ptr::null_mut;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// A child that leads its own process group. Holds its pid until it is reaped, so that no other process is killed.
 pub(super) struct LiveChild(std::sync::Mutex<Option<i32>>);
@@ -119,7 +118,7 @@ pub(super) unsafe extern "C" fn host_spawn(ctx: *const HdCtx, spec: *const abi::
             out_truncated: out_lost > 0,
             err_truncated: err_lost > 0,
             dropped: out_lost + err_lost,
-            cpu: Duration::ZERO,
+            ..crate::ExecOutput::default()
         };
         reactor.send(slot, Delivery::Exec { token, done });
     });

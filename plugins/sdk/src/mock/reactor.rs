@@ -182,6 +182,12 @@ fn deliver(slot: usize, delivery: Delivery, step: &mut impl FnMut(usize, &[HdEve
                 cpu_ns: done.cpu.as_nanos() as u64,
                 out: HdStr::from_bytes(&done.out),
                 err: HdStr::from_bytes(&done.err),
+                ended: abi::EXEC_ENDED,
+                signal_sent: 0,
+                ran_ns: done.ran.as_nanos() as u64,
+                pid: done.pid,
+                open: u32::from(done.open),
+                left: HdStr::new(&done.left),
             };
             step(slot, &[event(abi::EV_EXT, token, (&raw const raw).cast())]);
         }
