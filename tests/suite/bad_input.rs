@@ -127,7 +127,7 @@ fn files_that_are_no_plugins_or_anybodys() {
     if is_root() {
         fixtures::replace(&fine, &path("foreign"));
         chown(path("foreign"), Some(65534), None).expect("root may");
-        cases.push(("foreign", "owned by uid 65534"));
+        cases.push(("foreign", "belongs to uid 65534"));
     }
     for (name, _) in &cases {
         config = config.check(check(name).plugin(name).interval("1h"));

@@ -14,6 +14,7 @@ mod drop_in;
 mod exec;
 mod fanout;
 mod first_hour;
+mod folders;
 mod groups;
 mod host;
 mod jail;

@@ -313,18 +313,6 @@ fn the_control_group_gets_the_socket_and_may_read_the_maps() {
         );
     }
     stop(daemon);
-
-    // A folder that all share keeps its group.
-    let config = Config::new().daemon("control_group", "\"daemon\"");
-    let run = config.dir().join("run");
-    fs::create_dir(&run).expect("our own directory");
-    fs::set_permissions(&run, fs::Permissions::from_mode(0o1777)).expect("our own directory");
-    let daemon = config.spawn();
-    daemon.expect_notify("READY=1");
-    assert_eq!(fs::metadata(&run).expect("it is there").gid(), 0);
-    let socket = fs::metadata(daemon.socket()).expect("it is there");
-    assert_eq!(socket.gid(), group.gid.as_raw());
-    stop(daemon);
 }
 
 #[test]

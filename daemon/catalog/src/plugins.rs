@@ -221,26 +221,11 @@ pub fn judge_dir(dir: &Path, owners: &[u32]) -> Result<(), String> {
 }
 
 fn judge_meta(meta: &std::fs::Metadata, path: &Path, owners: &[u32]) -> Result<(), String> {
-    if !owners.contains(&meta.uid()) {
-        let allowed: Vec<String> = owners.iter().map(u32::to_string).collect();
-        return Err(format!(
-            "{}: owned by uid {}, but its code would run with healthd's rights: only uid {} may own it (chown root {0})",
-            path.display(),
-            meta.uid(),
-            allowed.join(" or "),
-        ));
+    match healthd_sys::files::changed_by_others(meta, owners) {
+        None => Ok(()),
+        Some(why) => Err(format!(
+            "{}: {why}, and its code would run with healthd's rights (chown root {0}; chmod go-w {0})",
+            path.display()
+        )),
     }
-    if meta.mode() & 0o022 != 0 {
-        let who = if meta.mode() & 0o002 != 0 {
-            "everybody"
-        } else {
-            "its group"
-        };
-        return Err(format!(
-            "{}: mode {:04o} lets {who} change it, and with it what healthd runs (chmod go-w {0})",
-            path.display(),
-            meta.mode() & 0o7777,
-        ));
-    }
-    Ok(())
 }

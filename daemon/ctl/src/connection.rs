@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 
 /// Far above what a reply holds (a result is capped at 112 KiB), far below what hurts.
 const MAX_REPLY: usize = 8 * 1024 * 1024;
+/// A line for each check of the largest daemon whose maps are read, and more.
+const MAX_LINES: usize = 200_000;
 
 /// How long healthd may stay silent; None: as long as it likes.
 #[derive(Clone, Copy, Debug)]
@@ -150,7 +152,7 @@ impl Connection {
         mut unknown: impl FnMut(&str),
     ) -> Result<(), CtlError> {
         let mut silence = patience.first;
-        loop {
+        for _ in 0..MAX_LINES {
             match self.next(silence.map(|time| Instant::now() + time), None)? {
                 Incoming::Reply(reply) => {
                     let kind = kind_of(&reply);
@@ -169,6 +171,10 @@ impl Connection {
             }
             silence = patience.between;
         }
+        Err(CtlError::Endless {
+            socket: self.socket.clone(),
+            lines: MAX_LINES,
+        })
     }
 
     pub fn socket(&self) -> &Path {
@@ -345,7 +351,7 @@ fn connect(socket: &Path, patience: Option<Duration>) -> Result<UnixStream, CtlE
     // socket the send timeout bounds connect too (unix(7) is silent; af_unix.c, unix_stream_connect).
     sockopt::set_socket_timeout(fd.as_fd(), sockopt::Timeout::Send, patience).map_err(other)?;
     match rustix::net::connect(&fd, &address) {
-        Ok(()) => Ok(UnixStream::from(fd)),
+        Ok(()) => believed(socket, UnixStream::from(fd)),
         Err(Errno::AGAIN) => Err(CtlError::Silent {
             socket: socket.to_owned(),
             waited: patience.unwrap_or_default(),
@@ -367,6 +373,22 @@ fn connect(socket: &Path, patience: Option<Duration>) -> Result<UnixStream, CtlE
         Err(Errno::ACCESS | Errno::PERM) => Err(denied(socket)),
         Err(error) => Err(other(error)),
     }
+}
+
+/// Whoever may make a socket in that folder could answer in healthd's name.
+fn believed(socket: &Path, stream: UnixStream) -> Result<UnixStream, CtlError> {
+    let peer = sockopt::socket_peercred(&stream).map_err(|error| CtlError::Connect {
+        socket: socket.to_owned(),
+        error: error.into(),
+    })?;
+    let uid = peer.uid.as_raw();
+    if healthd_sys::files::is_trusted(uid, socket.parent()) {
+        return Ok(stream);
+    }
+    Err(CtlError::Stranger {
+        socket: socket.to_owned(),
+        uid,
+    })
 }
 
 /// Finds out what keeps us out: the socket, or the first directory on the way that we may not enter.

@@ -55,6 +55,16 @@ pub enum CtlError {
         socket: PathBuf,
         limit: usize,
     },
+    /// It is somebody else's who could be answering there.
+    Stranger {
+        socket: PathBuf,
+        uid: u32,
+    },
+    /// An answer that does not come to its end.
+    Endless {
+        socket: PathBuf,
+        lines: usize,
+    },
     /// The answer ended without what was asked for.
     Missing {
         what: &'static str,
@@ -195,7 +205,11 @@ impl CtlError {
             CtlError::HungUp { .. } => {
                 "it may be restarting: try again; `journalctl -u healthd` tells why"
             }
-            CtlError::Garbage { .. } | CtlError::TooLong { .. } => {
+            CtlError::Stranger { .. } => {
+                "only root, the owner of the socket's folder and you yourself are believed: \
+                 look who has made it, `ls -ld` on both"
+            }
+            CtlError::Garbage { .. } | CtlError::TooLong { .. } | CtlError::Endless { .. } => {
                 "is this the control socket of healthd?"
             }
             CtlError::Unreadable { .. } | CtlError::Missing { .. } => {
@@ -294,6 +308,20 @@ impl std::fmt::Display for CtlError {
                 write!(
                     f,
                     "{} sent a line of more than {limit} bytes",
+                    socket.display()
+                )
+            }
+            CtlError::Stranger { socket, uid } => {
+                write!(
+                    f,
+                    "{} is served by uid {uid}, who is not healthd",
+                    socket.display()
+                )
+            }
+            CtlError::Endless { socket, lines } => {
+                write!(
+                    f,
+                    "{} sent more than {lines} lines without an end",
                     socket.display()
                 )
             }

@@ -8,10 +8,11 @@ use healthd_core::wire::control::{CheckRow, Filter, WorkerRow};
 use healthd_core::wire::glob;
 use healthd_core::wire::maps::{
     CHECK_WORDS, CLASSES, CheckRecord, HEADER_WORDS, LAYOUT_VERSION, LineRecord, SLOT_STATES,
-    SLOT_WORDS, STATE_FILE, SlotRecord, StateSnapshot, WORD, WORKER_MAGIC, check_offset,
-    line_offset, read_state, slot_offset, state_header, whole, words_at, worker_file,
-    worker_header,
+    SLOT_WORDS, STATE_FILE, STATE_HEAD, SlotRecord, StateSnapshot, WORD, WORKER_MAGIC,
+    check_offset, line_offset, read_state, slot_offset, state_header, state_size, whole, words_at,
+    worker_file, worker_header,
 };
+use healthd_sys::files;
 use jiff::{SignedDuration, Timestamp};
 use rustix::time::{ClockId, clock_gettime};
 use std::io::{self, Read};
@@ -19,8 +20,8 @@ use std::path::{Path, PathBuf};
 
 /// A writer needs nanoseconds in a record; one that was stopped inside stays there for ever.
 const ATTEMPTS: usize = 3;
-/// 100,000 checks are 38 MB; more is no map of ours.
-const MAX_FILE: u64 = 1 << 30;
+/// 100,000 checks are 38 MB. Twice this is held, and a row for each check.
+const MAX_FILE: u64 = 64 << 20;
 /// A line of 128 bytes a thread, of which there are at most some thousands.
 const MAX_WORKER_MAP: u64 = 16 << 20;
 
@@ -175,7 +176,7 @@ struct WorkerMap {
 fn worker_map(directory: &Path, slot: u32, pid: u32) -> Option<WorkerMap> {
     use worker_header as h;
     let mut head = vec![0; HEADER_WORDS * WORD];
-    let mut file = std::fs::File::open(directory.join(worker_file(slot, pid))).ok()?;
+    let mut file = files::open(&directory.join(worker_file(slot, pid))).ok()?;
     file.read_exact(&mut head).ok()?;
     let head: [u64; 16] = words_at(&head, 0)?;
     let ours = head[h::MAGIC] == WORKER_MAGIC
@@ -192,9 +193,8 @@ fn worker_map(directory: &Path, slot: u32, pid: u32) -> Option<WorkerMap> {
 /// What each of its threads is doing.
 pub fn worker_lines(directory: &Path, slot: u32, pid: u32) -> Vec<LineRecord> {
     let read = || {
-        let file = std::fs::File::open(directory.join(worker_file(slot, pid))).ok()?;
-        let mut bytes = Vec::new();
-        file.take(MAX_WORKER_MAP).read_to_end(&mut bytes).ok()?;
+        let file = directory.join(worker_file(slot, pid));
+        let bytes = files::read(&file, MAX_WORKER_MAP).ok()?;
         let head: [u64; 16] = words_at(&bytes, 0)?;
         let ours = head[worker_header::MAGIC] == WORKER_MAGIC
             && head[worker_header::VERSION] == LAYOUT_VERSION;
@@ -282,13 +282,13 @@ fn read(file: &Path) -> Result<Vec<u8>, MapError> {
             error,
         },
     };
-    let opened = std::fs::File::open(file).map_err(failed)?;
-    let mut bytes = Vec::new();
-    opened
-        .take(MAX_FILE)
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
-    Ok(bytes)
+    let size = |head: &[u8]| match state_size(head)? {
+        size if size > MAX_FILE => Err(format!(
+            "it has {size} bytes; healthctl reads {MAX_FILE}, which are 170,000 checks"
+        )),
+        size => Ok(size),
+    };
+    files::read_sized(file, STATE_HEAD, size).map_err(failed)
 }
 
 /// Both clocks at one moment: the maps plan on the monotonic one, people read the other.

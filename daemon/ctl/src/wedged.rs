@@ -6,6 +6,7 @@ use healthd_core::check::fault::Fault;
 use healthd_core::config::did_you_mean;
 use healthd_core::wire::control::{PluginRow, Why, WhyStep};
 use healthd_core::wire::maps::{CLASSES, CheckRecord, Entry, StateSnapshot};
+use healthd_sys::files;
 use jiff::Timestamp;
 use serde::Serialize;
 use std::path::Path;
@@ -27,9 +28,11 @@ pub struct Remains {
 pub fn version(socket: &Path, now: Timestamp) -> Result<Remains, MapError> {
     let directory = directory(socket);
     let (state, _) = state(&directory)?;
-    let lock = std::fs::read_to_string(directory.join("healthd.pid")).unwrap_or_default();
+    let lock = files::read(&directory.join("healthd.pid"), 32).unwrap_or_default();
     Ok(Remains {
-        supervisor_pid: lock.trim().parse().ok(),
+        supervisor_pid: str::from_utf8(&lock)
+            .ok()
+            .and_then(|pid| pid.trim().parse().ok()),
         manager_pid: state.manager_pid,
         started: real(state.started),
         beat: Clock::now(now).of_monotonic(state.beat),

@@ -12,7 +12,7 @@ use crate::wanted::{lost, wanted};
 use healthd_catalog::{PluginFile, Scan, Standing};
 use healthd_core::config::{CheckSpec, Diagnostics, Model};
 use healthd_core::wire::control::ReloadReport;
-use healthd_core::wire::maps::SlotRecord;
+use healthd_core::wire::maps::{self, SlotRecord};
 use healthd_core::wire::supervisor::{SlotSpec, ToSupervisor, WorkerClass};
 use healthd_core::wire::worker::ToWorker;
 use healthd_sys::clock;
@@ -24,6 +24,7 @@ use std::sync::Arc;
 /// Lines for worker slots in `state.map`: two generations of the largest pools (64 io, 256 cpu, 1 exec), one
 /// replacement a class, and jails.
 pub const MAX_SLOTS: usize = 2 * (64 + 256 + 1) + 3 + JAIL_SLOTS;
+const _: () = assert!(MAX_SLOTS <= maps::SLOTS_MOST);
 /// Old workers may finish their runs for so long after the switch.
 const DRAIN_NS: u64 = 60_000 * MS;
 

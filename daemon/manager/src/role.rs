@@ -32,7 +32,7 @@ use std::sync::{Arc, Mutex};
 /// Bad config (sysexits.h, EX_CONFIG): systemd is told not to restart on it.
 const EX_CONFIG: i32 = 78;
 /// The maps have the mode of the socket.
-const MAP_MODE: u32 = 0o660;
+const MAP_MODE: u32 = 0o640;
 
 /// Until the daemon stops. 0: stopped as asked; 78: bad config; 1: something that another manager may not meet.
 pub fn main(args: &ManagerArgs) -> i32 {

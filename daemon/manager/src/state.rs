@@ -9,7 +9,7 @@ use healthd_core::check::outcome::{Status, Verdict};
 use healthd_core::check::tracker::Tracker;
 use healthd_core::config::CheckSpec;
 use healthd_core::wire::maps::{self, CheckRecord, StateSnapshot};
-use healthd_sys::clock;
+use healthd_sys::{clock, files};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::io;
@@ -127,12 +127,12 @@ pub fn recall(state_dir: &Path, runtime_dir: &Path) -> Past {
         }
     }
     let map = runtime_dir.join(maps::STATE_FILE);
-    match std::fs::read(&map)
+    match files::read_sized(&map, maps::STATE_HEAD, maps::state_size)
         .map_err(|e| e.to_string())
         .and_then(|b| maps::read_state(&b))
     {
         Ok(snapshot) => from_map(&mut past, snapshot, saved_next),
-        Err(e) if map.exists() => log::warn!(
+        Err(e) if map.symlink_metadata().is_ok() => log::warn!(
             "the state map cannot be used  file={} why=\"{e}\"",
             map.display()
         ),
@@ -141,8 +141,11 @@ pub fn recall(state_dir: &Path, runtime_dir: &Path) -> Past {
     past
 }
 
+/// Some kilobytes a check.
+const SAVED_MOST: u64 = 1 << 30;
+
 fn read_saved(path: &Path) -> io::Result<Saved> {
-    let bytes = std::fs::read(path)?;
+    let bytes = files::read(path, SAVED_MOST)?;
     let saved: Saved = serde_json::from_slice(&bytes).map_err(io::Error::other)?;
     if saved.version != VERSION {
         return Err(io::Error::other(format!(

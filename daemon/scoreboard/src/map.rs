@@ -63,15 +63,12 @@ impl Map {
     /// Maps a file that another process has made, and writes to as well.
     pub fn open(path: &Path, words: usize) -> io::Result<Map> {
         let named = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", path.display()));
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .custom_flags(libc::O_CLOEXEC)
-            .open(path)
-            .map_err(named)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true);
+        let file = healthd_sys::files::open_as(path, &mut options).map_err(named)?;
         // What lies behind the file's end would be SIGBUS.
-        if file.metadata().map_err(named)?.len() < (words * size_of::<u64>()) as u64 {
-            return Err(named(io::Error::other("it is too short")));
+        if file.metadata().map_err(named)?.len() != (words * size_of::<u64>()) as u64 {
+            return Err(named(io::Error::other("it has not the size of such a map")));
         }
         Ok(Map {
             words: Self::map_shared(&file, words).map_err(named)?,

@@ -10,8 +10,8 @@ use healthd_core::wire::objects_map::{
     Allocation, CELLS_AT, Extent, FILE, HEADER_WORDS, MAGIC, NAMES, RECORD_WORDS, VERSION, WORDS,
     header, key_of, name_of, name_words, record, record_at,
 };
+use healthd_sys::files;
 use std::fmt;
-use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -163,7 +163,7 @@ pub struct Listed {
 /// Everything in the map, by pread: it may be changed, or broken, while it is read. The second is the number of
 /// records that make no sense.
 pub fn list(dir: &Path) -> io::Result<(Vec<Listed>, usize)> {
-    let file = File::open(dir.join(FILE))?;
+    let file = files::open(&dir.join(FILE))?;
     let head: [u64; HEADER_WORDS] = read_words(&file, 0)?;
     if head[header::MAGIC] != MAGIC || head[header::VERSION] != VERSION {
         return Err(io::Error::other(format!("{FILE} is not what it should be")));

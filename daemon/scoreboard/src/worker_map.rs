@@ -7,6 +7,7 @@ use healthd_core::wire::maps::{
     LAYOUT_VERSION, LINE_WORDS, LineRecord, WORKER_MAGIC, group_offset, line_offset, put_text,
     worker_file, worker_header as h, worker_words,
 };
+use healthd_sys::files;
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -181,7 +182,7 @@ pub struct ExitCall {
 impl WorkerView {
     pub fn open(dir: &Path, slot: u32, pid: u32) -> io::Result<WorkerView> {
         let path = dir.join(worker_file(slot, pid));
-        let file = File::open(&path)?;
+        let file = files::open(&path)?;
         let head: [u64; 16] = read_words(&file, 0)?;
         let size = file.metadata()?.len() / 8;
         if head[h::MAGIC] != WORKER_MAGIC || head[h::VERSION] != LAYOUT_VERSION {

@@ -3,12 +3,12 @@
 use crate::refusal::{Refusal, exit};
 use crate::start::plain;
 use healthd_core::config::{SOCKET_NAME, SOCKET_PATH_MAX};
-use healthd_sys::unix_socket;
-use nix::fcntl::{Flock, FlockArg};
-use nix::unistd::{Gid, chown};
-use std::fs::{self, File};
+use healthd_sys::{files, unix_socket};
+use nix::fcntl::{AT_FDCWD, AtFlags, Flock, FlockArg};
+use nix::unistd::{Gid, fchownat};
+use std::fs::{self, File, Permissions};
 use std::io::{Read, Seek, Write};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
@@ -19,29 +19,26 @@ pub struct Instance {
 }
 
 const LOCK_FILE: &str = "healthd.pid";
+const LOCK_MODE: u32 = 0o600;
 const SOCKET_MODE: u32 = 0o660;
 
 impl Instance {
     pub fn claim(dir: &Path) -> Result<Instance, Refusal> {
         let path = dir.join(LOCK_FILE);
-        // Never through a symbolic link: in a folder that others may write it could point anywhere.
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o644)
-            .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC | nix::libc::O_NONBLOCK)
-            .open(&path)
-            .map_err(|e| {
-                let owner = fs::symlink_metadata(&path).map(|m| m.uid());
-                let help = match owner {
-                    Ok(uid) => format!("it belongs to uid {uid}: remove it if no healthd runs"),
-                    Err(_) => "the folder has to be writable for healthd's user".into(),
-                };
-                let message = format!("cannot open {}: {}", path.display(), plain(&e));
-                Refusal::new(exit::CANNOT_CREATE, message).help(help)
-            })?;
+        remove_what_is_no_file(&path);
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false);
+        // Who may open it may lock it, and so keep us from starting.
+        options.mode(LOCK_MODE);
+        let file = files::open_as(&path, &mut options).map_err(|e| {
+            let owner = fs::symlink_metadata(&path).map(|m| m.uid());
+            let help = match owner {
+                Ok(uid) => format!("it belongs to uid {uid}: remove it if no healthd runs"),
+                Err(_) => "the folder has to be writable for healthd's user".into(),
+            };
+            let message = format!("cannot open {}: {}", path.display(), plain(&e));
+            Refusal::new(exit::CANNOT_CREATE, message).help(help)
+        })?;
         let mut lock =
             Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(file, _)| {
                 let who = match pid_in(file) {
@@ -54,7 +51,8 @@ impl Instance {
                 Refusal::new(exit::ALREADY_RUNNING, message).help(help)
             })?;
         let written = lock
-            .set_len(0)
+            .set_permissions(Permissions::from_mode(LOCK_MODE))
+            .and_then(|()| lock.set_len(0))
             .and_then(|()| writeln!(lock, "{}", std::process::id()));
         if let Err(e) = written {
             // The lock is what counts; the number only helps whoever comes second.
@@ -108,8 +106,14 @@ impl Instance {
             ))
         })?;
         if let Some(group) = group {
-            chown(&path, None, Some(group))
-                .map_err(|e| refuse(format!("cannot give {} to its group: {e}", path.display())))?;
+            fchownat(
+                AT_FDCWD,
+                &path,
+                None,
+                Some(group),
+                AtFlags::AT_SYMLINK_NOFOLLOW,
+            )
+            .map_err(|e| refuse(format!("cannot give {} to its group: {e}", path.display())))?;
         }
         Ok(listener)
     }
@@ -120,6 +124,16 @@ impl Instance {
         remove_old_maps(&self.dir);
         let _ = self.lock.set_len(0);
         let _ = self.lock.flush();
+    }
+}
+
+/// In our own folder nobody but a process of ours can have left a fifo, a link or a socket of this name, and it would
+/// keep every later daemon from starting.
+fn remove_what_is_no_file(path: &Path) {
+    let kind = fs::symlink_metadata(path).map(|m| m.file_type());
+    if kind.is_ok_and(|kind| !kind.is_file() && !kind.is_dir()) {
+        log::warn!("removed, as it is no file  path={}", path.display());
+        let _ = fs::remove_file(path);
     }
 }
 
@@ -151,7 +165,6 @@ pub fn remove_old_maps(dir: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
     use std::os::unix::net::UnixStream;
 
     struct Dir(PathBuf);
@@ -214,13 +227,25 @@ mod tests {
     }
 
     #[test]
-    fn the_lock_is_not_taken_through_a_link() {
+    fn the_lock_is_not_taken_through_a_link_nor_on_a_fifo() {
         let dir = Dir::new("link");
         let target = dir.0.join("target");
         fs::write(&target, "precious").expect("a file");
         std::os::unix::fs::symlink(&target, dir.0.join(LOCK_FILE)).expect("a link");
-        assert_eq!(refused(Instance::claim(&dir.0)).code, exit::CANNOT_CREATE);
+        let lock = dir.0.join(LOCK_FILE);
+        drop(Instance::claim(&dir.0).expect("the link is gone"));
         assert_eq!(fs::read(&target).expect("it is left alone"), b"precious");
+
+        fs::remove_file(&lock).expect("our own");
+        nix::unistd::mkfifo(&lock, nix::sys::stat::Mode::S_IRWXU).expect("a fifo");
+        drop(Instance::claim(&dir.0).expect("the fifo is gone"));
+        let meta = fs::symlink_metadata(&lock).expect("it is there");
+        assert!(meta.is_file());
+        assert_eq!(meta.permissions().mode() & 0o777, LOCK_MODE);
+
+        fs::remove_file(&lock).expect("our own");
+        fs::create_dir(&lock).expect("a folder");
+        assert_eq!(refused(Instance::claim(&dir.0)).code, exit::CANNOT_CREATE);
     }
 
     #[test]

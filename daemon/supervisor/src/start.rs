@@ -7,12 +7,13 @@ use healthd_catalog::{RealFiles, Shelf};
 use healthd_core::config::{self, Daemon};
 use healthd_sys::privileges::{self, Account};
 use healthd_sys::spawn::SelfExe;
-use healthd_sys::{clock, limits, logging};
-use nix::unistd::{AccessFlags, Gid, chown, eaccess, geteuid, getuid};
+use healthd_sys::{clock, files, limits, logging};
+use nix::libc;
+use nix::unistd::{AccessFlags, Gid, eaccess, fchown, geteuid, getuid};
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
@@ -93,11 +94,9 @@ fn set_up(config: &Path, daemon: Daemon, log: String, started: u64) -> Result<Se
     let null =
         null.map_err(|e| Refusal::new(exit::SYSTEM, format!("cannot open /dev/null: {e}")))?;
 
-    make_dir("runtime_dir", &runtime_dir, 0o755, account.as_ref())?;
-    make_dir("state_dir", &state_dir, 0o750, account.as_ref())?;
-    if let Some(group) = group {
-        give_to_group(&runtime_dir, group);
-    }
+    // The maps in the runtime folder follow its group, so that whoever may ask the socket may read them.
+    make_dir("runtime_dir", &runtime_dir, 0o755, account.as_ref(), group)?;
+    make_dir("state_dir", &state_dir, 0o750, account.as_ref(), None)?;
     let files = limits::raise_open_files();
     if let Some(account) = &account {
         privileges::drop_to(account, group).map_err(|e| {
@@ -204,49 +203,79 @@ fn environment(account: Option<&Account>) -> Vec<(OsString, OsString)> {
     all
 }
 
-/// Makes a folder that is missing. One that exists is left as it is: it may be anything.
-fn make_dir(key: &str, dir: &Path, mode: u32, account: Option<&Account>) -> Result<(), Refusal> {
-    let refuse = |what: String| {
+/// Makes a folder that is missing, and refuses one that others could change. `group`: whoever is in it may read what
+/// lies there.
+fn make_dir(
+    key: &str,
+    dir: &Path,
+    mode: u32,
+    account: Option<&Account>,
+    group: Option<Gid>,
+) -> Result<(), Refusal> {
+    let refuse = |what: String, help: String| Refusal::new(exit::CANNOT_CREATE, what).help(help);
+    let failed = |e: std::io::Error| {
         let help = format!(
             "set `{key}` in [daemon] to a folder that this user may write, or start healthd as root with `user` set"
         );
-        Refusal::new(exit::CANNOT_CREATE, what).help(help)
+        refuse(
+            format!("cannot make {}: {}", dir.display(), plain(&e)),
+            help,
+        )
     };
-    match fs::metadata(dir) {
-        Ok(meta) if meta.is_dir() => return Ok(()),
-        Ok(_) => return Err(refuse(format!("{} is no folder", dir.display()))),
-        Err(_) => {}
+    let mut owners = vec![account.map_or_else(geteuid, |a| a.uid).as_raw(), 0];
+    owners.dedup();
+    let there = fs::symlink_metadata(dir);
+    let missing = there.is_err();
+    if missing {
+        if let Some(parent) = dir.parent() {
+            fs::create_dir_all(parent).map_err(failed)?;
+        }
+        DirBuilder::new().mode(mode).create(dir).map_err(failed)?;
     }
-    let failed =
-        |e: std::io::Error| refuse(format!("cannot make {}: {}", dir.display(), plain(&e)));
-    if let Some(parent) = dir.parent() {
-        fs::create_dir_all(parent).map_err(failed)?;
+    // A link that root or the user has made may lead where they like, but nothing is changed through it.
+    let link = there.is_ok_and(|m| m.is_symlink() && owners.contains(&m.uid()));
+    let follow = if link { 0 } else { libc::O_NOFOLLOW };
+    let flags = libc::O_DIRECTORY | libc::O_CLOEXEC | follow;
+    let opened = File::options().read(true).custom_flags(flags).open(dir);
+    let opened = opened.map_err(|e| {
+        let what = match e.raw_os_error() {
+            Some(libc::ENOTDIR | libc::ELOOP) => "it is no folder".into(),
+            _ => plain(&e),
+        };
+        let help = format!("move it away, or set `{key}` in [daemon] to another folder");
+        refuse(
+            format!("cannot use {} as `{key}`: {what}", dir.display()),
+            help,
+        )
+    })?;
+    if missing {
+        // The umask may have taken bits away.
+        let with_mode = opened.set_permissions(Permissions::from_mode(mode));
+        with_mode.map_err(failed)?;
+        if let Some(account) = account {
+            fchown(&opened, Some(account.uid), Some(account.gid)).map_err(|e| failed(e.into()))?;
+        }
     }
-    DirBuilder::new().mode(mode).create(dir).map_err(failed)?;
-    // The umask may have taken bits away.
-    fs::set_permissions(dir, Permissions::from_mode(mode)).map_err(failed)?;
-    if let Some(account) = account {
-        chown(dir, Some(account.uid), Some(account.gid)).map_err(|e| failed(e.into()))?;
+    let meta = opened.metadata().map_err(failed)?;
+    if let Some(why) = files::changed_by_others(&meta, &owners) {
+        let help = format!(
+            "`chown {} {1}`, `chmod go-w {1}`, or set `{key}` in [daemon] to a folder below it, which healthd then makes",
+            owners[0],
+            dir.display()
+        );
+        let what = format!("cannot rely on {} as `{key}`: {why}", dir.display());
+        return Err(refuse(what, help));
+    }
+    if let Some(group) = group
+        && !link
+        && meta.gid() != group.as_raw()
+        && let Err(e) = fchown(&opened, None, Some(group))
+    {
+        let dir = dir.display();
+        log::warn!("group of the folder not set  dir={dir} why=\"{e}\"");
     }
     Ok(())
 }
-
-/// The maps in the runtime folder follow its group, so that whoever may ask the socket may read them.
-fn give_to_group(dir: &Path, group: Gid) {
-    let Ok(there) = fs::metadata(dir) else { return };
-    // A folder like /tmp is everybody's: its group is not ours to change.
-    if there.gid() == group.as_raw() || there.mode() & STICKY != 0 {
-        return;
-    }
-    if let Err(e) = chown(dir, None, Some(group)) {
-        log::warn!(
-            "group of the folder not set  dir={} why=\"{e}\"",
-            dir.display()
-        );
-    }
-}
-
-const STICKY: u32 = 0o1000;
 
 fn check_writable(key: &str, dir: &Path) -> Result<(), Refusal> {
     eaccess(dir, AccessFlags::W_OK | AccessFlags::X_OK).map_err(|e| {

@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod epoll;
+pub mod files;
 pub mod fork_guard;
 pub mod limits;
 pub mod logging;

@@ -101,8 +101,9 @@ impl Http {
                 })?;
             times.earlier = earlier;
             // The certificate that ends first, wherever on the way it was shown.
-            let ends = [answer.times.certificate_days, times.certificate_days];
-            times.certificate_days = ends.into_iter().flatten().reduce(f64::min);
+            let ends = [answer.times.certificate.take(), times.certificate.take()];
+            times.certificate = ends.into_iter().flatten().min_by_key(|s| s.not_after);
+            times.unverified = times.unverified.or(answer.times.unverified.take());
             answer = Answer {
                 response,
                 times,

@@ -4,7 +4,7 @@ use crate::failed::Failed;
 use crate::request::Request;
 use crate::response::{Malformed, Response};
 use healthd_plugin::net::{self, AsyncRead, AsyncWrite, ReadBuf, Stream, TcpStream, UnixStream};
-use healthd_plugin::tls::{Connector, certificate_days_left, tokio_rustls};
+use healthd_plugin::tls::{Connector, Shown, TlsStream};
 use healthd_plugin::{Cx, Family};
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -27,7 +27,7 @@ pub enum Target {
 }
 
 /// When each phase ended, on the host's clock; 0: there was no such phase.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Times {
     /// How long the requests before this one took together, whose answers led here.
     pub earlier: u64,
@@ -37,7 +37,10 @@ pub struct Times {
     pub tls: u64,
     pub ttfb: u64,
     pub end: u64,
-    pub certificate_days: Option<f64>,
+    /// The certificate of the chain that ends first.
+    pub certificate: Option<Shown>,
+    /// What `insecure` let pass.
+    pub unverified: Option<String>,
 }
 
 impl Times {
@@ -142,7 +145,7 @@ async fn plain(
         early_end = stream.write_all(&bytes[sent..]).await;
     }
     let mut stream = stream;
-    read_answer(cx, &mut stream, response, times, early_end).await
+    read_answer(cx, &mut stream, response, times, ("ttfb", early_end)).await
 }
 
 async fn secure(
@@ -165,10 +168,16 @@ async fn secure(
         .await
         .map_err(|e| Failed::io("tls", &e))?;
     times.tls = cx.now_ns();
-    times.certificate_days = certificate_days_left(&stream);
-    cx.phase("ttfb");
+    times.certificate.clone_from(&stream.seen().ends);
+    times.unverified.clone_from(&stream.seen().unverified);
+    // A server that wants a certificate refuses who has none only now.
+    let first = match stream.wants_certificate() {
+        true => "tls",
+        false => "ttfb",
+    };
+    cx.phase(first);
     let sent = net::write_all(&mut stream, &request.bytes).await;
-    read_answer::<tokio_rustls::client::TlsStream<_>>(cx, &mut stream, response, times, sent).await
+    read_answer::<TlsStream<_>>(cx, &mut stream, response, times, (first, sent)).await
 }
 
 thread_local! {
@@ -176,14 +185,14 @@ thread_local! {
     static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; 16 << 10].into());
 }
 
-/// `sent`: how sending went. A server may refuse a request before it has read all of it; then its answer counts, and
+/// The name of the phase of waiting, and how sending went. A server may refuse a request before it has read all of it; then its answer counts, and
 /// the error only if there is none.
 async fn read_answer<S: AsyncRead + AsyncWrite + Unpin>(
     cx: Cx<'_>,
     stream: &mut S,
     response: &mut Response,
     times: &mut Times,
-    sent: io::Result<()>,
+    (first, sent): (&str, io::Result<()>),
 ) -> Result<(), Failed> {
     let mut read_some = async |response: &mut Response| {
         poll_fn(|task| {
@@ -203,14 +212,18 @@ async fn read_answer<S: AsyncRead + AsyncWrite + Unpin>(
         .await
     };
     loop {
-        let phase = if times.ttfb == 0 { "ttfb" } else { "transfer" };
+        let phase = if times.ttfb == 0 { first } else { "transfer" };
         let read = match read_some(response).await {
             Ok(Ok(fed)) => fed,
             Ok(Err(ended)) => match (ended, &sent) {
                 (Err(Malformed::Empty), Err(e)) => return Err(Failed::io("send", e)),
                 (ended, _) => ended,
             },
-            Err(e) => return Err(Failed::io(phase, sent.as_ref().err().unwrap_or(&e))),
+            Err(e) => {
+                // What a server of TLS says goes before what became of our request.
+                let sent = sent.as_ref().err().filter(|_| first == "ttfb");
+                return Err(Failed::io(phase, sent.unwrap_or(&e)));
+            }
         };
         read.map_err(|why| malformed(phase, &why))?;
         if times.ttfb == 0 {

@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+mod base64;
 mod chain;
 mod cookies;
 mod exchange;
@@ -23,10 +24,10 @@ use exchange::Target;
 use expect::Expect;
 use failed::Failed;
 use healthd_plugin::thresholds::{Lower, Upper};
-use healthd_plugin::tls::{Connector, Roots};
+use healthd_plugin::tls::{Connector, Roots, Settings, Shown};
 use healthd_plugin::{Check, Cx, Metric, Status, plugins};
 use oauth::TokenSource;
-use options::Options;
+use options::{Options, TlsVersion};
 use request::Request;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -50,6 +51,18 @@ impl Check for Http {
 
     fn create(options: Options, _: Cx<'_>) -> Result<Self, String> {
         let request = Request::new(&options)?;
+        let days = [
+            ("certificate_warn_days", options.certificate_warn_days),
+            ("certificate_crit_days", options.certificate_crit_days),
+        ];
+        if let Some((name, _)) = days.iter().find(|(_, days)| days.is_some())
+            && !request.url.https
+            && !options.expect_tls
+        {
+            return Err(format!(
+                "{name}: needs an https url, or `expect_tls = true` for an http url that redirects to one"
+            ));
+        }
         let target = target(&options, &request.url)?;
         let trust = (request.url.https || options.redirects != Some(0))
             .then(|| connector(&options, &request.url));
@@ -122,7 +135,7 @@ impl Http {
         }
         cx.metric(Metric::new("size", r.body_bytes as f64).unit("By").min(0.0));
         let mut certificate = Status::Ok;
-        if let Some(days) = t.certificate_days {
+        if let Some(days) = t.certificate.as_ref().map(Shown::days_left) {
             let limits = Lower {
                 warn: o.certificate_warn_days,
                 crit: o.certificate_crit_days,
@@ -135,8 +148,10 @@ impl Http {
         }
         let status = limits.judge(total).worst(certificate);
         if status != Status::Ok && certificate == status {
-            let days = t.certificate_days.unwrap_or_default();
-            cx.message(format_args!("certificate is valid for {days:.1} days"));
+            if let Some(shown) = &t.certificate {
+                let days = shown.days_left();
+                cx.message(format_args!("{} is valid for {days:.1} days", shown.whose));
+            }
         } else {
             let slow = if status == Status::Ok {
                 ""
@@ -144,10 +159,11 @@ impl Http {
                 ": too slow"
             };
             cx.message(format_args!(
-                "HTTP {}, {} bytes in {}{slow}",
+                "HTTP {}, {} bytes in {}{slow}{}",
                 r.status,
                 r.body_bytes,
-                Millis(total)
+                Millis(total),
+                Unverified(t.unverified.as_deref())
             ));
         }
         status
@@ -175,12 +191,46 @@ fn target(o: &Options, url: &Url) -> Result<Target, String> {
 }
 
 fn connector(o: &Options, url: &Url) -> Result<Connector, String> {
-    let roots = Roots::from_options(o.ca_file.as_deref(), o.insecure)?;
-    Connector::new(&roots, o.server_name.as_deref().unwrap_or(&url.host))
+    let identity = match (&o.cert_file, &o.key_file) {
+        (Some(certificate), Some(key)) => Some((certificate.to_path_buf(), key.to_path_buf())),
+        (None, None) => None,
+        (Some(certificate), None) => Some((certificate.to_path_buf(), certificate.to_path_buf())),
+        (None, Some(_)) => return Err("key_file: needs cert_file".into()),
+    };
+    if o.tls_min == TlsVersion::Tls13 && o.tls_max == TlsVersion::Tls12 {
+        return Err("tls_max: older than tls_min".into());
+    }
+    let settings = Settings {
+        roots: match (&o.ca_file, o.insecure) {
+            (Some(_), true) => return Err("ca_file and insecure: only one of them".into()),
+            (Some(file), false) => Roots::File(file.to_path_buf()),
+            (None, true) => Roots::Insecure,
+            (None, false) => Roots::System,
+        },
+        any_name: false,
+        identity,
+        oldest: Some(o.tls_min.into()),
+        newest: Some(o.tls_max.into()),
+        protocols: Vec::new(),
+        pins: o.pins.iter().map(|p| p.0).collect(),
+    };
+    Connector::with(&settings, o.server_name.as_deref().unwrap_or(&url.host))
 }
 
 fn seconds(from: u64, to: u64) -> f64 {
     Duration::from_nanos(to.saturating_sub(from)).as_secs_f64()
+}
+
+/// What `insecure` let pass.
+struct Unverified<'t>(Option<&'t str>);
+
+impl std::fmt::Display for Unverified<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            None => Ok(()),
+            Some(what) => write!(f, " (not verified: {what})"),
+        }
+    }
 }
 
 /// "0.42 ms", "1250 ms": three digits are enough.

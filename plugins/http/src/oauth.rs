@@ -6,7 +6,7 @@
 use crate::exchange::{self, Target};
 use crate::failed::Failed;
 use crate::options::{AuthStyle, OAuth2, Options};
-use crate::request::{Request, base64};
+use crate::request::{Request, basic};
 use crate::response::{Response, Wanted};
 use crate::url::Url;
 use healthd_plugin::serde_json::{self, Value};
@@ -56,10 +56,7 @@ impl TokenSource {
         }
         let (id, secret) = (encoded(&oauth.client_id), encoded(&oauth.client_secret));
         let authorization = match oauth.auth {
-            AuthStyle::Basic => Some(format!(
-                "Basic {}",
-                base64(format!("{id}:{secret}").as_bytes())
-            )),
+            AuthStyle::Basic => Some(basic(&id, &secret)),
             AuthStyle::Body => {
                 form += &format!("&client_id={id}&client_secret={secret}");
                 None

@@ -1,8 +1,10 @@
 //! The options of an HTTP check. `README.md` beside this folder shows them in use.
 
+use crate::base64::{base64, from_base64};
 pub use healthd_plugin::options::Scalar;
-use healthd_plugin::options::{Limits, OptionValue};
+use healthd_plugin::options::{Limits, OptionValue, ReadPath};
 use healthd_plugin::serde_json::Value;
+use healthd_plugin::tls::{Pin, Version};
 use healthd_plugin::{Rate, options};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -51,16 +53,29 @@ options! {
         family: Family = Family::Any,
         /// Path of a unix socket to connect to, instead of the URL's host.
         unix_socket: Option<String> { min_length: 1, max_length: 107 },
-        /// PEM file of the CA certificates to trust, instead of the machine's.
-        ca_file: Option<String> { min_length: 1 },
-        /// Accept any certificate.
+        /// PEM file of the CA certificates to trust, instead of the machine's. A server's own certificate in it is trusted
+        /// for itself. Read anew when it changes.
+        ca_file: Option<ReadPath>,
+        /// Accept any certificate and any key; the message says what was seen.
         insecure: bool = false,
-        /// Name the certificate must be for, instead of the URL's host; also sent as SNI.
+        /// Name the certificate must be for, instead of the URL's host; also sent as SNI. Other hosts to which redirects
+        /// lead are asked for by their own names.
         server_name: Option<String> { min_length: 1 },
-        /// Warn when the certificate is valid for fewer days than this.
+        /// Warn when a certificate of the chain, of any hop, is valid for fewer days than this.
         certificate_warn_days: Option<f64> { min: 0 },
-        /// Critical when the certificate is valid for fewer days than this.
+        /// Critical when a certificate of the chain, of any hop, is valid for fewer days than this.
         certificate_crit_days: Option<f64> { min: 0 },
+        /// PEM file of the client's own certificate, with its chain. Read anew when it changes.
+        cert_file: Option<ReadPath>,
+        /// PEM file of the key of `cert_file`, without a password. Read anew when it changes.
+        key_file: Option<ReadPath>,
+        /// Oldest version of TLS to speak.
+        tls_min: TlsVersion = TlsVersion::Tls12,
+        /// Newest version of TLS to speak.
+        tls_max: TlsVersion = TlsVersion::Tls13,
+        /// The server's own certificate must be one of these: "sha256//" and the hash of its public key in base64, as for
+        /// curl's pinnedpubkey, or "sha256:" and its fingerprint in hexadecimal.
+        pins: Vec<PinText> = Vec::new(),
         /// So many bytes of the body are read; what comes after is not looked at.
         max_body: u32 { max: 67_108_864 } = 1_048_576,
         /// At most so many requests to the URL's host, like "50/s", "10/m" or "1/h", at even distances: over all checks
@@ -102,6 +117,55 @@ options! {
 options! {
     #[derive(Clone, Copy, Debug, PartialEq)]
     pub enum Family { Any = "any", Ipv4 = "ipv4", Ipv6 = "ipv6" }
+}
+
+options! {
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    pub enum TlsVersion { Tls12 = "1.2", Tls13 = "1.3" }
+}
+
+impl From<TlsVersion> for Version {
+    fn from(v: TlsVersion) -> Self {
+        match v {
+            TlsVersion::Tls12 => Version::Tls12,
+            TlsVersion::Tls13 => Version::Tls13,
+        }
+    }
+}
+
+/// A pin as people write it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PinText(pub Pin);
+
+impl OptionValue for PinText {
+    fn schema(_: &Limits) -> String {
+        r#""type":"string","pattern":"^sha256(//[A-Za-z0-9+/]{43}=|:([0-9A-Fa-f]{2}:?){32})$""#
+            .into()
+    }
+
+    fn from_json(value: Value, _: &Limits) -> Result<Self, String> {
+        let parsed = value.as_str().and_then(|text| {
+            let bytes = |found: Option<Vec<u8>>| <[u8; 32]>::try_from(found?).ok();
+            if let Some(hash) = text.strip_prefix("sha256//") {
+                return bytes(from_base64(hash)).map(Pin::PublicKey);
+            }
+            let digits = text.strip_prefix("sha256:")?.replace(':', "");
+            let pair = |i| u8::from_str_radix(digits.get(i..i + 2)?, 16).ok();
+            let all = (0..digits.len()).step_by(2).map(pair).collect();
+            bytes(all).map(Pin::Certificate)
+        });
+        parsed.map(PinText).ok_or_else(|| {
+            format!("{value} is no pin; write \"sha256//\" and base64 of the public key's hash, or \"sha256:\" and a fingerprint")
+        })
+    }
+
+    fn to_json(&self) -> Value {
+        let hex = |hash: &[u8]| hash.iter().map(|b| format!("{b:02x}")).collect::<String>();
+        match &self.0 {
+            Pin::PublicKey(hash) => format!("sha256//{}", base64(hash)).into(),
+            Pin::Certificate(hash) => format!("sha256:{}", hex(hash)).into(),
+        }
+    }
 }
 
 impl From<Family> for healthd_plugin::Family {
@@ -199,6 +263,19 @@ mod tests {
             "", "20", "2x", "0xx", "xx", "1000", "099", "300-200", "+20", "200-", "+200", "2xxx",
         ] {
             assert_eq!(set(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn pins() {
+        let parse = |text: &str| PinText::from_json(text.into(), &Limits::NONE).map(|p| p.0);
+        let key = format!("sha256//{}", base64(&[7; 32]));
+        assert_eq!(parse(&key), Ok(Pin::PublicKey([7; 32])));
+        let hex = format!("sha256:{}", ["0A"; 32].join(":"));
+        assert_eq!(parse(&hex), Ok(Pin::Certificate([10; 32])));
+        assert_eq!(parse(&hex.to_lowercase()), Ok(Pin::Certificate([10; 32])));
+        for bad in ["", "sha256//", "sha256:0a", "sha1:00", &key[..20]] {
+            assert!(parse(bad).is_err(), "{bad}");
         }
     }
 

@@ -1,5 +1,7 @@
 //! The plugin on MockHost against a real nginx and against peers that misbehave.
 
+mod certificates;
+
 use crate::hd_plugin_v1;
 use healthd_plugin::Status;
 use healthd_plugin::mock::{MockHost, Outcome};

@@ -50,6 +50,9 @@ impl Drop for RunScope {
 fn status_of(error: &io::Error) -> Status {
     if is_resource_error(error) {
         Status::Resources
+    } else if error.kind() == io::ErrorKind::Unsupported {
+        // Of the target nothing is known.
+        Status::Unknown
     } else {
         Status::Critical
     }

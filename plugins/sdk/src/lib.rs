@@ -72,6 +72,7 @@ mod exec;
 pub mod export;
 mod fanout;
 mod forecast;
+pub mod fresh;
 mod host;
 mod kept;
 mod map;
@@ -111,6 +112,7 @@ pub use serde_json;
 pub use shared::{Ask, Changed, Entry, SharedLock, SharedMap};
 pub use status::Status;
 pub use text::cut;
+pub use text::{is_own_fault, own_fault};
 pub use time::Elapsed;
 
 /// Compiles the Rust walk-through in `plugins/README.md`.

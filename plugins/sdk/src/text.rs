@@ -43,8 +43,30 @@ pub(crate) fn is_resource_error(e: &io::Error) -> bool {
         libc::EADDRNOTAVAIL,
         libc::EPERM,
     ];
-    e.raw_os_error().is_some_and(|n| OURS.contains(&n))
+    e.raw_os_error().is_some_and(|n| OURS.contains(&n)) || is_own_fault(e)
 }
+
+/// An error that is this machine's fault and not the target's: [`Cx::fail`](crate::Cx::fail) makes
+/// [`Status::Resources`](crate::Status::Resources) of it.
+pub fn own_fault(why: impl Into<String>) -> io::Error {
+    io::Error::other(OwnFault(why.into()))
+}
+
+/// Whether an error was made by [`own_fault`].
+pub fn is_own_fault(e: &io::Error) -> bool {
+    e.get_ref().is_some_and(|inner| inner.is::<OwnFault>())
+}
+
+#[derive(Debug)]
+struct OwnFault(String);
+
+impl fmt::Display for OwnFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for OwnFault {}
 
 /// `connection refused` instead of `Connection refused (os error 111)`.
 pub(crate) struct IoText<'a>(pub &'a io::Error);
@@ -73,6 +95,9 @@ mod tests {
         let text = |n| IoText(&io::Error::from_raw_os_error(n)).to_string();
         assert_eq!(text(libc::ECONNREFUSED), "connection refused");
         assert_eq!(text(libc::EHOSTUNREACH), "no route to host");
+        let own = own_fault("no CA certificates");
+        assert_eq!(IoText(&own).to_string(), "no CA certificates");
+        assert!(is_resource_error(&own) && !is_resource_error(&io::Error::other("x")));
         assert_eq!(
             IoText(&io::Error::other("TLS alert")).to_string(),
             "TLS alert"

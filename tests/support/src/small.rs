@@ -11,7 +11,13 @@ impl Small {
     pub fn mount(on: &Path, size: &str) -> Option<Small> {
         fs::create_dir_all(on).expect("our own folder");
         let done = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
+            .args([
+                "-t",
+                "tmpfs",
+                "-o",
+                &format!("mode=755,size={size}"),
+                "tmpfs",
+            ])
             .arg(on)
             .output();
         done.is_ok_and(|d| d.status.success())

@@ -12,6 +12,8 @@ use std::borrow::Cow;
 
 pub const HEADER_WORDS: usize = 512;
 pub const WORD: usize = 8;
+/// So many bytes of a `state.map` tell its size.
+pub const STATE_HEAD: u64 = 128;
 
 /// "HDSTATE1" and "HDWORKR1", read as big-endian numbers.
 pub const STATE_MAGIC: u64 = 0x4844_5354_4154_4531;
@@ -545,8 +547,22 @@ pub fn whole<const N: usize>(first: &[u64; N], second: &[u64; N]) -> bool {
     first == second && first[0].is_multiple_of(2)
 }
 
-/// All that a copy of `state.map` says. Err: it is no such file, or one of another layout.
-pub fn read_state(bytes: &[u8]) -> Result<StateSnapshot, String> {
+/// How many bytes a `state.map` has that begins like this. Err: it is no such file, or one of another layout, or no
+/// daemon makes one of that size.
+pub fn state_size(head: &[u8]) -> Result<u64, String> {
+    let head = state_head(head)?;
+    let (slots, checks) = (head[state_header::SLOTS], head[state_header::CHECKS]);
+    if slots > SLOTS_MOST as u64 || checks > CHECKS_MOST {
+        return Err(format!("it claims {slots} slots and {checks} checks"));
+    }
+    Ok((state_words(slots as usize, checks as usize) * WORD) as u64)
+}
+
+/// More slots, and more checks, than any daemon has.
+pub const SLOTS_MOST: usize = 4096;
+const CHECKS_MOST: u64 = 2_000_000;
+
+fn state_head(bytes: &[u8]) -> Result<[u64; 16], String> {
     use state_header as h;
     let head: [u64; 16] = words_at(bytes, 0).ok_or("shorter than its header")?;
     if head[h::MAGIC] != STATE_MAGIC {
@@ -558,6 +574,13 @@ pub fn read_state(bytes: &[u8]) -> Result<StateSnapshot, String> {
             head[h::VERSION]
         ));
     }
+    Ok(head)
+}
+
+/// All that a copy of `state.map` says. Err: it is no such file, or one of another layout.
+pub fn read_state(bytes: &[u8]) -> Result<StateSnapshot, String> {
+    use state_header as h;
+    let head = state_head(bytes)?;
     let fits =
         |n: u64, words: usize| usize::try_from(n).is_ok_and(|n| n <= bytes.len() / WORD / words);
     if !fits(head[h::CHECKS], CHECK_WORDS) || !fits(head[h::SLOTS], SLOT_WORDS) {

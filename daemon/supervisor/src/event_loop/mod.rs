@@ -22,11 +22,10 @@ use healthd_sys::clock::monotonic_ns;
 use healthd_sys::process::{self, Exit};
 use healthd_sys::signals::Signals;
 use healthd_sys::spawn::{SelfExe, SingleThreaded};
-use healthd_sys::unix_socket;
+use healthd_sys::{files, unix_socket};
 use manager::Manager;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::Signal;
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
@@ -229,7 +228,7 @@ impl Supervisor {
     /// CLOCK_MONOTONIC of the manager's last turn, by the map that it writes.
     fn beat(&self, pid: u32) -> Option<u64> {
         // Opened anew each time, as it may be a new file by now.
-        let map = File::open(self.runtime_dir.join(STATE_FILE)).ok()?;
+        let map = files::open(&self.runtime_dir.join(STATE_FILE)).ok()?;
         let words: [u64; 8] = read_words(&map, 0).ok()?;
         let ours = words[header::MAGIC] == STATE_MAGIC
             && words[header::MANAGER_PID] == u64::from(pid)

@@ -3,11 +3,12 @@
 use super::bind::Bind;
 use super::source::{RawAddr, Source, domain, socket};
 use crate::cx::Cx;
+use crate::text::{is_own_fault, own_fault};
 use healthd_abi::{IO_READ, IO_WRITE};
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::io::{self, Read, Write};
-use std::net::{self, Shutdown, SocketAddr};
+use std::net::{self, IpAddr, Shutdown, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -49,7 +50,7 @@ impl<'a> TcpStream<'a> {
         let connecting = match RawAddr::inet(&to).connect(&stream) {
             Ok(()) => false,
             Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => true,
-            Err(e) => return Err(e),
+            Err(e) => return Err(said_at_once(e, to.ip())),
         };
         Ok(TcpStream {
             source: Source::new(cx, stream)?,
@@ -121,7 +122,7 @@ impl<'a> TcpStream<'a> {
             match TcpStream::start_with(cx, *next, bind) {
                 Ok(stream) => trying.push(stream),
                 Err(e) => {
-                    first_error.get_or_insert(e);
+                    keep(&mut first_error, e);
                     continue;
                 }
             }
@@ -200,6 +201,23 @@ impl<'a> TcpStream<'a> {
 
 super::impl_tokio_io!(TcpStream);
 
+/// What connect says before a packet was sent is about this machine, not about the target.
+fn said_at_once(e: io::Error, to: IpAddr) -> io::Error {
+    match e.raw_os_error() {
+        Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENETDOWN) => {
+            own_fault(format!("this machine has no route to {to}"))
+        }
+        _ => e,
+    }
+}
+
+/// Of the errors of several addresses the first counts that is about the target.
+fn keep(first: &mut Option<io::Error>, e: io::Error) {
+    if first.as_ref().is_none_or(is_own_fault) {
+        *first = Some(e);
+    }
+}
+
 /// The first stream of `trying` that stands. Those that fail leave the list. None: with `patient` when all have
 /// failed; else as soon as one has, so that the next address gets its turn.
 async fn first_connected<'a>(
@@ -213,7 +231,7 @@ async fn first_connected<'a>(
             match Pin::new(&mut trying[i]).poll_connected(task) {
                 Poll::Ready(Ok(())) => return Poll::Ready(Some(trying.swap_remove(i))),
                 Poll::Ready(Err(e)) => {
-                    first_error.get_or_insert(e);
+                    keep(first_error, e);
                     trying.remove(i);
                     if !patient {
                         return Poll::Ready(None);
@@ -229,4 +247,32 @@ async fn first_connected<'a>(
         }
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::is_resource_error;
+
+    #[test]
+    fn our_own_lack_of_a_route_is_not_the_targets() {
+        let os = io::Error::from_raw_os_error;
+        let to: IpAddr = "192.0.2.1".parse().expect("an address");
+        let none = said_at_once(os(libc::ENETUNREACH), to);
+        assert_eq!(none.to_string(), "this machine has no route to 192.0.2.1");
+        assert!(is_resource_error(&none));
+        assert!(!is_resource_error(&said_at_once(
+            os(libc::ECONNREFUSED),
+            to
+        )));
+        // One address that could be asked is worth more than all that could not.
+        let mut first = None;
+        keep(&mut first, none);
+        keep(&mut first, os(libc::ECONNREFUSED));
+        keep(&mut first, os(libc::ECONNRESET));
+        assert_eq!(
+            first.and_then(|e| e.raw_os_error()),
+            Some(libc::ECONNREFUSED)
+        );
+    }
 }

@@ -1,23 +1,18 @@
 //! Look at what a server shows, then judge it: an expired certificate is reported with its dates, not only refused.
 
-use super::{
-    Connector, Key, Roots, TlsStream, builder, certificate_text, file_roots, finish, parse_name,
-    provider, shared, system_roots, webpki,
-};
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, ProtocolVersion, SignatureScheme};
+use super::trust::Source;
+use super::verify::Judge;
+use super::{Connector, Roots, Settings, TlsStream};
+use rustls::ProtocolVersion;
+use rustls::pki_types::CertificateDer;
 use std::io;
-use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Makes TLS connections to one server name, whatever certificate is shown there, and says what is wrong with it.
 #[derive(Clone, Debug)]
 pub struct Observer {
+    /// By whom a chain is judged.
     connector: Connector,
-    judge: Option<Arc<WebPkiServerVerifier>>,
 }
 
 /// A connection and what the server showed.
@@ -33,25 +28,17 @@ pub struct Observed<S> {
 impl Observer {
     /// May block: call it in `create`. With [`Roots::Insecure`] nothing is wrong with any certificate.
     pub fn new(roots: &Roots, server_name: &str) -> Result<Observer, String> {
-        let judge = match roots {
-            Roots::Insecure => None,
-            Roots::System => Some(webpki(system_roots()?)),
-            Roots::File(path) => {
-                let pem = std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
-                Some(webpki(file_roots(path, &pem)?))
-            }
+        let settings = Settings {
+            roots: roots.clone(),
+            ..Settings::default()
         };
-        let config = shared(Key::Observe, || {
-            finish(
-                builder()
-                    .dangerous()
-                    .with_custom_certificate_verifier(Arc::new(Whatever))
-                    .with_no_client_auth(),
-            )
-        });
-        let name = parse_name(server_name)?;
-        let connector = Connector { config, name };
-        Ok(Observer { connector, judge })
+        Observer::with(&settings, server_name)
+    }
+
+    /// May block: call it in `create`.
+    pub fn with(settings: &Settings, server_name: &str) -> Result<Observer, String> {
+        let connector = Connector::with(settings, server_name)?;
+        Ok(Observer { connector })
     }
 
     /// The handshake. An error is one of the protocol, not of the certificate.
@@ -59,7 +46,7 @@ impl Observer {
         &self,
         stream: S,
     ) -> io::Result<Observed<S>> {
-        let stream = self.connector.connect(stream).await?;
+        let stream = self.connector.connect_as(Judge::anybody(), stream).await?;
         let session = stream.get_ref().1;
         let chain = session
             .peer_certificates()
@@ -79,78 +66,14 @@ impl Observer {
 
     /// What is wrong with this chain today, for this name and these roots.
     pub fn judge(&self, chain: &[CertificateDer<'_>]) -> Result<(), String> {
-        let Some(judge) = &self.judge else {
+        let parts = &self.connector.parts;
+        if matches!(parts.trust, Source::Anybody) {
             return Ok(());
-        };
-        let Some((own, others)) = chain.split_first() else {
-            return Err("the server shows no certificate".into());
-        };
-        let name = &self.connector.name;
-        match judge.verify_server_cert(own, others, name, &[], UnixTime::now()) {
-            Ok(_) => Ok(()),
-            Err(rustls::Error::InvalidCertificate(why)) => Err(certificate_text(&why, name)),
-            Err(other) => Err(other.to_string()),
         }
-    }
-}
-
-/// Takes any certificate. The server must still hold its key, where the certificate can be read at all.
-#[derive(Debug)]
-struct Whatever;
-
-impl ServerCertVerifier for Whatever {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &provider().signature_verification_algorithms;
-        readable(
-            certificate,
-            verify_tls12_signature(message, certificate, signature, algorithms),
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &provider().signature_verification_algorithms;
-        readable(
-            certificate,
-            verify_tls13_signature(message, certificate, signature, algorithms),
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        provider()
-            .signature_verification_algorithms
-            .supported_schemes()
-    }
-}
-
-/// A certificate that webpki cannot read (X.509 version 1, an odd extension) has no key to check the signature with;
-/// the judgement says what is wrong with it.
-fn readable(
-    certificate: &CertificateDer<'_>,
-    verified: Result<HandshakeSignatureValid, rustls::Error>,
-) -> Result<HandshakeSignatureValid, rustls::Error> {
-    match rustls::server::ParsedCertificate::try_from(certificate) {
-        Ok(_) => verified,
-        Err(_) => Ok(HandshakeSignatureValid::assertion()),
+        let judged = self
+            .connector
+            .judgement()?
+            .chain(chain, &self.connector.name);
+        judged.map(|_| ()).map_err(|refused| refused.why)
     }
 }
