@@ -1,6 +1,8 @@
 //! One request and its answer over one connection, with the times of its phases.
 
 use crate::failed::Failed;
+use crate::h2;
+use crate::options::HttpVersion;
 use crate::request::Request;
 use crate::response::{Malformed, Response};
 use healthd_plugin::net::{self, AsyncRead, AsyncWrite, ReadBuf, Stream, TcpStream, UnixStream};
@@ -13,6 +15,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::task::{Poll, ready};
+use std::time::Duration;
 
 /// Where to connect to.
 #[derive(Clone, Debug)]
@@ -86,6 +89,14 @@ pub async fn run(
         }
     };
     match tls {
+        None if request.version == HttpVersion::Two => {
+            if let Stream::Tcp(tcp) = &stream {
+                let connected = tcp.connected().await;
+                connected.map_err(|e| Failed::io("connect", &e))?;
+            }
+            times.connect = cx.now_ns();
+            Box::pin(h2::run(cx, stream, request, response, &mut times)).await?;
+        }
         None => plain(cx, stream, request, response, &mut times).await?,
         // Boxed, so that the many checks without TLS do not carry the room for it.
         Some(tls) => Box::pin(secure(cx, stream, tls, request, response, &mut times)).await?,
@@ -175,6 +186,14 @@ async fn secure(
         true => "tls",
         false => "ttfb",
     };
+    if stream.protocol() == Some(h2::PROTOCOL) {
+        return h2::run(cx, stream, request, response, times).await;
+    }
+    if request.version == HttpVersion::Two {
+        return Err(Failed::critical(
+            "tls: the server does not agree on HTTP/2".into(),
+        ));
+    }
     cx.phase(first);
     let sent = net::write_all(&mut stream, &request.bytes).await;
     read_answer::<TlsStream<_>>(cx, &mut stream, response, times, (first, sent)).await
@@ -211,9 +230,25 @@ async fn read_answer<S: AsyncRead + AsyncWrite + Unpin>(
         })
         .await
     };
+    // A body that never ends must not keep those waiting who look at its head alone.
+    let mut patience = None;
     loop {
         let phase = if times.ttfb == 0 { first } else { "transfer" };
-        let read = match read_some(response).await {
+        let piece = read_some(response);
+        let read = match patience {
+            None => piece.await,
+            Some(until) => match cx
+                .timeout(Duration::from_nanos(until - cx.now_ns().min(until)), piece)
+                .await
+            {
+                Ok(piece) => piece,
+                Err(_) => {
+                    response.stop();
+                    return Ok(());
+                }
+            },
+        };
+        let read = match read {
             Ok(Ok(fed)) => fed,
             Ok(Err(ended)) => match (ended, &sent) {
                 (Err(Malformed::Empty), Err(e)) => return Err(Failed::io("send", e)),
@@ -231,6 +266,11 @@ async fn read_answer<S: AsyncRead + AsyncWrite + Unpin>(
             if !response.is_done() {
                 cx.phase("transfer");
             }
+        }
+        if patience.is_none() && response.is_endless() {
+            let half = cx.remaining().as_nanos() / 2;
+            let half = u64::try_from(half).unwrap_or(u64::MAX);
+            patience = Some(cx.now_ns().saturating_add(half));
         }
         if response.is_done() {
             return Ok(());

@@ -1,83 +1,72 @@
 //! What the answer must look like, compiled once in `create`.
 
-use crate::options::{Options, Scalar, StatusSet};
+use crate::json;
+use crate::options::{Options, StatusSet};
 use crate::response::Response;
 use crate::url::{Url, masked};
-use healthd_plugin::serde_json::{self, Value};
+use healthd_plugin::serde_json::Value;
 use regex_lite::Regex;
-use serde_json_path::JsonPath;
+use std::collections::BTreeMap;
 use std::fmt;
 
 #[derive(Debug)]
 pub struct Expect {
     status: Vec<StatusSet>,
     contains: Option<String>,
+    not_contains: Option<String>,
     regex: Option<Regex>,
-    json: Option<JsonExpect>,
+    not_regex: Option<Regex>,
+    pub json: Vec<json::Rule>,
     headers: Vec<(String, Regex)>,
+    not_headers: Vec<(String, Regex)>,
     url: Option<Regex>,
     tls: bool,
 }
 
-#[derive(Debug)]
-struct JsonExpect {
-    text: String,
-    path: JsonPath,
-    equals: Option<Scalar>,
-}
-
 impl Expect {
     pub fn new(o: &Options) -> Result<Expect, String> {
-        let json = match (&o.json_path, &o.json_equals) {
-            (Some(text), equals) => {
-                let path = JsonPath::parse(text).map_err(|e| format!("json_path: {e}"))?;
-                Some(JsonExpect {
-                    text: text.clone(),
-                    path,
-                    equals: equals.clone(),
-                })
-            }
-            (None, Some(_)) => return Err("json_equals: needs json_path".into()),
-            (None, None) => None,
+        let compile = |name: &str, text: &str| Regex::new(text).map_err(|e| format!("{name}: {e}"));
+        let regex = |name: &str, text: &Option<String>| {
+            let text = text.as_deref();
+            text.map(|t| compile(name, t)).transpose()
         };
-        let regex =
-            |name: &str, text: &String| Regex::new(text).map_err(|e| format!("{name}: {e}"));
-        let headers = o.expect_headers.iter();
+        let headers = |name: &str, all: &BTreeMap<String, String>| {
+            all.iter()
+                .map(|(n, t)| Ok((n.clone(), compile(&format!("{name}.{n}"), t)?)))
+                .collect::<Result<Vec<_>, String>>()
+        };
         Ok(Expect {
             status: o.status.clone(),
             contains: o.body_contains.clone(),
-            regex: o
-                .body_regex
-                .as_ref()
-                .map(|t| regex("body_regex", t))
-                .transpose()?,
-            json,
-            url: o
-                .expect_url
-                .as_ref()
-                .map(|t| regex("expect_url", t))
-                .transpose()?,
+            not_contains: o.body_not_contains.clone(),
+            regex: regex("body_regex", &o.body_regex)?,
+            not_regex: regex("body_not_regex", &o.body_not_regex)?,
+            json: json::rules(o)?,
+            url: regex("expect_url", &o.expect_url)?,
             tls: o.expect_tls,
-            headers: headers
-                .map(|(n, t)| Ok((n.clone(), regex(&format!("expect_headers.{n}"), t)?)))
-                .collect::<Result<_, String>>()?,
+            headers: headers("expect_headers", &o.expect_headers)?,
+            not_headers: headers("expect_not_headers", &o.expect_not_headers)?,
         })
     }
 
     pub fn needs_headers(&self) -> bool {
-        !self.headers.is_empty()
+        !self.headers.is_empty() || !self.not_headers.is_empty()
     }
 
     pub fn needs_body(&self) -> bool {
-        self.contains.is_some() || self.regex.is_some() || self.json.is_some()
+        self.contains.is_some()
+            || self.not_contains.is_some()
+            || self.regex.is_some()
+            || self.not_regex.is_some()
+            || !self.json.is_empty()
     }
 
     pub fn takes_status(&self, code: u16) -> bool {
         self.status.iter().any(|s| s.contains(code))
     }
 
-    /// The first thing that is not as expected of the answer from `url`.
-    pub fn judge(&self, url: &Url, r: &Response) -> Result<(), String> {
+    /// The first thing that is not as expected of the head of an answer from `url`.
+    pub fn judge_head(&self, url: &Url, r: &Response) -> Result<(), String> {
         if !self.takes_status(r.status) {
             let wanted: Vec<String> = self.status.iter().map(StatusSet::to_string).collect();
             let to = match r.header("location") {
@@ -121,53 +110,44 @@ impl Expect {
                 }
             }
         }
-        if !self.needs_body() {
-            return Ok(());
+        for (name, regex) in &self.not_headers {
+            let mut values = r.all(name).map(|h| h.text().into_owned());
+            if let Some(value) = values.find(|v| regex.is_match(v)) {
+                return Err(format!("header {name}: {} matches {regex}", Quoted(&value)));
+            }
         }
-        let cut = if r.cut {
+        Ok(())
+    }
+
+    /// The first thing that is not as expected of the body's text. The JSON in it is returned if some rule needs it.
+    pub fn judge_body(&self, text: &str, is_cut: bool) -> Result<Option<Value>, String> {
+        if !self.needs_body() {
+            return Ok(None);
+        }
+        let cut = if is_cut {
             " in the part that was read (max_body)"
         } else {
             ""
         };
-        if let Some(text) = &self.contains
-            && !contains(&r.body, text.as_bytes())
-        {
-            return Err(format!("body does not contain {}{cut}", Quoted(text)));
+        let contains = |wanted: &String| text.contains(wanted.as_str());
+        if let Some(wanted) = self.contains.as_ref().filter(|w| !contains(w)) {
+            return Err(format!("body does not contain {}{cut}", Quoted(wanted)));
         }
-        if let Some(regex) = &self.regex
-            && !regex.is_match(&String::from_utf8_lossy(&r.body))
-        {
+        if let Some(other) = self.not_contains.as_ref().filter(|w| contains(w)) {
+            return Err(format!("body contains {}", Quoted(other)));
+        }
+        if let Some(regex) = self.regex.as_ref().filter(|r| !r.is_match(text)) {
             return Err(format!("body does not match {regex}{cut}"));
         }
-        match &self.json {
-            Some(json) => json.judge(r),
-            None => Ok(()),
+        if let Some(regex) = self.not_regex.as_ref().filter(|r| r.is_match(text)) {
+            return Err(format!("body matches {regex}"));
         }
-    }
-}
-
-impl JsonExpect {
-    fn judge(&self, r: &Response) -> Result<(), String> {
-        let body: Value = match serde_json::from_slice(&r.body) {
-            Ok(body) => body,
-            Err(_) if r.cut => {
-                return Err("body is longer than max_body, so its JSON is cut".into());
-            }
-            Err(e) => return Err(format!("body is no JSON: {e}")),
-        };
-        let found = self.path.query(&body);
-        let Some(first) = found.first() else {
-            return Err(format!("{} finds nothing", self.text));
-        };
-        match &self.equals {
-            Some(wanted) if !found.iter().any(|v| wanted.equals(v)) => Err(format!(
-                "{} is {}, not {}",
-                self.text,
-                Quoted(&first.to_string()),
-                wanted.0
-            )),
-            _ => Ok(()),
+        if self.json.is_empty() {
+            return Ok(None);
         }
+        let json = json::read(text, is_cut)?;
+        self.json.iter().try_for_each(|rule| rule.judge(&json))?;
+        Ok(Some(json))
     }
 }
 
@@ -231,16 +211,8 @@ fn reason(status: u16) -> &'static str {
     }
 }
 
-fn contains(body: &[u8], text: &[u8]) -> bool {
-    // Text is searched for in text, so that a match is one of whole characters.
-    match (std::str::from_utf8(body), std::str::from_utf8(text)) {
-        (Ok(body), Ok(text)) => body.contains(text),
-        _ => body.windows(text.len()).any(|w| w == text),
-    }
-}
-
 /// The beginning of a text the server wrote, for a one-line message.
-struct Quoted<'t>(&'t str);
+pub struct Quoted<'t>(pub &'t str);
 
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -256,7 +228,7 @@ impl fmt::Display for Quoted<'_> {
 mod tests {
     use super::*;
     use crate::response::Wanted;
-    use healthd_plugin::Options as _;
+    use healthd_plugin::{Options as _, serde_json};
 
     fn judge(options: Value, answer: &str) -> Result<(), String> {
         let mut all = serde_json::json!({"url": "http://x"});
@@ -273,7 +245,8 @@ mod tests {
         });
         r.feed(answer.as_bytes()).unwrap();
         r.end().unwrap();
-        expect.judge(&Url::parse(&o.url)?, &r)
+        expect.judge_head(&Url::parse(&o.url)?, &r)?;
+        expect.judge_body(&crate::body::text(&r), r.cut).map(|_| ())
     }
 
     const JSON: &str =
@@ -290,6 +263,8 @@ mod tests {
             serde_json::json!({"json_path": "$.s", "json_equals": "t"}),
             serde_json::json!({"json_path": "$.a[?@.n > 2]"}),
             serde_json::json!({"json_path": "$[?count(@.*) == 1]"}),
+            serde_json::json!({"body_not_contains": "down", "body_not_regex": "[A-Z]"}),
+            serde_json::json!({"expect_not_headers": {"server": "^y", "x-none": ""}}),
         ] {
             assert_eq!(judge(options.clone(), JSON), Ok(()), "{options}");
         }
@@ -332,8 +307,24 @@ mod tests {
             ),
             (serde_json::json!({"json_path": "$.b"}), "$.b finds nothing"),
             (
+                serde_json::json!({"body_not_contains": "up"}),
+                "body contains \"up\"",
+            ),
+            (
+                serde_json::json!({"body_not_regex": "\"n\": [0-9]"}),
+                "body matches \"n\": [0-9]",
+            ),
+            (
+                serde_json::json!({"expect_not_headers": {"server": "[0-9]"}}),
+                "header server: \"x/1.2\" matches [0-9]",
+            ),
+            (
+                serde_json::json!({"json": [{"path": "$.a[0].n", "below": 3}]}),
+                "$.a[0].n is 3, not below 3",
+            ),
+            (
                 serde_json::json!({"json_path": "$.a[0].n", "json_equals": "3"}),
-                "$.a[0].n is \"3\", not \"3\"",
+                "$.a[0].n is 3, not \"3\"",
             ),
             (
                 serde_json::json!({"json_path": "$.a", "max_body": 4}),

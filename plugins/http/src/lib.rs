@@ -5,12 +5,15 @@
 #![forbid(unsafe_code)]
 
 mod base64;
+mod body;
 mod chain;
 mod cookies;
 mod exchange;
 mod expect;
 mod failed;
+mod h2;
 mod head;
+mod json;
 mod limit;
 mod oauth;
 mod options;
@@ -23,11 +26,13 @@ use chain::Answer;
 use exchange::Target;
 use expect::Expect;
 use failed::Failed;
+use healthd_plugin::secrets::Secrets;
+use healthd_plugin::serde_json::Value;
 use healthd_plugin::thresholds::{Lower, Upper};
 use healthd_plugin::tls::{Connector, Roots, Settings, Shown};
 use healthd_plugin::{Check, Cx, Metric, Status, plugins};
 use oauth::TokenSource;
-use options::{Options, TlsVersion};
+use options::{HttpVersion, Options, TlsVersion};
 use request::Request;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -44,6 +49,7 @@ pub struct Http {
     trust: Option<Result<Connector, String>>,
     expect: Expect,
     tokens: Option<TokenSource>,
+    secrets: Secrets,
 }
 
 impl Check for Http {
@@ -74,6 +80,7 @@ impl Check for Http {
         let tokens = oauth2.map(|o| TokenSource::new(&options, o)).transpose()?;
         Ok(Http {
             tokens,
+            secrets: secrets(&options, &request),
             options,
             request,
             target,
@@ -83,17 +90,53 @@ impl Check for Http {
     }
 
     async fn check(&self, cx: Cx<'_>) -> Status {
+        // The host would call a run that is late critical; turned around that is ok, and must be said here.
+        let judged = match self.options.invert {
+            false => self.look(cx).await,
+            true => {
+                let time = cx.remaining() * 9 / 10;
+                let late = || Failed::critical(format!("no answer in {} ms", time.as_millis()));
+                cx.timeout(time, self.look(cx))
+                    .await
+                    .unwrap_or_else(|_| Err(late()))
+            }
+        };
+        let Failed { status, why } = match judged {
+            Ok(said) => said,
+            Err(failed) => failed,
+        };
+        let (status, why) = match (self.options.invert, status) {
+            (true, Status::Ok | Status::Warn) => (
+                Status::Critical,
+                format!("{why}, which must not be (invert)"),
+            ),
+            (true, Status::Critical) => (Status::Ok, format!("{why}, as it must be (invert)")),
+            _ => (status, why),
+        };
+        let token = self.tokens.as_ref().and_then(|t| t.current(cx));
+        match token.filter(|_| status != Status::Ok) {
+            None => cx.message(self.secrets.mask(&why)),
+            Some(token) => {
+                let mut secrets = self.secrets.clone();
+                secrets.add(&token);
+                cx.message(secrets.mask(&why));
+            }
+        }
+        status
+    }
+}
+
+impl Http {
+    /// What there is to say, or why there is no answer.
+    async fn look(&self, cx: Cx<'_>) -> Result<Failed, Failed> {
         let done = match &self.tokens {
             None => self.ask(cx, &self.request).await,
             // Boxed, so that the many checks without a token do not carry the room for it.
             Some(tokens) => Box::pin(self.ask_with_token(cx, tokens)).await,
         };
         match done {
-            Ok(answer) => self.judge(cx, &answer),
-            Err(failed) => {
-                cx.message(&failed.why);
-                failed.status
-            }
+            Ok(answer) => self.judge(cx, answer).await,
+            Err(failed) => Err(failed),
         }
     }
 }
@@ -118,11 +161,69 @@ impl Http {
         self.ask(cx, &self.request.authorized(token.header())).await
     }
 
-    fn judge(&self, cx: Cx<'_>, answer: &Answer) -> Status {
+    async fn judge(&self, cx: Cx<'_>, mut answer: Answer) -> Result<Failed, Failed> {
+        let o = &self.options;
+        self.measure(cx, &answer);
+        let head = self.expect.judge_head(&answer.url, &answer.response);
+        head.map_err(Failed::critical)?;
+        let mut worst = Verdict::good();
+        if self.expect.needs_body() {
+            body::unpack(cx, &mut answer.response, o.max_body as usize).await?;
+            let text = body::text(&answer.response);
+            let json = self.expect.judge_body(&text, answer.response.cut);
+            if let Some(json) = json.map_err(Failed::critical)? {
+                self.json_numbers(cx, &json, &mut worst)?;
+            }
+        }
+        let t = &answer.times;
+        if let Some(shown) = &t.certificate {
+            let days = shown.days_left();
+            let status = certificate_limits(o).judge(days);
+            worst.add(status, || {
+                format!("{} is valid for {days:.1} days", shown.whose)
+            });
+        }
+        let total = seconds(0, t.total());
+        let r = &answer.response;
+        let line = |slow: &str| {
+            format!(
+                "HTTP {}, {} bytes in {}{slow}{}",
+                r.status,
+                r.body_bytes,
+                Millis(total),
+                Unverified(t.unverified.as_deref())
+            )
+        };
+        worst.add(latency_limits(o).judge(total), || line(": too slow"));
+        Ok(Failed {
+            status: worst.status,
+            why: worst.why.unwrap_or_else(|| line("")),
+        })
+    }
+
+    /// The numbers that JSON rules ask for.
+    fn json_numbers(&self, cx: Cx<'_>, json: &Value, worst: &mut Verdict) -> Result<(), Failed> {
+        for rule in &self.expect.json {
+            let Some(name) = &rule.metric else { continue };
+            let number = rule.number(json).map_err(Failed::critical)?;
+            cx.metric(rule.thresholds.on(Metric::new(name, number)));
+            let status = rule.thresholds.judge(number);
+            worst.add(status, || {
+                let range = match status {
+                    Status::Critical => rule.thresholds.crit,
+                    _ => rule.thresholds.warn,
+                };
+                let range = range.map(|r| r.to_string()).unwrap_or_default();
+                format!("{} is {number}, outside of {range}", rule.text())
+            });
+        }
+        Ok(())
+    }
+
+    fn measure(&self, cx: Cx<'_>, answer: &Answer) {
         let (o, r, t) = (&self.options, &answer.response, &answer.times);
         let total = seconds(0, t.total());
-        let limits = Upper::of_durations(o.latency_warn, o.latency_crit);
-        cx.metric(limits.on(Metric::new("total", total).unit("s").min(0.0)));
+        cx.metric(latency_limits(o).on(Metric::new("total", total).unit("s").min(0.0)));
         let phases = [
             ("dns", t.begin, t.dns),
             ("connect", t.begin.max(t.dns), t.connect),
@@ -134,40 +235,87 @@ impl Http {
             cx.metric(Metric::new(name, seconds(from, to)).unit("s").min(0.0));
         }
         cx.metric(Metric::new("size", r.body_bytes as f64).unit("By").min(0.0));
-        let mut certificate = Status::Ok;
         if let Some(days) = t.certificate.as_ref().map(Shown::days_left) {
-            let limits = Lower {
-                warn: o.certificate_warn_days,
-                crit: o.certificate_crit_days,
-            };
-            cx.metric(limits.on(Metric::new("certificate", days).unit("d")));
-            certificate = limits.judge(days);
+            cx.metric(certificate_limits(o).on(Metric::new("certificate", days).unit("d")));
         }
-        if let Err(why) = self.expect.judge(&answer.url, r) {
-            return cx.critical(why);
-        }
-        let status = limits.judge(total).worst(certificate);
-        if status != Status::Ok && certificate == status {
-            if let Some(shown) = &t.certificate {
-                let days = shown.days_left();
-                cx.message(format_args!("{} is valid for {days:.1} days", shown.whose));
-            }
-        } else {
-            let slow = if status == Status::Ok {
-                ""
-            } else {
-                ": too slow"
-            };
-            cx.message(format_args!(
-                "HTTP {}, {} bytes in {}{slow}{}",
-                r.status,
-                r.body_bytes,
-                Millis(total),
-                Unverified(t.unverified.as_deref())
-            ));
-        }
-        status
     }
+}
+
+/// The worst of several judgements, and what it says; of equals the first.
+struct Verdict {
+    status: Status,
+    why: Option<String>,
+}
+
+impl Verdict {
+    fn good() -> Verdict {
+        Verdict {
+            status: Status::Ok,
+            why: None,
+        }
+    }
+
+    fn add(&mut self, status: Status, why: impl FnOnce() -> String) {
+        if status != self.status && self.status.worst(status) == status {
+            self.status = status;
+            self.why = Some(why());
+        }
+    }
+}
+
+fn latency_limits(o: &Options) -> Upper {
+    Upper::of_durations(o.latency_warn, o.latency_crit)
+}
+
+fn certificate_limits(o: &Options) -> Lower {
+    Lower {
+        warn: o.certificate_warn_days,
+        crit: o.certificate_crit_days,
+    }
+}
+
+/// What must be in no message: all that says who asks.
+fn secrets(o: &Options, request: &Request) -> Secrets {
+    const WORDS: [&str; 8] = [
+        "auth",
+        "cookie",
+        "token",
+        "key",
+        "secret",
+        "pass",
+        "sig",
+        "credential",
+    ];
+    let is_secret = |name: &str| {
+        let name = name.to_ascii_lowercase();
+        WORDS.iter().any(|w| name.contains(w))
+    };
+    let mut secrets = Secrets::new();
+    for (name, value) in request.headers() {
+        if is_secret(name) {
+            secrets.add(value);
+            // `Bearer ...`, `name=...`
+            for part in value.split([' ', ';', ',']) {
+                secrets.add(part.split_once('=').map_or(part, |(_, v)| v));
+            }
+        }
+    }
+    let userinfo = request.url.userinfo.as_ref().map(|(_, password)| password);
+    let basic = o.basic_auth.as_ref().map(|b| &b.password);
+    let oauth = o.oauth2.as_ref().map(|b| &b.client_secret);
+    for value in [userinfo, basic, oauth, o.bearer.as_ref()]
+        .into_iter()
+        .flatten()
+    {
+        secrets.add(value);
+    }
+    let query = request.url.path.split_once('?').map_or("", |(_, q)| q);
+    for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
+        if is_secret(name) {
+            secrets.add(value);
+        }
+    }
+    secrets
 }
 
 fn target(o: &Options, url: &Url) -> Result<Target, String> {
@@ -211,7 +359,11 @@ fn connector(o: &Options, url: &Url) -> Result<Connector, String> {
         identity,
         oldest: Some(o.tls_min.into()),
         newest: Some(o.tls_max.into()),
-        protocols: Vec::new(),
+        protocols: match o.http_version {
+            HttpVersion::Auto => vec![h2::PROTOCOL.into(), b"http/1.1".into()],
+            HttpVersion::One => Vec::new(),
+            HttpVersion::Two => vec![h2::PROTOCOL.into()],
+        },
         pins: o.pins.iter().map(|p| p.0).collect(),
     };
     Connector::with(&settings, o.server_name.as_deref().unwrap_or(&url.host))

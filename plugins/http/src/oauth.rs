@@ -91,6 +91,11 @@ impl TokenSource {
         }
     }
 
+    /// The token that is in use now, to be shown nowhere.
+    pub fn current(&self, cx: Cx<'_>) -> Option<String> {
+        TOKENS.get(cx, &self.key).map(|token| token.text)
+    }
+
     async fn wait_for_token(&self, cx: Cx<'_>, is_second: bool) -> Result<Token, Failed> {
         cx.phase("oauth2");
         let left = cx.remaining();

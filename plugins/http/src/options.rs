@@ -5,7 +5,7 @@ pub use healthd_plugin::options::Scalar;
 use healthd_plugin::options::{Limits, OptionValue, ReadPath};
 use healthd_plugin::serde_json::Value;
 use healthd_plugin::tls::{Pin, Version};
-use healthd_plugin::{Rate, options};
+use healthd_plugin::{Range, Rate, options};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -33,12 +33,27 @@ options! {
         body_contains: Option<String> { min_length: 1 },
         /// Regular expression the body must match.
         body_regex: Option<String>,
+        /// Text the body must not contain.
+        body_not_contains: Option<String> { min_length: 1 },
+        /// Regular expression the body must not match.
+        body_not_regex: Option<String>,
         /// JSONPath (RFC 9535, without match and search) that must find something in the body.
         json_path: Option<String>,
         /// What `json_path` must find: one of its finds must equal this text, number or boolean.
         json_equals: Option<Scalar>,
-        /// Response headers that must be there, each with a regular expression that its value must match.
+        /// What the body's JSON must say, place by place.
+        json: Vec<JsonRule> = Vec::new(),
+        /// Response headers that must be there, each with a regular expression that its value must match. Of several of
+        /// one name any may match.
         expect_headers: BTreeMap<String, String> = BTreeMap::new(),
+        /// Response headers each with a regular expression that no value of it may match. One that is not there is fine.
+        expect_not_headers: BTreeMap<String, String> = BTreeMap::new(),
+        /// Turns the judgement around: what would be critical is ok, and what would be ok is critical. For what must not
+        /// be reachable.
+        invert: bool = false,
+        /// HTTP version: "auto" agrees on 2 or 1.1 with an https server and speaks 1.1 to others; "2" speaks it to http
+        /// servers too, without asking.
+        http_version: HttpVersion = HttpVersion::Auto,
         /// So many redirects are followed; one more is critical. With 0 a redirect is an answer like any other.
         /// Unless given, 10 are followed, but none whose code `status` names.
         redirects: Option<u8> { max: 20 },
@@ -86,6 +101,54 @@ options! {
         /// Critical when the whole check takes longer.
         latency_crit: Option<Duration>,
     }
+}
+
+options! {
+    /// What must be found in the body's JSON. One find must pass all that is asked here, or with `of = "all"` each.
+    pub struct JsonRule {
+        /// JSONPath (RFC 9535, without match and search).
+        path: String { min_length: 1 },
+        /// Text, number or boolean that it must equal.
+        equals: Option<Scalar>,
+        /// Text, number or boolean that it must not equal.
+        not_equals: Option<Scalar>,
+        /// It must be a number above this,
+        above: Option<f64>,
+        /// below this,
+        below: Option<f64>,
+        /// not below this,
+        min: Option<f64>,
+        /// not above this.
+        max: Option<f64>,
+        /// Least characters of a text, elements of a list or members of an object.
+        min_length: Option<usize>,
+        /// Most of them.
+        max_length: Option<usize>,
+        /// Regular expression that it must match; a text is taken without its quotes.
+        regex: Option<String>,
+        /// Regular expression that it must not match.
+        not_regex: Option<String>,
+        /// With false the path must find nothing.
+        exists: bool = true,
+        /// Of several finds any must pass, or all.
+        of: Quantity = Quantity::Any,
+        /// Warn when the first find is a number outside of this range (Nagios: "10", "5:10", "@5:10").
+        warn: Option<Range>,
+        /// Critical when the first find is a number outside of this range.
+        crit: Option<Range>,
+        /// Name of a metric with the first find. With warn or crit it is "value" unless given.
+        metric: Option<String> { min_length: 1, max_length: 64 },
+    }
+}
+
+options! {
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    pub enum Quantity { Any = "any", All = "all" }
+}
+
+options! {
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    pub enum HttpVersion { Auto = "auto", One = "1.1", Two = "2" }
 }
 
 options! {

@@ -3,7 +3,7 @@
 use crate::base64::base64;
 use crate::cookies::Jar;
 use crate::failed::Failed;
-use crate::options::Options;
+use crate::options::{HttpVersion, Options};
 use crate::response::Response;
 use crate::url::Url;
 
@@ -18,6 +18,7 @@ pub struct Request {
     cookies: Jar,
     /// Credentials, headers and body may go to other origins too.
     trusted: bool,
+    pub version: HttpVersion,
     pub bytes: Vec<u8>,
 }
 
@@ -80,6 +81,7 @@ impl Request {
             body: o.body.clone(),
             cookies: Jar::default(),
             trusted: o.location_trusted,
+            version: o.http_version,
             bytes: Vec::new(),
         };
         request.render();
@@ -105,6 +107,7 @@ impl Request {
             body: Some(body),
             cookies: Jar::default(),
             trusted: false,
+            version: HttpVersion::One,
             bytes: Vec::new(),
         };
         request.render();
@@ -168,6 +171,63 @@ impl Request {
         self.headers.push(("Authorization".into(), authorization));
     }
 
+    /// Those of the config, and ours.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.headers.iter().map(|(n, v)| (n.as_str(), v.as_str()))
+    }
+
+    pub fn body_bytes(&self) -> &[u8] {
+        self.body.as_deref().unwrap_or_default().as_bytes()
+    }
+
+    /// Each header but Host, with the cookies got on the way.
+    fn fields(&self) -> Vec<(&str, String)> {
+        let mut cookies = self.cookies.header(&self.url);
+        let mut out: Vec<(&str, String)> = Vec::with_capacity(self.headers.len() + 2);
+        for (name, value) in &self.headers {
+            let own = name.eq_ignore_ascii_case("cookie").then(|| cookies.take());
+            let value = match own.flatten() {
+                Some(got) => format!("{value}; {got}"),
+                None => value.clone(),
+            };
+            out.push((name, value));
+        }
+        out.extend(cookies.map(|got| ("Cookie", got)));
+        if self.body.is_some() || matches!(self.method.as_str(), "POST" | "PUT" | "PATCH") {
+            out.push(("Content-Length", self.body_bytes().len().to_string()));
+        }
+        out
+    }
+
+    /// The same for HTTP/2, which has no headers about the connection.
+    pub fn to_http2(&self) -> Result<http::Request<()>, Failed> {
+        const OF_CONNECTION: [&str; 6] = [
+            "host",
+            "connection",
+            "keep-alive",
+            "proxy-connection",
+            "upgrade",
+            "te",
+        ];
+        let host = self
+            .headers
+            .iter()
+            .find(|(n, _)| n.eq_ignore_ascii_case("host"));
+        let authority = host.map_or_else(|| self.url.authority(), |(_, value)| value.clone());
+        let scheme = if self.url.https { "https" } else { "http" };
+        let mut request = http::Request::builder()
+            .method(self.method.as_str())
+            .uri(format!("{scheme}://{authority}{}", self.url.path))
+            .version(http::Version::HTTP_2);
+        for (name, value) in self.fields() {
+            if !OF_CONNECTION.iter().any(|c| name.eq_ignore_ascii_case(c)) {
+                request = request.header(name, value);
+            }
+        }
+        let bad = |e: http::Error| Failed::critical(format!("send: not for HTTP/2: {e}"));
+        request.body(()).map_err(bad)
+    }
+
     fn render(&mut self) {
         let mut head = format!("{} {} HTTP/1.1\r\n", self.method, self.url.path);
         if !self
@@ -177,23 +237,11 @@ impl Request {
         {
             head += &format!("Host: {}\r\n", self.url.authority());
         }
-        let mut cookies = self.cookies.header(&self.url);
-        for (name, value) in &self.headers {
-            let own = (name.eq_ignore_ascii_case("cookie")).then(|| cookies.take());
-            match own.flatten() {
-                Some(got) => head += &format!("{name}: {value}; {got}\r\n"),
-                None => head += &format!("{name}: {value}\r\n"),
-            }
-        }
-        if let Some(got) = cookies {
-            head += &format!("Cookie: {got}\r\n");
-        }
-        let body = self.body.as_deref().unwrap_or_default();
-        if self.body.is_some() || matches!(self.method.as_str(), "POST" | "PUT" | "PATCH") {
-            head += &format!("Content-Length: {}\r\n", body.len());
+        for (name, value) in self.fields() {
+            head += &format!("{name}: {value}\r\n");
         }
         head += "\r\n";
-        head += body;
+        head += self.body.as_deref().unwrap_or_default();
         self.bytes = head.into_bytes();
     }
 }

@@ -5,6 +5,7 @@
 //! callgrind): 32,600 instructions for a check on MockHost, this plugin with all its metrics 17,000.
 
 use super::head::{Header, each_header, status_line};
+use std::borrow::Cow;
 use std::fmt;
 
 const HTTP: &[u8] = b"HTTP/";
@@ -81,8 +82,19 @@ pub struct Response {
     pub headers: Vec<Header>,
     pub body: Vec<u8>,
     pub body_bytes: u64,
-    /// The body goes on after `max_body`.
+    /// The body goes on after `max_body`, or nobody waited for its end.
     pub cut: bool,
+    /// Bytes of the body as they came, before any Content-Encoding was undone.
+    declared: Option<u64>,
+}
+
+/// What a head says of the body after it.
+#[derive(Default)]
+struct Fields {
+    length: Option<u64>,
+    bad_length: bool,
+    /// Whether the last Transfer-Encoding is chunked.
+    coding: Option<bool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -110,7 +122,46 @@ impl Response {
             body: Vec::new(),
             body_bytes: 0,
             cut: false,
+            declared: None,
         }
+    }
+
+    /// The head of an answer that is not in HTTP/1's form. Its pieces follow, then [`end`](Self::end).
+    pub fn begin<'h>(
+        &mut self,
+        status: u16,
+        headers: impl Iterator<Item = (&'h str, &'h [u8])>,
+        is_all: bool,
+    ) -> Result<(), Malformed> {
+        let mut fields = Fields::default();
+        for (name, value) in headers {
+            self.field(&mut fields, name.as_bytes(), value.into());
+        }
+        fields.coding = None;
+        self.after_head(status, &fields)?;
+        if self.state == State::UntilClose && is_all {
+            self.state = State::Done;
+        }
+        Ok(())
+    }
+
+    /// A piece of a body whose end is told by other means than its bytes.
+    pub fn piece(&mut self, data: &[u8]) {
+        if matches!(self.state, State::UntilClose | State::Length { .. }) {
+            // Never an error: there is no framing in it.
+            let _ = self.feed(data);
+        }
+    }
+
+    /// Nobody can say when it ends, and nobody looks at it.
+    pub fn is_endless(&self) -> bool {
+        !self.wanted.body && self.declared.is_none() && self.status != 0 && !self.is_done()
+    }
+
+    /// Enough was read.
+    pub fn stop(&mut self) {
+        self.cut = true;
+        self.state = State::Done;
     }
 
     pub fn is_done(&self) -> bool {
@@ -251,32 +302,39 @@ impl Response {
             // An interim answer: the real one follows. MAX_HEAD counts them all together.
             return Ok(());
         }
-        self.status = status;
-        let mut length = None;
-        let mut coding = None;
-        let mut bad_length = false;
-        let wanted = self.wanted.headers;
+        let mut fields = Fields::default();
         each_header(lines.strip_prefix(b"\n").unwrap_or(lines), |name, value| {
-            if name.eq_ignore_ascii_case(b"content-length") {
-                let found = content_length(&value);
-                bad_length |= found.is_none() || length.is_some_and(|other| found != Some(other));
-                length = found;
-            } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
-                let last = value.rsplit(|b| *b == b',').next().unwrap_or_default();
-                coding = Some(last.trim_ascii().eq_ignore_ascii_case(b"chunked"));
-            }
-            let is_it = |n: &&'static str| name.eq_ignore_ascii_case(n.as_bytes());
-            if wanted || NEEDED.iter().any(is_it) {
-                let name = String::from_utf8_lossy(name).into_owned();
-                let value = value.into_owned();
-                self.headers.push(Header { name, value });
-            }
+            self.field(&mut fields, name, value);
         });
+        self.after_head(status, &fields)
+    }
+
+    fn field(&mut self, fields: &mut Fields, name: &[u8], value: Cow<'_, [u8]>) {
+        if name.eq_ignore_ascii_case(b"content-length") {
+            let found = content_length(&value);
+            let other = fields.length.is_some_and(|other| found != Some(other));
+            fields.bad_length |= found.is_none() || other;
+            fields.length = found;
+        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            let last = value.rsplit(|b| *b == b',').next().unwrap_or_default();
+            fields.coding = Some(last.trim_ascii().eq_ignore_ascii_case(b"chunked"));
+        }
+        let is_it = |n: &&str| name.eq_ignore_ascii_case(n.as_bytes());
+        if self.wanted.headers || NEEDED.iter().any(is_it) {
+            let name = String::from_utf8_lossy(name).into_owned();
+            let value = value.into_owned();
+            self.headers.push(Header { name, value });
+        }
+    }
+
+    fn after_head(&mut self, status: u16, fields: &Fields) -> Result<(), Malformed> {
+        self.status = status;
         // Transfer-Encoding goes before Content-Length (RFC 9112, 6.3), whatever that says.
-        if bad_length && coding.is_none() {
+        if fields.bad_length && fields.coding.is_none() {
             return Err(Malformed::ContentLength);
         }
-        self.state = match (coding, length) {
+        self.declared = fields.length.filter(|_| fields.coding.is_none());
+        self.state = match (fields.coding, self.declared) {
             _ if self.wanted.is_head_request || matches!(status, 101 | 204 | 304) => State::Done,
             (Some(true), _) => State::ChunkSize,
             (Some(false), _) => State::UntilClose,

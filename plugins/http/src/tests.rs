@@ -1,5 +1,6 @@
 //! The plugin on MockHost against a real nginx and against peers that misbehave.
 
+mod bodies;
 mod certificates;
 
 use crate::hd_plugin_v1;
@@ -100,7 +101,7 @@ fn what_is_expected_is_judged() {
         (
             json!({"url": w.url("/json"), "json_path": "$.status", "json_equals": "down"}),
             Status::Critical,
-            r#"$.status is "\"up\"", not "down""#,
+            r#"$.status is "up", not "down""#,
         ),
         (
             json!({"url": w.url("/missing")}),
@@ -291,6 +292,47 @@ fn redirects_are_followed_to_the_cap() {
         w.port_tls
     );
     assert_eq!(told(&o), (Status::Critical, &*why));
+}
+
+/// A server that says back all that it was told.
+#[test]
+fn no_secret_of_the_config_is_in_a_message() {
+    let echo = Peer::new(|mut stream| {
+        let mut request = [0; 4096];
+        let n = std::io::Read::read(&mut stream, &mut request).unwrap_or_default();
+        let text = String::from_utf8_lossy(&request[..n]).into_owned();
+        let line = text.replace("\r\n", " ");
+        let _ = stream.write_all(
+            format!("HTTP/1.1 200 OK\r\nX-Echo: {line}\r\n\r\n{{\"echo\": {line:?}}}").as_bytes(),
+        );
+    });
+    let url = format!("http://{}/", echo.addr);
+    for options in [
+        json!({"url": url, "bearer": "s3cret"}),
+        json!({"url": url, "headers": {"Authorization": "Token s3cret"}}),
+        json!({"url": url, "headers": {"Cookie": "a=b; sid=s3cret"}}),
+        json!({"url": url, "headers": {"X-Api-Key": "s3cret"}}),
+        json!({"url": format!("{url}?token=s3cret&x=y")}),
+        json!({"url": url.replace("://", "://user:s3cret@")}),
+        json!({"url": url, "basic_auth": {"user": "u", "password": "s3cret"}}),
+    ] {
+        for (name, regex) in [
+            ("expect_not_headers", json!({"X-Echo": "."})),
+            ("expect_headers", json!({"X-Echo": "nothing"})),
+        ] {
+            let mut o = options.clone();
+            o[name] = regex;
+            let o = check(o);
+            assert_eq!(o.status, Status::Critical);
+            for secret in ["s3cret", "dXNlcjpzM2NyZXQ", "dTpzM2NyZXQ"] {
+                assert!(!o.message.contains(secret), "{options}: {}", o.message);
+            }
+            assert!(o.message.contains("X-Echo"), "{}", o.message);
+        }
+        let mut o = options.clone();
+        o["json"] = json!([{"path": "$.echo", "max_length": 1}]);
+        assert!(!check(o).message.contains("s3cret"));
+    }
 }
 
 /// Each of a few answers once, then no more; what was asked for is sent along.

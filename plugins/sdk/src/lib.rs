@@ -83,6 +83,7 @@ pub mod net;
 pub mod options;
 mod rate;
 mod resolve;
+pub mod secrets;
 mod shared;
 mod status;
 mod task;

@@ -1,0 +1,242 @@
+//! From the bytes of a body to its text: content codings undone, within bounds and in small pieces, and its charset read.
+
+use crate::failed::Failed;
+use crate::response::Response;
+use encoding_rs::{Encoding, UTF_8, WINDOWS_1252};
+use healthd_plugin::Cx;
+use std::borrow::Cow;
+use std::io::{Cursor, Read};
+use std::time::Duration;
+
+/// So much is unpacked before other checks get their turn: well below a millisecond.
+const PIECE: usize = 64 << 10;
+/// As RFC 9659 bounds it for the web.
+const LARGEST_WINDOW: u64 = 8 << 20;
+/// Codings on top of each other.
+const MOST_CODINGS: usize = 4;
+
+/// Undoes the body's Content-Encoding; at most `max` bytes come out.
+pub async fn unpack(cx: Cx<'_>, response: &mut Response, max: usize) -> Result<(), Failed> {
+    let mut codings: Vec<String> = Vec::new();
+    for header in response.all("content-encoding") {
+        let text = header.text().to_ascii_lowercase();
+        let names = text.split(',').map(str::trim).filter(|n| !n.is_empty());
+        codings.extend(names.map(str::to_owned));
+    }
+    codings.retain(|name| name != "identity");
+    if codings.len() > MOST_CODINGS {
+        let n = codings.len();
+        return Err(Failed::critical(format!("body: {n} content codings")));
+    }
+    for name in codings.iter().rev() {
+        if response.body.is_empty() {
+            return Ok(());
+        }
+        let packed = Cursor::new(std::mem::take(&mut response.body));
+        let mut reader = reader(name, packed)?;
+        let mut out = Vec::new();
+        loop {
+            let before = out.len();
+            let room = (max - before).min(PIECE) as u64;
+            let read = reader.by_ref().take(room).read_to_end(&mut out);
+            match read {
+                // What was cut at `max_body` ends where it must.
+                Err(_) if response.cut => break,
+                Err(_) => {
+                    return Err(Failed::critical(format!("body: cannot be read as {name}")));
+                }
+                Ok(0) => break,
+                Ok(_) if out.len() >= max => {
+                    response.cut = true;
+                    break;
+                }
+                Ok(_) => cx.sleep(Duration::from_micros(1)).await,
+            }
+        }
+        response.body = out;
+    }
+    Ok(())
+}
+
+fn reader(name: &str, packed: Cursor<Vec<u8>>) -> Result<Box<dyn Read>, Failed> {
+    let bad = || Failed::critical(format!("body: cannot be read as {name}"));
+    Ok(match name {
+        "gzip" | "x-gzip" => Box::new(flate2::bufread::MultiGzDecoder::new(packed)),
+        // With the header of zlib, as the standard has it, or without, as some servers do.
+        "deflate" => match packed.get_ref().as_slice() {
+            [cmf, flg, ..]
+                if cmf & 0x0F == 8 && (u16::from(*cmf) << 8 | u16::from(*flg)) % 31 == 0 =>
+            {
+                Box::new(flate2::bufread::ZlibDecoder::new(packed))
+            }
+            _ => Box::new(flate2::bufread::DeflateDecoder::new(packed)),
+        },
+        "br" => Box::new(brotli_decompressor::Decompressor::new(packed, 4096)),
+        "zstd" => {
+            let window = zstd_window(packed.get_ref()).ok_or_else(bad)?;
+            if window > LARGEST_WINDOW {
+                return Err(Failed::critical(format!(
+                    "body: zstd with a window of {window} bytes, more than the {LARGEST_WINDOW} that browsers allow"
+                )));
+            }
+            Box::new(ruzstd::decoding::StreamingDecoder::new(packed).map_err(|_| bad())?)
+        }
+        other => {
+            return Err(Failed::unknown(format!(
+                "body: Content-Encoding {:?} cannot be read here (gzip, deflate, br and zstd can)",
+                other.chars().take(40).collect::<String>()
+            )));
+        }
+    })
+}
+
+/// The window of a zstd frame (RFC 8878, 3.1.1.1), for which memory is taken.
+fn zstd_window(frame: &[u8]) -> Option<u64> {
+    let rest = frame.strip_prefix(&[0x28, 0xB5, 0x2F, 0xFD])?;
+    let (descriptor, rest) = rest.split_first()?;
+    let is_single = descriptor & 0x20 != 0;
+    if !is_single {
+        let window = rest.first()?;
+        let base = 1u64 << (10 + (window >> 3));
+        return Some(base + base / 8 * u64::from(window & 7));
+    }
+    let dictionary = [0, 1, 2, 4][usize::from(descriptor & 3)];
+    let size = rest.get(dictionary..)?;
+    let bytes = |n: usize| {
+        let bytes = size.get(..n)?;
+        Some(bytes.iter().rev().fold(0u64, |v, b| v << 8 | u64::from(*b)))
+    };
+    match descriptor >> 6 {
+        0 => bytes(1),
+        1 => Some(bytes(2)? + 256),
+        2 => bytes(4),
+        _ => bytes(8),
+    }
+}
+
+/// The body as text: by its byte order mark, by the charset of Content-Type or of the page itself, else UTF-8, and what
+/// is none as windows-1252, as browsers do.
+pub fn text(response: &Response) -> Cow<'_, str> {
+    let body = response.body.as_slice();
+    if let Some((encoding, mark)) = Encoding::for_bom(body) {
+        return encoding.decode_without_bom_handling(&body[mark..]).0;
+    }
+    let declared = response
+        .header("content-type")
+        .and_then(|h| charset_of(&h.text()))
+        .or_else(|| within(body));
+    if let Some(encoding) = declared {
+        return encoding.decode_without_bom_handling(body).0;
+    }
+    match std::str::from_utf8(body) {
+        Ok(text) => text.into(),
+        // Cut within a character.
+        Err(e) if e.error_len().is_none() => UTF_8.decode_without_bom_handling(body).0,
+        Err(_) => WINDOWS_1252.decode_without_bom_handling(body).0,
+    }
+}
+
+/// `text/html; charset="utf-8"`
+fn charset_of(content_type: &str) -> Option<&'static Encoding> {
+    content_type.split(';').skip(1).find_map(|part| {
+        let (key, value) = part.split_once('=')?;
+        let value = value.trim().trim_matches(['"', '\'']);
+        key.trim()
+            .eq_ignore_ascii_case("charset")
+            .then(|| Encoding::for_label(value.as_bytes()))?
+    })
+}
+
+/// `<meta charset=...>` and `<?xml encoding=...?>` at the beginning of a page.
+fn within(body: &[u8]) -> Option<&'static Encoding> {
+    let start = &body[..body.len().min(1024)];
+    let start = String::from_utf8_lossy(start).to_ascii_lowercase();
+    let after = if start.trim_start().starts_with("<?xml") {
+        let declaration = start.split("?>").next()?;
+        declaration.split_once("encoding")?.1
+    } else {
+        let meta = start.split("<meta").skip(1);
+        let mut tags = meta.filter_map(|m| m.split('>').next()?.split_once("charset"));
+        tags.next()?.1
+    };
+    let value = after.trim_start().strip_prefix('=')?.trim_start();
+    let value = value.trim_start_matches(['"', '\'']);
+    let end = value.find(|c: char| c.is_whitespace() || "\"';/?".contains(c));
+    let found = Encoding::for_label(&value.as_bytes()[..end.unwrap_or(value.len())])?;
+    // Whoever can read the mark in ASCII is no UTF-16, whatever it says.
+    Some(match found.name().starts_with("UTF-16") {
+        true => UTF_8,
+        false => found,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::response::Wanted;
+
+    fn page(content_type: &str, body: &[u8]) -> String {
+        let mut r = Response::new(Wanted {
+            is_head_request: false,
+            headers: false,
+            body: true,
+            max_body: 1 << 20,
+        });
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\n\r\n");
+        r.feed(head.as_bytes()).expect("a head");
+        r.feed(body).expect("a body");
+        text(&r).into_owned()
+    }
+
+    #[test]
+    fn charsets() {
+        let utf16 = |bytes: fn(u16) -> [u8; 2]| -> Vec<u8> {
+            "f\u{fc}r".encode_utf16().flat_map(bytes).collect()
+        };
+        let (little, big) = (utf16(u16::to_le_bytes), utf16(u16::to_be_bytes));
+        for (content_type, body) in [
+            ("text/html; charset=iso-8859-1", &b"f\xfcr"[..]),
+            ("text/html; Charset = \"ISO-8859-15\"", b"f\xfcr"),
+            ("text/html; charset=utf-8", "f\u{fc}r".as_bytes()),
+            ("text/html; charset=utf-16le", &little),
+            ("text/html; charset=utf-16be", &big),
+            (
+                "text/html; charset=utf-16",
+                &[&[0xFF, 0xFE][..], &little].concat(),
+            ),
+            (
+                "text/plain; charset=latin1",
+                &[&[0xFE, 0xFF][..], &big].concat(),
+            ),
+            ("text/plain", b"\xEF\xBB\xBFf\xc3\xbcr"),
+            ("text/plain; charset=nonsense", "f\u{fc}r".as_bytes()),
+            // Nothing said, and no UTF-8.
+            ("text/plain", b"f\xfcr"),
+        ] {
+            assert_eq!(page(content_type, body), "f\u{fc}r", "{content_type}");
+        }
+        assert_eq!(page("a/b; charset=shift_jis", b"\x83\x65"), "\u{30c6}");
+        assert!(page("text/html", b"<head><meta charset='koi8-r'>\xd4").ends_with('\u{442}'));
+        let old = b"<meta http-equiv=x content=\"text/html; charset=windows-1251\">\xf2";
+        assert!(page("text/html", old).ends_with('\u{442}'));
+        let xml = b"<?xml version=\"1.0\" encoding=\"ISO-8859-1\"?>\xfc";
+        assert!(page("text/xml", xml).ends_with('\u{fc}'));
+        // Cut within the last character.
+        assert_eq!(page("text/plain", b"f\xc3"), "f\u{fffd}");
+    }
+
+    #[test]
+    fn windows_of_zstd() {
+        let magic = [0x28, 0xB5, 0x2F, 0xFD];
+        let window = |rest: &[u8]| zstd_window(&[&magic[..], rest].concat());
+        assert_eq!(window(&[0x00, 0x58]), Some(2 << 20));
+        assert_eq!(window(&[0x00, 0xFF]), Some((1 << 41) + (1 << 41) / 8 * 7));
+        assert_eq!(window(&[0x20, 7]), Some(7));
+        assert_eq!(window(&[0x60, 1, 0]), Some(257));
+        assert_eq!(window(&[0xA1, 9, 1, 0, 0, 1]), Some((1 << 24) + 1));
+        for cut in [&[][..], &[0x00], &[0x60, 1], &[0xE0, 1, 2, 3]] {
+            assert_eq!(window(cut), None);
+        }
+        assert_eq!(zstd_window(b"gzip"), None);
+    }
+}

@@ -1,0 +1,371 @@
+//! Bodies as servers send them, and HTTP/2 by the real nginx.
+
+use super::{check, told};
+use crate::hd_plugin_v1;
+use healthd_plugin::Status;
+use healthd_plugin::mock::MockHost;
+use healthd_plugin::serde_json::{Value, json};
+use healthd_testing::{Certs, Nginx, Peer, free_port};
+use std::io::{Read, Write};
+use std::time::Duration;
+
+fn page(headers: &str, body: &[u8]) -> Peer {
+    let n = body.len();
+    let head = format!("HTTP/1.1 200 OK\r\n{headers}\r\nContent-Length: {n}\r\n\r\n");
+    Peer::answering([head.as_bytes(), body].concat())
+}
+
+fn ask(peer: &Peer, mut options: Value) -> (Status, String) {
+    options["url"] = format!("http://{}", peer.addr).into();
+    let o = check(options);
+    (o.status, o.message)
+}
+
+const TEXT: &[u8] = br#"{"status": "up", "text": "Welcome"}"#;
+
+/// RFC 1951 to 1952 by flate2, RFC 8878 by ruzstd, RFC 7932 by hand: one uncompressed block.
+fn packed(name: &str, text: &[u8]) -> Vec<u8> {
+    let level = flate2::Compression::default();
+    let all = |mut reader: Box<dyn Read + '_>| {
+        let mut out = Vec::new();
+        reader.read_to_end(&mut out).expect("packed");
+        out
+    };
+    match name {
+        "gzip" | "x-gzip" => all(Box::new(flate2::read::GzEncoder::new(text, level))),
+        "deflate" => all(Box::new(flate2::read::ZlibEncoder::new(text, level))),
+        "raw" => all(Box::new(flate2::read::DeflateEncoder::new(text, level))),
+        "zstd" => {
+            ruzstd::encoding::compress_to_vec(text, ruzstd::encoding::CompressionLevel::Fastest)
+        }
+        "br" => {
+            // WBITS 16 is one bit; then ISLAST 0, MNIBBLES 4, MLEN - 1, ISUNCOMPRESSED 1.
+            let head = (text.len() as u32 - 1) << 4 | 1 << 20;
+            let mut out = head.to_le_bytes()[..3].to_vec();
+            out.extend(text);
+            out.push(3);
+            out
+        }
+        _ => text.into(),
+    }
+}
+
+#[test]
+fn packed_bodies_are_unpacked() {
+    for (coding, how) in [
+        ("gzip", "gzip"),
+        ("X-GZip", "gzip"),
+        ("deflate", "deflate"),
+        ("deflate", "raw"),
+        ("br", "br"),
+        ("zstd", "zstd"),
+        ("identity", ""),
+    ] {
+        let peer = page(&format!("Content-Encoding: {coding}"), &packed(how, TEXT));
+        let good = ask(
+            &peer,
+            json!({"json_path": "$.status", "json_equals": "up", "body_contains": "Welcome"}),
+        );
+        assert_eq!(good.0, Status::Ok, "{coding}: {}", good.1);
+        let bad = ask(
+            &peer,
+            json!({"json_path": "$.status", "json_equals": "down"}),
+        );
+        assert_eq!(
+            bad,
+            (Status::Critical, "$.status is \"up\", not \"down\"".into())
+        );
+    }
+    let twice = packed("gzip", &packed("br", TEXT));
+    let peer = page("Content-Encoding: br\r\nContent-Encoding: gzip", &twice);
+    assert_eq!(
+        ask(&peer, json!({"body_contains": "Welcome"})).0,
+        Status::Ok
+    );
+}
+
+#[test]
+fn what_cannot_be_unpacked_says_so() {
+    for (headers, body, status, why) in [
+        (
+            "Content-Encoding: gzip",
+            TEXT,
+            Status::Critical,
+            "body: cannot be read as gzip",
+        ),
+        (
+            "Content-Encoding: zstd",
+            TEXT,
+            Status::Critical,
+            "body: cannot be read as zstd",
+        ),
+        (
+            "Content-Encoding: compress",
+            TEXT,
+            Status::Unknown,
+            "body: Content-Encoding \"compress\" cannot be read here",
+        ),
+        (
+            "Content-Encoding: gzip, gzip, gzip, gzip, gzip",
+            TEXT,
+            Status::Critical,
+            "body: 5 content codings",
+        ),
+        (
+            "Content-Encoding: zstd",
+            b"\x28\xB5\x2F\xFD\x00\xFF",
+            Status::Critical,
+            "body: zstd with a window of",
+        ),
+    ] {
+        let peer = page(headers, body);
+        let said = ask(&peer, json!({"body_contains": "Welcome"}));
+        assert_eq!(said.0, status, "{}", said.1);
+        assert!(said.1.starts_with(why), "{}", said.1);
+        // Whoever looks at the head alone does not care.
+        assert_eq!(ask(&peer, json!({})).0, Status::Ok);
+    }
+    // A bomb: a thousand times as large as it came.
+    let bomb = packed("gzip", &vec![b' '; 4 << 20]);
+    let peer = page("Content-Encoding: gzip", &bomb);
+    let said = ask(
+        &peer,
+        json!({"body_contains": "Welcome", "max_body": 100_000}),
+    );
+    let cut = "body does not contain \"Welcome\" in the part that was read (max_body)";
+    assert_eq!(said, (Status::Critical, cut.into()));
+    // Cut where the packed bytes were.
+    let noise: Vec<u8> = (0..40_000u32)
+        .map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8)
+        .collect();
+    let peer = page(
+        "Content-Encoding: gzip",
+        &packed("gzip", &[b"Welcome", &noise[..]].concat()),
+    );
+    assert_eq!(
+        ask(
+            &peer,
+            json!({"body_contains": "Welcome", "max_body": 10_000})
+        )
+        .0,
+        Status::Ok
+    );
+}
+
+#[test]
+fn charsets_and_marks() {
+    let word = "Verf\u{fc}gbar";
+    let utf16: Vec<u8> = word.encode_utf16().flat_map(u16::to_be_bytes).collect();
+    for (headers, body) in [
+        (
+            "Content-Type: text/html; charset=iso-8859-1",
+            b"Verf\xfcgbar".to_vec(),
+        ),
+        ("Content-Type: text/html; charset=utf-16be", utf16),
+        ("X: y", word.as_bytes().to_vec()),
+        ("X: y", b"Verf\xfcgbar".to_vec()),
+    ] {
+        let said = ask(&page(headers, &body), json!({"body_contains": word}));
+        assert_eq!(said.0, Status::Ok, "{headers}: {}", said.1);
+    }
+    let marked = page("X: y", b"\xEF\xBB\xBF{\"a\": 1}");
+    assert_eq!(
+        ask(&marked, json!({"json_path": "$.a", "json_equals": 1})).0,
+        Status::Ok
+    );
+}
+
+#[test]
+fn heads_of_the_real_web() {
+    for head in [
+        "X-Note: first\r\n second",
+        "Set-Cookie: ___utmvc=a\u{1}b; path=/",
+        "Set-Cookie : a=b",
+        "a line without a colon",
+    ] {
+        let said = ask(&page(head, b"ok"), json!({"body_contains": "ok"}));
+        assert_eq!(said.0, Status::Ok, "{head}: {}", said.1);
+    }
+    let many = "X-Many: 1\r\n".repeat(1000);
+    let peer = page(&format!("{many}Via: a\r\nvia: b"), b"ok");
+    assert_eq!(
+        ask(&peer, json!({"expect_headers": {"Via": "^b$"}})).0,
+        Status::Ok
+    );
+    let none = ask(&peer, json!({"expect_headers": {"Via": "^c$"}}));
+    assert_eq!(
+        none,
+        (
+            Status::Critical,
+            "header Via: \"b\" does not match ^c$".into()
+        )
+    );
+    let any = ask(&peer, json!({"expect_not_headers": {"VIA": "^a$"}}));
+    assert_eq!(
+        any,
+        (Status::Critical, "header VIA: \"a\" matches ^a$".into())
+    );
+}
+
+#[test]
+fn a_body_that_never_ends_is_none_of_the_heads_business() {
+    for head in ["X: y", "Transfer-Encoding: chunked"] {
+        let start = format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n5\r\nhello\r\n");
+        let peer = Peer::new(move |mut stream| {
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(start.as_bytes());
+            let _ = std::io::copy(&mut stream, &mut std::io::sink());
+        });
+        let options = json!({"url": format!("http://{}", peer.addr)});
+        let plugin = MockHost::new(hd_plugin_v1).plugin("http");
+        let run = |options: &Value| {
+            let check = plugin.create(options.to_string()).expect("good options");
+            check.run(Duration::from_millis(500))
+        };
+        let o = run(&options);
+        assert_eq!(o.status, Status::Ok, "{}", o.message);
+        let mut looks = options.clone();
+        looks["body_contains"] = "bye".into();
+        let o = run(&looks);
+        assert_eq!(o.message, "timeout after 500ms in phase transfer");
+    }
+    // One of a known length that does not come is broken.
+    let peer = Peer::new(|mut stream| {
+        let _ = stream.read(&mut [0; 4096]);
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello");
+        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+    });
+    let plugin = MockHost::new(hd_plugin_v1).plugin("http");
+    let check = plugin.create(json!({"url": format!("http://{}", peer.addr)}).to_string());
+    let o = check.expect("good options").run(Duration::from_millis(200));
+    assert_eq!(o.message, "timeout after 200ms in phase transfer");
+}
+
+#[test]
+fn numbers_in_json() {
+    let peer = page("X: y", br#"{"queue": 12, "load": "0.5", "none": null}"#);
+    let rule = |rule: Value| ask(&peer, json!({"json": [rule]}));
+    assert_eq!(
+        rule(json!({"path": "$.queue", "below": 13, "crit": "20"})).0,
+        Status::Ok
+    );
+    assert_eq!(
+        rule(json!({"path": "$.queue", "warn": "10", "crit": "20"})),
+        (Status::Warn, "$.queue is 12, outside of 10".into())
+    );
+    assert_eq!(
+        rule(json!({"path": "$.load", "crit": "1:"})),
+        (Status::Critical, "$.load is 0.5, outside of 1:".into())
+    );
+    assert_eq!(
+        rule(json!({"path": "$.none", "crit": "1"})),
+        (
+            Status::Critical,
+            "$.none is null, which is no number".into()
+        )
+    );
+    let o = check(
+        json!({"url": format!("http://{}", peer.addr), "json": [{"path": "$.queue", "metric": "queue"}]}),
+    );
+    assert_eq!(o.metric("queue").value, 12.0);
+}
+
+#[test]
+fn turned_around() {
+    let peer = page("X: y", b"hello");
+    let (status, why) = ask(&peer, json!({"invert": true}));
+    assert_eq!(status, Status::Critical);
+    assert!(why.ends_with(", which must not be (invert)"), "{why}");
+    let (status, why) = ask(&peer, json!({"invert": true, "body_contains": "bye"}));
+    assert_eq!(
+        (status, &*why),
+        (
+            Status::Ok,
+            "body does not contain \"bye\", as it must be (invert)"
+        )
+    );
+    let nobody =
+        json!({"url": format!("http://127.0.0.1:{}", free_port("127.0.0.1")), "invert": true});
+    let o = check(nobody);
+    assert_eq!(
+        told(&o),
+        (
+            Status::Ok,
+            "connect: connection refused, as it must be (invert)"
+        )
+    );
+    // Silence too, which the host would call critical.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let at = silent.local_addr().expect("bound");
+    let plugin = MockHost::new(hd_plugin_v1).plugin("http");
+    let check = plugin.create(json!({"url": format!("http://{at}"), "invert": true}).to_string());
+    let o = check.expect("good options").run(Duration::from_millis(300));
+    assert_eq!(o.status, Status::Ok, "{}", o.message);
+}
+
+#[test]
+fn http2_with_and_without_tls() {
+    if !Nginx::installed() {
+        return;
+    }
+    let certs = Certs::new();
+    let (pem, key) = (certs.certificate(), certs.key());
+    let (plain, tls) = (free_port("127.0.0.1"), free_port("127.0.0.1"));
+    let answers = "location /ok { add_header X-Test a; add_header X-Test b; return 200 \"$server_protocol $http_x_a $http_cookie\"; }
+        location /post { return 200 \"$request_method $content_length\"; }
+        location /go { add_header Set-Cookie sid=7 always; return 302 /ok; }";
+    let more = format!(
+        "{answers} }} server {{ listen 127.0.0.1:{plain} http2; listen 127.0.0.1:{tls} ssl http2;
+         ssl_certificate {}; ssl_certificate_key {}; {answers}",
+        pem.display(),
+        key.display()
+    );
+    let nginx = Nginx::start_with(&more, certs, &pem, &key);
+    let ask = |url: String, mut options: Value| {
+        options["url"] = url.into();
+        options["ca_file"] = nginx.certs.ca().display().to_string().into();
+        let o = check(options.clone());
+        assert_eq!(o.status, Status::Ok, "{options}: {}", o.message);
+        o
+    };
+    let at = |path: &str| format!("https://127.0.0.1:{tls}{path}");
+    let o = ask(
+        at("/ok"),
+        json!({"body_regex": "^HTTP/2.0 v ", "headers": {"X-A": "v"}, "expect_headers": {"x-test": "^b$"}}),
+    );
+    assert!(o.metric("certificate").value > 29.0);
+    assert!(o.metric("tls").value > 0.0 && o.metric("ttfb").value > 0.0);
+    ask(
+        at("/ok"),
+        json!({"body_regex": "^HTTP/1.1", "http_version": "1.1"}),
+    );
+    ask(
+        at("/ok"),
+        json!({"body_regex": "^HTTP/2.0", "http_version": "2"}),
+    );
+    ask(at("/go"), json!({"body_regex": "^HTTP/2.0  sid=7$"}));
+    ask(
+        at("/post"),
+        json!({"body_regex": "^POST 5$", "method": "POST", "body": "12345"}),
+    );
+    ask(at("/ok"), json!({"method": "HEAD"}));
+    // Larger than any window of flow control.
+    ask(
+        at("/post"),
+        json!({"body_regex": "^POST 300000$", "method": "POST", "body": "x".repeat(300_000)}),
+    );
+    let prior = format!("http://127.0.0.1:{plain}/ok");
+    ask(
+        prior,
+        json!({"body_regex": "^HTTP/2.0", "http_version": "2"}),
+    );
+    let one = check(json!({"url": nginx.url("/ok"), "http_version": "2"}));
+    assert_eq!(
+        told(&one),
+        (Status::Critical, "ttfb: the server does not speak HTTP/2")
+    );
+    let one = check(
+        json!({"url": format!("https://127.0.0.1:{}/ok", nginx.port_tls), "insecure": true, "http_version": "2"}),
+    );
+    assert_eq!(one.status, Status::Critical, "{}", one.message);
+}
