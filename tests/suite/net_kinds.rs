@@ -2,7 +2,7 @@
 
 use crate::harness::plugins::built;
 use crate::harness::{Config, check};
-use healthd_testing::{Server, in_own_network, net_sysctl, program};
+use healthd_testing::{Certs, Nginx, Server, accepts, in_own_network, net_sysctl, program, run};
 use serde_json::Value;
 use std::process::Command;
 
@@ -89,4 +89,64 @@ fn dns_in_the_daemon() {
     assert_eq!(metric(&row, "serial"), 7.0);
     let row = daemon.run("missing");
     assert_eq!(row["status"], "critical", "{row}");
+}
+
+#[test]
+fn tls_in_the_daemon() {
+    if !Nginx::installed() {
+        return;
+    }
+    let certs = Certs::new();
+    let (pem, key) = certs.expired();
+    let [good, bad] = [Nginx::start(""), Nginx::start_with("", certs, &pem, &key)];
+    let mut config = config();
+    for (name, nginx) in [("good", &good), ("bad", &bad)] {
+        let ca = nginx.certs.ca();
+        let port = nginx.port_tls;
+        let options = format!("{{ host = \"localhost\", port = {port}, ca_file = {ca:?} }}");
+        let one = check(name).plugin("tls").interval("1h");
+        config = config.check(one.set("config", &options));
+    }
+    let daemon = config.spawn();
+    daemon.expect_notify("READY=1");
+    let row = daemon.run("good");
+    assert_eq!(row["status"], "ok", "{row}");
+    assert!((29.0..31.0).contains(&metric(&row, "days")), "{row}");
+    let row = daemon.run("bad");
+    assert_eq!(row["status"], "critical", "{row}");
+    assert!(metric(&row, "days") < -1000.0, "{row}");
+}
+
+#[test]
+fn ssh_in_the_daemon() {
+    let Some(sshd) = program("sshd", "openssh-server") else {
+        return;
+    };
+    let _ = std::fs::create_dir_all("/run/sshd");
+    let server = Server::start(
+        |folder, port| {
+            let key = folder.file("key");
+            let mut keygen = Command::new("ssh-keygen");
+            run(keygen
+                .args(["-q", "-N", "", "-t", "ed25519", "-f"])
+                .arg(&key));
+            let key = key.display();
+            let conf =
+                format!("ListenAddress 127.0.0.1:{port}\nHostKey {key}\nPidFile none\nUsePAM no\n");
+            let conf = folder.write("sshd_config", conf);
+            let mut command = Command::new(&sshd);
+            command.arg("-D").arg("-e").arg("-f").arg(conf);
+            command
+        },
+        |_, port| accepts(port),
+    );
+    let options = format!(
+        "{{ host = \"127.0.0.1\", port = {}, version = \"^OpenSSH\" }}",
+        server.port
+    );
+    let one = check("sshd").plugin("ssh").interval("1h");
+    let daemon = config().check(one.set("config", &options)).spawn();
+    daemon.expect_notify("READY=1");
+    let row = daemon.run("sshd");
+    assert_eq!(row["status"], "ok", "{row}");
 }

@@ -18,8 +18,12 @@ mod target;
 mod dns;
 #[cfg(feature = "ping")]
 mod ping;
+#[cfg(feature = "ssh")]
+mod ssh;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "tls")]
+mod tls;
 
 healthd_plugin::plugins! {
     #[cfg(feature = "dns")]
@@ -31,5 +35,15 @@ healthd_plugin::plugins! {
     step ping::Ping {
         name: "ping",
         summary: "ICMP echo: loss, round-trip time, what routers say",
+    }
+    #[cfg(feature = "ssh")]
+    step ssh::Ssh {
+        name: "ssh",
+        summary: "an SSH server's banner, algorithms and host key",
+    }
+    #[cfg(feature = "tls")]
+    step tls::Tls {
+        name: "tls",
+        summary: "certificates and protocol of any TLS server, also after STARTTLS",
     }
 }

@@ -1,6 +1,6 @@
 //! From several findings to one verdict: the worst of all, and a message that begins with what is bad.
 
-use healthd_plugin::thresholds::Upper;
+use healthd_plugin::thresholds::{Lower, Upper};
 use healthd_plugin::{Cx, Metric, Status};
 
 /// Collects what a run found.
@@ -28,6 +28,15 @@ impl<'a> Report<'a> {
         let status = limits.judge(value);
         if let Some(limit) = limit(status, limits.warn, limits.crit) {
             self.add(status, format!("{text}, above {}", unit.text(limit)));
+        }
+    }
+
+    /// As [`upper`](Self::upper), for what should not be below.
+    pub fn lower(&mut self, limits: Lower, metric: Metric<'_>, value: f64, text: &str, unit: Unit) {
+        self.cx.metric(limits.on(metric));
+        let status = limits.judge(value);
+        if let Some(limit) = limit(status, limits.warn, limits.crit) {
+            self.add(status, format!("{text}, below {}", unit.text(limit)));
         }
     }
 
@@ -61,6 +70,7 @@ fn limit(status: Status, warn: Option<f64>, crit: Option<f64>) -> Option<f64> {
 pub enum Unit {
     Percent,
     Seconds,
+    Days,
 }
 
 impl Unit {
@@ -68,6 +78,7 @@ impl Unit {
         match self {
             Unit::Percent => format!("{} %", short(value)),
             Unit::Seconds => seconds_text(value),
+            Unit::Days => format!("{} days", short(value)),
         }
     }
 }

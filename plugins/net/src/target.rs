@@ -1,7 +1,8 @@
 //! Whom a check asks: a host by name or address.
 
+use healthd_plugin::net::{Bind, TcpStream};
 use healthd_plugin::{Cx, Family, Status, failure};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// A name or an address.
 pub struct Host {
@@ -31,6 +32,29 @@ impl Host {
 
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Without the brackets of an IPv6 address: what a certificate is for.
+    pub fn bare(&self) -> &str {
+        let bare = self
+            .name
+            .strip_prefix('[')
+            .and_then(|h| h.strip_suffix(']'));
+        bare.unwrap_or(&self.name)
+    }
+
+    /// The phase `connect`, to one of these addresses.
+    pub async fn connect<'a>(
+        &self,
+        cx: Cx<'a>,
+        ips: Vec<IpAddr>,
+        port: u16,
+        bind: &Bind,
+    ) -> Result<TcpStream<'a>, Status> {
+        cx.phase("connect");
+        let to: Vec<SocketAddr> = ips.into_iter().map(|ip| (ip, port).into()).collect();
+        let connected = TcpStream::connect_any_with(cx, &to, bind).await;
+        connected.map_err(|e| cx.fail("connect", &e))
     }
 
     /// The phase `dns`, unless the host is an address. The error is the outcome, with its message set.

@@ -1,0 +1,201 @@
+//! The `tls` plugin: the certificates and the protocol of any TLS server. Options, metrics and verdicts are in `TLS.md`.
+//!
+//! Runs in: the step lane. What the server shows is looked at first and judged afterwards.
+
+mod fingerprint;
+mod options;
+
+use crate::report::{Report, Unit, seconds_text};
+use crate::target::Host;
+use fingerprint::{fingerprint, plain_fingerprint};
+use healthd_plugin::net::{Bind, TcpStream};
+use healthd_plugin::thresholds::{Lower, Upper};
+use healthd_plugin::tls::{Certificate, KeyKind, Observed, Observer, Roots, rustls, starttls};
+use healthd_plugin::{Check, Cx, Metric, Status};
+use options::{Options, Protocol};
+use rustls::ProtocolVersion;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+pub struct Tls {
+    options: Options,
+    host: Host,
+    observer: Observer,
+    fingerprints: Vec<String>,
+}
+
+impl Check for Tls {
+    type Options = Options;
+
+    fn create(o: Options, _: Cx<'_>) -> Result<Self, String> {
+        let host = Host::new(&o.host, o.family)?;
+        let roots = Roots::from_options(o.ca_file.as_deref(), o.insecure)?;
+        let name = o.server_name.as_deref().unwrap_or_else(|| host.bare());
+        let observer = Observer::new(&roots, name)?;
+        let pins = o
+            .fingerprints
+            .iter()
+            .flatten()
+            .map(|t| plain_fingerprint(t));
+        let fingerprints = pins.collect::<Result<_, _>>();
+        let fingerprints = fingerprints.map_err(|e| format!("fingerprints: {e}"))?;
+        Ok(Tls {
+            host,
+            observer,
+            fingerprints,
+            options: o,
+        })
+    }
+
+    async fn check(&self, cx: Cx<'_>) -> Status {
+        match self.look(cx).await {
+            Ok((seen, seconds)) => self.judge(cx, &seen, seconds),
+            Err(status) => status,
+        }
+    }
+}
+
+impl Tls {
+    /// The error is the outcome, with its message set.
+    async fn look<'a>(&self, cx: Cx<'a>) -> Result<(Observed<TcpStream<'a>>, f64), Status> {
+        let o = &self.options;
+        let ips = self.host.addresses(cx).await?;
+        let begin = cx.now_ns();
+        let mut stream = self.host.connect(cx, ips, o.port, &Bind::default()).await?;
+        if let Some(dialect) = o.starttls {
+            cx.phase("starttls");
+            let asked = starttls(stream, dialect, self.host.bare()).await;
+            stream = asked.map_err(|e| cx.fail("starttls", &e))?;
+        }
+        cx.phase("tls");
+        let seen = self.observer.connect(stream).await;
+        let seen = seen.map_err(|e| cx.fail("tls", &e))?;
+        Ok((seen, (cx.now_ns() - begin) as f64 / 1e9))
+    }
+
+    fn judge<S>(&self, cx: Cx<'_>, seen: &Observed<S>, seconds: f64) -> Status {
+        let o = &self.options;
+        let mut report = Report::new(cx);
+        let chain: Vec<Option<Certificate<'_>>> = seen
+            .chain
+            .iter()
+            .map(|der| Certificate::parse(der))
+            .collect();
+        if let Err(why) = &seen.verdict {
+            report.add(Status::Critical, explained(why, &chain));
+        }
+        self.judge_days(cx, &mut report, &chain);
+        for c in chain.iter().flatten() {
+            if matches!(c.key, KeyKind::Rsa { bits } if bits < o.key_bits_min as usize) {
+                report.add(Status::Critical, format!("{} has an {}", c.name(), c.key));
+            }
+        }
+        if !self.fingerprints.is_empty() {
+            let found = seen
+                .chain
+                .first()
+                .map(|der| fingerprint(der))
+                .unwrap_or_default();
+            if !self.fingerprints.contains(&found) {
+                report.add(Status::Critical, format!("the fingerprint is {found}"));
+            }
+        }
+        let own = chain.first().and_then(Option::as_ref);
+        if let (Some(wanted), Some(own)) = (&o.issuer, own)
+            && !own.issuer_name().contains(wanted.as_str())
+        {
+            report.add(
+                Status::Critical,
+                format!("the issuer is {}", own.issuer_name()),
+            );
+        }
+        let version = match seen.protocol {
+            Some(ProtocolVersion::TLSv1_2) => Some(Protocol::Tls12),
+            Some(ProtocolVersion::TLSv1_3) => Some(Protocol::Tls13),
+            _ => None,
+        };
+        let spoken = match version {
+            Some(Protocol::Tls12) => "TLS 1.2",
+            Some(Protocol::Tls13) => "TLS 1.3",
+            None => "another TLS version",
+        };
+        if version.is_none_or(|v| !o.protocols.contains(&v)) {
+            report.add(Status::Critical, format!("the server chose {spoken}"));
+        }
+        let limits = Upper::of_durations(o.latency_warn, o.latency_crit);
+        let metric = Metric::new("handshake", seconds).unit("s").min(0.0);
+        let text = format!("connected after {}", seconds_text(seconds));
+        report.upper(limits, metric, seconds, &text, Unit::Seconds);
+        if let Some(KeyKind::Rsa { bits }) = own.map(|c| c.key) {
+            cx.metric(Metric::new("key_bits", bits as f64));
+        }
+        for (i, c) in chain.iter().enumerate() {
+            let n = i + 1;
+            cx.detail(match c {
+                Some(c) => {
+                    let (name, by, days) = (c.name(), c.issuer_name(), days_left(c));
+                    format!("{n}: {name}, by {by}, {days:.1} days, {}\n", c.key)
+                }
+                None => format!("{n}: cannot be read\n"),
+            });
+        }
+        let summary = own.map_or_else(String::new, |c| {
+            let (name, by, days) = (c.name(), c.issuer_name(), days_left(c));
+            format!("{name}, by {by}, valid for {days:.1} days, {spoken}")
+        });
+        report.end(&summary)
+    }
+
+    /// Of the server's own certificate, and of the one among the others that runs out first.
+    fn judge_days(&self, cx: Cx<'_>, report: &mut Report<'_>, chain: &[Option<Certificate<'_>>]) {
+        let o = &self.options;
+        let limits = Lower {
+            warn: Some(o.days_warn),
+            crit: Some(o.days_crit),
+        };
+        let Some((own, others)) = chain.split_first() else {
+            return report.add(Status::Critical, "the server shows no certificate");
+        };
+        let Some(own) = own else {
+            return report.add(Status::Critical, "the certificate cannot be read");
+        };
+        let days = days_left(own);
+        let metric = Metric::new("days", days).unit("d");
+        let text = format!("valid for {days:.1} days");
+        report.lower(limits, metric, days, &text, Unit::Days);
+        if let Some(other) = others.iter().flatten().min_by_key(|c| c.not_after) {
+            let days = days_left(other);
+            let metric = Metric::new("chain_days", days).unit("d");
+            let text = format!("{} of the chain is valid for {days:.1} days", other.name());
+            match o.chain {
+                true => report.lower(limits, metric, days, &text, Unit::Days),
+                false => cx.metric(metric),
+            }
+        }
+    }
+}
+
+/// What a verifier says; of a chain that leads nowhere, where it ends.
+fn explained(why: &str, chain: &[Option<Certificate<'_>>]) -> String {
+    let last = chain.iter().flatten().last();
+    match (last, chain.len()) {
+        (Some(own), 1) if why.contains("nobody we trust") && !own.is_self_issued() => {
+            let issuer = own.issuer_name();
+            format!("{why}: the server sends it without that of its issuer, {issuer}")
+        }
+        (Some(last), 2..) if why.contains("nobody we trust") => {
+            format!("{why}: its chain ends with {}", last.issuer_name())
+        }
+        _ => why.into(),
+    }
+}
+
+/// Below zero once it has run out.
+fn days_left(c: &Certificate<'_>) -> f64 {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    (c.not_after as f64 - now.as_secs_f64()) / 86_400.0
+}
+
+#[cfg(test)]
+mod tests;

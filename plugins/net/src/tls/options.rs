@@ -1,0 +1,49 @@
+//! The options of a TLS check. `TLS.md` shows them in use.
+
+use crate::options::Family;
+use healthd_plugin::options;
+use healthd_plugin::tls::Dialect;
+use std::time::Duration;
+
+options! {
+    /// Looks at the certificates and the protocol of a TLS server, and judges them.
+    pub struct Options {
+        /// Host name or address.
+        host: String { min_length: 1, max_length: 253 },
+        /// Port.
+        port: u16 { min: 1 } = 443,
+        /// The protocol that is spoken in plain before TLS begins. Without it TLS begins at once.
+        starttls: Option<Dialect>,
+        /// Name the certificate must be for, instead of `host`; also sent as SNI.
+        server_name: Option<String> { min_length: 1 },
+        /// Address family to use for a host name.
+        family: Family = Family::Any,
+        /// PEM file of the CA certificates to trust, instead of the machine's.
+        ca_file: Option<String> { min_length: 1 },
+        /// Judge neither who signed the certificate nor for whom it is: only days, keys, protocol and fingerprint.
+        insecure: bool = false,
+        /// Warn when a certificate is valid for fewer days than this.
+        days_warn: f64 { min: 0 } = 21.0,
+        /// Critical when a certificate is valid for fewer days than this.
+        days_crit: f64 { min: 0 } = 7.0,
+        /// Judge the days of all certificates that the server shows, not only of its own.
+        chain: bool = true,
+        /// Critical when an RSA key of the chain has fewer bits.
+        key_bits_min: u32 = 2048,
+        /// TLS versions that are good. Versions below 1.2 are never.
+        protocols: Vec<Protocol> { min_items: 1 } = vec![Protocol::Tls12, Protocol::Tls13],
+        /// SHA-256 of the server's own certificate, in hexadecimal digits; it must be one of these.
+        fingerprints: Option<Vec<String>> { min_items: 1 },
+        /// Text that must stand in the issuer's name of the server's own certificate.
+        issuer: Option<String> { min_length: 1 },
+        /// Warn when connecting and shaking hands takes longer.
+        latency_warn: Option<Duration>,
+        /// Critical when connecting and shaking hands takes longer.
+        latency_crit: Option<Duration>,
+    }
+}
+
+options! {
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    pub enum Protocol { Tls12 = "1.2", Tls13 = "1.3" }
+}
