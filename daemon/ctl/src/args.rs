@@ -2,7 +2,7 @@
 //!
 //! The man page and the shell completions are made from this file, so each help text is written once.
 
-use crate::columns;
+use crate::{columns, complete};
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 use healthd_core::check::outcome::Verdict;
 use healthd_core::config::duration;
@@ -167,7 +167,7 @@ pub enum Command {
 #[derive(Group, Debug, Default)]
 pub struct Selection {
     /// Names or globs; none: all checks
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = complete::checks())]
     pub names: Vec<String>,
     #[command(flatten)]
     pub state: StateFilter,
@@ -177,7 +177,7 @@ pub struct Selection {
 #[group(skip)]
 pub struct StateFilter {
     /// Only checks of these plugins (names or globs)
-    #[arg(long, value_name = "PLUGIN", value_delimiter = ',')]
+    #[arg(long, value_name = "PLUGIN", value_delimiter = ',', add = complete::plugins())]
     pub plugin: Vec<String>,
     /// Only checks with these verdicts: ok, warning, critical, unknown, pending
     #[arg(
@@ -245,7 +245,7 @@ impl Selection {
     .args(["names", "all", "plugin", "verdict", "problems"]))]
 pub struct Targets {
     /// Names or globs
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = complete::checks())]
     pub names: Vec<String>,
     /// All checks
     #[arg(long, conflicts_with = "names")]
@@ -281,6 +281,7 @@ pub struct ListArgs {
 #[derive(Group, Debug)]
 pub struct OneCheck {
     /// The name of the check
+    #[arg(add = complete::checks())]
     pub name: String,
 }
 
@@ -330,7 +331,7 @@ pub enum PluginsAction {
     )]
     Reload {
         /// Only the file of this plugin
-        #[arg(value_name = "NAME")]
+        #[arg(value_name = "NAME", add = complete::plugins())]
         name: Option<String>,
     },
     /// Bring back the bytes of this plugin that served before
@@ -341,8 +342,20 @@ pub enum PluginsAction {
     )]
     Rollback {
         /// The plugin
-        #[arg(value_name = "NAME")]
+        #[arg(value_name = "NAME", add = complete::plugins())]
         name: String,
+    },
+    /// Show the options of a plugin: type, default, meaning; does not need the daemon
+    Show {
+        /// The plugin, or its file
+        #[arg(value_name = "NAME", add = complete::plugins())]
+        name: String,
+        /// Which plugin, when a file was named that holds several
+        #[arg(long, value_name = "NAME")]
+        plugin: Option<String>,
+        /// As a man page: `healthctl plugins show http --man | man -l -`
+        #[arg(long)]
+        man: bool,
     },
     /// Say whether healthd would load this file, and what is in it; does not need the daemon
     Verify {
@@ -354,7 +367,7 @@ pub enum PluginsAction {
     /// three runs alone
     Release {
         /// Checks by name or glob; or plugins, whose checks are meant then
-        #[arg(value_name = "NAME", required = true)]
+        #[arg(value_name = "NAME", required = true, add = complete::checks())]
         names: Vec<String>,
     },
 }
@@ -377,6 +390,7 @@ pub struct AddArgs {
     /// The name of the check, as web/shop
     pub name: String,
     /// Its plugin; `healthctl plugins` lists them
+    #[arg(add = complete::plugins())]
     pub plugin: String,
     /// Options of the check; the value is TOML if it parses (5, true, ["a", "b"]), else text; dots nest
     #[arg(value_name = "KEY=VALUE", value_parser = parse_option)]

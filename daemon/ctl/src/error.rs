@@ -100,6 +100,11 @@ pub enum CtlError {
         file: PathBuf,
         signal: String,
     },
+    /// No file holds a plugin of this name.
+    NoPlugin {
+        name: String,
+        folders: Vec<PathBuf>,
+    },
     PluginRefused {
         file: PathBuf,
         reason: String,
@@ -220,6 +225,9 @@ impl CtlError {
                 "`healthctl add NAME PLUGIN key=value...` makes one"
             }
             CtlError::NothingMatches { .. } => "`healthctl list` shows the names",
+            CtlError::NoPlugin { .. } => {
+                "`healthctl plugins` lists those of a running healthd; a file is named with its path, as ./x.so"
+            }
             CtlError::NoHealthd { .. } => {
                 "install healthd beside healthctl or into a directory of PATH"
             }
@@ -358,6 +366,11 @@ impl std::fmt::Display for CtlError {
                 } else {
                     write!(f, ": {said}")
                 }
+            }
+            CtlError::NoPlugin { name, folders } => {
+                let folders: Vec<String> =
+                    folders.iter().map(|f| f.display().to_string()).collect();
+                write!(f, "no plugin `{name}` in {}", folders.join(" or "))
             }
             CtlError::PluginCrashed { file, signal } => {
                 write!(f, "{}: the plugin crashed: {signal}", file.display())

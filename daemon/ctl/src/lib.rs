@@ -7,12 +7,14 @@
 mod args;
 mod columns;
 mod commands;
+mod complete;
 mod connection;
 mod error;
 mod exit;
 mod healthd;
 mod interrupt;
 mod maps;
+mod plugin_file;
 mod render;
 mod screen;
 mod session;
@@ -29,6 +31,9 @@ use std::ffi::OsString;
 /// Runs one command line and returns the exit code.
 pub fn main(line: impl IntoIterator<Item = OsString>, outputs: Outputs) -> u8 {
     let line: Vec<OsString> = line.into_iter().collect();
+    if complete::answered(&line) {
+        return exit::OK;
+    }
     let mut command = Args::command();
     if let Some((columns, _)) = outputs.size {
         command = command.term_width(columns);

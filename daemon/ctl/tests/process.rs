@@ -17,7 +17,11 @@ fn main() -> ExitCode {
         let code = healthd_ctl::main(std::env::args_os(), healthd_ctl::Outputs::of_process());
         return ExitCode::from(code);
     }
-    let tests: [(&str, fn()); 8] = [
+    let tests: [(&str, fn()); 9] = [
+        (
+            "names_are_completed_from_the_daemon",
+            names_are_completed_from_the_daemon,
+        ),
         ("ctrl_c_ends_a_watch_with_0", ctrl_c_ends_a_watch_with_0),
         ("ctrl_c_ends_a_run_with_3", ctrl_c_ends_a_run_with_3),
         (
@@ -201,6 +205,26 @@ fn with_healthd(script: &str, args: &[&str]) -> (Option<i32>, String, String) {
     let mut path = OsString::from(&dir.0);
     path.push(":/usr/bin:/bin");
     rest(healthctl(args).env("PATH", path).spawn().expect("spawn"))
+}
+
+fn names_are_completed_from_the_daemon() {
+    let fake = Fake::lines(&ALL);
+    let mut asked = healthctl(&["--", "healthctl", "show", "web/l"]);
+    asked
+        .env("HEALTHD_SOCKET", fake.dir.socket())
+        .env("HEALTHCTL_COMPLETE", "bash")
+        .env("_CLAP_COMPLETE_INDEX", "2")
+        .env("_CLAP_IFS", "\n");
+    let (code, out, err) = rest(asked.spawn().expect("spawn"));
+    assert_eq!((code, &*out, &*err), (Some(0), "web/login", ""));
+    // Nobody answers: nothing to choose from, and no noise into the prompt.
+    let mut asked = healthctl(&["--", "healthctl", "show", "web/l"]);
+    asked
+        .env("HEALTHD_SOCKET", "/nonexistent/socket")
+        .env("HEALTHCTL_COMPLETE", "bash")
+        .env("_CLAP_COMPLETE_INDEX", "2");
+    let (code, out, err) = rest(asked.spawn().expect("spawn"));
+    assert_eq!((code, &*out, &*err), (Some(0), "", ""));
 }
 
 fn validate_asks_healthd() {

@@ -1,14 +1,16 @@
 //! `completions`: the script that a shell reads to complete our command line.
 
-use crate::args::{Args, CompletionsArgs};
+use crate::args::CompletionsArgs;
+use crate::complete;
 use crate::error::CtlError;
 use crate::exit;
 use crate::session::Session;
-use clap::CommandFactory;
 
 pub fn run(session: &mut Session, args: &CompletionsArgs) -> Result<u8, CtlError> {
-    let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Args::command(), "healthctl", &mut script);
+    let script = complete::registration(args.shell).ok_or(CtlError::Unsupported {
+        what: "completions",
+        why: "there are some for bash, elvish, fish, powershell and zsh",
+    })?;
     session.screen.print(&String::from_utf8_lossy(&script))?;
     Ok(exit::OK)
 }

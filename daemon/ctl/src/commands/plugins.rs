@@ -1,20 +1,16 @@
-//! `plugins`: what is in the plugin directory, other bytes for them, whether a file would be loaded, and the end of a
+//! `plugins`: what is in the plugin directory, the options of each, other bytes for them, whether a file would be loaded, and the end of a
 //! quarantine.
 
 use crate::args::{PluginsAction, PluginsArgs};
 use crate::error::CtlError;
 use crate::exit;
-use crate::healthd::{Helper, Probe};
+use crate::plugin_file;
 use crate::render::text::{count, escape};
-use crate::render::{plugins, time};
+use crate::render::{manual, plugins};
 use crate::session::Session;
 use crate::wedged;
 use healthd_core::wire::control::{Op, PluginRow, Reply};
-use std::ffi::OsStr;
 use std::path::Path;
-use std::time::Duration;
-
-const PROBE_LIMIT: Duration = Duration::from_secs(10);
 
 pub fn run(session: &mut Session, args: &PluginsArgs) -> Result<u8, CtlError> {
     match &args.action {
@@ -30,6 +26,9 @@ pub fn run(session: &mut Session, args: &PluginsArgs) -> Result<u8, CtlError> {
             "rolled back",
         ),
         Some(PluginsAction::Verify { file }) => verify(session, file),
+        Some(PluginsAction::Show { name, plugin, man }) => {
+            show(session, name, plugin.as_deref().unwrap_or(name), *man)
+        }
         Some(PluginsAction::Release { names }) => release(session, names),
     }
 }
@@ -103,26 +102,7 @@ fn release(session: &mut Session, names: &[String]) -> Result<u8, CtlError> {
 }
 
 fn verify(session: &mut Session, file: &Path) -> Result<u8, CtlError> {
-    // Constructors of the file run in the probe: one may crash it, or never return.
-    let limit = session.timeout().unwrap_or(PROBE_LIMIT);
-    let helper = Helper {
-        limit: Some(limit),
-        ..Helper::default()
-    };
-    let ended = helper.run(&[OsStr::new("--probe"), file.as_os_str()])?;
-    let refused = |reason| Probe {
-        ok: false,
-        reason,
-        plugins: Vec::new(),
-    };
-    let probe = match ended.killed_by() {
-        _ if !ended.in_time => {
-            let limit = time::duration(limit.as_millis() as u64);
-            refused(format!("loading it does not end within {limit}"))
-        }
-        Some(signal) => refused(format!("loading it crashes: {signal}")),
-        None => ended.answer()?,
-    };
+    let probe = plugin_file::probe(session, file)?;
     if session.json {
         session.print_json(&probe)?;
         return Ok(if probe.ok { exit::OK } else { exit::CRITICAL });
@@ -139,5 +119,35 @@ fn verify(session: &mut Session, file: &Path) -> Result<u8, CtlError> {
         &probe.plugins,
         &look,
     ))?;
+    Ok(exit::OK)
+}
+
+/// The options of a plugin, from the plugin itself: for people, as JSON, or as a man page.
+fn show(session: &mut Session, word: &str, plugin: &str, man: bool) -> Result<u8, CtlError> {
+    let file = plugin_file::find(session, word)?;
+    let probe = plugin_file::probe(session, &file)?;
+    if !probe.ok {
+        return Err(CtlError::PluginRefused {
+            file,
+            reason: probe.reason,
+        });
+    }
+    let named = probe.plugins.iter().filter(|p| p.name == plugin);
+    let mut shown: Vec<_> = named.collect();
+    if shown.is_empty() {
+        shown = probe.plugins.iter().collect();
+    }
+    if session.json {
+        session.print_json_array(&shown)?;
+        return Ok(exit::OK);
+    }
+    let look = session.screen.look();
+    for plugin in shown {
+        let text = match man {
+            true => manual::page(plugin),
+            false => plugins::page(plugin, &look),
+        };
+        session.screen.print(&text)?;
+    }
     Ok(exit::OK)
 }

@@ -4,6 +4,7 @@ pub mod block;
 pub mod check;
 pub mod detail;
 pub mod json;
+pub mod manual;
 pub mod objects;
 pub mod paint;
 pub mod plugins;

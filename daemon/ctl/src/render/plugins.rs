@@ -6,6 +6,7 @@ use super::text::escape;
 use super::{Look, time};
 use crate::healthd::Probed;
 use healthd_core::wire::control::{Cost, PluginRow};
+use serde_json::Value;
 use std::fmt::Write;
 
 pub fn table(rows: &[PluginRow], look: &Look) -> String {
@@ -164,77 +165,107 @@ pub fn verified(file: &str, plugins: &[Probed], look: &Look) -> String {
         Paint::Good.on("good", look.color)
     );
     for plugin in plugins {
-        let title = format!("{} {}", plugin.name, plugin.version);
-        let _ = writeln!(
-            out,
-            "  {}  {}",
-            Paint::Bold.on(&escape(title.trim_end()), look.color),
-            escape(&plugin.summary)
-        );
-        let facts = [
-            ("by", plugin.vendor.clone()),
-            ("license", plugin.license.clone()),
-            ("abi", plugin.abi.clone()),
-            ("workload", plugin.workload.clone()),
-            (
-                "timeout",
-                plugin
-                    .default_timeout_ms
-                    .map(time::duration)
-                    .unwrap_or_default(),
-            ),
-        ];
-        let facts: Vec<String> = facts
-            .iter()
-            .filter(|(_, value)| !value.is_empty())
-            .map(|(what, value)| format!("{what} {value}"))
-            .collect();
-        if !facts.is_empty() {
-            let _ = writeln!(out, "    {}", escape(&facts.join(", ")));
-        }
-        options(&mut out, &plugin.schema, look);
+        about(&mut out, plugin, look);
     }
     out
 }
 
+/// The page of one plugin: what it is, and its options.
+pub fn page(plugin: &Probed, look: &Look) -> String {
+    let mut out = String::new();
+    about(&mut out, plugin, look);
+    out
+}
+
+fn about(out: &mut String, plugin: &Probed, look: &Look) {
+    let title = format!("{} {}", plugin.name, plugin.version);
+    let _ = writeln!(
+        out,
+        "  {}  {}",
+        Paint::Bold.on(&escape(title.trim_end()), look.color),
+        escape(&plugin.summary)
+    );
+    let facts = [
+        ("by", plugin.vendor.clone()),
+        ("license", plugin.license.clone()),
+        ("abi", plugin.abi.clone()),
+        ("workload", plugin.workload.clone()),
+        (
+            "timeout",
+            plugin
+                .default_timeout_ms
+                .map(time::duration)
+                .unwrap_or_default(),
+        ),
+    ];
+    let facts: Vec<String> = facts
+        .iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(what, value)| format!("{what} {value}"))
+        .collect();
+    if !facts.is_empty() {
+        let _ = writeln!(out, "    {}", escape(&facts.join(", ")));
+    }
+    options(out, &plugin.schema, look);
+}
+
 /// The options that the plugin's JSON Schema names.
-fn options(out: &mut String, schema: &serde_json::Value, look: &Look) {
-    let Some(properties) = schema.get("properties").and_then(|p| p.as_object()) else {
+pub fn properties(schema: &Value) -> Vec<(&str, &Value)> {
+    let named = schema.get("properties").and_then(Value::as_object);
+    let all = named.into_iter().flatten();
+    all.map(|(name, property)| (name.as_str(), property))
+        .collect()
+}
+
+pub fn kind_of(property: &Value) -> String {
+    if let Some(values) = property.get("enum").and_then(Value::as_array) {
+        let values: Vec<String> = values.iter().map(Value::to_string).collect();
+        return values.join("|");
+    }
+    match property.get("type") {
+        Some(Value::String(kind)) => kind.clone(),
+        Some(Value::Array(kinds)) => {
+            let kinds: Vec<&str> = kinds.iter().filter_map(Value::as_str).collect();
+            kinds.join("|")
+        }
+        _ => "any".to_owned(),
+    }
+}
+
+/// "(required)", or what holds if it is not given; empty: nothing.
+pub fn default_of(schema: &Value, name: &str, property: &Value) -> String {
+    let required = schema.get("required").and_then(Value::as_array);
+    if required.is_some_and(|names| names.iter().any(|n| n == name)) {
+        return "(required)".to_owned();
+    }
+    property
+        .get("default")
+        .map(Value::to_string)
+        .unwrap_or_default()
+}
+
+pub fn meaning_of(property: &Value) -> String {
+    let text = property.get("description").and_then(Value::as_str);
+    text.unwrap_or_default().to_owned()
+}
+
+fn options(out: &mut String, schema: &Value, look: &Look) {
+    let properties = properties(schema);
+    if properties.is_empty() {
         return;
-    };
-    let required: Vec<&str> = (schema.get("required").and_then(|r| r.as_array()))
-        .map(|names| names.iter().filter_map(|n| n.as_str()).collect())
-        .unwrap_or_default();
+    }
     let mut table = Table::new(vec![
         Column::left("OPTION"),
-        Column::left("TYPE"),
-        Column::left("DEFAULT"),
+        Column::left("TYPE").gives_way(1),
+        Column::left("DEFAULT").shrink_to(10),
         Column::left("MEANING").wraps(),
     ]);
     for (name, property) in properties {
-        let kind = match property.get("type") {
-            Some(serde_json::Value::String(kind)) => kind.clone(),
-            Some(serde_json::Value::Array(kinds)) => kinds
-                .iter()
-                .filter_map(|k| k.as_str())
-                .collect::<Vec<_>>()
-                .join("|"),
-            _ => "any".to_owned(),
-        };
-        let default = match property.get("default") {
-            _ if required.contains(&name.as_str()) => "(required)".to_owned(),
-            Some(value) => value.to_string(),
-            None => String::new(),
-        };
-        let meaning = property
-            .get("description")
-            .and_then(|d| d.as_str())
-            .unwrap_or_default();
         table.row(vec![
             Cell::new(name),
-            Cell::new(kind),
-            Cell::new(default),
-            Cell::new(meaning),
+            Cell::new(kind_of(property)),
+            Cell::new(default_of(schema, name, property)),
+            Cell::new(meaning_of(property)),
         ]);
     }
     let room = look.width.map(|width| width.saturating_sub(4));
