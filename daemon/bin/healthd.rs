@@ -24,7 +24,10 @@ fn main() {
             logging::init_filtered(&format!("worker.{}", args.slot), &args.log);
             healthd_worker::main(&args)
         }
-        Ok(Invocation::Probe { file, copy }) => healthd_worker::probe_main(&file, copy),
+        Ok(Invocation::Probe { file, copy, nobody }) => {
+            healthd_worker::probe_main(&file, copy, nobody)
+        }
+        Ok(Invocation::Verify(file)) => healthd_supervisor::verify(&file),
         Ok(Invocation::Try(args)) => healthd_worker::try_main(&args),
         Ok(Invocation::Help) => {
             print!("{HELP}");
@@ -51,7 +54,9 @@ enum Invocation {
     Probe {
         file: PathBuf,
         copy: bool,
+        nobody: bool,
     },
+    Verify(PathBuf),
     Try(Vec<String>),
     Help,
     Version,
@@ -78,7 +83,7 @@ fn parse(args: &[OsString]) -> Result<Invocation, String> {
         _ => {}
     }
     let (mut config, mut test, mut probe, mut copy) = (None, false, None, false);
-    let mut here = false;
+    let (mut here, mut nobody, mut verify) = (false, false, None);
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         let (name, inline) = match arg.to_str().and_then(|a| a.split_once('=')) {
@@ -93,6 +98,8 @@ fn parse(args: &[OsString]) -> Result<Invocation, String> {
         };
         match name {
             "-c" | "--config" => config = Some(PathBuf::from(value()?)),
+            "--verify" => verify = Some(PathBuf::from(value()?)),
+            "--nobody" if inline.is_none() => nobody = true,
             "--probe" => probe = Some(PathBuf::from(value()?)),
             // Between processes of the daemon only.
             "--copy" if inline.is_none() => copy = true,
@@ -103,11 +110,17 @@ fn parse(args: &[OsString]) -> Result<Invocation, String> {
             _ => return Err(format!("unknown argument `{}`", arg.display())),
         }
     }
+    if let Some(file) = verify {
+        return match (config, test, probe, copy || here || nobody) {
+            (None, false, None, false) => Ok(Invocation::Verify(file)),
+            _ => Err("--verify goes with no other option".into()),
+        };
+    }
     match (config, test, probe) {
         (None, false, None) if here && !copy => Ok(Invocation::Here),
         _ if here => Err("--here goes with no other option".into()),
-        (None, false, Some(file)) => Ok(Invocation::Probe { file, copy }),
-        _ if copy => Err("--copy goes with --probe only".into()),
+        (None, false, Some(file)) => Ok(Invocation::Probe { file, copy, nobody }),
+        _ if copy || nobody => Err("--copy and --nobody go with --probe only".into()),
         (_, _, Some(_)) => Err("--probe goes with no other option".into()),
         (Some(config), true, None) => Ok(Invocation::Test(config)),
         (Some(config), false, None) => Ok(Invocation::Run(config)),
@@ -124,7 +137,8 @@ Usage:
                                beside this program, else the installed ones
   healthd --config FILE -t     judge the config, say what is wrong with it, and end
   healthd --probe FILE.so      print what a plugin says of itself, as JSON
-  healthd --try FILE.so [--plugin NAME] [KEY=VALUE...]
+  healthd --verify FILE.so     judge a plugin file as a start would, and print what it says of itself
+  healthd --try FILE.so [--plugin NAME] [--options FILE] [KEY=VALUE...]
                                run one check of a plugin, without a daemon
 
 Options:
@@ -178,10 +192,18 @@ mod tests {
         for line in ["-t --config a.toml", "--config=a.toml --test"] {
             assert_eq!(parsed(line), test, "{line}");
         }
-        for (line, copy) in [("--probe x.so", false), ("--probe x.so --copy", true)] {
+        for (line, copy, nobody) in [
+            ("--probe x.so", false, false),
+            ("--probe x.so --copy", true, false),
+            ("--probe x.so --copy --nobody", true, true),
+        ] {
             let file = "x.so".into();
-            assert_eq!(parsed(line), Ok(Invocation::Probe { file, copy }));
+            assert_eq!(parsed(line), Ok(Invocation::Probe { file, copy, nobody }));
         }
+        assert_eq!(
+            parsed("--verify x.so"),
+            Ok(Invocation::Verify("x.so".into()))
+        );
         let words = ["x.so", "--plugin", "http", "url=http://a/?b=c"];
         let tried = Invocation::Try(words.map(str::to_owned).to_vec());
         assert_eq!(parsed(&format!("--try {}", words.join(" "))), Ok(tried));
@@ -200,7 +222,7 @@ mod tests {
             ("--config=", "--config needs the path of a file"),
             ("--conf a", "unknown argument `--conf`"),
             ("--test=yes -c a", "unknown argument `--test=yes`"),
-            ("-c a --copy", "--copy goes with --probe only"),
+            ("-c a --copy", "--copy and --nobody go with --probe only"),
             ("-c a --probe x", "--probe goes with no other option"),
             ("--role cook", "unknown role `cook`"),
         ] {

@@ -11,7 +11,7 @@ mod scan;
 mod watch;
 
 pub use files::RealFiles;
-pub use plugins::{PluginEntry, PluginFile};
+pub use plugins::{PluginEntry, PluginFile, verify};
 pub use scan::{Scan, Shelf, Standing};
 pub use watch::DirWatch;
 

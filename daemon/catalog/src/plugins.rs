@@ -2,7 +2,7 @@
 //! Nothing is loaded into this process.
 
 use crate::elf;
-use crate::probe::{self, Answer};
+use crate::probe::{self, Answer, Described, Rights};
 use crate::scan::Standing;
 use healthd_core::config::{Class, PluginInfo};
 use serde::{Deserialize, Serialize};
@@ -123,12 +123,23 @@ pub fn read_one(path: &Path, owners: &[u32], known: Option<&Found>) -> Found {
     Found { identity, read }
 }
 
-fn copy_and_probe(
+/// What a start would say of this file, and what the file says of itself. Its constructors run as nobody if we are
+/// root: it was only looked at, and need not be trusted.
+pub fn verify(path: &Path, owners: &[u32]) -> Result<Vec<serde_json::Value>, String> {
+    let copy = judged_copy(path, owners, &mut None)?;
+    let asked = probe::ask(path, &copy, Rights::Nobody);
+    match asked.map_err(|e| format!("{}: {e}", path.display()))? {
+        Answer::Plugins(plugins) => Ok(plugins),
+        Answer::Refused(reason) => Err(reason),
+    }
+}
+
+/// A sealed copy of a file that may be loaded. Nothing of it has run yet.
+fn judged_copy(
     path: &Path,
     owners: &[u32],
-    known: Option<&Found>,
     identity: &mut Option<Identity>,
-) -> Result<PluginFile, String> {
+) -> Result<OwnedFd, String> {
     let named = |e: io::Error| format!("{}: {e}", path.display());
     // O_NONBLOCK: a fifo of this name must not hold us.
     let mut file = OpenOptions::new()
@@ -158,6 +169,20 @@ fn copy_and_probe(
             path.display()
         ));
     }
+    if let Some(other) = elf::foreign(&copy).map_err(named)? {
+        return Err(format!("{}: {other}", path.display()));
+    }
+    Ok(copy)
+}
+
+fn copy_and_probe(
+    path: &Path,
+    owners: &[u32],
+    known: Option<&Found>,
+    identity: &mut Option<Identity>,
+) -> Result<PluginFile, String> {
+    let named = |e: io::Error| format!("{}: {e}", path.display());
+    let copy = judged_copy(path, owners, identity)?;
     let hash = healthd_sys::memfd::fingerprint(&copy).map_err(named)?;
     if let Some(Ok(same)) = known
         .map(|k| &k.read)
@@ -165,7 +190,7 @@ fn copy_and_probe(
     {
         return Ok(same.clone());
     }
-    let plugins = match probe::ask(path, &copy).map_err(named)? {
+    let plugins: Vec<Described> = match probe::ask(path, &copy, Rights::Ours).map_err(named)? {
         Answer::Plugins(plugins) => plugins,
         Answer::Refused(reason) => return Err(reason),
     };

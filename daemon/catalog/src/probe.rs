@@ -5,6 +5,7 @@ use healthd_core::wire::supervisor::signal_name;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -28,27 +29,41 @@ pub struct Described {
     pub schema: serde_json::Value,
 }
 
-pub enum Answer {
-    Plugins(Vec<Described>),
+pub enum Answer<T> {
+    Plugins(Vec<T>),
     /// Names the file and says why.
     Refused(String),
 }
 
+/// Whose rights the file's constructors have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Rights {
+    /// As in a worker of this daemon.
+    Ours,
+    /// Nobody's, if ours are root's.
+    Nobody,
+}
+
 #[derive(Deserialize)]
-struct Printed {
+struct Printed<T> {
     ok: bool,
-    #[serde(default)]
-    plugins: Vec<Described>,
+    #[serde(default = "Vec::new")]
+    plugins: Vec<T>,
     #[serde(default)]
     reason: String,
 }
 
 /// Runs `healthd --probe FILE --copy` with the sealed copy as its standard input.
-pub fn ask(file: &Path, copy: &OwnedFd) -> io::Result<Answer> {
+pub fn ask<T: DeserializeOwned>(
+    file: &Path,
+    copy: &OwnedFd,
+    rights: Rights,
+) -> io::Result<Answer<T>> {
     let mut child = Command::new("/proc/self/exe")
         .arg("--probe")
         .arg(file)
         .arg("--copy")
+        .args((rights == Rights::Nobody).then_some("--nobody"))
         .stdin(copy.try_clone()?)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -69,7 +84,7 @@ pub fn ask(file: &Path, copy: &OwnedFd) -> io::Result<Answer> {
             LIMIT.as_secs()
         )),
         Reading::Failed(e) => Err(e),
-        Reading::All(bytes) => match serde_json::from_slice::<Printed>(&bytes) {
+        Reading::All(bytes) => match serde_json::from_slice::<Printed<T>>(&bytes) {
             Ok(p) if p.ok => Ok(Answer::Plugins(p.plugins)),
             Ok(p) => Ok(Answer::Refused(p.reason)),
             Err(_) => match (status.signal(), status.code()) {

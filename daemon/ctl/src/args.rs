@@ -129,7 +129,7 @@ pub enum Command {
     /// List the plugins, replace them or go back, or verify a plugin file
     #[command(after_long_help = columns::help("plugins"))]
     Plugins(PluginsArgs),
-    /// Run one check of a plugin file, without the daemon (--timeout is the check's)
+    /// Run one check of a plugin, without the daemon; as root, it runs as nobody (--timeout is the check's)
     Try(TryArgs),
     /// Make a check: write its block into checks.d, apply it, and run it once
     #[command(
@@ -374,15 +374,19 @@ pub enum PluginsAction {
 
 #[derive(Group, Debug)]
 pub struct TryArgs {
-    /// The plugin file
-    #[arg(value_name = "FILE.so", value_hint = clap::ValueHint::FilePath)]
-    pub file: PathBuf,
+    /// The plugin: its name, or its file, as ./x.so
+    #[arg(value_name = "PLUGIN", add = complete::plugins())]
+    pub plugin_or_file: String,
     /// Options of the check; the value is TOML if it parses (5, true, ["a", "b"]), else text; dots nest
     #[arg(value_name = "KEY=VALUE", value_parser = parse_option)]
     pub options: Vec<String>,
     /// Which plugin, when the file holds several
     #[arg(long, value_name = "NAME")]
     pub plugin: Option<String>,
+    /// Options from a file, TOML or JSON; -: from standard input. What stands on the command line can be seen by
+    /// everybody on this machine
+    #[arg(long = "options", value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub options_from: Option<PathBuf>,
 }
 
 #[derive(Group, Debug)]

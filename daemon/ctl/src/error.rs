@@ -105,6 +105,11 @@ pub enum CtlError {
         name: String,
         folders: Vec<PathBuf>,
     },
+    /// `try`: the plugin ended the process of its run.
+    PluginExited {
+        file: PathBuf,
+        code: i32,
+    },
     PluginRefused {
         file: PathBuf,
         reason: String,
@@ -247,6 +252,7 @@ impl CtlError {
             | CtlError::Answer(_)
             | CtlError::Helper { .. }
             | CtlError::PluginCrashed { .. }
+            | CtlError::PluginExited { .. }
             | CtlError::PluginRefused { .. }
             | CtlError::Unsupported { .. }
             | CtlError::Options(_)
@@ -375,6 +381,12 @@ impl std::fmt::Display for CtlError {
             CtlError::PluginCrashed { file, signal } => {
                 write!(f, "{}: the plugin crashed: {signal}", file.display())
             }
+            CtlError::PluginExited { file, code } => write!(
+                f,
+                "{}: the plugin ended its process with exit code {code}: it may not call exit(3); in a worker that \
+                 ends the runs of other checks too",
+                file.display()
+            ),
             CtlError::PluginRefused { file, reason }
                 if reason.contains(&*file.to_string_lossy()) =>
             {

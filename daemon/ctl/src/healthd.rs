@@ -43,6 +43,8 @@ fn is_program(path: &Path) -> bool {
 #[derive(Default)]
 pub struct Helper {
     pub capture_stderr: bool,
+    /// Our standard input is its own.
+    pub stdin: bool,
     /// After this it is killed.
     pub limit: Option<Duration>,
 }
@@ -62,7 +64,11 @@ impl Helper {
         };
         let child = Command::new(&program)
             .args(args)
-            .stdin(Stdio::null())
+            .stdin(if self.stdin {
+                Stdio::inherit()
+            } else {
+                Stdio::null()
+            })
             .stdout(Stdio::piped())
             .stderr(stderr)
             .spawn()

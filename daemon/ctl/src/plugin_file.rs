@@ -30,11 +30,7 @@ pub fn find(session: &mut Session, word: &str) -> Result<PathBuf, CtlError> {
         .find(|file| file.is_file());
     // Several plugins may share a file: then each is asked.
     likely
-        .or_else(|| {
-            folders
-                .iter()
-                .find_map(|folder| holding(session, folder, word))
-        })
+        .or_else(|| folders.iter().find_map(|folder| holding(folder, word)))
         .ok_or_else(|| CtlError::NoPlugin {
             name: word.to_owned(),
             folders,
@@ -63,7 +59,7 @@ fn folders() -> Vec<PathBuf> {
     beside.into_iter().chain([INSTALLED.into()]).collect()
 }
 
-fn holding(session: &Session, folder: &Path, name: &str) -> Option<PathBuf> {
+fn holding(folder: &Path, name: &str) -> Option<PathBuf> {
     let entries = fs::read_dir(folder).ok()?.flatten();
     let mut files: Vec<PathBuf> = entries
         .map(|entry| entry.path())
@@ -71,19 +67,19 @@ fn holding(session: &Session, folder: &Path, name: &str) -> Option<PathBuf> {
         .collect();
     files.sort();
     files.into_iter().find(|file| {
-        probe(session, file).is_ok_and(|probe| probe.plugins.iter().any(|p| p.name == name))
+        probe(file, None).is_ok_and(|probe| probe.plugins.iter().any(|p| p.name == name))
     })
 }
 
 /// What the file says of itself, or why healthd would refuse it. Its constructors run in a process of their own: one
 /// may crash it, or never return.
-pub fn probe(session: &Session, file: &Path) -> Result<Probe, CtlError> {
-    let limit = session.timeout().unwrap_or(PROBE_LIMIT);
+pub fn probe(file: &Path, limit: Option<Duration>) -> Result<Probe, CtlError> {
+    let limit = limit.unwrap_or(PROBE_LIMIT);
     let helper = Helper {
         limit: Some(limit),
         ..Helper::default()
     };
-    let ended = helper.run(&[OsStr::new("--probe"), file.as_os_str()])?;
+    let ended = helper.run(&[OsStr::new("--verify"), file.as_os_str()])?;
     let refused = |reason| Probe {
         ok: false,
         reason,

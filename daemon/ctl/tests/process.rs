@@ -255,15 +255,20 @@ fn validate_asks_healthd() {
 fn try_and_verify_ask_healthd() {
     // A probe prints what a detail line holds, without its type.
     let detail = DETAIL.replace(r#""type":"detail","#, "");
+    // Before anything runs the file is judged.
+    let judged = "case $1 in --verify) echo '{\"ok\":true,\"plugins\":[{\"name\":\"http\"}]}'; exit;; esac\n";
     let run = format!(
-        "test \"$*\" = '--try x.so --plugin http a.b=1 c=two words' || exit 1\ncat <<'X'\n{detail}\nX"
+        "{judged}test \"$*\" = '--try x.so --plugin http a.b=1 c=two words' || exit 1\ncat <<'X'\n{detail}\nX"
     );
     let args = ["try", "x.so", "a.b=1", "c=two words", "--plugin", "http"];
     let (code, out, err) = with_healthd(&run, &args);
     assert_eq!((code, &*err), (Some(0), ""));
     assert!(out.starts_with("ok  HTTP 200, 5120 bytes\n"), "{out}");
 
-    let (code, out, err) = with_healthd("echo 'x.so: no such file' >&2; exit 3", &args);
+    let (code, out, err) = with_healthd(
+        &format!("{judged}echo 'x.so: no such file' >&2; exit 65"),
+        &args,
+    );
     assert_eq!((code, &*out, &*err), (Some(3), "", "x.so: no such file\n"));
 
     let probe = r#"echo '{"ok":true,"plugins":[{"name":"http","version":"1.0","summary":"HTTP","vendor":"us","license":"MIT","abi":"1.0","workload":"io","default_timeout_ms":5000,"schema":{"required":["url"],"properties":{"url":{"type":"string","description":"what to ask"},"insecure":{"type":"boolean","default":false}}},"flags":[]}]}'"#;
@@ -307,7 +312,18 @@ fn try_and_verify_ask_healthd() {
             (Some(2), format!("healthctl: error: x.so: {reason}\n"))
         );
     }
-    let (code, _, err) = with_healthd("kill -SEGV $$", &args);
+    let (code, _, err) = with_healthd(refused, &args);
+    assert_eq!(
+        (code, &*err),
+        (Some(3), "healthctl: error: x.so: not an ELF file\n")
+    );
+    let (code, _, err) = with_healthd(&format!("{judged}exit 7"), &args);
+    assert_eq!(code, Some(3));
+    assert!(
+        err.contains("the plugin ended its process with exit code 7"),
+        "{err}"
+    );
+    let (code, _, err) = with_healthd(&format!("{judged}kill -SEGV $$"), &args);
     assert_eq!(
         (code, &*err),
         (
@@ -316,12 +332,12 @@ fn try_and_verify_ask_healthd() {
         )
     );
     let (code, _, err) = with_healthd(
-        "echo \"$*\" >&2; exit 3",
-        &["try", "x.so", "a=1", "--timeout", "2s"],
+        &format!("{judged}echo \"$*\" >&2; exit 65"),
+        &["try", "x.so", "a=1", "--options", "f", "--timeout", "2s"],
     );
     assert_eq!(
         (code, &*err),
-        (Some(3), "--try x.so --timeout 2000ms a=1\n")
+        (Some(3), "--try x.so --options f --timeout 2000ms a=1\n")
     );
 
     let (code, _, err) = with_healthd("echo nonsense; exit 0", &["plugins", "verify", "x.so"]);

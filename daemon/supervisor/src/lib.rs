@@ -44,6 +44,11 @@ pub fn main_here() -> i32 {
     }
 }
 
+/// `--verify FILE`: prints as JSON what a start would say of a plugin file. Exit code 0: it would be loaded; 1: not.
+pub fn verify(file: &Path) -> i32 {
+    start::verify(file)
+}
+
 /// `-t`: judges the config as a start would. Returns the exit code.
 pub fn test(config: &Path) -> i32 {
     start::test(config)

@@ -65,6 +65,23 @@ pub fn test(config: &Path) -> i32 {
     }
 }
 
+/// Judges a plugin file as the manager does. Returns the exit code.
+pub fn verify(file: &Path) -> i32 {
+    let owners = healthd_catalog::owners(getuid().as_raw());
+    let (code, answer) = match healthd_catalog::verify(file, &owners) {
+        Ok(plugins) => (
+            exit::OK,
+            serde_json::json!({ "ok": true, "plugins": plugins }),
+        ),
+        Err(reason) => (
+            exit::FAILED,
+            serde_json::json!({ "ok": false, "reason": reason }),
+        ),
+    };
+    println!("{answer}");
+    code
+}
+
 /// The config's level, unless the environment has one.
 fn log_filter(configured: &str) -> String {
     match std::env::var("HEALTHD_LOG") {

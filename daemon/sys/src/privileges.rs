@@ -57,6 +57,23 @@ pub fn drop_to(account: &Account, keep: Option<Gid>) -> io::Result<()> {
     Ok(())
 }
 
+/// Root becomes nobody, for good; whoever else we are stays. For code that was not judged yet.
+pub fn become_nobody() -> io::Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    let nobody = lookup_user("nobody")?.unwrap_or_else(|| Account {
+        name: "nobody".into(),
+        uid: Uid::from_raw(65534),
+        gid: Gid::from_raw(65534),
+        home: "/".into(),
+    });
+    setgroups(&[nobody.gid])?;
+    setgid(nobody.gid)?;
+    setuid(nobody.uid)?;
+    Ok(())
+}
+
 /// May this process give a file to the group? Its owner may, if it is in the group itself (chown(2)).
 pub fn in_group(group: Gid) -> bool {
     nix::unistd::getegid() == group

@@ -1,6 +1,7 @@
 //! `healthd --try FILE.so key=value…`: one run of a plugin, in a worker without a daemon. A thread plays the
 //! manager over the same link, so the plugin sees exactly what it will see later.
 
+use crate::probe::answer_apart;
 use crate::role::{private_dir, serve};
 use healthd_core::check::outcome::Status;
 use healthd_core::config::pairs;
@@ -16,25 +17,34 @@ use healthd_sys::unix_socket::{self, Received};
 use healthd_sys::{clock, memfd};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::fs::File;
+use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-const USAGE: &str = "usage: healthd --try FILE.so [--plugin NAME] [--timeout 5s] [key=value ...]";
+const USAGE: &str =
+    "usage: healthd --try FILE.so [--plugin NAME] [--timeout 5s] [--options FILE] [key=value ...]";
 
-/// Prints one JSON object of the shape of `healthctl show`; the exit code is the status (0 to 3).
+/// Prints one JSON object of the shape of `healthctl show`; the exit code is the status (0 to 3), or `NOT_RUN`.
 pub fn try_main(args: &[String]) -> i32 {
     healthd_sys::signals::unblock_all();
-    match attempt(args) {
-        Ok((status, text)) => {
-            println!("{text}");
+    let tried = answer_apart()
+        .map_err(|e| format!("standard output: {e}"))
+        .and_then(|out| Ok((out, attempt(args)?)));
+    match tried {
+        Ok((mut out, (status, text))) => {
+            // Who has left does not want to know.
+            let _ = writeln!(out, "{text}");
             i32::from(status as u8)
         }
         Err(why) => {
             eprintln!("error: {why}");
-            3
+            NOT_RUN
         }
     }
 }
+
+/// EX_DATAERR: there was nothing to run, and standard error says why.
+const NOT_RUN: i32 = 65;
 
 struct Wish<'a> {
     file: &'a str,
@@ -61,15 +71,33 @@ fn parse(args: &[String]) -> Result<Wish<'_>, String> {
                     .map_err(|e| format!("--timeout: {e}"))?;
                 wish.timeout_ns = Some(timeout.as_nanos() as u64);
             }
+            "--options" => wish.config = read_options(rest.next().ok_or(USAGE)?)?,
             text if wish.file.is_empty() => wish.file = text,
             pair => pairs.push(pair),
         }
     }
-    wish.config = pairs::table(&pairs)?;
+    let given = pairs::table(&pairs)?;
+    // What is said on the command line goes before what stands in the file.
+    wish.config.extend(given);
     if wish.file.is_empty() {
         Err(USAGE.into())
     } else {
         Ok(wish)
+    }
+}
+
+/// The options of a check as in its `config`, from a file or (`-`) standard input: what stands on a command line can be
+/// seen by everybody.
+fn read_options(from: &str) -> Result<toml::Table, String> {
+    let read = match from {
+        "-" => std::io::read_to_string(std::io::stdin()),
+        file => std::fs::read_to_string(file),
+    };
+    let named = |e: &dyn std::fmt::Display| format!("--options {from}: {e}");
+    let text = read.map_err(|e| named(&e))?;
+    match text.trim_start().starts_with('{') {
+        true => serde_json::from_str(&text).map_err(|e| named(&e)),
+        false => text.parse().map_err(|e: toml::de::Error| named(&e)),
     }
 }
 
@@ -78,6 +106,8 @@ fn attempt(args: &[String]) -> Result<(Status, String), String> {
     let named = |e: std::io::Error| format!("{}: {e}", wish.file);
     let mut source = File::open(wish.file).map_err(named)?;
     let copy = memfd::sealed_copy("try", &mut source, 256 << 20).map_err(named)?;
+    // Nothing of it has run yet, and nothing of it is to run as root.
+    healthd_sys::privileges::become_nobody().map_err(named)?;
     let library = Library::open(&copy, Path::new(wish.file)).map_err(|e| e.to_string())?;
     let names: Vec<&str> = library
         .plugins
@@ -191,29 +221,6 @@ fn play_manager(
     message.clear();
     ToWorker::Start.encode(&mut message);
     unix_socket::send(link, &message, &[]).map_err(text)?;
-    message.clear();
-    let define = Define {
-        check: 0,
-        epoch: 1,
-        plugin: 0,
-        timeout_ns,
-        timeout_status: Status::Critical,
-        batch_ns: 0,
-        name: "try".into(),
-        config,
-    };
-    ToWorker::Define(define).encode(&mut message);
-    let run = Run {
-        run_id: 1,
-        check: 0,
-        epoch: 1,
-        attempt: 1,
-        start_ns: clock::monotonic_ns(),
-        last_status: 255,
-        urgent: true,
-    };
-    ToWorker::Run(run).encode(&mut message);
-    unix_socket::send(link, &message, &[]).map_err(text)?;
     let mut buffer = vec![0; MAX_MESSAGE];
     loop {
         let mut fds = [PollFd::new(link.as_fd(), PollFlags::POLLIN)];
@@ -225,6 +232,8 @@ fn play_manager(
                 let mut rest = &buffer[..n];
                 while let Some(said) = ToManager::decode(&mut rest).map_err(|e| e.to_string())? {
                     match said {
+                        // As for every worker: nothing is to run before the plugin is loaded.
+                        ToManager::Ready { .. } => one_check(link, &config, timeout_ns)?,
                         ToManager::Finished(finished) => return Ok(*finished),
                         ToManager::LoadFailed { reason, .. } => return Err(reason),
                         // Nobody is there to keep a map, and nobody else to lock out.
@@ -246,6 +255,35 @@ fn play_manager(
             }
         }
     }
+}
+
+/// The check, and its only run.
+fn one_check(link: &OwnedFd, config: &str, timeout_ns: u64) -> Result<(), String> {
+    let mut message = Vec::new();
+    let define = Define {
+        check: 0,
+        epoch: 1,
+        plugin: 0,
+        timeout_ns,
+        timeout_status: Status::Critical,
+        batch_ns: 0,
+        name: "try".into(),
+        config: config.to_owned(),
+    };
+    ToWorker::Define(define).encode(&mut message);
+    let run = Run {
+        run_id: 1,
+        check: 0,
+        epoch: 1,
+        attempt: 1,
+        start_ns: clock::monotonic_ns(),
+        last_status: 255,
+        urgent: true,
+    };
+    ToWorker::Run(run).encode(&mut message);
+    unix_socket::send(link, &message, &[])
+        .map(drop)
+        .map_err(|e| e.to_string())
 }
 
 fn answer(link: &OwnedFd, message: &ToWorker) -> Result<(), String> {

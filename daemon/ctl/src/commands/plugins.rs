@@ -102,7 +102,7 @@ fn release(session: &mut Session, names: &[String]) -> Result<u8, CtlError> {
 }
 
 fn verify(session: &mut Session, file: &Path) -> Result<u8, CtlError> {
-    let probe = plugin_file::probe(session, file)?;
+    let probe = plugin_file::probe(file, session.timeout())?;
     if session.json {
         session.print_json(&probe)?;
         return Ok(if probe.ok { exit::OK } else { exit::CRITICAL });
@@ -125,7 +125,7 @@ fn verify(session: &mut Session, file: &Path) -> Result<u8, CtlError> {
 /// The options of a plugin, from the plugin itself: for people, as JSON, or as a man page.
 fn show(session: &mut Session, word: &str, plugin: &str, man: bool) -> Result<u8, CtlError> {
     let file = plugin_file::find(session, word)?;
-    let probe = plugin_file::probe(session, &file)?;
+    let probe = plugin_file::probe(&file, session.timeout())?;
     if !probe.ok {
         return Err(CtlError::PluginRefused {
             file,

@@ -1,18 +1,39 @@
-//! `try`: one run of a plugin file, without a daemon.
+//! `try`: one run of a plugin, without a daemon.
 
 use crate::args::TryArgs;
 use crate::error::CtlError;
 use crate::exit;
 use crate::healthd::Helper;
+use crate::plugin_file;
 use crate::render::detail;
 use crate::session::Session;
 use healthd_core::wire::control::CheckDetail;
 use std::ffi::OsStr;
+use std::path::Path;
+
+/// How `healthd --try` ends when there was nothing to run.
+const NOT_RUN: i32 = 65;
 
 pub fn run(session: &mut Session, args: &TryArgs) -> Result<u8, CtlError> {
-    let mut line = vec![OsStr::new("--try"), args.file.as_os_str()];
-    if let Some(plugin) = &args.plugin {
+    let file = plugin_file::find(session, &args.plugin_or_file)?;
+    // Judged before any of it runs.
+    let probe = plugin_file::probe(&file, None)?;
+    if !probe.ok {
+        let reason = probe.reason;
+        session
+            .screen
+            .error(&CtlError::PluginRefused { file, reason });
+        // No run, so no status of one.
+        return Ok(exit::UNKNOWN);
+    }
+    let mut line = vec![OsStr::new("--try"), file.as_os_str()];
+    let by_name = probe.plugins.iter().find(|p| p.name == args.plugin_or_file);
+    let plugin = args.plugin.as_ref().or(by_name.map(|p| &p.name));
+    if let Some(plugin) = plugin {
         line.extend([OsStr::new("--plugin"), OsStr::new(plugin)]);
+    }
+    if let Some(options) = &args.options_from {
+        line.extend([OsStr::new("--options"), options.as_os_str()]);
     }
     let timeout = session
         .timeout()
@@ -21,18 +42,20 @@ pub fn run(session: &mut Session, args: &TryArgs) -> Result<u8, CtlError> {
         line.extend([OsStr::new("--timeout"), OsStr::new(timeout)]);
     }
     line.extend(args.options.iter().map(OsStr::new));
-    let ended = Helper::default().run(&line)?;
+    let helper = Helper {
+        stdin: args.options_from.as_deref() == Some(Path::new("-")),
+        ..Helper::default()
+    };
+    let ended = helper.run(&line)?;
     if let Some(signal) = ended.killed_by() {
-        return Err(CtlError::PluginCrashed {
-            file: args.file.clone(),
-            signal,
-        });
+        return Err(CtlError::PluginCrashed { file, signal });
     }
-    if ended.output.stdout.is_empty() && ended.output.status.code() == Some(3) {
+    let tried: CheckDetail = match (ended.output.stdout.is_empty(), ended.output.status.code()) {
         // It has said on standard error why there was nothing to run.
-        return Ok(exit::UNKNOWN);
-    }
-    let tried: CheckDetail = ended.answer()?;
+        (true, Some(NOT_RUN)) => return Ok(exit::UNKNOWN),
+        (true, Some(code)) => return Err(CtlError::PluginExited { file, code }),
+        _ => ended.answer()?,
+    };
     if session.json {
         session.print_json(&tried)?;
     } else {
