@@ -11,6 +11,7 @@ mod commands;
 mod control;
 mod costs;
 mod drop_in;
+mod events;
 mod exec;
 mod fanout;
 mod first_hour;

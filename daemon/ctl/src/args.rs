@@ -7,6 +7,8 @@ use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 use healthd_core::check::outcome::Verdict;
 use healthd_core::config::duration;
 use healthd_core::wire::control::Filter;
+use jiff::civil::{DateTime, Time};
+use jiff::{Timestamp, Zoned};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -65,7 +67,7 @@ pub struct Args {
 #[derive(Group, Debug)]
 #[command(next_help_heading = "Global options")]
 pub struct Global {
-    /// Print JSON in a stable shape (PROTOCOL.md): one array or object, from run and watch one object a line
+    /// Print JSON in a stable shape (PROTOCOL.md): one array or object, from run, watch and events one object a line
     #[arg(long, global = true)]
     pub json: bool,
     /// The control socket [default: $HEALTHD_SOCKET, else /run/healthd/control.sock]
@@ -117,6 +119,13 @@ pub enum Command {
     /// Show changes as they happen, until Ctrl-C
     #[command(after_long_help = columns::help("watch"))]
     Watch(WatchArgs),
+    /// Show what has happened: verdicts that flipped, workers that died, pauses, reloads; each with its number
+    #[command(
+        long_about = "Show what has happened, oldest first: verdicts that flipped, checks that were held or paused, \
+        workers that died, reloads, new plugins, steps of the clock. Each event has a number, one more than the one \
+        before it, over restarts too. healthd keeps the newest 4096, or two for each check."
+    )]
+    Events(EventsArgs),
     /// Tell the story of a check's last run: due, dispatched, started, by whom, how long, what next
     #[command(after_long_help = columns::help("why"))]
     Why(OneCheck),
@@ -310,6 +319,19 @@ pub struct WatchArgs {
 }
 
 #[derive(Group, Debug)]
+pub struct EventsArgs {
+    /// Go on with what comes, over restarts of healthd too, until Ctrl-C
+    #[arg(long, short)]
+    pub follow: bool,
+    /// Only those after this number; what healthd has not any more is told as one gap
+    #[arg(long, value_name = "NUMBER")]
+    pub after: Option<u64>,
+    /// Only those since then: a time ago (10m, 2h), a time of day (10:00), a date, or both
+    #[arg(long, value_name = "TIME", value_parser = parse_since)]
+    pub since: Option<Timestamp>,
+}
+
+#[derive(Group, Debug)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct PluginsArgs {
     /// What each plugin costs: CPU, time, waits, hangs, crashes, and who makes workers grow; the dearest first
@@ -460,6 +482,27 @@ fn parse_option(text: &str) -> Result<String, String> {
     }
 }
 
+fn parse_since(text: &str) -> Result<Timestamp, String> {
+    since(text, &Zoned::now()).ok_or_else(|| {
+        "a time is written as 10m (ago), 10:00, 2026-11-22, \"2026-11-22 10:00\" or 2026-11-22T10:00:00Z".to_owned()
+    })
+}
+
+/// Times without a zone are meant as `now` has it.
+fn since(text: &str, now: &Zoned) -> Option<Timestamp> {
+    if let Ok(ago) = duration::parse(text) {
+        return now.timestamp().checked_sub(ago).ok();
+    }
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Some(time);
+    }
+    let when = match text.parse::<DateTime>() {
+        Ok(when) => when,
+        Err(_) => now.date().to_datetime(text.parse::<Time>().ok()?),
+    };
+    Some(when.to_zoned(now.time_zone().clone()).ok()?.timestamp())
+}
+
 /// Written as in the configuration.
 fn parse_duration(text: &str) -> Result<Duration, String> {
     let time = duration::parse(text).map_err(|error| format!("it {error}; {}", error.help()))?;
@@ -487,6 +530,27 @@ mod tests {
         assert_eq!(parse_duration("2m"), Ok(Duration::from_secs(120)));
         for wrong in ["", "5", "s", "-1s", "1.5s", "2d", "0s", "99999999h", "25h"] {
             assert!(parse_duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn since_when() {
+        let now: Zoned = "2026-11-22T10:00:00+01:00[+01:00]".parse().expect("a time");
+        for (text, meant) in [
+            ("10m", "2026-11-22T08:50:00Z"),
+            ("09:30", "2026-11-22T08:30:00Z"),
+            ("09:30:05", "2026-11-22T08:30:05Z"),
+            ("2026-11-21", "2026-11-20T23:00:00Z"),
+            ("2026-11-21 12:00", "2026-11-21T11:00:00Z"),
+            ("2026-11-21T12:00:00", "2026-11-21T11:00:00Z"),
+            ("2026-11-21T12:00:00.5Z", "2026-11-21T12:00:00.5Z"),
+            ("2026-11-21T12:00:00+02:00", "2026-11-21T10:00:00Z"),
+        ] {
+            let time = since(text, &now).map(|t| t.to_string());
+            assert_eq!(time.as_deref(), Some(meant), "{text}");
+        }
+        for wrong in ["", "5", "yesterday", "25:00", "2026-13-01", "-1m"] {
+            assert_eq!(since(wrong, &now), None, "{wrong}");
         }
     }
 

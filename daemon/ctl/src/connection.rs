@@ -315,6 +315,7 @@ pub fn kind_of(reply: &Reply) -> &'static str {
         Reply::Worker(_) => "worker",
         Reply::Plugin(_) => "plugin",
         Reply::Object(_) => "object",
+        Reply::Event(_) => "event",
         Reply::Why(_) => "why",
         Reply::Reloaded(_) => "reloaded",
         Reply::Version(_) => "version",

@@ -1,10 +1,12 @@
 //! Ctrl-C and its like, as something one can wait for beside the socket.
 
 use crate::error::CtlError;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 /// Readable once one of SIGINT, SIGTERM, SIGHUP has come. The second one ends the process as it would
 /// have without us, should we be stuck in a write.
@@ -27,4 +29,17 @@ impl Interrupt {
         }
         Ok(Interrupt { readable })
     }
+
+    /// Waits a moment before healthd is asked again. True: interrupted while waiting.
+    pub fn pause_before_reconnect(&self) -> Result<bool, CtlError> {
+        let time = Timespec::try_from(RECONNECT_EVERY).expect("a second fits");
+        let mut fds = [PollFd::new(&self.readable, PollFlags::IN)];
+        match poll(&mut fds, Some(&time)) {
+            Ok(ready) => Ok(ready > 0),
+            Err(rustix::io::Errno::INTR) => Ok(false),
+            Err(error) => Err(CtlError::Interrupt(error.into())),
+        }
+    }
 }
+
+const RECONNECT_EVERY: Duration = Duration::from_secs(1);

@@ -10,6 +10,7 @@ mod commands;
 mod complete;
 mod connection;
 mod error;
+mod event_map;
 mod exit;
 mod healthd;
 mod interrupt;

@@ -275,6 +275,15 @@ fn agree<const N: usize>(first: &[u8], second: &[u8], offset: usize) -> bool {
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, MapError> {
+    read_sized(file, STATE_HEAD, state_size)
+}
+
+/// A map whose header, of `head` bytes, says how long it is.
+pub fn read_sized(
+    file: &Path,
+    head: u64,
+    size_of: impl Fn(&[u8]) -> Result<u64, String>,
+) -> Result<Vec<u8>, MapError> {
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => MapError::None,
         _ => MapError::Read {
@@ -282,13 +291,13 @@ fn read(file: &Path) -> Result<Vec<u8>, MapError> {
             error,
         },
     };
-    let size = |head: &[u8]| match state_size(head)? {
+    let size = |head: &[u8]| match size_of(head)? {
         size if size > MAX_FILE => Err(format!(
             "it has {size} bytes; healthctl reads {MAX_FILE}, which are 170,000 checks"
         )),
         size => Ok(size),
     };
-    files::read_sized(file, STATE_HEAD, size).map_err(failed)
+    files::read_sized(file, head, size).map_err(failed)
 }
 
 /// Both clocks at one moment: the maps plan on the monotonic one, people read the other.

@@ -5,7 +5,7 @@ mod support;
 use std::path::Path;
 use support::{Dir, ctl, expect_file, expect_path};
 
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 19] = [
     "status",
     "list",
     "show",
@@ -13,6 +13,7 @@ const COMMANDS: [&str; 18] = [
     "watch",
     "why",
     "workers",
+    "events",
     "objects",
     "plugins",
     "try",

@@ -122,6 +122,15 @@ fn list_show_why_workers_plugins() {
         "workers --json",
         &Fake::lines(&WORKERS).ctl("workers --json"),
     );
+    text += &show("events", &Fake::lines(&EVENTS).ctl("events"));
+    text += &show("events, none", &Fake::lines(&[]).ctl("events --after 7"));
+    for width in [80, 120] {
+        text += &show(
+            &format!("events, {width} columns"),
+            &Fake::lines(&EVENTS).ctl_on_terminal("events", width),
+        );
+    }
+    text += &show("events --json", &Fake::lines(&EVENTS).ctl("events --json"));
     text += &show("objects", &Fake::lines(&OBJECTS).ctl("objects"));
     text += &show("objects, none", &Fake::lines(&[]).ctl("objects"));
     text += &show(

@@ -1,7 +1,9 @@
 //! PROTOCOL.md is for people who write clients from it, so its examples must be what goes over the wire:
 //! each is read into the types and written again, and must come out the same to the byte.
 
+use healthd_core::check::fault::Fault;
 use healthd_core::wire::control::{ErrorCode, MAX_REQUEST, Reply, Request, VERSION};
+use healthd_core::wire::events::EventKind;
 use serde::Serialize;
 use std::collections::BTreeSet;
 
@@ -49,13 +51,13 @@ fn examples_are_what_goes_over_the_wire() {
     assert_eq!(
         ops,
         all(
-            "status show run watch why workers objects plugins plugins_reload plugins_rollback pause resume release reload stop \
+            "status show run watch why workers objects events plugins plugins_reload plugins_rollback pause resume release reload stop \
              version"
         )
     );
     assert_eq!(
         types,
-        all("check detail started gone worker object plugin why reloaded version end error")
+        all("check detail started gone worker object event plugin why reloaded version end error")
     );
 }
 
@@ -83,6 +85,20 @@ fn every_error_code_is_explained() {
             | Failed | Busy | Internal => {}
         }
         assert!(TEXT.contains(&format!("| `{}` |", word(&code))), "{code:?}");
+    }
+}
+
+#[test]
+fn every_fault_and_every_kind_of_event_is_explained() {
+    let explained = |word: &str| TEXT.contains(&format!("`{word}`"));
+    for fault in Fault::ALL.into_iter().filter(|f| *f != Fault::Other) {
+        assert!(TEXT.contains(&format!("| `{fault}` |")), "{fault}");
+    }
+    for kind in EventKind::ALL
+        .into_iter()
+        .filter(|k| *k != EventKind::Other)
+    {
+        assert!(explained(kind.as_str()), "{}", kind.as_str());
     }
 }
 

@@ -5,6 +5,7 @@ use crate::control::Clients;
 use crate::cost::Costs;
 use crate::fanout::Fans;
 use crate::ghosts::Ghosts;
+use crate::journal::{ClockWatch, Journal};
 use crate::loading::Work;
 use crate::objects::{KeptMaps, Locks};
 use crate::plugins::{DropIn, Tally, Versions};
@@ -102,6 +103,8 @@ pub struct Manager {
     pub map_mode: u32,
     pub next_run: u64,
     pub map: StateMap,
+    pub journal: Journal,
+    pub clock_watch: ClockWatch,
     pub clients: Clients,
     /// Checks with a result that waits for another check.
     pub doubts: Vec<u32>,

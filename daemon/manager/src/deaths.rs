@@ -5,10 +5,12 @@ use crate::attribution::{Blame, Cause, Dead};
 use crate::book::{Manager, Phase};
 use crate::check::InFlight;
 use crate::descriptors::is_lack;
+use crate::journal::Fact;
 use crate::plugins::Told;
 use crate::slots::{Condemned, Prisoner, SlotState};
 use crate::watch::loading;
 use healthd_core::check::fault::Fault;
+use healthd_core::wire::events::EventKind;
 use healthd_core::wire::supervisor::Death;
 use healthd_scoreboard::worker_map::{self, WorkerView};
 use healthd_sys::clock;
@@ -181,7 +183,7 @@ impl Manager {
         self.generation_progress();
     }
 
-    fn tell_death(&self, slot: u32, pid: u32, death: &Death, in_flight: usize, cause: &Cause) {
+    fn tell_death(&mut self, slot: u32, pid: u32, death: &Death, in_flight: usize, cause: &Cause) {
         let name = |run_id: &u64| {
             let of_run = |c: &&crate::check::Check| {
                 c.in_flight.as_ref().is_some_and(|f| f.run_id == *run_id)
@@ -192,14 +194,18 @@ impl Manager {
                 .find(of_run)
                 .map_or("?", |c| c.spec.name.as_str())
         };
-        let story = match cause {
+        let mut culprit = "";
+        let (whose, why) = match cause {
             Cause::Culprit(blame) => {
-                let culprit = name(&blame.run_id);
-                format!("culprit={culprit} why=\"{}\"", blame.short)
+                culprit = name(&blame.run_id);
+                (culprit.to_owned(), blame.short.clone())
             }
             Cause::Late { check, blame } => {
-                let culprit = self.check(*check).map_or("?", |c| c.spec.name.as_str());
-                format!("culprit={culprit} why=\"{}, after its run\"", blame.short)
+                culprit = self.check(*check).map_or("?", |c| c.spec.name.as_str());
+                (
+                    culprit.to_owned(),
+                    format!("{}, after its run", blame.short),
+                )
             }
             Cause::Suspects {
                 runs,
@@ -208,18 +214,28 @@ impl Manager {
             } if !runs.is_empty() => {
                 let names: Vec<&str> = runs.iter().take(8).map(name).collect();
                 let more = if runs.len() > names.len() { ",..." } else { "" };
-                format!(
-                    "culprit=unknown suspects={}{more} why=\"{what}\"",
-                    names.join(",")
-                )
+                let suspects = format!("unknown suspects={}{more}", names.join(","));
+                (suspects, what.clone())
             }
-            Cause::Suspects { what, .. } => format!("culprit=none why=\"{what}\""),
-            Cause::Nobody { what: Some(what) } => format!("culprit=none why=\"{what}\""),
-            Cause::Nobody { what: None } => "culprit=none".into(),
+            Cause::Suspects { what, .. } | Cause::Nobody { what: Some(what) } => {
+                ("none".to_owned(), what.clone())
+            }
+            Cause::Nobody { what: None } => ("none".to_owned(), String::new()),
         };
-        log::warn!(
-            "worker died  slot={slot} pid={pid} death={death} in_flight={in_flight} {story}"
-        );
+        let quoted = match why.is_empty() {
+            true => String::new(),
+            false => format!(" why=\"{why}\""),
+        };
+        let fact = Fact::new(EventKind::WorkerDied)
+            .check(culprit)
+            .slot(slot)
+            .pid(pid)
+            .cause(death)
+            .why(why)
+            .fields(format!(
+                "slot={slot} pid={pid} death={death} in_flight={in_flight} culprit={whose}{quoted}"
+            ));
+        self.journal.record(fact);
     }
 
     /// A victim of a worker's death: once more, or, if that was the second, no verdict.
@@ -277,10 +293,16 @@ impl Manager {
         let Some((view, line)) = view.and_then(|v| Some((v, loading(Some(v))?))) else {
             let words = self.slots.get(&slot).and_then(|s| s.last_words.as_deref());
             let why = condemned.map(|c| c.reason.as_str()).or(words);
-            log::error!(
-                "worker died before it was ready  slot={slot} death={death} why=\"{}\"",
-                why.unwrap_or("unknown")
-            );
+            let words = why.unwrap_or("unknown");
+            let fact = Fact::new(EventKind::WorkerDied)
+                .titled("worker died before it was ready")
+                .level(log::Level::Error)
+                .slot(slot)
+                .cause(death)
+                .why(format!("before it was ready: {words}"))
+                .fields(format!("slot={slot} death={death} why=\"{words}\""));
+            let why = why.map(str::to_owned);
+            self.journal.record(fact);
             if prisoner.is_some() && condemned.is_none_or(|c| c.killed) {
                 let why = why.map_or(String::new(), |why| format!(": {why}"));
                 self.jail_failed(
@@ -318,8 +340,7 @@ impl Manager {
         if let Some(prisoner) = prisoner {
             return self.killed_while_starting(prisoner, reason);
         }
-        log::error!("plugin left out  slot={slot} why=\"{reason}\"");
-        self.leave_out(slot, line.plugin, reason);
+        self.leave_out(slot, line.plugin, reason, "plugin left out");
     }
 
     /// The plugin loads in the pool's workers, and has killed the jail of one check in `init` or before: that one is held.

@@ -2,8 +2,10 @@
 
 use crate::book::{Chore, MS, Manager, Phase};
 use crate::descriptors::is_lack;
+use crate::journal::Fact;
 use crate::loading::{LoadResult, Work};
 use crate::slots::{Link, SlotState};
+use healthd_core::wire::events::EventKind;
 use healthd_core::wire::frame::MAX_MESSAGE;
 use healthd_core::wire::maps::state_header as h;
 use healthd_core::wire::supervisor::ToManager;
@@ -108,7 +110,8 @@ impl Manager {
                 > GAP_NS
             {
                 if woken.saturating_sub(planned) > GAP_NS {
-                    log::warn!("stood still  for={}", crate::time::span(woken - planned));
+                    let stood = Fact::new(EventKind::StoodStill).lasts(woken - planned);
+                    self.journal.record(stood);
                 }
                 self.resumed_ns = woken;
             }
@@ -134,6 +137,9 @@ impl Manager {
             // In the map before it is on its way: no run id is given twice, whenever we die.
             self.publish_accounts();
             self.flush_links();
+            if self.journal.take_news() {
+                self.clients.tell_events();
+            }
             self.serve_clients();
             sweeping = self.sweep_on();
             self.stop_progress();
@@ -199,9 +205,9 @@ impl Manager {
                 retry_ms,
                 reason,
             } => {
-                log::error!(
-                    "worker given up for now  slot={slot} retry_ms={retry_ms} why=\"{reason}\""
-                );
+                let fields = format!("slot={slot} retry_ms={retry_ms} why=\"{reason}\"");
+                let given_up = Fact::new(EventKind::WorkerGivenUp).slot(slot).why(&reason);
+                self.journal.record(given_up.fields(fields));
                 if self.slots.get(&slot).is_some_and(|s| s.prisoner.is_some()) {
                     return self.jail_failed(slot, &reason);
                 }
@@ -287,6 +293,7 @@ impl Manager {
     fn chore(&mut self, chore: Chore, now: u64) {
         match chore {
             Chore::Watch => {
+                self.look_at_the_clock(now);
                 self.open_views();
                 let busy = self.look_at_workers(now);
                 let rush = self.look_at_use(now);
@@ -314,6 +321,14 @@ impl Manager {
             Chore::Listen => self.listen(),
             Chore::Trials => self.end_trials(now),
             Chore::StopDeadline => self.stop_now(),
+        }
+    }
+
+    fn look_at_the_clock(&mut self, now: u64) {
+        if let Some(step) = self.clock_watch.look(now, clock::realtime_ns()) {
+            let why = "beyond the time that has passed: it was set, or the machine slept";
+            self.journal
+                .record(Fact::new(EventKind::Clock).step(step).why(why));
         }
     }
 

@@ -3,6 +3,7 @@
 
 use crate::book::{Chore, MS, Manager, Phase, PluginUse};
 use crate::jail::JAIL_SLOTS;
+use crate::journal::Fact;
 use crate::keep;
 use crate::loading::Work;
 use crate::plugins::{Canary, Objection, Tally, version_text};
@@ -218,10 +219,17 @@ impl Manager {
     }
 
     /// A plugin that cannot be used in the workers of this slot's generation.
-    pub fn leave_out(&mut self, slot: u32, number: u16, reason: String) {
+    pub fn leave_out(&mut self, slot: u32, number: u16, reason: String, title: &'static str) {
         let Some(s) = self.slots.get(&slot) else {
             return;
         };
+        let name = s.plugins.get(usize::from(number));
+        let fact = Fact::plugin(name.map_or("", String::as_str), "left out")
+            .titled(title)
+            .level(log::Level::Error)
+            .slot(slot)
+            .why(&reason);
+        self.journal.record(fact);
         let generation = s.spec.generation;
         if s.replaces.is_some() {
             // The worker that serves can use it.

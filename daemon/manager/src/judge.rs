@@ -4,9 +4,11 @@ use crate::book::{Manager, Phase};
 use crate::check::{InFlight, ns};
 use crate::dispatch;
 use crate::fanout::RunChunks;
+use crate::journal::Fact;
 use healthd_core::check::fault::Fault;
 use healthd_core::check::outcome::{Status, Verdict};
 use healthd_core::check::tracker::Change;
+use healthd_core::wire::events::EventKind;
 use healthd_core::wire::worker::{Ending, Finished, Growth};
 use healthd_sys::clock;
 
@@ -144,7 +146,7 @@ impl Manager {
         last.generation = generation;
         last.ran = worker.is_some();
         last.attempt = f.attempt;
-        last.fault = f.ending.fault();
+        let before = std::mem::replace(&mut last.fault, f.ending.fault());
         last.message = f.message;
         last.detail = f.detail;
         last.metrics = f.metrics;
@@ -154,26 +156,18 @@ impl Manager {
         last.chunks = flight.chunks;
         check.wanted = false;
         // Our own fault says nothing about the target.
-        let own_fault = f.ending.is_own();
+        let own_fault = f.ending.fault().filter(|f| f.is_own());
         let change = match own_fault {
-            true => None,
-            false => check.tracker.observe(f.status, check.spec.attempts),
+            Some(_) => None,
+            None => check.tracker.observe(f.status, check.spec.attempts),
         };
         if let Some(change) = change {
             check.since = now_wall;
             self.news(id, change);
-        } else if own_fault {
-            // The needed check has said it once for all.
-            let level = match check.last.fault == Some(Fault::Dependency) {
-                true => log::Level::Debug,
-                false => log::Level::Warn,
-            };
-            log::log!(
-                level,
-                "run not judged  check={} why=\"{}\"",
-                check.spec.name,
-                short(&check.last.message)
-            );
+        } else if let Some(fault) = own_fault
+            && own_fault != before
+        {
+            self.not_judged(id, fault);
         } else {
             log::debug!(
                 "run  check={} status={} message=\"{}\"",
@@ -184,7 +178,7 @@ impl Manager {
         }
         let Some(check) = self.check(id) else { return };
         // A problem not yet sure is looked at again sooner, but never sooner than it would be anyway.
-        if check.tracker.is_soft(check.spec.attempts) && !own_fault && check.is_planned() {
+        if check.tracker.is_soft(check.spec.attempts) && own_fault.is_none() && check.is_planned() {
             let retry = flight.due_ns.max(f.started_ns) + ns(check.spec.retry_interval);
             if check.next_due == 0 || retry < check.next_due {
                 self.plan(id, retry.max(now + dispatch::LOOK_AHEAD_NS / 10));
@@ -195,27 +189,55 @@ impl Manager {
         self.publish(id);
     }
 
+    /// Told when it begins; each further run is no news.
+    fn not_judged(&mut self, id: u32, fault: Fault) {
+        let Some(check) = self.check(id) else { return };
+        // The needed check has said it once for all.
+        let level = match fault {
+            Fault::Dependency => log::Level::Debug,
+            _ => log::Level::Warn,
+        };
+        let name = &check.spec.name;
+        let fact = Fact::new(EventKind::NotJudged)
+            .check(name)
+            .cause(fault)
+            .why(&check.last.message)
+            .level(level)
+            .fields(format!(
+                "check={name} why=\"{}\"",
+                short(&check.last.message)
+            ));
+        self.journal.record(fact);
+    }
+
     fn news(&mut self, id: u32, change: Change) {
         self.urgent = true;
         let Some(check) = self.check(id) else { return };
-        let level = match change.to {
-            Verdict::Ok => log::Level::Info,
-            _ => log::Level::Warn,
-        };
-        log::log!(
-            level,
-            "check changed  check={} from={} to={} why=\"{}\" took={} attempt={} worker={}",
-            check.spec.name,
-            change.from,
-            change.to,
-            short(&check.last.message),
-            crate::time::span(check.last.finished_ns.saturating_sub(check.last.started_ns)),
-            check.tracker.attempt(),
-            check
-                .last
-                .worker
-                .map_or("none".to_owned(), |w| w.to_string()),
-        );
+        let last = &check.last;
+        let worker = last.worker.map_or("none".to_owned(), |w| w.to_string());
+        let mut fact = Fact::new(EventKind::Flipped)
+            .check(&check.spec.name)
+            .change(change.from, change.to)
+            .why(&last.message)
+            .fields(format!(
+                "check={} from={} to={} why=\"{}\" took={} attempt={} worker={worker}",
+                check.spec.name,
+                change.from,
+                change.to,
+                short(&last.message),
+                crate::time::span(last.finished_ns.saturating_sub(last.started_ns)),
+                check.tracker.attempt(),
+            ));
+        if change.to == Verdict::Ok {
+            fact = fact.level(log::Level::Info);
+        }
+        if let Some(slot) = last.worker {
+            fact = fact.slot(slot).pid(last.worker_pid);
+        }
+        if let Some(fault) = last.fault {
+            fact = fact.cause(fault);
+        }
+        self.journal.record(fact);
     }
 
     /// UNKNOWN by our own fault: shown, and no verdict changes by it.

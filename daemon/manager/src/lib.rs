@@ -19,6 +19,7 @@ mod generation;
 mod ghosts;
 mod groups;
 mod jail;
+mod journal;
 mod judge;
 mod keep;
 mod loading;

@@ -5,11 +5,13 @@ use crate::book::{Manager, Phase};
 use crate::control::Asker;
 use crate::event_loop::{Inbox, Letter};
 use crate::generation::{Force, MAX_FILES_TOLD};
+use crate::journal::Fact;
 use crate::keep;
 use crate::plugins::Rejected;
 use healthd_catalog::{Loaded, PluginFile, RealFiles, Scan, Shelf, Standing};
 use healthd_core::config::{self, Catalog, Diagnostics, PluginInfo};
 use healthd_core::wire::control::{ControlError, ErrorCode, ReloadReport, Reply};
+use healthd_core::wire::events::EventKind;
 use healthd_core::wire::supervisor::ToSupervisor;
 use healthd_sys::clock;
 use std::collections::BTreeMap;
@@ -213,10 +215,9 @@ impl Manager {
         match found {
             None => self.work_failed(work, "the files could not be read to their end".into()),
             Some(Found::Config(Err(diagnostics))) => {
-                log::error!(
-                    "reload refused: {}; nothing has changed",
-                    diagnostics.summary()
-                );
+                let fields = format!("{}; nothing has changed", diagnostics.summary());
+                let refused = Fact::new(EventKind::ReloadRefused).why(diagnostics.summary());
+                self.journal.record(refused.fields(fields));
                 for line in diagnostics.render(false).lines() {
                     log::error!("{line}");
                 }
@@ -235,12 +236,16 @@ impl Manager {
     }
 
     pub fn work_failed(&mut self, work: Work, why: String) {
-        let what = match &work {
-            Work::Reload(_) => "reload failed",
-            Work::Dropped | Work::Plugins { .. } => "plugins not changed",
-            Work::Rollback { .. } => "rollback failed",
+        let (fact, what) = match &work {
+            Work::Reload(_) => (Fact::new(EventKind::ReloadRefused), "reload failed"),
+            Work::Dropped | Work::Plugins { .. } => {
+                (Fact::plugin("", "refused"), "plugins not changed")
+            }
+            Work::Rollback { .. } => (Fact::plugin("", "refused"), "rollback failed"),
         };
-        log::error!("{what}: {why}; nothing has changed");
+        let fact = fact.titled(what).level(log::Level::Error).why(&why);
+        self.journal
+            .record(fact.fields(format!("why=\"{why}\"; nothing has changed")));
         let error = ControlError {
             code: ErrorCode::Failed,
             message: format!("{what}: {why}"),
@@ -255,21 +260,7 @@ impl Manager {
         if let Ok(r) = &result
             && (matches!(work, Work::Reload(_)) || !r.plugins.is_empty())
         {
-            log::info!(
-                "{}  added={} changed={} removed={} untouched={} plugins=\"{}\" generation={} took={}ms",
-                if matches!(work, Work::Reload(_)) {
-                    "reloaded"
-                } else {
-                    "plugins changed"
-                },
-                r.added,
-                r.changed,
-                r.removed,
-                r.unchanged,
-                r.plugins.join(", "),
-                self.generation,
-                r.took_ms
-            );
+            self.tell_end(&work, r);
         }
         let status = self.status_text();
         self.supervisor.say(&match work {
@@ -278,6 +269,41 @@ impl Manager {
         });
         self.answer_work(&work, result);
         self.begin_work();
+    }
+
+    fn tell_end(&mut self, work: &Work, r: &ReloadReport) {
+        let fields = format!(
+            "added={} changed={} removed={} untouched={} plugins=\"{}\" generation={} took={}ms",
+            r.added,
+            r.changed,
+            r.removed,
+            r.unchanged,
+            r.plugins.join(", "),
+            self.generation,
+            r.took_ms
+        );
+        let to = match work {
+            Work::Rollback { .. } => "rolled back",
+            _ => "loaded",
+        };
+        if matches!(work, Work::Reload(_)) {
+            let counts = format!(
+                "{} added, {} changed, {} removed",
+                r.added, r.changed, r.removed
+            );
+            let fact = Fact::new(EventKind::Reloaded).why(counts).fields(fields);
+            self.journal.record(fact);
+        } else {
+            log::info!("plugins changed  {fields}");
+        }
+        for change in &r.plugins {
+            let name = change.split(' ').next().unwrap_or_default();
+            let fact = Fact::plugin(name, to)
+                .titled("plugin changed")
+                .why(change)
+                .level(log::Level::Debug);
+            self.journal.record(fact);
+        }
     }
 
     pub fn answer_work(&mut self, work: &Work, result: Result<ReloadReport, ControlError>) {

@@ -3,10 +3,12 @@
 use crate::attribution::Blame;
 use crate::book::{MS, Manager};
 use crate::check::{Check, HOLD_LAST_NS, Hold, InFlight};
+use crate::journal::Fact;
 use crate::rap::{Quarantine, Rap, TO_BE_FREE};
 use crate::time;
 use healthd_core::check::fault::Fault;
 use healthd_core::wire::control::QuarantineInfo;
+use healthd_core::wire::events::EventKind;
 use healthd_core::wire::maps::RapRecord;
 use healthd_sys::clock;
 use serde::{Deserialize, Serialize};
@@ -148,10 +150,10 @@ impl Manager {
         self.hold_check(id, why);
         if let Some(check) = self.check(id).filter(|_| entered) {
             let text = check.quarantine_info(now).map_or(String::new(), |q| q.text);
-            log::error!(
-                "check quarantined  check={} why=\"{text}\"",
-                check.spec.name
-            );
+            let fact = Fact::new(EventKind::Quarantined)
+                .check(&check.spec.name)
+                .why(text);
+            self.journal.record(fact);
         }
         // A restart must not make it begin anew.
         self.urgent = true;
@@ -177,15 +179,15 @@ impl Manager {
             return;
         };
         let length = check.hold(now);
-        log::warn!(
-            "check held  check={} for={} why=\"{why}\"",
-            check.spec.name,
-            time::span(length)
-        );
+        let fact = Fact::new(EventKind::Held)
+            .check(&check.spec.name)
+            .lasts(length)
+            .why(why);
         let until = now + length;
         if check.next_due < until {
             self.plan(id, until);
         }
+        self.journal.record(fact);
         self.publish(id);
     }
 
@@ -211,10 +213,10 @@ impl Manager {
             return;
         };
         if check.rap.survived(in_jail) {
-            let name = check.spec.name.clone();
-            log::info!(
-                "quarantine is over  check={name} why=\"{TO_BE_FREE} runs in a row survived\""
-            );
+            let fact = Fact::new(EventKind::Released)
+                .check(&check.spec.name)
+                .why(format!("{TO_BE_FREE} runs in a row survived"));
+            self.journal.record(fact);
             self.urgent = true;
         }
     }
@@ -230,9 +232,14 @@ impl Manager {
         }
         check.rap = Rap::default();
         check.hold = None;
+        let fact = Fact::new(EventKind::Released)
+            .check(&check.spec.name)
+            .titled("check released")
+            .why("a client has released it");
         if check.is_planned() && check.in_flight.is_none() && check.waiting_since.is_none() {
             self.plan(id, now);
         }
+        self.journal.record(fact);
         self.publish(id);
         true
     }
@@ -251,14 +258,15 @@ impl Manager {
             if check.rap.plugin == hash || std::mem::replace(&mut check.rap.plugin, hash) == 0 {
                 continue;
             }
-            if check.rap.quarantine.is_some() {
-                log::info!(
-                    "quarantine is over  check={} why=\"its plugin is another\"",
-                    check.spec.name
-                );
-            }
+            let fact = Fact::new(EventKind::Released)
+                .check(&check.spec.name)
+                .why("its plugin is another");
+            let was_alone = check.rap.quarantine.is_some();
             check.rap = Rap::default();
             check.hold = None;
+            if was_alone {
+                self.journal.record(fact);
+            }
             self.publish(id);
         }
     }

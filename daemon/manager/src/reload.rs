@@ -6,6 +6,7 @@
 use crate::book::{MS, Manager};
 use crate::check::{Check, Target};
 use crate::generation::{Force, MAX_SLOTS};
+use crate::journal::Fact;
 use crate::loading::Work;
 use crate::rap::Rap;
 use crate::state::Past;
@@ -14,6 +15,7 @@ use healthd_catalog::Scan;
 use healthd_core::check::schedule;
 use healthd_core::config::Model;
 use healthd_core::wire::control::ReloadReport;
+use healthd_core::wire::events::EventKind;
 use healthd_core::wire::maps::state_header as h;
 use healthd_core::wire::worker::ToWorker;
 use healthd_scoreboard::state_map::StateMap;
@@ -98,6 +100,7 @@ impl Manager {
             let map = self.next_map(&model).map_err(|e| e.to_string())?;
             self.map.supersede();
             self.map = map;
+            self.journal.fit(model.checks.len());
         }
         let now = clock::monotonic_ns();
         let mut report = ReloadReport::default();
@@ -136,6 +139,7 @@ impl Manager {
                 Some(id) => {
                     if self.change(id, spec, index as u64, target, now) {
                         report.changed += 1;
+                        self.tell_changed(id);
                     } else {
                         report.unchanged += 1;
                     }
@@ -143,6 +147,11 @@ impl Manager {
                 }
                 None => {
                     report.added += 1;
+                    // At the start all are new.
+                    if first.is_none() {
+                        let added = Fact::new(EventKind::Added).check(&spec.name);
+                        self.journal.record(added);
+                    }
                     let id = self.add(Check::new(spec, index as u64, target));
                     self.plan_first(id, now, first.as_ref());
                     id
@@ -161,6 +170,13 @@ impl Manager {
         self.clients
             .set_group(self.model.daemon.control_group.as_deref());
         Ok(report)
+    }
+
+    fn tell_changed(&mut self, id: u32) {
+        if let Some(check) = self.check(id) {
+            let changed = Fact::new(EventKind::Changed).check(&check.spec.name);
+            self.journal.record(changed);
+        }
     }
 
     /// Where the checks of each plugin in use run, or why they cannot.
@@ -328,6 +344,8 @@ impl Manager {
         let verdict = check.verdict();
         let flight = check.in_flight.clone();
         self.by_name.remove(&name);
+        let removed = Fact::new(EventKind::Removed).check(&name);
+        self.journal.record(removed);
         self.clients.gone(id, &name, &plugin, verdict);
         match flight {
             // The rest of it goes when the run's end is told.

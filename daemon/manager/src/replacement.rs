@@ -6,7 +6,9 @@
 use crate::book::{Chore, MS, Manager, Phase};
 use crate::check::ns;
 use crate::generation::MAX_SLOTS;
+use crate::journal::Fact;
 use crate::slots::{Condemned, Slot, SlotState};
+use healthd_core::wire::events::EventKind;
 use healthd_core::wire::supervisor::{SlotSpec, ToSupervisor};
 use healthd_core::wire::worker::ToWorker;
 use healthd_sys::clock;
@@ -50,11 +52,19 @@ impl Manager {
         let mut new = Slot::new(spec, s.place);
         new.replaces = Some(slot);
         new.note = format!("took the place of pid {}: {why}", s.pid);
-        log::info!(
-            "worker is to be recycled  slot={slot} class={} pid={} replacement={free} why=\"{why}\"",
+        let fields = format!(
+            "slot={slot} class={} pid={} replacement={free} why=\"{why}\"",
             class.as_str(),
             s.pid
         );
+        let leaving = Fact::new(EventKind::WorkerLeaving)
+            .titled("worker is to be recycled")
+            .level(log::Level::Info)
+            .slot(slot)
+            .pid(s.pid)
+            .why(why)
+            .fields(fields);
+        self.journal.record(leaving);
         if let Some(s) = self.slots.get_mut(&slot) {
             s.note = format!("is to be replaced: {why}");
         }
@@ -96,7 +106,9 @@ impl Manager {
         }
         self.chores
             .insert((now + patience) / MS, Chore::Replace { slot: old, pid });
-        log::info!("worker recycled  slot={old} pid={pid} replacement={new} note=\"{note}\"");
+        let fields = format!("slot={old} pid={pid} replacement={new} note=\"{note}\"");
+        let replaced = Fact::new(EventKind::WorkerReplaced).slot(old).pid(pid);
+        self.journal.record(replaced.why(note).fields(fields));
         self.tell_slots();
         self.publish_slot(old);
     }

@@ -5,6 +5,7 @@ use crate::control::Clients;
 use crate::event_loop::{Inbox, TOKEN_INBOX, TOKEN_SUPERVISOR};
 use crate::generation::MAX_SLOTS;
 use crate::ghosts::Ghosts;
+use crate::journal::{ClockWatch, Fact, Journal};
 use crate::keep::{self, Restored};
 use crate::objects::{KeptMaps, Locks};
 use crate::oom::OomWatch;
@@ -122,6 +123,13 @@ fn build(
         map.slot(*slot as usize, &buried(record));
     }
     map.reveal()?;
+    let mut journal = Journal::open(
+        &args.runtime_dir,
+        &args.state_dir,
+        model.checks.len(),
+        MAP_MODE,
+    );
+    journal.record(Fact::started(std::process::id(), args.restore));
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     let inbox = Arc::new(Inbox::new()?);
     let readable = |token| EpollEvent::new(EpollFlags::EPOLLIN, token);
@@ -178,6 +186,8 @@ fn build(
         map_mode: MAP_MODE,
         next_run: past.next_run,
         map,
+        journal,
+        clock_watch: ClockWatch::default(),
         phase: Phase::Starting,
         finished: past.finished,
         dirty: false,

@@ -1,6 +1,8 @@
 //! The graceful end: no new runs, the ones in flight finish or are cancelled, everything is written.
 
 use crate::book::{Chore, MS, Manager, Phase};
+use crate::journal::Fact;
+use healthd_core::wire::events::EventKind;
 use healthd_core::wire::maps::STATE_FILE;
 use healthd_core::wire::objects_map;
 use healthd_core::wire::supervisor::ToSupervisor;
@@ -11,11 +13,9 @@ impl Manager {
         if matches!(self.phase, Phase::Stopping | Phase::Done) {
             return;
         }
-        log::info!(
-            "stopping  in_flight={} grace={}ms",
-            self.in_flight(),
-            grace_ms
-        );
+        let fields = format!("in_flight={} grace={grace_ms}ms", self.in_flight());
+        let stopping = Fact::new(EventKind::Stopping).fields(fields);
+        self.journal.record(stopping);
         self.phase = Phase::Stopping;
         self.settle_doubts(clock::monotonic_ns());
         let at = (clock::monotonic_ns() / MS).saturating_add(grace_ms);
@@ -72,7 +72,9 @@ impl Manager {
             None => self.saved(),
         };
         self.store.finish(saved);
+        self.end_events();
         self.clients.say_goodbye();
+        self.journal.close();
         // What is on disk is newer now than the map; a map that is left speaks of a daemon that crashed.
         for file in [STATE_FILE, objects_map::FILE] {
             let _ = std::fs::remove_file(self.args.runtime_dir.join(file));

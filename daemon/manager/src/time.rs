@@ -11,6 +11,12 @@ pub fn rfc3339(realtime_ns: u64) -> Option<String> {
     Some(t.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
 }
 
+/// CLOCK_REALTIME of an RFC 3339 time.
+pub fn parse(text: &str) -> Option<u64> {
+    let time: jiff::Timestamp = text.parse().ok()?;
+    u64::try_from(time.as_nanosecond()).ok()
+}
+
 /// Where a moment of CLOCK_MONOTONIC lies on the wall clock as it is now.
 pub fn wall(monotonic_ns: u64) -> u64 {
     if monotonic_ns == 0 {

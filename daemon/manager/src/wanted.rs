@@ -3,6 +3,7 @@
 use crate::book::{Manager, PluginUse};
 use crate::check::worker_class;
 use crate::generation::Force;
+use crate::journal::Fact;
 use healthd_catalog::{Scan, Standing};
 use healthd_core::config::Pool;
 use healthd_core::wire::supervisor::WorkerClass;
@@ -31,10 +32,13 @@ impl Manager {
 
     /// A file that cannot be used is said even while no check uses it: whoever dropped it in looks here.
     /// Each piece of news once.
-    pub fn tell_plugin_news(&self, scan: &Scan) {
+    pub fn tell_plugin_news(&mut self, scan: &Scan) {
         for refused in &scan.catalog.refused {
             if !self.scan.catalog.refused.contains(refused) {
-                log::warn!("plugin refused  {}", refused.reason);
+                let fact = Fact::plugin(refused.name.as_deref().unwrap_or_default(), "refused");
+                let fact = fact.titled("plugin refused").level(log::Level::Warn);
+                let reason = refused.reason.clone();
+                self.journal.record(fact.why(&reason).fields(reason));
             }
         }
         for file in &scan.files {
@@ -44,10 +48,15 @@ impl Manager {
                 .iter()
                 .any(|f| f.path == file.path && f.standing == file.standing);
             if file.standing == Standing::Deleted && !told {
-                log::warn!(
-                    "plugin file deleted: its copy serves until a restart  file={}",
-                    file.path.display()
-                );
+                let fact = Fact::plugin(
+                    file.infos.first().map_or("", |i| i.name.as_str()),
+                    "deleted",
+                )
+                .titled("plugin file deleted: its copy serves until a restart")
+                .level(log::Level::Warn)
+                .why("its copy serves until a restart")
+                .fields(format!("file={}", file.path.display()));
+                self.journal.record(fact);
             }
         }
     }

@@ -2,8 +2,10 @@
 
 use crate::book::{Chore, MS, Manager, PluginUse};
 use crate::ghosts::LivesOn;
+use crate::journal::Fact;
 use crate::slots::{Condemned, LibraryUse, Slot, SlotState};
 use healthd_core::starvation::{Lateness, Share, Suspicion};
+use healthd_core::wire::events::EventKind;
 use healthd_core::wire::maps::{Entry, LineRecord, worker_header as h};
 use healthd_core::wire::supervisor::{ToSupervisor, WorkerClass};
 use healthd_core::wire::worker::{ToManager, ToWorker};
@@ -73,8 +75,7 @@ impl Manager {
                 if self.slots.get(&slot).is_some_and(|s| s.prisoner.is_some()) {
                     return self.jail_failed(slot, &reason);
                 }
-                log::error!("plugin cannot be used  slot={slot} why=\"{reason}\"");
-                self.leave_out(slot, plugin, reason);
+                self.leave_out(slot, plugin, reason, "plugin cannot be used");
             }
             ToManager::Unwell { reason } => {
                 self.replace_soon(slot, shortened(reason));
@@ -116,10 +117,8 @@ impl Manager {
         s.killed_loading = 0;
         let pid = s.pid;
         let took = clock::monotonic_ns().saturating_sub(s.started_ns);
-        log::debug!(
-            "worker ready  slot={slot} pid={pid} took={}",
-            crate::time::span(took)
-        );
+        let ready = Fact::new(EventKind::WorkerReady).slot(slot).pid(pid);
+        self.journal.record(ready.lasts(took));
         self.publish_slot(slot);
         self.supervisor
             .say(&ToSupervisor::WorkerReady { slot, pid });
@@ -139,7 +138,8 @@ impl Manager {
         if s.state != SlotState::Ready {
             return;
         }
-        log::warn!("worker is to be replaced  slot={slot} why=\"{reason}\"");
+        let leaving = Fact::new(EventKind::WorkerLeaving).slot(slot).pid(s.pid);
+        self.journal.record(leaving.why(&reason));
         // Another takes its place first, if that can be.
         if self.start_replacement(slot, &reason) {
             return;
@@ -197,7 +197,8 @@ impl Manager {
             return;
         }
         let pid = s.pid;
-        log::warn!("worker condemned  slot={slot} pid={pid} why=\"{reason}\"");
+        let condemned = Fact::new(EventKind::WorkerCondemned).slot(slot).pid(pid);
+        self.journal.record(condemned.why(&reason));
         // One that dies while it starts is looked at for the plugin that it was loading.
         if s.state != SlotState::Starting {
             s.state = SlotState::Draining;

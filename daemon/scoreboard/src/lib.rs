@@ -18,6 +18,8 @@ mod word;
 #[cfg(not(loom))]
 pub mod crash;
 #[cfg(not(loom))]
+pub mod events_map;
+#[cfg(not(loom))]
 pub mod map;
 #[cfg(not(loom))]
 pub mod objects_map;

@@ -144,6 +144,11 @@ impl Map {
         word::add(&self.words()[word], n);
     }
 
+    /// Writes a record whose word 0 is its sequence number already.
+    pub fn publish_numbered(&self, offset: usize, record: &[u64]) {
+        record::publish_numbered(&self.words()[offset..offset + record.len()], record);
+    }
+
     /// Writes a record whose word 0 is its sequence number.
     pub fn publish(&self, offset: usize, record: &[u64]) {
         record::publish(&self.words()[offset..offset + record.len()], record);

@@ -57,6 +57,33 @@ fn a_record_that_two_copies_agree_on_is_whole() {
     }
 }
 
+/// A place in the ring of events has had another event before: a reader that asks for one by its number gets that one.
+#[test]
+fn an_event_is_never_taken_for_the_one_before_it_in_its_place() {
+    for backwards in [false, true] {
+        model(move || {
+            let map = words(3);
+            record::publish_numbered(&map, &[2, 1, 1]);
+            let writer = thread::spawn({
+                let map = Arc::clone(&map);
+                move || {
+                    record::publish_numbered(&map, &[10, 5, 5]);
+                    record::publish_numbered(&map, &[18, 9, 9]);
+                }
+            });
+            let first: [u64; 3] = copy(&map, backwards);
+            fence(Ordering::Acquire);
+            let second: [u64; 3] = copy(&map, backwards);
+            if whole(&first, &second) {
+                let number = first[0] >> 1;
+                assert_eq!(first, [number << 1, number, number]);
+            }
+            writer.join().expect("the writer ends");
+            assert_eq!(copy(&map, false), [18, 9, 9]);
+        });
+    }
+}
+
 /// After a writer died inside, the record is odd for ever, or until another one writes there.
 #[test]
 fn a_record_whose_writer_died_inside_is_never_taken_for_whole() {

@@ -1,6 +1,9 @@
 //! Frames, maps, and the control protocol.
 
 use healthd_core::wire::control::{Filter, Op, Reply, Request};
+use healthd_core::wire::events::{
+    EVENT_WORDS, EVENTS_MAGIC, EVENTS_VERSION, EventRecord, read_events,
+};
 use healthd_core::wire::maps::{
     CHECK_WORDS, LAYOUT_VERSION, LINE_WORDS, LineRecord, MESSAGE_BYTES, SLOT_WORDS, STATE_MAGIC,
     SlotRecord, WORD, get_text, read_state, words_at,
@@ -68,6 +71,25 @@ pub fn maps(data: &[u8]) {
             // A byte that is no UTF-8 is shown with three.
             assert!(check.message.len() <= 3 * MESSAGE_BYTES);
         }
+    }
+    let mut ring = data.to_vec();
+    if let Some(head) = ring.first_chunk_mut::<16>() {
+        head[..8].copy_from_slice(&EVENTS_MAGIC.to_ne_bytes());
+        head[8..].copy_from_slice(&EVENTS_VERSION.to_ne_bytes());
+    }
+    if let Ok((ring, events)) = read_events(&ring, &ring) {
+        assert!(events.len() <= ring.capacity);
+        for pair in events.windows(2) {
+            assert_eq!(pair[0].number + 1, pair[1].number);
+        }
+        for event in &events {
+            let row = event.row(|ns| Some(ns.to_string()));
+            assert_eq!(row.seq, event.number);
+        }
+    }
+    if let Some(words) = words_at::<EVENT_WORDS>(data, 0) {
+        let event = EventRecord::from_words(&words);
+        let _ = EventRecord::from_words(&event.to_words());
     }
     if let Some(words) = words_at::<LINE_WORDS>(data, 0) {
         let _ = LineRecord::from_words(&words).entry.as_str();

@@ -2,6 +2,7 @@
 
 pub mod ctl;
 mod daemon;
+mod events;
 pub mod fixtures;
 mod gate;
 mod hog;

@@ -5,6 +5,7 @@
 
 use crate::check::fault::Fault;
 use crate::check::outcome::{Metric, Phase, Status, Verdict};
+use crate::wire::events::EventRow;
 use crate::wire::glob;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -108,6 +109,8 @@ pub enum Op {
     PluginsRollback {
         name: String,
     },
+    /// What has happened, an `event` line each, oldest first.
+    Events(Events),
     /// Graceful stop of the whole daemon; answered before it begins.
     Stop,
     /// A `version` line.
@@ -142,6 +145,20 @@ impl Filter {
     }
 }
 
+/// Which events.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Events {
+    /// Those after this number; what is not there any more is one `gap`. Left out: all that there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
+    /// Those since this time, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// And all that come, until the client hangs up.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub follow: bool,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum Reply {
@@ -157,6 +174,7 @@ pub enum Reply {
     Worker(WorkerRow),
     Plugin(PluginRow),
     Object(ObjectRow),
+    Event(Box<EventRow>),
     Why(Box<Why>),
     Reloaded(ReloadReport),
     Version(VersionInfo),

@@ -2,6 +2,7 @@
 
 pub mod asks;
 pub mod control;
+pub mod events;
 pub mod fanout;
 pub mod frame;
 pub mod glob;

@@ -164,7 +164,7 @@ Of several checks the worst counts: critical, then unknown, then warning, then o
 A pending check counts as unknown, and so does a stale one that is not critical.
 Paused and disabled checks are shown but do not count.
 When no check matches, the code is 3, unless \-\-verdict or \-\-problems was given: then nothing is in that state, and it is 0.
-list and workers say 3 when their answer comes from the maps.
+list, workers and events say 3 when their answer comes from the maps.
 .SH ENVIRONMENT
 .TP
 \fBHEALTHD_SOCKET\fR
@@ -177,8 +177,8 @@ when set and not empty, no colour, unless \-\-color is given
 \fI/run/healthd/control.sock\fR
 the control socket. Anyone who may open it may read; root, the user of healthd and the members of its control_group may change things
 .TP
-\fI/run/healthd/state.map\fR, \fI/run/healthd/worker.*.map\fR
-what status, list, show and workers read when healthd does not answer
+\fI/run/healthd/state.map\fR, \fI/run/healthd/worker.*.map\fR, \fI/run/healthd/events.map\fR
+what status, list, show, workers and events read when healthd does not answer
 .TP
 \fI/etc/healthd/healthd.toml\fR
 the configuration that validate reads unless told otherwise
@@ -198,6 +198,9 @@ healthctl status \-\-json | jq 'sort_by(\-.latency_ms)[:5][] | .name'
 .TP
 Follow the changes, over restarts of healthd
 healthctl watch \-\-reconnect
+.TP
+What happened in the last hour, and what happens from now on
+healthctl events \-\-since 1h \-\-follow
 .TP
 Silence a rack during work on it
 healthctl pause 'rack7\-*' \-\-reason 'new switch'

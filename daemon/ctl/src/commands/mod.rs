@@ -2,6 +2,7 @@
 
 mod add;
 mod completions;
+mod events;
 mod list;
 mod man;
 mod objects;
@@ -30,6 +31,7 @@ pub fn run(session: &mut Session, command: &Command) -> Result<u8, CtlError> {
         Command::Show(args) => show::run(session, args),
         Command::Run(args) => run::run(session, args),
         Command::Watch(args) => watch::run(session, args),
+        Command::Events(args) => events::run(session, args),
         Command::Why(args) => why::run(session, args),
         Command::Workers => workers::run(session),
         Command::Objects => objects::run(session),

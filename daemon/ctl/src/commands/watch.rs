@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 /// Ages in the table grow by themselves; changes are gathered, so that a storm cannot flood a terminal.
 const TICK: Duration = Duration::from_secs(1);
 const REDRAW: Duration = Duration::from_millis(200);
-const RECONNECT_EVERY: Duration = Duration::from_secs(1);
 /// After so long without a word healthd is asked whether it is there: nothing to tell, or stopped?
 const QUIET: Duration = Duration::from_secs(2);
 
@@ -53,7 +52,7 @@ fn follow(
             Err(error) => return Err(error),
         };
         view.lost(session, &lost)?;
-        if pause(interrupt)? {
+        if interrupt.pause_before_reconnect()? {
             return Ok(());
         }
     }
@@ -156,18 +155,6 @@ fn name_the_watch(error: CtlError) -> CtlError {
             inside: Inside::Answer,
         } => ended(&socket),
         other => other,
-    }
-}
-
-/// True: interrupted while waiting.
-fn pause(interrupt: &Interrupt) -> Result<bool, CtlError> {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    let time = Timespec::try_from(RECONNECT_EVERY).expect("a second fits");
-    let mut fds = [PollFd::new(&interrupt.readable, PollFlags::IN)];
-    match poll(&mut fds, Some(&time)) {
-        Ok(ready) => Ok(ready > 0),
-        Err(rustix::io::Errno::INTR) => Ok(false),
-        Err(error) => Err(CtlError::Interrupt(error.into())),
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod block;
 pub mod check;
 pub mod detail;
+pub mod events;
 pub mod json;
 pub mod manual;
 pub mod objects;

@@ -36,5 +36,17 @@ pub const OBJECTS: [&str; 8] = [
     r#"{"type":"object","kind":"cache","name":"oauth2","plugin":"http","size":1,"worker":0,"hits":999,"misses":1,"evictions":0}"#,
 ];
 
+pub const EVENTS: [&str; 9] = [
+    r#"{"type":"event","seq":1040,"time":"2026-11-22T08:00:00.000Z","kind":"gap","missed":12}"#,
+    r#"{"type":"event","seq":1041,"time":"2026-11-22T08:00:00.000Z","kind":"started","message":"healthd 0.1.0","pid":4701}"#,
+    r#"{"type":"event","seq":1042,"time":"2026-11-22T08:00:00.104Z","kind":"worker-ready","slot":1,"pid":4712,"for_ms":94}"#,
+    r#"{"type":"event","seq":1043,"time":"2026-11-22T09:54:57.012Z","kind":"flipped","check":"db/primary","from":"ok","to":"critical","message":"timeout after 5s in phase connect to 10.20.30.40:5432, the third time","slot":0,"pid":4711,"cause":"timeout"}"#,
+    r#"{"type":"event","seq":1044,"time":"2026-11-22T09:55:01.300Z","kind":"worker-died","check":"db/sizes","message":"SIGSEGV in libhealthd_sqlite.so+0x1a2b3 read_page","slot":1,"pid":4712,"cause":"SIGSEGV"}"#,
+    r#"{"type":"event","seq":1045,"time":"2026-11-22T09:55:01.301Z","kind":"held","check":"db/sizes","message":"its run has killed a worker","for_ms":1000}"#,
+    r#"{"type":"event","seq":1046,"time":"2026-11-22T09:56:00.000Z","kind":"paused","check":"rack7/switch-with-a-name-that-does-not-end","message":"new switch\u001b[2J"}"#,
+    r#"{"type":"event","seq":1047,"time":"2026-11-22T09:57:00.000Z","kind":"clock","message":"it was set, or the machine slept","step_ms":-3600000}"#,
+    r#"{"type":"event","seq":1048,"time":"2026-11-22T09:58:00.000Z","kind":"plugin","plugin":"http","to":"loaded","message":"http 0.1.0 (1f2e3d4c) -> http 0.1.1 (5b6a7988)"}"#,
+];
+
 pub const VERSION: &str = r#"{"type":"version","version":"0.1.0","protocol":1,"abi":"1.0","supervisor_pid":4700,"manager_pid":4701,"started":"2026-11-19T08:11:00.000Z","checks":6,"generation":1}"#;
 pub const RELOADED: &str = r#"{"type":"reloaded","added":2,"changed":1,"removed":0,"unchanged":40,"new_generation":3,"took_ms":48,"warnings":["the check `disk` has a timeout above its interval"]}"#;

@@ -1,6 +1,7 @@
 //! One connection: bytes in, lines out, and what it is being told.
 
 use super::sieve::Sieve;
+use crate::journal::Follow;
 use healthd_core::wire::control::{ControlError, ErrorCode, Reply};
 use std::collections::{HashSet, VecDeque};
 use std::io::{ErrorKind, Read, Write};
@@ -55,6 +56,11 @@ pub(super) enum Job {
         changed: VecDeque<u32>,
         queued: HashSet<u32>,
         gone: Vec<String>,
+    },
+    /// Events, as far as they go, then `end`; or, forever, whatever comes. `more`: there may be some.
+    Events {
+        reader: Follow,
+        more: bool,
     },
     /// The answer comes later, from somewhere else.
     Waiting,
@@ -166,6 +172,7 @@ impl Client {
             Job::Rows { .. } | Job::Lines { .. } => true,
             Job::Run { done, waiting } => !done.is_empty() || waiting.is_empty(),
             Job::Watch { changed, gone, .. } => !changed.is_empty() || !gone.is_empty(),
+            Job::Events { more, .. } => *more,
             Job::Waiting => false,
         }
     }

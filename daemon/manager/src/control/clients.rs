@@ -95,6 +95,20 @@ impl Clients {
         }
     }
 
+    /// Something has happened.
+    pub fn tell_events(&mut self) {
+        for (key, client) in &mut self.slab {
+            if let Job::Events { more, .. } = &mut client.job {
+                *more = true;
+                enqueue(&mut self.busy, key, client);
+            }
+        }
+    }
+
+    pub(super) fn keys(&self) -> Vec<usize> {
+        self.slab.iter().map(|(key, _)| key).collect()
+    }
+
     /// A reload took this check away.
     pub fn gone(&mut self, id: u32, name: &str, plugin: &str, verdict: Verdict) {
         self.run_finished(id);

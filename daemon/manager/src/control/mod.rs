@@ -5,6 +5,7 @@
 
 mod client;
 mod clients;
+mod events;
 mod objects;
 mod requests;
 mod rows;

@@ -3,8 +3,10 @@
 use super::client::{Job, error};
 use super::sieve::Sieve;
 use crate::book::{Manager, Phase};
+use crate::journal::Fact;
 use crate::loading::Work;
 use healthd_core::wire::control::{ErrorCode, Filter, Op, Reply, VersionInfo};
+use healthd_core::wire::events::EventKind;
 use healthd_core::wire::glob;
 use healthd_core::wire::supervisor::ToSupervisor;
 use healthd_sys::clock;
@@ -67,6 +69,7 @@ impl Manager {
                     self.clients.reply(client, &Reply::Error(e));
                 }
             }
+            Op::Events(asked) => self.events(client, asked),
             Op::Stop => {
                 log::info!("a client asks for a stop");
                 self.clients.reply(client, &Reply::End);
@@ -90,7 +93,7 @@ impl Manager {
         }
     }
 
-    fn set_job(&mut self, client: usize, job: Job) {
+    pub(super) fn set_job(&mut self, client: usize, job: Job) {
         if let Some(c) = self.clients.get_mut(client) {
             c.job = job;
         }
@@ -244,9 +247,11 @@ impl Manager {
             self.unplan(id);
             if let Some(check) = self.check_mut(id) {
                 check.paused = Some(reason.clone());
+                let fact = Fact::new(EventKind::Paused).check(&check.spec.name);
                 if !check.wanted {
                     self.leave_queue(id);
                 }
+                self.journal.record(fact.why(&reason));
             }
             self.publish(id);
         }
@@ -308,7 +313,9 @@ impl Manager {
             if check.paused.take().is_some() {
                 let due =
                     healthd_core::check::schedule::first_due(check.hash, now, check.interval_ns());
+                let fact = Fact::new(EventKind::Resumed).check(&check.spec.name);
                 self.plan(id, due);
+                self.journal.record(fact);
             }
             self.publish(id);
         }

@@ -121,7 +121,7 @@ impl Manager {
     }
 
     /// Makes more of the answer while the client takes it.
-    fn continue_job(&mut self, key: usize) {
+    pub(super) fn continue_job(&mut self, key: usize) {
         loop {
             let Some(client) = self.clients.get_mut(key) else {
                 return;
@@ -131,6 +131,12 @@ impl Manager {
             }
             if !client.has_room() {
                 return;
+            }
+            if matches!(client.job, Job::Events { .. }) {
+                match self.next_event(key) {
+                    true => continue,
+                    false => return,
+                }
             }
             let id = match next_of(client) {
                 Next::Row(id) => id,
@@ -160,7 +166,7 @@ enum Next {
 
 fn next_of(client: &mut Client) -> Next {
     let end = match &mut client.job {
-        Job::None | Job::Waiting => return Next::Nothing,
+        Job::None | Job::Waiting | Job::Events { .. } => return Next::Nothing,
         Job::Rows { ids } => match ids.pop_front() {
             Some(id) => return Next::Row(id),
             None => Reply::End,
@@ -232,6 +238,7 @@ fn changes(op: &Op) -> bool {
         | Op::Workers
         | Op::Objects
         | Op::Plugins
+        | Op::Events(_)
         | Op::Version => false,
     }
 }

@@ -6,6 +6,7 @@
 
 use crate::attribution::Cause;
 use crate::book::{Chore, MS, Manager, Phase};
+use crate::journal::Fact;
 use crate::loading::{Unwanted, Work};
 use healthd_core::check::outcome::Status;
 use healthd_core::wire::supervisor::{Death, WorkerClass};
@@ -205,11 +206,8 @@ impl Manager {
                         })
                 })
                 .collect();
-            log::info!(
-                "plugin on trial  plugin={} for={}",
-                trial.names(),
-                crate::time::span(length)
-            );
+            let fact = Fact::plugin(&trial.names(), "trial").lasts(length);
+            self.journal.record(fact.titled("plugin on trial"));
             self.chores.insert(until / MS + 1, Chore::Trials);
         }
     }
@@ -319,7 +317,9 @@ impl Manager {
                 ))),
                 None => {
                     ended = true;
-                    log::info!("plugin has stood its trial  plugin={}", trial.names());
+                    let fact = Fact::plugin(&trial.names(), "stood its trial");
+                    self.journal
+                        .record(fact.titled("plugin has stood its trial"));
                 }
             }
         }
@@ -338,11 +338,18 @@ impl Manager {
             return;
         }
         for unwanted in &failed {
-            log::error!(
-                "plugin did not stand its trial: the bytes from before come back  file={} why=\"{}\"",
-                unwanted.path.display(),
-                unwanted.why
-            );
+            let names = self.versions.trials.iter();
+            let trial = names
+                .clone()
+                .find(|t| t.is_of(&unwanted.path, unwanted.hash));
+            let name = trial.map_or(String::new(), Trial::names);
+            let fields = format!("file={} why=\"{}\"", unwanted.path.display(), unwanted.why);
+            let fact = Fact::plugin(&name, "rolled back")
+                .titled("plugin did not stand its trial: the bytes from before come back")
+                .level(log::Level::Error)
+                .why(&unwanted.why)
+                .fields(fields);
+            self.journal.record(fact);
         }
         self.versions
             .trials

@@ -1,0 +1,554 @@
+//! Events: what happened that is worth telling, each with a number. The layout of `events.map`, a ring of them,
+//! and the shape that programs get.
+//!
+//! One writer, the manager; readers use pread and can neither slow nor stop it. The first word of a record
+//! is twice its number, and odd while the writer is inside: so a reader knows which event it has read.
+
+use super::maps::{HEADER_WORDS, WORD, get_text, put_text, whole, words_at};
+use serde::{Deserialize, Serialize};
+
+pub const EVENTS_FILE: &str = "events.map";
+/// "HDEVENT1", read as a big-endian number.
+pub const EVENTS_MAGIC: u64 = 0x4844_4556_454e_5431;
+pub const EVENTS_VERSION: u64 = 1;
+
+/// 256 bytes.
+pub const EVENT_WORDS: usize = 32;
+const LEAST: usize = 4096;
+/// More than any daemon has.
+const CAPACITY_MOST: usize = 4_000_000;
+const SUBJECT_WORDS: usize = 8;
+const CAUSE_WORDS: usize = 4;
+const MESSAGE_WORDS: usize = 15;
+
+/// Header words.
+pub mod events_header {
+    pub const MAGIC: usize = 0;
+    pub const VERSION: usize = 1;
+    /// Records that have room.
+    pub const CAPACITY: usize = 2;
+    /// Number of the oldest event that this ring may hold; older ones were before it.
+    pub const FIRST: usize = 3;
+    /// Number of the newest; 0: there is none.
+    pub const LAST: usize = 4;
+    /// Not 0: a newer file has been renamed over this one.
+    pub const SUPERSEDED: usize = 5;
+    /// Only in the copy on disk. Not 0: a daemon goes on from it, and may have given numbers up to this one.
+    pub const RESERVED: usize = 6;
+}
+
+/// So many events are kept while there are so many checks.
+pub fn capacity(checks: usize) -> usize {
+    LEAST.max(2 * checks).min(CAPACITY_MOST)
+}
+
+/// What must be read of the file to know how long it is.
+pub const EVENTS_HEAD: u64 = (8 * WORD) as u64;
+
+/// How long a file with this header is.
+pub fn events_size(head: &[u8]) -> Result<u64, String> {
+    let head = words_at(head, 0).ok_or("shorter than its header")?;
+    let ring = Ring::of_header(&head)?;
+    Ok((events_words(ring.capacity) * WORD) as u64)
+}
+
+pub fn event_offset(capacity: usize, number: u64) -> usize {
+    let at = number % (capacity.max(1) as u64);
+    HEADER_WORDS + at as usize * EVENT_WORDS
+}
+
+pub fn events_words(capacity: usize) -> usize {
+    HEADER_WORDS + capacity * EVENT_WORDS
+}
+
+/// What kind of thing happened. The words are part of the control protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(u8)]
+pub enum EventKind {
+    #[default]
+    Other = 0,
+    Started = 1,
+    /// The manager died, and another one goes on.
+    ManagerRestarted = 2,
+    Stopping = 3,
+    /// The verdict of a check.
+    Flipped = 4,
+    /// By our own fault; told when it begins, not for each run.
+    NotJudged = 5,
+    Held = 6,
+    Quarantined = 7,
+    Released = 8,
+    Paused = 9,
+    Resumed = 10,
+    Added = 11,
+    Changed = 12,
+    Removed = 13,
+    Reloaded = 14,
+    ReloadRefused = 15,
+    Plugin = 16,
+    WorkerReady = 17,
+    WorkerDied = 18,
+    /// It is killed, with its runs in flight.
+    WorkerCondemned = 19,
+    /// It is replaced when its runs are done.
+    WorkerLeaving = 20,
+    /// Another has taken its place.
+    WorkerReplaced = 21,
+    WorkerGivenUp = 22,
+    /// The wall clock was set.
+    Clock = 23,
+    /// The machine, or the manager, did not run for a while.
+    StoodStill = 24,
+    /// Only told, never written: the reader asked for more than there is.
+    Gap = 255,
+}
+
+impl EventKind {
+    pub const ALL: [EventKind; 26] = [
+        EventKind::Other,
+        EventKind::Started,
+        EventKind::ManagerRestarted,
+        EventKind::Stopping,
+        EventKind::Flipped,
+        EventKind::NotJudged,
+        EventKind::Held,
+        EventKind::Quarantined,
+        EventKind::Released,
+        EventKind::Paused,
+        EventKind::Resumed,
+        EventKind::Added,
+        EventKind::Changed,
+        EventKind::Removed,
+        EventKind::Reloaded,
+        EventKind::ReloadRefused,
+        EventKind::Plugin,
+        EventKind::WorkerReady,
+        EventKind::WorkerDied,
+        EventKind::WorkerCondemned,
+        EventKind::WorkerLeaving,
+        EventKind::WorkerReplaced,
+        EventKind::WorkerGivenUp,
+        EventKind::Clock,
+        EventKind::StoodStill,
+        EventKind::Gap,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            EventKind::Other => "other",
+            EventKind::Started => "started",
+            EventKind::ManagerRestarted => "manager-restarted",
+            EventKind::Stopping => "stopping",
+            EventKind::Flipped => "flipped",
+            EventKind::NotJudged => "not-judged",
+            EventKind::Held => "held",
+            EventKind::Quarantined => "quarantined",
+            EventKind::Released => "released",
+            EventKind::Paused => "paused",
+            EventKind::Resumed => "resumed",
+            EventKind::Added => "added",
+            EventKind::Changed => "changed",
+            EventKind::Removed => "removed",
+            EventKind::Reloaded => "reloaded",
+            EventKind::ReloadRefused => "reload-refused",
+            EventKind::Plugin => "plugin",
+            EventKind::WorkerReady => "worker-ready",
+            EventKind::WorkerDied => "worker-died",
+            EventKind::WorkerCondemned => "worker-condemned",
+            EventKind::WorkerLeaving => "worker-leaving",
+            EventKind::WorkerReplaced => "worker-replaced",
+            EventKind::WorkerGivenUp => "worker-given-up",
+            EventKind::Clock => "clock",
+            EventKind::StoodStill => "stood-still",
+            EventKind::Gap => "gap",
+        }
+    }
+
+    fn from_code(code: u8) -> EventKind {
+        let known = Self::ALL.into_iter().find(|k| *k as u8 == code);
+        known.unwrap_or_default()
+    }
+}
+
+/// The words of `from` and `to`; their places here are their codes in the map.
+const STATES: [&str; 13] = [
+    "",
+    "ok",
+    "warning",
+    "critical",
+    "unknown",
+    "pending",
+    "loaded",
+    "trial",
+    "rolled back",
+    "deleted",
+    "refused",
+    "left out",
+    "stood its trial",
+];
+
+fn state_code(word: &str) -> u8 {
+    STATES.iter().position(|s| *s == word).unwrap_or(0) as u8
+}
+
+fn state_word(code: u8) -> &'static str {
+    STATES.get(usize::from(code)).copied().unwrap_or("")
+}
+
+/// One event, as the ring holds it. Texts are cut to what has room.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct EventRecord {
+    pub number: u64,
+    /// CLOCK_REALTIME, ns.
+    pub time: u64,
+    pub kind: EventKind,
+    /// Of these two one at most is not empty.
+    pub check: String,
+    pub plugin: String,
+    /// Words of `STATES`.
+    pub from: &'static str,
+    pub to: &'static str,
+    pub slot: Option<u32>,
+    /// 0: it has none.
+    pub pid: u32,
+    /// How long, in ms; of `clock` the step; of a gap how many are missing.
+    pub amount: i64,
+    /// A word of `Fault`, or how a process ended.
+    pub cause: String,
+    pub message: String,
+}
+
+const IS_PLUGIN: u64 = 1 << 24;
+const HAS_SLOT: u64 = 1 << 25;
+
+impl EventRecord {
+    pub fn to_words(&self) -> [u64; EVENT_WORDS] {
+        let mut w = [0; EVENT_WORDS];
+        w[0] = self.number << 1;
+        w[1] = self.time;
+        w[2] = u64::from(self.kind as u8)
+            | u64::from(state_code(self.from)) << 8
+            | u64::from(state_code(self.to)) << 16
+            | self.slot.map_or(0, |slot| HAS_SLOT | u64::from(slot) << 32);
+        let subject = match self.plugin.is_empty() {
+            true => &self.check,
+            false => {
+                w[2] |= IS_PLUGIN;
+                &self.plugin
+            }
+        };
+        w[3] = u64::from(self.pid);
+        w[4] = self.amount.cast_unsigned();
+        put_text(&mut w[5..5 + SUBJECT_WORDS], subject);
+        put_text(&mut w[13..13 + CAUSE_WORDS], &self.cause);
+        put_text(&mut w[17..17 + MESSAGE_WORDS], &self.message);
+        w
+    }
+
+    pub fn from_words(w: &[u64; EVENT_WORDS]) -> EventRecord {
+        let subject = get_text(&w[5..5 + SUBJECT_WORDS]);
+        let (check, plugin) = match w[2] & IS_PLUGIN {
+            0 => (subject, String::new()),
+            _ => (String::new(), subject),
+        };
+        EventRecord {
+            number: w[0] >> 1,
+            time: w[1],
+            kind: EventKind::from_code(w[2] as u8),
+            check,
+            plugin,
+            from: state_word((w[2] >> 8) as u8),
+            to: state_word((w[2] >> 16) as u8),
+            slot: (w[2] & HAS_SLOT != 0).then_some((w[2] >> 32) as u32),
+            pid: w[3] as u32,
+            amount: w[4].cast_signed(),
+            cause: get_text(&w[13..13 + CAUSE_WORDS]),
+            message: get_text(&w[17..17 + MESSAGE_WORDS]),
+        }
+    }
+
+    /// As programs get it; `rfc3339` writes a time.
+    pub fn row(&self, rfc3339: impl Fn(u64) -> Option<String>) -> EventRow {
+        let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        let amount = (self.amount != 0).then_some(self.amount);
+        let count = |is: bool| amount.filter(|_| is).map(i64::unsigned_abs);
+        let is_step = self.kind == EventKind::Clock;
+        let is_gap = self.kind == EventKind::Gap;
+        EventRow {
+            seq: self.number,
+            time: rfc3339(self.time),
+            kind: self.kind.as_str().to_owned(),
+            check: text(&self.check),
+            plugin: text(&self.plugin),
+            from: text(self.from),
+            to: text(self.to),
+            message: text(&self.message),
+            slot: self.slot,
+            pid: (self.pid != 0).then_some(self.pid),
+            cause: text(&self.cause),
+            for_ms: count(!is_step && !is_gap),
+            step_ms: amount.filter(|_| is_step),
+            missed: count(is_gap),
+        }
+    }
+}
+
+/// One line of `events`. What a kind has not is left out.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct EventRow {
+    pub seq: u64,
+    /// RFC 3339.
+    pub time: Option<String>,
+    pub kind: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub for_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step_ms: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missed: Option<u64>,
+}
+
+/// What the header says of a ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ring {
+    pub capacity: usize,
+    first: u64,
+    pub last: u64,
+}
+
+impl Ring {
+    pub fn new(capacity: usize, first: u64, last: u64) -> Ring {
+        Ring {
+            capacity,
+            first: first.max(1),
+            last,
+        }
+    }
+
+    /// Err: it is no such map, or one of another layout.
+    pub fn of_header(head: &[u64; 8]) -> Result<Ring, String> {
+        use events_header as h;
+        if head[h::MAGIC] != EVENTS_MAGIC {
+            return Err("not a map of events".into());
+        }
+        if head[h::VERSION] != EVENTS_VERSION {
+            return Err(format!(
+                "layout {} (this program reads {EVENTS_VERSION})",
+                head[h::VERSION]
+            ));
+        }
+        match usize::try_from(head[h::CAPACITY]) {
+            Ok(capacity) if (1..=CAPACITY_MOST).contains(&capacity) => {
+                Ok(Ring::new(capacity, head[h::FIRST], head[h::LAST]))
+            }
+            _ => Err(format!("it claims room for {} events", head[h::CAPACITY])),
+        }
+    }
+
+    /// Number of the oldest that is still there.
+    pub fn oldest(&self) -> u64 {
+        let room = self.capacity as u64;
+        let newest = self.last.saturating_add(1);
+        self.first.max(newest.saturating_sub(room))
+    }
+
+    /// Of those after `after`: the number to begin with, and how many are missing before it.
+    pub fn begin(&self, after: u64) -> (u64, u64) {
+        let wanted = after.saturating_add(1);
+        let from = wanted.max(self.oldest());
+        (from, from - wanted)
+    }
+}
+
+/// In the place of events that are not there any more: its number is that of the last of them, its time that of
+/// the event that follows.
+pub fn gap(missed: u64, before: u64, time: u64) -> EventRecord {
+    EventRecord {
+        number: before.saturating_sub(1),
+        time,
+        kind: EventKind::Gap,
+        amount: i64::try_from(missed).unwrap_or(i64::MAX),
+        ..EventRecord::default()
+    }
+}
+
+/// The event of this number, if two copies of its place agree that it is there.
+pub fn event_in(
+    first: &[u64; EVENT_WORDS],
+    second: &[u64; EVENT_WORDS],
+    number: u64,
+) -> Option<EventRecord> {
+    (whole(first, second) && first[0] >> 1 == number).then(|| EventRecord::from_words(first))
+}
+
+/// All that an `events.map` holds, oldest first, from two copies of it. Ends at the first that is not whole: if its
+/// writer has died inside, nobody has seen it.
+pub fn read_events(first: &[u8], second: &[u8]) -> Result<(Ring, Vec<EventRecord>), String> {
+    let head = words_at(first, 0).ok_or("shorter than its header")?;
+    let ring = Ring::of_header(&head)?;
+    let room = (first.len() / WORD).saturating_sub(HEADER_WORDS) / EVENT_WORDS;
+    if ring.capacity > room {
+        return Err("truncated".into());
+    }
+    let mut events = Vec::new();
+    // The header may be one behind: it is written after the event.
+    for number in ring.oldest()..=ring.last.saturating_add(1) {
+        let at = event_offset(ring.capacity, number);
+        let words = words_at(first, at).ok_or("truncated")?;
+        let again = words_at(second, at).ok_or("truncated")?;
+        match event_in(&words, &again, number) {
+            Some(event) => events.push(event),
+            None if number > ring.last || !events.is_empty() => break,
+            // The oldest has its place overwritten by the next, which was never finished.
+            None => {}
+        }
+        if events.len() > ring.capacity {
+            return Err("its numbers make no sense".into());
+        }
+    }
+    Ok((ring, events))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(number: u64) -> EventRecord {
+        EventRecord {
+            number,
+            time: 1_000 + number,
+            kind: EventKind::Flipped,
+            check: "web/ä".into(),
+            from: "ok",
+            to: "critical",
+            slot: Some(u32::MAX),
+            pid: 4711,
+            amount: -5,
+            cause: "timeout".into(),
+            message: "é".repeat(60),
+            ..EventRecord::default()
+        }
+    }
+
+    fn map(capacity: usize, first: u64, numbers: std::ops::RangeInclusive<u64>) -> Vec<u64> {
+        use events_header as h;
+        let mut words = vec![0; events_words(capacity)];
+        words[h::MAGIC] = EVENTS_MAGIC;
+        words[h::VERSION] = EVENTS_VERSION;
+        words[h::CAPACITY] = capacity as u64;
+        words[h::FIRST] = first;
+        for number in numbers {
+            let at = event_offset(capacity, number);
+            words[at..at + EVENT_WORDS].copy_from_slice(&event(number).to_words());
+            words[h::LAST] = number;
+        }
+        words
+    }
+
+    fn numbers(words: &[u64]) -> Vec<u64> {
+        let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_ne_bytes()).collect();
+        let (_, events) = read_events(&bytes, &bytes).expect("a map");
+        events.iter().map(|e| e.number).collect()
+    }
+
+    #[test]
+    fn an_event_survives_the_map() {
+        let of_check = event(7);
+        assert_eq!(EventRecord::from_words(&of_check.to_words()), of_check);
+        let of_plugin = EventRecord {
+            check: String::new(),
+            plugin: "http".into(),
+            slot: None,
+            kind: EventKind::Plugin,
+            ..event(8)
+        };
+        assert_eq!(EventRecord::from_words(&of_plugin.to_words()), of_plugin);
+    }
+
+    #[test]
+    fn every_kind_and_state_has_its_own_code() {
+        for kind in EventKind::ALL {
+            assert_eq!(EventKind::from_code(kind as u8), kind);
+        }
+        for state in STATES {
+            assert_eq!(state_word(state_code(state)), state);
+        }
+        assert_eq!(EventKind::from_code(200), EventKind::Other);
+    }
+
+    #[test]
+    fn the_ring_keeps_the_newest_and_says_what_is_gone() {
+        let words = map(4, 1, 1..=10);
+        assert_eq!(numbers(&words), [7, 8, 9, 10]);
+        let ring = Ring::new(4, 1, 10);
+        assert_eq!(ring.begin(0), (7, 6));
+        assert_eq!(ring.begin(6), (7, 0));
+        assert_eq!(ring.begin(10), (11, 0));
+        // One that begins later, as its numbers went on from elsewhere.
+        let ring = Ring::new(4, 9, 10);
+        assert_eq!(ring.begin(5), (9, 3));
+        assert_eq!(Ring::new(4, 1, 0).begin(0), (1, 0));
+    }
+
+    #[test]
+    fn half_an_event_was_never_told_and_its_number_is_free() {
+        let mut words = map(4, 1, 1..=6);
+        let at = event_offset(4, 7);
+        // Its writer died inside: the third, which was there, is lost.
+        words[at] = 7 << 1 | 1;
+        assert_eq!(numbers(&words), [4, 5, 6]);
+        // It died between the event and the header.
+        let mut words = map(4, 1, 1..=7);
+        words[events_header::LAST] = 6;
+        assert_eq!(numbers(&words), [4, 5, 6, 7]);
+    }
+
+    #[test]
+    fn any_bytes_are_an_error_not_a_panic() {
+        for len in [0, 8, 64, 4096, 9000] {
+            let bytes = vec![0xff; len];
+            assert!(read_events(&bytes, &bytes).is_err());
+        }
+        let mut words = map(4, 1, 1..=2);
+        words[events_header::CAPACITY] = u64::MAX;
+        let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_ne_bytes()).collect();
+        assert!(read_events(&bytes, &bytes).is_err());
+        let mut words = map(4, 1, 1..=2);
+        words[events_header::LAST] = u64::MAX;
+        let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_ne_bytes()).collect();
+        let _ = read_events(&bytes, &bytes);
+    }
+
+    #[test]
+    fn a_row_has_what_its_kind_needs() {
+        let row = event(7).row(|ns| Some(ns.to_string()));
+        let json = serde_json::to_value(&row).expect("plain data");
+        assert_eq!(
+            (&json["seq"], &json["kind"], &json["for_ms"]),
+            (&7.into(), &"flipped".into(), &5.into())
+        );
+        assert!(json.get("missed").is_none() && json.get("plugin").is_none());
+        let json =
+            serde_json::to_value(gap(3, 9, 1).row(|ns| Some(ns.to_string()))).expect("plain data");
+        assert_eq!(
+            json.to_string(),
+            r#"{"kind":"gap","missed":3,"seq":8,"time":"1"}"#
+        );
+    }
+}
