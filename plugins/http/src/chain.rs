@@ -1,6 +1,7 @@
 //! A request and its answer, through all redirects: each hop has its own name, certificate and cookies.
 
 use crate::Http;
+use crate::digest::{Asked, Credentials};
 use crate::exchange::{self, Target, Times};
 use crate::failed::Failed;
 use crate::limit;
@@ -40,9 +41,18 @@ impl Http {
             .as_ref()
             .and_then(|t| t.as_ref().ok())
             .filter(|_| request.url.https);
-        let times = self
+        let mut times = self
             .exchange(cx, &self.target, tls, request, &mut response)
             .await?;
+        let known = self.known(request, &response);
+        let known = known.as_ref();
+        if let Some(known) = known {
+            response = self.empty_response(known);
+            let earlier = times.total();
+            times = Box::pin(self.exchange(cx, &self.target, tls, known, &mut response)).await?;
+            times.earlier = earlier;
+        }
+        let request = known.unwrap_or(request);
         let answer = Answer {
             response,
             times,
@@ -52,6 +62,26 @@ impl Http {
             true => Box::pin(self.follow(cx, request, answer)).await,
             false => Ok(answer),
         }
+    }
+
+    /// The request once more, with the answer to a challenge of Digest.
+    fn known(&self, request: &Request, r: &Response) -> Option<Request> {
+        let who = self
+            .options
+            .digest_auth
+            .as_ref()
+            .filter(|_| r.status == 401)?;
+        let who = Credentials {
+            user: who.user.clone(),
+            password: who.password.clone(),
+        };
+        let challenges: Vec<_> = r.all("www-authenticate").map(|h| h.text()).collect();
+        let asked = Asked {
+            method: &request.method,
+            uri: &request.url.path,
+        };
+        let answer = who.answer(challenges.iter().map(|c| &**c), asked)?;
+        Some(request.authorized(answer))
     }
 
     /// A redirect that shall be followed. Whoever names its code in `status` wants to see it, unless he also says how
@@ -92,14 +122,23 @@ impl Http {
             let next = request.redirected(&answer.response)?;
             let mut response = self.empty_response(&next);
             let earlier = answer.times.total();
-            let mut times = self
-                .hop(cx, &next, &mut response)
-                .await
-                .map_err(|failed| Failed {
-                    why: format!("redirect to {}: {}", next.url, failed.why),
-                    ..failed
-                })?;
+            let hop = |failed: Failed| Failed {
+                why: format!("redirect to {}: {}", next.url, failed.why),
+                ..failed
+            };
+            let mut times = self.hop(cx, &next, &mut response).await.map_err(hop)?;
             times.earlier = earlier;
+            let mut next = next.clone();
+            // The password is for the host it was configured for.
+            if next.url.same_origin(&self.request.url)
+                && let Some(known) = self.known(&next, &response)
+            {
+                response = self.empty_response(&known);
+                let earlier = times.total();
+                times = self.hop(cx, &known, &mut response).await.map_err(hop)?;
+                times.earlier = earlier;
+                next = known;
+            }
             // The certificate that ends first, wherever on the way it was shown.
             let ends = [answer.times.certificate.take(), times.certificate.take()];
             times.certificate = ends.into_iter().flatten().min_by_key(|s| s.not_after);
@@ -126,7 +165,9 @@ impl Http {
         request: &Request,
         response: &mut Response,
     ) -> Result<Times, Failed> {
-        let target = crate::target(&self.options, &request.url).map_err(Failed::critical)?;
+        let way = &self.target.way;
+        let target = way.target(&self.options, &request.url);
+        let target = target.map_err(Failed::critical)?;
         let tls = self.hop_connector(&request.url)?;
         self.exchange(cx, &target, tls.as_ref(), request, response)
             .await

@@ -5,21 +5,33 @@ use crate::h2;
 use crate::options::HttpVersion;
 use crate::request::Request;
 use crate::response::{Malformed, Response};
-use healthd_plugin::net::{self, AsyncRead, AsyncWrite, ReadBuf, Stream, TcpStream, UnixStream};
+use crate::way::{self, Proxy, Way};
+use healthd_plugin::net::{
+    self, AsyncRead, AsyncWrite, Bind, ReadBuf, Stream, TcpStream, UnixStream,
+};
 use healthd_plugin::tls::{Connector, Shown, TlsStream};
-use healthd_plugin::{Cx, Family};
+use healthd_plugin::{Cx, Family, Status};
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-/// Where to connect to.
+/// Where to connect to, and how.
 #[derive(Clone, Debug)]
-pub enum Target {
+pub struct Target {
+    pub place: Place,
+    pub way: Arc<Way>,
+    /// `place` is that of the way's proxy.
+    pub via_proxy: bool,
+}
+
+#[derive(Clone, Debug)]
+pub enum Place {
     Addr(SocketAddr),
     Name {
         host: String,
@@ -69,25 +81,20 @@ pub async fn run(
         begin: cx.now_ns(),
         ..Times::default()
     };
-    let stream = match target {
-        Target::Addr(to) => {
-            cx.phase("connect");
-            // Not waited for: the first send tells, see TcpStream::start.
-            Stream::from(TcpStream::start(cx, *to).map_err(|e| Failed::io("connect", &e))?)
-        }
-        Target::Name { host, port, family } => {
-            Box::pin(connect_by_name(cx, host, *port, *family, &mut times))
-                .await?
-                .into()
-        }
-        Target::Unix(path) => {
-            cx.phase("connect");
-            UnixStream::connect(cx, path)
-                .await
-                .map_err(|e| Failed::io("connect", &e))?
-                .into()
-        }
+    let proxy = target.way.proxy.as_ref().filter(|_| target.via_proxy);
+    let stream = match proxy {
+        None => connect(cx, target, &mut times).await?,
+        Some(proxy) => Box::pin(connect_to_proxy(cx, proxy, target, &mut times)).await?,
     };
+    if let (Some(version), Stream::Tcp(tcp)) = (target.way.proxy_protocol, &stream) {
+        let first = tcp.connected().await;
+        let first = first.and_then(|()| way::proxy_header(version, tcp));
+        let sent = async { tcp.write_all(&first?).await };
+        sent.await.map_err(|e| Failed::io("connect", &e))?;
+    }
+    if let (Some(proxy), true) = (proxy, request.url.https) {
+        Box::pin(way::tunnel(cx, &stream, proxy, &request.url)).await?;
+    }
     match tls {
         None if request.version == HttpVersion::Two => {
             if let Stream::Tcp(tcp) = &stream {
@@ -97,19 +104,76 @@ pub async fn run(
             times.connect = cx.now_ns();
             Box::pin(h2::run(cx, stream, request, response, &mut times)).await?;
         }
-        None => plain(cx, stream, request, response, &mut times).await?,
+        None => {
+            let absolute = proxy.map(|p| request.to_proxy(p.authorization().as_deref()));
+            let bytes = absolute.as_ref().unwrap_or(&request.bytes);
+            plain(cx, stream, bytes, response, &mut times).await?;
+        }
         // Boxed, so that the many checks without TLS do not carry the room for it.
         Some(tls) => Box::pin(secure(cx, stream, tls, request, response, &mut times)).await?,
+    }
+    if let (Some(proxy), 407) = (proxy, response.status) {
+        return Err(Failed::unknown(format!(
+            "{proxy}: HTTP 407 Proxy Authentication Required"
+        )));
     }
     times.end = cx.now_ns();
     Ok(times)
 }
 
+/// A proxy that does not work says nothing of the target.
+async fn connect_to_proxy<'a>(
+    cx: Cx<'a>,
+    proxy: &Proxy,
+    target: &Target,
+    times: &mut Times,
+) -> Result<Stream<'a>, Failed> {
+    let connected = async {
+        let stream = connect(cx, target, times).await?;
+        if let Stream::Tcp(tcp) = &stream {
+            let stands = tcp.connected().await;
+            stands.map_err(|e| Failed::io("connect", &e))?;
+        }
+        Ok(stream)
+    };
+    connected.await.map_err(|failed: Failed| Failed {
+        status: match failed.status {
+            Status::Critical => Status::Unknown,
+            own => own,
+        },
+        why: format!("{proxy}: {}", failed.why),
+    })
+}
+
+async fn connect<'a>(cx: Cx<'a>, target: &Target, times: &mut Times) -> Result<Stream<'a>, Failed> {
+    let bind = &target.way.bind;
+    Ok(match &target.place {
+        Place::Addr(to) => {
+            cx.phase("connect");
+            // Not waited for: the first send tells, see TcpStream::start.
+            let started = TcpStream::start_with(cx, *to, bind);
+            Stream::from(started.map_err(|e| Failed::io("connect", &e))?)
+        }
+        Place::Name { host, port, family } => {
+            Box::pin(connect_by_name(cx, (host, *port), *family, bind, times))
+                .await?
+                .into()
+        }
+        Place::Unix(path) => {
+            cx.phase("connect");
+            UnixStream::connect(cx, path)
+                .await
+                .map_err(|e| Failed::io("connect", &e))?
+                .into()
+        }
+    })
+}
+
 async fn connect_by_name<'a>(
     cx: Cx<'a>,
-    host: &str,
-    port: u16,
+    (host, port): (&str, u16),
     family: Family,
+    bind: &Bind,
     times: &mut Times,
 ) -> Result<TcpStream<'a>, Failed> {
     cx.phase("dns");
@@ -121,11 +185,17 @@ async fn connect_by_name<'a>(
     cx.phase("connect");
     let addresses: Vec<SocketAddr> = ips
         .into_iter()
+        .filter(|ip| bind.allows(*ip))
         .map(|ip| SocketAddr::new(ip, port))
         .collect();
     let connected = match addresses.as_slice() {
-        [only] => TcpStream::start(cx, *only),
-        several => TcpStream::connect_any(cx, several).await,
+        [] => {
+            return Err(Failed::unknown(format!(
+                "source_address: {host} has no address of its family"
+            )));
+        }
+        [only] => TcpStream::start_with(cx, *only, bind),
+        several => TcpStream::connect_any_with(cx, several, bind).await,
     };
     connected.map_err(|e| Failed::io("connect", &e))
 }
@@ -133,11 +203,10 @@ async fn connect_by_name<'a>(
 async fn plain(
     cx: Cx<'_>,
     stream: Stream<'_>,
-    request: &Request,
+    bytes: &[u8],
     response: &mut Response,
     times: &mut Times,
 ) -> Result<(), Failed> {
-    let bytes = &request.bytes;
     let sent = poll_fn(|task| stream.poll_write(task, bytes)).await;
     times.connect = cx.now_ns();
     let sent = sent.map_err(|e| {

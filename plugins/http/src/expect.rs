@@ -152,7 +152,7 @@ impl Expect {
 }
 
 /// What the standards call a code, after a blank.
-fn reason(status: u16) -> &'static str {
+pub fn reason(status: u16) -> &'static str {
     match status {
         100 => " Continue",
         101 => " Switching Protocols",

@@ -8,6 +8,7 @@ mod base64;
 mod body;
 mod chain;
 mod cookies;
+mod digest;
 mod exchange;
 mod expect;
 mod failed;
@@ -20,6 +21,7 @@ mod options;
 mod request;
 mod response;
 mod url;
+mod way;
 
 use crate::url::Url;
 use chain::Answer;
@@ -34,8 +36,9 @@ use healthd_plugin::{Check, Cx, Metric, Status, plugins};
 use oauth::TokenSource;
 use options::{HttpVersion, Options, TlsVersion};
 use request::Request;
-use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
+use way::Way;
 
 plugins! {
     step Http { name: "http", summary: "requests a URL over HTTP or HTTPS and judges the answer" }
@@ -69,7 +72,19 @@ impl Check for Http {
                 "{name}: needs an https url, or `expect_tls = true` for an http url that redirects to one"
             ));
         }
-        let target = target(&options, &request.url)?;
+        let way = Arc::new(Way::new(&options)?);
+        let target = way.target(&options, &request.url)?;
+        if options.digest_auth.is_some()
+            && (request.url.userinfo.is_some()
+                || options.basic_auth.is_some()
+                || options.bearer.is_some()
+                || options.oauth2.is_some())
+        {
+            return Err("digest_auth beside basic_auth, bearer, oauth2 or a user in the url: only one of them".into());
+        }
+        if way.proxy.is_some() && options.http_version == HttpVersion::Two && !request.url.https {
+            return Err("http_version: 2 through a proxy needs an https url".into());
+        }
         let trust = (request.url.https || options.redirects != Some(0))
             .then(|| connector(&options, &request.url));
         if let (true, Some(Err(why))) = (request.url.https || options.ca_file.is_some(), &trust) {
@@ -77,10 +92,12 @@ impl Check for Http {
         }
         let expect = Expect::new(&options)?;
         let oauth2 = options.oauth2.as_ref();
-        let tokens = oauth2.map(|o| TokenSource::new(&options, o)).transpose()?;
+        let tokens = oauth2
+            .map(|o| TokenSource::new(&options, o, &way))
+            .transpose()?;
         Ok(Http {
             tokens,
-            secrets: secrets(&options, &request),
+            secrets: secrets(&options, &request, &way),
             options,
             request,
             target,
@@ -275,7 +292,7 @@ fn certificate_limits(o: &Options) -> Lower {
 }
 
 /// What must be in no message: all that says who asks.
-fn secrets(o: &Options, request: &Request) -> Secrets {
+fn secrets(o: &Options, request: &Request, way: &Way) -> Secrets {
     const WORDS: [&str; 8] = [
         "auth",
         "cookie",
@@ -303,11 +320,15 @@ fn secrets(o: &Options, request: &Request) -> Secrets {
     let userinfo = request.url.userinfo.as_ref().map(|(_, password)| password);
     let basic = o.basic_auth.as_ref().map(|b| &b.password);
     let oauth = o.oauth2.as_ref().map(|b| &b.client_secret);
-    for value in [userinfo, basic, oauth, o.bearer.as_ref()]
-        .into_iter()
-        .flatten()
-    {
+    let digest = o.digest_auth.as_ref().map(|b| &b.password);
+    let all = [userinfo, basic, digest, oauth, o.bearer.as_ref()];
+    for value in all.into_iter().flatten() {
         secrets.add(value);
+    }
+    if let Some(proxy) = &way.proxy {
+        for value in [proxy.password().map(str::to_owned), proxy.authorization()] {
+            secrets.add(value.as_deref().unwrap_or_default());
+        }
     }
     let query = request.url.path.split_once('?').map_or("", |(_, q)| q);
     for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
@@ -316,26 +337,6 @@ fn secrets(o: &Options, request: &Request) -> Secrets {
         }
     }
     secrets
-}
-
-fn target(o: &Options, url: &Url) -> Result<Target, String> {
-    if let Some(path) = &o.unix_socket {
-        return Ok(Target::Unix(path.into()));
-    }
-    let family = o.family.into();
-    match url.ip() {
-        Some(ip) if healthd_plugin::Family::allows(family, ip) => {
-            Ok(Target::Addr(SocketAddr::new(ip, url.port)))
-        }
-        Some(ip) => Err(format!(
-            "url: {ip} is not of the address family that `family` asks for"
-        )),
-        None => Ok(Target::Name {
-            host: url.host.clone(),
-            port: url.port,
-            family,
-        }),
-    }
 }
 
 fn connector(o: &Options, url: &Url) -> Result<Connector, String> {

@@ -1,6 +1,6 @@
 //! `rate_limit`: so many requests to a host in a time, counted over all workers.
 
-use crate::exchange::{self, Target, Times};
+use crate::exchange::{self, Place, Target, Times};
 use crate::failed::Failed;
 use crate::request::Request;
 use crate::response::Response;
@@ -23,7 +23,7 @@ pub async fn run(
     };
     cx.phase("rate_limit");
     let turns = cx
-        .counter(&counter_name(target, host))
+        .counter(&counter_name(&target.place, host))
         .map_err(|e| own(e.to_string()))?;
     let turn = rate.wait(cx, turns).await;
     turn.map_err(|over| own(over.to_string()))?;
@@ -31,9 +31,9 @@ pub async fn run(
 }
 
 /// One for all ports of a host. A host that is no name of a counter is known by a hash.
-fn counter_name(target: &Target, host: &str) -> String {
-    let host = match target {
-        Target::Unix(path) => format!("unix:{}", path.display()),
+fn counter_name(place: &Place, host: &str) -> String {
+    let host = match place {
+        Place::Unix(path) => format!("unix:{}", path.display()),
         _ => host.to_owned(),
     };
     let plain = |b: u8| b.is_ascii_graphic() && b != b'"' && b != b'\\';
@@ -57,9 +57,9 @@ mod tests {
 
     #[test]
     fn names_of_counters() {
-        let any = Target::Unix("/run/x.sock".into());
+        let any = Place::Unix("/run/x.sock".into());
         assert_eq!(counter_name(&any, "x"), "rate:unix:/run/x.sock");
-        let addr = Target::Addr("127.0.0.1:80".parse().expect("an address"));
+        let addr = Place::Addr("127.0.0.1:80".parse().expect("an address"));
         assert_eq!(counter_name(&addr, "example.org"), "rate:example.org");
         let long = "a".repeat(250);
         let name = counter_name(&addr, &long);

@@ -9,9 +9,11 @@ use crate::options::{AuthStyle, OAuth2, Options};
 use crate::request::{Request, basic};
 use crate::response::{Response, Wanted};
 use crate::url::Url;
+use crate::way::Way;
 use healthd_plugin::serde_json::{self, Value};
 use healthd_plugin::tls::Connector;
 use healthd_plugin::{Cache, CacheError, Cx, Status};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What is kept of a token server's answer.
@@ -45,7 +47,7 @@ pub struct TokenSource {
 }
 
 impl TokenSource {
-    pub fn new(o: &Options, oauth: &OAuth2) -> Result<TokenSource, String> {
+    pub fn new(o: &Options, oauth: &OAuth2, way: &Arc<Way>) -> Result<TokenSource, String> {
         if o.basic_auth.is_some() || o.bearer.is_some() {
             return Err("oauth2 beside basic_auth or bearer: only one of them".into());
         }
@@ -62,7 +64,9 @@ impl TokenSource {
                 None
             }
         };
-        let target = crate::target(o, &url).map_err(|e| format!("oauth2.token_url: {e}"))?;
+        let target = way
+            .target(o, &url)
+            .map_err(|e| format!("oauth2.token_url: {e}"))?;
         let trust = match url.https {
             true => Some(crate::connector(o, &url)?),
             false => None,

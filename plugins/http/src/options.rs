@@ -23,6 +23,8 @@ options! {
         body: Option<String>,
         /// User and password for basic authentication.
         basic_auth: Option<BasicAuth>,
+        /// User and password for digest authentication (RFC 7616, MD5 and SHA-256).
+        digest_auth: Option<BasicAuth>,
         /// Token for `Authorization: Bearer`.
         bearer: Option<String> { min_length: 1 },
         /// Token by OAuth2 client credentials (RFC 6749, section 4.4), sent as `Authorization: Bearer`.
@@ -68,6 +70,20 @@ options! {
         family: Family = Family::Any,
         /// Path of a unix socket to connect to, instead of the URL's host.
         unix_socket: Option<String> { min_length: 1, max_length: 107 },
+        /// HTTP proxy to go through: http://HOST:PORT, with user:password@ before the host if it wants that. https URLs are
+        /// tunnelled (CONNECT).
+        proxy: Option<String> { pattern: "^http://." },
+        /// Hosts that are asked without the proxy: names with all below them, networks like "10.0.0.0/8", or "*".
+        no_proxy: Vec<String> = Vec::new(),
+        /// Other addresses for hosts, at every hop: "HOST" or "HOST:PORT" or "*", and the address or name, with or without a
+        /// port, to connect to instead.
+        connect_to: BTreeMap<String, String> = BTreeMap::new(),
+        /// Address of this machine to send from.
+        source_address: Option<String> { format: "ip" },
+        /// Interface of this machine to send through.
+        interface: Option<String> { min_length: 1, max_length: 15 },
+        /// Begin each connection with the line of the PROXY protocol, as a load balancer does.
+        proxy_protocol: Option<ProxyProtocol>,
         /// PEM file of the CA certificates to trust, instead of the machine's. A server's own certificate in it is trusted
         /// for itself. Read anew when it changes.
         ca_file: Option<ReadPath>,
@@ -144,6 +160,11 @@ options! {
 options! {
     #[derive(Clone, Copy, Debug, PartialEq)]
     pub enum Quantity { Any = "any", All = "all" }
+}
+
+options! {
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    pub enum ProxyProtocol { V1 = "v1", V2 = "v2" }
 }
 
 options! {

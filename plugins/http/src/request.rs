@@ -229,7 +229,20 @@ impl Request {
     }
 
     fn render(&mut self) {
-        let mut head = format!("{} {} HTTP/1.1\r\n", self.method, self.url.path);
+        self.bytes = self.rendered(&self.url.path, None);
+    }
+
+    /// As a proxy wants it: with the whole URL.
+    pub fn to_proxy(&self, authorization: Option<&str>) -> Vec<u8> {
+        let whole = format!("{}{}", self.url.origin(), self.url.path);
+        self.rendered(&whole, authorization)
+    }
+
+    fn rendered(&self, target: &str, to_proxy: Option<&str>) -> Vec<u8> {
+        let mut head = format!("{} {target} HTTP/1.1\r\n", self.method);
+        if let Some(authorization) = to_proxy {
+            head += &format!("Proxy-Authorization: {authorization}\r\n");
+        }
         if !self
             .headers
             .iter()
@@ -242,7 +255,7 @@ impl Request {
         }
         head += "\r\n";
         head += self.body.as_deref().unwrap_or_default();
-        self.bytes = head.into_bytes();
+        head.into_bytes()
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod bodies;
 mod certificates;
+mod ways;
 
 use crate::hd_plugin_v1;
 use healthd_plugin::Status;

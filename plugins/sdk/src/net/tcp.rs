@@ -3,7 +3,7 @@
 use super::bind::Bind;
 use super::source::{RawAddr, Source, domain, socket};
 use crate::cx::Cx;
-use crate::text::{is_own_fault, own_fault};
+use crate::text::{IoText, is_own_fault, own_fault};
 use healthd_abi::{IO_READ, IO_WRITE};
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -43,7 +43,8 @@ impl<'a> TcpStream<'a> {
     /// As [`start`](Self::start), from where `bind` says.
     pub fn start_with(cx: Cx<'a>, to: SocketAddr, bind: &Bind) -> io::Result<TcpStream<'a>> {
         let fd = socket(domain(&to), libc::SOCK_STREAM)?;
-        bind.apply(&fd, to.ip())?;
+        bind.apply(&fd, to.ip())
+            .map_err(|e| own_fault(format!("cannot send from there: {}", IoText(&e))))?;
         let stream = net::TcpStream::from(fd);
         // Else the second of two small writes waits for the first one's acknowledgement, 40 ms: TLS, dialogues.
         stream.set_nodelay(true)?;
@@ -132,6 +133,11 @@ impl<'a> TcpStream<'a> {
                 return Ok(stream);
             }
         }
+    }
+
+    /// Our own end; of use once the connection stands.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.source.io.local_addr()
     }
 
     pub fn peer(&self) -> SocketAddr {
