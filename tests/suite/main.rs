@@ -6,6 +6,7 @@ mod harness;
 mod accounting;
 mod attempts;
 mod attribution;
+mod authors;
 mod bad_input;
 mod commands;
 mod control;

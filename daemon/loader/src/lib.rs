@@ -11,6 +11,7 @@ pub mod context;
 mod counter;
 pub mod descriptor;
 pub mod fanout;
+mod go_runtime;
 mod grace;
 pub mod host;
 pub mod library;

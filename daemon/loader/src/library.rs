@@ -2,6 +2,7 @@
 
 use crate::call::Plugin;
 use crate::descriptor;
+use crate::go_runtime;
 use crate::host;
 use healthd_abi::EntryFn;
 use healthd_sys::signal_snapshot::SignalSnapshot;
@@ -77,7 +78,8 @@ impl Library {
         // SAFETY: running a stranger's constructors is what a worker exists for: the process holds nothing
         // that it could hurt but its own checks.
         let opened = unsafe { Dl::open(Some(&path), RTLD_NOW | RTLD_LOCAL) };
-        let restored = signals.restore();
+        let go = signals.differs() && go_runtime::is_in(copy);
+        let restored = signals.restore(if go { &go_runtime::SIGNALS } else { &[] });
         let dl = opened.map_err(|e| LoadError::Open {
             file: file.to_owned(),
             why: linker_message(&e, &path),
@@ -143,7 +145,7 @@ impl Plugin {
         let signals = SignalSnapshot::take();
         // SAFETY: the table is static and complete; `init` is called once, before any other call.
         let ret = unsafe { init(host::table()) };
-        let restored = signals.restore();
+        let restored = signals.restore(&[]);
         match ret {
             healthd_abi::OK => Ok(restored),
             healthd_abi::E_UNSUPPORTED => Err(format!(
@@ -161,6 +163,12 @@ fn linker_message(error: &libloading::Error, path: &str) -> String {
         std::error::Error::source(error).map_or_else(|| error.to_string(), |e| e.to_string());
     let text = text.replace(&format!("{path}: "), "");
     match text.as_str() {
+        t if t.contains("cannot open shared object file") => format!(
+            "{t} ($ORIGIN finds nothing, as a copy of the plugin is loaded: install that library where ldconfig(8) looks, or link it statically)"
+        ),
+        t if t.contains("static TLS block") => format!(
+            "{t} (it was built for a program's start: build the plugin, and what it links, with -ftls-model=global-dynamic)"
+        ),
         t if t.contains("invalid ELF header") || t.contains("file too short") => {
             format!("not a shared library: {t}")
         }

@@ -21,23 +21,33 @@ impl SignalSnapshot {
         SignalSnapshot { actions, mask }
     }
 
-    /// Puts back what differs; the signals whose disposition had been changed.
-    pub fn restore(&self) -> Vec<i32> {
-        let mut changed = Vec::new();
+    /// Has anything changed?
+    pub fn differs(&self) -> bool {
+        self.actions.iter().any(|(n, action)| changed(*n, action))
+    }
+
+    /// Puts back what differs, but for the signals that are to stay; the others whose disposition had been changed.
+    pub fn restore(&self, but: &[i32]) -> Vec<i32> {
+        let mut restored = Vec::new();
         for (n, action) in &self.actions {
-            let Some(now) = current(*n) else { continue };
-            if now.sa_sigaction == action.sa_sigaction && now.sa_flags == action.sa_flags {
+            if but.contains(n) || !changed(*n, action) {
                 continue;
             }
             // SAFETY: `action` is what the kernel said of this signal before, so its handler is still there.
             if unsafe { libc::sigaction(*n, action, std::ptr::null_mut()) } == 0 {
-                changed.push(*n);
+                restored.push(*n);
             }
         }
         // SAFETY: a mask that was in force before.
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.mask, std::ptr::null_mut()) };
-        changed
+        restored
     }
+}
+
+fn changed(signal: i32, before: &libc::sigaction) -> bool {
+    current(signal).is_some_and(|now| {
+        now.sa_sigaction != before.sa_sigaction || now.sa_flags != before.sa_flags
+    })
 }
 
 fn current(signal: i32) -> Option<libc::sigaction> {
