@@ -153,13 +153,35 @@ impl<'a> Elf<'a> {
     }
 }
 
-/// As its author wrote it, without the hash that Rust adds.
+/// As its author wrote it: without the hash that Rust adds, and with the types of C++.
 fn shown(name: &str) -> String {
-    let name = format!("{:#}", rustc_demangle::demangle(name));
+    let name = match rustc_demangle::try_demangle(name) {
+        Ok(rust) => format!("{rust:#}"),
+        Err(_) => cpp(name).unwrap_or_else(|| name.to_owned()),
+    };
     match name.char_indices().nth(SHOWN) {
         Some((end, _)) => format!("{}...", &name[..end]),
         None => name,
     }
+}
+
+/// A short name may stand for a very long one: no more of it is written than will be shown.
+fn cpp(name: &str) -> Option<String> {
+    struct Bounded(String);
+    impl cpp_demangle::DemangleWrite for Bounded {
+        fn write_string(&mut self, text: &str) -> std::fmt::Result {
+            self.0.push_str(text);
+            match self.0.len() {
+                ..=MAX_NAME => Ok(()),
+                _ => Err(std::fmt::Error),
+            }
+        }
+    }
+    let symbol = cpp_demangle::Symbol::new(name).ok()?;
+    let mut text = Bounded(String::new());
+    let options = cpp_demangle::DemangleOptions::new();
+    let all = symbol.structured_demangle(&mut text, &options);
+    (all.is_ok() || text.0.len() > SHOWN).then_some(text.0)
 }
 
 fn half(bytes: &[u8], at: usize) -> u16 {
@@ -255,6 +277,11 @@ mod tests {
             shown("_ZN4core3fmt9Formatter3pad17h0123456789abcdefE"),
             "core::fmt::Formatter::pad"
         );
+        assert_eq!(shown("_ZN5check3runEPKcb"), "check::run(char const*, bool)");
+        assert_eq!(shown("_Z"), "_Z");
         assert_eq!(shown(&"x".repeat(300)).len(), SHOWN + 3);
+        // Each pair doubles what the last one stands for.
+        let bomb = format!("_Z1fI1aE{}v", "St4pairIS_S_E".repeat(40));
+        assert!(shown(&bomb).len() <= SHOWN + 3);
     }
 }
