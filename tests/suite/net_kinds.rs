@@ -2,8 +2,11 @@
 
 use crate::harness::plugins::built;
 use crate::harness::{Config, check};
-use healthd_testing::{Certs, Nginx, Server, accepts, in_own_network, net_sysctl, program, run};
+use healthd_testing::{
+    Certs, Nginx, Peer, Server, accepts, in_own_network, net_sysctl, program, run,
+};
 use serde_json::Value;
+use std::io::Write;
 use std::process::Command;
 
 /// A daemon's config with the library of network checks.
@@ -149,4 +152,93 @@ fn ssh_in_the_daemon() {
     daemon.expect_notify("READY=1");
     let row = daemon.run("sshd");
     assert_eq!(row["status"], "ok", "{row}");
+}
+
+#[test]
+fn redis_in_the_daemon() {
+    let Some(redis) = program("redis-server", "redis-server") else {
+        return;
+    };
+    let server = Server::start(
+        |folder, port| {
+            let mut command = Command::new(&redis);
+            let port = port.to_string();
+            command.args([
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+                "--port",
+                &port,
+                "--dir",
+            ]);
+            command.arg(folder.path());
+            command
+        },
+        |_, port| accepts(port),
+    );
+    let mut config = config();
+    for (name, more) in [
+        ("primary", "role = \"master\""),
+        ("replica", "role = \"replica\""),
+    ] {
+        let options = format!("{{ host = \"127.0.0.1\", port = {}, {more} }}", server.port);
+        let one = check(name).plugin("redis").interval("1h");
+        config = config.check(one.set("config", &options));
+    }
+    let daemon = config.spawn();
+    daemon.expect_notify("READY=1");
+    let row = daemon.run("primary");
+    assert_eq!(row["status"], "ok", "{row}");
+    assert!(metric(&row, "memory") > 0.0, "{row}");
+    let row = daemon.run("replica");
+    assert_eq!(row["status"], "critical", "{row}");
+}
+
+/// What a run says of a port of 127.0.0.1 that speaks first, and says this.
+fn of_a_peer(plugin: &str, said: &'static str, more: &str) -> Value {
+    let peer = Peer::new(move |mut stream| {
+        let _ = stream.write_all(said.as_bytes());
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+    });
+    let options = format!(
+        "{{ host = \"127.0.0.1\", port = {}{more} }}",
+        peer.addr.port()
+    );
+    let one = check("peer").plugin(plugin).interval("1h");
+    let daemon = config().check(one.set("config", &options)).spawn();
+    daemon.expect_notify("READY=1");
+    daemon.run("peer")
+}
+
+#[test]
+fn mail_servers_in_the_daemon() {
+    let row = of_a_peer("smtp", "421 busy\r\n", "");
+    assert_eq!(
+        (&row["status"], &row["message"]),
+        (&"critical".into(), &"banner: 421 busy".into())
+    );
+    let row = of_a_peer("pop3", "+OK hi\r\n", ", tls = \"none\"");
+    assert_eq!(
+        (&row["status"], &row["message"]),
+        (&"ok".into(), &"hi".into())
+    );
+    let row = of_a_peer("imap", "* BYE busy\r\n", ", tls = \"none\"");
+    assert_eq!(row["status"], "critical", "{row}");
+}
+
+#[test]
+fn ntp_in_the_daemon() {
+    let nobody = std::net::UdpSocket::bind("127.0.0.1:0").expect("a loopback port");
+    let port = nobody.local_addr().expect("it is bound").port();
+    let options = format!("{{ server = \"127.0.0.1\", port = {port}, samples = 1 }}");
+    let one = check("mute").plugin("ntp").interval("1h");
+    let daemon = config().check(one.set("config", &options)).spawn();
+    daemon.expect_notify("READY=1");
+    let row = daemon.run("mute");
+    assert_eq!(row["message"], "no answer to 1 questions", "{row}");
+    drop(nobody);
+    let row = daemon.run("mute");
+    assert_eq!(row["message"], "query: connection refused", "{row}");
 }

@@ -12,12 +12,25 @@
 mod join;
 mod options;
 mod report;
+mod secure;
 mod target;
 
 #[cfg(feature = "dns")]
 mod dns;
+#[cfg(test)]
+mod dovecot;
+#[cfg(feature = "imap")]
+mod imap;
+#[cfg(feature = "ntp")]
+mod ntp;
 #[cfg(feature = "ping")]
 mod ping;
+#[cfg(feature = "pop3")]
+mod pop3;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(feature = "smtp")]
+mod smtp;
 #[cfg(feature = "ssh")]
 mod ssh;
 #[cfg(test)]
@@ -45,5 +58,30 @@ healthd_plugin::plugins! {
     step tls::Tls {
         name: "tls",
         summary: "certificates and protocol of any TLS server, also after STARTTLS",
+    }
+    #[cfg(feature = "smtp")]
+    step smtp::Smtp {
+        name: "smtp",
+        summary: "a mail server, up to the recipient; sends nothing",
+    }
+    #[cfg(feature = "redis")]
+    step redis::Redis {
+        name: "redis",
+        summary: "Redis and Valkey: role, replication, memory, persistence, any command",
+    }
+    #[cfg(feature = "ntp")]
+    step ntp::Ntp {
+        name: "ntp",
+        summary: "an NTP server's time against this machine's",
+    }
+    #[cfg(feature = "imap")]
+    step imap::Imap {
+        name: "imap",
+        summary: "an IMAP server, and how old and how many the messages of a mailbox are",
+    }
+    #[cfg(feature = "pop3")]
+    step pop3::Pop3 {
+        name: "pop3",
+        summary: "a POP3 server, and how many messages wait",
     }
 }

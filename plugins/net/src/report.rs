@@ -68,6 +68,7 @@ fn limit(status: Status, warn: Option<f64>, crit: Option<f64>) -> Option<f64> {
 /// How people read a number.
 #[derive(Clone, Copy)]
 pub enum Unit {
+    Plain,
     Percent,
     Seconds,
     Days,
@@ -76,6 +77,7 @@ pub enum Unit {
 impl Unit {
     pub fn text(self, value: f64) -> String {
         match self {
+            Unit::Plain => short(value),
             Unit::Percent => format!("{} %", short(value)),
             Unit::Seconds => seconds_text(value),
             Unit::Days => format!("{} days", short(value)),

@@ -64,6 +64,7 @@ mod cache;
 #[cfg(feature = "tls")]
 mod certificate;
 mod check;
+mod clock;
 mod counter;
 mod cx;
 mod delta;
@@ -95,6 +96,7 @@ pub mod tls;
 
 pub use cache::{Cache, CacheError};
 pub use check::{BlockingCheck, Check};
+pub use clock::Clock;
 pub use counter::{Counter, Counters};
 pub use cx::{Cx, failure, run_is_cancelled};
 pub use delta::{Delta, Growth, Width};

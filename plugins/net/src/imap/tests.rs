@@ -1,0 +1,219 @@
+//! The plugin on MockHost against Debian's dovecot and against peers that say what it would not.
+
+use crate::dovecot::Dovecot;
+use crate::tests::{check, plugin, refused};
+use healthd_plugin::Status;
+use healthd_plugin::mock::Outcome;
+use healthd_plugin::serde_json::{Value, json};
+use healthd_testing::Peer;
+use std::io::{Read, Write};
+
+fn ask(port: u16, more: &Value) -> Outcome {
+    let mut options = json!({"host": "127.0.0.1", "port": port});
+    for (key, value) in more.as_object().unwrap() {
+        options[key] = value.clone();
+    }
+    check("imap", &options)
+}
+
+#[test]
+fn the_page_has_all_options() {
+    plugin("imap").assert_documented(include_str!("../../IMAP.md"));
+}
+
+#[test]
+fn mistakes_in_options() {
+    for (more, text) in [
+        (
+            json!({"tls": "none", "insecure": true}),
+            "ca_file, insecure, server_name: need `tls`",
+        ),
+        (json!({"user": "x"}), "user, password: both or none"),
+        (
+            json!({"tls": "none", "user": "x", "password": "y"}),
+            "user: a password is only told inside of TLS; see the option tls",
+        ),
+        (
+            json!({"user": "x\r\ny", "password": "y"}),
+            "user: only printable ASCII characters",
+        ),
+        (json!({"unseen_warn": 1}), "unseen_*, oldest_*: need `user`"),
+    ] {
+        let mut options = json!({"host": "localhost"});
+        for (key, value) in more.as_object().unwrap() {
+            options[key] = value.clone();
+        }
+        assert_eq!(refused("imap", &options), text);
+    }
+}
+
+#[test]
+fn dovecot_and_its_mailbox() {
+    let Some(dovecot) = Dovecot::start(3) else {
+        return;
+    };
+    let ca = dovecot.certs.ca();
+    let o = ask(dovecot.imap, &json!({"tls": "none"}));
+    assert_eq!(o.status, Status::Ok, "{}: {}", o.message, dovecot.log());
+    assert!(o.message.contains("Dovecot"), "{}", o.message);
+    for (port, tls) in [(dovecot.imap, "starttls"), (dovecot.imaps, "implicit")] {
+        for (more, status, begin) in [
+            (json!({}), Status::Ok, "INBOX: 3 messages, 3 unread"),
+            (
+                json!({"unseen_warn": 2}),
+                Status::Warn,
+                "3 unread messages, above 2; INBOX: ",
+            ),
+            (
+                json!({"unseen_crit": 1}),
+                Status::Critical,
+                "3 unread messages, above 1; INBOX: ",
+            ),
+            (
+                json!({"oldest_crit": "0s"}),
+                Status::Critical,
+                "the oldest message is there for ",
+            ),
+            (
+                json!({"certificate_days_warn": 100}),
+                Status::Warn,
+                "certificate is valid for ",
+            ),
+            (
+                json!({"mailbox": "Nowhere"}),
+                Status::Critical,
+                "status: NO ",
+            ),
+            (
+                json!({"password": "wrong"}),
+                Status::Critical,
+                "login: NO [AUTHENTICATIONFAILED]",
+            ),
+        ] {
+            let mut options = json!({"tls": tls, "ca_file": ca, "user": Dovecot::USER, "password": Dovecot::PASSWORD});
+            for (key, value) in more.as_object().unwrap() {
+                options[key] = value.clone();
+            }
+            let o = ask(port, &options);
+            assert_eq!(o.status, status, "{more}: {}: {}", o.message, dovecot.log());
+            assert!(o.message.starts_with(begin), "{more}: {}", o.message);
+        }
+    }
+}
+
+/// A server that says the first text at once, and each further one when it has heard something.
+fn saying(more: &Value, texts: &[&str]) -> (Status, String) {
+    let texts: Vec<String> = texts.iter().map(|t| (*t).to_owned()).collect();
+    let peer = Peer::new(move |mut stream| {
+        for (n, text) in texts.iter().enumerate() {
+            if n > 0 && stream.read(&mut [0; 512]).unwrap_or(0) == 0 {
+                return;
+            }
+            let _ = stream.write_all(text.as_bytes());
+        }
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+    });
+    let o = ask(peer.addr.port(), more);
+    (o.status, o.message)
+}
+
+#[test]
+fn what_a_server_may_say() {
+    let plain = json!({"tls": "none"});
+    let starttls = json!({"tls": "starttls", "insecure": true});
+    for (options, texts, status, text) in [
+        (
+            &plain,
+            &["* OK hi\r\n", "* CAPABILITY IMAP4rev1\r\na OK\r\n"][..],
+            Status::Ok,
+            "OK hi",
+        ),
+        (
+            &plain,
+            &["* PREAUTH hi\r\n", "* CAPABILITY IMAP4rev1\r\na OK\r\n"],
+            Status::Ok,
+            "PREAUTH hi",
+        ),
+        (
+            &plain,
+            &["* BYE busy\r\n"],
+            Status::Critical,
+            "greeting: \"* BYE busy\"",
+        ),
+        (
+            &plain,
+            &["220 smtp\r\n"],
+            Status::Critical,
+            "greeting: \"220 smtp\"",
+        ),
+        (
+            &plain,
+            &["* OK hi\r\n", "* BYE going down\r\n"],
+            Status::Critical,
+            "capability: the server hangs up: BYE going down",
+        ),
+        (
+            &plain,
+            &["* OK hi\r\n", "a OK\r\n"],
+            Status::Critical,
+            "capability: the server does not say that it speaks IMAP4",
+        ),
+        (
+            &plain,
+            &["* OK hi\r\n", "* X {4294967296}\r\n"],
+            Status::Critical,
+            "capability: a literal of 4294967296 bytes",
+        ),
+        (
+            &plain,
+            &["* OK hi\r\n", "* X {99999999999999999999}\r\n"],
+            Status::Critical,
+            "capability: a literal of 99999999999999999999 bytes",
+        ),
+        (
+            &plain,
+            &["* OK hi\r\n", "* X {10}\r\nshort"],
+            Status::Critical,
+            "capability: connection closed in the middle of a message",
+        ),
+        (
+            &plain,
+            &["* OK hi\r\n", "* CAPABILITY {9}\r\nIMAP4rev1 X\r\na OK\r\n"],
+            Status::Ok,
+            "OK hi",
+        ),
+        (
+            &plain,
+            &["* OK hi\r\n", "nonsense\r\n"],
+            Status::Critical,
+            "capability: \"nonsense\" is nothing that IMAP says",
+        ),
+        (
+            &starttls,
+            &["* PREAUTH hi\r\n"],
+            Status::Critical,
+            "the server says PREAUTH, after which IMAP has no STARTTLS",
+        ),
+        (
+            &starttls,
+            &["* OK hi\r\n", "a NO none\r\n"],
+            Status::Critical,
+            "starttls: NO none",
+        ),
+        (
+            &starttls,
+            &["* OK hi\r\n", "a OK go\r\n* injected\r\n"],
+            Status::Critical,
+            "starttls: the server sent 12 bytes between its answer and the TLS handshake",
+        ),
+    ] {
+        assert_eq!(saying(options, texts), (status, text.to_owned()));
+    }
+    let many = "* 1 EXISTS\r\n".repeat(2000);
+    let (status, text) = saying(&plain, &["* OK hi\r\n", &many]);
+    assert_eq!(
+        (status, text.as_str()),
+        (Status::Critical, "capability: an answer without an end")
+    );
+}
