@@ -50,3 +50,42 @@ fn memory() {
         has_metric(&row, "swap_rate");
     }
 }
+
+#[test]
+fn load() {
+    let (daemon, row) = run("load", "{ load5_warn = 100000, load5_crit = 100000 }");
+    assert_eq!(row["status"], "ok", "{row}");
+    has_metric(&row, "load15");
+    assert_eq!(daemon.run("it")["status"], "ok");
+}
+
+#[test]
+fn process() {
+    let (daemon, row) = run("process", "{ name = \"healthd-.*\", count_crit = \"2:\" }");
+    assert_eq!(row["status"], "ok", "{row}");
+    has_metric(&row, "rss");
+    has_metric(&daemon.run("it"), "cpu");
+    let (_daemon, row) = run("process", "{ name = \"no-such-program\" }");
+    assert_eq!(row["status"], "critical", "{row}");
+}
+
+#[test]
+fn file() {
+    let folder = healthd_testing::Folder::new();
+    let path = folder.write("a", "hello");
+    let (daemon, row) = run(
+        "file",
+        &format!("{{ path = {path:?}, contains = \"hell\" }}"),
+    );
+    assert_eq!(row["status"], "ok", "{row}");
+    has_metric(&row, "size");
+    std::fs::remove_file(path).expect("our own file");
+    assert_eq!(daemon.run("it")["status"], "critical");
+}
+
+#[test]
+fn interface() {
+    let (daemon, row) = run("interface", "{ name = \"lo\" }");
+    assert_eq!(row["status"], "ok", "{row}");
+    has_metric(&daemon.run("it"), "rx");
+}

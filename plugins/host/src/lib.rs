@@ -5,8 +5,8 @@
 //! feature; what several kinds need stands beside them.
 
 #![forbid(unsafe_code)]
-// Some kinds can be left out, and with them the use of what kinds share.
-#![allow(dead_code)]
+// With kinds that are left out goes the use of some of what they share.
+#![cfg_attr(not(feature = "default"), allow(dead_code))]
 
 mod glob;
 mod kernel;
@@ -16,8 +16,16 @@ mod stuck;
 
 #[cfg(feature = "disk")]
 mod disk;
+#[cfg(feature = "file")]
+mod file;
+#[cfg(feature = "interface")]
+mod interface;
+#[cfg(feature = "load")]
+mod load;
 #[cfg(feature = "memory")]
 mod memory;
+#[cfg(feature = "process")]
+mod process;
 #[cfg(test)]
 mod tests;
 
@@ -31,5 +39,25 @@ healthd_plugin::plugins! {
     run memory::Memory {
         name: "memory",
         summary: "available memory, swap, memory pressure and the OOM killer",
+    }
+    #[cfg(feature = "load")]
+    run load::Load {
+        name: "load",
+        summary: "load averages, use of the processors, and how long work waited for them",
+    }
+    #[cfg(feature = "process")]
+    run process::Processes {
+        name: "process",
+        summary: "how many processes there are, in which state, and what they use",
+    }
+    #[cfg(feature = "file")]
+    run file::File {
+        name: "file",
+        summary: "files: there or not, age, size, growth, number, owner, mode and content",
+    }
+    #[cfg(feature = "interface")]
+    run interface::Interface {
+        name: "interface",
+        summary: "network interfaces: carrier, speed, traffic, errors and drops",
     }
 }

@@ -53,15 +53,6 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// As [`upper`](Self::upper), for what should not be below.
-    pub fn lower(&mut self, limits: Lower, metric: Metric<'_>, value: f64, text: &str, unit: Unit) {
-        self.cx.metric(limits.on(metric));
-        let status = limits.judge(value);
-        if let Some(limit) = limit_of(status, limits.warn, limits.crit) {
-            self.add(status, format!("{text}, below {}", unit.text(limit)));
-        }
-    }
-
     /// The message and the verdict.
     pub fn end(mut self) -> Status {
         self.bad.sort_by_key(|(status, _)| match status {

@@ -37,7 +37,11 @@ fn each_option_of_each_kind_is_documented() {
     let host = MockHost::new(hd_plugin_v1);
     let pages = [
         ("disk", include_str!("../DISK.md")),
+        ("file", include_str!("../FILE.md")),
+        ("interface", include_str!("../INTERFACE.md")),
+        ("load", include_str!("../LOAD.md")),
         ("memory", include_str!("../MEMORY.md")),
+        ("process", include_str!("../PROCESS.md")),
     ];
     assert_eq!(host.descriptors().len(), pages.len());
     for (kind, page) in pages {

@@ -10,7 +10,10 @@ const SHIPPED: [(&str, &[&str]); 9] = [
     ("cpu", &["cpu"]),
     ("digest", &["digest"]),
     ("exec", &["exec"]),
-    ("host", &["disk", "memory"]),
+    (
+        "host",
+        &["disk", "file", "interface", "load", "memory", "process"],
+    ),
     ("http", &["http"]),
     ("postgres", &["postgres"]),
     ("sqlite", &["sqlite"]),
