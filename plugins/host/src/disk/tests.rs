@@ -201,10 +201,19 @@ fn a_stopped_server_costs_one_thread_and_is_said() {
         return;
     };
     let point = fuse.point.to_str().unwrap();
-    let check = create("disk", &json!({"paths": ["/", point], "mount_timeout": "100ms", "free_warn": "0%", "free_crit": "0%", "inodes_warn": 0, "inodes_crit": 0})).unwrap();
+    let limits = json!({"free_warn": "0%", "free_crit": "0%", "inodes_warn": 0, "inodes_crit": 0});
+    let with = |paths: &[&str], timeout: &str| {
+        let mut options = limits.clone();
+        options["paths"] = json!(paths);
+        options["mount_timeout"] = json!(timeout);
+        create("disk", &options).unwrap()
+    };
+    let check = with(&["/", point], "20s");
     let fine = check.run(crate::tests::LONG);
     assert_eq!(fine.status, Status::Ok, "{fine:?}");
     fuse.signal("-STOP");
+    let alone = with(&[point], "100ms").run(crate::tests::LONG);
+    assert_eq!(alone.status, Status::Unknown, "{alone:?}");
     for _ in 0..5 {
         let o = check.run(crate::tests::LONG);
         assert_eq!(o.status, Status::Unknown, "{o:?}");
