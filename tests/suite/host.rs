@@ -89,3 +89,56 @@ fn interface() {
     assert_eq!(row["status"], "ok", "{row}");
     has_metric(&daemon.run("it"), "rx");
 }
+
+#[test]
+fn systemd() {
+    let folder = healthd_testing::Folder::new();
+    let socket = folder.file("bus");
+    let options = format!("{{ units = [\"x\"], socket = {socket:?} }}");
+    let (_daemon, row) = run("systemd", &options);
+    assert_eq!(row["status"], "unknown", "{row}");
+    let message = row["message"].as_str().unwrap_or_default();
+    assert!(message.ends_with("no such file or directory"), "{row}");
+}
+
+#[test]
+fn log() {
+    let folder = healthd_testing::Folder::new();
+    let path = folder.write("a.log", "an error of before\n");
+    let append = |text: &str| {
+        let mut all = std::fs::read_to_string(&path).expect("our own file");
+        all += text;
+        std::fs::write(&path, all).expect("our own file");
+    };
+    let it = check("it").plugin("log").interval("1h");
+    let options = format!("{{ path = {path:?}, pattern = [\"error\"] }}");
+    let daemon = Config::new().check(it.set("config", &options)).spawn();
+    daemon.expect_notify("READY=1");
+    let row = daemon.run("it");
+    assert_eq!(row["status"], "ok", "{row}");
+    append("an error\n");
+    let row = daemon.run("it");
+    assert_eq!(row["status"], "critical", "{row}");
+    has_metric(&row, "matches");
+    // A worker dies: the one after it goes on where that one stopped.
+    append("another error\n");
+    for pid in daemon.pids("io").into_values() {
+        crate::harness::kill(pid, nix::sys::signal::Signal::SIGKILL);
+    }
+    let row = daemon.run_anew("it");
+    let metrics = row["metrics"].as_array().unwrap_or_else(|| panic!("{row}"));
+    let value = |name: &str| {
+        metrics
+            .iter()
+            .find(|m| m["name"] == name)
+            .map(|m| &m["value"])
+    };
+    assert_eq!(value("lines").and_then(Value::as_f64), Some(1.0), "{row}");
+    assert_eq!(value("matches").and_then(Value::as_f64), Some(2.0), "{row}");
+}
+
+#[test]
+fn journal() {
+    let (_daemon, row) = run("journal", "{ journalctl = \"/no/such/program\" }");
+    assert_eq!(row["status"], "unknown", "{row}");
+}

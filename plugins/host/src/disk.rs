@@ -8,7 +8,7 @@ mod find;
 mod tests;
 
 use crate::mountinfo::{self, Mount};
-use crate::report::{Floor, Report, time_text};
+use crate::report::{Floor, Grade, Report, time_text};
 use crate::stuck::{Answer, Question, ask_each};
 use find::{Space, Target};
 use healthd_plugin::options::{Amount, ReadPath, Size, size_text};
@@ -46,21 +46,6 @@ options! {
         full_within_crit: Option<Duration>,
         /// How long one file system may take to answer. Then it is unknown, and not asked again before it answers.
         mount_timeout: Duration = Duration::from_secs(3),
-    }
-}
-
-options! {
-    #[derive(Clone, Copy, PartialEq, Debug)]
-    pub enum Grade { Ok = "ok", Warn = "warn", Crit = "crit" }
-}
-
-impl Grade {
-    fn status(self) -> Status {
-        match self {
-            Grade::Ok => Status::Ok,
-            Grade::Warn => Status::Warn,
-            Grade::Crit => Status::Critical,
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Checks about this machine, many kinds in one library. Options, metrics and verdicts of each kind are described in a
 //! page beside this crate: DISK.md, MEMORY.md, ...
 //!
-//! Runs in: the run lane of an io worker; what starts programs, in an exec worker. Each kind is a module and a cargo
+//! Runs in: the run lane of an io worker; what only waits, in the step lane; what starts programs, in an exec worker. Each kind is a module and a cargo
 //! feature; what several kinds need stands beside them.
 
 #![forbid(unsafe_code)]
@@ -10,7 +10,11 @@
 
 mod glob;
 mod kernel;
+#[cfg(any(feature = "journal", feature = "log"))]
+mod matching;
 mod mountinfo;
+#[cfg(any(feature = "journal", feature = "log"))]
+mod place;
 mod report;
 mod stuck;
 
@@ -20,12 +24,18 @@ mod disk;
 mod file;
 #[cfg(feature = "interface")]
 mod interface;
+#[cfg(feature = "journal")]
+mod journal;
 #[cfg(feature = "load")]
 mod load;
+#[cfg(feature = "log")]
+mod log;
 #[cfg(feature = "memory")]
 mod memory;
 #[cfg(feature = "process")]
 mod process;
+#[cfg(feature = "systemd")]
+mod systemd;
 #[cfg(test)]
 mod tests;
 
@@ -59,5 +69,20 @@ healthd_plugin::plugins! {
     run interface::Interface {
         name: "interface",
         summary: "network interfaces: carrier, speed, traffic, errors and drops",
+    }
+    #[cfg(feature = "systemd")]
+    step systemd::Systemd {
+        name: "systemd",
+        summary: "units of systemd: state, restarts, memory, timers, and how many have failed",
+    }
+    #[cfg(feature = "log")]
+    run log::Log {
+        name: "log",
+        summary: "follows a log file over rotation and counts the lines that match",
+    }
+    #[cfg(feature = "journal")]
+    exec journal::Journal {
+        name: "journal",
+        summary: "follows the systemd journal and counts the entries that match",
     }
 }

@@ -2,7 +2,7 @@
 
 use healthd_plugin::options::{Amount, size_text};
 use healthd_plugin::thresholds::{Lower, Upper};
-use healthd_plugin::{Cx, Metric, Status};
+use healthd_plugin::{Cx, Metric, Status, options};
 
 /// Collects what a run found.
 pub struct Report<'a> {
@@ -123,6 +123,22 @@ pub fn time_text(seconds: f64) -> String {
     match unit {
         Some((size, name)) => format!("{} {name}", short((seconds / size * 10.0).round() / 10.0)),
         None => format!("{} s", short(seconds)),
+    }
+}
+
+options! {
+    /// What is made of something that the config has to judge.
+    #[derive(Clone, Copy, PartialEq, Debug)]
+    pub enum Grade { Ok = "ok", Warn = "warn", Crit = "crit" }
+}
+
+impl Grade {
+    pub fn status(self) -> Status {
+        match self {
+            Grade::Ok => Status::Ok,
+            Grade::Warn => Status::Warn,
+            Grade::Crit => Status::Critical,
+        }
     }
 }
 

@@ -39,9 +39,12 @@ fn each_option_of_each_kind_is_documented() {
         ("disk", include_str!("../DISK.md")),
         ("file", include_str!("../FILE.md")),
         ("interface", include_str!("../INTERFACE.md")),
+        ("journal", include_str!("../JOURNAL.md")),
         ("load", include_str!("../LOAD.md")),
+        ("log", include_str!("../LOG.md")),
         ("memory", include_str!("../MEMORY.md")),
         ("process", include_str!("../PROCESS.md")),
+        ("systemd", include_str!("../SYSTEMD.md")),
     ];
     assert_eq!(host.descriptors().len(), pages.len());
     for (kind, page) in pages {

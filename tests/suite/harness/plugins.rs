@@ -12,7 +12,17 @@ const SHIPPED: [(&str, &[&str]); 9] = [
     ("exec", &["exec"]),
     (
         "host",
-        &["disk", "file", "interface", "load", "memory", "process"],
+        &[
+            "disk",
+            "file",
+            "interface",
+            "journal",
+            "load",
+            "log",
+            "memory",
+            "process",
+            "systemd",
+        ],
     ),
     ("http", &["http"]),
     ("postgres", &["postgres"]),

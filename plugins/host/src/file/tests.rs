@@ -70,7 +70,12 @@ fn age_size_and_growth() {
         it.run(LONG).message.ends_with("no growth known yet"),
         "it began anew"
     );
-    std::fs::write(&file, vec![0; 500_000_000]).unwrap();
+    std::fs::OpenOptions::new()
+        .write(true)
+        .open(&file)
+        .unwrap()
+        .set_len(1 << 40)
+        .unwrap();
     let o = it.run(LONG);
     assert_eq!(o.status, Status::Critical, "{o:?}");
 }
