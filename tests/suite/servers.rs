@@ -75,6 +75,41 @@ fn http_and_tcp_against_nginx_with_and_without_tls() {
     }
 }
 
+/// A token that is renewed in its file is sent without a reload; half of one, and none, are not.
+#[test]
+fn a_secret_is_read_anew_when_its_file_changes() {
+    let folder = Folder::new();
+    let token = folder.write("token", "old\n");
+    let peer = Peer::new(|mut stream| {
+        let mut request = [0; 4096];
+        let n = std::io::Read::read(&mut stream, &mut request).unwrap_or_default();
+        let request = String::from_utf8_lossy(&request[..n]);
+        let is_new = request.contains("Bearer new\r\n");
+        let status = if is_new { "200 OK" } else { "401 Unauthorized" };
+        let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
+        let _ = std::io::Write::write_all(&mut stream, answer.as_bytes());
+    });
+    let options = format!(
+        "{{ url = \"http://{}/\", bearer = {{ file = {token:?} }} }}",
+        peer.addr
+    );
+    let daemon = Config::new()
+        .check(
+            check("api")
+                .plugin("http")
+                .interval("1h")
+                .set("config", &options),
+        )
+        .spawn();
+    daemon.expect_notify("READY=1");
+    assert_eq!(daemon.run("api")["status"], "critical");
+    folder.write("token", "");
+    daemon.expect_log("a secret that has changed is not taken");
+    folder.write("token", "new\n");
+    daemon.expect_log("secrets read anew");
+    assert_eq!(daemon.run("api")["status"], "ok");
+}
+
 #[test]
 fn a_target_that_never_answers_is_critical_with_its_phase_and_in_time() {
     let server = std::net::TcpListener::bind("127.0.0.1:0").expect("a loopback port");

@@ -10,6 +10,7 @@ use crate::loading::Work;
 use crate::objects::{KeptMaps, Locks};
 use crate::plugins::{DropIn, Tally, Versions};
 use crate::recycle::Pace;
+use crate::secret_files::SecretFiles;
 use crate::slots::Slot;
 use crate::store::Store;
 use crate::supervisor_link::SupervisorLink;
@@ -95,6 +96,7 @@ pub struct Manager {
     pub shelf: Arc<Mutex<Shelf>>,
     pub versions: Versions,
     pub drop_in: Option<DropIn>,
+    pub secret_files: Option<SecretFiles>,
     /// The model in force, for the manager after us.
     pub kept_model: Option<Arc<OwnedFd>>,
     /// Whose plugin files may be loaded.

@@ -43,6 +43,8 @@ pub enum Letter {
     Loaded(Box<LoadResult>),
     /// The plugin directory is not what it was.
     Dropped,
+    /// A file of a secret has changed.
+    SecretsChanged,
 }
 
 pub struct Inbox {
@@ -162,6 +164,7 @@ impl Manager {
                     match letter {
                         Letter::Loaded(result) => self.loaded(*result),
                         Letter::Dropped => self.enqueue(Work::Dropped),
+                        Letter::SecretsChanged => self.enqueue(Work::Secrets),
                     }
                 }
             }

@@ -595,6 +595,7 @@ fn empty_of(model: &Model) -> Model {
         pool: model.pool.clone(),
         checks: Vec::new(),
         digest: model.digest,
+        secret_files: Vec::new(),
         warnings: Diagnostics::default(),
     }
 }

@@ -26,6 +26,8 @@ pub enum Work {
     Reload(Option<Asker>),
     /// Something has changed in the plugin directory.
     Dropped,
+    /// A file of a secret has changed: the config in force, with what it says now.
+    Secrets,
     /// The plugin directory, for a client; of one plugin only, or of all. Files that were rejected are tried again.
     Plugins {
         client: Option<Asker>,
@@ -51,7 +53,7 @@ impl Work {
             Work::Reload(client) | Work::Plugins { client, .. } | Work::Rollback { client, .. } => {
                 *client
             }
-            Work::Dropped => None,
+            Work::Dropped | Work::Secrets => None,
         }
     }
 
@@ -238,6 +240,10 @@ impl Manager {
     pub fn work_failed(&mut self, work: Work, why: String) {
         let (fact, what) = match &work {
             Work::Reload(_) => (Fact::new(EventKind::ReloadRefused), "reload failed"),
+            Work::Secrets => (
+                Fact::new(EventKind::ReloadRefused),
+                "a secret that has changed is not taken",
+            ),
             Work::Dropped | Work::Plugins { .. } => {
                 (Fact::plugin("", "refused"), "plugins not changed")
             }
@@ -258,7 +264,7 @@ impl Manager {
     pub fn end_work(&mut self, work: Work, result: Result<ReloadReport, ControlError>) {
         self.loading = false;
         if let Ok(r) = &result
-            && (matches!(work, Work::Reload(_)) || !r.plugins.is_empty())
+            && (matches!(work, Work::Reload(_) | Work::Secrets) || !r.plugins.is_empty())
         {
             self.tell_end(&work, r);
         }
@@ -286,12 +292,16 @@ impl Manager {
             Work::Rollback { .. } => "rolled back",
             _ => "loaded",
         };
-        if matches!(work, Work::Reload(_)) {
+        if matches!(work, Work::Reload(_) | Work::Secrets) {
             let counts = format!(
                 "{} added, {} changed, {} removed",
                 r.added, r.changed, r.removed
             );
             let fact = Fact::new(EventKind::Reloaded).why(counts).fields(fields);
+            let fact = match work {
+                Work::Secrets => fact.titled("secrets read anew"),
+                _ => fact,
+            };
             self.journal.record(fact);
         } else {
             log::info!("plugins changed  {fields}");
@@ -345,6 +355,9 @@ impl Reader {
         }
         let scan = shelf.scan(&self.plugin_dir, &self.owners);
         let scan = self.over(&self.plugin_dir, scan);
+        if let Work::Secrets = work {
+            return self.with_new_secrets(scan);
+        }
         let new_options = self.plugin_with_other_options(&scan.catalog);
         if !self.some_unusable && new_options.is_none() {
             return Found::Plugins(scan);
@@ -366,6 +379,19 @@ impl Reader {
                 diagnostics.render(false).trim_end()
             )),
             (_, None) => Found::Plugins(scan),
+        }
+    }
+
+    /// The config as it was when it was put in force, and not as somebody is editing it.
+    fn with_new_secrets(&self, scan: Scan) -> Found {
+        match config::load(&self.config, &RealFiles, Some(&scan.catalog)) {
+            Ok(model) if model.digest == self.digest => {
+                Found::Config(Ok(packed(Loaded { model, scan })))
+            }
+            Ok(_) => Found::Unfit(
+                "the config was edited since it was loaded: `healthctl reload` takes both".into(),
+            ),
+            Err(diagnostics) => Found::Unfit(diagnostics.render(false).trim_end().to_owned()),
         }
     }
 

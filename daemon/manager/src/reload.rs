@@ -83,6 +83,7 @@ impl Manager {
     /// Something else is in force: the manager after us has to know it, and what was watched may be another.
     pub fn settled(&mut self) {
         self.watch_plugins();
+        self.watch_secrets();
         self.keep();
         // Reading a config leaves a heap several times as large as what is kept of it.
         self.store.trim();

@@ -181,6 +181,7 @@ fn build(
         shelf: Arc::default(),
         versions: Versions::default(),
         drop_in: None,
+        secret_files: None,
         kept_model: None,
         owners,
         map_mode: MAP_MODE,

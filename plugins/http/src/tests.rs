@@ -1,5 +1,6 @@
 //! The plugin on MockHost against a real nginx and against peers that misbehave.
 
+mod beside;
 mod bodies;
 mod certificates;
 mod ways;

@@ -34,6 +34,9 @@ pub struct Model {
     /// Of the texts it was read from: another one says that somebody has edited them since.
     #[serde(default)]
     pub digest: u64,
+    /// Where secrets were read from: what stands there may change.
+    #[serde(default)]
+    pub secret_files: Vec<PathBuf>,
     /// What is allowed but looks like a slip. Only for the one who reads the config now.
     #[serde(skip)]
     pub warnings: Diagnostics,
@@ -381,6 +384,7 @@ mod tests {
             },
             checks: vec![check()],
             digest: 7,
+            secret_files: vec!["/run/token".into()],
             warnings: Diagnostics::default(),
         };
         let json = serde_json::to_string(&model).expect("plain data");

@@ -21,6 +21,8 @@ pub struct Reading<'a> {
     pub sources: Sources,
     pub report: Report,
     pub secrets: SecretCache,
+    /// Each file that was one, in the order in which they were asked for.
+    pub secret_files: Vec<PathBuf>,
 }
 
 impl<'a> Reading<'a> {
@@ -31,6 +33,7 @@ impl<'a> Reading<'a> {
             sources: Sources::default(),
             report: Report::default(),
             secrets: HashMap::new(),
+            secret_files: Vec::new(),
         }
     }
 

@@ -67,6 +67,7 @@ pub fn load(
         pool,
         checks,
         digest: cx.sources.digest(),
+        secret_files: cx.secret_files,
         warnings: cx.report.finish(),
     })
 }

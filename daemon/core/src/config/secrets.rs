@@ -36,7 +36,7 @@ impl Reading<'_> {
         read
     }
 
-    fn read_secret(&self, kind: SecretKind, name: &str) -> Result<Rc<str>, Unread> {
+    fn read_secret(&mut self, kind: SecretKind, name: &str) -> Result<Rc<str>, Unread> {
         let shown = shortened(name);
         let unread = |message: String, help: String| Err(Unread { message, help });
         match kind {
@@ -83,7 +83,7 @@ impl Reading<'_> {
     }
 
     fn secret_file(
-        &self,
+        &mut self,
         path: &Path,
         what: &str,
         way_out: impl Fn() -> String,
@@ -94,6 +94,7 @@ impl Reading<'_> {
                 help,
             })
         };
+        self.secret_files.push(path.to_owned());
         let bytes = match self.files.read_secret(path) {
             Ok(bytes) => bytes,
             Err(e) => {
