@@ -1,11 +1,12 @@
 //! One connection: address, TLS, log in, query. The connection's own future runs beside whatever waits for it.
 
-use crate::target::{Place, SslMode, Target};
-use crate::wire::{Offer, Wire, ask_for_tls};
+use crate::guard::Guard;
+use crate::target::{Place, SslMode, Target, Wanted};
+use crate::wire::{KeepsOpen, Offer, Wire, ask_for_tls};
 use futures_core::Stream as _;
 use healthd_plugin::net::{Stream, TcpStream, UnixStream};
-use healthd_plugin::tls::Connector;
-use healthd_plugin::{Cx, Status};
+use healthd_plugin::tls::{Connector, Shown};
+use healthd_plugin::{Cx, Status, failure};
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -15,8 +16,32 @@ use std::time::Duration;
 use tokio_postgres::tls::NoTlsStream;
 use tokio_postgres::{Client, Connection, NoTls, SimpleQueryMessage};
 
-/// What stops a check early: the message is set.
-pub struct Failed(pub Status);
+/// What stops a try, or the check.
+pub struct Failed {
+    pub status: Status,
+    pub text: String,
+    /// Another server would say the same.
+    pub for_all: bool,
+}
+
+impl Failed {
+    fn critical(text: impl Into<String>) -> Failed {
+        Failed {
+            status: Status::Critical,
+            text: text.into(),
+            for_all: false,
+        }
+    }
+
+    fn of(phase: &str, e: &io::Error) -> Failed {
+        let (status, text) = failure(phase, e);
+        Failed {
+            status,
+            text,
+            for_all: false,
+        }
+    }
+}
 
 /// When each phase was over, on the host's clock; 0: it was not needed.
 #[derive(Default)]
@@ -27,6 +52,8 @@ pub struct Times {
     pub tls: u64,
     pub auth: u64,
     pub query: u64,
+    /// The certificate of the server's chain that ends first.
+    pub certificate: Option<Shown>,
 }
 
 /// The first row's first cell, as text.
@@ -45,6 +72,10 @@ pub struct Session<'a> {
     client: Client,
     connection: Connection<Wire<'a>, NoTlsStream>,
     peer: Peer,
+    /// A cancel request is as private as the session.
+    trust: Option<Connector>,
+    direct: bool,
+    pub certificate: Option<Shown>,
 }
 
 /// Where a second connection, for a cancel request, goes.
@@ -53,33 +84,104 @@ enum Peer {
     Unix(std::path::PathBuf),
 }
 
+/// A session at the first server that is there and as wanted.
 pub async fn log_in<'a>(
     cx: Cx<'a>,
     target: &Target,
-    trust: Option<&Connector>,
+    trust: &[Option<Connector>],
     times: &mut Times,
 ) -> Result<Session<'a>, Failed> {
-    let (stream, peer) = connect(cx, target, times).await?;
+    let count = target.places.len();
+    let first = match target.shuffle {
+        // One after the other, and each begins elsewhere: no two checks at once, and no randomness needed.
+        true => cx.now_ns() as usize / 1000 % count,
+        false => 0,
+    };
+    let order = (0..count).map(|n| (first + n) % count);
+    let rounds: &[Wanted] = match target.wanted {
+        Wanted::PreferStandby => &[Wanted::Standby, Wanted::Any],
+        ref other => std::slice::from_ref(other),
+    };
+    let tries: Vec<(Wanted, usize)> = rounds
+        .iter()
+        .flat_map(|wanted| order.clone().map(|n| (*wanted, n)))
+        .collect();
+    let mut said: Vec<String> = Vec::new();
+    let mut last = None;
+    for (n, (wanted, at)) in tries.iter().enumerate() {
+        let (place, trust) = (&target.places[*at], trust[*at].as_ref());
+        let one = Box::pin(log_in_at(cx, target, place, trust, *wanted, times));
+        let left = (tries.len() - n) as u32;
+        let share = (left > 1).then(|| cx.remaining() / left);
+        let tried = match [share, target.patience].into_iter().flatten().min() {
+            None => one.await,
+            Some(time) => match cx.timeout(time, one).await {
+                Ok(tried) => tried,
+                Err(_) => Err(Failed::critical(format!(
+                    "no answer within {:.1}s",
+                    time.as_secs_f64()
+                ))),
+            },
+        };
+        match tried {
+            Ok(session) => return Ok(session),
+            Err(failed) if count == 1 && tries.len() == 1 || failed.for_all => return Err(failed),
+            Err(failed) => {
+                said.push(format!("{place}: {}", failed.text));
+                last = Some(failed);
+            }
+        }
+    }
+    let status = last.map_or(Status::Critical, |f| f.status);
+    said.dedup();
+    Err(Failed {
+        status,
+        text: said.join("; "),
+        for_all: true,
+    })
+}
+
+async fn log_in_at<'a>(
+    cx: Cx<'a>,
+    target: &Target,
+    place: &Place,
+    trust: Option<&Connector>,
+    wanted: Wanted,
+    times: &mut Times,
+) -> Result<Session<'a>, Failed> {
+    let (stream, peer) = connect(cx, target, place, times).await?;
     let wire = secure(cx, stream, target, trust, times).await?;
     cx.phase("auth");
+    let (tls, certificate) = (wire.is_tls(), wire.certificate().cloned());
     // Boxed: its state would stay part of this future for the rest of the run.
     let started = Box::pin(target.config.connect_raw(wire, NoTls)).await;
     let (client, connection) = started.map_err(|e| report(cx, "auth", &e))?;
     times.auth = cx.now_ns();
-    Ok(Session {
+    let mut session = Session {
         client,
         connection,
         peer,
-    })
+        trust: trust.filter(|_| tls).cloned(),
+        direct: target.direct,
+        certificate,
+    };
+    match session.is_as(cx, wanted).await? {
+        None => Ok(session),
+        Some(what) => {
+            session.end(cx).await;
+            Err(Failed::critical(format!("it is {what}")))
+        }
+    }
 }
 
 async fn connect<'a>(
     cx: Cx<'a>,
     target: &Target,
+    place: &Place,
     times: &mut Times,
 ) -> Result<(Stream<'a>, Peer), Failed> {
-    let fail = |phase: &str, e: &io::Error| Failed(cx.fail(phase, e));
-    let (stream, peer) = match &target.place {
+    let fail = Failed::of;
+    let (stream, peer) = match place {
         Place::Unix(path) => {
             cx.phase("connect");
             let stream = UnixStream::connect(cx, path)
@@ -87,13 +189,20 @@ async fn connect<'a>(
                 .map_err(|e| fail(&format!("connect to {}", path.display()), &e))?;
             (Stream::from(stream), Peer::Unix(path.clone()))
         }
-        Place::Tcp { host, port } => {
+        Place::Tcp {
+            host,
+            address,
+            port,
+        } => {
             cx.phase("dns");
-            let found = cx
-                .resolve(host, target.family)
-                .await
-                .map_err(|e| fail(&format!("dns: {host}"), &e))?;
-            if host.parse::<std::net::IpAddr>().is_err() {
+            let found = match address {
+                Some(address) => vec![*address],
+                None => cx
+                    .resolve(host, target.family)
+                    .await
+                    .map_err(|e| fail(&format!("dns: {host}"), &e))?,
+            };
+            if address.is_none() && host.parse::<std::net::IpAddr>().is_err() {
                 times.dns = cx.now_ns();
             }
             cx.phase("connect");
@@ -116,18 +225,26 @@ async fn secure<'a>(
     trust: Option<&Connector>,
     times: &mut Times,
 ) -> Result<Wire<'a>, Failed> {
+    let guard = |private| Guard::new(&target.auth, private);
     let Some(trust) = trust else {
-        return Ok(Wire::plain(stream));
+        let local = matches!(stream, Stream::Unix(_));
+        return Ok(Wire::plain(stream, guard(local)));
     };
     cx.phase("tls");
-    let fail = |e: &io::Error| Failed(cx.fail("tls", e));
-    let wire = match ask_for_tls(&mut stream).await.map_err(|e| fail(&e))? {
-        Offer::Tls => Wire::tls(stream, trust).await.map_err(|e| fail(&e))?,
-        Offer::Plain if target.ssl_mode == SslMode::Prefer => Wire::plain(stream),
+    let fail = |e: &io::Error| Failed::of("tls", e);
+    let offer = match target.direct {
+        true => Offer::Tls,
+        false => ask_for_tls(&mut stream).await.map_err(|e| fail(&e))?,
+    };
+    let wire = match offer {
+        Offer::Tls => Wire::tls(stream, trust, guard(true))
+            .await
+            .map_err(|e| fail(&e))?,
+        Offer::Plain if target.ssl_mode == SslMode::Prefer => Wire::plain(stream, guard(false)),
         Offer::Plain => {
-            return Err(Failed(cx.critical(
+            return Err(Failed::critical(
                 "tls: the server offers no TLS, and sslmode requires it",
-            )));
+            ));
         }
     };
     times.tls = cx.now_ns();
@@ -155,17 +272,68 @@ impl Session<'_> {
         }
     }
 
+    /// None: it is as wanted. Some: what it is instead.
+    async fn is_as(&mut self, cx: Cx<'_>, wanted: Wanted) -> Result<Option<&'static str>, Failed> {
+        // A standby is read-only too, whatever it says of its transactions.
+        let (query, good, instead) = match wanted {
+            Wanted::Any | Wanted::PreferStandby => return Ok(None),
+            Wanted::ReadWrite => (
+                READ_ONLY,
+                "f",
+                "read-only, and target_session_attrs wants read-write",
+            ),
+            Wanted::ReadOnly => (
+                READ_ONLY,
+                "t",
+                "read-write, and target_session_attrs wants read-only",
+            ),
+            Wanted::Primary => (
+                STANDBY,
+                "f",
+                "a standby, and target_session_attrs wants the primary",
+            ),
+            Wanted::Standby => (
+                STANDBY,
+                "t",
+                "the primary, and target_session_attrs wants a standby",
+            ),
+        };
+        let client = &self.client;
+        let asked = drive(&mut self.connection, first_cell(client, query)).await;
+        let answer = asked.map_err(|e| report(cx, "auth", &e))?;
+        let is = answer.cell.flatten();
+        Ok((is.as_deref() != Some(good)).then_some(instead))
+    }
+
     /// Without this the server would go on with a query that nobody waits for, and the next run would add another.
     async fn cancel(&self, cx: Cx<'_>) {
-        let stream = match &self.peer {
-            Peer::Tcp(to) => TcpStream::connect(cx, *to).await.map(Stream::from),
-            Peer::Unix(path) => UnixStream::connect(cx, path).await.map(Stream::from),
+        let _ = self.ask_to_cancel(cx).await;
+    }
+
+    async fn ask_to_cancel(&self, cx: Cx<'_>) -> io::Result<()> {
+        let mut stream = match &self.peer {
+            Peer::Tcp(to) => TcpStream::connect(cx, *to).await.map(Stream::from)?,
+            Peer::Unix(path) => UnixStream::connect(cx, path).await.map(Stream::from)?,
         };
-        if let Ok(stream) = stream {
-            // A cancel request is no log-in: the server wants neither TLS nor a password for it.
-            let token = self.client.cancel_token();
-            let _ = token.cancel_query_raw(stream, NoTls).await;
-        }
+        // It is no log-in: the server wants no password for it. What it answers is nothing.
+        let guard = Guard::default();
+        let mut wire = match &self.trust {
+            None => Wire::plain(stream, guard),
+            Some(trust) => {
+                if !self.direct
+                    && let Offer::Plain = ask_for_tls(&mut stream).await?
+                {
+                    return Ok(());
+                }
+                Wire::tls(stream, trust, guard).await?
+            }
+        };
+        let token = self.client.cancel_token();
+        let _ = token.cancel_query_raw(KeepsOpen(&mut wire), NoTls).await;
+        // As libpq does: until the server closes, which it does once it has passed the request on.
+        let mut nothing = [0; 64];
+        while healthd_plugin::net::read(&mut wire, &mut nothing).await? > 0 {}
+        Ok(())
     }
 
     /// Says good-bye, so that the server does not log a lost client.
@@ -174,6 +342,10 @@ impl Session<'_> {
         let _ = cx.timeout(GOOD_BYE, self.connection).await;
     }
 }
+
+const READ_ONLY: &str =
+    "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::bool";
+const STANDBY: &str = "SELECT pg_is_in_recovery()";
 
 async fn first_cell(client: &Client, query: &str) -> Result<Answer, tokio_postgres::Error> {
     let mut answer = Answer::default();
@@ -220,7 +392,7 @@ async fn drive<T>(
     .await
 }
 
-/// The error as message and detail.
+/// The error as text and detail.
 fn report(cx: Cx<'_>, phase: &str, e: &tokio_postgres::Error) -> Failed {
     if let Some(db) = e.as_db_error() {
         cx.label("sqlstate", db.code().code());
@@ -229,32 +401,38 @@ fn report(cx: Cx<'_>, phase: &str, e: &tokio_postgres::Error) -> Failed {
                 cx.detail(format_args!("{name}: {more}\n"));
             }
         }
-        return Failed(cx.critical(format_args!(
+        let text = format!(
             "{phase}: {} {}: {}",
             db.severity(),
             db.code().code(),
             db.message()
-        )));
+        );
+        return Failed {
+            // A wrong password is wrong everywhere, and each try with it counts against the account.
+            for_all: phase == "auth" && db.code().code().starts_with("28"),
+            ..Failed::critical(text)
+        };
     }
     let source = std::error::Error::source(e);
     if let Some(io) = source.and_then(|s| s.downcast_ref::<io::Error>()) {
         let closed = io.kind() == io::ErrorKind::UnexpectedEof;
-        return Failed(if closed {
-            cx.critical(format_args!("{phase}: the server closed the connection"))
-        } else {
-            cx.fail(phase, io)
-        });
+        return match closed {
+            true => Failed::critical(format!("{phase}: the server closed the connection")),
+            false => Failed::of(phase, io),
+        };
     }
     let text = match source {
         Some(cause) => cause.to_string(),
         None if e.is_closed() => "the server closed the connection".into(),
         None => e.to_string(),
     };
-    Failed(if text == "password missing" {
-        cx.critical(format_args!(
-            "{phase}: the server asks for a password and none is configured; see the option password"
-        ))
-    } else {
-        cx.critical(format_args!("{phase}: {text}"))
-    })
+    match text == "password missing" {
+        true => Failed {
+            for_all: true,
+            ..Failed::critical(format!(
+                "{phase}: the server asks for a password and none is configured; see the option password"
+            ))
+        },
+        false => Failed::critical(format!("{phase}: {text}")),
+    }
 }

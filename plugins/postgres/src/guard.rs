@@ -1,6 +1,7 @@
 //! The guard reads the headers of the server's messages before tokio-postgres does. That library makes room for a
 //! message of whatever length the header says, and a web server's "HTTP" as a header says 1.4 GB.
 
+use crate::auth::{AuthRule, Method};
 use std::io;
 
 /// No message of a check's answer needs to be larger.
@@ -14,14 +15,35 @@ pub struct Guard {
     seen: usize,
     /// Bytes of the content still to come.
     left: usize,
+    rule: AuthRule,
+    private: bool,
+    /// The first bytes of a wish for authentication: which one it is.
+    wish: Vec<u8>,
+    /// The server has asked who we are.
+    asked: bool,
 }
 
+/// In a message of the tag R.
+const AUTH_OK: u32 = 0;
+
 impl Guard {
+    /// `private`: nobody on the way can read what is sent.
+    pub fn new(rule: &AuthRule, private: bool) -> Guard {
+        Guard {
+            rule: rule.clone(),
+            private,
+            ..Guard::default()
+        }
+    }
+
     pub fn look(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             if self.left > 0 {
                 let n = self.left.min(bytes.len());
                 self.left -= n;
+                if self.header[0] == b'R' {
+                    self.listen(&bytes[..n])?;
+                }
                 bytes = &bytes[n..];
                 continue;
             }
@@ -32,9 +54,37 @@ impl Guard {
             if self.seen == self.header.len() {
                 self.left = content_length(self.header)?;
                 self.seen = 0;
+                self.wish.clear();
             }
         }
         Ok(())
+    }
+
+    /// Before the client sees it: what it does not see it does not answer.
+    fn listen(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.wish.len() == 4 {
+            return Ok(());
+        }
+        let more = 4 - self.wish.len();
+        self.wish.extend(bytes.iter().take(more));
+        let Ok(wish) = <[u8; 4]>::try_from(&self.wish[..]) else {
+            return Ok(());
+        };
+        let method = match u32::from_be_bytes(wish) {
+            AUTH_OK if self.asked => return Ok(()),
+            AUTH_OK => Method::None,
+            3 => Method::Password,
+            5 => Method::Md5,
+            7 | 8 => Method::Gss,
+            9 => Method::Sspi,
+            10 => Method::Scram,
+            // More of a dialogue that has begun.
+            _ => return Ok(()),
+        };
+        self.asked = true;
+        self.rule
+            .judge(method, self.private)
+            .map_err(|why| io::Error::new(io::ErrorKind::PermissionDenied, why))
     }
 }
 
@@ -82,6 +132,25 @@ mod tests {
             }
             assert_eq!((guard.seen, guard.left), (0, 0), "{size}");
         }
+    }
+
+    #[test]
+    fn a_wish_that_is_not_allowed_is_not_heard() {
+        let cleartext = b"R\0\0\0\x08\0\0\0\x03";
+        let open = b"R\0\0\0\x08\0\0\0\0";
+        for size in 1..=cleartext.len() {
+            let mut guard = Guard::default();
+            let heard = cleartext.chunks(size).try_for_each(|p| guard.look(p));
+            assert!(heard.unwrap_err().to_string().contains("in clear"));
+            let mut guard = Guard::new(&AuthRule::default(), true);
+            cleartext
+                .chunks(size)
+                .chain([&open[..]])
+                .for_each(|p| guard.look(p).unwrap());
+        }
+        let rule = AuthRule::parse("scram-sha-256").unwrap();
+        let e = Guard::new(&rule, true).look(open).unwrap_err();
+        assert!(e.to_string().contains("lets everybody in"), "{e}");
     }
 
     #[test]

@@ -5,8 +5,10 @@
 
 #![forbid(unsafe_code)]
 
+mod auth;
 mod exchange;
 mod guard;
+mod settings;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -14,18 +16,19 @@ mod wire;
 
 use exchange::{Answer, Failed, Times, log_in};
 use healthd_plugin::options::{FirstCell, Scalar, Thresholds};
-use healthd_plugin::thresholds::Upper;
-use healthd_plugin::tls::{Connector, Roots};
+use healthd_plugin::thresholds::{Lower, Upper};
+use healthd_plugin::tls::{self, Connector, Roots};
 use healthd_plugin::{Check, Cx, Metric, Range, Status, options, plugins};
+use settings::Files;
 use std::path::PathBuf;
 use std::time::Duration;
-use target::{SslMode, Target};
+use target::{Place, SslMode, Target};
 
 options! {
     /// Logs in to a PostgreSQL server and judges the first cell of a query's answer.
     pub struct Options {
-        /// postgres://user@host:port/database?sslmode=verify-full. A host that begins with %2F is the folder of a unix
-        /// socket. sslmode is disable, prefer, require, verify-ca or verify-full.
+        /// postgres://user@host:port/database?sslmode=verify-full, with libpq's parameters. A host that begins with %2F is
+        /// the folder of a unix socket; several hosts have commas between them.
         url: String { pattern: "^postgres(ql)?://" },
         /// Password; better here, as a secret, than in the URL.
         password: Option<String>,
@@ -41,6 +44,16 @@ options! {
         family: Family = Family::Any,
         /// PEM file of the CA certificates to trust, instead of the machine's.
         ca_file: Option<String> { min_length: 1 },
+        /// Client certificate, a PEM file with its chain; instead of sslcert in the URL.
+        cert_file: Option<String> { min_length: 1 },
+        /// Its key, a PEM file without a passphrase; instead of sslkey in the URL.
+        key_file: Option<String> { min_length: 1 },
+        /// File of services for `service=` in the URL, instead of ~/.pg_service.conf and the machine's.
+        service_file: Option<String> { min_length: 1 },
+        /// Warn when the server's certificate is valid for fewer days than this.
+        certificate_warn_days: Option<f64> { min: 0 },
+        /// Critical when the server's certificate is valid for fewer days than this.
+        certificate_crit_days: Option<f64> { min: 0 },
         /// Warn when the whole check takes longer.
         latency_warn: Option<Duration>,
         /// Critical when the whole check takes longer.
@@ -64,31 +77,58 @@ impl From<Family> for healthd_plugin::Family {
 }
 
 /// A query that is cut off leaves this much of the timeout to tell the server so: a twentieth, within these bounds.
-const CANCEL_TIME: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(200)];
+const CANCEL_TIME: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(500)];
 
 struct Postgres {
     options: Options,
     target: Target,
-    /// Made in `create`, because it reads files. None: no TLS.
-    trust: Option<Connector>,
+    /// For each place; made in `create`, because it reads files. None: no TLS.
+    trust: Vec<Option<Connector>>,
 }
 
 impl Check for Postgres {
     type Options = Options;
 
     fn create(options: Options, _: Cx<'_>) -> Result<Self, String> {
-        let mut target = Target::parse(&options.url, options.password.as_deref())?;
-        target.family = options.family.into();
-        if let Some(file) = &options.ca_file {
-            if target.ca_file.is_some() {
-                return Err("ca_file: sslrootcert stands in url; give it once".into());
+        let mut settings = settings::of_url(
+            &options.url,
+            &Files {
+                home: std::env::var_os("HOME").map(PathBuf::from),
+                service_file: options.service_file.as_ref().map(PathBuf::from),
+                read: &|path| std::fs::read_to_string(path),
+            },
+        )?;
+        let in_url = settings::of_url(&options.url, &Files::none()).unwrap_or_default();
+        for (key, option, value) in [
+            ("password", "password", &options.password),
+            ("sslrootcert", "ca_file", &options.ca_file),
+            ("sslcert", "cert_file", &options.cert_file),
+            ("sslkey", "key_file", &options.key_file),
+        ] {
+            let Some(value) = value else { continue };
+            if settings.contains_key(key) && key != "password" {
+                return Err(format!("{option}: {key} stands in url; give it once"));
             }
-            target.ca_file = Some(PathBuf::from(file));
+            if key == "password" && in_url.contains_key("password") {
+                return Err("password: also stands in url; give it once".into());
+            }
+            settings.insert(key.into(), value.clone());
         }
+        let mut target = Target::of(&settings)?;
+        target.settle();
+        target.family = options.family.into();
         if options.query.contains('\0') {
             return Err("query: must not contain a NUL character".into());
         }
         let trust = trust(&target)?;
+        let days = options
+            .certificate_warn_days
+            .or(options.certificate_crit_days);
+        if days.is_some() && trust.iter().all(Option::is_none) {
+            return Err(
+                "certificate_warn_days and certificate_crit_days: there is no TLS here".into(),
+            );
+        }
         Ok(Postgres {
             options,
             target,
@@ -110,9 +150,10 @@ impl Check for Postgres {
                     "timeout after {waited:.1}s in phase query; the server was told to cancel it"
                 ))
             }
-            Err(Failed(status)) => {
+            Err(failed) => {
                 self.phases(cx, &times);
-                status
+                cx.message(self.masked(&failed.text));
+                failed.status
             }
         }
     }
@@ -125,33 +166,39 @@ plugins! {
     }
 }
 
-fn trust(target: &Target) -> Result<Option<Connector>, String> {
-    // Over a unix socket there is no TLS, whatever sslmode says, as in libpq.
-    let Some(host) = target
-        .host()
-        .filter(|_| target.ssl_mode != SslMode::Disable)
-    else {
-        return Ok(None);
+fn trust(target: &Target) -> Result<Vec<Option<Connector>>, String> {
+    let settings = tls::Settings {
+        roots: match (target.ssl_mode, &target.ca_file) {
+            (SslMode::VerifyCa | SslMode::VerifyFull, Some(file)) => Roots::File(file.clone()),
+            (SslMode::VerifyCa | SslMode::VerifyFull, None) => Roots::System,
+            _ => Roots::Insecure,
+        },
+        any_name: target.ssl_mode == SslMode::VerifyCa,
+        identity: target.identity.clone(),
+        oldest: target.versions[0],
+        newest: target.versions[1],
+        protocols: match target.direct {
+            true => vec![b"postgresql".to_vec()],
+            false => Vec::new(),
+        },
+        ..tls::Settings::default()
     };
-    let roots = match &target.ca_file {
-        Some(file) => Roots::File(file.clone()),
-        None => Roots::System,
+    let one = |place: &Place| match place.host() {
+        // Over a unix socket there is no TLS, whatever sslmode says, as in libpq.
+        Some(host) if target.ssl_mode != SslMode::Disable => {
+            Connector::with(&settings, host).map(Some)
+        }
+        _ => Ok(None),
     };
-    let connector = match target.ssl_mode {
-        SslMode::VerifyFull => Connector::new(&roots, host),
-        SslMode::VerifyCa => Connector::any_name(&roots, host),
-        _ => Connector::new(&Roots::Insecure, host),
-    };
-    match (connector, target.ssl_mode) {
-        (Ok(connector), _) => Ok(Some(connector)),
-        (Err(why), _) => Err(format!("TLS: {why}")),
-    }
+    let all: Result<_, String> = target.places.iter().map(one).collect();
+    all.map_err(|why| format!("TLS: {why}"))
 }
 
 impl Postgres {
     async fn exchange(&self, cx: Cx<'_>, times: &mut Times) -> Result<Option<Answer>, Failed> {
         let all = cx.remaining();
-        let mut session = log_in(cx, &self.target, self.trust.as_ref(), times).await?;
+        let mut session = log_in(cx, &self.target, &self.trust, times).await?;
+        times.certificate = session.certificate.take();
         let reserve = (all / 20).clamp(CANCEL_TIME[0], CANCEL_TIME[1]);
         let time = cx.remaining().saturating_sub(reserve);
         let answer = session.query(cx, &self.options.query, time).await?;
@@ -160,6 +207,16 @@ impl Postgres {
         }
         session.end(cx).await;
         Ok(answer)
+    }
+
+    /// Without the password, whoever repeats it.
+    fn masked(&self, text: &str) -> String {
+        let password = self.target.config.get_password();
+        match password.and_then(|p| std::str::from_utf8(p).ok()) {
+            // A very short one would take letters out of every word.
+            Some(password) if password.len() >= 4 => text.replace(password, "***"),
+            _ => text.to_owned(),
+        }
     }
 
     fn phases(&self, cx: Cx<'_>, t: &Times) {
@@ -191,6 +248,20 @@ impl Postgres {
         let cell = FirstCell::from(&answer.cell);
         let verdict = cell.report(cx, o.expect.as_ref(), &thresholds);
         let latency = limits.judge(total);
+        let mut days = Status::Ok;
+        let mut certificate = String::new();
+        if let Some(shown) = &t.certificate {
+            let left = shown.days_left();
+            let limits = Lower {
+                warn: o.certificate_warn_days,
+                crit: o.certificate_crit_days,
+            };
+            cx.metric(limits.on(Metric::new("certificate", left).unit("d")));
+            days = limits.judge(left);
+            if days != Status::Ok {
+                certificate = format!("; {} is valid for {left:.1} days", shown.whose);
+            }
+        }
         let late = match latency {
             Status::Critical => limits.crit,
             Status::Warn => limits.warn,
@@ -198,11 +269,11 @@ impl Postgres {
         };
         let late = late.map(|limit| format!(", slower than {limit}s"));
         cx.message(format_args!(
-            "query returned {} in {total:.3}s{}",
-            verdict.text,
+            "query returned {} in {total:.3}s{}{certificate}",
+            self.masked(&verdict.text),
             late.unwrap_or_default()
         ));
-        verdict.status.worst(latency)
+        verdict.status.worst(latency).worst(days)
     }
 }
 

@@ -284,6 +284,16 @@ fn tls_modes() {
 
     let ca = s.certs.ca();
     let trusted = json!({"ca_file": ca.to_str().unwrap()});
+    // As libpq: a root that is given is looked at.
+    let other = Certs::new();
+    let o = check(on(
+        &s,
+        "?sslmode=require",
+        json!({"ca_file": other.ca().to_str().unwrap()}),
+    ));
+    assert_eq!(o.status, Status::Critical, "{o:?}");
+    let o = check(on(&s, "?sslmode=require", trusted.clone()));
+    assert_eq!(o.status, Status::Ok, "{o:?}");
     for mode in ["verify-ca", "verify-full"] {
         let o = check(on(&s, &format!("?sslmode={mode}"), trusted.clone()));
         assert_eq!(o.status, Status::Ok, "{mode}: {o:?}");
@@ -357,6 +367,252 @@ fn a_query_past_the_deadline_is_cancelled_on_the_server() {
     let gone = (0..1000)
         .any(|_| check(on(&s, "", json!({"query": left, "expect": 0}))).status == Status::Ok);
     assert!(gone, "the server goes on with the query");
+}
+
+/// PgBouncer in front of the server, on a port of its own; it ends with this value.
+struct Bouncer {
+    child: std::process::Child,
+    folder: std::path::PathBuf,
+    port: u16,
+}
+
+impl Bouncer {
+    fn start(server: &Postgres) -> Option<Bouncer> {
+        let program = "/usr/sbin/pgbouncer";
+        if !std::path::Path::new(program).exists() {
+            eprintln!("skipped: {program} is missing (package pgbouncer)");
+            return None;
+        }
+        let folder = std::env::temp_dir().join(format!("healthd-bouncer-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let users = folder.join("users");
+        std::fs::write(&users, format!("\"postgres\" \"{}\"\n", Postgres::PASSWORD)).unwrap();
+        let config = folder.join("ini");
+        std::fs::write(
+            &config,
+            format!(
+                "[databases]\npostgres = host=127.0.0.1 port={}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
+                 listen_port = {port}\nunix_socket_dir =\nauth_type = trust\nauth_file = {}\n\
+                 pool_mode = transaction\nlogfile = {}\n",
+                server.port,
+                users.display(),
+                folder.join("log").display(),
+            ),
+        )
+        .unwrap();
+        let open = std::process::Command::new("chmod")
+            .arg("-R")
+            .arg("a+rwX")
+            .arg(&folder)
+            .status();
+        assert!(open.unwrap().success());
+        let mut command = std::process::Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", program]);
+        let quiet = std::process::Stdio::null;
+        let child = command
+            .arg(&config)
+            .stdout(quiet())
+            .stderr(quiet())
+            .spawn()
+            .ok()?;
+        let bouncer = Bouncer {
+            child,
+            folder,
+            port,
+        };
+        let deadline = std::time::Instant::now() + LONG;
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(std::time::Instant::now() < deadline, "{}", bouncer.log());
+            std::thread::yield_now();
+        }
+        Some(bouncer)
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Bouncer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+#[test]
+fn a_cancel_through_pgbouncer_reaches_the_server_and_leaves_it_alive() {
+    let Some(s) = server() else { return };
+    let Some(mut bouncer) = Bouncer::start(&s) else {
+        return;
+    };
+    let url = format!(
+        "postgres://postgres@127.0.0.1:{}/postgres?sslmode=disable",
+        bouncer.port
+    );
+    let slow = create(&json!({"url": url, "query": "SELECT pg_sleep(601)"})).unwrap();
+    for _ in 0..8 {
+        let o = slow.run(Duration::from_millis(800));
+        assert!(
+            o.message.contains("in phase query"),
+            "{o:?} {}",
+            bouncer.log()
+        );
+    }
+    let left = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(601)%' AND pid <> pg_backend_pid() AND state = 'active'";
+    let gone = (0..1000)
+        .any(|_| check(on(&s, "", json!({"query": left, "expect": 0}))).status == Status::Ok);
+    assert!(gone, "the server goes on with the query: {}", bouncer.log());
+    assert!(!bouncer.log().contains("FATAL"), "{}", bouncer.log());
+    assert!(
+        bouncer.child.try_wait().unwrap().is_none(),
+        "{}",
+        bouncer.log()
+    );
+    let o = check(json!({ "url": url }));
+    assert_eq!(o.status, Status::Ok, "{o:?}");
+}
+
+#[test]
+fn several_hosts_and_what_they_must_be() {
+    let Some(s) = server() else { return };
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let dead = free.local_addr().unwrap().port();
+    drop(free);
+    let url = |attrs: &str| {
+        json!({
+            "url": format!(
+                "postgres://postgres@127.0.0.1:{dead},127.0.0.1:{}/postgres?target_session_attrs={attrs}",
+                s.port
+            ),
+            "password": Postgres::PASSWORD,
+        })
+    };
+    for good in ["any", "read-write", "primary", "prefer-standby"] {
+        let o = check(url(good));
+        assert_eq!(o.status, Status::Ok, "{good}: {o:?}");
+    }
+    for (bad, is) in [("standby", "the primary"), ("read-only", "read-write")] {
+        let o = check(url(bad));
+        assert_eq!(o.status, Status::Critical, "{o:?}");
+        assert!(
+            o.message.contains("connection refused; ")
+                && o.message
+                    .contains(&format!("it is {is}, and target_session_attrs wants")),
+            "{o:?}"
+        );
+    }
+    // A wrong password is not tried on the next one.
+    let mut wrong = url("any");
+    wrong["url"] = wrong["url"]
+        .as_str()
+        .unwrap()
+        .replace(&format!("{dead}"), &s.port.to_string())
+        .into();
+    wrong["password"] = "wrong".into();
+    let o = check(wrong);
+    assert_eq!(
+        o.message,
+        "auth: FATAL 28P01: password authentication failed for user \"postgres\""
+    );
+}
+
+#[test]
+fn only_the_methods_that_are_wanted() {
+    let Some(s) = server() else { return };
+    for good in ["scram-sha-256", "!password,!md5,!none", "scram-sha-256,md5"] {
+        let o = check(on(&s, &format!("?require_auth={good}"), json!({})));
+        assert_eq!(o.status, Status::Ok, "{good}: {o:?}");
+    }
+    let o = check(on(&s, "?require_auth=md5,password", json!({})));
+    assert_eq!(
+        (o.status, &*o.message),
+        (
+            Status::Critical,
+            "auth: the server asks for the method scram-sha-256, which require_auth does not allow; nothing was sent"
+        )
+    );
+    // One that asks for the password in clear, over a connection that everybody can read.
+    let peer = Peer::answering("R\0\0\0\x08\0\0\0\x03");
+    let url = format!(
+        "postgres://u:hunter2-Geheim@127.0.0.1:{}/x?sslmode=disable",
+        peer.addr.port()
+    );
+    let o = check(json!({ "url": url }));
+    assert_eq!(o.status, Status::Critical);
+    assert!(
+        o.message.contains("in clear") && !o.message.contains("hunter2"),
+        "{o:?}"
+    );
+}
+
+#[test]
+fn days_of_the_certificate_and_the_one_of_the_client() {
+    let Some(s) = server() else { return };
+    let o = check(on(&s, "", json!({"certificate_warn_days": 10000})));
+    assert_eq!(o.status, Status::Warn, "{o:?}");
+    assert!(o.message.contains("certificate is valid for "), "{o:?}");
+    assert_eq!(o.metric("certificate").unit, "d");
+    let e = create(&on(
+        &s,
+        "?sslmode=disable",
+        json!({"certificate_crit_days": 1}),
+    ))
+    .err()
+    .unwrap();
+    assert!(e.contains("there is no TLS here"), "{e}");
+
+    let clients = Certs::new();
+    let hba = clients.ca().with_file_name("hba");
+    std::fs::write(
+        &hba,
+        "local all all trust\nhostssl all all all scram-sha-256 clientcert=verify-ca\n",
+    )
+    .unwrap();
+    let open = std::process::Command::new("chmod")
+        .arg("-R")
+        .arg("a+rX")
+        .arg(hba.parent().unwrap())
+        .status();
+    assert!(open.unwrap().success());
+    let Some(s) = Postgres::start_with(&format!(
+        "hba_file = '{}'\nssl_ca_file = '{}'",
+        hba.display(),
+        clients.ca().display()
+    )) else {
+        return;
+    };
+    let o = check(on(&s, "?sslmode=require", json!({})));
+    assert_eq!(o.status, Status::Critical, "{o:?}");
+    let own = json!({
+        "cert_file": clients.certificate().to_str().unwrap(),
+        "key_file": clients.key().to_str().unwrap(),
+    });
+    let o = check(on(&s, "?sslmode=require", own));
+    assert_eq!(o.status, Status::Ok, "{o:?}");
+}
+
+#[test]
+fn a_password_that_the_server_repeats_is_masked() {
+    let Some(s) = server() else { return };
+    let o = check(on(
+        &s,
+        "",
+        json!({"query": format!("SELECT '{}'", Postgres::PASSWORD)}),
+    ));
+    assert!(o.message.contains("***"), "{o:?}");
+    no_password_in(&o);
+    let wrong = format!("SELECT * FROM \"{}\"", Postgres::PASSWORD);
+    let o = check(on(&s, "", json!({ "query": wrong })));
+    no_password_in(&o);
+    let e = create(&json!({"url": "postgres://health:?hunter2-Geheim@127.0.0.1:1/app"}))
+        .err()
+        .unwrap();
+    assert!(e.contains("hold a ?") && !e.contains("hunter2"), "{e}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::guard::{Guard, not_postgres};
 use healthd_plugin::net::{self, Stream};
-use healthd_plugin::tls::{Connector, TlsStream};
+use healthd_plugin::tls::{Connector, Shown, TlsStream};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -38,18 +38,30 @@ pub async fn ask_for_tls(stream: &mut Stream<'_>) -> io::Result<Offer> {
 }
 
 impl<'a> Wire<'a> {
-    pub fn plain(stream: Stream<'a>) -> Self {
+    pub fn plain(stream: Stream<'a>, guard: Guard) -> Self {
         Wire {
             transport: Transport::Plain(stream),
-            guard: Guard::default(),
+            guard,
         }
     }
 
-    pub async fn tls(stream: Stream<'a>, connector: &Connector) -> io::Result<Self> {
+    pub async fn tls(stream: Stream<'a>, connector: &Connector, guard: Guard) -> io::Result<Self> {
         Ok(Wire {
             transport: Transport::Tls(Box::new(connector.connect(stream).await?)),
-            guard: Guard::default(),
+            guard,
         })
+    }
+
+    pub fn is_tls(&self) -> bool {
+        matches!(self.transport, Transport::Tls(_))
+    }
+
+    /// The certificate of the server's chain that ends first.
+    pub fn certificate(&self) -> Option<&Shown> {
+        match &self.transport {
+            Transport::Plain(_) => None,
+            Transport::Tls(stream) => stream.seen().ends.as_ref(),
+        }
     }
 }
 
@@ -93,5 +105,37 @@ impl AsyncWrite for Wire<'_> {
             Transport::Plain(s) => Pin::new(s).poll_shutdown(cx),
             Transport::Tls(s) => Pin::new(s).poll_shutdown(cx),
         }
+    }
+}
+
+/// A stream that is written to and not closed: a cancel request ends when the server closes. PgBouncer takes an end from our
+/// side for a lost client.
+pub struct KeepsOpen<'w, 'a>(pub &'w mut Wire<'a>);
+
+impl AsyncRead for KeepsOpen<'_, '_> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.get_mut().0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for KeepsOpen<'_, '_> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.get_mut().0).poll_write(cx, data)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.get_mut().0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 }
