@@ -1,6 +1,6 @@
 //! Opening and reading a database file without ever changing it, nor the folder it is in.
 
-use crate::file::{InUse, beside, no_descriptors};
+use crate::file::{InUse, Stamp, beside, no_descriptors};
 use healthd_plugin::run_is_cancelled;
 use rusqlite::fallible_iterator::FallibleIterator;
 use rusqlite::ffi::ErrorCode;
@@ -26,6 +26,8 @@ pub enum Failure {
     Locked,
     /// It was not closed cleanly, and putting that right means to write.
     NeedsRecovery(&'static str),
+    /// Writers came in between each time.
+    Disturbed,
     /// The time was up, or the run was cancelled.
     Interrupted,
     /// The configured query is none that only reads.
@@ -43,8 +45,8 @@ pub struct Answer {
 
 pub struct Database {
     connection: Connection,
-    /// Opened as immutable by our own decision, because nobody else had the file open.
-    alone: Option<PathBuf>,
+    /// Opened as immutable by our own decision, because nobody else had the file open; and what it was like then.
+    alone: Option<(PathBuf, Option<Stamp>)>,
     /// Last, so that it goes after the connection.
     _file: InUse,
 }
@@ -85,6 +87,7 @@ impl Database {
                 (true, false) => return Err(Failure::NeedsRecovery("-wal")),
                 (wal, _) => !wal,
             };
+        let stamp = Stamp::of(path);
         let uri = uri(path, immutable || alone);
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
             | OpenFlags::SQLITE_OPEN_URI
@@ -100,16 +103,17 @@ impl Database {
         }))?;
         Ok(Database {
             connection,
-            alone: alone.then(|| path.to_owned()),
+            alone: alone.then(|| (path.to_owned(), stamp)),
             _file: file,
         })
     }
 
-    /// True if a writer came while we read as if there could be none: then what was read may be wrong.
+    /// True if a writer came while we read as if there could be none: then what was read may be wrong. One that has
+    /// gone again leaves no log behind, but has written into the file.
     pub fn was_disturbed(&self) -> bool {
-        self.alone
-            .as_deref()
-            .is_some_and(|path| beside(path, "-wal").exists())
+        self.alone.as_ref().is_some_and(|(path, before)| {
+            beside(path, "-wal").exists() || Stamp::of(path) != *before
+        })
     }
 
     pub fn query(&self, sql: &str) -> Result<Answer, Failure> {
@@ -238,6 +242,9 @@ impl fmt::Display for Failure {
                 f,
                 "was not closed cleanly (its {ending} file is left over); it can be read once its own program has \
                  opened it again"
+            ),
+            Failure::Disturbed => f.write_str(
+                "was written while it was read, each time; a shorter query, or a writer that keeps it open, helps",
             ),
             Failure::Interrupted => f.write_str("interrupted"),
             Failure::NotAQuery(why) => write!(f, "query refused: {why}"),

@@ -25,6 +25,32 @@ struct Users {
     write_ahead: bool,
 }
 
+/// Which file stands at a path, and when it was last changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    key: Key,
+    len: u64,
+    /// Of content and of all else: seconds and nanoseconds.
+    times: [i64; 4],
+}
+
+impl Stamp {
+    /// No descriptor is opened: closing one would drop locks.
+    pub fn of(path: &Path) -> Option<Stamp> {
+        let about = std::fs::metadata(path).ok()?;
+        Some(Stamp {
+            key: (about.dev(), about.ino()),
+            len: about.len(),
+            times: [
+                about.mtime(),
+                about.mtime_nsec(),
+                about.ctime(),
+                about.ctime_nsec(),
+            ],
+        })
+    }
+}
+
 /// A file that may now be opened with SQLite. Drop it after the connection.
 pub struct InUse {
     key: Key,

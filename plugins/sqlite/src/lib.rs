@@ -7,6 +7,7 @@
 
 mod database;
 mod file;
+mod locks;
 #[cfg(test)]
 mod tests;
 
@@ -47,8 +48,10 @@ options! {
 
 /// What opens and looks into a database when no query is given.
 const LOOK: &str = "SELECT count(*) FROM sqlite_schema";
-/// The run must be back before its deadline, or its worker counts a stuck thread.
-const MARGIN: Duration = Duration::from_millis(50);
+/// The host asks a run to give up a tenth of its time before its deadline, at most so long; ours comes before that, so
+/// that what we say of it is heard.
+const ASKED: Duration = Duration::from_millis(100);
+const MARGIN: Duration = Duration::from_millis(20);
 /// So often a file is read again because a writer came in between.
 const TRIES: u32 = 3;
 
@@ -70,7 +73,8 @@ impl BlockingCheck for Sqlite {
 
     fn run(&self, cx: Cx<'_>) -> Status {
         let begin = Instant::now();
-        let deadline = begin + cx.remaining().saturating_sub(MARGIN);
+        let time = cx.remaining();
+        let deadline = begin + time.saturating_sub((time / 10).min(ASKED) + MARGIN);
         match self.read(cx, deadline) {
             Ok(answer) => self.judge(cx, &answer, begin.elapsed()),
             Err(Stop::Damaged(problems)) => {
@@ -112,8 +116,12 @@ impl Sqlite {
             cx.phase("open");
             let database = Database::open(Path::new(&self.0.path), self.0.immutable, deadline)?;
             let read = self.read_open(cx, &database);
-            if !database.was_disturbed() || tries == TRIES {
+            if !database.was_disturbed() {
                 return read;
+            }
+            // What was read then may be wrong, also if it looks like damage.
+            if tries == TRIES {
+                return Err(Failure::Disturbed.into());
             }
             tries += 1;
         }
@@ -196,7 +204,7 @@ impl Sqlite {
         let path = &self.0.path;
         match failure {
             Failure::Interrupted | Failure::Locked
-                if cx.is_cancelled() && cx.remaining() > MARGIN =>
+                if cx.is_cancelled() && cx.remaining() > ASKED + MARGIN =>
             {
                 cx.message("cancelled");
                 Status::Cancelled
@@ -205,10 +213,14 @@ impl Sqlite {
                 "{path}: not done after {:.1}s",
                 took.as_secs_f64()
             )),
-            Failure::Locked => cx.critical(format_args!(
-                "{path}: {failure}, for {:.1}s",
-                took.as_secs_f64()
-            )),
+            Failure::Locked => {
+                let who = locks::who_locks(Path::new(path));
+                cx.critical(format_args!(
+                    "{path}: is locked by {}, for {:.1}s",
+                    who.as_deref().unwrap_or("another process"),
+                    took.as_secs_f64()
+                ))
+            }
             Failure::File(e) if e.kind() == std::io::ErrorKind::NotFound => {
                 cx.critical(format_args!("{path}: {failure}"))
             }
@@ -217,7 +229,7 @@ impl Sqlite {
                 cx.unknown(format_args!("{path}: {failure}"))
             }
             Failure::File(e) => cx.fail(path, e),
-            Failure::NotAQuery(_) | Failure::NeedsRecovery(_) => {
+            Failure::NotAQuery(_) | Failure::NeedsRecovery(_) | Failure::Disturbed => {
                 cx.unknown(format_args!("{path}: {failure}"))
             }
             Failure::Folder

@@ -347,6 +347,54 @@ fn left_overs_of_a_crash_are_not_repaired() {
 }
 
 #[test]
+fn a_writer_that_has_come_and_gone_is_noticed() {
+    let folder = Folder::new();
+    let (path, writer) = database(&folder, "wal");
+    drop(writer);
+    let reader = Database::open(&path, false, Instant::now() + LONG).unwrap();
+    assert!(!reader.was_disturbed());
+    let writer = Connection::open(&path).unwrap();
+    writer
+        .execute_batch("INSERT INTO t VALUES (4, 'four')")
+        .unwrap();
+    drop(writer);
+    assert!(!crate::file::beside(&path, "-wal").exists());
+    assert!(reader.was_disturbed());
+}
+
+#[test]
+fn who_holds_the_lock_is_named() {
+    let folder = Folder::new();
+    let (path, writer) = database(&folder, "delete");
+    drop(writer);
+    let holder = Command::new("sqlite3")
+        .arg(&path)
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn();
+    let Ok(mut holder) = holder else {
+        eprintln!("skipped: sqlite3 is missing (package sqlite3)");
+        return;
+    };
+    let mut says = std::io::BufReader::new(holder.stdout.take().unwrap());
+    let mut told = holder.stdin.take().unwrap();
+    std::io::Write::write_all(&mut told, b"BEGIN EXCLUSIVE; SELECT 'held';\n").unwrap();
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut says, &mut line).unwrap();
+    assert_eq!(line, "held\n");
+    let waiting = create(&with(&path, json!({"query": "SELECT count(*) FROM t"}))).unwrap();
+    let o = waiting.run(Duration::from_millis(500));
+    drop(told);
+    holder.wait().unwrap();
+    let who = format!(
+        "is locked by sqlite3 (pid {}), which writes or is about to, for 0.",
+        holder.id()
+    );
+    assert!(o.message.contains(&who), "{o:?}");
+    assert_eq!(o.status, Status::Critical, "{o:?}");
+}
+
+#[test]
 fn a_lock_is_waited_for_and_then_named() {
     let folder = Folder::new();
     let (path, writer) = database(&folder, "delete");
