@@ -129,9 +129,8 @@ impl Reactor {
     pub(crate) fn drop_task(&mut self, key: u64, task: Task, end: End) {
         let context = self.drop_call(key, task);
         self.timers_asked();
-        let mut said = context.take_results();
-        // What it said before is of a run that did not end: the time-out is the message.
-        said.message.clear();
+        // What it has said until then stands behind the time-out.
+        let said = context.take_results();
         self.finish(key, end, said);
     }
 

@@ -303,7 +303,13 @@ fn run_tasks(checks: &[&MockCheck], timeout: Duration) -> Vec<Outcome> {
         {
             let phases = slot.run.said.borrow().phases.last().cloned();
             let phase = phases.map(|p| format!(" in phase {p}")).unwrap_or_default();
-            slot.run.said.borrow_mut().message = format!("timeout after {timeout:?}{phase}");
+            let mut said = slot.run.said.borrow_mut();
+            let words = match said.message.is_empty() {
+                true => String::new(),
+                false => format!(": {}", said.message),
+            };
+            said.message = format!("timeout after {timeout:?}{phase}{words}");
+            drop(said);
             slot.finish(abi::PENDING);
         }
         let waits = |s: &Slot<'_>| {

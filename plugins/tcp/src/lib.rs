@@ -4,14 +4,15 @@
 
 #![forbid(unsafe_code)]
 
+mod dialogue;
 mod escape;
 mod options;
 
+use dialogue::{Captured, Step};
 use healthd_plugin::net::{self, TcpStream};
-use healthd_plugin::tls::{Connector, Roots, certificate_days_left};
+use healthd_plugin::tls::{Connector, Roots, certificate_days_left, starttls};
 use healthd_plugin::{Check, Cx, Metric, Status, plugins, thresholds};
 use options::Options;
-use regex_lite::Regex;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -27,8 +28,7 @@ pub struct Tcp {
     options: Options,
     /// A literal address, so that no run has to parse or resolve it.
     ip: Option<IpAddr>,
-    send: Vec<u8>,
-    expect: Option<Regex>,
+    steps: Vec<Step>,
     tls: Option<Connector>,
 }
 
@@ -59,18 +59,9 @@ impl Check for Tcp {
                 "host: {ip} is not of the address family that `family` asks for"
             ));
         }
-        let send = escape::unescape(o.send.as_deref().unwrap_or_default())
-            .map_err(|e| format!("send: {e}"))?;
-        let expect = o
-            .expect
-            .as_deref()
-            .map(Regex::new)
-            .transpose()
-            .map_err(|e| format!("expect: {e}"))?;
         Ok(Tcp {
             ip,
-            send,
-            expect,
+            steps: dialogue::steps(&o)?,
             tls: connector(&o)?,
             options: o,
         })
@@ -107,6 +98,16 @@ impl Tcp {
         stream: TcpStream<'_>,
         times: &mut Times,
     ) -> Result<Vec<u8>, Status> {
+        let stream = match self.options.starttls {
+            None => stream,
+            Some(dialect) => {
+                cx.phase("starttls");
+                let name = self.options.server_name.as_ref();
+                starttls(stream, dialect, name.unwrap_or(&self.options.host))
+                    .await
+                    .map_err(|e| cx.fail("starttls", &e))?
+            }
+        };
         cx.phase("tls");
         let mut stream = tls.connect(stream).await.map_err(|e| cx.fail("tls", &e))?;
         times.tls = cx.now_ns();
@@ -143,41 +144,55 @@ impl Tcp {
     where
         S: net::AsyncRead + net::AsyncWrite + Unpin,
     {
-        if !self.send.is_empty() {
-            cx.phase("send");
-            net::write_all(stream, &self.send)
-                .await
-                .map_err(|e| cx.fail("send", &e))?;
-        }
-        let Some(expect) = &self.expect else {
-            return Ok(Vec::new());
-        };
-        cx.phase("receive");
         let mut answer = Vec::new();
-        // On the heap and not before it is needed, as TLS is in `talk`.
-        let mut buffer = vec![0; 2048];
-        loop {
-            let n = match net::read(stream, &mut buffer).await {
-                Ok(n) => n,
-                // TLS says so when the peer ends without a goodbye: here it is the end.
-                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => 0,
-                Err(e) => return Err(cx.fail("receive", &e)),
-            };
-            let room = MAX_ANSWER - answer.len();
-            answer.extend_from_slice(&buffer[..n.min(room)]);
-            if n > 0 && expect.is_match(&String::from_utf8_lossy(&answer)) {
-                return Ok(answer);
+        // What a step before has used up.
+        let mut at = 0;
+        let mut captured = Captured::new();
+        for step in &self.steps {
+            let words = step.words(&captured);
+            if !words.is_empty() {
+                cx.phase("send");
+                net::write_all(stream, &words)
+                    .await
+                    .map_err(|e| cx.fail("send", &e))?;
             }
-            if n == 0 || answer.len() == MAX_ANSWER {
-                return Err(match answer.is_empty() {
-                    true => cx.critical("receive: connection closed without an answer"),
-                    false => cx.critical(format_args!(
-                        "answer {} does not match {expect}",
-                        FirstLine(&answer)
-                    )),
-                });
+            let Some(expect) = &step.expect else { continue };
+            cx.phase("receive");
+            // On the heap and not before it is needed, as TLS is in `talk`.
+            let mut buffer = vec![0; 2048];
+            while let None = {
+                let found = dialogue::matched(expect, &answer[at..], &mut captured);
+                found.map(|used| at += used)
+            } {
+                if answer.len() > at {
+                    // Stands behind the words of a time-out.
+                    cx.message(format_args!("the server said {}", FirstLine(&answer[at..])));
+                }
+                let n = match net::read(stream, &mut buffer).await {
+                    Ok(n) => n,
+                    // TLS says so when the peer ends without a goodbye: here it is the end.
+                    Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => 0,
+                    Err(e) => return Err(cx.fail("receive", &e)),
+                };
+                let room = MAX_ANSWER - (answer.len() - at);
+                answer.extend_from_slice(&buffer[..n.min(room)]);
+                let full = answer.len() - at == MAX_ANSWER
+                    && dialogue::matched(expect, &answer[at..], &mut captured).is_none();
+                if n == 0 || full {
+                    return Err(match answer.len() == at {
+                        true => cx.critical("receive: connection closed without an answer"),
+                        false => cx.critical(format_args!(
+                            "answer {} does not match {expect}",
+                            FirstLine(&answer[at..])
+                        )),
+                    });
+                }
             }
         }
+        for (name, bytes) in &captured {
+            cx.label(name, &String::from_utf8_lossy(bytes));
+        }
+        Ok(answer)
     }
 
     fn judge(&self, cx: Cx<'_>, t: &Times, answer: &[u8]) -> Status {
@@ -228,9 +243,12 @@ fn connector(o: &Options) -> Result<Option<Connector>, String> {
         ("certificate_warn_days", o.certificate_warn_days.is_some()),
         ("certificate_crit_days", o.certificate_crit_days.is_some()),
     ];
-    if !o.tls {
+    if o.tls && o.starttls.is_some() {
+        return Err("starttls: with `tls = true` there is nothing to ask for".into());
+    }
+    if !o.tls && o.starttls.is_none() {
         return match set.iter().find(|(_, is_set)| *is_set) {
-            Some((name, _)) => Err(format!("{name}: needs `tls = true`")),
+            Some((name, _)) => Err(format!("{name}: needs `tls = true` or `starttls`")),
             None => Ok(None),
         };
     }

@@ -1,6 +1,7 @@
 //! The options of a TCP check. `README.md` beside this folder shows them in use.
 
 use healthd_plugin::options;
+use healthd_plugin::tls::Dialect;
 use std::time::Duration;
 
 options! {
@@ -14,8 +15,12 @@ options! {
         send: Option<String>,
         /// Regular expression that the first 16 KiB of the answer must match. Reading ends with the match.
         expect: Option<String>,
+        /// What is said and awaited after that, step by step.
+        steps: Vec<Step> { max_items: 100 } = Vec::new(),
         /// Speak TLS from the start.
         tls: bool = false,
+        /// Begin in plain and ask for TLS as this protocol does; `send`, `expect` and `steps` follow inside of TLS.
+        starttls: Option<Dialect>,
         /// Address family to use for a host name.
         family: Family = Family::Any,
         /// PEM file of the CA certificates to trust, instead of the machine's. For `tls`.
@@ -32,6 +37,17 @@ options! {
         latency_warn: Option<Duration>,
         /// Critical when the whole check takes longer.
         latency_crit: Option<Duration>,
+    }
+}
+
+options! {
+    /// One step of a dialogue: says something, awaits something, or both in this order.
+    #[derive(Clone, Debug)]
+    pub struct Step {
+        /// Text to send, with the escapes of `send`. %{NAME} is what an earlier `expect` has captured as (?<NAME>...).
+        send: Option<String>,
+        /// Regular expression that what comes next must match. What it captures by name is kept and a label of the result.
+        expect: Option<String>,
     }
 }
 

@@ -71,7 +71,7 @@ fn a_conversation() {
     let o = silent.run(Duration::from_millis(30));
     assert_eq!(
         told(&o),
-        (Status::Critical, "timeout after 30ms in phase receive")
+        (Status::Critical, "timeout after 30ms in phase receive: the server said \"+PONG\"")
     );
 }
 
@@ -180,4 +180,57 @@ fn bad_options_are_refused() {
         let e = plugin.create(options.to_string()).err().unwrap();
         assert!(e.starts_with(message), "{options}: {e}");
     }
+}
+
+#[test]
+fn a_dialogue_captures_and_says_it_again() {
+    let peer = Peer::new(|mut stream| {
+        let _ = stream.write_all(b"\xff\xfe hello id=42\r\n");
+        let mut said = [0; 8];
+        if stream.read_exact(&mut said).is_ok() {
+            let _ = stream.write_all(b"you said ");
+            let _ = stream.write_all(&said);
+            let _ = std::io::copy(&mut stream, &mut std::io::sink());
+        }
+    });
+    let port = peer.addr.port();
+    let o = check(json!({"host": "127.0.0.1", "port": port, "steps": [
+        {"expect": r"^\xff\xfe"},
+        {"expect": "id=(?<id>[0-9]+)"},
+        {"send": "id is %{id}", "expect": "said id is 42"},
+    ]}));
+    assert_eq!(o.status, Status::Ok, "{o:?}");
+    assert_eq!(o.labels["id"], "42");
+}
+
+#[test]
+fn what_the_server_said_stands_behind_the_time_out() {
+    let peer = Peer::new(|mut stream| {
+        let _ = stream.write_all(b"220 wait\r\n");
+        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+    });
+    let plugin = MockHost::new(hd_plugin_v1).plugin("tcp");
+    let o = plugin
+        .create(
+            json!({"host": "127.0.0.1", "port": peer.addr.port(), "expect": "^250"}).to_string(),
+        )
+        .unwrap()
+        .run(Duration::from_secs(1));
+    assert_eq!(
+        o.message,
+        "timeout after 1s in phase receive: the server said \"220 wait\""
+    );
+}
+
+#[test]
+fn starttls_as_postgres_asks_for_it() {
+    let Some(server) = healthd_testing::Postgres::start() else {
+        return;
+    };
+    let o = check(
+        json!({"host": "127.0.0.1", "port": server.port, "starttls": "postgres", "insecure": true}),
+    );
+    assert_eq!(o.status, Status::Ok, "{o:?}");
+    assert!(o.phases.contains(&"starttls".to_string()), "{o:?}");
+    assert!(o.metric("certificate").value > 1.0);
 }
