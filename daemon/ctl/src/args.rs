@@ -276,6 +276,9 @@ pub struct StatusArgs {
     /// Disabled checks too; and on a terminal every row, however many are ok
     #[arg(long, short)]
     pub all: bool,
+    /// As a Nagios plugin: one line with performance data; paused and stale checks are UNKNOWN
+    #[arg(long, conflicts_with = "all")]
+    pub nagios: bool,
 }
 
 #[derive(Group, Debug)]

@@ -5,6 +5,7 @@ mod completions;
 mod events;
 mod list;
 mod man;
+mod nagios;
 mod objects;
 mod pause;
 mod plugins;

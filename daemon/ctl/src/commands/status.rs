@@ -12,6 +12,9 @@ const MANY: usize = 200;
 
 pub fn run(session: &mut Session, args: &StatusArgs) -> Result<u8, CtlError> {
     let filter = args.selection.filter();
+    if args.nagios {
+        return super::nagios::run(session, &filter);
+    }
     let rows = session.check_rows(&filter)?;
     if rows.is_empty() {
         if session.json {
