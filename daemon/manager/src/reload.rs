@@ -229,8 +229,7 @@ impl Manager {
                 self.leave_queue(id);
                 self.unusable(id);
             } else if !was_planned && check.is_planned() {
-                let due = schedule::first_due(check.hash, now, check.interval_ns());
-                self.plan(id, due);
+                self.plan_anew(id, now);
                 self.publish(id);
             }
         }
@@ -271,9 +270,18 @@ impl Manager {
             // A run that a dead manager had started, and nobody finished, runs again at once.
             Some(s) if s.in_flight != 0 => now,
             Some(s) if s.next_due > now && s.next_due < now + 2 * check.interval_ns() => s.next_due,
-            _ => schedule::first_due(check.hash, now, check.interval_ns()),
+            _ => return self.plan_anew(id, now),
         };
         self.plan(id, due);
+    }
+
+    /// As after a start: soon, and not at the same time as all others.
+    pub fn plan_anew(&mut self, id: u32, now: u64) {
+        let spread = crate::check::ns(self.model.daemon.start_spread);
+        if let Some(check) = self.check(id) {
+            let due = schedule::first_due(check.hash, now, check.interval_ns(), spread);
+            self.plan(id, due);
+        }
     }
 
     /// True: it differs from what it was.
@@ -312,7 +320,6 @@ impl Manager {
             check.since = 0;
             check.last = Default::default();
         }
-        let (hash, interval) = (check.hash, check.interval_ns());
         let planned = check.is_planned();
         let may_run = check.may_run();
         for slot in self.slots.values_mut() {
@@ -328,7 +335,7 @@ impl Manager {
         if !planned {
             self.unplan(id);
         } else if !was_planned || interval_changed {
-            self.plan(id, schedule::first_due(hash, now, interval));
+            self.plan_anew(id, now);
         }
         true
     }

@@ -387,7 +387,7 @@ impl Manager {
                 (self.supervisor.open_files.saturating_sub(256) / 2).clamp(16, 16_384) as usize
             }
             WorkerClass::Cpu => 2,
-            WorkerClass::Exec => usize::from(self.model.pool.exec.max_parallel.max(1)),
+            WorkerClass::Exec => usize::from(self.model.pool.exec.most()),
         }
     }
 

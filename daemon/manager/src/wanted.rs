@@ -144,7 +144,7 @@ pub fn wanted(pool: &Pool, plugins: &[PluginUse]) -> Vec<(u64, WorkerClass, u32)
             WorkerClass::Io => (pool.io.workers, pool.io.threads),
             WorkerClass::Cpu => (pool.cpu.workers, 1),
             // One process starts all children: what limits them is how many may run at once.
-            WorkerClass::Exec => (1, pool.exec.max_parallel.max(1)),
+            WorkerClass::Exec => (1, pool.exec.most()),
         };
         list.extend((0..u64::from(workers.max(1))).map(|place| (place, class, u32::from(threads))));
     }

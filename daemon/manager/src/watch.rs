@@ -367,6 +367,7 @@ impl Manager {
     pub fn greet(&mut self, slot: u32) {
         let plugins = self.plugins_for(slot);
         let crew = self.crew_of(slot);
+        let auto = self.model.pool.exec.max_parallel == 0;
         let Some(s) = self.slots.get_mut(&slot) else {
             return;
         };
@@ -393,6 +394,9 @@ impl Manager {
         // One that has ended by now says why itself, and its death will be told.
         if let Some(crew) = crew {
             sent = sent.and_then(|()| link.send_now(&ToWorker::Fan(crew), None));
+        }
+        if auto && class == WorkerClass::Exec {
+            sent = sent.and_then(|()| link.send_now(&ToWorker::Pace, None));
         }
         if let Err(e) = sent.and_then(|()| link.send_now(&ToWorker::Start, None))
             && e.kind() != std::io::ErrorKind::BrokenPipe

@@ -91,6 +91,7 @@ impl Reactor {
             ToWorker::Drain => self.draining = true,
             ToWorker::Fan(message) => self.fan_message(message, fds.pop()),
             ToWorker::Measure { on } => bill::measure(on),
+            ToWorker::Pace => self.pace.start(),
         }
         Ok(())
     }

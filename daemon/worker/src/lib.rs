@@ -17,6 +17,7 @@ mod fanout;
 mod inbox;
 mod load;
 mod outbox;
+mod pace;
 mod pool;
 mod probe;
 mod reactor;

@@ -12,6 +12,7 @@ use crate::exec::Children;
 use crate::fanout::Desk;
 use crate::load::{Loading, ToLoad};
 use crate::outbox::Outbox;
+use crate::pace::Pace;
 use crate::pool::Pool;
 use crate::services::{Posted, Shared};
 use crate::side::{self, CHILD, OWN};
@@ -89,6 +90,8 @@ pub struct Reactor {
     /// When plugins' caches are looked at next.
     pub(crate) caches_at: u64,
     pub(crate) turn: Turn,
+    /// Which programs may start.
+    pub(crate) pace: Pace,
     /// Ended runs with a child that was killed and is not collected yet: task, check, epoch.
     pub(crate) killed: Vec<(u64, u32, u32)>,
 }
@@ -142,6 +145,7 @@ impl Reactor {
             finished: 0,
             caches_at: 0,
             turn: Turn::default(),
+            pace: Pace::default(),
             killed: Vec::new(),
         })
     }
@@ -183,6 +187,7 @@ impl Reactor {
             }
             self.let_waiting_in();
             self.let_chunks_in();
+            self.let_programs_start(clock::monotonic_ns());
             let end = clock::monotonic_ns();
             if end >= self.caches_at {
                 self.caches_at = crate::caches::tell(&mut self.outbox, end);
@@ -220,10 +225,15 @@ impl Reactor {
         let again = grown.into_iter().flatten().min();
         let idle = now + again.map_or(BEAT_NS, |d| d.as_nanos() as u64);
         let children = side::with(|s| s.children.wake_at()).flatten();
-        [timer, self.outbox.flush_at(), children]
-            .into_iter()
-            .flatten()
-            .fold(idle, u64::min)
+        [
+            timer,
+            self.outbox.flush_at(),
+            children,
+            self.pace.wake_at(now),
+        ]
+        .into_iter()
+        .flatten()
+        .fold(idle, u64::min)
     }
 
     fn publish(&mut self, now: u64) {
@@ -328,6 +338,12 @@ impl Reactor {
 
     /// Its time has come: get an instance, a place in its plugin's limit, and go.
     pub(crate) fn begin(&mut self, key: u64, now: u64) {
+        if !self.waits_for_processor(key, now) {
+            self.begin_now(key, now);
+        }
+    }
+
+    pub(crate) fn begin_now(&mut self, key: u64, now: u64) {
         let Some(at) = self.find(key) else { return };
         let run = self.active[at].run;
         let unwanted = self.active[at].chunk.as_ref().is_some_and(|c| c.cancelled);

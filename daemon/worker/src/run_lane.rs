@@ -375,7 +375,7 @@ impl Reactor {
             }
             self.active[at].state = State::Waiting;
             self.started -= 1;
-            self.begin(key, clock::monotonic_ns());
+            self.begin_now(key, clock::monotonic_ns());
         }
     }
 

@@ -102,6 +102,8 @@ impl Config {
             .daemon("runtime_dir", &path("run"))
             .daemon("state_dir", &path("state"))
             .daemon("stop_grace", "\"5s\"")
+            // A test waits for first runs.
+            .daemon("start_spread", "\"5s\"")
             .daemon("log", "\"debug\"")
     }
 

@@ -16,22 +16,22 @@ pub fn mix(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// The longest a check waits for its first run.
-pub const FIRST_RUN_NS: u64 = 5_000_000_000;
-
-/// First run after the daemon is ready (or the check is new): within min(interval, 5 s), spread by name.
-pub fn first_due(name_hash: u64, ready_ns: u64, interval_ns: u64) -> u64 {
-    ready_ns + name_hash % interval_ns.clamp(1, FIRST_RUN_NS)
+/// First run after the daemon is ready (or the check is new): within min(interval, `spread_ns`), spread by name. At
+/// once for all would be a storm.
+pub fn first_due(name_hash: u64, ready_ns: u64, interval_ns: u64, spread_ns: u64) -> u64 {
+    ready_ns + name_hash % interval_ns.min(spread_ns).max(1)
 }
 
-/// The next point of the check's own grid after a run that was due at `last_ns`.
-/// The first one comes half an interval later at the earliest, so that a first run off the grid
-/// is not followed at once by one on it.
+/// The next point of the check's own grid after a run that was due at `last_ns`, half an interval later at the earliest
+/// and one at the latest. Where that point is nearer, as after a first run off the grid, a run comes in between.
 pub fn next_due(name_hash: u64, last_ns: u64, interval_ns: u64) -> u64 {
     let interval = interval_ns.max(1);
     let phase = name_hash % interval;
-    let from = last_ns + interval / 2;
-    from + (phase + interval - from % interval) % interval
+    let to_grid = interval - (last_ns + interval - phase) % interval;
+    match to_grid < interval / 2 {
+        true => last_ns + to_grid + interval / 2,
+        false => last_ns + to_grid,
+    }
 }
 
 /// Rendezvous hashing (Thaler and Ravishankar): each check has its own order of preference over the
@@ -49,13 +49,19 @@ mod tests {
         for name in ["a", "web-1", "web-2"] {
             let h = hash(name.as_bytes());
             let interval = 2_000_000_000;
-            let first = first_due(h, 123_456_789, interval);
-            assert!(first < 123_456_789 + interval);
-            let second = next_due(h, first, interval);
-            assert!(second - first >= interval / 2 && second - first < interval * 3 / 2);
-            let third = next_due(h, second, interval);
-            assert_eq!(third - second, interval);
-            assert_eq!(third % interval, h % interval);
+            for begin in 0..40 {
+                let first = first_due(h, 123_456_789 * begin, interval, interval);
+                assert!(first < 123_456_789 * begin + interval);
+                let mut due = first;
+                for _ in 0..2 {
+                    let next = next_due(h, due, interval);
+                    assert!(next - due >= interval / 2 && next - due <= interval);
+                    due = next;
+                }
+                // From here on it is on its grid.
+                assert_eq!(due % interval, h % interval);
+                assert_eq!(next_due(h, due, interval) - due, interval);
+            }
         }
     }
 
@@ -64,7 +70,7 @@ mod tests {
         let mut buckets = [0u32; 20];
         for i in 0..10_000 {
             let h = hash(format!("web-{i}").as_bytes());
-            buckets[(first_due(h, 0, 2_000_000_000) / 100_000_000) as usize] += 1;
+            buckets[(first_due(h, 0, 2_000_000_000, 5_000_000_000) / 100_000_000) as usize] += 1;
         }
         assert!(
             buckets.iter().all(|&n| (400..600).contains(&n)),

@@ -52,6 +52,8 @@ pub struct Daemon {
     /// Members of this group may change things over the control socket.
     pub control_group: Option<String>,
     pub stop_grace: Duration,
+    /// First runs are spread over this, or over a check's interval if that is shorter.
+    pub start_spread: Duration,
     /// A change in `plugin_dir` is taken as it happens.
     pub plugin_watch: bool,
     /// So long the new bytes of a plugin have to prove themselves; zero: not at all.
@@ -89,9 +91,19 @@ pub struct CpuPool {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExecPool {
-    /// The most programs that run at one time.
+    /// The most programs that run at one time; 0: as many as the processors can serve (`auto`).
     pub max_parallel: u16,
     pub limits: Limits,
+}
+
+impl ExecPool {
+    /// More than that are never in a worker at once, whatever they do there.
+    pub fn most(&self) -> u16 {
+        match self.max_parallel {
+            0 => 32,
+            n => n,
+        }
+    }
 }
 
 /// What one worker of a pool may hold or do before another takes its place.
@@ -359,6 +371,7 @@ mod tests {
                 user: Some("healthd".into()),
                 control_group: None,
                 stop_grace: Duration::from_secs(10),
+                start_spread: Duration::from_secs(60),
                 plugin_watch: true,
                 plugin_trial: Duration::from_secs(30),
                 log: "info".into(),
@@ -378,7 +391,7 @@ mod tests {
                     },
                 },
                 exec: ExecPool {
-                    max_parallel: 32,
+                    max_parallel: 0,
                     limits: Limits::default(),
                 },
             },

@@ -85,13 +85,14 @@ pub struct RawCheck {
     pub label: String,
 }
 
-pub const DAEMON_KEYS: [&str; 9] = [
+pub const DAEMON_KEYS: [&str; 10] = [
     "plugin_dir",
     "runtime_dir",
     "state_dir",
     "user",
     "control_group",
     "stop_grace",
+    "start_spread",
     "plugin_watch",
     "plugin_trial",
     "log",

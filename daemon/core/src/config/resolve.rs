@@ -13,7 +13,7 @@ use super::files::Files;
 use super::model::{
     CpuPool, Daemon, ExecPool, IoPool, Limits, Model, Pool, SOCKET_NAME, SOCKET_PATH_MAX,
 };
-use super::raw::{self, Node, RawFile, Role, Table, shortened};
+use super::raw::{self, Node, RawFile, Role, Table, Value, shortened};
 use super::reading::{DurationLimits, Reading, io_reason};
 use super::report::{error, warning};
 use super::words::{did_you_mean, one_of};
@@ -147,6 +147,10 @@ fn daemon(table: &Table, cx: &mut Reading<'_>) -> Daemon {
         .get("stop_grace")
         .and_then(|e| cx.duration("stop_grace", &e.node, OWNER, STOP_GRACE))
         .unwrap_or(Duration::from_secs(10));
+    let start_spread = table
+        .get("start_spread")
+        .and_then(|e| cx.duration("start_spread", &e.node, OWNER, START_SPREAD))
+        .unwrap_or(Duration::from_secs(60));
     let plugin_watch = table
         .get("plugin_watch")
         .and_then(|e| cx.boolean("plugin_watch", &e.node, OWNER))
@@ -166,6 +170,7 @@ fn daemon(table: &Table, cx: &mut Reading<'_>) -> Daemon {
         user,
         control_group,
         stop_grace,
+        start_spread,
         plugin_watch,
         plugin_trial,
         log,
@@ -217,7 +222,10 @@ fn pool(file: &RawFile, cx: &mut Reading<'_>) -> Pool {
             limits: limits(&file.pool_cpu, "[pool.cpu]", cx),
         },
         exec: ExecPool {
-            max_parallel: number(cx, &file.pool_exec, "[pool.exec]", "max_parallel", 4096, 32),
+            max_parallel: match file.pool_exec.get("max_parallel").map(|e| &e.node.value) {
+                Some(Value::Str(word)) if word == "auto" => 0,
+                _ => number(cx, &file.pool_exec, "[pool.exec]", "max_parallel", 4096, 0),
+            },
             limits: limits(&file.pool_exec, "[pool.exec]", cx),
         },
     }
@@ -254,3 +262,4 @@ const LEAST_RUNS: i64 = 10;
 const PLUGIN_DIR: &str = "/usr/lib/healthd/plugins";
 const PLUGIN_TRIAL: DurationLimits = (Duration::ZERO, Duration::from_secs(3600));
 const STOP_GRACE: DurationLimits = (Duration::ZERO, Duration::from_secs(3600));
+const START_SPREAD: DurationLimits = (Duration::ZERO, Duration::from_secs(3600));

@@ -48,6 +48,8 @@ pub enum ToWorker {
     Measure {
         on: bool,
     },
+    /// Start programs only as far as the processors can serve them.
+    Pace,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -226,6 +228,7 @@ mod tag {
     pub const FORGET: u8 = 6;
     pub const DRAIN: u8 = 7;
     pub const MEASURE: u8 = 13;
+    pub const PACE: u8 = 14;
     pub const LOAD_FAILED: u8 = 64;
     pub const READY: u8 = 65;
     pub const FINISHED: u8 = 66;
@@ -275,6 +278,7 @@ impl ToWorker {
             ToWorker::Drain => drop(Put::record(out, tag::DRAIN)),
             ToWorker::Fan(f) => f.encode(out),
             ToWorker::Measure { on } => drop(Put::record(out, tag::MEASURE).u8(u8::from(*on))),
+            ToWorker::Pace => drop(Put::record(out, tag::PACE)),
         }
     }
 
@@ -324,6 +328,7 @@ impl ToWorker {
             },
             tag::DRAIN => ToWorker::Drain,
             tag::MEASURE => ToWorker::Measure { on: g.u8()? != 0 },
+            tag::PACE => ToWorker::Pace,
             tag => match FanToWorker::decode(tag, &mut g)? {
                 Some(f) => ToWorker::Fan(f),
                 None => return Err(WireError::UnknownTag { tag }),
@@ -654,6 +659,7 @@ mod tests {
                     attempt: 1,
                 },
                 ToWorker::Forget { check: 3, epoch: 1 },
+                ToWorker::Pace,
                 ToWorker::Drain,
                 ToWorker::Fan(FanToWorker::Crew { workers: 2 }),
                 ToWorker::Fan(FanToWorker::Ask { fan: 7, helper: 1 }),

@@ -311,10 +311,8 @@ impl Manager {
                 continue;
             };
             if check.paused.take().is_some() {
-                let due =
-                    healthd_core::check::schedule::first_due(check.hash, now, check.interval_ns());
                 let fact = Fact::new(EventKind::Resumed).check(&check.spec.name);
-                self.plan(id, due);
+                self.plan_anew(id, now);
                 self.journal.record(fact);
             }
             self.publish(id);

@@ -107,6 +107,16 @@ impl Children {
         self.slab.len()
     }
 
+    /// How many processes of programs want a processor now, up to `most`.
+    pub fn computing(&self, most: usize) -> usize {
+        let running = self.slab.iter().filter(|(_, c)| c.pidfd.is_some());
+        running
+            .flat_map(|(_, child)| process::with_descendants(child.pid))
+            .filter(|pid| process::Stat::of(*pid).is_some_and(|s| s.state == 'R'))
+            .take(most)
+            .count()
+    }
+
     /// Something happened on one of the fds of this child.
     pub fn ready(side: &mut Side, key: usize, fd: i32) {
         let Some(child) = side.children.slab.get_mut(key) else {
