@@ -76,8 +76,8 @@ impl From<Family> for healthd_plugin::Family {
     }
 }
 
-/// A query that is cut off leaves this much of the timeout to tell the server so: a twentieth, within these bounds.
-const CANCEL_TIME: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(500)];
+/// A query that is cut off leaves this much of the timeout to tell the server so: an eighth, within these bounds.
+const CANCEL_TIME: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(500)];
 
 struct Postgres {
     options: Options,
@@ -199,7 +199,7 @@ impl Postgres {
         let all = cx.remaining();
         let mut session = log_in(cx, &self.target, &self.trust, times).await?;
         times.certificate = session.certificate.take();
-        let reserve = (all / 20).clamp(CANCEL_TIME[0], CANCEL_TIME[1]);
+        let reserve = (all / 8).clamp(CANCEL_TIME[0], CANCEL_TIME[1]).min(all / 2);
         let time = cx.remaining().saturating_sub(reserve);
         let answer = session.query(cx, &self.options.query, time).await?;
         if answer.is_some() {
