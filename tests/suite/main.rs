@@ -24,6 +24,7 @@ mod limits;
 mod manager_death;
 mod manager_instants;
 mod maps;
+mod nagios;
 mod needs;
 mod net_kinds;
 mod objects;

@@ -71,7 +71,10 @@ fn a_conversation() {
     let o = silent.run(Duration::from_millis(30));
     assert_eq!(
         told(&o),
-        (Status::Critical, "timeout after 30ms in phase receive: the server said \"+PONG\"")
+        (
+            Status::Critical,
+            "timeout after 30ms in phase receive: the server said \"+PONG\""
+        )
     );
 }
 
