@@ -187,3 +187,47 @@ fn killed_again_and_again_under_load_it_tells_no_lie() {
         );
     }
 }
+
+#[test]
+fn the_counters_of_runs_go_on_over_deaths_and_reloads() {
+    let echo = |name: &str, status: &str| {
+        check(name)
+            .plugin("echo_step")
+            .interval("1h")
+            .set("config", &format!("{{ status = {status:?} }}"))
+    };
+    let daemon = config()
+        .check(echo("good", "ok"))
+        .check(echo("bad", "critical"))
+        .spawn();
+    daemon.expect_notify("READY=1");
+    daemon.expect_log("manager: ready");
+    // Its first run by itself is over, so that each of the next is one more.
+    daemon.run("bad");
+    daemon.until_own_run("bad");
+    let samples = || daemon.detail("bad")["samples"].clone();
+    let before = samples()["critical"].as_u64().expect("a number");
+    assert!(before > 0);
+    replace_manager(&daemon);
+    assert_eq!(samples()["critical"], before);
+    daemon.run("bad");
+    // In another order, and with one more.
+    daemon.written.rewrite(&[
+        echo("new", "ok"),
+        echo("bad", "critical"),
+        echo("good", "ok"),
+    ]);
+    daemon.ask("reload", serde_json::json!({}));
+    let after = samples();
+    assert!(after["critical"].as_u64() > Some(before), "{after}");
+    assert_eq!((&after["ok"], &after["own_fault"]), (&0.into(), &0.into()));
+    assert!(after["p50_ms"].is_number(), "{after}");
+    let last = after["last"].as_array().expect("a list");
+    assert!(
+        last.iter().all(|run| run["outcome"] == "critical"),
+        "{after}"
+    );
+    let page = daemon.told_by_daemon(&["show", "bad"]);
+    assert!(page.out.contains("half within"), "{page:?}");
+    assert!(page.out.contains("(C critical)"), "{page:?}");
+}

@@ -19,6 +19,7 @@ use healthd_core::check::turnstile::Turnstile;
 use healthd_core::check::wheel::Wheel;
 use healthd_core::config::Model;
 use healthd_core::wire::roles::ManagerArgs;
+use healthd_scoreboard::samples_map::SamplesMap;
 use healthd_scoreboard::state_map::StateMap;
 use nix::sys::epoll::Epoll;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -106,6 +107,8 @@ pub struct Manager {
     pub next_run: u64,
     pub map: StateMap,
     pub journal: Journal,
+    /// None: there was no room for it.
+    pub samples: Option<SamplesMap>,
     pub clock_watch: ClockWatch,
     pub clients: Clients,
     /// Checks with a result that waits for another check.

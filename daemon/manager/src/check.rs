@@ -329,6 +329,7 @@ impl Check {
             fanout: self.last.chunks.shown(),
             quarantine: self.quarantine_info(clock::monotonic_ns()),
             cost: Some(self.tally.shown()),
+            samples: None,
         }
     }
 }

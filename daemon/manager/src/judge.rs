@@ -9,6 +9,7 @@ use healthd_core::check::fault::Fault;
 use healthd_core::check::outcome::{Status, Verdict};
 use healthd_core::check::tracker::Change;
 use healthd_core::wire::events::EventKind;
+use healthd_core::wire::samples::Outcome;
 use healthd_core::wire::worker::{Ending, Finished, Growth};
 use healthd_sys::clock;
 
@@ -177,6 +178,11 @@ impl Manager {
             );
         }
         let Some(check) = self.check(id) else { return };
+        if let Some(samples) = &self.samples {
+            let took = worker.map(|_| f.finished_ns.saturating_sub(f.started_ns));
+            let outcome = Outcome::of(f.status, own_fault.is_some());
+            samples.add(check.index as usize, outcome, took);
+        }
         // A problem not yet sure is looked at again sooner, but never sooner than it would be anyway.
         if check.tracker.is_soft(check.spec.attempts) && own_fault.is_none() && check.is_planned() {
             let retry = flight.due_ns.max(f.started_ns) + ns(check.spec.retry_interval);

@@ -32,6 +32,7 @@ mod recycle;
 mod reload;
 mod replacement;
 mod role;
+mod samples;
 mod secret_files;
 mod shutdown;
 mod slots;

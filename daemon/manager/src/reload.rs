@@ -102,6 +102,7 @@ impl Manager {
             self.map.supersede();
             self.map = map;
             self.journal.fit(model.checks.len());
+            self.renew_samples(&model);
         }
         let now = clock::monotonic_ns();
         let mut report = ReloadReport::default();

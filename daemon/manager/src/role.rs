@@ -10,6 +10,7 @@ use crate::keep::{self, Restored};
 use crate::objects::{KeptMaps, Locks};
 use crate::oom::OomWatch;
 use crate::plugins::Versions;
+use crate::samples;
 use crate::slots::SlotState;
 use crate::state::{self, Past};
 use crate::store::Store;
@@ -33,7 +34,7 @@ use std::sync::{Arc, Mutex};
 /// Bad config (sysexits.h, EX_CONFIG): systemd is told not to restart on it.
 const EX_CONFIG: i32 = 78;
 /// The maps have the mode of the socket.
-const MAP_MODE: u32 = 0o640;
+pub const MAP_MODE: u32 = 0o640;
 
 /// Until the daemon stops. 0: stopped as asked; 78: bad config; 1: something that another manager may not meet.
 pub fn main(args: &ManagerArgs) -> i32 {
@@ -130,6 +131,7 @@ fn build(
         MAP_MODE,
     );
     journal.record(Fact::started(std::process::id(), args.restore));
+    let samples = samples::create(&args.runtime_dir, &model, &samples::left(&args.runtime_dir));
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     let inbox = Arc::new(Inbox::new()?);
     let readable = |token| EpollEvent::new(EpollFlags::EPOLLIN, token);
@@ -188,6 +190,7 @@ fn build(
         next_run: past.next_run,
         map,
         journal,
+        samples,
         clock_watch: ClockWatch::default(),
         phase: Phase::Starting,
         finished: past.finished,

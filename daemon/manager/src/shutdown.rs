@@ -5,6 +5,7 @@ use crate::journal::Fact;
 use healthd_core::wire::events::EventKind;
 use healthd_core::wire::maps::STATE_FILE;
 use healthd_core::wire::objects_map;
+use healthd_core::wire::samples::SAMPLES_FILE;
 use healthd_core::wire::supervisor::ToSupervisor;
 use healthd_sys::clock;
 
@@ -76,7 +77,7 @@ impl Manager {
         self.clients.say_goodbye();
         self.journal.close();
         // What is on disk is newer now than the map; a map that is left speaks of a daemon that crashed.
-        for file in [STATE_FILE, objects_map::FILE] {
+        for file in [STATE_FILE, objects_map::FILE, SAMPLES_FILE] {
             let _ = std::fs::remove_file(self.args.runtime_dir.join(file));
         }
         for slot in self.slots.values() {

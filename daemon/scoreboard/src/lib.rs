@@ -24,6 +24,8 @@ pub mod map;
 #[cfg(not(loom))]
 pub mod objects_map;
 #[cfg(not(loom))]
+pub mod samples_map;
+#[cfg(not(loom))]
 pub mod state_map;
 #[cfg(not(loom))]
 pub mod worker_map;

@@ -149,6 +149,11 @@ impl Map {
         record::publish_numbered(&self.words()[offset..offset + record.len()], record);
     }
 
+    /// Changes some fields of a record whose word 0 is its sequence number.
+    pub fn update(&self, offset: usize, words: usize, change: impl FnOnce(&[AtomicU64])) {
+        record::update(&self.words()[offset..offset + words], change);
+    }
+
     /// Writes a record whose word 0 is its sequence number.
     pub fn publish(&self, offset: usize, record: &[u64]) {
         record::publish(&self.words()[offset..offset + record.len()], record);

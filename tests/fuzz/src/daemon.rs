@@ -9,6 +9,7 @@ use healthd_core::wire::maps::{
     SlotRecord, WORD, get_text, read_state, words_at,
 };
 use healthd_core::wire::roles::Role;
+use healthd_core::wire::samples::{LAST, SAMPLE_WORDS, SampleRecord, samples_size};
 use healthd_core::wire::{glob, supervisor, worker};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -91,6 +92,13 @@ pub fn maps(data: &[u8]) {
         let event = EventRecord::from_words(&words);
         let _ = EventRecord::from_words(&event.to_words());
     }
+    if let Some(words) = words_at::<SAMPLE_WORDS>(data, 0) {
+        let record = SampleRecord::from_words(&words);
+        assert!(record.last.len() <= LAST);
+        let (half, most) = (record.quantile_ns(0.5), record.quantile_ns(0.99));
+        assert!(half <= most, "{half:?} {most:?}");
+    }
+    let _ = samples_size(data);
     if let Some(words) = words_at::<LINE_WORDS>(data, 0) {
         let _ = LineRecord::from_words(&words).entry.as_str();
     }

@@ -289,6 +289,37 @@ pub struct CheckDetail {
     /// What its runs have cost since the manager's start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<Cost>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub samples: Option<Samples>,
+}
+
+/// What a check's runs were like since the daemon's start, over deaths of its manager.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Samples {
+    pub since: Option<String>,
+    /// Runs by outcome; `own_fault` are those that were not judged.
+    pub ok: u64,
+    pub warning: u64,
+    pub critical: u64,
+    pub unknown: u64,
+    pub own_fault: u64,
+    /// Of those that a worker finished.
+    pub sum_ms: f64,
+    /// To half an octave. Null: no worker has finished a run.
+    pub p50_ms: Option<f64>,
+    pub p95_ms: Option<f64>,
+    pub p99_ms: Option<f64>,
+    /// The last 32, oldest first.
+    pub last: Vec<LastRun>,
+}
+
+/// One of the last runs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LastRun {
+    /// A status, or "own-fault".
+    pub outcome: String,
+    /// It took no longer, but more than half of it. Null: more than 37 s.
+    pub up_to_ms: Option<f64>,
 }
 
 /// Sums over runs since the manager's start.

@@ -9,5 +9,6 @@ pub mod glob;
 pub mod maps;
 pub mod objects_map;
 pub mod roles;
+pub mod samples;
 pub mod supervisor;
 pub mod worker;

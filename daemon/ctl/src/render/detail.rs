@@ -6,7 +6,7 @@ use super::table::{Cell, Column, Table};
 use super::text::{escape, escape_lines, wrap};
 use super::{Look, time};
 use healthd_core::check::outcome::{Metric, Phase, Verdict};
-use healthd_core::wire::control::{CheckDetail, CheckRow, Cost, RunFanout, Why};
+use healthd_core::wire::control::{CheckDetail, CheckRow, Cost, LastRun, RunFanout, Samples, Why};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -47,6 +47,9 @@ pub fn page(row: &CheckRow, detail: Option<&CheckDetail>, look: &Look) -> String
         page.line("next run", &format!("{} ({due})", time::of_day(next, look)));
     }
     if let Some(d) = detail {
+        if let Some(samples) = &d.samples {
+            page.samples(samples);
+        }
         page.configuration(row, d);
         page.measured(row, d);
     } else if let Some(metrics) = row.metrics.as_deref() {
@@ -241,6 +244,39 @@ impl Page<'_> {
         }
     }
 
+    /// What its runs were like so far.
+    fn samples(&mut self, s: &Samples) {
+        let counts = [
+            (s.ok, "ok"),
+            (s.warning, "warning"),
+            (s.critical, "critical"),
+            (s.unknown, "unknown"),
+            (s.own_fault, "not judged"),
+        ];
+        let counts: Vec<String> = counts
+            .iter()
+            .filter(|(n, _)| *n > 0)
+            .map(|(n, what)| format!("{n} {what}"))
+            .collect();
+        if counts.is_empty() {
+            return;
+        }
+        let since = s.since.as_deref().map_or(String::new(), |at| {
+            format!(" since {}", time::of_day(at, self.look))
+        });
+        self.line("outcomes", &format!("{}{since}", counts.join(", ")));
+        if let (Some(p50), Some(p95), Some(p99)) = (s.p50_ms, s.p95_ms, s.p99_ms) {
+            let text = format!(
+                "half within {}, 95% within {}, 99% within {}",
+                time::latency(p50),
+                time::latency(p95),
+                time::latency(p99)
+            );
+            self.line("latency", &text);
+        }
+        self.line("last runs", &sparkline(&s.last));
+    }
+
     fn configured(&mut self, config: &serde_json::Value) {
         let mut flat = Vec::new();
         flatten("", config, &mut flat);
@@ -312,6 +348,35 @@ impl Page<'_> {
         for line in table.render_within(room, self.look.color).lines() {
             let _ = writeln!(self.out, "  {line}");
         }
+    }
+}
+
+/// A column a run, the newest last: as high as it took long, or the letter of what was not ok.
+fn sparkline(last: &[LastRun]) -> String {
+    const HEIGHTS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let octave = |run: &LastRun| run.up_to_ms.unwrap_or(1e5).max(0.001).log2();
+    let least = last.iter().map(octave).fold(f64::INFINITY, f64::min);
+    let mut seen = Vec::new();
+    let line: String = last
+        .iter()
+        .map(|run| {
+            let (letter, word) = match run.outcome.as_str() {
+                // Twice as long is one step higher.
+                "ok" => return HEIGHTS[((octave(run) - least).round().max(0.0) as usize).min(7)],
+                "warning" => ('W', "W warning"),
+                "critical" => ('C', "C critical"),
+                "unknown" => ('U', "U unknown"),
+                _ => ('x', "x not judged"),
+            };
+            if !seen.contains(&word) {
+                seen.push(word);
+            }
+            letter
+        })
+        .collect();
+    match seen.is_empty() {
+        true => line,
+        false => format!("{line}  ({})", seen.join(", ")),
     }
 }
 
@@ -405,6 +470,25 @@ fn flatten(prefix: &str, value: &serde_json::Value, out: &mut Vec<(String, Strin
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_runs_are_as_high_as_they_took_long() {
+        let run = |outcome: &str, up_to_ms: Option<f64>| LastRun {
+            outcome: outcome.into(),
+            up_to_ms,
+        };
+        let runs = [
+            run("ok", Some(0.1)),
+            run("ok", Some(0.2)),
+            run("critical", Some(5000.0)),
+            run("ok", Some(1.6)),
+            run("own-fault", Some(0.1)),
+            run("ok", None),
+        ];
+        assert_eq!(sparkline(&runs), "▁▂C▅x█  (C critical, x not judged)");
+        assert_eq!(sparkline(&runs[..2]), "▁▂");
+        assert_eq!(sparkline(&[]), "");
+    }
 
     #[test]
     fn numbers() {

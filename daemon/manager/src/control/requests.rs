@@ -18,7 +18,11 @@ impl Manager {
             Op::Status(filter) => self.status(client, filter),
             Op::Show { name } => {
                 if let Some(id) = self.named(client, &name) {
-                    let detail = self.check(id).map(|c| Reply::Detail(Box::new(c.detail())));
+                    let detail = self.check(id).map(|c| {
+                        let mut detail = c.detail();
+                        detail.samples = self.samples_of(c.index);
+                        Reply::Detail(Box::new(detail))
+                    });
                     detail.iter().for_each(|d| self.clients.reply(client, d));
                     self.clients.reply(client, &Reply::End);
                 }
