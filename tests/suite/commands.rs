@@ -327,3 +327,26 @@ fn a_reload_during_a_watch_says_what_is_gone() {
         }
     }
 }
+
+#[test]
+fn a_pause_has_an_author_a_reason_and_an_end() {
+    let daemon = daemon();
+    let said = daemon.told_by_daemon(&["pause", "web/good", "--reason", "new switch"]);
+    assert!(said.out.contains("until `healthctl resume`"), "{said:?}");
+    let uid = nix::unistd::getuid().as_raw();
+    let shown = daemon.detail("web/good");
+    assert_eq!(shown["pause"]["by_uid"], uid, "{shown}");
+    assert!(shown["pause"]["until"].is_null(), "{shown}");
+    let said = daemon.told_by_daemon(&["show", "web/good"]);
+    assert!(said.out.contains("new switch; by "), "{said:?}");
+
+    let said = daemon.told_by_daemon(&["pause", "web/good", "--for", "300ms"]);
+    assert!(said.out.contains("for 300ms"), "{said:?}");
+    assert!(daemon.detail("web/good")["pause"]["until"].is_string());
+    let mut watch = daemon.watch(&["web/good"]);
+    watch.until("it runs again by itself", |row| row["paused"] != true);
+    for wrong in ["0s", "400d", "soon"] {
+        let said = daemon.told_by_daemon(&["pause", "web/good", "--for", wrong]);
+        assert_eq!(code(&said), 3, "{said:?}");
+    }
+}

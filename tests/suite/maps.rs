@@ -239,3 +239,25 @@ fn a_watch_says_when_nobody_answers_and_when_somebody_does_again() {
     watch.kill().expect("our own child");
     watch.wait().expect("our own child");
 }
+
+#[test]
+fn what_nobody_waits_for_any_more_is_not_done_later() {
+    let daemon = daemon();
+    signal_all(&daemon, Signal::SIGSTOP);
+    let said = daemon.healthctl(&["--timeout", "300ms", "pause", "good"]);
+    assert_eq!(said.code, Some(3), "{said:?}");
+    for part in [
+        "it is not known whether",
+        "may be paused",
+        "healthctl resume",
+    ] {
+        assert!(said.err.contains(part), "{part}: {said:?}");
+    }
+    signal_all(&daemon, Signal::SIGCONT);
+    // It reads in order: an answer to this means that the other was read too.
+    let row = daemon.row("good");
+    assert_ne!(row["paused"], true, "{row}");
+    let said = daemon.told_by_daemon(&["pause", "good"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(daemon.row("good")["paused"], true);
+}

@@ -439,7 +439,10 @@ pub struct AddArgs {
 pub struct PauseArgs {
     #[command(flatten)]
     pub targets: Targets,
-    /// Why: shown by `show`
+    /// For so long: 30m, 2h, 7d; then they run again by themselves [default: until `resume`]
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_pause)]
+    pub time: Option<Duration>,
+    /// Why: shown by `show` and `why`
     #[arg(
         long,
         value_name = "TEXT",
@@ -504,6 +507,14 @@ fn since(text: &str, now: &Zoned) -> Option<Timestamp> {
         Err(_) => now.date().to_datetime(text.parse::<Time>().ok()?),
     };
     Some(when.to_zoned(now.time_zone().clone()).ok()?.timestamp())
+}
+
+fn parse_pause(text: &str) -> Result<Duration, String> {
+    let time = duration::parse(text).map_err(|error| format!("it {error}; {}", error.help()))?;
+    match time.as_millis() {
+        1..=31_622_400_000 => Ok(time),
+        _ => Err("a pause lasts between 1ms and 366d".to_owned()),
+    }
 }
 
 /// Written as in the configuration.

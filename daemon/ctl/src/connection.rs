@@ -10,6 +10,7 @@ use healthd_core::wire::control::{MAX_REQUEST, Op, Reply, Request};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+use rustix::time::{ClockId, clock_gettime};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
@@ -21,6 +22,11 @@ use std::time::{Duration, Instant};
 const MAX_REPLY: usize = 8 * 1024 * 1024;
 /// A line for each check of the largest daemon whose maps are read, and more.
 const MAX_LINES: usize = 200_000;
+
+fn monotonic_ms() -> u64 {
+    let time = clock_gettime(ClockId::Monotonic);
+    time.tv_sec as u64 * 1000 + time.tv_nsec as u64 / 1_000_000
+}
 
 /// How long healthd may stay silent; None: as long as it likes.
 #[derive(Clone, Copy, Debug)]
@@ -57,8 +63,12 @@ pub enum Incoming {
 impl Connection {
     /// Connects within `patience` and sends the request.
     pub fn ask(socket: &Path, op: Op, patience: Option<Duration>) -> Result<Connection, CtlError> {
-        let mut request =
-            serde_json::to_vec(&Request::new(op)).expect("a request always serializes");
+        let mut request = Request::new(op);
+        if request.op.changes() {
+            // What we no longer wait for is not to happen later: a stopped daemon goes on some day.
+            request.expires_ms = patience.map(|time| monotonic_ms() + time.as_millis() as u64);
+        }
+        let mut request = serde_json::to_vec(&request).expect("a request always serializes");
         request.push(b'\n');
         if request.len() > MAX_REQUEST {
             return Err(CtlError::RequestTooLong {

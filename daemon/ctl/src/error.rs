@@ -1,7 +1,7 @@
 //! What can go wrong: each error names the thing, the place, and the way out.
 
 use crate::exit;
-use healthd_core::wire::control::{ControlError, ErrorCode};
+use healthd_core::wire::control::{ControlError, ErrorCode, Op};
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -32,6 +32,12 @@ pub enum CtlError {
     Silent {
         socket: PathBuf,
         waited: Duration,
+    },
+    /// The same to a request that changes something: it may have come about all the same.
+    Unanswered {
+        socket: PathBuf,
+        waited: Duration,
+        change: Change,
     },
     HungUp {
         socket: PathBuf,
@@ -131,6 +137,51 @@ pub enum CtlError {
 /// What `healthd --here` makes.
 const HERE: &str = ".healthd";
 
+/// What a request would change, how to see whether it did, and how to undo it.
+#[derive(Clone, Debug)]
+pub struct Change {
+    pub what: &'static str,
+    pub see: &'static str,
+    pub undo: &'static str,
+}
+
+impl Change {
+    pub fn of(op: &Op) -> Option<Change> {
+        let (what, see, undo) = match op {
+            Op::Pause { .. } => (
+                "the checks may be paused",
+                "status",
+                "`healthctl resume` with the same names",
+            ),
+            Op::Resume(_) => (
+                "the checks may run again",
+                "status",
+                "`healthctl pause` with the same names",
+            ),
+            Op::Release { .. } => ("the checks may be released", "status", ""),
+            Op::Run(_) => ("the checks may run", "status", ""),
+            Op::Reload => (
+                "the configuration may still take force, as new workers may have to get ready first",
+                "version",
+                "bring the files back and `healthctl reload` again",
+            ),
+            Op::PluginsReload { .. } => (
+                "the new plugins may still take over",
+                "plugins",
+                "`healthctl plugins rollback NAME`",
+            ),
+            Op::PluginsRollback { .. } => (
+                "the plugin may still go back",
+                "plugins",
+                "`healthctl plugins reload NAME`",
+            ),
+            Op::Stop => ("healthd may still stop", "version", "start it again"),
+            _ => return None,
+        };
+        Some(Change { what, see, undo })
+    }
+}
+
 /// Where healthd was when it hung up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inside {
@@ -159,6 +210,7 @@ impl CtlError {
             CtlError::NoSocket { .. }
                 | CtlError::Refused { .. }
                 | CtlError::Silent { .. }
+                | CtlError::Unanswered { .. }
                 | CtlError::HungUp { .. }
         )
     }
@@ -188,6 +240,16 @@ impl CtlError {
             }
             CtlError::Maps { connect, .. } => return connect.help(),
             CtlError::Answer(error) if !error.help.is_empty() => return error.help.clone(),
+            CtlError::Unanswered { change, .. } => {
+                let undo = match change.undo {
+                    "" => String::new(),
+                    undo => format!("; to undo it: {undo}"),
+                };
+                return format!(
+                    "if healthd had read it by then, {}: `healthctl {}` tells{undo}. What it reads later it refuses",
+                    change.what, change.see
+                );
+            }
             CtlError::Answer(error) if error.code == ErrorCode::Version => {
                 "install healthd and healthctl of the same version, and restart healthd"
             }
@@ -293,6 +355,14 @@ impl std::fmt::Display for CtlError {
                 write!(
                     f,
                     "healthd at {} did not answer within {}",
+                    socket.display(),
+                    crate::render::time::duration(waited.as_millis() as u64)
+                )
+            }
+            CtlError::Unanswered { socket, waited, .. } => {
+                write!(
+                    f,
+                    "healthd at {} did not answer within {}: it is not known whether anything was changed",
                     socket.display(),
                     crate::render::time::duration(waited.as_millis() as u64)
                 )

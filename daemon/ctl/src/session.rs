@@ -2,7 +2,7 @@
 
 use crate::args::{CONFIG_HERE, DEFAULT_CONFIG, DEFAULT_SOCKET, Global, SOCKET_HERE};
 use crate::connection::{Connection, Patience};
-use crate::error::CtlError;
+use crate::error::{Change, CtlError};
 use crate::exit;
 use crate::maps;
 use crate::render::json;
@@ -123,13 +123,21 @@ impl Session {
         patience: Patience,
         each: impl FnMut(Reply) -> bool,
     ) -> Result<(), CtlError> {
+        let change = Change::of(&op);
         let mut connection = Connection::ask(&self.socket, op, patience.first)?;
         let mut unknown = Vec::new();
         let result = connection.all(patience, each, |kind| unknown.push(kind.to_owned()));
         for kind in unknown {
             self.tell_unknown(&kind);
         }
-        result
+        result.map_err(|error| match (error, change) {
+            (CtlError::Silent { socket, waited }, Some(change)) => CtlError::Unanswered {
+                socket,
+                waited,
+                change,
+            },
+            (error, _) => error,
+        })
     }
 
     /// Asks for the one line that answers.

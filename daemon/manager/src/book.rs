@@ -53,6 +53,10 @@ pub enum Chore {
     Jail,
     /// The listener has rested long enough.
     Listen,
+    /// A check was paused for so long.
+    PauseEnds {
+        id: u32,
+    },
     /// A trial may be over.
     Trials,
     StopDeadline,

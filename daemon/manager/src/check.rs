@@ -4,6 +4,7 @@ use crate::cost::Tally;
 use crate::doubt::Doubt;
 use crate::fanout::RunChunks;
 use crate::ghosts::LivesOn;
+use crate::pause::Paused;
 use crate::rap::{Place, Rap};
 use crate::time;
 use healthd_core::check::fault::Fault;
@@ -51,7 +52,7 @@ pub struct Check {
     pub again: Option<Again>,
     /// A client wants a run as soon as one can be made.
     pub wanted: bool,
-    pub paused: Option<String>,
+    pub paused: Option<Paused>,
     pub hold: Option<Hold>,
     /// What speaks against it.
     pub rap: Rap,
@@ -268,7 +269,11 @@ impl Check {
             fault: self.last.fault,
             message: self.last.message.as_str().into(),
             rap: self.rap_record(),
-            reason: self.paused.as_deref().unwrap_or_default().into(),
+            reason: self
+                .paused
+                .as_ref()
+                .map_or("", |p| p.reason.as_str())
+                .into(),
         }
     }
 
@@ -320,7 +325,11 @@ impl Check {
             queue_ms: ran.then(|| self.last.queue_ns as f64 / 1e6),
             runs: self.runs,
             skipped: self.skipped,
-            pause_reason: self.paused.clone().unwrap_or_default(),
+            pause_reason: self
+                .paused
+                .as_ref()
+                .map_or_else(String::new, |p| p.reason.clone()),
+            pause: self.paused.as_ref().map(Paused::info),
             held_until: self
                 .hold
                 .filter(|h| h.until_ns > clock::monotonic_ns())

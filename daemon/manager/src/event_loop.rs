@@ -322,6 +322,7 @@ impl Manager {
             Chore::LockTimeout { slot, ask } => self.lock_timeout((slot, ask)),
             Chore::Jail => {}
             Chore::Listen => self.listen(),
+            Chore::PauseEnds { id } => self.end_pause(id),
             Chore::Trials => self.end_trials(now),
             Chore::StopDeadline => self.stop_now(),
         }

@@ -25,6 +25,7 @@ mod keep;
 mod loading;
 mod objects;
 mod oom;
+mod pause;
 mod plugins;
 mod quarantine;
 mod rap;

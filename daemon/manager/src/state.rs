@@ -2,6 +2,7 @@
 
 use crate::book::Manager;
 use crate::check::ns;
+use crate::pause::Paused;
 use crate::quarantine::SavedRap;
 use crate::store::STATE_FILE;
 use healthd_core::check::fault::Fault;
@@ -55,7 +56,7 @@ pub struct SavedCheck {
     pub worker: Option<u32>,
     /// Paused, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub paused: Option<String>,
+    pub paused: Option<Paused>,
     /// What speaks against it, if anything does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rap: Option<SavedRap>,
@@ -212,7 +213,11 @@ impl Past {
             record.verdict = saved.verdict.code();
             record.status = saved.status.map_or(maps::NO_STATUS, |s| s as u8);
             record.paused = saved.paused.is_some();
-            record.reason = saved.paused.as_deref().unwrap_or_default().into();
+            record.reason = saved
+                .paused
+                .as_ref()
+                .map_or("", |p| p.reason.as_str())
+                .into();
             record.attempt = saved.attempt;
             record.against = saved.against();
             record.since = saved.since;
@@ -247,8 +252,11 @@ fn from_map(past: &mut Past, snapshot: StateSnapshot, saved_next: u64) {
             past.checks
                 .get(record.name.as_ref())
                 .and_then(|c| c.paused.clone())
-                .filter(|full| full.starts_with(record.reason.as_ref()))
-                .unwrap_or_else(|| record.reason.to_string())
+                .filter(|full| full.reason.starts_with(record.reason.as_ref()))
+                .unwrap_or_else(|| Paused {
+                    reason: record.reason.to_string(),
+                    ..Paused::default()
+                })
         });
         let on_disk = past.checks.get(record.name.as_ref());
         let rap = SavedRap::of(&record.rap, on_disk.and_then(|c| c.rap.as_ref()));
@@ -300,6 +308,7 @@ impl Manager {
         if let Some(rap) = &saved.rap {
             check.remember_rap(rap);
         }
+        self.time_pause(id);
     }
 
     /// All at once, for the end.

@@ -19,13 +19,20 @@ pub const MAX_REQUEST: usize = 64 * 1024;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Request {
     pub v: u32,
+    /// CLOCK_MONOTONIC in ms: what changes something and was not read by then is not done any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_ms: Option<u64>,
     #[serde(flatten)]
     pub op: Op,
 }
 
 impl Request {
     pub fn new(op: Op) -> Request {
-        Request { v: VERSION, op }
+        Request {
+            v: VERSION,
+            expires_ms: None,
+            op,
+        }
     }
 
     /// A line of a client, without its end.
@@ -88,6 +95,9 @@ pub enum Op {
         filter: Filter,
         #[serde(default)]
         reason: String,
+        /// They run again by themselves after so long; none: not before `resume`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        for_ms: Option<u64>,
     },
     Resume(Filter),
     /// Ends quarantine and hold of these checks: names, globs, or plugins, whose checks are meant then. Answers with
@@ -115,6 +125,31 @@ pub enum Op {
     Stop,
     /// A `version` line.
     Version,
+}
+
+impl Op {
+    /// Not everybody who may look may do this.
+    pub fn changes(&self) -> bool {
+        match self {
+            Op::Run(_)
+            | Op::Pause { .. }
+            | Op::Resume(_)
+            | Op::Reload
+            | Op::PluginsReload { .. }
+            | Op::PluginsRollback { .. }
+            | Op::Release { .. }
+            | Op::Stop => true,
+            Op::Status(_)
+            | Op::Show { .. }
+            | Op::Watch(_)
+            | Op::Why { .. }
+            | Op::Workers
+            | Op::Objects
+            | Op::Plugins
+            | Op::Events(_)
+            | Op::Version => false,
+        }
+    }
 }
 
 /// All conditions must hold; an empty list lets everything through, else one of its members must match.
@@ -277,6 +312,9 @@ pub struct CheckDetail {
     /// Due runs that were not started because the one before was still in flight.
     pub skipped: u64,
     pub pause_reason: String,
+    /// Who has paused it, and until when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause: Option<PauseInfo>,
     pub held_until: Option<String>,
     /// The check that must be ok for this one's problems to count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -320,6 +358,14 @@ pub struct LastRun {
     pub outcome: String,
     /// It took no longer, but more than half of it. Null: more than 37 s.
     pub up_to_ms: Option<f64>,
+}
+
+/// Of a pause: `by_uid` is whom the kernel saw at the socket; no `until`: until `resume`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PauseInfo {
+    pub by_uid: Option<u32>,
+    pub since: Option<String>,
+    pub until: Option<String>,
 }
 
 /// Sums over runs since the manager's start.

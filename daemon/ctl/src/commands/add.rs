@@ -46,7 +46,11 @@ pub fn run(session: &mut Session, args: &AddArgs) -> Result<u8, CtlError> {
             first_run(session, &args.name)
         }
         // It may read the file at any time: what then happens is told there.
-        Err(error @ CtlError::Silent { .. }) => Err(error),
+        Err(error @ CtlError::Unanswered { .. }) => {
+            let note = format!("{} stays where it is", file.display());
+            session.screen.note("note", &note);
+            Err(error)
+        }
         Err(error) if error.is_no_answer() => without_daemon(session, &config, &file, &args.name),
         Err(mut error) => {
             take_away(session, &file);

@@ -2,6 +2,7 @@
 
 use crate::error::CtlError;
 use crate::exit;
+use crate::render::time;
 use crate::session::Session;
 use healthd_core::config::thousands;
 use healthd_core::wire::control::{Op, ReloadReport, Reply};
@@ -45,10 +46,11 @@ fn sentence(what: &str, report: &ReloadReport) -> String {
     .filter(|(number, _)| *number > 0)
     .map(|(number, what)| format!("{} {what}", thousands(*number)))
     .collect();
-    let changes = if changes.is_empty() {
-        "no check changed".to_owned()
-    } else {
-        changes.join(", ")
+    let same = changes.is_empty() && report.plugins.is_empty() && report.new_generation.is_none();
+    let changes = match changes.as_slice() {
+        [] if same => "nothing has changed".to_owned(),
+        [] => "no check changed".to_owned(),
+        some => some.join(", "),
     };
     let plugins = match report.plugins.as_slice() {
         [] => String::new(),
@@ -56,12 +58,15 @@ fn sentence(what: &str, report: &ReloadReport) -> String {
     };
     let workers = report
         .new_generation
-        .map(|n| format!("; workers replaced (generation {n})"))
+        .map(|n| format!("; all workers were replaced by new ones (generation {n})"))
         .unwrap_or_default();
     format!(
-        "{what}: {changes}, {} untouched, {} ms{plugins}{workers}",
-        thousands(report.unchanged),
-        report.took_ms
+        "{what} in {}: {changes}; {} as before{plugins}{workers}",
+        time::latency(report.took_ms as f64),
+        match report.unchanged {
+            1 => "1 check".to_owned(),
+            n => format!("{} checks", thousands(n)),
+        },
     )
 }
 
@@ -80,7 +85,7 @@ mod tests {
         };
         assert_eq!(
             sentence("reloaded", &report),
-            "reloaded: 2 added, 1 removed, 9,990 untouched, 12 ms"
+            "reloaded in 12 ms: 2 added, 1 removed; 9,990 checks as before"
         );
         let report = ReloadReport {
             unchanged: 40,
@@ -90,8 +95,18 @@ mod tests {
         };
         assert_eq!(
             sentence("rolled back", &report),
-            "rolled back: no check changed, 40 untouched, 0 ms; http 1 (01020304) -> http 2 (05060708); \
-             workers replaced (generation 3)"
+            "rolled back in 0.0 ms: no check changed; 40 checks as before; \
+             http 1 (01020304) -> http 2 (05060708); \
+             all workers were replaced by new ones (generation 3)"
+        );
+        let report = ReloadReport {
+            unchanged: 1,
+            took_ms: 3,
+            ..ReloadReport::default()
+        };
+        assert_eq!(
+            sentence("reloaded", &report),
+            "reloaded in 3.0 ms: nothing has changed; 1 check as before"
         );
     }
 }

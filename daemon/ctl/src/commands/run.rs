@@ -2,7 +2,7 @@
 
 use crate::args::RunArgs;
 use crate::connection::Incoming;
-use crate::error::CtlError;
+use crate::error::{Change, CtlError};
 use crate::exit;
 use crate::interrupt::Interrupt;
 use crate::render::paint::Paint;
@@ -38,9 +38,14 @@ pub fn run(session: &mut Session, args: &RunArgs) -> Result<u8, CtlError> {
             Incoming::Quiet => {
                 if silent_until.is_some_and(|until| Instant::now() >= until) {
                     let socket = connection.socket().to_owned();
-                    return Err(CtlError::Silent {
-                        socket,
-                        waited: silence.unwrap_or_default(),
+                    let waited = silence.unwrap_or_default();
+                    return Err(match Change::of(&Op::Run(filter)) {
+                        Some(change) => CtlError::Unanswered {
+                            socket,
+                            waited,
+                            change,
+                        },
+                        None => CtlError::Silent { socket, waited },
                     });
                 }
                 report.progress(session);

@@ -17,8 +17,8 @@ pub fn page(row: &CheckRow, detail: Option<&CheckDetail>, look: &Look) -> String
     if let Some(message) = &row.message {
         page.line("message", message);
     }
-    if let Some(d) = detail.filter(|d| !d.pause_reason.is_empty()) {
-        page.line("paused", &d.pause_reason);
+    if let Some(d) = detail.filter(|_| row.paused) {
+        page.line("paused", &pause(d, look));
     }
     if let Some(held) = detail.and_then(|d| d.held_until.as_deref()) {
         let text = format!(
@@ -392,6 +392,40 @@ fn number(value: f64) -> String {
         true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
         false => text,
     }
+}
+
+/// "new switch; by alice, since 10:00:00 (5m ago), until 12:00:00"
+fn pause(d: &CheckDetail, look: &Look) -> String {
+    let reason = match d.pause_reason.as_str() {
+        "" => "no reason given",
+        reason => reason,
+    };
+    let Some(info) = &d.pause else {
+        return reason.to_owned();
+    };
+    let mut parts = Vec::new();
+    if let Some(uid) = info.by_uid {
+        parts.push(format!("by {}", user_name(uid)));
+    }
+    if let Some(since) = &info.since {
+        parts.push(format!("since {}", with_age(since, look)));
+    }
+    parts.push(match &info.until {
+        Some(until) => format!("until {}", time::of_day(until, look)),
+        None => "until `healthctl resume`".to_owned(),
+    });
+    format!("{reason}; {}", parts.join(", "))
+}
+
+/// By passwd(5) alone, which asks nobody on the network.
+fn user_name(uid: u32) -> String {
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let named = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    });
+    named.unwrap_or_else(|| format!("uid {uid}"))
 }
 
 fn with_age(rfc3339: &str, look: &Look) -> String {

@@ -2,9 +2,10 @@
 
 use super::client::{Job, error};
 use super::sieve::Sieve;
-use crate::book::{Manager, Phase};
+use crate::book::{MS, Manager, Phase};
 use crate::journal::Fact;
 use crate::loading::Work;
+use crate::pause::{LONGEST_MS, Paused};
 use healthd_core::wire::control::{ErrorCode, Filter, Op, Reply, VersionInfo};
 use healthd_core::wire::events::EventKind;
 use healthd_core::wire::glob;
@@ -52,7 +53,11 @@ impl Manager {
                 }
                 self.clients.reply(client, &Reply::End);
             }
-            Op::Pause { filter, reason } => self.pause(client, filter, reason),
+            Op::Pause {
+                filter,
+                reason,
+                for_ms,
+            } => self.pause(client, filter, reason, for_ms),
             Op::Resume(filter) => self.resume(client, filter),
             Op::Release { names } => self.release_named(client, names),
             Op::Reload => {
@@ -243,24 +248,49 @@ impl Manager {
         }
     }
 
-    fn pause(&mut self, client: usize, filter: Filter, reason: String) {
+    fn pause(&mut self, client: usize, filter: Filter, reason: String, for_ms: Option<u64>) {
+        if let Some(wrong) = for_ms.filter(|ms| !(1..=LONGEST_MS).contains(ms)) {
+            let days = LONGEST_MS / 86_400_000;
+            let e = error(
+                ErrorCode::BadRequest,
+                format!("`for_ms` is {wrong}"),
+                format!("a pause lasts 1 ms to {days} days, or until it is resumed"),
+            );
+            return self.clients.reply(client, &Reply::Error(e));
+        }
         let Some((ids, _)) = self.select(client, filter) else {
             return;
+        };
+        let now = clock::realtime_ns();
+        let paused = Paused {
+            reason,
+            by_uid: self.clients.get_mut(client).map(|c| c.uid),
+            since: now,
+            until: for_ms.map_or(0, |ms| now + ms * MS),
         };
         for &id in &ids {
             self.unplan(id);
             if let Some(check) = self.check_mut(id) {
-                check.paused = Some(reason.clone());
+                check.paused = Some(paused.clone());
                 let fact = Fact::new(EventKind::Paused).check(&check.spec.name);
                 if !check.wanted {
                     self.leave_queue(id);
                 }
-                self.journal.record(fact.why(&reason));
+                self.journal.record(fact.why(&paused.reason));
             }
+            self.time_pause(id);
             self.publish(id);
         }
         self.store_now();
-        log::info!("paused  checks={} reason=\"{reason}\"", ids.len());
+        let by = paused
+            .by_uid
+            .map_or_else(|| "?".into(), |uid| uid.to_string());
+        let until = crate::time::rfc3339(paused.until).unwrap_or_else(|| "resume".into());
+        log::info!(
+            "paused  checks={} by_uid={by} until={until} reason=\"{}\"",
+            ids.len(),
+            paused.reason
+        );
         self.set_job(client, Job::Rows { ids: ids.into() });
     }
 
@@ -311,15 +341,7 @@ impl Manager {
         };
         let now = clock::monotonic_ns();
         for &id in &ids {
-            let Some(check) = self.check_mut(id) else {
-                continue;
-            };
-            if check.paused.take().is_some() {
-                let fact = Fact::new(EventKind::Resumed).check(&check.spec.name);
-                self.plan_anew(id, now);
-                self.journal.record(fact);
-            }
-            self.publish(id);
+            self.resume_check(id, now);
         }
         self.store_now();
         log::info!("resumed  checks={}", ids.len());

@@ -3,7 +3,7 @@
 
 use super::client::{Client, Input, Job, error};
 use crate::book::{MS, Manager};
-use healthd_core::wire::control::{ErrorCode, MAX_REQUEST, Op, Reply, Request};
+use healthd_core::wire::control::{ErrorCode, MAX_REQUEST, Reply, Request};
 use healthd_sys::clock;
 use nix::sys::epoll::EpollFlags;
 
@@ -105,7 +105,17 @@ impl Manager {
         let Some(client) = self.clients.get_mut(key) else {
             return;
         };
-        if changes(&request.op) && !client.may_change {
+        // Its sender has given up: it would be a surprise now.
+        let late = |at: u64| clock::monotonic_ns() / MS > at;
+        if request.op.changes() && request.expires_ms.is_some_and(late) {
+            let e = error(
+                ErrorCode::Failed,
+                "this was asked too late: its time was over before it could be read",
+                "nothing was changed; ask again",
+            );
+            return self.clients.reply(key, &Reply::Error(e));
+        }
+        if request.op.changes() && !client.may_change {
             let uid = client.uid;
             let e = error(
                 ErrorCode::Denied,
@@ -217,28 +227,5 @@ fn is_shown(job: &mut Job, row: &healthd_core::wire::control::CheckRow) -> bool 
             .verdict
             .is_some_and(|v| sieve.matches(&row.name, &row.plugin, v)),
         _ => true,
-    }
-}
-
-/// Reading is for everyone who can open the socket.
-fn changes(op: &Op) -> bool {
-    match op {
-        Op::Run(_)
-        | Op::Pause { .. }
-        | Op::Resume(_)
-        | Op::Reload
-        | Op::PluginsReload { .. }
-        | Op::PluginsRollback { .. }
-        | Op::Release { .. }
-        | Op::Stop => true,
-        Op::Status(_)
-        | Op::Show { .. }
-        | Op::Watch(_)
-        | Op::Why { .. }
-        | Op::Workers
-        | Op::Objects
-        | Op::Plugins
-        | Op::Events(_)
-        | Op::Version => false,
     }
 }

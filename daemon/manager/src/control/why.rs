@@ -219,13 +219,8 @@ impl Manager {
         if !check.spec.enabled {
             return "nothing: it is disabled in the config".into();
         }
-        if let Some(reason) = &check.paused {
-            let reason = if reason.is_empty() {
-                "no reason given"
-            } else {
-                reason
-            };
-            return format!("nothing until `healthctl resume`: it is paused ({reason})");
+        if let Some(paused) = &check.paused {
+            return paused.told();
         }
         if let Some(reason) = &check.spec.unusable {
             return format!("nothing until a reload: {reason}");
