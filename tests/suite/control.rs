@@ -4,10 +4,10 @@ use crate::harness::ctl::{Client, say, wait_for};
 use crate::harness::{Config, Daemon, Gate, check, fixtures, is_root, skipped, state};
 use serde_json::{Value, json};
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 fn daemon_with(checks: usize) -> Daemon {
     let mut config = Config::new()
@@ -425,4 +425,74 @@ fn a_burst_of_requests_is_answered_to_the_last() {
         assert_eq!(client.answer().expect("rows").len(), 3, "answer {n}");
     }
     sender.join().expect("no panic").expect("all was taken");
+}
+
+#[test]
+fn names_and_reasons_without_end_are_refused() {
+    let daemon = daemon_with(1);
+    let long = "x".repeat(300);
+    for (op, what) in [
+        (json!({"op": "show", "name": long}), "name"),
+        (json!({"op": "why", "name": long}), "name"),
+        (json!({"op": "status", "names": ["c-0", long]}), "name"),
+        (json!({"op": "plugins_rollback", "name": long}), "name"),
+        (
+            json!({"op": "pause", "names": ["c-0"], "reason": long}),
+            "reason",
+        ),
+    ] {
+        let mut request = op;
+        request["v"] = 1.into();
+        let mut client = daemon.client();
+        client.send(&request);
+        let refused = client.answer().expect_err("it is too long");
+        assert_eq!(refused["code"], "bad_request", "{refused}");
+        let told = format!("a {what} of more than 256 bytes");
+        assert_eq!(refused["message"], told.as_str(), "{refused}");
+    }
+    assert!(daemon.row("c-0")["paused"].is_null());
+}
+
+/// Connects from 90 sockets, asks 30 times on each, says so; and at a word on stdin reads all answers and counts them.
+const CROWD: &str = r#"
+use IO::Socket::UNIX; $SIG{PIPE} = 'IGNORE'; $| = 1;
+for (1..90) { push @s, IO::Socket::UNIX->new(Peer => $ARGV[0]) or die "connect: $!"; }
+for (@s) { syswrite $_, qq({"v":1,"op":"show","name":"c-x"}\n) x 30; }
+print "asked\n"; <STDIN>;
+for my $s (@s) { shutdown $s, 1; while (<$s>) { /no_such_check/ ? $answered++ : /"busy"/ ? $busy++ : $other++; } }
+print "answered $answered busy $busy other $other\n";
+"#;
+
+#[test]
+fn a_crowd_of_one_reader_has_half_the_places_and_root_is_answered_beside_it() {
+    if !is_root() {
+        return skipped("only root can be somebody else");
+    }
+    let daemon = daemon_with(200);
+    let manager = daemon.manager();
+    fs::set_permissions(daemon.dir(), PermissionsExt::from_mode(0o755)).expect("our own folder");
+    let mut crowd = Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=0", "--clear-groups"])
+        .args(["perl", "-e", CROWD])
+        .arg(daemon.socket())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("setpriv(1)");
+    let mut said = BufReader::new(crowd.stdout.take().expect("it is piped")).lines();
+    let mut next = || said.next().and_then(Result::ok);
+    assert_eq!(next().as_deref(), Some("asked"));
+    // All of them stay, and have more to ask than their user may at once.
+    for _ in 0..3 {
+        daemon.ask("version", json!({}));
+        assert_well(&daemon, manager);
+    }
+    drop(crowd.stdin.take());
+    // Slowed, but answered to the last.
+    let counted = format!("answered {} busy {} other ", 64 * 30, 90 - 64);
+    assert_eq!(next().as_deref(), Some(&*counted));
+    crowd.wait().expect("our own child");
+    // Those who have gone take no place.
+    daemon.ask("version", json!({}));
+    assert_well(&daemon, manager);
 }

@@ -57,6 +57,9 @@ pub enum Chore {
     PauseEnds {
         id: u32,
     },
+    /// Control clients whose users had nothing left may have some again.
+    WakeClients,
+    EndIdleClients,
     /// A trial may be over.
     Trials,
     StopDeadline,

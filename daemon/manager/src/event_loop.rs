@@ -82,7 +82,9 @@ impl Manager {
         let mut buffer = vec![0; MAX_MESSAGE];
         let mut due = Vec::new();
         let mut chores = Vec::new();
-        self.chores.insert(clock::monotonic_ns() / MS, Chore::Watch);
+        for chore in [Chore::Watch, Chore::EndIdleClients] {
+            self.chores.insert(clock::monotonic_ns() / MS, chore);
+        }
         let mut sweeping = false;
         let mut turned = clock::monotonic_ns();
         while self.phase != Phase::Done {
@@ -323,6 +325,8 @@ impl Manager {
             Chore::Jail => {}
             Chore::Listen => self.listen(),
             Chore::PauseEnds { id } => self.end_pause(id),
+            Chore::WakeClients => self.wake_clients(),
+            Chore::EndIdleClients => self.end_idle_clients(now),
             Chore::Trials => self.end_trials(now),
             Chore::StopDeadline => self.stop_now(),
         }

@@ -169,6 +169,7 @@ impl Manager {
             self.publish(id);
         }
         self.review_raps();
+        self.clients.reloaded();
         self.clients
             .set_group(self.model.daemon.control_group.as_deref());
         Ok(report)
@@ -349,13 +350,12 @@ impl Manager {
         check.removed = true;
         check.waiting_since = None;
         check.again = None;
-        let (name, plugin) = (check.spec.name.clone(), check.spec.plugin.clone());
-        let verdict = check.verdict();
+        let name = check.spec.name.clone();
         let flight = check.in_flight.clone();
         self.by_name.remove(&name);
         let removed = Fact::new(EventKind::Removed).check(&name);
         self.journal.record(removed);
-        self.clients.gone(id, &name, &plugin, verdict);
+        self.clients.gone(id, &name);
         match flight {
             // The rest of it goes when the run's end is told.
             Some(flight) => {

@@ -1,36 +1,60 @@
 //! Small things that make messages read well: the likely word, lists, large numbers.
 
 /// The name in `known` that `word` was most likely meant to be.
+///
+/// Clients ask this with names of theirs: of many known words only the first are looked at, and each only as long as it
+/// may still be the nearest.
 pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let mut plain = Vec::new();
+    plain_chars(word, &mut plain);
+    let word = plain;
     // A third of the word may be wrong, as in rustc; beyond that a guess misleads.
-    let limit = (word.chars().count().max(3) / 3).min(4);
-    let plain = |s: &str| s.to_lowercase().replace('-', "_");
-    let word = plain(word);
-    known
-        .into_iter()
-        .filter_map(|k| {
-            let there = plain(k);
-            let mut distance = edit_distance(&word, &there, limit)?;
-            if distance > 0 && sorted_chars(&word) == sorted_chars(&there) {
-                distance = 1; // a permutation is a slip of the fingers
-            }
-            Some((distance, k))
-        })
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, k)| k)
+    let mut limit = (word.len().max(3) / 3).min(4);
+    let mut there = Vec::new();
+    let mut nearest = None;
+    for k in known.into_iter().take(KNOWN_MOST) {
+        if word.len().abs_diff(k.chars().count()) > limit {
+            continue;
+        }
+        plain_chars(k, &mut there);
+        let Some(distance) = edit_distance(&word, &there, limit) else {
+            continue;
+        };
+        nearest = Some(k);
+        if distance == 0 {
+            break;
+        }
+        // From here on only a nearer one counts.
+        limit = distance - 1;
+    }
+    nearest
+}
+
+fn plain_chars(word: &str, out: &mut Vec<char>) {
+    out.clear();
+    let plain = |c| if c == '-' { '_' } else { c };
+    if word.is_ascii() {
+        out.extend(word.bytes().map(|b| plain(b.to_ascii_lowercase().into())));
+    } else {
+        out.extend(word.chars().flat_map(char::to_lowercase).map(plain));
+    }
 }
 
 /// How many letters must be added, dropped, changed or swapped with their neighbour;
 /// `None` when it is more than `limit`.
-fn edit_distance(a: &str, b: &str, limit: usize) -> Option<usize> {
-    let a: Vec<char> = a.chars().take(WORD_MAX).collect();
-    let b: Vec<char> = b.chars().take(WORD_MAX).collect();
+fn edit_distance(a: &[char], b: &[char], limit: usize) -> Option<usize> {
+    let same = a.iter().zip(b).take_while(|(a, b)| a == b).count();
+    let (a, b) = (&a[same..], &b[same..]);
+    let ends = a.iter().rev().zip(b.iter().rev());
+    let same = ends.take_while(|(a, b)| a == b).count();
+    let a = &a[..(a.len() - same).min(WORD_MAX)];
+    let b = &b[..(b.len() - same).min(WORD_MAX)];
     if a.len().abs_diff(b.len()) > limit {
         return None;
     }
-    let mut before: Vec<usize> = vec![0; b.len() + 1];
-    let mut above: Vec<usize> = (0..=b.len()).collect();
-    let mut row = above.clone();
+    let mut before = [0; WORD_MAX + 1];
+    let mut above: [usize; WORD_MAX + 1] = std::array::from_fn(|n| n);
+    let mut row = above;
     for i in 1..=a.len() {
         row[0] = i;
         for j in 1..=b.len() {
@@ -40,16 +64,14 @@ fn edit_distance(a: &str, b: &str, limit: usize) -> Option<usize> {
                 row[j] = row[j].min(before[j - 2] + 1);
             }
         }
-        std::mem::swap(&mut before, &mut above);
-        std::mem::swap(&mut above, &mut row);
+        // No later row can have less than the least of this one.
+        if row[..=b.len()].iter().all(|d| *d > limit) {
+            return None;
+        }
+        before = above;
+        above = row;
     }
     Some(above[b.len()]).filter(|d| *d <= limit)
-}
-
-fn sorted_chars(s: &str) -> Vec<char> {
-    let mut chars: Vec<char> = s.chars().take(WORD_MAX).collect();
-    chars.sort_unstable();
-    chars
 }
 
 /// `a`, `b` or `c`
@@ -77,6 +99,8 @@ pub fn thousands(n: impl Into<u128>) -> String {
 
 /// Longer words are compared by their beginning: the cost grows with the square.
 const WORD_MAX: usize = 64;
+/// So many known words are looked at.
+const KNOWN_MOST: usize = 20_000;
 
 #[cfg(test)]
 mod tests {
@@ -97,6 +121,14 @@ mod tests {
         assert_eq!(did_you_mean("", known), None);
         assert_eq!(did_you_mean("htp", ["http", "tcp"]), Some("http"));
         assert_eq!(did_you_mean(&"x".repeat(100_000), known), None);
+        let many: Vec<String> = (0..9_999).map(|n| format!("host-{n:04}/tcp")).collect();
+        let many = || many.iter().map(String::as_str);
+        assert_eq!(did_you_mean("host-77x7/tcp", many()), Some("host-7707/tcp"));
+        assert_eq!(did_you_mean("host-4321/tpc", many()), Some("host-4321/tcp"));
+        assert_eq!(
+            did_you_mean("host-1x2y3/tcp", many()),
+            Some("host-1023/tcp")
+        );
     }
 
     #[test]

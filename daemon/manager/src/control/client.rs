@@ -1,5 +1,7 @@
 //! One connection: bytes in, lines out, and what it is being told.
 
+use super::ids::IdSet;
+use super::selection::Selection;
 use super::sieve::Sieve;
 use crate::journal::Follow;
 use healthd_core::wire::control::{ControlError, ErrorCode, Reply};
@@ -14,8 +16,10 @@ pub struct Client {
     pub(super) stream: UnixStream,
     /// Tells it from an earlier client in the same place.
     pub(super) serial: u64,
-    pub(super) may_change: bool,
+    pub(super) rights: Rights,
     pub(super) uid: u32,
+    /// CLOCK_MONOTONIC, ns, of the last request that it made or byte that it took.
+    pub(super) active: u64,
     pub(super) input: Vec<u8>,
     out: Vec<u8>,
     written: usize,
@@ -32,9 +36,19 @@ pub struct Client {
     pub(super) queued: bool,
 }
 
+/// Asked of the kernel when it came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Rights {
+    pub may_change: bool,
+    /// Root and the daemon's own user: they are served first, and some places are theirs alone.
+    pub first: bool,
+}
+
 /// What a client is being told.
 pub(super) enum Job {
     None,
+    /// It is being found out which checks it means.
+    Selecting(Box<Selection>),
     /// Rows of these checks, in this order, then `end`.
     Rows {
         ids: VecDeque<u32>,
@@ -50,13 +64,7 @@ pub(super) enum Job {
     },
     /// First the rows as they are (`first` of them are still to come), then rows whenever they change, for
     /// ever. Changes of one check merge while the client is slow.
-    Watch {
-        sieve: Sieve,
-        first: usize,
-        changed: VecDeque<u32>,
-        queued: HashSet<u32>,
-        gone: Vec<String>,
-    },
+    Watch(Box<Watch>),
     /// Events, as far as they go, then `end`; or, forever, whatever comes. `more`: there may be some.
     Events {
         reader: Follow,
@@ -64,6 +72,19 @@ pub(super) enum Job {
     },
     /// The answer comes later, from somewhere else.
     Waiting,
+}
+
+pub(super) struct Watch {
+    pub sieve: Sieve,
+    /// What the sieve says of each check, as far as it was asked.
+    pub asked: IdSet,
+    pub meant: IdSet,
+    pub first: usize,
+    pub changed: VecDeque<u32>,
+    pub queued: IdSet,
+    /// Rows of these were shown.
+    pub told: IdSet,
+    pub gone: Vec<String>,
 }
 
 /// What came of a look at the socket.
@@ -75,12 +96,19 @@ pub(super) enum Input {
 }
 
 impl Client {
-    pub fn new(stream: UnixStream, serial: u64, uid: u32, may_change: bool) -> Client {
+    pub(super) fn new(
+        stream: UnixStream,
+        serial: u64,
+        uid: u32,
+        rights: Rights,
+        now: u64,
+    ) -> Client {
         Client {
             stream,
             serial,
-            may_change,
+            rights,
             uid,
+            active: now,
             input: Vec::new(),
             out: Vec::new(),
             written: 0,
@@ -157,21 +185,36 @@ impl Client {
         Ok(true)
     }
 
-    /// It hung up. What it was being told ends; what it had asked for before that is still read.
+    /// It hung up, and what it was being told ends. What it had asked for before that is still read and done, if it may
+    /// change things: of one that only looks nobody misses anything.
     pub fn hung_up(&mut self) {
         self.gone = true;
-        self.job = Job::None;
         self.blocked = false;
-        self.readable = true;
+        match &self.job {
+            Job::Selecting(selection) if selection.outlives_its_client() => {}
+            _ => self.job = Job::None,
+        }
+        self.readable = self.rights.may_change;
+        if !self.rights.may_change {
+            self.closing = true;
+            self.input.clear();
+        }
+    }
+
+    /// It has asked for nothing for so long, and has all its answers.
+    pub fn is_idle(&self, now: u64, limit: u64) -> bool {
+        matches!(self.job, Job::None)
+            && self.written == self.out.len()
+            && now.saturating_sub(self.active) > limit
     }
 
     /// More can be done at once: more rows, or the next request.
     pub fn is_pressing(&self) -> bool {
         match &self.job {
             Job::None => self.input.contains(&b'\n') || (self.readable && !self.closing),
-            Job::Rows { .. } | Job::Lines { .. } => true,
+            Job::Selecting(_) | Job::Rows { .. } | Job::Lines { .. } => true,
             Job::Run { done, waiting } => !done.is_empty() || waiting.is_empty(),
-            Job::Watch { changed, gone, .. } => !changed.is_empty() || !gone.is_empty(),
+            Job::Watch(watch) => !watch.changed.is_empty() || !watch.gone.is_empty(),
             Job::Events { more, .. } => *more,
             Job::Waiting => false,
         }
@@ -193,5 +236,45 @@ pub(super) fn error(
         message: message.into(),
         help: help.into(),
         diagnostics: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(may_change: bool) -> (Client, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().expect("a pair");
+        ours.set_nonblocking(true).expect("a socket");
+        let rights = Rights {
+            may_change,
+            first: false,
+        };
+        (Client::new(ours, 1, 7, rights, 0), theirs)
+    }
+
+    #[test]
+    fn what_a_reader_had_asked_for_goes_with_it() {
+        for may_change in [false, true] {
+            let (mut client, mut theirs) = client(may_change);
+            theirs.write_all(b"{}\n{}\n").expect("it fits");
+            assert!(matches!(client.next_line(100), Input::Line(_)));
+            drop(theirs);
+            client.hung_up();
+            assert_eq!(client.is_over(), !may_change);
+            assert_eq!(client.is_pressing(), may_change);
+        }
+    }
+
+    #[test]
+    fn only_who_asks_for_nothing_and_has_its_answers_is_idle() {
+        let (mut client, _theirs) = client(false);
+        assert!(!client.is_idle(10, 10));
+        assert!(client.is_idle(11, 10));
+        client.line(&Reply::End);
+        assert!(!client.is_idle(11, 10));
+        assert!(client.flush().expect("it fits"));
+        client.job = Job::Waiting;
+        assert!(!client.is_idle(11, 10));
     }
 }

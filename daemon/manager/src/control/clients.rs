@@ -1,10 +1,10 @@
 //! Everybody who is connected: who may come in, who is told what, and whose turn it is.
 
-use super::client::{Client, Job, error};
+use super::budget::{Budgets, FEE};
+use super::client::{Client, Job, Rights, error};
 use crate::book::{Chore, MS, Manager};
 use crate::descriptors::is_lack;
 use crate::event_loop::{TOKEN_CLIENT, TOKEN_LISTENER};
-use healthd_core::check::outcome::Verdict;
 use healthd_core::wire::control::{ErrorCode, Reply};
 use healthd_sys::{clock, privileges, unix_socket};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -16,6 +16,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 
 const MAX_CLIENTS: usize = 128;
+/// So many are let in, and then nobody for a moment: whoever comes and goes without end costs no more.
+const A_TURN: usize = 64;
+const PAUSE_NS: u64 = 10 * MS;
+/// Who asks for nothing for so long is ended.
+const IDLE_NS: u64 = 60_000 * MS;
+pub(super) const LOOK_FOR_IDLE_NS: u64 = 15_000 * MS;
 /// Out of fds, the listener rests for so long: it would stay readable, and the loop would spin.
 const REST_NS: u64 = 500 * MS;
 
@@ -26,8 +32,10 @@ pub struct Clients {
     most: usize,
     slab: Slab<Client>,
     serial: u64,
-    /// Those that have something to do, each once, in the order in which they came to have it.
-    pub(super) busy: VecDeque<usize>,
+    pub(super) busy: Busy,
+    /// Those whose user has nothing left; a chore wakes them.
+    pub(super) resting: Vec<usize>,
+    pub(super) budgets: Budgets,
 }
 
 /// Who is to be told of something that takes long: a later client in the same place is not meant.
@@ -48,7 +56,9 @@ impl Clients {
                 .clamp(4, MAX_CLIENTS),
             slab: Slab::new(),
             serial: 0,
-            busy: VecDeque::new(),
+            busy: Busy::default(),
+            resting: Vec::new(),
+            budgets: Budgets::default(),
         };
         clients.set_group(group);
         clients
@@ -76,7 +86,7 @@ impl Clients {
                 && waiting.remove(&id)
             {
                 done.push_back(id);
-                enqueue(&mut self.busy, key, client);
+                self.busy.enqueue(key, client);
             }
         }
     }
@@ -84,13 +94,11 @@ impl Clients {
     /// A check's row has changed.
     pub fn changed(&mut self, id: u32) {
         for (key, client) in &mut self.slab {
-            if let Job::Watch {
-                changed, queued, ..
-            } = &mut client.job
-                && queued.insert(id)
+            if let Job::Watch(watch) = &mut client.job
+                && watch.queued.insert(id)
             {
-                changed.push_back(id);
-                enqueue(&mut self.busy, key, client);
+                watch.changed.push_back(id);
+                self.busy.enqueue(key, client);
             }
         }
     }
@@ -100,7 +108,7 @@ impl Clients {
         for (key, client) in &mut self.slab {
             if let Job::Events { more, .. } = &mut client.job {
                 *more = true;
-                enqueue(&mut self.busy, key, client);
+                self.busy.enqueue(key, client);
             }
         }
     }
@@ -109,15 +117,29 @@ impl Clients {
         self.slab.iter().map(|(key, _)| key).collect()
     }
 
-    /// A reload took this check away.
-    pub fn gone(&mut self, id: u32, name: &str, plugin: &str, verdict: Verdict) {
+    /// A reload took this check away: whoever was told of it, or was going to be, is told.
+    pub fn gone(&mut self, id: u32, name: &str) {
         self.run_finished(id);
         for (key, client) in &mut self.slab {
-            if let Job::Watch { sieve, gone, .. } = &mut client.job
-                && sieve.matches(name, plugin, verdict)
-            {
-                gone.push(name.to_owned());
-                enqueue(&mut self.busy, key, client);
+            if let Job::Watch(watch) = &mut client.job {
+                // Another check may get this id.
+                watch.asked.remove(id);
+                let first = watch.first > 0 && watch.queued.contains(id);
+                if watch.told.remove(id) || first {
+                    watch.gone.push(name.to_owned());
+                    self.busy.enqueue(key, client);
+                }
+            }
+        }
+    }
+
+    /// A reload is over: what filters said of a check may be wrong now.
+    pub fn reloaded(&mut self) {
+        for (_, client) in &mut self.slab {
+            match &mut client.job {
+                Job::Watch(watch) => watch.asked.clear(),
+                Job::Selecting(selection) => selection.begin_anew(),
+                _ => {}
             }
         }
     }
@@ -166,13 +188,34 @@ impl Clients {
     /// It has something to do.
     pub(super) fn mark(&mut self, key: usize) {
         if let Some(client) = self.slab.get_mut(key) {
-            enqueue(&mut self.busy, key, client);
+            self.busy.enqueue(key, client);
         }
     }
 
     /// Somebody could go on at once: the loop must not sleep.
     pub fn are_pressing(&self) -> bool {
         !self.busy.is_empty()
+    }
+
+    /// Those whose users had nothing left may have some again.
+    pub(super) fn wake_resting(&mut self) {
+        for key in std::mem::take(&mut self.resting) {
+            if let Some(client) = self.slab.get_mut(key) {
+                client.queued = false;
+                self.busy.enqueue(key, client);
+            }
+        }
+    }
+
+    /// Ends those that ask for nothing: they would keep others out.
+    pub(super) fn end_idle(&mut self, now: u64) {
+        self.budgets.forget(now);
+        let before = self.slab.len();
+        self.slab.retain(|_, c| !c.is_idle(now, IDLE_NS));
+        let ended = before - self.slab.len();
+        if ended > 0 {
+            log::debug!("idle control clients ended  count={ended}");
+        }
     }
 
     pub(super) fn remove(&mut self, key: usize) {
@@ -198,25 +241,59 @@ impl Clients {
             .collect()
     }
 
-    fn has_place(&self, may_change: bool) -> bool {
-        if may_change {
-            return self.slab.len() < self.most;
+    /// Err: what there is too much of. One that has gone has no place, and is soon read to its end.
+    fn has_place(&self, uid: u32, rights: Rights) -> Result<(), String> {
+        let here = || self.slab.iter().map(|(_, c)| c).filter(|c| !c.gone);
+        let all = here().count();
+        let full = || Err(format!("{all} clients are connected already"));
+        if self.slab.len() >= 2 * self.most {
+            return full();
         }
-        let readers = self.slab.iter().filter(|(_, c)| !c.may_change).count();
-        self.slab.len() < self.most && readers < self.most * 3 / 4
+        if rights.first {
+            return if all < self.most { Ok(()) } else { full() };
+        }
+        if all >= self.most - (self.most / 16).max(1) {
+            return full();
+        }
+        let own = here().filter(|c| c.uid == uid).count();
+        if own >= self.most / 2 {
+            return Err(format!("uid {uid} has {own} connections already"));
+        }
+        let readers = here().filter(|c| !c.rights.may_change).count();
+        if !rights.may_change && readers >= self.most * 3 / 4 {
+            return full();
+        }
+        Ok(())
     }
 }
 
-fn enqueue(busy: &mut VecDeque<usize>, key: usize, client: &mut Client) {
-    if !std::mem::replace(&mut client.queued, true) {
-        busy.push_back(key);
+/// Those that have something to do, each once, in the order in which they came to have it.
+#[derive(Default)]
+pub(super) struct Busy {
+    pub first: VecDeque<usize>,
+    pub others: VecDeque<usize>,
+}
+
+impl Busy {
+    fn is_empty(&self) -> bool {
+        self.first.is_empty() && self.others.is_empty()
+    }
+
+    fn enqueue(&mut self, key: usize, client: &mut Client) {
+        if !std::mem::replace(&mut client.queued, true) {
+            match client.rights.first {
+                true => self.first.push_back(key),
+                false => self.others.push_back(key),
+            }
+        }
     }
 }
 
 impl Manager {
     pub fn accept_clients(&mut self) {
-        // Each that is turned away was connected: the rest may wait for the next turn.
-        for _ in 0..MAX_CLIENTS {
+        // Clients that have hung up keep their places until they are asked: once a turn, if it comes to that.
+        let mut asked = false;
+        for _ in 0..A_TURN {
             let stream = match self.clients.listener.accept() {
                 Ok((stream, _)) => stream,
                 Err(e)
@@ -233,14 +310,14 @@ impl Manager {
                         true => self.lacks_descriptors("a control client"),
                         false => log::warn!("no control client can be accepted for a moment: {e}"),
                     }
-                    let _ = self.epoll.delete(&self.clients.listener);
-                    return self.listen_later();
+                    return self.listen_later(REST_NS);
                 }
             };
-            if let Err(e) = self.admit(stream) {
+            if let Err(e) = self.admit(stream, &mut asked) {
                 log::debug!("a control client was not admitted: {e}");
             }
         }
+        self.listen_later(PAUSE_NS);
     }
 
     /// From now on clients are let in.
@@ -248,40 +325,47 @@ impl Manager {
         let readable = EpollEvent::new(EpollFlags::EPOLLIN, TOKEN_LISTENER);
         if let Err(e) = self.epoll.add(&self.clients.listener, readable) {
             log::error!("the control socket cannot be watched for a moment: {e}");
-            self.listen_later();
+            self.listen_later(REST_NS);
         }
     }
 
-    fn listen_later(&mut self) {
-        let at = (clock::monotonic_ns() + REST_NS) / MS;
+    fn listen_later(&mut self, pause: u64) {
+        // It may not be in there, if it could not be watched.
+        let _ = self.epoll.delete(&self.clients.listener);
+        let at = (clock::monotonic_ns() + pause) / MS;
         self.chores.insert(at, Chore::Listen);
     }
 
-    fn admit(&mut self, mut stream: UnixStream) -> std::io::Result<()> {
+    fn admit(&mut self, mut stream: UnixStream, asked: &mut bool) -> std::io::Result<()> {
         stream.set_nonblocking(true)?;
         let peer = unix_socket::peer(&stream)?;
-        let may_change = peer.uid == 0
-            || peer.uid == nix::unistd::geteuid().as_raw()
+        let first = peer.uid == 0 || peer.uid == nix::unistd::geteuid().as_raw();
+        let may_change = first
             || self.clients.group.is_some_and(|g| {
                 peer.gid == g
                     || unix_socket::peer_groups(&stream).is_ok_and(|groups| groups.contains(&g))
             });
-        if !self.clients.has_place(may_change) {
+        let rights = Rights { may_change, first };
+        let mut place = self.clients.has_place(peer.uid, rights);
+        if place.is_err() && !std::mem::replace(asked, true) {
             for key in self.clients.hung_up() {
                 self.client_ready(key, EpollFlags::EPOLLHUP);
-                self.serve(key);
+                // One that may change things is read to its end, when its turn comes.
+                if self.clients.get_mut(key).is_some_and(|c| c.is_over()) {
+                    self.clients.remove(key);
+                }
             }
+            place = self.clients.has_place(peer.uid, rights);
         }
-        if !self.clients.has_place(may_change) {
-            let full = Reply::Error(error(
-                ErrorCode::Busy,
-                format!("{} clients are connected already", self.clients.slab.len()),
-                "end some of them, or try again",
-            ));
+        if let Err(full) = place {
+            let help = "end some of them, or try again";
+            let full = Reply::Error(error(ErrorCode::Busy, full, help));
             let mut line = serde_json::to_vec(&full)?;
             line.push(b'\n');
             return stream.write_all(&line);
         }
+        let now = clock::monotonic_ns();
+        self.clients.budgets.spend(peer.uid, FEE, now);
         let entry = self.clients.slab.vacant_entry();
         let flags = EpollFlags::EPOLLIN
             | EpollFlags::EPOLLOUT
@@ -294,7 +378,8 @@ impl Manager {
             stream,
             self.clients.serial,
             peer.uid,
-            may_change,
+            rights,
+            now,
         ));
         Ok(())
     }

@@ -1,9 +1,13 @@
 //! `events`: what the journal holds, and what comes.
 
 use super::client::{Job, error};
-use crate::book::Manager;
+use crate::book::{MS, Manager};
 use crate::time;
 use healthd_core::wire::control::{ErrorCode, Events, Reply};
+use healthd_sys::clock;
+
+/// For each client.
+const LAST_WORDS_NS: u64 = 10 * MS;
 
 impl Manager {
     pub(super) fn events(&mut self, client: usize, asked: Events) {
@@ -69,7 +73,7 @@ impl Manager {
     pub fn end_events(&mut self) {
         self.clients.tell_events();
         for key in self.clients.keys() {
-            self.continue_job(key);
+            self.continue_job(key, clock::monotonic_ns() + LAST_WORDS_NS);
         }
     }
 }

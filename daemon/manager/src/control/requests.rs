@@ -1,6 +1,8 @@
 //! One function a request.
 
-use super::client::{Job, error};
+use super::client::{Job, Watch, error};
+use super::ids::IdSet;
+use super::selection::Wish;
 use super::sieve::Sieve;
 use crate::book::{MS, Manager, Phase};
 use crate::journal::Fact;
@@ -16,7 +18,7 @@ use std::collections::{HashSet, VecDeque};
 impl Manager {
     pub(super) fn request(&mut self, client: usize, op: Op) {
         match op {
-            Op::Status(filter) => self.status(client, filter),
+            Op::Status(filter) => self.select_by(client, filter, Wish::Status),
             Op::Show { name } => {
                 if let Some(id) = self.named(client, &name) {
                     let detail = self.check(id).map(|c| {
@@ -28,8 +30,8 @@ impl Manager {
                     self.clients.reply(client, &Reply::End);
                 }
             }
-            Op::Run(filter) => self.run_now(client, filter),
-            Op::Watch(filter) => self.watch(client, filter),
+            Op::Run(filter) => self.select_by(client, filter, Wish::Run),
+            Op::Watch(filter) => self.select_by(client, filter, Wish::Watch),
             Op::Why { name } => {
                 if let Some(id) = self.named(client, &name) {
                     let why = self.why(id);
@@ -57,8 +59,8 @@ impl Manager {
                 filter,
                 reason,
                 for_ms,
-            } => self.pause(client, filter, reason, for_ms),
-            Op::Resume(filter) => self.resume(client, filter),
+            } => self.select_pause(client, filter, reason, for_ms),
+            Op::Resume(filter) => self.select_by(client, filter, Wish::Resume),
             Op::Release { names } => self.release_named(client, names),
             Op::Reload => {
                 self.set_job(client, Job::Waiting);
@@ -118,57 +120,18 @@ impl Manager {
         id
     }
 
-    fn no_such(&mut self, client: usize, name: &str) {
-        let known =
-            healthd_core::config::did_you_mean(name, self.by_name.keys().map(String::as_str));
-        let help = match known {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => "`healthctl list` names them all".into(),
-        };
-        self.clients.reply(
-            client,
-            &Reply::Error(error(
-                ErrorCode::NoSuchCheck,
-                format!("no check `{name}`"),
-                help,
-            )),
-        );
-    }
-
-    /// Checks that the filter lets through, in config order; None: the client was told what is wrong with it.
-    fn select(&mut self, client: usize, filter: Filter) -> Option<(Vec<u32>, Sieve)> {
-        let sieve = match Sieve::new(filter) {
-            Ok(sieve) => sieve,
-            Err(e) => {
-                self.clients.reply(client, &Reply::Error(e));
-                return None;
-            }
-        };
-        let missing = sieve
-            .plain_names()
-            .find(|n| !self.by_name.contains_key(*n))
-            .map(str::to_owned);
-        if let Some(name) = missing {
-            self.no_such(client, &name);
-            return None;
-        }
-        let ids = self.order.iter().copied().filter(|id| {
-            self.check(*id)
-                .is_some_and(|c| sieve.matches(&c.spec.name, &c.spec.plugin, c.verdict()))
-        });
-        Some((ids.collect(), sieve))
-    }
-
-    fn status(&mut self, client: usize, filter: Filter) {
-        if let Some((ids, _)) = self.select(client, filter) {
-            self.set_job(client, Job::Rows { ids: ids.into() });
+    fn select_by(&mut self, client: usize, filter: Filter, wish: Wish) {
+        match Sieve::new(filter) {
+            Ok(sieve) => self.select(client, sieve, wish),
+            Err(e) => self.clients.reply(client, &Reply::Error(e)),
         }
     }
 
-    fn watch(&mut self, client: usize, filter: Filter) {
-        let Some((ids, sieve)) = self.select(client, filter) else {
-            return;
-        };
+    pub(super) fn status(&mut self, client: usize, ids: Vec<u32>) {
+        self.set_job(client, Job::Rows { ids: ids.into() });
+    }
+
+    pub(super) fn watch(&mut self, client: usize, ids: Vec<u32>, sieve: Sieve) {
         self.clients.reply(
             client,
             &Reply::Started {
@@ -176,23 +139,21 @@ impl Manager {
             },
         );
         // Subscribed from here on, and all rows as they are now to begin with: no change falls between.
-        let queued: HashSet<u32> = ids.iter().copied().collect();
-        self.set_job(
-            client,
-            Job::Watch {
-                sieve,
-                first: ids.len(),
-                changed: ids.into(),
-                queued,
-                gone: Vec::new(),
-            },
-        );
+        let known: IdSet = ids.iter().copied().collect();
+        let watch = Watch {
+            sieve,
+            asked: known.clone(),
+            meant: known.clone(),
+            first: ids.len(),
+            queued: known,
+            changed: ids.into(),
+            told: IdSet::default(),
+            gone: Vec::new(),
+        };
+        self.set_job(client, Job::Watch(Box::new(watch)));
     }
 
-    fn run_now(&mut self, client: usize, filter: Filter) {
-        let Some((mut ids, sieve)) = self.select(client, filter) else {
-            return;
-        };
+    pub(super) fn run_now(&mut self, client: usize, mut ids: Vec<u32>, sieve: &Sieve) {
         if self.phase != Phase::Running {
             let e = error(
                 ErrorCode::Busy,
@@ -248,7 +209,7 @@ impl Manager {
         }
     }
 
-    fn pause(&mut self, client: usize, filter: Filter, reason: String, for_ms: Option<u64>) {
+    fn select_pause(&mut self, client: usize, filter: Filter, reason: String, for_ms: Option<u64>) {
         if let Some(wrong) = for_ms.filter(|ms| !(1..=LONGEST_MS).contains(ms)) {
             let days = LONGEST_MS / 86_400_000;
             let e = error(
@@ -258,9 +219,6 @@ impl Manager {
             );
             return self.clients.reply(client, &Reply::Error(e));
         }
-        let Some((ids, _)) = self.select(client, filter) else {
-            return;
-        };
         let now = clock::realtime_ns();
         let paused = Paused {
             reason,
@@ -268,6 +226,10 @@ impl Manager {
             since: now,
             until: for_ms.map_or(0, |ms| now + ms * MS),
         };
+        self.select_by(client, filter, Wish::Pause(paused));
+    }
+
+    pub(super) fn pause(&mut self, client: usize, ids: Vec<u32>, paused: &Paused) {
         for &id in &ids {
             self.unplan(id);
             if let Some(check) = self.check_mut(id) {
@@ -306,27 +268,16 @@ impl Manager {
         if let Some(name) = unknown.map(str::to_owned) {
             return self.no_such(client, &name);
         }
-        let filter = |names: Vec<String>, plugins: Vec<String>| {
-            Sieve::new(Filter {
-                names,
-                plugins,
-                verdicts: Vec::new(),
-            })
-        };
-        // The sieve bounds what patterns may cost.
-        let sieves = filter(names.clone(), Vec::new())
-            .and_then(|by_name| Ok((by_name, filter(Vec::new(), names)?)));
-        let (by_name, by_plugin) = match sieves {
-            Ok(sieves) => sieves,
-            Err(e) => return self.clients.reply(client, &Reply::Error(e)),
-        };
+        match Sieve::of_names_or_plugins(names) {
+            Ok(sieve) => self.select(client, sieve, Wish::Release),
+            Err(e) => self.clients.reply(client, &Reply::Error(e)),
+        }
+    }
+
+    pub(super) fn release_all(&mut self, client: usize, ids: Vec<u32>) {
         let mut released = VecDeque::new();
-        for id in self.order.clone() {
-            let chosen = self.check(id).is_some_and(|c| {
-                let matches = |s: &Sieve| s.matches(&c.spec.name, &c.spec.plugin, c.verdict());
-                matches(&by_name) || matches(&by_plugin)
-            });
-            if chosen && self.release(id) {
+        for id in ids {
+            if self.release(id) {
                 released.push_back(id);
             }
         }
@@ -335,10 +286,7 @@ impl Manager {
         self.set_job(client, Job::Rows { ids: released });
     }
 
-    fn resume(&mut self, client: usize, filter: Filter) {
-        let Some((ids, _)) = self.select(client, filter) else {
-            return;
-        };
+    pub(super) fn resume(&mut self, client: usize, ids: Vec<u32>) {
         let now = clock::monotonic_ns();
         for &id in &ids {
             self.resume_check(id, now);

@@ -1,14 +1,23 @@
 //! A client's share of a turn: requests in, as much of the answer out as it takes, and no more than others
 //! can bear.
 
+use super::budget::FEE;
 use super::client::{Client, Input, Job, error};
-use crate::book::{MS, Manager};
-use healthd_core::wire::control::{ErrorCode, MAX_REQUEST, Reply, Request};
+use super::clients::LOOK_FOR_IDLE_NS;
+use crate::book::{Chore, MS, Manager};
+use healthd_core::wire::control::{
+    CheckRow, ControlError, ErrorCode, MAX_REQUEST, Op, Reply, Request,
+};
+use healthd_core::wire::glob;
 use healthd_sys::clock;
 use nix::sys::epoll::EpollFlags;
 
 /// Clients together get so long in a turn; what is left goes on in the next, after the checks.
 const SHARE_NS: u64 = 10 * MS;
+/// Of it one client gets so long at a time.
+const SLICE_NS: u64 = 2 * MS;
+/// Whose user has nothing left is asked again after so long.
+const REST_NS: u64 = 20 * MS;
 /// Requests that one client is answered before another has its turn.
 const REQUESTS: usize = 8;
 
@@ -19,8 +28,7 @@ impl Manager {
         };
         if flags.intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP) {
             client.hung_up();
-        }
-        if flags.intersects(EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP) {
+        } else if flags.intersects(EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP) {
             client.readable = true;
         }
         if flags.contains(EpollFlags::EPOLLOUT) {
@@ -31,27 +39,72 @@ impl Manager {
 
     /// Those that have something to do, one after the other, each with a bounded share.
     pub fn serve_clients(&mut self) {
+        let begun = clock::monotonic_ns();
+        let busy = &self.clients.busy;
+        let (first, others) = (busy.first.len(), busy.others.len());
+        let part = if others == 0 { 1 } else { 2 };
+        self.serve_some(first, begun + SHARE_NS / part, |m| {
+            m.clients.busy.first.pop_front()
+        });
+        self.serve_some(others, begun + SHARE_NS, |m| {
+            m.clients.busy.others.pop_front()
+        });
+    }
+
+    fn serve_some(
+        &mut self,
+        count: usize,
+        until: u64,
+        next: impl Fn(&mut Manager) -> Option<usize>,
+    ) {
         let mut now = clock::monotonic_ns();
-        let until = now + SHARE_NS;
-        for _ in 0..self.clients.busy.len() {
+        for _ in 0..count {
             if now > until {
                 return;
             }
-            let Some(key) = self.clients.busy.pop_front() else {
+            let Some(key) = next(self) else {
                 return;
             };
-            self.serve(key);
+            let Some(client) = self.clients.get_mut(key) else {
+                continue;
+            };
+            let (uid, over) = (client.uid, client.is_over());
+            if !over && !self.clients.budgets.has_left(uid, now) {
+                self.let_rest(key, now);
+                continue;
+            }
+            let begun = now;
+            self.serve(key, (begun + SLICE_NS).min(until));
             now = clock::monotonic_ns();
+            self.clients.budgets.spend(uid, now - begun, now);
         }
     }
 
-    pub(super) fn serve(&mut self, key: usize) {
+    /// It keeps its place in the queue's books, and comes back into it by a chore.
+    fn let_rest(&mut self, key: usize, now: u64) {
+        if self.clients.resting.is_empty() {
+            self.chores.insert((now + REST_NS) / MS, Chore::WakeClients);
+        }
+        self.clients.resting.push(key);
+    }
+
+    pub fn wake_clients(&mut self) {
+        self.clients.wake_resting();
+    }
+
+    pub fn end_idle_clients(&mut self, now: u64) {
+        self.clients.end_idle(now);
+        let next = now + LOOK_FOR_IDLE_NS;
+        self.chores.insert(next / MS, Chore::EndIdleClients);
+    }
+
+    fn serve(&mut self, key: usize, until: u64) {
         let Some(client) = self.clients.get_mut(key) else {
             return;
         };
         client.queued = false;
-        self.read_requests(key);
-        self.continue_job(key);
+        self.read_requests(key, until);
+        self.continue_job(key, until);
         let Some(client) = self.clients.get_mut(key) else {
             return;
         };
@@ -69,8 +122,12 @@ impl Manager {
 
     /// Reads what has come and begins the next requests, as long as none is being answered: the socket's
     /// buffer bounds what can pile up.
-    fn read_requests(&mut self, key: usize) {
+    fn read_requests(&mut self, key: usize, until: u64) {
         for _ in 0..REQUESTS {
+            let now = clock::monotonic_ns();
+            if now > until {
+                return;
+            }
             let Some(client) = self.clients.get_mut(key) else {
                 return;
             };
@@ -78,7 +135,12 @@ impl Manager {
                 return;
             }
             match client.next_line(MAX_REQUEST) {
-                Input::Line(line) => self.request_line(key, &line),
+                Input::Line(line) => {
+                    client.active = now;
+                    let uid = client.uid;
+                    self.clients.budgets.spend(uid, FEE, now);
+                    self.request_line(key, &line);
+                }
                 Input::Nothing => return,
                 Input::TooLong => {
                     client.line(&Reply::Error(error(
@@ -105,6 +167,9 @@ impl Manager {
         let Some(client) = self.clients.get_mut(key) else {
             return;
         };
+        if client.gone && !request.op.changes() {
+            return;
+        }
         // Its sender has given up: it would be a surprise now.
         let late = |at: u64| clock::monotonic_ns() / MS > at;
         if request.op.changes() && request.expires_ms.is_some_and(late) {
@@ -115,7 +180,7 @@ impl Manager {
             );
             return self.clients.reply(key, &Reply::Error(e));
         }
-        if request.op.changes() && !client.may_change {
+        if request.op.changes() && !client.rights.may_change {
             let uid = client.uid;
             let e = error(
                 ErrorCode::Denied,
@@ -127,19 +192,30 @@ impl Manager {
             );
             return self.clients.reply(key, &Reply::Error(e));
         }
-        self.request(key, request.op);
+        match too_long(&request.op) {
+            Some(e) => self.clients.reply(key, &Reply::Error(e)),
+            None => self.request(key, request.op),
+        }
     }
 
     /// Makes more of the answer while the client takes it.
-    pub(super) fn continue_job(&mut self, key: usize) {
+    pub(super) fn continue_job(&mut self, key: usize, until: u64) {
         loop {
+            let now = clock::monotonic_ns();
             let Some(client) = self.clients.get_mut(key) else {
                 return;
             };
+            client.active = now;
+            if matches!(client.job, Job::Selecting(_)) {
+                if !self.select_on(key, until) {
+                    return;
+                }
+                continue;
+            }
             if client.gone {
                 client.job = Job::None;
             }
-            if !client.has_room() {
+            if !client.has_room() || now > until {
                 return;
             }
             if matches!(client.job, Job::Events { .. }) {
@@ -158,10 +234,20 @@ impl Manager {
                 .get(id as usize)
                 .and_then(Option::as_ref)
                 .map(|c| c.row());
-            if let (Some(row), Some(client)) = (row, self.clients.get_mut(key))
-                && is_shown(&mut client.job, &row)
-            {
-                client.line(&Reply::Check(row));
+            let Some(client) = self.clients.get_mut(key) else {
+                return;
+            };
+            match row {
+                Some(row) if is_shown(&mut client.job, id, &row) => {
+                    client.line(&Reply::Check(row));
+                }
+                Some(_) => {}
+                // A reload took it away before its first row was told.
+                None => {
+                    if let Job::Watch(watch) = &mut client.job {
+                        watch.first = watch.first.saturating_sub(1);
+                    }
+                }
             }
         }
     }
@@ -176,7 +262,7 @@ enum Next {
 
 fn next_of(client: &mut Client) -> Next {
     let end = match &mut client.job {
-        Job::None | Job::Waiting | Job::Events { .. } => return Next::Nothing,
+        Job::None | Job::Waiting | Job::Selecting(_) | Job::Events { .. } => return Next::Nothing,
         Job::Rows { ids } => match ids.pop_front() {
             Some(id) => return Next::Row(id),
             None => Reply::End,
@@ -193,20 +279,15 @@ fn next_of(client: &mut Client) -> Next {
             None if waiting.is_empty() => Reply::End,
             None => return Next::Nothing,
         },
-        Job::Watch {
-            changed,
-            queued,
-            gone,
-            ..
-        } => {
-            if let Some(name) = gone.pop() {
+        Job::Watch(watch) => {
+            if let Some(name) = watch.gone.pop() {
                 client.line(&Reply::Gone { name });
                 return Next::Said;
             }
-            let Some(id) = changed.pop_front() else {
+            let Some(id) = watch.changed.pop_front() else {
                 return Next::Nothing;
             };
-            queued.remove(&id);
+            watch.queued.remove(id);
             return Next::Row(id);
         }
     };
@@ -217,15 +298,52 @@ fn next_of(client: &mut Client) -> Next {
 
 /// Of a watch's changes only those that its filter lets through; but it was told how many rows come first,
 /// whatever they say by then.
-fn is_shown(job: &mut Job, row: &healthd_core::wire::control::CheckRow) -> bool {
-    match job {
-        Job::Watch { first, .. } if *first > 0 => {
-            *first -= 1;
-            true
+fn is_shown(job: &mut Job, id: u32, row: &CheckRow) -> bool {
+    let Job::Watch(watch) = job else {
+        return true;
+    };
+    let first = watch.first > 0;
+    watch.first = watch.first.saturating_sub(1);
+    if watch.asked.insert(id) {
+        match watch.sieve.means(&row.name, &row.plugin) {
+            true => watch.meant.insert(id),
+            false => watch.meant.remove(id),
+        };
+    }
+    let shown =
+        first || (watch.meant.contains(id) && row.verdict.is_some_and(|v| watch.sieve.shows(v)));
+    if shown {
+        watch.told.insert(id);
+    }
+    shown
+}
+
+/// No name of ours is longer, and no reason needs to be: what a client sends is kept, logged and shown.
+fn too_long(op: &Op) -> Option<ControlError> {
+    let (names, reason): (&[String], &str) = match op {
+        Op::Status(f) | Op::Watch(f) | Op::Run(f) | Op::Resume(f) => (&f.names, ""),
+        Op::Pause { filter, reason, .. } => (&filter.names, reason),
+        Op::Release { names } => (names, ""),
+        Op::Show { name } | Op::Why { name } | Op::PluginsRollback { name } => {
+            (std::slice::from_ref(name), "")
         }
-        Job::Watch { sieve, .. } => row
-            .verdict
-            .is_some_and(|v| sieve.matches(&row.name, &row.plugin, v)),
-        _ => true,
+        Op::PluginsReload { name } => (name.as_slice(), ""),
+        _ => (&[], ""),
+    };
+    let limit = |what: &str, most: usize| {
+        let message = format!("a {what} of more than {most} bytes");
+        Some(error(ErrorCode::BadRequest, message, "shorten it"))
+    };
+    if reason.len() > MAX_REASON {
+        return limit("reason", MAX_REASON);
+    }
+    // Patterns have a bound of their own.
+    let long = |n: &String| n.len() > MAX_NAME && !glob::is_pattern(n);
+    match names.iter().any(long) {
+        true => limit("name", MAX_NAME),
+        false => None,
     }
 }
+
+const MAX_REASON: usize = 256;
+const MAX_NAME: usize = 256;

@@ -6,7 +6,7 @@
 use super::client::error;
 use healthd_core::check::outcome::Verdict;
 use healthd_core::wire::control::{ControlError, ErrorCode, Filter};
-use healthd_core::wire::glob;
+use healthd_core::wire::glob::{self, Glob};
 use std::collections::HashSet;
 
 /// Bytes of all patterns in a filter: each is compared with every check.
@@ -17,6 +17,8 @@ pub struct Sieve {
     plugins: Words,
     /// One bit a verdict; 0: all.
     verdicts: u8,
+    /// The words are names or plugins.
+    either: bool,
 }
 
 impl Sieve {
@@ -25,8 +27,25 @@ impl Sieve {
             names: Words::new(filter.names),
             plugins: Words::new(filter.plugins),
             verdicts: filter.verdicts.iter().fold(0, |bits, v| bits | bit(*v)),
+            either: false,
         };
-        if sieve.names.pattern_bytes() + sieve.plugins.pattern_bytes() > MAX_PATTERNS {
+        sieve.bounded()
+    }
+
+    /// Checks by their name, or by their plugin's.
+    pub fn of_names_or_plugins(words: Vec<String>) -> Result<Sieve, ControlError> {
+        let sieve = Sieve {
+            names: Words::new(words.clone()),
+            plugins: Words::new(words),
+            verdicts: 0,
+            either: true,
+        };
+        sieve.bounded()
+    }
+
+    fn bounded(self) -> Result<Sieve, ControlError> {
+        let sieve = self;
+        if sieve.names.pattern_bytes + sieve.plugins.pattern_bytes > MAX_PATTERNS {
             return Err(error(
                 ErrorCode::BadRequest,
                 format!("patterns of more than {MAX_PATTERNS} bytes in all"),
@@ -36,15 +55,23 @@ impl Sieve {
         Ok(sieve)
     }
 
-    pub fn matches(&self, name: &str, plugin: &str, verdict: Verdict) -> bool {
-        (self.verdicts == 0 || self.verdicts & bit(verdict) != 0)
-            && self.plugins.matches(plugin)
-            && self.names.matches(name)
+    /// Whether it is one of its checks, whatever that one's verdict is.
+    pub fn means(&self, name: &str, plugin: &str) -> bool {
+        match self.either {
+            true => self.names.matches(name) || self.plugins.matches(plugin),
+            false => self.plugins.matches(plugin) && self.names.matches(name),
+        }
+    }
+
+    pub fn shows(&self, verdict: Verdict) -> bool {
+        self.verdicts == 0 || self.verdicts & bit(verdict) != 0
     }
 
     /// Names that are no patterns: each must exist.
-    pub fn plain_names(&self) -> impl Iterator<Item = &str> {
-        self.names.plain.iter().map(String::as_str)
+    pub fn required_names(&self) -> impl Iterator<Item = &str> {
+        // Some of these are plugins'.
+        let names = (!self.either).then_some(&self.names.plain);
+        names.into_iter().flatten().map(String::as_str)
     }
 
     /// It names this one check and says nothing else.
@@ -62,26 +89,31 @@ fn bit(verdict: Verdict) -> u8 {
 /// One list of a filter.
 struct Words {
     plain: HashSet<String>,
-    patterns: Vec<String>,
+    patterns: Vec<Glob>,
+    pattern_bytes: usize,
 }
 
 impl Words {
     fn new(words: Vec<String>) -> Words {
-        let (patterns, plain) = words.into_iter().partition(|w| glob::is_pattern(w));
+        let (patterns, plain): (Vec<String>, Vec<String>) =
+            words.into_iter().partition(|w| glob::is_pattern(w));
+        let pattern_bytes = patterns.iter().map(String::len).sum();
+        let short_enough = pattern_bytes <= MAX_PATTERNS;
         Words {
-            plain: HashSet::from_iter::<Vec<String>>(plain),
-            patterns,
+            plain: plain.into_iter().collect(),
+            patterns: patterns
+                .iter()
+                .filter(|_| short_enough)
+                .map(|p| Glob::new(p))
+                .collect(),
+            pattern_bytes,
         }
     }
 
     fn matches(&self, text: &str) -> bool {
         (self.plain.is_empty() && self.patterns.is_empty())
             || self.plain.contains(text)
-            || self.patterns.iter().any(|p| glob::matches(p, text))
-    }
-
-    fn pattern_bytes(&self) -> usize {
-        self.patterns.iter().map(String::len).sum()
+            || self.patterns.iter().any(|p| p.matches(text))
     }
 }
 
@@ -116,7 +148,7 @@ mod tests {
                         for plugin in ["web-1", "db", "http"] {
                             for v in [Verdict::Ok, Verdict::Critical, Verdict::Pending] {
                                 assert_eq!(
-                                    sieve.matches(name, plugin, v),
+                                    sieve.means(name, plugin) && sieve.shows(v),
                                     filter.matches(name, plugin, Some(v)),
                                     "{filter:?} {name} {plugin} {v}"
                                 );

@@ -1,0 +1,123 @@
+//! Which checks a filter means, found out a piece at a time: there may be 100,000, and a client may write a pattern that
+//! takes long with each.
+
+use super::client::{Job, error};
+use super::sieve::Sieve;
+use crate::book::Manager;
+use crate::pause::Paused;
+use healthd_core::wire::control::{ErrorCode, Reply};
+use healthd_sys::clock;
+
+pub(super) struct Selection {
+    sieve: Sieve,
+    wish: Wish,
+    /// The place in the order of the config that it has come to.
+    at: usize,
+    ids: Vec<u32>,
+}
+
+/// What is to become of the checks that are meant.
+pub(super) enum Wish {
+    Status,
+    Watch,
+    Run,
+    Pause(Paused),
+    Resume,
+    Release,
+}
+
+impl Selection {
+    pub(super) fn new(sieve: Sieve, wish: Wish) -> Selection {
+        Selection {
+            sieve,
+            wish,
+            at: 0,
+            ids: Vec::new(),
+        }
+    }
+
+    /// It goes on if its client has gone, as whoever asks for a change need not wait for the answer.
+    pub(super) fn outlives_its_client(&self) -> bool {
+        match self.wish {
+            Wish::Run | Wish::Pause(_) | Wish::Resume | Wish::Release => true,
+            Wish::Status | Wish::Watch => false,
+        }
+    }
+
+    /// The checks are others now.
+    pub(super) fn begin_anew(&mut self) {
+        self.at = 0;
+        self.ids.clear();
+    }
+}
+
+impl Manager {
+    /// Begins to look for the checks that a filter means; a mistake in it is told at once.
+    pub(super) fn select(&mut self, client: usize, sieve: Sieve, wish: Wish) {
+        let missing = sieve
+            .required_names()
+            .find(|n| !self.by_name.contains_key(*n))
+            .map(str::to_owned);
+        match missing {
+            Some(name) => self.no_such(client, &name),
+            None => {
+                let selection = Box::new(Selection::new(sieve, wish));
+                self.set_job(client, Job::Selecting(selection));
+            }
+        }
+    }
+
+    pub(super) fn no_such(&mut self, client: usize, name: &str) {
+        let names = self.order.iter().filter_map(|id| self.check(*id));
+        let names = names.map(|c| c.spec.name.as_str());
+        let help = match healthd_core::config::did_you_mean(name, names) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "`healthctl list` names them all".into(),
+        };
+        let e = error(ErrorCode::NoSuchCheck, format!("no check `{name}`"), help);
+        self.clients.reply(client, &Reply::Error(e));
+    }
+
+    /// False: it was not over by then.
+    pub(super) fn select_on(&mut self, client: usize, until: u64) -> bool {
+        let Some(c) = self.clients.get_mut(client) else {
+            return true;
+        };
+        let mut selection = match std::mem::replace(&mut c.job, Job::None) {
+            Job::Selecting(selection) => selection,
+            other => {
+                c.job = other;
+                return true;
+            }
+        };
+        while let Some(&id) = self.order.get(selection.at) {
+            selection.at += 1;
+            let means =
+                |c: &crate::check::Check| selection.sieve.means(&c.spec.name, &c.spec.plugin);
+            if self.check(id).is_some_and(means) {
+                selection.ids.push(id);
+            }
+            if selection.at.is_multiple_of(PIECE) && clock::monotonic_ns() > until {
+                self.set_job(client, Job::Selecting(selection));
+                return false;
+            }
+        }
+        let Selection {
+            sieve, wish, ids, ..
+        } = *selection;
+        let shown = |id: &u32| self.check(*id).is_some_and(|c| sieve.shows(c.verdict()));
+        let ids = ids.into_iter().filter(shown).collect();
+        match wish {
+            Wish::Status => self.status(client, ids),
+            Wish::Watch => self.watch(client, ids, sieve),
+            Wish::Run => self.run_now(client, ids, &sieve),
+            Wish::Pause(paused) => self.pause(client, ids, &paused),
+            Wish::Resume => self.resume(client, ids),
+            Wish::Release => self.release_all(client, ids),
+        }
+        true
+    }
+}
+
+/// The slowest pattern takes 50 us with a name.
+const PIECE: usize = 16;
