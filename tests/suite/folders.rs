@@ -181,3 +181,57 @@ fn healthctl_believes_no_socket_of_a_stranger() {
     );
     stop(daemon);
 }
+
+fn answers(daemon: &Daemon) {
+    daemon.expect_notify("READY=1");
+    let said = daemon.healthctl(&["--json", "version"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    daemon.run("a");
+}
+
+#[test]
+fn what_is_taken_away_is_made_anew() {
+    let daemon = config().spawn();
+    let dir = daemon.dir().to_owned();
+    let (run, state) = (dir.join("run"), dir.join("state"));
+    answers(&daemon);
+    let takes: [&dyn Fn(); 5] = [
+        &|| fs::remove_file(run.join("control.sock")).expect("the socket"),
+        &|| fs::remove_dir_all(&run).expect("the folder"),
+        &|| {
+            fs::rename(&run, dir.join("run.old")).expect("the folder");
+            fs::create_dir(&run).expect("our own directory");
+            fs::set_permissions(&run, Permissions::from_mode(0o755)).expect("our own");
+        },
+        &|| fs::remove_dir_all(&state).expect("the folder"),
+        &|| fs::rename(&state, dir.join("state.old")).expect("the folder"),
+    ];
+    for take in takes {
+        take();
+        daemon.expect_log("taken away under a running daemon, and made anew");
+        answers(&daemon);
+        assert_eq!(daemon.row("a")["verdict"], "ok");
+    }
+    let plugins = dir.join("plugins");
+    fs::remove_dir_all(&plugins).expect("the folder");
+    daemon.run("a");
+    let mut daemon = daemon;
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.wait_exit().code(), Some(0));
+    // What is written at the end is in the new folder.
+    assert!(fs::read_dir(&state).expect("it is there").count() > 0);
+}
+
+#[test]
+fn what_cannot_be_made_anew_is_an_end_for_the_service_manager() {
+    for name in ["run", "state"] {
+        let mut daemon = config().spawn();
+        daemon.expect_notify("READY=1");
+        let folder = daemon.dir().join(name);
+        fs::rename(&folder, daemon.dir().join("old")).expect("the folder");
+        fs::write(&folder, "no folder").expect("our own directory");
+        daemon.expect_log("which ends, as it cannot be made anew");
+        assert_eq!(daemon.wait_exit().code(), Some(73));
+        daemon.assert_no_orphan();
+    }
+}

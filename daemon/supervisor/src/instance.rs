@@ -16,6 +16,16 @@ use std::path::{Path, PathBuf};
 pub struct Instance {
     lock: Flock<File>,
     dir: PathBuf,
+    /// The socket that we have made.
+    socket: Option<Place>,
+}
+
+/// Device and number: what a name leads to.
+type Place = (u64, u64);
+
+fn place(path: &Path) -> Option<Place> {
+    let meta = fs::symlink_metadata(path).ok()?;
+    Some((meta.dev(), meta.ino()))
 }
 
 const LOCK_FILE: &str = "healthd.pid";
@@ -64,7 +74,19 @@ impl Instance {
         }
         remove_old_maps(dir);
         let dir = dir.to_owned();
-        Ok(Instance { lock, dir })
+        let socket = None;
+        Ok(Instance { lock, dir, socket })
+    }
+
+    /// Does the lock's name still lead to what we hold?
+    pub fn is_locked(&self) -> bool {
+        let held = self.lock.metadata().map(|m| (m.dev(), m.ino())).ok();
+        held.is_some() && held == place(&self.dir.join(LOCK_FILE))
+    }
+
+    /// Does a client that comes now come to us?
+    pub fn is_reached(&self) -> bool {
+        self.socket.is_some() && self.socket == place(&self.socket())
     }
 
     fn socket(&self) -> PathBuf {
@@ -72,7 +94,7 @@ impl Instance {
     }
 
     /// Replaces the socket of a daemon that is no more: we hold the lock, so nobody listens there.
-    pub fn listen(&self, group: Option<Gid>) -> Result<UnixListener, Refusal> {
+    pub fn listen(&mut self, group: Option<Gid>) -> Result<UnixListener, Refusal> {
         let path = self.socket();
         let refuse = |what: String| Refusal::new(exit::CANNOT_CREATE, what);
         let length = path.as_os_str().len();
@@ -115,6 +137,7 @@ impl Instance {
             )
             .map_err(|e| refuse(format!("cannot give {} to its group: {e}", path.display())))?;
         }
+        self.socket = place(&path);
         Ok(listener)
     }
 
@@ -204,7 +227,7 @@ mod tests {
     #[test]
     fn a_stale_socket_is_replaced_and_anything_else_is_not() {
         let dir = Dir::new("socket");
-        let instance = Instance::claim(&dir.0).expect("the lock");
+        let mut instance = Instance::claim(&dir.0).expect("the lock");
         let path = dir.0.join(SOCKET_NAME);
         drop(unix_socket::listen(&path, 0o600).expect("the one before us"));
         assert!(UnixStream::connect(&path).is_err(), "nobody listens");

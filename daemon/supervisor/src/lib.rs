@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod event_loop;
+mod folders;
 mod heart;
 mod here;
 mod instance;

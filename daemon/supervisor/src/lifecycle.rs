@@ -58,6 +58,8 @@ pub enum Event {
     /// SIGHUP.
     HangUp,
     ManagerDied(Exit),
+    /// A folder was taken away and cannot be made anew: only the service manager can mend that.
+    FolderLost,
     /// No child is left, ours or adopted.
     NobodyLeft,
     Tick,
@@ -118,6 +120,7 @@ fn starting(reload: bool, event: Event, now: Now) -> (Phase, Vec<Command>) {
         Event::ManagerDied(_) => (here, vec![Command::Recover]),
         Event::Status { status } => (here, say(status)),
         Event::Terminate => drain(now),
+        Event::FolderLost => kill(now, CANNOT_CREATE),
         Event::Quit => hurry(now),
         Event::HangUp => (Phase::Starting { reload: true }, Vec::new()),
         Event::ReloadBegan
@@ -141,6 +144,7 @@ fn running(event: Event, now: Now) -> (Phase, Vec<Command>) {
         | Event::Status { status } => (here, say(status)),
         Event::ManagerDied(exit) => recover(exit, false),
         Event::Terminate => drain(now),
+        Event::FolderLost => kill(now, CANNOT_CREATE),
         Event::Quit => hurry(now),
         Event::HangUp => (here, vec![Command::Tell(ToManager::Reload)]),
         Event::StillDraining { .. } | Event::NobodyLeft | Event::Tick => (here, Vec::new()),
@@ -155,6 +159,7 @@ fn reloading(again: bool, event: Event, now: Now) -> (Phase, Vec<Command>) {
         // The new config is not in force yet, so the next manager reads what is there by then.
         Event::ManagerDied(exit) => recover(exit, true),
         Event::Terminate => drain(now),
+        Event::FolderLost => kill(now, CANNOT_CREATE),
         Event::Quit => hurry(now),
         Event::HangUp => (Phase::Reloading { again: true }, Vec::new()),
         Event::ReloadBegan | Event::StillDraining { .. } | Event::NobodyLeft | Event::Tick => {
@@ -170,6 +175,7 @@ fn recovering(reload: bool, event: Event, now: Now) -> (Phase, Vec<Command>) {
         Event::ManagerDied(exit) => recover(exit, reload),
         Event::Status { status } => (here, say(status)),
         Event::Terminate => drain(now),
+        Event::FolderLost => kill(now, CANNOT_CREATE),
         Event::Quit => hurry(now),
         Event::HangUp => (Phase::Recovering { reload: true }, Vec::new()),
         Event::ReloadBegan
@@ -198,6 +204,7 @@ fn draining(until: u64, hurried: bool, event: Event, now: Now) -> (Phase, Vec<Co
         | Event::ReloadBegan
         | Event::ReloadEnded { .. }
         | Event::HangUp
+        | Event::FolderLost
         | Event::NobodyLeft => (here, Vec::new()),
     }
 }
@@ -218,6 +225,7 @@ fn killing(until: u64, code: i32, event: Event, now: Now) -> Phase {
         | Event::Terminate
         | Event::Quit
         | Event::HangUp
+        | Event::FolderLost
         | Event::ManagerDied(_) => Phase::Killing { until, code },
     }
 }
@@ -297,6 +305,7 @@ fn extension() -> Notice {
 
 /// sysexits.h EX_CONFIG; the unit has RestartPreventExitStatus=78.
 const BAD_CONFIG: i32 = 78;
+const CANNOT_CREATE: i32 = 73;
 /// The stop was not clean: something had to be killed.
 const FAILED: i32 = 1;
 

@@ -1,6 +1,7 @@
 //! From a config file to all that the event loop needs, in an order that leaves nothing behind if a step
 //! fails: config, log, folders, limits, privileges, lock, socket.
 
+use crate::folders::{self, Folders};
 use crate::instance::Instance;
 use crate::refusal::{self, Refusal, exit};
 use healthd_catalog::{RealFiles, Shelf};
@@ -23,6 +24,7 @@ pub struct Setup {
     pub null: OwnedFd,
     pub listener: UnixListener,
     pub instance: Instance,
+    pub folders: Folders,
     /// Absolute, as are the folders: a reload must not depend on where we were started.
     pub config: PathBuf,
     pub runtime_dir: PathBuf,
@@ -112,8 +114,8 @@ fn set_up(config: &Path, daemon: Daemon, log: String, started: u64) -> Result<Se
         null.map_err(|e| Refusal::new(exit::SYSTEM, format!("cannot open /dev/null: {e}")))?;
 
     // The maps in the runtime folder follow its group, so that whoever may ask the socket may read them.
-    make_dir("runtime_dir", &runtime_dir, 0o755, account.as_ref(), group)?;
-    make_dir("state_dir", &state_dir, 0o750, account.as_ref(), None)?;
+    folders::make_runtime_dir(&runtime_dir, account.as_ref(), group)?;
+    folders::make_state_dir(&state_dir, account.as_ref())?;
     let files = limits::raise_open_files();
     if let Some(account) = &account {
         privileges::drop_to(account, group).map_err(|e| {
@@ -124,7 +126,11 @@ fn set_up(config: &Path, daemon: Daemon, log: String, started: u64) -> Result<Se
     for (key, dir) in [("runtime_dir", &runtime_dir), ("state_dir", &state_dir)] {
         check_writable(key, dir)?;
     }
-    let instance = Instance::claim(&runtime_dir)?;
+    let folders = Folders {
+        state: Folders::place(&state_dir),
+        group,
+    };
+    let mut instance = Instance::claim(&runtime_dir)?;
     let listener = instance.listen(group)?;
     log::debug!(
         "set up  open_files={files} runtime_dir={}",
@@ -135,6 +141,7 @@ fn set_up(config: &Path, daemon: Daemon, log: String, started: u64) -> Result<Se
         null: null.into(),
         listener,
         instance,
+        folders,
         config,
         runtime_dir,
         state_dir,
@@ -222,7 +229,7 @@ fn environment(account: Option<&Account>) -> Vec<(OsString, OsString)> {
 
 /// Makes a folder that is missing, and refuses one that others could change. `group`: whoever is in it may read what
 /// lies there.
-fn make_dir(
+pub fn make_dir(
     key: &str,
     dir: &Path,
     mode: u32,

@@ -5,6 +5,7 @@
 
 mod manager;
 
+use crate::folders::Folders;
 use crate::heart::Heart;
 use crate::instance::Instance;
 use crate::lifecycle::{self, Command, Event, Now, Phase};
@@ -35,11 +36,12 @@ use std::time::Duration;
 pub struct Supervisor {
     exe: SelfExe,
     null: OwnedFd,
-    listener: UnixListener,
-    instance: Instance,
+    pub(crate) listener: UnixListener,
+    pub(crate) instance: Instance,
+    pub(crate) folders: Folders,
     config: PathBuf,
-    runtime_dir: PathBuf,
-    state_dir: PathBuf,
+    pub(crate) runtime_dir: PathBuf,
+    pub(crate) state_dir: PathBuf,
     log: String,
     grace_ns: u64,
     started: u64,
@@ -99,6 +101,7 @@ impl Supervisor {
             null: setup.null,
             listener: setup.listener,
             instance: setup.instance,
+            folders: setup.folders,
             config: setup.config,
             runtime_dir: setup.runtime_dir,
             state_dir: setup.state_dir,
@@ -184,6 +187,13 @@ impl Supervisor {
     }
 
     fn tick(&mut self, now: u64) {
+        match self.phase {
+            Phase::Starting { .. }
+            | Phase::Running
+            | Phase::Reloading { .. }
+            | Phase::Recovering { .. } => self.look_after_folders(),
+            Phase::Draining { .. } | Phase::Killing { .. } | Phase::Stopped { .. } => {}
+        }
         if let Manager::Alive(manager) = &self.manager {
             let (pid, beat) = (manager.pid, self.beat(manager.pid));
             self.heart.observe(beat, now);
@@ -343,7 +353,13 @@ impl Supervisor {
 
     // ---------------------------------------------------------------------------------- lifecycle
 
-    fn happen(&mut self, event: Event) {
+    pub(crate) fn replace_manager(&mut self) {
+        if let Manager::Alive(manager) = &self.manager {
+            self.reaper.kill(manager.pid);
+        }
+    }
+
+    pub(crate) fn happen(&mut self, event: Event) {
         let now = Now {
             ns: monotonic_ns(),
             grace_ns: self.grace_ns,
