@@ -3,6 +3,7 @@
 use crate::check::Check;
 use crate::control::Clients;
 use crate::cost::Costs;
+use crate::dependency::Dependents;
 use crate::fanout::Fans;
 use crate::ghosts::Ghosts;
 use crate::journal::{ClockWatch, Journal};
@@ -118,8 +119,7 @@ pub struct Manager {
     pub samples: Option<SamplesMap>,
     pub clock_watch: ClockWatch,
     pub clients: Clients,
-    /// Checks with a result that waits for another check.
-    pub doubts: Vec<u32>,
+    pub dependents: Dependents,
     pub costs: Costs,
     /// By class.
     pub paces: [Pace; 3],

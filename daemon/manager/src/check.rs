@@ -1,7 +1,7 @@
 //! A check as the manager holds it: what it shall do, what it did, and what is believed of it.
 
 use crate::cost::Tally;
-use crate::doubt::Doubt;
+use crate::dependency::Undecided;
 use crate::fanout::RunChunks;
 use crate::ghosts::LivesOn;
 use crate::pause::Paused;
@@ -59,7 +59,7 @@ pub struct Check {
     pub runs: u64,
     pub skipped: u64,
     pub tally: Tally,
-    pub doubt: Option<Box<Doubt>>,
+    pub undecided: Option<Box<Undecided>>,
     /// Removed by a reload; stays until its run in flight has ended.
     pub removed: bool,
 }
@@ -160,7 +160,7 @@ impl Check {
             runs: 0,
             skipped: 0,
             tally: Tally::default(),
-            doubt: None,
+            undecided: None,
             removed: false,
             spec,
         }
@@ -230,8 +230,8 @@ impl Check {
     }
 
     fn flight(&self) -> Option<&InFlight> {
-        let doubt = self.doubt.as_ref().map(|d| &d.flight);
-        self.in_flight.as_ref().or(doubt)
+        let undecided = self.undecided.as_ref().map(|u| &u.flight);
+        self.in_flight.as_ref().or(undecided)
     }
 
     pub fn record(&self) -> CheckRecord<'_> {
@@ -265,7 +265,7 @@ impl Check {
             },
             worker_pid: self.last.worker_pid,
             last_try: if self.last.ran { self.last.attempt } else { 0 },
-            doubted: self.doubt.is_some(),
+            doubted: self.undecided.is_some(),
             fault: self.last.fault,
             message: self.last.message.as_str().into(),
             rap: self.rap_record(),

@@ -242,7 +242,7 @@ impl Manager {
         check.waiting_since = None;
         check.again = None;
         let idle = check.in_flight.is_none();
-        if idle && check.doubt.is_none() && std::mem::take(&mut check.wanted) {
+        if idle && check.undecided.is_none() && std::mem::take(&mut check.wanted) {
             self.clients.run_finished(id);
         }
         if idle {

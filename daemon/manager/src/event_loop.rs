@@ -306,7 +306,7 @@ impl Manager {
                 self.watch_canaries(now);
                 self.oom.look(now);
                 self.expire_queues(now);
-                self.settle_doubts(now);
+                self.look_at_dependents(now);
                 self.expire_lines(now);
                 self.store_if_due(now);
                 if self.phase == Phase::Stopping {

@@ -105,16 +105,10 @@ impl Manager {
         }
         // Also while it waits for a word of the check that it needs, which may want in there.
         self.leave_groups(id);
-        if let Some((f, flight)) = self.believe(f, flight, worker) {
+        if let Some((f, flight)) = self.decided(f, flight, worker) {
             self.judge_result(f, flight, worker);
         }
-        let needed = self.doubts.iter().any(|d| {
-            let waits = self.check(*d).and_then(|c| c.spec.needs.as_ref());
-            waits.is_some_and(|name| self.by_name.get(name) == Some(&id))
-        });
-        if needed {
-            self.settle_doubts(clock::monotonic_ns());
-        }
+        self.settle(id, clock::monotonic_ns());
     }
 
     pub fn judge_result(&mut self, f: Finished, flight: InFlight, worker: Option<(u32, u32)>) {

@@ -84,6 +84,7 @@ impl Manager {
     pub fn settled(&mut self) {
         self.watch_plugins();
         self.watch_secrets();
+        self.settle_all(clock::monotonic_ns());
         self.keep();
         // Reading a config leaves a heap several times as large as what is kept of it.
         self.store.trim();

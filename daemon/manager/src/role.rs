@@ -2,6 +2,7 @@
 
 use crate::book::{Manager, Phase};
 use crate::control::Clients;
+use crate::dependency::Dependents;
 use crate::event_loop::{Inbox, TOKEN_INBOX, TOKEN_SUPERVISOR};
 use crate::generation::MAX_SLOTS;
 use crate::ghosts::Ghosts;
@@ -152,7 +153,7 @@ fn build(
             model.daemon.control_group.as_deref(),
             supervisor.open_files,
         ),
-        doubts: Vec::new(),
+        dependents: Dependents::default(),
         costs: Default::default(),
         paces: Default::default(),
         store: Store::start(&args.state_dir)?,

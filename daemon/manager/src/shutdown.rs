@@ -18,7 +18,7 @@ impl Manager {
         let stopping = Fact::new(EventKind::Stopping).fields(fields);
         self.journal.record(stopping);
         self.phase = Phase::Stopping;
-        self.settle_doubts(clock::monotonic_ns());
+        self.settle_all(clock::monotonic_ns());
         let at = (clock::monotonic_ns() / MS).saturating_add(grace_ms);
         self.chores.insert(at, Chore::StopDeadline);
         for queue in &mut self.queues {

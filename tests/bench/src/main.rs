@@ -6,6 +6,7 @@
 
 mod changes;
 mod daemon;
+mod needs;
 mod objects;
 mod peers;
 mod runs;
@@ -13,13 +14,14 @@ mod shared_work;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|upgrade|reload|stats|digest|objects|all]
+const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|needs|upgrade|reload|stats|digest|objects|all]
                         [--seconds N] [--checks N] [--kills N] [--upgrades N] [--values N] [--mib N] [--rounds N]
 
   load   10,000 HTTP checks at 2 s beside 2,000 that hang, then HAProxy with the same checks   (60 s each)
   kill   the same load while workers are killed with SIGKILL                                   (100 kills)
   idle   the demo's kinds of checks at 60 s: memory and wake-ups                                 (30 s)
   ready  1,000 checks: time from start to READY                                                 (10 starts)
+  needs  10,000 checks that all fail behind an uplink that hangs, and the same without `needs`       (5 rounds)
   upgrade  the http plugin replaced under 2,000 checks/s, good and broken builds in turn            (100 of each)
   reload   10,000 checks of which 10 change; then a reload each second                              (60 s and 60 s)
   stats  10,000,000 values with 1 and 2 cpu workers, and numpy on the same values                (5 rounds)
@@ -72,8 +74,8 @@ fn run() -> Result<(), String> {
             "--values" => options.values = number()?.max(1),
             "--mib" => options.mib = number()?.max(1),
             "--rounds" => options.rounds = number()?.max(1),
-            "stats" | "digest" | "objects" | "load" | "kill" | "idle" | "ready" | "upgrade"
-            | "reload" | "all" => what = Some(arg),
+            "stats" | "digest" | "objects" | "load" | "kill" | "idle" | "ready" | "needs"
+            | "upgrade" | "reload" | "all" => what = Some(arg),
             _ => return Err(USAGE.into()),
         }
     }
@@ -83,6 +85,7 @@ fn run() -> Result<(), String> {
         "kill" => runs::kill(&options),
         "idle" => runs::idle(&options),
         "ready" => runs::ready(&options),
+        "needs" => needs::needs(&options),
         "upgrade" => changes::upgrade(&options),
         "reload" => changes::reload(&options),
         "objects" => objects::objects(),
@@ -92,6 +95,7 @@ fn run() -> Result<(), String> {
             runs::ready(&options)?;
             runs::idle(&options)?;
             objects::objects()?;
+            needs::needs(&options)?;
             runs::load(&options)?;
             runs::kill(&options)?;
             changes::upgrade(&options)?;

@@ -162,15 +162,15 @@ impl Manager {
 
     /// What is going on now.
     fn under_way(&self, check_id: u32, check: &Check, story: &mut Story, now: u64) {
-        if let Some(doubt) = &check.doubt {
+        if let Some(undecided) = &check.undecided {
             let text = format!(
                 "run {} said {}: {}; whether that counts is known when `{}`, which it needs, has run",
-                doubt.finished.run_id,
-                doubt.finished.status,
-                doubt.finished.message,
+                undecided.finished.run_id,
+                undecided.finished.status,
+                undecided.finished.message,
                 check.spec.needs.as_deref().unwrap_or_default()
             );
-            story.tell(doubt.since_ns, "waits", text);
+            story.tell(undecided.since_ns, "waits", text);
         }
         if let Some(flight) = &check.in_flight {
             for (n, lost) in flight.lost.iter().enumerate() {
