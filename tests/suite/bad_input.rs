@@ -246,7 +246,7 @@ fn a_full_disk_for_the_state_is_said_once_and_the_checks_go_on() {
     daemon.expect_notify("READY=1");
     let line = daemon.expect_log("the state cannot be written");
     assert!(
-        line.contains("state.json") && line.contains("space"),
+        line.contains("state.log") && line.contains("space"),
         "{line}"
     );
     assert_eq!(daemon.run("t")["verdict"], "ok");

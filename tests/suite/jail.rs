@@ -382,9 +382,8 @@ fn it_outlives_the_manager_and_the_daemon() {
             .is_some_and(|r| r.contains("SIGSEGV in libfixture_crash.so"))
     );
     // The reason is on disk alone.
-    let state = daemon.dir().join("state/state.json");
     wait_for("the state is on disk", || {
-        fs::read_to_string(&state).is_ok_and(|s| s.contains("\"crashes\":3"))
+        daemon.saved().contains("\"crashes\":3")
     });
     let manager = daemon.manager();
     kill(manager, Signal::SIGKILL);

@@ -45,10 +45,7 @@ fn verdicts_attempts_pauses_and_phases_come_back() {
     daemon.ask("run", json!({}));
     daemon.ask("pause", json!({"names": ["quiet"], "reason": "not now"}));
     // The reason stands on disk only.
-    crate::harness::ctl::wait_for("the pause is saved", || {
-        let saved = fs::read_to_string(daemon.dir().join("state/state.json")).unwrap_or_default();
-        saved.contains("not now")
-    });
+    crate::harness::ctl::wait_for("the pause is saved", || daemon.saved().contains("not now"));
     let before = daemon.ask("status", json!({}));
     for _ in 0..2 {
         replace_manager(&daemon);

@@ -140,8 +140,7 @@ fn a_map_outlives_its_workers_and_the_manager_and_not_the_daemon() {
     let before = number(&said(&daemon, "get_step"));
     assert!(number(&said(&daemon, "set")) > before);
     // No disk has it.
-    let state = std::fs::read_to_string(daemon.dir().join("state/state.json")).unwrap_or_default();
-    assert!(!state.contains("\"one\""));
+    assert!(!daemon.saved().contains("\"one\""));
     daemon.signal(Signal::SIGTERM);
     assert_eq!(daemon.wait_exit().code(), Some(0));
     let daemon = daemon.restart();

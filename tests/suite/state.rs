@@ -67,10 +67,7 @@ fn a_stop_forgets_nothing() {
 #[test]
 fn a_daemon_that_was_killed_forgets_nothing() {
     let mut daemon = start();
-    crate::harness::ctl::wait_for("the pause is saved", || {
-        let saved = fs::read_to_string(daemon.dir().join("state/state.json")).unwrap_or_default();
-        saved.contains("not now")
-    });
+    crate::harness::ctl::wait_for("the pause is saved", || daemon.saved().contains("not now"));
     let before = daemon.ask("status", json!({}));
     daemon.signal(Signal::SIGKILL);
     daemon.wait_exit();
@@ -80,34 +77,116 @@ fn a_daemon_that_was_killed_forgets_nothing() {
     assert_eq!(daemon.run("soft")["attempt"], 2);
 }
 
+/// Stopped, its state replaced by this, and started again.
+fn restarted_with(file: &str, bytes: &[u8]) -> Daemon {
+    let mut daemon = start();
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.wait_exit().code(), Some(0));
+    let log = daemon.dir().join("state/state.log");
+    assert!(fs::metadata(&log).expect("it is saved").len() > 0);
+    fs::remove_file(log).expect("our own file");
+    fs::write(daemon.dir().join("state").join(file), bytes).expect("our own file");
+    let daemon = daemon.restart();
+    daemon.expect_notify("READY=1");
+    daemon
+}
+
 #[test]
 fn a_broken_state_file_is_said_kept_aside_and_survived() {
-    for broken in [
-        &b"{\"version\":1,\"next_run\":5,\"che"[..],
-        b"",
-        b"\0\0\0\0",
-        b"{\"version\":77,\"next_run\":1,\"checks\":[]}",
+    for (file, broken) in [
+        ("state.log", &b""[..]),
+        ("state.log", b"\0\0\0\0"),
+        ("state.log", b"{\"version\":1,\"next_run\":5}"),
+        ("state.log", &0x4844_5354_4154_0009_u64.to_le_bytes()),
+        ("state.json", b"{\"version\":1,\"next_run\":5,\"che"),
+        (
+            "state.json",
+            b"{\"version\":77,\"next_run\":1,\"checks\":[]}",
+        ),
     ] {
-        let mut daemon = start();
-        daemon.signal(Signal::SIGTERM);
-        assert_eq!(daemon.wait_exit().code(), Some(0));
-        let file = daemon.dir().join("state/state.json");
-        assert!(fs::metadata(&file).expect("it is saved").len() > 0);
-        fs::write(&file, broken).expect("our own file");
-        let daemon = daemon.restart();
-        daemon.expect_notify("READY=1");
+        let daemon = restarted_with(file, broken);
         let line = daemon
             .log
             .all()
             .into_iter()
             .find(|l| l.contains("the saved state cannot be used"))
             .unwrap_or_else(|| daemon.fail("it says nothing of the broken file"));
-        assert!(
-            line.contains("state.json") && line.contains("kept_as="),
-            "{line}"
-        );
-        let aside = daemon.dir().join("state/state.json.broken");
+        assert!(line.contains(file) && line.contains("kept_as="), "{line}");
+        let aside = daemon.dir().join(format!("state/{file}.broken"));
         assert_eq!(fs::read(aside).expect("it is kept"), broken);
         assert_eq!(daemon.run("good")["verdict"], "ok");
     }
+}
+
+#[test]
+fn a_torn_end_of_the_state_costs_its_last_change_only() {
+    let mut daemon = start();
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.wait_exit().code(), Some(0));
+    let log = daemon.dir().join("state/state.log");
+    let mut bytes = fs::read(&log).expect("it is saved");
+    bytes.extend([200, 0, 0, 0, 1, 2, 3, 4, 5]);
+    fs::write(&log, bytes).expect("our own file");
+    let daemon = daemon.restart();
+    daemon.expect_notify("READY=1");
+    daemon.expect_log("was not written to its end");
+    assert_eq!(daemon.row("hard")["verdict"], "critical");
+    assert_eq!(daemon.detail("quiet")["pause_reason"], "not now");
+    assert!(!daemon.dir().join("state/state.log.broken").exists());
+}
+
+#[test]
+fn the_state_of_an_older_healthd_is_taken_over() {
+    let old = r#"{"version":1,"next_run":41,"checks":[
+        {"name":"quiet","plugin":"echo_step","verdict":"warning","status":"warning","attempt":3,"against":3,"runs":9,
+         "skipped":0,"since":1764390000000000000,"last_run":1764390003000000000,"message":"as it was","latency_ns":1000,
+         "worker":0,"paused":"of old"}]}"#;
+    let daemon = restarted_with("state.json", old.as_bytes());
+    let quiet = daemon.detail("quiet");
+    for (key, value) in [
+        ("verdict", json!("warning")),
+        ("message", json!("as it was")),
+        ("runs", json!(9)),
+        ("pause_reason", json!("of old")),
+    ] {
+        assert_eq!(quiet[key], value, "{key}: {quiet}");
+    }
+    crate::harness::ctl::wait_for("the older file is taken over", || {
+        !daemon.dir().join("state/state.json").exists() && daemon.saved().contains("of old")
+    });
+}
+
+#[test]
+fn one_that_flaps_is_appended_and_the_others_are_not_written_again() {
+    let config = Config::new()
+        .daemon("log", "\"info\"")
+        .plugin_file(fixtures::fixture("echo"));
+    let file = config.dir().join("target");
+    fs::write(&file, "ok").expect("our own folder");
+    let flaps = check("flaps")
+        .plugin("echo_step")
+        .interval("1h")
+        .set("attempts", "1")
+        .set("config", &format!("{{ file = {file:?} }}"));
+    let mut config = config.check(flaps);
+    for n in 0..300 {
+        config = config.check(echo(&format!("still/{n}"), "ok", 3));
+    }
+    let daemon = config.spawn();
+    daemon.expect_notify("READY=1");
+    daemon.ask("run", json!({}));
+    let log = daemon.dir().join("state/state.log");
+    let len = || fs::metadata(&log).map_or(0, |m| m.len());
+    // A pause is written at once, behind all that was known before.
+    daemon.ask("pause", json!({"names": ["still/0"], "reason": "mark"}));
+    crate::harness::ctl::wait_for("all are on disk", || {
+        let saved = daemon.saved();
+        saved.contains("mark") && (0..300).all(|n| saved.contains(&format!("still/{n}\"")))
+    });
+    let before = len();
+    fs::write(&file, "critical down").expect("our own file");
+    assert_eq!(daemon.run("flaps")["verdict"], "critical");
+    crate::harness::ctl::wait_for("the change is on disk", || daemon.saved().contains("down"));
+    let more = len() - before;
+    assert!((1..2_000).contains(&more), "{more} after {before}");
 }

@@ -13,7 +13,7 @@ use crate::plugins::{DropIn, Tally, Versions};
 use crate::recycle::Pace;
 use crate::secret_files::SecretFiles;
 use crate::slots::Slot;
-use crate::store::Store;
+use crate::store::Saving;
 use crate::supervisor_link::SupervisorLink;
 use healthd_catalog::{Scan, Shelf};
 use healthd_core::check::turnstile::Turnstile;
@@ -123,17 +123,10 @@ pub struct Manager {
     pub costs: Costs,
     /// By class.
     pub paces: [Pace; 3],
-    pub store: Store,
+    pub saving: Saving,
     pub phase: Phase,
     /// Of all runs since the start of this manager.
     pub finished: u64,
-    /// Set by every change that a restart must not forget.
-    pub dirty: bool,
-    /// News of a verdict that is not on disk yet.
-    pub urgent: bool,
-    pub last_store: u64,
-    /// The state on its way to the disk.
-    pub sweep: Option<crate::state::Sweep>,
     /// When this process, or the machine, last went on after it had stood still: nobody is judged by what
     /// came before.
     pub resumed_ns: u64,

@@ -184,7 +184,7 @@ impl Manager {
                 self.plan(id, retry.max(now + dispatch::LOOK_AHEAD_NS / 10));
             }
         }
-        self.dirty = true;
+        self.saving.changed();
         self.clients.run_finished(id);
         self.publish(id);
     }
@@ -211,7 +211,7 @@ impl Manager {
     }
 
     fn news(&mut self, id: u32, change: Change) {
-        self.urgent = true;
+        self.saving.news(id);
         let Some(check) = self.check(id) else { return };
         let last = &check.last;
         let worker = last.worker.map_or("none".to_owned(), |w| w.to_string());
@@ -312,7 +312,7 @@ impl Manager {
             check.since = now;
             self.news(id, change);
         }
-        self.dirty = true;
+        self.saving.changed();
         self.clients.run_finished(id);
         self.publish(id);
     }

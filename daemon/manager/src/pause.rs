@@ -107,7 +107,7 @@ impl Manager {
             return self.time_pause(id);
         }
         self.resume_check(id, clock::monotonic_ns());
-        self.store_now();
+        self.store_now(&[id]);
         let name = self.check(id).map(|c| c.spec.name.clone());
         let name = name.unwrap_or_default();
         log::info!("the time of a pause is over  check={name}");

@@ -156,7 +156,7 @@ impl Manager {
             self.journal.record(fact);
         }
         // A restart must not make it begin anew.
-        self.urgent = true;
+        self.saving.news(id);
     }
 
     /// Its run has ended well enough, but a chunk of it has killed the worker that helped.
@@ -217,7 +217,7 @@ impl Manager {
                 .check(&check.spec.name)
                 .why(format!("{TO_BE_FREE} runs in a row survived"));
             self.journal.record(fact);
-            self.urgent = true;
+            self.saving.news(id);
         }
     }
 

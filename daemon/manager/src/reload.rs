@@ -87,7 +87,7 @@ impl Manager {
         self.settle_all(clock::monotonic_ns());
         self.keep();
         // Reading a config leaves a heap several times as large as what is kept of it.
-        self.store.trim();
+        self.saving.trim();
     }
 
     /// Puts a model in force. Err: nothing was changed.
@@ -124,8 +124,7 @@ impl Manager {
             self.remove(id);
         }
         self.order.clear();
-        // It went by the old order: the state is dirty now anyway.
-        self.sweep = None;
+        self.saving.begin_anew();
         // The specs live in the checks from here on, and nowhere else: there may be 100,000.
         for (index, mut spec) in std::mem::take(&mut model.checks).into_iter().enumerate() {
             let target = match targets.get(&spec.plugin) {
@@ -164,7 +163,6 @@ impl Manager {
         }
         self.model = model;
         self.scan = scan;
-        self.dirty = true;
         for id in self.order.clone() {
             self.unusable(id);
             self.publish(id);

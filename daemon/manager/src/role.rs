@@ -14,7 +14,7 @@ use crate::plugins::Versions;
 use crate::samples;
 use crate::slots::SlotState;
 use crate::state::{self, Past};
-use crate::store::Store;
+use crate::store::Saving;
 use crate::supervisor_link::SupervisorLink;
 use healthd_catalog::{Loaded, Scan, Shelf};
 use healthd_core::check::turnstile::Turnstile;
@@ -156,7 +156,7 @@ fn build(
         dependents: Dependents::default(),
         costs: Default::default(),
         paces: Default::default(),
-        store: Store::start(&args.state_dir)?,
+        saving: Saving::start(&args.state_dir)?,
         model,
         scan: Scan::default(),
         epoll,
@@ -195,10 +195,6 @@ fn build(
         clock_watch: ClockWatch::default(),
         phase: Phase::Starting,
         finished: past.finished,
-        dirty: false,
-        urgent: false,
-        last_store: 0,
-        sweep: None,
         resumed_ns: 0,
         last_search: now,
         oom: OomWatch::new(now),

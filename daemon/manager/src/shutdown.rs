@@ -72,7 +72,7 @@ impl Manager {
             Some(past) => past.saved(self.next_run),
             None => self.saved(),
         };
-        self.store.finish(saved);
+        self.saving.finish(saved);
         self.end_events();
         self.clients.say_goodbye();
         self.journal.close();

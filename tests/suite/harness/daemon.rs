@@ -369,6 +369,12 @@ impl Daemon {
         self.written.dir()
     }
 
+    /// What is on the disk of its state, as text.
+    pub fn saved(&self) -> String {
+        let bytes = fs::read(self.dir().join("state/state.log")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
     pub fn socket(&self) -> PathBuf {
         self.written.base().join("run/control.sock")
     }

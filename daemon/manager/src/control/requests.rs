@@ -243,7 +243,7 @@ impl Manager {
             self.time_pause(id);
             self.publish(id);
         }
-        self.store_now();
+        self.store_now(&ids);
         let by = paused
             .by_uid
             .map_or_else(|| "?".into(), |uid| uid.to_string());
@@ -281,7 +281,7 @@ impl Manager {
                 released.push_back(id);
             }
         }
-        self.store_now();
+        self.store_now(released.make_contiguous());
         log::info!("released  checks={}", released.len());
         self.set_job(client, Job::Rows { ids: released });
     }
@@ -291,7 +291,7 @@ impl Manager {
         for &id in &ids {
             self.resume_check(id, now);
         }
-        self.store_now();
+        self.store_now(&ids);
         log::info!("resumed  checks={}", ids.len());
         self.set_job(client, Job::Rows { ids: ids.into() });
     }

@@ -1,28 +1,23 @@
 //! Where the plugins' maps outlive a manager: a memfd that the supervisor holds too. Memory, never on a disk, as there
 //! may be tokens in it.
 //!
-//! It is a log of changes. One is in it before its answer is given: first its bytes, then the length that makes them
-//! count, so a manager that is killed in between leaves the log as it was. When most of it is out of date a new log is
-//! written whole and takes its place with the supervisor.
+//! It is a log of changes, and one is in it before its answer is given; a manager that is killed meanwhile leaves a torn
+//! end, which does not count. When most of it is out of date a new log is written whole and takes its place with the
+//! supervisor.
 
+use crate::record_log::{Batch, RecordLog, Tail};
 use healthd_core::objects::maps::{Change, Maps};
 use healthd_core::wire::frame::{Get, Put, WireError};
 use healthd_sys::memfd;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileExt;
 
-const MAGIC: u64 = 0x4844_4D41_5053_0001;
-const HEADER: u64 = 16;
+const MAGIC: u64 = 0x4844_4D41_5053_0002;
 /// A log is rewritten when it is so much longer than what is in it.
 const SLACK: u64 = 1 << 20;
 
-pub struct Log {
-    file: File,
-    /// How much of it counts.
-    len: u64,
-}
+pub struct Log(RecordLog);
 
 mod tag {
     pub const SET: u8 = 1;
@@ -36,57 +31,51 @@ impl Log {
     /// A new one, with these maps in it.
     pub fn of(maps: &Maps) -> io::Result<Log> {
         let file = File::from(memfd::empty("healthd-maps")?);
-        let mut bytes = Vec::new();
-        maps.changes().for_each(|c| encode(&c, &mut bytes));
-        file.write_all_at(&bytes, HEADER)?;
-        let log = Log {
-            file,
-            len: HEADER + bytes.len() as u64,
-        };
-        log.commit()?;
-        log.file.write_all_at(&MAGIC.to_le_bytes(), 0)?;
-        Ok(log)
+        let mut log = RecordLog::new(file, MAGIC)?;
+        let mut batch = Batch::default();
+        maps.changes().for_each(|c| batch.push(&encoded(&c)));
+        log.append(&batch)?;
+        Ok(Log(log))
     }
 
     /// The one that another manager has left, and what is in it.
     pub fn open(fd: OwnedFd) -> io::Result<(Log, Maps)> {
-        let bytes = memfd::read_all(&fd)?;
-        let word = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
-        let len = word(8).filter(|n| (HEADER..=bytes.len() as u64).contains(n));
-        let (Some(MAGIC), Some(len)) = (word(0), len) else {
-            return Err(io::Error::other("not a log of maps"));
-        };
         let mut maps = Maps::default();
-        let mut rest = &bytes[HEADER as usize..len as usize];
-        while let Some(change) = decode(&mut rest).map_err(io::Error::other)? {
-            maps.redo(change);
+        let (log, tail) = RecordLog::read(File::from(fd), MAGIC, |mut record| {
+            while let Some(change) = decode(&mut record).map_err(io::Error::other)? {
+                maps.redo(change);
+            }
+            Ok(())
+        })?;
+        if tail != Tail::None {
+            // Its answer was never given.
+            log.cut_tail()?;
         }
-        let file = File::from(fd);
-        Ok((Log { file, len }, maps))
-    }
-
-    fn commit(&self) -> io::Result<()> {
-        self.file.write_all_at(&self.len.to_le_bytes(), 8)
+        Ok((Log(log), maps))
     }
 
     pub fn add(&mut self, change: &Change) -> io::Result<()> {
-        let mut bytes = Vec::new();
-        encode(change, &mut bytes);
-        self.file.write_all_at(&bytes, self.len)?;
-        self.len += bytes.len() as u64;
-        self.commit()
+        let mut batch = Batch::default();
+        batch.push(&encoded(change));
+        self.0.append(&batch)
     }
 
     /// Most of it is out of date.
     pub fn is_long(&self, maps: &Maps) -> bool {
-        self.len > SLACK + 2 * maps.bytes() as u64
+        self.0.len() > SLACK + 2 * maps.bytes() as u64
     }
 }
 
 impl AsFd for Log {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
+        self.0.as_fd()
     }
+}
+
+fn encoded(change: &Change) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode(change, &mut bytes);
+    bytes
 }
 
 fn encode(change: &Change, out: &mut Vec<u8>) {
@@ -163,6 +152,7 @@ fn decode(rest: &mut &[u8]) -> Result<Option<Change>, WireError> {
 mod tests {
     use super::*;
     use healthd_core::wire::asks::{MapAsk, MapOp};
+    use std::os::unix::fs::FileExt;
 
     fn set(maps: &mut Maps, log: &mut Log, key: &str, value: &[u8]) {
         let ask = MapAsk {
@@ -187,8 +177,9 @@ mod tests {
         let mut log = Log::of(&maps).expect("memory");
         set(&mut maps, &mut log, "a", b"one");
         set(&mut maps, &mut log, "b", &[0, 255]);
-        // As if it had been killed between the bytes and the length.
-        log.file.write_all_at(&[7; 40], log.len).expect("memory");
+        // As if it had been killed in the middle of the next one.
+        let file = File::from(log.as_fd().try_clone_to_owned().expect("dup"));
+        file.write_all_at(&[7; 40], log.0.len()).expect("memory");
         let (mut log, mut again) = reopened(&log);
         assert_eq!(maps.shown(1), again.shown(1));
         set(&mut again, &mut log, "c", b"three");
@@ -202,10 +193,11 @@ mod tests {
     fn rubbish_is_said() {
         assert!(Log::open(memfd::empty("t").expect("memory")).is_err());
         let file = File::from(memfd::empty("t").expect("memory"));
-        let mut bytes = MAGIC.to_le_bytes().to_vec();
-        bytes.extend(24u64.to_le_bytes());
-        bytes.extend([9; 8]);
-        file.write_all_at(&bytes, 0).expect("memory");
-        assert!(Log::open(file.into()).is_err());
+        let mut log = RecordLog::new(file, MAGIC).expect("memory");
+        let mut batch = Batch::default();
+        batch.push(&[9; 8]);
+        log.append(&batch).expect("memory");
+        let fd = log.as_fd().try_clone_to_owned().expect("dup");
+        assert!(Log::open(fd).is_err());
     }
 }
