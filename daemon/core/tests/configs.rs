@@ -12,9 +12,9 @@ use std::time::Duration;
 use std::{fs, io};
 
 use healthd_core::config::{
-    Catalog, CheckSpec, Class, Diagnostics, Files, PluginInfo, Refused, daemon_paths, duration,
-    load,
+    Catalog, CheckSpec, Class, Diagnostics, Files, PluginInfo, Refused, daemon_paths, load,
 };
+use healthd_units::duration;
 
 #[test]
 fn good_configs_make_these_checks() {

@@ -5,8 +5,8 @@
 use crate::{columns, complete};
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 use healthd_core::check::outcome::Verdict;
-use healthd_core::config::duration;
 use healthd_core::wire::control::Filter;
+use healthd_units::duration;
 use jiff::civil::{DateTime, Time};
 use jiff::{Timestamp, Zoned};
 use std::path::{Path, PathBuf};
@@ -542,7 +542,8 @@ mod tests {
         assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(parse_duration("1m30s"), Ok(Duration::from_secs(90)));
         assert_eq!(parse_duration("2m"), Ok(Duration::from_secs(120)));
-        for wrong in ["", "5", "s", "-1s", "1.5s", "2d", "0s", "99999999h", "25h"] {
+        assert_eq!(parse_duration("1.5s"), Ok(Duration::from_millis(1500)));
+        for wrong in ["", "5", "s", "-1s", "1.5", "2d", "0s", "99999999h", "25h"] {
             assert!(parse_duration(wrong).is_err(), "{wrong}");
         }
     }

@@ -4,11 +4,12 @@
 use crate::book::{MS, Manager};
 use crate::fanout::FDS_A_PARENT;
 use crate::slots::SlotState;
-use healthd_core::config::{Limits, size};
+use healthd_core::config::Limits;
 use healthd_core::wire::maps::Entry;
 use healthd_core::wire::supervisor::WorkerClass;
 use healthd_core::wire::worker::{Growth, ToWorker};
 use healthd_sys::usage::{Gauge, Usage};
+use healthd_units::size;
 
 /// From this part of a limit on a worker is replaced...
 const SOFT: (u64, u64) = (3, 4);

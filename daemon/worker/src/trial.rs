@@ -67,8 +67,8 @@ fn parse(args: &[String]) -> Result<Wish<'_>, String> {
             "--plugin" => wish.plugin = Some(rest.next().ok_or(USAGE)?),
             "--timeout" => {
                 let text = rest.next().ok_or(USAGE)?;
-                let timeout = healthd_core::config::duration::parse(text)
-                    .map_err(|e| format!("--timeout: {e}"))?;
+                let timeout = healthd_units::duration::parse(text)
+                    .map_err(|e| format!("--timeout {e}: {}", e.help()))?;
                 wish.timeout_ns = Some(timeout.as_nanos() as u64);
             }
             "--options" => wish.config = read_options(rest.next().ok_or(USAGE)?)?,

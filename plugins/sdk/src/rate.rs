@@ -6,69 +6,26 @@
 
 use crate::counter::Counter;
 use crate::cx::Cx;
-use crate::options::{Limits, OptionValue};
+use crate::options::{Limits, OptionValue, refused};
+use healthd_units::rate as units;
 use serde_json::Value;
 use std::fmt;
 use std::time::Duration;
 
 /// So many in so much time: "50/s", "10/m", "1/h". An option may have this type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rate {
-    count: u32,
-    per: Per,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Per {
-    Second,
-    Minute,
-    Hour,
-}
-
-impl Per {
-    fn letter(self) -> &'static str {
-        match self {
-            Per::Second => "s",
-            Per::Minute => "m",
-            Per::Hour => "h",
-        }
-    }
-
-    fn nanos(self) -> u64 {
-        let seconds = match self {
-            Per::Second => 1,
-            Per::Minute => 60,
-            Per::Hour => 3600,
-        };
-        seconds * 1_000_000_000
-    }
-}
+pub struct Rate(units::Rate);
 
 /// A turn is not missed by less: timers have a millisecond.
 const SLACK_NS: u64 = 5_000_000;
-/// The most that a rate may say.
-const COUNT_MAX: u32 = 1_000_000;
-
 impl Rate {
     pub fn parse(text: &str) -> Option<Rate> {
-        let (count, per) = text.split_once('/')?;
-        let per = match per {
-            "s" => Per::Second,
-            "m" => Per::Minute,
-            "h" => Per::Hour,
-            _ => return None,
-        };
-        let digits = !count.is_empty() && count.bytes().all(|b| b.is_ascii_digit());
-        let count = count
-            .parse()
-            .ok()
-            .filter(|n| digits && (1..=COUNT_MAX).contains(n))?;
-        Some(Rate { count, per })
+        units::Rate::parse(text).ok().map(Rate)
     }
 
     /// The time between two.
     pub fn distance(self) -> Duration {
-        Duration::from_nanos(self.per.nanos() / u64::from(self.count))
+        self.0.distance()
     }
 
     /// Takes the next turn, if it comes before `latest_ns`; returns its time, which may have come already. All who
@@ -130,7 +87,7 @@ impl Rate {
 
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.count, self.per.letter())
+        self.0.fmt(f)
     }
 }
 
@@ -163,12 +120,18 @@ impl fmt::Display for OverRate {
 
 impl OptionValue for Rate {
     fn schema(_: &Limits) -> String {
-        r#""type":"string","pattern":"^[1-9][0-9]{0,6}/[smh]$""#.into()
+        r#""type":"string","format":"rate""#.into()
     }
 
     fn from_json(value: Value, _: &Limits) -> Result<Self, String> {
-        let parsed = value.as_str().and_then(Rate::parse);
-        parsed.ok_or_else(|| format!("{value} is no rate; write \"50/s\", \"10/m\" or \"1/h\""))
+        match value.as_str() {
+            Some(text) => units::Rate::parse(text)
+                .map(Rate)
+                .map_err(|e| refused(&value, &e)),
+            None => Err(format!(
+                "{value} is no rate; write \"50/s\", \"10/m\" or \"1/h\""
+            )),
+        }
     }
 
     fn to_json(&self) -> Value {
@@ -181,30 +144,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rates() {
-        for (text, ms) in [
-            ("50/s", 20),
-            ("1/s", 1000),
-            ("10/m", 6000),
-            ("1/h", 3_600_000),
-        ] {
-            let rate = Rate::parse(text).expect(text);
-            assert_eq!(rate.distance(), Duration::from_millis(ms));
-            assert_eq!(rate.to_string(), text);
-        }
-        for bad in [
-            "",
-            "50",
-            "/s",
-            "0/s",
-            "+5/s",
-            "5/d",
-            "5/ s",
-            "1000001/s",
-            "1.5/s",
-        ] {
-            assert_eq!(Rate::parse(bad), None, "{bad}");
-        }
-        assert!(Rate::from_json("x".into(), &Limits::NONE).is_err());
+    fn an_option_may_be_a_rate() {
+        let read = |value: Value| Rate::from_json(value, &Limits::NONE);
+        let rate = read("10/m".into()).expect("a rate");
+        assert_eq!(rate.distance(), Duration::from_secs(6));
+        assert_eq!(rate.to_json(), "10/m");
+        let e = read("10/min".into()).expect_err("no rate");
+        assert_eq!(e, "\"10/min\" has an unknown unit \"/min\": write `10/m`");
+        assert!(read(10.into()).is_err());
+        assert_eq!(Rate::parse("0/s"), None);
     }
 }

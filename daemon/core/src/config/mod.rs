@@ -11,7 +11,6 @@ mod catalog;
 mod checks;
 mod defaults;
 mod diagnostic;
-pub mod duration;
 mod files;
 mod for_each;
 mod groups;
@@ -26,8 +25,7 @@ mod report;
 mod resolve;
 pub mod schema;
 mod secrets;
-pub mod size;
-mod source;
+pub mod source;
 mod template;
 mod words;
 

@@ -5,12 +5,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::duration;
+use healthd_units::{duration, size};
+
 use super::files::Files;
 use super::raw::{Node, Value};
 use super::report::{Finding, Report, error};
 use super::secrets::SecretCache;
-use super::size;
 use super::source::{Sources, Span};
 
 /// One reading of a config: the texts, what was found in them, and the way outside.
@@ -136,8 +136,8 @@ impl Reading<'_> {
             Value::Int(n) => {
                 return self.wrong_type(key, node, owner, "a duration", &format!("\"{n}s\""));
             }
-            Value::Float(_) => {
-                return self.wrong_type(key, node, owner, "a duration", "\"1500ms\"");
+            Value::Float(n) => {
+                return self.wrong_type(key, node, owner, "a duration", &format!("\"{n}s\""));
             }
             _ => return self.wrong_type(key, node, owner, "a duration", "\"10s\""),
         };
@@ -209,7 +209,7 @@ impl Reading<'_> {
                 "the smallest is {}, and 0 is no limit",
                 size::show(least)
             )),
-            Err((what, help)) => error(format!("`{key}` of {owner} {what}")).help(help),
+            Err(e) => error(format!("`{key}` of {owner} {e}")).help(e.help()),
         };
         self.push(finding.at(node.span).once(key));
         None

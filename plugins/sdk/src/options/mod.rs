@@ -17,6 +17,7 @@ pub use path::ReadPath;
 pub use range::{Range, Thresholds};
 pub use scalar::{CellVerdict, FirstCell, Scalar};
 pub use size::{Amount, Size, size_text};
+pub(crate) use value::refused;
 pub use value::{Limits, OptionValue, duration_text, parse_duration};
 
 use serde_json::Value;
@@ -371,7 +372,7 @@ mod tests {
             p["port"],
             serde_json::json!({"type": "integer", "minimum": 1, "maximum": 65535, "default": 80})
         );
-        assert_eq!(p["wait"]["default"], "1500ms");
+        assert_eq!(p["wait"]["default"], "1.5s");
         assert_eq!(p["wait"]["format"], "duration");
         assert_eq!(
             p["mode"],
@@ -437,7 +438,7 @@ mod tests {
         );
         assert_eq!(
             error(r#"{"name": "a", "wait": "5"}"#),
-            "wait: \"5\" is no duration; write 250ms, 10s or 5m"
+            "wait: \"5\" has no unit after `5`: write `5s` or `5ms`"
         );
         assert!(
             error(r#"{"name": "a", "nmae": 1}"#)

@@ -4,12 +4,12 @@ use std::cell::Cell;
 
 use serde_json::{Map, Value};
 
-use super::super::duration;
 use super::super::raw::shortened;
 use super::super::words::{did_you_mean, one_of};
 use super::{
     Additional, Masks, Rule, RuleId, Schema, Sight, Step, Type, Violation, What, first_sentence,
 };
+use healthd_units::duration;
 
 impl Schema {
     /// Every rule that `value` breaks.
@@ -289,26 +289,31 @@ impl<'a> Judge<'a> {
             }
         }
         let shown = || self.shown(&Value::String(s.to_owned()), path);
+        let format = rule.format.as_deref();
+        if let Some(Err(e)) = format.and_then(|name| healthd_units::check_format(name, s)) {
+            // The error's words may quote the text.
+            let secret = self.masks.covers(path);
+            let what = match (secret, format) {
+                (true, Some(name)) => format!("is no {name}"),
+                _ => e.to_string(),
+            };
+            self.say(path, what, (!secret).then(|| e.help().to_owned()), out);
+            return;
+        }
         if let Some(pattern) = &rule.pattern
             && !pattern.is_match(s)
         {
-            let wanted = match &rule.format {
+            let wanted = match format {
                 Some(name) => format!("is no valid {name}{}", shown()),
                 None => format!("has to match `{}`{}", pattern.as_str(), shown()),
             };
-            self.say(path, wanted, None, out);
-        }
-        if rule.format.as_deref() == Some("duration")
-            && let Err(e) = duration::parse(s)
-        {
-            // The error's words may quote the text.
-            let secret = self.masks.covers(path);
-            let what = if secret {
-                "is no duration".to_owned()
-            } else {
-                e.to_string()
-            };
-            self.say(path, what, (!secret).then(|| e.help()), out);
+            // A plugin that was built when durations had one unit.
+            let one_unit = (format == Some("duration") && !self.masks.covers(path))
+                .then(|| duration::parse(s).ok().map(duration::show_one_unit))
+                .flatten()
+                .filter(|text| pattern.is_match(text));
+            let help = one_unit.map(|text| format!("this plugin takes one unit: write `{text}`"));
+            self.say(path, wanted, help, out);
         }
     }
 

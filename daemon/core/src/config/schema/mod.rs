@@ -2,9 +2,10 @@
 //!
 //! Keywords: type, properties, required, additionalProperties, enum, const, minimum, maximum,
 //! exclusiveMinimum, exclusiveMaximum, minLength, maxLength, pattern, minItems, maxItems, items,
-//! anyOf, oneOf, allOf, $ref to a place in the same schema, and `format: "duration"` (as
-//! `duration.rs` reads it). `title`, `description` and `default` are for people: a default is
-//! filled in by the plugin. Any other keyword is ignored, as the standard wants it.
+//! anyOf, oneOf, allOf, $ref to a place in the same schema, and `format` if it is `duration`,
+//! `size`, `amount` or `rate` (as `healthd-units` reads them). `title`, `description` and `default`
+//! are for people: a default is filled in by the plugin. Any other keyword is ignored, as the
+//! standard wants it.
 //!
 //! One thing is stricter than the standard: `1.0` is no integer, as no typed plugin would take it.
 //!
@@ -119,7 +120,7 @@ struct Rule {
     min_length: Option<usize>,
     max_length: Option<usize>,
     pattern: Option<Regex>,
-    /// `format`: held to if it is `duration`, else only a word for messages.
+    /// `format`: held to if it is one of ours, else only a word for messages.
     format: Option<String>,
     min_items: Option<usize>,
     max_items: Option<usize>,
