@@ -5,6 +5,8 @@
 
 use crate::error::CtlError;
 use crate::render::text::{cut, escape};
+use healthd_core::config::schema::Schema;
+use healthd_core::wire::supervisor::signal_name;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
@@ -141,7 +143,7 @@ impl Ended {
             .status
             .signal()
             .filter(|_| self.in_time)
-            .map(signal_name)
+            .map(|signal| signal_name(signal).into_owned())
     }
 
     /// "ended with exit code 1", "was killed by SIGSEGV".
@@ -151,13 +153,6 @@ impl Ended {
             (None, Some(signal)) => format!("was killed by {}", signal_name(signal)),
             (None, None) => "ended".to_owned(),
         }
-    }
-}
-
-fn signal_name(number: i32) -> String {
-    match signal_hook::low_level::signal_name(number) {
-        Some(name) => name.to_owned(),
-        None => format!("signal {number}"),
     }
 }
 
@@ -193,6 +188,15 @@ pub struct Probed {
     pub schema: serde_json::Value,
     #[serde(flatten)]
     pub more: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Probed {
+    /// Keywords of the schema to which no value is held.
+    pub fn ignored(&self) -> Vec<String> {
+        let schema = Schema::compile(&self.schema);
+        let ignored = schema.as_ref().map(Schema::ignored).unwrap_or_default();
+        ignored.iter().map(ToString::to_string).collect()
+    }
 }
 
 /// A number or a text, as text: an ABI may be written `1` or `"1.0"`.

@@ -91,6 +91,15 @@ pub fn probe(file: &Path, limit: Option<Duration>) -> Result<Probe, CtlError> {
             refused(format!("loading it does not end within {limit}"))
         }
         Some(signal) => refused(format!("loading it crashes: {signal}")),
-        None => ended.answer()?,
+        None => {
+            let mut probe: Probe = ended.answer()?;
+            for plugin in &mut probe.plugins {
+                let ignored = plugin.ignored();
+                if !ignored.is_empty() {
+                    plugin.more.insert("ignored".into(), ignored.into());
+                }
+            }
+            probe
+        }
     })
 }

@@ -96,7 +96,7 @@ impl Manager {
             Death::Signaled { signal, .. } => {
                 let what = match dead.oom.filter(|_| *signal == libc::SIGKILL) {
                     Some(oom) => format!("{} ({oom})", signal_name(*signal)),
-                    None => signal_name(*signal).to_owned(),
+                    None => signal_name(*signal).into_owned(),
                 };
                 self.calls_in_progress(dead, view, what, HANDLED.contains(signal))
             }
@@ -135,7 +135,7 @@ impl Manager {
         }
         let what = match is_stack_overflow(crash) {
             true => format!("{signal} (stack overflow)"),
-            false => signal.to_owned(),
+            false => signal.into_owned(),
         };
         let line = crash.line.and_then(|l| view.line(l));
         let addresses = (crash.pc, &crash.trace[..]);

@@ -303,7 +303,10 @@ impl<'a> Maker<'a> {
         };
         let reason = match (catalog.plugin(name), catalog.refused(name)) {
             (Some(info), _) => match self.schema(info) {
-                Ok(schema) => return Plugin::Usable(info, schema),
+                Ok(schema) => {
+                    self.tell_ignored(info, &schema, cx);
+                    return Plugin::Usable(info, schema);
+                }
                 Err(reason) => reason,
             },
             (None, Some(refused)) => {
@@ -331,6 +334,20 @@ impl<'a> Maker<'a> {
             );
         }
         Plugin::Unusable(reason)
+    }
+
+    /// What a plugin's author asks of its options and nobody checks.
+    fn tell_ignored(&mut self, info: &PluginInfo, schema: &Schema, cx: &mut Reading<'_>) {
+        if schema.ignored().is_empty() || !self.warned.insert(info.name.clone()) {
+            return;
+        }
+        let all: Vec<String> = schema.ignored().iter().map(ToString::to_string).collect();
+        let w = warning(format!(
+            "the schema of plugin `{}` has what healthd does not check: {}",
+            info.name,
+            all.join(", ")
+        ));
+        cx.push(w.help("the plugin itself has to refuse what it forbids; `healthctl plugins verify` lists the same"));
     }
 
     fn which_there_are(&self, e: Finding, name: &str, catalog: &Catalog) -> Finding {

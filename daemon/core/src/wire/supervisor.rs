@@ -2,6 +2,7 @@
 //! JSON object: these are rare, and both ends are our own; the fds that some carry are named beside them.
 
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// The largest message, either way: far below what SEQPACKET takes.
 pub const MAX_MESSAGE: usize = 128 * 1024;
@@ -154,7 +155,7 @@ impl std::fmt::Display for Death {
         match self {
             Death::Exited { code } => write!(f, "exit code {code}"),
             Death::Signaled { signal, core } => {
-                f.write_str(signal_name(*signal))?;
+                f.write_str(&signal_name(*signal))?;
                 if *core {
                     f.write_str(" (core dumped)")
                 } else {
@@ -165,24 +166,76 @@ impl std::fmt::Display for Death {
     }
 }
 
-pub fn signal_name(signal: i32) -> &'static str {
-    match signal {
-        1 => "SIGHUP",
-        2 => "SIGINT",
-        3 => "SIGQUIT",
-        4 => "SIGILL",
-        5 => "SIGTRAP",
-        6 => "SIGABRT",
-        7 => "SIGBUS",
-        8 => "SIGFPE",
-        9 => "SIGKILL",
-        11 => "SIGSEGV",
-        13 => "SIGPIPE",
-        14 => "SIGALRM",
-        15 => "SIGTERM",
-        24 => "SIGXCPU",
-        25 => "SIGXFSZ",
-        31 => "SIGSYS",
-        _ => "an unusual signal",
+/// As kill -l has it: `SIGSEGV`, `SIGRTMIN+3`; on x86, ARM and RISC-V.
+pub fn signal_name(signal: i32) -> Cow<'static, str> {
+    const NAMES: [&str; 31] = [
+        "SIGHUP",
+        "SIGINT",
+        "SIGQUIT",
+        "SIGILL",
+        "SIGTRAP",
+        "SIGABRT",
+        "SIGBUS",
+        "SIGFPE",
+        "SIGKILL",
+        "SIGUSR1",
+        "SIGSEGV",
+        "SIGUSR2",
+        "SIGPIPE",
+        "SIGALRM",
+        "SIGTERM",
+        "SIGSTKFLT",
+        "SIGCHLD",
+        "SIGCONT",
+        "SIGSTOP",
+        "SIGTSTP",
+        "SIGTTIN",
+        "SIGTTOU",
+        "SIGURG",
+        "SIGXCPU",
+        "SIGXFSZ",
+        "SIGVTALRM",
+        "SIGPROF",
+        "SIGWINCH",
+        "SIGIO",
+        "SIGPWR",
+        "SIGSYS",
+    ];
+    let name = usize::try_from(signal)
+        .ok()
+        .and_then(|n| NAMES.get(n.checked_sub(1)?));
+    match (name, signal) {
+        (Some(name), _) => Cow::Borrowed(*name),
+        // 32 and 33 are the C library's own.
+        (None, 34) => "SIGRTMIN".into(),
+        (None, 35..=64) => format!("SIGRTMIN+{}", signal - 34).into(),
+        (None, _) => format!("signal {signal}").into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_signal_has_its_name() {
+        for (signal, name) in [
+            (1, "SIGHUP"),
+            (9, "SIGKILL"),
+            (10, "SIGUSR1"),
+            (11, "SIGSEGV"),
+            (16, "SIGSTKFLT"),
+            (29, "SIGIO"),
+            (31, "SIGSYS"),
+            (32, "signal 32"),
+            (34, "SIGRTMIN"),
+            (37, "SIGRTMIN+3"),
+            (64, "SIGRTMIN+30"),
+            (65, "signal 65"),
+            (0, "signal 0"),
+            (-1, "signal -1"),
+        ] {
+            assert_eq!(signal_name(signal), name);
+        }
     }
 }

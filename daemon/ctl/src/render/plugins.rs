@@ -207,6 +207,10 @@ fn about(out: &mut String, plugin: &Probed, look: &Look) {
         let _ = writeln!(out, "    {}", escape(&facts.join(", ")));
     }
     options(out, &plugin.schema, look);
+    for keyword in plugin.ignored() {
+        let text = format!("note: healthd does not check {keyword}; the plugin has to");
+        let _ = writeln!(out, "    {}", escape(&text));
+    }
 }
 
 /// The options that the plugin's JSON Schema names.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use regex_lite::Regex;
 use serde_json::{Map, Value};
 
-use super::{Additional, Rule, RuleId, Schema, SchemaError, Type};
+use super::{Additional, Ignored, Rule, RuleId, Schema, SchemaError, Type};
 
 impl Schema {
     pub fn compile(schema: &Value) -> Result<Schema, SchemaError> {
@@ -14,11 +14,13 @@ impl Schema {
             rules: Vec::new(),
             known: HashMap::new(),
             depth: 0,
+            ignored: Vec::new(),
         };
         let root = compiler.rule(schema, "")?;
         let schema = Schema {
             rules: compiler.rules,
             root,
+            ignored: compiler.ignored,
         };
         schema.refuse_loops()?;
         Ok(schema)
@@ -71,6 +73,7 @@ struct Compiler<'a> {
     /// The rules made so far, by JSON pointer.
     known: HashMap<String, RuleId>,
     depth: u32,
+    ignored: Vec<Ignored>,
 }
 
 impl Compiler<'_> {
@@ -114,6 +117,7 @@ impl Compiler<'_> {
     }
 
     fn object(&mut self, map: &Map<String, Value>, at: &str) -> Result<Rule, SchemaError> {
+        self.note_ignored(map, at);
         let mut rule = Rule {
             minimum: number(map, "minimum", at)?,
             maximum: number(map, "maximum", at)?,
@@ -204,6 +208,35 @@ impl Compiler<'_> {
         Ok(rule)
     }
 
+    /// The standard has more keywords than we know, and a slip in one is none of them.
+    fn note_ignored(&mut self, map: &Map<String, Value>, at: &str) {
+        for (key, value) in map {
+            let keyword = match (key.as_str(), value) {
+                ("format", Value::String(name))
+                    if healthd_units::check_format(name, "").is_none() =>
+                {
+                    // With a pattern it is a word for messages.
+                    match map.contains_key("pattern") {
+                        true => continue,
+                        false => format!("format: {name}"),
+                    }
+                }
+                (key, _)
+                    if JUDGED.contains(&key)
+                        || FOR_PEOPLE.contains(&key)
+                        || key.starts_with("x-") =>
+                {
+                    continue;
+                }
+                (key, _) => key.to_owned(),
+            };
+            self.ignored.push(Ignored {
+                pointer: at.to_owned(),
+                keyword,
+            });
+        }
+    }
+
     fn list(
         &mut self,
         map: &Map<String, Value>,
@@ -271,6 +304,45 @@ fn escape(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 
+/// What values are held to.
+const JUDGED: [&str; 21] = [
+    "type",
+    "properties",
+    "required",
+    "additionalProperties",
+    "enum",
+    "const",
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "minLength",
+    "maxLength",
+    "pattern",
+    "minItems",
+    "maxItems",
+    "items",
+    "anyOf",
+    "oneOf",
+    "allOf",
+    "$ref",
+    "format",
+];
+/// What says nothing about values; `$defs` is where a `$ref` leads to.
+const FOR_PEOPLE: [&str; 12] = [
+    "title",
+    "description",
+    "default",
+    "examples",
+    "deprecated",
+    "readOnly",
+    "writeOnly",
+    "$schema",
+    "$id",
+    "$comment",
+    "$defs",
+    "definitions",
+];
 /// More parts than any honest plugin has.
 const RULES_MAX: usize = 10_000;
 /// How deep its parts may lead into each other.

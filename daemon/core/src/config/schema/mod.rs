@@ -3,9 +3,9 @@
 //! Keywords: type, properties, required, additionalProperties, enum, const, minimum, maximum,
 //! exclusiveMinimum, exclusiveMaximum, minLength, maxLength, pattern, minItems, maxItems, items,
 //! anyOf, oneOf, allOf, $ref to a place in the same schema, and `format` if it is `duration`,
-//! `size`, `amount` or `rate` (as `healthd-units` reads them). `title`, `description` and `default`
+//! `size`, `amount`, `rate` or `ip` (as `healthd-units` reads them). `title`, `description` and `default`
 //! are for people: a default is filled in by the plugin. Any other keyword is ignored, as the
-//! standard wants it.
+//! standard wants it, and told: at load, and by `plugins verify`.
 //!
 //! One thing is stricter than the standard: `1.0` is no integer, as no typed plugin would take it.
 //!
@@ -26,6 +26,30 @@ use super::raw::bare;
 pub struct Schema {
     rules: Vec<Rule>,
     root: RuleId,
+    ignored: Vec<Ignored>,
+}
+
+/// A keyword that no value is held to: the plugin's author may believe that it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ignored {
+    pub pointer: String,
+    pub keyword: String,
+}
+
+impl fmt::Display for Ignored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pointer = match self.pointer.as_str() {
+            "" => "/",
+            pointer => pointer,
+        };
+        write!(f, "`{}` at {pointer}", self.keyword)
+    }
+}
+
+impl Schema {
+    pub fn ignored(&self) -> &[Ignored] {
+        &self.ignored
+    }
 }
 
 /// A broken schema: where in it, as a JSON pointer, and why.

@@ -422,3 +422,59 @@ fn a_table_is_a_secret_only_where_the_plugin_takes_none() {
     let inside = [Step::Key("env".into()), Step::Key("PASSWORD".into())];
     assert!(!rules.takes_table_with(&inside, "env"));
 }
+
+#[test]
+fn a_keyword_that_nobody_checks_is_known() {
+    let schema = Schema::compile(&json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object", "title": "t", "x-secret": true,
+        "properties": {
+            "n": {"type": "integer", "multipleOf": 5, "default": 5},
+            "u": {"type": "string", "format": "uri"},
+            "p": {"type": "string", "format": "path", "pattern": "^/"},
+            "d": {"type": "string", "format": "duration"},
+            "l": {"type": "array", "uniqueItems": true, "items": {"minimun": 3}},
+        },
+        "patternProperties": {"^x": {}},
+    }))
+    .expect("it is whole");
+    let ignored: Vec<String> = schema.ignored().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        ignored,
+        [
+            "`patternProperties` at /",
+            "`uniqueItems` at /properties/l",
+            "`minimun` at /properties/l/items",
+            "`multipleOf` at /properties/n",
+            "`format: uri` at /properties/u",
+        ]
+    );
+}
+
+#[test]
+fn formats_are_parsed_by_the_host() {
+    let schema = Schema::compile(&json!({"properties": {
+        "d": {"format": "duration"}, "s": {"format": "size"}, "a": {"format": "amount"}, "r": {"format": "rate"},
+        "old": {"format": "duration", "pattern": "^[0-9]+(\\.[0-9]+)?(ms|s|m|h|d)$"},
+    }}))
+    .expect("it is whole");
+    let said = |value: Value| -> Vec<String> {
+        let all = schema.validate(&value, &Masks::default());
+        all.iter()
+            .map(|v| format!("{v}; {}", v.help.as_deref().unwrap_or_default()))
+            .collect()
+    };
+    for good in ["1.5s", "1m30s"] {
+        assert!(said(json!({"d": good})).is_empty(), "{good}");
+    }
+    assert!(said(json!({"s": "1.5GiB", "a": "5%", "r": "50/s", "old": "1.5s"})).is_empty());
+    assert_eq!(
+        said(json!({"d": "1h30min", "s": "5gb", "a": "101%", "r": "5/min", "old": "1m30s"})),
+        [
+            "option `a` is more than the whole; write a share or a size, as in `5%` or `10GiB`",
+            "option `d` has an unknown unit `min`; write `1h30m`",
+            "option `old` is no valid duration, is `1m30s`; this plugin takes one unit: write `90s`",
+            "option `r` has an unknown unit \"/min\"; write `5/m`",
+            "option `s` has an unknown unit `gb`; write `5GB`",
+        ]
+    );
+}
