@@ -309,7 +309,10 @@ mod tests {
             (web.verdict, web.against(), web.runs),
             (Verdict::Critical, 3, 77)
         );
-        assert_eq!(web.paused.as_ref().map(|p| p.reason.as_str()), Some("not now"));
+        assert_eq!(
+            web.paused.as_ref().map(|p| p.reason.as_str()),
+            Some("not now")
+        );
         Disk::new(&dir.0).all(&saved).expect("room");
         assert!(!old.exists());
         assert_eq!(dir.read(), rows(&saved.checks));

@@ -160,10 +160,11 @@ impl Tcp {
             cx.phase("receive");
             // On the heap and not before it is needed, as TLS is in `talk`.
             let mut buffer = vec![0; 2048];
-            while let None = {
-                let found = dialogue::matched(expect, &answer[at..], &mut captured);
-                found.map(|used| at += used)
-            } {
+            loop {
+                if let Some(used) = dialogue::matched(expect, &answer[at..], &mut captured) {
+                    at += used;
+                    break;
+                }
                 if answer.len() > at {
                     // Stands behind the words of a time-out.
                     cx.message(format_args!("the server said {}", FirstLine(&answer[at..])));
