@@ -37,6 +37,7 @@ mod reload_model;
 mod servers;
 mod sharing;
 mod shutdown;
+mod starts;
 mod startup;
 mod state;
 mod stop;

@@ -251,13 +251,18 @@ fn kill_it_again_and_again(random: &mut Random) {
                 .expect("text"),
         );
     }
+    const OURS: [&str; 6] = [
+        "control.sock",
+        "healthd.pid",
+        "state.map",
+        "objects.map",
+        "events.map",
+        "samples.map",
+    ];
     let living: Vec<String> = (daemon.pids("io").iter())
         .map(|(slot, pid)| maps::worker_file(*slot as u32, *pid))
         .collect();
-    left.retain(|name| {
-        !living.contains(name)
-            && !["control.sock", "healthd.pid", "state.map", "objects.map"].contains(&name.as_str())
-    });
+    left.retain(|name| !living.contains(name) && !OURS.contains(&name.as_str()));
     assert!(left.is_empty(), "{left:?}");
     for line in daemon.log.all() {
         let flipped = line.contains("check changed") && !line.contains("to=ok");

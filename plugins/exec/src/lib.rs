@@ -278,6 +278,9 @@ impl Exec {
             io::ErrorKind::NotFound => cx.unknown(format_args!(
                 "{program}: no such file; install it or correct argv"
             )),
+            io::ErrorKind::PermissionDenied if Path::new(program).is_dir() => {
+                cx.unknown(format_args!("{program}: a folder and no program"))
+            }
             io::ErrorKind::PermissionDenied => cx.unknown(format_args!(
                 "{program}: not executable for the daemon's user; see its mode and that of its directories"
             )),

@@ -52,7 +52,7 @@ fn judged(row: &CheckRow) -> (Status, Option<&'static str>) {
         Some(Verdict::Warning) => (Status::Warning, None),
         Some(Verdict::Critical) => (Status::Critical, None),
         Some(Verdict::Unknown) => (Status::Unknown, None),
-        Some(Verdict::Pending) | None => (Status::Unknown, Some("no result yet")),
+        Some(Verdict::Pending) | None => (Status::Unknown, Some("no verdict yet")),
     }
 }
 
