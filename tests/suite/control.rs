@@ -245,8 +245,13 @@ fn who_does_not_read_or_hangs_up_slows_nobody() {
     let daemon = daemon_with(400);
     let manager = daemon.manager();
     daemon.ask("run", json!({}));
-    // The workers' maps are open from here on.
+    // The workers' maps are open from here on, and the state on disk.
     daemon.workers();
+    daemon.ask("pause", json!({"names": ["c-0"]}));
+    daemon.ask("resume", json!({"names": ["c-0"]}));
+    wait_for("the state is on disk", || {
+        daemon.dir().join("state/state.log").exists()
+    });
     let before = fds(manager);
     // Twenty ask for everything, again and again, and read nothing.
     let deaf: Vec<UnixStream> = (0..20)

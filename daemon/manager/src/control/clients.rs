@@ -291,7 +291,8 @@ impl Busy {
 
 impl Manager {
     pub fn accept_clients(&mut self) {
-        // Clients that have hung up keep their places until they are asked: once a turn, if it comes to that.
+        // Clients that have hung up keep their places until they are asked: once a turn, if it comes to that, and for each
+        // that comes first.
         let mut asked = false;
         for _ in 0..A_TURN {
             let stream = match self.clients.listener.accept() {
@@ -347,7 +348,7 @@ impl Manager {
             });
         let rights = Rights { may_change, first };
         let mut place = self.clients.has_place(peer.uid, rights);
-        if place.is_err() && !std::mem::replace(asked, true) {
+        if place.is_err() && (first || !std::mem::replace(asked, true)) {
             for key in self.clients.hung_up() {
                 self.client_ready(key, EpollFlags::EPOLLHUP);
                 // One that may change things is read to its end, when its turn comes.
