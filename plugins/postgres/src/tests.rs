@@ -4,7 +4,7 @@ use crate::hd_plugin_v1;
 use healthd_plugin::mock::{MockCheck, MockHost, Outcome};
 use healthd_plugin::serde_json::{Value, json};
 use healthd_plugin::{Status, abi};
-use healthd_testing::{Certs, Peer, Postgres};
+use healthd_testing::{Certs, Peer, Postgres, accepts, until};
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex, Weak};
@@ -423,11 +423,7 @@ impl Bouncer {
             folder,
             port,
         };
-        let deadline = std::time::Instant::now() + LONG;
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(std::time::Instant::now() < deadline, "{}", bouncer.log());
-            std::thread::yield_now();
-        }
+        until(|| accepts(port), || bouncer.log());
         Some(bouncer)
     }
 
@@ -621,13 +617,8 @@ fn it_says_good_bye() {
         return;
     };
     assert_eq!(check(on(&s, "", json!({}))).status, Status::Ok);
-    let log = loop {
-        let log = s.log();
-        if log.contains("disconnection:") {
-            break log;
-        }
-        std::thread::yield_now();
-    };
+    until(|| s.log().contains("disconnection:"), || s.log());
+    let log = s.log();
     assert!(
         !log.contains("unexpected EOF") && !log.contains("could not"),
         "{log}"

@@ -20,6 +20,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 /// A folder of one test, removed at its end.
 #[derive(Debug)]
@@ -92,6 +93,18 @@ pub fn run(command: &mut Command) {
         "{command:?}: {}",
         String::from_utf8_lossy(&done.stderr)
     );
+}
+
+/// Waits until something holds that a server does in its own time.
+///
+/// # Panics
+/// With `log` if it does not hold within a minute.
+pub fn until(mut holds: impl FnMut() -> bool, log: impl Fn() -> String) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(Instant::now() < deadline, "waited in vain: {}", log());
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// A TCP port of `address` that is free now and that this process hands out once. Not from the range of which the

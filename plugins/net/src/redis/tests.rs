@@ -4,7 +4,7 @@ use crate::tests::{check, check_for, plugin, refused, told};
 use healthd_plugin::Status;
 use healthd_plugin::mock::Outcome;
 use healthd_plugin::serde_json::{Value, json};
-use healthd_testing::{Certs, Peer, Server, free_port, program};
+use healthd_testing::{Certs, Peer, Server, free_port, program, until};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
@@ -200,10 +200,12 @@ fn a_replica_and_one_that_lost_its_primary() {
     let Some(replica) = redis(&["--replicaof", &of, "--repl-diskless-sync-delay", "0"]) else {
         return;
     };
-    // It follows once the first copy is done.
-    while !replica.log().contains("Finished with success") {
-        std::thread::yield_now();
-    }
+    // It follows once both have said that the first copy is done: the primary counts it only then.
+    until(
+        || replica.log().contains("Finished with success"),
+        || replica.log(),
+    );
+    until(|| primary.log().contains(" succeeded\n"), || primary.log());
     let o = ask(replica.port, &json!({"role": "replica", "lag_crit": "30s"}));
     assert_eq!(o.status, Status::Ok, "{}", o.message);
     assert_eq!(o.metric("lag").unit, "s");
@@ -211,9 +213,10 @@ fn a_replica_and_one_that_lost_its_primary() {
     assert_eq!(o.status, Status::Ok, "{}", o.message);
     assert_eq!(o.metric("replicas").value, 1.0);
     drop(primary);
-    while !replica.log().contains("Connection with master lost") {
-        std::thread::yield_now();
-    }
+    until(
+        || replica.log().contains("Connection with master lost"),
+        || replica.log(),
+    );
     let o = ask(replica.port, &json!({}));
     assert_eq!(o.status, Status::Critical, "{}", o.message);
     assert!(
