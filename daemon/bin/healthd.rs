@@ -2,7 +2,7 @@
 //! `--role` says which one it is to be.
 
 use healthd_core::wire::roles::Role;
-use healthd_sys::{limits, logging};
+use healthd_sys::{limits, logging, spawn};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::exit;
@@ -21,6 +21,10 @@ fn main() {
             // Memory that a plugin eats is the worker's to answer for, not the daemon's. It may be refused
             // only to a process that was given a higher score already.
             let _ = limits::set_oom_score(None, WORKER_OOM_SCORE);
+            match spawn::adopt_fd(args.log_to) {
+                Ok(fd) => logging::write_to(fd),
+                Err(e) => eprintln!("worker.{}: --log-to: {e}", args.slot),
+            }
             logging::init_filtered(&format!("worker.{}", args.slot), &args.log);
             healthd_worker::main(&args)
         }

@@ -2,7 +2,8 @@
  *
  * what    detail (8 MiB), metrics (5,000), labels (1,000), message (1 MiB in one line), lines (a message of many
  *         lines), bytes (not UTF-8, everywhere), numbers (NaN and infinities), escapes (what moves a terminal),
- *         names (metrics without a name), all of it */
+ *         names (metrics without a name), all of it; stderr (a forged line of the log and 20,000 others), "last words"
+ *         (a line without an end, and an abort): these two only by name */
 #include "fixture.h"
 
 static hd_str repeated(size_t n, char with) {
@@ -87,6 +88,15 @@ static hd_ret run(void *instance, const hd_ctx *c) {
     hd_str mega = repeated(1 << 20, 'm');
     host->message(c, mega);
     free((void *)mega.ptr);
+  }
+  if (strcmp(what, "stderr") == 0) {
+    fprintf(stderr, "\033[2J\033]0;title\007warn  manager: check changed  check=payments why=\"forged\"\nwarn  manager: forged\n");
+    for (int i = 0; i < 20000; i++) fprintf(stderr, "noise of a library, line %d, which nobody asked for\n", i);
+    say(c, "much on stderr");
+  }
+  if (strcmp(what, "last words") == 0) {
+    fprintf(stderr, "terminate called: it is all over");
+    abort();
   }
   return HD_OK;
 }

@@ -59,3 +59,35 @@ fn a_talkative_plugin_is_cut_and_made_readable() {
     assert_eq!(daemon.pids("io"), workers);
     assert_eq!(daemon.healthctl(&["status"]).code, Some(0));
 }
+
+/// Standard error of a plugin is no way into the daemon's log: its lines are named, escaped and limited.
+#[test]
+fn what_plugins_write_to_stderr_is_named_escaped_and_limited() {
+    let mut config = Config::new()
+        .daemon("log", "\"info\"")
+        .plugin_file(fixtures::fixture("talkative"));
+    for what in ["stderr", "last words"] {
+        config = config.check(
+            check(&what.replace(' ', "-"))
+                .plugin("talkative")
+                .interval("1h")
+                .set("config", &format!("{{ what = {what:?} }}")),
+        );
+    }
+    let daemon = config.spawn();
+    daemon.expect_notify("READY=1");
+    assert_eq!(daemon.run("stderr")["status"], "ok");
+    daemon.run("last-words");
+    daemon.expect_log("text=\"terminate called: it is all over\"");
+    daemon.expect_log("left_out=");
+    let log = daemon.log.all().join("\n");
+    let of_plugins = "supervisor: a plugin wrote to stderr  slot=";
+    assert!(log.contains(of_plugins), "{log}");
+    // 100 at once and ten a second, however long this took; the rest is counted.
+    let lines = log.matches("noise of a library").count();
+    assert!((98..2000).contains(&lines), "{lines} lines");
+    assert!(!log.contains('\x1b'), "{log}");
+    for line in log.lines().filter(|line| line.contains("forged")) {
+        assert!(line.contains(of_plugins), "{line}");
+    }
+}

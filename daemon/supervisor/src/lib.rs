@@ -17,6 +17,7 @@ mod respawn;
 mod sender;
 mod service_manager;
 mod start;
+mod words;
 
 use refusal::{Refusal, exit};
 use std::path::Path;

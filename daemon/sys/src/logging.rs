@@ -9,14 +9,39 @@ use jiff::tz::TimeZone;
 use log::{Level, LevelFilter};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use std::fs::File;
 use std::io::{self, IsTerminal, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
 use std::time::Instant;
 
 const MAX_LINE: usize = 4096;
 /// At most this many lines at once, and so many a second in the long run.
 const BURST: f64 = 500.0;
 const RATE: f64 = 100.0;
+
+/// Where the log goes in a process whose stderr is somebody else's: see [`write_to`].
+static OUT: OnceLock<File> = OnceLock::new();
+
+/// The log of this process goes to `fd` and not to stderr, which is left to what plugins write there. Before `init`.
+pub fn write_to(fd: OwnedFd) {
+    let _ = OUT.set(fd.into());
+}
+
+fn out() -> BorrowedFd<'static> {
+    static STDERR: OnceLock<io::Stderr> = OnceLock::new();
+    match OUT.get() {
+        Some(file) => file.as_fd(),
+        None => STDERR.get_or_init(io::stderr).as_fd(),
+    }
+}
+
+fn write_all(bytes: &[u8]) -> io::Result<()> {
+    match OUT.get() {
+        Some(mut file) => file.write_all(bytes),
+        None => io::stderr().write_all(bytes),
+    }
+}
 
 /// `role` stands in each line. When stderr goes to the journal a line begins with its `<N>`, as the time is there
 /// already; else with time and level.
@@ -71,7 +96,7 @@ pub fn stderr_is_journal() -> bool {
     let Ok(stream) = std::env::var("JOURNAL_STREAM") else {
         return false;
     };
-    let Ok(stat) = nix::sys::stat::fstat(io::stderr()) else {
+    let Ok(stat) = nix::sys::stat::fstat(out()) else {
         return false;
     };
     stream == format!("{}:{}", stat.st_dev, stat.st_ino)
@@ -103,7 +128,7 @@ impl Default for StderrWriter {
             dropped: 0,
             tokens: BURST,
             filled: Instant::now(),
-            terminal: io::stderr().is_terminal(),
+            terminal: out().is_terminal(),
         }
     }
 }
@@ -143,7 +168,7 @@ impl StderrWriter {
                 true => note,
                 false => format!("{} {}", time(&TimeZone::system()), &note[3..]),
             };
-            if io::stderr().write_all(note.as_bytes()).is_ok() {
+            if write_all(note.as_bytes()).is_ok() {
                 self.dropped = 0;
             }
         }
@@ -151,14 +176,13 @@ impl StderrWriter {
             self.line.truncate(MAX_LINE - 4);
             self.line.extend(b"...\n");
         }
-        let _ = io::stderr().write_all(&self.line);
+        let _ = write_all(&self.line);
         self.line.clear();
     }
 }
 
 fn writable() -> bool {
-    let stderr = io::stderr();
-    let mut fds = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+    let mut fds = [PollFd::new(out(), PollFlags::POLLOUT)];
     matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1..))
 }
 

@@ -6,7 +6,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{ForkResult, Pid, dup3_raw, execveat};
 use std::ffi::{CString, OsString};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 /// Proof that this process has one thread: the only state in which `fork` may be called.
 pub struct SingleThreaded(());
@@ -41,14 +41,15 @@ impl SelfExe {
         Ok(SelfExe { file, env })
     }
 
-    /// Starts it with `args`, all signals blocked, in a process group of its own; of our fds it gets 2 and `pass`, under the same numbers
-    /// as here, and `null` (an open /dev/null) as 0 and 1. Returns its pid.
+    /// Starts it with `args`, all signals blocked, in a process group of its own; of our fds it gets `pass`, under the same numbers
+    /// as here, `errors` as 2 (None: ours), and `null` (an open /dev/null) as 0 and 1. Returns its pid.
     pub fn start(
         &self,
         _proof: &SingleThreaded,
         args: &[OsString],
         pass: &[BorrowedFd<'_>],
         null: BorrowedFd<'_>,
+        errors: Option<BorrowedFd<'_>>,
     ) -> io::Result<u32> {
         // All memory is taken before the fork, so that the child only makes system calls.
         let argv = args
@@ -81,9 +82,13 @@ impl SelfExe {
             let failed = || -> nix::Result<()> {
                 // What it sends to its own group, by kill(0, ...) in a plugin, reaches nobody else.
                 nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
-                for standard in [0, 1] {
-                    // SAFETY: fds 0 and 1 are nobody's OwnedFd; the child replaces its own copies.
-                    unsafe { dup3_raw(null, standard, OFlag::empty()) }?;
+                let standard = [(Some(null), 0), (Some(null), 1), (errors, 2)];
+                for (fd, number) in standard {
+                    let Some(fd) = fd else { continue };
+                    // SAFETY: fds 0 to 2 are nobody's OwnedFd; the child replaces its own copies.
+                    let copy = unsafe { dup3_raw(fd, number, OFlag::empty()) }?;
+                    // It stays open for the program.
+                    let _ = copy.into_raw_fd();
                 }
                 // Of what we were started with nothing goes on: not from us, nor from those that we start.
                 super::process::keep_fds_to_ourselves();

@@ -187,6 +187,7 @@ fn one_run(
         generation: 0,
         threads: 4,
         map_mode: 0o600,
+        log_to: 2,
         log: "warn".into(),
     };
     ObjectsMap::create(&dir, 0o600).map_err(|e| e.to_string())?;

@@ -9,12 +9,13 @@ mod daemon;
 mod needs;
 mod objects;
 mod peers;
+mod readers;
 mod runs;
 mod shared_work;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|needs|upgrade|reload|stats|digest|objects|all]
+const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|needs|readers|upgrade|reload|stats|digest|objects|all]
                         [--seconds N] [--checks N] [--kills N] [--upgrades N] [--values N] [--mib N] [--rounds N]
 
   load   10,000 HTTP checks at 2 s beside 2,000 that hang, then HAProxy with the same checks   (60 s each)
@@ -22,6 +23,7 @@ const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|needs|upgrade
   idle   the demo's kinds of checks at 60 s: memory and wake-ups                                 (30 s)
   ready  1,000 checks: time from start to READY                                                 (10 starts)
   needs  10,000 checks that all fail behind an uplink that hangs, and the same without `needs`       (5 rounds)
+  readers  128 connections of users who may only read ask for the dearest things, as fast as they can  (10 s each; root)
   upgrade  the http plugin replaced under 2,000 checks/s, good and broken builds in turn            (100 of each)
   reload   10,000 checks of which 10 change; then a reload each second                              (60 s and 60 s)
   stats  10,000,000 values with 1 and 2 cpu workers, and numpy on the same values                (5 rounds)
@@ -42,6 +44,14 @@ fn main() -> ExitCode {
     if std::env::args().any(|a| a == "-h" || a == "--help") {
         println!("{USAGE}");
         return ExitCode::SUCCESS;
+    }
+    // One of the crowd that `readers` starts.
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(("reader", rest)) = args.split_first().map(|(a, rest)| (a.as_str(), rest)) {
+        return match readers::attack(rest) {
+            Some(()) => ExitCode::SUCCESS,
+            None => ExitCode::FAILURE,
+        };
     }
     match run() {
         Ok(()) => ExitCode::SUCCESS,
@@ -75,7 +85,7 @@ fn run() -> Result<(), String> {
             "--mib" => options.mib = number()?.max(1),
             "--rounds" => options.rounds = number()?.max(1),
             "stats" | "digest" | "objects" | "load" | "kill" | "idle" | "ready" | "needs"
-            | "upgrade" | "reload" | "all" => what = Some(arg),
+            | "readers" | "upgrade" | "reload" | "all" => what = Some(arg),
             _ => return Err(USAGE.into()),
         }
     }
@@ -86,6 +96,7 @@ fn run() -> Result<(), String> {
         "idle" => runs::idle(&options),
         "ready" => runs::ready(&options),
         "needs" => needs::needs(&options),
+        "readers" => readers::readers(&options),
         "upgrade" => changes::upgrade(&options),
         "reload" => changes::reload(&options),
         "objects" => objects::objects(),

@@ -50,6 +50,8 @@ pub struct WorkerArgs {
     pub threads: u32,
     /// Mode of the worker's map; octal on the command line.
     pub map_mode: u32,
+    /// Number of the fd that the worker's log goes to; 2 is what plugins write to as well.
+    pub log_to: i32,
     pub log: String,
 }
 
@@ -85,6 +87,7 @@ impl WorkerArgs {
         argv.pair("--generation", self.generation.to_string());
         argv.pair("--threads", self.threads.to_string());
         argv.pair("--map-mode", format!("{:o}", self.map_mode));
+        argv.pair("--log-to", self.log_to.to_string());
         argv.pair("--log", &self.log);
         argv.0
     }
@@ -124,6 +127,7 @@ impl Role {
                     u32::from_str_radix(&mode, 8)
                         .map_err(|_| format!("--map-mode: `{mode}` is no octal number"))?
                 },
+                log_to: given.number("--log-to")?,
                 log: given.text("--log")?,
             }),
             _ => return Err(format!("unknown role `{}`", role.display())),
@@ -225,6 +229,7 @@ mod tests {
             generation: 17,
             threads: 32,
             map_mode: 0o640,
+            log_to: 11,
             log: "trace".into(),
         }
     }

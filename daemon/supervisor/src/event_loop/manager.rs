@@ -105,7 +105,7 @@ impl Supervisor {
         let pass = [theirs.as_fd(), self.listener.as_fd()];
         let pid = self
             .exe
-            .start(&proof, &args.to_argv(), &pass, self.null.as_fd())?;
+            .start(&proof, &args.to_argv(), &pass, self.null.as_fd(), None)?;
         self.reaper
             .watch(pid, Kind::Manager, &self.epoll, CHILD_TOKEN)?;
         Ok(Alive {

@@ -15,6 +15,7 @@ use crate::respawn::Record;
 use crate::sender;
 use crate::service_manager::ServiceManager;
 use crate::start::Setup;
+use crate::words::Words;
 use healthd_core::wire::maps::{STATE_FILE, STATE_MAGIC, state_header as header};
 use healthd_core::wire::roles::WorkerArgs;
 use healthd_core::wire::supervisor::{SlotSpec, ToManager};
@@ -27,6 +28,7 @@ use healthd_sys::{files, unix_socket};
 use manager::Manager;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::Signal;
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
@@ -36,6 +38,10 @@ use std::time::Duration;
 pub struct Supervisor {
     exe: SelfExe,
     null: OwnedFd,
+    /// Our standard error under another number, for the workers' logs: their own is a pipe, see [`Words`].
+    stderr: OwnedFd,
+    /// By pid.
+    words: BTreeMap<u32, Words>,
     pub(crate) listener: UnixListener,
     pub(crate) instance: Instance,
     pub(crate) folders: Folders,
@@ -99,6 +105,8 @@ impl Supervisor {
         Ok(Supervisor {
             exe: setup.exe,
             null: setup.null,
+            stderr: io::stderr().as_fd().try_clone_to_owned()?,
+            words: BTreeMap::new(),
             listener: setup.listener,
             instance: setup.instance,
             folders: setup.folders,
@@ -220,6 +228,7 @@ impl Supervisor {
             self.next_pet = now + watchdog / 4;
         }
         self.service.flush();
+        self.words.values_mut().for_each(|words| words.look(now));
         self.happen(Event::Tick);
         self.next_tick = now + self.tick_period();
     }
@@ -283,6 +292,7 @@ impl Supervisor {
                     self.read_manager(MESSAGES_A_TURN);
                 }
                 CHILD_TOKEN => deaths = true,
+                token if token & WORDS_TOKEN != 0 => self.listen(token as u32),
                 _ => deaths |= self.take_signals(),
             }
         }
@@ -451,17 +461,41 @@ impl Supervisor {
             generation: spec.generation,
             threads: spec.threads,
             map_mode: MAP_MODE,
+            log_to: self.stderr.as_raw_fd(),
             log: self.log.clone(),
         };
+        let (words, errors) = Words::pipe()?;
         let pid = self.exe.start(
             &proof,
             &args.to_argv(),
-            &[theirs.as_fd()],
+            &[theirs.as_fd(), self.stderr.as_fd()],
             self.null.as_fd(),
+            Some(errors.as_fd()),
         )?;
         let kind = Kind::Worker { slot: spec.slot };
         self.reaper.watch(pid, kind, &self.epoll, CHILD_TOKEN)?;
+        let readable = EpollEvent::new(EpollFlags::EPOLLIN, WORDS_TOKEN | u64::from(pid));
+        self.epoll.add(&words, readable)?;
+        self.words.insert(pid, Words::new(spec, pid, words));
         Ok((pid, ours))
+    }
+
+    /// A worker's plugins have written something to standard error, or its last writer has closed it.
+    fn listen(&mut self, pid: u32) {
+        let Some(words) = self.words.get_mut(&pid) else {
+            return;
+        };
+        if !words.listen(monotonic_ns()) {
+            self.last_words(pid);
+        }
+    }
+
+    fn last_words(&mut self, pid: u32) {
+        if let Some(mut words) = self.words.remove(&pid) {
+            words.end(monotonic_ns());
+            // A child that is between fork and exec holds a copy of the fd, so closing is not enough.
+            let _ = self.epoll.delete(&words);
+        }
     }
 
     fn give_up(&mut self, slot: u32, retry: Duration, reason: String) {
@@ -482,6 +516,7 @@ impl Supervisor {
             match ended.kind {
                 Kind::Manager => self.manager_ended(ended),
                 Kind::Worker { slot } => {
+                    self.last_words(ended.pid);
                     reaper::end_groups(&self.runtime_dir, slot, ended.pid);
                     self.burials.push(Burial {
                         slot,
@@ -574,6 +609,8 @@ fn nanos(duration: Duration) -> u64 {
 const LINK_TOKEN: u64 = 1;
 const CHILD_TOKEN: u64 = 2;
 const SIGNAL_TOKEN: u64 = 3;
+/// With the worker's pid in the lower half.
+const WORDS_TOKEN: u64 = 1 << 32;
 const SIGNALS_A_TURN: usize = 64;
 const MESSAGES_A_TURN: usize = 64;
 

@@ -1,0 +1,286 @@
+//! What the plugins of a worker write to standard error: each worker's is a pipe that ends here. Its lines go into the
+//! daemon's log with the worker's slot in front, escaped and limited; what was left out is counted.
+//!
+//! Runs in: supervisor, which outlives the worker: the last words of one that dies are told too. Everything is read
+//! that is there, so a plugin that writes without end waits for nobody; that it does is its own worker's time.
+
+use healthd_core::wire::supervisor::{SlotSpec, WorkerClass};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::unistd::{pipe2, read};
+use std::fmt::Write;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// At most so many lines at once, and so many a second in the long run.
+const BURST: f64 = 100.0;
+const RATE: f64 = 10.0;
+/// Bytes of a line, which is cut there with a mark.
+const LONGEST: usize = 1024;
+/// Bytes that one turn of the loop reads of one worker.
+const A_TURN: usize = 1 << 20;
+const PIPE: i32 = 256 << 10;
+
+/// One worker's.
+#[derive(Debug)]
+pub struct Words {
+    pipe: OwnedFd,
+    slot: u32,
+    class: WorkerClass,
+    pid: u32,
+    lines: Lines,
+}
+
+impl AsFd for Words {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
+    }
+}
+
+impl Words {
+    /// Our end, which never blocks, and the worker's, which does: who writes to it expects that it works.
+    pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+        let (ours, theirs) = pipe2(OFlag::O_CLOEXEC)?;
+        fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        // A user may have used up what all his pipes may hold together; a small one is good too.
+        let _ = fcntl(&ours, FcntlArg::F_SETPIPE_SZ(PIPE));
+        Ok((ours, theirs))
+    }
+
+    pub fn new(spec: &SlotSpec, pid: u32, pipe: OwnedFd) -> Words {
+        Words {
+            pipe,
+            slot: spec.slot,
+            class: spec.class,
+            pid,
+            lines: Lines::default(),
+        }
+    }
+
+    /// Reads what is there. False: nobody holds the other end any more.
+    pub fn listen(&mut self, now: u64) -> bool {
+        let mut buffer = [0; 16 << 10];
+        let mut budget = A_TURN;
+        while budget > 0 {
+            match read(&self.pipe, &mut buffer) {
+                Ok(0) => return false,
+                Ok(n) => {
+                    budget = budget.saturating_sub(n);
+                    self.lines.take(&buffer[..n], now);
+                    self.tell();
+                }
+                Err(Errno::EINTR) => {}
+                Err(_) => return true,
+            }
+        }
+        true
+    }
+
+    /// Now and then: what was left out is told, though nothing more comes.
+    pub fn look(&mut self, now: u64) {
+        self.lines.take(b"", now);
+        if self.lines.tokens >= 1.0 {
+            self.lines.left_out();
+            self.tell();
+        }
+    }
+
+    /// The worker has ended. Its children may still hold the other end.
+    pub fn end(&mut self, now: u64) {
+        self.listen(now);
+        self.lines.end(now);
+        self.tell();
+    }
+
+    fn tell(&mut self) {
+        let Words { slot, pid, .. } = *self;
+        let class = self.class.as_str();
+        for line in self.lines.out.drain(..) {
+            match line {
+                Line::Said(text) => {
+                    log::warn!(
+                        "a plugin wrote to stderr  slot={slot} class={class} pid={pid} text=\"{text}\""
+                    );
+                }
+                Line::LeftOut(lines) => log::warn!(
+                    "more than {RATE} lines a second on stderr  slot={slot} class={class} pid={pid} left_out={lines}"
+                ),
+            }
+        }
+    }
+}
+
+#[derive(Debug, PartialEq)]
+enum Line {
+    /// Escaped.
+    Said(String),
+    LeftOut(u64),
+}
+
+/// Bytes in, lines out. Pure.
+#[derive(Debug)]
+struct Lines {
+    begun: Vec<u8>,
+    /// Of the line that has begun: more bytes than are kept.
+    cut: bool,
+    left_out: u64,
+    tokens: f64,
+    /// CLOCK_MONOTONIC, ns.
+    filled: u64,
+    out: Vec<Line>,
+}
+
+impl Default for Lines {
+    fn default() -> Self {
+        Lines {
+            begun: Vec::new(),
+            cut: false,
+            left_out: 0,
+            tokens: BURST,
+            filled: 0,
+            out: Vec::new(),
+        }
+    }
+}
+
+impl Lines {
+    fn take(&mut self, bytes: &[u8], now: u64) {
+        let earned = now.saturating_sub(self.filled) as f64 / 1e9 * RATE;
+        self.tokens = (self.tokens + earned).min(BURST);
+        self.filled = now;
+        let mut parts = bytes.split(|b| *b == b'\n').peekable();
+        while let Some(part) = parts.next() {
+            let room = LONGEST.saturating_sub(self.begun.len());
+            self.cut |= part.len() > room;
+            self.begun.extend(&part[..part.len().min(room)]);
+            if parts.peek().is_some() {
+                self.line();
+            }
+        }
+    }
+
+    fn end(&mut self, now: u64) {
+        self.take(b"", now);
+        // The last words count most.
+        self.tokens = self.tokens.max(1.0);
+        if !self.begun.is_empty() {
+            self.line();
+        }
+        self.left_out();
+    }
+
+    fn line(&mut self) {
+        let line = std::mem::take(&mut self.begun);
+        let cut = std::mem::take(&mut self.cut);
+        if line.iter().all(u8::is_ascii_whitespace) {
+            return;
+        }
+        if self.tokens < 1.0 {
+            self.left_out += 1;
+            return;
+        }
+        self.left_out();
+        self.tokens -= 1.0;
+        let mut text = escaped(&line);
+        if cut {
+            text.push_str("...");
+        }
+        self.out.push(Line::Said(text));
+    }
+
+    fn left_out(&mut self) {
+        if self.left_out > 0 {
+            self.out
+                .push(Line::LeftOut(std::mem::take(&mut self.left_out)));
+        }
+    }
+}
+
+/// No byte of it can pass for another line, move a terminal's cursor or end the quotes.
+fn escaped(line: &[u8]) -> String {
+    let mut text = String::new();
+    for c in String::from_utf8_lossy(line.trim_ascii_end()).chars() {
+        match c {
+            '\t' => text.push(' '),
+            '"' | '\\' => {
+                text.push('\\');
+                text.push(c);
+            }
+            // Among them what turns the direction of the text around.
+            c if c.is_control()
+                || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}') =>
+            {
+                let _ = write!(text, "\\u{{{:x}}}", c as u32);
+            }
+            c => text.push(c),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn said(lines: &mut Lines) -> Vec<String> {
+        let text = |line| match line {
+            Line::Said(text) => text,
+            Line::LeftOut(n) => format!("left out {n}"),
+        };
+        lines.out.drain(..).map(text).collect()
+    }
+
+    #[test]
+    fn a_line_is_told_once_it_is_whole_or_its_writer_has_ended() {
+        let mut lines = Lines::default();
+        lines.take(b"one\ntw", 1);
+        assert_eq!(said(&mut lines), ["one"]);
+        lines.take(b"o\n\n \nthr", 2);
+        assert_eq!(said(&mut lines), ["two"]);
+        lines.end(3);
+        assert_eq!(said(&mut lines), ["thr"]);
+        lines.end(4);
+        assert!(said(&mut lines).is_empty());
+    }
+
+    #[test]
+    fn nothing_in_it_looks_like_another_line() {
+        let mut lines = Lines::default();
+        lines.take(
+            b"\x1b[2J\rwarn  manager: \"x\"\\ \xff\tend \r\n\xe2\x80\xaeevil\n",
+            1,
+        );
+        assert_eq!(
+            said(&mut lines),
+            [
+                "\\u{1b}[2J\\u{d}warn  manager: \\\"x\\\"\\\\ \u{fffd} end",
+                "\\u{202e}evil"
+            ]
+        );
+        lines.take(&[b'x'; 5000], 1);
+        lines.take(b"y\nshort\n", 1);
+        assert_eq!(said(&mut lines), ["x".repeat(1024) + "...", "short".into()]);
+    }
+
+    #[test]
+    fn beyond_the_limit_lines_are_counted_and_not_told() {
+        let mut lines = Lines::default();
+        for n in 0..1000 {
+            lines.take(format!("line {n}\n").as_bytes(), SECOND);
+        }
+        let first = said(&mut lines);
+        assert_eq!((first.len(), first[99].as_str()), (100, "line 99"));
+        // Half a second later five more are good, and the first of them says what was left out.
+        lines.take(b"again\n", SECOND + SECOND / 2);
+        assert_eq!(said(&mut lines), ["left out 900", "again"]);
+        for _ in 0..10 {
+            lines.take(b"more\n", SECOND + SECOND / 2);
+        }
+        lines.take(b"terminate called", SECOND + SECOND / 2);
+        assert_eq!(said(&mut lines), ["more"; 4]);
+        lines.end(SECOND + SECOND / 2);
+        assert_eq!(said(&mut lines), ["left out 6", "terminate called"]);
+    }
+}
