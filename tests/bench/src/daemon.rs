@@ -67,6 +67,8 @@ impl Daemon {
         fs::write(&config, config_text(&dir, keys, checks)).map_err(text)?;
         let notify_path = dir.join("notify");
         let notify = UnixDatagram::bind(&notify_path).map_err(text)?;
+        // Of another user, where `user` is set.
+        fs::set_permissions(&notify_path, fs::Permissions::from_mode(0o666)).map_err(text)?;
         notify
             .set_read_timeout(Some(Duration::from_secs(60)))
             .map_err(text)?;
