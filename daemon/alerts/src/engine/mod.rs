@@ -1,0 +1,298 @@
+//! The engine: verdicts, time and outcomes go in; records to be written and deliveries to be started come out.
+//!
+//! How it is called: `restore` (or `new`), then `configure`, then `change` for each check that is not ok; from then on
+//! `change`, `outcome` and the rest as things happen, and `step` after each and whenever it asked for it. The records
+//! of a step are written before its deliveries are started.
+
+mod checks;
+mod notices;
+mod outcomes;
+mod setup;
+
+pub use setup::Orphan;
+
+use crate::check::Check;
+use crate::delivery::{Delivery, Kind, Outcome, Sure};
+use crate::holds::{Hold, Holds, Scope, Until};
+use crate::ids::Ids;
+use crate::lane::Lane;
+use crate::notice::{Key, Notice};
+use crate::record::Record;
+use crate::route::{Config, Route};
+use crate::time::Now;
+use crate::wakes::Wakes;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+#[derive(Debug)]
+pub struct Engine {
+    ids: Ids,
+    config: Config,
+    holds: Holds,
+    /// Checks that are bad, in a notice, or flip too often; of the others nothing is known here.
+    checks: BTreeMap<Arc<str>, Check>,
+    notices: BTreeMap<u64, Notice>,
+    /// By route.
+    lanes: BTreeMap<Arc<str>, Lane>,
+    /// The notice that the next problem of this kind joins.
+    gathering: BTreeMap<(Arc<str>, Key), u64>,
+    /// Deliveries on their way, by message.
+    flights: BTreeMap<u64, Flight>,
+    wakes: Wakes<Wake>,
+    /// Until then what is found is collected: the first runs after a start are one message.
+    starting_until: u64,
+    records: Vec<Record>,
+    deliver: Vec<Delivery>,
+    #[cfg(test)]
+    pub rules: crate::histories::Rules,
+}
+
+/// What is to be looked at.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Wake {
+    Check(Arc<str>),
+    Notice(u64),
+    Alive(Arc<str>),
+    /// A window opens or closes, a hold ends.
+    Calendar,
+}
+
+#[derive(Clone, Debug)]
+struct Flight {
+    route: Arc<str>,
+    notice: Option<u64>,
+    kind: Kind,
+}
+
+/// What one step has brought.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// To be written down before anything of `deliver` is started.
+    pub records: Vec<Record>,
+    pub deliver: Vec<Delivery>,
+    /// CLOCK_MONOTONIC: when the engine wants to be asked again, at the latest.
+    pub next: Option<u64>,
+}
+
+impl Engine {
+    /// `wall`: CLOCK_REALTIME in nanoseconds.
+    pub fn new(wall: u64) -> Engine {
+        Engine {
+            ids: Ids::starting(wall),
+            config: Config::default(),
+            holds: Holds::default(),
+            checks: BTreeMap::new(),
+            notices: BTreeMap::new(),
+            lanes: BTreeMap::new(),
+            gathering: BTreeMap::new(),
+            flights: BTreeMap::new(),
+            wakes: Wakes::default(),
+            starting_until: 0,
+            records: Vec::new(),
+            deliver: Vec::new(),
+            #[cfg(test)]
+            rules: crate::histories::Rules::default(),
+        }
+    }
+
+    pub fn step(&mut self, now: Now) -> Output {
+        self.calendar(now);
+        loop {
+            while let Some(wake) = self.wakes.due(now.mono) {
+                match wake {
+                    Wake::Check(name) => self.look_at_check(&name, now),
+                    Wake::Notice(id) => self.look_at_notice(id, now),
+                    Wake::Alive(route) => self.alive(&route, now),
+                    Wake::Calendar => {}
+                }
+            }
+            if !self.fill_lanes(now) {
+                break;
+            }
+        }
+        let windows = self.lanes.values().filter_map(|lane| lane.window.next());
+        let next = self.holds.next().into_iter().chain(windows).min();
+        self.wakes.set(
+            Wake::Calendar,
+            next.map(|wall| now.mono_of(wall).max(now.mono + 1)),
+        );
+        Output {
+            records: std::mem::take(&mut self.records),
+            deliver: std::mem::take(&mut self.deliver),
+            next: self.wakes.next(),
+        }
+    }
+
+    /// What opens and closes by the wall clock.
+    fn calendar(&mut self, now: Now) {
+        let (ended, mut changed) = self.holds.turn(now);
+        self.records.extend(ended.into_iter().map(Record::HoldGone));
+        for route in &self.config.routes {
+            if let (Some(when), Some(lane)) = (&route.when, self.lanes.get_mut(&route.name)) {
+                changed |= lane.window.turn(when, now.wall);
+            }
+        }
+        if changed {
+            self.look_at_all(now);
+        }
+    }
+
+    fn look_at_all(&mut self, now: Now) {
+        for name in self.checks.keys() {
+            self.wakes.by(Wake::Check(name.clone()), now.mono);
+        }
+    }
+
+    /// A silence, until it is taken back or its time has come. Err: its `match` cannot be read.
+    pub fn hold(&mut self, hold: Hold, now: Now) -> Result<u64, crate::WrongMatch> {
+        if let Scope::Matching(text) = &hold.scope {
+            crate::Match::parse(text)?;
+        }
+        let id = self.ids.give();
+        self.holds.give(id, hold.clone());
+        self.records.push(Record::Hold(id, hold));
+        self.look_at_all(now);
+        Ok(id)
+    }
+
+    /// Acknowledges the problem that this check has. None: it has none.
+    pub fn acknowledge(
+        &mut self,
+        name: &str,
+        author: String,
+        reason: String,
+        until: Until,
+        now: Now,
+    ) -> Option<u64> {
+        let (name, check) = self.checks.get_key_value(name)?;
+        if !check.is_bad() {
+            return None;
+        }
+        let hold = Hold {
+            scope: Scope::Problem(name.clone()),
+            until,
+            reason,
+            author,
+            since: now.wall,
+            planned: false,
+        };
+        self.hold(hold, now).ok()
+    }
+
+    /// False: there is none with this id.
+    pub fn take_back(&mut self, id: u64, now: Now) -> bool {
+        let was = self.holds.take_back(id);
+        if was {
+            self.records.push(Record::HoldGone(id));
+            self.look_at_all(now);
+        }
+        was
+    }
+
+    /// Its time now is planned, and no downtime.
+    pub fn is_planned(&self, name: &str, labels: &BTreeMap<String, String>) -> bool {
+        self.holds.is_planned(name, labels)
+    }
+
+    /// A message that says that the way works. None: no such route. Its outcome says whether it does.
+    pub fn test(&mut self, route: &str, now: Now) -> Option<u64> {
+        self.without_notice(route, Kind::Test, now)
+    }
+
+    fn without_notice(&mut self, route: &str, kind: Kind, now: Now) -> Option<u64> {
+        let (route, lane) = self.lanes.iter_mut().find(|(name, _)| &***name == route)?;
+        let id = self.ids.give();
+        lane.flying += 1;
+        let flight = Flight {
+            route: route.clone(),
+            notice: None,
+            kind,
+        };
+        self.flights.insert(id, flight);
+        self.deliver.push(Delivery {
+            id,
+            notice: 0,
+            kind,
+            route: route.clone(),
+            sure: Sure::Told,
+            checks: Vec::new(),
+            bad: 0,
+            behind: Vec::new(),
+            behind_count: 0,
+            from: now.wall,
+            to: None,
+            instead_of: None,
+        });
+        Some(id)
+    }
+
+    /// Everything that is written down, for a log that begins anew.
+    pub fn snapshot(&self) -> Vec<Record> {
+        let notices = self.notices.values().filter(|n| n.is_saved);
+        let holds = self.holds.given();
+        notices
+            .map(|n| Record::Notice(n.saved()))
+            .chain(holds.map(|(id, hold)| Record::Hold(id, hold.clone())))
+            .collect()
+    }
+
+    /// What has become of a delivery. One that is not on its way is nobody's.
+    pub fn outcome(&mut self, message: u64, outcome: Outcome, now: Now) {
+        let Some(flight) = self.flights.remove(&message) else {
+            return;
+        };
+        if let Some(lane) = self.lanes.get_mut(&flight.route) {
+            lane.flying = lane.flying.saturating_sub(1);
+            match &outcome {
+                Outcome::Accepted { .. } => {
+                    lane.last_ok = Some(now.wall);
+                    lane.last_error = None;
+                }
+                Outcome::Refused { reason, .. } | Outcome::Unknown { reason, .. } => {
+                    lane.last_error = Some(reason.clone());
+                }
+            }
+        }
+        if let Some(id) = flight.notice {
+            self.notice_outcome(id, flight.kind, outcome, now);
+        }
+    }
+
+    pub(crate) fn open_notices(&self) -> impl Iterator<Item = &Notice> {
+        self.notices.values()
+    }
+
+    pub(crate) fn config_routes(&self) -> impl Iterator<Item = (&Arc<Route>, Option<&Lane>)> {
+        let lane = |route: &Arc<Route>| self.lanes.get(&route.name);
+        self.config
+            .routes
+            .iter()
+            .map(move |route| (route, lane(route)))
+    }
+
+    #[cfg(not(test))]
+    fn rules(&self) -> Rules {
+        Rules
+    }
+    #[cfg(test)]
+    fn rules(&self) -> crate::histories::Rules {
+        self.rules
+    }
+}
+
+/// The three rules: only the tests can take one away, to see that it is needed.
+#[cfg(not(test))]
+struct Rules;
+
+#[cfg(not(test))]
+impl Rules {
+    fn written_first(&self) -> bool {
+        true
+    }
+    fn endings_are_finished(&self) -> bool {
+        true
+    }
+    fn recoveries_pass(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,391 @@
+//! What a notice needs: looks at its members, and starts what its plan says.
+
+use super::{Engine, Flight, Wake};
+use crate::check::{Check, Heard};
+use crate::delivery::{Delivery, Kind, Line, Sure, Word};
+use crate::engine::checks::Wish;
+use crate::lane::FLYING_MOST;
+use crate::notice::{Class, Key, Knew, Look, Member, Notice, Plan, Stage, class};
+use crate::record::{MEMBERS_MAX, Record, Said};
+use crate::route::Route;
+use crate::time::{Now, ns};
+use healthd_core::check::outcome::Verdict;
+use std::sync::Arc;
+
+impl Engine {
+    pub(super) fn look_at_notice(&mut self, id: u64, now: Now) {
+        let Some(notice) = self.notices.get(&id) else {
+            return;
+        };
+        let Some(route) = self.route(&notice.route).cloned() else {
+            return;
+        };
+        if notice.flying.is_some() {
+            return;
+        }
+        self.back_up(id, &route, now);
+        let look = self.look(id, &route, now);
+        let Some(notice) = self.notices.get_mut(&id) else {
+            return;
+        };
+        let partial = look.partial && !look.over;
+        notice.partial_since = partial.then(|| notice.partial_since.unwrap_or(now.mono));
+        let backup_at = notice.backup_at().filter(|_| route.backup.is_some());
+        match notice.plan(&look, &route, now.mono) {
+            Plan::Wait(at) => {
+                let next = at.into_iter().chain(backup_at).min();
+                self.wakes.set(Wake::Notice(id), next);
+            }
+            Plan::Drop => self.drop_notice(id, now),
+            Plan::Send(kind) => {
+                self.wakes.set(Wake::Notice(id), backup_at);
+                self.send(id, kind, &route, now);
+            }
+        }
+    }
+
+    /// A route that has failed for too long: its backup is told of the same checks.
+    fn back_up(&mut self, id: u64, route: &Route, now: Now) {
+        let Some(notice) = self.notices.get_mut(&id) else {
+            return;
+        };
+        if route.backup.is_some() && notice.backup_at().is_some_and(|at| at <= now.mono) {
+            notice.is_backed = true;
+            for name in notice.members.keys() {
+                self.wakes.by(Wake::Check(name.clone()), now.mono);
+            }
+        }
+    }
+
+    fn look(&self, id: u64, route: &Route, now: Now) -> Look {
+        let mut look = Look {
+            over: true,
+            held: true,
+            ..Look::default()
+        };
+        let Some(notice) = self.notices.get(&id) else {
+            return look;
+        };
+        for (name, member) in &notice.members {
+            let Some(check) = self.checks.get(name) else {
+                continue;
+            };
+            look.over &= check.is_over();
+            look.held &= self.holds.holds(name, &check.labels);
+            let may = self.wish(route, name, check, now) == Wish::Yes;
+            look.wanted |= may;
+            match (check.problem(), member.said) {
+                (Some(problem), Said::Bad(said)) if may && rank(problem) > rank(said) => {
+                    sooner(&mut look.worse_at, check.changed + ns(route.wait));
+                }
+                (Some(_), Said::Over) if may => {
+                    sooner(&mut look.worse_at, check.changed + ns(route.wait));
+                }
+                (None, Said::Bad(_) | Said::Nothing) => look.partial |= check.is_over(),
+                _ => {}
+            }
+        }
+        if !self.rules().recoveries_pass() && look.held {
+            look.over = false;
+        }
+        look
+    }
+
+    fn send(&mut self, id: u64, kind: Kind, route: &Route, now: Now) {
+        let Some(lane) = self.lanes.get_mut(&route.name) else {
+            return;
+        };
+        if lane.flying >= FLYING_MOST {
+            if !lane.waiting.contains(&id) {
+                lane.waiting.push_back(id);
+            }
+            return;
+        }
+        if self.is_over_limit(id, kind, route, now) {
+            return;
+        }
+        self.start(id, kind, now);
+    }
+
+    /// True: it has to wait, or what it has to say goes into another message.
+    fn is_over_limit(&mut self, id: u64, kind: Kind, route: &Route, now: Now) -> bool {
+        let (Some(limit), Some(notice)) = (route.limit, self.notices.get(&id)) else {
+            return false;
+        };
+        let is_first = !notice.trouble.is_some_and(|(of, _)| of == class(kind));
+        let counts = match kind {
+            Kind::Problem => matches!(notice.stage, Stage::Collecting { .. }),
+            Kind::Worse | Kind::Repeat => is_first,
+            Kind::Update | Kind::Recovery | Kind::Test | Kind::Alive => false,
+        };
+        let Some(lane) = self.lanes.get_mut(&route.name).filter(|_| counts) else {
+            return false;
+        };
+        if !lane.sent.are_full(limit, now.mono) {
+            lane.sent.add(now.mono, limit);
+            return false;
+        }
+        let until = lane.sent.full_until(limit).unwrap_or(now.mono);
+        if kind == Kind::Problem && notice.key != Key::Overflow {
+            let since = notice.since;
+            let into = self.gathering_notice(route.name.clone(), Key::Overflow, until, since);
+            if self.merge(id, into, now) {
+                return true;
+            }
+        }
+        self.wakes.by(Wake::Notice(id), until.max(now.mono + 1));
+        true
+    }
+
+    /// Nothing of `from` has left: its members go over, as far as there is room. False: there was not.
+    pub(super) fn merge(&mut self, from: u64, into: u64, now: Now) -> bool {
+        let Some(room) = self
+            .notices
+            .get(&into)
+            .map(|n| MEMBERS_MAX.saturating_sub(n.members.len()))
+        else {
+            return false;
+        };
+        let Some(notice) = self.notices.get_mut(&from) else {
+            return false;
+        };
+        if notice.members.len() > room {
+            return false;
+        }
+        let members = std::mem::take(&mut notice.members);
+        for (name, member) in members {
+            self.add_member(into, &name, member.since, now);
+        }
+        self.drop_notice(from, now);
+        true
+    }
+
+    fn start(&mut self, id: u64, kind: Kind, now: Now) {
+        let Some(notice) = self.notices.get_mut(&id) else {
+            return;
+        };
+        let message = match kind {
+            Kind::Problem => {
+                let doubt = matches!(notice.stage, Stage::Sending { doubt: true });
+                notice.stage = Stage::Sending { doubt };
+                self.gathering.retain(|_, gathering| *gathering != id);
+                notice.problem
+            }
+            Kind::Recovery => {
+                let (knew, doubt) = match notice.stage {
+                    Stage::Ending { knew, doubt } => (knew, doubt),
+                    Stage::Told => (Knew::Yes, false),
+                    Stage::Sending { .. } => (Knew::Maybe, false),
+                    Stage::Refused | Stage::Collecting { .. } => (Knew::No, false),
+                };
+                let is_first = !matches!(notice.stage, Stage::Ending { .. });
+                if is_first {
+                    let ends = (notice.members.keys()).filter_map(|name| self.checks.get(name));
+                    let last = ends.map(|check| check.since).filter(|at| *at > 0).max();
+                    notice.ended_at = Some(last.unwrap_or(now.wall));
+                }
+                notice.stage = Stage::Ending { knew, doubt };
+                self.gathering.retain(|_, gathering| *gathering != id);
+                *notice.recovery.get_or_insert_with(|| self.ids.give())
+            }
+            Kind::Worse | Kind::Update | Kind::Repeat | Kind::Test | Kind::Alive => {
+                let (_, message) = notice.extra.unwrap_or_else(|| (kind, self.ids.give()));
+                notice.extra = Some((kind, message));
+                message
+            }
+        };
+        notice.flying = Some(kind);
+        if notice.trouble.is_some_and(|(of, _)| of != class(kind)) {
+            notice.trouble = None;
+        }
+        for (name, member) in &mut notice.members {
+            if let Some(check) = self.checks.get(name) {
+                member.telling = match check.problem() {
+                    Some(problem) => Said::Bad(problem),
+                    None if check.is_over() => Said::Over,
+                    None => member.said,
+                };
+            }
+        }
+        if class(kind) != Class::Problem || self.rules().written_first() {
+            self.save(id);
+        }
+        let Some(delivery) = self.delivery(id, kind, message) else {
+            return;
+        };
+        if let Some(lane) = self.lanes.get_mut(&delivery.route) {
+            lane.flying += 1;
+        }
+        let flight = Flight {
+            route: delivery.route.clone(),
+            notice: Some(id),
+            kind,
+        };
+        self.flights.insert(message, flight);
+        self.deliver.push(delivery);
+    }
+
+    pub(super) fn save(&mut self, id: u64) {
+        if let Some(notice) = self.notices.get_mut(&id) {
+            notice.is_saved = true;
+            self.records.push(Record::Notice(notice.saved()));
+        }
+    }
+
+    pub(super) fn drop_notice(&mut self, id: u64, now: Now) {
+        let Some(notice) = self.notices.remove(&id) else {
+            return;
+        };
+        if notice.is_saved {
+            self.records.push(Record::NoticeGone(id));
+        }
+        self.gathering.retain(|_, gathering| *gathering != id);
+        self.wakes.set(Wake::Notice(id), None);
+        for name in notice.members.keys() {
+            if let Some(check) = self.checks.get_mut(name) {
+                check.notices.retain(|(_, of)| *of != id);
+                self.wakes.by(Wake::Check(name.clone()), now.mono);
+            }
+        }
+    }
+
+    /// True: somebody who waited was looked at, and there may be more to do.
+    pub(super) fn fill_lanes(&mut self, now: Now) -> bool {
+        let mut looked = false;
+        let lanes: Vec<Arc<str>> = self.lanes.keys().cloned().collect();
+        for name in lanes {
+            while let Some(lane) = self.lanes.get_mut(&name)
+                && lane.flying < FLYING_MOST
+                && let Some(id) = lane.waiting.pop_front()
+            {
+                self.look_at_notice(id, now);
+                looked = true;
+            }
+        }
+        looked
+    }
+
+    pub(super) fn alive(&mut self, name: &Arc<str>, now: Now) {
+        let Some(every) = self.route(name).filter(|r| r.enabled).and_then(|r| r.alive) else {
+            return;
+        };
+        self.wakes.set(
+            Wake::Alive(name.clone()),
+            Some(now.mono.saturating_add(ns(every))),
+        );
+        let overdue = self.notices.values().any(|n| n.is_overdue(now.mono));
+        if !overdue {
+            self.without_notice(name, Kind::Alive, now);
+        }
+    }
+
+    fn delivery(&self, id: u64, kind: Kind, message: u64) -> Option<Delivery> {
+        let notice = self.notices.get(&id)?;
+        let route = self.route(&notice.route)?;
+        let recovers = kind == Kind::Recovery;
+        let mut lines: Vec<Line> = (notice.members.iter())
+            .filter_map(|(name, member)| {
+                let line = line(name, self.checks.get(name)?);
+                Some(if recovers {
+                    ended(line, member, notice)
+                } else {
+                    line
+                })
+            })
+            .collect();
+        let bad = |line: &Line| !matches!(line.verdict, Word::Ok | Word::Removed);
+        lines.sort_by_key(|line| !bad(line));
+        let bad = lines.iter().filter(|line| bad(line)).count();
+        let behind_it = |(_, check): &(&Arc<str>, &Check)| {
+            let parent = check.behind.as_ref();
+            check.is_bad() && parent.is_some_and(|parent| notice.members.contains_key(parent))
+        };
+        let behind = (self.checks.iter()).filter(|check| !recovers && behind_it(check));
+        let behind: Vec<Arc<str>> = behind.map(|(name, _)| name.clone()).collect();
+        let instead_of = notice.members.keys().find_map(|name| {
+            let of = self
+                .notices
+                .get(&self.stands_in(route, self.checks.get(name)?)?)?;
+            Some((of.route.clone(), of.refusal.clone().unwrap_or_default()))
+        });
+        Some(Delivery {
+            id: message,
+            notice: id,
+            kind,
+            route: notice.route.clone(),
+            sure: match notice.stage {
+                Stage::Ending {
+                    knew: Knew::Maybe | Knew::No,
+                    ..
+                } => Sure::Not,
+                _ => Sure::Told,
+            },
+            checks: lines,
+            bad,
+            behind_count: behind.len(),
+            behind: behind.into_iter().take(BEHIND_SHOWN).collect(),
+            from: notice.since,
+            to: notice.ended_at.filter(|_| recovers),
+            instead_of,
+        })
+    }
+
+    pub(super) fn notice_mut(&mut self, id: u64) -> Option<&mut Notice> {
+        self.notices.get_mut(&id)
+    }
+}
+
+fn line(name: &Arc<str>, check: &Check) -> Line {
+    let (verdict, was) = match check.now {
+        Heard::Removed => (Word::Removed, check.was.into()),
+        // Told again after a start, before it has run: as it was.
+        Heard::Nothing => (Word::Unknown, Word::Pending),
+        Heard::Verdict(verdict) if check.flaps() => {
+            (check.problem().unwrap_or(verdict).into(), check.was.into())
+        }
+        Heard::Verdict(verdict) => (verdict.into(), check.was.into()),
+    };
+    Line {
+        name: name.clone(),
+        verdict,
+        was,
+        message: check.message.clone(),
+        since: check.since,
+        labels: check.labels.clone(),
+        flaps: check.flaps(),
+    }
+}
+
+/// As it was when its recovery was begun, though it may be bad again by now: that is the next notice's news.
+fn ended(line: Line, member: &Member, notice: &Notice) -> Line {
+    if matches!(line.verdict, Word::Ok | Word::Removed) {
+        return line;
+    }
+    Line {
+        verdict: Word::Ok,
+        was: match member.said {
+            Said::Bad(verdict) => verdict.into(),
+            Said::Nothing | Said::Over => Word::Unknown,
+        },
+        message: String::new(),
+        since: notice.ended_at.unwrap_or(notice.since),
+        flaps: false,
+        ..line
+    }
+}
+
+/// How bad a verdict is; a check that becomes less bad is no news.
+fn rank(verdict: Verdict) -> u8 {
+    match verdict {
+        Verdict::Ok | Verdict::Pending => 0,
+        Verdict::Warning => 1,
+        Verdict::Unknown => 2,
+        Verdict::Critical => 3,
+    }
+}
+
+fn sooner(at: &mut Option<u64>, other: u64) {
+    *at = Some(at.map_or(other, |at| at.min(other)));
+}
+
+const BEHIND_SHOWN: usize = 20;

@@ -1,0 +1,270 @@
+//! `match`: which checks a route, a silence or a maintenance speaks of.
+//!
+//! ```text
+//! match = term { "," term }      one of the terms
+//! term  = item { " " item }      all of its items
+//! item  = [ "!" ] ( GLOB | KEY "=" GLOB )
+//! ```
+//! A GLOB alone is the check's name, KEY the name of a label; globs are those of the control protocol. A label that
+//! a check does not have fits no glob.
+
+use healthd_core::wire::glob::Glob;
+use std::collections::BTreeMap;
+use std::fmt;
+
+#[derive(Clone, Debug)]
+pub struct Match {
+    text: String,
+    terms: Vec<Vec<Item>>,
+}
+
+#[derive(Clone, Debug)]
+struct Item {
+    negated: bool,
+    /// None: the name.
+    label: Option<String>,
+    glob: Glob,
+}
+
+/// Where in the text it cannot be read, why, and what to write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WrongMatch {
+    /// Bytes from the start.
+    pub at: usize,
+    pub what: String,
+    pub help: String,
+}
+
+impl fmt::Display for WrongMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl Match {
+    pub fn parse(text: &str) -> Result<Match, WrongMatch> {
+        if text.len() > TEXT_MAX {
+            return Err(wrong(
+                TEXT_MAX,
+                "is too long",
+                format!("at most {TEXT_MAX} bytes; name a label that the checks have"),
+            ));
+        }
+        let mut terms = Vec::new();
+        let mut at = 0;
+        for part in text.split(',') {
+            terms.push(term(text, at, part)?);
+            at += part.len() + 1;
+        }
+        Ok(Match {
+            text: text.to_owned(),
+            terms,
+        })
+    }
+
+    /// Everything.
+    pub fn all() -> Match {
+        Match::only("*", Glob::new("*"))
+    }
+
+    fn only(text: &str, glob: Glob) -> Match {
+        let item = Item {
+            negated: false,
+            label: None,
+            glob,
+        };
+        Match {
+            text: text.to_owned(),
+            terms: vec![vec![item]],
+        }
+    }
+
+    pub fn fits(&self, name: &str, labels: &BTreeMap<String, String>) -> bool {
+        let item = |item: &Item| {
+            let text = match &item.label {
+                None => Some(name),
+                Some(key) => labels.get(key).map(String::as_str),
+            };
+            text.is_some_and(|text| item.glob.matches(text)) != item.negated
+        };
+        self.terms.iter().any(|term| term.iter().all(item))
+    }
+
+    /// Whether it fits whatever there is.
+    pub fn is_all(&self) -> bool {
+        self.text.trim() == "*"
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl PartialEq for Match {
+    fn eq(&self, other: &Match) -> bool {
+        self.text == other.text
+    }
+}
+
+fn term(whole: &str, start: usize, part: &str) -> Result<Vec<Item>, WrongMatch> {
+    let mut items = Vec::new();
+    let mut at = start;
+    for word in part.split(' ') {
+        if !word.is_empty() {
+            items.push(item(at, word)?);
+        }
+        at += word.len() + 1;
+    }
+    if items.is_empty() {
+        let what = if whole.trim().is_empty() {
+            "is empty"
+        } else {
+            "has nothing on one side of a comma"
+        };
+        let help = "write names and labels, as in `web-*, team=db`, or `*` for all".to_owned();
+        return Err(wrong(start, what, help));
+    }
+    Ok(items)
+}
+
+fn item(at: usize, word: &str) -> Result<Item, WrongMatch> {
+    let (negated, rest) = match word.strip_prefix('!') {
+        Some(rest) => (true, rest),
+        None => (false, word),
+    };
+    // `KEY!=GLOB` is how others write it.
+    if let Some((key, glob)) = rest.split_once("!=") {
+        let meant = format!("!{key}={glob}");
+        let help = match item(0, &meant) {
+            Ok(_) => format!("write `{meant}`"),
+            Err(e) => e.help,
+        };
+        return Err(wrong(at, "has `!=` in an item", help));
+    }
+    let (label, glob) = match rest.split_once('=') {
+        Some((key, glob)) => (Some(key), glob),
+        None => (None, rest),
+    };
+    let glob_wrong = glob.is_empty() || glob.starts_with('!') || glob.contains(['=', '"', '\'']);
+    let key_wrong = label.is_some_and(|key| {
+        key.is_empty()
+            || !key
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
+    });
+    if glob_wrong || key_wrong || word.chars().any(|c| c.is_control()) {
+        let help = "an item is a name or a label, as in `web-*`, `!web-1` or `team=db`".to_owned();
+        return Err(wrong(
+            at,
+            format!(
+                "has an item `{}` that is neither a name nor a label",
+                word.escape_debug()
+            ),
+            help,
+        ));
+    }
+    Ok(Item {
+        negated,
+        label: label.map(str::to_owned),
+        glob: Glob::new(glob),
+    })
+}
+
+fn wrong(at: usize, what: impl Into<String>, help: String) -> WrongMatch {
+    WrongMatch {
+        at,
+        what: what.into(),
+        help,
+    }
+}
+
+/// A client writes it, too.
+const TEXT_MAX: usize = 1_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn fits(text: &str, name: &str, labels: &[(&str, &str)]) -> bool {
+        let labels = labels.iter().map(|(k, v)| (k.to_string(), v.to_string()));
+        Match::parse(text)
+            .expect(text)
+            .fits(name, &labels.collect())
+    }
+
+    #[test]
+    fn names_labels_and_both() {
+        let web: &[(&str, &str)] = &[("team", "web"), ("tier", "1")];
+        for (text, name, labels, expected) in [
+            ("*", "shop/db", &[][..], true),
+            ("shop/*", "shop/db", &[], true),
+            ("shop/*", "api", &[], false),
+            ("team=web", "api", web, true),
+            ("team=db", "api", web, false),
+            ("team=web, shop/*", "shop/db", &[], true),
+            ("team=web,shop/*", "api", web, true),
+            ("team=web tier=1", "api", web, true),
+            ("team=web tier=2", "api", web, false),
+            ("team=web !api", "api", web, false),
+            ("!team=web", "api", web, false),
+            ("!team=web", "api", &[], true),
+            ("team=*", "api", &[], false),
+            ("team=", "api", &[("team", "")], false),
+            ("a, b  c ,d", "d", &[], true),
+            ("db-[0-3]", "db-2", &[], true),
+        ] {
+            if text == "team=" {
+                assert!(Match::parse(text).is_err());
+                continue;
+            }
+            assert_eq!(fits(text, name, labels), expected, "{text} on {name}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_place_and_a_way_out() {
+        for (text, at, help) in [
+            ("", 0, "`*`"),
+            ("  ", 0, "`*`"),
+            ("web,,db", 4, "`web-*, team=db`"),
+            ("web,", 4, "`web-*, team=db`"),
+            ("a b team!=web", 4, "`!team=web`"),
+            ("web =db", 4, "`team=db`"),
+            ("!", 0, "`!web-1`"),
+            ("!!web", 0, "`!web-1`"),
+            ("team=a=b", 0, "`team=db`"),
+            ("team=\"web\"", 0, "`team=db`"),
+            ("te am=web te\u{7}m=x", 10, "`team=db`"),
+        ] {
+            let e = Match::parse(text).expect_err(text);
+            assert_eq!(e.at, at, "{text}: {e}");
+            assert!(e.help.contains(help), "{text}: {}", e.help);
+        }
+        assert!(Match::parse(&"a".repeat(2_000)).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "[a-c*?!=, \\[\\]-]{0,20}", name in "[a-c]{0,3}") {
+            match Match::parse(&text) {
+                Ok(m) => {
+                    // A term more can only let more through; an item more only less.
+                    let none = BTreeMap::new();
+                    let fits = m.fits(&name, &none);
+                    let wider = Match::parse(&format!("{text},zz")).expect("one more term");
+                    prop_assert_eq!(wider.fits(&name, &none), fits);
+                    let all = Match::parse(&format!("{text},*")).expect("one more term");
+                    prop_assert!(all.fits(&name, &none));
+                }
+                Err(e) => {
+                    prop_assert!(e.at <= text.len());
+                    prop_assert!(!e.help.is_empty());
+                    for example in e.help.split('`').skip(1).step_by(2) {
+                        prop_assert!(Match::parse(example).is_ok(), "{}", example);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! `alerts who NAME`: which routes would be told of a check's problem, and why the others would not.
+
+use crate::matching::Match;
+use crate::route::{Config, Route};
+use healthd_core::check::outcome::Verdict;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    pub route: Arc<str>,
+    pub because: Because,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Because {
+    /// It is told, so long after the problem has begun.
+    Told {
+        after: Duration,
+    },
+    /// Only when the routes that it stands in for fail.
+    BackupOf(Vec<Arc<str>>),
+    Disabled,
+    /// Its `match` does not fit.
+    NoMatch(String),
+    /// Not of this verdict.
+    On,
+    /// Its `when` is closed; open again then, if ever (CLOCK_REALTIME, ns).
+    Closed {
+        until: Option<u64>,
+    },
+    /// The reason of the maintenance that is on.
+    Maintenance(String),
+    /// The reason of a silence or an acknowledgement.
+    Silenced(String),
+}
+
+/// `at`: CLOCK_REALTIME, ns. `silences`: a `match` and a reason each.
+pub fn who(
+    config: &Config,
+    silences: &[(Match, String)],
+    name: &str,
+    labels: &BTreeMap<String, String>,
+    verdict: Verdict,
+    at: u64,
+) -> Vec<Answer> {
+    let held = (config.maintenance.iter())
+        .find(|m| m.matches.fits(name, labels) && m.when.is_open(at))
+        .map(|m| Because::Maintenance(m.reason.clone()))
+        .or_else(|| {
+            let silence = silences.iter().find(|(m, _)| m.fits(name, labels));
+            silence.map(|(_, reason)| Because::Silenced(reason.clone()))
+        });
+    let by_itself = |route: &Route| {
+        if !route.enabled {
+            return Because::Disabled;
+        }
+        if !route.matches.fits(name, labels) {
+            return Because::NoMatch(route.matches.as_str().to_owned());
+        }
+        if !route.on.has(verdict) {
+            return Because::On;
+        }
+        if let Some(held) = &held {
+            return held.clone();
+        }
+        if let Some(when) = route.when.as_ref().filter(|when| !when.is_open(at)) {
+            return Because::Closed {
+                until: when.next_change(at),
+            };
+        }
+        Because::Told {
+            after: route.after + route.wait,
+        }
+    };
+    let answers: Vec<Because> = config.routes.iter().map(|r| by_itself(r)).collect();
+    let told = |because: &Because| matches!(because, Because::Told { .. });
+    (config.routes.iter().zip(&answers))
+        .map(|(route, because)| {
+            let of: Vec<Arc<str>> = (config.routes.iter().zip(&answers))
+                .filter(|(r, b)| told(b) && r.backup.as_ref() == Some(&route.name))
+                .map(|(r, _)| r.name.clone())
+                .collect();
+            let stands_in = !told(because) && route.enabled && !of.is_empty();
+            Answer {
+                route: route.name.clone(),
+                because: if stands_in {
+                    Because::BackupOf(of)
+                } else {
+                    because.clone()
+                },
+            }
+        })
+        .collect()
+}
