@@ -9,6 +9,7 @@
 #![cfg(not(test))]
 #![allow(dead_code, reason = "each included file is used in part")]
 
+mod alerts;
 /// Where `guard.rs` of the postgres plugin looks for it.
 #[path = "../../../plugins/postgres/src/auth.rs"]
 mod auth;
@@ -24,13 +25,15 @@ mod plugins;
 pub type Target = fn(&[u8]);
 
 /// By name; the corpus of each lies in `corpus/NAME`.
-pub const TARGETS: [(&str, Target); 12] = [
+pub const TARGETS: [(&str, Target); 14] = [
     ("worker_frames", daemon::worker_frames),
     ("supervisor_frames", daemon::supervisor_frames),
     ("maps", daemon::maps),
     ("requests", daemon::requests),
     ("replies", daemon::replies),
     ("glob", daemon::glob),
+    ("alerts", alerts::records),
+    ("windows", alerts::words),
     ("config", config::config),
     ("schema", config::schema),
     ("elf", elf::elf),
