@@ -25,6 +25,7 @@ mod manager_death;
 mod manager_instants;
 mod maps;
 mod nagios;
+mod names;
 mod needs;
 mod net_kinds;
 mod objects;

@@ -1,4 +1,24 @@
-//! Texts that are cut to size.
+//! Texts that are cut to size, and what no text of a person may hold.
+
+use std::borrow::Cow;
+
+/// Characters that move, hide or reorder what a terminal shows: controls (C0, DEL, C1), line separators,
+/// directional marks and overrides (as in CVE-2021-42574), tags.
+pub fn is_unsafe(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{061c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// As a value of a line of the log: in quotes where it would not be one word.
+pub fn field(text: &str) -> Cow<'_, str> {
+    let splits = |c: char| c.is_whitespace() || c == '"' || c == '=' || is_unsafe(c);
+    match text.is_empty() || text.contains(splits) {
+        true => format!("{text:?}").into(),
+        false => text.into(),
+    }
+}
 
 /// No more than `most` bytes of it, up to the border of a character.
 pub fn cut(text: &str, most: usize) -> &str {
@@ -7,4 +27,45 @@ pub fn cut(text: &str, most: usize) -> &str {
         end -= 1;
     }
     &text[..end]
+}
+
+/// As a word of a command that a person may paste into a shell.
+pub fn word(text: &str) -> Cow<'_, str> {
+    let plain = |c: char| c.is_alphanumeric() || "._:/-+,@%".contains(c);
+    match !text.is_empty() && text.chars().all(plain) {
+        true => text.into(),
+        false => format!("'{}'", text.replace('\'', "'\\''")).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_word_is_one_word_for_a_shell() {
+        for (text, word) in [
+            ("web/a", "web/a"),
+            ("Büro", "Büro"),
+            ("the shop", "'the shop'"),
+            ("it's", "'it'\\''s'"),
+            ("$(id)", "'$(id)'"),
+            ("", "''"),
+        ] {
+            assert_eq!(super::word(text), word);
+        }
+    }
+
+    #[test]
+    fn a_field_is_one_word_or_stands_in_quotes() {
+        for (text, field) in [
+            ("web/a", "web/a"),
+            ("Büro", "Büro"),
+            ("the shop", "\"the shop\""),
+            ("a\"b", "\"a\\\"b\""),
+            ("a=b", "\"a=b\""),
+            ("", "\"\""),
+            ("a\u{1b}[2J", "\"a\\u{1b}[2J\""),
+        ] {
+            assert_eq!(super::field(text), field);
+        }
+    }
 }

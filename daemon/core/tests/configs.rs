@@ -169,7 +169,7 @@ fn without_a_catalog_only_what_needs_a_plugin_is_left_unjudged() {
     )
     .expect("nothing to say");
     assert_eq!(model.checks[0].config, r#"{"x":1,"y":"***"}"#);
-    let text = "[[check]]\nname = \"a b\"\nplugin = \"nobody-knows\"\ninterval = \"1\"\n";
+    let text = "[[check]]\nname = \"a*b\"\nplugin = \"nobody-knows\"\ninterval = \"1\"\n";
     let all = load(
         Path::new("healthd.toml"),
         &Env {

@@ -424,6 +424,9 @@ pub struct AddArgs {
     /// Options of the check; the value is TOML if it parses (5, true, ["a", "b"]), else text; dots nest
     #[arg(value_name = "KEY=VALUE", value_parser = parse_option)]
     pub options: Vec<String>,
+    /// What people call it, as "The shop: front page"
+    #[arg(long, value_name = "TEXT")]
+    pub title: Option<String>,
     /// How often it runs: 10s, 5m [default: what the configuration says]
     #[arg(long, value_name = "TIME")]
     pub interval: Option<String>,

@@ -5,6 +5,10 @@ pub type Column = (&'static str, &'static str);
 
 pub const CHECKS: &[Column] = &[
     ("NAME", "the check; globs over it choose checks"),
+    (
+        "TITLE",
+        "what people call it; only if a check has one, and in `show` in full",
+    ),
     ("PLUGIN", "what runs it"),
     (
         "STATE",

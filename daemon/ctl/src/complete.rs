@@ -34,7 +34,28 @@ pub fn registration(shell: clap_complete::Shell) -> Option<Vec<u8>> {
         .completer(&shell.to_string())?
         .write_registration(VARIABLE, NAME, NAME, NAME, &mut script)
         .ok()?;
-    Some(script)
+    match shell {
+        clap_complete::Shell::Bash => Some(with_quotes(script)),
+        _ => Some(script),
+    }
+}
+
+/// bash puts into the line what it is given; other shells quote it. Within quotes that were typed it is right as it is.
+fn with_quotes(script: Vec<u8>) -> Vec<u8> {
+    const END_OF_FUNCTION: &str = "\n}\n";
+    const QUOTE: &str = r#"
+    if [[ $2 != [\'\"]* ]]; then
+        local n special=$'*[ \t\'"\\\\$&;<>|()`!#]*'
+        for n in "${!COMPREPLY[@]}"; do
+            if [[ ${COMPREPLY[n]} == $special ]]; then
+                printf -v 'COMPREPLY[n]' %q "${COMPREPLY[n]}"
+            fi
+        done
+    fi
+}
+"#;
+    let script = String::from_utf8_lossy(&script);
+    script.replacen(END_OF_FUNCTION, QUOTE, 1).into_bytes()
 }
 
 pub fn checks() -> ArgValueCandidates {

@@ -20,8 +20,8 @@ use std::path::{Path, PathBuf};
 
 /// A writer needs nanoseconds in a record; one that was stopped inside stays there for ever.
 const ATTEMPTS: usize = 3;
-/// 100,000 checks are 38 MB. Twice this is held, and a row for each check.
-const MAX_FILE: u64 = 64 << 20;
+/// 100,000 checks with short names are 41 MB. Twice this is held, and a row for each check.
+const MAX_FILE: u64 = 96 << 20;
 /// A line of 128 bytes a thread, of which there are at most some thousands.
 const MAX_WORKER_MAP: u64 = 16 << 20;
 
@@ -88,6 +88,7 @@ pub fn checks(socket: &Path, filter: &Filter, now: Timestamp) -> Result<Vec<Chec
 fn check_row(index: usize, record: &CheckRecord, stable: bool, clock: &Clock) -> CheckRow {
     let known = CheckRow {
         name: record.name.to_string(),
+        title: record.title.to_string(),
         plugin: record.plugin.to_string(),
         stale: true,
         index: index as u64,
@@ -293,7 +294,7 @@ pub fn read_sized(
     };
     let size = |head: &[u8]| match size_of(head)? {
         size if size > MAX_FILE => Err(format!(
-            "it has {size} bytes; healthctl reads {MAX_FILE}, which are 170,000 checks"
+            "it has {size} bytes; healthctl reads {MAX_FILE}, which is more than 100,000 checks take"
         )),
         size => Ok(size),
     };
@@ -336,7 +337,10 @@ fn rfc3339(time: Timestamp) -> String {
 mod tests {
     use super::*;
     use healthd_core::check::outcome::{Status, Verdict};
-    use healthd_core::wire::maps::{NO_STATUS, STATE_MAGIC, state_words, worker_words};
+    use healthd_core::wire::maps::{
+        self, NO_STATUS, STATE_MAGIC, names_offset, state_words, worker_words,
+    };
+    use healthd_core::wire::names::Names;
 
     struct Dir(PathBuf);
 
@@ -369,7 +373,12 @@ mod tests {
     }
 
     fn state_map(slots: &[SlotRecord], checks: &[CheckRecord]) -> Vec<u64> {
-        let mut words = vec![0; state_words(slots.len(), checks.len())];
+        let names = Names::new(checks.iter().map(|c| (&*c.name, &*c.title)));
+        let size = state_words(slots.len(), checks.len(), names.words().len());
+        let mut words = vec![0; size];
+        words[state_header::NAMES] = names.words().len() as u64;
+        let at = names_offset(slots.len(), checks.len());
+        words.splice(at.., names.words());
         words[state_header::MAGIC] = STATE_MAGIC;
         words[state_header::VERSION] = LAYOUT_VERSION;
         words[state_header::CHECKS] = checks.len() as u64;
@@ -378,7 +387,10 @@ mod tests {
             words[slot_offset(i)..][..SLOT_WORDS].copy_from_slice(&slot.to_words());
         }
         for (i, check) in checks.iter().enumerate() {
-            words[check_offset(slots.len(), i)..][..CHECK_WORDS].copy_from_slice(&check.to_words());
+            let record = &mut words[check_offset(slots.len(), i)..][..CHECK_WORDS];
+            record.copy_from_slice(&check.to_words());
+            record[0] = if check.name.is_empty() { 0 } else { 2 };
+            record[maps::check::PLACE] = names.places()[i];
         }
         words
     }
@@ -521,7 +533,10 @@ mod tests {
             .expect_err("no map")
             .to_string();
         let (theirs, ours) = (LAYOUT_VERSION + 1, LAYOUT_VERSION);
-        let expected = format!("layout {theirs} (this program reads {ours})");
+        let expected = format!(
+            "layout {theirs} (this program reads {} and {ours})",
+            ours - 1
+        );
         assert!(error.contains(&expected), "{error}");
     }
 }

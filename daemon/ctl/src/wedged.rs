@@ -99,6 +99,7 @@ pub fn why(socket: &Path, name: &str, now: Timestamp) -> Result<Vec<Why>, MapErr
     }
     Ok(vec![Why {
         name: name.to_owned(),
+        title: record.title.to_string(),
         fault: record.fault,
         steps: story.0,
         next: next(record, &clock),

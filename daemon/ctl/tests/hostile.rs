@@ -229,10 +229,15 @@ fn rows_from_the_maps_are_marked_and_change_the_exit_code() {
         finished: 5,
         ..SlotRecord::default()
     };
-    let mut words = vec![0; state_words(1, 1)];
+    let names = healthd_core::wire::names::Names::new([("web", "")].into_iter());
+    let mut words = vec![0; state_words(1, 1, 1)];
     words[..4].copy_from_slice(&[STATE_MAGIC, LAYOUT_VERSION, 1, 1]);
+    words[state_header::NAMES] = 1;
+    words.splice(names_offset(1, 1).., names.words());
     words[slot_offset(0)..][..SLOT_WORDS].copy_from_slice(&slot.to_words());
     words[check_offset(1, 0)..][..CHECK_WORDS].copy_from_slice(&check.to_words());
+    words[check_offset(1, 0)] = 2;
+    words[check_offset(1, 0) + check::PLACE] = names.places()[0];
     let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
     let stopped = || {
         let fake = Fake::once(|peer| {

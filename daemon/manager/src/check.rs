@@ -237,6 +237,7 @@ impl Check {
     pub fn record(&self) -> CheckRecord<'_> {
         CheckRecord {
             name: self.spec.name.as_str().into(),
+            title: self.spec.title.as_str().into(),
             plugin: self.spec.plugin.as_str().into(),
             verdict: self.verdict().code(),
             status: self.status.map_or(NO_STATUS, |s| s as u8),
@@ -282,6 +283,7 @@ impl Check {
         let valid_until = self.valid_until();
         CheckRow {
             name: self.spec.name.clone(),
+            title: self.spec.title.clone(),
             plugin: self.spec.plugin.clone(),
             verdict: Some(self.verdict()),
             status: self.status,

@@ -9,6 +9,7 @@ use crate::generation::MAX_SLOTS;
 use crate::rap::Place;
 use crate::slots::{Condemned, Prisoner, Slot, SlotState};
 use healthd_core::check::fault::Fault;
+use healthd_core::text::field;
 use healthd_core::wire::supervisor::SlotSpec;
 use healthd_core::wire::worker::ToWorker;
 use healthd_sys::clock;
@@ -182,7 +183,7 @@ impl Manager {
         self.slots.insert(free, slot);
         self.jail.slots.push(free);
         let name = self.check(id).map_or("?", |c| c.spec.name.as_str());
-        log::info!("jail opened  slot={free} check={name}");
+        log::info!("jail opened  slot={free} check={}", field(name));
         self.publish_slot(free);
         self.tell_slots();
     }

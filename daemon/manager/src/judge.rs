@@ -8,6 +8,7 @@ use crate::journal::Fact;
 use healthd_core::check::fault::Fault;
 use healthd_core::check::outcome::{Status, Verdict};
 use healthd_core::check::tracker::Change;
+use healthd_core::text::field;
 use healthd_core::wire::events::EventKind;
 use healthd_core::wire::samples::Outcome;
 use healthd_core::wire::worker::{Ending, Finished, Growth};
@@ -166,7 +167,7 @@ impl Manager {
         } else {
             log::debug!(
                 "run  check={} status={} message=\"{}\"",
-                check.spec.name,
+                field(&check.spec.name),
                 f.status,
                 check.last.message
             );
@@ -204,7 +205,8 @@ impl Manager {
             .why(&check.last.message)
             .level(level)
             .fields(format!(
-                "check={name} why=\"{}\"",
+                "check={} why=\"{}\"",
+                field(name),
                 short(&check.last.message)
             ));
         self.journal.record(fact);
@@ -221,7 +223,7 @@ impl Manager {
             .why(&last.message)
             .fields(format!(
                 "check={} from={} to={} why=\"{}\" took={} attempt={} worker={worker}",
-                check.spec.name,
+                field(&check.spec.name),
                 change.from,
                 change.to,
                 short(&last.message),

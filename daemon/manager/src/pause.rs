@@ -2,6 +2,7 @@
 
 use crate::book::{Chore, MS, Manager};
 use crate::journal::Fact;
+use healthd_core::text::field;
 use healthd_core::wire::control::PauseInfo;
 use healthd_core::wire::events::EventKind;
 use healthd_sys::clock;
@@ -110,7 +111,7 @@ impl Manager {
         self.store_now(&[id]);
         let name = self.check(id).map(|c| c.spec.name.clone());
         let name = name.unwrap_or_default();
-        log::info!("the time of a pause is over  check={name}");
+        log::info!("the time of a pause is over  check={}", field(&name));
     }
 
     /// Runs by itself again, if it was paused.

@@ -5,6 +5,7 @@ use crate::book::{MS, Manager};
 use crate::fanout::FDS_A_PARENT;
 use crate::slots::SlotState;
 use healthd_core::config::Limits;
+use healthd_core::text::field;
 use healthd_core::wire::maps::Entry;
 use healthd_core::wire::supervisor::WorkerClass;
 use healthd_core::wire::worker::{Growth, ToWorker};
@@ -263,7 +264,7 @@ impl Manager {
             if let Some(check) = self.check(id) {
                 log::warn!(
                     "in a call while its worker grew (a suspicion)  check={} plugin={} slot={slot} grew_kb={}",
-                    check.spec.name,
+                    field(&check.spec.name),
                     check.spec.plugin,
                     grew.kb
                 );

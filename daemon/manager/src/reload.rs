@@ -241,7 +241,7 @@ impl Manager {
         let mut map = StateMap::prepare(
             &self.args.runtime_dir,
             MAX_SLOTS,
-            model.checks.len(),
+            model.names(),
             self.map_mode,
         )?;
         map.header(h::STARTED, self.args.started);

@@ -106,7 +106,7 @@ fn build(
     kept_maps: KeptMaps,
 ) -> io::Result<Manager> {
     let now = clock::monotonic_ns();
-    let mut map = StateMap::prepare(&args.runtime_dir, MAX_SLOTS, model.checks.len(), MAP_MODE)?;
+    let mut map = StateMap::prepare(&args.runtime_dir, MAX_SLOTS, model.names(), MAP_MODE)?;
     map.header(h::STARTED, args.started);
     map.header(h::NEXT_RUN, past.next_run);
     map.header(h::GENERATION, past.generation);

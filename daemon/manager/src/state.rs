@@ -90,6 +90,7 @@ impl Past {
     pub fn record<'a>(&'a self, spec: &'a CheckSpec, now: u64) -> CheckRecord<'a> {
         let mut record = CheckRecord {
             name: spec.name.as_str().into(),
+            title: spec.title.as_str().into(),
             plugin: spec.plugin.as_str().into(),
             verdict: Verdict::Pending.code(),
             status: maps::NO_STATUS,
@@ -299,8 +300,13 @@ mod tests {
         let saved = Past::default().saved(1000);
         crate::disk::Disk::new(&dir).all(&saved).expect("room");
         assert_eq!(recall(&dir, &dir).next_run, 1000 + RUN_ID_JUMP);
-        let mut map =
-            healthd_scoreboard::state_map::StateMap::prepare(&dir, 2, 1, 0o600).expect("map");
+        let mut map = healthd_scoreboard::state_map::StateMap::prepare(
+            &dir,
+            2,
+            [("web", "")].into_iter(),
+            0o600,
+        )
+        .expect("map");
         map.header(maps::state_header::NEXT_RUN, 1234);
         map.reveal().expect("reveal");
         assert_eq!(recall(&dir, &dir).next_run, 1234);

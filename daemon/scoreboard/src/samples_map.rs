@@ -2,7 +2,8 @@
 
 use super::map::{Map, read_words};
 use super::word;
-use healthd_core::wire::maps::whole;
+use healthd_core::wire::maps::{WORD, whole, words_at};
+use healthd_core::wire::names::{self, Names};
 use healthd_core::wire::samples::{
     LAST, Outcome, SAMPLE_WORDS, SAMPLES_FILE, SAMPLES_HEAD, SAMPLES_MAGIC, SAMPLES_VERSION,
     SampleRecord, bucket_of, last_byte, sample, sample_offset, samples_header as h, samples_size,
@@ -12,6 +13,7 @@ use healthd_sys::files;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
 
@@ -26,11 +28,9 @@ pub type Left = HashMap<u64, [u64; SAMPLE_WORDS]>;
 /// What a manager that died had counted. One record that it died in may lack its last run.
 pub fn left_in(dir: &Path) -> io::Result<Left> {
     let bytes = files::read_sized(&dir.join(SAMPLES_FILE), SAMPLES_HEAD, samples_size)?;
-    let checks = bytes.len() / size_of::<u64>();
-    let records = (0..).take_while(|n| sample_offset(n + 1) <= checks);
-    let records = records.filter_map(|n| {
-        let words: [u64; SAMPLE_WORDS] =
-            healthd_core::wire::maps::words_at(&bytes, sample_offset(n))?;
+    let [checks]: [u64; 1] = words_at(&bytes, h::CHECKS).unwrap_or_default();
+    let records = (0..checks as usize).map_while(|n| {
+        let words: [u64; SAMPLE_WORDS] = words_at(&bytes, sample_offset(n))?;
         Some((words[sample::HASH], words))
     });
     Ok(records.collect())
@@ -40,20 +40,27 @@ impl SamplesMap {
     /// A map for these checks, in this order, in place of the one that has the name; with what is left of before.
     pub fn create<'a>(
         dir: &Path,
-        names: impl ExactSizeIterator<Item = &'a str>,
+        names: impl Iterator<Item = &'a str> + Clone,
         left: &Left,
         since: u64,
         mode: u32,
     ) -> io::Result<SamplesMap> {
-        let checks = names.len();
-        let mut map = Map::prepare(&dir.join(SAMPLES_FILE), samples_words(checks), mode)?;
+        let written = Names::new(names.clone().map(|name| (name, "")));
+        let (checks, words) = (written.places().len(), written.words());
+        let size = samples_words(checks, words.len());
+        let mut map = Map::prepare(&dir.join(SAMPLES_FILE), size, mode)?;
         map.set(h::CHECKS, checks as u64);
+        map.set(h::NAMES, words.len() as u64);
+        for (n, word) in words.enumerate() {
+            map.set(sample_offset(checks) + n, word);
+        }
         map.set(h::VERSION, SAMPLES_VERSION);
         map.set(h::MAGIC, SAMPLES_MAGIC);
-        for (index, name) in names.enumerate() {
+        for (index, (name, place)) in names.zip(written.places()).enumerate() {
             let new = SampleRecord::empty(name, since);
-            let kept = left.get(&new[sample::HASH]);
-            map.publish(sample_offset(index), kept.unwrap_or(&new));
+            let mut record = *left.get(&new[sample::HASH]).unwrap_or(&new);
+            record[sample::PLACE] = *place;
+            map.publish(sample_offset(index), &record);
         }
         map.reveal()?;
         Ok(SamplesMap { map, checks })
@@ -131,6 +138,16 @@ impl SamplesView {
         let second = read_words(&self.0, at).ok()?;
         whole(&first, &second).then(|| SampleRecord::from_words(&second))
     }
+
+    /// Of the check whose record this is.
+    pub fn name(&self, record: &SampleRecord) -> io::Result<String> {
+        let [checks]: [u64; 1] = read_words(&self.0, h::CHECKS)?;
+        let mut name = [0; u8::MAX as usize];
+        let at = sample_offset(checks as usize) as u64 * WORD as u64 + (record.place >> 16);
+        let name = &mut name[..usize::from(record.place as u8)];
+        self.0.read_exact_at(name, at)?;
+        Ok(names::at(name, record.place & 0xff).0.into_owned())
+    }
 }
 
 #[cfg(test)]
@@ -149,7 +166,8 @@ mod tests {
     #[test]
     fn runs_are_counted_and_outlive_their_writer_and_another_order() {
         let dir = dir("count");
-        let names = ["web", "db"];
+        let long = "the longest name of a check ".repeat(9);
+        let names = [&long[..], "db"];
         let none = Left::new();
         let map = SamplesMap::create(&dir, names.into_iter(), &none, 7, 0o600).expect("map");
         for n in 0..40 {
@@ -160,7 +178,12 @@ mod tests {
         map.add(2, Outcome::Ok, Some(MS));
         let view = SamplesView::open(&dir).expect("open");
         let db = view.read(1).expect("whole");
-        assert_eq!((db.name.as_str(), db.since), ("db", 7));
+        assert_eq!(
+            (view.name(&db).expect("read"), db.since),
+            ("db".to_owned(), 7)
+        );
+        let first = view.read(0).expect("whole");
+        assert_eq!(view.name(&first).expect("read"), long);
         assert_eq!(db.runs, [40, 0, 1, 0, 1]);
         assert_eq!(db.sum_ns, (780 + 5_000) * MS);
         assert_eq!(db.buckets.iter().sum::<u32>(), 41);
@@ -172,9 +195,10 @@ mod tests {
         // Its writer dies; the next one has another order and one more.
         drop(map);
         let left = left_in(&dir).expect("a map");
-        let names = ["db", "new", "web"];
+        let names = ["db", "new", &long];
         let map = SamplesMap::create(&dir, names.into_iter(), &left, 9, 0o600).expect("map");
-        assert_eq!(map.read(0), Some(db.clone()));
+        let before = SampleRecord { place: 2, ..db };
+        assert_eq!(map.read(0), Some(before));
         assert_eq!(map.read(1).map(|r| (r.since, r.runs)), Some((9, [0; 5])));
         map.add(0, Outcome::Warning, Some(MS));
         assert_eq!(map.left().len(), 3);

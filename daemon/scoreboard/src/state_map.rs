@@ -2,9 +2,10 @@
 
 use super::map::Map;
 use healthd_core::wire::maps::{
-    self, CHECK_WORDS, CheckRecord, LAYOUT_VERSION, STATE_MAGIC, SlotRecord, check_offset,
-    slot_offset, state_header as h, state_words,
+    self, CHECK_WORDS, CheckRecord, LAYOUT_VERSION, STATE_MAGIC, SlotRecord, check, check_offset,
+    names_offset, slot_offset, state_header as h, state_words,
 };
+use healthd_core::wire::names::Names;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
@@ -17,13 +18,27 @@ pub struct StateMap {
 
 impl StateMap {
     /// A map that nobody sees before `reveal`: what the one before it knew is written into it first, so that a
-    /// manager that dies at any moment leaves one of the two, whole.
-    pub fn prepare(dir: &Path, slots: usize, checks: usize, mode: u32) -> io::Result<StateMap> {
+    /// manager that dies at any moment leaves one of the two, whole. `names`: of each check its name and its title.
+    pub fn prepare<'a>(
+        dir: &Path,
+        slots: usize,
+        names: impl Iterator<Item = (&'a str, &'a str)>,
+        mode: u32,
+    ) -> io::Result<StateMap> {
+        let names = Names::new(names);
+        let (checks, words) = (names.places().len(), names.words());
         let map = Map::prepare(
             &dir.join(maps::STATE_FILE),
-            state_words(slots, checks),
+            state_words(slots, checks, words.len()),
             mode,
         )?;
+        map.set(h::NAMES, words.len() as u64);
+        for (n, word) in words.enumerate() {
+            map.set(names_offset(slots, checks) + n, word);
+        }
+        for (index, place) in names.places().iter().enumerate() {
+            map.set(check_offset(slots, index) + check::PLACE, *place);
+        }
         map.set(h::CHECKS, checks as u64);
         map.set(h::SLOTS, slots as u64);
         map.set(h::MANAGER_PID, u64::from(std::process::id()));
@@ -61,8 +76,10 @@ impl StateMap {
 
     pub fn check(&self, index: usize, record: &CheckRecord<'_>) {
         if index < self.checks {
-            let words: [u64; CHECK_WORDS] = record.to_words();
-            self.publish(check_offset(self.slots, index), &words);
+            let offset = check_offset(self.slots, index);
+            let mut words: [u64; CHECK_WORDS] = record.to_words();
+            words[check::PLACE] = self.map.get(offset + check::PLACE);
+            self.publish(offset, &words);
         }
     }
 
@@ -106,7 +123,8 @@ mod tests {
     fn half_a_record_reads_as_the_one_before_it() {
         let dir = std::env::temp_dir().join(format!("healthd-undo-{}", std::process::id()));
         std::fs::create_dir_all(&dir).expect("temp dir");
-        let mut map = StateMap::prepare(&dir, 2, 3, 0o600).expect("map");
+        let names = [("db", ""), ("web", ""), ("web/2", "")];
+        let mut map = StateMap::prepare(&dir, 2, names.into_iter(), 0o600).expect("map");
         assert!(!dir.join(maps::STATE_FILE).exists(), "nobody sees it yet");
         map.reveal().expect("reveal");
         let slot = SlotRecord {
@@ -124,14 +142,19 @@ mod tests {
         let check = |n: u64| (true, record(n));
         assert_eq!(read().checks[1], check(1));
         // Killed after any number of words: every stage of a write, one after the other.
-        let next = record(2).to_words();
+        let with_place = |record: CheckRecord, map: &StateMap| {
+            let mut words = record.to_words();
+            words[check::PLACE] = map.map.get(check_offset(2, 1) + check::PLACE);
+            words
+        };
+        let next = with_place(record(2), &map);
         let offset = check_offset(2, 1);
         map.check(1, &record(2));
         for written in 1..CHECK_WORDS {
             map.check(1, &record(1));
             map.check(1, &record(2));
             // `record(2)` was the new one: back to the middle of its write.
-            let old = record(1).to_words();
+            let old = with_place(record(1), &map);
             for (n, word) in old.iter().enumerate().skip(written) {
                 map.map.set(offset + n, *word);
             }

@@ -9,6 +9,7 @@ use crate::side;
 use crate::verdict::{self, End, Times};
 use healthd_core::check::fault::Fault;
 use healthd_core::starvation::{Share, Suspicion};
+use healthd_core::text::field;
 use healthd_core::wire::worker::{Growth, ToManager};
 use healthd_loader::Results;
 use healthd_sys::{clock, process};
@@ -229,7 +230,7 @@ impl Reactor {
         }
         log::warn!(
             "call written off  check={} why=\"{}\" stuck_threads={}",
-            self.check_name(run.check),
+            field(self.check_name(run.check)),
             end.why,
             self.stuck.len()
         );

@@ -19,6 +19,7 @@ use crate::side::{self, CHILD, OWN};
 use crate::verdict::{self, End, Times};
 use healthd_core::check::fault::Fault;
 use healthd_core::check::wheel::Wheel;
+use healthd_core::text::field;
 use healthd_core::wire::frame::MAX_MESSAGE;
 use healthd_core::wire::maps::{Entry, worker_header as h};
 use healthd_core::wire::worker::{Ending, Growth, Run, ToManager};
@@ -421,7 +422,7 @@ impl Reactor {
                     let run = self.active[at].run;
                     log::warn!(
                         "a program does not end  check={} pid={pid} why=\"{}\"",
-                        self.check_name(run.check),
+                        field(self.check_name(run.check)),
                         crate::exec::why_it_lives_on(forbidden)
                     );
                     self.outbox.say(&ToManager::ChildLivesOn {

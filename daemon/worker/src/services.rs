@@ -7,6 +7,7 @@ use crate::load::Outcome;
 use crate::pool::Pool;
 use crate::side;
 use healthd_abi::HdCacheStats;
+use healthd_core::text::field;
 use healthd_core::wire::asks::{LockAsk, MapAsk, MapReply};
 use healthd_core::wire::worker::ToManager;
 use healthd_loader::{Asker, Ended, Event, ExecSpec, Services};
@@ -113,7 +114,9 @@ pub struct WorkerServices;
 impl Services for WorkerServices {
     fn log(&self, check: Option<&str>, level: log::Level, target: &str, text: &str) {
         match check {
-            Some(check) => log::log!(level, "{text}  plugin={target} check={check}"),
+            Some(check) => {
+                log::log!(level, "{text}  plugin={target} check={}", field(check))
+            }
             None => log::log!(level, "{text}  plugin={target}"),
         }
     }

@@ -8,6 +8,7 @@ use crate::side;
 use crate::verdict::End;
 use healthd_abi as abi;
 use healthd_core::check::fault::Fault;
+use healthd_core::text::field;
 use healthd_core::wire::maps::Entry;
 use healthd_core::wire::worker::Ending;
 use healthd_loader::{Context, ContextSpec, Event, Instance, Started, Task};
@@ -100,7 +101,7 @@ impl Reactor {
                 .add(healthd_core::wire::maps::worker_header::STALLS, 1);
             log::warn!(
                 "the reactor was blocked  check={} plugin={} call={call} ms={}",
-                self.check_name(check),
+                field(self.check_name(check)),
                 self.plugin_name(check),
                 took / MS
             );

@@ -57,6 +57,14 @@ pub fn fine(n: usize) -> Check {
 }
 
 impl Check {
+    /// `name` is TOML.
+    pub fn raw(name: &str) -> Check {
+        Check {
+            plugin: String::new(),
+            lines: format!("name = {name}\n"),
+        }
+    }
+
     pub fn plugin(mut self, name: &str) -> Check {
         self.plugin = name.into();
         self.set("plugin", &format!("{name:?}"))

@@ -250,25 +250,20 @@ impl Place {
 
 /// Control characters, and those that turn the direction of writing, made visible or harmless.
 fn clean(text: &str) -> String {
-    if !text.contains(is_hostile) {
+    if !text.contains(crate::text::is_unsafe) {
         return text.to_owned();
     }
     text.chars()
         .map(|c| {
             if matches!(c, '\t' | '\n') {
                 ' '
-            } else if is_hostile(c) {
+            } else if crate::text::is_unsafe(c) {
                 '\u{fffd}'
             } else {
                 c
             }
         })
         .collect()
-}
-
-fn is_hostile(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 /// How many columns of a terminal a character takes. The wide ranges of East Asian scripts and

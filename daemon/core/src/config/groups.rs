@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::model::NAME_MAX;
+use super::model::GROUP_NAME_MAX;
 use super::raw::{Node, Value, shortened};
 use super::reading::Reading;
 use super::report::error;
@@ -55,14 +55,14 @@ fn group_name(
         }
     };
     let allowed = |c: char| c.is_ascii_alphanumeric() || "._:/-".contains(c);
-    if !text.is_empty() && text.len() <= NAME_MAX && text.chars().all(allowed) {
+    if !text.is_empty() && text.len() <= GROUP_NAME_MAX && text.chars().all(allowed) {
         return Some(text);
     }
     let e = error(format!(
         "`{}` cannot be a group of {owner}",
         shortened(&text)
     ));
-    let help = format!("use letters a-z, digits and . _ : / -, at most {NAME_MAX} bytes");
+    let help = format!("use letters a-z, digits and . _ : / -, at most {GROUP_NAME_MAX} bytes");
     cx.push(e.at(node.span).help(help).once("exclusive"));
     None
 }

@@ -14,8 +14,10 @@ use super::diagnostic::Diagnostics;
 
 /// The shortest time between two runs of a check, and between two attempts.
 pub const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
-/// The longest name of a check, in bytes. The status maps have this much room.
-pub const NAME_MAX: usize = 64;
+/// The longest name of a check, and its longest title, in bytes.
+pub const NAME_MAX: usize = 255;
+/// The longest name of a group, in bytes.
+pub const GROUP_NAME_MAX: usize = 64;
 /// How many checks one config may hold.
 pub const CHECKS_MAX: usize = 100_000;
 /// The largest config of one check, as JSON. It has to fit in one message to a worker.
@@ -40,6 +42,13 @@ pub struct Model {
     /// What is allowed but looks like a slip. Only for the one who reads the config now.
     #[serde(skip)]
     pub warnings: Diagnostics,
+}
+
+impl Model {
+    /// Name and title of each check.
+    pub fn names(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.checks.iter().map(|c| (&*c.name, &*c.title))
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -130,6 +139,9 @@ impl Default for Limits {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CheckSpec {
     pub name: String,
+    /// What people call it; empty: its name is all.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub title: String,
     pub plugin: String,
     pub interval: Duration,
     pub timeout: Duration,
@@ -166,6 +178,11 @@ impl CheckSpec {
         h.number(u64::from(self.attempts));
         h.number(u64::from(self.enabled));
         h.text(self.timeout_status.name());
+        // A check without a title has the number that it had before there were any.
+        if !self.title.is_empty() {
+            h.text("title");
+            h.text(&self.title);
+        }
         if let Some(needs) = &self.needs {
             h.text("needs");
             h.text(needs);
@@ -305,6 +322,7 @@ mod tests {
     fn check() -> CheckSpec {
         CheckSpec {
             name: "web".into(),
+            title: String::new(),
             plugin: "http".into(),
             interval: Duration::from_secs(60),
             timeout: Duration::from_secs(10),
@@ -340,7 +358,8 @@ mod tests {
         moved.shown_config = "{}".into();
         assert_eq!(a.fingerprint(), moved.fingerprint());
 
-        let changes: [fn(&mut CheckSpec); 12] = [
+        let changes: [fn(&mut CheckSpec); 13] = [
+            |c| c.title = "The web".into(),
             |c| c.plugin = "tcp".into(),
             |c| c.interval += Duration::from_millis(1),
             |c| c.timeout += Duration::from_millis(1),

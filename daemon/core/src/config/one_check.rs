@@ -16,6 +16,7 @@ use super::reading::Reading;
 use super::report::{error, warning};
 use super::source::Span;
 use super::template::{Filled, Template, scalar};
+use crate::text::is_unsafe;
 
 /// Makes the checks of one block.
 pub struct OneCheck<'b> {
@@ -85,6 +86,7 @@ impl OneCheck<'_> {
                 .and_then(|n| cx.duration("retry_interval", &n, owner, INTERVAL)),
             attempts: field("attempts", cx).and_then(|n| attempts(&n, &owner, cx)),
         };
+        let title = field("title", cx).and_then(|n| title(&n, &owner, cx));
         let enabled = field("enabled", cx).and_then(|n| cx.boolean("enabled", &n, owner));
         let timeout_status =
             field("timeout_status", cx).and_then(|n| timeout_status(&n, &owner, cx));
@@ -186,6 +188,7 @@ impl OneCheck<'_> {
         };
         Some(CheckSpec {
             name: name?.to_owned(),
+            title: title.unwrap_or_default(),
             plugin: self.plugin_name.to_owned(),
             interval,
             timeout,
@@ -238,10 +241,10 @@ impl OneCheck<'_> {
                 _ => return cx.wrong_type("name", &entry.node, owner, "a string", "\"web\""),
             },
         };
-        let allowed = |c: char| c.is_ascii_alphanumeric() || "._:/-".contains(c);
+        let refused = |c: char| is_unsafe(c) || "*?[]{}".contains(c);
         let finding = if name.is_empty() {
             error(format!("`name` of {owner} is empty")).help("give the check a name")
-        } else if let Some(bad) = name.chars().find(|c| !allowed(*c)) {
+        } else if let Some(bad) = name.chars().find(|c| refused(*c)) {
             error(format!(
                 "the name `{}` holds {}",
                 shortened(&name),
@@ -251,8 +254,17 @@ impl OneCheck<'_> {
                 '{' | '}' if variables.is_none() => {
                     "placeholders need a `for_each` in the same check"
                 }
-                _ => "a name is made of letters a-z, digits and . _ : / -",
+                '*' | '?' | '[' | ']' => {
+                    "`healthctl` chooses checks by patterns, in which it stands for other characters"
+                }
+                _ => "write the name in letters, digits, blanks and punctuation",
             })
+        } else if name.trim() != name {
+            error(format!(
+                "the name `{}` begins or ends with a blank",
+                shortened(&name)
+            ))
+            .help(format!("write `{}`", shortened(name.trim())))
         } else if name.len() > NAME_MAX {
             error(format!(
                 "the name `{}` is {} bytes long",
@@ -268,10 +280,29 @@ impl OneCheck<'_> {
     }
 }
 
+/// What people call a check: one line, of any characters that can be seen.
+fn title(node: &Node, owner: &dyn fmt::Display, cx: &mut Reading<'_>) -> Option<String> {
+    let text = match &node.value {
+        Value::Str(text) => text.trim().to_owned(),
+        Value::Int(n) => n.to_string(),
+        _ => return cx.wrong_type("title", node, owner, "a string", "\"The shop: front page\""),
+    };
+    let finding = if let Some(bad) = text.chars().find(|c| is_unsafe(*c)) {
+        error(format!("`title` of {owner} holds {}", spoken(bad)))
+            .help("a title is one line of text")
+    } else if text.len() > NAME_MAX {
+        error(format!("`title` of {owner} is {} bytes long", text.len()))
+            .help(format!("a title has at most {NAME_MAX} bytes"))
+    } else {
+        return Some(text);
+    };
+    cx.push(finding.at(node.span).once("title"));
+    None
+}
+
 fn spoken(c: char) -> String {
     match c {
-        ' ' => "a space".into(),
-        c if c.is_control() => "a control character".into(),
+        c if is_unsafe(c) => format!("a control character (U+{:04X})", c as u32),
         c => format!("`{c}`"),
     }
 }

@@ -110,8 +110,9 @@ pub const DEFAULTS_KEYS: [&str; 11] = [
     "labels",
     "config",
 ];
-pub const CHECK_KEYS: [&str; 14] = [
+pub const CHECK_KEYS: [&str; 15] = [
     "name",
+    "title",
     "plugin",
     "interval",
     "timeout",

@@ -256,6 +256,9 @@ pub enum ErrorCode {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CheckRow {
     pub name: String,
+    /// What people call it. Left out: its name is all.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub title: String,
     pub plugin: String,
     pub verdict: Option<Verdict>,
     /// Status of the last run.
@@ -423,6 +426,9 @@ pub struct QuarantineInfo {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Why {
     pub name: String,
+    /// As in its row.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub title: String,
     /// Of its last run, as in its row.
     #[serde(default)]
     pub fault: Option<Fault>,

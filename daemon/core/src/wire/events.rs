@@ -5,21 +5,33 @@
 //! is twice its number, and odd while the writer is inside: so a reader knows which event it has read.
 
 use super::maps::{HEADER_WORDS, WORD, get_text, put_text, whole, words_at};
+use crate::text::cut;
 use serde::{Deserialize, Serialize};
 
 pub const EVENTS_FILE: &str = "events.map";
 /// "HDEVENT1", read as a big-endian number.
 pub const EVENTS_MAGIC: u64 = 0x4844_4556_454e_5431;
-pub const EVENTS_VERSION: u64 = 1;
+pub const EVENTS_VERSION: u64 = 2;
 
-/// 256 bytes.
-pub const EVENT_WORDS: usize = 32;
+/// 320 bytes.
+pub const EVENT_WORDS: usize = 40;
+/// Where the texts of a record begin: subject, cause and message, one after the other, with their lengths in word 3.
+const TEXTS: usize = 5;
+const TEXT_BYTES: usize = (EVENT_WORDS - TEXTS) * WORD;
+const SUBJECT_BYTES: usize = 255;
+const CAUSE_BYTES: usize = 32;
 const LEAST: usize = 4096;
 /// More than any daemon has.
 const CAPACITY_MOST: usize = 4_000_000;
-const SUBJECT_WORDS: usize = 8;
-const CAUSE_WORDS: usize = 4;
-const MESSAGE_WORDS: usize = 15;
+
+/// The version before, which is read as well: each text had room of its own.
+mod old {
+    pub const VERSION: u64 = 1;
+    pub const EVENT_WORDS: usize = 32;
+    pub const SUBJECT: std::ops::Range<usize> = 5..13;
+    pub const CAUSE: std::ops::Range<usize> = 13..17;
+    pub const MESSAGE: std::ops::Range<usize> = 17..32;
+}
 
 /// Header words.
 pub mod events_header {
@@ -49,12 +61,16 @@ pub const EVENTS_HEAD: u64 = (8 * WORD) as u64;
 pub fn events_size(head: &[u8]) -> Result<u64, String> {
     let head = words_at(head, 0).ok_or("shorter than its header")?;
     let ring = Ring::of_header(&head)?;
-    Ok((events_words(ring.capacity) * WORD) as u64)
+    Ok(((HEADER_WORDS + ring.capacity * ring.event_words) * WORD) as u64)
 }
 
 pub fn event_offset(capacity: usize, number: u64) -> usize {
+    place(capacity, number, EVENT_WORDS)
+}
+
+fn place(capacity: usize, number: u64, event_words: usize) -> usize {
     let at = number % (capacity.max(1) as u64);
-    HEADER_WORDS + at as usize * EVENT_WORDS
+    HEADER_WORDS + at as usize * event_words
 }
 
 pub fn events_words(capacity: usize) -> usize {
@@ -237,16 +253,39 @@ impl EventRecord {
                 &self.plugin
             }
         };
-        w[3] = u64::from(self.pid);
         w[4] = self.amount.cast_unsigned();
-        put_text(&mut w[5..5 + SUBJECT_WORDS], subject);
-        put_text(&mut w[13..13 + CAUSE_WORDS], &self.cause);
-        put_text(&mut w[17..17 + MESSAGE_WORDS], &self.message);
+        let subject = cut(subject, SUBJECT_BYTES);
+        let cause = cut(&self.cause, CAUSE_BYTES.min(TEXT_BYTES - subject.len()));
+        let message = cut(&self.message, TEXT_BYTES - subject.len() - cause.len());
+        w[3] = u64::from(self.pid)
+            | (subject.len() as u64) << 32
+            | (cause.len() as u64) << 40
+            | (message.len() as u64) << 48;
+        put_text(&mut w[TEXTS..], &[subject, cause, message].concat());
         w
     }
 
     pub fn from_words(w: &[u64; EVENT_WORDS]) -> EventRecord {
-        let subject = get_text(&w[5..5 + SUBJECT_WORDS]);
+        let bytes: Vec<u8> = w[TEXTS..].iter().flat_map(|w| w.to_ne_bytes()).collect();
+        let mut rest = &bytes[..];
+        let mut text = |length: usize| {
+            let (text, behind) = rest.split_at(length.min(rest.len()));
+            rest = behind;
+            String::from_utf8_lossy(text).into_owned()
+        };
+        let subject = text(usize::from((w[3] >> 32) as u8));
+        let cause = text(usize::from((w[3] >> 40) as u8));
+        let message = text(usize::from((w[3] >> 48) as u16));
+        Self::of(w, subject, cause, message)
+    }
+
+    fn from_old_words(w: &[u64; old::EVENT_WORDS]) -> EventRecord {
+        let text = |words| get_text(&w[words]);
+        Self::of(w, text(old::SUBJECT), text(old::CAUSE), text(old::MESSAGE))
+    }
+
+    /// The numbers stand in the same words in both layouts.
+    fn of(w: &[u64], subject: String, cause: String, message: String) -> EventRecord {
         let (check, plugin) = match w[2] & IS_PLUGIN {
             0 => (subject, String::new()),
             _ => (String::new(), subject),
@@ -262,8 +301,8 @@ impl EventRecord {
             slot: (w[2] & HAS_SLOT != 0).then_some((w[2] >> 32) as u32),
             pid: w[3] as u32,
             amount: w[4].cast_signed(),
-            cause: get_text(&w[13..13 + CAUSE_WORDS]),
-            message: get_text(&w[17..17 + MESSAGE_WORDS]),
+            cause,
+            message,
         }
     }
 
@@ -330,6 +369,7 @@ pub struct Ring {
     pub capacity: usize,
     first: u64,
     pub last: u64,
+    event_words: usize,
 }
 
 impl Ring {
@@ -338,6 +378,7 @@ impl Ring {
             capacity,
             first: first.max(1),
             last,
+            event_words: EVENT_WORDS,
         }
     }
 
@@ -347,16 +388,21 @@ impl Ring {
         if head[h::MAGIC] != EVENTS_MAGIC {
             return Err("not a map of events".into());
         }
-        if head[h::VERSION] != EVENTS_VERSION {
-            return Err(format!(
-                "layout {} (this program reads {EVENTS_VERSION})",
-                head[h::VERSION]
-            ));
-        }
-        match usize::try_from(head[h::CAPACITY]) {
-            Ok(capacity) if (1..=CAPACITY_MOST).contains(&capacity) => {
-                Ok(Ring::new(capacity, head[h::FIRST], head[h::LAST]))
+        let event_words = match head[h::VERSION] {
+            EVENTS_VERSION => EVENT_WORDS,
+            old::VERSION => old::EVENT_WORDS,
+            other => {
+                return Err(format!(
+                    "layout {other} (this program reads {} and {EVENTS_VERSION})",
+                    old::VERSION
+                ));
             }
+        };
+        match usize::try_from(head[h::CAPACITY]) {
+            Ok(capacity) if (1..=CAPACITY_MOST).contains(&capacity) => Ok(Ring {
+                event_words,
+                ..Ring::new(capacity, head[h::FIRST], head[h::LAST])
+            }),
             _ => Err(format!("it claims room for {} events", head[h::CAPACITY])),
         }
     }
@@ -397,22 +443,37 @@ pub fn event_in(
     (whole(first, second) && first[0] >> 1 == number).then(|| EventRecord::from_words(first))
 }
 
+/// The words at this place of both copies; the inner None: they do not hold this event.
+fn both<const N: usize>(
+    first: &[u8],
+    second: &[u8],
+    at: usize,
+    number: u64,
+) -> Option<Option<[u64; N]>> {
+    let (words, again) = (words_at(first, at)?, words_at(second, at)?);
+    Some((whole(&words, &again) && words[0] >> 1 == number).then_some(words))
+}
+
 /// All that an `events.map` holds, oldest first, from two copies of it. Ends at the first that is not whole: if its
 /// writer has died inside, nobody has seen it.
 pub fn read_events(first: &[u8], second: &[u8]) -> Result<(Ring, Vec<EventRecord>), String> {
     let head = words_at(first, 0).ok_or("shorter than its header")?;
     let ring = Ring::of_header(&head)?;
-    let room = (first.len() / WORD).saturating_sub(HEADER_WORDS) / EVENT_WORDS;
+    let room = (first.len() / WORD).saturating_sub(HEADER_WORDS) / ring.event_words;
     if ring.capacity > room {
         return Err("truncated".into());
     }
     let mut events = Vec::new();
     // The header may be one behind: it is written after the event.
     for number in ring.oldest()..=ring.last.saturating_add(1) {
-        let at = event_offset(ring.capacity, number);
-        let words = words_at(first, at).ok_or("truncated")?;
-        let again = words_at(second, at).ok_or("truncated")?;
-        match event_in(&words, &again, number) {
+        let at = place(ring.capacity, number, ring.event_words);
+        let found = match ring.event_words {
+            old::EVENT_WORDS => {
+                both(first, second, at, number).map(|w| w.map(|w| EventRecord::from_old_words(&w)))
+            }
+            _ => both(first, second, at, number).map(|w| w.map(|w| EventRecord::from_words(&w))),
+        };
+        match found.ok_or("truncated")? {
             Some(event) => events.push(event),
             None if number > ring.last || !events.is_empty() => break,
             // The oldest has its place overwritten by the next, which was never finished.
@@ -479,6 +540,43 @@ mod tests {
             ..event(8)
         };
         assert_eq!(EventRecord::from_words(&of_plugin.to_words()), of_plugin);
+    }
+
+    #[test]
+    fn a_long_name_is_whole_and_the_rest_takes_what_room_there_is() {
+        let name = "é".repeat(127);
+        let long = EventRecord {
+            check: name.clone(),
+            ..event(9)
+        };
+        let read = EventRecord::from_words(&long.to_words());
+        assert_eq!((read.check, read.cause), (name, "timeout".into()));
+        assert_eq!(read.message, "é".repeat(9));
+    }
+
+    #[test]
+    fn a_ring_of_the_version_before_is_read() {
+        use events_header as h;
+        let mut words = vec![0; HEADER_WORDS + 4 * old::EVENT_WORDS];
+        words[h::MAGIC] = EVENTS_MAGIC;
+        words[h::VERSION] = old::VERSION;
+        words[h::CAPACITY] = 4;
+        words[h::FIRST] = 1;
+        words[h::LAST] = 6;
+        for number in 3..=6 {
+            let event = event(number);
+            let numbers = event.to_words();
+            let record = &mut words[place(4, number, old::EVENT_WORDS)..][..old::EVENT_WORDS];
+            record[..5].copy_from_slice(&numbers[..5]);
+            record[3] = u64::from(event.pid);
+            put_text(&mut record[old::SUBJECT], &event.check);
+            put_text(&mut record[old::CAUSE], &event.cause);
+            put_text(&mut record[old::MESSAGE], &event.message);
+        }
+        let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_ne_bytes()).collect();
+        assert_eq!(events_size(&bytes), Ok(bytes.len() as u64));
+        let (_, events) = read_events(&bytes, &bytes).expect("a map");
+        assert_eq!(events, (3..=6).map(event).collect::<Vec<_>>());
     }
 
     #[test]

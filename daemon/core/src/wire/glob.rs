@@ -18,30 +18,31 @@ pub struct Glob(Vec<Token>);
 
 #[derive(Clone, Debug, PartialEq)]
 enum Token {
-    Byte(u8),
-    /// One of these, a bit each.
-    Class(Box<[u64; 4]>),
+    Char(char),
+    Class(Box<Class>),
     One,
     Any,
 }
 
 impl Glob {
     pub fn new(pattern: &str) -> Glob {
-        let pattern = pattern.as_bytes();
         let mut tokens = Vec::new();
-        let mut at = 0;
-        while let Some(&byte) = pattern.get(at) {
-            let (token, used) = match byte {
-                b'*' => (Token::Any, 1),
-                b'?' => (Token::One, 1),
-                b'[' => match class(&pattern[at..]) {
-                    Some((members, used)) => (Token::Class(Box::new(members)), used),
+        let mut rest = pattern;
+        while let Some(c) = rest.chars().next() {
+            rest = &rest[c.len_utf8()..];
+            let token = match c {
+                '*' => Token::Any,
+                '?' => Token::One,
+                '[' => match Class::read(rest) {
+                    Some((class, behind)) => {
+                        rest = behind;
+                        Token::Class(Box::new(class))
+                    }
                     // A `[` that nothing closes stands for itself.
-                    None => (Token::Byte(byte), 1),
+                    None => Token::Char(c),
                 },
-                _ => (Token::Byte(byte), 1),
+                _ => Token::Char(c),
             };
-            at += used;
             if token != Token::Any || tokens.last() != Some(&Token::Any) {
                 tokens.push(token);
             }
@@ -50,31 +51,32 @@ impl Glob {
     }
 
     pub fn matches(&self, name: &str) -> bool {
-        let (tokens, name) = (&self.0, name.as_bytes());
-        let (mut t, mut n) = (0, 0);
-        // Where to go on when a later part fails: after the last `*`, which then takes one byte more.
-        let mut retry: Option<(usize, usize)> = None;
-        while n < name.len() {
+        let tokens = &self.0;
+        let (mut t, mut rest) = (0, name);
+        // Where to go on when a later part fails: after the last `*`, which then takes one character more.
+        let mut retry: Option<(usize, &str)> = None;
+        while let Some(c) = rest.chars().next() {
+            let behind = &rest[c.len_utf8()..];
             let fits = match tokens.get(t) {
                 Some(Token::Any) => {
-                    retry = Some((t + 1, n));
                     t += 1;
+                    retry = Some((t, behind));
                     continue;
                 }
                 Some(Token::One) => true,
-                Some(Token::Byte(byte)) => *byte == name[n],
-                Some(Token::Class(members)) => holds(members, name[n]),
+                Some(Token::Char(wanted)) => *wanted == c,
+                Some(Token::Class(class)) => class.holds(c),
                 None => false,
             };
-            match (fits, retry) {
+            match (fits, &mut retry) {
                 (true, _) => {
                     t += 1;
-                    n += 1;
+                    rest = behind;
                 }
-                (false, Some((after_star, start))) => {
-                    t = after_star;
-                    n = start + 1;
-                    retry = Some((after_star, start + 1));
+                (false, Some((after_star, from))) => {
+                    t = *after_star;
+                    rest = *from;
+                    *from = rest.chars().next().map_or("", |c| &rest[c.len_utf8()..]);
                 }
                 (false, None) => return false,
             }
@@ -83,38 +85,76 @@ impl Glob {
     }
 }
 
-fn holds(members: &[u64; 4], byte: u8) -> bool {
-    members[usize::from(byte / 64)] >> (byte % 64) & 1 == 1
+/// One of these characters.
+#[derive(Clone, Debug, PartialEq)]
+struct Class {
+    negated: bool,
+    /// A bit each.
+    ascii: u128,
+    /// The others, sorted, no two of which touch.
+    others: Vec<(char, char)>,
 }
 
-/// The class at the start of `pattern`, and its length; None: it has no end.
-fn class(pattern: &[u8]) -> Option<([u64; 4], usize)> {
-    let negated = matches!(pattern.get(1), Some(b'!' | b'^'));
-    let first = if negated { 2 } else { 1 };
-    let mut at = first;
-    let mut members = [0; 4];
-    let mut add = |byte: u8| members[usize::from(byte / 64)] |= 1 << (byte % 64);
-    loop {
-        let low = *pattern.get(at)?;
-        // `]` in the first place stands for itself, as in a shell.
-        if low == b']' && at > first {
-            break;
+impl Class {
+    /// What stands behind its `[`, and the rest of the pattern; None: it has no end.
+    fn read(text: &str) -> Option<(Class, &str)> {
+        let negated = text.starts_with(['!', '^']);
+        let text = if negated { &text[1..] } else { text };
+        let mut chars = text.char_indices().peekable();
+        let mut ranges: Vec<(char, char)> = Vec::new();
+        let end = loop {
+            let (at, low) = chars.next()?;
+            // `]` in the first place stands for itself, as in a shell.
+            if low == ']' && at > 0 {
+                break at + 1;
+            }
+            let mut ahead = chars.clone();
+            match (ahead.next(), ahead.next()) {
+                (Some((_, '-')), Some((_, high))) if high != ']' => {
+                    ranges.push((low, high));
+                    chars = ahead;
+                }
+                _ => ranges.push((low, low)),
+            }
+        };
+        Some((Class::new(negated, ranges), &text[end..]))
+    }
+
+    fn new(negated: bool, mut ranges: Vec<(char, char)>) -> Class {
+        let mut ascii = 0;
+        for (low, high) in &ranges {
+            for c in 0..128u8 {
+                if (*low..=*high).contains(&char::from(c)) {
+                    ascii |= 1 << c;
+                }
+            }
         }
-        match (pattern.get(at + 1), pattern.get(at + 2)) {
-            (Some(b'-'), Some(high)) if *high != b']' => {
-                (low..=*high).for_each(&mut add);
-                at += 3;
+        ranges.retain(|(low, high)| low <= high && !high.is_ascii());
+        ranges.sort_unstable();
+        let mut others: Vec<(char, char)> = Vec::new();
+        for (low, high) in ranges {
+            match others.last_mut() {
+                Some((_, before)) if low <= *before => *before = high.max(*before),
+                _ => others.push((low, high)),
             }
-            _ => {
-                add(low);
-                at += 1;
-            }
+        }
+        Class {
+            negated,
+            ascii,
+            others,
         }
     }
-    if negated {
-        members = members.map(|bits| !bits);
+
+    fn holds(&self, c: char) -> bool {
+        let found = match c.is_ascii() {
+            true => self.ascii >> (c as u32) & 1 == 1,
+            false => {
+                let behind = self.others.partition_point(|(low, _)| *low <= c);
+                behind > 0 && c <= self.others[behind - 1].1
+            }
+        };
+        found != self.negated
     }
-    Some((members, at + 1))
 }
 
 #[cfg(test)]
@@ -148,6 +188,16 @@ mod tests {
             ("x[a-]", "x-", true),
             ("x[a", "x[a", true),
             ("x[a", "xa", false),
+            ("Büro ?", "Büro ü", true),
+            ("Büro ?", "Büro xx", false),
+            ("[ä-ü]ber", "über", true),
+            ("[ä-öx-zü]ber", "über", true),
+            ("[!ä]ber", "äber", false),
+            ("[!a-z]ber", "über", true),
+            ("[a-ü]x", "mx", true),
+            ("[ü-ä]x", "üx", false),
+            ("*漢?*", "das 漢字 da", true),
+            ("*é", "ée\u{301}é", true),
         ] {
             assert_eq!(matches(pattern, name), expected, "{pattern} on {name}");
         }
@@ -157,6 +207,9 @@ mod tests {
     fn a_hostile_pattern_ends_soon() {
         let pattern = format!("{}b", "a*".repeat(2_000));
         assert!(!matches(&pattern, &"a".repeat(64)));
+        let class: String = ('à'..='ỹ').step_by(2).collect();
+        let pattern = format!("{}b", format!("*[{class}]").repeat(20));
+        assert!(!matches(&pattern, &"ỹ".repeat(10_000)));
         let pattern = format!("{}b", "*[a-z]".repeat(2_000));
         assert!(!matches(&pattern, &"a".repeat(10_000)));
     }

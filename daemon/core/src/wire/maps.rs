@@ -2,11 +2,13 @@
 //! so a map can be read by mmap, by pread, or from a copied file.
 //!
 //! A map is an array of 64-bit words in native order. Its first page is a header; after it come records of
-//! fixed size. Each record's first word is its sequence number: odd while its one writer is inside.
+//! fixed size. Each record's first word is its sequence number: odd while its one writer is inside. Behind the records
+//! of `state.map` stand the names of the checks.
 
 use crate::check::fault::Fault;
 use crate::check::outcome::{Status, Verdict};
 use crate::wire::control::WorkerChunks;
+use crate::wire::names;
 use crate::wire::supervisor::WorkerClass;
 use std::borrow::Cow;
 
@@ -18,7 +20,9 @@ pub const STATE_HEAD: u64 = 128;
 /// "HDSTATE1" and "HDWORKR1", read as big-endian numbers.
 pub const STATE_MAGIC: u64 = 0x4844_5354_4154_4531;
 pub const WORKER_MAGIC: u64 = 0x4844_574f_524b_5231;
-pub const LAYOUT_VERSION: u64 = 2;
+pub const LAYOUT_VERSION: u64 = 3;
+/// A `state.map` of the version before is read as well: there a record held its name, of at most 64 bytes.
+pub const OLD_LAYOUT_VERSION: u64 = 2;
 
 pub const STATE_FILE: &str = "state.map";
 
@@ -45,6 +49,8 @@ pub mod state_header {
     pub const NEXT_RUN: usize = 9;
     /// Runs finished since the start, all checks.
     pub const FINISHED: usize = 10;
+    /// Words behind the records, which hold the checks' names.
+    pub const NAMES: usize = 11;
     /// Offset of the record that is being written, or was last; what stood there before begins at `UNDO`.
     pub const UNDO_AT: usize = 63;
     pub const UNDO: usize = 64;
@@ -52,9 +58,8 @@ pub mod state_header {
 
 pub const SLOT_WORDS: usize = 16;
 pub const CHECK_WORDS: usize = 48;
-const NAME_WORDS: usize = 8;
 const PLUGIN_WORDS: usize = 4;
-const MESSAGE_WORDS: usize = 15;
+const MESSAGE_WORDS: usize = 22;
 /// Bytes of the message that the map keeps.
 pub const MESSAGE_BYTES: usize = MESSAGE_WORDS * WORD;
 const REASON_WORDS: usize = 5;
@@ -70,8 +75,27 @@ pub fn check_offset(slots: usize, index: usize) -> usize {
     HEADER_WORDS + slots * SLOT_WORDS + index * CHECK_WORDS
 }
 
-pub fn state_words(slots: usize, checks: usize) -> usize {
+/// Where the names begin.
+pub fn names_offset(slots: usize, checks: usize) -> usize {
     check_offset(slots, checks)
+}
+
+/// `names`: words that the names of the checks take.
+pub fn state_words(slots: usize, checks: usize, names: usize) -> usize {
+    names_offset(slots, checks) + names
+}
+
+/// Words of a check's record.
+pub mod check {
+    /// Of its name and title among the names. Written with the map, and the same in each record that follows.
+    pub const PLACE: usize = 16;
+    pub const PLUGIN: usize = 17;
+    pub const MESSAGE: usize = 21;
+    pub const REASON: usize = 43;
+    /// In the version before.
+    pub const OLD_NAME: usize = 16;
+    pub const OLD_PLUGIN: usize = 24;
+    pub const OLD_MESSAGE: usize = 28;
 }
 
 /// A worker slot as the manager sees it.
@@ -179,6 +203,8 @@ pub const CLASSES: [&str; 3] = ["io", "cpu", "exec"];
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct CheckRecord<'a> {
     pub name: Cow<'a, str>,
+    /// What people call it; empty: its name is all.
+    pub title: Cow<'a, str>,
     pub plugin: Cow<'a, str>,
     pub verdict: u8,
     /// 255: no run yet.
@@ -251,7 +277,7 @@ impl CheckRecord<'_> {
         Status::from_code(self.status)
     }
 
-    /// Word 0 is the sequence number and not part of it.
+    /// Word 0 is the sequence number and not part of it; nor is the place of the name, which the map has.
     pub fn to_words(&self) -> [u64; CHECK_WORDS] {
         let mut w = [0; CHECK_WORDS];
         w[1] = u64::from(self.verdict)
@@ -286,14 +312,38 @@ impl CheckRecord<'_> {
             | u64::from(self.rap.survived) << 16
             | u64::from(self.rap.quarantine.unwrap_or(0)) << 24
             | u64::from(self.rap.hold_ms) << 32;
-        put_text(&mut w[16..16 + NAME_WORDS], &self.name);
-        put_text(&mut w[24..24 + PLUGIN_WORDS], &self.plugin);
-        put_text(&mut w[28..28 + MESSAGE_WORDS], &self.message);
-        put_text(&mut w[43..43 + REASON_WORDS], &self.reason);
+        put_text(
+            &mut w[check::PLUGIN..check::MESSAGE][..PLUGIN_WORDS],
+            &self.plugin,
+        );
+        put_text(&mut w[check::MESSAGE..check::REASON], &self.message);
+        put_text(&mut w[check::REASON..], &self.reason);
         w
     }
 
-    pub fn from_words(w: &[u64; CHECK_WORDS]) -> CheckRecord<'static> {
+    /// `names`: the bytes behind the records.
+    pub fn from_words(w: &[u64; CHECK_WORDS], names: &[u8]) -> CheckRecord<'static> {
+        let (name, title) = names::at(names, w[check::PLACE]);
+        CheckRecord {
+            name,
+            title,
+            plugin: get_text(&w[check::PLUGIN..check::MESSAGE]).into(),
+            message: get_text(&w[check::MESSAGE..check::REASON]).into(),
+            ..Self::numbers(w)
+        }
+    }
+
+    fn from_old_words(w: &[u64; CHECK_WORDS]) -> CheckRecord<'static> {
+        CheckRecord {
+            name: get_text(&w[check::OLD_NAME..check::OLD_PLUGIN]).into(),
+            plugin: get_text(&w[check::OLD_PLUGIN..check::OLD_MESSAGE]).into(),
+            message: get_text(&w[check::OLD_MESSAGE..check::REASON]).into(),
+            ..Self::numbers(w)
+        }
+    }
+
+    /// What both layouts hold in the same words.
+    fn numbers(w: &[u64; CHECK_WORDS]) -> CheckRecord<'static> {
         CheckRecord {
             verdict: w[1] as u8,
             status: (w[1] >> 8) as u8,
@@ -329,10 +379,8 @@ impl CheckRecord<'_> {
                 hold_until: w[14],
                 hold_ms: (w[15] >> 32) as u32,
             },
-            name: get_text(&w[16..16 + NAME_WORDS]).into(),
-            plugin: get_text(&w[24..24 + PLUGIN_WORDS]).into(),
-            message: get_text(&w[28..28 + MESSAGE_WORDS]).into(),
-            reason: get_text(&w[43..43 + REASON_WORDS]).into(),
+            reason: get_text(&w[check::REASON..]).into(),
+            ..CheckRecord::default()
         }
     }
 }
@@ -552,15 +600,27 @@ pub fn whole<const N: usize>(first: &[u64; N], second: &[u64; N]) -> bool {
 pub fn state_size(head: &[u8]) -> Result<u64, String> {
     let head = state_head(head)?;
     let (slots, checks) = (head[state_header::SLOTS], head[state_header::CHECKS]);
-    if slots > SLOTS_MOST as u64 || checks > CHECKS_MOST {
-        return Err(format!("it claims {slots} slots and {checks} checks"));
+    let names = names_words(&head);
+    if slots > SLOTS_MOST as u64 || checks > CHECKS_MOST || names > CHECKS_MOST * NAMES_A_CHECK {
+        return Err(format!(
+            "it claims {slots} slots, {checks} checks, and {names} words of names"
+        ));
     }
-    Ok((state_words(slots as usize, checks as usize) * WORD) as u64)
+    Ok((state_words(slots as usize, checks as usize, names as usize) * WORD) as u64)
+}
+
+fn names_words(head: &[u64; 16]) -> u64 {
+    match head[state_header::VERSION] {
+        OLD_LAYOUT_VERSION => 0,
+        _ => head[state_header::NAMES],
+    }
 }
 
 /// More slots, and more checks, than any daemon has.
 pub const SLOTS_MOST: usize = 4096;
 const CHECKS_MOST: u64 = 2_000_000;
+/// The most words that a name and a title take.
+const NAMES_A_CHECK: u64 = 64;
 
 fn state_head(bytes: &[u8]) -> Result<[u64; 16], String> {
     use state_header as h;
@@ -568,9 +628,9 @@ fn state_head(bytes: &[u8]) -> Result<[u64; 16], String> {
     if head[h::MAGIC] != STATE_MAGIC {
         return Err("not a state map".into());
     }
-    if head[h::VERSION] != LAYOUT_VERSION {
+    if ![LAYOUT_VERSION, OLD_LAYOUT_VERSION].contains(&head[h::VERSION]) {
         return Err(format!(
-            "layout {} (this program reads {LAYOUT_VERSION})",
+            "layout {} (this program reads {OLD_LAYOUT_VERSION} and {LAYOUT_VERSION})",
             head[h::VERSION]
         ));
     }
@@ -604,11 +664,18 @@ pub fn read_state(bytes: &[u8]) -> Result<StateSnapshot, String> {
             .push((i as u32, SlotRecord::from_words(&words)));
     }
     snapshot.slots.retain(|(_, s)| s.used);
+    let names = bytes
+        .get(names_offset(slots, checks) * WORD..)
+        .unwrap_or_default();
     for i in 0..checks {
         let (whole, words) = record_at(bytes, check_offset(slots, i)).ok_or("truncated")?;
-        snapshot
-            .checks
-            .push((whole, CheckRecord::from_words(&words)));
+        let record = match head[h::VERSION] {
+            // Never written: its check is still being made.
+            _ if words[0] == 0 => CheckRecord::default(),
+            OLD_LAYOUT_VERSION => CheckRecord::from_old_words(&words),
+            _ => CheckRecord::from_words(&words, names),
+        };
+        snapshot.checks.push((whole, record));
     }
     Ok(snapshot)
 }
@@ -645,11 +712,13 @@ pub struct StateSnapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::names::Names;
 
     #[test]
     fn records_survive_the_map() {
         let check = CheckRecord {
-            name: "web-1".into(),
+            name: "the web's 1st".into(),
+            title: "Web".into(),
             plugin: "http".into(),
             verdict: 2,
             status: 2,
@@ -685,10 +754,14 @@ mod tests {
                 hold_until: u64::MAX,
                 hold_ms: 300_000,
             },
-            message: "é".repeat(60).into(),
+            message: "é".repeat(88).into(),
             disabled: false,
         };
-        assert_eq!(CheckRecord::from_words(&check.to_words()), check);
+        let names = Names::new([("the web's 1st", "Web")].into_iter());
+        let bytes: Vec<u8> = names.words().flat_map(u64::to_ne_bytes).collect();
+        let mut words = check.to_words();
+        words[super::check::PLACE] = names.places()[0];
+        assert_eq!(CheckRecord::from_words(&words, &bytes), check);
         let slot = SlotRecord {
             used: true,
             class: 2,
@@ -699,6 +772,41 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(SlotRecord::from_words(&slot.to_words()), slot);
+    }
+
+    #[test]
+    fn a_map_of_the_version_before_is_read() {
+        use state_header as h;
+        let now = CheckRecord {
+            plugin: "http".into(),
+            verdict: 2,
+            runs: 9,
+            message: "as it was".into(),
+            reason: "new switch".into(),
+            ..CheckRecord::default()
+        };
+        let mut record = now.to_words();
+        record[16..43].fill(0);
+        record[0] = 2;
+        put_text(&mut record[16..24], "web-1");
+        put_text(&mut record[24..28], &now.plugin);
+        put_text(&mut record[28..43], &now.message);
+        let mut words = vec![0; check_offset(1, 1)];
+        words[h::MAGIC] = STATE_MAGIC;
+        words[h::VERSION] = OLD_LAYOUT_VERSION;
+        words[h::CHECKS] = 1;
+        words[h::SLOTS] = 1;
+        // It meant nothing there.
+        words[h::NAMES] = 77;
+        words[check_offset(1, 0)..].copy_from_slice(&record);
+        let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_ne_bytes()).collect();
+        assert_eq!(state_size(&bytes), Ok(bytes.len() as u64));
+        let was = CheckRecord {
+            name: "web-1".into(),
+            ..now
+        };
+        let snapshot = read_state(&bytes).expect("a map");
+        assert_eq!(snapshot.checks, [(true, was)]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod fanout;
 pub mod frame;
 pub mod glob;
 pub mod maps;
+pub mod names;
 pub mod objects_map;
 pub mod roles;
 pub mod samples;

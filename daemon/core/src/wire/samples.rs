@@ -3,14 +3,14 @@
 //! Counters that are only added to: a reader takes differences. One record a check, in the order of the configuration;
 //! one writer, the manager. Kept over its death; a start of the daemon begins anew.
 
-use super::maps::{HEADER_WORDS, WORD, get_text, put_text, words_at};
+use super::maps::{HEADER_WORDS, WORD, words_at};
 use crate::check::outcome::Status;
 use crate::check::schedule;
 
 pub const SAMPLES_FILE: &str = "samples.map";
 /// "HDSAMPL1", read as a big-endian number.
 pub const SAMPLES_MAGIC: u64 = 0x4844_5341_4d50_4c31;
-pub const SAMPLES_VERSION: u64 = 1;
+pub const SAMPLES_VERSION: u64 = 2;
 
 /// 384 bytes.
 pub const SAMPLE_WORDS: usize = 48;
@@ -18,7 +18,6 @@ pub const SAMPLE_WORDS: usize = 48;
 pub const BUCKETS: usize = 40;
 /// The newest runs that are kept one by one.
 pub const LAST: usize = 32;
-const NAME_WORDS: usize = 8;
 /// More than any daemon has.
 const CHECKS_MOST: u64 = 2_000_000;
 
@@ -29,6 +28,8 @@ pub mod samples_header {
     pub const CHECKS: usize = 2;
     /// Not 0: a newer file has been renamed over this one.
     pub const SUPERSEDED: usize = 3;
+    /// Words behind the records, which hold the checks' names.
+    pub const NAMES: usize = 4;
 }
 
 /// Words of a record. The rest is room for later fields.
@@ -41,12 +42,13 @@ pub mod sample {
     pub const SUM: usize = 6;
     /// CLOCK_REALTIME, ns: counted since then.
     pub const SINCE: usize = 7;
-    pub const NAME: usize = 8;
+    /// Place of its name among the names.
+    pub const PLACE: usize = 8;
     /// Two to a word.
     pub const BUCKETS: usize = 16;
     /// A byte a run, in a ring: the run of number n (of all) stands at n % 32.
     pub const LAST: usize = 36;
-    /// Of the whole name, which may have been cut.
+    /// Of the name.
     pub const HASH: usize = 40;
 }
 
@@ -54,23 +56,24 @@ pub fn sample_offset(index: usize) -> usize {
     HEADER_WORDS + index * SAMPLE_WORDS
 }
 
-pub fn samples_words(checks: usize) -> usize {
-    sample_offset(checks)
+/// Behind the records stand the names of the checks, in so many words.
+pub fn samples_words(checks: usize, names: usize) -> usize {
+    sample_offset(checks) + names
 }
 
 /// What must be read of the file to know how long it is.
-pub const SAMPLES_HEAD: u64 = (4 * WORD) as u64;
+pub const SAMPLES_HEAD: u64 = (5 * WORD) as u64;
 
 /// How long a file with this header is. Err: it is no such map, or one of another layout.
 pub fn samples_size(head: &[u8]) -> Result<u64, String> {
     use samples_header as h;
-    let head: [u64; 4] = words_at(head, 0).ok_or("shorter than its header")?;
+    let head: [u64; 5] = words_at(head, 0).ok_or("shorter than its header")?;
     if head[h::MAGIC] != SAMPLES_MAGIC {
         return Err("not a map of samples".into());
     }
     match (head[h::VERSION], head[h::CHECKS]) {
-        (SAMPLES_VERSION, 0..=CHECKS_MOST) => {
-            Ok((samples_words(head[h::CHECKS] as usize) * WORD) as u64)
+        (SAMPLES_VERSION, checks @ 0..=CHECKS_MOST) if head[h::NAMES] <= CHECKS_MOST * 64 => {
+            Ok((samples_words(checks as usize, head[h::NAMES] as usize) * WORD) as u64)
         }
         (SAMPLES_VERSION, checks) => Err(format!("it claims {checks} checks")),
         (layout, _) => Err(format!(
@@ -165,7 +168,8 @@ impl LastRun {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SampleRecord {
-    pub name: String,
+    /// Of its name among the names of the map.
+    pub place: u64,
     /// By `Outcome`.
     pub runs: [u64; 5],
     pub sum_ns: u64,
@@ -186,7 +190,7 @@ impl SampleRecord {
         };
         let newest = (0..LAST as u64).map(|n| byte(all.wrapping_add(n)));
         SampleRecord {
-            name: get_text(&w[sample::NAME..sample::NAME + NAME_WORDS]),
+            place: w[sample::PLACE],
             runs,
             sum_ns: w[sample::SUM],
             since: w[sample::SINCE],
@@ -199,7 +203,6 @@ impl SampleRecord {
     pub fn empty(name: &str, since: u64) -> [u64; SAMPLE_WORDS] {
         let mut w = [0; SAMPLE_WORDS];
         w[sample::SINCE] = since;
-        put_text(&mut w[sample::NAME..sample::NAME + NAME_WORDS], name);
         w[sample::HASH] = schedule::hash(name.as_bytes());
         w
     }
@@ -260,7 +263,7 @@ mod tests {
         }
         let none = SampleRecord::from_words(&SampleRecord::empty("web", 1));
         assert_eq!(none.quantile_ns(0.5), None);
-        assert_eq!((none.name.as_str(), none.last.len()), ("web", 0));
+        assert_eq!((none.since, none.last.len()), (1, 0));
     }
 
     #[test]
@@ -269,10 +272,10 @@ mod tests {
             assert!(samples_size(&vec![0xff; len]).is_err());
         }
         let head = |checks: u64| -> Vec<u8> {
-            let words = [SAMPLES_MAGIC, SAMPLES_VERSION, checks, 0];
+            let words = [SAMPLES_MAGIC, SAMPLES_VERSION, checks, 0, 3];
             words.iter().flat_map(|w| w.to_ne_bytes()).collect()
         };
-        assert_eq!(samples_size(&head(2)), Ok(4096 + 768));
+        assert_eq!(samples_size(&head(2)), Ok(4096 + 768 + 24));
         assert!(samples_size(&head(u64::MAX)).is_err());
     }
 }

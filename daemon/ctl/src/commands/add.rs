@@ -22,6 +22,7 @@ pub fn run(session: &mut Session, args: &AddArgs) -> Result<u8, CtlError> {
     let now = session.screen.look().now;
     let text = block::check(
         &args.name,
+        args.title.as_deref(),
         &args.plugin,
         args.interval.as_deref(),
         &options,

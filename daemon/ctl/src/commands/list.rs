@@ -14,6 +14,8 @@ use serde::Serialize;
 #[derive(Serialize)]
 struct Listed<'a> {
     name: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    title: &'a str,
     plugin: &'a str,
     verdict: Option<Verdict>,
     paused: bool,
@@ -63,6 +65,7 @@ pub fn run(session: &mut Session, args: &ListArgs) -> Result<u8, CtlError> {
 fn listed(row: &CheckRow) -> Listed<'_> {
     Listed {
         name: &row.name,
+        title: &row.title,
         plugin: &row.plugin,
         verdict: row.verdict,
         paused: row.paused,

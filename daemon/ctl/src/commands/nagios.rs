@@ -92,7 +92,7 @@ fn together(rows: &[CheckRow]) -> (String, u8) {
     let worst = worst.unwrap_or(Status::Unknown);
     let mut parts = Vec::new();
     for status in ORDER.into_iter().filter(|s| *s != Status::Ok) {
-        let names: Vec<&str> = of(status).map(|(row, ..)| row.name.as_str()).collect();
+        let names: Vec<String> = of(status).map(|(row, ..)| plain(&row.name)).collect();
         if names.is_empty() {
             continue;
         }
@@ -128,10 +128,14 @@ fn together(rows: &[CheckRow]) -> (String, u8) {
 
 fn line_of(row: &CheckRow, why: Option<&str>) -> String {
     let message = plain(row.message.as_deref().unwrap_or_default());
+    let name = match row.title.is_empty() {
+        true => plain(&row.name),
+        false => format!("{} ({})", plain(&row.name), plain(&row.title)),
+    };
     match why {
-        None => format!("{}: {message}", row.name),
-        Some(why) if message.is_empty() => format!("{}: {why}", row.name),
-        Some(why) => format!("{}: {why}; last: {message}", row.name),
+        None => format!("{name}: {message}"),
+        Some(why) if message.is_empty() => format!("{name}: {why}"),
+        Some(why) => format!("{name}: {why}; last: {message}"),
     }
 }
 

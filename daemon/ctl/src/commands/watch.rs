@@ -311,11 +311,8 @@ impl View {
         row: &CheckRow,
     ) -> Result<(), CtlError> {
         let look = session.screen.look();
-        // One very long name must not push all messages out.
-        let name_width = self.name_width.min(32);
-        session
-            .screen
-            .print_line(&check::change_line(before, row, name_width, &look))
+        let line = check::change_line(before, row, self.name_width, &look);
+        session.screen.print_line(&line)
     }
 
     /// Nothing new is heard, and so what is shown may be otherwise now; or it is heard again.

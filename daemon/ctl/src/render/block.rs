@@ -7,6 +7,7 @@ use toml::{Table, Value};
 /// A block with what was given, and the keys that are asked for next as comments.
 pub fn check(
     name: &str,
+    title: Option<&str>,
     plugin: &str,
     interval: Option<&str>,
     options: &Table,
@@ -14,11 +15,14 @@ pub fn check(
 ) -> String {
     let mut out = format!(
         "# Made by `healthctl add` on {}. All options of `{plugin}`: healthctl plugins show {plugin}\n\
-         [[check]]\nname = {}\nplugin = {}\n",
+         [[check]]\nname = {}\n",
         now.strftime("%Y-%m-%d"),
         text(name),
-        text(plugin)
     );
+    if let Some(title) = title {
+        let _ = writeln!(out, "title = {}", text(title));
+    }
+    let _ = writeln!(out, "plugin = {}", text(plugin));
     match interval {
         Some(interval) => {
             let _ = writeln!(out, "interval = {}", text(interval));
@@ -84,13 +88,21 @@ mod tests {
         ])
         .expect("reads");
         let now = "2026-11-22T10:00:00Z".parse().expect("a time");
-        let text = check("a \"b\"\n/ä", "http", Some("5s"), &options, now);
+        let text = check(
+            "a \"b\"\n/ä",
+            Some("The \"A\""),
+            "http",
+            Some("5s"),
+            &options,
+            now,
+        );
         let read: Table = text.parse().unwrap_or_else(|e| panic!("{e}: {text}"));
         let block = &read["check"][0];
         assert_eq!(block["name"].as_str(), Some("a \"b\"\n/ä"));
+        assert_eq!(block["title"].as_str(), Some("The \"A\""));
         assert_eq!(block["interval"].as_str(), Some("5s"));
         assert_eq!(block["config"], Value::Table(options));
-        assert!(check("a", "cpu", None, &Table::new(), now).ends_with("turn the verdict\n"));
+        assert!(check("a", None, "cpu", None, &Table::new(), now).ends_with("turn the verdict\n"));
     }
 
     #[test]

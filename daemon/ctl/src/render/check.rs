@@ -16,8 +16,11 @@ pub fn table(rows: &[CheckRow], look: &Look) -> String {
     let room = look.width.unwrap_or(usize::MAX);
     let (more, all) = (room >= ROOM_FOR_MORE, room >= ROOM_FOR_ALL);
     let name = if room < 80 { 14 } else { 24 };
-    let columns: [(Column, bool); 9] = [
+    let titled = rows.iter().any(|row| !row.title.is_empty());
+    let title_room = look.width.map_or(usize::MAX, |room| room / 5);
+    let columns: [(Column, bool); 10] = [
         (Column::left("NAME").shrink_to(name), true),
+        (Column::left("TITLE").shrink_to(8).gives_way(7), titled),
         (Column::left("PLUGIN").gives_way(3), more),
         (Column::left("STATE"), true),
         (Column::left("SINCE").gives_way(1), true),
@@ -27,7 +30,7 @@ pub fn table(rows: &[CheckRow], look: &Look) -> String {
         (Column::right("LATENCY").gives_way(2), true),
         (Column::left("MESSAGE").shrink_to(12), true),
     ];
-    let shown = |list: [Cell; 9]| {
+    let shown = |list: [Cell; 10]| {
         let pairs = list.into_iter().zip(&columns);
         pairs
             .filter(|(_, (_, on))| *on)
@@ -42,6 +45,7 @@ pub fn table(rows: &[CheckRow], look: &Look) -> String {
         let last = time::age(row.last_run.as_deref(), look).map(|age| format!("{age} ago"));
         table.row(shown([
             Cell::new(&row.name),
+            Cell::new(cut(&row.title, title_room)),
             Cell::new(&row.plugin),
             Cell::new(state(row)).paint(paint(row)),
             Cell::maybe(time::age(row.since.as_deref(), look)),
@@ -137,7 +141,7 @@ pub fn run_line(row: &CheckRow, name_width: usize, look: &Look) -> String {
         status,
         8,
     );
-    let name = escape(&row.name);
+    let (name, name_width) = named(row, name_width, look);
     let latency = row.latency_ms.map_or_else(|| "-".to_owned(), time::latency);
     let message = escape(row.message.as_deref().unwrap_or_default());
     let head_width = 8 + 2 + name_width.max(width(&name)) + 2 + 7 + 2;
@@ -178,7 +182,7 @@ pub fn change_line(
         ),
         None => (now.clone(), paint(row).on(&now, look.color)),
     };
-    let name = escape(&row.name);
+    let (name, name_width) = named(row, name_width, look);
     let message = escape(row.message.as_deref().unwrap_or_default());
     let head_width = width(&at) + 2 + name_width.max(width(&name)) + 2 + width(&plain) + 2;
     let message = fit(&message, head_width, look);
@@ -189,6 +193,18 @@ pub fn change_line(
     .trim_end()
     .to_owned()
 }
+
+/// Its name, and how wide names are: one very long name must not push all messages out.
+fn named(row: &CheckRow, name_width: usize, look: &Look) -> (String, usize) {
+    let name = escape(&row.name);
+    match look.width.map(|room| (room * 2 / 5).max(8)) {
+        Some(most) => (cut(&name, most).into_owned(), name_width.min(most)),
+        None => (name.into_owned(), name_width.min(WIDE_NAME)),
+    }
+}
+
+/// In a pipe nothing is cut, but what is shorter is not filled up to more than this.
+const WIDE_NAME: usize = 48;
 
 /// What still fits behind a head of this width; a few columns of a message would only be noise.
 fn fit<'a>(message: &'a str, head_width: usize, look: &Look) -> std::borrow::Cow<'a, str> {

@@ -14,6 +14,9 @@ use std::fmt::Write;
 pub fn page(row: &CheckRow, detail: Option<&CheckDetail>, look: &Look) -> String {
     let mut page = Page::new(look);
     page.heading(row);
+    if !row.title.is_empty() {
+        page.line("title", &row.title);
+    }
     if let Some(message) = &row.message {
         page.line("message", message);
     }
@@ -77,7 +80,12 @@ pub fn tried(row: &CheckRow, detail: &CheckDetail, look: &Look) -> String {
 /// The steps with their times and the gaps between them.
 pub fn story(why: &Why, look: &Look) -> String {
     let mut out = String::new();
-    let _ = writeln!(out, "{}", Paint::Bold.on(&escape(&why.name), look.color));
+    let title = match why.title.is_empty() {
+        true => String::new(),
+        false => format!("  {}", escape(&why.title)),
+    };
+    let name = Paint::Bold.on(&escape(&why.name), look.color);
+    let _ = writeln!(out, "{name}{title}");
     let mut table = Table::new(vec![
         Column::left("AT"),
         Column::right("AFTER"),

@@ -7,7 +7,7 @@ use super::time;
 use healthd_core::check::outcome::Verdict;
 use healthd_core::wire::events::EventRow;
 
-/// One very long name must not push all texts out.
+/// One very long name must not push all texts out; in a pipe it is whole, and its line longer.
 const WIDEST: usize = 28;
 
 /// The columns as they are by now.
@@ -47,7 +47,10 @@ impl Lines {
             lines.push(Paint::Dim.on(&head, look.color));
         }
         let subject = subject(row);
-        let subject = cut(&subject, self.subject);
+        let subject = match look.width {
+            Some(_) => cut(&subject, self.subject),
+            None => subject.as_str().into(),
+        };
         let head = self.columns(&row.seq.to_string(), &at, &escape(&row.kind), &subject);
         let (change, text) = what(row);
         let mut left = look

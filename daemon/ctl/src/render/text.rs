@@ -3,18 +3,10 @@
 //! A plugin or a monitored server writes these messages. Raw, an escape sequence in one could retitle
 //! the terminal, hide a line, or worse; so nothing from a peer reaches a terminal unescaped.
 
+pub use healthd_core::text::is_unsafe;
 use std::borrow::Cow;
 use std::fmt::Write;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
-
-/// Characters that move, hide or reorder what a terminal shows: controls (C0, DEL, C1), line separators,
-/// directional marks and overrides (as in CVE-2021-42574), tags.
-pub fn is_unsafe(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2066}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
-}
 
 /// One line without anything unsafe.
 pub fn escape(text: &str) -> Cow<'_, str> {

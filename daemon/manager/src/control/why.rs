@@ -59,6 +59,7 @@ impl Manager {
         }
         Why {
             name: check.spec.name.clone(),
+            title: check.spec.title.clone(),
             fault: check.last.fault,
             steps: story.0,
             next: self.what_next(id, now),
@@ -233,7 +234,7 @@ impl Manager {
             return format!(
                 "held for {}, since its last run killed a worker{alone}; `healthctl plugins release {}` ends it",
                 time::span(hold.until_ns - now),
-                check.spec.name
+                healthd_core::text::word(&check.spec.name)
             );
         }
         let due = time::span(check.next_due.saturating_sub(now));

@@ -2,6 +2,7 @@
 
 use crate::time;
 use healthd_core::check::outcome::Verdict;
+use healthd_core::text::field;
 use healthd_core::wire::events::{EventKind, EventRecord};
 use log::Level;
 
@@ -147,7 +148,9 @@ impl Fact {
                 fields.push(format!("{name}={value}"));
             }
         };
-        tell("check", &e.check);
+        if !e.check.is_empty() {
+            tell("check", &field(&e.check));
+        }
         tell("plugin", &e.plugin);
         tell("slot", &e.slot.map_or(String::new(), |n| n.to_string()));
         if e.pid != 0 {

@@ -16,6 +16,7 @@ use crate::loading::Work;
 use healthd_core::check::fault::Fault;
 use healthd_core::check::outcome::Status;
 use healthd_core::config::CheckSpec;
+use healthd_core::text::field;
 use healthd_core::wire::worker::{Ending, Finished, Run};
 use healthd_sys::clock;
 use std::collections::HashMap;
@@ -112,7 +113,8 @@ impl Manager {
         let (name, before, hash) = (check.spec.name.clone(), check.status, check.hash);
         let slot = self.choose_of(hash, class, generation)?;
         let run_id = self.send_apart(id, slot, epoch, Some(define))?;
-        log::info!("canary runs  check={name} plugin={plugin} slot={slot} run={run_id}");
+        let told = field(&name);
+        log::info!("canary runs  check={told} plugin={plugin} slot={slot} run={run_id}");
         Some(Canary {
             plugin: plugin.to_owned(),
             check: id,
@@ -260,7 +262,8 @@ impl Manager {
                 format!("canary `{name}`: no worker with the old bytes could be asked the same");
             return Some(Objection { plugin, why });
         };
-        log::info!("canary runs  check={name} plugin={plugin} slot={slot} run={run_id} bytes=old");
+        let told = field(&name);
+        log::info!("canary runs  check={told} plugin={plugin} slot={slot} run={run_id} bytes=old");
         let canary = self.canary_mut(at)?;
         canary.slot = slot;
         canary.run_id = run_id;
