@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod certs;
+mod mariadb;
 mod network;
 mod nginx;
 mod peer;
@@ -10,6 +11,7 @@ mod postgres;
 mod server;
 
 pub use certs::Certs;
+pub use mariadb::MariaDb;
 pub use network::{in_own_network, ip, net_sysctl};
 pub use nginx::Nginx;
 pub use peer::Peer;

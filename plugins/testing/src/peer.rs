@@ -37,6 +37,23 @@ impl Peer {
         }
     }
 
+    /// Says the first text at once, and each further one when it has heard something. Then it waits until the client is
+    /// gone.
+    pub fn saying<T: AsRef<[u8]>>(texts: &[T]) -> Peer {
+        let texts: Vec<Vec<u8>> = texts.iter().map(|t| t.as_ref().to_vec()).collect();
+        Peer::new(move |mut stream| {
+            for (n, text) in texts.iter().enumerate() {
+                if n > 0 && stream.read(&mut [0; 4096]).unwrap_or(0) == 0 {
+                    return;
+                }
+                let _ = stream.write_all(text);
+            }
+            let _ = stream.shutdown(Shutdown::Write);
+            // Closing with unread data would send a reset that overtakes what was said.
+            let _ = std::io::copy(&mut stream, &mut std::io::sink());
+        })
+    }
+
     /// Reads something, then answers with these bytes and closes.
     pub fn answering(answer: impl Into<Vec<u8>>) -> Peer {
         let answer = answer.into();
