@@ -21,6 +21,8 @@ mod dns;
 mod dovecot;
 #[cfg(feature = "imap")]
 mod imap;
+#[cfg(feature = "mysql")]
+mod mysql;
 #[cfg(feature = "ntp")]
 mod ntp;
 #[cfg(feature = "ping")]
@@ -68,6 +70,11 @@ healthd_plugin::plugins! {
     step redis::Redis {
         name: "redis",
         summary: "Redis and Valkey: role, replication, memory, persistence, any command",
+    }
+    #[cfg(feature = "mysql")]
+    step mysql::Mysql {
+        name: "mysql",
+        summary: "MariaDB and MySQL: read-only, replication, Galera, connections, any query",
     }
     #[cfg(feature = "ntp")]
     step ntp::Ntp {
