@@ -85,6 +85,11 @@ fn rustls_error(error: &rustls::Error, wants_certificate: bool) -> (io::ErrorKin
                  (it may have only RSA key exchange, CBC ciphers or other curves; {OUR_TLS})"
             ),
         ),
+        rustls::Error::AlertReceived(Alert::InternalError) => (
+            InvalidData,
+            "the server failed in the handshake, at its own side (alert InternalError); its log may say why"
+                .into(),
+        ),
         rustls::Error::PeerIncompatible(why) => (
             Unsupported,
             format!("the server wants what cannot be done here: {why:?} ({OUR_TLS})"),
