@@ -10,6 +10,8 @@
 
 #[cfg(feature = "dns")]
 mod join;
+#[cfg(any(feature = "imap", feature = "pop3", feature = "smtp"))]
+mod mail;
 mod options;
 mod report;
 mod secure;

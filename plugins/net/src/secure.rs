@@ -60,15 +60,23 @@ pub async fn upgrade<'a>(
     }
 }
 
-/// What is needed for TLS. `host` is whom the certificate must be for, unless `server_name` says otherwise.
+/// What is needed for TLS; None if it is not `wanted`. `host` is whom the certificate must be for, unless `server_name`
+/// says otherwise.
 pub fn connector(
     host: &Host,
+    wanted: bool,
     ca_file: Option<&str>,
     insecure: bool,
     server_name: Option<&str>,
-) -> Result<Connector, String> {
+) -> Result<Option<Connector>, String> {
+    if !wanted {
+        return match ca_file.is_some() || insecure || server_name.is_some() {
+            true => Err("ca_file, insecure, server_name: need `tls`".into()),
+            false => Ok(None),
+        };
+    }
     let roots = Roots::from_options(ca_file, insecure)?;
-    Connector::new(&roots, server_name.unwrap_or_else(|| host.bare()))
+    Connector::new(&roots, server_name.unwrap_or_else(|| host.bare())).map(Some)
 }
 
 /// The phases `dns` and `connect`; to a unix socket only the latter.

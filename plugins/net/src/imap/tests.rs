@@ -6,7 +6,6 @@ use healthd_plugin::Status;
 use healthd_plugin::mock::Outcome;
 use healthd_plugin::serde_json::{Value, json};
 use healthd_testing::Peer;
-use std::io::{Read, Write};
 
 fn ask(port: u16, more: &Value) -> Outcome {
     let mut options = json!({"host": "127.0.0.1", "port": port});
@@ -101,19 +100,9 @@ fn dovecot_and_its_mailbox() {
     }
 }
 
-/// A server that says the first text at once, and each further one when it has heard something.
+/// The outcome if a server says these texts in turn.
 fn saying(more: &Value, texts: &[&str]) -> (Status, String) {
-    let texts: Vec<String> = texts.iter().map(|t| (*t).to_owned()).collect();
-    let peer = Peer::new(move |mut stream| {
-        for (n, text) in texts.iter().enumerate() {
-            if n > 0 && stream.read(&mut [0; 512]).unwrap_or(0) == 0 {
-                return;
-            }
-            let _ = stream.write_all(text.as_bytes());
-        }
-        let _ = stream.shutdown(std::net::Shutdown::Write);
-        let _ = std::io::copy(&mut stream, &mut std::io::sink());
-    });
+    let peer = Peer::saying(texts);
     let o = ask(peer.addr.port(), more);
     (o.status, o.message)
 }

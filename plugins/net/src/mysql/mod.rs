@@ -124,18 +124,13 @@ impl Check for Mysql {
 
     fn create(o: Options, _: Cx<'_>) -> Result<Self, String> {
         let host = Host::new(&o.host, o.family)?;
-        let tls = match o.tls {
-            true => Some(connector(
-                &host,
-                o.ca_file.as_deref(),
-                o.insecure,
-                o.server_name.as_deref(),
-            )?),
-            false if o.ca_file.is_some() || o.insecure || o.server_name.is_some() => {
-                return Err("ca_file, insecure, server_name: need `tls = true`".into());
-            }
-            false => None,
-        };
+        let tls = connector(
+            &host,
+            o.tls,
+            o.ca_file.as_deref(),
+            o.insecure,
+            o.server_name.as_deref(),
+        )?;
         if o.query.is_none() && (o.expect.is_some() || o.warn.is_some() || o.crit.is_some()) {
             return Err("expect, warn, crit: need `query`".into());
         }

@@ -45,7 +45,7 @@ fn mistakes_in_options() {
     for (more, text) in [
         (
             json!({"insecure": true}),
-            "ca_file, insecure, server_name: need `tls = true`",
+            "ca_file, insecure, server_name: need `tls`",
         ),
         (json!({"expect": "x"}), "expect, warn, crit: need `query`"),
         (

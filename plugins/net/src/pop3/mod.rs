@@ -4,7 +4,8 @@
 
 mod options;
 
-use crate::report::{Report, Unit, seconds_text};
+use crate::mail::{account_is_safe, begin_tls, judge_conversation};
+use crate::report::{Report, Unit};
 use crate::secure::{TlsMode, Wire, connect, connector, upgrade};
 use crate::target::Host;
 use healthd_plugin::net::Lines;
@@ -34,24 +35,14 @@ impl Check for Pop3 {
 
     fn create(o: Options, _: Cx<'_>) -> Result<Self, String> {
         let host = Host::new(&o.host, o.family)?;
-        let tls = match o.tls {
-            TlsMode::None if o.ca_file.is_some() || o.insecure || o.server_name.is_some() => {
-                return Err("ca_file, insecure, server_name: need `tls`".into());
-            }
-            TlsMode::None => None,
-            _ => Some(connector(
-                &host,
-                o.ca_file.as_deref(),
-                o.insecure,
-                o.server_name.as_deref(),
-            )?),
-        };
-        if o.user.is_some() != o.password.is_some() {
-            return Err("user, password: both or none".into());
-        }
-        if o.user.is_some() && o.tls == TlsMode::None {
-            return Err("user: a password is only told inside of TLS; see the option tls".into());
-        }
+        let tls = connector(
+            &host,
+            o.tls != TlsMode::None,
+            o.ca_file.as_deref(),
+            o.insecure,
+            o.server_name.as_deref(),
+        )?;
+        account_is_safe(&o.user, &o.password, o.tls)?;
         for (name, text) in [("user", &o.user), ("password", &o.password)] {
             if text
                 .as_deref()
@@ -85,11 +76,7 @@ impl Pop3 {
         let usual = if o.tls == TlsMode::Implicit { 995 } else { 110 };
         let begin = cx.now_ns();
         let stream = connect(cx, &self.host, o.port.unwrap_or(usual), None).await?;
-        let wire = match (&self.tls, o.tls) {
-            (Some(tls), TlsMode::Implicit) => Wire::secure(cx, stream, tls).await?,
-            _ => Wire::Plain(stream),
-        };
-        let mut lines = Lines::new(wire, LINE_MAX);
+        let mut lines = begin_tls(cx, stream, self.tls.as_ref(), o.tls, LINE_MAX).await?;
         let greeting = answer(cx, &mut lines, "greeting").await?;
         if let (Some(tls), TlsMode::StartTls) = (&self.tls, o.tls) {
             ask(cx, &mut lines, "stls", "STLS").await?;
@@ -122,24 +109,18 @@ impl Pop3 {
     fn judge(&self, cx: Cx<'_>, seen: &Seen) -> Status {
         let o = &self.options;
         let mut report = Report::new(cx);
-        if let Some(days) = seen.certificate_days {
-            let limits = Lower {
-                warn: o.certificate_days_warn,
-                crit: o.certificate_days_crit,
-            };
-            let text = format!("certificate is valid for {days:.1} days");
-            report.lower(
-                limits,
-                Metric::new("certificate", days).unit("d"),
-                days,
-                &text,
-                Unit::Days,
-            );
-        }
-        let limits = Upper::of_durations(o.latency_warn, o.latency_crit);
-        let metric = Metric::new("total", seen.seconds).unit("s").min(0.0);
-        let text = format!("took {}", seconds_text(seen.seconds));
-        report.upper(limits, metric, seen.seconds, &text, Unit::Seconds);
+        let certificate = Lower {
+            warn: o.certificate_days_warn,
+            crit: o.certificate_days_crit,
+        };
+        let latency = Upper::of_durations(o.latency_warn, o.latency_crit);
+        judge_conversation(
+            &mut report,
+            seen.certificate_days,
+            certificate,
+            seen.seconds,
+            latency,
+        );
         let Some((messages, size)) = seen.messages else {
             return report.end(&seen.greeting);
         };

@@ -6,7 +6,6 @@ use healthd_plugin::Status;
 use healthd_plugin::mock::Outcome;
 use healthd_plugin::serde_json::{Value, json};
 use healthd_testing::Peer;
-use std::io::Write;
 
 fn ask(port: u16, more: &Value) -> Outcome {
     let mut options = json!({"host": "127.0.0.1", "port": port});
@@ -106,11 +105,7 @@ fn what_a_server_may_say() {
             "greeting: connection closed in the middle of a line",
         ),
     ] {
-        let peer = Peer::new(move |mut stream| {
-            let _ = stream.write_all(said.as_bytes());
-            let _ = stream.shutdown(std::net::Shutdown::Write);
-            let _ = std::io::copy(&mut stream, &mut std::io::sink());
-        });
+        let peer = Peer::saying(&[said]);
         let o = ask(peer.addr.port(), &json!({"tls": "none"}));
         assert_eq!((o.status, o.message.as_str()), (status, text));
     }

@@ -40,18 +40,13 @@ impl Check for Redis {
 
     fn create(o: Options, _: Cx<'_>) -> Result<Self, String> {
         let host = Host::new(&o.host, o.family)?;
-        let tls = match o.tls {
-            true => Some(connector(
-                &host,
-                o.ca_file.as_deref(),
-                o.insecure,
-                o.server_name.as_deref(),
-            )?),
-            false if o.ca_file.is_some() || o.insecure || o.server_name.is_some() => {
-                return Err("ca_file, insecure, server_name: need `tls = true`".into());
-            }
-            false => None,
-        };
+        let tls = connector(
+            &host,
+            o.tls,
+            o.ca_file.as_deref(),
+            o.insecure,
+            o.server_name.as_deref(),
+        )?;
         if o.user.is_some() && o.password.is_none() {
             return Err("user: needs `password`".into());
         }

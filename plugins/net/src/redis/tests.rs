@@ -68,7 +68,7 @@ fn mistakes_in_options() {
     for (options, text) in [
         (
             json!({"insecure": true}),
-            "ca_file, insecure, server_name: need `tls = true`",
+            "ca_file, insecure, server_name: need `tls`",
         ),
         (json!({"user": "x"}), "user: needs `password`"),
         (json!({"expect": "x"}), "expect, warn, crit: need `command`"),

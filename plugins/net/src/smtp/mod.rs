@@ -4,7 +4,8 @@
 
 mod options;
 
-use crate::report::{Report, Unit, seconds_text};
+use crate::mail::{account_is_safe, begin_tls, judge_conversation};
+use crate::report::Report;
 use crate::secure::{TlsMode, Wire, base64, connect, connector, upgrade};
 use crate::target::Host;
 use healthd_plugin::net::Lines;
@@ -37,24 +38,14 @@ impl Check for Smtp {
 
     fn create(o: Options, _: Cx<'_>) -> Result<Self, String> {
         let host = Host::new(&o.host, o.family)?;
-        let tls = match o.tls {
-            TlsMode::None if o.ca_file.is_some() || o.insecure || o.server_name.is_some() => {
-                return Err("ca_file, insecure, server_name: need `tls`".into());
-            }
-            TlsMode::None => None,
-            _ => Some(connector(
-                &host,
-                o.ca_file.as_deref(),
-                o.insecure,
-                o.server_name.as_deref(),
-            )?),
-        };
-        if o.user.is_some() != o.password.is_some() {
-            return Err("user, password: both or none".into());
-        }
-        if o.user.is_some() && o.tls == TlsMode::None {
-            return Err("user: a password is only told inside of TLS; see the option tls".into());
-        }
+        let tls = connector(
+            &host,
+            o.tls != TlsMode::None,
+            o.ca_file.as_deref(),
+            o.insecure,
+            o.server_name.as_deref(),
+        )?;
+        account_is_safe(&o.user, &o.password, o.tls)?;
         if o.rcpt_to.is_some() && o.mail_from.is_none() {
             return Err("rcpt_to: needs `mail_from`".into());
         }
@@ -85,83 +76,64 @@ impl Smtp {
         let begin = cx.now_ns();
         let since = || (cx.now_ns() - begin) as f64 / 1e9;
         let stream = connect(cx, &self.host, o.port, None).await?;
-        let wire = match (&self.tls, o.tls) {
-            (Some(tls), TlsMode::Implicit) => Wire::secure(cx, stream, tls).await?,
-            _ => Wire::Plain(stream),
-        };
-        let mut lines = Lines::new(wire, LINE_MAX);
+        let mut lines = begin_tls(cx, stream, self.tls.as_ref(), o.tls, LINE_MAX).await?;
         let banner = reply(cx, &mut lines, "banner").await?;
         let banner_seconds = since();
         let mut last = ("banner", banner);
-        if last.1.code != 220 {
-            return self
-                .end(cx, &mut lines, last, banner_seconds, since())
-                .await;
+        if last.1.code == 220 {
+            (lines, last) = self.say(cx, lines).await?;
         }
-        let mut offer = self.hello(cx, &mut lines).await?;
-        if let (Some(tls), TlsMode::StartTls) = (&self.tls, o.tls) {
-            if !offer
-                .lines
-                .iter()
-                .skip(1)
-                .any(|l| l.eq_ignore_ascii_case("STARTTLS"))
-            {
-                return Err(cx.critical("the server offers no STARTTLS"));
-            }
-            let go = command(cx, &mut lines, "starttls", "STARTTLS").await?;
-            if go.code != 220 {
-                return Err(judged(cx, "STARTTLS", &go));
-            }
-            lines = upgrade(cx, lines, tls, LINE_MAX).await?;
-            offer = self.hello(cx, &mut lines).await?;
-        }
-        last = ("EHLO", offer);
-        if let (Some(user), Some(password)) = (&o.user, &o.password) {
-            let plain = base64(format!("\0{user}\0{password}").as_bytes());
-            let done = command(cx, &mut lines, "auth", &format!("AUTH PLAIN {plain}")).await?;
-            if done.code != 235 {
-                return Err(judged(cx, "AUTH", &done));
-            }
-            last = ("AUTH", done);
-        }
-        if let Some(from) = &o.mail_from {
-            let done = command(cx, &mut lines, "mail", &format!("MAIL FROM:<{from}>")).await?;
-            last = ("MAIL FROM", done);
-        }
-        if let Some(to) = o.rcpt_to.as_ref().filter(|_| last.1.code == 250) {
-            let done = command(cx, &mut lines, "rcpt", &format!("RCPT TO:<{to}>")).await?;
-            last = ("RCPT TO", done);
-        }
-        self.end(cx, &mut lines, last, banner_seconds, since())
-            .await
-    }
-
-    async fn hello(&self, cx: Cx<'_>, lines: &mut Lines<Wire<'_>>) -> Result<Reply, Status> {
-        let hello = command(cx, lines, "ehlo", &format!("EHLO {}", self.options.helo)).await?;
-        match hello.code {
-            250 => Ok(hello),
-            _ => Err(judged(cx, "EHLO", &hello)),
-        }
-    }
-
-    /// A server logs who leaves without a word; its answer to that is nothing to wait for.
-    async fn end(
-        &self,
-        cx: Cx<'_>,
-        lines: &mut Lines<Wire<'_>>,
-        (said, reply): (&'static str, Reply),
-        banner_seconds: f64,
-        seconds: f64,
-    ) -> Result<Seen, Status> {
+        let seconds = since();
         cx.phase("quit");
+        // A server logs who leaves without a word; its answer to that is nothing to wait for.
         let _ = lines.write(b"QUIT\r\n").await;
         Ok(Seen {
-            reply,
-            said,
+            said: last.0,
+            reply: last.1,
             banner_seconds,
             seconds,
             certificate_days: lines.get_ref().certificate_days(),
         })
+    }
+
+    /// All that comes after the banner; the last command, as its phase, and the answer to it.
+    async fn say<'a>(
+        &self,
+        cx: Cx<'a>,
+        mut lines: Lines<Wire<'a>>,
+    ) -> Result<(Lines<Wire<'a>>, (&'static str, Reply)), Status> {
+        let o = &self.options;
+        let mut offer = self.hello(cx, &mut lines).await?;
+        if let (Some(tls), TlsMode::StartTls) = (&self.tls, o.tls) {
+            if offers(&offer, "STARTTLS").is_none() {
+                return Err(cx.critical("starttls: the server offers none"));
+            }
+            let go = command(cx, &mut lines, "starttls", "STARTTLS").await?;
+            wanted(cx, "starttls", &go, 220)?;
+            lines = upgrade(cx, lines, tls, LINE_MAX).await?;
+            offer = self.hello(cx, &mut lines).await?;
+        }
+        let mut last = ("ehlo", offer);
+        if let (Some(user), Some(password)) = (&o.user, &o.password) {
+            let done = auth(cx, &mut lines, &last.1, user, password).await?;
+            wanted(cx, "auth", &done, 235)?;
+            last = ("auth", done);
+        }
+        if let Some(from) = &o.mail_from {
+            let line = format!("MAIL FROM:<{from}>");
+            last = ("mail", command(cx, &mut lines, "mail", &line).await?);
+        }
+        if let Some(to) = o.rcpt_to.as_ref().filter(|_| last.1.code == 250) {
+            let line = format!("RCPT TO:<{to}>");
+            last = ("rcpt", command(cx, &mut lines, "rcpt", &line).await?);
+        }
+        Ok((lines, last))
+    }
+
+    async fn hello(&self, cx: Cx<'_>, lines: &mut Lines<Wire<'_>>) -> Result<Reply, Status> {
+        let hello = command(cx, lines, "ehlo", &format!("EHLO {}", self.options.helo)).await?;
+        wanted(cx, "ehlo", &hello, 250)?;
+        Ok(hello)
     }
 
     fn judge(&self, cx: Cx<'_>, seen: &Seen) -> Status {
@@ -172,29 +144,23 @@ impl Smtp {
         if !fine {
             report.add(gravity(&seen.reply), answer.as_str());
         }
-        if let Some(days) = seen.certificate_days {
-            let limits = Lower {
-                warn: o.certificate_days_warn,
-                crit: o.certificate_days_crit,
-            };
-            let text = format!("certificate is valid for {days:.1} days");
-            report.lower(
-                limits,
-                Metric::new("certificate", days).unit("d"),
-                days,
-                &text,
-                Unit::Days,
-            );
-        }
+        let certificate = Lower {
+            warn: o.certificate_days_warn,
+            crit: o.certificate_days_crit,
+        };
+        let latency = Upper::of_durations(o.latency_warn, o.latency_crit);
+        judge_conversation(
+            &mut report,
+            seen.certificate_days,
+            certificate,
+            seen.seconds,
+            latency,
+        );
         cx.metric(
             Metric::new("banner", seen.banner_seconds)
                 .unit("s")
                 .min(0.0),
         );
-        let limits = Upper::of_durations(o.latency_warn, o.latency_crit);
-        let metric = Metric::new("total", seen.seconds).unit("s").min(0.0);
-        let text = format!("took {}", seconds_text(seen.seconds));
-        report.upper(limits, metric, seen.seconds, &text, Unit::Seconds);
         report.end(if fine { &answer } else { "" })
     }
 }
@@ -209,9 +175,45 @@ fn gravity(reply: &Reply) -> Status {
     }
 }
 
-fn judged(cx: Cx<'_>, said: &str, reply: &Reply) -> Status {
-    cx.message(format_args!("{said}: {}", reply.text()));
-    gravity(reply)
+/// Another answer than this one is the outcome, with its message set.
+fn wanted(cx: Cx<'_>, phase: &str, reply: &Reply, code: u16) -> Result<(), Status> {
+    if reply.code == code {
+        return Ok(());
+    }
+    cx.message(format_args!("{phase}: {}", reply.text()));
+    Err(gravity(reply))
+}
+
+/// What stands behind a word in the answer to EHLO; None if it is not there.
+fn offers<'r>(hello: &'r Reply, word: &str) -> Option<&'r str> {
+    hello.lines.iter().skip(1).find_map(|line| {
+        let (first, rest) = line.split_once([' ', '=']).unwrap_or((line, ""));
+        first.eq_ignore_ascii_case(word).then_some(rest)
+    })
+}
+
+/// By PLAIN, or by LOGIN if that is all a server offers.
+async fn auth(
+    cx: Cx<'_>,
+    lines: &mut Lines<Wire<'_>>,
+    hello: &Reply,
+    user: &str,
+    password: &str,
+) -> Result<Reply, Status> {
+    let ways = offers(hello, "AUTH").unwrap_or_default();
+    let has = |way: &str| ways.split(' ').any(|w| w.eq_ignore_ascii_case(way));
+    if has("PLAIN") {
+        let plain = base64(format!("\0{user}\0{password}").as_bytes());
+        return command(cx, lines, "auth", &format!("AUTH PLAIN {plain}")).await;
+    }
+    if !has("LOGIN") {
+        return Err(cx.unknown("auth: the server offers neither PLAIN nor LOGIN"));
+    }
+    for line in ["AUTH LOGIN", &base64(user.as_bytes())] {
+        let go_on = command(cx, lines, "auth", line).await?;
+        wanted(cx, "auth", &go_on, 334)?;
+    }
+    command(cx, lines, "auth", &base64(password.as_bytes())).await
 }
 
 async fn command(

@@ -1,37 +1,81 @@
-//! The plugin on MockHost against Debian's OpenSMTPD and against peers that say what it would not.
+//! The plugin on MockHost against Debian's Exim and against peers that say what it would not.
 
 use crate::tests::{check, plugin, refused};
 use healthd_plugin::Status;
 use healthd_plugin::mock::Outcome;
 use healthd_plugin::serde_json::{Value, json};
-use healthd_testing::{Peer, Server, accepts, program};
-use std::io::{Read, Write};
+use healthd_testing::{Certs, Peer, Server, accepts, free_port, program};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
 use std::process::Command;
 
-/// OpenSMTPD with folders of its own under /run and /var/spool, which only it sees.
-fn smtpd() -> Option<Server> {
-    let smtpd = program("smtpd", "opensmtpd")?;
-    let possible = Command::new("unshare").args(["-m", "true"]).output();
-    if !possible.is_ok_and(|done| done.status.success()) {
-        eprintln!("skipped: no mount namespace of one's own");
+/// Exim on a port with STARTTLS and one with TLS from the start. It takes mail for example.org only, has the user
+/// `health`, and the mailbox `grey` is always greylisted.
+struct Exim {
+    server: Server,
+    implicit: u16,
+    certs: Certs,
+}
+
+const PASSWORD: &str = "s3cret \"x\\";
+
+fn exim(authenticator: &str) -> Option<Exim> {
+    let exim = program("exim4", "exim4-daemon-light")?;
+    if !Certs::possible() || !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: exim needs root");
         return None;
     }
-    Some(Server::start(
+    let certs = Certs::new();
+    let open_to = |path: &Path, mode| {
+        std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    };
+    // It reads them, and writes its log, as a user of its own.
+    open_to(&certs.key(), 0o644);
+    let implicit = free_port("127.0.0.1");
+    let server = Server::start(
         |folder, port| {
+            open_to(folder.path(), 0o755);
+            let spool = folder.file("spool");
+            std::fs::create_dir(&spool).unwrap();
+            open_to(&spool, 0o777);
+            open_to(&folder.write("log", ""), 0o666);
+            for log in ["main", "panic", "reject"] {
+                symlink(folder.file("log"), spool.join(log)).unwrap();
+            }
+            folder.write("secret", PASSWORD);
+            let dir = folder.path().display();
             let conf = format!(
-                "table ours {{ \"example.org\" }}\nlisten on lo inet4 port {port} hostname mail.example.org\n\
-                 action \"out\" relay\nmatch from any for domain <ours> action \"out\"\n"
+                "primary_hostname = mail.example.org\nspool_directory = {dir}/spool\nlog_file_path = {dir}/spool/%s\n\
+                 local_interfaces = 127.0.0.1\ndaemon_startup_retries = 0\nkeep_environment =\nnotifier_socket =\n\
+                 tls_on_connect_ports = {implicit}\ntls_advertise_hosts = *\ntls_certificate = {}\ntls_privatekey = {}\n\
+                 acl_smtp_rcpt = rcpt\nrfc1413_query_timeout = 0s\nhost_lookup =\nbegin acl\nrcpt:\n\
+                 \x20 defer local_parts = grey\n        message = 4.7.1 greylisted\n\
+                 \x20 accept domains = example.org\n  deny message = relay not permitted\nbegin authenticators\n{}",
+                certs.certificate().display(),
+                certs.key().display(),
+                authenticator.replace("SECRET", &format!("${{readfile{{{dir}/secret}}}}")),
             );
-            let conf = folder.write("smtpd.conf", conf);
-            let own = "mount -t tmpfs none /run && mount -t tmpfs none /var/spool && mkdir -m 711 /var/spool/smtpd && exec \"$@\"";
-            let mut command = Command::new("unshare");
-            command.args(["-m", "sh", "-c", own, "sh"]);
-            command.arg(&smtpd).args(["-d", "-f"]).arg(conf);
+            let conf = folder.write("exim.conf", conf);
+            let mut command = Command::new(&exim);
+            command.arg("-C").arg(conf).arg("-bdf");
+            command.arg("-oX").arg(format!("{port}:{implicit}"));
+            command.arg("-oP").arg(spool.join("pid"));
             command
         },
-        |_, port| accepts(port),
-    ))
+        |_, port| accepts(port) && accepts(implicit),
+    );
+    Some(Exim {
+        server,
+        implicit,
+        certs,
+    })
 }
+
+const PLAIN: &str = "plain:\n driver = plaintext\n public_name = PLAIN\n server_prompts = :\n\
+    server_condition = ${if and{{eq{$auth2}{health}}{eq{$auth3}{SECRET}}}}\n\
+    server_advertise_condition = ${if def:tls_in_cipher}\n";
+const LOGIN: &str = "login:\n driver = plaintext\n public_name = LOGIN\n server_prompts = User : Password\n\
+    server_condition = ${if and{{eq{$auth1}{health}}{eq{$auth2}{SECRET}}}}\n";
 
 fn ask(port: u16, more: &Value) -> Outcome {
     let mut options = json!({"host": "127.0.0.1", "port": port});
@@ -77,41 +121,43 @@ fn mistakes_in_options() {
 }
 
 #[test]
-fn opensmtpd_up_to_the_recipient() {
-    let Some(smtpd) = smtpd() else {
+fn exim_up_to_the_recipient() {
+    let Some(exim) = exim(PLAIN) else {
         return;
     };
-    let o = ask(smtpd.port, &json!({}));
-    assert_eq!(o.status, Status::Ok, "{}", o.message);
-    let begin = "EHLO: 250 mail.example.org Hello healthd.invalid";
+    let port = exim.server.port;
+    let o = ask(port, &json!({}));
+    assert_eq!(o.status, Status::Ok, "{}: {}", o.message, exim.server.log());
+    let begin = "ehlo: 250 mail.example.org Hello healthd.invalid";
     assert!(o.message.starts_with(begin), "{}", o.message);
     assert!(o.metric("banner").value <= o.metric("total").value);
     for (more, status, text) in [
         (
             json!({"mail_from": "", "rcpt_to": "postmaster@example.org"}),
             Status::Ok,
-            "RCPT TO: 250 ",
+            "rcpt: 250 Accepted",
         ),
         (
             json!({"mail_from": "a@b.example"}),
             Status::Ok,
-            "MAIL FROM: 250 ",
+            "mail: 250 OK",
+        ),
+        // Greylisting is no refusal for good.
+        (
+            json!({"mail_from": "a@b.example", "rcpt_to": "grey@example.org"}),
+            Status::Warn,
+            "rcpt: 451 4.7.1 greylisted",
         ),
         (
             json!({"mail_from": "a@b.example", "rcpt_to": "x@elsewhere.example"}),
             Status::Critical,
-            "RCPT TO: 550 ",
+            "rcpt: 550 relay not permitted",
         ),
         // That it is no open relay.
         (
             json!({"mail_from": "a@b.example", "rcpt_to": "x@elsewhere.example", "expect": [550, 554]}),
             Status::Ok,
-            "RCPT TO: 550 ",
-        ),
-        (
-            json!({"tls": "starttls", "insecure": true}),
-            Status::Critical,
-            "the server offers no STARTTLS",
+            "rcpt: 550 relay not permitted",
         ),
         (
             json!({"tls": "implicit", "insecure": true}),
@@ -120,24 +166,63 @@ fn opensmtpd_up_to_the_recipient() {
         ),
         (json!({"latency_crit": "0s"}), Status::Critical, "took "),
     ] {
-        let o = ask(smtpd.port, &more);
+        let o = ask(port, &more);
         assert_eq!(o.status, status, "{more}: {}", o.message);
         assert!(o.message.starts_with(text), "{}", o.message);
     }
 }
 
-/// A server that says the first text at once, and each further one when it has heard something.
-fn saying(more: &Value, texts: &'static [&'static str]) -> (Status, String) {
-    let peer = Peer::new(move |mut stream| {
-        for (n, text) in texts.iter().enumerate() {
-            if n > 0 && stream.read(&mut [0; 512]).unwrap_or(0) == 0 {
-                return;
+#[test]
+fn exim_inside_of_tls() {
+    let (Some(plain), Some(login)) = (exim(PLAIN), exim(LOGIN)) else {
+        return;
+    };
+    for exim in [plain, login] {
+        for (port, tls) in [(exim.server.port, "starttls"), (exim.implicit, "implicit")] {
+            for (more, status, begin) in [
+                (json!({}), Status::Ok, "ehlo: 250 mail.example.org Hello"),
+                (
+                    json!({"user": "health", "password": PASSWORD}),
+                    Status::Ok,
+                    "auth: 235 Authentication succeeded",
+                ),
+                (
+                    json!({"user": "health", "password": PASSWORD, "mail_from": "", "rcpt_to": "a@example.org"}),
+                    Status::Ok,
+                    "rcpt: 250 Accepted",
+                ),
+                (
+                    json!({"user": "health", "password": "wrong"}),
+                    Status::Critical,
+                    "auth: 535 Incorrect authentication data",
+                ),
+                (
+                    json!({"certificate_days_warn": 100}),
+                    Status::Warn,
+                    "certificate is valid for ",
+                ),
+                (
+                    json!({"server_name": "elsewhere.example"}),
+                    Status::Critical,
+                    "tls: certificate is not for elsewhere.example",
+                ),
+            ] {
+                let mut options = json!({"tls": tls, "ca_file": exim.certs.ca()});
+                for (key, value) in more.as_object().unwrap() {
+                    options[key] = value.clone();
+                }
+                let o = ask(port, &options);
+                let log = exim.server.log();
+                assert_eq!(o.status, status, "{tls} {more}: {}: {log}", o.message);
+                assert!(o.message.starts_with(begin), "{more}: {}", o.message);
             }
-            let _ = stream.write_all(text.as_bytes());
         }
-        let _ = stream.shutdown(std::net::Shutdown::Write);
-        let _ = std::io::copy(&mut stream, &mut std::io::sink());
-    });
+    }
+}
+
+/// The outcome if a server says these texts in turn.
+fn saying(more: &Value, texts: &[&str]) -> (Status, String) {
+    let peer = Peer::saying(texts);
     let o = ask(peer.addr.port(), more);
     (o.status, o.message)
 }
@@ -159,13 +244,13 @@ fn what_a_server_may_say() {
             &none,
             &["220-a\r\n220 b\r\n", "250-x\r\n250 y\r\n"],
             Status::Ok,
-            "EHLO: 250 x",
+            "ehlo: 250 x",
         ),
         (
             &none,
             &["220 b\r\n", "502 what\r\n"],
             Status::Critical,
-            "EHLO: 502 what",
+            "ehlo: 502 what",
         ),
         (
             &none,
@@ -196,37 +281,37 @@ fn what_a_server_may_say() {
                 "450 4.7.1 greylisted\r\n",
             ],
             Status::Warn,
-            "RCPT TO: 450 4.7.1 greylisted",
+            "rcpt: 450 4.7.1 greylisted",
         ),
         (
             &full,
             &["220 b\r\n", "250 x\r\n", "250 ok\r\n", "550 5.1.1 who\r\n"],
             Status::Critical,
-            "RCPT TO: 550 5.1.1 who",
+            "rcpt: 550 5.1.1 who",
         ),
         (
             &full,
             &["220 b\r\n", "250 x\r\n", "451 later\r\n"],
             Status::Warn,
-            "MAIL FROM: 451 later",
+            "mail: 451 later",
         ),
         (
             &full,
             &["220 b\r\n", "250 x\r\n", "250 ok\r\n", "421 bye\r\n"],
             Status::Critical,
-            "RCPT TO: 421 bye",
+            "rcpt: 421 bye",
         ),
         (
             &starttls,
             &["220 b\r\n", "250 x\r\n"],
             Status::Critical,
-            "the server offers no STARTTLS",
+            "starttls: the server offers none",
         ),
         (
             &starttls,
             &["220 b\r\n", "250-x\r\n250 STARTTLS\r\n", "454 not now\r\n"],
             Status::Warn,
-            "STARTTLS: 454 not now",
+            "starttls: 454 not now",
         ),
         // Behind its answer in plain: an injection.
         (
@@ -242,10 +327,7 @@ fn what_a_server_may_say() {
     ] {
         assert_eq!(saying(options, texts), (status, text.to_owned()));
     }
-    static LONG: std::sync::OnceLock<String> = std::sync::OnceLock::new();
-    static TEXTS: std::sync::OnceLock<[&str; 1]> = std::sync::OnceLock::new();
-    let long = LONG.get_or_init(|| "x".repeat(1 << 20));
-    let (status, text) = saying(&none, TEXTS.get_or_init(|| [long.as_str()]));
+    let (status, text) = saying(&none, &[&"x".repeat(1 << 20)]);
     assert_eq!(
         (status, text.as_str()),
         (Status::Critical, "banner: a line of more than 4096 bytes")

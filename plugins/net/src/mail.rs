@@ -1,0 +1,57 @@
+//! What smtp, imap and pop3 have in common: when TLS begins, that no password is told in plain, and what is judged of
+//! each conversation.
+
+use crate::report::{Report, Unit, seconds_text};
+use crate::secure::{TlsMode, Wire};
+use healthd_plugin::net::{Lines, Stream};
+use healthd_plugin::thresholds::{Lower, Upper};
+use healthd_plugin::tls::Connector;
+use healthd_plugin::{Cx, Metric, Status};
+
+/// Refuses half of an account, and one without TLS.
+pub fn account_is_safe(
+    user: &Option<String>,
+    password: &Option<String>,
+    tls: TlsMode,
+) -> Result<(), String> {
+    match (user.is_some(), password.is_some(), tls) {
+        (true, true, TlsMode::None) => {
+            Err("user: a password is only told inside of TLS; see the option tls".into())
+        }
+        (user, password, _) if user != password => Err("user, password: both or none".into()),
+        _ => Ok(()),
+    }
+}
+
+/// The lines of a new connection, in TLS if that begins at once.
+pub async fn begin_tls<'a>(
+    cx: Cx<'a>,
+    stream: Stream<'a>,
+    tls: Option<&Connector>,
+    mode: TlsMode,
+    line_max: usize,
+) -> Result<Lines<Wire<'a>>, Status> {
+    let wire = match (tls, mode) {
+        (Some(tls), TlsMode::Implicit) => Wire::secure(cx, stream, tls).await?,
+        _ => Wire::Plain(stream),
+    };
+    Ok(Lines::new(wire, line_max))
+}
+
+/// The metrics `certificate`, if there was one, and `total`.
+pub fn judge_conversation(
+    report: &mut Report<'_>,
+    certificate_days: Option<f64>,
+    certificate: Lower,
+    seconds: f64,
+    latency: Upper,
+) {
+    if let Some(days) = certificate_days {
+        let text = format!("certificate is valid for {days:.1} days");
+        let metric = Metric::new("certificate", days).unit("d");
+        report.lower(certificate, metric, days, &text, Unit::Days);
+    }
+    let metric = Metric::new("total", seconds).unit("s").min(0.0);
+    let text = format!("took {}", seconds_text(seconds));
+    report.upper(latency, metric, seconds, &text, Unit::Seconds);
+}
