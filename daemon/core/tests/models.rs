@@ -100,7 +100,7 @@ proptest! {
             prop_assert_eq!(tracker.attempt(), bad.clamp(1, attempts));
             prop_assert_eq!(tracker.is_soft(attempts), bad > 0 && bad < attempts);
             // What a manager leaves to the next one is enough to go on.
-            prop_assert_eq!(Tracker::restore(verdict, bad.min(attempts)), tracker);
+            prop_assert_eq!(Tracker::restore(verdict, bad.min(attempts), false), tracker);
         }
     }
 

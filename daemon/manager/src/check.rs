@@ -7,10 +7,9 @@ use crate::ghosts::LivesOn;
 use crate::pause::Paused;
 use crate::rap::{Place, Rap};
 use crate::time;
-use healthd_core::check::fault::Fault;
 use healthd_core::check::outcome::{Metric, Phase, Status, Verdict};
 use healthd_core::check::schedule;
-use healthd_core::check::tracker::Tracker;
+use healthd_core::check::verdict::{CheckState, Rules};
 use healthd_core::check::wheel::Key;
 use healthd_core::config::{CheckSpec, Class, TimeoutStatus};
 use healthd_core::wire::control::{CheckDetail, CheckRow};
@@ -34,11 +33,8 @@ pub struct Check {
     pub fingerprint: u64,
     /// None: its plugin cannot be used, `spec.unusable` says why.
     pub target: Option<Target>,
-    pub tracker: Tracker,
-    /// Of the last run.
-    pub status: Option<Status>,
-    /// CLOCK_REALTIME: the verdict flipped. 0: never.
-    pub since: u64,
+    /// What is believed of it.
+    pub state: CheckState,
     pub last: Last,
     /// When its next run is due, and the timer that says so.
     pub next_due: u64,
@@ -90,8 +86,6 @@ pub struct Last {
     /// A worker had it; else nobody ever called the plugin.
     pub ran: bool,
     pub attempt: u8,
-    /// It ended by this, and not by the plugin's own word.
-    pub fault: Option<Fault>,
     pub message: String,
     pub detail: String,
     pub metrics: Vec<Metric>,
@@ -143,9 +137,7 @@ impl Check {
             index,
             epoch: 1,
             target,
-            tracker: Tracker::default(),
-            status: None,
-            since: 0,
+            state: CheckState::default(),
             last: Last::default(),
             next_due: 0,
             timer: None,
@@ -213,7 +205,16 @@ impl Check {
     }
 
     pub fn verdict(&self) -> Verdict {
-        self.tracker.verdict()
+        self.state.verdict()
+    }
+
+    /// What its config says about its verdict.
+    pub fn rules(&self) -> Rules {
+        Rules {
+            attempts: self.spec.attempts,
+            interval_ns: self.interval_ns(),
+            retry_ns: ns(self.spec.retry_interval),
+        }
     }
 
     pub fn latency_ns(&self) -> u64 {
@@ -222,11 +223,11 @@ impl Check {
 
     /// From here on what is shown is too old to be believed. 0: it is not expected to change.
     pub fn valid_until(&self) -> u64 {
-        if self.is_planned() && self.next_due != 0 {
-            self.next_due + self.interval_ns() + ns(self.spec.timeout)
-        } else {
-            0
+        if !self.is_planned() || self.next_due == 0 {
+            return 0;
         }
+        let next = self.next_due + self.interval_ns() + ns(self.spec.timeout);
+        self.state.lapsed_ns().unwrap_or(next)
     }
 
     fn flight(&self) -> Option<&InFlight> {
@@ -240,12 +241,12 @@ impl Check {
             title: self.spec.title.as_str().into(),
             plugin: self.spec.plugin.as_str().into(),
             verdict: self.verdict().code(),
-            status: self.status.map_or(NO_STATUS, |s| s as u8),
+            status: self.state.status().map_or(NO_STATUS, |s| s as u8),
             paused: self.paused.is_some(),
             disabled: !self.spec.enabled,
-            attempt: self.tracker.attempt(),
+            attempt: self.state.attempt(),
             attempts: self.spec.attempts,
-            since: self.since,
+            since: self.state.since(),
             last_run: self.last.started_wall,
             next_run: if self.is_planned() { self.next_due } else { 0 },
             valid_until: self.valid_until(),
@@ -258,7 +259,7 @@ impl Check {
             fingerprint: self.fingerprint,
             runs: self.runs,
             skipped: self.skipped,
-            against: self.tracker.against(),
+            against: self.state.against(),
             queue_ns: self.last.queue_ns,
             lead_ns: match self.last.dispatched_ns {
                 0 => 0,
@@ -267,7 +268,7 @@ impl Check {
             worker_pid: self.last.worker_pid,
             last_try: if self.last.ran { self.last.attempt } else { 0 },
             doubted: self.undecided.is_some(),
-            fault: self.last.fault,
+            fault: self.state.fault(),
             message: self.last.message.as_str().into(),
             rap: self.rap_record(),
             reason: self
@@ -286,10 +287,14 @@ impl Check {
             title: self.spec.title.clone(),
             plugin: self.spec.plugin.clone(),
             verdict: Some(self.verdict()),
-            status: self.status,
-            fault: self.last.fault,
-            message: self.status.is_some().then(|| self.last.message.clone()),
-            since: time::rfc3339(self.since),
+            status: self.state.status(),
+            fault: self.state.fault(),
+            message: self
+                .state
+                .status()
+                .is_some()
+                .then(|| self.last.message.clone()),
+            since: time::rfc3339(self.state.since()),
             last_run: time::rfc3339(self.last.started_wall),
             next_run: if self.is_planned() {
                 time::rfc3339(time::wall(self.next_due))
@@ -297,7 +302,7 @@ impl Check {
                 None
             },
             latency_ms: ran.then(|| self.latency_ns() as f64 / 1e6),
-            attempt: Some(self.tracker.attempt()),
+            attempt: Some(self.state.attempt()),
             attempts: Some(self.spec.attempts),
             stale: valid_until != 0 && clock::monotonic_ns() > valid_until,
             worker: self.last.worker,

@@ -124,8 +124,8 @@ impl Manager {
             return Word::Judge;
         }
         let began_after = n.last.run_id != 0 && n.last.started_ns >= finished_ns;
-        let own_fault = n.last.fault.is_some_and(Fault::is_own);
-        match n.status {
+        let own_fault = n.state.is_unjudged();
+        match n.state.status() {
             Some(s) if s != Status::Ok && !own_fault => Word::NotOk(format!(
                 "`{needs}`, which it needs, is {s}: {}",
                 n.last.message
@@ -134,7 +134,7 @@ impl Manager {
             Some(_) if began_after => Word::Judge,
             _ => {
                 let known = check.verdict() == Verdict::from(status)
-                    && !check.tracker.is_soft(check.spec.attempts);
+                    && !check.state.is_soft(check.spec.attempts);
                 match known {
                     true => Word::Judge,
                     false => Word::Ask(needed),

@@ -165,7 +165,7 @@ impl Manager {
             epoch: check.epoch,
             attempt,
             start_ns: due_ns,
-            last_status: check.status.map_or(255, |s| s as u8),
+            last_status: check.state.status().map_or(255, |s| s as u8),
             // So does one of a group, if it waits while others wait for its end.
             urgent: check.wanted || scarce || !check.spec.groups.is_empty(),
         };

@@ -1,7 +1,7 @@
 //! From a result to a verdict, and to what comes next.
 
 use crate::book::{Manager, Phase};
-use crate::check::{InFlight, ns};
+use crate::check::InFlight;
 use crate::dispatch;
 use crate::fanout::RunChunks;
 use crate::journal::Fact;
@@ -9,6 +9,7 @@ use healthd_core::check::fault::Fault;
 use healthd_core::check::outcome::{Status, Verdict};
 use healthd_core::check::tracker::Change;
 use healthd_core::text::field;
+use healthd_core::check::verdict::{self, Moment, News, judge};
 use healthd_core::wire::events::EventKind;
 use healthd_core::wire::samples::Outcome;
 use healthd_core::wire::worker::{Ending, Finished, Growth};
@@ -113,8 +114,8 @@ impl Manager {
     }
 
     pub fn judge_result(&mut self, f: Finished, flight: InFlight, worker: Option<(u32, u32)>) {
-        let now_wall = clock::realtime_ns();
-        let now = clock::monotonic_ns();
+        let moment = moment();
+        let (now, now_wall) = (moment.monotonic_ns, moment.realtime_ns);
         let id = f.check;
         let generation = worker
             .and_then(|(slot, _)| self.slots.get(&slot))
@@ -123,7 +124,13 @@ impl Manager {
             return;
         };
         check.runs += 1;
-        check.status = Some(f.status);
+        let outcome = verdict::Outcome {
+            status: f.status,
+            fault: f.ending.fault(),
+            began_ns: flight.due_ns.max(f.started_ns),
+        };
+        let judged = judge(check.state, outcome, check.rules(), moment);
+        check.state = judged.state;
         let last = &mut check.last;
         last.run_id = f.run_id;
         last.started_wall = now_wall.saturating_sub(now.saturating_sub(f.started_ns));
@@ -142,7 +149,6 @@ impl Manager {
         last.generation = generation;
         last.ran = worker.is_some();
         last.attempt = f.attempt;
-        let before = std::mem::replace(&mut last.fault, f.ending.fault());
         last.message = f.message;
         last.detail = f.detail;
         last.metrics = f.metrics;
@@ -151,39 +157,27 @@ impl Manager {
         last.lost = flight.lost;
         last.chunks = flight.chunks;
         check.wanted = false;
-        // Our own fault says nothing about the target.
-        let own_fault = f.ending.fault().filter(|f| f.is_own());
-        let change = match own_fault {
-            Some(_) => None,
-            None => check.tracker.observe(f.status, check.spec.attempts),
-        };
-        if let Some(change) = change {
-            check.since = now_wall;
-            self.news(id, change);
-        } else if let Some(fault) = own_fault
-            && own_fault != before
-        {
-            self.not_judged(id, fault);
-        } else {
-            log::debug!(
+        match judged.news {
+            Some(News::Flipped(change)) => self.flipped(id, change),
+            Some(News::NotJudged(fault)) => self.not_judged(id, fault),
+            None => log::debug!(
                 "run  check={} status={} message=\"{}\"",
                 field(&check.spec.name),
                 f.status,
                 check.last.message
-            );
+            ),
         }
         let Some(check) = self.check(id) else { return };
         if let Some(samples) = &self.samples {
             let took = worker.map(|_| f.finished_ns.saturating_sub(f.started_ns));
-            let outcome = Outcome::of(f.status, own_fault.is_some());
+            let outcome = Outcome::of(f.status, check.state.is_unjudged());
             samples.add(check.index as usize, outcome, took);
         }
-        // A problem not yet sure is looked at again sooner, but never sooner than it would be anyway.
-        if check.tracker.is_soft(check.spec.attempts) && own_fault.is_none() && check.is_planned() {
-            let retry = flight.due_ns.max(f.started_ns) + ns(check.spec.retry_interval);
-            if check.next_due == 0 || retry < check.next_due {
-                self.plan(id, retry.max(now + dispatch::LOOK_AHEAD_NS / 10));
-            }
+        // Sooner, but never later than it would be anyway.
+        if let Some(retry) = judged.retry_ns.filter(|_| check.is_planned())
+            && (check.next_due == 0 || retry < check.next_due)
+        {
+            self.plan(id, retry.max(now + dispatch::LOOK_AHEAD_NS / 10));
         }
         self.saving.changed();
         self.clients.run_finished(id);
@@ -212,7 +206,7 @@ impl Manager {
         self.journal.record(fact);
     }
 
-    fn news(&mut self, id: u32, change: Change) {
+    fn flipped(&mut self, id: u32, change: Change) {
         self.saving.news(id);
         let Some(check) = self.check(id) else { return };
         let last = &check.last;
@@ -228,7 +222,7 @@ impl Manager {
                 change.to,
                 short(&last.message),
                 crate::time::span(last.finished_ns.saturating_sub(last.started_ns)),
-                check.tracker.attempt(),
+                check.state.attempt(),
             ));
         if change.to == Verdict::Ok {
             fact = fact.level(log::Level::Info);
@@ -236,7 +230,7 @@ impl Manager {
         if let Some(slot) = last.worker {
             fact = fact.slot(slot).pid(last.worker_pid);
         }
-        if let Some(fault) = last.fault {
+        if let Some(fault) = check.state.fault() {
             fact = fact.cause(fault);
         }
         self.journal.record(fact);
@@ -295,7 +289,7 @@ impl Manager {
 
     /// Its plugin cannot be used at all: that is known without a run, and is its verdict at once.
     pub fn unusable(&mut self, id: u32) {
-        let now = clock::realtime_ns();
+        let now = moment();
         let Some(reason) = self.check(id).and_then(|c| c.spec.unusable.clone()) else {
             return;
         };
@@ -303,20 +297,35 @@ impl Manager {
         let Some(check) = self.check_mut(id) else {
             return;
         };
-        if check.status == Some(Status::Unknown) && check.last.message == reason {
+        if check.state.status() == Some(Status::Unknown) && check.last.message == reason {
             return;
         }
-        check.status = Some(Status::Unknown);
-        check.last.fault = Some(Fault::NoPlugin);
+        let outcome = verdict::Outcome {
+            status: Status::Unknown,
+            fault: Some(Fault::NoPlugin),
+            began_ns: now.monotonic_ns,
+        };
+        let at_once = verdict::Rules {
+            attempts: 1,
+            ..check.rules()
+        };
+        let judged = judge(check.state, outcome, at_once, now);
+        check.state = judged.state;
         check.last.message = reason;
-        check.last.started_wall = now;
-        if let Some(change) = check.tracker.observe(Status::Unknown, 1) {
-            check.since = now;
-            self.news(id, change);
+        check.last.started_wall = now.realtime_ns;
+        if let Some(News::Flipped(change)) = judged.news {
+            self.flipped(id, change);
         }
         self.saving.changed();
         self.clients.run_finished(id);
         self.publish(id);
+    }
+}
+
+fn moment() -> Moment {
+    Moment {
+        monotonic_ns: clock::monotonic_ns(),
+        realtime_ns: clock::realtime_ns(),
     }
 }
 

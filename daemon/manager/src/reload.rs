@@ -316,9 +316,7 @@ impl Manager {
         check.hold = None;
         check.rap = Rap::default();
         if other_plugin {
-            check.tracker = Default::default();
-            check.status = None;
-            check.since = 0;
+            check.state = Default::default();
             check.last = Default::default();
         }
         let planned = check.is_planned();

@@ -7,7 +7,7 @@ use crate::quarantine::SavedRap;
 use crate::saved::{self, News, Saved, SavedCheck};
 use crate::store::Due;
 use healthd_core::check::outcome::Verdict;
-use healthd_core::check::tracker::Tracker;
+use healthd_core::check::verdict::CheckState;
 use healthd_core::config::CheckSpec;
 use healthd_core::wire::maps::{self, CheckRecord, StateSnapshot};
 use healthd_sys::{clock, files};
@@ -185,12 +185,15 @@ impl Manager {
         let Some(saved) = past.of(&check.spec) else {
             return;
         };
-        check.tracker = Tracker::restore(saved.verdict, saved.against());
-        check.status = saved.status;
-        check.since = saved.since;
+        check.state = CheckState::restore(
+            saved.verdict,
+            saved.against(),
+            saved.status,
+            saved.fault,
+            saved.since,
+        );
         check.last.started_wall = saved.last_run;
         check.last.message = saved.message.clone();
-        check.last.fault = saved.fault;
         // Not when it was, only how long it took: that is all that is shown of it.
         check.last.finished_ns = saved.latency_ns;
         check.last.worker = saved.worker;
@@ -214,20 +217,20 @@ impl Manager {
 
     fn saved_row(&self, id: u32) -> Option<SavedCheck> {
         let c = self.check(id)?;
-        (c.status.is_some() || c.paused.is_some()).then(|| SavedCheck {
+        (c.state.status().is_some() || c.paused.is_some()).then(|| SavedCheck {
             rap: c.saved_rap(),
             name: c.spec.name.clone(),
             plugin: c.spec.plugin.clone(),
             verdict: c.verdict(),
-            status: c.status,
-            attempt: c.tracker.attempt(),
-            against: Some(c.tracker.against()),
+            status: c.state.status(),
+            attempt: c.state.attempt(),
+            against: Some(c.state.against()),
             runs: c.runs,
             skipped: c.skipped,
-            since: c.since,
+            since: c.state.since(),
             last_run: c.last.started_wall,
             message: c.last.message.clone(),
-            fault: c.last.fault,
+            fault: c.state.fault(),
             latency_ns: c.latency_ns(),
             worker: c.last.worker,
             paused: c.paused.clone(),

@@ -5,4 +5,5 @@ pub mod outcome;
 pub mod schedule;
 pub mod tracker;
 pub mod turnstile;
+pub mod verdict;
 pub mod wheel;

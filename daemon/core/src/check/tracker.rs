@@ -10,6 +10,8 @@ pub struct Tracker {
     verdict: Verdict,
     /// Results in a row that are not ok, up to `attempts`.
     attempt: u32,
+    /// It is UNKNOWN because nobody could judge, and not by results.
+    assumed: bool,
 }
 
 /// The verdict flipped: this, and nothing else, is news.
@@ -24,15 +26,18 @@ impl Default for Tracker {
         Tracker {
             verdict: Verdict::Pending,
             attempt: 0,
+            assumed: false,
         }
     }
 }
 
 impl Tracker {
-    pub fn restore(verdict: Verdict, against: u32) -> Tracker {
+    /// `assumed`: the verdict is UNKNOWN as nobody could judge.
+    pub fn restore(verdict: Verdict, against: u32, assumed: bool) -> Tracker {
         Tracker {
             verdict,
             attempt: against,
+            assumed: assumed && verdict == Verdict::Unknown,
         }
     }
 
@@ -61,7 +66,7 @@ impl Tracker {
             self.attempt = 0;
             return self.flip(Verdict::Ok);
         }
-        let hard = !matches!(self.verdict, Verdict::Ok | Verdict::Pending);
+        let hard = !self.assumed && !matches!(self.verdict, Verdict::Ok | Verdict::Pending);
         self.attempt = if hard {
             attempts
         } else {
@@ -74,7 +79,24 @@ impl Tracker {
         }
     }
 
+    /// Nobody could judge for so long that nothing is known any more. A problem that was known before is one again at
+    /// once; else a problem needs all its attempts.
+    pub fn give_up(&mut self) -> Option<Change> {
+        if self.verdict == Verdict::Unknown {
+            return None;
+        }
+        let change = self.flip(Verdict::Unknown);
+        self.assumed = true;
+        change
+    }
+
+    /// The verdict is UNKNOWN as nobody could judge.
+    pub fn is_assumed(&self) -> bool {
+        self.assumed
+    }
+
     fn flip(&mut self, to: Verdict) -> Option<Change> {
+        self.assumed = false;
         let from = std::mem::replace(&mut self.verdict, to);
         (from != to).then_some(Change { from, to })
     }
@@ -142,6 +164,25 @@ mod tests {
                 (Verdict::Unknown, 1, true),
             ]
         );
+    }
+
+    #[test]
+    fn what_was_given_up_takes_its_attempts_again_unless_it_was_a_problem() {
+        let mut t = Tracker::default();
+        t.observe(Ok, 3);
+        assert_eq!(t.give_up().map(|c| c.from), Some(Verdict::Ok));
+        assert_eq!(t.give_up(), None);
+        assert!(t.is_assumed());
+        let seen: Vec<_> = [Critical, Critical, Critical]
+            .map(|s| t.observe(s, 3).map(|c| c.to))
+            .into();
+        assert_eq!(seen, [None, None, Some(Verdict::Critical)]);
+        assert!(!t.is_assumed());
+        t.give_up();
+        let to = t.observe(Warning, 3).map(|c| c.to);
+        assert_eq!(to, Some(Verdict::Warning), "it was a problem before");
+        t.give_up();
+        assert_eq!(t.observe(Ok, 3).map(|c| c.to), Some(Verdict::Ok));
     }
 
     #[test]

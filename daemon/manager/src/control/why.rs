@@ -6,6 +6,7 @@ use crate::plugins::version_text;
 use crate::time;
 use healthd_catalog::Standing;
 use healthd_core::check::fault::Fault;
+use healthd_core::check::outcome::Verdict;
 use healthd_core::wire::control::{Why, WhyStep};
 use healthd_sys::clock;
 
@@ -41,7 +42,7 @@ impl Manager {
         let mut story = Story::default();
         if check.last.run_id != 0 || check.last.due_ns != 0 {
             self.last_run(check, &mut story);
-        } else if check.status.is_some() {
+        } else if check.state.status().is_some() {
             let text = format!("from before: {}", check.last.message);
             story.tell(0, "known", text);
         } else {
@@ -60,7 +61,7 @@ impl Manager {
         Why {
             name: check.spec.name.clone(),
             title: check.spec.title.clone(),
-            fault: check.last.fault,
+            fault: check.state.fault(),
             steps: story.0,
             next: self.what_next(id, now),
             stale: false,
@@ -145,7 +146,7 @@ impl Manager {
             }
             story.tell(last.finished_ns, "fan-out", text);
         }
-        let status = check.status.map_or("unknown", |s| s.as_str());
+        let status = check.state.status().map_or("unknown", |s| s.as_str());
         let text = match last.ran {
             true => format!(
                 "{status} after {}, {} of CPU: {}",
@@ -156,7 +157,7 @@ impl Manager {
             false => format!("{status}: {}", last.message),
         };
         story.tell(last.finished_ns, "finished", text);
-        if let Some(help) = last.fault.and_then(Fault::help) {
+        if let Some(help) = check.state.fault().and_then(Fault::help) {
             story.tell(0, "own fault", help.to_owned());
         }
     }
@@ -239,8 +240,8 @@ impl Manager {
         }
         let due = time::span(check.next_due.saturating_sub(now));
         let verdict = check.verdict();
-        if check.tracker.is_soft(check.spec.attempts) {
-            let left = check.spec.attempts.saturating_sub(check.tracker.attempt());
+        if check.state.is_soft(check.spec.attempts) {
+            let left = check.spec.attempts.saturating_sub(check.state.attempt());
             let more = match left {
                 1 => "one more result like it".to_owned(),
                 n => format!("{n} more results like it"),
@@ -259,12 +260,23 @@ fn monotonic(wall_ns: u64, now: u64) -> u64 {
 
 fn judged(check: &Check) -> String {
     let verdict = check.verdict();
-    let attempt = check.tracker.attempt();
-    if check.status.is_none() {
+    let attempt = check.state.attempt();
+    if check.state.status().is_none() {
         "pending until the first run".to_owned()
-    } else if check.last.fault.is_some_and(Fault::is_own) {
-        format!("our own fault, so the verdict stays {verdict}")
-    } else if check.tracker.is_soft(check.spec.attempts) {
+    } else if check.state.is_unjudged() {
+        let runs = check.state.unjudged_runs();
+        match check.state.lapsed_ns() {
+            None => format!("our own fault, so the verdict stays {verdict}"),
+            Some(_) if verdict == Verdict::Unknown => {
+                format!(
+                    "our own fault, {runs} times in a row: nothing is known any more, so the verdict is unknown"
+                )
+            }
+            Some(_) => format!(
+                "our own fault, {runs} times in a row: the verdict stays {verdict}, and is stale"
+            ),
+        }
+    } else if check.state.is_soft(check.spec.attempts) {
         format!(
             "attempt {attempt} of {}: the verdict stays {verdict}",
             check.spec.attempts

@@ -110,7 +110,7 @@ impl Manager {
         let epoch = check.epoch + u32::from(spec.fingerprint() != check.fingerprint);
         let define = definition(spec, id, epoch, number as u16);
         let timeout_ns = ns(spec.timeout);
-        let (name, before, hash) = (check.spec.name.clone(), check.status, check.hash);
+        let (name, before, hash) = (check.spec.name.clone(), check.state.status(), check.hash);
         let slot = self.choose_of(hash, class, generation)?;
         let run_id = self.send_apart(id, slot, epoch, Some(define))?;
         let told = field(&name);
@@ -143,7 +143,7 @@ impl Manager {
         let ids = self.order.iter().copied().filter(usable);
         ids.min_by_key(|id| {
             self.check(*id).map(|c| {
-                let bad = c.status != Some(Status::Ok);
+                let bad = c.state.status() != Some(Status::Ok);
                 (bad, c.in_flight.is_some(), c.spec.timeout)
             })
         })
@@ -166,7 +166,7 @@ impl Manager {
             epoch,
             attempt: 1,
             start_ns: clock::monotonic_ns(),
-            last_status: check.status.map_or(255, |s| s as u8),
+            last_status: check.state.status().map_or(255, |s| s as u8),
             urgent: true,
         };
         link.queue_run(&run, || define.or_else(|| check.define(id)));

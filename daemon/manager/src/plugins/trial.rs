@@ -202,7 +202,7 @@ impl Manager {
                         .and_then(Option::as_ref)
                         .is_some_and(|c| {
                             on_trial(&c.spec.plugin)
-                                && (c.status == Some(Status::Unknown) || c.hold.is_some())
+                                && (c.state.status() == Some(Status::Unknown) || c.hold.is_some())
                         })
                 })
                 .collect();
@@ -233,7 +233,7 @@ impl Manager {
             return;
         };
         let unknown = f.status == Status::Unknown;
-        let turned = unknown && check.status != Some(Status::Unknown);
+        let turned = unknown && check.state.status() != Some(Status::Unknown);
         plugin.tally.add(turned, f.finished_ns);
         if self.versions.trials.is_empty() {
             return;
