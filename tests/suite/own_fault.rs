@@ -236,6 +236,135 @@ fn what_finds_no_room_in_time_says_so_and_keeps_its_verdict() {
     assert!(!log.contains("to=critical"), "{log}");
 }
 
+/// A process that stands still.
+struct Stopped(u32);
+
+impl Stopped {
+    fn new(pid: u32) -> Stopped {
+        kill(pid, Signal::SIGSTOP);
+        Stopped(pid)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        kill(self.0, Signal::SIGCONT);
+    }
+}
+
+#[test]
+fn what_nobody_can_judge_is_unknown_after_its_attempts() {
+    let gate = Gate::new();
+    let config = config().check(
+        check("long")
+            .plugin("hold")
+            .interval("1h")
+            .set("exclusive", "\"one\"")
+            .set("config", &format!("{{ gate = {:?} }}", gate.path())),
+    );
+    let often = check("often")
+        .plugin("echo")
+        .interval("300ms")
+        .timeout("300ms")
+        .set("attempts", "2")
+        .set("exclusive", "\"one\"");
+    let daemon = config.check(often).spawn();
+    daemon.expect_notify("READY=1");
+    // It is planned, so one run of it may be on its way already.
+    daemon.ask("pause", json!({"names": ["long"]}));
+    while !gate.is_empty() {
+        gate.wait_entered().open();
+    }
+    let (mut events, mut watch) = (daemon.events(), daemon.watch(&["often"]));
+    watch.until_verdict("often", "ok");
+    let mut client = daemon.client();
+    client.send(&json!({"v": 1, "op": "run", "names": ["long"]}));
+    let visit = gate.wait_entered();
+    let told = events.of("not-judged", "often");
+    assert_eq!(told["cause"], "exclusive", "{told}");
+    let flip = events.until("often is not known", |e| {
+        e["kind"] == "flipped" && e["check"] == "often" && e["to"] == "unknown"
+    });
+    assert_eq!(
+        (&flip["from"], &flip["cause"]),
+        (&json!("ok"), &json!("exclusive")),
+        "{flip}"
+    );
+    let row = watch.until_verdict("often", "unknown");
+    assert_eq!(
+        (&row["fault"], &row["stale"]),
+        (&json!("exclusive"), &json!(true)),
+        "{row}"
+    );
+    let said = daemon.told_by_daemon(&["status", "--problems"]);
+    assert_eq!(said.code, Some(3), "{said:?}");
+    assert!(said.out.contains("UNKNOWN (stale)"), "{said:?}");
+    let why = daemon.told_by_daemon(&["why", "often"]);
+    assert!(why.out.contains("nothing is known any more"), "{why:?}");
+    // A manager after this one knows as much.
+    let manager = daemon.manager();
+    kill(manager, Signal::SIGKILL);
+    wait_for("the next manager", || {
+        let new = daemon.role("manager");
+        new.len() == 1 && new[0] != manager
+    });
+    let row = daemon.row("often");
+    assert_ne!(row["verdict"], "ok", "{row}");
+    drop(visit);
+    let row = daemon.watch(&["often"]).until_verdict("often", "ok");
+    assert_eq!(row["stale"], false, "{row}");
+}
+
+#[test]
+fn a_pool_in_which_nobody_works_is_told_before_any_check() {
+    let often = check("often").plugin("echo").interval("1s").timeout("1s");
+    let daemon = config()
+        .pool("io", "workers = 1")
+        .check(check("rare").plugin("echo").interval("1h"))
+        .check(often.set("attempts", "2"))
+        .spawn();
+    daemon.expect_notify("READY=1");
+    daemon.run("rare");
+    daemon.watch(&["often"]).until_verdict("often", "ok");
+    let mut events = daemon.events();
+    assert_eq!(daemon.told_by_daemon(&["status"]).code, Some(0));
+    // Nobody starts a worker in the place of the one that dies.
+    let worker = daemon.pids("io")[&0];
+    let stopped = Stopped::new(daemon.pid());
+    kill(worker, Signal::SIGKILL);
+    let down = events.kind("pool-down");
+    assert_eq!(down["cause"], "io", "{down}");
+    let said = daemon.told_by_daemon(&["status"]);
+    assert_eq!(said.code, Some(3), "{said:?}");
+    assert!(said.out.starts_with("healthd: for "), "{said:?}");
+    assert!(said.out.contains("no io worker is ready"), "{said:?}");
+    assert!(
+        said.out.contains("checks that it should run: 2"),
+        "{said:?}"
+    );
+    let nagios = daemon.told_by_daemon(&["status", "--nagios"]);
+    assert_eq!(nagios.code, Some(3), "{nagios:?}");
+    assert!(
+        nagios.out.starts_with("UNKNOWN - healthd: for "),
+        "{nagios:?}"
+    );
+    let json = daemon.told_by_daemon(&["--json", "status"]);
+    assert_eq!(
+        (json.code, json.json().as_array().map(Vec::len)),
+        (Some(3), Some(2))
+    );
+    assert!(json.err.contains("warning: for "), "{json:?}");
+    // What was judged and is not due is what it was; the other gets old, though its run never ends.
+    assert_eq!(daemon.told_by_daemon(&["status", "rare"]).code, Some(0));
+    wait_for("an old row", || daemon.row("often")["stale"] == true);
+    assert_eq!(daemon.told_by_daemon(&["status", "often"]).code, Some(3));
+    drop(stopped);
+    events.kind("pool-up");
+    let mut watch = daemon.watch(&["often"]);
+    watch.until("well again", |r| r["status"] == "ok" && r["stale"] == false);
+    assert_eq!(daemon.told_by_daemon(&["status"]).code, Some(0));
+}
+
 #[test]
 fn a_storm_of_clients_with_few_descriptors_hurts_no_check() {
     let daemon = config()

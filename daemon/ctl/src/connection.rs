@@ -310,15 +310,16 @@ enum Waited {
 }
 
 /// The `type` of each reply we know.
-const KNOWN: [&str; 11] = [
-    "check", "detail", "started", "gone", "worker", "plugin", "why", "reloaded", "version", "end",
-    "error",
+const KNOWN: [&str; 14] = [
+    "check", "problem", "object", "event", "detail", "started", "gone", "worker", "plugin", "why",
+    "reloaded", "version", "end", "error",
 ];
 
 /// Its `type`, as on the wire.
 pub fn kind_of(reply: &Reply) -> &'static str {
     match reply {
         Reply::Check(_) => "check",
+        Reply::Problem(_) => "problem",
         Reply::Detail(_) => "detail",
         Reply::Started { .. } => "started",
         Reply::Gone { .. } => "gone",

@@ -1,9 +1,10 @@
 //! Exit codes: what a script or a Nagios-like caller learns from a list of checks.
 
 use healthd_core::check::outcome::{Status, Verdict};
-use healthd_core::wire::control::CheckRow;
+use healthd_core::wire::control::{CheckRow, Problem};
 
 pub const OK: u8 = 0;
+const WARNING: u8 = 1;
 /// Also: judged and refused.
 pub const CRITICAL: u8 = 2;
 pub const UNKNOWN: u8 = 3;
@@ -24,6 +25,14 @@ pub fn of_verdicts(rows: &[CheckRow]) -> u8 {
                 }
             }),
     )
+}
+
+/// While healthd itself is not well nobody may think that all is.
+pub fn with_problems(code: u8, problems: &[Problem]) -> u8 {
+    match code {
+        OK | WARNING if !problems.is_empty() => UNKNOWN,
+        code => code,
+    }
 }
 
 /// By the status of the run just done; paused or not, it was asked for.

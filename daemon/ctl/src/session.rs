@@ -8,7 +8,7 @@ use crate::maps;
 use crate::render::json;
 use crate::screen::Screen;
 use crate::wedged;
-use healthd_core::wire::control::{CheckRow, Filter, Op, Reply, WorkerRow};
+use healthd_core::wire::control::{CheckRow, Filter, Op, Problem, Reply, WorkerRow};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -31,6 +31,8 @@ pub struct Session {
     timeout: Option<Duration>,
     /// The answer came from the maps: not what healthd says now.
     pub from_maps: bool,
+    /// What healthd has said of itself with the rows of `status`.
+    pub problems: Vec<Problem>,
     /// Unknown reply types that were already told.
     told: BTreeSet<String>,
 }
@@ -49,6 +51,7 @@ impl Session {
             here: global.here,
             timeout: global.timeout,
             from_maps: false,
+            problems: Vec::new(),
             told: BTreeSet::new(),
         }
     }
@@ -171,6 +174,7 @@ impl Session {
     /// The rows of `status`: from healthd, or stale ones from its maps when it does not answer.
     pub fn check_rows(&mut self, filter: &Filter) -> Result<Vec<CheckRow>, CtlError> {
         let mut rows = Vec::new();
+        let mut problems = Vec::new();
         let result =
             self.ask_within(
                 Op::Status(filter.clone()),
@@ -180,11 +184,15 @@ impl Session {
                         rows.push(row);
                         true
                     }
+                    Reply::Problem(problem) => {
+                        problems.push(problem);
+                        true
+                    }
                     _ => false,
                 },
             );
         match result {
-            Ok(()) => {}
+            Ok(()) => self.problems = problems,
             Err(error) if error.is_no_answer() => {
                 rows = self.read_maps(error, |socket, now| maps::checks(socket, filter, now))?;
             }

@@ -91,6 +91,7 @@ pub struct Manager {
     pub groups: Turnstile<u32>,
     pub ghosts: Ghosts,
     pub jail: crate::jail::Jail,
+    pub pools: crate::pools::Pools,
     /// The last number that a slot was given for its birth.
     pub births: u64,
     pub plugins: Vec<PluginUse>,

@@ -226,7 +226,10 @@ impl Check {
         if !self.is_planned() || self.next_due == 0 {
             return 0;
         }
-        let next = self.next_due + self.interval_ns() + ns(self.spec.timeout);
+        // While a run is under way others are skipped, so the next one after it would be ever newer.
+        let under_way = self.flight().map(|f| f.due_ns).or(self.waiting_since);
+        let after = under_way.map_or(u64::MAX, |due| due.saturating_add(self.interval_ns()));
+        let next = self.next_due.min(after) + self.interval_ns() + ns(self.spec.timeout);
         self.state.lapsed_ns().unwrap_or(next)
     }
 

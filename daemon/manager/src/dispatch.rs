@@ -342,7 +342,7 @@ impl Manager {
         }
     }
 
-    fn why_no_worker(&self, class: WorkerClass) -> String {
+    pub fn why_no_worker(&self, class: WorkerClass) -> String {
         let mut of_class = self
             .slots
             .values()

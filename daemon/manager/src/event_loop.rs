@@ -303,6 +303,7 @@ impl Manager {
                 let busy = self.look_at_workers(now);
                 let rush = self.look_at_use(now);
                 self.look_for_lost_runs(now);
+                self.look_at_pools(now);
                 self.watch_canaries(now);
                 self.oom.look(now);
                 self.expire_queues(now);

@@ -28,6 +28,7 @@ mod objects;
 mod oom;
 mod pause;
 mod plugins;
+mod pools;
 mod quarantine;
 mod rap;
 mod record_log;

@@ -175,6 +175,7 @@ fn build(
         kept_maps,
         locks: Locks::default(),
         jail: Default::default(),
+        pools: Default::default(),
         births: 0,
         plugins: Vec::new(),
         generation: past.generation,

@@ -1,10 +1,13 @@
 //! Watching the workers: their messages, and their stalls.
 
-use crate::book::{Chore, MS, Manager, PluginUse};
+use crate::book::{Chore, MS, Manager, Phase, PluginUse};
+use crate::check::Check;
 use crate::ghosts::LivesOn;
 use crate::journal::Fact;
+use crate::pools::News;
 use crate::slots::{Condemned, LibraryUse, Slot, SlotState};
 use healthd_core::starvation::{Lateness, Share, Suspicion};
+use healthd_core::wire::control::Problem;
 use healthd_core::wire::events::EventKind;
 use healthd_core::wire::maps::{Entry, LineRecord, worker_header as h};
 use healthd_core::wire::supervisor::{ToSupervisor, WorkerClass};
@@ -344,6 +347,48 @@ impl Manager {
         for (slot, reason) in lost {
             self.condemn(slot, reason, None);
         }
+    }
+
+    /// Says it if a pool has nobody at work.
+    pub fn look_at_pools(&mut self, now: u64) {
+        if self.phase != Phase::Running {
+            return;
+        }
+        for class in WorkerClass::ALL {
+            let of_pool = |s: &&Slot| {
+                s.spec.class == class
+                    && s.spec.generation == self.generation
+                    && s.prisoner.is_none()
+            };
+            let mut slots = self.slots.values().filter(of_pool).peekable();
+            let at_work = slots.peek().is_none() || slots.any(|s| s.state == SlotState::Ready);
+            let fact = match self.pools.look(class, at_work, now) {
+                None => continue,
+                Some(News::Down) => Fact::new(EventKind::PoolDown).why(self.why_no_worker(class)),
+                Some(News::Up(lasted)) => Fact::new(EventKind::PoolUp).lasts(lasted),
+            };
+            self.journal.record(fact.cause(class.as_str()));
+        }
+    }
+
+    /// What is the matter with healthd itself.
+    pub fn problems(&self) -> Vec<Problem> {
+        let now = clock::monotonic_ns();
+        let told = |(class, since): (WorkerClass, u64)| {
+            let of_class =
+                |c: &&Check| c.is_planned() && c.target.is_some_and(|t| t.class == class);
+            let checks = self.checks.iter().flatten().filter(of_class).count();
+            Problem {
+                pool: Some(class.as_str().into()),
+                since: crate::time::rfc3339(crate::time::wall(since)),
+                text: format!(
+                    "for {} now {}; checks that it should run: {checks}",
+                    crate::time::span(now.saturating_sub(since)),
+                    self.why_no_worker(class)
+                ),
+            }
+        };
+        self.pools.down().map(told).collect()
     }
 
     /// Its link has ended and it lives on: nothing can be heard from it any more.

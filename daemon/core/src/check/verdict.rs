@@ -2,7 +2,7 @@
 //! believed from then on comes out, with what of it is news.
 //!
 //! A result by our own fault says nothing about the target, so it changes no verdict. But it ages: after `attempts` of
-//! them in a row, and `attempts` intervals, nothing is known any more, and the verdict is UNKNOWN.
+//! them in a row, over `attempts` intervals, nothing is known any more, and the verdict is UNKNOWN.
 
 use super::fault::Fault;
 use super::outcome::{Status, Verdict};
@@ -26,7 +26,7 @@ pub struct CheckState {
 struct Age {
     /// Results in a row.
     unjudged: u32,
-    /// CLOCK_MONOTONIC: the last result that was judged, or the first that was not. 0: neither.
+    /// CLOCK_MONOTONIC: the first of them. 0: there is none.
     from_ns: u64,
     /// CLOCK_MONOTONIC: since then nothing is known. 0: it is.
     lapsed_ns: u64,
@@ -81,10 +81,7 @@ pub fn judge(before: CheckState, outcome: Outcome, rules: Rules, now: Moment) ->
     let change = match own {
         Some(fault) => state.unjudged(fault, rules, now.monotonic_ns),
         None => {
-            state.age = Age {
-                from_ns: now.monotonic_ns,
-                ..Age::default()
-            };
+            state.age = Age::default();
             state.tracker.observe(outcome.status, rules.attempts)
         }
     };
@@ -240,20 +237,17 @@ mod tests {
             Some(News::NotJudged(Fault::NoWorker))
         );
         assert_eq!(ours(&mut state, 120 * S), None);
+        assert_eq!(ours(&mut state, 130 * S), None);
         assert_eq!((state.verdict(), state.lapsed_ns()), (Verdict::Ok, None));
         assert_eq!(
-            ours(&mut state, 130 * S),
+            ours(&mut state, 140 * S),
             flipped(Verdict::Ok, Verdict::Unknown)
         );
-        assert_eq!(state.lapsed_ns(), Some(130 * S));
-        assert_eq!(state.since(), 1_000_130 * S);
+        assert_eq!(state.lapsed_ns(), Some(140 * S));
+        assert_eq!(state.since(), 1_000_140 * S);
         assert_eq!(state.fault(), Some(Fault::NoWorker));
-        assert_eq!(
-            ours(&mut state, 140 * S),
-            None,
-            "it is known that it is not"
-        );
-        assert_eq!(state.lapsed_ns(), Some(130 * S));
+        assert_eq!(ours(&mut state, 145 * S), None, "that is known");
+        assert_eq!(state.lapsed_ns(), Some(140 * S));
         let well = feed(&mut state, Status::Ok, None, 150 * S);
         assert_eq!(well.news, flipped(Verdict::Unknown, Verdict::Ok));
         assert_eq!(state.lapsed_ns(), None);
@@ -294,7 +288,7 @@ mod tests {
             feed(&mut state, Status::Unknown, Some(Fault::Dependency), at * S);
         }
         assert_eq!(state.verdict(), Verdict::Ok);
-        assert_eq!(state.lapsed_ns(), Some(130 * S));
+        assert_eq!(state.lapsed_ns(), Some(140 * S));
     }
 
     #[test]

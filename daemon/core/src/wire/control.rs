@@ -198,6 +198,8 @@ pub struct Events {
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum Reply {
     Check(CheckRow),
+    /// `status` only, before any row: what is the matter with healthd itself.
+    Problem(Problem),
     Detail(Box<CheckDetail>),
     Started {
         total: u64,
@@ -252,6 +254,17 @@ pub enum ErrorCode {
     Internal,
 }
 
+/// Nobody works in a pool, so that its checks cannot run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Problem {
+    /// "io", "cpu", "exec".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
+    pub text: String,
+    #[serde(default)]
+    pub since: Option<String>,
+}
+
 /// One row of `status`. This is the documented, stable shape of `healthctl --json status`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CheckRow {
@@ -274,7 +287,8 @@ pub struct CheckRow {
     pub latency_ms: Option<f64>,
     pub attempt: Option<u32>,
     pub attempts: Option<u32>,
-    /// True when the row is older than next run + interval + timeout, or the daemon does not answer.
+    /// True when the row is older than next run + interval + timeout, when for `attempts` runs nobody could judge it, or
+    /// when the daemon does not answer.
     pub stale: bool,
     /// Slot of the worker that ran it last.
     pub worker: Option<u32>,

@@ -115,12 +115,15 @@ pub enum EventKind {
     Clock = 23,
     /// The machine, or the manager, did not run for a while.
     StoodStill = 24,
+    /// No worker of a class is at work.
+    PoolDown = 25,
+    PoolUp = 26,
     /// Only told, never written: the reader asked for more than there is.
     Gap = 255,
 }
 
 impl EventKind {
-    pub const ALL: [EventKind; 26] = [
+    pub const ALL: [EventKind; 28] = [
         EventKind::Other,
         EventKind::Started,
         EventKind::ManagerRestarted,
@@ -146,6 +149,8 @@ impl EventKind {
         EventKind::WorkerGivenUp,
         EventKind::Clock,
         EventKind::StoodStill,
+        EventKind::PoolDown,
+        EventKind::PoolUp,
         EventKind::Gap,
     ];
 
@@ -176,6 +181,8 @@ impl EventKind {
             EventKind::WorkerGivenUp => "worker-given-up",
             EventKind::Clock => "clock",
             EventKind::StoodStill => "stood-still",
+            EventKind::PoolDown => "pool-down",
+            EventKind::PoolUp => "pool-up",
             EventKind::Gap => "gap",
         }
     }

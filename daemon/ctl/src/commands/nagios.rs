@@ -34,6 +34,17 @@ pub fn run(session: &mut Session, filter: &Filter) -> Result<u8, CtlError> {
         [row] => alone(row),
         rows => together(rows),
     };
+    let Some(problem) = session.problems.first() else {
+        return said(session, &text, code);
+    };
+    let code = exit::with_problems(code, &session.problems);
+    let status = Status::from_code(code).unwrap_or(Status::Unknown);
+    let rows = text.split_once(" - ").map_or("", |(_, rows)| rows);
+    let text = format!(
+        "{} - healthd: {}; {rows}",
+        word(status),
+        plain(&problem.text)
+    );
     said(session, &text, code)
 }
 

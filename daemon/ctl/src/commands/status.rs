@@ -16,13 +16,24 @@ pub fn run(session: &mut Session, args: &StatusArgs) -> Result<u8, CtlError> {
         return super::nagios::run(session, &filter);
     }
     let rows = session.check_rows(&filter)?;
+    let problems = std::mem::take(&mut session.problems);
+    // First of all, whatever the rows say. Programs get them as they were promised.
+    let lines = problems.iter().map(|p| format!("healthd: {}\n", p.text));
+    let told: String = lines.collect();
+    match session.json {
+        true => problems
+            .iter()
+            .for_each(|p| session.screen.note("warning", &p.text)),
+        false => session.screen.print(&told)?,
+    }
     if rows.is_empty() {
         if session.json {
             session.print_json_array(&rows)?;
         }
-        return session.nothing_matches(&filter);
+        let code = session.nothing_matches(&filter)?;
+        return Ok(exit::with_problems(code, &problems));
     }
-    let code = exit::of_verdicts(&rows);
+    let code = exit::with_problems(exit::of_verdicts(&rows), &problems);
     if session.json {
         session.print_json_array(&rows)?;
         return Ok(code);

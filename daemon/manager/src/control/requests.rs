@@ -18,7 +18,15 @@ use std::collections::{HashSet, VecDeque};
 impl Manager {
     pub(super) fn request(&mut self, client: usize, op: Op) {
         match op {
-            Op::Status(filter) => self.select_by(client, filter, Wish::Status),
+            Op::Status(filter) => {
+                // Of those that are named, their rows say it.
+                if filter.names.is_empty() && filter.plugins.is_empty() {
+                    for problem in self.problems() {
+                        self.clients.reply(client, &Reply::Problem(problem));
+                    }
+                }
+                self.select_by(client, filter, Wish::Status);
+            }
             Op::Show { name } => {
                 if let Some(id) = self.named(client, &name) {
                     let detail = self.check(id).map(|c| {

@@ -43,6 +43,8 @@ fn line(kind: EventKind) -> (Level, &'static str) {
         K::WorkerLeaving => (Level::Warn, "worker is to be replaced"),
         K::WorkerReplaced => (Level::Info, "worker recycled"),
         K::WorkerGivenUp => (Level::Error, "worker given up for now"),
+        K::PoolDown => (Level::Error, "nobody works in a pool"),
+        K::PoolUp => (Level::Warn, "somebody works in the pool again"),
         K::Clock => (Level::Warn, "the wall clock was set"),
         K::StoodStill => (Level::Warn, "stood still"),
         K::Gap | K::Other => (Level::Info, "event"),
