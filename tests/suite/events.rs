@@ -1,5 +1,6 @@
 //! The journal: what happens is told once, in order, with numbers that have no gaps, over deaths and restarts.
 
+use crate::harness::ctl::wait_for;
 use crate::harness::{Check, Config, Daemon, check, fixtures, kill};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -234,4 +235,47 @@ fn following(daemon: &Daemon, args: &[&str]) -> Child {
 
 fn parsed(line: &str) -> Value {
     serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))
+}
+
+#[test]
+fn each_change_of_an_outage_is_in_the_log_and_what_is_left_out_is_told() {
+    const CHECKS: usize = 1200;
+    let config = config().daemon("log", "\"debug\"");
+    let switch = config.dir().join("switch");
+    let say = |what: &str| {
+        let new = switch.with_extension("new");
+        fs::write(&new, what).expect("our own folder");
+        fs::rename(&new, &switch).expect("our own folder");
+    };
+    say("ok fine");
+    let of_one = check("c/{item}")
+        .plugin("echo_step")
+        .interval("1h")
+        .set("attempts", "1")
+        .set("for_each", &format!("\"0..{CHECKS}\""))
+        .set("config", &format!("{{ file = {switch:?} }}"));
+    let daemon = config.check(of_one).spawn();
+    daemon.expect_notify("READY=1");
+    // From here on each runs when it is asked to; what is in flight is joined.
+    daemon.ask("pause", json!({}));
+    daemon.ask("run", json!({}));
+    say("critical the switch is dead");
+    daemon.ask("run", json!({}));
+    let changed = |to: &str| {
+        let to = format!("to={to}");
+        let is_one = |l: &&String| l.contains("check changed") && l.contains(&to);
+        daemon.log.all().iter().filter(is_one).count()
+    };
+    for to in ["ok", "critical"] {
+        wait_for(&format!("all {to}"), || changed(to) == CHECKS);
+    }
+    // A line a run at this level is too many.
+    daemon.ask("run", json!({}));
+    let line = daemon.expect_log("lines left out");
+    let (_, after) = line
+        .split_once("`healthctl events --after ")
+        .expect("a way out");
+    let after = after.split_once('`').expect("a number").0;
+    let said = daemon.told_by_daemon(&["events", "--after", after]);
+    assert_eq!(said.code, Some(0), "{said:?}");
 }

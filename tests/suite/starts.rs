@@ -3,8 +3,12 @@
 //! `HD_STARTS=10 cargo test --test suite -- starts:: --nocapture` makes ten starts in a row with 0.6 s of CPU each, as a large
 //! Perl or Java plugin needs.
 
-use crate::harness::{Config, check};
-use serde_json::Value;
+use crate::harness::{Config, check, fixtures, kill};
+use healthd_test_support::procs::tree;
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::time::Duration;
 
 const PROGRAMS: usize = 100;
 
@@ -40,4 +44,53 @@ fn a_hundred_programs_that_compute_are_ok_after_each_start() {
         daemon.signal(nix::sys::signal::Signal::SIGTERM);
         daemon.wait_exit();
     }
+}
+
+/// Of a day, in ms.
+fn moment(rfc3339: &str) -> u64 {
+    let number = |from: usize, to: usize| rfc3339[from..to].parse::<u64>().expect("digits");
+    let seconds = number(11, 13) * 3600 + number(14, 16) * 60 + number(17, 19);
+    seconds * 1000 + number(20, 23)
+}
+
+#[test]
+fn what_fell_due_while_all_stood_still_is_not_started_in_one_burst() {
+    const CHECKS: usize = 60;
+    let mut config = Config::new()
+        .daemon("start_spread", "\"4s\"")
+        .plugin_file(fixtures::fixture("echo"));
+    for n in 0..CHECKS {
+        let check = check(&format!("c-{n}")).plugin("echo").timeout("4s");
+        config = config.check(check.interval("4s"));
+    }
+    let daemon = config.spawn();
+    daemon.expect_notify("READY=1");
+    let mut events = daemon.events();
+    daemon.ask("run", json!({}));
+    let all = tree(daemon.pid());
+    all.iter().for_each(|pid| kill(*pid, Signal::SIGSTOP));
+    // Longer than their interval, so that all of them fall due.
+    daemon.assert_alive_for(Duration::from_secs(6));
+    all.iter().for_each(|pid| kill(*pid, Signal::SIGCONT));
+    let resumed = events.kind("stood-still");
+    assert!(
+        resumed["for_ms"].as_u64().is_some_and(|ms| ms >= 5000),
+        "{resumed}"
+    );
+    let resumed = moment(resumed["time"].as_str().expect("a time"));
+    let mut watch = daemon.watch(&[]);
+    let mut first = HashMap::new();
+    watch.until("a run of each", |row| {
+        let began = row["last_run"].as_str().map_or(0, moment);
+        let after = (began + 86_400_000 - resumed) % 86_400_000;
+        // Else it began before.
+        if after < 43_200_000 {
+            let name = row["name"].as_str().expect("a name").to_owned();
+            first.entry(name).or_insert(after);
+        }
+        first.len() == CHECKS
+    });
+    // A machine that is slow makes them later, and never earlier.
+    let later = first.values().filter(|ms| **ms >= 1500).count();
+    assert!(later >= CHECKS / 4, "{later} of {CHECKS}: {first:?}");
 }

@@ -16,6 +16,7 @@ use crate::slots::Slot;
 use crate::store::Saving;
 use crate::supervisor_link::SupervisorLink;
 use healthd_catalog::{Scan, Shelf};
+use healthd_core::check::schedule::Standstill;
 use healthd_core::check::turnstile::Turnstile;
 use healthd_core::check::wheel::Wheel;
 use healthd_core::config::Model;
@@ -130,7 +131,7 @@ pub struct Manager {
     pub finished: u64,
     /// When this process, or the machine, last went on after it had stood still: nobody is judged by what
     /// came before.
-    pub resumed_ns: u64,
+    pub stood: Standstill,
     pub oom: crate::oom::OomWatch,
     /// When it was last said that no descriptor is left; 0: never.
     pub lacking_said: u64,

@@ -8,7 +8,7 @@ use crate::pause::Paused;
 use crate::rap::{Place, Rap};
 use crate::time;
 use healthd_core::check::outcome::{Metric, Phase, Status, Verdict};
-use healthd_core::check::schedule;
+use healthd_core::check::schedule::{self, Standstill};
 use healthd_core::check::verdict::{CheckState, Rules};
 use healthd_core::check::wheel::Key;
 use healthd_core::config::{CheckSpec, Class, TimeoutStatus};
@@ -189,14 +189,20 @@ impl Check {
         self.rap.place(self.again.is_some())
     }
 
-    /// What waits for room has waited too long; a client that asked for it waits on.
-    pub fn is_overdue(&self, now: u64) -> bool {
+    /// Its turn has come, or could have, but the next run is due by now. A client that asked for this one waits on.
+    pub fn comes_too_late(&self, stood: Standstill, now: u64) -> bool {
+        !self.wanted && self.waited_ns(stood, now) > self.interval_ns()
+    }
+
+    /// Nothing has come of its waiting for so long that it has to be said.
+    pub fn waits_too_long(&self, stood: Standstill, now: u64) -> bool {
         const LEAST_NS: u64 = 5_000_000_000;
-        let patience = self.interval_ns().max(LEAST_NS);
-        !self.wanted
-            && self
-                .waiting_since
-                .is_some_and(|since| now.saturating_sub(since) > patience)
+        self.waited_ns(stood, now) > self.interval_ns().max(LEAST_NS)
+    }
+
+    fn waited_ns(&self, stood: Standstill, now: u64) -> u64 {
+        let since = self.waiting_since.map(|since| stood.since(since));
+        since.map_or(0, |since| now.saturating_sub(since))
     }
 
     pub fn define(&self, id: u32) -> Option<Define> {

@@ -1,7 +1,7 @@
 //! Which run goes where, and when. Decided here and nowhere else, so no lock is shared.
 
 use crate::book::{MS, Manager, Phase};
-use crate::check::{Again, InFlight};
+use crate::check::{Again, Check, InFlight, ns};
 use crate::fanout::RunChunks;
 use crate::rap::Place;
 use crate::slots::SlotState;
@@ -61,6 +61,7 @@ impl Manager {
         if self.phase != Phase::Running {
             return;
         }
+        let (stood, spread) = (self.stood, ns(self.model.daemon.start_spread));
         let Some(check) = self.check_mut(id) else {
             return;
         };
@@ -76,6 +77,11 @@ impl Manager {
         }
         if check.is_busy() {
             check.skipped += 1;
+        } else if due < stood.until_ns {
+            let (hash, interval) = (check.hash, check.interval_ns());
+            let due = schedule::after_standstill(hash, stood, interval, spread);
+            self.plan(id, due.max(now));
+            return self.publish(id);
         } else {
             self.request_run(id, due);
         }
@@ -289,8 +295,7 @@ impl Manager {
                     break;
                 };
                 let since = check.waiting_since.unwrap_or_default();
-                let late = clock::monotonic_ns().saturating_sub(since) > check.interval_ns()
-                    && !check.wanted;
+                let late = check.comes_too_late(self.stood, clock::monotonic_ns());
                 self.queues[class as usize].pop_front();
                 if late {
                     let text = format!(
@@ -320,15 +325,12 @@ impl Manager {
             });
             let queue = std::mem::take(&mut self.queues[class as usize]);
             for id in queue {
-                let Some((check, since)) = self
-                    .check(id)
-                    .filter(|c| !c.in_line)
-                    .and_then(|c| c.waiting_since.map(|since| (c, since)))
-                else {
+                let waits = |c: &&Check| !c.in_line && c.waiting_since.is_some();
+                let Some(check) = self.check(id).filter(waits) else {
                     continue;
                 };
-                let overdue = now.saturating_sub(since) > check.interval_ns().max(5_000 * MS);
                 // Who asked for a run waits as long as it takes, if only it comes.
+                let overdue = check.waits_too_long(self.stood, now);
                 if !overdue || (ready && check.wanted) {
                     self.queues[class as usize].push_back(id);
                 } else if ready {

@@ -5,12 +5,13 @@ use crate::descriptors::is_lack;
 use crate::journal::Fact;
 use crate::loading::{LoadResult, Work};
 use crate::slots::{Link, SlotState};
+use healthd_core::check::schedule::Standstill;
 use healthd_core::wire::events::EventKind;
 use healthd_core::wire::frame::MAX_MESSAGE;
 use healthd_core::wire::maps::state_header as h;
 use healthd_core::wire::supervisor::ToManager;
-use healthd_sys::clock;
 use healthd_sys::usage::{Gauge, Usage};
+use healthd_sys::{clock, logging};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{EpollEvent, EpollFlags, EpollTimeout};
@@ -35,6 +36,8 @@ const WATCH_RUSH_NS: u64 = 20 * MS;
 const GAP_NS: u64 = 500 * MS;
 /// From the end of a worker's link to its death, the burial of its children included.
 const HUNG_UP_NS: u64 = 3000 * MS;
+/// Lines of the log that wait for their reader are tried again so soon.
+const LOG_MS: u64 = 20;
 /// The most messages that one worker is heard for in a turn.
 const MESSAGES_A_TURN: usize = 256;
 
@@ -85,7 +88,7 @@ impl Manager {
         for chore in [Chore::Watch, Chore::EndIdleClients] {
             self.chores.insert(clock::monotonic_ns() / MS, chore);
         }
-        let mut sweeping = false;
+        let (mut sweeping, mut log_waits) = (false, false);
         let mut turned = clock::monotonic_ns();
         while self.phase != Phase::Done {
             let now = clock::monotonic_ns();
@@ -98,6 +101,9 @@ impl Manager {
                 .min();
             let timeout = match wake {
                 _ if self.clients.are_pressing() || sweeping => 0,
+                at if log_waits => {
+                    at.map_or(LOG_MS, |at| at.saturating_sub(now).div_ceil(MS).min(LOG_MS)) as u16
+                }
                 Some(at) => at.saturating_sub(now).div_ceil(MS).min(1000) as u16,
                 None => 1000,
             };
@@ -108,16 +114,17 @@ impl Manager {
             };
             let woken = clock::monotonic_ns();
             let planned = now + u64::from(timeout) * MS;
-            if now
-                .saturating_sub(turned)
-                .max(woken.saturating_sub(planned))
-                > GAP_NS
-            {
+            // Between two turns, or asleep for longer than was planned.
+            let lasted_ns = (now.saturating_sub(turned)).max(woken.saturating_sub(planned));
+            if lasted_ns > GAP_NS {
                 if woken.saturating_sub(planned) > GAP_NS {
                     let stood = Fact::new(EventKind::StoodStill).lasts(woken - planned);
                     self.journal.record(stood);
                 }
-                self.resumed_ns = woken;
+                self.stood = Standstill {
+                    until_ns: woken,
+                    lasted_ns,
+                };
             }
             turned = woken;
             for event in &events[..n] {
@@ -147,7 +154,9 @@ impl Manager {
             self.serve_clients();
             sweeping = self.sweep_on();
             self.stop_progress();
+            log_waits = logging::settle();
         }
+        logging::finish();
         self.supervisor.flush();
         Ok(())
     }

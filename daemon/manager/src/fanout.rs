@@ -479,7 +479,7 @@ impl Manager {
                 let timeout = self
                     .check(out.check)
                     .map_or(0, |c| crate::check::ns(c.spec.timeout));
-                let since = out.sent_ns.max(self.resumed_ns);
+                let since = self.stood.since(out.sent_ns);
                 now.saturating_sub(since) > timeout.saturating_mul(2).max(least_ns)
             })
         })

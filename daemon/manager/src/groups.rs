@@ -72,13 +72,13 @@ impl Manager {
                 return;
             }
             for id in admitted {
+                let stood = self.stood;
                 let Some(check) = self.check_mut(id) else {
                     self.groups.leave(id);
                     continue;
                 };
                 check.in_line = false;
-                let since = check.waiting_since.unwrap_or(now);
-                let late = now.saturating_sub(since) > check.interval_ns() && !check.wanted;
+                let late = check.comes_too_late(stood, now);
                 match check.target {
                     Some(target) if !late => self.queues[target.class as usize].push_back(id),
                     Some(_) => self.turn_too_late(id, None),
@@ -91,10 +91,8 @@ impl Manager {
     /// Says it of those that stand in line longer than their interval, rather than let them look fresh.
     pub fn expire_lines(&mut self, now: u64) {
         let late = |(id, _): &(u32, u64)| {
-            self.check(*id).is_some_and(|c| {
-                let since = c.waiting_since.unwrap_or(now);
-                now.saturating_sub(since) > c.interval_ns() && !c.wanted
-            })
+            self.check(*id)
+                .is_some_and(|c| c.comes_too_late(self.stood, now))
         };
         let overdue: Vec<(u32, u64)> = self.groups.waiting().filter(late).collect();
         for (id, _) in overdue {

@@ -82,7 +82,7 @@ impl Manager {
                     c.target,
                     c.place(),
                     again,
-                    c.is_overdue(now),
+                    !c.wanted && c.waits_too_long(self.stood, now),
                 ))
             });
         let Some((since, target, place, again, overdue)) = waits else {
@@ -96,7 +96,7 @@ impl Manager {
             Some(_) => COMING_NS,
             None => PATIENCE_NS,
         };
-        let impatient = now >= since.max(self.resumed_ns) + patience;
+        let impatient = now >= self.stood.since(since) + patience;
         if place == Place::Pool || (place == Place::RatherJail && impatient) {
             // Released, or out of patience.
             self.queues[target.class as usize].push_back(id);

@@ -280,7 +280,8 @@ impl Manager {
     pub fn plan_anew(&mut self, id: u32, now: u64) {
         let spread = crate::check::ns(self.model.daemon.start_spread);
         if let Some(check) = self.check(id) {
-            let due = schedule::first_due(check.hash, now, check.interval_ns(), spread);
+            let (last, interval) = (check.last.started_ns, check.interval_ns());
+            let due = schedule::due_anew(check.hash, now, last, interval, spread);
             self.plan(id, due);
         }
     }

@@ -196,7 +196,7 @@ fn build(
         clock_watch: ClockWatch::default(),
         phase: Phase::Starting,
         finished: past.finished,
-        resumed_ns: 0,
+        stood: Default::default(),
         last_search: now,
         oom: OomWatch::new(now),
         lacking_said: 0,

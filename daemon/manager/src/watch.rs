@@ -242,8 +242,8 @@ impl Manager {
                 continue;
             };
             // What stood still with us had no chance to be on time.
-            let in_call = now.saturating_sub(reactor.since.max(self.resumed_ns));
-            let silent = now.saturating_sub(head[h::BEAT].max(self.resumed_ns));
+            let in_call = now.saturating_sub(self.stood.since(reactor.since));
+            let silent = now.saturating_sub(self.stood.since(head[h::BEAT]));
             let is_called = reactor.entry != Entry::Idle && in_call > STALL_NS / 2;
             let (late, bound) = match is_called {
                 true => (in_call, STALL_NS),
@@ -293,8 +293,8 @@ impl Manager {
 
     /// A plugin whose `init` never returns must not hold the start, or a reload, for ever.
     fn look_at_start(&mut self, slot: u32, now: u64) {
-        let resumed = self.resumed_ns;
-        let waited = |since: u64| now.saturating_sub(since.max(resumed));
+        let stood = self.stood;
+        let waited = |since: u64| now.saturating_sub(stood.since(since));
         let known = self.slots.get_mut(&slot);
         let Some(s) = known.filter(|s| s.link.is_some()) else {
             return;
@@ -333,7 +333,7 @@ impl Manager {
                         let patience = crate::check::ns(c.spec.timeout)
                             .saturating_mul(8)
                             .max(LOST_NS);
-                        let since = f.dispatched_ns.max(f.due_ns).max(self.resumed_ns);
+                        let since = self.stood.since(f.dispatched_ns.max(f.due_ns));
                         now.saturating_sub(since) > patience
                     })
                 })

@@ -1,19 +1,31 @@
-//! The log: `log` and env_logger on stderr, through a writer that never blocks and counts what it drops.
+//! The log: `log` and env_logger on stderr, through a writer that never blocks and counts what it leaves out.
 //!
 //! A pipe or terminal that nobody reads must not stop the daemon, and O_NONBLOCK must not be set on a
 //! stderr that others share; so each line is written only when poll(2) says that there is room (a pipe
-//! then takes up to PIPE_BUF bytes at once).
+//! then takes up to PIPE_BUF bytes at once). Lines of the target `MUST_TELL` are no flood, whatever their number, and
+//! wait in memory until they can be written; what else is too much is left out, and said.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use log::{Level, LevelFilter};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::OnceLock;
-use std::time::Instant;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+/// Lines with this target are never too many. A filter finds them as those of the manager.
+pub const MUST_TELL: &str = "healthd_manager::must_tell";
+/// They wait in so many bytes while nobody reads.
+const WAITING_MOST: usize = 8 << 20;
+const NOT_AGAIN: Duration = Duration::from_secs(1);
+const LAST_MOMENT: Duration = Duration::from_secs(1);
+/// Begins such a line on its way to the writer; in a text it would be a blank.
+const MARK: u8 = 1;
 
 const MAX_LINE: usize = 4096;
 /// At most this many lines at once, and so many a second in the long run.
@@ -61,8 +73,11 @@ pub fn init_filtered(role: &str, filter: &str) {
     let mut builder = env_logger::Builder::new();
     builder
         .parse_filters(filter)
-        .target(env_logger::Target::Pipe(Box::new(StderrWriter::default())));
+        .target(env_logger::Target::Pipe(Box::new(Writer)));
     builder.format(move |out, record| {
+        if record.target() == MUST_TELL {
+            out.write_all(&[MARK])?;
+        }
         if journal {
             write!(out, "<{}>", priority(record.level()))?;
         } else {
@@ -112,9 +127,62 @@ fn priority(level: Level) -> u8 {
     }
 }
 
+/// The number of the newest event: what is left out of the log came after it.
+static NEWEST_EVENT: AtomicU64 = AtomicU64::new(0);
+static STDERR: OnceLock<Mutex<StderrWriter>> = OnceLock::new();
+
+pub fn newest_event(number: u64) {
+    NEWEST_EVENT.store(number, Ordering::Relaxed);
+}
+
+/// Writes what waits, and says what was left out, as far as there is room. True: something waits on.
+pub fn settle() -> bool {
+    let Some(stderr) = STDERR.get() else {
+        return false;
+    };
+    let mut stderr = stderr.lock().unwrap_or_else(|e| e.into_inner());
+    stderr.quietly(StderrWriter::settle);
+    !stderr.waiting.is_empty()
+}
+
+/// Before the end: what waits gets a moment to be read.
+pub fn finish() {
+    let begun = Instant::now();
+    while settle() && begun.elapsed() < LAST_MOMENT {
+        let mut fds = [PollFd::new(out(), PollFlags::POLLOUT)];
+        let _ = poll(&mut fds, PollTimeout::from(100u8));
+    }
+}
+
+/// What env_logger writes to.
+struct Writer;
+
+impl Write for Writer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let stderr = STDERR.get_or_init(Mutex::default);
+        let mut stderr = stderr.lock().unwrap_or_else(|e| e.into_inner());
+        stderr.line.extend_from_slice(bytes);
+        if bytes.ends_with(b"\n") {
+            stderr.quietly(StderrWriter::take_line);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 struct StderrWriter {
     line: Vec<u8>,
-    dropped: u64,
+    /// What must be told and could not be written yet.
+    waiting: VecDeque<Vec<u8>>,
+    waiting_bytes: usize,
+    left_out: u64,
+    /// The newest event before the first line that was left out.
+    left_out_after: u64,
+    /// When that was said last.
+    said: Option<Instant>,
     tokens: f64,
     filled: Instant,
     /// stderr is a terminal.
@@ -125,7 +193,11 @@ impl Default for StderrWriter {
     fn default() -> Self {
         StderrWriter {
             line: Vec::new(),
-            dropped: 0,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            left_out: 0,
+            left_out_after: 0,
+            said: None,
             tokens: BURST,
             filled: Instant::now(),
             terminal: out().is_terminal(),
@@ -136,66 +208,91 @@ impl Default for StderrWriter {
 impl StderrWriter {
     /// The roles are in groups of their own, so one of them may not write to a terminal with `tostop` set: it would be
     /// stopped by SIGTTOU, unless that is blocked (setpgid(2)).
-    fn line_out(&mut self) {
+    fn quietly(&mut self, act: impl FnOnce(&mut StderrWriter)) {
         let mut ttou = SigSet::empty();
         ttou.add(Signal::SIGTTOU);
         let before = self
             .terminal
             .then(|| ttou.thread_swap_mask(SigmaskHow::SIG_BLOCK));
-        self.write_line();
+        act(self);
         if let Some(Ok(before)) = before {
             let _ = before.thread_set_mask();
         }
     }
 
-    fn write_line(&mut self) {
+    fn take_line(&mut self) {
+        let mut line = std::mem::take(&mut self.line);
+        let must_tell = line.first() == Some(&MARK);
+        if must_tell {
+            line.remove(0);
+        }
+        if line.len() > MAX_LINE {
+            line.truncate(MAX_LINE - 4);
+            line.extend(b"...\n");
+        }
+        self.settle();
+        if must_tell && self.waiting_bytes + line.len() <= WAITING_MOST {
+            self.waiting_bytes += line.len();
+            self.waiting.push_back(line);
+            return self.write_waiting();
+        }
+        if must_tell || !self.waiting.is_empty() || !self.has_room() || !writable() {
+            return self.leave_out();
+        }
+        self.tokens -= 1.0;
+        let _ = write_all(&line);
+    }
+
+    fn leave_out(&mut self) {
+        if self.left_out == 0 {
+            self.left_out_after = NEWEST_EVENT.load(Ordering::Relaxed);
+        }
+        self.left_out += 1;
+    }
+
+    /// Whether one line more is no flood.
+    fn has_room(&mut self) -> bool {
         let now = Instant::now();
         let earned = now.duration_since(self.filled).as_secs_f64() * RATE;
         self.tokens = (self.tokens + earned).min(BURST);
         self.filled = now;
-        if self.tokens < 1.0 || !writable() {
-            self.dropped += 1;
-            self.line.clear();
+        self.tokens >= 1.0
+    }
+
+    fn write_waiting(&mut self) {
+        while let Some(line) = self.waiting.front().filter(|_| writable()) {
+            let _ = write_all(line);
+            self.waiting_bytes -= line.len();
+            self.waiting.pop_front();
+        }
+    }
+
+    fn settle(&mut self) {
+        self.write_waiting();
+        let said_now = self.said.is_some_and(|at| at.elapsed() < NOT_AGAIN);
+        if self.left_out == 0 || said_now || !self.waiting.is_empty() || !writable() {
             return;
         }
-        self.tokens -= 1.0;
-        if self.dropped > 0 {
-            let note = format!(
-                "<4>warn  log: {} lines dropped: too many, or nobody read them\n",
-                self.dropped
-            );
-            let note = match stderr_is_journal() {
-                true => note,
-                false => format!("{} {}", time(&TimeZone::system()), &note[3..]),
-            };
-            if write_all(note.as_bytes()).is_ok() {
-                self.dropped = 0;
-            }
+        let where_else = match self.left_out_after {
+            0 => String::new(),
+            after => format!("; `healthctl events --after {after}` has what happened"),
+        };
+        let note = format!(
+            "<4>warn  log: {} lines left out: too many, or nobody read them{where_else}\n",
+            self.left_out
+        );
+        let note = match stderr_is_journal() {
+            true => note,
+            false => format!("{} {}", time(&TimeZone::system()), &note[3..]),
+        };
+        if write_all(note.as_bytes()).is_ok() {
+            self.left_out = 0;
+            self.said = Some(Instant::now());
         }
-        if self.line.len() > MAX_LINE {
-            self.line.truncate(MAX_LINE - 4);
-            self.line.extend(b"...\n");
-        }
-        let _ = write_all(&self.line);
-        self.line.clear();
     }
 }
 
 fn writable() -> bool {
     let mut fds = [PollFd::new(out(), PollFlags::POLLOUT)];
     matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1..))
-}
-
-impl Write for StderrWriter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.line.extend_from_slice(bytes);
-        if bytes.ends_with(b"\n") {
-            self.line_out();
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

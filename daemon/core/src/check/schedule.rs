@@ -34,6 +34,47 @@ pub fn next_due(name_hash: u64, last_ns: u64, interval_ns: u64) -> u64 {
     }
 }
 
+/// What fell due while everything stood still is spread over as long as that took, but never over more than it would be
+/// after a start: at once for all would be a storm.
+pub fn after_standstill(
+    name_hash: u64,
+    stood: Standstill,
+    interval_ns: u64,
+    spread_ns: u64,
+) -> u64 {
+    let spread_ns = spread_ns.min(stood.lasted_ns);
+    first_due(name_hash, stood.until_ns, interval_ns, spread_ns)
+}
+
+/// The machine, or the daemon, did not run. CLOCK_MONOTONIC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standstill {
+    /// 0: it never did.
+    pub until_ns: u64,
+    pub lasted_ns: u64,
+}
+
+impl Standstill {
+    /// From when on time counts that began then: nobody is judged by what came before.
+    pub fn since(&self, began_ns: u64) -> u64 {
+        began_ns.max(self.until_ns)
+    }
+}
+
+/// For a check that is new, changed or resumed: soon, not at the same time as all others, and no later than an interval
+/// after its last run (0: none), if that is yet to come.
+pub fn due_anew(name_hash: u64, now: u64, last_ns: u64, interval_ns: u64, spread_ns: u64) -> u64 {
+    let first = first_due(name_hash, now, interval_ns, spread_ns);
+    let at_most = match last_ns {
+        0 => u64::MAX,
+        last => last.saturating_add(interval_ns),
+    };
+    match at_most > now {
+        true => first.min(at_most),
+        false => first,
+    }
+}
+
 /// Rendezvous hashing (Thaler and Ravishankar): each check has its own order of preference over the
 /// workers, so a worker that comes or goes moves only its own checks.
 pub fn rendezvous(name_hash: u64, candidate: u64) -> u64 {
@@ -76,6 +117,47 @@ mod tests {
             buckets.iter().all(|&n| (400..600).contains(&n)),
             "{buckets:?}"
         );
+    }
+
+    #[test]
+    fn what_fell_due_in_a_standstill_is_no_storm() {
+        const S: u64 = 1_000_000_000;
+        for (lasted, interval, spread, most) in [
+            (100, 10, 60, 10),
+            (100, 300, 60, 60),
+            (20, 300, 60, 20),
+            (1, 300, 60, 1),
+        ] {
+            let stood = Standstill {
+                until_ns: 1000 * S,
+                lasted_ns: lasted * S,
+            };
+            let mut seconds = vec![0; most as usize];
+            for i in 0..1000 {
+                let h = hash(format!("web-{i}").as_bytes());
+                let due = after_standstill(h, stood, interval * S, spread * S);
+                seconds[((due - stood.until_ns) / S) as usize] += 1;
+            }
+            let each = 1000 / most;
+            assert!(
+                seconds.iter().all(|n| (each / 3..=each * 2).contains(n)),
+                "{seconds:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_changed_interval_leaves_no_gap_of_more_than_one() {
+        const S: u64 = 1_000_000_000;
+        for i in 0..1000 {
+            let h = hash(format!("web-{i}").as_bytes());
+            let due = due_anew(h, 100 * S, 91 * S, 60 * S, 60 * S);
+            assert!((100 * S..=151 * S).contains(&due), "{due}");
+            // Its last run is too long ago: all at once would be a storm.
+            let late = due_anew(h, 100 * S, 10 * S, 60 * S, 60 * S);
+            assert_eq!(late, first_due(h, 100 * S, 60 * S, 60 * S));
+            assert_eq!(due_anew(h, 100 * S, 0, 60 * S, 60 * S), late);
+        }
     }
 
     #[test]

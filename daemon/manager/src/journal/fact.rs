@@ -4,6 +4,7 @@ use crate::time;
 use healthd_core::check::outcome::Verdict;
 use healthd_core::text::field;
 use healthd_core::wire::events::{EventKind, EventRecord};
+use healthd_sys::logging::MUST_TELL;
 use log::Level;
 
 pub struct Fact {
@@ -134,7 +135,10 @@ impl Fact {
     }
 
     pub fn log(&self) {
-        if log::log_enabled!(self.level) {
+        if self.event.kind == EventKind::Flipped {
+            // An outage is many of these, and each of them counts.
+            log::log!(target: MUST_TELL, self.level, "{}  {}", self.title, self.line_fields());
+        } else if log::log_enabled!(self.level) {
             log::log!(self.level, "{}  {}", self.title, self.line_fields());
         }
     }

@@ -13,7 +13,7 @@ pub use followers::Follow;
 
 use healthd_core::wire::events::{self, EVENTS_FILE, EventKind, EventRecord};
 use healthd_scoreboard::events_map::{self, EventsMap, Left, RESERVE};
-use healthd_sys::clock;
+use healthd_sys::{clock, logging};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
@@ -57,6 +57,7 @@ impl Journal {
             reserving: None,
             news: false,
         };
+        logging::newest_event(journal.last());
         match journal.ring_with(events::capacity(checks), &left.events) {
             Ok(ring) => journal.ring = Some(ring),
             Err(e) => log::error!("no journal of events, only the log: {e}"),
@@ -106,6 +107,7 @@ impl Journal {
         if let Some(ring) = &self.ring {
             ring.write(&event);
         }
+        logging::newest_event(self.next);
         self.next += 1;
         self.news = true;
         if self.next + RESERVE / 2 > self.reserved {

@@ -292,7 +292,8 @@ impl Manager {
     pub fn watch_canaries(&mut self, now: u64) {
         let canaries = self.coming.as_ref().and_then(|c| c.canaries.as_ref());
         let overdue = canaries.into_iter().flatten().find(|c| {
-            !matches!(c.stage, Stage::Passed) && now > c.deadline_ns.max(self.resumed_ns + GRACE_NS)
+            !matches!(c.stage, Stage::Passed)
+                && now > c.deadline_ns.max(self.stood.until_ns + GRACE_NS)
         });
         if let Some(canary) = overdue {
             let objection = Objection {
