@@ -1,12 +1,12 @@
 //! A check as the manager holds it: what it shall do, what it did, and what is believed of it.
 
-use crate::cost::Tally;
-use crate::dependency::Undecided;
-use crate::fanout::RunChunks;
-use crate::ghosts::LivesOn;
-use crate::pause::Paused;
-use crate::rap::{Place, Rap};
+use crate::fleet::chunks::RunChunks;
+use crate::fleet::crash_record::{Place, Rap};
+use crate::fleet::leftovers::LivesOn;
+use crate::schedule::dependency::Undecided;
+use crate::schedule::pause::Paused;
 use crate::time;
+use crate::verdict::cost::Tally;
 use healthd_core::check::outcome::{Metric, Phase, Status, Verdict};
 use healthd_core::check::schedule::{self, Standstill};
 use healthd_core::check::verdict::{CheckState, Rules};

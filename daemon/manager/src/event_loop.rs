@@ -1,10 +1,10 @@
 //! The loop: one wait; then messages, results, clients, timers, and what they asked for.
 
-use crate::book::{Chore, MS, Manager, Phase};
-use crate::descriptors::is_lack;
+use crate::director::{Chore, MS, Manager, Phase};
+use crate::fleet::descriptors::is_lack;
+use crate::fleet::slots::{Link, SlotState};
 use crate::journal::Fact;
-use crate::loading::{LoadResult, Work};
-use crate::slots::{Link, SlotState};
+use crate::rollout::loading::{LoadResult, Work};
 use healthd_core::check::schedule::Standstill;
 use healthd_core::wire::events::EventKind;
 use healthd_core::wire::frame::MAX_MESSAGE;
@@ -86,13 +86,16 @@ impl Manager {
         let mut due = Vec::new();
         let mut chores = Vec::new();
         for chore in [Chore::Watch, Chore::EndIdleClients] {
-            self.chores.insert(clock::monotonic_ns() / MS, chore);
+            self.clockwork
+                .chores
+                .insert(clock::monotonic_ns() / MS, chore);
         }
         let (mut sweeping, mut log_waits) = (false, false);
         let mut turned = clock::monotonic_ns();
         while self.phase != Phase::Done {
             let now = clock::monotonic_ns();
             let wake = self
+                .clockwork
                 .chores
                 .next_wake()
                 .map(|ms| ms.saturating_mul(MS))
@@ -107,7 +110,11 @@ impl Manager {
                 Some(at) => at.saturating_sub(now).div_ceil(MS).min(1000) as u16,
                 None => 1000,
             };
-            let n = match self.epoll.wait(&mut events, EpollTimeout::from(timeout)) {
+            let n = match self
+                .clockwork
+                .epoll
+                .wait(&mut events, EpollTimeout::from(timeout))
+            {
                 Ok(n) => n,
                 Err(Errno::EINTR) => 0,
                 Err(e) => return Err(e.into()),
@@ -119,9 +126,9 @@ impl Manager {
             if lasted_ns > GAP_NS {
                 if woken.saturating_sub(planned) > GAP_NS {
                     let stood = Fact::new(EventKind::StoodStill).lasts(woken - planned);
-                    self.journal.record(stood);
+                    self.books.journal.record(stood);
                 }
-                self.stood = Standstill {
+                self.clockwork.stood = Standstill {
                     until_ns: woken,
                     lasted_ns,
                 };
@@ -131,8 +138,8 @@ impl Manager {
                 self.dispatch_event(event, &mut buffer)?;
             }
             let now = clock::monotonic_ns();
-            self.map.header(h::BEAT, now);
-            self.chores.advance(now / MS, &mut chores);
+            self.books.map.header(h::BEAT, now);
+            self.clockwork.chores.advance(now / MS, &mut chores);
             for chore in chores.drain(..) {
                 self.chore(chore, now);
             }
@@ -148,7 +155,7 @@ impl Manager {
             // In the map before it is on its way: no run id is given twice, whenever we die.
             self.publish_accounts();
             self.flush_links();
-            if self.journal.take_news() {
+            if self.books.journal.take_news() {
                 self.clients.tell_events();
             }
             self.serve_clients();
@@ -157,21 +164,21 @@ impl Manager {
             log_waits = logging::settle();
         }
         logging::finish();
-        self.supervisor.flush();
+        self.fleet.supervisor.flush();
         Ok(())
     }
 
     fn dispatch_event(&mut self, event: &EpollEvent, buffer: &mut [u8]) -> io::Result<()> {
         match event.data() {
             TOKEN_SUPERVISOR => {
-                self.supervisor.flush();
-                while let Some((message, fds)) = self.supervisor.next()? {
+                self.fleet.supervisor.flush();
+                while let Some((message, fds)) = self.fleet.supervisor.next()? {
                     self.supervisor_says(message, fds, buffer);
                 }
             }
             TOKEN_LISTENER => self.accept_clients(),
             TOKEN_INBOX => {
-                for letter in self.inbox.take() {
+                for letter in self.clockwork.inbox.take() {
                     match letter {
                         Letter::Loaded(result) => self.loaded(*result),
                         Letter::Dropped => self.enqueue(Work::Dropped),
@@ -185,15 +192,17 @@ impl Manager {
             token => {
                 let slot = (token & 0xffff_ffff) as u32;
                 if event.events().contains(EpollFlags::EPOLLHUP)
-                    && let Some(s) = self.slots.get(&slot)
+                    && let Some(s) = self.fleet.slots.get(&slot)
                     && let Some(link) = &s.link
                     && is_hung_up(&link.fd)
                 {
                     let at = (clock::monotonic_ns() + HUNG_UP_NS) / MS;
-                    self.chores.insert(at, Chore::HungUp { slot, pid: s.pid });
+                    self.clockwork
+                        .chores
+                        .insert(at, Chore::HungUp { slot, pid: s.pid });
                     // The death will be told; until then the level-triggered event must not spin. Looked at again,
                     // as the event may be of the worker before: its successor's link can have come in the same turn.
-                    let _ = self.epoll.delete(&link.fd);
+                    let _ = self.clockwork.epoll.delete(&link.fd);
                 }
                 self.receive_from(slot, buffer, MESSAGES_A_TURN);
             }
@@ -221,11 +230,16 @@ impl Manager {
             } => {
                 let fields = format!("slot={slot} retry_ms={retry_ms} why=\"{reason}\"");
                 let given_up = Fact::new(EventKind::WorkerGivenUp).slot(slot).why(&reason);
-                self.journal.record(given_up.fields(fields));
-                if self.slots.get(&slot).is_some_and(|s| s.prisoner.is_some()) {
+                self.books.journal.record(given_up.fields(fields));
+                if self
+                    .fleet
+                    .slots
+                    .get(&slot)
+                    .is_some_and(|s| s.prisoner.is_some())
+                {
                     return self.jail_failed(slot, &reason);
                 }
-                if let Some(s) = self.slots.get_mut(&slot) {
+                if let Some(s) = self.fleet.slots.get_mut(&slot) {
                     s.given_up = Some(match s.last_words.take() {
                         Some(words) => format!("{words} ({reason})"),
                         None => reason,
@@ -233,7 +247,7 @@ impl Manager {
                     s.state = SlotState::Dead;
                 }
                 self.publish_slot(slot);
-                let why = self.slots.get(&slot).and_then(|s| s.given_up.clone());
+                let why = self.fleet.slots.get(&slot).and_then(|s| s.given_up.clone());
                 self.abandon_replacement(slot, &why.unwrap_or_default());
                 self.generation_progress();
             }
@@ -244,14 +258,14 @@ impl Manager {
     }
 
     fn worker_started(&mut self, slot: u32, pid: u32, birth: u64, fd: Option<OwnedFd>) {
-        let known = self.slots.get_mut(&slot);
+        let known = self.fleet.slots.get_mut(&slot);
         // Started for a slot that is gone: at the end of its link it goes too.
         let Some(s) = known.filter(|s| s.spec.birth == birth) else {
             log::debug!("worker of a slot that is gone  slot={slot} pid={pid}");
             return;
         };
         let event = EpollEvent::new(EpollFlags::EPOLLIN, TOKEN_SLOT | u64::from(slot));
-        let link = match fd.map(|fd| (self.epoll.add(fd.as_fd(), event), fd)) {
+        let link = match fd.map(|fd| (self.clockwork.epoll.add(fd.as_fd(), event), fd)) {
             Some((Ok(()), fd)) => Ok(Link::new(fd)),
             Some((Err(e), _)) => Err(format!("its link cannot be watched: {e}")),
             None => Err("the manager had no descriptor for its link".into()),
@@ -287,7 +301,7 @@ impl Manager {
     pub fn open_views(&mut self) {
         let dir = self.args.runtime_dir.clone();
         let mut lacks = false;
-        for s in self.slots.values_mut().filter(|s| {
+        for s in self.fleet.slots.values_mut().filter(|s| {
             (s.view.is_none() || s.gauge.is_none()) && s.pid != 0 && s.state != SlotState::Dead
         }) {
             // Before it has made its map there is none.
@@ -314,7 +328,7 @@ impl Manager {
                 self.look_for_lost_runs(now);
                 self.look_at_pools(now);
                 self.watch_canaries(now);
-                self.oom.look(now);
+                self.fleet.oom.look(now);
                 self.expire_queues(now);
                 self.look_at_dependents(now);
                 self.expire_lines(now);
@@ -327,7 +341,9 @@ impl Manager {
                     true => WATCH_BUSY_NS,
                     false => WATCH_IDLE_NS,
                 };
-                self.chores.insert((now + next) / MS, Chore::Watch);
+                self.clockwork
+                    .chores
+                    .insert((now + next) / MS, Chore::Watch);
             }
             Chore::Replace { slot, pid } => self.replace_now(slot, pid),
             Chore::HungUp { slot, pid } => self.still_hung_up(slot, pid),
@@ -343,19 +359,20 @@ impl Manager {
     }
 
     fn look_at_the_clock(&mut self, now: u64) {
-        if let Some(step) = self.clock_watch.look(now, clock::realtime_ns()) {
+        if let Some(step) = self.books.clock_watch.look(now, clock::realtime_ns()) {
             let why = "beyond the time that has passed: it was set, or the machine slept";
-            self.journal
+            self.books
+                .journal
                 .record(Fact::new(EventKind::Clock).step(step).why(why));
         }
     }
 
     fn publish_accounts(&mut self) {
-        for slot in self.slots.values() {
-            self.map.slot(slot.spec.slot as usize, &slot.record());
+        for slot in self.fleet.slots.values() {
+            self.books.map.slot(slot.spec.slot as usize, &slot.record());
         }
-        self.map.header(h::NEXT_RUN, self.next_run);
-        self.map.header(h::FINISHED, self.finished);
+        self.books.map.header(h::NEXT_RUN, self.books.next_run);
+        self.books.map.header(h::FINISHED, self.books.finished);
     }
 }
 

@@ -4,49 +4,20 @@
 //! on from `state.map`; so nothing here may be the only copy of what matters.
 #![forbid(unsafe_code)]
 
-mod attribution;
-mod book;
+mod books;
 mod check;
+mod checks;
 mod control;
-mod cost;
-mod deaths;
-mod dependency;
-mod descriptors;
-mod disk;
-mod dispatch;
+mod director;
 mod event_loop;
-mod fanout;
-mod generation;
-mod ghosts;
-mod groups;
-mod jail;
+mod fleet;
 mod journal;
-mod judge;
-mod keep;
-mod loading;
-mod objects;
-mod oom;
-mod pause;
-mod plugins;
-mod pools;
-mod quarantine;
-mod rap;
-mod record_log;
-mod recycle;
-mod reload;
-mod replacement;
 mod role;
-mod samples;
-mod saved;
-mod secret_files;
+mod rollout;
+mod schedule;
+mod services;
 mod shutdown;
-mod slots;
-mod state;
-mod store;
-mod supervisor_link;
-mod symbols;
 mod time;
-mod wanted;
-mod watch;
+mod verdict;
 
 pub use role::main;

@@ -1,23 +1,27 @@
 //! From argv to a running manager.
 
-use crate::book::{Manager, Phase};
+use crate::books::Books;
+use crate::books::recall::{self, Past};
+use crate::books::samples;
+use crate::books::store::Saving;
+use crate::checks::Checks;
 use crate::control::Clients;
-use crate::dependency::Dependents;
+use crate::director::{Clockwork, Manager, Phase};
 use crate::event_loop::{Inbox, TOKEN_INBOX, TOKEN_SUPERVISOR};
-use crate::generation::MAX_SLOTS;
-use crate::ghosts::Ghosts;
+use crate::fleet::Fleet;
+use crate::fleet::slots::SlotState;
+use crate::fleet::supervisor_link::SupervisorLink;
 use crate::journal::{ClockWatch, Fact, Journal};
-use crate::keep::{self, Restored};
-use crate::objects::{KeptMaps, Locks};
-use crate::oom::OomWatch;
-use crate::plugins::Versions;
-use crate::samples;
-use crate::slots::SlotState;
-use crate::state::{self, Past};
-use crate::store::Saving;
-use crate::supervisor_link::SupervisorLink;
-use healthd_catalog::{Loaded, Scan, Shelf};
-use healthd_core::check::turnstile::Turnstile;
+use crate::rollout::Rollout;
+use crate::rollout::generation::MAX_SLOTS;
+use crate::rollout::handover::{self, Restored};
+use crate::rollout::plugins::Versions;
+use crate::schedule::Schedule;
+use crate::services::Services;
+use crate::services::{KeptMaps, Locks};
+use crate::verdict::cost::Costs;
+use healthd_catalog::{Loaded, Shelf};
+use healthd_core::check::schedule::Standstill;
 use healthd_core::check::wheel::Wheel;
 use healthd_core::config::Model;
 use healthd_core::wire::maps::{SlotRecord, state_header as h};
@@ -27,7 +31,6 @@ use healthd_scoreboard::objects_map::ObjectsMap;
 use healthd_scoreboard::state_map::StateMap;
 use healthd_sys::{clock, process, signals, spawn};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex};
@@ -65,7 +68,7 @@ fn start(args: &ManagerArgs) -> io::Result<i32> {
         scan,
         versions,
     } = if args.restore {
-        let (restored, left) = keep::restore(&supervisor)?;
+        let (restored, left) = handover::restore(&supervisor)?;
         maps = left;
         restored
     } else {
@@ -85,12 +88,12 @@ fn start(args: &ManagerArgs) -> io::Result<i32> {
     if !args.restore && !model.warnings.is_empty() {
         eprint!("{}", model.warnings.render(io::stderr().is_terminal()));
     }
-    let past = state::recall(&args.state_dir, &args.runtime_dir);
+    let past = recall::recall(&args.state_dir, &args.runtime_dir);
     let maps = KeptMaps::restore(maps);
     let mut manager = build(args, supervisor, listener, model, owners, &past, maps)?;
-    manager.shelf = Arc::new(Mutex::new(shelf));
-    manager.kept_model = kept_model;
-    manager.versions = versions;
+    manager.rollout.shelf = Arc::new(Mutex::new(shelf));
+    manager.rollout.kept_model = kept_model;
+    manager.rollout.versions = versions;
     manager.first_start(scan, past);
     manager.run()?;
     Ok(0)
@@ -146,61 +149,42 @@ fn build(
     // The listener follows once there is something to tell: see `Manager::ready`.
     epoll.add(inbox.wake.as_fd(), readable(TOKEN_INBOX))?;
     let now_ms = now / 1_000_000;
+    let clients = Clients::new(
+        listener,
+        model.daemon.control_group.as_deref(),
+        supervisor.open_files,
+    );
     Ok(Manager {
         args: args.clone(),
-        clients: Clients::new(
-            listener,
-            model.daemon.control_group.as_deref(),
-            supervisor.open_files,
-        ),
-        dependents: Dependents::default(),
-        costs: Default::default(),
-        paces: Default::default(),
-        saving: Saving::start(&args.state_dir)?,
         model,
-        scan: Scan::default(),
-        epoll,
-        supervisor,
-        checks: Vec::new(),
-        free_ids: BTreeSet::new(),
-        by_name: HashMap::new(),
-        order: Vec::new(),
-        due: Wheel::new(now_ms),
-        chores: Wheel::new(now_ms),
-        slots: BTreeMap::new(),
-        queues: Default::default(),
-        fans: crate::fanout::Fans::default(),
-        groups: Turnstile::default(),
-        ghosts: Ghosts::default(),
-        kept_maps,
-        locks: Locks::default(),
-        jail: Default::default(),
-        pools: Default::default(),
-        births: 0,
-        plugins: Vec::new(),
-        generation: past.generation,
-        coming: None,
-        loading: false,
-        work: VecDeque::new(),
-        shelf: Arc::default(),
-        versions: Versions::default(),
-        drop_in: None,
-        secret_files: None,
-        kept_model: None,
-        owners,
-        map_mode: MAP_MODE,
-        next_run: past.next_run,
-        map,
-        journal,
-        samples,
-        clock_watch: ClockWatch::default(),
         phase: Phase::Starting,
-        finished: past.finished,
-        stood: Default::default(),
-        last_search: now,
-        oom: OomWatch::new(now),
-        lacking_said: 0,
-        inbox,
+        clockwork: Clockwork {
+            epoll,
+            chores: Wheel::new(now_ms),
+            inbox,
+            stood: Standstill::default(),
+            lacking_said: 0,
+        },
+        checks: Checks::default(),
+        schedule: Schedule::new(now_ms),
+        fleet: Fleet::new(supervisor, now),
+        rollout: Rollout::new(past.generation, owners),
+        services: Services {
+            kept_maps,
+            locks: Locks::default(),
+        },
+        books: Books {
+            map,
+            map_mode: MAP_MODE,
+            journal,
+            samples,
+            saving: Saving::start(&args.state_dir)?,
+            costs: Costs::default(),
+            clock_watch: ClockWatch::default(),
+            next_run: past.next_run,
+            finished: past.finished,
+        },
+        clients,
     })
 }
 

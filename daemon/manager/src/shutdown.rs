@@ -1,6 +1,6 @@
 //! The graceful end: no new runs, the ones in flight finish or are cancelled, everything is written.
 
-use crate::book::{Chore, MS, Manager, Phase};
+use crate::director::{Chore, MS, Manager, Phase};
 use crate::journal::Fact;
 use healthd_core::wire::events::EventKind;
 use healthd_core::wire::maps::STATE_FILE;
@@ -16,12 +16,12 @@ impl Manager {
         }
         let fields = format!("in_flight={} grace={grace_ms}ms", self.in_flight());
         let stopping = Fact::new(EventKind::Stopping).fields(fields);
-        self.journal.record(stopping);
+        self.books.journal.record(stopping);
         self.phase = Phase::Stopping;
         self.settle_all(clock::monotonic_ns());
         let at = (clock::monotonic_ns() / MS).saturating_add(grace_ms);
-        self.chores.insert(at, Chore::StopDeadline);
-        for queue in &mut self.queues {
+        self.clockwork.chores.insert(at, Chore::StopDeadline);
+        for queue in &mut self.schedule.queues {
             queue.clear();
         }
         self.empty_jail_queue();
@@ -29,7 +29,7 @@ impl Manager {
     }
 
     pub fn in_flight(&self) -> u64 {
-        self.slots.values().map(|s| s.runs.len() as u64).sum()
+        self.fleet.slots.values().map(|s| s.runs.len() as u64).sum()
     }
 
     /// Called after every turn while stopping.
@@ -41,7 +41,9 @@ impl Manager {
 
     pub fn tell_draining(&mut self) {
         let in_flight = self.in_flight();
-        self.supervisor.say(&ToSupervisor::Draining { in_flight });
+        self.fleet
+            .supervisor
+            .say(&ToSupervisor::Draining { in_flight });
     }
 
     /// The grace is over: what is in flight is cancelled, not failed.
@@ -53,11 +55,11 @@ impl Manager {
         if cut > 0 {
             log::warn!("stopping with runs in flight: cancelled, not judged  runs={cut}");
         }
-        for slot in self.slots.values_mut() {
+        for slot in self.fleet.slots.values_mut() {
             slot.accounts.lost_cancelled += slot.runs.len() as u64;
             slot.accounts.chunks.lost += std::mem::take(&mut slot.chunks).len() as u64;
             for (_, id) in slot.runs.drain() {
-                if let Some(check) = self.checks.get_mut(id as usize).and_then(Option::as_mut) {
+                if let Some(check) = self.checks.get_mut(id) {
                     check.in_flight = None;
                 }
             }
@@ -67,22 +69,22 @@ impl Manager {
 
     fn close_books(&mut self) {
         self.phase = Phase::Done;
-        let saved = match self.coming.as_ref().and_then(|c| c.first.as_ref()) {
+        let saved = match self.rollout.coming.as_ref().and_then(|c| c.first.as_ref()) {
             // Nothing is in force yet: what the last one knew must not be lost by it.
-            Some(past) => past.saved(self.next_run),
+            Some(past) => past.saved(self.books.next_run),
             None => self.saved(),
         };
-        self.saving.finish(saved);
+        self.books.saving.finish(saved);
         self.end_events();
         self.clients.say_goodbye();
-        self.journal.close();
+        self.books.journal.close();
         // What is on disk is newer now than the map; a map that is left speaks of a daemon that crashed.
         for file in [STATE_FILE, objects_map::FILE, SAMPLES_FILE] {
             let _ = std::fs::remove_file(self.args.runtime_dir.join(file));
         }
-        for slot in self.slots.values() {
+        for slot in self.fleet.slots.values() {
             slot.remove_map(&self.args.runtime_dir);
         }
-        log::info!("stopped  runs={}", self.finished);
+        log::info!("stopped  runs={}", self.books.finished);
     }
 }

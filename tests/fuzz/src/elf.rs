@@ -1,6 +1,6 @@
 //! Names of functions out of a plugin file.
 
-#[path = "../../../daemon/manager/src/symbols.rs"]
+#[path = "../../../daemon/manager/src/fleet/symbols.rs"]
 mod symbols;
 
 use std::fs::File;

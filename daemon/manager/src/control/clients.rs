@@ -2,9 +2,9 @@
 
 use super::budget::{Budgets, FEE};
 use super::client::{Client, Job, Rights, error};
-use crate::book::{Chore, MS, Manager};
-use crate::descriptors::is_lack;
+use crate::director::{Chore, MS, Manager};
 use crate::event_loop::{TOKEN_CLIENT, TOKEN_LISTENER};
+use crate::fleet::descriptors::is_lack;
 use healthd_core::wire::control::{ErrorCode, Reply};
 use healthd_sys::{clock, privileges, unix_socket};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -324,7 +324,7 @@ impl Manager {
     /// From now on clients are let in.
     pub fn listen(&mut self) {
         let readable = EpollEvent::new(EpollFlags::EPOLLIN, TOKEN_LISTENER);
-        if let Err(e) = self.epoll.add(&self.clients.listener, readable) {
+        if let Err(e) = self.clockwork.epoll.add(&self.clients.listener, readable) {
             log::error!("the control socket cannot be watched for a moment: {e}");
             self.listen_later(REST_NS);
         }
@@ -332,9 +332,9 @@ impl Manager {
 
     fn listen_later(&mut self, pause: u64) {
         // It may not be in there, if it could not be watched.
-        let _ = self.epoll.delete(&self.clients.listener);
+        let _ = self.clockwork.epoll.delete(&self.clients.listener);
         let at = (clock::monotonic_ns() + pause) / MS;
-        self.chores.insert(at, Chore::Listen);
+        self.clockwork.chores.insert(at, Chore::Listen);
     }
 
     fn admit(&mut self, mut stream: UnixStream, asked: &mut bool) -> std::io::Result<()> {
@@ -373,7 +373,7 @@ impl Manager {
             | EpollFlags::EPOLLRDHUP
             | EpollFlags::EPOLLET;
         let event = EpollEvent::new(flags, TOKEN_CLIENT | entry.key() as u64);
-        self.epoll.add(stream.as_fd(), event)?;
+        self.clockwork.epoll.add(stream.as_fd(), event)?;
         self.clients.serial += 1;
         entry.insert(Client::new(
             stream,

@@ -1,7 +1,7 @@
 //! `events`: what the journal holds, and what comes.
 
 use super::client::{Job, error};
-use crate::book::{MS, Manager};
+use crate::director::{MS, Manager};
 use crate::time;
 use healthd_core::wire::control::{ErrorCode, Events, Reply};
 use healthd_sys::clock;
@@ -23,7 +23,7 @@ impl Manager {
                 return self.clients.reply(client, &Reply::Error(e));
             }
         };
-        let last = self.journal.last();
+        let last = self.books.journal.last();
         if let Some(after) = asked.after.filter(|after| *after > last) {
             let e = error(
                 ErrorCode::BadRequest,
@@ -32,7 +32,7 @@ impl Manager {
             );
             return self.clients.reply(client, &Reply::Error(e));
         }
-        if !self.journal.is_kept() {
+        if !self.books.journal.is_kept() {
             let e = error(
                 ErrorCode::Failed,
                 "there is no journal of events",
@@ -40,7 +40,10 @@ impl Manager {
             );
             return self.clients.reply(client, &Reply::Error(e));
         }
-        let reader = self.journal.reader(asked.after, since_ns, asked.follow);
+        let reader = self
+            .books
+            .journal
+            .reader(asked.after, since_ns, asked.follow);
         self.set_job(client, Job::Events { reader, more: true });
     }
 
@@ -52,7 +55,7 @@ impl Manager {
         let Job::Events { reader, more } = &mut client.job else {
             return false;
         };
-        let event = self.journal.next_for(reader);
+        let event = self.books.journal.next_for(reader);
         *more = event.is_some();
         let forever = reader.forever;
         match event {

@@ -1,6 +1,6 @@
 //! The rows of `objects`.
 
-use crate::book::Manager;
+use crate::director::Manager;
 use crate::time;
 use healthd_core::check::turnstile::Shown;
 use healthd_core::wire::control::{ObjectRow, ObjectUser};
@@ -11,7 +11,7 @@ impl Manager {
     pub(super) fn object_rows(&mut self) -> Vec<ObjectRow> {
         let mut rows = self.counter_rows();
         let now = healthd_sys::clock::monotonic_ns();
-        for map in self.kept_maps.maps.shown(now) {
+        for map in self.services.kept_maps.maps.shown(now) {
             let (plugin, name) = scope(&map.name);
             rows.push(ObjectRow {
                 kind: if map.is_list { "list" } else { "map" }.into(),
@@ -34,7 +34,7 @@ impl Manager {
             });
         }
         rows.extend(self.group_rows());
-        for slot in self.slots.values() {
+        for slot in self.fleet.slots.values() {
             rows.extend(slot.caches.iter().map(|c| ObjectRow {
                 kind: "cache".into(),
                 name: c.name.clone(),
@@ -77,12 +77,11 @@ impl Manager {
 
     /// All groups that the config names, also those that nobody is in.
     fn group_rows(&self) -> Vec<ObjectRow> {
-        let shown = self.groups.shown();
+        let shown = self.schedule.groups.shown();
         let shown: HashMap<&str, &Shown<u32>> = shown.iter().map(|g| (&*g.name, g)).collect();
         let named: BTreeMap<String, u32> = self
             .checks
             .iter()
-            .flatten()
             .flat_map(|c| &c.spec.groups)
             .map(|g| (g.key(), g.most))
             .collect();
@@ -95,11 +94,11 @@ impl Manager {
     fn group_row(&self, key: &str, most: u32, shown: Option<&Shown<u32>>) -> ObjectRow {
         let (kind, name) = key.split_once(' ').unwrap_or(("group", key));
         let user = |(id, since): &(u32, u64)| {
-            let check = self.check(*id);
+            let check = self.checks.get(*id);
             ObjectUser {
                 check: check
                     .map(|c| c.spec.name.as_str())
-                    .or_else(|| self.ghosts.check_of(*id))
+                    .or_else(|| self.schedule.leftovers.check_of(*id))
                     .unwrap_or("?")
                     .to_owned(),
                 worker: check.and_then(|c| Some(c.in_flight.as_ref()?.slot)),

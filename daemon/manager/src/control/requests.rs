@@ -4,10 +4,10 @@ use super::client::{Job, Watch, error};
 use super::ids::IdSet;
 use super::selection::Wish;
 use super::sieve::Sieve;
-use crate::book::{MS, Manager, Phase};
+use crate::director::{MS, Manager, Phase};
 use crate::journal::Fact;
-use crate::loading::Work;
-use crate::pause::{LONGEST_MS, Paused};
+use crate::rollout::loading::Work;
+use crate::schedule::pause::{LONGEST_MS, Paused};
 use healthd_core::wire::control::{ErrorCode, Filter, Op, Reply, VersionInfo};
 use healthd_core::wire::events::EventKind;
 use healthd_core::wire::glob;
@@ -29,7 +29,7 @@ impl Manager {
             }
             Op::Show { name } => {
                 if let Some(id) = self.named(client, &name) {
-                    let detail = self.check(id).map(|c| {
+                    let detail = self.checks.get(id).map(|c| {
                         let mut detail = c.detail();
                         detail.samples = self.samples_of(c.index);
                         Reply::Detail(Box::new(detail))
@@ -92,7 +92,7 @@ impl Manager {
             Op::Stop => {
                 log::info!("a client asks for a stop");
                 self.clients.reply(client, &Reply::End);
-                self.supervisor.say(&ToSupervisor::Stop);
+                self.fleet.supervisor.say(&ToSupervisor::Stop);
             }
             Op::Version => {
                 let info = VersionInfo {
@@ -102,8 +102,8 @@ impl Manager {
                     supervisor_pid: self.args.parent,
                     manager_pid: std::process::id(),
                     started: crate::time::rfc3339(self.args.started).unwrap_or_default(),
-                    checks: self.order.len() as u64,
-                    generation: self.generation,
+                    checks: self.checks.order().len() as u64,
+                    generation: self.rollout.generation,
                     config: self.args.config.display().to_string(),
                 };
                 self.clients.reply(client, &Reply::Version(info));
@@ -121,7 +121,7 @@ impl Manager {
 
     /// The check of that name; None: the client was told that there is none.
     fn named(&mut self, client: usize, name: &str) -> Option<u32> {
-        let id = self.by_name.get(name).copied();
+        let id = self.checks.find(name);
         if id.is_none() {
             self.no_such(client, name);
         }
@@ -171,11 +171,12 @@ impl Manager {
             return self.clients.reply(client, &Reply::Error(e));
         }
         // A check named by itself must be able to run; of a pattern those that can are run.
-        let runnable = |m: &Manager, id: &u32| m.check(*id).is_some_and(|c| c.spec.enabled);
+        let runnable = |m: &Manager, id: &u32| m.checks.get(*id).is_some_and(|c| c.spec.enabled);
         if let [id] = ids[..]
             && !runnable(self, &id)
             && self
-                .check(id)
+                .checks
+                .get(id)
                 .is_some_and(|c| sieve.names_only(&c.spec.name))
         {
             let e = error(
@@ -195,7 +196,7 @@ impl Manager {
         let mut waiting = HashSet::new();
         let mut done = VecDeque::new();
         for id in ids {
-            match self.check(id) {
+            match self.checks.get(id) {
                 // Its plugin cannot be used: that is all there is to say.
                 Some(c) if c.target.is_none() => done.push_back(id),
                 Some(_) => drop(waiting.insert(id)),
@@ -206,7 +207,7 @@ impl Manager {
         self.set_job(client, Job::Run { waiting, done });
         let now = clock::monotonic_ns();
         for id in wanted {
-            let Some(check) = self.check_mut(id) else {
+            let Some(check) = self.checks.get_mut(id) else {
                 continue;
             };
             check.wanted = true;
@@ -240,13 +241,13 @@ impl Manager {
     pub(super) fn pause(&mut self, client: usize, ids: Vec<u32>, paused: &Paused) {
         for &id in &ids {
             self.unplan(id);
-            if let Some(check) = self.check_mut(id) {
+            if let Some(check) = self.checks.get_mut(id) {
                 check.paused = Some(paused.clone());
                 let fact = Fact::new(EventKind::Paused).check(&check.spec.name);
                 if !check.wanted {
                     self.leave_queue(id);
                 }
-                self.journal.record(fact.why(&paused.reason));
+                self.books.journal.record(fact.why(&paused.reason));
             }
             self.time_pause(id);
             self.publish(id);
@@ -270,8 +271,8 @@ impl Manager {
         let unknown = all_names.clone().find(|n| {
             let is_plugin = |c: &crate::check::Check| c.spec.plugin == **n;
             !glob::is_pattern(n)
-                && !self.by_name.contains_key(*n)
-                && !self.checks.iter().flatten().any(is_plugin)
+                && self.checks.find(n).is_none()
+                && !self.checks.iter().any(is_plugin)
         });
         if let Some(name) = unknown.map(str::to_owned) {
             return self.no_such(client, &name);

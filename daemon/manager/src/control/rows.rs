@@ -1,8 +1,8 @@
 //! The rows of `workers` and `plugins`.
 
-use crate::book::{Manager, PluginUse};
 use crate::check::Check;
-use crate::plugins::version_text;
+use crate::director::{Manager, PluginUse};
+use crate::rollout::plugins::version_text;
 use crate::time;
 use healthd_catalog::{PluginFile, Standing};
 use healthd_core::wire::control::{PluginRow, WorkerRow};
@@ -14,7 +14,8 @@ impl Manager {
     pub(super) fn worker_rows(&mut self) -> Vec<WorkerRow> {
         self.open_views();
         let now = clock::monotonic_ns();
-        self.slots
+        self.fleet
+            .slots
             .values()
             .map(|s| {
                 let head = s.view.as_ref().and_then(|v| v.header().ok());
@@ -47,7 +48,7 @@ impl Manager {
                     lost_cancelled: Some(r.lost_cancelled),
                     chunks: r.chunks(),
                     jail: s.prisoner.map(|p| {
-                        let check = p.check.and_then(|id| self.check(id));
+                        let check = p.check.and_then(|id| self.checks.get(id));
                         check.map_or(String::new(), |c| c.spec.name.clone())
                     }),
                     stale: false,
@@ -60,19 +61,24 @@ impl Manager {
         self.open_views();
         let stuck = self.stuck_threads();
         let mut rows = Vec::new();
-        for file in &self.scan.files {
+        for file in &self.rollout.scan.files {
             for entry in &file.plugins {
                 let info = self
+                    .rollout
                     .scan
                     .catalog
                     .plugins
                     .iter()
                     .find(|p| p.name == entry.name);
-                let used = self.plugins.iter().find(|p| p.name == entry.name);
+                let used = self.rollout.plugins.iter().find(|p| p.name == entry.name);
                 let serves = used.is_some_and(|u| u.hash == file.hash);
-                let trial = self.versions.trial_of(&entry.name).filter(|_| serves);
+                let trial = self
+                    .rollout
+                    .versions
+                    .trial_of(&entry.name)
+                    .filter(|_| serves);
                 let (state, reason) = self.plugin_state(file, used, trial.is_some());
-                let previous = self.versions.previous_of(&entry.name);
+                let previous = self.rollout.versions.previous_of(&entry.name);
                 rows.push(PluginRow {
                     name: entry.name.clone(),
                     file: file.path.display().to_string(),
@@ -90,19 +96,19 @@ impl Manager {
                     quarantined: self.count_of(&entry.name, |c| c.rap.quarantine.is_some()),
                     cost: used.map(|_| {
                         let threads = stuck.get(&entry.name).copied().unwrap_or(0);
-                        self.costs.shown(&entry.name, threads)
+                        self.books.costs.shown(&entry.name, threads)
                     }),
                     stale: false,
                 });
             }
         }
-        for refused in &self.scan.catalog.refused {
+        for refused in &self.rollout.scan.catalog.refused {
             // Where what was there before serves on, its row says why it does.
             let told = |f: &PluginFile| match &f.standing {
                 Standing::Refused(reason) => *reason == refused.reason,
                 _ => false,
             };
-            if self.scan.files.iter().any(told) {
+            if self.rollout.scan.files.iter().any(told) {
                 continue;
             }
             let name = refused.name.clone().unwrap_or_else(|| {
@@ -153,7 +159,7 @@ impl Manager {
     /// Threads in calls that were written off, by plugin.
     fn stuck_threads(&self) -> HashMap<String, u64> {
         let mut stuck = HashMap::new();
-        for s in self.slots.values() {
+        for s in self.fleet.slots.values() {
             let lines = s.view.iter().flat_map(|v| v.lines());
             for line in lines.filter(|l| l.stuck) {
                 if let Some(name) = s.plugins.get(usize::from(line.plugin)) {
@@ -169,9 +175,10 @@ impl Manager {
     }
 
     fn count_of(&self, plugin: &str, which: impl Fn(&Check) -> bool) -> u64 {
-        self.order
+        self.checks
+            .order()
             .iter()
-            .filter_map(|id| self.check(*id))
+            .filter_map(|id| self.checks.get(*id))
             .filter(|c| c.spec.plugin == plugin && which(c))
             .count() as u64
     }

@@ -3,8 +3,8 @@
 
 use super::client::{Job, error};
 use super::sieve::Sieve;
-use crate::book::Manager;
-use crate::pause::Paused;
+use crate::director::Manager;
+use crate::schedule::pause::Paused;
 use healthd_core::wire::control::{ErrorCode, Reply};
 use healthd_sys::clock;
 
@@ -56,7 +56,7 @@ impl Manager {
     pub(super) fn select(&mut self, client: usize, sieve: Sieve, wish: Wish) {
         let missing = sieve
             .required_names()
-            .find(|n| !self.by_name.contains_key(*n))
+            .find(|n| self.checks.find(n).is_none())
             .map(str::to_owned);
         match missing {
             Some(name) => self.no_such(client, &name),
@@ -68,7 +68,11 @@ impl Manager {
     }
 
     pub(super) fn no_such(&mut self, client: usize, name: &str) {
-        let names = self.order.iter().filter_map(|id| self.check(*id));
+        let names = self
+            .checks
+            .order()
+            .iter()
+            .filter_map(|id| self.checks.get(*id));
         let names = names.map(|c| c.spec.name.as_str());
         let help = match healthd_core::config::did_you_mean(name, names) {
             Some(near) => format!("did you mean `{near}`?"),
@@ -90,11 +94,11 @@ impl Manager {
                 return true;
             }
         };
-        while let Some(&id) = self.order.get(selection.at) {
+        while let Some(&id) = self.checks.order().get(selection.at) {
             selection.at += 1;
             let means =
                 |c: &crate::check::Check| selection.sieve.means(&c.spec.name, &c.spec.plugin);
-            if self.check(id).is_some_and(means) {
+            if self.checks.get(id).is_some_and(means) {
                 selection.ids.push(id);
             }
             if selection.at.is_multiple_of(PIECE) && clock::monotonic_ns() > until {
@@ -105,7 +109,11 @@ impl Manager {
         let Selection {
             sieve, wish, ids, ..
         } = *selection;
-        let shown = |id: &u32| self.check(*id).is_some_and(|c| sieve.shows(c.verdict()));
+        let shown = |id: &u32| {
+            self.checks
+                .get(*id)
+                .is_some_and(|c| sieve.shows(c.verdict()))
+        };
         let ids = ids.into_iter().filter(shown).collect();
         match wish {
             Wish::Status => self.status(client, ids),

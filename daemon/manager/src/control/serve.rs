@@ -4,7 +4,7 @@
 use super::budget::FEE;
 use super::client::{Client, Input, Job, error};
 use super::clients::LOOK_FOR_IDLE_NS;
-use crate::book::{Chore, MS, Manager};
+use crate::director::{Chore, MS, Manager};
 use healthd_core::wire::control::{
     CheckRow, ControlError, ErrorCode, MAX_REQUEST, Op, Reply, Request,
 };
@@ -83,7 +83,9 @@ impl Manager {
     /// It keeps its place in the queue's books, and comes back into it by a chore.
     fn let_rest(&mut self, key: usize, now: u64) {
         if self.clients.resting.is_empty() {
-            self.chores.insert((now + REST_NS) / MS, Chore::WakeClients);
+            self.clockwork
+                .chores
+                .insert((now + REST_NS) / MS, Chore::WakeClients);
         }
         self.clients.resting.push(key);
     }
@@ -95,7 +97,9 @@ impl Manager {
     pub fn end_idle_clients(&mut self, now: u64) {
         self.clients.end_idle(now);
         let next = now + LOOK_FOR_IDLE_NS;
-        self.chores.insert(next / MS, Chore::EndIdleClients);
+        self.clockwork
+            .chores
+            .insert(next / MS, Chore::EndIdleClients);
     }
 
     fn serve(&mut self, key: usize, until: u64) {
@@ -229,11 +233,7 @@ impl Manager {
                 Next::Said => continue,
                 Next::Nothing => return,
             };
-            let row = self
-                .checks
-                .get(id as usize)
-                .and_then(Option::as_ref)
-                .map(|c| c.row());
+            let row = self.checks.get(id).map(|c| c.row());
             let Some(client) = self.clients.get_mut(key) else {
                 return;
             };

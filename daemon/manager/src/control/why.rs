@@ -1,8 +1,8 @@
 //! `why`: the whole story of a check's last run, and what comes next.
 
-use crate::book::Manager;
 use crate::check::{Check, Last};
-use crate::plugins::version_text;
+use crate::director::Manager;
+use crate::rollout::plugins::version_text;
 use crate::time;
 use healthd_catalog::Standing;
 use healthd_core::check::fault::Fault;
@@ -35,7 +35,7 @@ impl Story {
 
 impl Manager {
     pub(super) fn why(&self, id: u32) -> Why {
-        let Some(check) = self.check(id) else {
+        let Some(check) = self.checks.get(id) else {
             return Why::default();
         };
         let now = clock::monotonic_ns();
@@ -70,10 +70,10 @@ impl Manager {
 
     /// Which bytes run it, while that is a story, and since when (CLOCK_REALTIME).
     fn why_plugin(&self, plugin: &str, now: u64) -> Option<(u64, String)> {
-        let used = self.plugins.iter().find(|p| p.name == plugin)?;
-        let (file, _) = self.scan.find(plugin)?;
+        let used = self.rollout.plugins.iter().find(|p| p.name == plugin)?;
+        let (file, _) = self.rollout.scan.find(plugin)?;
         let text = version_text(file, plugin);
-        let text = match (&file.standing, self.versions.trial_of(plugin)) {
+        let text = match (&file.standing, self.rollout.versions.trial_of(plugin)) {
             (Standing::RolledBack(why), _) => format!("{text} serves again: {why}"),
             (Standing::Refused(why), _) => format!("{text} serves on: {why}"),
             (Standing::Deleted, _) => format!("{text} serves on: its file is deleted"),
@@ -206,7 +206,7 @@ impl Manager {
             Some(flight) => Some(flight.slot),
             None => check.last.worker,
         };
-        if let Some(s) = slot.and_then(|n| self.slots.get(&n))
+        if let Some(s) = slot.and_then(|n| self.fleet.slots.get(&n))
             && !s.note.is_empty()
         {
             let text = format!("{} {}", self.slot_name(s.spec.slot), s.note);
@@ -215,7 +215,7 @@ impl Manager {
     }
 
     fn what_next(&self, id: u32, now: u64) -> String {
-        let Some(check) = self.check(id) else {
+        let Some(check) = self.checks.get(id) else {
             return String::new();
         };
         if !check.spec.enabled {

@@ -1,0 +1,74 @@
+//! The checks, by the number that workers know each by, by name, and in the order of the config.
+
+use crate::check::Check;
+use std::collections::{BTreeSet, HashMap};
+
+#[derive(Default)]
+pub struct Checks {
+    /// By number; a hole is free.
+    all: Vec<Option<Check>>,
+    free: BTreeSet<u32>,
+    by_name: HashMap<String, u32>,
+    order: Vec<u32>,
+}
+
+impl Checks {
+    pub fn get(&self, id: u32) -> Option<&Check> {
+        self.all.get(id as usize)?.as_ref()
+    }
+
+    pub fn get_mut(&mut self, id: u32) -> Option<&mut Check> {
+        self.all.get_mut(id as usize)?.as_mut()
+    }
+
+    pub fn find(&self, name: &str) -> Option<u32> {
+        self.by_name.get(name).copied()
+    }
+
+    /// All that there are, removed ones too while a run of theirs has no end.
+    pub fn iter(&self) -> impl Iterator<Item = &Check> {
+        self.all.iter().flatten()
+    }
+
+    /// Name and number of those that are not removed.
+    pub fn named(&self) -> impl Iterator<Item = (&str, u32)> {
+        self.by_name.iter().map(|(name, id)| (name.as_str(), *id))
+    }
+
+    /// Numbers in the order of the config.
+    pub fn order(&self) -> &[u32] {
+        &self.order
+    }
+
+    pub fn set_order(&mut self, order: Vec<u32>) {
+        self.order = order;
+    }
+
+    /// Its number is the lowest free one: workers keep a table by it.
+    pub fn add(&mut self, check: Check) -> u32 {
+        let name = check.spec.name.clone();
+        let id = match self.free.pop_first() {
+            Some(free) => free,
+            None => {
+                self.all.push(None);
+                self.all.len() as u32 - 1
+            }
+        };
+        self.all[id as usize] = Some(check);
+        self.by_name.insert(name, id);
+        id
+    }
+
+    /// Its name may be another's from now on; its number not yet.
+    pub fn unname(&mut self, name: &str) {
+        self.by_name.remove(name);
+    }
+
+    /// Nothing refers to it any more.
+    pub fn forget(&mut self, id: u32) {
+        let place = self.all.get_mut(id as usize);
+        if place.is_some_and(|place| place.take().is_some()) {
+            self.free.insert(id);
+        }
+    }
+}

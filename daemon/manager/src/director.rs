@@ -1,0 +1,121 @@
+//! The one place that sees all rooms: it holds them, and hands on what one of them has for another.
+
+use crate::books::Books;
+use crate::checks::Checks;
+use crate::control::Clients;
+use crate::event_loop::Inbox;
+use crate::fleet::Fleet;
+use crate::rollout::Rollout;
+use crate::rollout::plugins::Tally;
+use crate::schedule::Schedule;
+use crate::services::Services;
+use healthd_core::check::schedule::Standstill;
+use healthd_core::check::wheel::Wheel;
+use healthd_core::config::Model;
+use healthd_core::wire::roles::ManagerArgs;
+use nix::sys::epoll::Epoll;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub const MS: u64 = 1_000_000;
+
+/// What the second wheel holds; the first holds the checks' due times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chore {
+    /// The beat, stalled workers, overdue queues, the state on disk.
+    Watch,
+    /// A worker that is to be replaced has had its time.
+    Replace {
+        slot: u32,
+        pid: u32,
+    },
+    /// A worker whose link has ended should be dead by now.
+    HungUp {
+        slot: u32,
+        pid: u32,
+    },
+    /// A run has waited for its locks as long as it wanted to.
+    LockTimeout {
+        slot: u32,
+        ask: u64,
+    },
+    /// A suspect has waited long enough for a jail: the turn that this makes sees to it.
+    Jail,
+    /// The listener has rested long enough.
+    Listen,
+    /// A check was paused for so long.
+    PauseEnds {
+        id: u32,
+    },
+    /// Control clients whose users had nothing left may have some again.
+    WakeClients,
+    EndIdleClients,
+    /// A trial may be over.
+    Trials,
+    StopDeadline,
+}
+
+/// All rooms, and nothing else. Each owns its state.
+pub struct Manager {
+    pub args: ManagerArgs,
+    /// The settings in force; the checks' are in `checks`.
+    pub model: Model,
+    pub phase: Phase,
+    pub clockwork: Clockwork,
+    pub checks: Checks,
+    pub schedule: Schedule,
+    pub fleet: Fleet,
+    pub rollout: Rollout,
+    pub services: Services,
+    pub books: Books,
+    pub clients: Clients,
+}
+
+/// What the loop waits for.
+pub struct Clockwork {
+    pub epoll: Epoll,
+    pub chores: Wheel<Chore>,
+    /// What other threads have for the loop.
+    pub inbox: Arc<Inbox>,
+    /// When this process, or the machine, last stood still.
+    pub stood: Standstill,
+    /// When it was last said that no descriptor is left; 0: never.
+    pub lacking_said: u64,
+}
+
+/// A plugin of a generation; its place in the list is the number that workers know it by.
+#[derive(Clone)]
+pub struct PluginUse {
+    pub name: String,
+    pub file: PathBuf,
+    pub index: u32,
+    pub class: healthd_core::wire::supervisor::WorkerClass,
+    pub copy: Arc<OwnedFd>,
+    pub hash: u64,
+    /// It could not be initialised, or killed a starting worker: why. New workers come up without it.
+    pub left_out: Option<String>,
+    /// CLOCK_REALTIME: these bytes serve since then.
+    pub since: u64,
+    pub tally: Tally,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Workers are coming up for the first time.
+    Starting,
+    Running,
+    Stopping,
+    /// The books are closed: leave the loop.
+    Done,
+}
+
+impl Manager {
+    /// Writes a check's line in the map and tells who watches it.
+    pub fn publish(&mut self, id: u32) {
+        if let Some(check) = self.checks.get(id) {
+            self.books.map.check(check.index as usize, &check.record());
+            self.clients.changed(id);
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! What a run held alone while a process of it does not end: it hangs in the kernel, or it may not be killed by us. Its
+//! worker has died, or goes on without it. The run has its end, but its groups and locks are held by a *ghost* until the
+//! supervisor, or the worker, says that the process is gone: so nothing runs beside it, and no second copy of it.
+
+use crate::director::Manager;
+use crate::time;
+use healthd_core::check::fault::Fault;
+use healthd_sys::clock;
+use std::collections::{BTreeMap, HashMap};
+
+#[derive(Default)]
+pub struct Leftovers {
+    made: u32,
+    all: BTreeMap<u32, Leftover>,
+}
+
+/// A program that neither SIGTERM nor SIGKILL has ended.
+#[derive(Clone, Copy, Debug)]
+pub struct LivesOn {
+    pub pid: u32,
+    /// We may not kill it; else it hangs in the kernel.
+    pub forbidden: bool,
+}
+
+struct Leftover {
+    slot: u32,
+    /// Of the worker.
+    pid: u32,
+    /// The process, where it is known.
+    child: Option<LivesOn>,
+    check: String,
+    since_ns: u64,
+}
+
+impl Leftovers {
+    /// A new one, in the place of a check: numbers of checks count from below, these from above.
+    fn rise(&mut self, slot: u32, pid: u32, child: Option<LivesOn>, check: String) -> u32 {
+        self.made = self.made.wrapping_add(1);
+        let id = u32::MAX - self.made % (u32::MAX / 2);
+        let ghost = Leftover {
+            slot,
+            pid,
+            child,
+            check,
+            since_ns: clock::monotonic_ns(),
+        };
+        self.all.insert(id, ghost);
+        id
+    }
+
+    /// The program of an earlier run of this check that does not end, and since when.
+    fn program_of(&self, check: &str) -> Option<(LivesOn, u64)> {
+        let of_check = |g: &&Leftover| g.check == check;
+        let ghost = self.all.values().find(of_check)?;
+        Some((ghost.child?, ghost.since_ns))
+    }
+
+    /// The check whose run it was.
+    pub fn check_of(&self, id: u32) -> Option<&str> {
+        self.all.get(&id).map(|g| g.check.as_str())
+    }
+}
+
+impl Manager {
+    /// What these runs of a dead worker hold goes to ghosts. The checks whose groups are among it.
+    pub fn haunt(&mut self, slot: u32, pid: u32, runs: &HashMap<u64, u32>) -> Vec<u32> {
+        let mut haunted = Vec::new();
+        for (run_id, id) in runs {
+            let name = self
+                .checks
+                .get(*id)
+                .map_or("?".into(), |c| c.spec.name.clone());
+            let ghost = self.schedule.leftovers.rise(slot, pid, None, name);
+            let in_groups = self.schedule.groups.rename(*id, ghost);
+            if in_groups {
+                haunted.push(*id);
+            }
+            if !self.lock_goes_to_ghost(slot, *run_id, ghost) && !in_groups {
+                self.schedule.leftovers.all.remove(&ghost);
+            }
+        }
+        haunted
+    }
+
+    /// The program of a run that ends now does not.
+    pub fn child_lives_on(&mut self, slot: u32, run_id: u64, child: LivesOn) {
+        let Some(id) = self
+            .fleet
+            .slots
+            .get(&slot)
+            .and_then(|s| s.runs.get(&run_id))
+        else {
+            return;
+        };
+        let id = *id;
+        if let Some(flight) = self.checks.get_mut(id).and_then(|c| c.in_flight.as_mut())
+            && flight.run_id == run_id
+        {
+            flight.lives_on = Some(child);
+        }
+    }
+
+    /// What that run holds goes to a ghost.
+    pub fn haunt_alone(&mut self, slot: u32, id: u32, child: LivesOn) {
+        let pid = self.fleet.slots.get(&slot).map_or(0, |s| s.pid);
+        let name = self
+            .checks
+            .get(id)
+            .map_or("?".into(), |c| c.spec.name.clone());
+        let ghost = self.schedule.leftovers.rise(slot, pid, Some(child), name);
+        self.schedule.groups.rename(id, ghost);
+    }
+
+    pub fn child_gone(&mut self, slot: u32, child: u32) {
+        self.lay(|g| g.slot == slot && g.child.is_some_and(|c| c.pid == child));
+    }
+
+    /// Says so instead of a run if the program of an earlier one is still there. True: it was.
+    pub fn still_runs(&mut self, id: u32) -> bool {
+        let name = self.checks.get(id).map(|c| c.spec.name.as_str());
+        let Some((LivesOn { pid, forbidden }, since)) =
+            name.and_then(|n| self.schedule.leftovers.program_of(n))
+        else {
+            return false;
+        };
+        let why = match forbidden {
+            true => "the daemon's user may not kill it (sudo, setuid)",
+            false => "it hangs in the kernel",
+        };
+        let text = format!(
+            "not started: the program of an earlier run still runs (pid {pid}), {} after SIGKILL: {why}",
+            time::span(clock::monotonic_ns().saturating_sub(since))
+        );
+        self.conclude(id, Fault::Timeout, text, None);
+        true
+    }
+
+    /// Nothing of that worker is left.
+    pub fn worker_buried(&mut self, slot: u32, pid: u32) {
+        self.lay(|g| (g.slot, g.pid) == (slot, pid));
+    }
+
+    /// These are gone, and what they held is free.
+    fn lay(&mut self, is_gone: impl Fn(&Leftover) -> bool) {
+        let (gone, stay) = std::mem::take(&mut self.schedule.leftovers.all)
+            .into_iter()
+            .partition(|(_, g)| is_gone(g));
+        self.schedule.leftovers.all = stay;
+        for ghost in BTreeMap::into_keys(gone) {
+            self.schedule.groups.leave(ghost);
+            self.ghost_unlocks(ghost);
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! The workers as the manager sees them: their slots, their lives and deaths, and who was to blame.
+
+pub mod chunks;
+pub mod crash_record;
+pub mod deaths;
+pub mod descriptors;
+pub mod leftovers;
+pub mod limits;
+pub mod oom;
+pub mod pools;
+pub mod postmortem;
+pub mod quarantine;
+pub mod replacement;
+pub mod slots;
+pub mod solo;
+pub mod supervisor_link;
+pub mod symbols;
+pub mod worker_inbox;
+
+use chunks::Fans;
+use healthd_core::wire::supervisor::WorkerClass;
+use limits::Backoff;
+use oom::OomWatch;
+use pools::Pools;
+use slots::Slot;
+use solo::SoloWorkers;
+use std::collections::BTreeMap;
+use supervisor_link::SupervisorLink;
+
+pub struct Fleet {
+    pub supervisor: SupervisorLink,
+    pub slots: BTreeMap<u32, Slot>,
+    /// The last number that a slot was given for its birth.
+    pub births: u64,
+    pub solo: SoloWorkers,
+    pub fans: Fans,
+    pub pools: Pools,
+    /// Of replacements, by class.
+    pub backoffs: [Backoff; WorkerClass::ALL.len()],
+    pub oom: OomWatch,
+    /// When the runs in flight were last looked through for lost ones.
+    pub last_search: u64,
+}
+
+impl Fleet {
+    pub fn new(supervisor: SupervisorLink, now: u64) -> Fleet {
+        Fleet {
+            supervisor,
+            slots: BTreeMap::new(),
+            births: 0,
+            solo: SoloWorkers::default(),
+            fans: Fans::default(),
+            pools: Pools::default(),
+            backoffs: Default::default(),
+            oom: OomWatch::new(now),
+            last_search: now,
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! From deaths of workers to what becomes of the checks that are to blame: held, suspected, in quarantine, released.
+
+use crate::check::{Check, HOLD_LAST_NS, Hold, InFlight};
+use crate::director::{MS, Manager};
+use crate::fleet::crash_record::{Quarantine, Rap, TO_BE_FREE};
+use crate::fleet::postmortem::Blame;
+use crate::journal::Fact;
+use crate::time;
+use healthd_core::check::fault::Fault;
+use healthd_core::wire::control::QuarantineInfo;
+use healthd_core::wire::events::EventKind;
+use healthd_core::wire::maps::RapRecord;
+use healthd_sys::clock;
+use serde::{Deserialize, Serialize};
+
+/// After an unexplained death of its jail a check runs again so soon, or an hour could pass until the culprit is known.
+const CONFIRM_NS: u64 = 1_000 * MS;
+
+/// A rap and a hold as they outlive a manager and a daemon.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedRap {
+    #[serde(flatten)]
+    rap: Rap,
+    /// CLOCK_REALTIME, ns, as the machine may have been started anew since. 0: not held.
+    #[serde(default)]
+    hold_until: u64,
+    #[serde(default)]
+    hold_ms: u32,
+}
+
+impl SavedRap {
+    /// The map is newer; the disk has what does not fit there.
+    pub fn of(record: &RapRecord, on_disk: Option<&SavedRap>) -> Option<SavedRap> {
+        if *record == RapRecord::default() {
+            return None;
+        }
+        let known = on_disk.map(|s| &s.rap);
+        let quarantine = record.quarantine.map(|survived| Quarantine {
+            survived,
+            ..known.and_then(|r| r.quarantine.clone()).unwrap_or_default()
+        });
+        Some(SavedRap {
+            rap: Rap {
+                crashes: record.crashes,
+                strikes: record.strikes,
+                jail_kills: record.jail_kills,
+                survived: record.survived,
+                plugin: known.map_or(0, |r| r.plugin),
+                quarantine,
+            },
+            hold_until: time::wall(record.hold_until),
+            hold_ms: record.hold_ms,
+        })
+    }
+
+    pub fn record(&self) -> RapRecord {
+        record_of(&self.rap, self.hold())
+    }
+
+    fn hold(&self) -> Option<Hold> {
+        let left = self.hold_until.saturating_sub(clock::realtime_ns());
+        // A clock that was set back must not hold it for years.
+        let length_ns = (u64::from(self.hold_ms) * MS).min(HOLD_LAST_NS);
+        (length_ns > 0).then(|| Hold {
+            until_ns: clock::monotonic_ns() + left.min(length_ns),
+            length_ns,
+        })
+    }
+}
+
+fn record_of(rap: &Rap, hold: Option<Hold>) -> RapRecord {
+    RapRecord {
+        crashes: rap.crashes,
+        strikes: rap.strikes,
+        jail_kills: rap.jail_kills,
+        survived: rap.survived,
+        quarantine: rap.quarantine.as_ref().map(|q| q.survived),
+        hold_until: hold.map_or(0, |h| h.until_ns),
+        hold_ms: hold.map_or(0, |h| (h.length_ns / MS) as u32),
+    }
+}
+
+impl Check {
+    pub fn saved_rap(&self) -> Option<SavedRap> {
+        if self.rap.is_clean() && self.hold.is_none() {
+            return None;
+        }
+        Some(SavedRap {
+            rap: self.rap.clone(),
+            hold_until: self.hold.map_or(0, |h| time::wall(h.until_ns)),
+            hold_ms: self.hold.map_or(0, |h| (h.length_ns / MS) as u32),
+        })
+    }
+
+    pub fn remember_rap(&mut self, saved: &SavedRap) {
+        self.rap = saved.rap.clone();
+        self.hold = saved.hold();
+    }
+
+    /// What the next manager must know at once.
+    pub fn rap_record(&self) -> RapRecord {
+        record_of(&self.rap, self.hold)
+    }
+
+    pub fn quarantine_info(&self, now: u64) -> Option<QuarantineInfo> {
+        let q = self.rap.quarantine.as_ref()?;
+        let reason = match q.reason.as_str() {
+            "" => String::new(),
+            reason => format!(" ({reason})"),
+        };
+        let next = match self.hold.filter(|h| h.until_ns > now) {
+            Some(h) => format!("next try in {}", time::span(h.until_ns - now)),
+            None => format!("{} of {TO_BE_FREE} good runs in a row", q.survived),
+        };
+        Some(QuarantineInfo {
+            since: time::rfc3339(q.since),
+            crashes: u64::from(self.rap.crashes),
+            reason: q.reason.clone(),
+            survived: u64::from(q.survived),
+            needed: u64::from(TO_BE_FREE),
+            text: format!(
+                "quarantined after {} crashes of plugin `{}`{reason}; runs alone; {next}; `healthctl plugins \
+                 release {}` ends it",
+                self.rap.crashes, self.spec.plugin, self.spec.name
+            ),
+        })
+    }
+}
+
+impl Manager {
+    /// The culprit's result: UNKNOWN, an attempt, and a hold so that it cannot kill a worker every second.
+    pub fn sentence(&mut self, id: u32, flight: Option<InFlight>, blame: &Blame) {
+        let fault = match blame.stalled {
+            true => Fault::Stalled,
+            false => Fault::Crash,
+        };
+        self.conclude(id, fault, blame.message.clone(), flight);
+        self.convict(id, blame, "its run has killed a worker");
+    }
+
+    /// It is held, and after too many of these it runs alone.
+    pub fn convict(&mut self, id: u32, blame: &Blame, why: &str) {
+        let now = clock::monotonic_ns();
+        let hash = self.plugin_hash(id);
+        self.charge_death(id, blame.stalled);
+        let Some(check) = self.checks.get_mut(id) else {
+            return;
+        };
+        let entered = check.rap.crashed(&blame.short, clock::realtime_ns(), hash);
+        self.hold_check(id, why);
+        if let Some(check) = self.checks.get(id).filter(|_| entered) {
+            let text = check.quarantine_info(now).map_or(String::new(), |q| q.text);
+            let fact = Fact::new(EventKind::Quarantined)
+                .check(&check.spec.name)
+                .why(text);
+            self.books.journal.record(fact);
+        }
+        // A restart must not make it begin anew.
+        self.books.saving.news(id);
+    }
+
+    /// Its run has ended well enough, but a chunk of it has killed the worker that helped.
+    pub fn convict_of_chunk(&mut self, id: u32) {
+        let Some(check) = self.checks.get(id) else {
+            return;
+        };
+        let blame = Blame {
+            run_id: check.last.run_id,
+            plugin: check.spec.plugin.clone(),
+            message: check.last.message.clone(),
+            short: "in a chunk of its run".into(),
+            stalled: false,
+        };
+        self.convict(id, &blame, "a chunk of its run has killed a worker");
+    }
+
+    /// No run of it for a while.
+    pub fn hold_check(&mut self, id: u32, why: &str) {
+        let now = clock::monotonic_ns();
+        let Some(check) = self.checks.get_mut(id) else {
+            return;
+        };
+        let length = check.hold(now);
+        let fact = Fact::new(EventKind::Held)
+            .check(&check.spec.name)
+            .lasts(length)
+            .why(why);
+        let until = now + length;
+        if check.next_due < until {
+            self.plan(id, until);
+        }
+        self.books.journal.record(fact);
+        self.publish(id);
+    }
+
+    /// A worker has died while a call of it was in progress, and nobody knows why. True: it is the culprit.
+    pub fn suspect(&mut self, id: u32, in_jail: bool) -> bool {
+        let hash = self.plugin_hash(id);
+        let Some(check) = self.checks.get_mut(id) else {
+            return false;
+        };
+        let guilty = check.rap.suspected(in_jail, hash);
+        if in_jail && !guilty && check.is_planned() {
+            let soon = clock::monotonic_ns() + CONFIRM_NS;
+            if check.next_due > soon {
+                self.plan(id, soon);
+            }
+        }
+        guilty
+    }
+
+    /// A run of it has ended, and its worker lives.
+    pub fn survived(&mut self, id: u32, in_jail: bool) {
+        let Some(check) = self.checks.get_mut(id) else {
+            return;
+        };
+        if check.rap.survived(in_jail) {
+            let fact = Fact::new(EventKind::Released)
+                .check(&check.spec.name)
+                .why(format!("{TO_BE_FREE} runs in a row survived"));
+            self.books.journal.record(fact);
+            self.books.saving.news(id);
+        }
+    }
+
+    /// A person says that it is well. False: nothing was held against it.
+    pub fn release(&mut self, id: u32) -> bool {
+        let now = clock::monotonic_ns();
+        let Some(check) = self.checks.get_mut(id) else {
+            return false;
+        };
+        if check.rap.is_clean() && check.hold.is_none() {
+            return false;
+        }
+        check.rap = Rap::default();
+        check.hold = None;
+        let fact = Fact::new(EventKind::Released)
+            .check(&check.spec.name)
+            .titled("check released")
+            .why("a client has released it");
+        if check.is_planned() && check.in_flight.is_none() && check.waiting_since.is_none() {
+            self.plan(id, now);
+        }
+        self.books.journal.record(fact);
+        self.publish(id);
+        true
+    }
+
+    /// Where the plugin's bytes are others than those that have killed workers, a check begins anew.
+    pub fn review_raps(&mut self) {
+        for id in self.checks.order().to_vec() {
+            let hash = self.plugin_hash(id);
+            let Some(check) = self.checks.get_mut(id) else {
+                continue;
+            };
+            if check.rap.is_clean() || check.target.is_none() {
+                continue;
+            }
+            // 0: whoever noted it died before that was on disk.
+            if check.rap.plugin == hash || std::mem::replace(&mut check.rap.plugin, hash) == 0 {
+                continue;
+            }
+            let fact = Fact::new(EventKind::Released)
+                .check(&check.spec.name)
+                .why("its plugin is another");
+            let was_alone = check.rap.quarantine.is_some();
+            check.rap = Rap::default();
+            check.hold = None;
+            if was_alone {
+                self.books.journal.record(fact);
+            }
+            self.publish(id);
+        }
+    }
+
+    /// Of the bytes that its plugin has now; 0: none can be used.
+    fn plugin_hash(&self, id: u32) -> u64 {
+        let target = self.checks.get(id).and_then(|c| c.target);
+        target
+            .and_then(|t| self.rollout.plugins.get(usize::from(t.plugin)))
+            .map_or(0, |p| p.hash)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held() -> SavedRap {
+        SavedRap {
+            rap: Rap {
+                crashes: 4,
+                strikes: 1,
+                plugin: 77,
+                quarantine: Some(Quarantine {
+                    since: 5,
+                    reason: "SIGSEGV in libx.so+0x12 foo".into(),
+                    survived: 1,
+                }),
+                ..Rap::default()
+            },
+            hold_until: clock::realtime_ns() + 60_000 * MS,
+            hold_ms: 64_000,
+        }
+    }
+
+    #[test]
+    fn what_the_map_lacks_comes_from_the_disk_and_the_rest_from_the_map() {
+        let on_disk = held();
+        let mut record = on_disk.record();
+        record.crashes = 5;
+        record.quarantine = Some(2);
+        let both = SavedRap::of(&record, Some(&on_disk)).expect("something speaks against it");
+        assert_eq!((both.rap.crashes, both.rap.plugin), (5, 77));
+        let q = both.rap.quarantine.as_ref().expect("it is in quarantine");
+        assert_eq!((q.survived, q.since), (2, 5));
+        assert_eq!(q.reason, "SIGSEGV in libx.so+0x12 foo");
+        let left = both.hold().expect("it is held").until_ns - clock::monotonic_ns();
+        assert!(left > 50_000 * MS && left <= 60_000 * MS, "{left}");
+        // Without a word on disk the counts stand all the same.
+        let alone = SavedRap::of(&record, None).expect("something speaks against it");
+        assert_eq!((alone.rap.crashes, alone.rap.plugin), (5, 0));
+        assert_eq!(SavedRap::of(&RapRecord::default(), Some(&on_disk)), None);
+    }
+
+    #[test]
+    fn a_saved_hold_of_any_length_is_one_that_we_give() {
+        let saved: SavedRap = serde_json::from_str(
+            r#"{"crashes":255,"strikes":255,"jail_kills":255,"survived":255,"hold_until":18446744073709551615,"hold_ms":4294967295,"quarantine":{"since":0,"reason":"","survived":255}}"#,
+        )
+        .expect("any numbers");
+        let hold = saved.hold().expect("it is held");
+        assert_eq!(hold.length_ns, HOLD_LAST_NS);
+        assert!(hold.until_ns <= clock::monotonic_ns() + HOLD_LAST_NS);
+        let mut rap = saved.rap;
+        assert!(rap.suspected(true, 1));
+        rap.crashed("x", 0, 1);
+        rap.survived(true);
+    }
+
+    #[test]
+    fn it_survives_its_json() {
+        let saved = held();
+        let json = serde_json::to_string(&saved).expect("plain data");
+        let again: SavedRap = serde_json::from_str(&json).expect("our own");
+        assert_eq!(again, saved);
+    }
+}

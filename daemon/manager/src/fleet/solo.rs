@@ -1,0 +1,300 @@
+//! The jail: workers that hold one check each, and one run at a time. Whatever ends such a worker, it was that check.
+//!
+//! There for suspects, of whom nobody knows which one has killed a worker, and for checks in quarantine. A jail is started
+//! when it is needed, dies with its prisoner or when that is free, and is never given to another check: so the pool's
+//! workers are as many as before, and an idle daemon has none.
+
+use crate::director::{Chore, MS, Manager, Phase};
+use crate::fleet::crash_record::Place;
+use crate::fleet::slots::{Condemned, Prisoner, Slot, SlotState};
+use crate::rollout::generation::MAX_SLOTS;
+use healthd_core::check::fault::Fault;
+use healthd_core::text::field;
+use healthd_core::wire::supervisor::SlotSpec;
+use healthd_core::wire::worker::ToWorker;
+use healthd_sys::clock;
+use std::collections::VecDeque;
+
+/// Jails at the same time. More would let a plugin that kills every worker take the machine.
+pub const MAX_JAILS: usize = 4;
+/// A suspect waits so long for a jail to be free: then it runs like any other, rather than late...
+const PATIENCE_NS: u64 = 150 * MS;
+/// ...and so long for its own to come up, which on a machine that is not drowning takes some 20 ms.
+const COMING_NS: u64 = 5_000 * MS;
+/// A jail whose prisoner runs again so soon is not started anew for it.
+const LINGER_NS: u64 = 5_000 * MS;
+/// A jail that is told to end has so long.
+const DRAIN_NS: u64 = 2_000 * MS;
+
+#[derive(Default)]
+pub struct SoloWorkers {
+    /// Checks that wait for one.
+    queue: VecDeque<u32>,
+    /// Slots of those that there are, ending ones too.
+    slots: Vec<u32>,
+}
+
+impl Manager {
+    /// It runs as soon as a jail has room for it, and at `due_ns` at the earliest.
+    pub fn wait_for_jail(&mut self, id: u32, due_ns: u64) {
+        let now = clock::monotonic_ns();
+        if let Some(check) = self.checks.get_mut(id) {
+            check.waiting_since = Some(due_ns);
+        }
+        self.fleet.solo.queue.push_back(id);
+        let at = due_ns.max(now) + PATIENCE_NS;
+        self.clockwork.chores.insert(at.div_ceil(MS), Chore::Jail);
+    }
+
+    pub fn empty_jail_queue(&mut self) {
+        self.fleet.solo.queue.clear();
+    }
+
+    /// After every turn: who waits gets a jail, or room in the pool; a jail that nobody needs ends.
+    pub fn drain_jail(&mut self) {
+        if self.phase != Phase::Running
+            || (self.fleet.solo.queue.is_empty() && self.fleet.solo.slots.is_empty())
+        {
+            return;
+        }
+        let now = clock::monotonic_ns();
+        for id in std::mem::take(&mut self.fleet.solo.queue) {
+            if self.still_waits(id, now) {
+                self.fleet.solo.queue.push_back(id);
+            }
+        }
+        for slot in self.fleet.solo.slots.clone() {
+            if !self.is_needed(slot, now) {
+                self.close_jail(slot, now);
+            }
+        }
+    }
+
+    /// Sends it if it can be sent. True: it waits on.
+    fn still_waits(&mut self, id: u32, now: u64) -> bool {
+        let waits = self
+            .checks
+            .get(id)
+            .filter(|c| c.in_flight.is_none() && !c.in_line && !c.removed)
+            .and_then(|c| {
+                let again = c.again.is_some();
+                Some((
+                    c.waiting_since?,
+                    c.target,
+                    c.place(),
+                    again,
+                    !c.wanted && c.waits_too_long(self.clockwork.stood, now),
+                ))
+            });
+        let Some((since, target, place, again, overdue)) = waits else {
+            return false;
+        };
+        let Some(target) = target else {
+            self.leave_queue(id);
+            return false;
+        };
+        let patience = match self.jail_of(id) {
+            Some(_) => COMING_NS,
+            None => PATIENCE_NS,
+        };
+        let impatient = now >= self.clockwork.stood.since(since) + patience;
+        if place == Place::Pool || (place == Place::RatherJail && impatient) {
+            // Released, or out of patience.
+            self.schedule.queues[target.class as usize].push_back(id);
+            return false;
+        }
+        match self.jail_of(id) {
+            Some(slot) if self.fleet.slots.get(&slot).is_some_and(|s| s.credit(1) > 0) => {
+                self.send_waiting(id, slot, since);
+                self.publish(id);
+                return false;
+            }
+            Some(_) => {}
+            None => self.open_jail(id, now),
+        }
+        if place == Place::RatherJail && !again && self.jail_of(id).is_none() {
+            // All are taken, perhaps for long, and this is no run that was cut off.
+            self.schedule.queues[target.class as usize].push_back(id);
+            return false;
+        }
+        if overdue {
+            let text = match self.jail_of(id) {
+                Some(_) => "its jail does not come up",
+                None => "every jail is taken",
+            };
+            self.own_fault(id, Fault::Overload, text);
+        }
+        !overdue
+    }
+
+    /// The jail that holds this check with the plugin that it has now.
+    fn jail_of(&self, id: u32) -> Option<u32> {
+        let plugin = self.checks.get(id)?.target?.plugin;
+        self.fleet.solo.slots.iter().copied().find(|slot| {
+            self.fleet.slots.get(slot).is_some_and(|s| {
+                s.spec.generation == self.rollout.generation
+                    && matches!(s.state, SlotState::Starting | SlotState::Ready)
+                    && s.condemned.is_none()
+                    && s.prisoner
+                        .is_some_and(|p| p.check == Some(id) && p.plugin == plugin)
+            })
+        })
+    }
+
+    fn open_jail(&mut self, id: u32, now: u64) {
+        let Some(target) = self.checks.get(id).and_then(|c| c.target) else {
+            return;
+        };
+        let alive = |slot: &&u32| {
+            self.fleet
+                .slots
+                .get(slot)
+                .is_some_and(|s| s.state != SlotState::Draining)
+        };
+        if self.fleet.solo.slots.iter().filter(alive).count() >= MAX_JAILS
+            || self.fleet.solo.slots.len() >= 2 * MAX_JAILS
+        {
+            // One that lingers makes room.
+            let idle = self.fleet.solo.slots.iter().copied().find(|slot| {
+                self.fleet.slots.get(slot).is_some_and(|s| {
+                    s.state == SlotState::Ready && s.runs.is_empty() && !self.is_awaited(s)
+                })
+            });
+            if let Some(idle) = idle {
+                self.close_jail(idle, now);
+            }
+            return;
+        }
+        let Some(free) = (0..MAX_SLOTS as u32).find(|n| !self.fleet.slots.contains_key(n)) else {
+            return;
+        };
+        let spec = SlotSpec {
+            slot: free,
+            class: target.class,
+            generation: self.rollout.generation,
+            threads: 1,
+            birth: self.next_birth(),
+            once: true,
+        };
+        let mut slot = Slot::new(spec, 0);
+        slot.prisoner = Some(Prisoner {
+            check: Some(id),
+            plugin: target.plugin,
+        });
+        slot.started_ns = now;
+        self.fleet.slots.insert(free, slot);
+        self.fleet.solo.slots.push(free);
+        let name = self.checks.get(id).map_or("?", |c| c.spec.name.as_str());
+        log::info!("jail opened  slot={free} check={}", field(name));
+        self.publish_slot(free);
+        self.tell_slots();
+    }
+
+    fn is_awaited(&self, slot: &Slot) -> bool {
+        let prisoner = slot.prisoner.and_then(|p| self.checks.get(p.check?));
+        prisoner.is_some_and(|c| c.waiting_since.is_some())
+    }
+
+    fn is_needed(&self, slot: u32, now: u64) -> bool {
+        let Some(s) = self.fleet.slots.get(&slot) else {
+            return false;
+        };
+        // It ends by itself.
+        if s.condemned.is_some() || s.state == SlotState::Draining || !s.runs.is_empty() {
+            return true;
+        }
+        let Some(prisoner) = s.prisoner else {
+            return true;
+        };
+        let Some(check) = prisoner.check.and_then(|id| self.checks.get(id)) else {
+            return false;
+        };
+        // Its plugin is another one by now, or it needs no jail any more.
+        if check.target.is_none_or(|t| t.plugin != prisoner.plugin)
+            || s.spec.generation != self.rollout.generation
+            || check.place() == Place::Pool
+        {
+            return false;
+        }
+        check.waiting_since.is_some()
+            || (check.rap.quarantine.is_some()
+                && check.is_planned()
+                && !s.tainted
+                && check.next_due < now + LINGER_NS)
+    }
+
+    fn close_jail(&mut self, slot: u32, now: u64) {
+        let Some(s) = self.fleet.slots.get_mut(&slot) else {
+            return self.fleet.solo.slots.retain(|j| *j != slot);
+        };
+        log::info!("jail closed  slot={slot} pid={}", s.pid);
+        s.state = SlotState::Draining;
+        s.condemned = Some(Condemned {
+            reason: "nobody needs this jail any more".into(),
+            culprit: None,
+            killed: false,
+            fence: false,
+        });
+        let pid = s.pid;
+        match &mut s.link {
+            Some(link) => {
+                link.queue(&ToWorker::Drain);
+                self.clockwork
+                    .chores
+                    .insert((now + DRAIN_NS) / MS, Chore::Replace { slot, pid });
+                self.publish_slot(slot);
+            }
+            // Not even started: should it come up after all, it finds its link closed.
+            None => self.retire_slot(slot),
+        }
+        // Not named any more, so that no other is started in its place.
+        self.tell_slots();
+    }
+
+    /// A slot is gone, whatever it was.
+    pub fn jail_retired(&mut self, slot: u32) {
+        self.fleet.solo.slots.retain(|j| *j != slot);
+    }
+
+    /// This check is no more; its number may be another's at once.
+    pub fn release_prisoner(&mut self, id: u32) {
+        for slot in &self.fleet.solo.slots {
+            if let Some(p) = self
+                .fleet
+                .slots
+                .get_mut(slot)
+                .and_then(|s| s.prisoner.as_mut())
+                && p.check == Some(id)
+            {
+                p.check = None;
+            }
+        }
+    }
+
+    /// It could not be started, or could not load its plugin: our own fault, and no word about the check.
+    pub fn jail_failed(&mut self, slot: u32, why: &str) {
+        let prisoner = self.fleet.slots.get(&slot).and_then(|s| s.prisoner?.check);
+        let now = clock::monotonic_ns();
+        if let Some(id) = prisoner
+            && self
+                .checks
+                .get(id)
+                .is_some_and(|c| c.waiting_since.is_some())
+        {
+            self.own_fault(
+                id,
+                Fault::NoWorker,
+                &format!("its jail cannot serve: {why}"),
+            );
+        }
+        self.close_jail(slot, now);
+    }
+
+    pub fn next_birth(&mut self) -> u64 {
+        self.fleet.births += 1;
+        self.fleet.births
+    }
+}
+
+/// Room in `state.map` for jails, ending ones too.
+pub const JAIL_SLOTS: usize = 2 * MAX_JAILS;

@@ -1,0 +1,525 @@
+//! Watching the workers: their messages, and their stalls.
+
+use crate::check::Check;
+use crate::director::{Chore, MS, Manager, Phase, PluginUse};
+use crate::fleet::leftovers::LivesOn;
+use crate::fleet::pools::News;
+use crate::fleet::slots::{Condemned, LibraryUse, Slot, SlotState};
+use crate::journal::Fact;
+use healthd_core::starvation::{Lateness, Share, Suspicion};
+use healthd_core::wire::control::Problem;
+use healthd_core::wire::events::EventKind;
+use healthd_core::wire::maps::{Entry, LineRecord, worker_header as h};
+use healthd_core::wire::supervisor::{ToSupervisor, WorkerClass};
+use healthd_core::wire::worker::{ToManager, ToWorker};
+use healthd_scoreboard::worker_map::WorkerView;
+use healthd_sys::unix_socket::{self, Received};
+use healthd_sys::{clock, process};
+
+/// A call on the reactor that takes longer than this costs the worker its life.
+const STALL_NS: u64 = 1000 * MS;
+/// A worker that does not beat (it beats once a second when idle) is wedged or stopped.
+const SILENT_NS: u64 = 4000 * MS;
+/// One that the machine does not let run gets so long.
+const STARVED_NS: u64 = 15_000 * MS;
+/// A worker that is to be replaced may finish its other runs for so long.
+const REPLACE_NS: u64 = 10_000 * MS;
+/// Loading or initialising one plugin may take so long, and a whole start so long.
+const LOAD_NS: u64 = 10_000 * MS;
+const START_NS: u64 = 60_000 * MS;
+/// How often runs in flight are looked through for lost ones, and the least time that one gets.
+const SEARCH_NS: u64 = 10_000 * MS;
+const LOST_NS: u64 = 60_000 * MS;
+/// A worker's words are a plugin's words, in part.
+const MAX_REASON: usize = 1000;
+
+impl Manager {
+    /// Takes what a worker has sent. Bytes that are no message cost it its life.
+    pub fn receive_from(&mut self, slot: u32, buffer: &mut [u8], most: usize) {
+        for _ in 0..most {
+            let Some(link) = self.fleet.slots.get(&slot).and_then(|s| s.link.as_ref()) else {
+                return;
+            };
+            // Only chunks of a fan-out bring fds with them.
+            let received = match self.fleet.slots.get(&slot).map(|s| s.spec.class) {
+                Some(WorkerClass::Cpu) => unix_socket::receive_what_fits(&link.fd, buffer),
+                _ => unix_socket::receive(&link.fd, buffer, false),
+            };
+            match received {
+                Ok(Received::Empty) => return,
+                // Its death, which the supervisor tells, is what counts: a forked child may hold the link open.
+                Ok(Received::Closed) => return,
+                Err(e) => return self.condemn(slot, format!("its link failed: {e}"), None),
+                Ok(Received::Message(n, mut fds)) => {
+                    let mut rest = &buffer[..n];
+                    loop {
+                        match ToManager::decode(&mut rest) {
+                            Ok(Some(ToManager::Fan(message))) => {
+                                self.fan_says(slot, message, fds.pop());
+                            }
+                            Ok(Some(message)) => self.worker_says(slot, message),
+                            Ok(None) => break,
+                            Err(e) => {
+                                return self.condemn(slot, format!("it talks rubbish: {e}"), None);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn worker_says(&mut self, slot: u32, message: ToManager) {
+        match message {
+            ToManager::Finished(f) => self.finished_by(slot, *f),
+            ToManager::Ready { .. } => self.worker_ready(slot),
+            ToManager::LoadFailed { plugin, reason } => {
+                let reason = shortened(reason);
+                if self
+                    .fleet
+                    .slots
+                    .get(&slot)
+                    .is_some_and(|s| s.prisoner.is_some())
+                {
+                    return self.jail_failed(slot, &reason);
+                }
+                self.leave_out(slot, plugin, reason, "plugin cannot be used");
+            }
+            ToManager::Unwell { reason } => {
+                self.replace_soon(slot, shortened(reason));
+            }
+            ToManager::Map(ask) => self.map_asked(slot, &ask),
+            ToManager::Lock(ask) => self.lock_asked(slot, &ask),
+            ToManager::Unlock { ask } => self.unlock((slot, ask)),
+            // Chunks come with fds, and were told apart before.
+            ToManager::Drained | ToManager::Fan(_) => {}
+            ToManager::Cache(told) => {
+                if let Some(s) = self.fleet.slots.get_mut(&slot) {
+                    s.take_cache(told);
+                }
+            }
+            ToManager::ChildLivesOn {
+                run_id,
+                pid,
+                forbidden,
+            } => self.child_lives_on(slot, run_id, LivesOn { pid, forbidden }),
+            ToManager::ChildGone { pid } => self.child_gone(slot, pid),
+            ToManager::Billed {
+                check,
+                epoch,
+                cpu_ns,
+                grew,
+            } => self.charge_late(check, epoch, cpu_ns, grew),
+        }
+    }
+
+    fn worker_ready(&mut self, slot: u32) {
+        let Some(s) = self.fleet.slots.get_mut(&slot) else {
+            return;
+        };
+        if s.state != SlotState::Starting || s.condemned.is_some() {
+            return;
+        }
+        s.state = SlotState::Ready;
+        s.given_up = None;
+        s.killed_loading = 0;
+        let pid = s.pid;
+        let took = clock::monotonic_ns().saturating_sub(s.started_ns);
+        let ready = Fact::new(EventKind::WorkerReady).slot(slot).pid(pid);
+        self.books.journal.record(ready.lasts(took));
+        self.publish_slot(slot);
+        self.fleet
+            .supervisor
+            .say(&ToSupervisor::WorkerReady { slot, pid });
+        self.take_over(slot);
+        self.generation_progress();
+    }
+
+    /// No new runs; it is killed when the rest is done, and the supervisor starts another.
+    fn replace_soon(&mut self, slot: u32, reason: String) {
+        let Some(s) = self.fleet.slots.get_mut(&slot) else {
+            return;
+        };
+        if s.state == SlotState::Starting {
+            s.last_words = Some(reason);
+            return;
+        }
+        if s.state != SlotState::Ready {
+            return;
+        }
+        let leaving = Fact::new(EventKind::WorkerLeaving).slot(slot).pid(s.pid);
+        self.books.journal.record(leaving.why(&reason));
+        // Another takes its place first, if that can be.
+        if self.start_replacement(slot, &reason) {
+            return;
+        }
+        let Some(s) = self.fleet.slots.get_mut(&slot) else {
+            return;
+        };
+        s.state = SlotState::Draining;
+        s.condemned = Some(Condemned {
+            reason,
+            culprit: None,
+            killed: false,
+            fence: false,
+        });
+        let pid = s.pid;
+        let at = (clock::monotonic_ns() + REPLACE_NS) / MS;
+        self.clockwork
+            .chores
+            .insert(at, Chore::Replace { slot, pid });
+        self.publish_slot(slot);
+        self.kill_if_drained(slot);
+    }
+
+    pub fn replace_now(&mut self, slot: u32, pid: u32) {
+        let condemned = self
+            .fleet
+            .slots
+            .get_mut(&slot)
+            .filter(|s| s.pid == pid && s.state == SlotState::Draining)
+            .and_then(|s| s.condemned.as_mut());
+        if let Some(c) = condemned
+            && !std::mem::replace(&mut c.killed, true)
+        {
+            let reason = c.reason.clone();
+            self.fleet
+                .supervisor
+                .say(&ToSupervisor::Kill { slot, pid, reason });
+        }
+    }
+
+    fn kill_if_drained(&mut self, slot: u32) {
+        if let Some(s) = self.fleet.slots.get(&slot)
+            && s.state == SlotState::Draining
+            && s.condemned.is_some()
+            && s.runs.is_empty()
+            && s.chunks.is_empty()
+        {
+            let pid = s.pid;
+            self.replace_now(slot, pid);
+        }
+    }
+
+    /// Now, with its runs in flight: they go elsewhere.
+    pub fn condemn(&mut self, slot: u32, reason: String, culprit: Option<u64>) {
+        let Some(s) = self.fleet.slots.get_mut(&slot) else {
+            return;
+        };
+        if s.state == SlotState::Dead || s.condemned.as_ref().is_some_and(|c| c.killed) {
+            return;
+        }
+        let pid = s.pid;
+        let condemned = Fact::new(EventKind::WorkerCondemned).slot(slot).pid(pid);
+        self.books.journal.record(condemned.why(&reason));
+        // One that dies while it starts is looked at for the plugin that it was loading.
+        if s.state != SlotState::Starting {
+            s.state = SlotState::Draining;
+        }
+        s.condemned = Some(Condemned {
+            reason: reason.clone(),
+            culprit,
+            killed: true,
+            fence: false,
+        });
+        self.publish_slot(slot);
+        self.fleet
+            .supervisor
+            .say(&ToSupervisor::Kill { slot, pid, reason });
+    }
+
+    /// Looks at every worker's map. Returns whether any has work, and so must be looked at again soon.
+    pub fn look_at_workers(&mut self, now: u64) -> bool {
+        let mut busy = false;
+        let slots: Vec<u32> = self.fleet.slots.keys().copied().collect();
+        for slot in slots {
+            let Some(s) = self.fleet.slots.get_mut(&slot) else {
+                continue;
+            };
+            if s.condemned.as_ref().is_some_and(|c| c.killed) {
+                continue;
+            }
+            match s.state {
+                SlotState::Starting => {
+                    self.look_at_start(slot, now);
+                    continue;
+                }
+                SlotState::Ready | SlotState::Draining => {}
+                SlotState::Dead => continue,
+            }
+            busy |= !s.runs.is_empty() || !s.chunks.is_empty();
+            let Some(view) = &s.view else { continue };
+            let (Ok(head), Some(reactor)) = (view.header(), view.line(0)) else {
+                continue;
+            };
+            // What stood still with us had no chance to be on time.
+            let in_call = now.saturating_sub(self.clockwork.stood.since(reactor.since));
+            let silent = now.saturating_sub(self.clockwork.stood.since(head[h::BEAT]));
+            let is_called = reactor.entry != Entry::Idle && in_call > STALL_NS / 2;
+            let (late, bound) = match is_called {
+                true => (in_call, STALL_NS),
+                false => (silent, SILENT_NS),
+            };
+            let lateness = s.lateness(s.pid, late, bound, STARVED_NS);
+            busy |= s.suspicion.is_some();
+            if lateness == Lateness::Bearable {
+                self.kill_if_drained(slot);
+                continue;
+            }
+            let had = s.suspicion.map_or(100, |s| s.percent());
+            let told = match &mut s.suspicion {
+                Some(suspicion) => std::mem::replace(&mut suspicion.told, true),
+                None => false,
+            };
+            let pid = s.pid;
+            let is_its = s.runs.contains_key(&reactor.run_id);
+            let at = match is_called {
+                true => self.describe(slot, &reactor),
+                false => "its loop".into(),
+            };
+            let time = crate::time::span(late);
+            let reason = match lateness {
+                Lateness::Bearable | Lateness::Starving => {
+                    if !told {
+                        log::warn!(
+                            "worker starves  in=\"{at}\" slot={slot} pid={pid} late={time} could_run={had}%"
+                        );
+                    }
+                    self.kill_if_drained(slot);
+                    continue;
+                }
+                Lateness::Stalled if is_called => {
+                    format!("its reactor is stalled: {at} has not returned for {time}")
+                }
+                Lateness::Stalled => format!("it has not beaten for {time}"),
+                Lateness::Starved => format!(
+                    "its reactor is starved: {at} has not come back for {time}, and could run for {had}% of it"
+                ),
+            };
+            let culprit = lateness == Lateness::Stalled && is_called && is_its;
+            self.condemn(slot, reason, culprit.then_some(reactor.run_id));
+        }
+        busy
+    }
+
+    /// A plugin whose `init` never returns must not hold the start, or a reload, for ever.
+    fn look_at_start(&mut self, slot: u32, now: u64) {
+        let stood = self.clockwork.stood;
+        let waited = |since: u64| now.saturating_sub(stood.since(since));
+        let known = self.fleet.slots.get_mut(&slot);
+        let Some(s) = known.filter(|s| s.link.is_some()) else {
+            return;
+        };
+        let started = waited(s.started_ns);
+        let line = loading(s.view.as_ref());
+        let late = line.as_ref().map_or(0, |l| waited(l.since));
+        let thread = line.as_ref().map_or(s.pid, |l| l.tid);
+        let lateness = s.lateness(thread, late, LOAD_NS, START_NS);
+        let reason = match line {
+            Some(line) if matches!(lateness, Lateness::Stalled | Lateness::Starved) => format!(
+                "{} has not returned for {}",
+                self.describe(slot, &line),
+                crate::time::span(late)
+            ),
+            _ if started > START_NS => {
+                format!("it was not ready after {}", crate::time::span(started))
+            }
+            _ => return,
+        };
+        self.condemn(slot, reason, None);
+    }
+
+    /// A belt: a worker that turns, but has forgotten a run, would leave its check unwatched for ever.
+    pub fn look_for_lost_runs(&mut self, now: u64) {
+        if now.saturating_sub(self.fleet.last_search) < SEARCH_NS {
+            return;
+        }
+        self.fleet.last_search = now;
+        let mut lost = Vec::new();
+        for (slot, s) in &self.fleet.slots {
+            let forgotten = s.runs.iter().find(|(_, id)| {
+                self.checks.get(**id).is_some_and(|c| {
+                    c.in_flight.as_ref().is_some_and(|f| {
+                        // Wait for an instance, for room and for a thread, and each may take its time.
+                        let patience = crate::check::ns(c.spec.timeout)
+                            .saturating_mul(8)
+                            .max(LOST_NS);
+                        let since = self.clockwork.stood.since(f.dispatched_ns.max(f.due_ns));
+                        now.saturating_sub(since) > patience
+                    })
+                })
+            });
+            if let Some((run_id, _)) = forgotten {
+                lost.push((*slot, format!("it has lost run {run_id}")));
+            } else if self.forgotten_chunk(*slot, now, LOST_NS) {
+                lost.push((*slot, "it has lost a chunk".into()));
+            }
+        }
+        for (slot, reason) in lost {
+            self.condemn(slot, reason, None);
+        }
+    }
+
+    /// Says it if a pool has nobody at work.
+    pub fn look_at_pools(&mut self, now: u64) {
+        if self.phase != Phase::Running {
+            return;
+        }
+        for class in WorkerClass::ALL {
+            let of_pool = |s: &&Slot| {
+                s.spec.class == class
+                    && s.spec.generation == self.rollout.generation
+                    && s.prisoner.is_none()
+            };
+            let mut slots = self.fleet.slots.values().filter(of_pool).peekable();
+            let at_work = slots.peek().is_none() || slots.any(|s| s.state == SlotState::Ready);
+            let fact = match self.fleet.pools.look(class, at_work, now) {
+                None => continue,
+                Some(News::Down) => Fact::new(EventKind::PoolDown).why(self.why_no_worker(class)),
+                Some(News::Up(lasted)) => Fact::new(EventKind::PoolUp).lasts(lasted),
+            };
+            self.books.journal.record(fact.cause(class.as_str()));
+        }
+    }
+
+    /// What is the matter with healthd itself.
+    pub fn problems(&self) -> Vec<Problem> {
+        let now = clock::monotonic_ns();
+        let told = |(class, since): (WorkerClass, u64)| {
+            let of_class =
+                |c: &&Check| c.is_planned() && c.target.is_some_and(|t| t.class == class);
+            let checks = self.checks.iter().filter(of_class).count();
+            Problem {
+                pool: Some(class.as_str().into()),
+                since: crate::time::rfc3339(crate::time::wall(since)),
+                text: format!(
+                    "for {} now {}; checks that it should run: {checks}",
+                    crate::time::span(now.saturating_sub(since)),
+                    self.why_no_worker(class)
+                ),
+            }
+        };
+        self.fleet.pools.down().map(told).collect()
+    }
+
+    /// Its link has ended and it lives on: nothing can be heard from it any more.
+    pub fn still_hung_up(&mut self, slot: u32, pid: u32) {
+        if self.fleet.slots.get(&slot).is_some_and(|s| s.pid == pid) {
+            self.condemn(slot, "it has closed its link".into(), None);
+        }
+    }
+
+    /// "step of plugin `http`".
+    pub fn describe(&self, slot: u32, line: &LineRecord) -> String {
+        let plugin = self
+            .fleet
+            .slots
+            .get(&slot)
+            .and_then(|s| s.plugins.get(usize::from(line.plugin)))
+            .map_or("?", String::as_str);
+        format!("{} of plugin `{plugin}`", line.entry.as_str())
+    }
+
+    /// Names the plugins to a new worker, and waits for its Ready.
+    pub fn greet(&mut self, slot: u32) {
+        let plugins = self.plugins_for(slot);
+        let crew = self.crew_of(slot);
+        let auto = self.model.pool.exec.max_parallel == 0;
+        let Some(s) = self.fleet.slots.get_mut(&slot) else {
+            return;
+        };
+        let Some(link) = &mut s.link else { return };
+        let (class, prisoner) = (s.spec.class, s.prisoner);
+        s.plugins = plugins.iter().map(|p| p.name.clone()).collect();
+        s.libraries = libraries(&plugins);
+        let mut sent = Ok(());
+        for (number, plugin) in plugins.iter().enumerate() {
+            if plugin.class != class || plugin.left_out.is_some() {
+                continue;
+            }
+            if prisoner.is_some_and(|p| usize::from(p.plugin) != number) {
+                continue;
+            }
+            let load = ToWorker::Load {
+                plugin: number as u16,
+                index: plugin.index,
+                name: plugin.name.clone(),
+                file: plugin.file.display().to_string(),
+            };
+            sent = sent.and_then(|()| link.send_now(&load, Some(&plugin.copy)));
+        }
+        // One that has ended by now says why itself, and its death will be told.
+        if let Some(crew) = crew {
+            sent = sent.and_then(|()| link.send_now(&ToWorker::Fan(crew), None));
+        }
+        if auto && class == WorkerClass::Exec {
+            sent = sent.and_then(|()| link.send_now(&ToWorker::Pace, None));
+        }
+        if let Err(e) = sent.and_then(|()| link.send_now(&ToWorker::Start, None))
+            && e.kind() != std::io::ErrorKind::BrokenPipe
+        {
+            self.condemn(slot, format!("it could not be told its plugins: {e}"), None);
+        }
+    }
+}
+
+impl Slot {
+    /// A thread of it is not back for `late` ns, of which `bound` may be its own. The kernel is asked only if it is late.
+    fn lateness(&mut self, thread: u32, late: u64, bound: u64, end: u64) -> Lateness {
+        if late <= bound / 2 {
+            self.suspicion = None;
+            return Lateness::Bearable;
+        }
+        let share = process::time_of_thread(self.pid, thread)
+            .ok()
+            .and_then(|(time, stat)| Share::parse(clock::monotonic_ns(), &time, &stat));
+        let Some(share) = share else {
+            // Nobody can tell: then it is held to the clock.
+            return match late > bound {
+                true => Lateness::Stalled,
+                false => Lateness::Bearable,
+            };
+        };
+        let Some(suspicion) = &mut self.suspicion else {
+            self.suspicion = Some(Suspicion::new(share));
+            return Lateness::Bearable;
+        };
+        suspicion.look(share);
+        suspicion.judge(late, bound, end)
+    }
+}
+
+/// Each file once, by the name that the worker's map has of it.
+fn libraries(plugins: &[PluginUse]) -> Vec<LibraryUse> {
+    let mut list: Vec<LibraryUse> = Vec::new();
+    for plugin in plugins {
+        let Some(file) = plugin.file.file_name() else {
+            continue;
+        };
+        let file = file.to_string_lossy();
+        match list.iter_mut().find(|l| l.file == file) {
+            Some(library) => library.plugins.push(plugin.name.clone()),
+            None => list.push(LibraryUse {
+                file: file.into_owned(),
+                plugins: vec![plugin.name.clone()],
+                copy: plugin.copy.clone(),
+            }),
+        }
+    }
+    list
+}
+
+/// The call into a plugin that a starting worker is in, or died in.
+pub fn loading(view: Option<&WorkerView>) -> Option<LineRecord> {
+    let lines = view.map(WorkerView::lines).unwrap_or_default();
+    let mut lines = lines.into_iter();
+    lines.find(|l| matches!(l.entry, Entry::Load | Entry::Init))
+}
+
+fn shortened(mut text: String) -> String {
+    if text.len() > MAX_REASON {
+        text.truncate(healthd_core::text::cut(&text, MAX_REASON).len());
+        text.push_str("...");
+    }
+    text
+}

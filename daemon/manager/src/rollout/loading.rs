@@ -1,0 +1,454 @@
+//! What changes plugins or checks, one thing at a time: reloads, files dropped into the plugin directory,
+//! rollbacks. Files are read in a thread of its own, as a probe may take seconds.
+
+use crate::control::Asker;
+use crate::director::{Manager, Phase};
+use crate::event_loop::{Inbox, Letter};
+use crate::journal::Fact;
+use crate::rollout::generation::{Force, MAX_FILES_TOLD};
+use crate::rollout::handover;
+use crate::rollout::plugins::Rejected;
+use healthd_catalog::{Loaded, PluginFile, RealFiles, Scan, Shelf, Standing};
+use healthd_core::config::{self, Catalog, Diagnostics, PluginInfo};
+use healthd_core::wire::control::{ControlError, ErrorCode, ReloadReport, Reply};
+use healthd_core::wire::events::EventKind;
+use healthd_core::wire::supervisor::ToSupervisor;
+use healthd_sys::clock;
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+/// Something that changes what is in force.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Work {
+    /// The config and the plugins, for a client or (None) for a signal.
+    Reload(Option<Asker>),
+    /// Something has changed in the plugin directory.
+    Dropped,
+    /// A file of a secret has changed: the config in force, with what it says now.
+    Secrets,
+    /// The plugin directory, for a client; of one plugin only, or of all. Files that were rejected are tried again.
+    Plugins {
+        client: Option<Asker>,
+        name: Option<String>,
+    },
+    /// These files did not prove themselves, or a client does not want them: what served before comes back.
+    Rollback {
+        client: Option<Asker>,
+        files: Vec<Unwanted>,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unwanted {
+    pub path: PathBuf,
+    pub hash: u64,
+    pub why: String,
+}
+
+impl Work {
+    fn client(&self) -> Option<Asker> {
+        match self {
+            Work::Reload(client) | Work::Plugins { client, .. } | Work::Rollback { client, .. } => {
+                *client
+            }
+            Work::Dropped | Work::Secrets => None,
+        }
+    }
+
+    /// Whether files that did not come up are given another chance by it.
+    pub fn tries_again(&self) -> bool {
+        matches!(self, Work::Reload(_) | Work::Plugins { .. })
+    }
+}
+
+/// What the loader thread found.
+pub struct LoadResult {
+    pub work: Work,
+    pub begun_ns: u64,
+    /// None: the thread panicked, and has said so.
+    pub found: Option<Found>,
+}
+
+pub enum Found {
+    Config(Result<(Force, Scan), Diagnostics>),
+    Plugins(Scan),
+    /// The plugins have other options than before, and the config cannot be read as it was: why.
+    Unfit(String),
+}
+
+/// All that the thread needs to know, as it must not look into the books.
+struct Reader {
+    config: PathBuf,
+    owners: Vec<u32>,
+    shelf: Arc<Mutex<Shelf>>,
+    plugin_dir: PathBuf,
+    serving: Vec<PluginFile>,
+    rejected: BTreeMap<PathBuf, Rejected>,
+    /// Of the plugins in use.
+    infos: Vec<PluginInfo>,
+    digest: u64,
+    /// Some check has a plugin that could not be used: perhaps it can be now.
+    some_unusable: bool,
+    only: Option<String>,
+}
+
+impl Manager {
+    pub fn begin_reload(&mut self, client: Option<Asker>) {
+        self.enqueue(Work::Reload(client));
+    }
+
+    /// Begins it now, or after what is under way. The same thing twice in the queue is once.
+    pub fn enqueue(&mut self, work: Work) {
+        if matches!(self.phase, Phase::Stopping | Phase::Done) {
+            return self.answer_work(&work, Err(busy()));
+        }
+        if work.client().is_some() || !self.rollout.work.contains(&work) {
+            self.rollout.work.push_back(work);
+        }
+        self.begin_work();
+    }
+
+    pub fn is_at_work(&self) -> bool {
+        self.rollout.loading || self.rollout.coming.is_some()
+    }
+
+    pub fn begin_work(&mut self) {
+        if self.phase != Phase::Running || self.is_at_work() {
+            return;
+        }
+        let Some(work) = self.rollout.work.pop_front() else {
+            return;
+        };
+        let begun_ns = clock::monotonic_ns();
+        if let Work::Rollback { .. } = work {
+            return self.roll_back(work, begun_ns);
+        }
+        if let Work::Reload(_) = work {
+            self.fleet.supervisor.say(&ToSupervisor::Reloading);
+        }
+        if let Work::Plugins { name, .. } = &work {
+            self.rollout.versions.try_again(name.as_deref());
+        }
+        self.rollout.loading = true;
+        let reader = self.reader(&work);
+        let inbox = self.clockwork.inbox.clone();
+        let job = work.clone();
+        let spawned = std::thread::Builder::new()
+            .name("load".into())
+            .spawn(move || {
+                // Whatever becomes of it, the one who asked must hear of it, and the next may ask.
+                let read = AssertUnwindSafe(|| reader.read(&job));
+                let found = std::panic::catch_unwind(read).ok();
+                post(
+                    &inbox,
+                    LoadResult {
+                        work: job,
+                        begun_ns,
+                        found,
+                    },
+                );
+            });
+        if let Err(e) = spawned {
+            self.work_failed(work, format!("no thread to read the files: {e}"));
+        }
+    }
+
+    fn reader(&self, work: &Work) -> Reader {
+        let in_use = |name: &str| self.rollout.plugins.iter().any(|p| p.name == name);
+        Reader {
+            config: self.args.config.clone(),
+            owners: self.rollout.owners.clone(),
+            shelf: self.rollout.shelf.clone(),
+            plugin_dir: self.model.daemon.plugin_dir.clone(),
+            serving: self.serving(),
+            rejected: self.rollout.versions.rejected.clone(),
+            infos: self
+                .rollout
+                .scan
+                .catalog
+                .plugins
+                .iter()
+                .filter(|i| in_use(&i.name))
+                .cloned()
+                .collect(),
+            digest: self.model.digest,
+            some_unusable: self
+                .checks
+                .iter()
+                .any(|c| c.spec.enabled && c.spec.unusable.is_some()),
+            only: match work {
+                Work::Plugins { name, .. } => name.clone(),
+                _ => None,
+            },
+        }
+    }
+
+    /// The files whose plugins are in use, whole.
+    pub fn serving(&self) -> Vec<PluginFile> {
+        self.rollout
+            .scan
+            .files
+            .iter()
+            .filter(|f| {
+                self.rollout
+                    .plugins
+                    .iter()
+                    .any(|p| p.hash == f.hash && f.has(&p.name))
+            })
+            .cloned()
+            .collect()
+    }
+
+    pub fn loaded(&mut self, result: LoadResult) {
+        let LoadResult {
+            work,
+            begun_ns,
+            found,
+        } = result;
+        self.rollout.loading = false;
+        if self.phase != Phase::Running {
+            return self.answer_work(&work, Err(busy()));
+        }
+        // What was read leans on bytes that must go first.
+        if matches!(self.rollout.work.front(), Some(Work::Rollback { .. })) {
+            self.rollout.work.insert(1, work);
+            return self.begin_work();
+        }
+        match found {
+            None => self.work_failed(work, "the files could not be read to their end".into()),
+            Some(Found::Config(Err(diagnostics))) => {
+                let fields = format!("{}; nothing has changed", diagnostics.summary());
+                let refused = Fact::new(EventKind::ReloadRefused).why(diagnostics.summary());
+                self.books.journal.record(refused.fields(fields));
+                for line in diagnostics.render(false).lines() {
+                    log::error!("{line}");
+                }
+                let error = ControlError {
+                    code: ErrorCode::BadConfig,
+                    message: format!("reload refused: {}", diagnostics.summary()),
+                    help: "nothing has changed: mend the files and reload again".into(),
+                    diagnostics: vec![diagnostics.render(false)],
+                };
+                self.end_work(work, Err(error));
+            }
+            Some(Found::Config(Ok((force, scan)))) => self.prepare(force, scan, work, begun_ns),
+            Some(Found::Plugins(scan)) => self.prepare(Force::Plugins, scan, work, begun_ns),
+            Some(Found::Unfit(why)) => self.work_failed(work, why),
+        }
+    }
+
+    pub fn work_failed(&mut self, work: Work, why: String) {
+        let (fact, what) = match &work {
+            Work::Reload(_) => (Fact::new(EventKind::ReloadRefused), "reload failed"),
+            Work::Secrets => (
+                Fact::new(EventKind::ReloadRefused),
+                "a secret that has changed is not taken",
+            ),
+            Work::Dropped | Work::Plugins { .. } => {
+                (Fact::plugin("", "refused"), "plugins not changed")
+            }
+            Work::Rollback { .. } => (Fact::plugin("", "refused"), "rollback failed"),
+        };
+        let fact = fact.titled(what).level(log::Level::Error).why(&why);
+        self.books
+            .journal
+            .record(fact.fields(format!("why=\"{why}\"; nothing has changed")));
+        let error = ControlError {
+            code: ErrorCode::Failed,
+            message: format!("{what}: {why}"),
+            help: "nothing has changed".into(),
+            diagnostics: Vec::new(),
+        };
+        self.end_work(work, Err(error));
+    }
+
+    pub fn end_work(&mut self, work: Work, result: Result<ReloadReport, ControlError>) {
+        self.rollout.loading = false;
+        if let Ok(r) = &result
+            && (matches!(work, Work::Reload(_) | Work::Secrets) || !r.plugins.is_empty())
+        {
+            self.tell_end(&work, r);
+        }
+        let status = self.status_text();
+        self.fleet.supervisor.say(&match work {
+            Work::Reload(_) => ToSupervisor::Reloaded { status },
+            _ => ToSupervisor::Status { status },
+        });
+        self.answer_work(&work, result);
+        self.begin_work();
+    }
+
+    fn tell_end(&mut self, work: &Work, r: &ReloadReport) {
+        let fields = format!(
+            "added={} changed={} removed={} untouched={} plugins=\"{}\" generation={} took={}ms",
+            r.added,
+            r.changed,
+            r.removed,
+            r.unchanged,
+            r.plugins.join(", "),
+            self.rollout.generation,
+            r.took_ms
+        );
+        let to = match work {
+            Work::Rollback { .. } => "rolled back",
+            _ => "loaded",
+        };
+        if matches!(work, Work::Reload(_) | Work::Secrets) {
+            let counts = format!(
+                "{} added, {} changed, {} removed",
+                r.added, r.changed, r.removed
+            );
+            let fact = Fact::new(EventKind::Reloaded).why(counts).fields(fields);
+            let fact = match work {
+                Work::Secrets => fact.titled("secrets read anew"),
+                _ => fact,
+            };
+            self.books.journal.record(fact);
+        } else {
+            log::info!("plugins changed  {fields}");
+        }
+        for change in &r.plugins {
+            let name = change.split(' ').next().unwrap_or_default();
+            let fact = Fact::plugin(name, to)
+                .titled("plugin changed")
+                .why(change)
+                .level(log::Level::Debug);
+            self.books.journal.record(fact);
+        }
+    }
+
+    pub fn answer_work(&mut self, work: &Work, result: Result<ReloadReport, ControlError>) {
+        let Some(client) = work.client().and_then(|c| self.clients.place_of(c)) else {
+            return;
+        };
+        match result {
+            Ok(mut report) => {
+                report.warnings = self.warnings(work);
+                self.clients.reply(client, &Reply::Reloaded(report));
+                self.clients.reply(client, &Reply::End);
+            }
+            Err(error) => self.clients.reply(client, &Reply::Error(error)),
+        }
+    }
+
+    fn warnings(&self, work: &Work) -> Vec<String> {
+        let config = self.model.warnings.items.iter().map(|w| w.message.clone());
+        let refused = self.rollout.scan.catalog.refused.iter();
+        let refused = refused.map(|r| format!("plugin refused: {}", r.reason));
+        let kept_back = self
+            .rollout
+            .scan
+            .files
+            .iter()
+            .filter_map(|f| match &f.standing {
+                Standing::RolledBack(why) => Some(format!("{}: {why}", f.path.display())),
+                _ => None,
+            });
+        match work {
+            Work::Reload(_) => config.chain(refused).chain(kept_back).collect(),
+            _ => refused.chain(kept_back).take(MAX_FILES_TOLD).collect(),
+        }
+    }
+}
+
+impl Reader {
+    fn read(&self, work: &Work) -> Found {
+        let mut shelf = self.shelf.lock().unwrap_or_else(|e| e.into_inner());
+        if let Work::Reload(_) = work {
+            let over = |dir: &Path, scan| self.over(dir, scan);
+            let loaded = healthd_catalog::load_over(&self.config, &self.owners, &mut shelf, over);
+            return Found::Config(loaded.map(packed));
+        }
+        let scan = shelf.scan(&self.plugin_dir, &self.owners);
+        let scan = self.over(&self.plugin_dir, scan);
+        if let Work::Secrets = work {
+            return self.with_new_secrets(scan);
+        }
+        let new_options = self.plugin_with_other_options(&scan.catalog);
+        if !self.some_unusable && new_options.is_none() {
+            return Found::Plugins(scan);
+        }
+        // The config as it was when it was put in force, and not as somebody is editing it.
+        match (
+            config::load(&self.config, &RealFiles, Some(&scan.catalog)),
+            new_options,
+        ) {
+            (Ok(model), _) if model.digest == self.digest => {
+                Found::Config(Ok(packed(Loaded { model, scan })))
+            }
+            (Ok(_), Some(name)) => Found::Unfit(format!(
+                "the new `{name}` takes other options, and the config was edited since it was loaded: \
+                 `healthctl reload` takes both"
+            )),
+            (Err(diagnostics), Some(name)) => Found::Unfit(format!(
+                "the new `{name}` takes other options, and the config does not fit: {}",
+                diagnostics.render(false).trim_end()
+            )),
+            (_, None) => Found::Plugins(scan),
+        }
+    }
+
+    /// The config as it was when it was put in force, and not as somebody is editing it.
+    fn with_new_secrets(&self, scan: Scan) -> Found {
+        match config::load(&self.config, &RealFiles, Some(&scan.catalog)) {
+            Ok(model) if model.digest == self.digest => {
+                Found::Config(Ok(packed(Loaded { model, scan })))
+            }
+            Ok(_) => Found::Unfit(
+                "the config was edited since it was loaded: `healthctl reload` takes both".into(),
+            ),
+            Err(diagnostics) => Found::Unfit(diagnostics.render(false).trim_end().to_owned()),
+        }
+    }
+
+    /// What serves stays where the directory has nothing better; another directory stands for itself.
+    fn over(&self, dir: &Path, scan: Scan) -> Scan {
+        if dir != self.plugin_dir {
+            return scan;
+        }
+        let serves = |file: &PluginFile| self.serving.iter().any(|s| s.hash == file.hash);
+        scan.over(&self.serving, |file| {
+            let rejected = self.rejected.get(&file.path);
+            match rejected.filter(|r| r.hash == file.hash && !serves(file)) {
+                Some(rejected) => Some(rejected.standing.clone()),
+                None => {
+                    let asked_for = self.only.as_ref().is_none_or(|name| file.has(name));
+                    (!asked_for && !serves(file)).then_some(Standing::Waits)
+                }
+            }
+        })
+    }
+
+    fn plugin_with_other_options(&self, catalog: &Catalog) -> Option<String> {
+        let differs = |old: &&PluginInfo| {
+            catalog.plugin(&old.name).is_some_and(|new| {
+                new.schema != old.schema || new.default_timeout != old.default_timeout
+            })
+        };
+        self.infos.iter().find(differs).map(|i| i.name.clone())
+    }
+}
+
+fn packed(loaded: Loaded) -> (Force, Scan) {
+    let kept = handover::pack(&loaded.model);
+    let force = Force::Model {
+        model: Box::new(loaded.model),
+        kept,
+    };
+    (force, loaded.scan)
+}
+
+fn post(inbox: &Inbox, result: LoadResult) {
+    inbox.post(Letter::Loaded(Box::new(result)));
+}
+
+fn busy() -> ControlError {
+    ControlError {
+        code: ErrorCode::Busy,
+        message: "the daemon is stopping".into(),
+        help: "try again when it is up".into(),
+        diagnostics: Vec::new(),
+    }
+}

@@ -1,0 +1,60 @@
+//! What is in force, and how something else takes its place: configs, plugin files, generations of workers.
+
+pub mod generation;
+pub mod handover;
+pub mod loading;
+pub mod plugins;
+pub mod reload;
+pub mod secret_files;
+pub mod worker_plan;
+
+use crate::director::PluginUse;
+use generation::Coming;
+use healthd_catalog::{Scan, Shelf};
+use loading::Work;
+use plugins::{DropIn, Versions};
+use secret_files::SecretFiles;
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex};
+
+pub struct Rollout {
+    pub generation: u64,
+    /// Those of this generation.
+    pub plugins: Vec<PluginUse>,
+    pub scan: Scan,
+    /// A generation that is coming up, and what takes force with it.
+    pub coming: Option<Coming>,
+    /// A thread is reading files.
+    pub loading: bool,
+    /// What is to be changed next.
+    pub work: VecDeque<Work>,
+    /// The plugin files as they were read last.
+    pub shelf: Arc<Mutex<Shelf>>,
+    pub versions: Versions,
+    pub drop_in: Option<DropIn>,
+    pub secret_files: Option<SecretFiles>,
+    /// The model in force, for the manager after us.
+    pub kept_model: Option<Arc<OwnedFd>>,
+    /// Whose plugin files may be loaded.
+    pub owners: Vec<u32>,
+}
+
+impl Rollout {
+    pub fn new(generation: u64, owners: Vec<u32>) -> Rollout {
+        Rollout {
+            generation,
+            plugins: Vec::new(),
+            scan: Scan::default(),
+            coming: None,
+            loading: false,
+            work: VecDeque::new(),
+            shelf: Arc::default(),
+            versions: Versions::default(),
+            drop_in: None,
+            secret_files: None,
+            kept_model: None,
+            owners,
+        }
+    }
+}

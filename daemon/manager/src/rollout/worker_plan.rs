@@ -1,0 +1,153 @@
+//! Which plugins and which workers a config asks for, and what of that is news.
+
+use crate::check::worker_class;
+use crate::director::{Manager, PluginUse};
+use crate::journal::Fact;
+use crate::rollout::generation::Force;
+use healthd_catalog::{Scan, Standing};
+use healthd_core::config::Pool;
+use healthd_core::wire::supervisor::WorkerClass;
+use healthd_sys::clock;
+use std::collections::HashMap;
+
+/// Why plugins could not be used, by name.
+pub fn lost(plugins: &[PluginUse]) -> HashMap<String, String> {
+    let lost = plugins.iter();
+    lost.filter_map(|p| Some((p.name.clone(), p.left_out.clone()?)))
+        .collect()
+}
+
+impl Manager {
+    /// The plugins that serve now and have other bytes in this list.
+    pub fn changed_plugins(&self, new: &[PluginUse]) -> Vec<String> {
+        let replaced = |p: &&PluginUse| {
+            let mut old = self.rollout.plugins.iter();
+            old.any(|o| o.name == p.name && o.hash != p.hash)
+        };
+        new.iter()
+            .filter(replaced)
+            .map(|p| p.name.clone())
+            .collect()
+    }
+
+    /// A file that cannot be used is said even while no check uses it: whoever dropped it in looks here.
+    /// Each piece of news once.
+    pub fn tell_plugin_news(&mut self, scan: &Scan) {
+        for refused in &scan.catalog.refused {
+            if !self.rollout.scan.catalog.refused.contains(refused) {
+                let fact = Fact::plugin(refused.name.as_deref().unwrap_or_default(), "refused");
+                let fact = fact.titled("plugin refused").level(log::Level::Warn);
+                let reason = refused.reason.clone();
+                self.books.journal.record(fact.why(&reason).fields(reason));
+            }
+        }
+        for file in &scan.files {
+            let told = self
+                .rollout
+                .scan
+                .files
+                .iter()
+                .any(|f| f.path == file.path && f.standing == file.standing);
+            if file.standing == Standing::Deleted && !told {
+                let fact = Fact::plugin(
+                    file.infos.first().map_or("", |i| i.name.as_str()),
+                    "deleted",
+                )
+                .titled("plugin file deleted: its copy serves until a restart")
+                .level(log::Level::Warn)
+                .why("its copy serves until a restart")
+                .fields(format!("file={}", file.path.display()));
+                self.books.journal.record(fact);
+            }
+        }
+    }
+
+    /// The plugins of enabled checks, each once, in a fixed order. `try_again`: also what could not be used
+    /// before, with the same bytes.
+    pub fn plugins_in_use(&self, force: &Force, scan: &Scan, try_again: bool) -> Vec<PluginUse> {
+        let lost = lost(&self.rollout.plugins);
+        let mut names: Vec<&str> = match force {
+            Force::Model { model, .. } => model
+                .checks
+                .iter()
+                .filter(|c| c.enabled && c.unusable.is_none())
+                .map(|c| c.plugin.as_str())
+                .collect(),
+            Force::Plugins => self
+                .checks
+                .iter()
+                .map(|c| &c.spec)
+                .filter(|s| {
+                    s.enabled
+                        && (s.unusable.is_none() || s.unusable.as_ref() == lost.get(&s.plugin))
+                })
+                .map(|s| s.plugin.as_str())
+                .collect(),
+        };
+        names.sort_unstable();
+        names.dedup();
+        let now = clock::realtime_ns();
+        names
+            .into_iter()
+            .filter_map(|name| {
+                let (file, entry) = scan.find(name)?;
+                let old = self
+                    .rollout
+                    .plugins
+                    .iter()
+                    .find(|p| p.name == name && p.hash == file.hash);
+                Some(PluginUse {
+                    name: name.to_owned(),
+                    file: file.path.clone(),
+                    index: entry.index,
+                    class: worker_class(entry.class),
+                    copy: file.copy.clone(),
+                    hash: file.hash,
+                    left_out: old.filter(|_| !try_again).and_then(|o| o.left_out.clone()),
+                    since: old.map_or(now, |o| o.since),
+                    tally: old.map(|o| o.tally).unwrap_or_default(),
+                })
+            })
+            .collect()
+    }
+}
+
+/// `try_again`: one that could not be used is to be loaded once more.
+pub fn same_plugins(new: &[PluginUse], old: &[PluginUse], try_again: bool) -> bool {
+    let key = |p: &PluginUse| (p.name.clone(), p.index, p.hash);
+    new.len() == old.len()
+        && (!try_again || old.iter().all(|p| p.left_out.is_none()))
+        && new.iter().map(key).eq(old.iter().map(key))
+}
+
+pub fn same_pool(new: &Pool, old: &Pool) -> bool {
+    (
+        new.io.workers,
+        new.io.threads,
+        new.cpu.workers,
+        new.exec.max_parallel,
+    ) == (
+        old.io.workers,
+        old.io.threads,
+        old.cpu.workers,
+        old.exec.max_parallel,
+    )
+}
+
+/// The workers that these plugins need: place in class, class, threads.
+pub fn wanted(pool: &Pool, plugins: &[PluginUse]) -> Vec<(u64, WorkerClass, u32)> {
+    let mut list = Vec::new();
+    for class in WorkerClass::ALL {
+        if !plugins.iter().any(|p| p.class == class) {
+            continue;
+        }
+        let (workers, threads) = match class {
+            WorkerClass::Io => (pool.io.workers, pool.io.threads),
+            WorkerClass::Cpu => (pool.cpu.workers, 1),
+            // One process starts all children: what limits them is how many may run at once.
+            WorkerClass::Exec => (1, pool.exec.most()),
+        };
+        list.extend((0..u64::from(workers.max(1))).map(|place| (place, class, u32::from(threads))));
+    }
+    list
+}

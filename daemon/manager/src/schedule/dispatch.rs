@@ -1,0 +1,366 @@
+//! Which run goes where, and when. Decided here and nowhere else, so no lock is shared.
+
+use crate::check::{Again, Check, InFlight, ns};
+use crate::director::{MS, Manager, Phase};
+use crate::fleet::chunks::RunChunks;
+use crate::fleet::crash_record::Place;
+use crate::fleet::slots::SlotState;
+use healthd_core::check::fault::Fault;
+use healthd_core::check::schedule;
+use healthd_core::wire::supervisor::WorkerClass;
+use healthd_core::wire::worker::Run;
+use healthd_sys::clock;
+
+/// Runs due within this time leave together, and the worker starts each at its own moment; so the manager
+/// wakes ten times a second and not once a check.
+pub const LOOK_AHEAD_NS: u64 = 100 * MS;
+/// A message needs this long to be there before its first run is due.
+const LEAD_NS: u64 = 10 * MS;
+
+impl Manager {
+    /// When the loop must wake for the due wheel, which turns only while runs are sent.
+    pub fn due_wake(&self) -> Option<u64> {
+        if self.phase != Phase::Running {
+            return None;
+        }
+        let at = self.schedule.due.next_wake()?.saturating_mul(MS);
+        Some(at.saturating_sub(LEAD_NS))
+    }
+
+    /// Everything due within the look-ahead goes out.
+    pub fn dispatch_due(&mut self, now: u64, fired: &mut Vec<u32>) {
+        self.schedule.due.advance((now + LOOK_AHEAD_NS) / MS, fired);
+        for id in fired.drain(..) {
+            self.due_now(id, now);
+        }
+    }
+
+    /// Plans the next run; the timer that was set is replaced.
+    pub fn plan(&mut self, id: u32, due_ns: u64) {
+        let Some(check) = self.checks.get_mut(id) else {
+            return;
+        };
+        if let Some(timer) = check.timer.take() {
+            self.schedule.due.cancel(timer);
+        }
+        check.next_due = due_ns;
+        if check.is_planned() {
+            check.timer = Some(self.schedule.due.insert(due_ns.div_ceil(MS), id));
+        }
+    }
+
+    pub fn unplan(&mut self, id: u32) {
+        if let Some(check) = self.checks.get_mut(id)
+            && let Some(timer) = check.timer.take()
+        {
+            self.schedule.due.cancel(timer);
+        }
+    }
+
+    fn due_now(&mut self, id: u32, now: u64) {
+        if self.phase != Phase::Running {
+            return;
+        }
+        let (stood, spread) = (self.clockwork.stood, ns(self.model.daemon.start_spread));
+        let Some(check) = self.checks.get_mut(id) else {
+            return;
+        };
+        check.timer = None;
+        if !check.is_planned() {
+            return;
+        }
+        let due = check.next_due;
+        if let Some(hold) = check.hold.filter(|h| h.until_ns > due.max(now)) {
+            self.plan(id, hold.until_ns);
+            self.publish(id);
+            return;
+        }
+        if check.is_busy() {
+            check.skipped += 1;
+        } else if due < stood.until_ns {
+            let (hash, interval) = (check.hash, check.interval_ns());
+            let due = schedule::after_standstill(hash, stood, interval, spread);
+            self.plan(id, due.max(now));
+            return self.publish(id);
+        } else {
+            self.request_run(id, due);
+        }
+        if let Some(check) = self.checks.get(id) {
+            let next = schedule::next_due(check.hash, due.max(now), check.interval_ns());
+            self.plan(id, next);
+        }
+        self.publish(id);
+    }
+
+    /// Starts a run at `due_ns`, or queues it until its groups and a worker have room.
+    pub fn request_run(&mut self, id: u32, due_ns: u64) {
+        if self.still_runs(id) {
+            return;
+        }
+        if self.enter_groups(id, due_ns) {
+            self.find_worker(id, due_ns);
+        }
+    }
+
+    /// It is in its groups, if it has any.
+    pub fn find_worker(&mut self, id: u32, due_ns: u64) {
+        let Some(check) = self.checks.get(id) else {
+            return;
+        };
+        let Some(target) = check.target else { return };
+        if check.place() != Place::Pool {
+            return self.wait_for_jail(id, due_ns);
+        }
+        match self.choose(check.hash, target.class) {
+            Some(slot) => self.send(id, slot, due_ns, 1, Vec::new()),
+            None => {
+                if let Some(check) = self.checks.get_mut(id) {
+                    check.waiting_since = Some(due_ns);
+                }
+                self.schedule.queues[target.class as usize].push_back(id);
+            }
+        }
+    }
+
+    /// Its home worker, or the next in its own order of preference that has room.
+    fn choose(&self, hash: u64, class: WorkerClass) -> Option<u32> {
+        self.choose_of(hash, class, self.rollout.generation)
+    }
+
+    pub fn choose_of(&self, hash: u64, class: WorkerClass, generation: u64) -> Option<u32> {
+        let cap = self.cap(class);
+        self.fleet
+            .slots
+            .values()
+            .filter(|s| {
+                s.spec.class == class
+                    && s.spec.generation == generation
+                    && s.prisoner.is_none()
+                    && s.credit(cap) > 0
+            })
+            .max_by_key(|s| schedule::rendezvous(hash, s.place))
+            .map(|s| s.spec.slot)
+    }
+
+    fn send(&mut self, id: u32, slot: u32, due_ns: u64, attempt: u8, lost: Vec<String>) {
+        let run_id = self.books.next_run;
+        self.books.next_run += 1;
+        self.send_as(id, slot, due_ns, run_id, attempt, lost);
+    }
+
+    fn send_as(
+        &mut self,
+        id: u32,
+        slot: u32,
+        due_ns: u64,
+        run_id: u64,
+        attempt: u8,
+        lost: Vec<String>,
+    ) {
+        let now = clock::monotonic_ns();
+        let cap = self
+            .fleet
+            .slots
+            .get(&slot)
+            .map_or(0, |s| self.cap(s.spec.class));
+        let Some(check) = self.checks.get_mut(id) else {
+            return;
+        };
+        let Some(s) = self.fleet.slots.get_mut(&slot) else {
+            return;
+        };
+        // Where room is scarce a result that waits for company would keep the next run out.
+        let scarce = s.prisoner.is_some() || (s.runs.len() + 1) * 4 >= cap * 3;
+        let Some(link) = &mut s.link else { return };
+        let run = Run {
+            run_id,
+            check: id,
+            epoch: check.epoch,
+            attempt,
+            start_ns: due_ns,
+            last_status: check.state.status().map_or(255, |s| s as u8),
+            // So does one of a group, if it waits while others wait for its end.
+            urgent: check.wanted || scarce || !check.spec.groups.is_empty(),
+        };
+        link.queue_run(&run, || check.define(id));
+        s.runs.insert(run_id, id);
+        s.accounts.dispatched += 1;
+        s.sent += 1;
+        check.waiting_since = None;
+        check.in_flight = Some(InFlight {
+            run_id,
+            epoch: check.epoch,
+            attempt,
+            slot,
+            due_ns,
+            dispatched_ns: now,
+            lost,
+            chunks: RunChunks::default(),
+            lives_on: None,
+        });
+    }
+
+    /// A run that died with its worker goes elsewhere, once. False: it has been tried twice.
+    pub fn send_again(&mut self, id: u32, old: &InFlight, why: String) -> bool {
+        if old.attempt >= 2 {
+            return false;
+        }
+        let mut lost = old.lost.clone();
+        lost.push(why);
+        let Some(check) = self.checks.get(id) else {
+            return true;
+        };
+        let Some(target) = check.target.filter(|_| check.may_run()) else {
+            self.leave_queue(id);
+            return true;
+        };
+        let now = clock::monotonic_ns();
+        let home = match check.rap.place(true) {
+            Place::Pool => self.choose(check.hash, target.class),
+            Place::Jail | Place::RatherJail => None,
+        };
+        if let Some(slot) = home {
+            self.send_as(id, slot, now, old.run_id, old.attempt + 1, lost);
+            return true;
+        }
+        if let Some(check) = self.checks.get_mut(id) {
+            check.waiting_since = Some(now);
+            check.again = Some(Again {
+                run_id: old.run_id,
+                attempt: old.attempt + 1,
+                lost,
+            });
+            if check.place() != Place::Pool {
+                self.wait_for_jail(id, now);
+                return true;
+            }
+        }
+        self.schedule.queues[target.class as usize].push_back(id);
+        true
+    }
+
+    /// Sends the run that waits.
+    pub fn send_waiting(&mut self, id: u32, slot: u32, since: u64) {
+        match self.checks.get_mut(id).and_then(|c| c.again.take()) {
+            Some(a) => self.send_as(id, slot, since, a.run_id, a.attempt, a.lost),
+            None => self.send(id, slot, since, 1, Vec::new()),
+        }
+    }
+
+    /// It is not to run any more, so it waits no longer; a client that waits for it is told as it is.
+    pub fn leave_queue(&mut self, id: u32) {
+        let Some(check) = self.checks.get_mut(id) else {
+            return;
+        };
+        check.waiting_since = None;
+        check.again = None;
+        let idle = check.in_flight.is_none();
+        if idle && check.undecided.is_none() && std::mem::take(&mut check.wanted) {
+            self.clients.run_finished(id);
+        }
+        if idle {
+            self.leave_groups(id);
+        }
+    }
+
+    /// Room has come up: the oldest waiting runs go first.
+    pub fn drain_queues(&mut self) {
+        if self.phase != Phase::Running {
+            return;
+        }
+        self.admit_to_groups();
+        for class in WorkerClass::ALL {
+            while let Some(&id) = self.schedule.queues[class as usize].front() {
+                let Some(check) = self
+                    .checks
+                    .get(id)
+                    .filter(|c| c.waiting_since.is_some() && !c.in_line && c.in_flight.is_none())
+                else {
+                    self.schedule.queues[class as usize].pop_front();
+                    continue;
+                };
+                // It has been put into quarantine while it waited.
+                if check.place() == Place::Jail {
+                    let since = check.waiting_since.unwrap_or_default();
+                    self.schedule.queues[class as usize].pop_front();
+                    self.wait_for_jail(id, since);
+                    continue;
+                }
+                // A reload may have given it another plugin, or none that can be used.
+                match check.target {
+                    Some(target) if target.class == class => {}
+                    Some(target) => {
+                        self.schedule.queues[class as usize].pop_front();
+                        self.schedule.queues[target.class as usize].push_back(id);
+                        continue;
+                    }
+                    None => {
+                        self.leave_queue(id);
+                        continue;
+                    }
+                }
+                let Some(slot) = self.choose(check.hash, class) else {
+                    break;
+                };
+                let since = check.waiting_since.unwrap_or_default();
+                let late = check.comes_too_late(self.clockwork.stood, clock::monotonic_ns());
+                self.schedule.queues[class as usize].pop_front();
+                if late {
+                    let text = format!(
+                        "no {} worker had room for it within its interval",
+                        class.as_str()
+                    );
+                    self.own_fault(id, Fault::Overload, &text);
+                } else {
+                    self.send_waiting(id, slot, since);
+                    self.publish(id);
+                }
+            }
+        }
+    }
+
+    /// Runs that no worker will ever take: said, rather than left to look fresh.
+    pub fn expire_queues(&mut self, now: u64) {
+        for class in WorkerClass::ALL {
+            if self.schedule.queues[class as usize].is_empty() {
+                continue;
+            }
+            let ready = self.fleet.slots.values().any(|s| {
+                s.spec.class == class
+                    && s.spec.generation == self.rollout.generation
+                    && s.prisoner.is_none()
+                    && s.state == SlotState::Ready
+            });
+            let queue = std::mem::take(&mut self.schedule.queues[class as usize]);
+            for id in queue {
+                let waits = |c: &&Check| !c.in_line && c.waiting_since.is_some();
+                let Some(check) = self.checks.get(id).filter(waits) else {
+                    continue;
+                };
+                // Who asked for a run waits as long as it takes, if only it comes.
+                let overdue = check.waits_too_long(self.clockwork.stood, now);
+                if !overdue || (ready && check.wanted) {
+                    self.schedule.queues[class as usize].push_back(id);
+                } else if ready {
+                    let text = format!("every {} worker is full", class.as_str());
+                    self.own_fault(id, Fault::Overload, &text);
+                } else {
+                    let text = self.why_no_worker(class);
+                    self.own_fault(id, Fault::NoWorker, &text);
+                }
+            }
+        }
+    }
+
+    pub fn why_no_worker(&self, class: WorkerClass) -> String {
+        let mut of_class = self
+            .fleet
+            .slots
+            .values()
+            .filter(|s| s.spec.class == class && s.prisoner.is_none());
+        match of_class.find_map(|s| s.given_up.as_ref()) {
+            Some(reason) => format!("no {} worker: {reason}", class.as_str()),
+            None => format!("no {} worker is ready", class.as_str()),
+        }
+    }
+}

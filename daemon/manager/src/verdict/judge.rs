@@ -1,0 +1,345 @@
+//! From a result to a verdict, and to what comes next.
+
+use crate::check::InFlight;
+use crate::director::{Manager, Phase};
+use crate::fleet::chunks::RunChunks;
+use crate::journal::Fact;
+use crate::schedule::dispatch;
+use healthd_core::check::fault::Fault;
+use healthd_core::check::outcome::{Status, Verdict};
+use healthd_core::check::tracker::Change;
+use healthd_core::text::field;
+use healthd_core::check::verdict::{self, Moment, News, judge};
+use healthd_core::wire::events::EventKind;
+use healthd_core::wire::samples::Outcome;
+use healthd_core::wire::worker::{Ending, Finished, Growth};
+use healthd_sys::clock;
+
+impl Manager {
+    /// A worker reports a run. What matches none in flight there is dropped and counted `late`.
+    pub fn finished_by(&mut self, slot: u32, mut f: Finished) {
+        // A worker may say anything: times are within what can be.
+        let now = clock::monotonic_ns();
+        f.finished_ns = f.finished_ns.min(now);
+        f.started_ns = f.started_ns.min(f.finished_ns);
+        if self.canary_finished(slot, &f) {
+            return;
+        }
+        let known = self
+            .checks
+            .get(f.check)
+            .and_then(|c| c.in_flight.as_ref())
+            .is_some_and(|i| i.run_id == f.run_id && i.attempt == f.attempt && i.slot == slot);
+        let Some(s) = self.fleet.slots.get_mut(&slot) else {
+            return;
+        };
+        if !known || s.runs.remove(&f.run_id).is_none() {
+            s.accounts.late += 1;
+            return;
+        }
+        if f.ending == Ending::Cancelled {
+            s.accounts.lost_cancelled += 1;
+        } else {
+            s.accounts.finished += 1;
+            self.books.finished += 1;
+        }
+        let pid = s.pid;
+        let in_jail = s.prisoner.is_some();
+        s.tainted |= f.ending == Ending::Fault(Fault::Overrun);
+        self.unlock_run(slot, f.run_id);
+        let in_flight = self.checks.get(f.check).and_then(|c| c.in_flight.as_ref());
+        let elsewhere = in_flight.map_or(0, |f| f.chunks.cpu_ns);
+        f.cpu_ns = f.cpu_ns.saturating_add(elsewhere);
+        self.charge(&f);
+        let Some(check) = self.checks.get_mut(f.check) else {
+            return;
+        };
+        let Some(flight) = check.in_flight.take() else {
+            return;
+        };
+        if check.removed {
+            self.forget(f.check);
+            return;
+        }
+        if f.ending == Ending::Cancelled {
+            self.taken_back(f.check, &flight);
+            return;
+        }
+        let killed = flight.chunks.killed;
+        let id = f.check;
+        if killed == 0 {
+            // The run has survived, whatever it said: its check may go on as before.
+            check.hold = None;
+            if !f.ending.is_own() {
+                self.survived(id, in_jail);
+            }
+        }
+        self.tally(&f, slot);
+        self.take_result(f, flight, Some((slot, pid)));
+        if killed > 0 {
+            self.convict_of_chunk(id);
+        }
+    }
+
+    /// Its run was cancelled because a reload has changed the check: it runs as it is now, rather than go
+    /// without a result until it is due again.
+    fn taken_back(&mut self, id: u32, flight: &InFlight) {
+        let again = self.phase == Phase::Running
+            && self
+                .checks
+                .get(id)
+                .is_some_and(|c| c.epoch != flight.epoch && c.may_run());
+        // What it runs as now may have other groups.
+        self.leave_groups(id);
+        if again {
+            self.request_run(id, clock::monotonic_ns());
+        } else {
+            self.leave_queue(id);
+        }
+        self.publish(id);
+    }
+
+    /// A result, of a worker or the daemon's own word about a run that no worker finished.
+    pub fn take_result(&mut self, f: Finished, flight: InFlight, worker: Option<(u32, u32)>) {
+        let id = f.check;
+        if let Some((child, (slot, _))) = flight.lives_on.zip(worker) {
+            self.haunt_alone(slot, id, child);
+        }
+        // Also while it waits for a word of the check that it needs, which may want in there.
+        self.leave_groups(id);
+        if let Some((f, flight)) = self.decided(f, flight, worker) {
+            self.judge_result(f, flight, worker);
+        }
+        self.settle(id, clock::monotonic_ns());
+    }
+
+    pub fn judge_result(&mut self, f: Finished, flight: InFlight, worker: Option<(u32, u32)>) {
+        let moment = moment();
+        let (now, now_wall) = (moment.monotonic_ns, moment.realtime_ns);
+        let id = f.check;
+        let generation = worker
+            .and_then(|(slot, _)| self.fleet.slots.get(&slot))
+            .map_or(0, |s| s.spec.generation);
+        let Some(check) = self.checks.get_mut(id) else {
+            return;
+        };
+        check.runs += 1;
+        let outcome = verdict::Outcome {
+            status: f.status,
+            fault: f.ending.fault(),
+            began_ns: flight.due_ns.max(f.started_ns),
+        };
+        let judged = judge(check.state, outcome, check.rules(), moment);
+        check.state = judged.state;
+        let last = &mut check.last;
+        last.run_id = f.run_id;
+        last.started_wall = now_wall.saturating_sub(now.saturating_sub(f.started_ns));
+        last.due_ns = flight.due_ns;
+        last.dispatched_ns = flight.dispatched_ns;
+        last.started_ns = f.started_ns;
+        last.finished_ns = f.finished_ns;
+        last.queue_ns = f.queue_ns;
+        last.cpu_ns = f.cpu_ns;
+        // One that died with it, if it did not end it.
+        let sent_to = (flight.slot != u32::MAX).then_some((flight.slot, 0));
+        (last.worker, last.worker_pid) = match worker.or(sent_to) {
+            Some((slot, pid)) => (Some(slot), pid),
+            None => (last.worker, last.worker_pid),
+        };
+        last.generation = generation;
+        last.ran = worker.is_some();
+        last.attempt = f.attempt;
+        last.message = f.message;
+        last.detail = f.detail;
+        last.metrics = f.metrics;
+        last.labels = f.labels;
+        last.phases = f.phases;
+        last.lost = flight.lost;
+        last.chunks = flight.chunks;
+        check.wanted = false;
+        match judged.news {
+            Some(News::Flipped(change)) => self.flipped(id, change),
+            Some(News::NotJudged(fault)) => self.not_judged(id, fault),
+            None => log::debug!(
+                "run  check={} status={} message=\"{}\"",
+                field(&check.spec.name),
+                f.status,
+                check.last.message
+            ),
+        }
+        let Some(check) = self.checks.get(id) else {
+            return;
+        };
+        if let Some(samples) = &self.books.samples {
+            let took = worker.map(|_| f.finished_ns.saturating_sub(f.started_ns));
+            let outcome = Outcome::of(f.status, check.state.is_unjudged());
+            samples.add(check.index as usize, outcome, took);
+        }
+        // Sooner, but never later than it would be anyway.
+        if let Some(retry) = judged.retry_ns.filter(|_| check.is_planned())
+            && (check.next_due == 0 || retry < check.next_due)
+        {
+            self.plan(id, retry.max(now + dispatch::LOOK_AHEAD_NS / 10));
+        }
+        self.books.saving.changed();
+        self.clients.run_finished(id);
+        self.publish(id);
+    }
+
+    /// Told when it begins; each further run is no news.
+    fn not_judged(&mut self, id: u32, fault: Fault) {
+        let Some(check) = self.checks.get(id) else {
+            return;
+        };
+        // The needed check has said it once for all.
+        let level = match fault {
+            Fault::Dependency => log::Level::Debug,
+            _ => log::Level::Warn,
+        };
+        let name = &check.spec.name;
+        let fact = Fact::new(EventKind::NotJudged)
+            .check(name)
+            .cause(fault)
+            .why(&check.last.message)
+            .level(level)
+            .fields(format!(
+                "check={} why=\"{}\"",
+                field(name),
+                short(&check.last.message)
+            ));
+        self.books.journal.record(fact);
+    }
+
+    fn flipped(&mut self, id: u32, change: Change) {
+        self.books.saving.news(id);
+        let Some(check) = self.checks.get(id) else {
+            return;
+        };
+        let last = &check.last;
+        let worker = last.worker.map_or("none".to_owned(), |w| w.to_string());
+        let mut fact = Fact::new(EventKind::Flipped)
+            .check(&check.spec.name)
+            .change(change.from, change.to)
+            .why(&last.message)
+            .fields(format!(
+                "check={} from={} to={} why=\"{}\" took={} attempt={} worker={worker}",
+                field(&check.spec.name),
+                change.from,
+                change.to,
+                short(&last.message),
+                crate::time::span(last.finished_ns.saturating_sub(last.started_ns)),
+                check.state.attempt(),
+            ));
+        if change.to == Verdict::Ok {
+            fact = fact.level(log::Level::Info);
+        }
+        if let Some(slot) = last.worker {
+            fact = fact.slot(slot).pid(last.worker_pid);
+        }
+        if let Some(fault) = check.state.fault() {
+            fact = fact.cause(fault);
+        }
+        self.books.journal.record(fact);
+    }
+
+    /// UNKNOWN by our own fault: shown, and no verdict changes by it.
+    pub fn own_fault(&mut self, id: u32, fault: Fault, text: &str) {
+        self.no_word(id, fault, text, None);
+    }
+
+    /// The same of a run that may have been sent.
+    pub fn no_word(&mut self, id: u32, fault: Fault, text: &str, flight: Option<InFlight>) {
+        self.conclude(id, fault, fault.message(text), flight);
+    }
+
+    /// A result that the manager itself gives to a run: dispatched (then `flight`) or never sent.
+    pub fn conclude(&mut self, id: u32, fault: Fault, message: String, flight: Option<InFlight>) {
+        let now = clock::monotonic_ns();
+        let Some(check) = self.checks.get_mut(id) else {
+            return;
+        };
+        let since = check.waiting_since.take();
+        let again = check.again.take();
+        let flight = flight.unwrap_or_else(|| InFlight {
+            run_id: again.as_ref().map_or(0, |a| a.run_id),
+            epoch: check.epoch,
+            attempt: again.as_ref().map_or(1, |a| a.attempt),
+            slot: u32::MAX,
+            due_ns: since.unwrap_or(now),
+            dispatched_ns: 0,
+            lost: again.map_or(Vec::new(), |a| a.lost),
+            chunks: RunChunks::default(),
+            lives_on: None,
+        });
+        let finished = Finished {
+            run_id: flight.run_id,
+            check: id,
+            attempt: flight.attempt,
+            status: Status::Unknown,
+            ending: Ending::Fault(fault),
+            started_ns: now,
+            finished_ns: now,
+            queue_ns: now.saturating_sub(flight.due_ns),
+            cpu_ns: 0,
+            steps: 0,
+            stalls: 0,
+            grew: Growth::default(),
+            message,
+            detail: String::new(),
+            metrics: Vec::new(),
+            labels: Vec::new(),
+            phases: Vec::new(),
+        };
+        self.take_result(finished, flight, None);
+    }
+
+    /// Its plugin cannot be used at all: that is known without a run, and is its verdict at once.
+    pub fn unusable(&mut self, id: u32) {
+        let now = moment();
+        let Some(reason) = self.checks.get(id).and_then(|c| c.spec.unusable.clone()) else {
+            return;
+        };
+        self.unplan(id);
+        let Some(check) = self.checks.get_mut(id) else {
+            return;
+        };
+        if check.state.status() == Some(Status::Unknown) && check.last.message == reason {
+            return;
+        }
+        let outcome = verdict::Outcome {
+            status: Status::Unknown,
+            fault: Some(Fault::NoPlugin),
+            began_ns: now.monotonic_ns,
+        };
+        let at_once = verdict::Rules {
+            attempts: 1,
+            ..check.rules()
+        };
+        let judged = judge(check.state, outcome, at_once, now);
+        check.state = judged.state;
+        check.last.message = reason;
+        check.last.started_wall = now.realtime_ns;
+        if let Some(News::Flipped(change)) = judged.news {
+            self.flipped(id, change);
+        }
+        self.books.saving.changed();
+        self.clients.run_finished(id);
+        self.publish(id);
+    }
+}
+
+fn moment() -> Moment {
+    Moment {
+        monotonic_ns: clock::monotonic_ns(),
+        realtime_ns: clock::realtime_ns(),
+    }
+}
+
+/// A message as it stands in a log line, where other fields follow it.
+fn short(message: &str) -> String {
+    let mut short = healthd_core::text::cut(message, 1024).to_owned();
+    if short.len() < message.len() {
+        short.push('…');
+    }
+    short
+}

@@ -1,0 +1,4 @@
+//! Verdicts: what a result means, what it costs, and what of it is told.
+
+pub mod cost;
+pub mod judge;
