@@ -2,9 +2,8 @@
 
 use crate::fleet::chunks::RunChunks;
 use crate::fleet::crash_record::{Place, Rap};
-use crate::fleet::leftovers::LivesOn;
-use crate::schedule::dependency::Undecided;
 use crate::schedule::pause::Paused;
+use crate::schedule::stage::Stage;
 use crate::time;
 use crate::verdict::cost::Tally;
 use healthd_core::check::outcome::{Metric, Phase, Status, Verdict};
@@ -39,13 +38,7 @@ pub struct Check {
     /// When its next run is due, and the timer that says so.
     pub next_due: u64,
     pub timer: Option<Key>,
-    pub in_flight: Option<InFlight>,
-    /// Due, but no worker had room: since when.
-    pub waiting_since: Option<u64>,
-    /// It waits for its turn in a group, and not for a worker.
-    pub in_line: bool,
-    /// What waits is a run that died with its worker.
-    pub again: Option<Again>,
+    pub stage: Stage,
     /// A client wants a run as soon as one can be made.
     pub wanted: bool,
     pub paused: Option<Paused>,
@@ -55,7 +48,6 @@ pub struct Check {
     pub runs: u64,
     pub skipped: u64,
     pub tally: Tally,
-    pub undecided: Option<Box<Undecided>>,
     /// Removed by a reload; stays until its run in flight has ended.
     pub removed: bool,
 }
@@ -96,29 +88,6 @@ pub struct Last {
     pub chunks: RunChunks,
 }
 
-#[derive(Clone, Debug)]
-pub struct InFlight {
-    pub run_id: u64,
-    /// Of the definition that it was sent with.
-    pub epoch: u32,
-    pub attempt: u8,
-    pub slot: u32,
-    pub due_ns: u64,
-    pub dispatched_ns: u64,
-    pub lost: Vec<String>,
-    pub chunks: RunChunks,
-    /// Its program does not end.
-    pub lives_on: Option<LivesOn>,
-}
-
-/// A run that is to be tried once more.
-#[derive(Clone, Debug)]
-pub struct Again {
-    pub run_id: u64,
-    pub attempt: u8,
-    pub lost: Vec<String>,
-}
-
 #[derive(Clone, Copy, Debug)]
 pub struct Hold {
     pub until_ns: u64,
@@ -141,10 +110,7 @@ impl Check {
             last: Last::default(),
             next_due: 0,
             timer: None,
-            in_flight: None,
-            waiting_since: None,
-            in_line: false,
-            again: None,
+            stage: Stage::default(),
             wanted: false,
             paused: None,
             hold: None,
@@ -152,7 +118,6 @@ impl Check {
             runs: 0,
             skipped: 0,
             tally: Tally::default(),
-            undecided: None,
             removed: false,
             spec,
         }
@@ -186,7 +151,8 @@ impl Check {
 
     /// Where its next run belongs.
     pub fn place(&self) -> Place {
-        self.rap.place(self.again.is_some())
+        let waiting = self.stage.waiting();
+        self.rap.place(waiting.is_some_and(|w| w.again.is_some()))
     }
 
     /// Its turn has come, or could have, but the next run is due by now. A client that asked for this one waits on.
@@ -201,7 +167,7 @@ impl Check {
     }
 
     fn waited_ns(&self, stood: Standstill, now: u64) -> u64 {
-        let since = self.waiting_since.map(|since| stood.since(since));
+        let since = self.stage.waiting().map(|w| stood.since(w.since_ns));
         since.map_or(0, |since| now.saturating_sub(since))
     }
 
@@ -233,15 +199,11 @@ impl Check {
             return 0;
         }
         // While a run is under way others are skipped, so the next one after it would be ever newer.
-        let under_way = self.flight().map(|f| f.due_ns).or(self.waiting_since);
+        let waits = self.stage.waiting().map(|w| w.since_ns);
+        let under_way = self.stage.run().map(|f| f.due_ns).or(waits);
         let after = under_way.map_or(u64::MAX, |due| due.saturating_add(self.interval_ns()));
         let next = self.next_due.min(after) + self.interval_ns() + ns(self.spec.timeout);
         self.state.lapsed_ns().unwrap_or(next)
-    }
-
-    fn flight(&self) -> Option<&InFlight> {
-        let undecided = self.undecided.as_ref().map(|u| &u.flight);
-        self.in_flight.as_ref().or(undecided)
     }
 
     pub fn record(&self) -> CheckRecord<'_> {
@@ -262,9 +224,9 @@ impl Check {
             latency_ns: self.latency_ns(),
             worker: self.last.worker.unwrap_or(u32::MAX),
             // One whose result waits is not judged yet: a manager after us runs it again.
-            in_flight: self.flight().map_or(0, |f| f.run_id),
-            in_flight_try: self.flight().map_or(0, |f| f.attempt),
-            in_flight_slot: self.flight().map_or(0, |f| f.slot),
+            in_flight: self.stage.run().map_or(0, |f| f.run_id),
+            in_flight_try: self.stage.run().map_or(0, |f| f.attempt),
+            in_flight_slot: self.stage.run().map_or(0, |f| f.slot),
             fingerprint: self.fingerprint,
             runs: self.runs,
             skipped: self.skipped,
@@ -276,7 +238,7 @@ impl Check {
             },
             worker_pid: self.last.worker_pid,
             last_try: if self.last.ran { self.last.attempt } else { 0 },
-            doubted: self.undecided.is_some(),
+            doubted: self.stage.doubted().is_some(),
             fault: self.state.fault(),
             message: self.last.message.as_str().into(),
             rap: self.rap_record(),

@@ -60,7 +60,7 @@ impl Manager {
             slot.accounts.chunks.lost += std::mem::take(&mut slot.chunks).len() as u64;
             for (_, id) in slot.runs.drain() {
                 if let Some(check) = self.checks.get_mut(id) {
-                    check.in_flight = None;
+                    check.stage.land(|_| true);
                 }
             }
         }

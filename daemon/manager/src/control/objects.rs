@@ -101,7 +101,7 @@ impl Manager {
                     .or_else(|| self.schedule.leftovers.check_of(*id))
                     .unwrap_or("?")
                     .to_owned(),
-                worker: check.and_then(|c| Some(c.in_flight.as_ref()?.slot)),
+                worker: check.and_then(|c| Some(c.stage.flight()?.slot)),
                 since: time::rfc3339(time::wall(*since)),
             }
         };

@@ -211,7 +211,7 @@ impl Manager {
                 continue;
             };
             check.wanted = true;
-            if !check.is_busy() {
+            if !check.stage.is_busy() {
                 self.request_run(id, now);
                 self.publish(id);
             }

@@ -164,17 +164,17 @@ impl Manager {
 
     /// What is going on now.
     fn under_way(&self, check_id: u32, check: &Check, story: &mut Story, now: u64) {
-        if let Some(undecided) = &check.undecided {
+        if let Some(doubted) = check.stage.doubted() {
             let text = format!(
                 "run {} said {}: {}; whether that counts is known when `{}`, which it needs, has run",
-                undecided.finished.run_id,
-                undecided.finished.status,
-                undecided.finished.message,
+                doubted.finished.run_id,
+                doubted.finished.status,
+                doubted.finished.message,
                 check.spec.needs.as_deref().unwrap_or_default()
             );
-            story.tell(undecided.since_ns, "waits", text);
+            story.tell(doubted.since_ns, "waits", text);
         }
-        if let Some(flight) = &check.in_flight {
+        if let Some(flight) = check.stage.flight() {
             for (n, lost) in flight.lost.iter().enumerate() {
                 let text = format!("try {} of run {} was lost: {lost}", n + 1, flight.run_id);
                 story.tell(0, "lost", text);
@@ -188,7 +188,7 @@ impl Manager {
             );
             story.tell(flight.dispatched_ns, "in flight", text);
         }
-        if let Some(since) = check.waiting_since {
+        if let Some(since) = check.stage.waiting().map(|w| w.since_ns) {
             let age = time::span(now.saturating_sub(since));
             let why = self.why_in_line(check_id);
             let why = why.unwrap_or_else(|| "no worker has room for it".into());
@@ -202,7 +202,7 @@ impl Manager {
             );
             story.tell(0, "skipped", text);
         }
-        let slot = match &check.in_flight {
+        let slot = match check.stage.flight() {
             Some(flight) => Some(flight.slot),
             None => check.last.worker,
         };

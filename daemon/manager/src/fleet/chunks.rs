@@ -138,7 +138,7 @@ impl Manager {
             return;
         };
         let check = *check;
-        let in_flight = self.checks.get(check).and_then(|c| c.in_flight.as_ref());
+        let in_flight = self.checks.get(check).and_then(|c| c.stage.flight());
         if in_flight.is_none_or(|f| f.run_id != run_id || f.attempt != attempt) {
             return;
         }
@@ -203,8 +203,9 @@ impl Manager {
         }
         let generation = parent_slot.spec.generation;
         let check = self.checks.get(fan.check)?;
-        let same = |f: &crate::check::InFlight| f.run_id == fan.run_id && f.epoch == check.epoch;
-        check.in_flight.as_ref().filter(|f| same(f))?;
+        let same =
+            |f: &crate::schedule::stage::InFlight| f.run_id == fan.run_id && f.epoch == check.epoch;
+        check.stage.flight().filter(|f| same(f))?;
         self.fleet
             .slots
             .values()
@@ -276,7 +277,7 @@ impl Manager {
         let now = clock::monotonic_ns();
         let check = self.checks.get(check_id);
         let check = check.filter(|c| {
-            let flight = c.in_flight.as_ref();
+            let flight = c.stage.flight();
             flight.is_some_and(|f| f.run_id == run_id && f.epoch == c.epoch)
         });
         let ready = self
@@ -352,7 +353,7 @@ impl Manager {
     }
 
     fn run_chunks(&mut self, check: u32) -> Option<&mut RunChunks> {
-        let flight = self.checks.get_mut(check)?.in_flight.as_mut()?;
+        let flight = self.checks.get_mut(check)?.stage.flight_mut()?;
         Some(&mut flight.chunks)
     }
 

@@ -1,7 +1,6 @@
 //! A worker has died: what it had sent is taken, its accounts are closed, the culprit is sentenced, and the rest runs
 //! again elsewhere.
 
-use crate::check::InFlight;
 use crate::director::{Manager, Phase};
 use crate::fleet::descriptors::is_lack;
 use crate::fleet::postmortem::{Blame, Cause, Dead};
@@ -9,6 +8,7 @@ use crate::fleet::slots::{Condemned, Prisoner, SlotState};
 use crate::fleet::worker_inbox::loading;
 use crate::journal::Fact;
 use crate::rollout::plugins::Told;
+use crate::schedule::stage::InFlight;
 use healthd_core::check::fault::Fault;
 use healthd_core::wire::events::EventKind;
 use healthd_core::wire::supervisor::Death;
@@ -115,8 +115,8 @@ impl Manager {
         let told = Told::of(&cause, death, &runs);
         let objection = self.canary_died(slot, &told.how);
         for (run_id, id) in runs {
-            let in_flight = self.checks.get_mut(id).map(|c| &mut c.in_flight);
-            let Some(flight) = in_flight.and_then(|f| f.take_if(|f| f.run_id == run_id)) else {
+            let check = self.checks.get_mut(id);
+            let Some(flight) = check.and_then(|c| c.stage.land(|f| f.run_id == run_id)) else {
                 continue;
             };
             if self.checks.get(id).is_some_and(|c| c.removed) {
@@ -185,9 +185,8 @@ impl Manager {
 
     fn tell_death(&mut self, slot: u32, pid: u32, death: &Death, in_flight: usize, cause: &Cause) {
         let name = |run_id: &u64| {
-            let of_run = |c: &&crate::check::Check| {
-                c.in_flight.as_ref().is_some_and(|f| f.run_id == *run_id)
-            };
+            let of_run =
+                |c: &&crate::check::Check| c.stage.flight().is_some_and(|f| f.run_id == *run_id);
             self.checks
                 .iter()
                 .find(of_run)
@@ -356,7 +355,7 @@ impl Manager {
         let Some(check) = self.checks.get(id) else {
             return;
         };
-        let waits = check.waiting_since.is_some();
+        let waits = check.stage.waiting().is_some();
         let blame = Blame {
             run_id: 0,
             plugin: check.spec.plugin.clone(),

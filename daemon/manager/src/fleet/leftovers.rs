@@ -93,7 +93,7 @@ impl Manager {
             return;
         };
         let id = *id;
-        if let Some(flight) = self.checks.get_mut(id).and_then(|c| c.in_flight.as_mut())
+        if let Some(flight) = self.checks.get_mut(id).and_then(|c| c.stage.flight_mut())
             && flight.run_id == run_id
         {
             flight.lives_on = Some(child);

@@ -1,10 +1,11 @@
 //! From deaths of workers to what becomes of the checks that are to blame: held, suspected, in quarantine, released.
 
-use crate::check::{Check, HOLD_LAST_NS, Hold, InFlight};
+use crate::check::{Check, HOLD_LAST_NS, Hold};
 use crate::director::{MS, Manager};
 use crate::fleet::crash_record::{Quarantine, Rap, TO_BE_FREE};
 use crate::fleet::postmortem::Blame;
 use crate::journal::Fact;
+use crate::schedule::stage::InFlight;
 use crate::time;
 use healthd_core::check::fault::Fault;
 use healthd_core::wire::control::QuarantineInfo;
@@ -238,7 +239,7 @@ impl Manager {
             .check(&check.spec.name)
             .titled("check released")
             .why("a client has released it");
-        if check.is_planned() && check.in_flight.is_none() && check.waiting_since.is_none() {
+        if check.is_planned() && check.stage.run().is_none() && check.stage.waiting().is_none() {
             self.plan(id, now);
         }
         self.books.journal.record(fact);

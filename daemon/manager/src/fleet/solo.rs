@@ -39,7 +39,7 @@ impl Manager {
     pub fn wait_for_jail(&mut self, id: u32, due_ns: u64) {
         let now = clock::monotonic_ns();
         if let Some(check) = self.checks.get_mut(id) {
-            check.waiting_since = Some(due_ns);
+            check.stage.wait(due_ns);
         }
         self.fleet.solo.queue.push_back(id);
         let at = due_ns.max(now) + PATIENCE_NS;
@@ -75,11 +75,12 @@ impl Manager {
         let waits = self
             .checks
             .get(id)
-            .filter(|c| c.in_flight.is_none() && !c.in_line && !c.removed)
+            .filter(|c| !c.stage.is_in_line() && !c.removed)
             .and_then(|c| {
-                let again = c.again.is_some();
+                let waiting = c.stage.waiting()?;
+                let again = waiting.again.is_some();
                 Some((
-                    c.waiting_since?,
+                    waiting.since_ns,
                     c.target,
                     c.place(),
                     again,
@@ -192,7 +193,7 @@ impl Manager {
 
     fn is_awaited(&self, slot: &Slot) -> bool {
         let prisoner = slot.prisoner.and_then(|p| self.checks.get(p.check?));
-        prisoner.is_some_and(|c| c.waiting_since.is_some())
+        prisoner.is_some_and(|c| c.stage.waiting().is_some())
     }
 
     fn is_needed(&self, slot: u32, now: u64) -> bool {
@@ -216,7 +217,7 @@ impl Manager {
         {
             return false;
         }
-        check.waiting_since.is_some()
+        check.stage.waiting().is_some()
             || (check.rap.quarantine.is_some()
                 && check.is_planned()
                 && !s.tainted
@@ -279,7 +280,7 @@ impl Manager {
             && self
                 .checks
                 .get(id)
-                .is_some_and(|c| c.waiting_since.is_some())
+                .is_some_and(|c| c.stage.waiting().is_some())
         {
             self.own_fault(
                 id,

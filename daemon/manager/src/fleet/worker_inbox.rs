@@ -339,7 +339,7 @@ impl Manager {
         for (slot, s) in &self.fleet.slots {
             let forgotten = s.runs.iter().find(|(_, id)| {
                 self.checks.get(**id).is_some_and(|c| {
-                    c.in_flight.as_ref().is_some_and(|f| {
+                    c.stage.flight().is_some_and(|f| {
                         // Wait for an instance, for room and for a thread, and each may take its time.
                         let patience = crate::check::ns(c.spec.timeout)
                             .saturating_mul(8)

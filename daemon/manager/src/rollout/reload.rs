@@ -355,10 +355,9 @@ impl Manager {
             return;
         };
         check.removed = true;
-        check.waiting_since = None;
-        check.again = None;
+        check.stage.stop_waiting();
         let name = check.spec.name.clone();
-        let flight = check.in_flight.clone();
+        let flight = check.stage.flight().cloned();
         self.checks.unname(&name);
         let removed = Fact::new(EventKind::Removed).check(&name);
         self.books.journal.record(removed);

@@ -4,7 +4,8 @@
 //! when a problem would change anything, and the result waits for it: what fails a moment before the uplink is
 //! seen to be down is not mistaken for a problem of its own.
 
-use crate::check::{Check, InFlight, ns};
+use super::stage::{InFlight, Stage};
+use crate::check::ns;
 use crate::director::{MS, Manager, Phase};
 use healthd_core::check::fault::Fault;
 use healthd_core::check::outcome::{Status, Verdict};
@@ -16,14 +17,14 @@ use std::collections::{HashMap, VecDeque};
 const PATIENCE_NS: u64 = 5_000 * MS;
 
 /// A result that waits for a word of the check that it needs.
-pub struct Undecided {
+pub struct Doubted {
     pub finished: Finished,
     pub flight: InFlight,
     pub worker: Option<(u32, u32)>,
     pub since_ns: u64,
 }
 
-/// The checks with an undecided result, by the check that each needs: the longest waiting first. An outage puts
+/// The checks with a doubted result, by the check that each needs: the longest waiting first. An outage puts
 /// thousands behind one.
 #[derive(Default)]
 pub struct Dependents(HashMap<u32, VecDeque<u32>>);
@@ -56,13 +57,6 @@ enum Word {
     Ask(u32),
 }
 
-impl Check {
-    /// A run of it is under way, waits for room, or waits for a word of another check.
-    pub fn is_busy(&self) -> bool {
-        self.in_flight.is_some() || self.waiting_since.is_some() || self.undecided.is_some()
-    }
-}
-
 impl Manager {
     /// Settles whether a result may be judged. None: it waits.
     pub fn decided(
@@ -89,14 +83,14 @@ impl Manager {
             }
             Word::Ask(needed) => {
                 let id = f.check;
-                let undecided = Undecided {
+                let doubted = Doubted {
                     finished: f,
                     flight,
                     worker,
                     since_ns: clock::monotonic_ns(),
                 };
                 if let Some(check) = self.checks.get_mut(id) {
-                    check.undecided = Some(Box::new(undecided));
+                    check.stage = Stage::Doubted(Box::new(doubted));
                 }
                 self.schedule.dependents.add(needed, id);
                 self.ask(needed);
@@ -149,7 +143,7 @@ impl Manager {
             return;
         };
         check.wanted = true;
-        if !check.is_busy() {
+        if !check.stage.is_busy() {
             self.request_run(needed, clock::monotonic_ns());
             self.publish(needed);
         }
@@ -188,7 +182,7 @@ impl Manager {
                 continue;
             }
             while let Some(id) = self.schedule.dependents.longest_waiting(needed) {
-                let since = self.checks.get(id).and_then(|c| c.undecided.as_deref());
+                let since = self.checks.get(id).and_then(|c| c.stage.doubted());
                 if since.is_some_and(|u| !self.is_over(needed, u.since_ns, now)) {
                     break;
                 }
@@ -213,10 +207,10 @@ impl Manager {
 
     /// True: it is judged.
     fn settle_one(&mut self, id: u32, now: u64) -> bool {
-        let Some(undecided) = self.checks.get(id).and_then(|c| c.undecided.as_deref()) else {
+        let Some(doubted) = self.checks.get(id).and_then(|c| c.stage.doubted()) else {
             return false;
         };
-        let (f, since) = (&undecided.finished, undecided.since_ns);
+        let (f, since) = (&doubted.finished, doubted.since_ns);
         let why = match self.word(id, f.status, f.finished_ns) {
             Word::Judge => None,
             Word::NotOk(why) => Some(why),
@@ -230,14 +224,14 @@ impl Manager {
                 return false;
             }
         };
-        let Some(undecided) = self.checks.get_mut(id).and_then(|c| c.undecided.take()) else {
+        let Some(doubted) = self.checks.get_mut(id).and_then(|c| c.stage.settle()) else {
             return false;
         };
         let finished = match why {
-            Some(why) => not_judged(undecided.finished, &why),
-            None => undecided.finished,
+            Some(why) => not_judged(doubted.finished, &why),
+            None => doubted.finished,
         };
-        self.judge_result(finished, undecided.flight, undecided.worker);
+        self.judge_result(finished, doubted.flight, doubted.worker);
         true
     }
 }

@@ -1,6 +1,7 @@
 //! Which run goes where, and when. Decided here and nowhere else, so no lock is shared.
 
-use crate::check::{Again, Check, InFlight, ns};
+use super::stage::{Again, InFlight, Stage, Waiting};
+use crate::check::{Check, ns};
 use crate::director::{MS, Manager, Phase};
 use crate::fleet::chunks::RunChunks;
 use crate::fleet::crash_record::Place;
@@ -75,7 +76,7 @@ impl Manager {
             self.publish(id);
             return;
         }
-        if check.is_busy() {
+        if check.stage.is_busy() {
             check.skipped += 1;
         } else if due < stood.until_ns {
             let (hash, interval) = (check.hash, check.interval_ns());
@@ -115,7 +116,7 @@ impl Manager {
             Some(slot) => self.send(id, slot, due_ns, 1, Vec::new()),
             None => {
                 if let Some(check) = self.checks.get_mut(id) {
-                    check.waiting_since = Some(due_ns);
+                    check.stage.wait(due_ns);
                 }
                 self.schedule.queues[target.class as usize].push_back(id);
             }
@@ -186,8 +187,7 @@ impl Manager {
         s.runs.insert(run_id, id);
         s.accounts.dispatched += 1;
         s.sent += 1;
-        check.waiting_since = None;
-        check.in_flight = Some(InFlight {
+        check.stage = Stage::Flying(InFlight {
             run_id,
             epoch: check.epoch,
             attempt,
@@ -224,11 +224,14 @@ impl Manager {
             return true;
         }
         if let Some(check) = self.checks.get_mut(id) {
-            check.waiting_since = Some(now);
-            check.again = Some(Again {
-                run_id: old.run_id,
-                attempt: old.attempt + 1,
-                lost,
+            check.stage = Stage::Waiting(Waiting {
+                since_ns: now,
+                in_line: false,
+                again: Some(Again {
+                    run_id: old.run_id,
+                    attempt: old.attempt + 1,
+                    lost,
+                }),
             });
             if check.place() != Place::Pool {
                 self.wait_for_jail(id, now);
@@ -241,7 +244,9 @@ impl Manager {
 
     /// Sends the run that waits.
     pub fn send_waiting(&mut self, id: u32, slot: u32, since: u64) {
-        match self.checks.get_mut(id).and_then(|c| c.again.take()) {
+        let check = self.checks.get_mut(id);
+        let waiting = check.and_then(|c| c.stage.stop_waiting());
+        match waiting.and_then(|w| w.again) {
             Some(a) => self.send_as(id, slot, since, a.run_id, a.attempt, a.lost),
             None => self.send(id, slot, since, 1, Vec::new()),
         }
@@ -252,10 +257,9 @@ impl Manager {
         let Some(check) = self.checks.get_mut(id) else {
             return;
         };
-        check.waiting_since = None;
-        check.again = None;
-        let idle = check.in_flight.is_none();
-        if idle && check.undecided.is_none() && std::mem::take(&mut check.wanted) {
+        check.stage.stop_waiting();
+        let idle = check.stage.flight().is_none();
+        if !check.stage.is_busy() && std::mem::take(&mut check.wanted) {
             self.clients.run_finished(id);
         }
         if idle {
@@ -271,17 +275,13 @@ impl Manager {
         self.admit_to_groups();
         for class in WorkerClass::ALL {
             while let Some(&id) = self.schedule.queues[class as usize].front() {
-                let Some(check) = self
-                    .checks
-                    .get(id)
-                    .filter(|c| c.waiting_since.is_some() && !c.in_line && c.in_flight.is_none())
-                else {
+                let Some(check) = self.checks.get(id).filter(|c| waits_for_a_worker(c)) else {
                     self.schedule.queues[class as usize].pop_front();
                     continue;
                 };
                 // It has been put into quarantine while it waited.
                 if check.place() == Place::Jail {
-                    let since = check.waiting_since.unwrap_or_default();
+                    let since = check.stage.waiting().map_or(0, |w| w.since_ns);
                     self.schedule.queues[class as usize].pop_front();
                     self.wait_for_jail(id, since);
                     continue;
@@ -302,7 +302,7 @@ impl Manager {
                 let Some(slot) = self.choose(check.hash, class) else {
                     break;
                 };
-                let since = check.waiting_since.unwrap_or_default();
+                let since = check.stage.waiting().map_or(0, |w| w.since_ns);
                 let late = check.comes_too_late(self.clockwork.stood, clock::monotonic_ns());
                 self.schedule.queues[class as usize].pop_front();
                 if late {
@@ -333,8 +333,8 @@ impl Manager {
             });
             let queue = std::mem::take(&mut self.schedule.queues[class as usize]);
             for id in queue {
-                let waits = |c: &&Check| !c.in_line && c.waiting_since.is_some();
-                let Some(check) = self.checks.get(id).filter(waits) else {
+                let check = self.checks.get(id);
+                let Some(check) = check.filter(|c| waits_for_a_worker(c)) else {
                     continue;
                 };
                 // Who asked for a run waits as long as it takes, if only it comes.
@@ -363,4 +363,8 @@ impl Manager {
             None => format!("no {} worker is ready", class.as_str()),
         }
     }
+}
+
+fn waits_for_a_worker(check: &Check) -> bool {
+    check.stage.waiting().is_some_and(|w| !w.in_line)
 }

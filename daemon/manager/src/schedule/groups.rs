@@ -28,8 +28,8 @@ impl Manager {
         let entered = self.schedule.groups.enter(id, wants, clock::monotonic_ns());
         debug_assert!(entered.is_ok(), "a run that never left its groups");
         if entered == Ok(false) {
-            check.in_line = true;
-            check.waiting_since = Some(due_ns);
+            check.stage.wait(due_ns);
+            check.stage.set_in_line(true);
             return false;
         }
         true
@@ -39,20 +39,19 @@ impl Manager {
     pub fn leave_groups(&mut self, id: u32) {
         self.schedule.groups.leave(id);
         if let Some(check) = self.checks.get_mut(id) {
-            check.in_line = false;
+            check.stage.set_in_line(false);
         }
     }
 
     /// A reload has changed it, perhaps its groups: what waits goes to the end of the lines it belongs to now.
     pub fn line_up_anew(&mut self, id: u32) {
-        let Some(check) = self.checks.get(id).filter(|c| c.in_flight.is_none()) else {
+        let Some(check) = self.checks.get(id) else {
             return;
         };
-        let (Some(since), Some(target), was_in_line) =
-            (check.waiting_since, check.target, check.in_line)
-        else {
+        let (Some(waiting), Some(target)) = (check.stage.waiting(), check.target) else {
             return;
         };
+        let (since, was_in_line) = (waiting.since_ns, waiting.in_line);
         self.leave_groups(id);
         if self.enter_groups(id, since) && was_in_line {
             self.schedule.queues[target.class as usize].push_back(id);
@@ -77,7 +76,7 @@ impl Manager {
                     self.schedule.groups.leave(id);
                     continue;
                 };
-                check.in_line = false;
+                check.stage.set_in_line(false);
                 let late = check.comes_too_late(stood, now);
                 match check.target {
                     Some(target) if !late => {
@@ -146,7 +145,7 @@ impl Manager {
                 }
                 let check = self.checks.get(*id)?;
                 let name = &check.spec.name;
-                let Some(f) = &check.in_flight else {
+                let Some(f) = check.stage.flight() else {
                     return Some(format!("{name}, which waits for a worker"));
                 };
                 let since = time::span(now.saturating_sub(f.due_ns));
@@ -162,7 +161,7 @@ impl Manager {
 
     /// For `why`: what a check in line waits for.
     pub fn why_in_line(&self, id: u32) -> Option<String> {
-        self.checks.get(id).filter(|c| c.in_line)?;
+        self.checks.get(id).filter(|c| c.stage.is_in_line())?;
         let (place, inside) = self.schedule.groups.obstacle(id)?;
         Some(format!(
             "its turn in {place} has not come; in there: {}",

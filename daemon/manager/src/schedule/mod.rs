@@ -4,6 +4,7 @@ pub mod dependency;
 pub mod dispatch;
 pub mod groups;
 pub mod pause;
+pub mod stage;
 
 use crate::fleet::leftovers::Leftovers;
 use dependency::Dependents;

@@ -1,10 +1,10 @@
 //! From a result to a verdict, and to what comes next.
 
-use crate::check::InFlight;
 use crate::director::{Manager, Phase};
 use crate::fleet::chunks::RunChunks;
 use crate::journal::Fact;
 use crate::schedule::dispatch;
+use crate::schedule::stage::InFlight;
 use healthd_core::check::fault::Fault;
 use healthd_core::check::outcome::{Status, Verdict};
 use healthd_core::check::tracker::Change;
@@ -28,7 +28,7 @@ impl Manager {
         let known = self
             .checks
             .get(f.check)
-            .and_then(|c| c.in_flight.as_ref())
+            .and_then(|c| c.stage.flight())
             .is_some_and(|i| i.run_id == f.run_id && i.attempt == f.attempt && i.slot == slot);
         let Some(s) = self.fleet.slots.get_mut(&slot) else {
             return;
@@ -47,14 +47,14 @@ impl Manager {
         let in_jail = s.prisoner.is_some();
         s.tainted |= f.ending == Ending::Fault(Fault::Overrun);
         self.unlock_run(slot, f.run_id);
-        let in_flight = self.checks.get(f.check).and_then(|c| c.in_flight.as_ref());
+        let in_flight = self.checks.get(f.check).and_then(|c| c.stage.flight());
         let elsewhere = in_flight.map_or(0, |f| f.chunks.cpu_ns);
         f.cpu_ns = f.cpu_ns.saturating_add(elsewhere);
         self.charge(&f);
         let Some(check) = self.checks.get_mut(f.check) else {
             return;
         };
-        let Some(flight) = check.in_flight.take() else {
+        let Some(flight) = check.stage.land(|_| true) else {
             return;
         };
         if check.removed {
@@ -258,8 +258,9 @@ impl Manager {
         let Some(check) = self.checks.get_mut(id) else {
             return;
         };
-        let since = check.waiting_since.take();
-        let again = check.again.take();
+        let waiting = check.stage.stop_waiting();
+        let since = waiting.as_ref().map(|w| w.since_ns);
+        let again = waiting.and_then(|w| w.again);
         let flight = flight.unwrap_or_else(|| InFlight {
             run_id: again.as_ref().map_or(0, |a| a.run_id),
             epoch: check.epoch,

@@ -148,7 +148,7 @@ impl Manager {
         ids.min_by_key(|id| {
             self.checks.get(*id).map(|c| {
                 let bad = c.state.status() != Some(Status::Ok);
-                (bad, c.in_flight.is_some(), c.spec.timeout)
+                (bad, c.stage.flight().is_some(), c.spec.timeout)
             })
         })
     }
