@@ -24,32 +24,53 @@ pub const HOLD_LAST_NS: u64 = 300_000_000_000;
 
 pub struct Check {
     pub spec: CheckSpec,
-    /// Place in the config.
-    pub index: u64,
-    /// Grows when the spec changes: a worker's instance of another epoch is not used.
-    pub epoch: u32,
-    pub hash: u64,
-    pub fingerprint: u64,
+    pub identity: Identity,
     /// None: its plugin cannot be used, `spec.unusable` says why.
     pub target: Option<Target>,
     /// What is believed of it.
     pub state: CheckState,
     pub last: Last,
-    /// When its next run is due, and the timer that says so.
-    pub next_due: u64,
-    pub timer: Option<Key>,
+    pub plan: Plan,
     pub stage: Stage,
     /// A client wants a run as soon as one can be made.
     pub wanted: bool,
     pub paused: Option<Paused>,
+    pub standing: Standing,
+    pub counts: Counts,
+    /// Removed by a reload; stays until its run in flight has ended.
+    pub removed: bool,
+}
+
+/// What tells it, and its definition, from others.
+pub struct Identity {
+    /// Place in the config.
+    pub index: u64,
+    /// Grows when the spec changes: a worker's instance of another epoch is not used.
+    pub epoch: u32,
+    /// Of its name.
+    pub hash: u64,
+    pub fingerprint: u64,
+}
+
+/// When its next run is due, and the timer that says so.
+#[derive(Default)]
+pub struct Plan {
+    pub next_due: u64,
+    pub timer: Option<Key>,
+}
+
+/// What speaks against it.
+#[derive(Default)]
+pub struct Standing {
+    pub crashes: Rap,
     pub hold: Option<Hold>,
-    /// What speaks against it.
-    pub rap: Rap,
+}
+
+#[derive(Default)]
+pub struct Counts {
     pub runs: u64,
     pub skipped: u64,
     pub tally: Tally,
-    /// Removed by a reload; stays until its run in flight has ended.
-    pub removed: bool,
 }
 
 /// Which plugin, of the generation in force.
@@ -101,25 +122,23 @@ pub fn ns(d: Duration) -> u64 {
 impl Check {
     pub fn new(spec: CheckSpec, index: u64, target: Option<Target>) -> Check {
         Check {
-            hash: schedule::hash(spec.name.as_bytes()),
-            fingerprint: spec.fingerprint(),
-            index,
-            epoch: 1,
+            identity: Identity {
+                index,
+                epoch: 1,
+                hash: schedule::hash(spec.name.as_bytes()),
+                fingerprint: spec.fingerprint(),
+            },
+            spec,
             target,
             state: CheckState::default(),
             last: Last::default(),
-            next_due: 0,
-            timer: None,
+            plan: Plan::default(),
             stage: Stage::default(),
             wanted: false,
             paused: None,
-            hold: None,
-            rap: Rap::default(),
-            runs: 0,
-            skipped: 0,
-            tally: Tally::default(),
+            standing: Standing::default(),
+            counts: Counts::default(),
             removed: false,
-            spec,
         }
     }
 
@@ -140,9 +159,10 @@ impl Check {
     /// A run of it killed a worker: the next waits.
     pub fn hold(&mut self, now: u64) -> u64 {
         let length_ns = self
+            .standing
             .hold
             .map_or(HOLD_FIRST_NS, |h| (h.length_ns * 2).min(HOLD_LAST_NS));
-        self.hold = Some(Hold {
+        self.standing.hold = Some(Hold {
             until_ns: now + length_ns,
             length_ns,
         });
@@ -152,7 +172,9 @@ impl Check {
     /// Where its next run belongs.
     pub fn place(&self) -> Place {
         let waiting = self.stage.waiting();
-        self.rap.place(waiting.is_some_and(|w| w.again.is_some()))
+        self.standing
+            .crashes
+            .place(waiting.is_some_and(|w| w.again.is_some()))
     }
 
     /// Its turn has come, or could have, but the next run is due by now. A client that asked for this one waits on.
@@ -173,7 +195,12 @@ impl Check {
 
     pub fn define(&self, id: u32) -> Option<Define> {
         let target = self.target?;
-        Some(definition(&self.spec, id, self.epoch, target.plugin))
+        Some(definition(
+            &self.spec,
+            id,
+            self.identity.epoch,
+            target.plugin,
+        ))
     }
 
     pub fn verdict(&self) -> Verdict {
@@ -195,14 +222,14 @@ impl Check {
 
     /// From here on what is shown is too old to be believed. 0: it is not expected to change.
     pub fn valid_until(&self) -> u64 {
-        if !self.is_planned() || self.next_due == 0 {
+        if !self.is_planned() || self.plan.next_due == 0 {
             return 0;
         }
         // While a run is under way others are skipped, so the next one after it would be ever newer.
         let waits = self.stage.waiting().map(|w| w.since_ns);
         let under_way = self.stage.run().map(|f| f.due_ns).or(waits);
         let after = under_way.map_or(u64::MAX, |due| due.saturating_add(self.interval_ns()));
-        let next = self.next_due.min(after) + self.interval_ns() + ns(self.spec.timeout);
+        let next = self.plan.next_due.min(after) + self.interval_ns() + ns(self.spec.timeout);
         self.state.lapsed_ns().unwrap_or(next)
     }
 
@@ -219,7 +246,11 @@ impl Check {
             attempts: self.spec.attempts,
             since: self.state.since(),
             last_run: self.last.started_wall,
-            next_run: if self.is_planned() { self.next_due } else { 0 },
+            next_run: if self.is_planned() {
+                self.plan.next_due
+            } else {
+                0
+            },
             valid_until: self.valid_until(),
             latency_ns: self.latency_ns(),
             worker: self.last.worker.unwrap_or(u32::MAX),
@@ -227,9 +258,9 @@ impl Check {
             in_flight: self.stage.run().map_or(0, |f| f.run_id),
             in_flight_try: self.stage.run().map_or(0, |f| f.attempt),
             in_flight_slot: self.stage.run().map_or(0, |f| f.slot),
-            fingerprint: self.fingerprint,
-            runs: self.runs,
-            skipped: self.skipped,
+            fingerprint: self.identity.fingerprint,
+            runs: self.counts.runs,
+            skipped: self.counts.skipped,
             against: self.state.against(),
             queue_ns: self.last.queue_ns,
             lead_ns: match self.last.dispatched_ns {
@@ -268,7 +299,7 @@ impl Check {
             since: time::rfc3339(self.state.since()),
             last_run: time::rfc3339(self.last.started_wall),
             next_run: if self.is_planned() {
-                time::rfc3339(time::wall(self.next_due))
+                time::rfc3339(time::wall(self.plan.next_due))
             } else {
                 None
             },
@@ -281,8 +312,8 @@ impl Check {
             metrics: (self.last.run_id != 0).then(|| self.last.metrics.clone()),
             paused: self.paused.is_some(),
             disabled: !self.spec.enabled,
-            quarantined: self.rap.quarantine.is_some(),
-            index: self.index,
+            quarantined: self.standing.crashes.quarantine.is_some(),
+            index: self.identity.index,
         }
     }
 
@@ -301,21 +332,22 @@ impl Check {
             run_labels: self.last.labels.iter().cloned().collect(),
             cpu_ms: ran.then(|| self.last.cpu_ns as f64 / 1e6),
             queue_ms: ran.then(|| self.last.queue_ns as f64 / 1e6),
-            runs: self.runs,
-            skipped: self.skipped,
+            runs: self.counts.runs,
+            skipped: self.counts.skipped,
             pause_reason: self
                 .paused
                 .as_ref()
                 .map_or_else(String::new, |p| p.reason.clone()),
             pause: self.paused.as_ref().map(Paused::info),
             held_until: self
+                .standing
                 .hold
                 .filter(|h| h.until_ns > clock::monotonic_ns())
                 .and_then(|h| time::rfc3339(time::wall(h.until_ns))),
             needs: self.spec.needs.clone(),
             fanout: self.last.chunks.shown(),
             quarantine: self.quarantine_info(clock::monotonic_ns()),
-            cost: Some(self.tally.shown()),
+            cost: Some(self.counts.tally.shown()),
             samples: None,
         }
     }

@@ -114,7 +114,9 @@ impl Manager {
     /// Writes a check's line in the map and tells who watches it.
     pub fn publish(&mut self, id: u32) {
         if let Some(check) = self.checks.get(id) {
-            self.books.map.check(check.index as usize, &check.record());
+            self.books
+                .map
+                .check(check.identity.index as usize, &check.record());
             self.clients.changed(id);
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::director::{Chore, MS, Manager, Phase};
 use crate::fleet::descriptors::is_lack;
-use crate::fleet::slots::{Link, SlotState};
+use crate::fleet::slots::{Link, Process, SlotState};
 use crate::journal::Fact;
 use crate::rollout::loading::{LoadResult, Work};
 use healthd_core::check::schedule::Standstill;
@@ -10,7 +10,7 @@ use healthd_core::wire::events::EventKind;
 use healthd_core::wire::frame::MAX_MESSAGE;
 use healthd_core::wire::maps::state_header as h;
 use healthd_core::wire::supervisor::ToManager;
-use healthd_sys::usage::{Gauge, Usage};
+use healthd_sys::usage::Gauge;
 use healthd_sys::{clock, logging};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -193,13 +193,17 @@ impl Manager {
                 let slot = (token & 0xffff_ffff) as u32;
                 if event.events().contains(EpollFlags::EPOLLHUP)
                     && let Some(s) = self.fleet.slots.get(&slot)
-                    && let Some(link) = &s.link
+                    && let Some(link) = &s.process.link
                     && is_hung_up(&link.fd)
                 {
                     let at = (clock::monotonic_ns() + HUNG_UP_NS) / MS;
-                    self.clockwork
-                        .chores
-                        .insert(at, Chore::HungUp { slot, pid: s.pid });
+                    self.clockwork.chores.insert(
+                        at,
+                        Chore::HungUp {
+                            slot,
+                            pid: s.process.pid,
+                        },
+                    );
                     // The death will be told; until then the level-triggered event must not spin. Looked at again,
                     // as the event may be of the worker before: its successor's link can have come in the same turn.
                     let _ = self.clockwork.epoll.delete(&link.fd);
@@ -235,12 +239,12 @@ impl Manager {
                     .fleet
                     .slots
                     .get(&slot)
-                    .is_some_and(|s| s.prisoner.is_some())
+                    .is_some_and(|s| s.group.solo().is_some())
                 {
                     return self.jail_failed(slot, &reason);
                 }
                 if let Some(s) = self.fleet.slots.get_mut(&slot) {
-                    s.given_up = Some(match s.last_words.take() {
+                    s.given_up = Some(match s.process.last_words.take() {
                         Some(words) => format!("{words} ({reason})"),
                         None => reason,
                     });
@@ -276,20 +280,14 @@ impl Manager {
             Err(why) => (None, Some(why)),
         };
         let is_linked = link.is_some();
-        s.pid = pid;
         s.state = SlotState::Starting;
-        s.started_ns = clock::monotonic_ns();
-        s.link = link;
-        s.view = None;
-        s.condemned = None;
-        s.last_words = lost;
-        s.suspicion = None;
-        s.caches.clear();
-        s.gauge = None;
-        s.usage = Usage::default();
-        s.fresh = None;
-        s.sent = 0;
-        s.measuring = false;
+        s.process = Process {
+            pid,
+            started_ns: clock::monotonic_ns(),
+            link,
+            last_words: lost,
+            ..Process::default()
+        };
         self.publish_slot(slot);
         match is_linked {
             true => self.greet(slot),
@@ -302,13 +300,15 @@ impl Manager {
         let dir = self.args.runtime_dir.clone();
         let mut lacks = false;
         for s in self.fleet.slots.values_mut().filter(|s| {
-            (s.view.is_none() || s.gauge.is_none()) && s.pid != 0 && s.state != SlotState::Dead
+            (s.process.view.is_none() || s.process.held.gauge.is_none())
+                && s.process.pid != 0
+                && s.state != SlotState::Dead
         }) {
             // Before it has made its map there is none.
             lacks |= s.open_view(&dir).is_err_and(|e| is_lack(&e));
-            if s.gauge.is_none() {
-                match Gauge::of(Some(s.pid)) {
-                    Ok(gauge) => s.gauge = Some(gauge),
+            if s.process.held.gauge.is_none() {
+                match Gauge::of(Some(s.process.pid)) {
+                    Ok(gauge) => s.process.held.gauge = Some(gauge),
                     Err(e) => lacks |= is_lack(&e),
                 }
             }

@@ -29,7 +29,11 @@ impl Manager {
     }
 
     pub fn in_flight(&self) -> u64 {
-        self.fleet.slots.values().map(|s| s.runs.len() as u64).sum()
+        self.fleet
+            .slots
+            .values()
+            .map(|s| s.work.runs.len() as u64)
+            .sum()
     }
 
     /// Called after every turn while stopping.
@@ -56,9 +60,9 @@ impl Manager {
             log::warn!("stopping with runs in flight: cancelled, not judged  runs={cut}");
         }
         for slot in self.fleet.slots.values_mut() {
-            slot.accounts.lost_cancelled += slot.runs.len() as u64;
-            slot.accounts.chunks.lost += std::mem::take(&mut slot.chunks).len() as u64;
-            for (_, id) in slot.runs.drain() {
+            slot.accounts.lost_cancelled += slot.work.runs.len() as u64;
+            slot.accounts.chunks.lost += std::mem::take(&mut slot.work.chunks).len() as u64;
+            for (_, id) in slot.work.runs.drain() {
                 if let Some(check) = self.checks.get_mut(id) {
                     check.stage.land(|_| true);
                 }

@@ -198,8 +198,8 @@ impl Manager {
         check.last.finished_ns = saved.latency_ns;
         check.last.worker = saved.worker;
         check.paused = saved.paused.clone();
-        check.runs = saved.runs;
-        check.skipped = saved.skipped;
+        check.counts.runs = saved.runs;
+        check.counts.skipped = saved.skipped;
         if let Some(rap) = &saved.rap {
             check.remember_rap(rap);
         }
@@ -229,8 +229,8 @@ impl Manager {
             status: c.state.status(),
             attempt: c.state.attempt(),
             against: Some(c.state.against()),
-            runs: c.runs,
-            skipped: c.skipped,
+            runs: c.counts.runs,
+            skipped: c.counts.skipped,
             since: c.state.since(),
             last_run: c.last.started_wall,
             message: c.last.message.clone(),

@@ -35,7 +35,7 @@ impl Manager {
         }
         rows.extend(self.group_rows());
         for slot in self.fleet.slots.values() {
-            rows.extend(slot.caches.iter().map(|c| ObjectRow {
+            rows.extend(slot.process.caches.iter().map(|c| ObjectRow {
                 kind: "cache".into(),
                 name: c.name.clone(),
                 plugin: Some(c.plugin.clone()),

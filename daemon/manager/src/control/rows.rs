@@ -18,14 +18,14 @@ impl Manager {
             .slots
             .values()
             .map(|s| {
-                let head = s.view.as_ref().and_then(|v| v.header().ok());
-                let alive = s.pid != 0 && s.link.is_some();
+                let head = s.process.view.as_ref().and_then(|v| v.header().ok());
+                let alive = s.process.pid != 0 && s.process.link.is_some();
                 let r = s.record();
-                let used = s.gauge.as_ref().and_then(|g| g.read().ok());
+                let used = s.process.held.gauge.as_ref().and_then(|g| g.read().ok());
                 WorkerRow {
                     slot: s.spec.slot,
                     class: s.spec.class.as_str().into(),
-                    pid: alive.then_some(s.pid),
+                    pid: alive.then_some(s.process.pid),
                     generation: Some(s.spec.generation),
                     state: SLOT_STATES[s.state as usize].into(),
                     threads: head.map(|head| head[h::THREADS] as u32),
@@ -38,16 +38,16 @@ impl Manager {
                         .map(|head| now.saturating_sub(head[h::BEAT]) / 1_000_000),
                     rss_kb: used.map(|u| u.rss_kb),
                     fds: used.map(|u| u.fds),
-                    runs: alive.then_some(s.sent),
+                    runs: alive.then_some(s.process.held.sent),
                     stuck_threads: head.map(|head| head[h::STUCK]),
                     stalls: head.map(|head| head[h::STALLS]),
-                    note: s.note.clone(),
+                    note: s.succession.note.clone(),
                     restarts: Some(r.restarts),
                     lost_worker_died: Some(r.lost_worker_died),
                     lost_replaced: Some(r.lost_replaced),
                     lost_cancelled: Some(r.lost_cancelled),
                     chunks: r.chunks(),
-                    jail: s.prisoner.map(|p| {
+                    jail: s.group.solo().map(|p| {
                         let check = p.check.and_then(|id| self.checks.get(id));
                         check.map_or(String::new(), |c| c.spec.name.clone())
                     }),
@@ -93,7 +93,8 @@ impl Manager {
                     since: used.and_then(|u| time::rfc3339(u.since)),
                     trial_until: trial.and_then(|t| time::rfc3339(time::wall(t.until_ns))),
                     previous: previous.map(|f| version_text(f, &entry.name)),
-                    quarantined: self.count_of(&entry.name, |c| c.rap.quarantine.is_some()),
+                    quarantined: self
+                        .count_of(&entry.name, |c| c.standing.crashes.quarantine.is_some()),
                     cost: used.map(|_| {
                         let threads = stuck.get(&entry.name).copied().unwrap_or(0);
                         self.books.costs.shown(&entry.name, threads)
@@ -160,9 +161,9 @@ impl Manager {
     fn stuck_threads(&self) -> HashMap<String, u64> {
         let mut stuck = HashMap::new();
         for s in self.fleet.slots.values() {
-            let lines = s.view.iter().flat_map(|v| v.lines());
+            let lines = s.process.view.iter().flat_map(|v| v.lines());
             for line in lines.filter(|l| l.stuck) {
-                if let Some(name) = s.plugins.get(usize::from(line.plugin)) {
+                if let Some(name) = s.loaded.plugins.get(usize::from(line.plugin)) {
                     *stuck.entry(name.clone()).or_insert(0) += 1;
                 }
             }

@@ -52,7 +52,12 @@ impl Manager {
         self.under_way(id, check, &mut story, now);
         let due = check.last.due_ns;
         if let Some(quarantine) = check.quarantine_info(now) {
-            let since = check.rap.quarantine.as_ref().map_or(0, |q| q.since);
+            let since = check
+                .standing
+                .crashes
+                .quarantine
+                .as_ref()
+                .map_or(0, |q| q.since);
             story.tell_standing(monotonic(since, now), due, "quarantine", quarantine.text);
         }
         if let Some((since, text)) = self.why_plugin(&check.spec.plugin, now) {
@@ -195,10 +200,10 @@ impl Manager {
             let text = format!("due {age} ago; {why}");
             story.tell(since, "waiting", text);
         }
-        if check.skipped > 0 {
+        if check.counts.skipped > 0 {
             let text = format!(
                 "{} due runs, as the one before was still in flight",
-                check.skipped
+                check.counts.skipped
             );
             story.tell(0, "skipped", text);
         }
@@ -207,9 +212,9 @@ impl Manager {
             None => check.last.worker,
         };
         if let Some(s) = slot.and_then(|n| self.fleet.slots.get(&n))
-            && !s.note.is_empty()
+            && !s.succession.note.is_empty()
         {
-            let text = format!("{} {}", self.slot_name(s.spec.slot), s.note);
+            let text = format!("{} {}", self.slot_name(s.spec.slot), s.succession.note);
             story.tell(0, "worker", text);
         }
     }
@@ -227,8 +232,8 @@ impl Manager {
         if let Some(reason) = &check.spec.unusable {
             return format!("nothing until a reload: {reason}");
         }
-        if let Some(hold) = check.hold.filter(|h| h.until_ns > now) {
-            let alone = match check.rap.quarantine {
+        if let Some(hold) = check.standing.hold.filter(|h| h.until_ns > now) {
+            let alone = match check.standing.crashes.quarantine {
                 Some(_) => "; then it runs alone",
                 None => "",
             };
@@ -238,7 +243,7 @@ impl Manager {
                 healthd_core::text::word(&check.spec.name)
             );
         }
-        let due = time::span(check.next_due.saturating_sub(now));
+        let due = time::span(check.plan.next_due.saturating_sub(now));
         let verdict = check.verdict();
         if check.state.is_soft(check.spec.attempts) {
             let left = check.spec.attempts.saturating_sub(check.state.attempt());

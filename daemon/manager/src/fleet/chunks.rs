@@ -5,7 +5,7 @@
 //! chunk ends as finished or lost, in accounts of its own beside those of the runs.
 
 use crate::director::Manager;
-use crate::fleet::slots::{Slot, SlotState};
+use crate::fleet::slots::{Group, Slot, SlotState};
 use healthd_core::wire::control::RunFanout;
 use healthd_core::wire::fanout::{
     ChunkRun, E_RESOURCES, Ended, FanToManager, FanToWorker, How, Tally, Work,
@@ -133,7 +133,7 @@ impl Manager {
             .fleet
             .slots
             .get(&slot)
-            .and_then(|s| s.runs.get(&run_id))
+            .and_then(|s| s.work.runs.get(&run_id))
         else {
             return;
         };
@@ -184,7 +184,7 @@ impl Manager {
             let Some((key, helper)) = found else { return };
             self.fleet.fans.served = key;
             if let Some(s) = self.fleet.slots.get_mut(&helper) {
-                s.asked += 1;
+                s.work.asked += 1;
             }
             if let Some(open) = self.fleet.fans.open.get_mut(&key) {
                 open.asked.push(helper);
@@ -197,14 +197,15 @@ impl Manager {
     /// The least busy worker that can take a chunk: no parent itself, and not full of runs, which go first.
     fn helper_for(&self, (parent, _): (u32, u64), fan: &OpenFan) -> Option<u32> {
         let parent_slot = self.fleet.slots.get(&parent)?;
-        if parent_slot.prisoner.is_some() {
+        if parent_slot.group.solo().is_some() {
             // A jail's check runs alone, with all that belongs to it.
             return None;
         }
         let generation = parent_slot.spec.generation;
         let check = self.checks.get(fan.check)?;
-        let same =
-            |f: &crate::schedule::stage::InFlight| f.run_id == fan.run_id && f.epoch == check.epoch;
+        let same = |f: &crate::schedule::stage::InFlight| {
+            f.run_id == fan.run_id && f.epoch == check.identity.epoch
+        };
         check.stage.flight().filter(|f| same(f))?;
         self.fleet
             .slots
@@ -213,15 +214,15 @@ impl Manager {
                 s.spec.class == WorkerClass::Cpu
                     && s.spec.generation == generation
                     && s.state == SlotState::Ready
-                    && s.prisoner.is_none()
-                    && s.link.is_some()
-                    && s.chunks.len() + s.asked < CHUNKS_A_HELPER
-                    && s.runs.len() < 2
+                    && s.group.is_shared()
+                    && s.process.link.is_some()
+                    && s.work.chunks.len() + s.work.asked < CHUNKS_A_HELPER
+                    && s.work.runs.len() < 2
                     && s.spec.slot != parent
                     && !fan.avoided.contains(&s.spec.slot)
                     && !self.is_parent(s.spec.slot)
             })
-            .min_by_key(|s| s.runs.len() + s.chunks.len() + s.asked)
+            .min_by_key(|s| s.work.runs.len() + s.work.chunks.len() + s.work.asked)
             .map(|s| s.spec.slot)
     }
 
@@ -239,7 +240,7 @@ impl Manager {
         if let Some(at) = open.asked.iter().position(|h| *h == helper) {
             open.asked.swap_remove(at);
             if let Some(s) = self.fleet.slots.get_mut(&helper) {
-                s.asked = s.asked.saturating_sub(1);
+                s.work.asked = s.work.asked.saturating_sub(1);
             }
             return true;
         }
@@ -278,7 +279,7 @@ impl Manager {
         let check = self.checks.get(check_id);
         let check = check.filter(|c| {
             let flight = c.stage.flight();
-            flight.is_some_and(|f| f.run_id == run_id && f.epoch == c.epoch)
+            flight.is_some_and(|f| f.run_id == run_id && f.epoch == c.identity.epoch)
         });
         let ready = self
             .fleet
@@ -289,7 +290,9 @@ impl Manager {
             let end = Ended::without_a_word(How::Returned);
             return self.tell_fan(slot, FanToWorker::Ended { fan, index, end }, None);
         };
-        let Some(link) = &mut s.link else { return };
+        let Some(link) = &mut s.process.link else {
+            return;
+        };
         work.deadline_ns = work
             .deadline_ns
             .min(now.saturating_add(crate::check::ns(check.spec.timeout)));
@@ -299,11 +302,11 @@ impl Manager {
             id,
             run_id,
             check: check_id,
-            epoch: check.epoch,
+            epoch: check.identity.epoch,
             work,
             input,
         };
-        link.define(check_id, check.epoch, || check.define(check_id));
+        link.define(check_id, check.identity.epoch, || check.define(check_id));
         link.queue_with(&ToWorker::Fan(FanToWorker::Chunk(chunk)), fd.map(Arc::new));
         s.accounts.chunks.dispatched += 1;
         let out = ChunkOut {
@@ -315,14 +318,14 @@ impl Manager {
             sent_ns: now,
             stopping: false,
         };
-        s.chunks.insert(id, out);
+        s.work.chunks.insert(id, out);
     }
 
     fn chunk_done(&mut self, slot: u32, id: u64, end: Ended, fd: Option<OwnedFd>) {
         let Some(s) = self.fleet.slots.get_mut(&slot) else {
             return;
         };
-        let Some(out) = s.chunks.remove(&id) else {
+        let Some(out) = s.work.chunks.remove(&id) else {
             s.accounts.late += 1;
             return;
         };
@@ -361,7 +364,7 @@ impl Manager {
         let Some(s) = self.fleet.slots.get_mut(&slot) else {
             return;
         };
-        let Some(check) = s.runs.get(&run_id).copied() else {
+        let Some(check) = s.work.runs.get(&run_id).copied() else {
             return;
         };
         s.accounts.chunks.own += u64::from(tally.own);
@@ -379,7 +382,7 @@ impl Manager {
         if let Some(open) = self.fleet.fans.open.remove(&(slot, fan)) {
             for helper in open.asked {
                 if let Some(s) = self.fleet.slots.get_mut(&helper) {
-                    s.asked = s.asked.saturating_sub(1);
+                    s.work.asked = s.work.asked.saturating_sub(1);
                 }
             }
         }
@@ -389,8 +392,10 @@ impl Manager {
     /// Takes the chunks of a parent back: those not begun, or all.
     fn stop_chunks(&mut self, parent: u32, fan: Option<u64>, begun: bool) {
         for s in self.fleet.slots.values_mut() {
-            let Some(link) = &mut s.link else { continue };
-            for (id, out) in &mut s.chunks {
+            let Some(link) = &mut s.process.link else {
+                continue;
+            };
+            for (id, out) in &mut s.work.chunks {
                 let of_it = out.parent == parent && fan.is_none_or(|fan| fan == out.fan);
                 if of_it && (begun || !out.stopping) {
                     out.stopping = true;
@@ -405,7 +410,7 @@ impl Manager {
             .fleet
             .slots
             .get_mut(&slot)
-            .and_then(|s| s.link.as_mut())
+            .and_then(|s| s.process.link.as_mut())
         {
             link.queue_with(&ToWorker::Fan(message), fd.map(Arc::new));
         }
@@ -413,25 +418,25 @@ impl Manager {
 
     /// How many share the work, for a worker that starts.
     pub fn crew_of(&self, slot: u32) -> Option<FanToWorker> {
-        let Slot { spec, prisoner, .. } = self.fleet.slots.get(&slot)?;
+        let Slot { spec, group, .. } = self.fleet.slots.get(&slot)?;
         if spec.class != WorkerClass::Cpu {
             return None;
         }
         let of_crew = self.fleet.slots.values().filter(|s| {
             s.spec.class == spec.class
                 && s.spec.generation == spec.generation
-                && s.prisoner.is_none()
+                && s.group.is_shared()
         });
-        let workers = match prisoner {
-            Some(_) => 1,
-            None => of_crew.count() as u32,
+        let workers = match group {
+            Group::Solo(_) => 1,
+            Group::Shared => of_crew.count() as u32,
         };
         Some(FanToWorker::Crew { workers })
     }
 
     /// The chunk that a worker's thread is in, as far as we know: it takes them in order, so the oldest.
     pub fn chunk_on_the_thread(&self, slot: u32) -> Option<(u64, u32)> {
-        let out = self.fleet.slots.get(&slot)?.chunks.values().next()?;
+        let out = self.fleet.slots.get(&slot)?.work.chunks.values().next()?;
         Some((out.run_id, out.check))
     }
 
@@ -465,8 +470,8 @@ impl Manager {
         let Some(s) = self.fleet.slots.get_mut(&slot) else {
             return;
         };
-        s.asked = 0;
-        let chunks = std::mem::take(&mut s.chunks);
+        s.work.asked = 0;
+        let chunks = std::mem::take(&mut s.work.chunks);
         s.accounts.chunks.lost += chunks.len() as u64;
         for (nth, out) in chunks.into_values().enumerate() {
             let end = if nth == 0 && !in_a_run {
@@ -494,7 +499,7 @@ impl Manager {
     /// Chunks that a worker has forgotten: their parents have ended long ago, or wait for ever.
     pub fn forgotten_chunk(&self, slot: u32, now: u64, least_ns: u64) -> bool {
         self.fleet.slots.get(&slot).is_some_and(|s| {
-            s.chunks.values().any(|out| {
+            s.work.chunks.values().any(|out| {
                 let timeout = self
                     .checks
                     .get(out.check)

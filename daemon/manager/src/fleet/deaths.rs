@@ -4,7 +4,7 @@
 use crate::director::{Manager, Phase};
 use crate::fleet::descriptors::is_lack;
 use crate::fleet::postmortem::{Blame, Cause, Dead};
-use crate::fleet::slots::{Condemned, Prisoner, SlotState};
+use crate::fleet::slots::{Condemned, SlotState, Solo};
 use crate::fleet::worker_inbox::loading;
 use crate::journal::Fact;
 use crate::rollout::plugins::Told;
@@ -31,14 +31,19 @@ impl Manager {
         left: bool,
         buffer: &mut [u8],
     ) {
-        if self.fleet.slots.get(&slot).is_none_or(|s| s.pid != pid) {
+        if self
+            .fleet
+            .slots
+            .get(&slot)
+            .is_none_or(|s| s.process.pid != pid)
+        {
             // Of a generation, or a jail, that was given up before we had heard of this worker. It may have made its map since.
             worker_map::remove(&self.args.runtime_dir, slot, pid);
             return;
         }
         // What it sent before its death is still there.
         self.receive_from(slot, buffer, usize::MAX);
-        let haunted = match self.fleet.slots.get(&slot).map(|s| s.runs.clone()) {
+        let haunted = match self.fleet.slots.get(&slot).map(|s| s.work.runs.clone()) {
             Some(runs) if left => self.haunt(slot, pid, &runs),
             _ => Vec::new(),
         };
@@ -51,16 +56,16 @@ impl Manager {
             return;
         };
         // Their descriptors are free for its map: it may have died before anybody had to look at that.
-        s.link = None;
-        s.gauge = None;
+        s.process.link = None;
+        s.process.held.gauge = None;
         let lacks = s.open_view(&dir).is_err_and(|e| is_lack(&e));
         let was = std::mem::replace(&mut s.state, SlotState::Dead);
         s.accounts.restarts += 1;
-        let condemned = s.condemned.take();
-        let view = s.view.take();
-        let runs = std::mem::take(&mut s.runs);
+        let condemned = s.process.condemned.take();
+        let view = s.process.view.take();
+        let runs = std::mem::take(&mut s.work.runs);
         let generation = s.spec.generation;
-        let prisoner = s.prisoner;
+        let solo = s.group.solo();
         match &condemned {
             // By our own hand, or by its own.
             Some(_) => s.accounts.lost_replaced += runs.len() as u64,
@@ -89,15 +94,15 @@ impl Manager {
             runs: &accused,
             oom,
         });
-        if let Some(prisoner) = prisoner.filter(|_| condemned.is_none()) {
-            cause = self.in_jail(prisoner, cause, &runs);
+        if let Some(solo) = solo.filter(|_| condemned.is_none()) {
+            cause = self.in_jail(solo, cause, &runs);
         }
         let retiring = self.leaves_its_slot(slot);
         // One that was to end anyway.
         let retired = generation < self.rollout.generation
             || retiring
             || self.phase == Phase::Stopping
-            || (prisoner.is_some() && condemned.is_some());
+            || (solo.is_some() && condemned.is_some());
         if was != SlotState::Starting && !(retired && runs.is_empty()) {
             self.tell_death(slot, pid, death, runs.len(), &cause);
         }
@@ -164,7 +169,7 @@ impl Manager {
             let why = "something that it left behind has killed a worker";
             self.convict(*check, blame, why);
         }
-        if prisoner.is_some() {
+        if solo.is_some() {
             self.retire_slot(slot);
             self.tell_slots();
         } else if retiring {
@@ -249,14 +254,14 @@ impl Manager {
     }
 
     /// Whoever killed a jail, it was the one in it. SIGKILL alone may still come from somebody else, once.
-    fn in_jail(&mut self, prisoner: Prisoner, cause: Cause, runs: &HashMap<u64, u32>) -> Cause {
+    fn in_jail(&mut self, solo: Solo, cause: Cause, runs: &HashMap<u64, u32>) -> Cause {
         let Cause::Suspects {
             what, by_itself, ..
         } = cause
         else {
             return cause;
         };
-        let Some(id) = prisoner.check else {
+        let Some(id) = solo.check else {
             return Cause::Nobody { what: Some(what) };
         };
         let run_id = runs.keys().copied().next();
@@ -291,13 +296,13 @@ impl Manager {
         death: &Death,
         condemned: Option<&Condemned>,
     ) {
-        let prisoner = self.fleet.slots.get(&slot).and_then(|s| s.prisoner);
+        let solo = self.fleet.slots.get(&slot).and_then(|s| s.group.solo());
         let Some((view, line)) = view.and_then(|v| Some((v, loading(Some(v))?))) else {
             let words = self
                 .fleet
                 .slots
                 .get(&slot)
-                .and_then(|s| s.last_words.as_deref());
+                .and_then(|s| s.process.last_words.as_deref());
             let why = condemned.map(|c| c.reason.as_str()).or(words);
             let words = why.unwrap_or("unknown");
             let fact = Fact::new(EventKind::WorkerDied)
@@ -309,7 +314,7 @@ impl Manager {
                 .fields(format!("slot={slot} death={death} why=\"{words}\""));
             let why = why.map(str::to_owned);
             self.books.journal.record(fact);
-            if prisoner.is_some() && condemned.is_none_or(|c| c.killed) {
+            if solo.is_some() && condemned.is_none_or(|c| c.killed) {
                 let why = why.map_or(String::new(), |why| format!(": {why}"));
                 self.jail_failed(
                     slot,
@@ -323,10 +328,10 @@ impl Manager {
             && matches!(death, Death::Signaled { signal, .. } if *signal == libc::SIGKILL)
             && let Some(s) = self.fleet.slots.get_mut(&slot)
         {
-            s.killed_loading += 1;
-            let guilty = match prisoner {
+            s.loaded.killed_loading += 1;
+            let guilty = match solo {
                 Some(p) => p.check.is_some_and(|id| self.suspect(id, true)),
-                None => s.killed_loading >= KILLS,
+                None => s.loaded.killed_loading >= KILLS,
             };
             if !guilty {
                 log::warn!("worker was killed while it started  slot={slot} in=\"{what}\"");
@@ -343,15 +348,15 @@ impl Manager {
                 format!("it killed a starting worker: {death} in {what}{place}")
             }
         };
-        if let Some(prisoner) = prisoner {
-            return self.killed_while_starting(prisoner, reason);
+        if let Some(solo) = solo {
+            return self.killed_while_starting(solo, reason);
         }
         self.leave_out(slot, line.plugin, reason, "plugin left out");
     }
 
     /// The plugin loads in the pool's workers, and has killed the jail of one check in `init` or before: that one is held.
-    fn killed_while_starting(&mut self, prisoner: Prisoner, reason: String) {
-        let Some(id) = prisoner.check else { return };
+    fn killed_while_starting(&mut self, solo: Solo, reason: String) {
+        let Some(id) = solo.check else { return };
         let Some(check) = self.checks.get(id) else {
             return;
         };

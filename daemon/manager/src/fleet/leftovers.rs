@@ -88,7 +88,7 @@ impl Manager {
             .fleet
             .slots
             .get(&slot)
-            .and_then(|s| s.runs.get(&run_id))
+            .and_then(|s| s.work.runs.get(&run_id))
         else {
             return;
         };
@@ -102,7 +102,7 @@ impl Manager {
 
     /// What that run holds goes to a ghost.
     pub fn haunt_alone(&mut self, slot: u32, id: u32, child: LivesOn) {
-        let pid = self.fleet.slots.get(&slot).map_or(0, |s| s.pid);
+        let pid = self.fleet.slots.get(&slot).map_or(0, |s| s.process.pid);
         let name = self
             .checks
             .get(id)

@@ -151,22 +151,22 @@ impl Manager {
                 continue;
             };
             if !matches!(s.state, SlotState::Ready | SlotState::Draining)
-                || s.condemned.as_ref().is_some_and(|c| c.killed)
+                || s.process.condemned.as_ref().is_some_and(|c| c.killed)
             {
                 continue;
             }
             // One that is gone has its death told.
-            let Some(Ok(used)) = s.gauge.as_ref().map(Gauge::read) else {
+            let Some(Ok(used)) = s.process.held.gauge.as_ref().map(Gauge::read) else {
                 continue;
             };
-            let before = std::mem::replace(&mut s.usage, used);
-            let fresh = *s.fresh.get_or_insert(used);
-            let explained = s.runs.len() as u64
+            let before = std::mem::replace(&mut s.process.held.usage, used);
+            let fresh = *s.process.held.fresh.get_or_insert(used);
+            let explained = s.work.runs.len() as u64
                 * match s.spec.class {
                     WorkerClass::Exec => FDS_A_CHILD,
                     _ => FDS_A_RUN,
                 }
-                + s.chunks.len() as u64 * FDS_A_RUN
+                + s.work.chunks.len() as u64 * FDS_A_RUN
                 + outputs;
             let class = s.spec.class;
             let limits = self.limits(class);
@@ -186,10 +186,10 @@ impl Manager {
 
     fn measure(&mut self, slot: u32, on: bool) {
         if let Some(s) = self.fleet.slots.get_mut(&slot)
-            && s.measuring != on
-            && let Some(link) = &mut s.link
+            && s.process.held.measuring != on
+            && let Some(link) = &mut s.process.link
         {
-            s.measuring = on;
+            s.process.held.measuring = on;
             link.queue(&ToWorker::Measure { on });
         }
     }
@@ -199,10 +199,13 @@ impl Manager {
         let Some(s) = self.fleet.slots.get(&slot) else {
             return;
         };
-        let spread = u64::from(s.pid).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        let spread = u64::from(s.process.pid).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         let enough = limits.max_runs - spread % (limits.max_runs / 8 + 1);
-        if limits.max_runs > 0 && s.sent >= enough {
-            let why = format!("{} runs, max_runs is {}", s.sent, limits.max_runs);
+        if limits.max_runs > 0 && s.process.held.sent >= enough {
+            let why = format!(
+                "{} runs, max_runs is {}",
+                s.process.held.sent, limits.max_runs
+            );
             self.recycle(slot, &why, false, now);
         }
     }
@@ -218,7 +221,12 @@ impl Manager {
         {
             return;
         }
-        let life_ns = now.saturating_sub(self.fleet.slots.get(&slot).map_or(0, |s| s.started_ns));
+        let life_ns = now.saturating_sub(
+            self.fleet
+                .slots
+                .get(&slot)
+                .map_or(0, |s| s.process.started_ns),
+        );
         if let Some(pause) = self.fleet.backoffs[class as usize].replaced(life_ns, now) {
             log::warn!(
                 "workers do not last: the next are replaced less and less often until one does  class={} lived={} pause={} why=\"{why}\" help=\"raise the limit in [pool.{}], or see `healthctl plugins --cost` for who takes so much\"",
@@ -235,10 +243,10 @@ impl Manager {
         self.blame_calls_in_progress(slot, before);
         self.condemn(slot, why.to_owned(), None);
         if let Some(s) = self.fleet.slots.get_mut(&slot) {
-            if let Some(c) = &mut s.condemned {
+            if let Some(c) = &mut s.process.condemned {
                 c.fence = true;
             }
-            s.note = format!("was replaced at once: {why}");
+            s.succession.note = format!("was replaced at once: {why}");
         }
     }
 
@@ -248,6 +256,7 @@ impl Manager {
             return;
         };
         let calls: Vec<u32> = s
+            .process
             .view
             .iter()
             .flat_map(|v| v.lines())
@@ -259,8 +268,8 @@ impl Manager {
             i32::try_from(part).unwrap_or(i32::MAX)
         };
         let grew = Growth {
-            kb: share(s.usage.rss_kb, before.rss_kb),
-            fds: share(s.usage.fds, before.fds),
+            kb: share(s.process.held.usage.rss_kb, before.rss_kb),
+            fds: share(s.process.held.usage.fds, before.fds),
         };
         for id in calls {
             if let Some(check) = self.checks.get(id) {
@@ -270,7 +279,7 @@ impl Manager {
                     check.spec.plugin,
                     grew.kb
                 );
-                let epoch = check.epoch;
+                let epoch = check.identity.epoch;
                 self.charge_late(id, epoch, 0, grew);
             }
         }

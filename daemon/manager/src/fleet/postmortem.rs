@@ -298,7 +298,7 @@ impl Manager {
             .fleet
             .slots
             .get(&dead.slot)
-            .and_then(|s| s.plugins.get(usize::from(line.plugin)));
+            .and_then(|s| s.loaded.plugins.get(usize::from(line.plugin)));
         match told {
             Some(name) => name.clone(),
             None => self.plugin_of(dead, line.run_id),
@@ -307,7 +307,7 @@ impl Manager {
 
     fn library(&self, slot: u32, file: &str) -> Option<&LibraryUse> {
         // The map cuts long names.
-        let libraries = &self.fleet.slots.get(&slot)?.libraries;
+        let libraries = &self.fleet.slots.get(&slot)?.loaded.libraries;
         libraries
             .iter()
             .find(|l| l.file == file || (file.len() >= 60 && l.file.starts_with(file)))

@@ -83,46 +83,46 @@ fn record_of(rap: &Rap, hold: Option<Hold>) -> RapRecord {
 
 impl Check {
     pub fn saved_rap(&self) -> Option<SavedRap> {
-        if self.rap.is_clean() && self.hold.is_none() {
+        if self.standing.crashes.is_clean() && self.standing.hold.is_none() {
             return None;
         }
         Some(SavedRap {
-            rap: self.rap.clone(),
-            hold_until: self.hold.map_or(0, |h| time::wall(h.until_ns)),
-            hold_ms: self.hold.map_or(0, |h| (h.length_ns / MS) as u32),
+            rap: self.standing.crashes.clone(),
+            hold_until: self.standing.hold.map_or(0, |h| time::wall(h.until_ns)),
+            hold_ms: self.standing.hold.map_or(0, |h| (h.length_ns / MS) as u32),
         })
     }
 
     pub fn remember_rap(&mut self, saved: &SavedRap) {
-        self.rap = saved.rap.clone();
-        self.hold = saved.hold();
+        self.standing.crashes = saved.rap.clone();
+        self.standing.hold = saved.hold();
     }
 
     /// What the next manager must know at once.
     pub fn rap_record(&self) -> RapRecord {
-        record_of(&self.rap, self.hold)
+        record_of(&self.standing.crashes, self.standing.hold)
     }
 
     pub fn quarantine_info(&self, now: u64) -> Option<QuarantineInfo> {
-        let q = self.rap.quarantine.as_ref()?;
+        let q = self.standing.crashes.quarantine.as_ref()?;
         let reason = match q.reason.as_str() {
             "" => String::new(),
             reason => format!(" ({reason})"),
         };
-        let next = match self.hold.filter(|h| h.until_ns > now) {
+        let next = match self.standing.hold.filter(|h| h.until_ns > now) {
             Some(h) => format!("next try in {}", time::span(h.until_ns - now)),
             None => format!("{} of {TO_BE_FREE} good runs in a row", q.survived),
         };
         Some(QuarantineInfo {
             since: time::rfc3339(q.since),
-            crashes: u64::from(self.rap.crashes),
+            crashes: u64::from(self.standing.crashes.crashes),
             reason: q.reason.clone(),
             survived: u64::from(q.survived),
             needed: u64::from(TO_BE_FREE),
             text: format!(
                 "quarantined after {} crashes of plugin `{}`{reason}; runs alone; {next}; `healthctl plugins \
                  release {}` ends it",
-                self.rap.crashes, self.spec.plugin, self.spec.name
+                self.standing.crashes.crashes, self.spec.plugin, self.spec.name
             ),
         })
     }
@@ -147,7 +147,10 @@ impl Manager {
         let Some(check) = self.checks.get_mut(id) else {
             return;
         };
-        let entered = check.rap.crashed(&blame.short, clock::realtime_ns(), hash);
+        let entered = check
+            .standing
+            .crashes
+            .crashed(&blame.short, clock::realtime_ns(), hash);
         self.hold_check(id, why);
         if let Some(check) = self.checks.get(id).filter(|_| entered) {
             let text = check.quarantine_info(now).map_or(String::new(), |q| q.text);
@@ -187,7 +190,7 @@ impl Manager {
             .lasts(length)
             .why(why);
         let until = now + length;
-        if check.next_due < until {
+        if check.plan.next_due < until {
             self.plan(id, until);
         }
         self.books.journal.record(fact);
@@ -200,10 +203,10 @@ impl Manager {
         let Some(check) = self.checks.get_mut(id) else {
             return false;
         };
-        let guilty = check.rap.suspected(in_jail, hash);
+        let guilty = check.standing.crashes.suspected(in_jail, hash);
         if in_jail && !guilty && check.is_planned() {
             let soon = clock::monotonic_ns() + CONFIRM_NS;
-            if check.next_due > soon {
+            if check.plan.next_due > soon {
                 self.plan(id, soon);
             }
         }
@@ -215,7 +218,7 @@ impl Manager {
         let Some(check) = self.checks.get_mut(id) else {
             return;
         };
-        if check.rap.survived(in_jail) {
+        if check.standing.crashes.survived(in_jail) {
             let fact = Fact::new(EventKind::Released)
                 .check(&check.spec.name)
                 .why(format!("{TO_BE_FREE} runs in a row survived"));
@@ -230,11 +233,11 @@ impl Manager {
         let Some(check) = self.checks.get_mut(id) else {
             return false;
         };
-        if check.rap.is_clean() && check.hold.is_none() {
+        if check.standing.crashes.is_clean() && check.standing.hold.is_none() {
             return false;
         }
-        check.rap = Rap::default();
-        check.hold = None;
+        check.standing.crashes = Rap::default();
+        check.standing.hold = None;
         let fact = Fact::new(EventKind::Released)
             .check(&check.spec.name)
             .titled("check released")
@@ -254,19 +257,21 @@ impl Manager {
             let Some(check) = self.checks.get_mut(id) else {
                 continue;
             };
-            if check.rap.is_clean() || check.target.is_none() {
+            if check.standing.crashes.is_clean() || check.target.is_none() {
                 continue;
             }
             // 0: whoever noted it died before that was on disk.
-            if check.rap.plugin == hash || std::mem::replace(&mut check.rap.plugin, hash) == 0 {
+            if check.standing.crashes.plugin == hash
+                || std::mem::replace(&mut check.standing.crashes.plugin, hash) == 0
+            {
                 continue;
             }
             let fact = Fact::new(EventKind::Released)
                 .check(&check.spec.name)
                 .why("its plugin is another");
-            let was_alone = check.rap.quarantine.is_some();
-            check.rap = Rap::default();
-            check.hold = None;
+            let was_alone = check.standing.crashes.quarantine.is_some();
+            check.standing.crashes = Rap::default();
+            check.standing.hold = None;
             if was_alone {
                 self.books.journal.record(fact);
             }

@@ -26,17 +26,15 @@ impl Manager {
             return false;
         };
         // A jail is short-lived, and nobody else's.
-        if s.prisoner.is_some() {
+        if s.group.solo().is_some() {
             return false;
         }
         let class = s.spec.class;
-        let one_at_a_time = self
-            .fleet
-            .slots
-            .values()
-            .any(|o| o.spec.class == class && (o.replaces.is_some() || o.retiring));
+        let one_at_a_time = self.fleet.slots.values().any(|o| {
+            o.spec.class == class && (o.succession.replaces.is_some() || o.succession.retiring)
+        });
         if s.state != SlotState::Ready
-            || s.condemned.is_some()
+            || s.process.condemned.is_some()
             || s.spec.generation != self.rollout.generation
             || one_at_a_time
         {
@@ -51,23 +49,23 @@ impl Manager {
             ..s.spec.clone()
         };
         let mut new = Slot::new(spec, s.place);
-        new.replaces = Some(slot);
-        new.note = format!("took the place of pid {}: {why}", s.pid);
+        new.succession.replaces = Some(slot);
+        new.succession.note = format!("took the place of pid {}: {why}", s.process.pid);
         let fields = format!(
             "slot={slot} class={} pid={} replacement={free} why=\"{why}\"",
             class.as_str(),
-            s.pid
+            s.process.pid
         );
         let leaving = Fact::new(EventKind::WorkerLeaving)
             .titled("worker is to be recycled")
             .level(log::Level::Info)
             .slot(slot)
-            .pid(s.pid)
+            .pid(s.process.pid)
             .why(why)
             .fields(fields);
         self.books.journal.record(leaving);
         if let Some(s) = self.fleet.slots.get_mut(&slot) {
-            s.note = format!("is to be replaced: {why}");
+            s.succession.note = format!("is to be replaced: {why}");
         }
         self.fleet.births += 1;
         self.fleet.slots.insert(free, new);
@@ -81,28 +79,28 @@ impl Manager {
         let Some(s) = self.fleet.slots.get_mut(&new) else {
             return;
         };
-        let (Some(old), note) = (s.replaces.take(), s.note.clone()) else {
+        let (Some(old), note) = (s.succession.replaces.take(), s.succession.note.clone()) else {
             return;
         };
         let patience = self.longest_run(old).saturating_mul(2).max(DRAIN_LEAST_NS);
         let Some(o) = self.fleet.slots.get_mut(&old) else {
             return;
         };
-        o.retiring = true;
+        o.succession.retiring = true;
         if !matches!(o.state, SlotState::Ready) {
             // It has come to its end by another way meanwhile.
             self.tell_slots();
             return self.settle_retired(old);
         }
         o.state = SlotState::Draining;
-        o.condemned = Some(Condemned {
-            reason: o.note.clone(),
+        o.process.condemned = Some(Condemned {
+            reason: o.succession.note.clone(),
             culprit: None,
             killed: false,
             fence: false,
         });
-        let pid = o.pid;
-        if let Some(link) = &mut o.link {
+        let pid = o.process.pid;
+        if let Some(link) = &mut o.process.link {
             link.queue(&ToWorker::Drain);
         }
         self.clockwork
@@ -117,7 +115,7 @@ impl Manager {
 
     /// The longest time-out of its runs in flight.
     pub fn longest_run(&self, slot: u32) -> u64 {
-        let runs = self.fleet.slots.get(&slot).map(|s| s.runs.values());
+        let runs = self.fleet.slots.get(&slot).map(|s| s.work.runs.values());
         runs.into_iter()
             .flatten()
             .filter_map(|id| self.checks.get(*id))
@@ -131,7 +129,7 @@ impl Manager {
         let Some(s) = self.fleet.slots.get(&new) else {
             return;
         };
-        let (Some(old), pid, class) = (s.replaces, s.pid, s.spec.class) else {
+        let (Some(old), pid, class) = (s.succession.replaces, s.process.pid, s.spec.class) else {
             return;
         };
         log::warn!(
@@ -150,7 +148,7 @@ impl Manager {
         let now = clock::monotonic_ns();
         self.fleet.backoffs[class as usize].replaced(0, now);
         if let Some(o) = self.fleet.slots.get_mut(&old) {
-            o.note = format!("could not be replaced: {why}");
+            o.succession.note = format!("could not be replaced: {why}");
         }
     }
 
@@ -160,19 +158,22 @@ impl Manager {
             .fleet
             .slots
             .iter()
-            .find(|(_, s)| s.replaces == Some(slot))
+            .find(|(_, s)| s.succession.replaces == Some(slot))
             .map(|(n, _)| *n);
         if let Some(heir) = heir {
             // It died before its time: the place is the other's at once.
             if let Some(s) = self.fleet.slots.get_mut(&heir) {
-                s.replaces = None;
+                s.succession.replaces = None;
             }
             if let Some(s) = self.fleet.slots.get_mut(&slot) {
-                s.retiring = true;
+                s.succession.retiring = true;
             }
             self.tell_slots();
         }
-        self.fleet.slots.get(&slot).is_some_and(|s| s.retiring)
+        self.fleet
+            .slots
+            .get(&slot)
+            .is_some_and(|s| s.succession.retiring)
     }
 
     /// A retired slot whose worker is gone: its account goes on in that of its heir.
@@ -180,13 +181,13 @@ impl Manager {
         let Some(s) = self.fleet.slots.get(&slot) else {
             return;
         };
-        if !s.retiring || !s.runs.is_empty() {
+        if !s.succession.retiring || !s.work.runs.is_empty() {
             return;
         }
         let (accounts, spec, place) = (s.accounts, s.spec.clone(), s.place);
         let heir = self.fleet.slots.values_mut().find(|h| {
-            !h.retiring
-                && h.prisoner.is_none()
+            !h.succession.retiring
+                && h.group.is_shared()
                 && h.spec.class == spec.class
                 && h.spec.generation == spec.generation
                 && h.place == place

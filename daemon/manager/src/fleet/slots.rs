@@ -32,66 +32,117 @@ pub enum SlotState {
 
 pub struct Slot {
     pub spec: SlotSpec,
-    /// Its place among the slots of its class and generation: what a check's home is computed from.
+    /// Its place among the slots of its class, group and generation: what a check's home is computed from.
     pub place: u64,
+    /// Whose runs it takes.
+    pub group: Group,
     pub state: SlotState,
-    pub pid: u32,
-    pub link: Option<Link>,
-    pub view: Option<WorkerView>,
-    /// In flight here: run id -> check.
-    pub runs: HashMap<u64, u32>,
-    /// Chunks of other workers' runs that it has, by the number of their dispatch.
-    pub chunks: BTreeMap<u64, ChunkOut>,
-    /// Chunks that were asked for on its behalf and are not there yet.
-    pub asked: usize,
+    pub process: Process,
+    pub work: Work,
     pub accounts: Accounts,
-    /// Why we asked for its death, and the run that is to blame.
-    pub condemned: Option<Condemned>,
+    pub loaded: Loaded,
+    pub succession: Succession,
     /// Why there is no worker.
     pub given_up: Option<String>,
-    /// Why it could not start, as it said itself.
-    pub last_words: Option<String>,
-    /// The plugins that it was told, by number, and the files they are in.
-    pub plugins: Vec<String>,
-    pub libraries: Vec<LibraryUse>,
-    /// Killed by SIGKILL so often in a row while it loaded a plugin.
-    pub killed_loading: u32,
-    /// What its worker has told of its plugins' caches.
-    pub caches: Vec<CacheNumbers>,
     /// For maps and locks.
     pub asks: Asked,
+    /// A call was written off in it, and its thread may still be there.
+    pub tainted: bool,
+}
+
+/// Whose runs a worker of a class takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Group {
+    /// Those of all checks of its class that need no other.
+    #[default]
+    Shared,
+    /// Those of one check, one at a time.
+    Solo(Solo),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Solo {
+    /// None: it is gone.
+    pub check: Option<u32>,
+    /// The only plugin that is loaded.
+    pub plugin: u16,
+}
+
+impl Group {
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Group::Shared)
+    }
+
+    pub fn solo(&self) -> Option<Solo> {
+        match self {
+            Group::Shared => None,
+            Group::Solo(solo) => Some(*solo),
+        }
+    }
+}
+
+/// The worker that is in the slot, from its start on.
+#[derive(Default)]
+pub struct Process {
+    pub pid: u32,
     /// CLOCK_MONOTONIC of its start.
     pub started_ns: u64,
+    pub link: Option<Link>,
+    pub view: Option<WorkerView>,
+    /// Why we asked for its death, and the run that is to blame.
+    pub condemned: Option<Condemned>,
+    /// Why it could not start, as it said itself.
+    pub last_words: Option<String>,
+    /// What it has told of its plugins' caches.
+    pub caches: Vec<CacheNumbers>,
     /// Its reactor is late.
     pub suspicion: Option<Suspicion>,
-    /// What its process holds, as it was seen last.
+    pub held: Held,
+}
+
+/// What its process holds.
+#[derive(Default)]
+pub struct Held {
     pub gauge: Option<Gauge>,
+    /// As it was seen last.
     pub usage: Usage,
     /// When it had just come up.
     pub fresh: Option<Usage>,
-    /// Runs that its process was sent.
+    /// Runs that it was sent.
     pub sent: u64,
     /// It measures what each call leaves behind.
     pub measuring: bool,
+}
+
+/// What is with its worker.
+#[derive(Default)]
+pub struct Work {
+    /// In flight: run id -> check.
+    pub runs: HashMap<u64, u32>,
+    /// Chunks of other workers' runs, by the number of their dispatch.
+    pub chunks: BTreeMap<u64, ChunkOut>,
+    /// Chunks that were asked for on its behalf and are not there yet.
+    pub asked: usize,
+}
+
+#[derive(Default)]
+pub struct Loaded {
+    /// The plugins that it was told, by number, and the files they are in.
+    pub plugins: Vec<String>,
+    pub libraries: Vec<LibraryUse>,
+    /// Killed by SIGKILL so often in a row while it loaded one.
+    pub killed_loading: u32,
+}
+
+/// What was before it, and comes after it.
+#[derive(Default)]
+pub struct Succession {
     /// Its worker is to take the place of the one in this slot.
     pub replaces: Option<u32>,
     /// Another has its place: it goes with its worker.
     pub retiring: bool,
     /// Why it is to be replaced, or why the one before it was.
     pub note: String,
-    /// It is a jail, and for whom.
-    pub prisoner: Option<Prisoner>,
-    /// A call was written off in it, and its thread may still be there.
-    pub tainted: bool,
-}
-
-/// The one check of a jail.
-#[derive(Clone, Copy, Debug)]
-pub struct Prisoner {
-    /// None: it is gone.
-    pub check: Option<u32>,
-    /// The only plugin that is loaded.
-    pub plugin: u16,
 }
 
 /// A plugin file as a worker has it.
@@ -175,33 +226,15 @@ impl Slot {
         Slot {
             spec,
             place,
+            group: Group::Shared,
             state: SlotState::Starting,
-            pid: 0,
-            link: None,
-            view: None,
-            runs: HashMap::new(),
-            chunks: BTreeMap::new(),
-            asked: 0,
+            process: Process::default(),
+            work: Work::default(),
             accounts: Accounts::default(),
-            condemned: None,
+            loaded: Loaded::default(),
+            succession: Succession::default(),
             given_up: None,
-            last_words: None,
-            plugins: Vec::new(),
-            libraries: Vec::new(),
-            killed_loading: 0,
-            caches: Vec::new(),
             asks: Asked::default(),
-            started_ns: 0,
-            suspicion: None,
-            gauge: None,
-            usage: Usage::default(),
-            fresh: None,
-            sent: 0,
-            measuring: false,
-            replaces: None,
-            retiring: false,
-            note: String::new(),
-            prisoner: None,
             tainted: false,
         }
     }
@@ -209,36 +242,38 @@ impl Slot {
     /// In the place of what was told before. A worker may say anything: only so much is kept.
     pub fn take_cache(&mut self, told: CacheNumbers) {
         let same = |c: &&mut CacheNumbers| c.plugin == told.plugin && c.name == told.name;
-        if let Some(known) = self.caches.iter_mut().find(same) {
+        if let Some(known) = self.process.caches.iter_mut().find(same) {
             *known = told;
-        } else if self.caches.len() < MAX_CACHES && told.plugin.len() + told.name.len() < 256 {
-            self.caches.push(told);
+        } else if self.process.caches.len() < MAX_CACHES
+            && told.plugin.len() + told.name.len() < 256
+        {
+            self.process.caches.push(told);
         }
     }
 
     /// The map that its worker made before it said that it is ready.
     pub fn open_view(&mut self, runtime_dir: &Path) -> io::Result<()> {
-        if self.view.is_none() && self.pid != 0 {
-            let view = WorkerView::open(runtime_dir, self.spec.slot, self.pid)?;
-            self.view = Some(view);
+        if self.process.view.is_none() && self.process.pid != 0 {
+            let view = WorkerView::open(runtime_dir, self.spec.slot, self.process.pid)?;
+            self.process.view = Some(view);
         }
         Ok(())
     }
 
     pub fn remove_map(&self, runtime_dir: &Path) {
-        if self.pid != 0 {
-            worker_map::remove(runtime_dir, self.spec.slot, self.pid);
+        if self.process.pid != 0 {
+            worker_map::remove(runtime_dir, self.spec.slot, self.process.pid);
         }
     }
 
     /// How many runs more it may be given now.
     pub fn credit(&self, cap: usize) -> usize {
-        let cap = match self.prisoner {
-            Some(_) => 1,
-            None => cap,
+        let cap = match self.group {
+            Group::Solo(_) => 1,
+            Group::Shared => cap,
         };
         if self.state == SlotState::Ready {
-            cap.saturating_sub(self.runs.len())
+            cap.saturating_sub(self.work.runs.len())
         } else {
             0
         }
@@ -249,11 +284,11 @@ impl Slot {
             used: true,
             class: self.spec.class as u8,
             state: self.state as u8,
-            pid: self.pid,
+            pid: self.process.pid,
             generation: self.spec.generation,
             dispatched: self.accounts.dispatched,
             finished: self.accounts.finished,
-            in_flight: self.runs.len() as u64,
+            in_flight: self.work.runs.len() as u64,
             lost_worker_died: self.accounts.lost_worker_died,
             lost_replaced: self.accounts.lost_replaced,
             lost_cancelled: self.accounts.lost_cancelled,
@@ -261,10 +296,10 @@ impl Slot {
             restarts: self.accounts.restarts,
             chunks_dispatched: self.accounts.chunks.dispatched,
             chunks_finished: self.accounts.chunks.finished,
-            chunks_in_flight: self.chunks.len() as u64,
+            chunks_in_flight: self.work.chunks.len() as u64,
             chunks_lost: self.accounts.chunks.lost,
             chunks_own: self.accounts.chunks.own,
-            jail: self.prisoner.is_some(),
+            jail: !self.group.is_shared(),
         }
     }
 }
@@ -398,7 +433,7 @@ impl Manager {
 
     pub fn flush_links(&mut self) {
         for slot in self.fleet.slots.values_mut() {
-            if let Some(link) = &mut slot.link
+            if let Some(link) = &mut slot.process.link
                 && link.has_news()
                 && let Err(e) = link.flush()
             {
@@ -410,12 +445,12 @@ impl Manager {
     pub fn slot_name(&self, slot: u32) -> String {
         match self.fleet.slots.get(&slot) {
             Some(s) => {
-                let kind = match s.prisoner {
-                    Some(_) => "jail",
-                    None => "worker",
+                let kind = match s.group {
+                    Group::Solo(_) => "jail",
+                    Group::Shared => "worker",
                 };
                 let class = s.spec.class.as_str();
-                format!("{class} {kind} in slot {slot} (pid {})", s.pid)
+                format!("{class} {kind} in slot {slot} (pid {})", s.process.pid)
             }
             None => format!("worker in slot {slot}"),
         }

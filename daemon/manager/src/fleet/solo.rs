@@ -6,7 +6,7 @@
 
 use crate::director::{Chore, MS, Manager, Phase};
 use crate::fleet::crash_record::Place;
-use crate::fleet::slots::{Condemned, Prisoner, Slot, SlotState};
+use crate::fleet::slots::{Condemned, Group, Slot, SlotState, Solo};
 use crate::rollout::generation::MAX_SLOTS;
 use healthd_core::check::fault::Fault;
 use healthd_core::text::field;
@@ -130,14 +130,16 @@ impl Manager {
 
     /// The jail that holds this check with the plugin that it has now.
     fn jail_of(&self, id: u32) -> Option<u32> {
-        let plugin = self.checks.get(id)?.target?.plugin;
+        let held = Group::Solo(Solo {
+            check: Some(id),
+            plugin: self.checks.get(id)?.target?.plugin,
+        });
         self.fleet.solo.slots.iter().copied().find(|slot| {
             self.fleet.slots.get(slot).is_some_and(|s| {
                 s.spec.generation == self.rollout.generation
                     && matches!(s.state, SlotState::Starting | SlotState::Ready)
-                    && s.condemned.is_none()
-                    && s.prisoner
-                        .is_some_and(|p| p.check == Some(id) && p.plugin == plugin)
+                    && s.process.condemned.is_none()
+                    && s.group == held
             })
         })
     }
@@ -158,7 +160,7 @@ impl Manager {
             // One that lingers makes room.
             let idle = self.fleet.solo.slots.iter().copied().find(|slot| {
                 self.fleet.slots.get(slot).is_some_and(|s| {
-                    s.state == SlotState::Ready && s.runs.is_empty() && !self.is_awaited(s)
+                    s.state == SlotState::Ready && s.work.runs.is_empty() && !self.is_awaited(s)
                 })
             });
             if let Some(idle) = idle {
@@ -178,11 +180,11 @@ impl Manager {
             once: true,
         };
         let mut slot = Slot::new(spec, 0);
-        slot.prisoner = Some(Prisoner {
+        slot.group = Group::Solo(Solo {
             check: Some(id),
             plugin: target.plugin,
         });
-        slot.started_ns = now;
+        slot.process.started_ns = now;
         self.fleet.slots.insert(free, slot);
         self.fleet.solo.slots.push(free);
         let name = self.checks.get(id).map_or("?", |c| c.spec.name.as_str());
@@ -192,7 +194,7 @@ impl Manager {
     }
 
     fn is_awaited(&self, slot: &Slot) -> bool {
-        let prisoner = slot.prisoner.and_then(|p| self.checks.get(p.check?));
+        let prisoner = slot.group.solo().and_then(|p| self.checks.get(p.check?));
         prisoner.is_some_and(|c| c.stage.waiting().is_some())
     }
 
@@ -201,10 +203,13 @@ impl Manager {
             return false;
         };
         // It ends by itself.
-        if s.condemned.is_some() || s.state == SlotState::Draining || !s.runs.is_empty() {
+        if s.process.condemned.is_some()
+            || s.state == SlotState::Draining
+            || !s.work.runs.is_empty()
+        {
             return true;
         }
-        let Some(prisoner) = s.prisoner else {
+        let Some(prisoner) = s.group.solo() else {
             return true;
         };
         let Some(check) = prisoner.check.and_then(|id| self.checks.get(id)) else {
@@ -218,26 +223,26 @@ impl Manager {
             return false;
         }
         check.stage.waiting().is_some()
-            || (check.rap.quarantine.is_some()
+            || (check.standing.crashes.quarantine.is_some()
                 && check.is_planned()
                 && !s.tainted
-                && check.next_due < now + LINGER_NS)
+                && check.plan.next_due < now + LINGER_NS)
     }
 
     fn close_jail(&mut self, slot: u32, now: u64) {
         let Some(s) = self.fleet.slots.get_mut(&slot) else {
             return self.fleet.solo.slots.retain(|j| *j != slot);
         };
-        log::info!("jail closed  slot={slot} pid={}", s.pid);
+        log::info!("jail closed  slot={slot} pid={}", s.process.pid);
         s.state = SlotState::Draining;
-        s.condemned = Some(Condemned {
+        s.process.condemned = Some(Condemned {
             reason: "nobody needs this jail any more".into(),
             culprit: None,
             killed: false,
             fence: false,
         });
-        let pid = s.pid;
-        match &mut s.link {
+        let pid = s.process.pid;
+        match &mut s.process.link {
             Some(link) => {
                 link.queue(&ToWorker::Drain);
                 self.clockwork
@@ -260,11 +265,7 @@ impl Manager {
     /// This check is no more; its number may be another's at once.
     pub fn release_prisoner(&mut self, id: u32) {
         for slot in &self.fleet.solo.slots {
-            if let Some(p) = self
-                .fleet
-                .slots
-                .get_mut(slot)
-                .and_then(|s| s.prisoner.as_mut())
+            if let Some(Group::Solo(p)) = self.fleet.slots.get_mut(slot).map(|s| &mut s.group)
                 && p.check == Some(id)
             {
                 p.check = None;
@@ -274,7 +275,11 @@ impl Manager {
 
     /// It could not be started, or could not load its plugin: our own fault, and no word about the check.
     pub fn jail_failed(&mut self, slot: u32, why: &str) {
-        let prisoner = self.fleet.slots.get(&slot).and_then(|s| s.prisoner?.check);
+        let prisoner = self
+            .fleet
+            .slots
+            .get(&slot)
+            .and_then(|s| s.group.solo()?.check);
         let now = clock::monotonic_ns();
         if let Some(id) = prisoner
             && self

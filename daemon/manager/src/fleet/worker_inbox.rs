@@ -37,7 +37,12 @@ impl Manager {
     /// Takes what a worker has sent. Bytes that are no message cost it its life.
     pub fn receive_from(&mut self, slot: u32, buffer: &mut [u8], most: usize) {
         for _ in 0..most {
-            let Some(link) = self.fleet.slots.get(&slot).and_then(|s| s.link.as_ref()) else {
+            let Some(link) = self
+                .fleet
+                .slots
+                .get(&slot)
+                .and_then(|s| s.process.link.as_ref())
+            else {
                 return;
             };
             // Only chunks of a fan-out bring fds with them.
@@ -79,7 +84,7 @@ impl Manager {
                     .fleet
                     .slots
                     .get(&slot)
-                    .is_some_and(|s| s.prisoner.is_some())
+                    .is_some_and(|s| s.group.solo().is_some())
                 {
                     return self.jail_failed(slot, &reason);
                 }
@@ -117,14 +122,14 @@ impl Manager {
         let Some(s) = self.fleet.slots.get_mut(&slot) else {
             return;
         };
-        if s.state != SlotState::Starting || s.condemned.is_some() {
+        if s.state != SlotState::Starting || s.process.condemned.is_some() {
             return;
         }
         s.state = SlotState::Ready;
         s.given_up = None;
-        s.killed_loading = 0;
-        let pid = s.pid;
-        let took = clock::monotonic_ns().saturating_sub(s.started_ns);
+        s.loaded.killed_loading = 0;
+        let pid = s.process.pid;
+        let took = clock::monotonic_ns().saturating_sub(s.process.started_ns);
         let ready = Fact::new(EventKind::WorkerReady).slot(slot).pid(pid);
         self.books.journal.record(ready.lasts(took));
         self.publish_slot(slot);
@@ -141,13 +146,15 @@ impl Manager {
             return;
         };
         if s.state == SlotState::Starting {
-            s.last_words = Some(reason);
+            s.process.last_words = Some(reason);
             return;
         }
         if s.state != SlotState::Ready {
             return;
         }
-        let leaving = Fact::new(EventKind::WorkerLeaving).slot(slot).pid(s.pid);
+        let leaving = Fact::new(EventKind::WorkerLeaving)
+            .slot(slot)
+            .pid(s.process.pid);
         self.books.journal.record(leaving.why(&reason));
         // Another takes its place first, if that can be.
         if self.start_replacement(slot, &reason) {
@@ -157,13 +164,13 @@ impl Manager {
             return;
         };
         s.state = SlotState::Draining;
-        s.condemned = Some(Condemned {
+        s.process.condemned = Some(Condemned {
             reason,
             culprit: None,
             killed: false,
             fence: false,
         });
-        let pid = s.pid;
+        let pid = s.process.pid;
         let at = (clock::monotonic_ns() + REPLACE_NS) / MS;
         self.clockwork
             .chores
@@ -177,8 +184,8 @@ impl Manager {
             .fleet
             .slots
             .get_mut(&slot)
-            .filter(|s| s.pid == pid && s.state == SlotState::Draining)
-            .and_then(|s| s.condemned.as_mut());
+            .filter(|s| s.process.pid == pid && s.state == SlotState::Draining)
+            .and_then(|s| s.process.condemned.as_mut());
         if let Some(c) = condemned
             && !std::mem::replace(&mut c.killed, true)
         {
@@ -192,11 +199,11 @@ impl Manager {
     fn kill_if_drained(&mut self, slot: u32) {
         if let Some(s) = self.fleet.slots.get(&slot)
             && s.state == SlotState::Draining
-            && s.condemned.is_some()
-            && s.runs.is_empty()
-            && s.chunks.is_empty()
+            && s.process.condemned.is_some()
+            && s.work.runs.is_empty()
+            && s.work.chunks.is_empty()
         {
-            let pid = s.pid;
+            let pid = s.process.pid;
             self.replace_now(slot, pid);
         }
     }
@@ -206,17 +213,17 @@ impl Manager {
         let Some(s) = self.fleet.slots.get_mut(&slot) else {
             return;
         };
-        if s.state == SlotState::Dead || s.condemned.as_ref().is_some_and(|c| c.killed) {
+        if s.state == SlotState::Dead || s.process.condemned.as_ref().is_some_and(|c| c.killed) {
             return;
         }
-        let pid = s.pid;
+        let pid = s.process.pid;
         let condemned = Fact::new(EventKind::WorkerCondemned).slot(slot).pid(pid);
         self.books.journal.record(condemned.why(&reason));
         // One that dies while it starts is looked at for the plugin that it was loading.
         if s.state != SlotState::Starting {
             s.state = SlotState::Draining;
         }
-        s.condemned = Some(Condemned {
+        s.process.condemned = Some(Condemned {
             reason: reason.clone(),
             culprit,
             killed: true,
@@ -236,7 +243,7 @@ impl Manager {
             let Some(s) = self.fleet.slots.get_mut(&slot) else {
                 continue;
             };
-            if s.condemned.as_ref().is_some_and(|c| c.killed) {
+            if s.process.condemned.as_ref().is_some_and(|c| c.killed) {
                 continue;
             }
             match s.state {
@@ -247,8 +254,10 @@ impl Manager {
                 SlotState::Ready | SlotState::Draining => {}
                 SlotState::Dead => continue,
             }
-            busy |= !s.runs.is_empty() || !s.chunks.is_empty();
-            let Some(view) = &s.view else { continue };
+            busy |= !s.work.runs.is_empty() || !s.work.chunks.is_empty();
+            let Some(view) = &s.process.view else {
+                continue;
+            };
             let (Ok(head), Some(reactor)) = (view.header(), view.line(0)) else {
                 continue;
             };
@@ -260,19 +269,19 @@ impl Manager {
                 true => (in_call, STALL_NS),
                 false => (silent, SILENT_NS),
             };
-            let lateness = s.lateness(s.pid, late, bound, STARVED_NS);
-            busy |= s.suspicion.is_some();
+            let lateness = s.lateness(s.process.pid, late, bound, STARVED_NS);
+            busy |= s.process.suspicion.is_some();
             if lateness == Lateness::Bearable {
                 self.kill_if_drained(slot);
                 continue;
             }
-            let had = s.suspicion.map_or(100, |s| s.percent());
-            let told = match &mut s.suspicion {
+            let had = s.process.suspicion.map_or(100, |s| s.percent());
+            let told = match &mut s.process.suspicion {
                 Some(suspicion) => std::mem::replace(&mut suspicion.told, true),
                 None => false,
             };
-            let pid = s.pid;
-            let is_its = s.runs.contains_key(&reactor.run_id);
+            let pid = s.process.pid;
+            let is_its = s.work.runs.contains_key(&reactor.run_id);
             let at = match is_called {
                 true => self.describe(slot, &reactor),
                 false => "its loop".into(),
@@ -307,13 +316,13 @@ impl Manager {
         let stood = self.clockwork.stood;
         let waited = |since: u64| now.saturating_sub(stood.since(since));
         let known = self.fleet.slots.get_mut(&slot);
-        let Some(s) = known.filter(|s| s.link.is_some()) else {
+        let Some(s) = known.filter(|s| s.process.link.is_some()) else {
             return;
         };
-        let started = waited(s.started_ns);
-        let line = loading(s.view.as_ref());
+        let started = waited(s.process.started_ns);
+        let line = loading(s.process.view.as_ref());
         let late = line.as_ref().map_or(0, |l| waited(l.since));
-        let thread = line.as_ref().map_or(s.pid, |l| l.tid);
+        let thread = line.as_ref().map_or(s.process.pid, |l| l.tid);
         let lateness = s.lateness(thread, late, LOAD_NS, START_NS);
         let reason = match line {
             Some(line) if matches!(lateness, Lateness::Stalled | Lateness::Starved) => format!(
@@ -337,7 +346,7 @@ impl Manager {
         self.fleet.last_search = now;
         let mut lost = Vec::new();
         for (slot, s) in &self.fleet.slots {
-            let forgotten = s.runs.iter().find(|(_, id)| {
+            let forgotten = s.work.runs.iter().find(|(_, id)| {
                 self.checks.get(**id).is_some_and(|c| {
                     c.stage.flight().is_some_and(|f| {
                         // Wait for an instance, for room and for a thread, and each may take its time.
@@ -369,7 +378,7 @@ impl Manager {
             let of_pool = |s: &&Slot| {
                 s.spec.class == class
                     && s.spec.generation == self.rollout.generation
-                    && s.prisoner.is_none()
+                    && s.group.is_shared()
             };
             let mut slots = self.fleet.slots.values().filter(of_pool).peekable();
             let at_work = slots.peek().is_none() || slots.any(|s| s.state == SlotState::Ready);
@@ -404,7 +413,12 @@ impl Manager {
 
     /// Its link has ended and it lives on: nothing can be heard from it any more.
     pub fn still_hung_up(&mut self, slot: u32, pid: u32) {
-        if self.fleet.slots.get(&slot).is_some_and(|s| s.pid == pid) {
+        if self
+            .fleet
+            .slots
+            .get(&slot)
+            .is_some_and(|s| s.process.pid == pid)
+        {
             self.condemn(slot, "it has closed its link".into(), None);
         }
     }
@@ -415,7 +429,7 @@ impl Manager {
             .fleet
             .slots
             .get(&slot)
-            .and_then(|s| s.plugins.get(usize::from(line.plugin)))
+            .and_then(|s| s.loaded.plugins.get(usize::from(line.plugin)))
             .map_or("?", String::as_str);
         format!("{} of plugin `{plugin}`", line.entry.as_str())
     }
@@ -428,10 +442,12 @@ impl Manager {
         let Some(s) = self.fleet.slots.get_mut(&slot) else {
             return;
         };
-        let Some(link) = &mut s.link else { return };
-        let (class, prisoner) = (s.spec.class, s.prisoner);
-        s.plugins = plugins.iter().map(|p| p.name.clone()).collect();
-        s.libraries = libraries(&plugins);
+        let Some(link) = &mut s.process.link else {
+            return;
+        };
+        let (class, prisoner) = (s.spec.class, s.group.solo());
+        s.loaded.plugins = plugins.iter().map(|p| p.name.clone()).collect();
+        s.loaded.libraries = libraries(&plugins);
         let mut sent = Ok(());
         for (number, plugin) in plugins.iter().enumerate() {
             if plugin.class != class || plugin.left_out.is_some() {
@@ -467,10 +483,10 @@ impl Slot {
     /// A thread of it is not back for `late` ns, of which `bound` may be its own. The kernel is asked only if it is late.
     fn lateness(&mut self, thread: u32, late: u64, bound: u64, end: u64) -> Lateness {
         if late <= bound / 2 {
-            self.suspicion = None;
+            self.process.suspicion = None;
             return Lateness::Bearable;
         }
-        let share = process::time_of_thread(self.pid, thread)
+        let share = process::time_of_thread(self.process.pid, thread)
             .ok()
             .and_then(|(time, stat)| Share::parse(clock::monotonic_ns(), &time, &stat));
         let Some(share) = share else {
@@ -480,8 +496,8 @@ impl Slot {
                 false => Lateness::Bearable,
             };
         };
-        let Some(suspicion) = &mut self.suspicion else {
-            self.suspicion = Some(Suspicion::new(share));
+        let Some(suspicion) = &mut self.process.suspicion else {
+            self.process.suspicion = Some(Suspicion::new(share));
             return Lateness::Bearable;
         };
         suspicion.look(share);

@@ -204,7 +204,7 @@ impl Manager {
             .slots
             .values()
             .filter(|s| s.spec.generation == self.rollout.generation || s.spec.generation == newest)
-            .filter(|s| !s.retiring)
+            .filter(|s| !s.succession.retiring)
             // A jail that is told to end.
             .filter(|s| !(s.spec.once && s.state == SlotState::Draining))
             .map(|s| s.spec.clone())
@@ -225,7 +225,7 @@ impl Manager {
         let Some(s) = self.fleet.slots.get(&slot) else {
             return;
         };
-        let name = s.plugins.get(usize::from(number));
+        let name = s.loaded.plugins.get(usize::from(number));
         let fact = Fact::plugin(name.map_or("", String::as_str), "left out")
             .titled(title)
             .level(log::Level::Error)
@@ -233,7 +233,7 @@ impl Manager {
             .why(&reason);
         self.books.journal.record(fact);
         let generation = s.spec.generation;
-        if s.replaces.is_some() {
+        if s.succession.replaces.is_some() {
             // The worker that serves can use it.
             return self.abandon_replacement(slot, &reason);
         }
@@ -406,10 +406,10 @@ impl Manager {
 
     fn kill_slot(&mut self, slot: u32, why: &str) {
         if let Some(s) = self.fleet.slots.get(&slot)
-            && s.pid != 0
+            && s.process.pid != 0
             && s.state != SlotState::Dead
         {
-            let pid = s.pid;
+            let pid = s.process.pid;
             self.fleet.supervisor.say(&ToSupervisor::Kill {
                 slot,
                 pid,
@@ -548,14 +548,14 @@ impl Manager {
             return;
         };
         s.state = SlotState::Draining;
-        s.condemned = Some(Condemned {
+        s.process.condemned = Some(Condemned {
             reason: "a new generation serves".into(),
             culprit: None,
             killed: false,
             fence: false,
         });
-        let pid = s.pid;
-        match &mut s.link {
+        let pid = s.process.pid;
+        match &mut s.process.link {
             Some(link) => link.queue(&ToWorker::Drain),
             None => return self.retire_slot(slot),
         }
@@ -593,7 +593,7 @@ impl Manager {
             .fleet
             .slots
             .values()
-            .filter(|s| s.state == SlotState::Ready && s.prisoner.is_none())
+            .filter(|s| s.state == SlotState::Ready && s.group.is_shared())
             .count();
         format!(
             "checks={} workers={workers} generation={}",

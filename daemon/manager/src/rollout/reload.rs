@@ -290,7 +290,7 @@ impl Manager {
         let spread = crate::check::ns(self.model.daemon.start_spread);
         if let Some(check) = self.checks.get(id) {
             let (last, interval) = (check.last.started_ns, check.interval_ns());
-            let due = schedule::due_anew(check.hash, now, last, interval, spread);
+            let due = schedule::due_anew(check.identity.hash, now, last, interval, spread);
             self.plan(id, due);
         }
     }
@@ -307,9 +307,9 @@ impl Manager {
         let Some(check) = self.checks.get_mut(id) else {
             return false;
         };
-        let same =
-            check.fingerprint == spec.fingerprint() && check.target.is_some() == target.is_some();
-        check.index = index;
+        let same = check.identity.fingerprint == spec.fingerprint()
+            && check.target.is_some() == target.is_some();
+        check.identity.index = index;
         if same {
             check.target = target;
             check.spec.source = spec.source;
@@ -319,12 +319,12 @@ impl Manager {
         let other_plugin = check.spec.plugin != spec.plugin;
         let was_planned = check.is_planned();
         let interval_changed = check.spec.interval != spec.interval;
-        check.fingerprint = spec.fingerprint();
+        check.identity.fingerprint = spec.fingerprint();
         check.spec = spec;
         check.target = target;
-        check.epoch += 1;
-        check.hold = None;
-        check.rap = Rap::default();
+        check.identity.epoch += 1;
+        check.standing.hold = None;
+        check.standing.crashes = Rap::default();
         if other_plugin {
             check.state = Default::default();
             check.last = Default::default();
@@ -332,7 +332,7 @@ impl Manager {
         let planned = check.is_planned();
         let may_run = check.may_run();
         for slot in self.fleet.slots.values_mut() {
-            if let Some(link) = &mut slot.link {
+            if let Some(link) = &mut slot.process.link {
                 link.forget(id);
             }
         }
@@ -369,7 +369,7 @@ impl Manager {
                     .fleet
                     .slots
                     .get_mut(&flight.slot)
-                    .and_then(|s| s.link.as_mut())
+                    .and_then(|s| s.process.link.as_mut())
                 {
                     link.queue(&ToWorker::Cancel {
                         run_id: flight.run_id,
@@ -386,7 +386,7 @@ impl Manager {
         self.leave_groups(id);
         self.release_prisoner(id);
         for slot in self.fleet.slots.values_mut() {
-            if let Some(link) = &mut slot.link {
+            if let Some(link) = &mut slot.process.link {
                 link.forget(id);
             }
         }

@@ -114,7 +114,7 @@ impl Manager {
         else {
             return Word::Judge;
         };
-        if !n.is_planned() || n.hold.is_some() {
+        if !n.is_planned() || n.standing.hold.is_some() {
             return Word::Judge;
         }
         let began_after = n.last.run_id != 0 && n.last.started_ns >= finished_ns;
@@ -176,7 +176,7 @@ impl Manager {
             let may_speak = self
                 .checks
                 .get(needed)
-                .is_some_and(|n| n.is_planned() && n.hold.is_none());
+                .is_some_and(|n| n.is_planned() && n.standing.hold.is_none());
             if !may_speak {
                 self.settle(needed, now);
                 continue;

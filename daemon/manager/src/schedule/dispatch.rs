@@ -41,18 +41,18 @@ impl Manager {
         let Some(check) = self.checks.get_mut(id) else {
             return;
         };
-        if let Some(timer) = check.timer.take() {
+        if let Some(timer) = check.plan.timer.take() {
             self.schedule.due.cancel(timer);
         }
-        check.next_due = due_ns;
+        check.plan.next_due = due_ns;
         if check.is_planned() {
-            check.timer = Some(self.schedule.due.insert(due_ns.div_ceil(MS), id));
+            check.plan.timer = Some(self.schedule.due.insert(due_ns.div_ceil(MS), id));
         }
     }
 
     pub fn unplan(&mut self, id: u32) {
         if let Some(check) = self.checks.get_mut(id)
-            && let Some(timer) = check.timer.take()
+            && let Some(timer) = check.plan.timer.take()
         {
             self.schedule.due.cancel(timer);
         }
@@ -66,20 +66,20 @@ impl Manager {
         let Some(check) = self.checks.get_mut(id) else {
             return;
         };
-        check.timer = None;
+        check.plan.timer = None;
         if !check.is_planned() {
             return;
         }
-        let due = check.next_due;
-        if let Some(hold) = check.hold.filter(|h| h.until_ns > due.max(now)) {
+        let due = check.plan.next_due;
+        if let Some(hold) = check.standing.hold.filter(|h| h.until_ns > due.max(now)) {
             self.plan(id, hold.until_ns);
             self.publish(id);
             return;
         }
         if check.stage.is_busy() {
-            check.skipped += 1;
+            check.counts.skipped += 1;
         } else if due < stood.until_ns {
-            let (hash, interval) = (check.hash, check.interval_ns());
+            let (hash, interval) = (check.identity.hash, check.interval_ns());
             let due = schedule::after_standstill(hash, stood, interval, spread);
             self.plan(id, due.max(now));
             return self.publish(id);
@@ -87,7 +87,7 @@ impl Manager {
             self.request_run(id, due);
         }
         if let Some(check) = self.checks.get(id) {
-            let next = schedule::next_due(check.hash, due.max(now), check.interval_ns());
+            let next = schedule::next_due(check.identity.hash, due.max(now), check.interval_ns());
             self.plan(id, next);
         }
         self.publish(id);
@@ -112,7 +112,7 @@ impl Manager {
         if check.place() != Place::Pool {
             return self.wait_for_jail(id, due_ns);
         }
-        match self.choose(check.hash, target.class) {
+        match self.choose(check.identity.hash, target.class) {
             Some(slot) => self.send(id, slot, due_ns, 1, Vec::new()),
             None => {
                 if let Some(check) = self.checks.get_mut(id) {
@@ -136,7 +136,7 @@ impl Manager {
             .filter(|s| {
                 s.spec.class == class
                     && s.spec.generation == generation
-                    && s.prisoner.is_none()
+                    && s.group.is_shared()
                     && s.credit(cap) > 0
             })
             .max_by_key(|s| schedule::rendezvous(hash, s.place))
@@ -171,12 +171,14 @@ impl Manager {
             return;
         };
         // Where room is scarce a result that waits for company would keep the next run out.
-        let scarce = s.prisoner.is_some() || (s.runs.len() + 1) * 4 >= cap * 3;
-        let Some(link) = &mut s.link else { return };
+        let scarce = s.group.solo().is_some() || (s.work.runs.len() + 1) * 4 >= cap * 3;
+        let Some(link) = &mut s.process.link else {
+            return;
+        };
         let run = Run {
             run_id,
             check: id,
-            epoch: check.epoch,
+            epoch: check.identity.epoch,
             attempt,
             start_ns: due_ns,
             last_status: check.state.status().map_or(255, |s| s as u8),
@@ -184,12 +186,12 @@ impl Manager {
             urgent: check.wanted || scarce || !check.spec.groups.is_empty(),
         };
         link.queue_run(&run, || check.define(id));
-        s.runs.insert(run_id, id);
+        s.work.runs.insert(run_id, id);
         s.accounts.dispatched += 1;
-        s.sent += 1;
+        s.process.held.sent += 1;
         check.stage = Stage::Flying(InFlight {
             run_id,
-            epoch: check.epoch,
+            epoch: check.identity.epoch,
             attempt,
             slot,
             due_ns,
@@ -215,8 +217,8 @@ impl Manager {
             return true;
         };
         let now = clock::monotonic_ns();
-        let home = match check.rap.place(true) {
-            Place::Pool => self.choose(check.hash, target.class),
+        let home = match check.standing.crashes.place(true) {
+            Place::Pool => self.choose(check.identity.hash, target.class),
             Place::Jail | Place::RatherJail => None,
         };
         if let Some(slot) = home {
@@ -299,7 +301,7 @@ impl Manager {
                         continue;
                     }
                 }
-                let Some(slot) = self.choose(check.hash, class) else {
+                let Some(slot) = self.choose(check.identity.hash, class) else {
                     break;
                 };
                 let since = check.stage.waiting().map_or(0, |w| w.since_ns);
@@ -328,7 +330,7 @@ impl Manager {
             let ready = self.fleet.slots.values().any(|s| {
                 s.spec.class == class
                     && s.spec.generation == self.rollout.generation
-                    && s.prisoner.is_none()
+                    && s.group.is_shared()
                     && s.state == SlotState::Ready
             });
             let queue = std::mem::take(&mut self.schedule.queues[class as usize]);
@@ -357,7 +359,7 @@ impl Manager {
             .fleet
             .slots
             .values()
-            .filter(|s| s.spec.class == class && s.prisoner.is_none());
+            .filter(|s| s.spec.class == class && s.group.is_shared());
         match of_class.find_map(|s| s.given_up.as_ref()) {
             Some(reason) => format!("no {} worker: {reason}", class.as_str()),
             None => format!("no {} worker is ready", class.as_str()),

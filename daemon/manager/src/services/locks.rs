@@ -61,7 +61,7 @@ impl Manager {
             .fleet
             .slots
             .get(&run.0)
-            .and_then(|s| s.runs.get(&run.1));
+            .and_then(|s| s.work.runs.get(&run.1));
         let check = *check.ok_or(-libc::ESRCH)?;
         if self.services.locks.of_run.contains_key(&run) {
             return Err(-libc::EDEADLK);

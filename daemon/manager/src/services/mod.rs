@@ -128,7 +128,7 @@ impl Manager {
             .fleet
             .slots
             .get_mut(&slot)
-            .and_then(|s| s.link.as_mut())
+            .and_then(|s| s.process.link.as_mut())
         {
             link.queue(message);
         }

@@ -143,7 +143,7 @@ impl Manager {
         let Some(check) = self.checks.get_mut(f.check) else {
             return;
         };
-        check.tally.finished(f);
+        check.counts.tally.finished(f);
         let plugin = self.books.costs.of(&check.spec.plugin);
         plugin.tally.finished(f);
         plugin.walls.add(f.finished_ns.saturating_sub(f.started_ns));
@@ -153,11 +153,11 @@ impl Manager {
     pub fn charge_late(&mut self, id: u32, epoch: u32, cpu_ns: u64, grew: Growth) {
         let check = self.checks.get_mut(id);
         // One that was changed since may have another plugin by now.
-        let Some(check) = check.filter(|c| c.epoch == epoch) else {
+        let Some(check) = check.filter(|c| c.identity.epoch == epoch) else {
             return;
         };
         for tally in [
-            &mut check.tally,
+            &mut check.counts.tally,
             &mut self.books.costs.of(&check.spec.plugin).tally,
         ] {
             add(&mut tally.cpu_ns, cpu_ns);
@@ -171,7 +171,7 @@ impl Manager {
             return;
         };
         for tally in [
-            &mut check.tally,
+            &mut check.counts.tally,
             &mut self.books.costs.of(&check.spec.plugin).tally,
         ] {
             if stalled {

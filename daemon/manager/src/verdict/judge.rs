@@ -33,7 +33,7 @@ impl Manager {
         let Some(s) = self.fleet.slots.get_mut(&slot) else {
             return;
         };
-        if !known || s.runs.remove(&f.run_id).is_none() {
+        if !known || s.work.runs.remove(&f.run_id).is_none() {
             s.accounts.late += 1;
             return;
         }
@@ -43,8 +43,8 @@ impl Manager {
             s.accounts.finished += 1;
             self.books.finished += 1;
         }
-        let pid = s.pid;
-        let in_jail = s.prisoner.is_some();
+        let pid = s.process.pid;
+        let in_jail = s.group.solo().is_some();
         s.tainted |= f.ending == Ending::Fault(Fault::Overrun);
         self.unlock_run(slot, f.run_id);
         let in_flight = self.checks.get(f.check).and_then(|c| c.stage.flight());
@@ -69,7 +69,7 @@ impl Manager {
         let id = f.check;
         if killed == 0 {
             // The run has survived, whatever it said: its check may go on as before.
-            check.hold = None;
+            check.standing.hold = None;
             if !f.ending.is_own() {
                 self.survived(id, in_jail);
             }
@@ -88,7 +88,7 @@ impl Manager {
             && self
                 .checks
                 .get(id)
-                .is_some_and(|c| c.epoch != flight.epoch && c.may_run());
+                .is_some_and(|c| c.identity.epoch != flight.epoch && c.may_run());
         // What it runs as now may have other groups.
         self.leave_groups(id);
         if again {
@@ -123,7 +123,7 @@ impl Manager {
         let Some(check) = self.checks.get_mut(id) else {
             return;
         };
-        check.runs += 1;
+        check.counts.runs += 1;
         let outcome = verdict::Outcome {
             status: f.status,
             fault: f.ending.fault(),
@@ -173,11 +173,11 @@ impl Manager {
         if let Some(samples) = &self.books.samples {
             let took = worker.map(|_| f.finished_ns.saturating_sub(f.started_ns));
             let outcome = Outcome::of(f.status, check.state.is_unjudged());
-            samples.add(check.index as usize, outcome, took);
+            samples.add(check.identity.index as usize, outcome, took);
         }
         // Sooner, but never later than it would be anyway.
         if let Some(retry) = judged.retry_ns.filter(|_| check.is_planned())
-            && (check.next_due == 0 || retry < check.next_due)
+            && (check.plan.next_due == 0 || retry < check.plan.next_due)
         {
             self.plan(id, retry.max(now + dispatch::LOOK_AHEAD_NS / 10));
         }
@@ -263,7 +263,7 @@ impl Manager {
         let again = waiting.and_then(|w| w.again);
         let flight = flight.unwrap_or_else(|| InFlight {
             run_id: again.as_ref().map_or(0, |a| a.run_id),
-            epoch: check.epoch,
+            epoch: check.identity.epoch,
             attempt: again.as_ref().map_or(1, |a| a.attempt),
             slot: u32::MAX,
             due_ns: since.unwrap_or(now),

@@ -111,10 +111,15 @@ impl Manager {
             Some(specs) => *specs.get(check.spec.name.as_str())?,
             None => &check.spec,
         };
-        let epoch = check.epoch + u32::from(spec.fingerprint() != check.fingerprint);
+        let epoch =
+            check.identity.epoch + u32::from(spec.fingerprint() != check.identity.fingerprint);
         let define = definition(spec, id, epoch, number as u16);
         let timeout_ns = ns(spec.timeout);
-        let (name, before, hash) = (check.spec.name.clone(), check.state.status(), check.hash);
+        let (name, before, hash) = (
+            check.spec.name.clone(),
+            check.state.status(),
+            check.identity.hash,
+        );
         let slot = self.choose_of(hash, class, generation)?;
         let run_id = self.send_apart(id, slot, epoch, Some(define))?;
         let told = field(&name);
@@ -137,7 +142,7 @@ impl Manager {
             self.checks.get(*id).is_some_and(|c| {
                 c.spec.plugin == plugin
                     && c.is_planned()
-                    && c.hold.is_none()
+                    && c.standing.hold.is_none()
                     // It would run beside others of its group.
                     && c.spec.groups.is_empty()
                     && specs.is_none_or(|s| s.get(c.spec.name.as_str())
@@ -163,7 +168,7 @@ impl Manager {
     ) -> Option<u64> {
         let check = self.checks.get(id)?;
         let s = self.fleet.slots.get_mut(&slot)?;
-        let link = s.link.as_mut()?;
+        let link = s.process.link.as_mut()?;
         let run = Run {
             run_id: self.books.next_run,
             check: id,
@@ -174,7 +179,7 @@ impl Manager {
             urgent: true,
         };
         link.queue_run(&run, || define.or_else(|| check.define(id)));
-        s.runs.insert(run.run_id, id);
+        s.work.runs.insert(run.run_id, id);
         s.accounts.dispatched += 1;
         self.books.next_run += 1;
         Some(run.run_id)
@@ -186,7 +191,7 @@ impl Manager {
             return false;
         };
         if let Some(s) = self.fleet.slots.get_mut(&slot)
-            && s.runs.remove(&f.run_id).is_some()
+            && s.work.runs.remove(&f.run_id).is_some()
         {
             match f.ending {
                 Ending::Cancelled => s.accounts.lost_cancelled += 1,
@@ -256,7 +261,10 @@ impl Manager {
     fn ask_the_old(&mut self, at: usize) -> Option<Objection> {
         let canary = self.canary_mut(at)?;
         let (id, name, plugin) = (canary.check, canary.name.clone(), canary.plugin.clone());
-        let sent = self.checks.get(id).map(|c| (c.hash, c.target, c.epoch));
+        let sent = self
+            .checks
+            .get(id)
+            .map(|c| (c.identity.hash, c.target, c.identity.epoch));
         let sent = sent.and_then(|(hash, target, epoch)| {
             let slot = self.choose_of(hash, target?.class, self.rollout.generation)?;
             Some((slot, self.send_apart(id, slot, epoch, None)?))

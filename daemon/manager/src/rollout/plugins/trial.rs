@@ -200,7 +200,8 @@ impl Manager {
                 .filter(|id| {
                     self.checks.get(*id).is_some_and(|c| {
                         on_trial(&c.spec.plugin)
-                            && (c.state.status() == Some(Status::Unknown) || c.hold.is_some())
+                            && (c.state.status() == Some(Status::Unknown)
+                                || c.standing.hold.is_some())
                     })
                 })
                 .collect();
