@@ -161,18 +161,18 @@ fn rule(pattern: &[char], name: &[char]) -> bool {
     if *first == '*' {
         return (0..=name.len()).any(|taken| rule(rest, &name[taken..]));
     }
-    let Some((letter, after)) = name.split_first() else {
+    let Some((message, after)) = name.split_first() else {
         return false;
     };
-    match (first, class(pattern, *letter)) {
+    match (first, class(pattern, *message)) {
         ('?', _) => rule(rest, after),
         ('[', Some((fits, length))) => fits && rule(&pattern[length..], after),
-        _ => first == letter && rule(rest, after),
+        _ => first == message && rule(rest, after),
     }
 }
 
 /// Whether the class that the pattern begins with has the letter, and its length; None: nothing closes it.
-fn class(pattern: &[char], letter: char) -> Option<(bool, usize)> {
+fn class(pattern: &[char], message: char) -> Option<(bool, usize)> {
     if pattern.first() != Some(&'[') {
         return None;
     }
@@ -182,7 +182,7 @@ fn class(pattern: &[char], letter: char) -> Option<(bool, usize)> {
     let mut at = begin;
     while at < pattern.len() {
         if pattern[at] == ']' && at > begin {
-            return Some((members.contains(&letter) != negated, at + 1));
+            return Some((members.contains(&message) != negated, at + 1));
         }
         match pattern[at..] {
             [low, '-', high, ..] if high != ']' => {

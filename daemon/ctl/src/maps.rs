@@ -112,7 +112,7 @@ fn check_row(index: usize, record: &CheckRecord, stable: bool, clock: &Clock) ->
         worker: (record.worker != u32::MAX).then_some(record.worker),
         paused: record.paused,
         disabled: record.disabled,
-        quarantined: record.rap.quarantine.is_some(),
+        quarantined: record.standing.quarantine.is_some(),
         ..known
     }
 }

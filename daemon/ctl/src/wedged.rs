@@ -216,7 +216,7 @@ fn next(record: &CheckRecord<'_>, clock: &Clock) -> String {
         (true, _, _) => "nothing: it is disabled in the config".to_owned(),
         (_, true, _) if record.reason.is_empty() => "nothing: it is paused".to_owned(),
         (_, true, _) => format!("nothing: it is paused ({})", record.reason),
-        (_, _, Some(at)) if record.rap.hold_until > clock.monotonic => {
+        (_, _, Some(at)) if record.standing.hold_until > clock.monotonic => {
             format!("held until {at}, since its last run killed a worker; if healthd goes on")
         }
         (_, _, Some(at)) => format!("the next run was planned for {at}, if healthd goes on"),

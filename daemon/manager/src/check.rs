@@ -1,7 +1,7 @@
 //! A check as the manager holds it: what it shall do, what it did, and what is believed of it.
 
 use crate::fleet::chunks::RunChunks;
-use crate::fleet::crash_record::{Place, Rap};
+use crate::fleet::crash_record::{CrashRecord, Place};
 use crate::schedule::pause::Paused;
 use crate::schedule::stage::Stage;
 use crate::time;
@@ -62,7 +62,7 @@ pub struct Plan {
 /// What speaks against it.
 #[derive(Default)]
 pub struct Standing {
-    pub crashes: Rap,
+    pub crashes: CrashRecord,
     pub hold: Option<Hold>,
 }
 
@@ -272,7 +272,7 @@ impl Check {
             doubted: self.stage.doubted().is_some(),
             fault: self.state.fault(),
             message: self.last.message.as_str().into(),
-            rap: self.rap_record(),
+            standing: self.standing_record(),
             reason: self
                 .paused
                 .as_ref()

@@ -40,8 +40,8 @@ pub enum Chore {
         slot: u32,
         ask: u64,
     },
-    /// A suspect has waited long enough for a jail: the turn that this makes sees to it.
-    Jail,
+    /// A suspect has waited long enough for a solo worker: the turn that this makes sees to it.
+    Solo,
     /// The listener has rested long enough.
     Listen,
     /// A check was paused for so long.

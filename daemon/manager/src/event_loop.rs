@@ -42,7 +42,7 @@ const LOG_MS: u64 = 20;
 const MESSAGES_A_TURN: usize = 256;
 
 /// What another thread has for the loop.
-pub enum Letter {
+pub enum Message {
     Loaded(Box<LoadResult>),
     /// The plugin directory is not what it was.
     Dropped,
@@ -51,7 +51,7 @@ pub enum Letter {
 }
 
 pub struct Inbox {
-    letters: Mutex<Vec<Letter>>,
+    messages: Mutex<Vec<Message>>,
     pub wake: EventFd,
 }
 
@@ -59,22 +59,22 @@ impl Inbox {
     pub fn new() -> io::Result<Inbox> {
         let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         Ok(Inbox {
-            letters: Mutex::default(),
+            messages: Mutex::default(),
             wake,
         })
     }
 
-    pub fn post(&self, letter: Letter) {
-        self.letters
+    pub fn post(&self, message: Message) {
+        self.messages
             .lock()
             .unwrap_or_else(|e| e.into_inner())
-            .push(letter);
+            .push(message);
         let _ = self.wake.write(1);
     }
 
-    fn take(&self) -> Vec<Letter> {
+    fn take(&self) -> Vec<Message> {
         let _ = self.wake.read();
-        std::mem::take(&mut self.letters.lock().unwrap_or_else(|e| e.into_inner()))
+        std::mem::take(&mut self.messages.lock().unwrap_or_else(|e| e.into_inner()))
     }
 }
 
@@ -146,11 +146,11 @@ impl Manager {
             if self.phase == Phase::Running {
                 self.dispatch_due(now, &mut due);
             }
-            self.drain_jail();
+            self.drain_solo();
             self.drain_queues();
             self.admit_to_locks();
             // For those whose turn in a group has come.
-            self.drain_jail();
+            self.drain_solo();
             self.spread_chunks();
             // In the map before it is on its way: no run id is given twice, whenever we die.
             self.publish_accounts();
@@ -178,11 +178,11 @@ impl Manager {
             }
             TOKEN_LISTENER => self.accept_clients(),
             TOKEN_INBOX => {
-                for letter in self.clockwork.inbox.take() {
-                    match letter {
-                        Letter::Loaded(result) => self.loaded(*result),
-                        Letter::Dropped => self.enqueue(Work::Dropped),
-                        Letter::SecretsChanged => self.enqueue(Work::Secrets),
+                for message in self.clockwork.inbox.take() {
+                    match message {
+                        Message::Loaded(result) => self.loaded(*result),
+                        Message::Dropped => self.enqueue(Work::Dropped),
+                        Message::SecretsChanged => self.enqueue(Work::Secrets),
                     }
                 }
             }
@@ -241,7 +241,7 @@ impl Manager {
                     .get(&slot)
                     .is_some_and(|s| s.group.solo().is_some())
                 {
-                    return self.jail_failed(slot, &reason);
+                    return self.solo_failed(slot, &reason);
                 }
                 if let Some(s) = self.fleet.slots.get_mut(&slot) {
                     s.given_up = Some(match s.process.last_words.take() {
@@ -348,7 +348,7 @@ impl Manager {
             Chore::Replace { slot, pid } => self.replace_now(slot, pid),
             Chore::HungUp { slot, pid } => self.still_hung_up(slot, pid),
             Chore::LockTimeout { slot, ask } => self.lock_timeout((slot, ask)),
-            Chore::Jail => {}
+            Chore::Solo => {}
             Chore::Listen => self.listen(),
             Chore::PauseEnds { id } => self.end_pause(id),
             Chore::WakeClients => self.wake_clients(),

@@ -24,7 +24,7 @@ impl Manager {
         for queue in &mut self.schedule.queues {
             queue.clear();
         }
-        self.empty_jail_queue();
+        self.empty_solo_queue();
         self.stop_progress();
     }
 

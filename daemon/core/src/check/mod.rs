@@ -3,7 +3,7 @@
 pub mod fault;
 pub mod outcome;
 pub mod schedule;
+pub mod semaphore;
 pub mod tracker;
-pub mod turnstile;
 pub mod verdict;
 pub mod wheel;

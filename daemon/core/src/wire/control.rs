@@ -506,7 +506,7 @@ pub struct WorkerRow {
     /// Chunks of other workers' runs, with accounts of their own; cpu workers only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chunks: Option<WorkerChunks>,
-    /// The check that it holds alone; empty: it is a jail, but of whom is not known.
+    /// The check that it holds alone; empty: it is a solo worker, but of whom is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jail: Option<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -247,18 +247,18 @@ pub struct CheckRecord<'a> {
     pub message: Cow<'a, str>,
     /// Why it is paused.
     pub reason: Cow<'a, str>,
-    pub rap: RapRecord,
+    pub standing: StandingRecord,
 }
 
 /// What speaks against a check, as far as the next manager must know it; the reasons are on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct RapRecord {
+pub struct StandingRecord {
     pub crashes: u8,
-    pub strikes: u8,
+    pub unexplained: u8,
     /// At most 7.
-    pub jail_kills: u8,
+    pub solo_deaths: u8,
     pub survived: u8,
-    /// In quarantine, with so many runs survived in the jail.
+    /// In quarantine, with so many runs survived in the solo worker.
     pub quarantine: Option<u8>,
     /// CLOCK_MONOTONIC, ns: no run before that. 0: it is not held.
     pub hold_until: u64,
@@ -284,8 +284,8 @@ impl CheckRecord<'_> {
             | u64::from(self.status) << 8
             | u64::from(self.paused) << 16
             | u64::from(self.disabled) << 17
-            | u64::from(self.rap.quarantine.is_some()) << 18
-            | u64::from(self.rap.jail_kills & 7) << 19
+            | u64::from(self.standing.quarantine.is_some()) << 18
+            | u64::from(self.standing.solo_deaths & 7) << 19
             | u64::from(self.doubted) << 22
             | u64::from(self.last_try > 0) << 23
             | u64::from(self.in_flight_try) << 24
@@ -306,12 +306,12 @@ impl CheckRecord<'_> {
             | short(self.lead_ns) << 33
             | u64::from(self.last_try > 1) << 32;
         w[13] = u64::from(self.against) | short(self.queue_ns) << 32;
-        w[14] = self.rap.hold_until;
-        w[15] = u64::from(self.rap.crashes)
-            | u64::from(self.rap.strikes) << 8
-            | u64::from(self.rap.survived) << 16
-            | u64::from(self.rap.quarantine.unwrap_or(0)) << 24
-            | u64::from(self.rap.hold_ms) << 32;
+        w[14] = self.standing.hold_until;
+        w[15] = u64::from(self.standing.crashes)
+            | u64::from(self.standing.unexplained) << 8
+            | u64::from(self.standing.survived) << 16
+            | u64::from(self.standing.quarantine.unwrap_or(0)) << 24
+            | u64::from(self.standing.hold_ms) << 32;
         put_text(
             &mut w[check::PLUGIN..check::MESSAGE][..PLUGIN_WORDS],
             &self.plugin,
@@ -370,10 +370,10 @@ impl CheckRecord<'_> {
             worker_pid: (w[9] >> 32) as u32 & MAX_PID,
             fault: Fault::from_code((w[9] >> 56) as u8),
             doubted: w[1] >> 22 & 1 != 0,
-            rap: RapRecord {
+            standing: StandingRecord {
                 crashes: w[15] as u8,
-                strikes: (w[15] >> 8) as u8,
-                jail_kills: (w[1] >> 19 & 7) as u8,
+                unexplained: (w[15] >> 8) as u8,
+                solo_deaths: (w[1] >> 19 & 7) as u8,
                 survived: (w[15] >> 16) as u8,
                 quarantine: (w[1] >> 18 & 1 != 0).then_some((w[15] >> 24) as u8),
                 hold_until: w[14],
@@ -745,10 +745,10 @@ mod tests {
             last_try: 2,
             doubted: true,
             reason: "new switch".into(),
-            rap: RapRecord {
+            standing: StandingRecord {
                 crashes: 3,
-                strikes: 255,
-                jail_kills: 2,
+                unexplained: 255,
+                solo_deaths: 2,
                 survived: 9,
                 quarantine: Some(2),
                 hold_until: u64::MAX,

@@ -41,7 +41,7 @@ pub struct SlotSpec {
     pub threads: u32,
     /// Tells this use of the slot's number from others before and after it.
     pub birth: u64,
-    /// Not started again when it dies: a jail goes with its prisoner.
+    /// Not started again when it dies: a solo worker goes with its check.
     pub once: bool,
 }
 

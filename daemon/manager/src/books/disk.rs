@@ -205,7 +205,7 @@ mod tests {
     fn rows(checks: &[SavedCheck]) -> Vec<(String, Verdict, u64)> {
         let mut rows: Vec<_> = checks
             .iter()
-            .map(|c| (c.name.clone(), c.verdict, c.counts.runs))
+            .map(|c| (c.name.clone(), c.verdict, c.runs))
             .collect();
         rows.sort_by(|a, b| a.0.cmp(&b.0));
         rows

@@ -4,7 +4,7 @@ use crate::books::saved::{self, News, Saved, SavedCheck};
 use crate::books::store::Due;
 use crate::check::ns;
 use crate::director::Manager;
-use crate::fleet::quarantine::SavedRap;
+use crate::fleet::quarantine::SavedStanding;
 use crate::schedule::pause::Paused;
 use healthd_core::check::outcome::Verdict;
 use healthd_core::check::verdict::CheckState;
@@ -122,7 +122,11 @@ impl Past {
             record.skipped = saved.skipped;
             record.message = saved.message.as_str().into();
             record.fault = saved.fault;
-            record.rap = saved.rap.as_ref().map(SavedRap::record).unwrap_or_default();
+            record.standing = saved
+                .standing
+                .as_ref()
+                .map(SavedStanding::record)
+                .unwrap_or_default();
         }
         record
     }
@@ -151,9 +155,10 @@ fn from_map(past: &mut Past, snapshot: StateSnapshot, saved_next: u64) {
                 })
         });
         let on_disk = past.checks.get(record.name.as_ref());
-        let rap = SavedRap::of(&record.rap, on_disk.and_then(|c| c.rap.as_ref()));
+        let standing =
+            SavedStanding::of(&record.standing, on_disk.and_then(|c| c.standing.as_ref()));
         let saved = SavedCheck {
-            rap,
+            standing,
             name: record.name.to_string(),
             plugin: record.plugin.to_string(),
             verdict,
@@ -200,8 +205,8 @@ impl Manager {
         check.paused = saved.paused.clone();
         check.counts.runs = saved.runs;
         check.counts.skipped = saved.skipped;
-        if let Some(rap) = &saved.rap {
-            check.remember_rap(rap);
+        if let Some(standing) = &saved.standing {
+            check.remember_standing(standing);
         }
         self.time_pause(id);
     }
@@ -222,7 +227,7 @@ impl Manager {
     fn saved_row(&self, id: u32) -> Option<SavedCheck> {
         let c = self.checks.get(id)?;
         (c.state.status().is_some() || c.paused.is_some()).then(|| SavedCheck {
-            rap: c.saved_rap(),
+            standing: c.saved_standing(),
             name: c.spec.name.clone(),
             plugin: c.spec.plugin.clone(),
             verdict: c.verdict(),

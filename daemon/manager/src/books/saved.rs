@@ -4,7 +4,7 @@
 //! A record is a check's whole row, its end, or the next run id; the last one of a check counts.
 
 use crate::books::record_log::{self, Tail};
-use crate::fleet::quarantine::SavedRap;
+use crate::fleet::quarantine::SavedStanding;
 use crate::schedule::pause::Paused;
 use healthd_core::check::fault::Fault;
 use healthd_core::check::outcome::{Status, Verdict};
@@ -78,8 +78,8 @@ pub struct SavedCheck {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<Paused>,
     /// What speaks against it, if anything does.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rap: Option<SavedRap>,
+    #[serde(default, rename = "rap", skip_serializing_if = "Option::is_none")]
+    pub standing: Option<SavedStanding>,
     /// From the map only: CLOCK_MONOTONIC of the next run, and whether one was in flight.
     #[serde(skip)]
     pub next_due: u64,
@@ -249,7 +249,7 @@ pub mod tests {
             latency_ns: 0,
             worker: None,
             paused: None,
-            rap: None,
+            standing: None,
             next_due: 0,
             in_flight: 0,
         }

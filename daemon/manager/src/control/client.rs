@@ -1,8 +1,8 @@
 //! One connection: bytes in, lines out, and what it is being told.
 
 use super::ids::IdSet;
+use super::matcher::Matcher;
 use super::selection::Selection;
-use super::sieve::Sieve;
 use crate::journal::Follow;
 use healthd_core::wire::control::{ControlError, ErrorCode, Reply};
 use std::collections::{HashSet, VecDeque};
@@ -75,8 +75,8 @@ pub(super) enum Job {
 }
 
 pub(super) struct Watch {
-    pub sieve: Sieve,
-    /// What the sieve says of each check, as far as it was asked.
+    pub matcher: Matcher,
+    /// What the matcher says of each check, as far as it was asked.
     pub asked: IdSet,
     pub meant: IdSet,
     pub first: usize,

@@ -8,12 +8,12 @@ mod client;
 mod clients;
 mod events;
 mod ids;
+mod matcher;
 mod objects;
 mod requests;
 mod rows;
 mod selection;
 mod serve;
-mod sieve;
 mod why;
 
 pub use clients::{Asker, Clients};

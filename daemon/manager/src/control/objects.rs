@@ -2,7 +2,7 @@
 
 use crate::director::Manager;
 use crate::time;
-use healthd_core::check::turnstile::Shown;
+use healthd_core::check::semaphore::Shown;
 use healthd_core::wire::control::{ObjectRow, ObjectUser};
 use healthd_scoreboard::objects_map;
 use std::collections::{BTreeMap, HashMap};

@@ -2,8 +2,8 @@
 
 use super::client::{Job, Watch, error};
 use super::ids::IdSet;
+use super::matcher::Matcher;
 use super::selection::Wish;
-use super::sieve::Sieve;
 use crate::director::{MS, Manager, Phase};
 use crate::journal::Fact;
 use crate::rollout::loading::Work;
@@ -129,8 +129,8 @@ impl Manager {
     }
 
     fn select_by(&mut self, client: usize, filter: Filter, wish: Wish) {
-        match Sieve::new(filter) {
-            Ok(sieve) => self.select(client, sieve, wish),
+        match Matcher::new(filter) {
+            Ok(matcher) => self.select(client, matcher, wish),
             Err(e) => self.clients.reply(client, &Reply::Error(e)),
         }
     }
@@ -139,7 +139,7 @@ impl Manager {
         self.set_job(client, Job::Rows { ids: ids.into() });
     }
 
-    pub(super) fn watch(&mut self, client: usize, ids: Vec<u32>, sieve: Sieve) {
+    pub(super) fn watch(&mut self, client: usize, ids: Vec<u32>, matcher: Matcher) {
         self.clients.reply(
             client,
             &Reply::Started {
@@ -149,7 +149,7 @@ impl Manager {
         // Subscribed from here on, and all rows as they are now to begin with: no change falls between.
         let known: IdSet = ids.iter().copied().collect();
         let watch = Watch {
-            sieve,
+            matcher,
             asked: known.clone(),
             meant: known.clone(),
             first: ids.len(),
@@ -161,7 +161,7 @@ impl Manager {
         self.set_job(client, Job::Watch(Box::new(watch)));
     }
 
-    pub(super) fn run_now(&mut self, client: usize, mut ids: Vec<u32>, sieve: &Sieve) {
+    pub(super) fn run_now(&mut self, client: usize, mut ids: Vec<u32>, matcher: &Matcher) {
         if self.phase != Phase::Running {
             let e = error(
                 ErrorCode::Busy,
@@ -177,7 +177,7 @@ impl Manager {
             && self
                 .checks
                 .get(id)
-                .is_some_and(|c| sieve.names_only(&c.spec.name))
+                .is_some_and(|c| matcher.names_only(&c.spec.name))
         {
             let e = error(
                 ErrorCode::BadRequest,
@@ -277,8 +277,8 @@ impl Manager {
         if let Some(name) = unknown.map(str::to_owned) {
             return self.no_such(client, &name);
         }
-        match Sieve::of_names_or_plugins(names) {
-            Ok(sieve) => self.select(client, sieve, Wish::Release),
+        match Matcher::of_names_or_plugins(names) {
+            Ok(matcher) => self.select(client, matcher, Wish::Release),
             Err(e) => self.clients.reply(client, &Reply::Error(e)),
         }
     }

@@ -2,14 +2,14 @@
 //! takes long with each.
 
 use super::client::{Job, error};
-use super::sieve::Sieve;
+use super::matcher::Matcher;
 use crate::director::Manager;
 use crate::schedule::pause::Paused;
 use healthd_core::wire::control::{ErrorCode, Reply};
 use healthd_sys::clock;
 
 pub(super) struct Selection {
-    sieve: Sieve,
+    matcher: Matcher,
     wish: Wish,
     /// The place in the order of the config that it has come to.
     at: usize,
@@ -27,9 +27,9 @@ pub(super) enum Wish {
 }
 
 impl Selection {
-    pub(super) fn new(sieve: Sieve, wish: Wish) -> Selection {
+    pub(super) fn new(matcher: Matcher, wish: Wish) -> Selection {
         Selection {
-            sieve,
+            matcher,
             wish,
             at: 0,
             ids: Vec::new(),
@@ -53,15 +53,15 @@ impl Selection {
 
 impl Manager {
     /// Begins to look for the checks that a filter means; a mistake in it is told at once.
-    pub(super) fn select(&mut self, client: usize, sieve: Sieve, wish: Wish) {
-        let missing = sieve
+    pub(super) fn select(&mut self, client: usize, matcher: Matcher, wish: Wish) {
+        let missing = matcher
             .required_names()
             .find(|n| self.checks.find(n).is_none())
             .map(str::to_owned);
         match missing {
             Some(name) => self.no_such(client, &name),
             None => {
-                let selection = Box::new(Selection::new(sieve, wish));
+                let selection = Box::new(Selection::new(matcher, wish));
                 self.set_job(client, Job::Selecting(selection));
             }
         }
@@ -97,7 +97,7 @@ impl Manager {
         while let Some(&id) = self.checks.order().get(selection.at) {
             selection.at += 1;
             let means =
-                |c: &crate::check::Check| selection.sieve.means(&c.spec.name, &c.spec.plugin);
+                |c: &crate::check::Check| selection.matcher.means(&c.spec.name, &c.spec.plugin);
             if self.checks.get(id).is_some_and(means) {
                 selection.ids.push(id);
             }
@@ -107,18 +107,18 @@ impl Manager {
             }
         }
         let Selection {
-            sieve, wish, ids, ..
+            matcher, wish, ids, ..
         } = *selection;
         let shown = |id: &u32| {
             self.checks
                 .get(*id)
-                .is_some_and(|c| sieve.shows(c.verdict()))
+                .is_some_and(|c| matcher.shows(c.verdict()))
         };
         let ids = ids.into_iter().filter(shown).collect();
         match wish {
             Wish::Status => self.status(client, ids),
-            Wish::Watch => self.watch(client, ids, sieve),
-            Wish::Run => self.run_now(client, ids, &sieve),
+            Wish::Watch => self.watch(client, ids, matcher),
+            Wish::Run => self.run_now(client, ids, &matcher),
             Wish::Pause(paused) => self.pause(client, ids, &paused),
             Wish::Resume => self.resume(client, ids),
             Wish::Release => self.release_all(client, ids),

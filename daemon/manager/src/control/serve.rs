@@ -305,13 +305,13 @@ fn is_shown(job: &mut Job, id: u32, row: &CheckRow) -> bool {
     let first = watch.first > 0;
     watch.first = watch.first.saturating_sub(1);
     if watch.asked.insert(id) {
-        match watch.sieve.means(&row.name, &row.plugin) {
+        match watch.matcher.means(&row.name, &row.plugin) {
             true => watch.meant.insert(id),
             false => watch.meant.remove(id),
         };
     }
     let shown =
-        first || (watch.meant.contains(id) && row.verdict.is_some_and(|v| watch.sieve.shows(v)));
+        first || (watch.meant.contains(id) && row.verdict.is_some_and(|v| watch.matcher.shows(v)));
     if shown {
         watch.told.insert(id);
     }

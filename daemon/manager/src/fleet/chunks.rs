@@ -198,7 +198,7 @@ impl Manager {
     fn helper_for(&self, (parent, _): (u32, u64), fan: &OpenFan) -> Option<u32> {
         let parent_slot = self.fleet.slots.get(&parent)?;
         if parent_slot.group.solo().is_some() {
-            // A jail's check runs alone, with all that belongs to it.
+            // A solo worker's check runs alone, with all that belongs to it.
             return None;
         }
         let generation = parent_slot.spec.generation;

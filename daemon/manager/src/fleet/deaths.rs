@@ -37,14 +37,14 @@ impl Manager {
             .get(&slot)
             .is_none_or(|s| s.process.pid != pid)
         {
-            // Of a generation, or a jail, that was given up before we had heard of this worker. It may have made its map since.
+            // Of a generation, or a solo worker, that was given up before we had heard of this worker. It may have made its map since.
             worker_map::remove(&self.args.runtime_dir, slot, pid);
             return;
         }
         // What it sent before its death is still there.
         self.receive_from(slot, buffer, usize::MAX);
-        let haunted = match self.fleet.slots.get(&slot).map(|s| s.work.runs.clone()) {
-            Some(runs) if left => self.haunt(slot, pid, &runs),
+        let left_behind = match self.fleet.slots.get(&slot).map(|s| s.work.runs.clone()) {
+            Some(runs) if left => self.leave_behind(slot, pid, &runs),
             _ => Vec::new(),
         };
         if !left {
@@ -95,7 +95,7 @@ impl Manager {
             oom,
         });
         if let Some(solo) = solo.filter(|_| condemned.is_none()) {
-            cause = self.in_jail(solo, cause, &runs);
+            cause = self.was_solo(solo, cause, &runs);
         }
         let retiring = self.leaves_its_slot(slot);
         // One that was to end anyway.
@@ -130,7 +130,7 @@ impl Manager {
             }
             match &cause {
                 Cause::Culprit(blame) if blame.run_id == run_id => {
-                    self.sentence(id, Some(flight), blame);
+                    self.end_by_crash(id, Some(flight), blame);
                 }
                 _ if self.phase == Phase::Stopping => self.publish(id),
                 _ => {
@@ -143,7 +143,7 @@ impl Manager {
                         Some(c) => format!("was replaced: {}", c.reason),
                         None => format!("died: {death}"),
                     };
-                    if haunted.contains(&id) {
+                    if left_behind.contains(&id) {
                         let text = format!(
                             "its worker {end}, and a process that it left behind does not end"
                         );
@@ -167,7 +167,7 @@ impl Manager {
         {
             log::warn!("{}", blame.message);
             let why = "something that it left behind has killed a worker";
-            self.convict(*check, blame, why);
+            self.hold_culprit(*check, blame, why);
         }
         if solo.is_some() {
             self.retire_slot(slot);
@@ -253,8 +253,8 @@ impl Manager {
         self.publish(id);
     }
 
-    /// Whoever killed a jail, it was the one in it. SIGKILL alone may still come from somebody else, once.
-    fn in_jail(&mut self, solo: Solo, cause: Cause, runs: &HashMap<u64, u32>) -> Cause {
+    /// Whoever killed a solo worker, it was the one in it. SIGKILL alone may still come from somebody else, once.
+    fn was_solo(&mut self, solo: Solo, cause: Cause, runs: &HashMap<u64, u32>) -> Cause {
         let Cause::Suspects {
             what, by_itself, ..
         } = cause
@@ -316,7 +316,7 @@ impl Manager {
             self.books.journal.record(fact);
             if solo.is_some() && condemned.is_none_or(|c| c.killed) {
                 let why = why.map_or(String::new(), |why| format!(": {why}"));
-                self.jail_failed(
+                self.solo_failed(
                     slot,
                     &format!("it ended with {death} before it was ready{why}"),
                 );
@@ -354,7 +354,7 @@ impl Manager {
         self.leave_out(slot, line.plugin, reason, "plugin left out");
     }
 
-    /// The plugin loads in the pool's workers, and has killed the jail of one check in `init` or before: that one is held.
+    /// The plugin loads in the pool's workers, and has killed the solo worker of one check in `init` or before: that one is held.
     fn killed_while_starting(&mut self, solo: Solo, reason: String) {
         let Some(id) = solo.check else { return };
         let Some(check) = self.checks.get(id) else {
@@ -369,8 +369,8 @@ impl Manager {
             stalled: false,
         };
         match waits {
-            true => self.sentence(id, None, &blame),
-            false => self.convict(id, &blame, "its jail died while it started"),
+            true => self.end_by_crash(id, None, &blame),
+            false => self.hold_culprit(id, &blame, "its jail died while it started"),
         }
     }
 }

@@ -1,5 +1,5 @@
 //! What a run held alone while a process of it does not end: it hangs in the kernel, or it may not be killed by us. Its
-//! worker has died, or goes on without it. The run has its end, but its groups and locks are held by a *ghost* until the
+//! worker has died, or goes on without it. The run has its end, but its groups and locks are held by a *leftover* until the
 //! supervisor, or the worker, says that the process is gone: so nothing runs beside it, and no second copy of it.
 
 use crate::director::Manager;
@@ -34,25 +34,25 @@ struct Leftover {
 
 impl Leftovers {
     /// A new one, in the place of a check: numbers of checks count from below, these from above.
-    fn rise(&mut self, slot: u32, pid: u32, child: Option<LivesOn>, check: String) -> u32 {
+    fn make(&mut self, slot: u32, pid: u32, child: Option<LivesOn>, check: String) -> u32 {
         self.made = self.made.wrapping_add(1);
         let id = u32::MAX - self.made % (u32::MAX / 2);
-        let ghost = Leftover {
+        let leftover = Leftover {
             slot,
             pid,
             child,
             check,
             since_ns: clock::monotonic_ns(),
         };
-        self.all.insert(id, ghost);
+        self.all.insert(id, leftover);
         id
     }
 
     /// The program of an earlier run of this check that does not end, and since when.
     fn program_of(&self, check: &str) -> Option<(LivesOn, u64)> {
         let of_check = |g: &&Leftover| g.check == check;
-        let ghost = self.all.values().find(of_check)?;
-        Some((ghost.child?, ghost.since_ns))
+        let leftover = self.all.values().find(of_check)?;
+        Some((leftover.child?, leftover.since_ns))
     }
 
     /// The check whose run it was.
@@ -62,24 +62,24 @@ impl Leftovers {
 }
 
 impl Manager {
-    /// What these runs of a dead worker hold goes to ghosts. The checks whose groups are among it.
-    pub fn haunt(&mut self, slot: u32, pid: u32, runs: &HashMap<u64, u32>) -> Vec<u32> {
-        let mut haunted = Vec::new();
+    /// What these runs of a dead worker hold goes to leftovers. The checks whose groups are among it.
+    pub fn leave_behind(&mut self, slot: u32, pid: u32, runs: &HashMap<u64, u32>) -> Vec<u32> {
+        let mut left_behind = Vec::new();
         for (run_id, id) in runs {
             let name = self
                 .checks
                 .get(*id)
                 .map_or("?".into(), |c| c.spec.name.clone());
-            let ghost = self.schedule.leftovers.rise(slot, pid, None, name);
-            let in_groups = self.schedule.groups.rename(*id, ghost);
+            let leftover = self.schedule.leftovers.make(slot, pid, None, name);
+            let in_groups = self.schedule.groups.rename(*id, leftover);
             if in_groups {
-                haunted.push(*id);
+                left_behind.push(*id);
             }
-            if !self.lock_goes_to_ghost(slot, *run_id, ghost) && !in_groups {
-                self.schedule.leftovers.all.remove(&ghost);
+            if !self.lock_goes_to_leftover(slot, *run_id, leftover) && !in_groups {
+                self.schedule.leftovers.all.remove(&leftover);
             }
         }
-        haunted
+        left_behind
     }
 
     /// The program of a run that ends now does not.
@@ -100,19 +100,19 @@ impl Manager {
         }
     }
 
-    /// What that run holds goes to a ghost.
-    pub fn haunt_alone(&mut self, slot: u32, id: u32, child: LivesOn) {
+    /// What that run holds goes to a leftover.
+    pub fn leave_behind_one(&mut self, slot: u32, id: u32, child: LivesOn) {
         let pid = self.fleet.slots.get(&slot).map_or(0, |s| s.process.pid);
         let name = self
             .checks
             .get(id)
             .map_or("?".into(), |c| c.spec.name.clone());
-        let ghost = self.schedule.leftovers.rise(slot, pid, Some(child), name);
-        self.schedule.groups.rename(id, ghost);
+        let leftover = self.schedule.leftovers.make(slot, pid, Some(child), name);
+        self.schedule.groups.rename(id, leftover);
     }
 
     pub fn child_gone(&mut self, slot: u32, child: u32) {
-        self.lay(|g| g.slot == slot && g.child.is_some_and(|c| c.pid == child));
+        self.free(|g| g.slot == slot && g.child.is_some_and(|c| c.pid == child));
     }
 
     /// Says so instead of a run if the program of an earlier one is still there. True: it was.
@@ -137,18 +137,18 @@ impl Manager {
 
     /// Nothing of that worker is left.
     pub fn worker_buried(&mut self, slot: u32, pid: u32) {
-        self.lay(|g| (g.slot, g.pid) == (slot, pid));
+        self.free(|g| (g.slot, g.pid) == (slot, pid));
     }
 
     /// These are gone, and what they held is free.
-    fn lay(&mut self, is_gone: impl Fn(&Leftover) -> bool) {
+    fn free(&mut self, is_gone: impl Fn(&Leftover) -> bool) {
         let (gone, stay) = std::mem::take(&mut self.schedule.leftovers.all)
             .into_iter()
             .partition(|(_, g)| is_gone(g));
         self.schedule.leftovers.all = stay;
-        for ghost in BTreeMap::into_keys(gone) {
-            self.schedule.groups.leave(ghost);
-            self.ghost_unlocks(ghost);
+        for leftover in BTreeMap::into_keys(gone) {
+            self.schedule.groups.leave(leftover);
+            self.leftover_unlocks(leftover);
         }
     }
 }

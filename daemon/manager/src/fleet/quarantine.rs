@@ -2,7 +2,7 @@
 
 use crate::check::{Check, HOLD_LAST_NS, Hold};
 use crate::director::{MS, Manager};
-use crate::fleet::crash_record::{Quarantine, Rap, TO_BE_FREE};
+use crate::fleet::crash_record::{CrashRecord, Quarantine, TO_BE_FREE};
 use crate::fleet::postmortem::Blame;
 use crate::journal::Fact;
 use crate::schedule::stage::InFlight;
@@ -10,18 +10,18 @@ use crate::time;
 use healthd_core::check::fault::Fault;
 use healthd_core::wire::control::QuarantineInfo;
 use healthd_core::wire::events::EventKind;
-use healthd_core::wire::maps::RapRecord;
+use healthd_core::wire::maps::StandingRecord;
 use healthd_sys::clock;
 use serde::{Deserialize, Serialize};
 
-/// After an unexplained death of its jail a check runs again so soon, or an hour could pass until the culprit is known.
+/// After an unexplained death of its solo worker a check runs again so soon, or an hour could pass until the culprit is known.
 const CONFIRM_NS: u64 = 1_000 * MS;
 
-/// A rap and a hold as they outlive a manager and a daemon.
+/// A crash record and a hold as they outlive a manager and a daemon.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SavedRap {
+pub struct SavedStanding {
     #[serde(flatten)]
-    rap: Rap,
+    crashes: CrashRecord,
     /// CLOCK_REALTIME, ns, as the machine may have been started anew since. 0: not held.
     #[serde(default)]
     hold_until: u64,
@@ -29,22 +29,22 @@ pub struct SavedRap {
     hold_ms: u32,
 }
 
-impl SavedRap {
+impl SavedStanding {
     /// The map is newer; the disk has what does not fit there.
-    pub fn of(record: &RapRecord, on_disk: Option<&SavedRap>) -> Option<SavedRap> {
-        if *record == RapRecord::default() {
+    pub fn of(record: &StandingRecord, on_disk: Option<&SavedStanding>) -> Option<SavedStanding> {
+        if *record == StandingRecord::default() {
             return None;
         }
-        let known = on_disk.map(|s| &s.rap);
+        let known = on_disk.map(|s| &s.crashes);
         let quarantine = record.quarantine.map(|survived| Quarantine {
             survived,
             ..known.and_then(|r| r.quarantine.clone()).unwrap_or_default()
         });
-        Some(SavedRap {
-            rap: Rap {
+        Some(SavedStanding {
+            crashes: CrashRecord {
                 crashes: record.crashes,
-                strikes: record.strikes,
-                jail_kills: record.jail_kills,
+                unexplained: record.unexplained,
+                solo_deaths: record.solo_deaths,
                 survived: record.survived,
                 plugin: known.map_or(0, |r| r.plugin),
                 quarantine,
@@ -54,8 +54,8 @@ impl SavedRap {
         })
     }
 
-    pub fn record(&self) -> RapRecord {
-        record_of(&self.rap, self.hold())
+    pub fn record(&self) -> StandingRecord {
+        record_of(&self.crashes, self.hold())
     }
 
     fn hold(&self) -> Option<Hold> {
@@ -69,37 +69,37 @@ impl SavedRap {
     }
 }
 
-fn record_of(rap: &Rap, hold: Option<Hold>) -> RapRecord {
-    RapRecord {
-        crashes: rap.crashes,
-        strikes: rap.strikes,
-        jail_kills: rap.jail_kills,
-        survived: rap.survived,
-        quarantine: rap.quarantine.as_ref().map(|q| q.survived),
+fn record_of(crashes: &CrashRecord, hold: Option<Hold>) -> StandingRecord {
+    StandingRecord {
+        crashes: crashes.crashes,
+        unexplained: crashes.unexplained,
+        solo_deaths: crashes.solo_deaths,
+        survived: crashes.survived,
+        quarantine: crashes.quarantine.as_ref().map(|q| q.survived),
         hold_until: hold.map_or(0, |h| h.until_ns),
         hold_ms: hold.map_or(0, |h| (h.length_ns / MS) as u32),
     }
 }
 
 impl Check {
-    pub fn saved_rap(&self) -> Option<SavedRap> {
+    pub fn saved_standing(&self) -> Option<SavedStanding> {
         if self.standing.crashes.is_clean() && self.standing.hold.is_none() {
             return None;
         }
-        Some(SavedRap {
-            rap: self.standing.crashes.clone(),
+        Some(SavedStanding {
+            crashes: self.standing.crashes.clone(),
             hold_until: self.standing.hold.map_or(0, |h| time::wall(h.until_ns)),
             hold_ms: self.standing.hold.map_or(0, |h| (h.length_ns / MS) as u32),
         })
     }
 
-    pub fn remember_rap(&mut self, saved: &SavedRap) {
-        self.standing.crashes = saved.rap.clone();
+    pub fn remember_standing(&mut self, saved: &SavedStanding) {
+        self.standing.crashes = saved.crashes.clone();
         self.standing.hold = saved.hold();
     }
 
     /// What the next manager must know at once.
-    pub fn rap_record(&self) -> RapRecord {
+    pub fn standing_record(&self) -> StandingRecord {
         record_of(&self.standing.crashes, self.standing.hold)
     }
 
@@ -130,17 +130,17 @@ impl Check {
 
 impl Manager {
     /// The culprit's result: UNKNOWN, an attempt, and a hold so that it cannot kill a worker every second.
-    pub fn sentence(&mut self, id: u32, flight: Option<InFlight>, blame: &Blame) {
+    pub fn end_by_crash(&mut self, id: u32, flight: Option<InFlight>, blame: &Blame) {
         let fault = match blame.stalled {
             true => Fault::Stalled,
             false => Fault::Crash,
         };
         self.conclude(id, fault, blame.message.clone(), flight);
-        self.convict(id, blame, "its run has killed a worker");
+        self.hold_culprit(id, blame, "its run has killed a worker");
     }
 
     /// It is held, and after too many of these it runs alone.
-    pub fn convict(&mut self, id: u32, blame: &Blame, why: &str) {
+    pub fn hold_culprit(&mut self, id: u32, blame: &Blame, why: &str) {
         let now = clock::monotonic_ns();
         let hash = self.plugin_hash(id);
         self.charge_death(id, blame.stalled);
@@ -164,7 +164,7 @@ impl Manager {
     }
 
     /// Its run has ended well enough, but a chunk of it has killed the worker that helped.
-    pub fn convict_of_chunk(&mut self, id: u32) {
+    pub fn hold_for_chunk(&mut self, id: u32) {
         let Some(check) = self.checks.get(id) else {
             return;
         };
@@ -175,7 +175,7 @@ impl Manager {
             short: "in a chunk of its run".into(),
             stalled: false,
         };
-        self.convict(id, &blame, "a chunk of its run has killed a worker");
+        self.hold_culprit(id, &blame, "a chunk of its run has killed a worker");
     }
 
     /// No run of it for a while.
@@ -198,13 +198,13 @@ impl Manager {
     }
 
     /// A worker has died while a call of it was in progress, and nobody knows why. True: it is the culprit.
-    pub fn suspect(&mut self, id: u32, in_jail: bool) -> bool {
+    pub fn suspect(&mut self, id: u32, was_solo: bool) -> bool {
         let hash = self.plugin_hash(id);
         let Some(check) = self.checks.get_mut(id) else {
             return false;
         };
-        let guilty = check.standing.crashes.suspected(in_jail, hash);
-        if in_jail && !guilty && check.is_planned() {
+        let guilty = check.standing.crashes.suspected(was_solo, hash);
+        if was_solo && !guilty && check.is_planned() {
             let soon = clock::monotonic_ns() + CONFIRM_NS;
             if check.plan.next_due > soon {
                 self.plan(id, soon);
@@ -214,11 +214,11 @@ impl Manager {
     }
 
     /// A run of it has ended, and its worker lives.
-    pub fn survived(&mut self, id: u32, in_jail: bool) {
+    pub fn survived(&mut self, id: u32, was_solo: bool) {
         let Some(check) = self.checks.get_mut(id) else {
             return;
         };
-        if check.standing.crashes.survived(in_jail) {
+        if check.standing.crashes.survived(was_solo) {
             let fact = Fact::new(EventKind::Released)
                 .check(&check.spec.name)
                 .why(format!("{TO_BE_FREE} runs in a row survived"));
@@ -236,7 +236,7 @@ impl Manager {
         if check.standing.crashes.is_clean() && check.standing.hold.is_none() {
             return false;
         }
-        check.standing.crashes = Rap::default();
+        check.standing.crashes = CrashRecord::default();
         check.standing.hold = None;
         let fact = Fact::new(EventKind::Released)
             .check(&check.spec.name)
@@ -251,7 +251,7 @@ impl Manager {
     }
 
     /// Where the plugin's bytes are others than those that have killed workers, a check begins anew.
-    pub fn review_raps(&mut self) {
+    pub fn review_crashes(&mut self) {
         for id in self.checks.order().to_vec() {
             let hash = self.plugin_hash(id);
             let Some(check) = self.checks.get_mut(id) else {
@@ -270,7 +270,7 @@ impl Manager {
                 .check(&check.spec.name)
                 .why("its plugin is another");
             let was_alone = check.standing.crashes.quarantine.is_some();
-            check.standing.crashes = Rap::default();
+            check.standing.crashes = CrashRecord::default();
             check.standing.hold = None;
             if was_alone {
                 self.books.journal.record(fact);
@@ -292,18 +292,18 @@ impl Manager {
 mod tests {
     use super::*;
 
-    fn held() -> SavedRap {
-        SavedRap {
-            rap: Rap {
+    fn held() -> SavedStanding {
+        SavedStanding {
+            crashes: CrashRecord {
                 crashes: 4,
-                strikes: 1,
+                unexplained: 1,
                 plugin: 77,
                 quarantine: Some(Quarantine {
                     since: 5,
                     reason: "SIGSEGV in libx.so+0x12 foo".into(),
                     survived: 1,
                 }),
-                ..Rap::default()
+                ..CrashRecord::default()
             },
             hold_until: clock::realtime_ns() + 60_000 * MS,
             hold_ms: 64_000,
@@ -316,39 +316,46 @@ mod tests {
         let mut record = on_disk.record();
         record.crashes = 5;
         record.quarantine = Some(2);
-        let both = SavedRap::of(&record, Some(&on_disk)).expect("something speaks against it");
-        assert_eq!((both.rap.crashes, both.rap.plugin), (5, 77));
-        let q = both.rap.quarantine.as_ref().expect("it is in quarantine");
+        let both = SavedStanding::of(&record, Some(&on_disk)).expect("something speaks against it");
+        assert_eq!((both.crashes.crashes, both.crashes.plugin), (5, 77));
+        let q = both
+            .crashes
+            .quarantine
+            .as_ref()
+            .expect("it is in quarantine");
         assert_eq!((q.survived, q.since), (2, 5));
         assert_eq!(q.reason, "SIGSEGV in libx.so+0x12 foo");
         let left = both.hold().expect("it is held").until_ns - clock::monotonic_ns();
         assert!(left > 50_000 * MS && left <= 60_000 * MS, "{left}");
         // Without a word on disk the counts stand all the same.
-        let alone = SavedRap::of(&record, None).expect("something speaks against it");
-        assert_eq!((alone.rap.crashes, alone.rap.plugin), (5, 0));
-        assert_eq!(SavedRap::of(&RapRecord::default(), Some(&on_disk)), None);
+        let alone = SavedStanding::of(&record, None).expect("something speaks against it");
+        assert_eq!((alone.crashes.crashes, alone.crashes.plugin), (5, 0));
+        assert_eq!(
+            SavedStanding::of(&StandingRecord::default(), Some(&on_disk)),
+            None
+        );
     }
 
     #[test]
     fn a_saved_hold_of_any_length_is_one_that_we_give() {
-        let saved: SavedRap = serde_json::from_str(
+        let saved: SavedStanding = serde_json::from_str(
             r#"{"crashes":255,"strikes":255,"jail_kills":255,"survived":255,"hold_until":18446744073709551615,"hold_ms":4294967295,"quarantine":{"since":0,"reason":"","survived":255}}"#,
         )
         .expect("any numbers");
         let hold = saved.hold().expect("it is held");
         assert_eq!(hold.length_ns, HOLD_LAST_NS);
         assert!(hold.until_ns <= clock::monotonic_ns() + HOLD_LAST_NS);
-        let mut rap = saved.rap;
-        assert!(rap.suspected(true, 1));
-        rap.crashed("x", 0, 1);
-        rap.survived(true);
+        let mut crashes = saved.crashes;
+        assert!(crashes.suspected(true, 1));
+        crashes.crashed("x", 0, 1);
+        crashes.survived(true);
     }
 
     #[test]
     fn it_survives_its_json() {
         let saved = held();
         let json = serde_json::to_string(&saved).expect("plain data");
-        let again: SavedRap = serde_json::from_str(&json).expect("our own");
+        let again: SavedStanding = serde_json::from_str(&json).expect("our own");
         assert_eq!(again, saved);
     }
 }

@@ -25,7 +25,7 @@ impl Manager {
         let Some(s) = self.fleet.slots.get(&slot) else {
             return false;
         };
-        // A jail is short-lived, and nobody else's.
+        // A solo worker is short-lived, and nobody else's.
         if s.group.solo().is_some() {
             return false;
         }

@@ -1,7 +1,7 @@
-//! The jail: workers that hold one check each, and one run at a time. Whatever ends such a worker, it was that check.
+//! Solo workers: they hold one check each, and one run at a time. Whatever ends such a worker, it was that check.
 //!
-//! There for suspects, of whom nobody knows which one has killed a worker, and for checks in quarantine. A jail is started
-//! when it is needed, dies with its prisoner or when that is free, and is never given to another check: so the pool's
+//! There for suspects, of whom nobody knows which one has killed a worker, and for checks in quarantine. A solo worker is started
+//! when it is needed, dies with its check or when that is free, and is never given to another check: so the pool's
 //! workers are as many as before, and an idle daemon has none.
 
 use crate::director::{Chore, MS, Manager, Phase};
@@ -15,15 +15,15 @@ use healthd_core::wire::worker::ToWorker;
 use healthd_sys::clock;
 use std::collections::VecDeque;
 
-/// Jails at the same time. More would let a plugin that kills every worker take the machine.
-pub const MAX_JAILS: usize = 4;
-/// A suspect waits so long for a jail to be free: then it runs like any other, rather than late...
+/// Solo workers at the same time. More would let a plugin that kills every worker take the machine.
+pub const MAX_SOLO: usize = 4;
+/// A suspect waits so long for a solo worker to be free: then it runs like any other, rather than late...
 const PATIENCE_NS: u64 = 150 * MS;
 /// ...and so long for its own to come up, which on a machine that is not drowning takes some 20 ms.
 const COMING_NS: u64 = 5_000 * MS;
-/// A jail whose prisoner runs again so soon is not started anew for it.
+/// A solo worker whose check runs again so soon is not started anew for it.
 const LINGER_NS: u64 = 5_000 * MS;
-/// A jail that is told to end has so long.
+/// A solo worker that is told to end has so long.
 const DRAIN_NS: u64 = 2_000 * MS;
 
 #[derive(Default)]
@@ -35,23 +35,23 @@ pub struct SoloWorkers {
 }
 
 impl Manager {
-    /// It runs as soon as a jail has room for it, and at `due_ns` at the earliest.
-    pub fn wait_for_jail(&mut self, id: u32, due_ns: u64) {
+    /// It runs as soon as a solo worker has room for it, and at `due_ns` at the earliest.
+    pub fn wait_for_solo(&mut self, id: u32, due_ns: u64) {
         let now = clock::monotonic_ns();
         if let Some(check) = self.checks.get_mut(id) {
             check.stage.wait(due_ns);
         }
         self.fleet.solo.queue.push_back(id);
         let at = due_ns.max(now) + PATIENCE_NS;
-        self.clockwork.chores.insert(at.div_ceil(MS), Chore::Jail);
+        self.clockwork.chores.insert(at.div_ceil(MS), Chore::Solo);
     }
 
-    pub fn empty_jail_queue(&mut self) {
+    pub fn empty_solo_queue(&mut self) {
         self.fleet.solo.queue.clear();
     }
 
-    /// After every turn: who waits gets a jail, or room in the pool; a jail that nobody needs ends.
-    pub fn drain_jail(&mut self) {
+    /// After every turn: who waits gets a solo worker, or room in the pool; a solo worker that nobody needs ends.
+    pub fn drain_solo(&mut self) {
         if self.phase != Phase::Running
             || (self.fleet.solo.queue.is_empty() && self.fleet.solo.slots.is_empty())
         {
@@ -65,7 +65,7 @@ impl Manager {
         }
         for slot in self.fleet.solo.slots.clone() {
             if !self.is_needed(slot, now) {
-                self.close_jail(slot, now);
+                self.close_solo(slot, now);
             }
         }
     }
@@ -94,32 +94,32 @@ impl Manager {
             self.leave_queue(id);
             return false;
         };
-        let patience = match self.jail_of(id) {
+        let patience = match self.solo_of(id) {
             Some(_) => COMING_NS,
             None => PATIENCE_NS,
         };
         let impatient = now >= self.clockwork.stood.since(since) + patience;
-        if place == Place::Pool || (place == Place::RatherJail && impatient) {
+        if place == Place::Pool || (place == Place::RatherSolo && impatient) {
             // Released, or out of patience.
             self.schedule.queues[target.class as usize].push_back(id);
             return false;
         }
-        match self.jail_of(id) {
+        match self.solo_of(id) {
             Some(slot) if self.fleet.slots.get(&slot).is_some_and(|s| s.credit(1) > 0) => {
                 self.send_waiting(id, slot, since);
                 self.publish(id);
                 return false;
             }
             Some(_) => {}
-            None => self.open_jail(id, now),
+            None => self.open_solo(id, now),
         }
-        if place == Place::RatherJail && !again && self.jail_of(id).is_none() {
+        if place == Place::RatherSolo && !again && self.solo_of(id).is_none() {
             // All are taken, perhaps for long, and this is no run that was cut off.
             self.schedule.queues[target.class as usize].push_back(id);
             return false;
         }
         if overdue {
-            let text = match self.jail_of(id) {
+            let text = match self.solo_of(id) {
                 Some(_) => "its jail does not come up",
                 None => "every jail is taken",
             };
@@ -128,8 +128,8 @@ impl Manager {
         !overdue
     }
 
-    /// The jail that holds this check with the plugin that it has now.
-    fn jail_of(&self, id: u32) -> Option<u32> {
+    /// The solo worker that holds this check with the plugin that it has now.
+    fn solo_of(&self, id: u32) -> Option<u32> {
         let held = Group::Solo(Solo {
             check: Some(id),
             plugin: self.checks.get(id)?.target?.plugin,
@@ -144,7 +144,7 @@ impl Manager {
         })
     }
 
-    fn open_jail(&mut self, id: u32, now: u64) {
+    fn open_solo(&mut self, id: u32, now: u64) {
         let Some(target) = self.checks.get(id).and_then(|c| c.target) else {
             return;
         };
@@ -154,8 +154,8 @@ impl Manager {
                 .get(slot)
                 .is_some_and(|s| s.state != SlotState::Draining)
         };
-        if self.fleet.solo.slots.iter().filter(alive).count() >= MAX_JAILS
-            || self.fleet.solo.slots.len() >= 2 * MAX_JAILS
+        if self.fleet.solo.slots.iter().filter(alive).count() >= MAX_SOLO
+            || self.fleet.solo.slots.len() >= 2 * MAX_SOLO
         {
             // One that lingers makes room.
             let idle = self.fleet.solo.slots.iter().copied().find(|slot| {
@@ -164,7 +164,7 @@ impl Manager {
                 })
             });
             if let Some(idle) = idle {
-                self.close_jail(idle, now);
+                self.close_solo(idle, now);
             }
             return;
         }
@@ -194,8 +194,8 @@ impl Manager {
     }
 
     fn is_awaited(&self, slot: &Slot) -> bool {
-        let prisoner = slot.group.solo().and_then(|p| self.checks.get(p.check?));
-        prisoner.is_some_and(|c| c.stage.waiting().is_some())
+        let solo = slot.group.solo().and_then(|p| self.checks.get(p.check?));
+        solo.is_some_and(|c| c.stage.waiting().is_some())
     }
 
     fn is_needed(&self, slot: u32, now: u64) -> bool {
@@ -209,14 +209,14 @@ impl Manager {
         {
             return true;
         }
-        let Some(prisoner) = s.group.solo() else {
+        let Some(solo) = s.group.solo() else {
             return true;
         };
-        let Some(check) = prisoner.check.and_then(|id| self.checks.get(id)) else {
+        let Some(check) = solo.check.and_then(|id| self.checks.get(id)) else {
             return false;
         };
-        // Its plugin is another one by now, or it needs no jail any more.
-        if check.target.is_none_or(|t| t.plugin != prisoner.plugin)
+        // Its plugin is another one by now, or it needs no solo worker any more.
+        if check.target.is_none_or(|t| t.plugin != solo.plugin)
             || s.spec.generation != self.rollout.generation
             || check.place() == Place::Pool
         {
@@ -229,7 +229,7 @@ impl Manager {
                 && check.plan.next_due < now + LINGER_NS)
     }
 
-    fn close_jail(&mut self, slot: u32, now: u64) {
+    fn close_solo(&mut self, slot: u32, now: u64) {
         let Some(s) = self.fleet.slots.get_mut(&slot) else {
             return self.fleet.solo.slots.retain(|j| *j != slot);
         };
@@ -258,12 +258,12 @@ impl Manager {
     }
 
     /// A slot is gone, whatever it was.
-    pub fn jail_retired(&mut self, slot: u32) {
+    pub fn solo_retired(&mut self, slot: u32) {
         self.fleet.solo.slots.retain(|j| *j != slot);
     }
 
     /// This check is no more; its number may be another's at once.
-    pub fn release_prisoner(&mut self, id: u32) {
+    pub fn release_solo(&mut self, id: u32) {
         for slot in &self.fleet.solo.slots {
             if let Some(Group::Solo(p)) = self.fleet.slots.get_mut(slot).map(|s| &mut s.group)
                 && p.check == Some(id)
@@ -274,14 +274,14 @@ impl Manager {
     }
 
     /// It could not be started, or could not load its plugin: our own fault, and no word about the check.
-    pub fn jail_failed(&mut self, slot: u32, why: &str) {
-        let prisoner = self
+    pub fn solo_failed(&mut self, slot: u32, why: &str) {
+        let solo = self
             .fleet
             .slots
             .get(&slot)
             .and_then(|s| s.group.solo()?.check);
         let now = clock::monotonic_ns();
-        if let Some(id) = prisoner
+        if let Some(id) = solo
             && self
                 .checks
                 .get(id)
@@ -293,7 +293,7 @@ impl Manager {
                 &format!("its jail cannot serve: {why}"),
             );
         }
-        self.close_jail(slot, now);
+        self.close_solo(slot, now);
     }
 
     pub fn next_birth(&mut self) -> u64 {
@@ -302,5 +302,5 @@ impl Manager {
     }
 }
 
-/// Room in `state.map` for jails, ending ones too.
-pub const JAIL_SLOTS: usize = 2 * MAX_JAILS;
+/// Room in `state.map` for solo workers, ending ones too.
+pub const SOLO_SLOTS: usize = 2 * MAX_SOLO;

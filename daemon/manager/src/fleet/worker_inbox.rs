@@ -86,7 +86,7 @@ impl Manager {
                     .get(&slot)
                     .is_some_and(|s| s.group.solo().is_some())
                 {
-                    return self.jail_failed(slot, &reason);
+                    return self.solo_failed(slot, &reason);
                 }
                 self.leave_out(slot, plugin, reason, "plugin cannot be used");
             }
@@ -445,7 +445,7 @@ impl Manager {
         let Some(link) = &mut s.process.link else {
             return;
         };
-        let (class, prisoner) = (s.spec.class, s.group.solo());
+        let (class, solo) = (s.spec.class, s.group.solo());
         s.loaded.plugins = plugins.iter().map(|p| p.name.clone()).collect();
         s.loaded.libraries = libraries(&plugins);
         let mut sent = Ok(());
@@ -453,7 +453,7 @@ impl Manager {
             if plugin.class != class || plugin.left_out.is_some() {
                 continue;
             }
-            if prisoner.is_some_and(|p| usize::from(p.plugin) != number) {
+            if solo.is_some_and(|p| usize::from(p.plugin) != number) {
                 continue;
             }
             let load = ToWorker::Load {

@@ -4,7 +4,7 @@
 use crate::books::recall::Past;
 use crate::director::{Chore, MS, Manager, Phase, PluginUse};
 use crate::fleet::slots::{Accounts, Condemned, Slot, SlotState};
-use crate::fleet::solo::JAIL_SLOTS;
+use crate::fleet::solo::SOLO_SLOTS;
 use crate::journal::Fact;
 use crate::rollout::handover;
 use crate::rollout::loading::Work;
@@ -23,8 +23,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 /// Lines for worker slots in `state.map`: two generations of the largest pools (64 io, 256 cpu, 1 exec), one
-/// replacement a class, and jails.
-pub const MAX_SLOTS: usize = 2 * (64 + 256 + 1) + 3 + JAIL_SLOTS;
+/// replacement a class, and solo workers.
+pub const MAX_SLOTS: usize = 2 * (64 + 256 + 1) + 3 + SOLO_SLOTS;
 const _: () = assert!(MAX_SLOTS <= maps::SLOTS_MOST);
 /// Old workers may finish their runs for so long after the switch.
 const DRAIN_NS: u64 = 60_000 * MS;
@@ -205,7 +205,7 @@ impl Manager {
             .values()
             .filter(|s| s.spec.generation == self.rollout.generation || s.spec.generation == newest)
             .filter(|s| !s.succession.retiring)
-            // A jail that is told to end.
+            // A solo worker that is told to end.
             .filter(|s| !(s.spec.once && s.state == SlotState::Draining))
             .map(|s| s.spec.clone())
             .collect();
@@ -572,7 +572,7 @@ impl Manager {
         if let Some(s) = self.fleet.slots.remove(&slot) {
             s.remove_map(&self.args.runtime_dir);
         }
-        self.jail_retired(slot);
+        self.solo_retired(slot);
         self.books.map.slot(slot as usize, &SlotRecord::default());
     }
 

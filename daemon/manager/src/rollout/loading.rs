@@ -3,7 +3,7 @@
 
 use crate::control::Asker;
 use crate::director::{Manager, Phase};
-use crate::event_loop::{Inbox, Letter};
+use crate::event_loop::{Inbox, Message};
 use crate::journal::Fact;
 use crate::rollout::generation::{Force, MAX_FILES_TOLD};
 use crate::rollout::handover;
@@ -441,7 +441,7 @@ fn packed(loaded: Loaded) -> (Force, Scan) {
 }
 
 fn post(inbox: &Inbox, result: LoadResult) {
-    inbox.post(Letter::Loaded(Box::new(result)));
+    inbox.post(Message::Loaded(Box::new(result)));
 }
 
 fn busy() -> ControlError {

@@ -6,7 +6,7 @@
 use crate::books::recall::Past;
 use crate::check::{Check, Target};
 use crate::director::{MS, Manager};
-use crate::fleet::crash_record::Rap;
+use crate::fleet::crash_record::CrashRecord;
 use crate::journal::Fact;
 use crate::rollout::generation::{Force, MAX_SLOTS};
 use crate::rollout::loading::Work;
@@ -167,7 +167,7 @@ impl Manager {
             self.unusable(id);
             self.publish(id);
         }
-        self.review_raps();
+        self.review_crashes();
         self.clients.reloaded();
         self.clients
             .set_group(self.model.daemon.control_group.as_deref());
@@ -324,7 +324,7 @@ impl Manager {
         check.target = target;
         check.identity.epoch += 1;
         check.standing.hold = None;
-        check.standing.crashes = Rap::default();
+        check.standing.crashes = CrashRecord::default();
         if other_plugin {
             check.state = Default::default();
             check.last = Default::default();
@@ -384,7 +384,7 @@ impl Manager {
     /// Nothing refers to it any more: its id is free.
     pub fn forget(&mut self, id: u32) {
         self.leave_groups(id);
-        self.release_prisoner(id);
+        self.release_solo(id);
         for slot in self.fleet.slots.values_mut() {
             if let Some(link) = &mut slot.process.link {
                 link.forget(id);

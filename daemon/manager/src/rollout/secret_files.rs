@@ -2,7 +2,7 @@
 //! hand. A thread looks at them once a second, since any file system may hold whoever asks it.
 
 use crate::director::Manager;
-use crate::event_loop::{Inbox, Letter};
+use crate::event_loop::{Inbox, Message};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::os::fd::AsFd;
@@ -32,7 +32,7 @@ impl SecretFiles {
         std::thread::Builder::new()
             .name("secret-files".into())
             .stack_size(128 << 10)
-            .spawn(move || run(&watched, &until, || inbox.post(Letter::SecretsChanged)))?;
+            .spawn(move || run(&watched, &until, || inbox.post(Message::SecretsChanged)))?;
         Ok(SecretFiles { files, stop })
     }
 }

@@ -110,7 +110,7 @@ impl Manager {
         };
         let Some(target) = check.target else { return };
         if check.place() != Place::Pool {
-            return self.wait_for_jail(id, due_ns);
+            return self.wait_for_solo(id, due_ns);
         }
         match self.choose(check.identity.hash, target.class) {
             Some(slot) => self.send(id, slot, due_ns, 1, Vec::new()),
@@ -219,7 +219,7 @@ impl Manager {
         let now = clock::monotonic_ns();
         let home = match check.standing.crashes.place(true) {
             Place::Pool => self.choose(check.identity.hash, target.class),
-            Place::Jail | Place::RatherJail => None,
+            Place::Solo | Place::RatherSolo => None,
         };
         if let Some(slot) = home {
             self.send_as(id, slot, now, old.run_id, old.attempt + 1, lost);
@@ -236,7 +236,7 @@ impl Manager {
                 }),
             });
             if check.place() != Place::Pool {
-                self.wait_for_jail(id, now);
+                self.wait_for_solo(id, now);
                 return true;
             }
         }
@@ -282,10 +282,10 @@ impl Manager {
                     continue;
                 };
                 // It has been put into quarantine while it waited.
-                if check.place() == Place::Jail {
+                if check.place() == Place::Solo {
                     let since = check.stage.waiting().map_or(0, |w| w.since_ns);
                     self.schedule.queues[class as usize].pop_front();
-                    self.wait_for_jail(id, since);
+                    self.wait_for_solo(id, since);
                     continue;
                 }
                 // A reload may have given it another plugin, or none that can be used.

@@ -6,7 +6,7 @@
 use crate::director::Manager;
 use crate::time;
 use healthd_core::check::fault::Fault;
-use healthd_core::check::turnstile::Want;
+use healthd_core::check::semaphore::Want;
 use healthd_core::config::Group;
 use healthd_sys::clock;
 

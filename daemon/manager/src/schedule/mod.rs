@@ -8,7 +8,7 @@ pub mod stage;
 
 use crate::fleet::leftovers::Leftovers;
 use dependency::Dependents;
-use healthd_core::check::turnstile::Turnstile;
+use healthd_core::check::semaphore::Semaphores;
 use healthd_core::check::wheel::Wheel;
 use healthd_core::wire::supervisor::WorkerClass;
 use std::collections::VecDeque;
@@ -19,7 +19,7 @@ pub struct Schedule {
     /// Checks that are due while no worker of their class has room, by class.
     pub queues: [VecDeque<u32>; WorkerClass::ALL.len()],
     /// Who of the checks with groups is running, and who waits for its turn.
-    pub groups: Turnstile<u32>,
+    pub groups: Semaphores<u32>,
     /// What processes hold that do not end.
     pub leftovers: Leftovers,
     pub dependents: Dependents,
@@ -30,7 +30,7 @@ impl Schedule {
         Schedule {
             due: Wheel::new(now_ms),
             queues: Default::default(),
-            groups: Turnstile::default(),
+            groups: Semaphores::default(),
             leftovers: Leftovers::default(),
             dependents: Dependents::default(),
         }

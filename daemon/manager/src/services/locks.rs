@@ -5,7 +5,7 @@
 
 use crate::director::{Chore, MS, Manager};
 use crate::time;
-use healthd_core::check::turnstile::{Shown, Turnstile, Want};
+use healthd_core::check::semaphore::{Semaphores, Shown, Want};
 use healthd_core::wire::asks::LockAsk;
 use healthd_core::wire::control::ObjectUser;
 use healthd_core::wire::objects_map::NAME_MAX;
@@ -16,12 +16,12 @@ use std::collections::HashMap;
 /// Slot, and the ask of its worker.
 pub type LockKey = (u32, u64);
 
-/// In the place of a slot: the other number is a ghost's.
+/// In the place of a slot: the other number is a leftover's.
 const GHOST: u32 = u32::MAX;
 
 #[derive(Default)]
 pub struct Locks {
-    gate: Turnstile<LockKey>,
+    gate: Semaphores<LockKey>,
     leases: HashMap<LockKey, Lease>,
     /// The one ask that a run may have, by slot and run.
     of_run: HashMap<(u32, u64), u64>,
@@ -126,18 +126,18 @@ impl Manager {
             .services
             .locks
             .gate
-            .guests()
+            .holders()
             .filter(|k| k.0 == slot)
             .collect();
         of_slot.into_iter().for_each(|key| self.unlock(key));
     }
 
     /// The lease of a run whose worker has left a process behind. False: it has none, or waits.
-    pub fn lock_goes_to_ghost(&mut self, slot: u32, run_id: u64, ghost: u32) -> bool {
+    pub fn lock_goes_to_leftover(&mut self, slot: u32, run_id: u64, leftover: u32) -> bool {
         let Some(ask) = self.services.locks.of_run.get(&(slot, run_id)).copied() else {
             return false;
         };
-        let (key, new) = ((slot, ask), (GHOST, u64::from(ghost)));
+        let (key, new) = ((slot, ask), (GHOST, u64::from(leftover)));
         if !self.services.locks.gate.rename(key, new) {
             return false;
         }
@@ -148,8 +148,8 @@ impl Manager {
         true
     }
 
-    pub fn ghost_unlocks(&mut self, ghost: u32) {
-        self.unlock((GHOST, u64::from(ghost)));
+    pub fn leftover_unlocks(&mut self, leftover: u32) {
+        self.unlock((GHOST, u64::from(leftover)));
     }
 
     /// Those whose turn has come are told.

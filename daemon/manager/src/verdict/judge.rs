@@ -8,8 +8,8 @@ use crate::schedule::stage::InFlight;
 use healthd_core::check::fault::Fault;
 use healthd_core::check::outcome::{Status, Verdict};
 use healthd_core::check::tracker::Change;
-use healthd_core::text::field;
 use healthd_core::check::verdict::{self, Moment, News, judge};
+use healthd_core::text::field;
 use healthd_core::wire::events::EventKind;
 use healthd_core::wire::samples::Outcome;
 use healthd_core::wire::worker::{Ending, Finished, Growth};
@@ -44,7 +44,7 @@ impl Manager {
             self.books.finished += 1;
         }
         let pid = s.process.pid;
-        let in_jail = s.group.solo().is_some();
+        let was_solo = s.group.solo().is_some();
         s.tainted |= f.ending == Ending::Fault(Fault::Overrun);
         self.unlock_run(slot, f.run_id);
         let in_flight = self.checks.get(f.check).and_then(|c| c.stage.flight());
@@ -71,13 +71,13 @@ impl Manager {
             // The run has survived, whatever it said: its check may go on as before.
             check.standing.hold = None;
             if !f.ending.is_own() {
-                self.survived(id, in_jail);
+                self.survived(id, was_solo);
             }
         }
         self.tally(&f, slot);
         self.take_result(f, flight, Some((slot, pid)));
         if killed > 0 {
-            self.convict_of_chunk(id);
+            self.hold_for_chunk(id);
         }
     }
 
@@ -103,7 +103,7 @@ impl Manager {
     pub fn take_result(&mut self, f: Finished, flight: InFlight, worker: Option<(u32, u32)>) {
         let id = f.check;
         if let Some((child, (slot, _))) = flight.lives_on.zip(worker) {
-            self.haunt_alone(slot, id, child);
+            self.leave_behind_one(slot, id, child);
         }
         // Also while it waits for a word of the check that it needs, which may want in there.
         self.leave_groups(id);

@@ -1,7 +1,7 @@
 //! The thread that watches the plugin directory, and its end.
 
 use crate::director::Manager;
-use crate::event_loop::{Inbox, Letter};
+use crate::event_loop::{Inbox, Message};
 use healthd_catalog::DirWatch;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::os::fd::AsFd;
@@ -21,7 +21,7 @@ impl DropIn {
         std::thread::Builder::new()
             .name("plugin-dir".into())
             .stack_size(128 << 10)
-            .spawn(move || watch.run(until.as_fd(), || inbox.post(Letter::Dropped)))?;
+            .spawn(move || watch.run(until.as_fd(), || inbox.post(Message::Dropped)))?;
         Ok(DropIn {
             dir: dir.to_owned(),
             stop,

@@ -12,7 +12,7 @@ use std::collections::HashSet;
 /// Bytes of all patterns in a filter: each is compared with every check.
 const MAX_PATTERNS: usize = 1024;
 
-pub struct Sieve {
+pub struct Matcher {
     names: Words,
     plugins: Words,
     /// One bit a verdict; 0: all.
@@ -21,38 +21,38 @@ pub struct Sieve {
     either: bool,
 }
 
-impl Sieve {
-    pub fn new(filter: Filter) -> Result<Sieve, ControlError> {
-        let sieve = Sieve {
+impl Matcher {
+    pub fn new(filter: Filter) -> Result<Matcher, ControlError> {
+        let matcher = Matcher {
             names: Words::new(filter.names),
             plugins: Words::new(filter.plugins),
             verdicts: filter.verdicts.iter().fold(0, |bits, v| bits | bit(*v)),
             either: false,
         };
-        sieve.bounded()
+        matcher.bounded()
     }
 
     /// Checks by their name, or by their plugin's.
-    pub fn of_names_or_plugins(words: Vec<String>) -> Result<Sieve, ControlError> {
-        let sieve = Sieve {
+    pub fn of_names_or_plugins(words: Vec<String>) -> Result<Matcher, ControlError> {
+        let matcher = Matcher {
             names: Words::new(words.clone()),
             plugins: Words::new(words),
             verdicts: 0,
             either: true,
         };
-        sieve.bounded()
+        matcher.bounded()
     }
 
-    fn bounded(self) -> Result<Sieve, ControlError> {
-        let sieve = self;
-        if sieve.names.pattern_bytes + sieve.plugins.pattern_bytes > MAX_PATTERNS {
+    fn bounded(self) -> Result<Matcher, ControlError> {
+        let matcher = self;
+        if matcher.names.pattern_bytes + matcher.plugins.pattern_bytes > MAX_PATTERNS {
             return Err(error(
                 ErrorCode::BadRequest,
                 format!("patterns of more than {MAX_PATTERNS} bytes in all"),
                 "use fewer or shorter ones; plain names do not count",
             ));
         }
-        Ok(sieve)
+        Ok(matcher)
     }
 
     /// Whether it is one of its checks, whatever that one's verdict is.
@@ -142,13 +142,13 @@ mod tests {
             for plugins in lists {
                 for verdicts in verdicts {
                     let filter = filter(names, plugins, verdicts);
-                    let sieve =
-                        Sieve::new(filter.clone()).unwrap_or_else(|_| panic!("short enough"));
+                    let matcher =
+                        Matcher::new(filter.clone()).unwrap_or_else(|_| panic!("short enough"));
                     for name in ["web-1", "web-2", "db", "x"] {
                         for plugin in ["web-1", "db", "http"] {
                             for v in [Verdict::Ok, Verdict::Critical, Verdict::Pending] {
                                 assert_eq!(
-                                    sieve.means(name, plugin) && sieve.shows(v),
+                                    matcher.means(name, plugin) && matcher.shows(v),
                                     filter.matches(name, plugin, Some(v)),
                                     "{filter:?} {name} {plugin} {v}"
                                 );
@@ -167,8 +167,8 @@ mod tests {
             names,
             ..Filter::default()
         };
-        assert!(Sieve::new(names(many.clone())).is_ok());
+        assert!(Matcher::new(names(many.clone())).is_ok());
         let patterns = many.iter().map(|n| format!("{n}*")).collect();
-        assert!(Sieve::new(names(patterns)).is_err());
+        assert!(Matcher::new(names(patterns)).is_err());
     }
 }

@@ -16,9 +16,9 @@ pub struct Want {
     pub most: u32,
 }
 
-pub struct Turnstile<K> {
+pub struct Semaphores<K> {
     places: HashMap<Arc<str>, Place<K>>,
-    guests: HashMap<K, Guest>,
+    holders: HashMap<K, Holder>,
     /// Places in which something has changed since `admit` last looked.
     stirred: HashSet<Arc<str>>,
 }
@@ -28,7 +28,7 @@ struct Place<K> {
     line: VecDeque<K>,
 }
 
-struct Guest {
+struct Holder {
     wants: Vec<Want>,
     since: u64,
     inside: bool,
@@ -44,21 +44,21 @@ pub struct Shown<K> {
     pub waiting: Vec<(K, u64)>,
 }
 
-impl<K> Default for Turnstile<K> {
+impl<K> Default for Semaphores<K> {
     fn default() -> Self {
-        Turnstile {
+        Semaphores {
             places: HashMap::new(),
-            guests: HashMap::new(),
+            holders: HashMap::new(),
             stirred: HashSet::new(),
         }
     }
 }
 
-impl<K: Copy + Eq + Hash + Ord> Turnstile<K> {
+impl<K: Copy + Eq + Hash + Ord> Semaphores<K> {
     /// True: it is in. False: it waits, and a later `admit` names it. Who is known already is refused: asked
     /// again it would wait for itself. A place named twice counts once.
     pub fn enter(&mut self, who: K, mut wants: Vec<Want>, now: u64) -> Result<bool, Known> {
-        if self.guests.contains_key(&who) {
+        if self.holders.contains_key(&who) {
             return Err(Known);
         }
         wants.sort_by(|a, b| a.place.cmp(&b.place).then(a.most.cmp(&b.most)));
@@ -82,25 +82,25 @@ impl<K: Copy + Eq + Hash + Ord> Turnstile<K> {
                 place.line.push_back(who);
             }
         }
-        let guest = Guest {
+        let holder = Holder {
             wants,
             since: now,
             inside: free,
         };
-        self.guests.insert(who, guest);
+        self.holders.insert(who, holder);
         Ok(free)
     }
 
     /// It goes, from inside or out of the line. False: it was not there.
     pub fn leave(&mut self, who: K) -> bool {
-        let Some(guest) = self.guests.remove(&who) else {
+        let Some(holder) = self.holders.remove(&who) else {
             return false;
         };
-        for want in guest.wants {
+        for want in holder.wants {
             let Some(place) = self.places.get_mut(&want.place) else {
                 continue;
             };
-            if guest.inside {
+            if holder.inside {
                 place.inside -= 1;
             } else if let Some(at) = place.line.iter().position(|k| *k == who) {
                 place.line.remove(at);
@@ -116,12 +116,12 @@ impl<K: Copy + Eq + Hash + Ord> Turnstile<K> {
 
     /// Who is in stays in under another name. False: it is not in, or the name is taken.
     pub fn rename(&mut self, who: K, new: K) -> bool {
-        let is_in = self.guests.get(&who).is_some_and(|g| g.inside);
-        if !is_in || self.guests.contains_key(&new) {
+        let is_in = self.holders.get(&who).is_some_and(|g| g.inside);
+        if !is_in || self.holders.contains_key(&new) {
             return false;
         }
-        if let Some(guest) = self.guests.remove(&who) {
-            self.guests.insert(new, guest);
+        if let Some(holder) = self.holders.remove(&who) {
+            self.holders.insert(new, holder);
         }
         true
     }
@@ -141,12 +141,12 @@ impl<K: Copy + Eq + Hash + Ord> Turnstile<K> {
             else {
                 continue;
             };
-            let Some(guest) = self.guests.get_mut(&first) else {
+            let Some(holder) = self.holders.get_mut(&first) else {
                 continue;
             };
-            guest.inside = true;
-            guest.since = now;
-            for want in &guest.wants {
+            holder.inside = true;
+            holder.since = now;
+            for want in &holder.wants {
                 if let Some(place) = self.places.get_mut(&want.place) {
                     place.line.pop_front();
                     place.inside += 1;
@@ -160,7 +160,7 @@ impl<K: Copy + Eq + Hash + Ord> Turnstile<K> {
     }
 
     fn may_enter(&self, who: K) -> bool {
-        self.guests.get(&who).is_some_and(|g| {
+        self.holders.get(&who).is_some_and(|g| {
             g.wants.iter().all(|w| {
                 self.places
                     .get(&w.place)
@@ -171,19 +171,19 @@ impl<K: Copy + Eq + Hash + Ord> Turnstile<K> {
 
     /// Since when it is in (true) or waits (false).
     pub fn find(&self, who: K) -> Option<(bool, u64)> {
-        self.guests.get(&who).map(|g| (g.inside, g.since))
+        self.holders.get(&who).map(|g| (g.inside, g.since))
     }
 
     /// The first place of `who` in which others stand in its way, and those who are in there.
     pub fn obstacle(&self, who: K) -> Option<(Arc<str>, Vec<K>)> {
-        let guest = self.guests.get(&who)?;
-        let shut = guest.wants.iter().find(|w| {
+        let holder = self.holders.get(&who)?;
+        let shut = holder.wants.iter().find(|w| {
             self.places
                 .get(&w.place)
                 .is_some_and(|p| p.line.front() != Some(&who) || p.inside >= w.most)
         })?;
         let mut inside: Vec<K> = self
-            .guests
+            .holders
             .iter()
             .filter(|(_, g)| g.inside && g.wants.iter().any(|w| w.place == shut.place))
             .map(|(k, _)| *k)
@@ -193,33 +193,33 @@ impl<K: Copy + Eq + Hash + Ord> Turnstile<K> {
     }
 
     pub fn waiting(&self) -> impl Iterator<Item = (K, u64)> {
-        self.guests
+        self.holders
             .iter()
             .filter(|(_, g)| !g.inside)
             .map(|(k, g)| (*k, g.since))
     }
 
-    pub fn guests(&self) -> impl Iterator<Item = K> {
-        self.guests.keys().copied()
+    pub fn holders(&self) -> impl Iterator<Item = K> {
+        self.holders.keys().copied()
     }
 
     pub fn len(&self) -> usize {
-        self.guests.len()
+        self.holders.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.guests.is_empty()
+        self.holders.is_empty()
     }
 
     /// Every place that somebody is in or waits for, by name.
     pub fn shown(&self) -> Vec<Shown<K>> {
         let mut inside: HashMap<&str, Vec<(u64, K)>> = HashMap::new();
-        for (who, guest) in self.guests.iter().filter(|(_, g)| g.inside) {
-            for want in &guest.wants {
+        for (who, holder) in self.holders.iter().filter(|(_, g)| g.inside) {
+            for want in &holder.wants {
                 inside
                     .entry(&want.place)
                     .or_default()
-                    .push((guest.since, *who));
+                    .push((holder.since, *who));
             }
         }
         let mut shown: Vec<Shown<K>> = self
@@ -237,7 +237,7 @@ impl<K: Copy + Eq + Hash + Ord> Turnstile<K> {
                     waiting: place
                         .line
                         .iter()
-                        .filter_map(|who| Some((*who, self.guests.get(who)?.since)))
+                        .filter_map(|who| Some((*who, self.holders.get(who)?.since)))
                         .collect(),
                 }
             })
@@ -265,7 +265,7 @@ mod tests {
 
     #[test]
     fn one_at_a_time_and_in_order() {
-        let mut t: Turnstile<u32> = Turnstile::default();
+        let mut t: Semaphores<u32> = Semaphores::default();
         assert_eq!(t.enter(1, wants(&[("db", 1)]), 0), Ok(true));
         assert_eq!(t.enter(2, wants(&[("db", 1)]), 1), Ok(false));
         assert_eq!(t.enter(3, wants(&[("db", 1)]), 2), Ok(false));
@@ -286,7 +286,7 @@ mod tests {
 
     #[test]
     fn who_is_in_may_get_another_name() {
-        let mut t: Turnstile<u32> = Turnstile::default();
+        let mut t: Semaphores<u32> = Semaphores::default();
         assert_eq!(t.enter(1, wants(&[("db", 1)]), 0), Ok(true));
         assert_eq!(t.enter(2, wants(&[("db", 1)]), 1), Ok(false));
         assert!(!t.rename(2, 9) && !t.rename(7, 9) && !t.rename(1, 2));
@@ -304,7 +304,7 @@ mod tests {
 
     #[test]
     fn all_or_nothing() {
-        let mut t: Turnstile<u32> = Turnstile::default();
+        let mut t: Semaphores<u32> = Semaphores::default();
         assert_eq!(t.enter(1, wants(&[("a", 1)]), 0), Ok(true));
         assert_eq!(t.enter(2, wants(&[("b", 1), ("a", 1)]), 1), Ok(false));
         // 2 holds nothing while it waits, but its place in the line of b is its own.
@@ -317,7 +317,7 @@ mod tests {
 
     #[test]
     fn room_for_several() {
-        let mut t: Turnstile<u32> = Turnstile::default();
+        let mut t: Semaphores<u32> = Semaphores::default();
         for who in 0..3 {
             assert_eq!(
                 t.enter(who, wants(&[("block", 3), ("block", 3)]), 0),
@@ -336,7 +336,7 @@ mod tests {
     /// have gone nothing is left.
     #[test]
     fn a_hundred_thousand_random_steps() {
-        let mut t: Turnstile<u32> = Turnstile::default();
+        let mut t: Semaphores<u32> = Semaphores::default();
         let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
         let mut random = move |n: u64| {
             seed ^= seed << 13;
