@@ -5,6 +5,7 @@ use crate::checks::Checks;
 use crate::control::Clients;
 use crate::event_loop::Inbox;
 use crate::fleet::Fleet;
+use crate::journal::ClockWatch;
 use crate::rollout::Rollout;
 use crate::rollout::plugins::Tally;
 use crate::schedule::Schedule;
@@ -80,6 +81,7 @@ pub struct Clockwork {
     pub inbox: Arc<Inbox>,
     /// When this process, or the machine, last stood still.
     pub stood: Standstill,
+    pub clock_watch: ClockWatch,
     /// When it was last said that no descriptor is left; 0: never.
     pub lacking_said: u64,
 }

@@ -328,7 +328,7 @@ impl Manager {
                 self.look_for_lost_runs(now);
                 self.look_at_pools(now);
                 self.watch_canaries(now);
-                self.fleet.oom.look(now);
+                self.fleet.look_for_oom(now);
                 self.expire_queues(now);
                 self.look_at_dependents(now);
                 self.expire_lines(now);
@@ -359,7 +359,7 @@ impl Manager {
     }
 
     fn look_at_the_clock(&mut self, now: u64) {
-        if let Some(step) = self.books.clock_watch.look(now, clock::realtime_ns()) {
+        if let Some(step) = self.clockwork.clock_watch.look(now, clock::realtime_ns()) {
             let why = "beyond the time that has passed: it was set, or the machine slept";
             self.books
                 .journal

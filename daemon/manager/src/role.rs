@@ -19,7 +19,6 @@ use crate::rollout::plugins::Versions;
 use crate::schedule::Schedule;
 use crate::services::Services;
 use crate::services::{KeptMaps, Locks};
-use crate::verdict::cost::Costs;
 use healthd_catalog::{Loaded, Shelf};
 use healthd_core::check::schedule::Standstill;
 use healthd_core::check::wheel::Wheel;
@@ -33,7 +32,7 @@ use healthd_sys::{clock, process, signals, spawn};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// Bad config (sysexits.h, EX_CONFIG): systemd is told not to restart on it.
 const EX_CONFIG: i32 = 78;
@@ -91,9 +90,7 @@ fn start(args: &ManagerArgs) -> io::Result<i32> {
     let past = recall::recall(&args.state_dir, &args.runtime_dir);
     let maps = KeptMaps::restore(maps);
     let mut manager = build(args, supervisor, listener, model, owners, &past, maps)?;
-    manager.rollout.shelf = Arc::new(Mutex::new(shelf));
-    manager.rollout.kept_model = kept_model;
-    manager.rollout.versions = versions;
+    manager.rollout.go_on_from(shelf, kept_model, versions);
     manager.first_start(scan, past);
     manager.run()?;
     Ok(0)
@@ -163,6 +160,7 @@ fn build(
             chores: Wheel::new(now_ms),
             inbox,
             stood: Standstill::default(),
+            clock_watch: ClockWatch::default(),
             lacking_said: 0,
         },
         checks: Checks::default(),
@@ -173,17 +171,14 @@ fn build(
             kept_maps,
             locks: Locks::default(),
         },
-        books: Books {
+        books: Books::new(
             map,
-            map_mode: MAP_MODE,
+            MAP_MODE,
             journal,
             samples,
-            saving: Saving::start(&args.state_dir)?,
-            costs: Costs::default(),
-            clock_watch: ClockWatch::default(),
-            next_run: past.next_run,
-            finished: past.finished,
-        },
+            Saving::start(&args.state_dir)?,
+            past,
+        ),
         clients,
     })
 }

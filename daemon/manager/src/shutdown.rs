@@ -21,9 +21,7 @@ impl Manager {
         self.settle_all(clock::monotonic_ns());
         let at = (clock::monotonic_ns() / MS).saturating_add(grace_ms);
         self.clockwork.chores.insert(at, Chore::StopDeadline);
-        for queue in &mut self.schedule.queues {
-            queue.clear();
-        }
+        self.schedule.clear_queues();
         self.empty_solo_queue();
         self.stop_progress();
     }
@@ -73,7 +71,7 @@ impl Manager {
 
     fn close_books(&mut self) {
         self.phase = Phase::Done;
-        let saved = match self.rollout.coming.as_ref().and_then(|c| c.first.as_ref()) {
+        let saved = match self.rollout.not_begun() {
             // Nothing is in force yet: what the last one knew must not be lost by it.
             Some(past) => past.saved(self.books.next_run),
             None => self.saved(),

@@ -7,23 +7,57 @@ pub mod samples;
 pub mod saved;
 pub mod store;
 
-use crate::journal::{ClockWatch, Journal};
+use crate::journal::Journal;
 use crate::verdict::cost::Costs;
+use healthd_core::wire::samples::Outcome;
 use healthd_scoreboard::samples_map::SamplesMap;
 use healthd_scoreboard::state_map::StateMap;
+use recall::Past;
 use store::Saving;
 
 pub struct Books {
     pub map: StateMap,
     /// Mode of the maps: the control socket's.
-    pub map_mode: u32,
+    map_mode: u32,
     pub journal: Journal,
     /// None: there was no room for it.
-    pub samples: Option<SamplesMap>,
+    samples: Option<SamplesMap>,
     pub saving: Saving,
     pub costs: Costs,
-    pub clock_watch: ClockWatch,
     pub next_run: u64,
     /// Of all runs since the start of this manager.
     pub finished: u64,
+}
+
+impl Books {
+    pub fn new(
+        map: StateMap,
+        map_mode: u32,
+        journal: Journal,
+        samples: Option<SamplesMap>,
+        saving: Saving,
+        past: &Past,
+    ) -> Books {
+        Books {
+            map,
+            map_mode,
+            journal,
+            samples,
+            saving,
+            costs: Costs::default(),
+            next_run: past.next_run,
+            finished: past.finished,
+        }
+    }
+
+    /// One more run has ended: how, and how long it took in a worker.
+    pub fn count(&self, index: u64, outcome: Outcome, took: Option<u64>) {
+        if let Some(samples) = &self.samples {
+            samples.add(index as usize, outcome, took);
+        }
+    }
+
+    pub fn map_mode(&self) -> u32 {
+        self.map_mode
+    }
 }

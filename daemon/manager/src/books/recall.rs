@@ -255,12 +255,7 @@ impl Manager {
     }
 
     pub fn store_if_due(&mut self, now: u64) {
-        if self
-            .rollout
-            .coming
-            .as_ref()
-            .is_some_and(|c| c.first.is_some())
-        {
+        if self.rollout.not_begun().is_some() {
             // Nothing is in force yet: what the last one knew stays on disk.
             return;
         }

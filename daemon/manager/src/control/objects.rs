@@ -98,7 +98,7 @@ impl Manager {
             ObjectUser {
                 check: check
                     .map(|c| c.spec.name.as_str())
-                    .or_else(|| self.schedule.leftovers.check_of(*id))
+                    .or_else(|| self.fleet.leftovers.check_of(*id))
                     .unwrap_or("?")
                     .to_owned(),
                 worker: check.and_then(|c| Some(c.stage.flight()?.slot)),

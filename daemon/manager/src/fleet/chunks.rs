@@ -101,7 +101,7 @@ impl RunChunks {
 
 impl Manager {
     /// A cpu worker says something about chunks.
-    pub fn fan_says(&mut self, slot: u32, message: FanToManager, fd: Option<OwnedFd>) {
+    pub(super) fn fan_says(&mut self, slot: u32, message: FanToManager, fd: Option<OwnedFd>) {
         match message {
             FanToManager::Wants {
                 fan,
@@ -226,7 +226,7 @@ impl Manager {
             .map(|s| s.spec.slot)
     }
 
-    pub fn is_parent(&self, slot: u32) -> bool {
+    pub(super) fn is_parent(&self, slot: u32) -> bool {
         let of_slot = (slot, 0)..=(slot, u64::MAX);
         self.fleet.fans.open.range(of_slot).next().is_some()
     }
@@ -417,7 +417,7 @@ impl Manager {
     }
 
     /// How many share the work, for a worker that starts.
-    pub fn crew_of(&self, slot: u32) -> Option<FanToWorker> {
+    pub(super) fn crew_of(&self, slot: u32) -> Option<FanToWorker> {
         let Slot { spec, group, .. } = self.fleet.slots.get(&slot)?;
         if spec.class != WorkerClass::Cpu {
             return None;
@@ -435,14 +435,14 @@ impl Manager {
     }
 
     /// The chunk that a worker's thread is in, as far as we know: it takes them in order, so the oldest.
-    pub fn chunk_on_the_thread(&self, slot: u32) -> Option<(u64, u32)> {
+    pub(super) fn chunk_on_the_thread(&self, slot: u32) -> Option<(u64, u32)> {
         let out = self.fleet.slots.get(&slot)?.work.chunks.values().next()?;
         Some((out.run_id, out.check))
     }
 
     /// A cpu worker has died: its own fan-outs end, and the chunks that it had are begun elsewhere.
     /// `in_a_run`: it died in a run, so no chunk died with it. `blame`: a chunk did it, for certain.
-    pub fn chunks_of_the_dead(
+    pub(super) fn chunks_of_the_dead(
         &mut self,
         slot: u32,
         in_a_run: bool,
@@ -497,7 +497,7 @@ impl Manager {
     }
 
     /// Chunks that a worker has forgotten: their parents have ended long ago, or wait for ever.
-    pub fn forgotten_chunk(&self, slot: u32, now: u64, least_ns: u64) -> bool {
+    pub(super) fn forgotten_chunk(&self, slot: u32, now: u64, least_ns: u64) -> bool {
         self.fleet.slots.get(&slot).is_some_and(|s| {
             s.work.chunks.values().any(|out| {
                 let timeout = self

@@ -63,27 +63,32 @@ impl Leftovers {
 
 impl Manager {
     /// What these runs of a dead worker hold goes to leftovers. The checks whose groups are among it.
-    pub fn leave_behind(&mut self, slot: u32, pid: u32, runs: &HashMap<u64, u32>) -> Vec<u32> {
+    pub(super) fn leave_behind(
+        &mut self,
+        slot: u32,
+        pid: u32,
+        runs: &HashMap<u64, u32>,
+    ) -> Vec<u32> {
         let mut left_behind = Vec::new();
         for (run_id, id) in runs {
             let name = self
                 .checks
                 .get(*id)
                 .map_or("?".into(), |c| c.spec.name.clone());
-            let leftover = self.schedule.leftovers.make(slot, pid, None, name);
+            let leftover = self.fleet.leftovers.make(slot, pid, None, name);
             let in_groups = self.schedule.groups.rename(*id, leftover);
             if in_groups {
                 left_behind.push(*id);
             }
             if !self.lock_goes_to_leftover(slot, *run_id, leftover) && !in_groups {
-                self.schedule.leftovers.all.remove(&leftover);
+                self.fleet.leftovers.all.remove(&leftover);
             }
         }
         left_behind
     }
 
     /// The program of a run that ends now does not.
-    pub fn child_lives_on(&mut self, slot: u32, run_id: u64, child: LivesOn) {
+    pub(super) fn child_lives_on(&mut self, slot: u32, run_id: u64, child: LivesOn) {
         let Some(id) = self
             .fleet
             .slots
@@ -107,11 +112,11 @@ impl Manager {
             .checks
             .get(id)
             .map_or("?".into(), |c| c.spec.name.clone());
-        let leftover = self.schedule.leftovers.make(slot, pid, Some(child), name);
+        let leftover = self.fleet.leftovers.make(slot, pid, Some(child), name);
         self.schedule.groups.rename(id, leftover);
     }
 
-    pub fn child_gone(&mut self, slot: u32, child: u32) {
+    pub(super) fn child_gone(&mut self, slot: u32, child: u32) {
         self.free(|g| g.slot == slot && g.child.is_some_and(|c| c.pid == child));
     }
 
@@ -119,7 +124,7 @@ impl Manager {
     pub fn still_runs(&mut self, id: u32) -> bool {
         let name = self.checks.get(id).map(|c| c.spec.name.as_str());
         let Some((LivesOn { pid, forbidden }, since)) =
-            name.and_then(|n| self.schedule.leftovers.program_of(n))
+            name.and_then(|n| self.fleet.leftovers.program_of(n))
         else {
             return false;
         };
@@ -142,10 +147,10 @@ impl Manager {
 
     /// These are gone, and what they held is free.
     fn free(&mut self, is_gone: impl Fn(&Leftover) -> bool) {
-        let (gone, stay) = std::mem::take(&mut self.schedule.leftovers.all)
+        let (gone, stay) = std::mem::take(&mut self.fleet.leftovers.all)
             .into_iter()
             .partition(|(_, g)| is_gone(g));
-        self.schedule.leftovers.all = stay;
+        self.fleet.leftovers.all = stay;
         for leftover in BTreeMap::into_keys(gone) {
             self.schedule.groups.leave(leftover);
             self.leftover_unlocks(leftover);

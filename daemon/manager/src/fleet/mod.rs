@@ -19,6 +19,7 @@ pub mod worker_inbox;
 
 use chunks::Fans;
 use healthd_core::wire::supervisor::WorkerClass;
+use leftovers::Leftovers;
 use limits::Backoff;
 use oom::OomWatch;
 use pools::Pools;
@@ -31,15 +32,17 @@ pub struct Fleet {
     pub supervisor: SupervisorLink,
     pub slots: BTreeMap<u32, Slot>,
     /// The last number that a slot was given for its birth.
-    pub births: u64,
-    pub solo: SoloWorkers,
-    pub fans: Fans,
-    pub pools: Pools,
+    births: u64,
+    solo: SoloWorkers,
+    fans: Fans,
+    pools: Pools,
     /// Of replacements, by class.
-    pub backoffs: [Backoff; WorkerClass::ALL.len()],
-    pub oom: OomWatch,
+    backoffs: [Backoff; WorkerClass::ALL.len()],
+    oom: OomWatch,
+    /// What processes hold that do not end.
+    pub leftovers: Leftovers,
     /// When the runs in flight were last looked through for lost ones.
-    pub last_search: u64,
+    last_search: u64,
 }
 
 impl Fleet {
@@ -53,7 +56,13 @@ impl Fleet {
             pools: Pools::default(),
             backoffs: Default::default(),
             oom: OomWatch::new(now),
+            leftovers: Leftovers::default(),
             last_search: now,
         }
+    }
+
+    /// Is the kernel out of memory?
+    pub fn look_for_oom(&mut self, now: u64) {
+        self.oom.look(now);
     }
 }

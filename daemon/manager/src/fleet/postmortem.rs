@@ -71,7 +71,7 @@ const HANDLED: [i32; 7] = [
 ];
 
 impl Manager {
-    pub fn attribute(&self, dead: &Dead<'_>) -> Cause {
+    pub(super) fn attribute(&self, dead: &Dead<'_>) -> Cause {
         if let Some(condemned) = dead.condemned
             && let Some(run_id) = condemned.culprit
         {

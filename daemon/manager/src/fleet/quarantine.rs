@@ -130,7 +130,7 @@ impl Check {
 
 impl Manager {
     /// The culprit's result: UNKNOWN, an attempt, and a hold so that it cannot kill a worker every second.
-    pub fn end_by_crash(&mut self, id: u32, flight: Option<InFlight>, blame: &Blame) {
+    pub(super) fn end_by_crash(&mut self, id: u32, flight: Option<InFlight>, blame: &Blame) {
         let fault = match blame.stalled {
             true => Fault::Stalled,
             false => Fault::Crash,
@@ -140,7 +140,7 @@ impl Manager {
     }
 
     /// It is held, and after too many of these it runs alone.
-    pub fn hold_culprit(&mut self, id: u32, blame: &Blame, why: &str) {
+    pub(super) fn hold_culprit(&mut self, id: u32, blame: &Blame, why: &str) {
         let now = clock::monotonic_ns();
         let hash = self.plugin_hash(id);
         self.charge_death(id, blame.stalled);
@@ -179,7 +179,7 @@ impl Manager {
     }
 
     /// No run of it for a while.
-    pub fn hold_check(&mut self, id: u32, why: &str) {
+    pub(super) fn hold_check(&mut self, id: u32, why: &str) {
         let now = clock::monotonic_ns();
         let Some(check) = self.checks.get_mut(id) else {
             return;

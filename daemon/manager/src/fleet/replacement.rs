@@ -18,8 +18,8 @@ const DRAIN_LEAST_NS: u64 = 10_000 * MS;
 
 impl Manager {
     /// Starts another worker that is to take this one's place. False: not now.
-    pub fn start_replacement(&mut self, slot: u32, why: &str) -> bool {
-        if self.phase != Phase::Running || self.rollout.coming.is_some() {
+    pub(super) fn start_replacement(&mut self, slot: u32, why: &str) -> bool {
+        if self.phase != Phase::Running || self.rollout.is_coming_up() {
             return false;
         }
         let Some(s) = self.fleet.slots.get(&slot) else {
@@ -74,7 +74,7 @@ impl Manager {
     }
 
     /// A replacement is ready: from now on it has the place, and the old worker drains.
-    pub fn take_over(&mut self, new: u32) {
+    pub(super) fn take_over(&mut self, new: u32) {
         let now = clock::monotonic_ns();
         let Some(s) = self.fleet.slots.get_mut(&new) else {
             return;
@@ -153,7 +153,7 @@ impl Manager {
     }
 
     /// A worker of this slot has died. True: its slot goes with it, as its place is or will be another's.
-    pub fn leaves_its_slot(&mut self, slot: u32) -> bool {
+    pub(super) fn leaves_its_slot(&mut self, slot: u32) -> bool {
         let heir = self
             .fleet
             .slots
@@ -177,7 +177,7 @@ impl Manager {
     }
 
     /// A retired slot whose worker is gone: its account goes on in that of its heir.
-    pub fn settle_retired(&mut self, slot: u32) {
+    pub(super) fn settle_retired(&mut self, slot: u32) {
         let Some(s) = self.fleet.slots.get(&slot) else {
             return;
         };

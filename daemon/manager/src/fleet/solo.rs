@@ -101,7 +101,7 @@ impl Manager {
         let impatient = now >= self.clockwork.stood.since(since) + patience;
         if place == Place::Pool || (place == Place::RatherSolo && impatient) {
             // Released, or out of patience.
-            self.schedule.queues[target.class as usize].push_back(id);
+            self.schedule.enqueue(target.class, id);
             return false;
         }
         match self.solo_of(id) {
@@ -115,7 +115,7 @@ impl Manager {
         }
         if place == Place::RatherSolo && !again && self.solo_of(id).is_none() {
             // All are taken, perhaps for long, and this is no run that was cut off.
-            self.schedule.queues[target.class as usize].push_back(id);
+            self.schedule.enqueue(target.class, id);
             return false;
         }
         if overdue {

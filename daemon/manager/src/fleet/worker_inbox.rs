@@ -424,7 +424,7 @@ impl Manager {
     }
 
     /// "step of plugin `http`".
-    pub fn describe(&self, slot: u32, line: &LineRecord) -> String {
+    pub(super) fn describe(&self, slot: u32, line: &LineRecord) -> String {
         let plugin = self
             .fleet
             .slots

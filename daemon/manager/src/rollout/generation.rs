@@ -91,7 +91,7 @@ impl Manager {
         self.bring_up(force, scan, plugins, None, now, Some(past));
     }
 
-    pub fn bring_up(
+    pub(super) fn bring_up(
         &mut self,
         force: Force,
         scan: Scan,
@@ -266,7 +266,7 @@ impl Manager {
     }
 
     /// Its checks are UNKNOWN with the reason, from now on.
-    pub fn lose_plugin(&mut self, name: &str, reason: &str) {
+    fn lose_plugin(&mut self, name: &str, reason: &str) {
         let ids: Vec<u32> = self.checks.order().to_vec();
         for id in ids {
             if let Some(check) = self.checks.get_mut(id)
@@ -328,7 +328,7 @@ impl Manager {
 
     /// Why a plugin cannot be used that could be until now. One that was broken before and still is must
     /// not stand in the way of every other change.
-    pub fn newly_left_out(&self, plugin: &PluginUse) -> Option<String> {
+    fn newly_left_out(&self, plugin: &PluginUse) -> Option<String> {
         let before = self
             .rollout
             .plugins
@@ -345,7 +345,7 @@ impl Manager {
 
     /// The new workers did not get ready, or may not take over: nothing changes. `blamed` is the plugin that
     /// is to blame; None: any that is new may be.
-    pub fn abandon_coming(&mut self, why: String, blamed: Option<String>) {
+    fn abandon_coming(&mut self, why: String, blamed: Option<String>) {
         let Some(coming) = self.take_down_coming() else {
             return;
         };
@@ -379,7 +379,7 @@ impl Manager {
     }
 
     /// Something else comes first: it begins again after that.
-    pub fn put_off_coming(&mut self) {
+    pub(super) fn put_off_coming(&mut self) {
         if self
             .rollout
             .coming
@@ -543,7 +543,7 @@ impl Manager {
         self.begin_trials(&with_tallies);
     }
 
-    pub fn drain_slot(&mut self, slot: u32, now: u64) {
+    fn drain_slot(&mut self, slot: u32, now: u64) {
         let Some(s) = self.fleet.slots.get_mut(&slot) else {
             return;
         };
@@ -588,7 +588,7 @@ impl Manager {
     }
 
     /// One line for `systemctl status` and the log.
-    pub fn status_text(&self) -> String {
+    pub(super) fn status_text(&self) -> String {
         let workers = self
             .fleet
             .slots
@@ -603,7 +603,7 @@ impl Manager {
     }
 
     /// A check that is kept out of the model is not kept for the next manager.
-    pub fn model_kept(&mut self, kept: io::Result<Arc<OwnedFd>>) {
+    pub(super) fn model_kept(&mut self, kept: io::Result<Arc<OwnedFd>>) {
         match kept {
             Ok(kept) => self.rollout.kept_model = Some(kept),
             Err(e) => {

@@ -110,11 +110,11 @@ impl Manager {
         self.begin_work();
     }
 
-    pub fn is_at_work(&self) -> bool {
+    fn is_at_work(&self) -> bool {
         self.rollout.loading || self.rollout.coming.is_some()
     }
 
-    pub fn begin_work(&mut self) {
+    pub(super) fn begin_work(&mut self) {
         if self.phase != Phase::Running || self.is_at_work() {
             return;
         }
@@ -186,7 +186,7 @@ impl Manager {
     }
 
     /// The files whose plugins are in use, whole.
-    pub fn serving(&self) -> Vec<PluginFile> {
+    pub(super) fn serving(&self) -> Vec<PluginFile> {
         self.rollout
             .scan
             .files
@@ -239,7 +239,7 @@ impl Manager {
         }
     }
 
-    pub fn work_failed(&mut self, work: Work, why: String) {
+    pub(super) fn work_failed(&mut self, work: Work, why: String) {
         let (fact, what) = match &work {
             Work::Reload(_) => (Fact::new(EventKind::ReloadRefused), "reload failed"),
             Work::Secrets => (
@@ -264,7 +264,7 @@ impl Manager {
         self.end_work(work, Err(error));
     }
 
-    pub fn end_work(&mut self, work: Work, result: Result<ReloadReport, ControlError>) {
+    pub(super) fn end_work(&mut self, work: Work, result: Result<ReloadReport, ControlError>) {
         self.rollout.loading = false;
         if let Ok(r) = &result
             && (matches!(work, Work::Reload(_) | Work::Secrets) || !r.plugins.is_empty())
@@ -319,7 +319,7 @@ impl Manager {
         }
     }
 
-    pub fn answer_work(&mut self, work: &Work, result: Result<ReloadReport, ControlError>) {
+    fn answer_work(&mut self, work: &Work, result: Result<ReloadReport, ControlError>) {
         let Some(client) = work.client().and_then(|c| self.clients.place_of(c)) else {
             return;
         };

@@ -8,6 +8,7 @@ pub mod reload;
 pub mod secret_files;
 pub mod worker_plan;
 
+use crate::books::recall::Past;
 use crate::director::PluginUse;
 use generation::Coming;
 use healthd_catalog::{Scan, Shelf};
@@ -24,20 +25,20 @@ pub struct Rollout {
     pub plugins: Vec<PluginUse>,
     pub scan: Scan,
     /// A generation that is coming up, and what takes force with it.
-    pub coming: Option<Coming>,
+    coming: Option<Coming>,
     /// A thread is reading files.
-    pub loading: bool,
+    loading: bool,
     /// What is to be changed next.
-    pub work: VecDeque<Work>,
+    work: VecDeque<Work>,
     /// The plugin files as they were read last.
-    pub shelf: Arc<Mutex<Shelf>>,
+    shelf: Arc<Mutex<Shelf>>,
     pub versions: Versions,
-    pub drop_in: Option<DropIn>,
-    pub secret_files: Option<SecretFiles>,
+    drop_in: Option<DropIn>,
+    secret_files: Option<SecretFiles>,
     /// The model in force, for the manager after us.
-    pub kept_model: Option<Arc<OwnedFd>>,
+    kept_model: Option<Arc<OwnedFd>>,
     /// Whose plugin files may be loaded.
-    pub owners: Vec<u32>,
+    owners: Vec<u32>,
 }
 
 impl Rollout {
@@ -56,5 +57,21 @@ impl Rollout {
             kept_model: None,
             owners,
         }
+    }
+
+    /// What this process read, or the manager before it has left.
+    pub fn go_on_from(&mut self, shelf: Shelf, model: Option<Arc<OwnedFd>>, versions: Versions) {
+        self.shelf = Arc::new(Mutex::new(shelf));
+        self.kept_model = model;
+        self.versions = versions;
+    }
+
+    pub fn is_coming_up(&self) -> bool {
+        self.coming.is_some()
+    }
+
+    /// Nothing is in force yet, and this is what was known before: it must not be lost.
+    pub fn not_begun(&self) -> Option<&Past> {
+        self.coming.as_ref()?.first.as_ref()
     }
 }

@@ -81,7 +81,7 @@ impl Manager {
     }
 
     /// Something else is in force: the manager after us has to know it, and what was watched may be another.
-    pub fn settled(&mut self) {
+    pub(super) fn settled(&mut self) {
         self.watch_plugins();
         self.watch_secrets();
         self.settle_all(clock::monotonic_ns());
@@ -91,7 +91,7 @@ impl Manager {
     }
 
     /// Puts a model in force. Err: nothing was changed.
-    pub fn apply(
+    pub(super) fn apply(
         &mut self,
         mut model: Model,
         scan: Scan,
@@ -198,7 +198,7 @@ impl Manager {
     }
 
     /// Other plugins, the same checks: none of them notices. `lost`: those that could not be used before, and why.
-    pub fn retarget(&mut self, lost: &HashMap<String, String>) {
+    pub(super) fn retarget(&mut self, lost: &HashMap<String, String>) {
         let targets = self.targets();
         let now = clock::monotonic_ns();
         self.books
@@ -245,7 +245,7 @@ impl Manager {
             &self.args.runtime_dir,
             MAX_SLOTS,
             model.names(),
-            self.books.map_mode,
+            self.books.map_mode(),
         )?;
         map.header(h::STARTED, self.args.started);
         map.header(h::GENERATION, self.rollout.generation);
@@ -268,7 +268,7 @@ impl Manager {
         Ok(map)
     }
 
-    pub fn plan_first(&mut self, id: u32, now: u64, past: Option<&Past>) {
+    fn plan_first(&mut self, id: u32, now: u64, past: Option<&Past>) {
         if let Some(past) = past {
             self.remember(id, past);
         }

@@ -98,7 +98,7 @@ fn is_recent(stamps: &[Stamp]) -> bool {
 
 impl Manager {
     /// Has those files watched that the config in force names, if there are any.
-    pub fn watch_secrets(&mut self) {
+    pub(super) fn watch_secrets(&mut self) {
         let files = &self.model.secret_files;
         if files.is_empty() {
             self.rollout.secret_files = None;

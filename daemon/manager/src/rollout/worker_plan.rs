@@ -19,7 +19,7 @@ pub fn lost(plugins: &[PluginUse]) -> HashMap<String, String> {
 
 impl Manager {
     /// The plugins that serve now and have other bytes in this list.
-    pub fn changed_plugins(&self, new: &[PluginUse]) -> Vec<String> {
+    pub(super) fn changed_plugins(&self, new: &[PluginUse]) -> Vec<String> {
         let replaced = |p: &&PluginUse| {
             let mut old = self.rollout.plugins.iter();
             old.any(|o| o.name == p.name && o.hash != p.hash)
@@ -32,7 +32,7 @@ impl Manager {
 
     /// A file that cannot be used is said even while no check uses it: whoever dropped it in looks here.
     /// Each piece of news once.
-    pub fn tell_plugin_news(&mut self, scan: &Scan) {
+    pub(super) fn tell_plugin_news(&mut self, scan: &Scan) {
         for refused in &scan.catalog.refused {
             if !self.rollout.scan.catalog.refused.contains(refused) {
                 let fact = Fact::plugin(refused.name.as_deref().unwrap_or_default(), "refused");
@@ -64,7 +64,12 @@ impl Manager {
 
     /// The plugins of enabled checks, each once, in a fixed order. `try_again`: also what could not be used
     /// before, with the same bytes.
-    pub fn plugins_in_use(&self, force: &Force, scan: &Scan, try_again: bool) -> Vec<PluginUse> {
+    pub(super) fn plugins_in_use(
+        &self,
+        force: &Force,
+        scan: &Scan,
+        try_again: bool,
+    ) -> Vec<PluginUse> {
         let lost = lost(&self.rollout.plugins);
         let mut names: Vec<&str> = match force {
             Force::Model { model, .. } => model

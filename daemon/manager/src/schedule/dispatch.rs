@@ -104,7 +104,7 @@ impl Manager {
     }
 
     /// It is in its groups, if it has any.
-    pub fn find_worker(&mut self, id: u32, due_ns: u64) {
+    fn find_worker(&mut self, id: u32, due_ns: u64) {
         let Some(check) = self.checks.get(id) else {
             return;
         };
@@ -118,7 +118,7 @@ impl Manager {
                 if let Some(check) = self.checks.get_mut(id) {
                     check.stage.wait(due_ns);
                 }
-                self.schedule.queues[target.class as usize].push_back(id);
+                self.schedule.enqueue(target.class, id);
             }
         }
     }
@@ -240,7 +240,7 @@ impl Manager {
                 return true;
             }
         }
-        self.schedule.queues[target.class as usize].push_back(id);
+        self.schedule.enqueue(target.class, id);
         true
     }
 
@@ -293,7 +293,7 @@ impl Manager {
                     Some(target) if target.class == class => {}
                     Some(target) => {
                         self.schedule.queues[class as usize].pop_front();
-                        self.schedule.queues[target.class as usize].push_back(id);
+                        self.schedule.enqueue(target.class, id);
                         continue;
                     }
                     None => {
@@ -342,7 +342,7 @@ impl Manager {
                 // Who asked for a run waits as long as it takes, if only it comes.
                 let overdue = check.waits_too_long(self.clockwork.stood, now);
                 if !overdue || (ready && check.wanted) {
-                    self.schedule.queues[class as usize].push_back(id);
+                    self.schedule.enqueue(class, id);
                 } else if ready {
                     let text = format!("every {} worker is full", class.as_str());
                     self.own_fault(id, Fault::Overload, &text);

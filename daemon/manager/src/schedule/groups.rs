@@ -12,7 +12,7 @@ use healthd_sys::clock;
 
 impl Manager {
     /// True: its run may go to a worker now. False: it stands in line, since `due_ns`.
-    pub fn enter_groups(&mut self, id: u32, due_ns: u64) -> bool {
+    pub(super) fn enter_groups(&mut self, id: u32, due_ns: u64) -> bool {
         let Some(check) = self.checks.get_mut(id) else {
             return false;
         };
@@ -54,12 +54,12 @@ impl Manager {
         let (since, was_in_line) = (waiting.since_ns, waiting.in_line);
         self.leave_groups(id);
         if self.enter_groups(id, since) && was_in_line {
-            self.schedule.queues[target.class as usize].push_back(id);
+            self.schedule.enqueue(target.class, id);
         }
     }
 
     /// Those whose turn has come wait for a worker from here on; whose interval is over has waited for nothing.
-    pub fn admit_to_groups(&mut self) {
+    pub(super) fn admit_to_groups(&mut self) {
         if self.schedule.groups.is_empty() {
             return;
         }
@@ -79,9 +79,7 @@ impl Manager {
                 check.stage.set_in_line(false);
                 let late = check.comes_too_late(stood, now);
                 match check.target {
-                    Some(target) if !late => {
-                        self.schedule.queues[target.class as usize].push_back(id)
-                    }
+                    Some(target) if !late => self.schedule.enqueue(target.class, id),
                     Some(_) => self.turn_too_late(id, None),
                     None => self.leave_queue(id),
                 }
@@ -140,7 +138,7 @@ impl Manager {
             .iter()
             .take(SHOWN)
             .filter_map(|id| {
-                if let Some(check) = self.schedule.leftovers.check_of(*id) {
+                if let Some(check) = self.fleet.leftovers.check_of(*id) {
                     return Some(format!("a process of {check} that does not end"));
                 }
                 let check = self.checks.get(*id)?;

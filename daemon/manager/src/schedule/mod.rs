@@ -6,7 +6,6 @@ pub mod groups;
 pub mod pause;
 pub mod stage;
 
-use crate::fleet::leftovers::Leftovers;
 use dependency::Dependents;
 use healthd_core::check::semaphore::Semaphores;
 use healthd_core::check::wheel::Wheel;
@@ -15,14 +14,12 @@ use std::collections::VecDeque;
 
 pub struct Schedule {
     /// Milliseconds of CLOCK_MONOTONIC, ahead of now by the look-ahead.
-    pub due: Wheel<u32>,
+    due: Wheel<u32>,
     /// Checks that are due while no worker of their class has room, by class.
-    pub queues: [VecDeque<u32>; WorkerClass::ALL.len()],
+    queues: [VecDeque<u32>; WorkerClass::ALL.len()],
     /// Who of the checks with groups is running, and who waits for its turn.
     pub groups: Semaphores<u32>,
-    /// What processes hold that do not end.
-    pub leftovers: Leftovers,
-    pub dependents: Dependents,
+    dependents: Dependents,
 }
 
 impl Schedule {
@@ -31,8 +28,17 @@ impl Schedule {
             due: Wheel::new(now_ms),
             queues: Default::default(),
             groups: Semaphores::default(),
-            leftovers: Leftovers::default(),
             dependents: Dependents::default(),
         }
+    }
+
+    /// It waits for room in a worker of this class, behind those that wait already.
+    pub fn enqueue(&mut self, class: WorkerClass, id: u32) {
+        self.queues[class as usize].push_back(id);
+    }
+
+    /// Nothing is sent any more.
+    pub fn clear_queues(&mut self) {
+        self.queues.iter_mut().for_each(VecDeque::clear);
     }
 }

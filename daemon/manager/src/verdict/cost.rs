@@ -139,7 +139,7 @@ impl Costs {
 
 impl Manager {
     /// A run that a worker has finished, whatever came of it.
-    pub fn charge(&mut self, f: &Finished) {
+    pub(super) fn charge(&mut self, f: &Finished) {
         let Some(check) = self.checks.get_mut(f.check) else {
             return;
         };

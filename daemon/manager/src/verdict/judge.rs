@@ -100,7 +100,7 @@ impl Manager {
     }
 
     /// A result, of a worker or the daemon's own word about a run that no worker finished.
-    pub fn take_result(&mut self, f: Finished, flight: InFlight, worker: Option<(u32, u32)>) {
+    fn take_result(&mut self, f: Finished, flight: InFlight, worker: Option<(u32, u32)>) {
         let id = f.check;
         if let Some((child, (slot, _))) = flight.lives_on.zip(worker) {
             self.leave_behind_one(slot, id, child);
@@ -170,11 +170,9 @@ impl Manager {
         let Some(check) = self.checks.get(id) else {
             return;
         };
-        if let Some(samples) = &self.books.samples {
-            let took = worker.map(|_| f.finished_ns.saturating_sub(f.started_ns));
-            let outcome = Outcome::of(f.status, check.state.is_unjudged());
-            samples.add(check.identity.index as usize, outcome, took);
-        }
+        let took = worker.map(|_| f.finished_ns.saturating_sub(f.started_ns));
+        let outcome = Outcome::of(f.status, check.state.is_unjudged());
+        self.books.count(check.identity.index, outcome, took);
         // Sooner, but never later than it would be anyway.
         if let Some(retry) = judged.retry_ns.filter(|_| check.is_planned())
             && (check.plan.next_due == 0 || retry < check.plan.next_due)

@@ -55,7 +55,7 @@ pub struct Objection {
 
 impl Manager {
     /// Sends one check of each plugin whose bytes are new to the workers that are coming up.
-    pub fn send_canaries(&mut self) {
+    pub(in crate::rollout) fn send_canaries(&mut self) {
         let names = self.replaced_by_coming();
         let mut canaries = Vec::new();
         for name in names {
@@ -72,7 +72,7 @@ impl Manager {
         }
     }
 
-    pub fn canaries_passed(&self) -> bool {
+    pub(in crate::rollout) fn canaries_passed(&self) -> bool {
         let canaries = self
             .rollout
             .coming

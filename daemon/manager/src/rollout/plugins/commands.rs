@@ -42,7 +42,7 @@ impl Manager {
         Ok(())
     }
 
-    pub fn no_such_plugin(&self, name: &str) -> ControlError {
+    fn no_such_plugin(&self, name: &str) -> ControlError {
         let known = self
             .rollout
             .scan
@@ -62,7 +62,7 @@ impl Manager {
     }
 
     /// A client asked for this plugin by its name: what stands in the way of its file?
-    pub fn in_the_way(&self, scan: &Scan, name: &str) -> Option<ControlError> {
+    pub(in crate::rollout) fn in_the_way(&self, scan: &Scan, name: &str) -> Option<ControlError> {
         let failed = |message: String| ControlError {
             code: ErrorCode::Failed,
             message,
@@ -85,7 +85,7 @@ impl Manager {
     }
 
     /// The bytes from before, by another generation; what they are needed for needs no new look at any file.
-    pub fn roll_back(&mut self, work: Work, begun_ns: u64) {
+    pub(in crate::rollout) fn roll_back(&mut self, work: Work, begun_ns: u64) {
         let Work::Rollback {
             files: unwanted, ..
         } = &work

@@ -38,7 +38,7 @@ impl Drop for DropIn {
 
 impl Manager {
     /// Has the directory watched that the config names, or none.
-    pub fn watch_plugins(&mut self) {
+    pub(in crate::rollout) fn watch_plugins(&mut self) {
         let dir = &self.model.daemon.plugin_dir;
         if !self.model.daemon.plugin_watch {
             self.rollout.drop_in = None;

@@ -155,7 +155,7 @@ impl Told {
 
 impl Manager {
     /// For the plugins that have just got new bytes.
-    pub fn begin_trials(&mut self, changed: &[(String, Tally)]) {
+    pub(in crate::rollout) fn begin_trials(&mut self, changed: &[(String, Tally)]) {
         if self.model.daemon.plugin_trial.is_zero() {
             return;
         }
@@ -183,7 +183,7 @@ impl Manager {
     }
 
     /// Those that have not begun yet begin.
-    pub fn run_trials(&mut self) {
+    pub(in crate::rollout) fn run_trials(&mut self) {
         let length = crate::check::ns(self.model.daemon.plugin_trial);
         let until = clock::monotonic_ns() + length;
         for trial in &mut self.rollout.versions.trials {
@@ -297,7 +297,7 @@ impl Manager {
     }
 
     /// It is on trial, and a new worker could not even load it.
-    pub fn trial_left_out(&mut self, plugin: &str, reason: &str) -> bool {
+    pub(in crate::rollout) fn trial_left_out(&mut self, plugin: &str, reason: &str) -> bool {
         let trial = self
             .rollout
             .versions
