@@ -199,18 +199,20 @@ impl Task {
                 raw.kind = abi::EV_WAKE;
                 self.call(&raw)
             }
-            Event::Resolved {
-                token,
-                error,
-                addrs,
-            } => {
-                let slots: Vec<libc::sockaddr_in6> = addrs.iter().map(sockaddr).collect();
+            Event::Resolved { token, found } => {
+                let ips = found.as_deref().unwrap_or_default();
+                let failed = found.as_ref().err();
+                let slots: Vec<libc::sockaddr_in6> = ips.iter().map(sockaddr).collect();
                 let header = HdAddrs {
                     struct_size: size_of::<HdAddrs>() as u32,
-                    error: *error,
+                    error: failed.map_or(0, |f| f.error),
                     n: slots.len() as u32,
                     stride: size_of::<libc::sockaddr_in6>() as u32,
                     sockaddrs: slots.as_ptr().cast(),
+                    deadline_ns: self.context().moved_deadline(),
+                    reason: failed.map_or(HdStr::EMPTY, |f| HdStr::new(&f.reason)),
+                    own: failed.map_or(0, |f| u32::from(f.own)),
+                    reserved: 0,
                 };
                 raw.kind = abi::EV_RESOLVED;
                 raw.token = *token;

@@ -272,12 +272,17 @@ impl Context {
     }
 
     /// Moves the deadline of a task. None: all together it would be more than its timeout.
-    pub(crate) fn give_back(&self, ns: u64) -> Option<u64> {
+    pub fn give_back(&self, ns: u64) -> Option<u64> {
         let timeout = self.raw.deadline_ns.saturating_sub(self.started_ns);
         let given = self.given_ns.get().checked_add(ns);
         let given = given.filter(|given| *given <= timeout)?;
         self.given_ns.set(given);
         Some(self.raw.deadline_ns.saturating_add(given))
+    }
+
+    /// When the run must be over, with what was given back.
+    pub fn moved_deadline(&self) -> u64 {
+        self.raw.deadline_ns.saturating_add(self.given_ns.get())
     }
 
     pub fn given_ns(&self) -> u64 {

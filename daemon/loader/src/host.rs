@@ -25,7 +25,8 @@ pub trait Services: Sync {
     fn io_watch(&self, task: u64, fd: i32, mask: u32) -> i32;
     fn io_unwatch(&self, task: u64, fd: i32);
     fn timer(&self, task: u64, when_ns: u64);
-    fn resolve(&self, task: u64, host: &str, family: u32, token: u32) -> i32;
+    /// `deadline_ns`: when the run must be over.
+    fn resolve(&self, task: u64, host: &str, family: u32, token: u32, deadline_ns: u64) -> i32;
     /// From any thread; the task may be gone.
     fn wake(&self, task: u64);
     fn exec(&self, task: u64, spec: ExecSpec) -> i32;
@@ -96,8 +97,8 @@ pub enum Event {
     Wake,
     Resolved {
         token: u32,
-        error: i32,
-        addrs: Vec<IpAddr>,
+        /// The addresses, at least one.
+        found: Result<Vec<IpAddr>, NoAddress>,
     },
     Exec(Box<ExecDone>),
     Map {
@@ -108,6 +109,16 @@ pub enum Event {
         token: u32,
         error: i32,
     },
+}
+
+/// Why a name has no address.
+#[derive(Clone, Debug)]
+pub struct NoAddress {
+    /// getaddrinfo's EAI_ code.
+    pub error: i32,
+    pub reason: String,
+    /// This machine could not ask.
+    pub own: bool,
 }
 
 static SERVICES: OnceLock<&'static dyn Services> = OnceLock::new();
@@ -316,11 +327,13 @@ unsafe extern "C" fn timer(c: *const HdCtx, when_ns: u64) {
 
 unsafe extern "C" fn resolve(c: *const HdCtx, host: HdStr, family: u32, token: u32) -> i32 {
     // SAFETY: by contract a live context.
-    match unsafe { step_lane(c) } {
-        // SAFETY: by contract readable for this call.
-        Some((services, task)) => services.resolve(task, &unsafe { text(host) }, family, token),
-        None => EPERM,
-    }
+    let deadline = unsafe { Context::of(c) }.map_or(0, Context::moved_deadline);
+    // SAFETY: by contract a live context.
+    let Some((services, task)) = (unsafe { step_lane(c) }) else {
+        return EPERM;
+    };
+    // SAFETY: by contract readable for this call.
+    services.resolve(task, &unsafe { text(host) }, family, token, deadline)
 }
 
 unsafe extern "C" fn waker(c: *const HdCtx) -> *mut HdWaker {

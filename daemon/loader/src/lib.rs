@@ -20,6 +20,6 @@ mod shared;
 pub use call::{Ended, Instance, Owner, Plugin, Started, Task};
 pub use context::{Cancel, Context, ContextSpec, Results};
 pub use descriptor::{Descriptor, Workload};
-pub use host::{Event, ExecDone, ExecSpec, Services};
+pub use host::{Event, ExecDone, ExecSpec, NoAddress, Services};
 pub use library::{Library, LoadError};
 pub use shared::Asker;

@@ -1,22 +1,47 @@
-//! Names to addresses, by getaddrinfo(3): it alone knows nsswitch.conf, /etc/hosts and the search list. It
-//! blocks, so call it where blocking is allowed.
+//! Names to addresses, by getaddrinfo(3): it alone knows every service of nsswitch.conf. It blocks, so call it where
+//! blocking is allowed.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// `family`: AF_UNSPEC, AF_INET or AF_INET6. Err: an EAI_ code.
-pub fn lookup(host: &str, family: i32) -> Result<Vec<IpAddr>, i32> {
-    let host = CString::new(host).map_err(|_| libc::EAI_NONAME)?;
+/// Why there is no address.
+#[derive(Debug)]
+pub struct NoAddress {
+    /// EAI_...
+    pub code: i32,
+    /// Of EAI_SYSTEM.
+    pub errno: i32,
+    pub text: String,
+}
+
+impl NoAddress {
+    fn of(code: i32) -> NoAddress {
+        let errno = std::io::Error::last_os_error().raw_os_error().unwrap_or(0);
+        // SAFETY: gai_strerror takes any number and returns a static string.
+        let text = unsafe { libc::gai_strerror(code) };
+        // SAFETY: static and NUL-terminated.
+        let text = unsafe { CStr::from_ptr(text) };
+        NoAddress {
+            code,
+            errno,
+            text: text.to_string_lossy().to_lowercase(),
+        }
+    }
+}
+
+/// `family`: AF_UNSPEC, AF_INET or AF_INET6. Addresses that this machine cannot reach are not left out: without a network
+/// `localhost` has one all the same.
+pub fn lookup(host: &str, family: i32) -> Result<Vec<IpAddr>, NoAddress> {
+    let host = CString::new(host).map_err(|_| NoAddress::of(libc::EAI_NONAME))?;
     // SAFETY: all-zero is a valid addrinfo: no flags, no pointers.
     let mut hints: libc::addrinfo = unsafe { std::mem::zeroed() };
     hints.ai_family = family;
     hints.ai_socktype = libc::SOCK_STREAM;
-    hints.ai_flags = libc::AI_ADDRCONFIG;
     let mut list = std::ptr::null_mut();
     // SAFETY: the name is NUL-terminated, the hints are complete, `list` is written when it returns 0.
     let code = unsafe { libc::getaddrinfo(host.as_ptr(), std::ptr::null(), &hints, &mut list) };
     if code != 0 {
-        return Err(code);
+        return Err(NoAddress::of(code));
     }
     let mut addrs = Vec::new();
     let mut next = list;
@@ -58,6 +83,7 @@ mod tests {
     fn localhost_is_loopback() {
         let addrs = super::lookup("localhost", libc::AF_UNSPEC).expect("in /etc/hosts");
         assert!(addrs.iter().all(std::net::IpAddr::is_loopback) && !addrs.is_empty());
-        assert!(super::lookup("no.such.name.invalid", libc::AF_UNSPEC).is_err());
+        let e = super::lookup("no.such.name.invalid", libc::AF_UNSPEC).expect_err("nobody has it");
+        assert!(e.code != 0 && !e.text.is_empty());
     }
 }

@@ -95,6 +95,8 @@ pub struct Active {
     pub suspicion: Option<Suspicion>,
     /// So much of what its plugin had given back its deadline was moved by.
     pub given_ns: u64,
+    /// A name was not looked up, and that was not the target's fault.
+    pub no_resolver: bool,
     /// The plugin in whose `running` it counts.
     pub counted_in: Option<u16>,
     /// It is a chunk of another worker's run.
@@ -116,6 +118,7 @@ impl Active {
             extended: false,
             suspicion: None,
             given_ns: 0,
+            no_resolver: false,
             counted_in: None,
             chunk: None,
             ending: None,

@@ -12,6 +12,7 @@ use healthd_core::starvation::{Share, Suspicion};
 use healthd_core::text::field;
 use healthd_core::wire::worker::{Growth, ToManager};
 use healthd_loader::Results;
+use healthd_names::Waits;
 use healthd_sys::{clock, process};
 use std::sync::atomic::Ordering;
 
@@ -68,12 +69,24 @@ impl Reactor {
             return;
         };
         let timeout = def.timeout_ns;
+        let (owed, waits) = self.shared.names.owed(key);
         let given = match &self.active[at].state {
-            State::Task(task) => task.context().given_ns() - self.active[at].given_ns,
+            State::Task(task) => {
+                if owed > 0 {
+                    task.context().give_back(owed);
+                }
+                task.context().given_ns() - self.active[at].given_ns
+            }
             State::Job(_) | State::Waiting | State::Stepping => 0,
         };
         let stalled = self.stalled_ns > 0 && !self.active[at].extended;
+        // Its look-up is told shortly before the deadline that the plugin knows, and that counts from the plugin's start.
+        let told = match &self.active[at].state {
+            State::Task(task) if waits == Waits::Asked => task.context().moved_deadline(),
+            _ => 0,
+        };
         let more = given + if stalled { self.stalled_ns } else { 0 };
+        let more = more.max(told.saturating_sub(now));
         if more > 0 {
             self.active[at].given_ns += given;
             self.active[at].extended |= stalled;
@@ -90,6 +103,11 @@ impl Reactor {
             return;
         };
         match &self.active[at].state {
+            State::Task(_) if waits == Waits::Queued => {
+                let why =
+                    "its look-up of a name had no turn: too many names wait that have no answer";
+                self.end_early(key, End::own(Fault::Resolver, why));
+            }
             State::Task(task) => {
                 let phase = task
                     .context()

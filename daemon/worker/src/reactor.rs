@@ -409,6 +409,7 @@ impl Reactor {
     fn posted(&mut self, news: Posted) {
         match news {
             Posted::Task { task, event } => self.step(task, &event),
+            Posted::Resolved(told) => self.resolved(&told),
             Posted::Loaded(outcomes) => self.loaded(outcomes),
             Posted::Job(report) => self.job_done(report),
             Posted::Say(message) => self.outbox.say(&message),

@@ -11,10 +11,9 @@ use healthd_core::text::field;
 use healthd_core::wire::asks::{LockAsk, MapAsk, MapReply};
 use healthd_core::wire::worker::ToManager;
 use healthd_loader::{Asker, Ended, Event, ExecSpec, Services};
+use healthd_names::{Family, Hooks, Names, Paths, Told, Waiter};
 use healthd_scoreboard::worker_map::WorkerMap;
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Mutex, OnceLock};
 
@@ -28,6 +27,8 @@ pub enum Posted {
         task: u64,
         event: Event,
     },
+    /// A name has addresses, or has none.
+    Resolved(Told),
     /// A plugin asks the manager.
     Say(ToManager),
     /// A child that can neither be asked nor forced to end; its task is told next.
@@ -46,35 +47,43 @@ pub enum Posted {
 pub struct Shared {
     posted: Mutex<Vec<Posted>>,
     wake: EventFd,
+    pub(crate) names: Names,
+    /// For getaddrinfo, where nsswitch.conf wants more than files and DNS.
     pub(crate) resolvers: Pool,
     pub(crate) destroyer: Destroyer,
     /// How many workers share the work of this one's class.
     pub(crate) crew: AtomicU32,
-    /// Look-ups under way, so that a hundred tasks that ask for one name cost one look-up.
-    lookups: Mutex<HashMap<Lookup, Vec<Waiter>>>,
 }
-
-/// Name and address family.
-type Lookup = (String, u32);
-/// Task and its token.
-type Waiter = (u64, u32);
 
 static SHARED: OnceLock<Shared> = OnceLock::new();
 
-const RESOLVER_THREADS: usize = 8;
 const RESOLVER_STACK: usize = 256 << 10;
 
 impl Shared {
     /// `nice`: of the threads that call plugins.
     pub fn install(map: &'static WorkerMap, nice: i32) -> nix::Result<&'static Shared> {
         let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        let resolvers = Pool::new("resolve", healthd_names::THREADS, RESOLVER_STACK, None);
+        let pool = resolvers.clone();
+        let names = Names::new(
+            Paths::default(),
+            Hooks {
+                tell: Box::new(|told| shared().post(Posted::Resolved(told))),
+                run: Box::new(move |job| {
+                    let begun = pool.submit(job);
+                    // The reactor makes the threads, and may be asleep.
+                    shared().wake_up();
+                    begun
+                }),
+            },
+        )?;
         Ok(SHARED.get_or_init(|| Shared {
+            names,
             posted: Mutex::default(),
             wake,
-            resolvers: Pool::new("resolve", RESOLVER_THREADS, RESOLVER_STACK, None),
+            resolvers,
             destroyer: Destroyer::new(map, nice),
             crew: AtomicU32::new(1),
-            lookups: Mutex::default(),
         }))
     }
 
@@ -133,56 +142,22 @@ impl Services for WorkerServices {
         side::with(|side| side.timers.push((task, when_ns)));
     }
 
-    fn resolve(&self, task: u64, host: &str, family: u32, token: u32) -> i32 {
-        if host.is_empty() || host.contains('\0') {
-            return -libc::EINVAL;
-        }
-        let shared = shared();
-        if let Ok(ip) = host.parse::<IpAddr>() {
-            let event = Event::Resolved {
-                token,
-                error: 0,
-                addrs: vec![ip],
-            };
-            shared.post(Posted::Task { task, event });
-            return 0;
-        }
-        let key = (host.to_owned(), family);
-        let name = key.clone();
-        let first = {
-            let mut lookups = shared.lookups.lock().unwrap_or_else(|e| e.into_inner());
-            let waiting = lookups.entry(key.clone()).or_default();
-            waiting.push((task, token));
-            waiting.len() == 1
+    fn resolve(&self, task: u64, host: &str, family: u32, token: u32, deadline_ns: u64) -> i32 {
+        let Some(family) = Family::from_code(family) else {
+            return -libc::EAFNOSUPPORT;
         };
-        if first {
-            let lookup = move || {
-                let (error, addrs) = match healthd_sys::resolve::lookup(&key.0, family as i32) {
-                    Ok(addrs) => (0, addrs),
-                    Err(code) => (code, Vec::new()),
-                };
-                let waiting = shared
-                    .lookups
-                    .lock()
-                    .unwrap_or_else(|e| e.into_inner())
-                    .remove(&key)
-                    .unwrap_or_default();
-                for (task, token) in waiting {
-                    let event = Event::Resolved {
-                        token,
-                        error,
-                        addrs: addrs.clone(),
-                    };
-                    shared.post(Posted::Task { task, event });
-                }
-            };
-            if !shared.resolvers.submit(Box::new(lookup)) {
-                // Else all who ask for this name from now on would wait for nobody. Nobody else does yet:
-                // this is the reactor's thread, and it alone asks.
-                let mut lookups = shared.lookups.lock().unwrap_or_else(|e| e.into_inner());
-                lookups.remove(&name);
-                return -libc::ENOMEM;
-            }
+        let waiter = Waiter {
+            task,
+            token,
+            deadline_ns,
+        };
+        // An answer that is at hand comes with a later step as well: that is what the header promises.
+        if let Some(found) = shared().names.resolve(host, family, waiter) {
+            shared().post(Posted::Resolved(Told {
+                waiter,
+                found,
+                queued_ns: 0,
+            }));
         }
         0
     }

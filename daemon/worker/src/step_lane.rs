@@ -11,7 +11,8 @@ use healthd_core::check::fault::Fault;
 use healthd_core::text::field;
 use healthd_core::wire::maps::Entry;
 use healthd_core::wire::worker::Ending;
-use healthd_loader::{Context, ContextSpec, Event, Instance, Started, Task};
+use healthd_loader::{Context, ContextSpec, Event, Instance, NoAddress, Started, Task};
+use healthd_names::Told;
 use healthd_sys::clock;
 use healthd_sys::usage::Usage;
 use std::sync::Arc;
@@ -84,6 +85,30 @@ impl Reactor {
         self.returned(key, ret, "step", &context);
     }
 
+    /// A name was looked up for a task. What it waited for its turn is not its target's time.
+    pub(crate) fn resolved(&mut self, told: &Told) {
+        let key = told.waiter.task;
+        let Some(at) = self.find(key) else { return };
+        if let State::Task(task) = &self.active[at].state
+            && told.queued_ns > 0
+        {
+            task.context().give_back(told.queued_ns);
+        }
+        let found = match told.found.as_ref() {
+            Ok(ips) => Ok(ips.clone()),
+            Err(failure) => {
+                self.active[at].no_resolver |= failure.own;
+                Err(NoAddress {
+                    error: failure.code,
+                    reason: failure.text.clone(),
+                    own: failure.own,
+                })
+            }
+        };
+        let token = told.waiter.token;
+        self.step(key, &Event::Resolved { token, found });
+    }
+
     /// A call has come back: its time goes to the run's bill.
     fn left(&mut self, key: u64, since_ns: u64, before: Option<Usage>, call: &str) {
         healthd_sys::fork_guard::end_if_forked();
@@ -120,6 +145,7 @@ impl Reactor {
         self.map.enter(self.line, call);
         let context = task.finish();
         self.left(key, call.since_ns, before, "drop");
+        self.shared.names.forget(key);
         if side::with(|side| side.children.abandon(key)) == Some(true) {
             self.killed.push((key, run.check, run.epoch));
         }
@@ -149,7 +175,8 @@ impl Reactor {
             self.finish(key, End::cancelled(), said);
             return;
         };
-        let end = End::returned(
+        let no_resolver = self.active[at].no_resolver;
+        let mut end = End::returned(
             def,
             &self.plugin_name(run.check),
             call,
@@ -157,6 +184,9 @@ impl Reactor {
             false,
             &said.message,
         );
+        if no_resolver && end.ending == Ending::Fault(Fault::Resources) {
+            end = End::fault(Fault::Resolver, "self:resolver".into());
+        }
         if end.ending == Ending::Fault(Fault::Panic) {
             self.drop_instance(run.check, run.epoch);
         }

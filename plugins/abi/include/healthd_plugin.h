@@ -101,6 +101,10 @@ typedef struct hd_addrs {
   int32_t  error;                /* 0, or getaddrinfo's EAI_ code (see gai_strerror) */
   uint32_t n, stride;            /* the i-th address is a struct sockaddr at sockaddrs + i*stride, with port 0 */
   const void *sockaddrs;
+  uint64_t deadline_ns;          /* when the run must be over now: it is moved by what the look-up waited for its turn */
+  hd_str   reason;               /* why there is no address, in words; may be empty */
+  uint32_t own;                  /* 1: this machine could not ask; nothing is known of the target (error is EAI_MEMORY) */
+  uint32_t reserved;
 } hd_addrs;
 
 typedef struct hd_waker hd_waker;

@@ -187,6 +187,10 @@ pub struct HdAddrs {
     pub n: u32,
     pub stride: u32,
     pub sockaddrs: *const c_void,
+    pub deadline_ns: u64,
+    pub reason: HdStr,
+    pub own: u32,
+    pub reserved: u32,
 }
 
 /// Opaque: only the host looks inside.

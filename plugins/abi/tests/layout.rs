@@ -38,7 +38,7 @@ layout! {
     }
     hd_metric = HdMetric { struct_size, kind, name, unit, value, warn, crit, min, max }
     hd_event = HdEvent { kind, ready, fd, token, data }
-    hd_addrs = HdAddrs { struct_size, error, n, stride, sockaddrs }
+    hd_addrs = HdAddrs { struct_size, error, n, stride, sockaddrs, deadline_ns, reason, own, reserved }
     hd_host = HdHost {
         magic, struct_size, abi_minor, version, log, log_enabled, now_ns, extension, message, detail, metric, label,
         phase, io_watch, io_unwatch, timer, resolve, waker, wake, waker_free

@@ -1,12 +1,15 @@
-//! Names to addresses, through the host's resolver (nsswitch, hosts file, search list).
+//! Names to addresses, through the host's resolver: nsswitch.conf, the hosts file, resolv.conf, a cache. It waits for no
+//! other look-up, and says in words why there is no address.
 
 use crate::cx::Cx;
 use crate::host::host;
 use crate::task::Mail;
+use crate::text::own_fault;
 use healthd_abi::HdAddrs;
 use std::ffi::CStr;
 use std::future::poll_fn;
 use std::io;
+use std::mem::offset_of;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::task::Poll;
 
@@ -33,19 +36,37 @@ impl Family {
 pub(crate) struct Answer {
     error: i32,
     addresses: Vec<IpAddr>,
+    reason: String,
+    /// The host could not ask.
+    own: bool,
+    /// Where the deadline is now; 0: where it was.
+    pub(crate) deadline_ns: u64,
 }
 
 impl Answer {
     /// # Safety
     /// `raw` is NULL or an `hd_addrs` of the host, valid for this call.
     pub(crate) unsafe fn from_abi(raw: *const HdAddrs) -> Answer {
-        // SAFETY: the caller's promise.
-        let Some(raw) = (unsafe { raw.as_ref() }) else {
-            return Answer {
-                error: libc::EAI_FAIL,
-                addresses: Vec::new(),
-            };
+        let mut answer = Answer {
+            error: libc::EAI_FAIL,
+            addresses: Vec::new(),
+            reason: String::new(),
+            own: false,
+            deadline_ns: 0,
         };
+        if raw.is_null() {
+            return answer;
+        }
+        let mut known = std::mem::MaybeUninit::<HdAddrs>::zeroed();
+        // SAFETY: its first field is the size that the host wrote; a host of an older header wrote less, but that.
+        let size = (unsafe { raw.cast::<u32>().read() } as usize).min(size_of::<HdAddrs>());
+        // SAFETY: so much is readable, as the size says, and so much is writable.
+        unsafe { std::ptr::copy_nonoverlapping(raw.cast::<u8>(), known.as_mut_ptr().cast(), size) };
+        // SAFETY: all zeroes, and what of it was copied is plain data too.
+        let raw = unsafe { known.assume_init() };
+        if size < offset_of!(HdAddrs, deadline_ns) {
+            return answer;
+        }
         let mut addresses = Vec::with_capacity(raw.n as usize);
         for i in 0..raw.n as usize {
             // SAFETY: by contract the i-th address lies `stride` bytes after the one before.
@@ -53,15 +74,25 @@ impl Answer {
             // SAFETY: `stride` bytes at `one` hold a sockaddr of its family.
             addresses.extend(unsafe { ip_of(one, raw.stride as usize) });
         }
-        Answer {
-            error: raw.error,
-            addresses,
-        }
+        // SAFETY: empty (all zeroes), or by contract readable during this call.
+        let reason = unsafe { raw.reason.as_bytes() };
+        answer.error = raw.error;
+        answer.addresses = addresses;
+        answer.reason = String::from_utf8_lossy(reason).into_owned();
+        answer.own = raw.own != 0;
+        answer.deadline_ns = raw.deadline_ns;
+        answer
     }
 
     fn into_result(self) -> io::Result<Vec<IpAddr>> {
         if self.error == 0 && !self.addresses.is_empty() {
             return Ok(self.addresses);
+        }
+        if self.own {
+            return Err(own_fault(self.reason));
+        }
+        if !self.reason.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::NotFound, self.reason));
         }
         Err(match self.error {
             0 => io::Error::new(io::ErrorKind::NotFound, "no address of this family"),
@@ -97,7 +128,9 @@ unsafe fn ip_of(at: *const u8, room: usize) -> Option<IpAddr> {
 }
 
 impl<'a> Cx<'a> {
-    /// Step lane: the addresses of `name`, at least one. A literal address needs no resolver and no step.
+    /// Step lane: the addresses of `name`, at least one. A literal address needs no resolver and no step. An error that is
+    /// this machine's (no name server answers, no descriptor) is an [`own_fault`](crate::own_fault): [`Cx::fail`] makes no
+    /// alarm of it. What the look-up waited for its turn is given back: the deadline moves.
     pub async fn resolve(self, name: &str, family: Family) -> io::Result<Vec<IpAddr>> {
         if let Ok(ip) = name.parse::<IpAddr>() {
             return if family.allows(ip) {
@@ -118,7 +151,12 @@ impl<'a> Cx<'a> {
         };
         host().resolve(self.raw(), name, wanted as u32, token)?;
         let mut addresses = poll_fn(|task| match head.take_mail(token) {
-            Some(Mail::Addresses(answer)) => Poll::Ready(answer.into_result()),
+            Some(Mail::Addresses(answer)) => {
+                if answer.deadline_ns != 0 {
+                    head.moved_to.set(answer.deadline_ns);
+                }
+                Poll::Ready(answer.into_result())
+            }
             _ => {
                 head.park(task);
                 Poll::Pending

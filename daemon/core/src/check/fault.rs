@@ -45,13 +45,15 @@ pub enum Fault {
     MaxParallel = 39,
     /// Its worker had not what it needs to begin it.
     Dispatch = 40,
+    /// Names could not be looked up: no name server answers this machine, or no descriptor was left for it.
+    Resolver = 41,
     /// A word of a later version.
     #[serde(other)]
     Other = 255,
 }
 
 impl Fault {
-    pub const ALL: [Fault; 18] = [
+    pub const ALL: [Fault; 19] = [
         Fault::Timeout,
         Fault::Overrun,
         Fault::Stalled,
@@ -69,6 +71,7 @@ impl Fault {
         Fault::Exclusive,
         Fault::MaxParallel,
         Fault::Dispatch,
+        Fault::Resolver,
         Fault::Other,
     ];
 
@@ -91,6 +94,7 @@ impl Fault {
             Fault::Exclusive => "exclusive",
             Fault::MaxParallel => "max-parallel",
             Fault::Dispatch => "dispatch",
+            Fault::Resolver => "resolver",
             Fault::Other => "other",
         }
     }
@@ -101,7 +105,7 @@ impl Fault {
 
     /// This machine or daemon could not do its part: nothing is known of the target, and no verdict changes.
     pub fn is_own(self) -> bool {
-        (Fault::Resources as u8..=Fault::Dispatch as u8).contains(&(self as u8))
+        (Fault::Resources as u8..=Fault::Resolver as u8).contains(&(self as u8))
     }
 
     /// The message of a run that ended by our own fault.
@@ -128,6 +132,9 @@ impl Fault {
             }
             Fault::Starved => {
                 "this machine, or the CPU quota of healthd, did not let it run: something else takes the processors"
+            }
+            Fault::Resolver => {
+                "this machine could not look up names: /etc/resolv.conf names the servers that it asks"
             }
             Fault::WorkerDied => "it lost two workers, by which nothing is known of its target",
             Fault::Dependency => {
@@ -180,7 +187,8 @@ mod tests {
                 "dependency",
                 "exclusive",
                 "max-parallel",
-                "dispatch"
+                "dispatch",
+                "resolver"
             ]
         );
     }

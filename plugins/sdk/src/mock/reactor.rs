@@ -152,6 +152,10 @@ fn deliver(slot: usize, delivery: Delivery, step: &mut impl FnMut(usize, &[HdEve
                 n: raw.len() as u32,
                 stride: size_of::<libc::sockaddr_in6>() as u32,
                 sockaddrs: raw.as_ptr().cast(),
+                deadline_ns: 0,
+                reason: HdStr::EMPTY,
+                own: 0,
+                reserved: 0,
             };
             step(
                 slot,
