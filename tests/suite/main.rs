@@ -21,6 +21,7 @@ mod groups;
 mod host;
 mod jail;
 mod limits;
+mod lookups;
 mod manager_death;
 mod manager_instants;
 mod maps;

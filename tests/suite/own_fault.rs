@@ -3,7 +3,7 @@
 
 use crate::harness::ctl::{Client, wait_for};
 use crate::harness::{
-    Check, Config, Daemon, Gate, Small, check, fine, fixtures, kill, poll_readable, skipped,
+    Check, Config, Daemon, Full, Gate, Small, check, fine, fixtures, kill, poll_readable, skipped,
 };
 use healthd_test_support::procs;
 use nix::sys::signal::Signal;
@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 use std::fs;
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 fn config() -> Config {
@@ -400,35 +399,6 @@ fn a_storm_of_clients_with_few_descriptors_hurts_no_check() {
     }
 }
 
-/// A process that gets no descriptor more.
-struct Full {
-    pid: u32,
-    soft: u64,
-}
-
-impl Full {
-    fn of(pid: u32) -> Full {
-        let soft = procs::open_files_limit(pid).expect("it lives");
-        // The lowest number that is free is the next that it would get.
-        let next = (0..soft).find(|n| !fs::exists(format!("/proc/{pid}/fd/{n}")).expect("/proc"));
-        assert!(limit(pid, next.expect("not all are taken")), "prlimit");
-        Full { pid, soft }
-    }
-}
-
-impl Drop for Full {
-    fn drop(&mut self) {
-        limit(self.pid, self.soft);
-    }
-}
-
-fn limit(pid: u32, soft: u64) -> bool {
-    Command::new("prlimit")
-        .args(["--pid", &pid.to_string(), &format!("--nofile={soft}:")])
-        .status()
-        .is_ok_and(|s| s.success())
-}
-
 #[test]
 fn a_worker_for_whose_link_there_was_no_descriptor_comes_up_when_there_is_one() {
     let daemon = config().good(10).pool("io", "workers = 2").spawn();
@@ -440,7 +410,7 @@ fn a_worker_for_whose_link_there_was_no_descriptor_comes_up_when_there_is_one() 
     let before = daemon.pids("io");
     // What the dead worker leaves free would do for the next: so not even that.
     let full = Full::of(manager);
-    assert!(limit(manager, 3), "prlimit");
+    full.to(3);
     kill(before[&0], Signal::SIGKILL);
     let line = daemon.expect_log("no descriptor is left");
     assert!(

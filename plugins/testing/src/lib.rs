@@ -4,6 +4,7 @@
 
 mod certs;
 mod mariadb;
+mod name_server;
 mod network;
 mod nginx;
 mod peer;
@@ -12,6 +13,7 @@ mod server;
 
 pub use certs::Certs;
 pub use mariadb::MariaDb;
+pub use name_server::NameServer;
 pub use network::{in_own_network, ip, net_sysctl};
 pub use nginx::Nginx;
 pub use peer::Peer;

@@ -4,6 +4,7 @@ pub mod ctl;
 mod daemon;
 mod events;
 pub mod fixtures;
+mod full;
 mod gate;
 mod hog;
 mod leash;
@@ -13,6 +14,7 @@ mod record;
 mod tracer;
 
 pub use daemon::{Check, Config, Daemon, check, fine, kill};
+pub use full::Full;
 pub use gate::{Gate, Visit};
 pub use healthd_test_support::Small;
 pub use healthd_test_support::procs::{children, state, tree};
