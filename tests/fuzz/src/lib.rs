@@ -16,6 +16,7 @@ mod auth;
 mod config;
 mod daemon;
 mod elf;
+mod names;
 /// Where `output.rs` of the exec plugin looks for it.
 #[path = "../../../plugins/exec/src/perfdata.rs"]
 mod perfdata;
@@ -25,7 +26,7 @@ mod plugins;
 pub type Target = fn(&[u8]);
 
 /// By name; the corpus of each lies in `corpus/NAME`.
-pub const TARGETS: [(&str, Target); 14] = [
+pub const TARGETS: [(&str, Target); 15] = [
     ("worker_frames", daemon::worker_frames),
     ("supervisor_frames", daemon::supervisor_frames),
     ("maps", daemon::maps),
@@ -40,4 +41,5 @@ pub const TARGETS: [(&str, Target); 14] = [
     ("perfdata", plugins::perfdata),
     ("http", plugins::http),
     ("targets", plugins::targets),
+    ("names", names::names),
 ];
