@@ -121,7 +121,7 @@ pub fn load(options: &Options) -> Result<(), String> {
     verdicts(&after);
     let daemon_log = daemon.log();
     drop(daemon);
-    lateness(&nginx)?;
+    lateness(&nginx, 2.0, 0.0)?;
     let bad = daemon_log
         .lines()
         .filter(|l| l.contains("check=web-") && l.contains("to=critical"))
@@ -195,9 +195,12 @@ pub fn verdicts(state: &StateSnapshot) {
 }
 
 /// How far each request of a check was from its own grid, by the server's clock.
-fn lateness(nginx: &peers::Server) -> Result<(), String> {
+pub fn lateness(nginx: &peers::Server, period: f64, since: f64) -> Result<(), String> {
     let mut by_check: HashMap<String, Vec<f64>> = HashMap::new();
     for (uri, at) in arrivals(&nginx.dir.join("access.log"))? {
+        if at < since {
+            continue;
+        }
         by_check.entry(uri).or_default().push(at);
     }
     let mut late: Vec<f64> = Vec::new();
@@ -206,14 +209,21 @@ fn lateness(nginx: &peers::Server) -> Result<(), String> {
         times.sort_by(f64::total_cmp);
         // The first run is off the grid by design.
         let on_grid = &times[1..];
-        let mut phases: Vec<f64> = on_grid.iter().map(|t| t.rem_euclid(2.0)).collect();
+        let mut phases: Vec<f64> = on_grid.iter().map(|t| t.rem_euclid(period)).collect();
         phases.sort_by(f64::total_cmp);
         let phase = phases[phases.len() / 4];
         for t in on_grid {
-            let off = (t - phase).rem_euclid(2.0);
-            late.push(if off > 1.5 { off - 2.0 } else { off });
+            let off = (t - phase).rem_euclid(period);
+            late.push(if off > 0.75 * period {
+                off - period
+            } else {
+                off
+            });
         }
-        gaps += on_grid.windows(2).filter(|w| w[1] - w[0] > 3.0).count();
+        gaps += on_grid
+            .windows(2)
+            .filter(|w| w[1] - w[0] > 1.5 * period)
+            .count();
     }
     late.sort_by(f64::total_cmp);
     if late.is_empty() {
@@ -327,7 +337,7 @@ pub fn kill(options: &Options) -> Result<(), String> {
         said("check quarantined")
     );
     drop(daemon);
-    lateness(&nginx)
+    lateness(&nginx, 2.0, 0.0)
 }
 
 pub fn idle(options: &Options) -> Result<(), String> {
