@@ -31,6 +31,8 @@ const ZONE_SILENT_NS: u64 = 5 * SECOND;
 /// Threads in getaddrinfo at once, and of one zone.
 pub const THREADS: usize = 8;
 const THREADS_OF_ZONE: usize = 3;
+/// So many names are looked up or wait for it, whatever a plugin asks for.
+const MOST_NAMES: usize = 65_536;
 
 /// Which look-up, and which stage of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -190,6 +192,10 @@ impl Engine {
         if let Some(id) = self.by_key.get(&key).copied() {
             self.joins(id, waiting);
             return None;
+        }
+        if self.lookups.len() >= MOST_NAMES {
+            let text = format!("{MOST_NAMES} other names wait for an answer");
+            return Some(Arc::new(Err(Failure::own(text))));
         }
         let steps = nsswitch::plan(&self.system.services, &host.name, &self.system.machine);
         if steps.is_empty() {
