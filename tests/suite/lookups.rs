@@ -12,6 +12,7 @@ use std::path::PathBuf;
 /// The config of a daemon for which `resolv.conf` in its folder is /etc/resolv.conf.
 fn config(resolv_conf: &str) -> (Config, PathBuf) {
     let config = Config::new().plugin_file(built("healthd-tcp", "libhealthd_tcp.so"));
+    let config = config.plugin_file(built("healthd-http", "libhealthd_http.so"));
     let file = config.dir().join("resolv.conf");
     fs::write(&file, resolv_conf).expect("our own folder");
     fs::write(
@@ -120,7 +121,9 @@ fn what_this_machine_cannot_look_up_is_nobodys_alarm() {
         ] {
             config = config.check(named(name, host, port).timeout("2s"));
         }
-        let daemon = config.spawn();
+        let turned = check("turned").plugin("http").interval("1h").timeout("2s");
+        let options = format!("{{ url = \"http://www.good.test:{port}/\", invert = true }}");
+        let daemon = config.check(turned.set("config", &options)).spawn();
         daemon.expect_notify("READY=1");
         // Nobody listens on port 53.
         let row = daemon.run("web");
@@ -152,6 +155,13 @@ fn what_this_machine_cannot_look_up_is_nobodys_alarm() {
         let message = row["message"].as_str().unwrap_or_default();
         assert_eq!(row["fault"], "resolver", "{row}");
         assert!(message.contains("127.0.0.1 is silent"), "{row}");
+        // Nor is it the silence that a check wants which is turned around.
+        let row = daemon.run("turned");
+        assert_eq!(
+            (&row["status"], &row["fault"]),
+            (&json!("unknown"), &json!("resolver")),
+            "{row}"
+        );
         drop(silent);
         let Some(_server) = NameServer::start("www 0 A 127.0.0.1\n") else {
             return;

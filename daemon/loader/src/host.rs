@@ -8,8 +8,8 @@ use crate::counter;
 use crate::grace;
 use crate::shared::{self, Asker};
 use healthd_abi::{
-    self as abi, HdCacheStats, HdCtx, HdExec, HdExecDone, HdExecSpec, HdHost, HdMetric, HdStr,
-    HdWaker,
+    self as abi, HdCacheStats, HdCtx, HdExec, HdExecDone, HdExecSpec, HdHost, HdMetric, HdResolve,
+    HdStr, HdWaker,
 };
 use healthd_core::wire::asks::{LockAsk, MapAsk, MapReply};
 use std::borrow::Cow;
@@ -25,7 +25,7 @@ pub trait Services: Sync {
     fn io_watch(&self, task: u64, fd: i32, mask: u32) -> i32;
     fn io_unwatch(&self, task: u64, fd: i32);
     fn timer(&self, task: u64, when_ns: u64);
-    /// `deadline_ns`: when the run must be over.
+    /// `deadline_ns`: shortly before that the task is told, whatever is known then.
     fn resolve(&self, task: u64, host: &str, family: u32, token: u32, deadline_ns: u64) -> i32;
     /// From any thread; the task may be gone.
     fn wake(&self, task: u64);
@@ -129,6 +129,12 @@ static EXEC: HdExec = HdExec {
     spawn: Some(exec_spawn),
 };
 
+static RESOLVE: HdResolve = HdResolve {
+    struct_size: size_of::<HdResolve>() as u32,
+    version: 1,
+    resolve_by: Some(resolve_by),
+};
+
 /// Before the first plugin is initialised. The first call wins.
 pub fn set_services(services: &'static dyn Services) {
     let _ = SERVICES.set(services);
@@ -227,6 +233,7 @@ unsafe extern "C" fn extension(id: HdStr) -> *const c_void {
         id if id == abi::EXT_CACHE.as_bytes() => (&raw const cache::TABLE).cast(),
         id if id == abi::EXT_COUNTER.as_bytes() => (&raw const counter::TABLE).cast(),
         id if id == abi::EXT_GRACE.as_bytes() => (&raw const grace::TABLE).cast(),
+        id if id == abi::EXT_RESOLVE.as_bytes() => (&raw const RESOLVE).cast(),
         _ => std::ptr::null(),
     }
 }
@@ -326,6 +333,17 @@ unsafe extern "C" fn timer(c: *const HdCtx, when_ns: u64) {
 }
 
 unsafe extern "C" fn resolve(c: *const HdCtx, host: HdStr, family: u32, token: u32) -> i32 {
+    // SAFETY: the caller's contract is the same.
+    unsafe { resolve_by(c, host, family, token, u64::MAX) }
+}
+
+unsafe extern "C" fn resolve_by(
+    c: *const HdCtx,
+    host: HdStr,
+    family: u32,
+    token: u32,
+    by_ns: u64,
+) -> i32 {
     // SAFETY: by contract a live context.
     let deadline = unsafe { Context::of(c) }.map_or(0, Context::moved_deadline);
     // SAFETY: by contract a live context.
@@ -333,7 +351,13 @@ unsafe extern "C" fn resolve(c: *const HdCtx, host: HdStr, family: u32, token: u
         return EPERM;
     };
     // SAFETY: by contract readable for this call.
-    services.resolve(task, &unsafe { text(host) }, family, token, deadline)
+    services.resolve(
+        task,
+        &unsafe { text(host) },
+        family,
+        token,
+        deadline.min(by_ns),
+    )
 }
 
 unsafe extern "C" fn waker(c: *const HdCtx) -> *mut HdWaker {

@@ -420,6 +420,17 @@ typedef struct hd_grace {
   int32_t (*give_back)(const hd_ctx *c, uint64_t ns, uint64_t *deadline_ns);
 } hd_grace;
 
+/* ---- extension "hd.resolve/1": a look-up that is told by a time -------------------------------------------------
+ * host->extension(HD_EXT_RESOLVE) returns const hd_resolve*. hd_host.resolve tells shortly before the run's deadline at the
+ * latest that there is no answer, and whose fault that is. A plugin with a time limit of its own would give up before, and
+ * would not know. */
+#define HD_EXT_RESOLVE "hd.resolve/1"
+typedef struct hd_resolve {
+  uint32_t struct_size, version;
+  /* As hd_host.resolve; HD_EV_RESOLVED comes shortly before by_ns (CLOCK_MONOTONIC) at the latest. */
+  int32_t (*resolve_by)(const hd_ctx *c, hd_str host, uint32_t family, uint32_t token, uint64_t by_ns);
+} hd_resolve;
+
 #ifdef __cplusplus
 }
 #endif

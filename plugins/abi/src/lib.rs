@@ -96,6 +96,7 @@ pub const EXT_LOCK: &str = "hd.lock/1";
 pub const EXT_CACHE: &str = "hd.cache/1";
 
 pub const EXT_GRACE: &str = "hd.grace/1";
+pub const EXT_RESOLVE: &str = "hd.resolve/1";
 
 /// A borrowed string of the other side, or of ours for the other side to read.
 #[repr(C)]
@@ -446,6 +447,14 @@ pub struct HdGrace {
     pub struct_size: u32,
     pub version: u32,
     pub give_back: Option<unsafe extern "C" fn(*const HdCtx, u64, *mut u64) -> i32>,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct HdResolve {
+    pub struct_size: u32,
+    pub version: u32,
+    pub resolve_by: Option<unsafe extern "C" fn(*const HdCtx, HdStr, u32, u32, u64) -> i32>,
 }
 
 #[repr(C)]

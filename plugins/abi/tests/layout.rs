@@ -62,6 +62,7 @@ layout! {
     hd_lock_done = HdLockDone { struct_size, error }
     hd_lock = HdLock { struct_size, version, ask, ask_and_wait, unlock }
     hd_grace = HdGrace { struct_size, version, give_back }
+    hd_resolve = HdResolve { struct_size, version, resolve_by }
     hd_chunk = HdChunk { struct_size, kind, index, count, from, to, input, output }
     hd_fanout_spec = HdFanoutSpec { struct_size, flags, items, chunk, input, kind }
     hd_fanout_done = HdFanoutDone { struct_size, index, code, output, size, cpu_ns, message }
@@ -113,6 +114,7 @@ const NAMES: &[(&str, &str)] = &[
     ("HD_EXT_MAP", EXT_MAP),
     ("HD_EXT_LOCK", EXT_LOCK),
     ("HD_EXT_GRACE", EXT_GRACE),
+    ("HD_EXT_RESOLVE", EXT_RESOLVE),
 ];
 
 fn header_dir() -> PathBuf {

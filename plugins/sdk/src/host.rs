@@ -2,7 +2,7 @@
 //!
 //! `init` checks the table once and copies its function pointers; after that no pointer can be missing.
 
-use healthd_abi::{self as abi, HdCtx, HdHost, HdMetric, HdStr, HdWaker};
+use healthd_abi::{self as abi, EXT_RESOLVE, HdCtx, HdHost, HdMetric, HdResolve, HdStr, HdWaker};
 use std::ffi::c_void;
 use std::io;
 use std::sync::OnceLock;
@@ -166,6 +166,24 @@ impl Host {
     ) -> io::Result<()> {
         // SAFETY: ctx is live and this is its thread, see above.
         errno(unsafe { (self.resolve)(ctx, HdStr::new(name), family, token) })
+    }
+
+    /// As `resolve`, told by a time; a host that cannot do that tells by the run's deadline.
+    pub(crate) fn resolve_by(
+        &self,
+        ctx: *const HdCtx,
+        name: &str,
+        family: u32,
+        token: u32,
+        by_ns: u64,
+    ) -> io::Result<()> {
+        // SAFETY: what the host returns for this id is NULL or a static hd_resolve.
+        let table = unsafe { self.extension(EXT_RESOLVE).cast::<HdResolve>().as_ref() };
+        match table.and_then(|t| t.resolve_by) {
+            // SAFETY: ctx is live and this is its thread, see above.
+            Some(by) => errno(unsafe { by(ctx, HdStr::new(name), family, token, by_ns) }),
+            None => self.resolve(ctx, name, family, token),
+        }
     }
 
     pub(crate) fn waker(&self, ctx: *const HdCtx) -> *mut HdWaker {

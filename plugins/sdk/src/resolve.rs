@@ -130,7 +130,7 @@ unsafe fn ip_of(at: *const u8, room: usize) -> Option<IpAddr> {
 impl<'a> Cx<'a> {
     /// Step lane: the addresses of `name`, at least one. A literal address needs no resolver and no step. An error that is
     /// this machine's (no name server answers, no descriptor) is an [`own_fault`](crate::own_fault): [`Cx::fail`] makes no
-    /// alarm of it. What the look-up waited for its turn is given back: the deadline moves.
+    /// alarm of it. So is silence, told before a [`timeout`](Cx::timeout) around it is up. What the look-up waited for its turn is given back: the deadline moves.
     pub async fn resolve(self, name: &str, family: Family) -> io::Result<Vec<IpAddr>> {
         if let Ok(ip) = name.parse::<IpAddr>() {
             return if family.allows(ip) {
@@ -149,7 +149,10 @@ impl<'a> Cx<'a> {
             Family::Ipv4 => libc::AF_INET,
             Family::Ipv6 => libc::AF_INET6,
         };
-        host().resolve(self.raw(), name, wanted as u32, token)?;
+        match head.limited_to.get() {
+            0 => host().resolve(self.raw(), name, wanted as u32, token),
+            by => host().resolve_by(self.raw(), name, wanted as u32, token, by),
+        }?;
         let mut addresses = poll_fn(|task| match head.take_mail(token) {
             Some(Mail::Addresses(answer)) => {
                 if answer.deadline_ns != 0 {

@@ -42,6 +42,8 @@ pub(crate) struct Head {
     last_token: Cell<u32>,
     /// Where the deadline was moved to; 0: it was not.
     pub(crate) moved_to: Cell<u64>,
+    /// When the time limit is up in which the future is polled now; 0: it has none.
+    pub(crate) limited_to: Cell<u64>,
 }
 
 /// Answers that came with a step, kept until their future is polled: the host's data dies with the step.
@@ -196,6 +198,7 @@ where
             mail: RefCell::default(),
             last_token: Cell::new(0),
             moved_to: Cell::new(0),
+            limited_to: Cell::new(0),
         };
         // SAFETY: freshly allocated and aligned for it.
         unsafe { head.write(value) };

@@ -3,6 +3,7 @@
 use crate::cx::Cx;
 use crate::host::host;
 use healthd_abi::{EXT_GRACE, HdGrace};
+use std::cell::Cell;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
@@ -56,9 +57,19 @@ impl<'a> Cx<'a> {
     /// Step lane: `future`, or [`Elapsed`] if it takes longer. The run's own deadline needs no such thing.
     pub async fn timeout<F: Future>(self, time: Duration, future: F) -> Result<F::Output, Elapsed> {
         let mut future = pin!(future);
-        let mut sleep = pin!(self.sleep(time));
+        let end = self
+            .now_ns()
+            .saturating_add(time.as_nanos().try_into().unwrap_or(u64::MAX));
+        let mut sleep = pin!(self.sleep_until(end));
         poll_fn(|task| {
-            if let Poll::Ready(r) = future.as_mut().poll(task) {
+            // Whoever looks up a name in there is told before the time is up: then it is known whose fault it is.
+            let limit = self.head().ok().map(|head| &head.limited_to);
+            let outer = limit.map_or(0, Cell::get);
+            let inner = if outer == 0 { end } else { end.min(outer) };
+            limit.inspect(|l| l.set(inner));
+            let polled = future.as_mut().poll(task);
+            limit.inspect(|l| l.set(outer));
+            if let Poll::Ready(r) = polled {
                 return Poll::Ready(Ok(r));
             }
             sleep.as_mut().poll(task).map(|()| Err(Elapsed))

@@ -3,6 +3,7 @@
 use crate::cx::Cx;
 use crate::host::host;
 use crate::task::Head;
+use crate::text::own_fault;
 use std::cell::Cell;
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -80,10 +81,25 @@ pub(super) fn socket_of(domain: i32, kind: i32, protocol: i32) -> io::Result<Own
     // SAFETY: plain numbers.
     let fd = unsafe { libc::socket(domain, kind, protocol) };
     if fd < 0 {
-        return Err(io::Error::last_os_error());
+        return Err(no_socket(domain, io::Error::last_os_error()));
     }
     // SAFETY: just opened, and nobody else has it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// That this machine speaks no IPv6, say, is no fault of the target.
+fn no_socket(domain: i32, e: io::Error) -> io::Error {
+    let family = match domain {
+        libc::AF_INET => "IPv4",
+        libc::AF_INET6 => "IPv6",
+        _ => return e,
+    };
+    match e.raw_os_error() {
+        Some(libc::EAFNOSUPPORT) => own_fault(format!(
+            "this machine does not speak {family}, or RestrictAddressFamilies of the unit forbids it"
+        )),
+        _ => e,
+    }
 }
 
 pub(super) fn domain(to: &SocketAddr) -> i32 {

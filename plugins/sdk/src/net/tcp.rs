@@ -3,7 +3,7 @@
 use super::bind::Bind;
 use super::source::{RawAddr, Source, domain, socket};
 use crate::cx::Cx;
-use crate::text::{IoText, is_own_fault, own_fault};
+use crate::text::{IoText, is_resource_error, own_fault};
 use healthd_abi::{IO_READ, IO_WRITE};
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -208,7 +208,7 @@ impl<'a> TcpStream<'a> {
 super::impl_tokio_io!(TcpStream);
 
 /// What connect says before a packet was sent is about this machine, not about the target.
-fn said_at_once(e: io::Error, to: IpAddr) -> io::Error {
+pub(super) fn said_at_once(e: io::Error, to: IpAddr) -> io::Error {
     match e.raw_os_error() {
         Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENETDOWN) => {
             own_fault(format!("this machine has no route to {to}"))
@@ -219,7 +219,7 @@ fn said_at_once(e: io::Error, to: IpAddr) -> io::Error {
 
 /// Of the errors of several addresses the first counts that is about the target.
 fn keep(first: &mut Option<io::Error>, e: io::Error) {
-    if first.as_ref().is_none_or(is_own_fault) {
+    if first.as_ref().is_none_or(is_resource_error) {
         *first = Some(e);
     }
 }
@@ -274,6 +274,8 @@ mod tests {
         // One address that could be asked is worth more than all that could not.
         let mut first = None;
         keep(&mut first, none);
+        // ::1 on a machine without IPv6.
+        keep(&mut first, os(libc::EADDRNOTAVAIL));
         keep(&mut first, os(libc::ECONNREFUSED));
         keep(&mut first, os(libc::ECONNRESET));
         assert_eq!(

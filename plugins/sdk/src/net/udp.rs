@@ -2,6 +2,7 @@
 
 use super::bind::Bind;
 use super::source::{RawAddr, Source, domain, socket};
+use super::tcp::said_at_once;
 use crate::cx::Cx;
 use healthd_abi::{IO_READ, IO_WRITE};
 use std::future::poll_fn;
@@ -22,7 +23,8 @@ impl<'a> UdpSocket<'a> {
     pub fn connect_with(cx: Cx<'a>, to: SocketAddr, bind: &Bind) -> io::Result<UdpSocket<'a>> {
         let fd = socket(domain(&to), libc::SOCK_DGRAM)?;
         bind.apply(&fd, to.ip())?;
-        RawAddr::inet(&to).connect(&fd)?;
+        let connected = RawAddr::inet(&to).connect(&fd);
+        connected.map_err(|e| said_at_once(e, to.ip()))?;
         Ok(UdpSocket {
             source: Source::new(cx, net::UdpSocket::from(fd))?,
         })
