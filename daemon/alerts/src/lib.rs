@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod check;
+pub mod config;
 mod delivery;
 mod engine;
 mod flap;

@@ -153,6 +153,16 @@ pub fn read(sources: &Sources, source: u32, role: Role, report: &mut Report) -> 
     reader.file(root, role)
 }
 
+/// All that stands in a text, whatever its keys; what does not parse goes to `report`.
+pub fn table(sources: &Sources, source: u32, report: &mut Report) -> Table {
+    let mut reader = Reader {
+        sources,
+        source,
+        report,
+    };
+    reader.parse()
+}
+
 struct Reader<'a> {
     sources: &'a Sources,
     source: u32,

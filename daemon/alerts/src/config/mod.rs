@@ -1,0 +1,98 @@
+//! `[[notify]]` and `[[maintenance]]`, and the keys of a check that have to do with alerts: from what a file says to a
+//! [`Config`] that needs no more checking, or every mistake at once.
+//!
+//! Nothing reads them yet: a daemon that takes a key promises what it says. Whoever makes the manager send alerts
+//! calls [`resolve`] with the blocks of all files, and [`CheckKeys::read`] for each check.
+
+mod blocks;
+mod check_keys;
+mod notify;
+mod warnings;
+
+pub use check_keys::{CHECK_KEYS, CheckKeys};
+pub use notify::{NOTIFY_KEYS, Notifier};
+
+use crate::route::{Config, Maintenance};
+use crate::when::Zones;
+use blocks::{Block, blocks, match_of, when_of};
+use healthd_core::config::raw::Entry;
+use healthd_core::config::reading::Reading;
+use healthd_core::config::report::error;
+use std::collections::BTreeMap;
+
+/// What a check is called, and its labels.
+pub type Known<'c> = (&'c str, &'c BTreeMap<String, String>);
+
+/// What is around the files.
+pub struct Around<'a> {
+    pub checks: &'a [Known<'a>],
+    pub zones: Zones<'a>,
+    /// CLOCK_REALTIME, ns.
+    pub wall: u64,
+}
+
+/// What the files say of alerts.
+#[derive(Debug, Default)]
+pub struct Resolved {
+    pub config: Config,
+    /// What each route's plugin is handed; in the order of `config.routes`.
+    pub notifiers: Vec<Notifier>,
+}
+
+/// `entries`: the keys `notify` and `maintenance` of each file, in their order. What is wrong goes to `cx`.
+pub fn resolve(entries: &[&Entry], around: &Around<'_>, cx: &mut Reading<'_>) -> Resolved {
+    let mut routes = Vec::new();
+    let mut maintenance = Vec::new();
+    for entry in entries {
+        match entry.key.as_str() {
+            "notify" => routes.extend(blocks(entry, &NOTIFY_KEYS, cx)),
+            "maintenance" => maintenance.extend(blocks(entry, &MAINTENANCE_KEYS, cx)),
+            _ => {}
+        }
+    }
+    let (config_routes, notifiers, places) = notify::routes(&routes, around, cx);
+    let maintenance = (maintenance.iter())
+        .filter_map(|block| maintenance_of(block, around, cx))
+        .collect();
+    let config = Config {
+        routes: config_routes,
+        maintenance,
+    };
+    warnings::warn(&config, &places, around, cx);
+    Resolved { config, notifiers }
+}
+
+fn maintenance_of(
+    block: &Block<'_>,
+    around: &Around<'_>,
+    cx: &mut Reading<'_>,
+) -> Option<Maintenance> {
+    for key in ["match", "when"] {
+        if block.table.get(key).is_none() {
+            let example = if key == "match" {
+                "match = \"rack7/*\""
+            } else {
+                "when = \"sun 02:00-04:00\""
+            };
+            let e = error(format!("{} has no `{key}`", block.label));
+            cx.push(e.at(block.span).help(format!("add `{example}`")));
+        }
+    }
+    let matches = match_of(block, around, cx);
+    let when = when_of(block, around, cx);
+    let reason = (block.table.get("reason")).map(|e| cx.text("reason", &e.node, &block.label));
+    let reason = match reason {
+        Some(reason) => reason?,
+        None => String::new(),
+    };
+    Some(Maintenance {
+        matches: matches?,
+        when: when?,
+        reason,
+    })
+}
+
+pub const MAINTENANCE_KEYS: [&str; 3] = ["match", "when", "reason"];
+
+#[cfg(test)]
+mod tests;
