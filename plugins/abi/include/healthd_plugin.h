@@ -150,6 +150,7 @@ typedef struct hd_host {
 #define HD_F_PLUGIN_SERIAL (UINT64_C(1) << 1) /* the host must not run two instances at once in a process */
 #define HD_F_NEEDS_NETRAW  (UINT64_C(1) << 2)
 #define HD_F_NEEDS_EXEC    (UINT64_C(1) << 3)
+#define HD_F_NOTIFY        (UINT64_C(1) << 32) /* no check: a run delivers one message to people, see "hd.notice/1" */
 
 /* Life of an instance: create -> any number of runs or tasks -> destroy. The host never destroys an instance whose
  * run has not returned or whose task is not dropped.
@@ -430,6 +431,26 @@ typedef struct hd_resolve {
   /* As hd_host.resolve; HD_EV_RESOLVED comes shortly before by_ns (CLOCK_MONOTONIC) at the latest. */
   int32_t (*resolve_by)(const hd_ctx *c, hd_str host, uint32_t family, uint32_t token, uint64_t by_ns);
 } hd_resolve;
+/* ---- extension "hd.notice/1": the message that a run delivers ---------------------------------------------------
+ * For plugins with HD_F_NOTIFY. host->extension(HD_EXT_NOTICE) returns const hd_notice*. Such a run delivers one message
+ * and says what became of it: HD_OK, the receiver has accepted it, and the run's message is the receipt (a queue id, a
+ * status line); HD_CRIT, the receiver does not have it, for certain (connection refused, 4xx); anything else, also a
+ * timeout or a crash: it may have it. The host tries again with the same id, in the last two cases and for as long as
+ * the message is true. A metric `retry_after` (s) says when not before. */
+#define HD_EXT_NOTICE "hd.notice/1"
+typedef struct hd_message {
+  uint32_t struct_size, reserved;
+  hd_str id;      /* of this message: the same for each try. Make it the receiver's key, so that it knows a second try */
+  hd_str notice;  /* the same for a problem, what is said of it later, and its recovery; "0": it belongs to none */
+  hd_str kind;    /* "problem", "worse", "update", "repeat", "recovery", "test", "alive" */
+  hd_str json;    /* all of it, as an object: id, notice, kind, route, host, time, count, checks, ... */
+} hd_message;
+typedef struct hd_notice {
+  uint32_t struct_size, version;
+  /* Either lane, in a run. Fills *out up to out->struct_size; the strings are the host's until the run ends. 0, or
+   * -ENOENT: this run delivers nothing. */
+  int32_t (*get)(const hd_ctx *c, hd_message *out);
+} hd_notice;
 
 #ifdef __cplusplus
 }

@@ -60,6 +60,8 @@ pub const F_INSTANCE_MT: u64 = 1 << 0;
 pub const F_PLUGIN_SERIAL: u64 = 1 << 1;
 pub const F_NEEDS_NETRAW: u64 = 1 << 2;
 pub const F_NEEDS_EXEC: u64 = 1 << 3;
+/// No check: a run delivers a message. Not known to this host yet, so it refuses such a plugin by name.
+pub const F_NOTIFY: u64 = 1 << 32;
 /// The flags of this minor; a plugin with another bit in 32..63 is refused.
 pub const F_KNOWN: u64 = F_INSTANCE_MT | F_PLUGIN_SERIAL | F_NEEDS_NETRAW | F_NEEDS_EXEC;
 /// The bits a host must understand to load a plugin.
@@ -97,6 +99,8 @@ pub const EXT_CACHE: &str = "hd.cache/1";
 
 pub const EXT_GRACE: &str = "hd.grace/1";
 pub const EXT_RESOLVE: &str = "hd.resolve/1";
+
+pub const EXT_NOTICE: &str = "hd.notice/1";
 
 /// A borrowed string of the other side, or of ours for the other side to read.
 #[repr(C)]
@@ -455,6 +459,25 @@ pub struct HdResolve {
     pub struct_size: u32,
     pub version: u32,
     pub resolve_by: Option<unsafe extern "C" fn(*const HdCtx, HdStr, u32, u32, u64) -> i32>,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct HdMessage {
+    pub struct_size: u32,
+    pub reserved: u32,
+    pub id: HdStr,
+    pub notice: HdStr,
+    pub kind: HdStr,
+    pub json: HdStr,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct HdNotice {
+    pub struct_size: u32,
+    pub version: u32,
+    pub get: Option<unsafe extern "C" fn(*const HdCtx, *mut HdMessage) -> i32>,
 }
 
 #[repr(C)]

@@ -63,6 +63,8 @@ layout! {
     hd_lock = HdLock { struct_size, version, ask, ask_and_wait, unlock }
     hd_grace = HdGrace { struct_size, version, give_back }
     hd_resolve = HdResolve { struct_size, version, resolve_by }
+    hd_message = HdMessage { struct_size, reserved, id, notice, kind, json }
+    hd_notice = HdNotice { struct_size, version, get }
     hd_chunk = HdChunk { struct_size, kind, index, count, from, to, input, output }
     hd_fanout_spec = HdFanoutSpec { struct_size, flags, items, chunk, input, kind }
     hd_fanout_done = HdFanoutDone { struct_size, index, code, output, size, cpu_ns, message }
@@ -95,6 +97,7 @@ constants! {
     "HD_WL_IO" = WL_IO  "HD_WL_BLOCK" = WL_BLOCK  "HD_WL_CPU" = WL_CPU  "HD_WL_EXEC" = WL_EXEC
     "HD_F_INSTANCE_MT" = F_INSTANCE_MT  "HD_F_PLUGIN_SERIAL" = F_PLUGIN_SERIAL
     "HD_F_NEEDS_NETRAW" = F_NEEDS_NETRAW  "HD_F_NEEDS_EXEC" = F_NEEDS_EXEC
+    "HD_F_NOTIFY" = F_NOTIFY
     "HD_SHARED" = SHARED
     "HD_MAP_GET" = MAP_GET  "HD_MAP_SET" = MAP_SET  "HD_MAP_APPEND" = MAP_APPEND
     "HD_MAP_SNAPSHOT" = MAP_SNAPSHOT  "HD_MAP_DELETE" = MAP_DELETE  "HD_MAP_EXPECT" = MAP_EXPECT
@@ -115,6 +118,7 @@ const NAMES: &[(&str, &str)] = &[
     ("HD_EXT_LOCK", EXT_LOCK),
     ("HD_EXT_GRACE", EXT_GRACE),
     ("HD_EXT_RESOLVE", EXT_RESOLVE),
+    ("HD_EXT_NOTICE", EXT_NOTICE),
 ];
 
 fn header_dir() -> PathBuf {

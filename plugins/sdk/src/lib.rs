@@ -81,6 +81,7 @@ mod metric;
 #[cfg(feature = "mock")]
 pub mod mock;
 pub mod net;
+mod notice;
 pub mod options;
 mod rate;
 mod resolve;
@@ -108,6 +109,7 @@ pub use kept::Kept;
 pub use log;
 pub use map::Mapped;
 pub use metric::Metric;
+pub use notice::Notice;
 pub use options::{Options, Range};
 pub use rate::{OverRate, Rate};
 pub use resolve::Family;

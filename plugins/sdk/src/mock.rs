@@ -24,12 +24,14 @@ mod counters;
 mod exec;
 mod fanout;
 mod grace;
+mod notice;
 mod reactor;
 mod shared;
 
 use crate::status::Status;
 use exec::{LiveChild, host_spawn};
 use healthd_abi::{self as abi, HdCtx, HdEvent, HdHost, HdMetric, HdPlugin, HdStr, HdWaker};
+pub use notice::MockNotice;
 use reactor::{Delivery, Reactor};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -72,7 +74,7 @@ impl MockHost {
         let raw = plugin.unwrap_or_else(|| panic!("no plugin {name:?} in this library"));
         assert_eq!(raw.magic, abi::MAGIC);
         assert!(raw.struct_size as usize >= size_of::<HdPlugin>());
-        assert_eq!(raw.flags & abi::F_MUST_UNDERSTAND, 0);
+        assert_eq!(raw.flags & abi::F_MUST_UNDERSTAND & !abi::F_NOTIFY, 0);
         let lane = match raw.workload {
             abi::WL_IO | abi::WL_EXEC => {
                 raw.start.is_some() && raw.step.is_some() && raw.drop.is_some()
@@ -226,18 +228,23 @@ impl MockCheck {
                 let code = unsafe { run(self.instance, r.ctx()) };
                 r.outcome(code)
             }
-            _ => run_tasks(&[self], timeout).remove(0),
+            _ => run_tasks(&[self], None, timeout).remove(0),
         }
+    }
+
+    /// One run of a notifier, which delivers this message (step lane).
+    pub fn deliver(&self, notice: &MockNotice, timeout: Duration) -> Outcome {
+        run_tasks(&[self], Some(notice), timeout).remove(0)
     }
 
     /// Several runs of this instance at once on one reactor (step lane).
     pub fn run_many(&self, n: usize, timeout: Duration) -> Vec<Outcome> {
-        run_tasks(&vec![self; n], timeout)
+        run_tasks(&vec![self; n], None, timeout)
     }
 
     /// A step-lane run that is dropped after its first poll, as on cancel. Returns what it had said until then.
     pub fn start_and_drop(&self) -> Outcome {
-        run_tasks(&[self], Duration::ZERO).remove(0)
+        run_tasks(&[self], None, Duration::ZERO).remove(0)
     }
 
     /// A run-lane run that is cancelled after `delay`. Returns the outcome and how long the run went on.
@@ -269,12 +276,17 @@ struct Slot<'c> {
 }
 
 /// The reactor: starts a task per check, and steps them until all are done or their time is up.
-fn run_tasks(checks: &[&MockCheck], timeout: Duration) -> Vec<Outcome> {
+fn run_tasks(
+    checks: &[&MockCheck],
+    notice: Option<&MockNotice>,
+    timeout: Duration,
+) -> Vec<Outcome> {
     let reactor = Arc::new(Reactor::new());
     let mut slots: Vec<Slot<'_>> = Vec::new();
     for (i, check) in checks.iter().enumerate() {
         let run = Run::new(abi::LANE_STEP, timeout);
         *run.reactor.borrow_mut() = Some((reactor.clone(), i));
+        *run.notice.borrow_mut() = notice.cloned();
         let mut task = null_mut();
         run.steps.set(1);
         let start = check.raw.start.expect("start");
@@ -395,6 +407,7 @@ struct Run {
     reactor: RefCell<Option<(Arc<Reactor>, usize)>>,
     child: RefCell<Option<Arc<LiveChild>>>,
     fans: RefCell<Option<fanout::Fans>>,
+    notice: RefCell<Option<MockNotice>>,
 }
 
 #[derive(Default)]
@@ -435,6 +448,7 @@ impl Run {
             reactor: RefCell::new(None),
             child: RefCell::new(None),
             fans: RefCell::new(None),
+            notice: RefCell::new(None),
         });
         run.ctx.cancelled = &raw const run.cancelled;
         run.ctx.host = (&raw mut *run).cast();
@@ -567,6 +581,7 @@ unsafe extern "C" fn host_extension(id: HdStr) -> *const c_void {
         abi::EXT_LOCK => return (&raw const shared::LOCK).cast(),
         abi::EXT_COUNTER => return (&raw const counters::TABLE).cast(),
         abi::EXT_GRACE => return (&raw const grace::TABLE).cast(),
+        abi::EXT_NOTICE => return (&raw const notice::TABLE).cast(),
         abi::EXT_FANOUT => return fanout::table(),
         _ => return null(),
     }
