@@ -1,0 +1,51 @@
+//! Notifiers: they deliver one message a run to people, and say what became of it. `MAIL.md` and `WEBHOOK.md` beside
+//! this crate have the options, the presets and the fields of templates.
+//!
+//! Runs in: the step lane. What a receiver has accepted is ok, what it does not have for certain is critical, anything
+//! else is unknown, and is tried again with the same id.
+
+#![forbid(unsafe_code)]
+
+#[path = "../../http/src/head.rs"]
+#[allow(dead_code, reason = "the http plugin uses more of it")]
+mod head;
+#[path = "../../net/src/options.rs"]
+#[allow(dead_code, reason = "the net plugins use more of it")]
+mod options;
+#[path = "../../net/src/secure.rs"]
+#[allow(dead_code, reason = "the net plugins use more of it")]
+mod secure;
+#[path = "../../net/src/target.rs"]
+#[allow(dead_code, reason = "the net plugins use more of it")]
+mod target;
+#[path = "../../http/src/url.rs"]
+#[allow(dead_code, reason = "the http plugin uses more of it")]
+mod url;
+
+mod end;
+mod mail;
+mod message;
+mod sign;
+mod templates;
+mod webhook;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+use healthd_plugin::abi::{F_INSTANCE_MT, F_NOTIFY};
+
+healthd_plugin::plugins! {
+    step mail::Mail {
+        name: "mail",
+        summary: "tells people by mail, over SMTP",
+        default_timeout_ms: 30_000,
+        flags: F_INSTANCE_MT | F_NOTIFY,
+    }
+    step webhook::Webhook {
+        name: "webhook",
+        summary: "tells Slack, PagerDuty, Alertmanager and anybody who takes JSON",
+        default_timeout_ms: 15_000,
+        flags: F_INSTANCE_MT | F_NOTIFY,
+    }
+}

@@ -1,0 +1,98 @@
+//! The `mail` notifier. Its options, and what a mail looks like, are in `MAIL.md`.
+
+mod auth;
+mod compose;
+mod options;
+mod send;
+
+use crate::end::{NotTaken, end};
+use crate::message::Message;
+use crate::secure::TlsMode;
+use crate::target::{Host, host_and_port};
+use crate::templates::Templates;
+use auth::Login;
+use healthd_plugin::secrets::Secrets;
+use healthd_plugin::tls::{Connector, Roots};
+use healthd_plugin::{Check, Cx, Status};
+use options::Options;
+
+pub struct Mail {
+    options: Options,
+    host: Host,
+    port: u16,
+    tls: Option<Connector>,
+    login: Option<Login>,
+    templates: Templates,
+    secrets: Secrets,
+}
+
+impl Check for Mail {
+    type Options = Options;
+
+    fn create(o: Options, _: Cx<'_>) -> Result<Self, String> {
+        let usual = if o.tls == TlsMode::Implicit { 465 } else { 25 };
+        let (name, port) = host_and_port(&o.server, usual).map_err(|e| format!("server: {e}"))?;
+        let host = Host::new(&name, o.family)?;
+        let tls = match o.tls {
+            TlsMode::None if o.ca_file.is_some() || o.insecure => {
+                return Err("ca_file, insecure: need `tls`".into());
+            }
+            TlsMode::None => None,
+            _ => {
+                let roots = Roots::from_options(o.ca_file.as_deref(), o.insecure)?;
+                Some(Connector::new(&roots, host.bare())?)
+            }
+        };
+        let login = Login::new(&o)?;
+        if login.is_some() && o.tls == TlsMode::None {
+            return Err("user: a password is only told inside of TLS; see the option tls".into());
+        }
+        let addresses = o.to.0.iter().chain(&o.from).chain(&o.reply_to);
+        for address in addresses {
+            compose::address(address)?;
+        }
+        let mut secrets = Secrets::new();
+        for secret in [&o.password, &o.token].into_iter().flatten() {
+            secrets.add(secret);
+        }
+        Ok(Mail {
+            host,
+            port,
+            tls,
+            login,
+            templates: Templates::new(o.title.as_deref(), o.text.as_deref())?,
+            options: o,
+            secrets,
+        })
+    }
+
+    async fn check(&self, cx: Cx<'_>) -> Status {
+        let mut outcome = self.deliver(cx).await;
+        if let Err(not) = &mut outcome {
+            not.why = self.secrets.mask(&not.why).into_owned();
+        }
+        end(cx, outcome)
+    }
+}
+
+impl Mail {
+    async fn deliver(&self, cx: Cx<'_>) -> Result<String, NotTaken> {
+        let notice = cx
+            .notice()
+            .map_err(|e| NotTaken::surely(format!("no message: {e}")))?;
+        let message = Message::read(notice.json).map_err(NotTaken::surely)?;
+        let words = self
+            .templates
+            .words(&message, notice.json)
+            .map_err(NotTaken::surely)?;
+        let from = compose::from(&self.options, &message);
+        let mail =
+            compose::mail(&self.options, &from, &message, &words).map_err(NotTaken::surely)?;
+        send::send(self, cx, &from, &mail).await
+    }
+}
+
+#[cfg(test)]
+mod servers;
+#[cfg(test)]
+mod tests;
