@@ -35,6 +35,8 @@ mod pop3;
 mod redis;
 #[cfg(feature = "smtp")]
 mod smtp;
+#[cfg(feature = "snmp")]
+mod snmp;
 #[cfg(feature = "ssh")]
 mod ssh;
 #[cfg(test)]
@@ -67,6 +69,11 @@ healthd_plugin::plugins! {
     step smtp::Smtp {
         name: "smtp",
         summary: "a mail server, up to the recipient; sends nothing",
+    }
+    #[cfg(feature = "snmp")]
+    step snmp::Snmp {
+        name: "snmp",
+        summary: "values of an SNMP agent: numbers, texts, counters' rates",
     }
     #[cfg(feature = "redis")]
     step redis::Redis {
