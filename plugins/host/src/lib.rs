@@ -18,6 +18,8 @@ mod place;
 mod report;
 mod stuck;
 
+#[cfg(feature = "container")]
+mod container;
 #[cfg(feature = "disk")]
 mod disk;
 #[cfg(feature = "file")]
@@ -74,6 +76,11 @@ healthd_plugin::plugins! {
     step systemd::Systemd {
         name: "systemd",
         summary: "units of systemd: state, restarts, memory, timers, and how many have failed",
+    }
+    #[cfg(feature = "container")]
+    step container::Container {
+        name: "container",
+        summary: "containers of Docker and podman: state, health, restarts, memory, the image's age",
     }
     #[cfg(feature = "log")]
     run log::Log {

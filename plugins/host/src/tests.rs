@@ -36,6 +36,7 @@ pub fn sample(files: &[(&str, &str)]) -> (healthd_testing::Folder, crate::kernel
 fn each_option_of_each_kind_is_documented() {
     let host = MockHost::new(hd_plugin_v1);
     let pages = [
+        ("container", include_str!("../CONTAINER.md")),
         ("disk", include_str!("../DISK.md")),
         ("file", include_str!("../FILE.md")),
         ("interface", include_str!("../INTERFACE.md")),

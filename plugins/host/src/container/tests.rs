@@ -1,0 +1,386 @@
+//! Against Debian's podman, and against daemons that say what it would not.
+
+use super::seconds;
+use crate::tests::{LONG, check, create};
+use healthd_plugin::Status;
+use healthd_plugin::serde_json::{Value, json};
+use healthd_testing::{Folder, Process, program, run, until};
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+#[test]
+fn times() {
+    assert_eq!(seconds("1970-01-01T00:00:00Z"), Some(0));
+    assert_eq!(
+        seconds("2000-01-01T01:30:00.123456789+01:30"),
+        Some(946_684_800)
+    );
+    assert_eq!(seconds("1996-07-17T02:44:25-07:00"), Some(837_596_665));
+    for bad in [
+        "0001-01-01T00:00:00Z",
+        "",
+        "2026",
+        "2026-13-01T00:00:00Z",
+        "2026-01-01T00:00:00",
+        "2026-01-01T00:00:00ä",
+    ] {
+        assert_eq!(seconds(bad), None, "{bad}");
+    }
+}
+
+/// podman with storage of its own, its API on a socket, and an image of one program.
+struct Podman {
+    socket: PathBuf,
+    folder: Folder,
+    _service: Process,
+}
+
+impl Podman {
+    /// None, and a word about it, if containers cannot run here.
+    fn start() -> Option<Podman> {
+        program("podman", "podman")?;
+        program("runc", "runc")?;
+        let busybox = program("busybox", "busybox-static")?;
+        let folder = Folder::new();
+        let root = folder.file("image");
+        std::fs::create_dir_all(root.join("bin")).unwrap();
+        std::fs::copy(busybox, root.join("bin/sh")).unwrap();
+        let tar = folder.file("image.tar");
+        run(Command::new("tar")
+            .arg("-C")
+            .arg(&root)
+            .arg("-cf")
+            .arg(&tar)
+            .arg("."));
+        let done = podman(&folder)
+            .arg("import")
+            .arg(&tar)
+            .arg("box")
+            .output()
+            .unwrap();
+        if !done.status.success() {
+            eprintln!(
+                "skipped: podman cannot work here: {}",
+                String::from_utf8_lossy(&done.stderr)
+            );
+            return None;
+        }
+        let socket = folder.file("sock");
+        let service = podman(&folder)
+            .args(["system", "service", "--time", "0"])
+            .arg(format!("unix://{}", socket.display()))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let podman = Podman {
+            _service: Process(service),
+            socket,
+            folder,
+        };
+        if let Err(why) = podman.run("probe", &[], "exit 0") {
+            eprintln!("skipped: podman cannot run containers here: {why}");
+            return None;
+        }
+        podman.podman(&["rm", "probe"]);
+        until(|| UnixStream::connect(&podman.socket).is_ok(), String::new);
+        Some(podman)
+    }
+
+    fn run(&self, name: &str, more: &[&str], script: &str) -> Result<(), String> {
+        let done = podman(&self.folder)
+            .args([
+                "run",
+                "--detach",
+                "--interactive",
+                "--network=none",
+                "--ulimit=nofile=100:100",
+                "--ulimit=nproc=100:100",
+            ])
+            .args(["--name", name])
+            .args(more)
+            .args(["box", "/bin/sh", "-c", script])
+            .output()
+            .unwrap();
+        match done.status.success() {
+            true => Ok(()),
+            false => Err(String::from_utf8_lossy(&done.stderr).into_owned()),
+        }
+    }
+
+    fn podman(&self, arguments: &[&str]) -> bool {
+        podman(&self.folder)
+            .args(arguments)
+            .output()
+            .unwrap()
+            .status
+            .success()
+    }
+
+    fn check(&self, more: Value) -> (Status, String) {
+        let o = check("container", self.options(more));
+        (o.status, o.message)
+    }
+
+    fn options(&self, mut options: Value) -> Value {
+        options["socket"] = self.socket.to_str().unwrap().into();
+        options
+    }
+}
+
+impl Drop for Podman {
+    fn drop(&mut self) {
+        self.podman(&["rm", "--all", "--force", "--time", "0"]);
+    }
+}
+
+fn podman(folder: &Folder) -> Command {
+    let mut command = Command::new("podman");
+    for (option, name) in [
+        ("--root", "root"),
+        ("--runroot", "run"),
+        ("--tmpdir", "tmp"),
+    ] {
+        command.arg(option).arg(folder.file(name));
+    }
+    command.args([
+        "--storage-driver=vfs",
+        "--cgroup-manager=cgroupfs",
+        "--events-backend=none",
+        "--runtime=runc",
+    ]);
+    command
+}
+
+/// Runs until somebody ends it.
+const FOREVER: &str = "while read x; do :; done";
+
+#[test]
+fn podman_and_its_containers() {
+    let Some(podman) = Podman::start() else {
+        return;
+    };
+    assert_eq!(
+        podman.check(json!({})),
+        (Status::Ok, "0 of 0 containers run".into())
+    );
+    podman.run("web", &["--label=team=shop"], FOREVER).unwrap();
+    podman.run("job", &[], "exit 0").unwrap();
+    let done = json!({"names": ["job"], "states": ["exited"]});
+    until(|| podman.check(done.clone()).0 == Status::Ok, String::new);
+    for (more, status, begin) in [
+        (json!({}), Status::Ok, "web is running, for "),
+        (
+            json!({"names": ["web"]}),
+            Status::Ok,
+            "web is running, for ",
+        ),
+        (
+            json!({"labels": ["team=shop"]}),
+            Status::Ok,
+            "web is running, for ",
+        ),
+        (
+            json!({"labels": ["team"]}),
+            Status::Ok,
+            "web is running, for ",
+        ),
+        (
+            json!({"labels": ["team=other"]}),
+            Status::Ok,
+            "0 of 0 containers run",
+        ),
+        (
+            json!({"names": ["web", "gone", "x*"]}),
+            Status::Critical,
+            "no container is called gone; no container matches x*; web is running",
+        ),
+        // Who is named must run, whatever its exit code was.
+        (
+            json!({"names": ["job"]}),
+            Status::Critical,
+            "job is exited, its exit code was 0, for ",
+        ),
+        (
+            json!({"names": ["web"], "memory_warn": "1GiB", "image_age_warn": "1h"}),
+            Status::Ok,
+            "web is running, for ",
+        ),
+        (
+            json!({"names": ["web"], "memory_crit": "1B"}),
+            Status::Critical,
+            "web uses ",
+        ),
+        (
+            json!({"names": ["web"], "image_age_warn": "0s"}),
+            Status::Warn,
+            "the image of web is ",
+        ),
+    ] {
+        let (s, text) = podman.check(more.clone());
+        assert_eq!(s, status, "{more}: {text}");
+        assert!(text.starts_with(begin), "{more}: {text}");
+    }
+    let (_, text) = podman.check(json!({}));
+    assert!(
+        text.ends_with("; 1 of 2 containers run, 1 finished"),
+        "{text}"
+    );
+    podman.run("broken", &[], "exit 3").unwrap();
+    let broken = "broken is exited, its exit code was 3, for ";
+    until(
+        || podman.check(json!({})).1.starts_with(broken),
+        String::new,
+    );
+    assert_eq!(podman.check(json!({})).0, Status::Critical);
+    podman
+        .run(
+            "sick",
+            &[
+                "--health-cmd=exit 1",
+                "--health-retries=1",
+                "--health-interval=disable",
+            ],
+            FOREVER,
+        )
+        .unwrap();
+    podman.podman(&["healthcheck", "run", "sick"]);
+    let (status, text) = podman.check(json!({"names": ["sick"]}));
+    assert_eq!(status, Status::Critical, "{text}");
+    assert!(
+        text.starts_with("sick is unhealthy; sick is running"),
+        "{text}"
+    );
+    assert_eq!(
+        podman.check(json!({"names": ["sick"], "health": false})).0,
+        Status::Ok
+    );
+}
+
+/// A daemon that answers each question with the next text, and then hangs up; a text that is empty stands for silence.
+fn daemon(texts: Vec<String>) -> (Folder, Value) {
+    let folder = Folder::new();
+    let socket = folder.file("sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    std::thread::spawn(move || {
+        let Ok((mut stream, _)) = listener.accept() else {
+            return;
+        };
+        for text in texts {
+            if stream.read(&mut [0; 4096]).unwrap_or(0) == 0 {
+                return;
+            }
+            if text.is_empty() {
+                let _ = std::io::copy(&mut stream, &mut std::io::sink());
+            }
+            let _ = stream.write_all(text.as_bytes());
+        }
+    });
+    let options = json!({"socket": socket});
+    (folder, options)
+}
+
+fn answer(body: &Value) -> String {
+    let body = body.to_string();
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+#[test]
+fn what_a_daemon_may_say() {
+    let chunk = "1000000\r\n";
+    for (text, wanted) in [
+        (
+            "SSH-2.0-x\r\n".to_owned(),
+            "container: \"SSH-2.0-x\" is no HTTP",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\n\r\n".to_owned(),
+            "container: an answer of unknown length",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 50000000\r\n\r\n".to_owned(),
+            "container: an answer of more than 16 MiB",
+        ),
+        (
+            format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1{chunk}"),
+            "container: an answer of more than 16 MiB",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n".to_owned(),
+            "container: \"x\" is no length",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n[]x\r\n".to_owned(),
+            "container: a piece of the answer has no end",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n[]".to_owned(),
+            "container: connection closed in the middle of a message",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{]".to_owned(),
+            "container: its answer is no JSON: key must be a string at line 1 column 2",
+        ),
+        (
+            "HTTP/1.1 500 X\r\nContent-Length: 17\r\n\r\n{\"message\":\"bad\"}".to_owned(),
+            "container: it says 500: bad",
+        ),
+        (
+            "HTTP/1.1 404 X\r\nContent-Length: 2\r\n\r\n{}".to_owned(),
+            "container: it has no list of containers",
+        ),
+    ] {
+        let (_folder, options) = daemon(vec![text]);
+        let o = check("container", options);
+        assert_eq!((o.status, o.message.as_str()), (Status::Unknown, wanted));
+    }
+    let (_folder, options) = daemon(vec![String::new()]);
+    let o = create("container", &options)
+        .unwrap()
+        .run(Duration::from_secs(1));
+    assert_eq!(
+        (o.status, o.message.as_str()),
+        (Status::Unknown, "container: no answer within 0.95 s")
+    );
+    let o = check("container", json!({"socket": "/nowhere"}));
+    assert_eq!(
+        (o.status, o.message.as_str()),
+        (
+            Status::Unknown,
+            "container: /nowhere: no such file or directory"
+        )
+    );
+}
+
+#[test]
+fn restarts_and_the_oom_killer() {
+    let list = answer(
+        &json!([{"Id": "ab12", "Names": ["/web"], "Labels": null}, {"Id": "../x", "Names": ["/odd"]}]),
+    );
+    let web = |restarts: u64, oom: bool| {
+        answer(
+            &json!({"RestartCount": restarts, "State": {"Status": "running", "OOMKilled": oom, "StartedAt": "?"}}),
+        )
+    };
+    let check = |texts: Vec<String>| {
+        let (folder, options) = daemon(texts);
+        (folder, create("container", &options).unwrap())
+    };
+    let (_folder, oom) = check(vec![list.clone(), web(0, true)]);
+    let o = oom.run(LONG);
+    let text = "web ran out of memory (OOM killer); web is running";
+    assert_eq!((o.status, o.message.as_str()), (Status::Warn, text));
+    // Gone between the list and the look.
+    let (_folder, gone) = check(vec![
+        list,
+        "HTTP/1.1 404 X\r\nContent-Length: 2\r\n\r\n{}".into(),
+    ]);
+    assert_eq!(gone.run(LONG).status, Status::Ok);
+}
