@@ -21,6 +21,8 @@ mod target;
 mod dns;
 #[cfg(test)]
 mod dovecot;
+#[cfg(feature = "grpc")]
+mod grpc;
 #[cfg(feature = "imap")]
 mod imap;
 #[cfg(feature = "mysql")]
@@ -89,6 +91,11 @@ healthd_plugin::plugins! {
     step ntp::Ntp {
         name: "ntp",
         summary: "an NTP server's time against this machine's",
+    }
+    #[cfg(feature = "grpc")]
+    step grpc::Grpc {
+        name: "grpc",
+        summary: "the health of a gRPC server (grpc.health.v1)",
     }
     #[cfg(feature = "imap")]
     step imap::Imap {
