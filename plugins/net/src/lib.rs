@@ -1,7 +1,7 @@
 //! Checks of the network, many kinds in one library. A page beside this crate has the options, metrics and verdicts of
 //! each kind: PING.md, DNS.md, ...
 //!
-//! Runs in: the step lane of an io worker. Each kind is a module and a cargo feature; what several kinds need stands
+//! Runs in: the step lane of an io worker; what reads files, in the run lane. Each kind is a module and a cargo feature; what several kinds need stands
 //! beside them.
 
 #![forbid(unsafe_code)]
@@ -17,6 +17,8 @@ mod report;
 mod secure;
 mod target;
 
+#[cfg(feature = "certificate")]
+mod certificate;
 #[cfg(feature = "dns")]
 mod dns;
 #[cfg(test)]
@@ -66,6 +68,11 @@ healthd_plugin::plugins! {
     step tls::Tls {
         name: "tls",
         summary: "certificates and protocol of any TLS server, also after STARTTLS",
+    }
+    #[cfg(feature = "certificate")]
+    run certificate::Certificates {
+        name: "certificate",
+        summary: "certificates and private keys in files: days left, and whether they fit",
     }
     #[cfg(feature = "smtp")]
     step smtp::Smtp {
