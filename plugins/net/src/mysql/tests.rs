@@ -298,6 +298,9 @@ fn a_replica_and_its_lag() {
     let o = ask_root(&replica, &well);
     assert!(o.message.ends_with(" behind its primary"), "{}", o.message);
     assert_eq!(o.metric("lag").unit, "s");
+    // Both threads run before the first change has come.
+    let tables = "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'shop'";
+    until(|| replica.sql(tables) == "1\n", || replica.log());
     // A statement that the replica cannot run.
     replica.sql("SET SQL_LOG_BIN = 0; DROP TABLE shop.t");
     primary.sql("INSERT INTO shop.t VALUES (1)");
