@@ -27,6 +27,8 @@ mod dovecot;
 mod grpc;
 #[cfg(feature = "imap")]
 mod imap;
+#[cfg(feature = "memcached")]
+mod memcached;
 #[cfg(feature = "mysql")]
 mod mysql;
 #[cfg(feature = "ntp")]
@@ -47,6 +49,8 @@ mod ssh;
 mod tests;
 #[cfg(feature = "tls")]
 mod tls;
+#[cfg(feature = "websocket")]
+mod websocket;
 
 healthd_plugin::plugins! {
     #[cfg(feature = "dns")]
@@ -103,6 +107,16 @@ healthd_plugin::plugins! {
     step grpc::Grpc {
         name: "grpc",
         summary: "the health of a gRPC server (grpc.health.v1)",
+    }
+    #[cfg(feature = "memcached")]
+    step memcached::Memcached {
+        name: "memcached",
+        summary: "memcached: connections, evictions, share of hits",
+    }
+    #[cfg(feature = "websocket")]
+    step websocket::Websocket {
+        name: "websocket",
+        summary: "a WebSocket that opens, answers a ping, and says what it should",
     }
     #[cfg(feature = "imap")]
     step imap::Imap {
