@@ -8,6 +8,8 @@
 // A library with some kinds left out does not use all of what kinds share.
 #![cfg_attr(not(feature = "default"), allow(dead_code))]
 
+#[cfg(any(feature = "ldap", feature = "snmp"))]
+mod ber;
 #[cfg(feature = "dns")]
 mod join;
 #[cfg(any(feature = "imap", feature = "pop3", feature = "smtp"))]
@@ -27,6 +29,8 @@ mod dovecot;
 mod grpc;
 #[cfg(feature = "imap")]
 mod imap;
+#[cfg(feature = "ldap")]
+mod ldap;
 #[cfg(feature = "memcached")]
 mod memcached;
 #[cfg(feature = "mysql")]
@@ -112,6 +116,11 @@ healthd_plugin::plugins! {
     step memcached::Memcached {
         name: "memcached",
         summary: "memcached: connections, evictions, share of hits",
+    }
+    #[cfg(feature = "ldap")]
+    step ldap::Ldap {
+        name: "ldap",
+        summary: "an LDAP server: login, and what a search finds",
     }
     #[cfg(feature = "websocket")]
     step websocket::Websocket {

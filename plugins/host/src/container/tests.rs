@@ -344,10 +344,10 @@ fn what_a_daemon_may_say() {
     let (_folder, options) = daemon(vec![String::new()]);
     let o = create("container", &options)
         .unwrap()
-        .run(Duration::from_secs(1));
+        .run(Duration::from_secs(4));
     assert_eq!(
         (o.status, o.message.as_str()),
-        (Status::Unknown, "container: no answer within 0.95 s")
+        (Status::Unknown, "container: no answer within 3.8 s")
     );
     let o = check("container", json!({"socket": "/nowhere"}));
     assert_eq!(

@@ -28,8 +28,6 @@ const VARIABLES: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN \
 const STATUS: &str = "SHOW GLOBAL STATUS WHERE Variable_name IN ('Aborted_connects', 'Questions', 'Slow_queries', \
     'Threads_connected', 'Threads_running', 'Uptime', 'wsrep_cluster_size', 'wsrep_cluster_status', \
     'wsrep_local_state_comment', 'wsrep_ready')";
-/// The server gives a query up so much before our deadline, so that it is not left running there.
-const MARGIN_MS: u64 = 100;
 
 pub struct Mysql {
     options: Options,
@@ -352,7 +350,8 @@ async fn read_only(
 ) -> Result<Table, Trouble> {
     packets.ask("SET SESSION TRANSACTION READ ONLY").await?;
     let ms = cx.remaining().as_millis() as u64;
-    let ms = ms.saturating_sub(MARGIN_MS).max(1);
+    // A little before our deadline, so that nothing is left running there, and we hear of it.
+    let ms = (ms - (ms / 10).min(1000)).max(1);
     let limit = match version.contains("MariaDB") {
         true => format!("SET SESSION max_statement_time = {}", ms as f64 / 1e3),
         false => format!("SET SESSION max_execution_time = {ms}"),

@@ -1,16 +1,14 @@
 //! SNMP's messages (RFC 1157, 3416) in BER, as far as GET needs them, from an agent that may say anything.
 
+use crate::ber::{INTEGER, OCTETS, Reader, SEQUENCE, integer, signed, tagged};
 use healthd_plugin::Width;
 use std::fmt;
 
 /// So many numbers has an OID at most (RFC 2578).
 pub const ARCS_MAX: usize = 128;
 
-const INTEGER: u8 = 0x02;
-const OCTETS: u8 = 0x04;
 const NULL: u8 = 0x05;
 const OID: u8 = 0x06;
-const SEQUENCE: u8 = 0x30;
 const GET: u8 = 0xA0;
 const RESPONSE: u8 = 0xA2;
 
@@ -108,30 +106,6 @@ impl fmt::Display for Oid {
     }
 }
 
-fn tagged(tag: u8, content: &[u8]) -> Vec<u8> {
-    let mut all = vec![tag];
-    match content.len() {
-        n @ 0..=0x7F => all.push(n as u8),
-        n => {
-            all.push(0x82);
-            all.extend_from_slice(&(n as u16).to_be_bytes());
-        }
-    }
-    all.extend_from_slice(content);
-    all
-}
-
-fn integer(n: i32) -> Vec<u8> {
-    let bytes = n.to_be_bytes();
-    // Without the bytes that only repeat the sign.
-    let spare = (0..3)
-        .take_while(|i| {
-            bytes[*i] == if n < 0 { 0xFF } else { 0 } && (bytes[i + 1] & 0x80 != 0) == (n < 0)
-        })
-        .count();
-    tagged(INTEGER, &bytes[spare..])
-}
-
 /// The question for these. `version` is 0 for 1, 1 for 2c.
 pub fn get(version: i32, community: &str, id: i32, oids: &[Oid]) -> Vec<u8> {
     let pairs = oids
@@ -145,54 +119,6 @@ pub fn get(version: i32, community: &str, id: i32, oids: &[Oid]) -> Vec<u8> {
         tagged(GET, &pdu),
     ];
     tagged(SEQUENCE, &whole.concat())
-}
-
-/// Reads one thing after the other.
-struct Reader<'b>(&'b [u8]);
-
-impl<'b> Reader<'b> {
-    fn next(&mut self) -> Result<(u8, &'b [u8]), String> {
-        let cut = || "it is cut short".to_owned();
-        let (&tag, rest) = self.0.split_first().ok_or_else(cut)?;
-        let (&first, rest) = rest.split_first().ok_or_else(cut)?;
-        let (length, rest) = match first {
-            0..=0x7F => (usize::from(first), rest),
-            0x81..=0x84 => {
-                let (bytes, rest) = rest
-                    .split_at_checked(usize::from(first - 0x80))
-                    .ok_or_else(cut)?;
-                let length = bytes.iter().fold(0, |n, b| n << 8 | usize::from(*b));
-                (length, rest)
-            }
-            0x80 => return Err("it has an indefinite length, which SNMP has not".into()),
-            _ => return Err(format!("it has a length of {} bytes", first - 0x80)),
-        };
-        let (content, rest) = rest.split_at_checked(length).ok_or_else(cut)?;
-        self.0 = rest;
-        Ok((tag, content))
-    }
-
-    fn want(&mut self, tag: u8) -> Result<&'b [u8], String> {
-        match self.next()? {
-            (t, content) if t == tag => Ok(content),
-            (t, _) => Err(format!("it has type {t:#04x} where {tag:#04x} belongs")),
-        }
-    }
-
-    fn integer(&mut self) -> Result<i64, String> {
-        signed(self.want(INTEGER)?)
-    }
-}
-
-fn signed(content: &[u8]) -> Result<i64, String> {
-    match content {
-        [] => Err("it has a number without bytes".into()),
-        [first, ..] if content.len() <= 8 => {
-            let start = if first & 0x80 != 0 { -1 } else { 0 };
-            Ok(content.iter().fold(start, |n, b| n << 8 | i64::from(*b)))
-        }
-        _ => Err(format!("it has a number of {} bytes", content.len())),
-    }
 }
 
 /// Some agents forget the byte that keeps a large number from being a negative one.

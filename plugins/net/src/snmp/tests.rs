@@ -197,7 +197,7 @@ fn an_agent_and_its_values() {
     let o = check_for(
         "snmp",
         &with(snmpd.port, &json!({"community": "wrong"})),
-        Duration::from_millis(1500),
+        Duration::from_secs(3),
     );
     assert_eq!(o.status, Status::Critical);
     assert!(
@@ -287,7 +287,7 @@ fn what_an_agent_may_answer() {
     for (answer, wanted) in [
         (
             Box::new(|_, _| b"\x30\x80\0\0".to_vec()) as Box<dyn Fn(i32, usize) -> Vec<u8> + Send>,
-            "the answer is broken: it has an indefinite length, which SNMP has not",
+            "the answer is broken: it has an indefinite length, which this protocol has not",
         ),
         (
             Box::new(|_, _| b"HTTP/1.1 400".to_vec()),
