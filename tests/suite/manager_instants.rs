@@ -2,6 +2,7 @@
 
 use crate::harness::ctl::wait_for;
 use crate::harness::{Config, Daemon, check, fixtures, kill, state};
+use healthd_core::check::schedule;
 use healthd_core::wire::maps::{self, StateSnapshot};
 use nix::sys::signal::Signal;
 use serde_json::json;
@@ -228,7 +229,7 @@ fn kill_it_again_and_again(random: &mut Random) {
     let reason = daemon.detail("paused")["pause_reason"].clone();
     assert_eq!(reason, "a new switch in rack 7, by Friday evening");
     assert_eq!(daemon.run("rare")["attempt"], 3);
-    // Back on the grid that each had.
+    // Back on the grid that each has by its name, also where the machine stood still meanwhile.
     let phases = |map: &StateSnapshot| -> HashMap<String, u64> {
         let busy = map
             .checks
@@ -237,7 +238,9 @@ fn kill_it_again_and_again(random: &mut Random) {
         busy.map(|(_, c)| (c.name.to_string(), c.next_run % INTERVAL_NS / 1_000_000))
             .collect()
     };
-    let grid = phases(&before);
+    let phase = |name: &String| schedule::hash(name.as_bytes()) % INTERVAL_NS / 1_000_000;
+    let names = phases(&before).into_keys();
+    let grid: HashMap<String, u64> = names.map(|name| (name.clone(), phase(&name))).collect();
     wait_for("each check is on its grid", || {
         phases(&map_of(&daemon)) == grid
     });

@@ -8,6 +8,9 @@ use super::fault::Fault;
 use super::outcome::{Status, Verdict};
 use super::tracker::{Change, Tracker};
 
+/// What is mended sooner, as workers that were killed are, makes nobody's verdict old.
+const HEALS_NS: u64 = 2_000_000_000;
+
 /// What is believed of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct CheckState {
@@ -106,6 +109,7 @@ impl CheckState {
             age.from_ns = now;
         }
         let bound = rules.interval_ns.saturating_mul(u64::from(rules.attempts));
+        let bound = bound.max(HEALS_NS);
         let is_over = age.unjudged >= rules.attempts && now.saturating_sub(age.from_ns) >= bound;
         if !is_over {
             return None;
@@ -265,6 +269,22 @@ mod tests {
         feed(&mut state, Status::Critical, None, 129 * S);
         ours(&mut state, 131 * S);
         assert_eq!(state.lapsed_ns(), None);
+    }
+
+    #[test]
+    fn what_heals_at_once_makes_no_verdict_old() {
+        let hasty = Rules {
+            attempts: 1,
+            interval_ns: S / 10,
+            retry_ns: S / 10,
+        };
+        let mut state = CheckState::default();
+        feed(&mut state, Status::Ok, None, 100 * S);
+        for (at, verdict) in [(101, Verdict::Ok), (103, Verdict::Unknown)] {
+            let (outcome, now) = result(Status::Unknown, Some(Fault::WorkerDied), at * S);
+            state = judge(state, outcome, hasty, now).state;
+            assert_eq!(state.verdict(), verdict);
+        }
     }
 
     #[test]
