@@ -3,6 +3,7 @@
 pub mod disk;
 pub mod recall;
 pub mod record_log;
+mod remember;
 pub mod samples;
 pub mod saved;
 pub mod store;

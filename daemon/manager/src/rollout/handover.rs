@@ -1,12 +1,11 @@
 //! What the supervisor keeps for the manager after this one: the model in force and the plugins' bytes. So
 //! that one does not depend on what the files say by then.
 
-use crate::director::Manager;
 use crate::fleet::supervisor_link::SupervisorLink;
 use crate::rollout::plugins::{KeptVersions, Versions};
 use healthd_catalog::{PluginEntry, PluginFile, Scan, Standing};
 use healthd_core::config::{Model, PluginInfo, Refused};
-use healthd_core::wire::supervisor::{FDS_A_MESSAGE, ToManager, ToSupervisor};
+use healthd_core::wire::supervisor::ToManager;
 use healthd_sys::memfd;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
@@ -18,15 +17,15 @@ use std::sync::Arc;
 
 /// The second memfd; the first is the model, and the files' copies follow in the order of the lists here.
 #[derive(Serialize, Deserialize)]
-struct Index {
-    files: Vec<KeptFile>,
-    refused: Vec<Refused>,
-    previous: Vec<KeptFile>,
-    versions: KeptVersions,
+pub(super) struct Index {
+    pub(super) files: Vec<KeptFile>,
+    pub(super) refused: Vec<Refused>,
+    pub(super) previous: Vec<KeptFile>,
+    pub(super) versions: KeptVersions,
 }
 
 #[derive(Serialize, Deserialize)]
-struct KeptFile {
+pub(super) struct KeptFile {
     path: PathBuf,
     hash: u64,
     plugins: Vec<PluginEntry>,
@@ -35,7 +34,7 @@ struct KeptFile {
 }
 
 impl KeptFile {
-    fn of(file: &PluginFile) -> KeptFile {
+    pub(super) fn of(file: &PluginFile) -> KeptFile {
         KeptFile {
             path: file.path.clone(),
             hash: file.hash,
@@ -61,56 +60,6 @@ impl KeptFile {
 pub fn pack(model: &Model) -> io::Result<Arc<OwnedFd>> {
     let bytes = serde_json::to_vec(model).map_err(io::Error::other)?;
     Ok(Arc::new(memfd::sealed_bytes("healthd-model", &bytes)?))
-}
-
-impl Manager {
-    /// Hands the supervisor what a manager after us would need.
-    pub fn keep(&mut self) {
-        let settings = ToSupervisor::Settings {
-            stop_grace_ms: self.model.daemon.stop_grace.as_millis() as u64,
-            log: self.model.daemon.log.clone(),
-        };
-        self.fleet.supervisor.say(&settings);
-        let Some(model) = self.rollout.kept_model.clone() else {
-            return;
-        };
-        let index = Index {
-            files: self.rollout.scan.files.iter().map(KeptFile::of).collect(),
-            refused: self.rollout.scan.catalog.refused.clone(),
-            previous: self
-                .rollout
-                .versions
-                .previous
-                .iter()
-                .map(KeptFile::of)
-                .collect(),
-            versions: self.rollout.versions.kept(),
-        };
-        let index = serde_json::to_vec(&index)
-            .map_err(io::Error::other)
-            .and_then(|bytes| memfd::sealed_bytes("healthd-plugins", &bytes));
-        match index {
-            Ok(index) => {
-                let mut fds = vec![model, Arc::new(index)];
-                let files = self
-                    .rollout
-                    .scan
-                    .files
-                    .iter()
-                    .chain(&self.rollout.versions.previous);
-                fds.extend(files.map(|f| f.copy.clone()));
-                let last = fds.len().div_ceil(FDS_A_MESSAGE) - 1;
-                for (n, part) in fds.chunks(FDS_A_MESSAGE).enumerate() {
-                    let keep = ToSupervisor::Keep {
-                        first: n == 0,
-                        last: n == last,
-                    };
-                    self.fleet.supervisor.say_with(&keep, part.to_vec());
-                }
-            }
-            Err(e) => log::error!("the plugins cannot be kept for a manager after this one: {e}"),
-        }
-    }
 }
 
 /// What the manager before us left.

@@ -2,6 +2,7 @@
 
 pub mod generation;
 pub mod handover;
+mod keeping;
 pub mod loading;
 pub mod plugins;
 pub mod reload;

@@ -2,8 +2,10 @@
 
 pub mod dependency;
 pub mod dispatch;
+mod doubt;
 pub mod groups;
 pub mod pause;
+mod resume;
 pub mod stage;
 
 use dependency::Dependents;

@@ -2,7 +2,6 @@
 //!
 //! Counted since this manager's start. A plugin's account outlives reloads and generations.
 
-use crate::director::Manager;
 use healthd_core::check::fault::Fault;
 use healthd_core::wire::control::{Cost, PluginCost};
 use healthd_core::wire::worker::{Ending, Finished, Growth};
@@ -28,7 +27,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    fn finished(&mut self, f: &Finished) {
+    pub(super) fn finished(&mut self, f: &Finished) {
         // A worker may say anything.
         add(&mut self.cpu_ns, f.cpu_ns);
         add(
@@ -77,7 +76,7 @@ impl Default for Walls {
 impl Walls {
     const STEPS: usize = 4 * 34;
 
-    fn add(&mut self, ns: u64) {
+    pub(super) fn add(&mut self, ns: u64) {
         let us = (ns / 1000).max(1);
         let octave = us.ilog2();
         let quarter = if octave >= 2 {
@@ -108,7 +107,7 @@ impl Walls {
 #[derive(Clone, Debug, Default)]
 pub struct PluginTally {
     pub tally: Tally,
-    walls: Walls,
+    pub(super) walls: Walls,
 }
 
 /// By the plugin's name.
@@ -137,53 +136,7 @@ impl Costs {
     }
 }
 
-impl Manager {
-    /// A run that a worker has finished, whatever came of it.
-    pub(super) fn charge(&mut self, f: &Finished) {
-        let Some(check) = self.checks.get_mut(f.check) else {
-            return;
-        };
-        check.counts.tally.finished(f);
-        let plugin = self.books.costs.of(&check.spec.plugin);
-        plugin.tally.finished(f);
-        plugin.walls.add(f.finished_ns.saturating_sub(f.started_ns));
-    }
-
-    /// What came of a run after its end was told.
-    pub fn charge_late(&mut self, id: u32, epoch: u32, cpu_ns: u64, grew: Growth) {
-        let check = self.checks.get_mut(id);
-        // One that was changed since may have another plugin by now.
-        let Some(check) = check.filter(|c| c.identity.epoch == epoch) else {
-            return;
-        };
-        for tally in [
-            &mut check.counts.tally,
-            &mut self.books.costs.of(&check.spec.plugin).tally,
-        ] {
-            add(&mut tally.cpu_ns, cpu_ns);
-            tally.grew(grew);
-        }
-    }
-
-    /// It killed its worker, or blocked it until it had to be replaced.
-    pub fn charge_death(&mut self, id: u32, stalled: bool) {
-        let Some(check) = self.checks.get_mut(id) else {
-            return;
-        };
-        for tally in [
-            &mut check.counts.tally,
-            &mut self.books.costs.of(&check.spec.plugin).tally,
-        ] {
-            if stalled {
-                tally.stalls = tally.stalls.saturating_add(1);
-            } else {
-                tally.crashes += 1;
-            }
-        }
-    }
-}
-
-fn add(sum: &mut u64, n: u64) {
+pub(super) fn add(sum: &mut u64, n: u64) {
     *sum = sum.saturating_add(n);
 }
 

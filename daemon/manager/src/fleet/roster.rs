@@ -1,0 +1,49 @@
+//! The slots together: their room, their links, their lines in the map.
+
+use super::slots::Group;
+use crate::director::Manager;
+use healthd_core::wire::supervisor::WorkerClass;
+
+impl Manager {
+    /// In-flight runs that one worker of a class may have.
+    pub fn cap(&self, class: WorkerClass) -> usize {
+        match class {
+            // A run needs an fd or two; the rest is for links, maps and plugins' own files.
+            WorkerClass::Io => (self.fleet.supervisor.open_files.saturating_sub(256) / 2)
+                .clamp(16, 16_384) as usize,
+            WorkerClass::Cpu => 2,
+            WorkerClass::Exec => usize::from(self.model.pool.exec.most()),
+        }
+    }
+
+    pub fn publish_slot(&self, slot: u32) {
+        if let Some(s) = self.fleet.slots.get(&slot) {
+            self.books.map.slot(slot as usize, &s.record());
+        }
+    }
+
+    pub fn flush_links(&mut self) {
+        for slot in self.fleet.slots.values_mut() {
+            if let Some(link) = &mut slot.process.link
+                && link.has_news()
+                && let Err(e) = link.flush()
+            {
+                log::debug!("slot {}: {e}", slot.spec.slot);
+            }
+        }
+    }
+
+    pub fn slot_name(&self, slot: u32) -> String {
+        match self.fleet.slots.get(&slot) {
+            Some(s) => {
+                let kind = match s.group {
+                    Group::Solo(_) => "jail",
+                    Group::Shared => "worker",
+                };
+                let class = s.spec.class.as_str();
+                format!("{class} {kind} in slot {slot} (pid {})", s.process.pid)
+            }
+            None => format!("worker in slot {slot}"),
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! What is in force is left with the supervisor, for the manager after us.
+
+use super::handover::{Index, KeptFile};
+use crate::director::Manager;
+use healthd_core::wire::supervisor::{FDS_A_MESSAGE, ToSupervisor};
+use healthd_sys::memfd;
+use std::io;
+use std::sync::Arc;
+
+impl Manager {
+    /// Hands the supervisor what a manager after us would need.
+    pub fn keep(&mut self) {
+        let settings = ToSupervisor::Settings {
+            stop_grace_ms: self.model.daemon.stop_grace.as_millis() as u64,
+            log: self.model.daemon.log.clone(),
+        };
+        self.fleet.supervisor.say(&settings);
+        let Some(model) = self.rollout.kept_model.clone() else {
+            return;
+        };
+        let index = Index {
+            files: self.rollout.scan.files.iter().map(KeptFile::of).collect(),
+            refused: self.rollout.scan.catalog.refused.clone(),
+            previous: self
+                .rollout
+                .versions
+                .previous
+                .iter()
+                .map(KeptFile::of)
+                .collect(),
+            versions: self.rollout.versions.kept(),
+        };
+        let index = serde_json::to_vec(&index)
+            .map_err(io::Error::other)
+            .and_then(|bytes| memfd::sealed_bytes("healthd-plugins", &bytes));
+        match index {
+            Ok(index) => {
+                let mut fds = vec![model, Arc::new(index)];
+                let files = self
+                    .rollout
+                    .scan
+                    .files
+                    .iter()
+                    .chain(&self.rollout.versions.previous);
+                fds.extend(files.map(|f| f.copy.clone()));
+                let last = fds.len().div_ceil(FDS_A_MESSAGE) - 1;
+                for (n, part) in fds.chunks(FDS_A_MESSAGE).enumerate() {
+                    let keep = ToSupervisor::Keep {
+                        first: n == 0,
+                        last: n == last,
+                    };
+                    self.fleet.supervisor.say_with(&keep, part.to_vec());
+                }
+            }
+            Err(e) => log::error!("the plugins cannot be kept for a manager after this one: {e}"),
+        }
+    }
+}
