@@ -3,11 +3,10 @@
 use crate::books::Books;
 use crate::checks::Checks;
 use crate::control::Clients;
-use crate::event_loop::Inbox;
 use crate::fleet::Fleet;
+use crate::inbox::Inbox;
 use crate::journal::ClockWatch;
 use crate::rollout::Rollout;
-use crate::rollout::plugins::Tally;
 use crate::schedule::Schedule;
 use crate::services::Services;
 use healthd_core::check::schedule::Standstill;
@@ -15,11 +14,7 @@ use healthd_core::check::wheel::Wheel;
 use healthd_core::config::Model;
 use healthd_core::wire::roles::ManagerArgs;
 use nix::sys::epoll::Epoll;
-use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::sync::Arc;
-
-pub const MS: u64 = 1_000_000;
 
 /// What the second wheel holds; the first holds the checks' due times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,22 +79,6 @@ pub struct Clockwork {
     pub clock_watch: ClockWatch,
     /// When it was last said that no descriptor is left; 0: never.
     pub lacking_said: u64,
-}
-
-/// A plugin of a generation; its place in the list is the number that workers know it by.
-#[derive(Clone)]
-pub struct PluginUse {
-    pub name: String,
-    pub file: PathBuf,
-    pub index: u32,
-    pub class: healthd_core::wire::supervisor::WorkerClass,
-    pub copy: Arc<OwnedFd>,
-    pub hash: u64,
-    /// It could not be initialised, or killed a starting worker: why. New workers come up without it.
-    pub left_out: Option<String>,
-    /// CLOCK_REALTIME: these bytes serve since then.
-    pub since: u64,
-    pub tally: Tally,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,10 +1,12 @@
 //! The loop: one wait; then messages, results, clients, timers, and what they asked for.
 
-use crate::director::{Chore, MS, Manager, Phase};
+use crate::director::{Chore, Manager, Phase};
 use crate::fleet::descriptors::is_lack;
 use crate::fleet::slots::{Link, Process, SlotState};
+use crate::inbox::Message;
 use crate::journal::Fact;
-use crate::rollout::loading::{LoadResult, Work};
+use crate::rollout::work::Work;
+use crate::time::MS;
 use healthd_core::check::schedule::Standstill;
 use healthd_core::wire::events::EventKind;
 use healthd_core::wire::frame::MAX_MESSAGE;
@@ -15,10 +17,8 @@ use healthd_sys::{clock, logging};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Mutex;
 
 /// Which fd an epoll event speaks of.
 pub const TOKEN_SUPERVISOR: u64 = 1;
@@ -40,43 +40,6 @@ const HUNG_UP_NS: u64 = 3000 * MS;
 const LOG_MS: u64 = 20;
 /// The most messages that one worker is heard for in a turn.
 const MESSAGES_A_TURN: usize = 256;
-
-/// What another thread has for the loop.
-pub enum Message {
-    Loaded(Box<LoadResult>),
-    /// The plugin directory is not what it was.
-    Dropped,
-    /// A file of a secret has changed.
-    SecretsChanged,
-}
-
-pub struct Inbox {
-    messages: Mutex<Vec<Message>>,
-    pub wake: EventFd,
-}
-
-impl Inbox {
-    pub fn new() -> io::Result<Inbox> {
-        let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-        Ok(Inbox {
-            messages: Mutex::default(),
-            wake,
-        })
-    }
-
-    pub fn post(&self, message: Message) {
-        self.messages
-            .lock()
-            .unwrap_or_else(|e| e.into_inner())
-            .push(message);
-        let _ = self.wake.write(1);
-    }
-
-    fn take(&self) -> Vec<Message> {
-        let _ = self.wake.read();
-        std::mem::take(&mut self.messages.lock().unwrap_or_else(|e| e.into_inner()))
-    }
-}
 
 impl Manager {
     /// Until the daemon stops or the supervisor is gone.

@@ -11,6 +11,7 @@ mod control;
 mod director;
 mod event_loop;
 mod fleet;
+mod inbox;
 mod journal;
 mod role;
 mod rollout;

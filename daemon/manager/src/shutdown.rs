@@ -1,7 +1,8 @@
 //! The graceful end: no new runs, the ones in flight finish or are cancelled, everything is written.
 
-use crate::director::{Chore, MS, Manager, Phase};
+use crate::director::{Chore, Manager, Phase};
 use crate::journal::Fact;
+use crate::time::MS;
 use healthd_core::wire::events::EventKind;
 use healthd_core::wire::maps::STATE_FILE;
 use healthd_core::wire::objects_map;

@@ -2,6 +2,9 @@
 
 use healthd_sys::clock;
 
+/// In ns.
+pub const MS: u64 = 1_000_000;
+
 /// RFC 3339 in UTC, to the millisecond. 0 means never.
 pub fn rfc3339(realtime_ns: u64) -> Option<String> {
     if realtime_ns == 0 {

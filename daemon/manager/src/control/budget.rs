@@ -2,7 +2,7 @@
 //!
 //! A client whose user has spent it waits, and nobody else does. Root is not counted: it could do anything anyway.
 
-use crate::director::MS;
+use crate::time::MS;
 use std::collections::HashMap;
 
 #[derive(Debug, Default)]

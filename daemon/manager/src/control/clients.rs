@@ -2,9 +2,10 @@
 
 use super::budget::{Budgets, FEE};
 use super::client::{Client, Job, Rights, error};
-use crate::director::{Chore, MS, Manager};
+use crate::director::{Chore, Manager};
 use crate::event_loop::{TOKEN_CLIENT, TOKEN_LISTENER};
 use crate::fleet::descriptors::is_lack;
+use crate::time::MS;
 use healthd_core::wire::control::{ErrorCode, Reply};
 use healthd_sys::{clock, privileges, unix_socket};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};

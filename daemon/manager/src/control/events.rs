@@ -1,8 +1,9 @@
 //! `events`: what the journal holds, and what comes.
 
 use super::client::{Job, error};
-use crate::director::{MS, Manager};
+use crate::director::Manager;
 use crate::time;
+use crate::time::MS;
 use healthd_core::wire::control::{ErrorCode, Events, Reply};
 use healthd_sys::clock;
 

@@ -1,7 +1,8 @@
 //! The rows of `workers` and `plugins`.
 
 use crate::check::Check;
-use crate::director::{Manager, PluginUse};
+use crate::director::Manager;
+use crate::rollout::plugin_use::PluginUse;
 use crate::rollout::plugins::version_text;
 use crate::time;
 use healthd_catalog::{PluginFile, Standing};

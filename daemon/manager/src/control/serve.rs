@@ -4,7 +4,8 @@
 use super::budget::FEE;
 use super::client::{Client, Input, Job, error};
 use super::clients::LOOK_FOR_IDLE_NS;
-use crate::director::{Chore, MS, Manager};
+use crate::director::{Chore, Manager};
+use crate::time::MS;
 use healthd_core::wire::control::{
     CheckRow, ControlError, ErrorCode, MAX_REQUEST, Op, Reply, Request,
 };

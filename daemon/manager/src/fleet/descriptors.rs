@@ -1,7 +1,8 @@
 //! The manager has no descriptor left: what fails by that is tried again, each by its own rule. Here it is said, with
 //! the way out, and not each time.
 
-use crate::director::{MS, Manager};
+use crate::director::Manager;
+use crate::time::MS;
 use healthd_sys::clock;
 use std::io;
 

@@ -1,9 +1,10 @@
 //! A worker that holds too much, or has done enough, makes room for another before it hurts (`replacement.rs`).
 //! Only one that grows faster than it can drain is killed, at its limit: then its runs go elsewhere.
 
-use crate::director::{MS, Manager};
+use crate::director::Manager;
 use crate::fleet::chunks::FDS_A_PARENT;
 use crate::fleet::slots::SlotState;
+use crate::time::MS;
 use healthd_core::config::Limits;
 use healthd_core::text::field;
 use healthd_core::wire::maps::Entry;

@@ -28,8 +28,7 @@ use limits::Backoff;
 use oom::OomWatch;
 use pools::Pools;
 use slots::Slot;
-use solo::SoloWorkers;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use supervisor_link::SupervisorLink;
 
 pub struct Fleet {
@@ -69,4 +68,12 @@ impl Fleet {
     pub fn look_for_oom(&mut self, now: u64) {
         self.oom.look(now);
     }
+}
+
+#[derive(Default)]
+pub struct SoloWorkers {
+    /// Checks that wait for one.
+    queue: VecDeque<u32>,
+    /// Slots of those that there are, ending ones too.
+    slots: Vec<u32>,
 }

@@ -1,9 +1,9 @@
 //! From deaths of workers to what becomes of the checks that are to blame: held, suspected, in quarantine, released.
 
 use crate::check::{Check, HOLD_LAST_NS, Hold};
-use crate::director::MS;
 use crate::fleet::crash_record::{CrashRecord, Quarantine, TO_BE_FREE};
 use crate::time;
+use crate::time::MS;
 use healthd_core::wire::control::QuarantineInfo;
 use healthd_core::wire::maps::StandingRecord;
 use healthd_sys::clock;

@@ -4,10 +4,11 @@
 //! more runs, ends those it has, and goes. One of a class at a time.
 
 use crate::check::ns;
-use crate::director::{Chore, MS, Manager, Phase};
+use crate::director::{Chore, Manager, Phase};
 use crate::fleet::slots::{Condemned, Slot, SlotState};
 use crate::journal::Fact;
 use crate::rollout::generation::MAX_SLOTS;
+use crate::time::MS;
 use healthd_core::wire::events::EventKind;
 use healthd_core::wire::supervisor::{SlotSpec, ToSupervisor};
 use healthd_core::wire::worker::ToWorker;

@@ -3,7 +3,7 @@
 //! `dispatched = finished + in flight + lost` holds for every slot at every moment, over all its workers.
 
 use crate::fleet::chunks::{ChunkAccounts, ChunkOut};
-use crate::services::Asked;
+use crate::services::asked::Asked;
 use healthd_core::starvation::Suspicion;
 use healthd_core::wire::frame::{MAX_BATCH, MAX_BATCH_RECORDS};
 use healthd_core::wire::maps::SlotRecord;

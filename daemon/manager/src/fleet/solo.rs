@@ -4,16 +4,16 @@
 //! when it is needed, dies with its check or when that is free, and is never given to another check: so the pool's
 //! workers are as many as before, and an idle daemon has none.
 
-use crate::director::{Chore, MS, Manager, Phase};
+use crate::director::{Chore, Manager, Phase};
 use crate::fleet::crash_record::Place;
 use crate::fleet::slots::{Condemned, Group, Slot, SlotState, Solo};
 use crate::rollout::generation::MAX_SLOTS;
+use crate::time::MS;
 use healthd_core::check::fault::Fault;
 use healthd_core::text::field;
 use healthd_core::wire::supervisor::SlotSpec;
 use healthd_core::wire::worker::ToWorker;
 use healthd_sys::clock;
-use std::collections::VecDeque;
 
 /// Solo workers at the same time. More would let a plugin that kills every worker take the machine.
 pub const MAX_SOLO: usize = 4;
@@ -25,14 +25,6 @@ const COMING_NS: u64 = 5_000 * MS;
 const LINGER_NS: u64 = 5_000 * MS;
 /// A solo worker that is told to end has so long.
 const DRAIN_NS: u64 = 2_000 * MS;
-
-#[derive(Default)]
-pub struct SoloWorkers {
-    /// Checks that wait for one.
-    queue: VecDeque<u32>,
-    /// Slots of those that there are, ending ones too.
-    slots: Vec<u32>,
-}
 
 impl Manager {
     /// It runs as soon as a solo worker has room for it, and at `due_ns` at the earliest.

@@ -1,11 +1,13 @@
 //! Watching the workers: their messages, and their stalls.
 
 use crate::check::Check;
-use crate::director::{Chore, MS, Manager, Phase, PluginUse};
+use crate::director::{Chore, Manager, Phase};
 use crate::fleet::leftovers::LivesOn;
 use crate::fleet::pools::News;
 use crate::fleet::slots::{Condemned, LibraryUse, Slot, SlotState};
 use crate::journal::Fact;
+use crate::rollout::plugin_use::PluginUse;
+use crate::time::MS;
 use healthd_core::starvation::{Lateness, Share, Suspicion};
 use healthd_core::wire::control::Problem;
 use healthd_core::wire::events::EventKind;

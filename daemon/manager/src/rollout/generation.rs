@@ -2,16 +2,19 @@
 //! ones, and only when all are ready does anything change. The first start is the same thing from nothing.
 
 use crate::books::recall::Past;
-use crate::director::{Chore, MS, Manager, Phase, PluginUse};
+use crate::director::{Chore, Manager, Phase};
 use crate::fleet::slots::{Accounts, Condemned, Slot, SlotState};
 use crate::fleet::solo::SOLO_SLOTS;
 use crate::journal::Fact;
+use crate::rollout::coming::{Coming, Force};
 use crate::rollout::handover;
-use crate::rollout::loading::Work;
-use crate::rollout::plugins::{Canary, Objection, Tally, version_text};
+use crate::rollout::plugin_use::PluginUse;
+use crate::rollout::plugins::{Objection, Tally, version_text};
+use crate::rollout::work::Work;
 use crate::rollout::worker_plan::{lost, wanted};
+use crate::time::MS;
 use healthd_catalog::{PluginFile, Scan, Standing};
-use healthd_core::config::{CheckSpec, Diagnostics, Model};
+use healthd_core::config::{Diagnostics, Model};
 use healthd_core::wire::control::ReloadReport;
 use healthd_core::wire::maps::{self, SlotRecord};
 use healthd_core::wire::supervisor::{SlotSpec, ToSupervisor, WorkerClass};
@@ -31,46 +34,6 @@ const DRAIN_NS: u64 = 60_000 * MS;
 
 /// In an answer to a client.
 pub const MAX_FILES_TOLD: usize = 20;
-
-/// A generation that is coming up.
-pub struct Coming {
-    pub generation: u64,
-    pub force: Force,
-    pub scan: Scan,
-    pub plugins: Vec<PluginUse>,
-    pub slots: Vec<u32>,
-    /// What asked for it; None: the first start.
-    pub work: Option<Work>,
-    pub begun_ns: u64,
-    /// The first one: it takes force even with gaps, since there is nothing to stay with.
-    pub first: Option<Past>,
-    /// Runs that have to prove the new bytes before they take over; None: not sent yet.
-    pub canaries: Option<Vec<Canary>>,
-}
-
-/// What takes force.
-pub enum Force {
-    /// A config that was read, and the same as the next manager will get it.
-    Model {
-        model: Box<Model>,
-        kept: io::Result<Arc<OwnedFd>>,
-    },
-    /// The checks stay as they are.
-    Plugins,
-}
-
-impl Force {
-    /// The checks of this plugin by name; None: those in force.
-    pub fn specs_of(&self, plugin: &str) -> Option<HashMap<&str, &CheckSpec>> {
-        match self {
-            Force::Plugins => None,
-            Force::Model { model, .. } => {
-                let of_plugin = model.checks.iter().filter(|c| c.plugin == plugin);
-                Some(of_plugin.map(|c| (c.name.as_str(), c)).collect())
-            }
-        }
-    }
-}
 
 impl Manager {
     /// The first generation: from nothing, or after a manager that died.

@@ -3,13 +3,15 @@
 
 use crate::control::Asker;
 use crate::director::{Manager, Phase};
-use crate::event_loop::{Inbox, Message};
+use crate::inbox::{Inbox, Message};
 use crate::journal::Fact;
-use crate::rollout::generation::{Force, MAX_FILES_TOLD};
+use crate::rollout::coming::Force;
+use crate::rollout::generation::MAX_FILES_TOLD;
 use crate::rollout::handover;
 use crate::rollout::plugins::Rejected;
+use crate::rollout::work::{Found, LoadResult, Work};
 use healthd_catalog::{Loaded, PluginFile, RealFiles, Scan, Shelf, Standing};
-use healthd_core::config::{self, Catalog, Diagnostics, PluginInfo};
+use healthd_core::config::{self, Catalog, PluginInfo};
 use healthd_core::wire::control::{ControlError, ErrorCode, ReloadReport, Reply};
 use healthd_core::wire::events::EventKind;
 use healthd_core::wire::supervisor::ToSupervisor;
@@ -18,65 +20,6 @@ use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-
-/// Something that changes what is in force.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Work {
-    /// The config and the plugins, for a client or (None) for a signal.
-    Reload(Option<Asker>),
-    /// Something has changed in the plugin directory.
-    Dropped,
-    /// A file of a secret has changed: the config in force, with what it says now.
-    Secrets,
-    /// The plugin directory, for a client; of one plugin only, or of all. Files that were rejected are tried again.
-    Plugins {
-        client: Option<Asker>,
-        name: Option<String>,
-    },
-    /// These files did not prove themselves, or a client does not want them: what served before comes back.
-    Rollback {
-        client: Option<Asker>,
-        files: Vec<Unwanted>,
-    },
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct Unwanted {
-    pub path: PathBuf,
-    pub hash: u64,
-    pub why: String,
-}
-
-impl Work {
-    fn client(&self) -> Option<Asker> {
-        match self {
-            Work::Reload(client) | Work::Plugins { client, .. } | Work::Rollback { client, .. } => {
-                *client
-            }
-            Work::Dropped | Work::Secrets => None,
-        }
-    }
-
-    /// Whether files that did not come up are given another chance by it.
-    pub fn tries_again(&self) -> bool {
-        matches!(self, Work::Reload(_) | Work::Plugins { .. })
-    }
-}
-
-/// What the loader thread found.
-pub struct LoadResult {
-    pub work: Work,
-    pub begun_ns: u64,
-    /// None: the thread panicked, and has said so.
-    pub found: Option<Found>,
-}
-
-pub enum Found {
-    Config(Result<(Force, Scan), Diagnostics>),
-    Plugins(Scan),
-    /// The plugins have other options than before, and the config cannot be read as it was: why.
-    Unfit(String),
-}
 
 /// All that the thread needs to know, as it must not look into the books.
 struct Reader {

@@ -1,24 +1,27 @@
 //! What is in force, and how something else takes its place: configs, plugin files, generations of workers.
 
+pub mod coming;
 pub mod generation;
 pub mod handover;
 mod keeping;
 pub mod loading;
+pub mod plugin_use;
 pub mod plugins;
 pub mod reload;
 pub mod secret_files;
+pub mod work;
 pub mod worker_plan;
 
 use crate::books::recall::Past;
-use crate::director::PluginUse;
-use generation::Coming;
+use coming::Coming;
 use healthd_catalog::{Scan, Shelf};
-use loading::Work;
+use plugin_use::PluginUse;
 use plugins::{DropIn, Versions};
 use secret_files::SecretFiles;
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
+use work::Work;
 
 pub struct Rollout {
     pub generation: u64,

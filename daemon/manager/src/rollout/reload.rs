@@ -5,12 +5,14 @@
 
 use crate::books::recall::Past;
 use crate::check::{Check, Target};
-use crate::director::{MS, Manager};
+use crate::director::Manager;
 use crate::fleet::crash_record::CrashRecord;
 use crate::journal::Fact;
-use crate::rollout::generation::{Force, MAX_SLOTS};
-use crate::rollout::loading::Work;
+use crate::rollout::coming::Force;
+use crate::rollout::generation::MAX_SLOTS;
+use crate::rollout::work::Work;
 use crate::rollout::worker_plan::{same_plugins, same_pool};
+use crate::time::MS;
 use healthd_catalog::Scan;
 use healthd_core::check::schedule;
 use healthd_core::config::Model;

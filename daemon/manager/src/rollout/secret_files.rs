@@ -2,7 +2,7 @@
 //! hand. A thread looks at them once a second, since any file system may hold whoever asks it.
 
 use crate::director::Manager;
-use crate::event_loop::{Inbox, Message};
+use crate::inbox::{Inbox, Message};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::os::fd::AsFd;

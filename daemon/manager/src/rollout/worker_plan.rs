@@ -1,9 +1,10 @@
 //! Which plugins and which workers a config asks for, and what of that is news.
 
 use crate::check::worker_class;
-use crate::director::{Manager, PluginUse};
+use crate::director::Manager;
 use crate::journal::Fact;
-use crate::rollout::generation::Force;
+use crate::rollout::coming::Force;
+use crate::rollout::plugin_use::PluginUse;
 use healthd_catalog::{Scan, Standing};
 use healthd_core::config::Pool;
 use healthd_core::wire::supervisor::WorkerClass;

@@ -5,7 +5,7 @@
 //! seen to be down is not mistaken for a problem of its own.
 
 use super::stage::InFlight;
-use crate::director::MS;
+use crate::time::MS;
 use healthd_core::check::fault::Fault;
 use healthd_core::check::outcome::Status;
 use healthd_core::wire::worker::{Ending, Finished};

@@ -2,10 +2,11 @@
 
 use super::stage::{Again, InFlight, Stage, Waiting};
 use crate::check::{Check, ns};
-use crate::director::{MS, Manager, Phase};
+use crate::director::{Manager, Phase};
 use crate::fleet::chunks::RunChunks;
 use crate::fleet::crash_record::Place;
 use crate::fleet::slots::SlotState;
+use crate::time::MS;
 use healthd_core::check::fault::Fault;
 use healthd_core::check::schedule;
 use healthd_core::wire::supervisor::WorkerClass;

@@ -1,7 +1,8 @@
 //! The end of a pause: by its time, or by a client.
 
-use crate::director::{Chore, MS, Manager};
+use crate::director::{Chore, Manager};
 use crate::journal::Fact;
+use crate::time::MS;
 use healthd_core::text::field;
 use healthd_core::wire::events::EventKind;
 use healthd_sys::clock;

@@ -3,8 +3,9 @@
 //! A lock is a lease of a run. It ends when the run gives it back, when the run ends, or when its worker dies; a manager's
 //! death ends the workers, and with them every lock.
 
-use crate::director::{Chore, MS, Manager};
+use crate::director::{Chore, Manager};
 use crate::time;
+use crate::time::MS;
 use healthd_core::check::semaphore::{Semaphores, Shown, Want};
 use healthd_core::wire::asks::LockAsk;
 use healthd_core::wire::control::ObjectUser;

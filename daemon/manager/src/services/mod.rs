@@ -1,10 +1,12 @@
 //! What plugins keep with the manager: maps and lists (`hd.map/1`), and locks (`hd.lock/1`).
 
+pub mod asked;
 mod kept;
 mod locks;
 
 pub use locks::Locks;
 
+use self::asked::ASKS_A_SECOND;
 use crate::director::Manager;
 use healthd_core::objects::maps::{Change, Maps, error};
 use healthd_core::wire::asks::{MapAsk, MapReply};
@@ -14,11 +16,6 @@ use healthd_sys::clock;
 use kept::Log;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-
-/// So much may one worker ask in a second. Its own host lets through a fraction of that, so one that asks more goes around
-/// it, and costs us more than it may.
-const ASKS_A_SECOND: u32 = 50_000;
-const SECOND_NS: u64 = 1_000_000_000;
 
 pub struct Services {
     pub kept_maps: KeptMaps,
@@ -30,27 +27,6 @@ pub struct Services {
 pub struct KeptMaps {
     pub maps: Maps,
     log: Option<Log>,
-}
-
-/// How much a worker has asked lately.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Asked {
-    since_ns: u64,
-    count: u32,
-}
-
-impl Asked {
-    /// False: it is too much.
-    fn once_more(&mut self, now: u64) -> bool {
-        if now.saturating_sub(self.since_ns) > SECOND_NS {
-            *self = Asked {
-                since_ns: now,
-                count: 0,
-            };
-        }
-        self.count += 1;
-        self.count <= ASKS_A_SECOND
-    }
 }
 
 impl KeptMaps {

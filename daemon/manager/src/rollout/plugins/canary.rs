@@ -10,9 +10,10 @@
 //!   moment costs a replacement that can be asked for again; to believe the new bytes could cost false alarms.
 
 use crate::check::{definition, ns};
-use crate::director::{MS, Manager};
-use crate::rollout::generation::Force;
-use crate::rollout::loading::Work;
+use crate::director::Manager;
+use crate::rollout::coming::Force;
+use crate::rollout::work::Work;
+use crate::time::MS;
 use healthd_core::check::fault::Fault;
 use healthd_core::check::outcome::Status;
 use healthd_core::config::CheckSpec;

@@ -3,8 +3,8 @@
 use super::versions::unwanted_files;
 use crate::control::Asker;
 use crate::director::Manager;
-use crate::rollout::generation::Force;
-use crate::rollout::loading::{Unwanted, Work};
+use crate::rollout::coming::Force;
+use crate::rollout::work::{Unwanted, Work};
 use healthd_catalog::{PluginFile, Scan, Standing};
 use healthd_core::config::did_you_mean;
 use healthd_core::wire::control::{ControlError, ErrorCode};

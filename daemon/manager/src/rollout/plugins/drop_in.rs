@@ -1,7 +1,7 @@
 //! The thread that watches the plugin directory, and its end.
 
 use crate::director::Manager;
-use crate::event_loop::{Inbox, Message};
+use crate::inbox::{Inbox, Message};
 use healthd_catalog::DirWatch;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::os::fd::AsFd;

@@ -4,10 +4,11 @@
 //! Counted are results of workers that have the new bytes. A check that did not know before the switch
 //! speaks against nobody, and neither does our own fault.
 
-use crate::director::{Chore, MS, Manager, Phase};
+use crate::director::{Chore, Manager, Phase};
 use crate::fleet::postmortem::Cause;
 use crate::journal::Fact;
-use crate::rollout::loading::{Unwanted, Work};
+use crate::rollout::work::{Unwanted, Work};
+use crate::time::MS;
 use healthd_core::check::outcome::Status;
 use healthd_core::wire::supervisor::{Death, WorkerClass};
 use healthd_core::wire::worker::{Ending, Finished};

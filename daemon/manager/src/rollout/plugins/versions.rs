@@ -2,7 +2,7 @@
 
 use super::Trial;
 use super::trial::KeptTrial;
-use crate::rollout::loading::Unwanted;
+use crate::rollout::work::Unwanted;
 use healthd_catalog::{PluginFile, Standing};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -1,0 +1,43 @@
+//! What other threads have for the loop.
+
+use crate::rollout::work::LoadResult;
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use std::io;
+use std::sync::Mutex;
+
+/// What another thread has for the loop.
+pub enum Message {
+    Loaded(Box<LoadResult>),
+    /// The plugin directory is not what it was.
+    Dropped,
+    /// A file of a secret has changed.
+    SecretsChanged,
+}
+
+pub struct Inbox {
+    messages: Mutex<Vec<Message>>,
+    pub wake: EventFd,
+}
+
+impl Inbox {
+    pub fn new() -> io::Result<Inbox> {
+        let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        Ok(Inbox {
+            messages: Mutex::default(),
+            wake,
+        })
+    }
+
+    pub fn post(&self, message: Message) {
+        self.messages
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .push(message);
+        let _ = self.wake.write(1);
+    }
+
+    pub fn take(&self) -> Vec<Message> {
+        let _ = self.wake.read();
+        std::mem::take(&mut self.messages.lock().unwrap_or_else(|e| e.into_inner()))
+    }
+}

@@ -1,0 +1,22 @@
+//! A plugin file as the workers of a generation use it.
+
+use crate::rollout::plugins::Tally;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A plugin of a generation; its place in the list is the number that workers know it by.
+#[derive(Clone)]
+pub struct PluginUse {
+    pub name: String,
+    pub file: PathBuf,
+    pub index: u32,
+    pub class: healthd_core::wire::supervisor::WorkerClass,
+    pub copy: Arc<OwnedFd>,
+    pub hash: u64,
+    /// It could not be initialised, or killed a starting worker: why. New workers come up without it.
+    pub left_out: Option<String>,
+    /// CLOCK_REALTIME: these bytes serve since then.
+    pub since: u64,
+    pub tally: Tally,
+}
