@@ -4,7 +4,7 @@
 //! worker in a slot: its name is the slot's number.
 
 use crate::respawn::{Life, Pause, Record, WORKER};
-use healthd_core::wire::supervisor::{SlotSpec, WorkerClass};
+use healthd_core::wire::supervisor::SlotSpec;
 use std::collections::BTreeMap;
 
 #[derive(Debug, Default)]
@@ -64,7 +64,7 @@ impl Pool {
 
     /// May programs of checks be running?
     pub fn has_programs(&self) -> bool {
-        let exec = |s: &Slot| s.spec.class == WorkerClass::Exec;
+        let exec = |s: &Slot| s.spec.class.row().starts_programs;
         self.slots.values().any(exec)
     }
 
@@ -171,6 +171,7 @@ impl Pool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use healthd_core::wire::supervisor::WorkerClass;
     use std::time::Duration;
 
     /// Each generation has slots of its own.

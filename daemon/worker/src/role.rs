@@ -6,7 +6,6 @@ use crate::reactor::{EndOfWork, Reactor};
 use crate::services::{Shared, WorkerServices};
 use crate::side;
 use healthd_core::wire::roles::WorkerArgs;
-use healthd_core::wire::supervisor::WorkerClass;
 use healthd_core::wire::worker::ToManager;
 use healthd_loader::host;
 use healthd_scoreboard::crash;
@@ -22,8 +21,6 @@ pub(crate) fn worker_map() -> Option<&'static WorkerMap> {
     MAP.get().copied()
 }
 
-/// The nice value of computing threads: an io check that is due comes before them.
-const CPU_NICE: i32 = 5;
 pub(crate) const MIN_STACK: usize = 512 << 10;
 const EXEC_THREADS: u32 = 4;
 
@@ -77,10 +74,10 @@ pub(crate) fn serve(args: &WorkerArgs, link: OwnedFd) -> std::io::Result<EndOfWo
     };
     // What `threads` means depends on the class: of an exec worker it says how many children may run at once,
     // and only `create` needs its threads.
-    let (limit, groups) = match args.class {
-        WorkerClass::Io => (args.threads.max(1), 1),
-        WorkerClass::Cpu => (1, 1),
-        WorkerClass::Exec => (EXEC_THREADS, args.threads.max(1) as usize),
+    let class = args.class.row();
+    let (limit, groups) = match class.starts_programs {
+        true => (EXEC_THREADS, args.threads.max(1) as usize),
+        false => (args.threads.max(1), 1),
     };
     // The reactor, the pool, and as many again for threads that are written off.
     let lines = 2 * limit as usize + 8;
@@ -103,21 +100,17 @@ pub(crate) fn serve(args: &WorkerArgs, link: OwnedFd) -> std::io::Result<EndOfWo
     side::install()?;
     // What a plugin or a program asks for on a terminal is not for whoever started healthd there.
     healthd_sys::process::leave_terminal();
-    if args.class == WorkerClass::Exec {
+    if class.starts_programs {
         side::with(|s| s.children.set_map(map));
     }
     crate::counters::set_dir(args.runtime_dir.clone());
     host::set_services(&WorkerServices);
     healthd_loader::fanout::set_fanout(&WorkerFanout);
-    let nice = if args.class == WorkerClass::Cpu {
-        CPU_NICE
-    } else {
-        0
-    };
+    let nice = class.nice;
     let shared = Shared::install(map, nice)?;
     let pool = Pool::new("run", limit as usize, MIN_STACK, Some((map, nice)));
     let mut reactor = Reactor::new(map, line, link, shared, pool)?;
-    reactor.takes_fds = args.class == WorkerClass::Cpu;
+    reactor.takes_fds = class.fans_out;
     reactor.run()
 }
 

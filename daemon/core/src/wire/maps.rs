@@ -136,13 +136,16 @@ impl SlotRecord {
 
     /// Only workers for heavy work run chunks.
     pub fn chunks(&self) -> Option<WorkerChunks> {
-        (self.class == WorkerClass::Cpu as u8).then_some(WorkerChunks {
-            dispatched: self.chunks_dispatched,
-            finished: self.chunks_finished,
-            in_flight: self.chunks_in_flight,
-            lost: self.chunks_lost,
-            own: self.chunks_own,
-        })
+        let class = WorkerClass::ALL.get(usize::from(self.class));
+        class
+            .is_some_and(|c| c.row().fans_out)
+            .then_some(WorkerChunks {
+                dispatched: self.chunks_dispatched,
+                finished: self.chunks_finished,
+                in_flight: self.chunks_in_flight,
+                lost: self.chunks_lost,
+                own: self.chunks_own,
+            })
     }
 
     /// Word 0 is the sequence number and not part of it.
@@ -196,7 +199,7 @@ impl SlotRecord {
 }
 
 pub const SLOT_STATES: [&str; 4] = ["starting", "ready", "draining", "dead"];
-pub const CLASSES: [&str; 3] = ["io", "cpu", "exec"];
+pub use super::class::CLASSES;
 
 /// A check as `state.map` holds it: what a reader needs when the daemon cannot answer, and what a new
 /// manager needs to go on where a dead one stopped.

@@ -1,6 +1,7 @@
 //! What crosses a socket.
 
 pub mod asks;
+pub mod class;
 pub mod control;
 pub mod events;
 pub mod fanout;

@@ -1,6 +1,7 @@
 //! What the supervisor and the manager say to each other, over one SOCK_SEQPACKET pair. One message is one
 //! JSON object: these are rare, and both ends are our own; the fds that some carry are named beside them.
 
+pub use super::class::WorkerClass;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
@@ -8,28 +9,6 @@ use std::borrow::Cow;
 pub const MAX_MESSAGE: usize = 128 * 1024;
 /// The most fds in one message: unix(7) takes 253.
 pub const FDS_A_MESSAGE: usize = 250;
-
-/// Which pool a worker belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[repr(u8)]
-pub enum WorkerClass {
-    Io = 0,
-    Cpu = 1,
-    Exec = 2,
-}
-
-impl WorkerClass {
-    pub const ALL: [WorkerClass; 3] = [WorkerClass::Io, WorkerClass::Cpu, WorkerClass::Exec];
-
-    pub fn as_str(self) -> &'static str {
-        super::maps::CLASSES[self as usize]
-    }
-
-    pub fn parse(text: &str) -> Option<WorkerClass> {
-        Self::ALL.into_iter().find(|c| c.as_str() == text)
-    }
-}
 
 /// A worker process to be: all that the supervisor must know of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

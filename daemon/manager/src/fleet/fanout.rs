@@ -6,7 +6,6 @@ use crate::fleet::slots::{Group, Slot, SlotState};
 use healthd_core::wire::fanout::{
     ChunkRun, E_RESOURCES, Ended, FanToManager, FanToWorker, How, Tally, Work,
 };
-use healthd_core::wire::supervisor::WorkerClass;
 use healthd_core::wire::worker::ToWorker;
 use healthd_sys::clock;
 use std::collections::BTreeSet;
@@ -125,7 +124,7 @@ impl Manager {
             .slots
             .values()
             .filter(|s| {
-                s.spec.class == WorkerClass::Cpu
+                s.spec.class.row().fans_out
                     && s.spec.generation == generation
                     && s.state == SlotState::Ready
                     && s.group.is_shared()
@@ -333,7 +332,7 @@ impl Manager {
     /// How many share the work, for a worker that starts.
     pub(super) fn crew_of(&self, slot: u32) -> Option<FanToWorker> {
         let Slot { spec, group, .. } = self.fleet.slots.get(&slot)?;
-        if spec.class != WorkerClass::Cpu {
+        if !spec.class.row().fans_out {
             return None;
         }
         let of_crew = self.fleet.slots.values().filter(|s| {

@@ -4,6 +4,7 @@
 use crate::director::Manager;
 use crate::fleet::chunks::FDS_A_PARENT;
 use crate::fleet::slots::SlotState;
+use crate::rollout::worker_plan::settings;
 use crate::time::MS;
 use healthd_core::config::Limits;
 use healthd_core::text::field;
@@ -25,9 +26,7 @@ const SUSPICIOUS: (u64, u64) = (1, 2);
 const SHORT_LIFE_NS: u64 = 60_000 * MS;
 const PAUSE_FIRST_NS: u64 = 1_000 * MS;
 const PAUSE_LAST_NS: u64 = 300_000 * MS;
-/// Descriptors that a run in flight may well have: a socket and a file; pipes and a pidfd for a child.
-const FDS_A_RUN: u64 = 2;
-const FDS_A_CHILD: u64 = 5;
+const FDS_A_CHUNK: u64 = 2;
 
 /// How quickly the workers of a class are replaced.
 #[derive(Clone, Copy, Debug, Default)]
@@ -130,12 +129,7 @@ fn megabytes(kb: u64) -> String {
 
 impl Manager {
     fn limits(&self, class: WorkerClass) -> Limits {
-        let pool = &self.model.pool;
-        match class {
-            WorkerClass::Io => pool.io.limits,
-            WorkerClass::Cpu => pool.cpu.limits,
-            WorkerClass::Exec => pool.exec.limits,
-        }
+        settings(&self.model.pool, class).limits
     }
 
     /// Looks at what each worker holds. True: one grows so fast that the next look must come soon.
@@ -162,12 +156,8 @@ impl Manager {
             };
             let before = std::mem::replace(&mut s.process.held.usage, used);
             let fresh = *s.process.held.fresh.get_or_insert(used);
-            let explained = s.work.runs.len() as u64
-                * match s.spec.class {
-                    WorkerClass::Exec => FDS_A_CHILD,
-                    _ => FDS_A_RUN,
-                }
-                + s.work.chunks.len() as u64 * FDS_A_RUN
+            let explained = s.work.runs.len() as u64 * s.spec.class.row().fds_a_run
+                + s.work.chunks.len() as u64 * FDS_A_CHUNK
                 + outputs;
             let class = s.spec.class;
             let limits = self.limits(class);

@@ -2,17 +2,18 @@
 
 use super::slots::Group;
 use crate::director::Manager;
+use crate::rollout::worker_plan::settings;
+use healthd_core::wire::class::Credit;
 use healthd_core::wire::supervisor::WorkerClass;
 
 impl Manager {
     /// In-flight runs that one worker of a class may have.
     pub fn cap(&self, class: WorkerClass) -> usize {
-        match class {
-            // A run needs an fd or two; the rest is for links, maps and plugins' own files.
-            WorkerClass::Io => (self.fleet.supervisor.open_files.saturating_sub(256) / 2)
+        match class.row().credit {
+            Credit::Descriptors => (self.fleet.supervisor.open_files.saturating_sub(256) / 2)
                 .clamp(16, 16_384) as usize,
-            WorkerClass::Cpu => 2,
-            WorkerClass::Exec => usize::from(self.model.pool.exec.most()),
+            Credit::Runs(most) => most,
+            Credit::Threads => usize::from(settings(&self.model.pool, class).threads),
         }
     }
 

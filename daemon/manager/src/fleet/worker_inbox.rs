@@ -49,7 +49,9 @@ impl Manager {
             };
             // Only chunks of a fan-out bring fds with them.
             let received = match self.fleet.slots.get(&slot).map(|s| s.spec.class) {
-                Some(WorkerClass::Cpu) => unix_socket::receive_what_fits(&link.fd, buffer),
+                Some(class) if class.row().fans_out => {
+                    unix_socket::receive_what_fits(&link.fd, buffer)
+                }
                 _ => unix_socket::receive(&link.fd, buffer, false),
             };
             match received {
@@ -470,7 +472,7 @@ impl Manager {
         if let Some(crew) = crew {
             sent = sent.and_then(|()| link.send_now(&ToWorker::Fan(crew), None));
         }
-        if auto && class == WorkerClass::Exec {
+        if auto && class.row().starts_programs {
             sent = sent.and_then(|()| link.send_now(&ToWorker::Pace, None));
         }
         if let Err(e) = sent.and_then(|()| link.send_now(&ToWorker::Start, None))

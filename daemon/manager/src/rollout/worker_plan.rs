@@ -6,7 +6,7 @@ use crate::journal::Fact;
 use crate::rollout::coming::Force;
 use crate::rollout::plugin_use::PluginUse;
 use healthd_catalog::{Scan, Standing};
-use healthd_core::config::Pool;
+use healthd_core::config::{Limits, Pool};
 use healthd_core::wire::supervisor::WorkerClass;
 use healthd_sys::clock;
 use std::collections::HashMap;
@@ -147,13 +147,33 @@ pub fn wanted(pool: &Pool, plugins: &[PluginUse]) -> Vec<(u64, WorkerClass, u32)
         if !plugins.iter().any(|p| p.class == class) {
             continue;
         }
-        let (workers, threads) = match class {
-            WorkerClass::Io => (pool.io.workers, pool.io.threads),
-            WorkerClass::Cpu => (pool.cpu.workers, 1),
-            // One process starts all children: what limits them is how many may run at once.
-            WorkerClass::Exec => (1, pool.exec.most()),
-        };
-        list.extend((0..u64::from(workers.max(1))).map(|place| (place, class, u32::from(threads))));
+        let Settings {
+            workers, threads, ..
+        } = settings(pool, class);
+        let places = 0..u64::from(workers.max(1));
+        list.extend(places.map(|place| (place, class, u32::from(threads))));
     }
     list
+}
+
+/// What is set for the pool of a class.
+pub struct Settings {
+    pub workers: u16,
+    /// Of its run lane, or programs at once.
+    pub threads: u16,
+    pub limits: Limits,
+}
+
+pub fn settings(pool: &Pool, class: WorkerClass) -> Settings {
+    let (workers, threads, limits) = match class {
+        WorkerClass::Io => (pool.io.workers, pool.io.threads, pool.io.limits),
+        WorkerClass::Cpu => (pool.cpu.workers, 1, pool.cpu.limits),
+        // One process starts all children: what limits them is how many may run at once.
+        WorkerClass::Exec => (1, pool.exec.most(), pool.exec.limits),
+    };
+    Settings {
+        workers,
+        threads,
+        limits,
+    }
 }
