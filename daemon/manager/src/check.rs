@@ -57,6 +57,8 @@ pub struct Identity {
 pub struct Plan {
     pub next_due: u64,
     pub timer: Option<Key>,
+    /// It fell due in a standstill, and was put off for that.
+    pub put_off: bool,
 }
 
 /// What speaks against it.

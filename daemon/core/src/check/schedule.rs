@@ -34,16 +34,22 @@ pub fn next_due(name_hash: u64, last_ns: u64, interval_ns: u64) -> u64 {
     }
 }
 
-/// What fell due while everything stood still is spread over as long as that took, but never over more than it would be
-/// after a start: at once for all would be a storm.
-pub fn after_standstill(
+/// What fell due while everything stood still is put off: spread over as long as that took, but never over more than it
+/// would be after a start. At once for all would be a storm. Once: a machine that stands still again and again would
+/// never run it. None: it starts now.
+pub fn put_off(
     name_hash: u64,
+    due_ns: u64,
+    was_put_off: bool,
     stood: Standstill,
     interval_ns: u64,
     spread_ns: u64,
-) -> u64 {
+) -> Option<u64> {
+    if was_put_off || due_ns >= stood.until_ns {
+        return None;
+    }
     let spread_ns = spread_ns.min(stood.lasted_ns);
-    first_due(name_hash, stood.until_ns, interval_ns, spread_ns)
+    Some(first_due(name_hash, stood.until_ns, interval_ns, spread_ns))
 }
 
 /// The machine, or the daemon, did not run. CLOCK_MONOTONIC.
@@ -135,7 +141,10 @@ mod tests {
             let mut seconds = vec![0; most as usize];
             for i in 0..1000 {
                 let h = hash(format!("web-{i}").as_bytes());
-                let due = after_standstill(h, stood, interval * S, spread * S);
+                let put_off = |due, again| put_off(h, due, again, stood, interval * S, spread * S);
+                assert_eq!(put_off(1000 * S, false), None, "it was not due by then");
+                assert_eq!(put_off(999 * S, true), None, "not again");
+                let due = put_off(999 * S, false).expect("it is put off");
                 seconds[((due - stood.until_ns) / S) as usize] += 1;
             }
             let each = 1000 / most;

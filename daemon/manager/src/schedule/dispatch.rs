@@ -77,12 +77,15 @@ impl Manager {
             self.publish(id);
             return;
         }
+        let (hash, interval) = (check.identity.hash, check.interval_ns());
+        let was_put_off = std::mem::take(&mut check.plan.put_off);
         if check.stage.is_busy() {
             check.counts.skipped += 1;
-        } else if due < stood.until_ns {
-            let (hash, interval) = (check.identity.hash, check.interval_ns());
-            let due = schedule::after_standstill(hash, stood, interval, spread);
-            self.plan(id, due.max(now));
+        } else if let Some(later) =
+            schedule::put_off(hash, due, was_put_off, stood, interval, spread)
+        {
+            check.plan.put_off = true;
+            self.plan(id, later.max(now));
             return self.publish(id);
         } else {
             self.request_run(id, due);
