@@ -141,6 +141,24 @@ impl Names {
         }
     }
 
+    /// This task's run is at its end, and what it asked has no answer yet: what is known until now. None that waits for its
+    /// turn is among it.
+    pub fn late(&self, task: u64) -> Vec<Told> {
+        if self.0.waiting.load(Relaxed) == 0 {
+            return Vec::new();
+        }
+        let (told, wakes) = self.0.with(|state| {
+            let Some(engine) = &mut state.engine else {
+                return (Vec::new(), false);
+            };
+            (engine.late(task, monotonic_ns()), engine.has_actions())
+        });
+        if wakes {
+            self.0.wake_up();
+        }
+        told
+    }
+
     /// How long this task has waited for its turn since it was last asked for: that is not its target's time. And what
     /// it waits for now.
     pub fn owed(&self, task: u64) -> (u64, Waits) {

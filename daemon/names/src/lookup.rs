@@ -1,12 +1,13 @@
 //! One look-up: who waits for it, how far it is on its way through nsswitch.conf, and what was found so far.
 
-use crate::answer::{Key, Waiter};
+use crate::answer::{Found, Key, Told, Waiter};
 use crate::message::Kind;
 use crate::name::Host;
 use crate::nsswitch::{Source, Step};
 use crate::query::{End, Failing, Query};
 use std::collections::VecDeque;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 #[derive(Debug)]
 pub struct Lookup {
@@ -79,6 +80,14 @@ impl Waiting {
             tell_at: waiter.deadline_ns.saturating_sub(MARGIN_NS.min(left / 5)),
             queued_since: now,
             owed_ns: 0,
+        }
+    }
+
+    pub fn told(&self, found: &Arc<Found>) -> Told {
+        Told {
+            waiter: self.waiter,
+            found: found.clone(),
+            queued_ns: self.owed_ns,
         }
     }
 

@@ -96,9 +96,13 @@ impl Reactor {
             self.active[at].timer = Some(timer);
             return;
         }
-        if matches!(self.active[at].state, State::Task(_)) && self.program_is_ended(key, now) {
-            return;
+        if matches!(self.active[at].state, State::Task(_)) {
+            if self.program_is_ended(key, now) {
+                return;
+            }
+            self.names_are_late(key);
         }
+        let Some(at) = self.find(key) else { return };
         let Some(def) = self.def(run.check) else {
             return;
         };
@@ -138,6 +142,16 @@ impl Reactor {
                 );
                 self.end_early(key, End::own(Fault::Overload, &why));
             }
+        }
+    }
+
+    /// The last word on what a task looks up: it may say itself why it ends. One that is on its way is not overtaken.
+    fn names_are_late(&mut self, key: u64) {
+        for news in self.shared.take() {
+            self.posted(news);
+        }
+        for told in self.shared.names.late(key) {
+            self.resolved(&told);
         }
     }
 

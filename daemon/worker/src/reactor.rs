@@ -406,7 +406,7 @@ impl Reactor {
     }
 
     /// A thread has come back from a call.
-    fn posted(&mut self, news: Posted) {
+    pub(crate) fn posted(&mut self, news: Posted) {
         match news {
             Posted::Task { task, event } => self.step(task, &event),
             Posted::Resolved(told) => self.resolved(&told),

@@ -157,18 +157,20 @@ impl Host {
         unsafe { (self.timer)(ctx, when_ns) }
     }
 
+    /// False, as the answer comes by the run's deadline.
     pub(crate) fn resolve(
         &self,
         ctx: *const HdCtx,
         name: &str,
         family: u32,
         token: u32,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         // SAFETY: ctx is live and this is its thread, see above.
-        errno(unsafe { (self.resolve)(ctx, HdStr::new(name), family, token) })
+        errno(unsafe { (self.resolve)(ctx, HdStr::new(name), family, token) })?;
+        Ok(false)
     }
 
-    /// As `resolve`, told by a time; a host that cannot do that tells by the run's deadline.
+    /// As `resolve`. True: the answer comes by that time; a host of before cannot do that.
     pub(crate) fn resolve_by(
         &self,
         ctx: *const HdCtx,
@@ -176,12 +178,15 @@ impl Host {
         family: u32,
         token: u32,
         by_ns: u64,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         // SAFETY: what the host returns for this id is NULL or a static hd_resolve.
         let table = unsafe { self.extension(EXT_RESOLVE).cast::<HdResolve>().as_ref() };
         match table.and_then(|t| t.resolve_by) {
-            // SAFETY: ctx is live and this is its thread, see above.
-            Some(by) => errno(unsafe { by(ctx, HdStr::new(name), family, token, by_ns) }),
+            Some(by) => {
+                // SAFETY: ctx is live and this is its thread, see above.
+                errno(unsafe { by(ctx, HdStr::new(name), family, token, by_ns) })?;
+                Ok(true)
+            }
             None => self.resolve(ctx, name, family, token),
         }
     }

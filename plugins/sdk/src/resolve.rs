@@ -3,7 +3,7 @@
 
 use crate::cx::Cx;
 use crate::host::host;
-use crate::task::Mail;
+use crate::task::{Head, Mail};
 use crate::text::own_fault;
 use healthd_abi::HdAddrs;
 use std::ffi::CStr;
@@ -127,10 +127,31 @@ unsafe fn ip_of(at: *const u8, room: usize) -> Option<IpAddr> {
     None
 }
 
+/// A look-up that a time limit around it waits for: the host tells by then.
+struct UnderWay<'a> {
+    head: &'a Head,
+    token: u32,
+}
+
+impl<'a> UnderWay<'a> {
+    fn new(head: &'a Head, token: u32, by: u64) -> Self {
+        head.told_by.borrow_mut().push((token, by));
+        UnderWay { head, token }
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let mut list = self.head.told_by.borrow_mut();
+        list.retain(|(token, _)| *token != self.token);
+    }
+}
+
 impl<'a> Cx<'a> {
     /// Step lane: the addresses of `name`, at least one. A literal address needs no resolver and no step. An error that is
     /// this machine's (no name server answers, no descriptor) is an [`own_fault`](crate::own_fault): [`Cx::fail`] makes no
-    /// alarm of it. So is silence, told before a [`timeout`](Cx::timeout) around it is up. What the look-up waited for its turn is given back: the deadline moves.
+    /// alarm of it. So is silence, told before a [`timeout`](Cx::timeout) around it is up. What the look-up waited for its
+    /// turn is given back: the deadline moves.
     pub async fn resolve(self, name: &str, family: Family) -> io::Result<Vec<IpAddr>> {
         if let Ok(ip) = name.parse::<IpAddr>() {
             return if family.allows(ip) {
@@ -149,10 +170,12 @@ impl<'a> Cx<'a> {
             Family::Ipv4 => libc::AF_INET,
             Family::Ipv6 => libc::AF_INET6,
         };
-        match head.limited_to.get() {
-            0 => host().resolve(self.raw(), name, wanted as u32, token),
-            by => host().resolve_by(self.raw(), name, wanted as u32, token, by),
-        }?;
+        let by = head.limited_to.get();
+        let told_by = match by {
+            0 => host().resolve(self.raw(), name, wanted as u32, token)?,
+            _ => host().resolve_by(self.raw(), name, wanted as u32, token, by)?,
+        };
+        let _under_way = told_by.then(|| UnderWay::new(head, token, by));
         let mut addresses = poll_fn(|task| match head.take_mail(token) {
             Some(Mail::Addresses(answer)) => {
                 if answer.deadline_ns != 0 {

@@ -44,6 +44,8 @@ pub(crate) struct Head {
     pub(crate) moved_to: Cell<u64>,
     /// When the time limit is up in which the future is polled now; 0: it has none.
     pub(crate) limited_to: Cell<u64>,
+    /// Look-ups under way that the host tells by a time: token and time.
+    pub(crate) told_by: RefCell<Vec<(u32, u64)>>,
 }
 
 /// Answers that came with a step, kept until their future is polled: the host's data dies with the step.
@@ -199,6 +201,7 @@ where
             last_token: Cell::new(0),
             moved_to: Cell::new(0),
             limited_to: Cell::new(0),
+            told_by: RefCell::default(),
         };
         // SAFETY: freshly allocated and aligned for it.
         unsafe { head.write(value) };

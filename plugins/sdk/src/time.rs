@@ -2,8 +2,8 @@
 
 use crate::cx::Cx;
 use crate::host::host;
+use crate::task::Head;
 use healthd_abi::{EXT_GRACE, HdGrace};
-use std::cell::Cell;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
@@ -63,16 +63,22 @@ impl<'a> Cx<'a> {
         let mut sleep = pin!(self.sleep_until(end));
         poll_fn(|task| {
             // Whoever looks up a name in there is told before the time is up: then it is known whose fault it is.
-            let limit = self.head().ok().map(|head| &head.limited_to);
-            let outer = limit.map_or(0, Cell::get);
+            let head = self.head().ok();
+            let outer = head.map_or(0, |h| h.limited_to.get());
             let inner = if outer == 0 { end } else { end.min(outer) };
-            limit.inspect(|l| l.set(inner));
+            head.inspect(|h| h.limited_to.set(inner));
             let polled = future.as_mut().poll(task);
-            limit.inspect(|l| l.set(outer));
+            head.inspect(|h| h.limited_to.set(outer));
             if let Poll::Ready(r) = polled {
                 return Poll::Ready(Ok(r));
             }
-            sleep.as_mut().poll(task).map(|()| Err(Elapsed))
+            std::task::ready!(sleep.as_mut().poll(task));
+            // That word is on its way, or its look-up waits for its turn, which is not the target's time.
+            let told = |h: &Head| !h.told_by.borrow().iter().any(|(_, by)| *by <= end);
+            match head.is_none_or(told) {
+                true => Poll::Ready(Err(Elapsed)),
+                false => Poll::Pending,
+            }
         })
         .await
     }

@@ -102,10 +102,43 @@ impl Engine {
 
     /// Whose deadline has come is told what is known until now.
     pub(super) fn tell_the_late(&mut self, id: usize, now: u64) {
-        let lookup = &self.lookups[id];
+        let lookup = &mut self.lookups[id];
         if lookup.stage == Stage::Queued || lookup.waiting.iter().all(|w| w.tell_at > now) {
             return;
         }
+        let (late, waiting) = std::mem::take(&mut lookup.waiting)
+            .into_iter()
+            .partition(|w| w.tell_at <= now);
+        lookup.waiting = waiting;
+        let found = Arc::new(Err(self.known_until_now(id, now)));
+        self.tell(id, late, &found);
+        self.abandon(id, now);
+    }
+
+    /// Its run is at its end: what is known until now of each name that it waits for.
+    pub fn late(&mut self, task: u64, now: u64) -> Vec<Told> {
+        let mut all = Vec::new();
+        for id in self.by_task.get(&task).cloned().unwrap_or_default() {
+            let there = self.lookups.get(id);
+            if there.is_none_or(|l| l.stage == Stage::Queued) {
+                continue;
+            }
+            let found = Arc::new(Err(self.known_until_now(id, now)));
+            let waiting = std::mem::take(&mut self.lookups[id].waiting);
+            let (late, others): (Vec<Waiting>, _) =
+                waiting.into_iter().partition(|w| w.waiter.task == task);
+            self.lookups[id].waiting = others;
+            for one in late {
+                self.unlist(task, id);
+                all.push(one.told(&found));
+            }
+            self.abandon(id, now);
+        }
+        all
+    }
+
+    fn known_until_now(&self, id: usize, now: u64) -> Failure {
+        let lookup = &self.lookups[id];
         let name = &lookup.host.name;
         let mut failure = match lookup.stage {
             Stage::Doubted { .. } => self.fault(id, false),
@@ -123,14 +156,7 @@ impl Engine {
         };
         let late = now.saturating_sub(lookup.began) as f64 / SECOND as f64;
         failure.text += &format!(" ({late:.1} s)");
-        let found = Arc::new(Err(failure));
-        let lookup = &mut self.lookups[id];
-        let (late, waiting) = std::mem::take(&mut lookup.waiting)
-            .into_iter()
-            .partition(|w| w.tell_at <= now);
-        lookup.waiting = waiting;
-        self.tell(id, late, &found);
-        self.abandon(id, now);
+        failure
     }
 
     pub(super) fn silence(&self, id: usize) -> String {
@@ -210,11 +236,7 @@ impl Engine {
     pub(super) fn tell(&mut self, id: usize, waiting: Vec<Waiting>, found: &Arc<Found>) {
         for one in waiting {
             self.unlist(one.waiter.task, id);
-            self.actions.push(Action::Tell(Told {
-                waiter: one.waiter,
-                found: found.clone(),
-                queued_ns: one.owed_ns,
-            }));
+            self.actions.push(Action::Tell(one.told(found)));
         }
     }
 

@@ -301,6 +301,27 @@ fn a_silent_zone_is_the_targets_and_silent_servers_are_ours() {
 }
 
 #[test]
+fn a_run_at_its_end_is_told_at_once_whatever_is_known() {
+    let mut w = World::plain(|_, _, _| None);
+    assert!(w.ask(1, "a.test").is_none() && w.ask(2, "a.test").is_none());
+    w.now += 3 * S;
+    let told = w.engine.late(1, w.now);
+    assert_eq!(told.len(), 1);
+    let e = told[0].found.as_ref().as_ref().expect_err("no answer");
+    assert!(
+        e.own && e.text.ends_with("192.0.2.1 is silent (3.0 s)"),
+        "{}",
+        e.text
+    );
+    assert!(w.engine.late(1, w.now).is_empty(), "once");
+    w.act();
+    assert_eq!(w.engine.late(2, w.now).len(), 1);
+    w.act();
+    w.assert_empty();
+    assert!(w.open.is_empty());
+}
+
+#[test]
 fn each_failure_has_its_words_and_its_owner() {
     let say = |server: Server| {
         let mut w = World::plain(server);
