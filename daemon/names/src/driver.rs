@@ -46,6 +46,7 @@ fn run(shared: &Arc<Shared>, epoll: &Epoll) {
                 return (Vec::new(), None);
             };
             engine.tick(now);
+            engine.take_told().into_iter().for_each(&shared.hooks.tell);
             let actions = engine.take_actions();
             let wake_at = engine.wake_at();
             state.sleeps_until = wake_at.unwrap_or(u64::MAX);
@@ -83,7 +84,6 @@ fn act(shared: &Arc<Shared>, epoll: &Epoll, sockets: &mut Sockets, action: Actio
         Action::Ask(ask) => return sockets.ask(epoll, ask),
         Action::Close(ticket) => sockets.close_all(ticket),
         Action::Probe { server, at } => sockets.probe(epoll, server, at),
-        Action::Tell(told) => (shared.hooks.tell)(told),
         Action::Thread {
             ticket,
             host,

@@ -52,7 +52,7 @@ pub type Job = Box<dyn FnOnce() + Send>;
 
 /// What the worker does for it.
 pub struct Hooks {
-    /// An answer for one who waits. Any thread.
+    /// An answer for one who waits. Any thread; it must not ask for a name itself.
     pub tell: Box<dyn Fn(Told) + Send + Sync>,
     /// Runs this on a thread; false: there is none. No more than [`THREADS`] at once.
     pub run: Box<dyn Fn(Job) -> bool + Send + Sync>,

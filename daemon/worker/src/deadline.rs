@@ -147,10 +147,12 @@ impl Reactor {
 
     /// The last word on what a task looks up: it may say itself why it ends. One that is on its way is not overtaken.
     fn names_are_late(&mut self, key: u64) {
+        // In this order: who is not told by this was told before, and that is posted.
+        let late = self.shared.names.late(key);
         for news in self.shared.take() {
             self.posted(news);
         }
-        for told in self.shared.names.late(key) {
+        for told in late {
             self.resolved(&told);
         }
     }

@@ -236,7 +236,7 @@ impl Engine {
     pub(super) fn tell(&mut self, id: usize, waiting: Vec<Waiting>, found: &Arc<Found>) {
         for one in waiting {
             self.unlist(one.waiter.task, id);
-            self.actions.push(Action::Tell(one.told(found)));
+            self.told.push(one.told(found));
         }
     }
 

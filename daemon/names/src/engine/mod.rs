@@ -56,7 +56,6 @@ pub enum Action {
         host: String,
         family: Family,
     },
-    Tell(Told),
 }
 
 /// A question to one server.
@@ -87,6 +86,7 @@ pub struct Engine {
     sort: Sort,
     timers: BinaryHeap<Reverse<(u64, usize)>>,
     actions: Vec<Action>,
+    told: Vec<Told>,
     stamp: u32,
     /// Those that are in doubt, and some that were.
     doubted: Vec<usize>,
@@ -107,6 +107,7 @@ impl Engine {
             sort,
             timers: BinaryHeap::new(),
             actions: Vec::new(),
+            told: Vec::new(),
             stamp: 0,
             doubted: Vec::new(),
         }
@@ -151,8 +152,13 @@ impl Engine {
         std::mem::take(&mut self.actions)
     }
 
+    /// Who is to be told what. With the same lock held: else one could be told of by nobody, whose run ends meanwhile.
+    pub fn take_told(&mut self) -> Vec<Told> {
+        std::mem::take(&mut self.told)
+    }
+
     pub fn has_actions(&self) -> bool {
-        !self.actions.is_empty()
+        !self.actions.is_empty() || !self.told.is_empty()
     }
 
     /// Some: the answer was at hand. Else the waiter is told later.

@@ -70,13 +70,13 @@ impl World {
 
     fn act(&mut self) {
         loop {
+            self.told.extend(self.engine.take_told());
             let actions = self.engine.take_actions();
             if actions.is_empty() {
                 return;
             }
             for action in actions {
                 match action {
-                    Action::Tell(told) => self.told.push(told),
                     Action::Close(ticket) => self.open.retain(|a| a.ticket != ticket),
                     Action::Thread { ticket, host, .. } => self.threads.push((ticket, host)),
                     Action::Probe { server, at } => {
