@@ -31,6 +31,8 @@ pub struct Check {
     pub message: String,
     pub labels: Labels,
     pub behind: Option<Arc<str>>,
+    /// The one below which the engine has it in its list.
+    pub listed: Option<Arc<str>>,
     /// The wall clock's, of `now`.
     pub since: u64,
     /// When the problem that it has, or had, began: by the wall clock, and by the monotonic one.
@@ -63,6 +65,7 @@ impl Check {
             message: String::new(),
             labels: Labels::default(),
             behind: None,
+            listed: None,
             since: 0,
             bad_since: 0,
             bad_from: 0,

@@ -14,6 +14,7 @@ mod holds;
 mod ids;
 mod lane;
 mod matching;
+mod message;
 mod notice;
 mod rate;
 mod record;

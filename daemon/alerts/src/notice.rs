@@ -48,6 +48,10 @@ pub struct Notice {
     pub updates: u32,
     /// Its route's backup is told as well.
     pub is_backed: bool,
+    /// A member that was bad when they were looked at last.
+    pub still_bad: Option<Arc<str>>,
+    /// In its route's line for a place among the deliveries.
+    pub waits: bool,
     /// It has a row that was written down.
     pub is_saved: bool,
 }
@@ -116,8 +120,9 @@ pub struct Member {
 }
 
 /// The members of a notice, as they are now.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Look {
+    pub still_bad: Option<Arc<str>>,
     /// All of them are over.
     pub over: bool,
     /// Nothing but silences keeps all of them from being told.
@@ -160,6 +165,8 @@ impl Notice {
             partial_since: None,
             updates: 0,
             is_backed: false,
+            still_bad: None,
+            waits: false,
             is_saved: false,
         }
     }

@@ -35,6 +35,10 @@ impl<K: Ord + Clone> Wakes<K> {
         self.set(key, Some(at));
     }
 
+    pub fn at(&self, key: &K) -> Option<u64> {
+        self.at.get(key).copied()
+    }
+
     pub fn due(&mut self, now: u64) -> Option<K> {
         let (at, _) = self.order.first()?;
         if *at > now {
@@ -62,6 +66,7 @@ mod tests {
         wakes.by("b", 7);
         wakes.by("b", 8);
         assert_eq!(wakes.next(), Some(7));
+        assert_eq!((wakes.at(&"a"), wakes.at(&"c")), (Some(9), None));
         assert_eq!(wakes.due(6), None);
         assert_eq!(
             (wakes.due(9), wakes.due(9), wakes.due(9)),

@@ -89,11 +89,16 @@ impl Engine {
             return;
         };
         check.settle(now.mono);
+        let parent = check.behind.clone().filter(|_| check.is_bad());
+        let listed = std::mem::replace(&mut check.listed, parent.clone());
         if check.is_over() {
             for id in self.holds.of_problem(name) {
                 self.holds.take_back(id);
                 self.records.push(Record::HoldGone(id));
             }
+        }
+        if listed != parent {
+            self.list_behind(name, listed, parent);
         }
         let check = &self.checks[name];
         let mut next = check.next();
@@ -104,7 +109,9 @@ impl Engine {
             if let Some(notice) = here
                 && !matches!(notice.stage, Stage::Collecting { .. })
             {
-                self.wakes.by(Wake::Notice(notice.id), now.mono);
+                if !self.is_settled(notice) {
+                    self.wakes.by(Wake::Notice(notice.id), now.mono);
+                }
                 let begun = matches!(notice.stage, Stage::Ending { .. });
                 if !begun || self.rules().endings_are_finished() {
                     continue;
@@ -129,6 +136,20 @@ impl Engine {
             self.join(&route, name, now);
         }
         self.forget(name);
+    }
+
+    /// It is tried again at its time, whatever this one check does: another of its members is bad all the same. So a
+    /// receiver that is away costs nothing for each flip of what it has not been told.
+    fn is_settled(&self, notice: &Notice) -> bool {
+        let untold = matches!(notice.stage, Stage::Refused | Stage::Sending { .. });
+        let another = notice
+            .still_bad
+            .as_ref()
+            .and_then(|name| self.checks.get(name));
+        let looked_at = self.wakes.at(&Wake::Notice(notice.id));
+        let retry = notice.trouble.map(|(_, trouble)| trouble.next);
+        let in_time = looked_at.zip(retry).is_some_and(|(at, retry)| at <= retry);
+        untold && in_time && another.is_some_and(Check::is_bad)
     }
 
     fn leave(&mut self, id: u64, name: &Arc<str>, now: Now) {
@@ -200,6 +221,20 @@ impl Engine {
             check.notices.push((route, id));
         }
         self.wakes.by(Wake::Notice(id), now.mono);
+    }
+
+    fn list_behind(&mut self, name: &Arc<str>, old: Option<Arc<str>>, new: Option<Arc<str>>) {
+        if let Some(old) = old
+            && let Some(list) = self.behind.get_mut(&old)
+        {
+            list.remove(name);
+            if list.is_empty() {
+                self.behind.remove(&old);
+            }
+        }
+        if let Some(new) = new {
+            self.behind.entry(new).or_default().insert(name.clone());
+        }
     }
 
     fn forget(&mut self, name: &Arc<str>) {

@@ -21,7 +21,7 @@ use crate::record::Record;
 use crate::route::{Config, Route};
 use crate::time::Now;
 use crate::wakes::Wakes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 #[derive(Debug)]
@@ -32,6 +32,8 @@ pub struct Engine {
     /// Checks that are bad, in a notice, or flip too often; of the others nothing is known here.
     checks: BTreeMap<Arc<str>, Check>,
     notices: BTreeMap<u64, Notice>,
+    /// Bad checks that lie behind another, by that one.
+    behind: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
     /// By route.
     lanes: BTreeMap<Arc<str>, Lane>,
     /// The notice that the next problem of this kind joins.
@@ -83,6 +85,7 @@ impl Engine {
             holds: Holds::default(),
             checks: BTreeMap::new(),
             notices: BTreeMap::new(),
+            behind: BTreeMap::new(),
             lanes: BTreeMap::new(),
             gathering: BTreeMap::new(),
             flights: BTreeMap::new(),

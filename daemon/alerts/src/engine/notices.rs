@@ -29,6 +29,7 @@ impl Engine {
             return;
         };
         let partial = look.partial && !look.over;
+        notice.still_bad.clone_from(&look.still_bad);
         notice.partial_since = partial.then(|| notice.partial_since.unwrap_or(now.mono));
         let backup_at = notice.backup_at().filter(|_| route.backup.is_some());
         match notice.plan(&look, &route, now.mono) {
@@ -71,6 +72,9 @@ impl Engine {
                 continue;
             };
             look.over &= check.is_over();
+            if look.still_bad.is_none() && check.is_bad() {
+                look.still_bad = Some(name.clone());
+            }
             look.held &= self.holds.holds(name, &check.labels);
             let may = self.wish(route, name, check, now) == Wish::Yes;
             look.wanted |= may;
@@ -96,7 +100,9 @@ impl Engine {
             return;
         };
         if lane.flying >= FLYING_MOST {
-            if !lane.waiting.contains(&id) {
+            if let Some(notice) = self.notices.get_mut(&id)
+                && !std::mem::replace(&mut notice.waits, true)
+            {
                 lane.waiting.push_back(id);
             }
             return;
@@ -161,6 +167,7 @@ impl Engine {
     }
 
     fn start(&mut self, id: u64, kind: Kind, now: Now) {
+        self.ungather(id);
         let Some(notice) = self.notices.get_mut(&id) else {
             return;
         };
@@ -168,7 +175,6 @@ impl Engine {
             Kind::Problem => {
                 let doubt = matches!(notice.stage, Stage::Sending { doubt: true });
                 notice.stage = Stage::Sending { doubt };
-                self.gathering.retain(|_, gathering| *gathering != id);
                 notice.problem
             }
             Kind::Recovery => {
@@ -185,7 +191,6 @@ impl Engine {
                     notice.ended_at = Some(last.unwrap_or(now.wall));
                 }
                 notice.stage = Stage::Ending { knew, doubt };
-                self.gathering.retain(|_, gathering| *gathering != id);
                 *notice.recovery.get_or_insert_with(|| self.ids.give())
             }
             Kind::Worse | Kind::Update | Kind::Repeat | Kind::Test | Kind::Alive => {
@@ -232,14 +237,25 @@ impl Engine {
         }
     }
 
+    /// Nobody joins it any more.
+    pub(super) fn ungather(&mut self, id: u64) {
+        let Some(notice) = self.notices.get(&id) else {
+            return;
+        };
+        let place = (notice.route.clone(), notice.key.clone());
+        if self.gathering.get(&place) == Some(&id) {
+            self.gathering.remove(&place);
+        }
+    }
+
     pub(super) fn drop_notice(&mut self, id: u64, now: Now) {
+        self.ungather(id);
         let Some(notice) = self.notices.remove(&id) else {
             return;
         };
         if notice.is_saved {
             self.records.push(Record::NoticeGone(id));
         }
-        self.gathering.retain(|_, gathering| *gathering != id);
         self.wakes.set(Wake::Notice(id), None);
         for name in notice.members.keys() {
             if let Some(check) = self.checks.get_mut(name) {
@@ -258,6 +274,9 @@ impl Engine {
                 && lane.flying < FLYING_MOST
                 && let Some(id) = lane.waiting.pop_front()
             {
+                if let Some(notice) = self.notices.get_mut(&id) {
+                    notice.waits = false;
+                }
                 self.look_at_notice(id, now);
                 looked = true;
             }
@@ -296,12 +315,13 @@ impl Engine {
         let bad = |line: &Line| !matches!(line.verdict, Word::Ok | Word::Removed);
         lines.sort_by_key(|line| !bad(line));
         let bad = lines.iter().filter(|line| bad(line)).count();
-        let behind_it = |(_, check): &(&Arc<str>, &Check)| {
-            let parent = check.behind.as_ref();
-            check.is_bad() && parent.is_some_and(|parent| notice.members.contains_key(parent))
+        let parents = notice.members.keys().filter(|_| !recovers);
+        let behind = || {
+            parents
+                .clone()
+                .filter_map(|name| self.behind.get(name))
+                .flatten()
         };
-        let behind = (self.checks.iter()).filter(|check| !recovers && behind_it(check));
-        let behind: Vec<Arc<str>> = behind.map(|(name, _)| name.clone()).collect();
         let instead_of = notice.members.keys().find_map(|name| {
             let of = self
                 .notices
@@ -322,8 +342,8 @@ impl Engine {
             },
             checks: lines,
             bad,
-            behind_count: behind.len(),
-            behind: behind.into_iter().take(BEHIND_SHOWN).collect(),
+            behind_count: behind().count(),
+            behind: behind().take(BEHIND_SHOWN).cloned().collect(),
             from: notice.since,
             to: notice.ended_at.filter(|_| recovers),
             instead_of,

@@ -95,6 +95,7 @@ impl Engine {
         let ids: Vec<u64> = self.notices.keys().copied().collect();
         for id in ids {
             let key = self.key_of(id);
+            self.ungather(id);
             if let Some(notice) = self.notices.get_mut(&id) {
                 if let Some(key) = key.filter(|_| notice.is_saved) {
                     notice.key = key;
@@ -102,10 +103,14 @@ impl Engine {
                 if notice.told_from == 0 {
                     notice.told_from = now.mono_before(notice.told_at);
                 }
-                let gathers = matches!(notice.stage, Stage::Refused) && notice.flying.is_none();
                 self.wakes.by(Wake::Notice(id), now.mono);
-                if gathers {
-                    self.gather(id, now);
+                let place = (notice.route.clone(), notice.key.clone());
+                match notice.stage {
+                    Stage::Refused if notice.flying.is_none() => self.gather(id, now),
+                    Stage::Collecting { .. } => {
+                        self.gathering.entry(place).or_insert(id);
+                    }
+                    _ => {}
                 }
             }
         }

@@ -1,0 +1,115 @@
+//! A delivery as the JSON that a notifier is handed, and that the `generic` webhook sends: part of what others build on.
+
+use crate::delivery::{Delivery, Line, Sure};
+use healthd_core::text::cut;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+impl Delivery {
+    /// `wall`: CLOCK_REALTIME, ns. `runbook` knows that of a check, if it has one.
+    pub fn json(&self, host: &str, wall: u64, runbook: &dyn Fn(&str) -> Option<String>) -> Value {
+        let mut message = json!({
+            "id": self.id.to_string(),
+            "notice": self.notice.to_string(),
+            "kind": self.kind.as_str(),
+            "route": &*self.route,
+            "host": host,
+            "time": time(wall),
+            "count": self.checks.len(),
+            "bad": self.bad,
+            "checks": self.checks.iter().take(CHECKS_MAX).map(|line| check(line, runbook)).collect::<Vec<_>>(),
+            "behind": self.behind.iter().map(|name| &**name).collect::<Vec<_>>(),
+            "behind_count": self.behind_count,
+            "from": time(self.from),
+            "to": self.to.map(time),
+            "unsure": self.sure == Sure::Not,
+        });
+        if let Some((route, reason)) = &self.instead_of {
+            message["instead_of"] =
+                json!({ "route": &**route, "reason": cut(reason, MESSAGE_MAX) });
+        }
+        message
+    }
+}
+
+fn check(line: &Line, runbook: &dyn Fn(&str) -> Option<String>) -> Value {
+    let mut check = json!({
+        "name": &*line.name,
+        "verdict": line.verdict.as_str(),
+        "was": line.was.as_str(),
+        "message": cut(&line.message, MESSAGE_MAX),
+        "since": time(line.since),
+        "labels": &*line.labels,
+    });
+    if line.flaps {
+        check["flaps"] = true.into();
+    }
+    if let Some(runbook) = runbook(&line.name) {
+        check["runbook"] = runbook.into();
+    }
+    check
+}
+
+/// RFC 3339 in UTC, to the second.
+fn time(wall: u64) -> String {
+    let seconds = i64::try_from(wall / 1_000_000_000).unwrap_or(i64::MAX);
+    Timestamp::from_second(seconds)
+        .unwrap_or(Timestamp::MAX)
+        .to_string()
+}
+
+/// So many checks are named; `count` says how many there are.
+const CHECKS_MAX: usize = 500;
+const MESSAGE_MAX: usize = 1_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery::{Kind, Word};
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    #[test]
+    fn the_form_that_others_build_on_stays() {
+        let line = |name: &str| Line {
+            name: name.into(),
+            verdict: Word::Critical,
+            was: Word::Ok,
+            message: "x".repeat(5_000),
+            since: 1_795_917_600_000_000_000,
+            labels: Arc::new(BTreeMap::from([("team".to_owned(), "web".to_owned())])),
+            flaps: false,
+        };
+        let mut delivery = Delivery {
+            id: 8,
+            notice: 7,
+            kind: Kind::Problem,
+            route: "mail".into(),
+            sure: Sure::Told,
+            checks: vec![line("shop/db")],
+            bad: 1,
+            behind: vec!["a".into()],
+            behind_count: 30,
+            from: 1_795_917_600_000_000_000,
+            to: None,
+            instead_of: Some(("slack".into(), "404".into())),
+        };
+        let runbook = |name: &str| Some(format!("https://wiki/{name}"));
+        let json = delivery.json("web1", 1_795_917_612_345_000_000, &runbook);
+        let expected = json!({
+            "id": "8", "notice": "7", "kind": "problem", "route": "mail", "host": "web1", "time": "2026-11-29T02:00:12Z",
+            "count": 1, "bad": 1,
+            "checks": [{
+                "name": "shop/db", "verdict": "critical", "was": "ok", "message": "x".repeat(1_000),
+                "since": "2026-11-29T02:00:00Z", "labels": {"team": "web"}, "runbook": "https://wiki/shop/db",
+            }],
+            "behind": ["a"], "behind_count": 30, "from": "2026-11-29T02:00:00Z", "to": null, "unsure": false,
+            "instead_of": {"route": "slack", "reason": "404"},
+        });
+        assert_eq!(json, expected);
+        delivery.checks = (0..8_000).map(|n| line(&format!("{n:0>64}"))).collect();
+        let largest = delivery.json("web1", 0, &runbook).to_string();
+        assert!(largest.len() < 700 << 10, "{}", largest.len());
+        assert!(largest.contains("\"count\":8000"));
+    }
+}
