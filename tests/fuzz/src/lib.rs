@@ -17,6 +17,9 @@ mod config;
 mod daemon;
 mod elf;
 mod names;
+/// Where `read.rs` of the notifiers looks for it, and through `plugins` the http plugin.
+#[path = "../../../plugins/http/src/head.rs"]
+mod head;
 /// Where `output.rs` of the exec plugin looks for it.
 #[path = "../../../plugins/exec/src/perfdata.rs"]
 mod perfdata;
@@ -26,7 +29,7 @@ mod plugins;
 pub type Target = fn(&[u8]);
 
 /// By name; the corpus of each lies in `corpus/NAME`.
-pub const TARGETS: [(&str, Target); 15] = [
+pub const TARGETS: [(&str, Target); 16] = [
     ("worker_frames", daemon::worker_frames),
     ("supervisor_frames", daemon::supervisor_frames),
     ("maps", daemon::maps),
@@ -42,4 +45,5 @@ pub const TARGETS: [(&str, Target); 15] = [
     ("http", plugins::http),
     ("targets", plugins::targets),
     ("names", names::names),
+    ("answers", plugins::answers),
 ];

@@ -6,17 +6,17 @@ mod certificate;
 mod escape;
 #[path = "../../../plugins/postgres/src/guard.rs"]
 mod guard;
-#[path = "../../../plugins/http/src/head.rs"]
-mod head;
 #[path = "../../../plugins/exec/src/output.rs"]
 mod output;
+#[path = "../../../plugins/notify/src/webhook/read.rs"]
+mod read;
 #[path = "../../../plugins/http/src/response.rs"]
 mod response;
 #[path = "../../../plugins/http/src/url.rs"]
 mod url;
 
 use self::url::Url;
-use head::Header;
+use crate::head::{self, Header};
 use output::Output;
 use response::{Response, Wanted};
 
@@ -51,6 +51,23 @@ pub fn http(data: &[u8]) {
         for header in headers {
             let _ = base.join(&header.value);
         }
+    }
+}
+
+/// What a webhook's receiver says: a longer beginning never says less, and once it is enough the status stays.
+pub fn answers(data: &[u8]) {
+    let half = read::Answer::read(&data[..data.len() / 2], false);
+    let whole = read::Answer::read(data, false);
+    if let (Ok(Some(half)), Ok(Some(whole))) = (&half, &whole) {
+        assert_eq!(half.status, whole.status);
+    }
+    assert!(
+        !matches!((&half, &whole), (Err(_), Ok(_))),
+        "what was wrong stays wrong"
+    );
+    if let Ok(Some(answer)) = read::Answer::read(data, true) {
+        assert!(answer.body.len() <= 16 << 10 && answer.status >= 100);
+        let _ = answer.header("retry-after");
     }
 }
 
