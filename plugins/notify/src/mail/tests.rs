@@ -1,8 +1,8 @@
-//! The mail itself as Python reads it, and its way to Debian's OpenSMTPD and to servers that do as no real one would.
+//! The mail itself as Python reads it, and its way to Debian's Exim and Dovecot and to servers that do as no real one would.
 
 use crate::mail::compose::{address, domain, escaped};
 use crate::mail::send::stuffed;
-use crate::mail::servers::{Smtpd, Submission};
+use crate::mail::servers::{Exim, PASSWORD, Submission, USER};
 use crate::tests::{deliver, message, plugin, refused};
 use healthd_plugin::Status;
 use healthd_plugin::serde_json::{self, Value, json};
@@ -325,22 +325,29 @@ fn a_problem_and_what_follows_it_are_one_thread() {
     );
 }
 
-/// The id by which OpenSMTPD's own log knows a mail.
+/// The id by which Exim's own log knows a mail.
 fn queue_id(receipt: &str) -> String {
-    let id = receipt
-        .split(' ')
-        .find(|w| w.len() == 8 && w.bytes().all(|b| b.is_ascii_hexdigit()));
+    let id = receipt.split(['=', ';']).nth(1);
     id.unwrap_or_else(|| panic!("no id in {receipt}"))
         .to_owned()
 }
 
 #[test]
-fn opensmtpd_takes_a_problem_and_its_recovery() {
-    let Some(smtpd) = Smtpd::start() else { return };
-    let options = json!({"to": ["ops@example.org", "x@elsewhere.example"], "server": format!("127.0.0.1:{}", smtpd.port())});
-    for (count, kind) in [(1, "problem"), (2, "recovery")] {
-        let o = deliver("mail", &options, &message(kind));
-        assert_eq!(o.status, Status::Ok, "{}\n{}", o.message, smtpd.log());
+fn exim_takes_a_problem_and_its_recovery_from_who_has_logged_in() {
+    let Some(exim) = Exim::start() else { return };
+    let ask = |more: Value, kind: &str| {
+        let mut options = json!({
+            "to": ["ops@example.org", "x@elsewhere.example"], "server": format!("localhost:{}", exim.port()), "family": "ipv4",
+            "tls": "starttls", "ca_file": exim.certs.ca(), "user": USER, "password": PASSWORD,
+        });
+        for (key, value) in more.as_object().expect("options") {
+            options[key] = value.clone();
+        }
+        deliver("mail", &options, &message(kind))
+    };
+    for (count, kind, auth) in [(1, "problem", "plain"), (2, "recovery", "cram-md5")] {
+        let o = ask(json!({"auth": auth}), kind);
+        assert_eq!(o.status, Status::Ok, "{}\n{}", o.message, exim.log());
         assert!(
             o.message
                 .contains("; but RCPT TO x@elsewhere.example: 550 "),
@@ -348,42 +355,46 @@ fn opensmtpd_takes_a_problem_and_its_recovery() {
             o.message
         );
         let id = queue_id(&o.message);
-        until(|| smtpd.log().contains(&id), || smtpd.log());
+        until(|| exim.log().contains(&id), || exim.log());
         until(
-            || smtpd.inbox().matches("\nMessage-ID:").count() == count,
-            || smtpd.log(),
+            || exim.inbox().matches("\nMessage-ID:").count() == count,
+            || exim.log(),
         );
     }
     assert!(
-        smtpd
-            .inbox()
+        exim.inbox()
             .contains("References: <1795917600000001.healthd@web1.example.org>"),
         "{}",
-        smtpd.inbox()
+        exim.inbox()
     );
-    let o = deliver(
-        "mail",
-        &json!({"to": "x@elsewhere.example", "server": format!("127.0.0.1:{}", smtpd.port())}),
-        &message("problem"),
-    );
-    assert_eq!(o.status, Status::Critical);
-    assert!(
-        o.message.starts_with("RCPT TO x@elsewhere.example: 550 "),
-        "{}",
-        o.message
-    );
+    for (more, why) in [
+        (
+            json!({"to": "x@elsewhere.example"}),
+            "RCPT TO x@elsewhere.example: 550 ",
+        ),
+        (json!({"password": "wrong word"}), "AUTH: 535 "),
+        (
+            json!({"auth": "login"}),
+            "the server offers PLAIN, CRAM-MD5, and not LOGIN",
+        ),
+    ] {
+        let o = ask(more.clone(), "problem");
+        assert_eq!(o.status, Status::Critical, "{more}: {}", o.message);
+        assert!(o.message.starts_with(why), "{more}: {}", o.message);
+        assert!(!o.message.contains("wrong word"), "{}", o.message);
+    }
 }
 
 #[test]
 fn dovecot_with_starttls_and_every_way_to_log_in() {
-    let Some(smtpd) = Smtpd::start() else { return };
-    let Some(dovecot) = Submission::start(&smtpd) else {
+    let Some(exim) = Exim::start() else { return };
+    let Some(dovecot) = Submission::start(&exim) else {
         return;
     };
     let ask = |more: Value| {
         let mut options = json!({
             "to": "ops@example.org", "server": format!("localhost:{}", dovecot.port()), "family": "ipv4", "tls": "starttls",
-            "ca_file": dovecot.certs.ca(), "user": Submission::USER,
+            "ca_file": dovecot.certs.ca(), "user": USER,
         });
         for (key, value) in more.as_object().expect("options") {
             options[key] = value.clone();
@@ -395,9 +406,9 @@ fn dovecot_with_starttls_and_every_way_to_log_in() {
         deliver("mail", &options, &message("problem"))
     };
     let ways = [
-        json!({"password": Submission::PASSWORD}),
-        json!({"password": Submission::PASSWORD, "auth": "login"}),
-        json!({"password": Submission::PASSWORD, "auth": "cram-md5"}),
+        json!({"password": PASSWORD}),
+        json!({"password": PASSWORD, "auth": "login"}),
+        json!({"password": PASSWORD, "auth": "cram-md5"}),
         json!({"token": Submission::token()}),
     ];
     for (n, more) in ways.into_iter().enumerate() {
@@ -410,8 +421,8 @@ fn dovecot_with_starttls_and_every_way_to_log_in() {
             dovecot.log()
         );
         until(
-            || smtpd.inbox().matches("\nMessage-ID:").count() == n + 1,
-            || format!("{}{}", dovecot.log(), smtpd.log()),
+            || exim.inbox().matches("\nMessage-ID:").count() == n + 1,
+            || format!("{}{}", dovecot.log(), exim.log()),
         );
     }
     for (more, why) in [
@@ -422,7 +433,7 @@ fn dovecot_with_starttls_and_every_way_to_log_in() {
         ),
         (json!({"token": "a.wrong.token"}), "AUTH: 535 "),
         (
-            json!({"password": Submission::PASSWORD, "ca_file": Value::Null}),
+            json!({"password": PASSWORD, "ca_file": Value::Null}),
             "tls: ",
         ),
         (json!({"user": Value::Null}), "MAIL FROM: 530 "),
