@@ -5,7 +5,7 @@
 //! term  = item { " " item }      all of its items
 //! item  = [ "!" ] ( GLOB | KEY "=" GLOB )
 //! ```
-//! A GLOB alone is the check's name, KEY the name of a label; globs are those of the control protocol. A label that
+//! A GLOB with a blank or a comma in it stands in quotes, of one kind or the other. A GLOB alone is the check's name, KEY the name of a label; globs are those of the control protocol. A label that
 //! a check does not have fits no glob.
 
 use healthd_core::wire::glob::Glob;
@@ -50,12 +50,7 @@ impl Match {
                 format!("at most {TEXT_MAX} bytes; name a label that the checks have"),
             ));
         }
-        let mut terms = Vec::new();
-        let mut at = 0;
-        for part in text.split(',') {
-            terms.push(term(text, at, part)?);
-            at += part.len() + 1;
-        }
+        let terms = terms(text)?;
         Ok(Match {
             text: text.to_owned(),
             terms,
@@ -106,25 +101,70 @@ impl PartialEq for Match {
     }
 }
 
-fn term(whole: &str, start: usize, part: &str) -> Result<Vec<Item>, WrongMatch> {
-    let mut items = Vec::new();
-    let mut at = start;
-    for word in part.split(' ') {
-        if !word.is_empty() {
-            items.push(item(at, word)?);
-        }
-        at += word.len() + 1;
-    }
-    if items.is_empty() {
-        let what = if whole.trim().is_empty() {
+fn terms(text: &str) -> Result<Vec<Vec<Item>>, WrongMatch> {
+    let mut terms = vec![Vec::new()];
+    let mut begun = 0;
+    let mut rest = text.char_indices().peekable();
+    let empty = |at| {
+        let what = if text.trim().is_empty() {
             "is empty"
         } else {
             "has nothing on one side of a comma"
         };
         let help = "write names and labels, as in `web-*, team=db`, or `*` for all".to_owned();
-        return Err(wrong(start, what, help));
+        Err(wrong(at, what, help))
+    };
+    while let Some((at, c)) = rest.peek().copied() {
+        match c {
+            ' ' => drop(rest.next()),
+            ',' => {
+                rest.next();
+                if terms.last().is_some_and(Vec::is_empty) {
+                    return empty(begun);
+                }
+                terms.push(Vec::new());
+                begun = at + 1;
+            }
+            _ => {
+                let end = word_end(text, at)?;
+                while rest.next_if(|(i, _)| *i < end).is_some() {}
+                if let Some(term) = terms.last_mut() {
+                    term.push(item(at, &text[at..end])?);
+                }
+            }
+        }
     }
-    Ok(items)
+    match terms.last().is_some_and(Vec::is_empty) {
+        true => empty(begun),
+        false => Ok(terms),
+    }
+}
+
+/// Where the item ends that begins at `at`. A blank or a comma in quotes is part of it.
+fn word_end(text: &str, at: usize) -> Result<usize, WrongMatch> {
+    let mut quote = None;
+    let mut before = '!';
+    for (i, c) in text[at..].char_indices() {
+        match quote {
+            Some(open) if c == open => quote = None,
+            Some(_) => {}
+            None if is_quote(c) && (before == '!' || before == '=') => quote = Some(c),
+            None if c == ' ' || c == ',' => return Ok(at + i),
+            None => {}
+        }
+        before = c;
+    }
+    match quote {
+        Some(open) => {
+            let help = "quotes go around the whole, as in `'web shop'` or `team='a b'`".to_owned();
+            Err(wrong(at, format!("has a {open} that nothing closes"), help))
+        }
+        None => Ok(text.len()),
+    }
+}
+
+fn is_quote(c: char) -> bool {
+    matches!(c, '\'' | '"')
 }
 
 fn item(at: usize, word: &str) -> Result<Item, WrongMatch> {
@@ -132,6 +172,13 @@ fn item(at: usize, word: &str) -> Result<Item, WrongMatch> {
         Some(rest) => (true, rest),
         None => (false, word),
     };
+    if let Some(name) = unquoted(rest) {
+        return Ok(Item {
+            negated,
+            label: None,
+            glob: Glob::new(name),
+        });
+    }
     // `KEY!=GLOB` is how others write it.
     if let Some((key, glob)) = rest.split_once("!=") {
         let meant = format!("!{key}={glob}");
@@ -145,29 +192,37 @@ fn item(at: usize, word: &str) -> Result<Item, WrongMatch> {
         Some((key, glob)) => (Some(key), glob),
         None => (None, rest),
     };
-    let glob_wrong = glob.is_empty() || glob.starts_with('!') || glob.contains(['=', '"', '\'']);
+    let bare_wrong = glob.is_empty() || glob.starts_with('!') || glob.contains(['=', '"', '\'']);
+    let glob_wrong = unquoted(glob).is_none() && bare_wrong;
     let key_wrong = label.is_some_and(|key| {
         key.is_empty()
             || !key
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
     });
-    if glob_wrong || key_wrong || word.chars().any(|c| c.is_control()) {
-        let help = "an item is a name or a label, as in `web-*`, `!web-1` or `team=db`".to_owned();
-        return Err(wrong(
-            at,
-            format!(
-                "has an item `{}` that is neither a name nor a label",
-                word.escape_debug()
-            ),
-            help,
-        ));
+    if glob_wrong || key_wrong || word.chars().any(char::is_control) {
+        let help =
+            "an item is a name or a label, as in `web-*`, `!web-1`, `'web shop'` or `team=db`"
+                .to_owned();
+        let what = format!(
+            "has an item `{}` that is neither a name nor a label",
+            word.escape_debug()
+        );
+        return Err(wrong(at, what, help));
     }
     Ok(Item {
         negated,
         label: label.map(str::to_owned),
-        glob: Glob::new(glob),
+        glob: Glob::new(unquoted(glob).unwrap_or(glob)),
     })
+}
+
+/// What stands in quotes, if all of it does, and there is something.
+fn unquoted(text: &str) -> Option<&str> {
+    let open = text.chars().next().filter(|c| is_quote(*c))?;
+    let inner = text.strip_prefix(open)?.strip_suffix(open)?;
+    let plain = !inner.is_empty() && !inner.contains(open) && !inner.chars().any(char::is_control);
+    plain.then_some(inner)
 }
 
 fn wrong(at: usize, what: impl Into<String>, help: String) -> WrongMatch {
@@ -213,8 +268,13 @@ mod tests {
             ("team=", "api", &[("team", "")], false),
             ("a, b  c ,d", "d", &[], true),
             ("db-[0-3]", "db-2", &[], true),
+            ("'web shop, *'", "web shop, front", &[], true),
+            ("!'web shop' \"größe *\"", "größe 2", &[], true),
+            ("team='web' x, tier=\"1\"", "api", web, true),
+            ("'a=b'", "a=b", &[], true),
+            ("it's", "x", &[], false),
         ] {
-            if text == "team=" {
+            if matches!(text, "team=" | "it's") {
                 assert!(Match::parse(text).is_err());
                 continue;
             }
@@ -234,7 +294,10 @@ mod tests {
             ("!", 0, "`!web-1`"),
             ("!!web", 0, "`!web-1`"),
             ("team=a=b", 0, "`team=db`"),
-            ("team=\"web\"", 0, "`team=db`"),
+            ("team=\"web", 0, "`team='a b'`"),
+            ("a, 'web shop", 3, "`'web shop'`"),
+            ("a ''", 2, "`'web shop'`"),
+            ("'a'b", 0, "`'web shop'`"),
             ("te am=web te\u{7}m=x", 10, "`team=db`"),
         ] {
             let e = Match::parse(text).expect_err(text);
@@ -246,7 +309,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_read_or_refused(text in "[a-c*?!=, \\[\\]-]{0,20}", name in "[a-c]{0,3}") {
+        fn any_text_is_read_or_refused(text in "[a-c*?!=, '\"\\[\\]-]{0,20}", name in "[a-c]{0,3}") {
             match Match::parse(&text) {
                 Ok(m) => {
                     // A term more can only let more through; an item more only less.

@@ -77,16 +77,18 @@ impl Record {
 }
 
 /// So many members has one notice at most: its record has to fit into what a log takes, 1 MiB.
-pub const MEMBERS_MAX: usize = 8_000;
+pub const MEMBERS_MAX: usize = 1_500;
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::holds::{Scope, Until};
+    use healthd_core::config::NAME_MAX;
 
     #[test]
     fn the_longest_record_fits_into_a_log() {
-        let name = |n: usize| Arc::from(format!("{n:0>64}"));
+        // The longest name, each byte of which JSON writes as two.
+        let name = |n: usize| Arc::from(format!("{n:0>5}{}", "\"".repeat(NAME_MAX - 5)));
         let members =
             (0..MEMBERS_MAX).map(|n| SavedMember(name(n), Said::Bad(Verdict::Critical), u64::MAX));
         let record = Record::Notice(SavedNotice {
