@@ -1,5 +1,6 @@
 //! How a delivery ends, in the words of `hd.notice/1`.
 
+use healthd_plugin::secrets::Secrets;
 use healthd_plugin::{Cx, Metric, Status, failure};
 use std::io;
 
@@ -46,11 +47,14 @@ impl NotTaken {
     }
 }
 
-/// The receipt, or why there is none.
-pub fn end(cx: Cx<'_>, outcome: Result<String, NotTaken>) -> Status {
+/// The receipt, or why there is none. None of the secrets is in it.
+pub fn end(cx: Cx<'_>, secrets: &Secrets, outcome: Result<String, NotTaken>) -> Status {
     let not = match outcome {
-        Ok(receipt) => return cx.ok(receipt),
-        Err(not) => not,
+        Ok(receipt) => return cx.ok(secrets.mask(&receipt)),
+        Err(not) => NotTaken {
+            why: secrets.mask(&not.why).into_owned(),
+            ..not
+        },
     };
     if let Some(seconds) = not.retry_after {
         cx.metric(Metric::new("retry_after", seconds as f64).unit("s"));

@@ -1,9 +1,11 @@
 //! `title` and `text` in somebody's own words: minijinja over the fields of the message. A template that does not end
 //! runs out of fuel, and its delivery is refused by name.
 
+use crate::end::NotTaken;
 use crate::message::Message;
 use crate::words;
 use healthd_plugin::serde_json::{self, Value};
+use healthd_plugin::{Cx, Notice};
 use minijinja::Environment;
 
 pub struct Templates {
@@ -32,6 +34,15 @@ impl Templates {
             title: title.is_some(),
             text: text.is_some(),
         })
+    }
+
+    /// The message of this run, and what is to be said of it.
+    pub fn message_of<'a>(&self, cx: Cx<'a>) -> Result<(Notice<'a>, Message, Words), NotTaken> {
+        let notice = cx.notice();
+        let notice = notice.map_err(|e| NotTaken::surely(format!("no message: {e}")))?;
+        let message = Message::read(notice.json).map_err(NotTaken::surely)?;
+        let words = self.words(&message, notice.json);
+        Ok((notice, message, words.map_err(NotTaken::surely)?))
     }
 
     /// By template, or in our words.

@@ -44,7 +44,13 @@ pub fn domain(host: &str) -> String {
 }
 
 /// With CRLF at the end of each line, and dots as they are.
-pub fn mail(o: &Options, from: &str, m: &Message, words: &Words) -> Result<Vec<u8>, String> {
+pub fn mail(
+    o: &Options,
+    from: &str,
+    kind: &str,
+    m: &Message,
+    words: &Words,
+) -> Result<Vec<u8>, String> {
     let to: Vec<Address<'_>> = o.to.0.iter().map(|to| Address::from(to.as_str())).collect();
     let domain = domain(&m.host);
     let root = format!("{}.healthd@{domain}", plain(&m.notice));
@@ -65,7 +71,7 @@ pub fn mail(o: &Options, from: &str, m: &Message, words: &Words) -> Result<Vec<u
         .subject(subject)
         // No holiday notes: nobody reads them (RFC 3834).
         .header("Auto-Submitted", Raw::new("auto-generated"))
-        .header("X-Healthd-Kind", Raw::new(kind(m.kind)));
+        .header("X-Healthd-Kind", Raw::new(plain(kind)));
     if !is_root && !matches!(m.kind, Kind::Test | Kind::Alive) {
         builder = builder.in_reply_to(root.clone()).references(root);
     }
@@ -142,18 +148,6 @@ fn plain(id: &str) -> String {
 fn seconds(time: &str) -> i64 {
     let time: Option<jiff::Timestamp> = time.parse().ok();
     time.unwrap_or_else(jiff::Timestamp::now).as_second()
-}
-
-fn kind(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Problem => "problem",
-        Kind::Worse => "worse",
-        Kind::Update => "update",
-        Kind::Repeat => "repeat",
-        Kind::Recovery => "recovery",
-        Kind::Test => "test",
-        Kind::Alive => "alive",
-    }
 }
 
 /// What still fits into a line of a list of mails.

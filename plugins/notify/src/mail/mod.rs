@@ -6,7 +6,6 @@ mod options;
 mod send;
 
 use crate::end::{NotTaken, end};
-use crate::message::Message;
 use crate::secure::TlsMode;
 use crate::target::{Host, host_and_port};
 use crate::templates::Templates;
@@ -67,28 +66,16 @@ impl Check for Mail {
     }
 
     async fn check(&self, cx: Cx<'_>) -> Status {
-        let mut outcome = self.deliver(cx).await;
-        if let Err(not) = &mut outcome {
-            not.why = self.secrets.mask(&not.why).into_owned();
-        }
-        end(cx, outcome)
+        end(cx, &self.secrets, self.deliver(cx).await)
     }
 }
 
 impl Mail {
     async fn deliver(&self, cx: Cx<'_>) -> Result<String, NotTaken> {
-        let notice = cx
-            .notice()
-            .map_err(|e| NotTaken::surely(format!("no message: {e}")))?;
-        let message = Message::read(notice.json).map_err(NotTaken::surely)?;
-        let words = self
-            .templates
-            .words(&message, notice.json)
-            .map_err(NotTaken::surely)?;
+        let (notice, message, words) = self.templates.message_of(cx)?;
         let from = compose::from(&self.options, &message);
-        let mail =
-            compose::mail(&self.options, &from, &message, &words).map_err(NotTaken::surely)?;
-        send::send(self, cx, &from, &mail).await
+        let mail = compose::mail(&self.options, &from, notice.kind, &message, &words);
+        send::send(self, cx, &message, &from, &mail.map_err(NotTaken::surely)?).await
     }
 }
 

@@ -13,16 +13,15 @@ use std::net::SocketAddr;
 const LINE_MAX: usize = 4 << 10;
 
 /// The receipt: what the server said to the mail.
-pub async fn send(mail: &Mail, cx: Cx<'_>, from: &str, body: &[u8]) -> Result<String, NotTaken> {
+pub async fn send(
+    mail: &Mail,
+    cx: Cx<'_>,
+    message: &Message,
+    from: &str,
+    body: &[u8],
+) -> Result<String, NotTaken> {
     let o = &mail.options;
-    let helo = match (
-        &o.helo,
-        cx.notice().ok().and_then(|n| Message::read(n.json).ok()),
-    ) {
-        (Some(helo), _) => compose::domain(helo),
-        (None, Some(message)) => compose::domain(&message.host),
-        (None, None) => "localhost".to_owned(),
-    };
+    let helo = compose::domain(o.helo.as_ref().unwrap_or(&message.host));
     let wire = connect(mail, cx).await?;
     let mut lines = Lines::new(wire, LINE_MAX);
     let banner = reply(cx, &mut lines, "banner").await?;

@@ -74,25 +74,13 @@ impl Check for Webhook {
     }
 
     async fn check(&self, cx: Cx<'_>) -> Status {
-        let mut outcome = self.deliver(cx).await;
-        match &mut outcome {
-            Ok(text) => *text = self.secrets.mask(text).into_owned(),
-            Err(not) => not.why = self.secrets.mask(&not.why).into_owned(),
-        }
-        end(cx, outcome)
+        end(cx, &self.secrets, self.deliver(cx).await)
     }
 }
 
 impl Webhook {
     async fn deliver(&self, cx: Cx<'_>) -> Result<String, NotTaken> {
-        let notice = cx
-            .notice()
-            .map_err(|e| NotTaken::surely(format!("no message: {e}")))?;
-        let message = Message::read(notice.json).map_err(NotTaken::surely)?;
-        let words = self
-            .templates
-            .words(&message, notice.json)
-            .map_err(NotTaken::surely)?;
+        let (notice, message, words) = self.templates.message_of(cx)?;
         let fields =
             serde_json::from_str(notice.json).map_err(|e| NotTaken::surely(e.to_string()))?;
         let post = presets::post(&self.options, &self.base, &message, &words, fields);
