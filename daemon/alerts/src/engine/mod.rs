@@ -1,8 +1,18 @@
 //! The engine: verdicts, time and outcomes go in; records to be written and deliveries to be started come out.
 //!
-//! How it is called: `restore` (or `new`), then `configure`, then `change` for each check that is not ok; from then on
-//! `change`, `outcome` and the rest as things happen, and `step` after each and whenever it asked for it. The records
-//! of a step are written before its deliveries are started.
+//! How it is called, by the manager, in this order:
+//!
+//! 1. `restore` with the records of the log, the oldest first, or `new`; before the first run of any check.
+//! 2. `configure`, with every check that there is; `starting_until`, as long as first runs are spread; `change` for each
+//!    check that is not ok.
+//! 3. `step`. Its records go into the log in memory, and to the disk; only then are its deliveries started, each as a run of its
+//!    route's plugin. What the disk has not answered after a second is not waited for. When a disk that was full takes
+//!    something again, it gets `snapshot` first: a log with a hole in it would forget an ending.
+//! 4. From then on `change` when a verdict flips, `removed`, `hold` and the rest as they come, and `outcome` once for each
+//!    delivery, a crash or a timeout of its run being `Unknown`; after each of them, when the wall clock is set, and at
+//!    the time that the last step named, `step` again.
+//! 5. At a reload `configure` again. A manager that takes over begins with 1; deliveries of the one before it are
+//!    tried again with their ids.
 
 mod checks;
 mod notices;
