@@ -33,6 +33,8 @@ mod imap;
 mod ldap;
 #[cfg(feature = "memcached")]
 mod memcached;
+#[cfg(feature = "mqtt")]
+mod mqtt;
 #[cfg(feature = "mysql")]
 mod mysql;
 #[cfg(feature = "ntp")]
@@ -121,6 +123,11 @@ healthd_plugin::plugins! {
     step ldap::Ldap {
         name: "ldap",
         summary: "an LDAP server: login, and what a search finds",
+    }
+    #[cfg(feature = "mqtt")]
+    step mqtt::Mqtt {
+        name: "mqtt",
+        summary: "an MQTT broker: login, a message there and back, one that it keeps",
     }
     #[cfg(feature = "websocket")]
     step websocket::Websocket {
