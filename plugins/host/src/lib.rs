@@ -8,6 +8,8 @@
 // With kinds that are left out goes the use of some of what they share.
 #![cfg_attr(not(feature = "default"), allow(dead_code))]
 
+#[cfg(test)]
+mod fuse;
 mod glob;
 mod kernel;
 #[cfg(any(feature = "journal", feature = "log"))]
@@ -34,8 +36,14 @@ mod load;
 mod log;
 #[cfg(feature = "memory")]
 mod memory;
+#[cfg(feature = "mount")]
+mod mount;
 #[cfg(feature = "process")]
 mod process;
+#[cfg(feature = "raid")]
+mod raid;
+#[cfg(feature = "sensors")]
+mod sensors;
 #[cfg(feature = "systemd")]
 mod systemd;
 #[cfg(test)]
@@ -76,6 +84,21 @@ healthd_plugin::plugins! {
     step systemd::Systemd {
         name: "systemd",
         summary: "units of systemd: state, restarts, memory, timers, and how many have failed",
+    }
+    #[cfg(feature = "mount")]
+    run mount::Mounts {
+        name: "mount",
+        summary: "mount points: mounted or not, type, options, and whether the file system answers",
+    }
+    #[cfg(feature = "raid")]
+    run raid::Raid {
+        name: "raid",
+        summary: "Linux software RAID: degraded arrays, failed disks, rebuilds",
+    }
+    #[cfg(feature = "sensors")]
+    run sensors::Sensors {
+        name: "sensors",
+        summary: "temperatures, fans, voltages, each against its own limits",
     }
     #[cfg(feature = "container")]
     step container::Container {

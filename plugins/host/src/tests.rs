@@ -44,7 +44,10 @@ fn each_option_of_each_kind_is_documented() {
         ("load", include_str!("../LOAD.md")),
         ("log", include_str!("../LOG.md")),
         ("memory", include_str!("../MEMORY.md")),
+        ("mount", include_str!("../MOUNT.md")),
         ("process", include_str!("../PROCESS.md")),
+        ("raid", include_str!("../RAID.md")),
+        ("sensors", include_str!("../SENSORS.md")),
         ("systemd", include_str!("../SYSTEMD.md")),
     ];
     assert_eq!(host.descriptors().len(), pages.len());

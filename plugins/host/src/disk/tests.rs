@@ -1,11 +1,11 @@
 use super::find::{mount_of, targets};
 use super::*;
+use crate::fuse::Fuse;
 use crate::tests::{check, create};
 use healthd_plugin::Options as _;
 use healthd_plugin::serde_json::json;
 use healthd_testing::Folder;
 use std::path::Path;
-use std::process::{Child, Command};
 
 fn options(json: &str) -> Options {
     Options::parse(json.as_bytes()).unwrap()
@@ -135,52 +135,6 @@ fn a_link_is_told_with_its_mount() {
         json!({"paths": [link], "free_warn": "0%", "free_crit": "0%"}),
     );
     assert!(o.message.contains(" (on /dev)"), "{o:?}");
-}
-
-/// `bindfs` in a folder, which a signal makes silent.
-struct Fuse {
-    server: Child,
-    point: PathBuf,
-}
-
-impl Fuse {
-    fn mount(folder: &Folder, name: &str) -> Option<Fuse> {
-        let (from, point) = (folder.file("from"), folder.file(name));
-        std::fs::create_dir_all(&from).unwrap();
-        std::fs::create_dir_all(&point).unwrap();
-        let mut server = Command::new("bindfs")
-            .arg("-f")
-            .args([&from, &point])
-            .spawn()
-            .ok()?;
-        // It is mounted when mountinfo has it, and never if the server has ended.
-        loop {
-            let text = std::fs::read("/proc/self/mountinfo").unwrap();
-            if mountinfo::parse(&text).iter().any(|m| m.point == point) {
-                return Some(Fuse { server, point });
-            }
-            if server.try_wait().unwrap().is_some() {
-                return None;
-            }
-            std::thread::yield_now();
-        }
-    }
-
-    fn signal(&self, name: &str) {
-        healthd_testing::run(Command::new("kill").args([name, &self.server.id().to_string()]));
-    }
-}
-
-impl Drop for Fuse {
-    fn drop(&mut self) {
-        self.signal("-CONT");
-        let _ = Command::new("fusermount3")
-            .arg("-uz")
-            .arg(&self.point)
-            .status();
-        let _ = self.server.kill();
-        let _ = self.server.wait();
-    }
 }
 
 fn threads() -> usize {
