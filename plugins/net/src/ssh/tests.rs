@@ -4,7 +4,7 @@ use crate::tests::{check, plugin, refused, told};
 use healthd_plugin::Status;
 use healthd_plugin::mock::Outcome;
 use healthd_plugin::serde_json::{Value, json};
-use healthd_testing::{Peer, Server, accepts, program, run};
+use healthd_testing::{Peer, Server, accepts, program, run, until};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
@@ -121,11 +121,22 @@ fn a_server_that_is_full_is_a_warning() {
     let Some((server, _)) = sshd("ed25519", "MaxStartups 1:100:1\nLoginGraceTime 60\n") else {
         return;
     };
-    // Somebody who has begun to log in, and does not go on.
-    let mut first = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
-    let mut banner = [0; 8];
-    first.read_exact(&mut banner).unwrap();
-    first.write_all(b"SSH-2.0-x\r\n").unwrap();
+    // Somebody who has begun to log in, and does not go on. While sshd still counts a connection before, it lets nobody in.
+    let mut first = None;
+    until(
+        || {
+            let mut stream = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+            let mut banner = [0; 8];
+            let is_in = stream.read_exact(&mut banner).is_ok() && banner == *b"SSH-2.0-";
+            first = is_in.then_some(stream);
+            is_in
+        },
+        || server.log(),
+    );
+    let sent = first
+        .as_mut()
+        .map(|stream| stream.write_all(b"SSH-2.0-x\r\n"));
+    sent.unwrap().unwrap();
     let o = ask(server.port, &json!({}));
     let text = "banner: the server takes no more logins now (MaxStartups)";
     assert_eq!(told(&o), (Status::Warn, text), "{}", server.log());
