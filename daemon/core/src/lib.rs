@@ -4,6 +4,7 @@
 pub mod check;
 pub mod config;
 pub mod objects;
+pub mod scrub;
 pub mod starvation;
 pub mod text;
 pub mod wire;

@@ -226,6 +226,7 @@ fn to_worker() -> impl Strategy<Value = ToWorker> {
                     batch_ns,
                     name,
                     config,
+                    secrets: Vec::new(),
                 })
             }
         ),

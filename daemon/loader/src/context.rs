@@ -1,9 +1,12 @@
 //! One execution as a plugin sees it (`hd_ctx`), and what it says during it.
 
+use crate::secrets;
 use healthd_abi::{self as abi, HdCtx, HdStr};
 use healthd_core::check::outcome::{Metric, Phase};
+use healthd_core::scrub::{Scrubber, mask_userinfo};
 use healthd_core::text::cut;
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
@@ -138,6 +141,21 @@ impl Results {
         }
     }
 
+    /// Once more when all was said: a detail comes in pieces.
+    fn scrub(&mut self, secrets: &Scrubber) {
+        for text in [&mut self.message, &mut self.detail] {
+            secrets.scrub_string(text);
+        }
+        for metric in &mut self.metrics {
+            secrets.scrub_string(&mut metric.name);
+            secrets.scrub_string(&mut metric.unit);
+        }
+        for (key, value) in &mut self.labels {
+            secrets.scrub_string(key);
+            secrets.scrub_string(value);
+        }
+    }
+
     pub fn last_phase(&self) -> Option<&str> {
         self.phases.last().map(|p| p.name.as_str())
     }
@@ -196,6 +214,8 @@ pub struct Context {
     /// What its deadline was moved by, at its own request.
     given_ns: Cell<u64>,
     results: RefCell<Results>,
+    /// Of its check; None: it has none.
+    secrets: Option<Arc<Scrubber>>,
     /// Told of each phase, for the thread's line in the worker's map.
     on_phase: Cell<Option<fn(&str)>>,
 }
@@ -224,7 +244,9 @@ impl Context {
             .event
             .as_ref()
             .map_or(-1, |e| e.as_fd().as_raw_fd());
+        let secrets = secrets::of(&spec.name);
         let mut context = Box::new(Context {
+            secrets,
             raw: HdCtx {
                 struct_size: size_of::<HdCtx>() as u32,
                 attempt: spec.attempt,
@@ -293,8 +315,11 @@ impl Context {
         &self.cancel
     }
 
+    /// What was said, without the check's secrets.
     pub fn take_results(&self) -> Results {
-        self.results.take()
+        let mut results = self.results.take();
+        results.scrub(self.secrets.as_deref().unwrap_or(&Scrubber::default()));
+        results
     }
 
     pub fn with_results<R>(&self, f: impl FnOnce(&mut Results) -> R) -> R {
@@ -337,12 +362,21 @@ impl Context {
         (context.owner.load(Ordering::Relaxed) == this_thread()).then_some(context)
     }
 
+    /// A text without the check's secrets: before it is cut, as half a secret is found no more.
+    pub(crate) fn clean<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        match &self.secrets {
+            Some(secrets) => secrets.scrub(text),
+            None => mask_userinfo(text),
+        }
+    }
+
     pub(crate) fn say(&self, f: impl FnOnce(&mut Results)) {
         // A plugin's message cannot re-enter this, as nothing in here calls out.
         f(&mut self.results.borrow_mut());
     }
 
     pub(crate) fn phase(&self, name: &str) {
+        let name = &*self.clean(name);
         let at = healthd_sys::clock::monotonic_ns().saturating_sub(self.started_ns);
         self.say(|r| r.phase(name, at));
         if let Some(tell) = self.on_phase.get() {

@@ -243,6 +243,7 @@ unsafe extern "C" fn message(c: *const HdCtx, s: HdStr) {
     if let Some(context) = unsafe { Context::of(c) } {
         // SAFETY: as above.
         let s = unsafe { text(s) };
+        let s = context.clean(&s);
         context.say(|r| r.message(&s));
     }
 }
@@ -252,6 +253,7 @@ unsafe extern "C" fn detail(c: *const HdCtx, s: HdStr) {
     if let Some(context) = unsafe { Context::of(c) } {
         // SAFETY: as above.
         let s = unsafe { text(s) };
+        // Cleaned when it is whole: half a secret may stand at the end of a piece.
         context.say(|r| r.detail(&s));
     }
 }
@@ -275,6 +277,7 @@ unsafe extern "C" fn metric(c: *const HdCtx, m: *const HdMetric) {
     let name = unsafe { text(m.name) };
     // SAFETY: as above.
     let unit = unsafe { text(m.unit) };
+    let (name, unit) = (context.clean(&name), context.clean(&unit));
     context.say(|r| r.metric(metric_from(name.into_owned(), unit.into_owned(), &m)));
 }
 
@@ -285,6 +288,7 @@ unsafe extern "C" fn label(c: *const HdCtx, key: HdStr, value: HdStr) {
         let key = unsafe { text(key) };
         // SAFETY: as above.
         let value = unsafe { text(value) };
+        let (key, value) = (context.clean(&key), context.clean(&value));
         context.say(|r| r.label(&key, &value));
     }
 }

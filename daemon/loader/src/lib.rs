@@ -15,6 +15,7 @@ mod go_runtime;
 mod grace;
 pub mod host;
 pub mod library;
+pub mod secrets;
 mod shared;
 
 pub use call::{Ended, Instance, Owner, Plugin, Started, Task};

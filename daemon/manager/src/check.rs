@@ -11,6 +11,7 @@ use healthd_core::check::schedule::{self, Standstill};
 use healthd_core::check::verdict::{CheckState, Rules};
 use healthd_core::check::wheel::Key;
 use healthd_core::config::{CheckSpec, Class, TimeoutStatus};
+use healthd_core::scrub::hidden_places;
 use healthd_core::wire::control::{CheckDetail, CheckRow};
 use healthd_core::wire::maps::{CheckRecord, NO_STATUS};
 use healthd_core::wire::supervisor::WorkerClass;
@@ -370,6 +371,7 @@ pub fn definition(spec: &CheckSpec, id: u32, epoch: u32, plugin: u16) -> Define 
         batch_ns: (ns(spec.interval) / 2).min(100_000_000),
         name: spec.name.clone(),
         config: spec.config.clone(),
+        secrets: hidden_places(&spec.config, &spec.shown_config),
     }
 }
 

@@ -10,6 +10,7 @@ use jiff::tz::TimeZone;
 use log::{Level, LevelFilter};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
@@ -86,6 +87,10 @@ pub fn init_filtered(role: &str, filter: &str) {
         }
         // One record is one line, whatever a plugin or a peer put into it.
         let text = record.args().to_string();
+        let text = match CLEANER.get() {
+            Some(clean) => clean(&text),
+            None => text.into(),
+        };
         let clean: String = text
             .chars()
             .map(|c| if c.is_control() { ' ' } else { c })
@@ -93,6 +98,13 @@ pub fn init_filtered(role: &str, filter: &str) {
         writeln!(out, "{role}: {clean}")
     });
     let _ = builder.try_init();
+}
+
+static CLEANER: OnceLock<fn(&str) -> Cow<'_, str>> = OnceLock::new();
+
+/// What every line of this process passes from now on. The first call wins.
+pub fn clean_by(clean: fn(&str) -> Cow<'_, str>) {
+    let _ = CLEANER.set(clean);
 }
 
 /// "2026-11-29T05:01:02.345+01:00"

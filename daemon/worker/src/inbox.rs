@@ -6,6 +6,7 @@ use crate::load::{Loading, ToLoad};
 use crate::reactor::{MS, Reactor, Timer, key};
 use crate::verdict::End;
 use healthd_core::wire::worker::{Run, ToManager, ToWorker};
+use healthd_loader::secrets;
 use healthd_sys::clock;
 use healthd_sys::unix_socket::{self, Received};
 use std::os::fd::OwnedFd;
@@ -61,6 +62,7 @@ impl Reactor {
                     self.checks.resize_with(at + 1, || None);
                 }
                 self.forget(define.check);
+                secrets::define(&define.name, &define.config, &define.secrets);
                 self.checks[at] = Some(define.into());
             }
             ToWorker::Run(run) => self.accept(run),

@@ -103,6 +103,7 @@ pub(crate) fn serve(args: &WorkerArgs, link: OwnedFd) -> std::io::Result<EndOfWo
     if class.starts_programs {
         side::with(|s| s.children.set_map(map));
     }
+    healthd_sys::logging::clean_by(healthd_loader::secrets::scrub);
     crate::counters::set_dir(args.runtime_dir.clone());
     host::set_services(&WorkerServices);
     healthd_loader::fanout::set_fanout(&WorkerFanout);

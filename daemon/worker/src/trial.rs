@@ -4,7 +4,7 @@
 use crate::probe::answer_apart;
 use crate::role::{private_dir, serve};
 use healthd_core::check::outcome::Status;
-use healthd_core::config::pairs;
+use healthd_core::config::{pairs, sensitive};
 use healthd_core::wire::asks::MapReply;
 use healthd_core::wire::control::{CheckDetail, CheckRow};
 use healthd_core::wire::frame::MAX_MESSAGE;
@@ -140,6 +140,7 @@ fn attempt(args: &[String]) -> Result<(Status, String), String> {
         .timeout_ns
         .unwrap_or(u64::from(descriptor.default_timeout_ms.max(1)) * 1_000_000);
     let finished = one_run(wish.file, descriptor, copy, config.to_string(), timeout_ns)?;
+    let config = sensitive::masked(&config).map_or(config, |(shown, _)| shown);
     let detail = detail(descriptor, &finished, config, timeout_ns);
     Ok((
         finished.status,
@@ -270,6 +271,7 @@ fn one_check(link: &OwnedFd, config: &str, timeout_ns: u64) -> Result<(), String
         batch_ns: 0,
         name: "try".into(),
         config: config.to_owned(),
+        secrets: Vec::new(),
     };
     ToWorker::Define(define).encode(&mut message);
     let run = Run {

@@ -25,7 +25,7 @@ pub fn resolve(
     daemon: &Daemon,
     catalog: Option<&Catalog>,
     cx: &mut Reading<'_>,
-) -> Vec<CheckSpec> {
+) -> Resolved {
     let mut maker = Maker {
         daemon,
         catalog,
@@ -33,6 +33,7 @@ pub fn resolve(
         warned: HashSet::new(),
         used: HashSet::new(),
         checks: Vec::new(),
+        blocks: Vec::new(),
         names: Vec::new(),
         needs: Vec::new(),
         full: false,
@@ -46,8 +47,11 @@ pub fn resolve(
     for (i, file) in files.iter().enumerate() {
         let local = i.checked_sub(1).map(|i| &locals[i]);
         let layers: Vec<&Defaults> = std::iter::once(&main).chain(local).collect();
-        for block in &file.checks {
+        for (n, block) in file.checks.iter().enumerate() {
             maker.block(block, &layers, file.torn, cx);
+            maker
+                .blocks
+                .resize(maker.checks.len(), Block { file: i, n });
         }
     }
     for defaults in std::iter::once(&main).chain(&locals) {
@@ -59,7 +63,23 @@ pub fn resolve(
         Given::Lost(name) => Some(name.as_str()),
     });
     needs::resolve(&mut maker.checks, &maker.needs, names, cx);
-    maker.checks
+    Resolved {
+        checks: maker.checks,
+        blocks: maker.blocks,
+    }
+}
+
+/// The checks, and the `[[check]]` that each was made of.
+pub struct Resolved {
+    pub checks: Vec<CheckSpec>,
+    pub blocks: Vec<Block>,
+}
+
+/// A `[[check]]`: the number of its file, and its number there.
+#[derive(Clone, Copy, Debug)]
+pub struct Block {
+    pub file: usize,
+    pub n: usize,
 }
 
 struct Maker<'a> {
@@ -72,6 +92,7 @@ struct Maker<'a> {
     /// Plugins that some check uses.
     used: HashSet<String>,
     checks: Vec<CheckSpec>,
+    blocks: Vec<Block>,
     /// Every name that was given, in the order of the files, also to checks with a mistake.
     names: Vec<(Given, Span)>,
     /// Checks that need another, and where that is written.
@@ -129,11 +150,13 @@ impl<'a> Maker<'a> {
         for key in ["name", "plugin"] {
             // In a file that does not parse, the key may be in the part that was skipped.
             if block.table.get(key).is_none() && !torn {
-                let e = error(format!("{owner} has no `{key}`"));
-                let example = if key == "name" {
-                    "name = \"web\""
-                } else {
-                    "plugin = \"http\""
+                let e = error(format!("{owner} has no `{key}`")).code("missing-key");
+                let example = match key {
+                    "name" => "name = \"web\"".to_owned(),
+                    _ => format!(
+                        "plugin = \"{}\"",
+                        self.plugin_for(block.table.get("config"))
+                    ),
                 };
                 cx.push(e.at(block.span).help(format!("add `{example}`")));
             }
@@ -168,6 +191,7 @@ impl<'a> Maker<'a> {
                 let at = each.as_ref().map_or(block.span, |each| each.span);
                 cx.push(
                     e.at(at)
+                        .code("too-large")
                         .help("shorten the lists, or spread the checks over several daemons"),
                 );
             }
@@ -191,6 +215,7 @@ impl<'a> Maker<'a> {
             schema,
             block: block.span,
             torn,
+            beside: &block.unknown,
         };
         let plan = Plan::new(input, &owner, cx);
         let line = cx.sources.line(block.span);
@@ -241,6 +266,15 @@ impl<'a> Maker<'a> {
         }
     }
 
+    /// A plugin that knows these options, for an example.
+    fn plugin_for(&self, config: Option<&Entry>) -> &str {
+        let Some(Value::Table(options)) = config.map(|e| &e.node.value) else {
+            return "http";
+        };
+        let keys: Vec<&str> = options.entries.iter().map(|e| e.key.as_str()).collect();
+        plugin_with(self.catalog, &keys)
+    }
+
     fn add(&mut self, made: Made, cx: &mut Reading<'_>) {
         let (check, span, needs) = match made {
             Made::Check(check, span, needs) => (check, span, needs),
@@ -260,6 +294,7 @@ impl<'a> Maker<'a> {
                 ));
                 cx.push(
                     e.at(span)
+                        .code("too-large")
                         .help("let the plugins read large data from files"),
                 );
             }
@@ -322,6 +357,7 @@ impl<'a> Maker<'a> {
                     "there is no plugin `{}` for {owner}",
                     shortened(name)
                 ));
+                let e = e.code("unknown-plugin");
                 cx.push(self.which_there_are(e, name, catalog).at(span));
                 return Plugin::Wrong;
             }
@@ -330,6 +366,7 @@ impl<'a> Maker<'a> {
             let w = warning(reason.clone());
             cx.push(
                 w.at(span)
+                    .code("plugin-refused")
                     .help("until it is mended, checks that use it are UNKNOWN"),
             );
         }
@@ -347,6 +384,7 @@ impl<'a> Maker<'a> {
             info.name,
             all.join(", ")
         ));
+        let w = w.code("schema-ignored");
         cx.push(w.help("the plugin itself has to refuse what it forbids; `healthctl plugins verify` lists the same"));
     }
 
@@ -398,6 +436,7 @@ impl<'a> Maker<'a> {
                     schema,
                     block: entry.key_span,
                     torn: false,
+                    beside: &[],
                 };
                 if let Some(mut plan) = Plan::new(input, &owner, cx) {
                     plan.judge_alone(&owner, cx);
@@ -407,6 +446,7 @@ impl<'a> Maker<'a> {
                     "[defaults.config] names a plugin `{}` that is not there",
                     shortened(&entry.key)
                 ));
+                let e = e.code("unknown-plugin");
                 cx.push(
                     self.which_there_are(e, &entry.key, catalog)
                         .at(entry.key_span),
@@ -429,7 +469,7 @@ impl<'a> Maker<'a> {
             if first == span {
                 let e = error(format!("`for_each` makes the name `{name}` more than once"));
                 let help = "use every placeholder that differs in `name`, as in `web-{item}`";
-                cx.push(e.at(*span).help(help).once("double"));
+                cx.push(e.at(*span).help(help).code("duplicate-name").once("double"));
             } else {
                 let place = cx.sources.place(*first);
                 let e = error(format!(
@@ -438,6 +478,7 @@ impl<'a> Maker<'a> {
                 ));
                 cx.push(
                     e.at(*span)
+                        .code("duplicate-name")
                         .help("give one of them another name")
                         .related(*first, "the first")
                         .once("double"),
@@ -445,6 +486,23 @@ impl<'a> Maker<'a> {
             }
         }
     }
+}
+
+/// The plugin that knows all of these options and needs no other, else one that knows them, else just one.
+fn plugin_with<'c>(catalog: Option<&'c Catalog>, keys: &[&str]) -> &'c str {
+    let plugins = || catalog.into_iter().flat_map(|c| &c.plugins);
+    let knows = |info: &&PluginInfo| {
+        let known = &info.schema["properties"];
+        keys.iter().all(|key| known.get(key).is_some())
+    };
+    let enough = |info: &&PluginInfo| {
+        let needed = info.schema["required"].as_array().into_iter().flatten();
+        let mut needed = needed.filter_map(|name| name.as_str());
+        needed.all(|name| keys.contains(&name))
+    };
+    let fits = plugins().filter(knows).find(enough);
+    let fits = fits.or_else(|| plugins().find(knows));
+    fits.map_or("http", |info| info.name.as_str())
 }
 
 /// All checks' options together: they are in memory twice, once with secrets and once without.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::groups;
 use super::model::{SHORTEST_INTERVAL, TimeoutStatus};
-use super::raw::{Entry, Node, Table, Value, shortened};
+use super::raw::{Entry, Node, Table, Value, bare, shortened};
 use super::reading::{DurationLimits, Reading};
 use super::report::error;
 use super::source::Span;
@@ -62,7 +62,10 @@ impl<'a> Defaults<'a> {
                                 shortened(&entry.key),
                                 entry.node.kind()
                             ));
-                            let help = "options are kept by plugin: write `[defaults.config.http]` and the options below it";
+                            let help = format!(
+                                "options are kept by plugin: write `[defaults.config.NAME]` with the plugin's name, and `{}` below it",
+                                bare(&entry.key)
+                            );
                             cx.push(e.at(entry.node.span).help(help));
                         }
                     }

@@ -12,6 +12,9 @@
 
 use std::fmt::{self, Write as _};
 
+use super::sensitive;
+use crate::scrub::{MASK, SHORTEST, Scrubber};
+
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
@@ -34,6 +37,8 @@ impl Severity {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
     pub severity: Severity,
+    /// The kind of mistake, for programs: it stays when the words change.
+    pub code: &'static str,
     pub message: String,
     pub place: Option<Place>,
     /// The way out.
@@ -103,6 +108,22 @@ impl Diagnostics {
         }
     }
 
+    /// Takes secrets that stand in the config out of what is shown of it.
+    pub(super) fn hide(&mut self, secrets: &[String]) {
+        let scrubber = Scrubber::new(secrets);
+        for d in &mut self.items {
+            let texts = d.help.iter_mut().chain(&mut d.notes);
+            texts
+                .chain(std::iter::once(&mut d.message))
+                .for_each(|text| scrubber.scrub_string(text));
+            let places = d
+                .place
+                .iter_mut()
+                .chain(d.related.iter_mut().map(|(place, _)| place));
+            places.for_each(|place| place.hide(secrets));
+        }
+    }
+
     /// All of them as text, an empty line between two. `colour` adds ANSI colours.
     pub fn render(&self, colour: bool) -> String {
         let mut out = String::new();
@@ -125,7 +146,8 @@ impl fmt::Display for Diagnostics {
 
 impl std::error::Error for Diagnostics {}
 
-/// A list of `{severity, file, line, column, message, help}`; what is not known is null.
+/// A list of `{severity, code, file, line, column, message, help, text}`; what is not known is null, and `text` is the whole
+/// as people see it.
 impl Serialize for Diagnostics {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(&self.items)
@@ -136,13 +158,17 @@ impl Serialize for Diagnostic {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut help: Vec<&str> = self.help.as_deref().into_iter().collect();
         help.extend(self.notes.iter().map(String::as_str));
-        let mut s = serializer.serialize_struct("Diagnostic", 6)?;
+        let mut s = serializer.serialize_struct("Diagnostic", 8)?;
+        let mut text = String::new();
+        self.render(&mut text, &Paint { on: false });
         s.serialize_field("severity", &self.severity)?;
+        s.serialize_field("code", self.code)?;
         s.serialize_field("file", &self.place.as_ref().map(|p| &p.file))?;
         s.serialize_field("line", &self.place.as_ref().map(|p| p.line))?;
         s.serialize_field("column", &self.place.as_ref().map(|p| p.column))?;
         s.serialize_field("message", &self.message)?;
         s.serialize_field("help", &(!help.is_empty()).then(|| help.join("; ")))?;
+        s.serialize_field("text", text.trim_end())?;
         s.end()
     }
 }
@@ -151,6 +177,7 @@ impl Diagnostic {
     pub fn new(severity: Severity, message: impl Into<String>) -> Self {
         Diagnostic {
             severity,
+            code: "bad-value",
             message: message.into(),
             place: None,
             help: None,
@@ -214,6 +241,53 @@ impl Diagnostic {
 }
 
 impl Place {
+    /// Takes these values, and what is a secret by where it stands, out of the line.
+    fn hide(&mut self, secrets: &[String]) {
+        let line = &self.snippet;
+        let mut ranges = sensitive::in_line(line);
+        for secret in secrets.iter().filter(|s| s.chars().count() >= SHORTEST) {
+            ranges.extend(
+                line.match_indices(secret.as_str())
+                    .map(|(at, _)| at..at + secret.len()),
+            );
+        }
+        ranges.sort_unstable_by_key(|r| (r.start, std::cmp::Reverse(r.end)));
+        // Where what is meant begins and ends, in bytes of the old line and in characters of the new.
+        let byte = |n: u32| {
+            line.char_indices()
+                .nth(n as usize)
+                .map_or(line.len(), |(at, _)| at)
+        };
+        let (from, to) = (byte(self.offset), byte(self.offset + self.width));
+        let mut shown = String::new();
+        let (mut offset, mut end) = (None, None);
+        let mut done = 0;
+        for range in ranges
+            .into_iter()
+            .chain(std::iter::once(line.len()..line.len()))
+        {
+            if range.start < done {
+                continue;
+            }
+            for (place, new) in [(from, &mut offset), (to, &mut end)] {
+                if new.is_none() && place <= range.start {
+                    *new =
+                        Some(shown.chars().count() + line[done..place.max(done)].chars().count());
+                }
+            }
+            shown += &line[done..range.start];
+            if !range.is_empty() {
+                shown += MASK;
+            }
+            done = range.end;
+        }
+        let length = shown.chars().count();
+        let (offset, end) = (offset.unwrap_or(length), end.unwrap_or(length));
+        self.offset = offset as u32;
+        self.width = (end.saturating_sub(offset) as u32).max(1);
+        self.snippet = shown;
+    }
+
     fn render(
         &self,
         out: &mut String,
@@ -349,12 +423,37 @@ mod tests {
         assert_eq!(
             serde_json::to_value(&all).expect("plain data"),
             serde_json::json!([{
-                "severity": "error", "file": "etc/checks.d/web.toml", "line": 4, "column": 1,
+                "severity": "error", "code": "bad-value", "text": all.render(false).trim_end(), "file": "etc/checks.d/web.toml", "line": 4, "column": 1,
                 "message": "unknown key `intervall` in check `web`",
                 "help": "a key with a similar name exists: `interval`",
             }])
         );
         assert_eq!(all.summary(), "1 error");
+    }
+
+    #[test]
+    fn a_secret_in_the_line_is_not_shown_and_the_marks_stay() {
+        let line = r#"config = { password = "s3cret", url = "http://u:p@h/", n = 0, k = "other" }"#;
+        let at = |what: &str| line.find(what).expect("it is in it") as u32;
+        for (offset, width, marked) in [
+            (at("n = 0"), 5, "n = 0"),
+            (at("\"s3cret\""), 8, "\"***\""),
+            (at("\"http"), 15, "\"http://***@h/\""),
+            (0, 6, "config"),
+        ] {
+            let mut d = Diagnostic::new(Severity::Error, "value is `other`");
+            d.place = Some(place(line, offset, width));
+            let mut all = Diagnostics { items: vec![d] };
+            all.hide(&["other".into()]);
+            let text = all.render(false);
+            assert!(
+                !text.contains("s3cret") && !text.contains("u:p") && !text.contains("other"),
+                "{text}"
+            );
+            let place = all.items[0].place.as_ref().expect("it has one");
+            let shown = place.snippet.chars().skip(place.offset as usize);
+            assert_eq!(shown.take(place.width as usize).collect::<String>(), marked);
+        }
     }
 
     #[test]

@@ -13,6 +13,10 @@ pub trait Files {
     }
     /// The `*.toml` files of a directory, sorted; a directory that does not exist has none.
     fn list_toml(&self, dir: &Path) -> io::Result<Vec<PathBuf>>;
+    /// What else lies there as if it were meant to be read, sorted.
+    fn passed_over(&self, _dir: &Path) -> Vec<PathBuf> {
+        Vec::new()
+    }
     fn env(&self, name: &str) -> Option<String>;
     /// `$CREDENTIALS_DIRECTORY`, where systemd puts what `LoadCredential=` names.
     fn credentials_dir(&self) -> Option<PathBuf>;

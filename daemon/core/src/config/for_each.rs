@@ -118,7 +118,11 @@ impl ForEach {
         }
         if total == 0 {
             let e = warning(format!("`for_each` of {owner} is empty: it makes no check"));
-            cx.push(e.at(span).help("add a value, or remove the block"));
+            cx.push(
+                e.at(span)
+                    .code("for-each")
+                    .help("add a value, or remove the block"),
+            );
         }
         Some(each)
     }

@@ -14,6 +14,7 @@ mod diagnostic;
 mod files;
 mod for_each;
 mod groups;
+mod meant;
 mod model;
 mod needs;
 mod one_check;
@@ -25,8 +26,10 @@ pub mod report;
 mod resolve;
 pub mod schema;
 mod secrets;
+pub mod sensitive;
 pub mod source;
 mod template;
+mod tryout;
 mod words;
 
 pub use catalog::{Catalog, Class, PluginInfo, Refused};
@@ -36,5 +39,6 @@ pub use model::{
     CHECKS_MAX, CONFIG_JSON_MAX, CheckSpec, CpuPool, Daemon, ExecPool, Group, IoPool, Limits,
     Model, NAME_MAX, Pool, SHORTEST_INTERVAL, SOCKET_NAME, SOCKET_PATH_MAX, Source, TimeoutStatus,
 };
-pub use resolve::{DaemonPaths, daemon_paths, load};
+pub use resolve::{DaemonPaths, daemon_paths, load, load_tried};
+pub use tryout::{Complaint, TryOut, What};
 pub use words::{did_you_mean, thousands};

@@ -51,7 +51,12 @@ pub fn resolve<'l>(
                         "[defaults] needs a check `{}` that is not there",
                         shortened(needs)
                     ));
-                    cx.push(no_such(e, needs, &by_name).at(*span).once("default needs"));
+                    cx.push(
+                        no_such(e, needs, &by_name, &check.name)
+                            .at(*span)
+                            .code("needs")
+                            .once("default needs"),
+                    );
                 }
                 continue;
             }
@@ -74,6 +79,7 @@ pub fn resolve<'l>(
                 ));
                 cx.push(
                     w.at(*span)
+                        .code("needs")
                         .help("a check that does not run says nothing about others"),
                 );
             }
@@ -86,9 +92,9 @@ pub fn resolve<'l>(
                 check.name,
                 shortened(needs)
             ));
-            no_such(e, needs, &by_name)
+            no_such(e, needs, &by_name, &check.name)
         };
-        cx.push(finding.at(*span).once("needed"));
+        cx.push(finding.at(*span).code("needs").once("needed"));
     }
     for i in free {
         checks[i].needs = None;
@@ -99,8 +105,11 @@ fn no_such(
     e: super::report::Finding,
     name: &str,
     by_name: &HashMap<&str, usize>,
+    own: &str,
 ) -> super::report::Finding {
-    match did_you_mean(name, by_name.keys().copied()) {
+    // Itself is the one that it cannot need.
+    let others = by_name.keys().copied().filter(|other| *other != own);
+    match did_you_mean(name, others) {
         Some(near) => e.help(format!("a check with a similar name exists: `{near}`")),
         None => e.help("write the name of another check, as in `healthctl list`"),
     }

@@ -17,6 +17,7 @@ use super::report::{error, warning};
 use super::source::Span;
 use super::template::{Filled, Template, scalar};
 use crate::text::is_unsafe;
+use healthd_units::duration;
 
 /// Makes the checks of one block.
 pub struct OneCheck<'b> {
@@ -130,7 +131,28 @@ impl OneCheck<'_> {
                 "`retry_interval` of {owner} is longer than its `interval`"
             ));
             let help = "a failing check is then asked less often than a healthy one";
-            cx.push(w.at(entry.node.span).help(help).once("retry"));
+            cx.push(
+                w.at(entry.node.span)
+                    .help(help)
+                    .code("retry-over-interval")
+                    .once("retry"),
+            );
+        }
+        if timeout > interval
+            && let Some(entry) = table.get("timeout").filter(|_| own.timeout.is_some())
+        {
+            let w = warning(format!(
+                "`timeout` of {owner} is longer than its `interval` of {}",
+                duration::show(interval)
+            ));
+            let help = "a run that takes longer than the interval keeps the next from starting: \
+                        give it a shorter timeout or a longer interval";
+            cx.push(
+                w.at(entry.node.span)
+                    .help(help)
+                    .code("timeout-over-interval")
+                    .once("timeout"),
+            );
         }
         let attempts = own
             .attempts
@@ -151,7 +173,12 @@ impl OneCheck<'_> {
                 "`max_parallel` of {owner} has no effect: its block makes one check"
             ));
             let help = "it limits the checks of one block with `for_each`; for checks of several blocks write `exclusive = \"GROUP\"`";
-            cx.push(w.at(entry.node.span).help(help).once("max_parallel"));
+            cx.push(
+                w.at(entry.node.span)
+                    .help(help)
+                    .code("no-effect")
+                    .once("max_parallel"),
+            );
         }
         let mut groups: Vec<Group> = exclusive.into_iter().map(Group::exclusive).collect();
         if let (Some(most), Some(_), Some(entry)) = (
@@ -275,7 +302,7 @@ impl OneCheck<'_> {
         } else {
             return Some((name, span));
         };
-        cx.push(finding.at(span).once("name"));
+        cx.push(finding.at(span).code("bad-name").once("name"));
         None
     }
 }

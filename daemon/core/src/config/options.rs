@@ -10,15 +10,18 @@ use std::rc::Rc;
 
 use serde_json::{Map, Value as Json};
 
+use super::meant;
 use super::model::CONFIG_JSON_MAX;
 use super::raw::{Entry, Node, Table, Value};
 use super::reading::Reading;
-use super::report::{Finding, error};
+use super::report::{Finding, error, warning};
 use super::schema::{Masks, Schema, Sight, Step, Violation, What, dotted};
 use super::secrets::SecretKind;
+use super::sensitive;
 use super::source::Span;
 use super::template::{Cell, Filled, Template, TemplateError};
 use super::words::thousands;
+use crate::scrub::{MASK, secrets_of};
 
 /// The options of one block, ready to be filled in.
 #[derive(Debug)]
@@ -31,6 +34,9 @@ pub struct Plan<'a> {
     schema: Option<Rc<Schema>>,
     plugin: &'a str,
     torn: bool,
+    beside: &'a [String],
+    /// The block has the key `config`.
+    has_config: bool,
     /// One check's options were too large; so are those of the next, and each costs time.
     too_large: bool,
 }
@@ -50,6 +56,8 @@ pub struct PlanInput<'a, 'b> {
     pub block: Span,
     /// The file does not parse: an option that is missing may have been skipped.
     pub torn: bool,
+    /// Keys that stand beside `config` and were reported: an option that is missing may be meant.
+    pub beside: &'a [String],
 }
 
 /// A value that is not known before a check is made.
@@ -111,6 +119,7 @@ impl<'a> Plan<'a> {
             schema,
             block,
             torn,
+            beside,
         } = from;
         let mut entries: Vec<(&Entry, bool)> = Vec::new();
         let mut lay = |table: &'a Table, is_own: bool| {
@@ -129,7 +138,9 @@ impl<'a> Plan<'a> {
                 ..
             }) => lay(table, true),
             Some(node) => {
-                return cx.wrong_type("config", node, owner, "a table", "{ option = \"value\" }");
+                let example =
+                    schema.map_or("{ option = \"value\" }".into(), |s| s.required_example());
+                return cx.wrong_type("config", node, owner, "a table", &example);
             }
         }
         let mut builder = Builder {
@@ -147,6 +158,7 @@ impl<'a> Plan<'a> {
             map.insert(entry.key.clone(), builder.build(&entry.node, &mut path));
         }
         let Builder { slots, fine, .. } = builder;
+        meant::tell(entries.iter().map(|(e, _)| *e), owner, cx);
         fine.then(|| Plan {
             entries: entries.into_iter().map(|(e, _)| e).collect(),
             span,
@@ -155,6 +167,8 @@ impl<'a> Plan<'a> {
             schema,
             plugin,
             torn,
+            beside,
+            has_config: own.is_some(),
             too_large: false,
         })
     }
@@ -208,12 +222,17 @@ impl<'a> Plan<'a> {
         }
 
         let mut masks = Masks::default();
-        let mut shown = None;
+        for (path, ..) in &found {
+            put(&mut self.value, path, Json::String(MASK.into()));
+        }
+        let sensitive = sensitive::masked(&self.value);
+        let mut shown = sensitive.as_ref().map(|(shown, _)| canonical(shown));
+        if let Some(shown) = &shown {
+            cx.open_secrets
+                .extend(secrets_of(&canonical(&self.value), shown));
+        }
         if !found.is_empty() {
-            for (path, ..) in &found {
-                put(&mut self.value, path, Json::String("***".into()));
-            }
-            shown = Some(canonical(&self.value));
+            shown.get_or_insert_with(|| canonical(&self.value));
             let mut all_there = true;
             for (path, span, kind, name) in found {
                 if secrets == Secrets::Leave {
@@ -228,7 +247,12 @@ impl<'a> Plan<'a> {
                     Err(unread) => {
                         let option = dotted(&path, None);
                         let e = error(format!("option `{option}` of {owner}: {}", unread.message));
-                        cx.push(e.at(span).help(unread.help).once(&name));
+                        cx.push(
+                            e.at(span)
+                                .help(unread.help)
+                                .code("secret-unread")
+                                .once(&name),
+                        );
                         masks.paths.push((path, Sight::Unread));
                         all_there = false;
                     }
@@ -242,6 +266,9 @@ impl<'a> Plan<'a> {
             return None;
         }
 
+        for (path, place) in sensitive.into_iter().flat_map(|(_, places)| places) {
+            self.tell_open_secret(&path, place, owner, cx);
+        }
         let config = canonical(&self.value);
         if config.len() > CONFIG_JSON_MAX {
             self.too_large = true;
@@ -253,11 +280,45 @@ impl<'a> Plan<'a> {
             let e = e
                 .at(self.span)
                 .help("let the plugin read large data from a file");
-            cx.push(e.once("large"));
+            cx.push(e.code("too-large").once("large"));
             return None;
         }
         let shown = shown.unwrap_or_else(|| config.clone());
         Some(Options { config, shown })
+    }
+
+    /// A secret that stands in the config, where everybody reads it who may read that.
+    fn tell_open_secret(
+        &self,
+        path: &[Step],
+        place: sensitive::Place,
+        owner: &dyn Display,
+        cx: &mut Reading<'_>,
+    ) {
+        // What fills a placeholder may come from anywhere, and what is within a text may be meant otherwise.
+        if place == sensitive::Place::Within || self.schema.is_none() {
+            return;
+        }
+        let option = dotted(path, None);
+        let what = match place {
+            sensitive::Place::Url => "user and password in its URL",
+            _ => "a secret in clear text",
+        };
+        let w = warning(format!("option `{option}` of {owner} holds {what}"));
+        let key = match path.last() {
+            Some(Step::Key(key)) => format!("{} = ", super::raw::bare(key)),
+            _ => String::new(),
+        };
+        let help = format!(
+            "write the value into a file that only the daemon's user can read, and here `{key}{{ file = \"PATH\" }}`; \
+             a credential of systemd is `{key}{{ credential = \"NAME\" }}`"
+        );
+        cx.push(
+            w.at(self.locate(path, None))
+                .help(help)
+                .code("open-secret")
+                .once("open"),
+        );
     }
 
     /// Judges options that no check inherits yet: what is there has to be right, what is missing
@@ -265,7 +326,7 @@ impl<'a> Plan<'a> {
     pub fn judge_alone(&mut self, owner: &dyn Display, cx: &mut Reading<'_>) {
         let mut masks = Masks::default();
         for slot in &self.slots {
-            put(&mut self.value, &slot.path, Json::String("***".into()));
+            put(&mut self.value, &slot.path, Json::String(MASK.into()));
             masks.paths.push((slot.path.clone(), Sight::Unread));
         }
         self.judge(&masks, true, owner, cx);
@@ -287,7 +348,9 @@ impl<'a> Plan<'a> {
             if partly && violation.path.is_empty() && !matches!(violation.what, What::Unknown(_)) {
                 continue;
             }
-            if self.torn && matches!(violation.what, What::Missing(_)) {
+            if let What::Missing(name) = &violation.what
+                && (self.torn || self.beside.contains(name))
+            {
                 continue;
             }
             cx.push(self.finding(violation, owner));
@@ -302,8 +365,14 @@ impl<'a> Plan<'a> {
             mut help,
         } = violation;
         if help.is_none() && !path.is_empty() {
-            let described = self.schema.as_ref().and_then(|s| s.described(&path));
-            help = described.map(|d| format!("`{}`: {}", dotted(&path, None), lower_first(&d)));
+            // Of what holds it, where nothing is said of itself.
+            let above = (1..=path.len()).rev().map(|n| &path[..n]);
+            let schema = self.schema.as_ref();
+            let described = above
+                .filter_map(|path| Some((path, schema?.described(path)?)))
+                .next();
+            help =
+                described.map(|(path, d)| format!("`{}`: {}", dotted(path, None), lower_first(&d)));
         }
         let plugin = self.plugin;
         let (e, span, key) = match &what {
@@ -313,7 +382,7 @@ impl<'a> Plan<'a> {
                     "unknown option `{option}` for plugin `{plugin}` in {owner}"
                 ));
                 (
-                    e,
+                    e.code("unknown-option"),
                     self.locate(&path, Some(name)),
                     format!("unknown {option}"),
                 )
@@ -323,15 +392,23 @@ impl<'a> Plan<'a> {
                 let e = error(format!(
                     "{owner} lacks option `{option}`, which plugin `{plugin}` needs"
                 ));
-                let help = match help {
-                    Some(what) => {
-                        format!("add `{}`: {}", super::raw::bare(name), lower_first(&what))
+                let bare = super::raw::bare(name);
+                // In a block without `config` the option alone would be an unknown key.
+                let add = match &self.schema {
+                    Some(schema) if !self.has_config && path.is_empty() => {
+                        format!("add `config = {}`", schema.required_example())
                     }
-                    None => format!("add `{}`", super::raw::bare(name)),
+                    _ => format!("add `{bare}`"),
+                };
+                let help = match help {
+                    Some(what) if self.has_config => format!("{add}: {}", lower_first(&what)),
+                    Some(what) => format!("{add}; `{bare}`: {}", lower_first(&what)),
+                    None => add,
                 };
                 return e
                     .at(self.locate(&path, None))
                     .help(help)
+                    .code("missing-option")
                     .once(&format!("missing {option}"));
             }
             What::Rule(rule) => {
@@ -342,7 +419,7 @@ impl<'a> Plan<'a> {
                 // The value differs from check to check; the mistake does not.
                 let key = format!("{subject} {}", rule.split(", ").next().unwrap_or(rule));
                 (
-                    error(format!("{subject} of {owner} {rule}")),
+                    error(format!("{subject} of {owner} {rule}")).code("option-value"),
                     self.locate(&path, None),
                     key,
                 )
@@ -560,10 +637,11 @@ pub fn template_error(e: TemplateError, what: &str, owner: &dyn Display) -> Find
     let key = e.message.clone();
     error(format!("{} in {what} of {owner}", e.message))
         .help(e.help)
+        .code("placeholder")
         .once(&key)
 }
 
-fn put(value: &mut Json, path: &[Step], new: Json) {
+pub(super) fn put(value: &mut Json, path: &[Step], new: Json) {
     let mut at = value;
     for step in path {
         let inner = match step {
@@ -621,7 +699,7 @@ fn write_scalar(value: &impl serde::Serialize, out: &mut Vec<u8>) {
     let _ = serde_json::to_writer(out, value);
 }
 
-fn lower_first(text: &str) -> String {
+pub(super) fn lower_first(text: &str) -> String {
     let mut chars = text.chars();
     match (chars.next(), chars.next()) {
         // An abbreviation such as URL stays as it is.

@@ -83,6 +83,8 @@ pub struct RawCheck {
     pub table: Table,
     /// `check `web``, or `check number 3` when it has no name that can be read.
     pub label: String,
+    /// Keys that were reported as unknown: an option that is missed may be among them.
+    pub unknown: Vec<String>,
 }
 
 pub const DAEMON_KEYS: [&str; 10] = [
@@ -176,8 +178,11 @@ impl Reader<'_> {
         for e in errors.iter().take(SYNTAX_ERRORS_MAX) {
             let span = self.span(e.span().unwrap_or(0..0));
             let (message, help) = syntax(e.message(), text, span);
-            self.report
-                .push_syntax(self.sources, span, error(message).maybe_help(help));
+            self.report.push_syntax(
+                self.sources,
+                span,
+                error(message).code("syntax").maybe_help(help),
+            );
         }
         if let Some(next) = errors.get(SYNTAX_ERRORS_MAX) {
             let span = self.span(next.span().unwrap_or(0..0));
@@ -185,7 +190,9 @@ impl Reader<'_> {
                 "not valid TOML, {} times more",
                 errors.len() - SYNTAX_ERRORS_MAX
             );
-            let e = error(message).help("is this a TOML file at all?");
+            let e = error(message)
+                .code("syntax")
+                .help("is this a TOML file at all?");
             self.report.push_syntax(self.sources, span, e);
         }
         self.table(root.into_inner(), 0)
@@ -341,11 +348,14 @@ impl Reader<'_> {
                         }
                         _ => format!("check number {}", i + 1),
                     };
+                    let keys = table.entries.iter().map(|e| e.key.clone());
+                    let unknown = keys.filter(|k| !CHECK_KEYS.contains(&k.as_str())).collect();
                     let table = self.known_only(table, &label, &CHECK_KEYS);
                     checks.push(RawCheck {
                         span: block.span,
                         table,
                         label,
+                        unknown,
                     });
                 }
                 Value::Broken => {}
@@ -381,6 +391,7 @@ impl Reader<'_> {
     }
 
     fn known_only(&mut self, mut table: Table, owner: &str, keys: &[&str]) -> Table {
+        let has_config = table.get("config").is_some();
         table.entries.retain(|entry| {
             if keys.contains(&entry.key.as_str()) {
                 return true;
@@ -388,14 +399,22 @@ impl Reader<'_> {
             let e = error(format!(
                 "unknown key `{}` in {owner}",
                 shortened(&entry.key)
-            ));
+            ))
+            .code("unknown-key");
             let e = match did_you_mean(&entry.key, keys.iter().copied()) {
                 Some(near) => e.help(format!("a key with a similar name exists: `{near}`")),
                 None if keys.contains(&"for_each") => e
-                    .help(format!(
-                        "the plugin's options go inside `config`: `config.{}`",
-                        bare(&entry.key)
-                    ))
+                    .help(match has_config {
+                        // It may be an inline table, to which no line below it can add.
+                        true => format!(
+                            "the plugin's options go inside `config`: move `{}` into it",
+                            bare(&entry.key)
+                        ),
+                        false => format!(
+                            "the plugin's options go inside `config`: `config.{}`",
+                            bare(&entry.key)
+                        ),
+                    })
                     .note(format!("keys of a check: {}", keys.join(", "))),
                 None => e.help(format!("known keys: {}", keys.join(", "))),
             };
@@ -415,7 +434,7 @@ impl Reader<'_> {
         } else {
             "key"
         };
-        let e = error(format!("unknown {what} `{}`", shortened(key)));
+        let e = error(format!("unknown {what} `{}`", shortened(key))).code("unknown-key");
         let near = did_you_mean(key, known.iter().copied());
         let e = match near {
             Some("check") => e.help("checks are written `[[check]]`"),
@@ -520,18 +539,38 @@ fn syntax(message: &str, text: &str, span: Span) -> (String, Option<String>) {
     } else if message.starts_with("invalid basic string, expected `\"`")
         || message.starts_with("invalid literal string, expected `'`")
     {
-        ("a string without its closing quote", None)
+        let help = "write the quote at the string's end; a quote within it is `\\\"`";
+        ("a string without its closing quote", Some(help.into()))
     } else if message.starts_with("key with no value") {
         let help = if line.trim_start().starts_with([';', '/']) {
             "a comment starts with `#`".into()
         } else if let Some((key, value)) =
             line.split_once([':', ' ']).filter(|(key, _)| is_bare(key))
         {
-            format!("write `{key} = \"{}\"`", shortened(value.trim()))
+            // `key : "value"`: the sign is not of the value, and what has quotes needs no more.
+            let value = value.trim_start_matches([':', ' ', '\t']).trim_end();
+            let as_it_is = value.starts_with(['"', '\'', '[', '{'])
+                || value.parse::<f64>().is_ok()
+                || ["true", "false"].contains(&value);
+            match as_it_is {
+                true => format!("write `{key} = {}`", shortened(value)),
+                false => format!("write `{key} = \"{}\"`", shortened(value)),
+            }
         } else {
             "a line is `key = value`, `[section]` or `# comment`".into()
         };
         ("a key without a value", Some(help))
+    } else if message.starts_with("unclosed") {
+        let closing = message
+            .rsplit_once("expected ")
+            .map_or("`]`", |(_, sign)| sign);
+        let line = if closing == "`}`" {
+            ", on the same line"
+        } else {
+            ""
+        };
+        let help = format!("write the {closing} that closes it{line}");
+        (message, Some(help))
     } else {
         (message, None)
     };

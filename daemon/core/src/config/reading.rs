@@ -1,12 +1,13 @@
 //! One reading of a config: what its parts share, and how they take a value in the type they want.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use healthd_units::{duration, size};
 
+use super::diagnostic::Diagnostics;
 use super::files::Files;
 use super::raw::{Node, Value};
 use super::report::{Finding, Report, error};
@@ -21,6 +22,8 @@ pub struct Reading<'a> {
     pub sources: Sources,
     pub report: Report,
     pub secrets: SecretCache,
+    /// Those that stand in the config itself: they are not shown either.
+    pub open_secrets: HashSet<String>,
     /// Each file that was one, in the order in which they were asked for.
     pub secret_files: Vec<PathBuf>,
 }
@@ -33,12 +36,21 @@ impl<'a> Reading<'a> {
             sources: Sources::default(),
             report: Report::default(),
             secrets: HashMap::new(),
+            open_secrets: HashSet::new(),
             secret_files: Vec::new(),
         }
     }
 
     pub fn push(&mut self, finding: Finding) {
         self.report.push(&self.sources, finding);
+    }
+
+    /// All that was found, for who wants to know.
+    pub fn told(report: Report, open_secrets: HashSet<String>) -> Diagnostics {
+        let mut told = report.finish();
+        let secrets: Vec<String> = open_secrets.into_iter().collect();
+        told.hide(&secrets);
+        told
     }
 
     pub fn absolute(&self, path: &Path) -> PathBuf {
@@ -60,7 +72,7 @@ impl<'a> Reading<'a> {
                     _ => "a config is a plain text file".to_owned(),
                 };
                 let e = error(format!("cannot read {}: {}", path.display(), io_reason(&e)));
-                self.push(e.help(help));
+                self.push(e.code("unreadable").help(help));
                 return None;
             }
         };
@@ -70,7 +82,10 @@ impl<'a> Reading<'a> {
                 path.display(),
                 FILE_MAX >> 20
             ));
-            self.push(e.help("split it into files in checks.d, or use `for_each`"));
+            self.push(
+                e.code("too-large")
+                    .help("split it into files in checks.d, or use `for_each`"),
+            );
             return None;
         }
         match String::from_utf8(bytes) {
@@ -86,7 +101,7 @@ impl<'a> Reading<'a> {
                 };
                 let e =
                     error("this file is no UTF-8 text: here is a byte that stands for no letter");
-                self.push(e.at(span).help("save it as UTF-8"));
+                self.push(e.at(span).code("unreadable").help("save it as UTF-8"));
                 None
             }
         }
@@ -155,7 +170,7 @@ impl Reading<'_> {
             Ok(d) => return Some(d),
             Err(e) => error(format!("`{key}` of {owner} {e}")).help(e.help()),
         };
-        self.push(finding.at(node.span).once(key));
+        self.push(finding.at(node.span).code("bad-value").once(key));
         None
     }
 
@@ -173,7 +188,8 @@ impl Reading<'_> {
                 let e = error(format!(
                     "`{key}` of {owner} has to be from {least} to {most}, is {n}"
                 ));
-                self.push(e.at(node.span).once(key));
+                let help = format!("write a number from {least} to {most}");
+                self.push(e.at(node.span).code("bad-value").help(help).once(key));
                 None
             }
             Value::Str(s) if s.parse::<i64>().is_ok() => {
@@ -211,7 +227,7 @@ impl Reading<'_> {
             )),
             Err(e) => error(format!("`{key}` of {owner} {e}")).help(e.help()),
         };
-        self.push(finding.at(node.span).once(key));
+        self.push(finding.at(node.span).code("bad-value").once(key));
         None
     }
 
@@ -245,6 +261,7 @@ impl Reading<'_> {
             ));
             self.push(
                 e.at(node.span)
+                    .code("wrong-type")
                     .help(format!("write `{key} = {example}`"))
                     .once(key),
             );

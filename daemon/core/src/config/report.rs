@@ -69,6 +69,11 @@ impl Finding {
         self
     }
 
+    pub fn code(mut self, code: &'static str) -> Self {
+        self.diagnostic.code = code;
+        self
+    }
+
     pub fn note(mut self, note: impl Into<String>) -> Self {
         self.diagnostic.notes.push(note.into());
         self

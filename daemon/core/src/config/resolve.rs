@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::catalog::Catalog;
-use super::checks;
+use super::checks::{self, Resolved};
 use super::diagnostic::Diagnostics;
 use super::files::Files;
 use super::model::{
@@ -16,6 +16,7 @@ use super::model::{
 use super::raw::{self, Node, RawFile, Role, Table, Value, shortened};
 use super::reading::{DurationLimits, Reading, io_reason};
 use super::report::{error, warning};
+use super::tryout::{self, TryOut};
 use super::words::{did_you_mean, one_of};
 
 /// Reads `main` and `checks.d/*.toml` beside it.
@@ -28,9 +29,19 @@ pub fn load(
     files: &dyn Files,
     catalog: Option<&Catalog>,
 ) -> Result<Model, Diagnostics> {
+    load_tried(main, files, catalog, None)
+}
+
+/// The same, and the plugins themselves are asked what their schemas cannot say.
+pub fn load_tried(
+    main: &Path,
+    files: &dyn Files,
+    catalog: Option<&Catalog>,
+    plugins: Option<&dyn TryOut>,
+) -> Result<Model, Diagnostics> {
     let mut cx = Reading::new(main, files);
     let Some(source) = cx.source(main, None) else {
-        return Err(cx.report.finish());
+        return Err(Reading::told(cx.report, cx.open_secrets));
     };
     let mut list = vec![raw::read(&cx.sources, source, Role::Main, &mut cx.report)];
     let dir = cx.absolute(Path::new("checks.d"));
@@ -44,23 +55,33 @@ pub fn load(
         }
         Err(e) => {
             let e = error(format!("cannot list {}: {}", dir.display(), io_reason(&e)));
-            cx.push(e.help("the daemon's user has to be able to read this folder"));
+            cx.push(
+                e.code("unreadable")
+                    .help("the daemon's user has to be able to read this folder"),
+            );
         }
     }
 
+    tell_passed_over(&dir, &mut cx);
     let daemon = daemon(&list[0].daemon, &mut cx);
     let pool = pool(&list[0], &mut cx);
-    let checks = checks::resolve(&list, &daemon, catalog, &mut cx);
+    let Resolved { checks, blocks } = checks::resolve(&list, &daemon, catalog, &mut cx);
+    if let Some(plugins) = plugins {
+        for complaint in plugins.try_out(&daemon, &checks) {
+            let told = tryout::finding(&list, &checks, &blocks, catalog, complaint);
+            cx.push(told);
+        }
+    }
     if list.iter().all(|f| f.checks.is_empty() && !f.torn) && !cx.report.has_errors() {
         let w = warning("no check is configured: healthd will run and watch nothing");
-        cx.push(w.help(format!(
+        cx.push(w.code("no-check").help(format!(
             "write one into {}",
             dir.join("NAME.toml").display()
         )));
     }
 
     if cx.report.has_errors() {
-        return Err(cx.report.finish());
+        return Err(Reading::told(cx.report, cx.open_secrets));
     }
     Ok(Model {
         daemon,
@@ -68,8 +89,46 @@ pub fn load(
         checks,
         digest: cx.sources.digest(),
         secret_files: cx.secret_files,
-        warnings: cx.report.finish(),
+        warnings: Reading::told(cx.report, cx.open_secrets),
     })
+}
+
+/// Files beside those that were read, which somebody may believe to be in force.
+fn tell_passed_over(dir: &Path, cx: &mut Reading<'_>) {
+    let passed_over = cx.files.passed_over(dir);
+    let more = passed_over.len().saturating_sub(PASSED_OVER_TOLD);
+    for path in passed_over.iter().take(PASSED_OVER_TOLD) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let w = warning(format!(
+            "{} is not read: of checks.d only files that are called NAME.toml are",
+            path.display()
+        ));
+        let is_copy = name.contains(".toml") || name.ends_with('~') || name.starts_with(['.', '#']);
+        let help = match is_copy {
+            true => format!(
+                "it looks like a copy that an editor or a package has left: move it out of {}",
+                dir.display()
+            ),
+            false => {
+                let stem = name.rsplit_once('.').map_or(&*name, |(stem, _)| stem);
+                format!(
+                    "call it {stem}.toml if it is to be in force, else move it out of {}",
+                    dir.display()
+                )
+            }
+        };
+        cx.push(w.code("not-read").help(help));
+    }
+    if more > 0 {
+        let w = warning(format!(
+            "{} holds {more} more files that are not read",
+            dir.display()
+        ));
+        cx.push(
+            w.code("not-read")
+                .help("only files that are called NAME.toml are"),
+        );
+    }
 }
 
 /// Where the daemon's folders are, as far as the file can be read at all. A caller needs them
@@ -224,6 +283,19 @@ fn pool(file: &RawFile, cx: &mut Reading<'_>) -> Pool {
         exec: ExecPool {
             max_parallel: match file.pool_exec.get("max_parallel").map(|e| &e.node.value) {
                 Some(Value::Str(word)) if word == "auto" => 0,
+                Some(Value::Str(word)) if word.parse::<u16>().is_err() => {
+                    let node = file.pool_exec.get("max_parallel").map(|e| e.node.span);
+                    let e = error(format!(
+                        "`max_parallel` of [pool.exec] has an unknown value `{}`",
+                        shortened(word)
+                    ));
+                    let e = e.help("write `max_parallel = \"auto\"`, or a number");
+                    cx.push(match node {
+                        Some(span) => e.at(span),
+                        None => e,
+                    });
+                    0
+                }
                 _ => number(cx, &file.pool_exec, "[pool.exec]", "max_parallel", 4096, 0),
             },
             limits: limits(&file.pool_exec, "[pool.exec]", cx),
@@ -259,6 +331,7 @@ fn limits(table: &Table, owner: &str, cx: &mut Reading<'_>) -> Limits {
 const LEAST_RSS: u64 = 32 << 20;
 const LEAST_FDS: i64 = 64;
 const LEAST_RUNS: i64 = 10;
+const PASSED_OVER_TOLD: usize = 20;
 const PLUGIN_DIR: &str = "/usr/lib/healthd/plugins";
 const PLUGIN_TRIAL: DurationLimits = (Duration::ZERO, Duration::from_secs(3600));
 const STOP_GRACE: DurationLimits = (Duration::ZERO, Duration::from_secs(3600));

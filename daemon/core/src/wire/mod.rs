@@ -13,4 +13,5 @@ pub mod objects_map;
 pub mod roles;
 pub mod samples;
 pub mod supervisor;
+pub mod tryout;
 pub mod worker;

@@ -63,6 +63,8 @@ pub struct Define {
     pub batch_ns: u64,
     pub name: String,
     pub config: String,
+    /// Where in it secrets are (JSON pointers): they must be in nothing that the worker says.
+    pub secrets: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -303,6 +305,7 @@ impl ToWorker {
                 batch_ns: g.u64()?,
                 name: g.text()?.to_owned(),
                 config: g.text()?.to_owned(),
+                secrets: secrets(&mut g)?,
             }),
             tag::RUN => ToWorker::Run(Run {
                 run_id: g.u64()?,
@@ -337,17 +340,25 @@ impl ToWorker {
     }
 }
 
+fn secrets(g: &mut Get<'_>) -> Result<Vec<String>, WireError> {
+    (0..g.u32()?).map(|_| Ok(g.text()?.to_owned())).collect()
+}
+
 impl Define {
     pub fn encode(&self, out: &mut Vec<u8>) {
-        Put::record(out, tag::DEFINE)
-            .u32(self.check)
+        let mut put = Put::record(out, tag::DEFINE);
+        put.u32(self.check)
             .u32(self.epoch)
             .u16(self.plugin)
             .u64(self.timeout_ns)
             .u8(self.timeout_status as u8)
             .u64(self.batch_ns)
             .text(&self.name)
-            .text(&self.config);
+            .text(&self.config)
+            .u32(self.secrets.len() as u32);
+        for place in &self.secrets {
+            put.text(place);
+        }
     }
 }
 
@@ -633,6 +644,7 @@ mod tests {
             batch_ns: 6,
             name: "web".into(),
             config: "{}".into(),
+            secrets: vec!["/url".into(), String::new()],
         };
         let run = Run {
             run_id: 7,

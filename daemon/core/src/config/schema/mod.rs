@@ -292,6 +292,57 @@ impl Schema {
         out
     }
 
+    /// How a value at `path` is written: with dots for what only its author knows.
+    pub fn example(&self, path: &[Step]) -> String {
+        let rules = self.at(path);
+        let first = |id: &RuleId| {
+            let rule = &self.rules[*id];
+            let word = rule.allowed.as_ref().and_then(|words| words.first());
+            word.map(ToString::to_string).or_else(|| {
+                Some(match rule.types.as_ref()?.first()? {
+                    Type::Null => return None,
+                    Type::Boolean => "true".to_owned(),
+                    Type::Integer | Type::Number => {
+                        rule.minimum.map_or(1, |n| n as i64).to_string()
+                    }
+                    Type::String => "\"...\"".to_owned(),
+                    Type::Array => {
+                        let mut item = path.to_vec();
+                        item.push(Step::Index(0));
+                        format!("[{}]", self.example(&item))
+                    }
+                    Type::Object => "{ ... }".to_owned(),
+                })
+            })
+        };
+        // A list of lists without end is not a list that anyone writes.
+        match path.len() < 4 {
+            true => rules
+                .iter()
+                .find_map(first)
+                .unwrap_or_else(|| "\"...\"".into()),
+            false => "...".into(),
+        }
+    }
+
+    /// The options that have to be there, as they are written.
+    pub fn required_example(&self) -> String {
+        let mut parts: Vec<String> = Vec::new();
+        for id in self.spread(vec![self.root]) {
+            for name in &self.rules[id].required {
+                let value = self.example(&[Step::Key(name.clone())]);
+                let part = format!("{} = {value}", bare(name));
+                if !parts.contains(&part) {
+                    parts.push(part);
+                }
+            }
+        }
+        match parts.is_empty() {
+            true => "{}".into(),
+            false => format!("{{ {} }}", parts.join(", ")),
+        }
+    }
+
     /// All rules for a value at `path`.
     fn at(&self, path: &[Step]) -> Vec<RuleId> {
         let mut rules = self.spread(vec![self.root]);

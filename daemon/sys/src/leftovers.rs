@@ -1,0 +1,199 @@
+//! What a call into foreign code may leave behind in a process: limits, an alarm, signal handlers, a signal mask. Seen
+//! after the call, and put back.
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use std::mem::MaybeUninit;
+use std::sync::OnceLock;
+
+/// What programs and libraries change, of all that there are.
+const SIGNALS: [(i32, &str); 13] = [
+    (libc::SIGHUP, "SIGHUP"),
+    (libc::SIGINT, "SIGINT"),
+    (libc::SIGQUIT, "SIGQUIT"),
+    (libc::SIGILL, "SIGILL"),
+    (libc::SIGABRT, "SIGABRT"),
+    (libc::SIGBUS, "SIGBUS"),
+    (libc::SIGFPE, "SIGFPE"),
+    (libc::SIGSEGV, "SIGSEGV"),
+    (libc::SIGPIPE, "SIGPIPE"),
+    (libc::SIGALRM, "SIGALRM"),
+    (libc::SIGTERM, "SIGTERM"),
+    (libc::SIGCHLD, "SIGCHLD"),
+    (libc::SIGUSR1, "SIGUSR1"),
+];
+const LIMITS: [(Resource, &str); 3] = [
+    (Resource::RLIMIT_NOFILE, "open files (RLIMIT_NOFILE)"),
+    (Resource::RLIMIT_AS, "memory (RLIMIT_AS)"),
+    (Resource::RLIMIT_FSIZE, "size of files (RLIMIT_FSIZE)"),
+];
+
+/// How signals are to stay.
+static ACTIONS: OnceLock<Vec<libc::sigaction>> = OnceLock::new();
+
+/// From now on signals are to stay as they are. The first call wins.
+pub fn signals_stay() {
+    let _ = ACTIONS.set(SIGNALS.iter().filter_map(|(n, _)| action(*n)).collect());
+}
+
+/// Puts back the handlers that were changed, and names their signals.
+pub fn signals_back() -> impl Iterator<Item = &'static str> {
+    let actions = ACTIONS.get().into_iter().flatten().zip(SIGNALS);
+    actions.filter_map(|(was, (n, name))| {
+        let now = action(n)?;
+        let same = now.sa_sigaction == was.sa_sigaction && now.sa_flags == was.sa_flags;
+        // SAFETY: `was` is what the kernel said of this signal before, so its handler is still there.
+        (!same && unsafe { libc::sigaction(n, was, std::ptr::null_mut()) } == 0).then_some(name)
+    })
+}
+
+/// The process as it was before a call.
+pub struct Before {
+    limits: [Option<(u64, u64)>; LIMITS.len()],
+    /// None: only what costs next to nothing is looked at.
+    mask: Option<libc::sigset_t>,
+}
+
+/// What was left behind.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// In words: `an alarm (SIGALRM)`.
+    pub what: Vec<String>,
+    /// It could not be put back: this process must go.
+    pub stays: bool,
+}
+
+impl Before {
+    /// Before a call that takes its time. `files`: also the limit of open files, which the caller itself may change.
+    pub fn look(files: bool) -> Before {
+        let mut limits = LIMITS.map(|(resource, _)| getrlimit(resource).ok());
+        if !files {
+            limits[0] = None;
+        }
+        Before {
+            limits,
+            mask: Some(mask()),
+        }
+    }
+
+    /// Before one of many short calls: open files and alarms only.
+    pub fn glance(files: bool) -> Before {
+        let open = files.then(|| getrlimit(LIMITS[0].0).ok()).flatten();
+        Before {
+            limits: [open, None, None],
+            mask: None,
+        }
+    }
+
+    /// On the same thread, after the call. None: it left nothing.
+    pub fn put_back(&self) -> Option<Left> {
+        let mut left = Left::default();
+        for ((resource, name), before) in LIMITS.into_iter().zip(self.limits) {
+            let (Some((soft, hard)), Ok(now)) = (before, getrlimit(resource)) else {
+                continue;
+            };
+            if now != (soft, hard) {
+                left.what.push(format!("a limit of {} for {name}", now.0));
+                left.stays |= setrlimit(resource, soft, hard).is_err();
+            }
+        }
+        if stop_alarm() {
+            left.what.push("an alarm (SIGALRM)".into());
+        }
+        if let Some(before) = &self.mask {
+            left.what.extend(signals_back().map(|name| format!("another handler for {name}")));
+            if !same(before, &mask()) {
+                left.what.push("a signal mask of its own".into());
+                // SAFETY: a mask that was in force before on this thread.
+                unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before, std::ptr::null_mut()) };
+            }
+        }
+        (!left.what.is_empty()).then_some(left)
+    }
+}
+
+impl std::fmt::Display for Left {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.what.join(" and "))
+    }
+}
+
+fn action(signal: i32) -> Option<libc::sigaction> {
+    let mut action = MaybeUninit::uninit();
+    // SAFETY: a null new action only reads; the kernel fills `action` when it returns 0.
+    let r = unsafe { libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) };
+    // SAFETY: the call returned 0, so the structure was filled.
+    (r == 0).then(|| unsafe { action.assume_init() })
+}
+
+fn mask() -> libc::sigset_t {
+    let mut mask = MaybeUninit::zeroed();
+    // SAFETY: a null new set only reads; the kernel fills `mask`.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, std::ptr::null(), mask.as_mut_ptr()) };
+    // SAFETY: plain data, zeroed before it was filled.
+    unsafe { mask.assume_init() }
+}
+
+fn same(a: &libc::sigset_t, b: &libc::sigset_t) -> bool {
+    (1..=31).all(|n| {
+        // SAFETY: a set that sigmask(3) has filled, and the number of a signal.
+        let in_a = unsafe { libc::sigismember(a, n) };
+        // SAFETY: as above.
+        let in_b = unsafe { libc::sigismember(b, n) };
+        in_a == in_b
+    })
+}
+
+/// True: there was one.
+fn stop_alarm() -> bool {
+    let none = libc::itimerval {
+        it_interval: libc::timeval {
+            tv_sec: 0,
+            tv_usec: 0,
+        },
+        it_value: libc::timeval {
+            tv_sec: 0,
+            tv_usec: 0,
+        },
+    };
+    let mut before = none;
+    // SAFETY: both are whole values of this frame.
+    let r = unsafe { libc::setitimer(libc::ITIMER_REAL, &none, &mut before) };
+    r == 0 && (before.it_value.tv_sec != 0 || before.it_value.tv_usec != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_is_seen_and_put_back() {
+        signals_stay();
+        let before = Before::look(true);
+        assert_eq!(before.put_back(), None);
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("getrlimit");
+        setrlimit(Resource::RLIMIT_NOFILE, soft - 1, hard).expect("setrlimit");
+        // SAFETY: SIGALRM of an hour later; it is stopped below.
+        unsafe { libc::alarm(3600) };
+        // SAFETY: SIG_IGN runs nothing.
+        unsafe { libc::signal(libc::SIGUSR1, libc::SIG_IGN) };
+        let mut usr2 = MaybeUninit::zeroed();
+        // SAFETY: it makes a whole set of it.
+        unsafe { libc::sigemptyset(usr2.as_mut_ptr()) };
+        // SAFETY: a whole set, and the number of a signal.
+        unsafe { libc::sigaddset(usr2.as_mut_ptr(), libc::SIGUSR2) };
+        // SAFETY: a whole set; this thread's mask alone.
+        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, usr2.as_ptr(), std::ptr::null_mut()) };
+        let left = before.put_back().expect("all of it");
+        assert!(!left.stays);
+        assert_eq!(
+            left.to_string(),
+            format!(
+                "a limit of {} for open files (RLIMIT_NOFILE) and an alarm (SIGALRM) and another handler for SIGUSR1 \
+                 and a signal mask of its own",
+                soft - 1
+            )
+        );
+        assert_eq!(before.put_back(), None);
+        assert_eq!(getrlimit(Resource::RLIMIT_NOFILE), Ok((soft, hard)));
+    }
+}
