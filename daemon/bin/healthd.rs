@@ -12,7 +12,7 @@ fn main() {
     exit(match parse(&args) {
         Ok(Invocation::Run(config)) => healthd_supervisor::main(&config),
         Ok(Invocation::Here) => healthd_supervisor::main_here(),
-        Ok(Invocation::Test(config)) => healthd_supervisor::test(&config),
+        Ok(Invocation::Test { config, json }) => healthd_supervisor::test(&config, json),
         Ok(Invocation::Role(Role::Manager(args))) => {
             logging::init_filtered("manager", &args.log);
             healthd_manager::main(&args)
@@ -30,6 +30,9 @@ fn main() {
         }
         Ok(Invocation::Probe { file, copy, nobody }) => {
             healthd_worker::probe_main(&file, copy, nobody)
+        }
+        Ok(Invocation::TryOut { parent, user }) => {
+            healthd_worker::tryout_main(parent, user.as_deref())
         }
         Ok(Invocation::Verify(file)) => healthd_supervisor::verify(&file),
         Ok(Invocation::Try(args)) => healthd_worker::try_main(&args),
@@ -52,13 +55,21 @@ fn main() {
 enum Invocation {
     Run(PathBuf),
     Here,
-    Test(PathBuf),
+    Test {
+        config: PathBuf,
+        json: bool,
+    },
     Role(Role),
     /// `copy`: standard input is a copy of the file, and that is what is judged.
     Probe {
         file: PathBuf,
         copy: bool,
         nobody: bool,
+    },
+    /// Between processes of the daemon only: standard input is the link.
+    TryOut {
+        parent: u32,
+        user: Option<String>,
     },
     Verify(PathBuf),
     Try(Vec<String>),
@@ -71,6 +82,15 @@ fn parse(args: &[OsString]) -> Result<Invocation, String> {
     match args.split_first() {
         Some((first, rest)) if first == "--role" => {
             return Role::from_args(rest).map(Invocation::Role);
+        }
+        Some((first, rest)) if first == "--tryout" => {
+            let text = |i: usize| rest.get(i).and_then(|a| a.to_str());
+            return Ok(Invocation::TryOut {
+                parent: text(0)
+                    .and_then(|pid| pid.parse().ok())
+                    .ok_or("--tryout needs the pid of its parent")?,
+                user: text(1).map(str::to_owned),
+            });
         }
         Some((first, rest)) if first == "--try" => {
             let text = |a: &OsString| {
@@ -87,7 +107,7 @@ fn parse(args: &[OsString]) -> Result<Invocation, String> {
         _ => {}
     }
     let (mut config, mut test, mut probe, mut copy) = (None, false, None, false);
-    let (mut here, mut nobody, mut verify) = (false, false, None);
+    let (mut here, mut nobody, mut verify, mut json) = (false, false, None, false);
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         let (name, inline) = match arg.to_str().and_then(|a| a.split_once('=')) {
@@ -109,10 +129,14 @@ fn parse(args: &[OsString]) -> Result<Invocation, String> {
             "--copy" if inline.is_none() => copy = true,
             "--here" if inline.is_none() => here = true,
             "-t" | "--test" if inline.is_none() => test = true,
+            "--json" if inline.is_none() => json = true,
             "-h" | "--help" if inline.is_none() => return Ok(Invocation::Help),
             "-V" | "--version" if inline.is_none() => return Ok(Invocation::Version),
             _ => return Err(format!("unknown argument `{}`", arg.display())),
         }
+    }
+    if json && !test {
+        return Err("--json goes with -t only".into());
     }
     if let Some(file) = verify {
         return match (config, test, probe, copy || here || nobody) {
@@ -126,7 +150,7 @@ fn parse(args: &[OsString]) -> Result<Invocation, String> {
         (None, false, Some(file)) => Ok(Invocation::Probe { file, copy, nobody }),
         _ if copy || nobody => Err("--copy and --nobody go with --probe only".into()),
         (_, _, Some(_)) => Err("--probe goes with no other option".into()),
-        (Some(config), true, None) => Ok(Invocation::Test(config)),
+        (Some(config), true, None) => Ok(Invocation::Test { config, json }),
         (Some(config), false, None) => Ok(Invocation::Run(config)),
         (None, _, None) => Err("--config FILE or --here is missing".into()),
     }
@@ -139,7 +163,8 @@ Usage:
   healthd --config FILE        run
   healthd --here               run without root, with everything below ./.healthd; its plugins are those
                                beside this program, else the installed ones
-  healthd --config FILE -t     judge the config, say what is wrong with it, and end
+  healthd --config FILE -t [--json]
+                               judge the config, say what is wrong with it, and end
   healthd --probe FILE.so      print what a plugin says of itself, as JSON
   healthd --verify FILE.so     judge a plugin file as a start would, and print what it says of itself
   healthd --try FILE.so [--plugin NAME] [--options FILE] [KEY=VALUE...]
@@ -192,9 +217,17 @@ mod tests {
         for line in ["--config a.toml", "--config=a.toml", "-c a.toml"] {
             assert_eq!(parsed(line), run, "{line}");
         }
-        let test = Ok(Invocation::Test("a.toml".into()));
-        for line in ["-t --config a.toml", "--config=a.toml --test"] {
-            assert_eq!(parsed(line), test, "{line}");
+        for (line, json) in [
+            ("-t --config a.toml", false),
+            ("--config=a.toml --test", false),
+            ("--config a.toml -t --json", true),
+        ] {
+            let config = "a.toml".into();
+            assert_eq!(
+                parsed(line),
+                Ok(Invocation::Test { config, json }),
+                "{line}"
+            );
         }
         for (line, copy, nobody) in [
             ("--probe x.so", false, false),
@@ -211,6 +244,11 @@ mod tests {
         let words = ["x.so", "--plugin", "http", "url=http://a/?b=c"];
         let tried = Invocation::Try(words.map(str::to_owned).to_vec());
         assert_eq!(parsed(&format!("--try {}", words.join(" "))), Ok(tried));
+        let user = Some("healthd".to_owned());
+        assert_eq!(
+            parsed("--tryout 7 healthd"),
+            Ok(Invocation::TryOut { parent: 7, user })
+        );
         assert_eq!(parsed("--here"), Ok(Invocation::Here));
         assert_eq!(parsed("--help"), Ok(Invocation::Help));
         assert_eq!(parsed("-V"), Ok(Invocation::Version));
@@ -227,6 +265,7 @@ mod tests {
             ("--conf a", "unknown argument `--conf`"),
             ("--test=yes -c a", "unknown argument `--test=yes`"),
             ("-c a --copy", "--copy and --nobody go with --probe only"),
+            ("-c a --json", "--json goes with -t only"),
             ("-c a --probe x", "--probe goes with no other option"),
             ("--role cook", "unknown role `cook`"),
         ] {

@@ -87,6 +87,12 @@ static hd_ret chunk(void *instance, const hd_ctx *c, const hd_chunk *k) {
 
 static hd_ret create_at_gate(const hd_ctx *c, hd_str config, void **instance) {
   hd_ret made = create(c, config, instance);
+  char process[16] = "";
+  /* Whoever judges a config must not come in the place of the worker. */
+  FILE *name = fopen("/proc/self/comm", "r");
+  if (name != NULL && fgets(process, sizeof process, name) == NULL) process[0] = '\0';
+  if (name != NULL) fclose(name);
+  if (strncmp(process, "healthd-tryout", 14) == 0) return made;
   if (made != HD_OK || !number(*instance, "create_gate", 0) || pass(c, *instance)) return made;
   free(*instance);
   return HD_E_CANCELLED;

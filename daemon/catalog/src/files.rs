@@ -34,14 +34,20 @@ impl Files for RealFiles {
         let mut found = Vec::new();
         for entry in entries {
             let path = entry?.path();
-            let name = path.file_name().unwrap_or_default().as_encoded_bytes();
-            // Editors leave hidden copies (`.#web.toml`): they are no config.
-            if name.ends_with(b".toml") && !name.starts_with(b".") {
+            if is_config(&path) {
                 found.push(path);
             }
         }
         found.sort();
         Ok(found)
+    }
+
+    fn passed_over(&self, dir: &Path) -> Vec<PathBuf> {
+        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+        let paths = entries.map(|entry| entry.path());
+        let mut found: Vec<PathBuf> = paths.filter(|p| !is_config(p) && is_meant(p)).collect();
+        found.sort();
+        found
     }
 
     fn env(&self, name: &str) -> Option<String> {
@@ -63,6 +69,21 @@ impl Files for RealFiles {
         std::thread::available_parallelism()
             .map_or(1, |n| u16::try_from(n.get()).unwrap_or(u16::MAX))
     }
+}
+
+/// Editors leave hidden copies (`.#web.toml`): they are no config.
+fn is_config(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    name.ends_with(b".toml") && !name.starts_with(b".")
+}
+
+/// Notes for people and for version control are not meant to be read.
+fn is_meant(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let lower = name.to_lowercase();
+    !["readme", ".git", "license", "makefile"]
+        .iter()
+        .any(|n| lower.starts_with(n))
 }
 
 fn read_capped(path: &Path, cap: u64) -> io::Result<Vec<u8>> {

@@ -1,13 +1,17 @@
 //! What the daemon reads at start and at reload: the config files and the plugin directory.
 //!
-//! [`load`] is the one way: start, reload, `healthd -t` and `healthctl validate` all call it.
+//! Two ways, one function behind both: [`load`] is a start's, and [`judge`], of a reload, `healthd -t` and `healthctl
+//! validate`, also asks the plugins about the options of their checks. A start takes what they would refuse, as such a
+//! check is UNKNOWN with the reason and the others are watched; it has [`complaints`] told beside it.
 #![forbid(unsafe_code)]
 
 mod elf;
 mod files;
+mod hardening;
 mod plugins;
 mod probe;
 mod scan;
+mod tryout;
 mod watch;
 
 pub use files::RealFiles;
@@ -24,13 +28,20 @@ pub struct Loaded {
     pub scan: Scan,
 }
 
-/// Err: every mistake, to be shown. `owners`: whose plugin files may be loaded.
+/// What a start reads. Err: every mistake, to be shown. `owners`: whose plugin files may be loaded.
 pub fn load(config: &Path, owners: &[u32], shelf: &mut Shelf) -> Result<Loaded, Diagnostics> {
-    load_over(config, owners, shelf, |_, scan| scan)
+    let scan = scan_for(config, owners, shelf);
+    let model = config::load(config, &RealFiles, Some(&scan.catalog))?;
+    Ok(Loaded { model, scan })
+}
+
+/// The same, and every plugin is asked about the options of its checks: for a reload, and for whoever wants to know.
+pub fn judge(config: &Path, owners: &[u32], shelf: &mut Shelf) -> Result<Loaded, Diagnostics> {
+    judge_over(config, owners, shelf, |_, scan| scan)
 }
 
 /// `over` puts what serves in the place of what the directory has not.
-pub fn load_over(
+pub fn judge_over(
     config: &Path,
     owners: &[u32],
     shelf: &mut Shelf,
@@ -38,8 +49,28 @@ pub fn load_over(
 ) -> Result<Loaded, Diagnostics> {
     let dir = config::daemon_paths(config, &RealFiles).plugin_dir;
     let scan = over(&dir, shelf.scan(&dir, owners));
-    let model = config::load(config, &RealFiles, Some(&scan.catalog))?;
+    let model = tried(config, &scan)?;
     Ok(Loaded { model, scan })
+}
+
+/// What the plugins say of a config that is in force already, beside what was said of it. A start does not wait for it.
+pub fn complaints(config: &Path, scan: &Scan, said: &Diagnostics) -> Diagnostics {
+    let mut all = match tried(config, scan) {
+        Ok(model) => model.warnings,
+        Err(diagnostics) => diagnostics,
+    };
+    all.items.retain(|item| !said.items.contains(item));
+    all
+}
+
+fn tried(config: &Path, scan: &Scan) -> Result<Model, Diagnostics> {
+    let plugins = tryout::Plugins(scan);
+    config::load_tried(config, &RealFiles, Some(&scan.catalog), Some(&plugins))
+}
+
+fn scan_for(config: &Path, owners: &[u32], shelf: &mut Shelf) -> Scan {
+    let dir = config::daemon_paths(config, &RealFiles).plugin_dir;
+    shelf.scan(&dir, owners)
 }
 
 /// Whose plugin files may be loaded: root's, and the user's that healthd was started as.

@@ -23,7 +23,7 @@ use crate::services::{KeptMaps, Locks};
 use healthd_catalog::{Loaded, Shelf};
 use healthd_core::check::schedule::Standstill;
 use healthd_core::check::wheel::Wheel;
-use healthd_core::config::Model;
+use healthd_core::config::{Diagnostics, Model};
 use healthd_core::wire::maps::{SlotRecord, state_header as h};
 use healthd_core::wire::objects_map;
 use healthd_core::wire::roles::ManagerArgs;
@@ -33,6 +33,7 @@ use healthd_sys::{clock, process, signals, spawn};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Bad config (sysexits.h, EX_CONFIG): systemd is told not to restart on it.
@@ -88,6 +89,10 @@ fn start(args: &ManagerArgs) -> io::Result<i32> {
     if !args.restore && !model.warnings.is_empty() {
         eprint!("{}", model.warnings.render(io::stderr().is_terminal()));
     }
+    if !args.restore {
+        let (config, scan, said) = (args.config.clone(), scan.clone(), model.warnings.clone());
+        ask_plugins(config, scan, said);
+    }
     let past = recall::recall(&args.state_dir, &args.runtime_dir);
     let maps = KeptMaps::restore(maps);
     let mut manager = build(args, supervisor, listener, model, owners, &past, maps)?;
@@ -95,6 +100,21 @@ fn start(args: &ManagerArgs) -> io::Result<i32> {
     manager.first_start(scan, past);
     manager.run()?;
     Ok(0)
+}
+
+/// Plugins are asked about the options of their checks while these begin already; what they would refuse is told.
+fn ask_plugins(config: PathBuf, scan: Scan, said: Diagnostics) {
+    let asked = std::thread::Builder::new()
+        .name("tryout".into())
+        .spawn(move || {
+            let complaints = healthd_catalog::complaints(&config, &scan, &said);
+            for line in complaints.render(false).lines() {
+                log::warn!("{line}");
+            }
+        });
+    if let Err(e) = asked {
+        log::warn!("plugins were not asked about their options: no thread: {e}");
+    }
 }
 
 fn build(

@@ -52,6 +52,6 @@ pub fn verify(file: &Path) -> i32 {
 }
 
 /// `-t`: judges the config as a start would. Returns the exit code.
-pub fn test(config: &Path) -> i32 {
-    start::test(config)
+pub fn test(config: &Path, json: bool) -> i32 {
+    start::test(config, json)
 }

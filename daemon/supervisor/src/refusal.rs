@@ -41,12 +41,17 @@ impl Refusal {
 
     /// Prints it as a mistake in the config is printed; returns the exit code.
     pub fn print(self) -> i32 {
+        let code = self.code;
+        print(&Diagnostics {
+            items: vec![self.diagnostic()],
+        });
+        code
+    }
+
+    pub fn diagnostic(self) -> Diagnostic {
         let mut diagnostic = Diagnostic::new(Severity::Error, self.message);
         diagnostic.help = self.help;
-        print(&Diagnostics {
-            items: vec![diagnostic],
-        });
-        self.code
+        diagnostic
     }
 }
 

@@ -42,7 +42,7 @@ pub fn prepare(config: &Path) -> Result<Setup, i32> {
     // Without the plugins: the manager reads it with them, and a start need not do that twice.
     let Ok(model) = config::load(config, &RealFiles, None) else {
         // All mistakes are shown at once, those in plugins' options too.
-        test(config);
+        test(config, false);
         return Err(exit::BAD_CONFIG);
     };
     let log = log_filter(&model.daemon.log);
@@ -50,21 +50,43 @@ pub fn prepare(config: &Path) -> Result<Setup, i32> {
     set_up(config, model.daemon, log, started).map_err(Refusal::print)
 }
 
-/// Judges the config with its plugins, as the manager does. Returns the exit code.
-pub fn test(config: &Path) -> i32 {
+/// Judges the config with its plugins, as a reload does. Returns the exit code. `json`: one object for a program.
+pub fn test(config: &Path, json: bool) -> i32 {
     let owners = healthd_catalog::owners(getuid().as_raw());
-    match healthd_catalog::load(config, &owners, &mut Shelf::default()) {
+    let judged = healthd_catalog::judge(config, &owners, &mut Shelf::default());
+    let (checks, said) = match judged {
         Ok(loaded) => {
-            refusal::print(&loaded.model.warnings);
-            let checks = loaded.model.checks.len();
-            println!("{}: good, checks: {checks}", config.display());
-            exit::OK
+            let mut said = loaded.model.warnings;
+            // A start looks for these as well.
+            let Daemon {
+                user,
+                control_group: group,
+                ..
+            } = &loaded.model.daemon;
+            let refused = account(user.as_deref())
+                .map(drop)
+                .and_then(|()| control_group(group.as_deref()).map(drop));
+            said.items.extend(refused.err().map(Refusal::diagnostic));
+            (loaded.model.checks.len(), said)
         }
-        Err(mistakes) => {
-            refusal::print(&mistakes);
-            exit::BAD_CONFIG
+        Err(mistakes) => (0, mistakes),
+    };
+    let good = said.errors() == 0;
+    if json {
+        let answer = serde_json::json!({
+            "ok": good,
+            "config": config,
+            "checks": good.then_some(checks),
+            "diagnostics": said,
+        });
+        println!("{answer}");
+    } else {
+        refusal::print(&said);
+        if good {
+            println!("{}: good, checks: {checks}", config.display());
         }
     }
+    if good { exit::OK } else { exit::BAD_CONFIG }
 }
 
 /// Judges a plugin file as the manager does. Returns the exit code.

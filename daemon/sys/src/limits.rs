@@ -32,6 +32,11 @@ pub fn with_soft_files<R>(soft: u64, f: impl FnOnce() -> io::Result<R>) -> io::R
     done
 }
 
+/// Whatever this process dies of, it leaves no core: its memory holds secrets.
+pub fn no_core() -> io::Result<()> {
+    Ok(setrlimit(Resource::RLIMIT_CORE, 0, 0)?)
+}
+
 /// The soft limit as it is now: somebody may have changed it from outside.
 pub fn open_files() -> u64 {
     getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft)

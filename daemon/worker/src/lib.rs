@@ -27,8 +27,10 @@ mod services;
 mod side;
 mod step_lane;
 mod trial;
+mod tryout;
 mod verdict;
 
 pub use probe::probe_main;
 pub use role::main;
 pub use trial::try_main;
+pub use tryout::tryout_main;

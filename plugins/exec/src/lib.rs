@@ -12,7 +12,8 @@ use healthd_plugin::{Check, ChildEnd, Cx, ExecOutput, ExecSpec, Status, cut, opt
 use output::Output;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -65,7 +66,7 @@ struct Exec {
 impl Check for Exec {
     type Options = Options;
 
-    fn create(options: Options, _: Cx<'_>) -> Result<Self, String> {
+    fn create(options: Options, cx: Cx<'_>) -> Result<Self, String> {
         check_argv(&options.argv)?;
         if !options.cwd.starts_with('/') || options.cwd.contains('\0') {
             return Err(format!("cwd: {:?} is no absolute path", options.cwd));
@@ -74,7 +75,12 @@ impl Check for Exec {
             return Err("kill_grace: above 60s".into());
         }
         let env = environment(&options.env, |name| std::env::var(name).ok())?;
-        Ok(Exec { options, env })
+        let exec = Exec { options, env };
+        if let Some(why) = exec.cannot_start() {
+            // It may be installed later: worth a remark of `validate`, and no reason to refuse the check.
+            cx.message(why);
+        }
+        Ok(exec)
     }
 
     async fn check(&self, cx: Cx<'_>) -> Status {
@@ -298,6 +304,32 @@ impl Exec {
         }
     }
 
+    /// What would keep the program from being started now, with the option that says so.
+    fn cannot_start(&self) -> Option<String> {
+        let program = self.program();
+        let found = match program.contains('/') {
+            true => look(Path::new(program)),
+            false => {
+                let dirs = self.path().split(':');
+                let looked: Vec<_> = dirs
+                    .map(|dir| look(&Path::new(dir).join(program)))
+                    .collect();
+                match looked.iter().any(Result::is_ok) {
+                    true => Ok(()),
+                    false => Err(format!("no such command in PATH {}", self.path())),
+                }
+            }
+        };
+        match found {
+            Err(why) => Some(format!("argv[0]: {program}: {why}")),
+            Ok(()) if !Path::new(&self.options.cwd).is_dir() => Some(format!(
+                "cwd: {} is no directory that can be entered",
+                self.options.cwd
+            )),
+            Ok(()) => None,
+        }
+    }
+
     fn signal_reason(&self, signal: i32) -> String {
         let name = signal_name(signal);
         let why = match name.as_deref() {
@@ -320,6 +352,40 @@ impl Exec {
 
     fn program(&self) -> &str {
         self.options.argv.first().map_or("", |s| s.as_str())
+    }
+}
+
+/// Can this be started?
+fn look(program: &Path) -> Result<(), String> {
+    let meta = std::fs::metadata(program).map_err(|e| match e.kind() {
+        io::ErrorKind::NotFound => "there is no such file: install it or correct argv".to_owned(),
+        io::ErrorKind::PermissionDenied => {
+            "a directory on the way to it is closed to the daemon's user".to_owned()
+        }
+        _ => e.to_string(),
+    })?;
+    if meta.is_dir() {
+        return Err("a folder and no program".into());
+    }
+    if meta.permissions().mode() & 0o111 == 0 {
+        return Err(format!("not executable: chmod +x {}", program.display()));
+    }
+    let mut start = [0; 256];
+    let read = std::fs::File::open(program).and_then(|mut file| file.read(&mut start));
+    // A program that may be run but not read is a program.
+    let start = read.map_or(&[][..], |n| &start[..n]);
+    let line = start
+        .strip_prefix(b"#!")
+        .and_then(|rest| rest.split(|b| *b == b'\n').next());
+    let interpreter = line.map(|line| String::from_utf8_lossy(line).into_owned());
+    let interpreter = interpreter
+        .as_deref()
+        .and_then(|line| line.split_whitespace().next());
+    match interpreter {
+        Some(path) if path.starts_with('/') && !Path::new(path).exists() => Err(format!(
+            "the interpreter {path}, which its first line names, does not exist"
+        )),
+        _ => Ok(()),
     }
 }
 

@@ -46,6 +46,12 @@ impl Check for Tcp {
     type Options = Options;
 
     fn create(o: Options, _: Cx<'_>) -> Result<Self, String> {
+        if o.host.contains(['/', ' ', '@']) {
+            return Err(format!(
+                "host: {:?} is no host name and no address; write the name alone, without a scheme and a path",
+                o.host
+            ));
+        }
         let ip = o
             .host
             .trim_start_matches('[')

@@ -301,7 +301,7 @@ impl Reader {
         let mut shelf = self.shelf.lock().unwrap_or_else(|e| e.into_inner());
         if let Work::Reload(_) = work {
             let over = |dir: &Path, scan| self.over(dir, scan);
-            let loaded = healthd_catalog::load_over(&self.config, &self.owners, &mut shelf, over);
+            let loaded = healthd_catalog::judge_over(&self.config, &self.owners, &mut shelf, over);
             return Found::Config(loaded.map(packed));
         }
         let scan = shelf.scan(&self.plugin_dir, &self.owners);

@@ -1,0 +1,149 @@
+//! What came from a secret is in nothing that leaves a worker, whatever a plugin does with it.
+
+use crate::harness::{Check, Config, Daemon, check, fixtures};
+use serde_json::json;
+use std::fs;
+use std::path::Path;
+
+const PASSWORD: &str = "s3cret/w+rd%x";
+const FORMS: [&str; 7] = [
+    PASSWORD,
+    "s3cret",
+    // `joe:` and the password, as Basic has it; and what of it depends on the password alone.
+    "am9lOnMzY3JldC93K3JkJXg",
+    "zY3JldC93K3JkJX",
+    "%73%33%63%72%65%74",
+    "hunter2",
+    "ann:",
+];
+
+fn blabs() -> Vec<Check> {
+    let options = |more: &str| {
+        format!(
+            "{{ password = {{ file = \"password\" }}, user = \"joe\", url = \"https://ann:hunter2@h.test/x\"{more} }}"
+        )
+    };
+    let one = |name: &str, plugin: &str, options: String| {
+        check(name)
+            .plugin(plugin)
+            .interval("1h")
+            .set("attempts", "1")
+            .set("config", &options)
+    };
+    vec![
+        one("run", "blab", options("")),
+        one("step", "blab_step", options("")),
+        one("refuse", "blab", options(", refuse = true")),
+        one(
+            "open",
+            "blab",
+            options("").replace("{ file = \"password\" }", &format!("{PASSWORD:?}")),
+        ),
+    ]
+}
+
+fn assert_clean(what: &str, text: &str) {
+    for form in FORMS {
+        assert!(!text.contains(form), "{what} shows `{form}`:\n{text}");
+    }
+}
+
+/// Every file below it, as text.
+fn files(dir: &Path) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).expect("the daemon's folder").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if path.is_file() {
+            let bytes = fs::read(&path).unwrap_or_default();
+            found.push((
+                path.display().to_string(),
+                String::from_utf8_lossy(&bytes).into_owned(),
+            ));
+        }
+    }
+    found
+}
+
+fn spawn() -> Daemon {
+    let config = Config::new().plugin_file(fixtures::fixture("blab"));
+    fs::write(config.dir().join("password"), format!("{PASSWORD}\n")).expect("our own folder");
+    let config = blabs().into_iter().fold(config, Config::check);
+    config.spawn()
+}
+
+#[test]
+fn a_plugin_that_tells_its_secrets_tells_nobody() {
+    let daemon = spawn();
+    daemon.expect_notify("READY=1");
+    for (name, status) in [
+        ("run", "critical"),
+        ("step", "warning"),
+        ("refuse", "unknown"),
+        ("open", "critical"),
+    ] {
+        let row = daemon.run(name);
+        assert_eq!(row["status"], status, "{row}");
+        // It has come, and with the mask in it.
+        let message = row["message"].as_str().expect("a message");
+        assert!(message.contains("the secret is ***"), "{message}");
+        assert_clean("run", &row.to_string());
+        let detail = daemon.ask("show", json!({ "name": name }));
+        let text = format!("{detail:?}");
+        assert_clean("show", &text);
+        if name == "run" {
+            assert!(text.contains("***"), "{text}");
+        }
+        assert_clean(
+            "why",
+            &format!("{:?}", daemon.ask("why", json!({ "name": name }))),
+        );
+    }
+    for command in [
+        &["show", "run"][..],
+        &["show", "run", "--json"],
+        &["status", "--json"],
+        &["status", "--nagios"],
+        &["events"],
+        &["events", "--json"],
+        &["workers", "--json"],
+        &["validate"],
+        &["validate", "--json"],
+        &[
+            "try",
+            "blab",
+            "user=joe",
+            &format!("password={PASSWORD}"),
+            "url=https://ann:hunter2@h.test/x",
+            "--json",
+        ],
+    ] {
+        let said = daemon.healthctl(command);
+        assert_clean(
+            &format!("{command:?}"),
+            &format!("{}{}", said.out, said.err),
+        );
+    }
+    for dir in ["run", "state"] {
+        for (file, text) in files(&daemon.dir().join(dir)) {
+            assert_clean(&file, &text);
+        }
+    }
+    daemon.expect_log("plugin=blab");
+    assert_clean("the log", &daemon.log.all().join("\n"));
+}
+
+#[test]
+fn a_secret_that_has_changed_is_known_at_once_and_the_old_one_is_not_forgotten() {
+    let daemon = spawn();
+    daemon.expect_notify("READY=1");
+    daemon.run("run");
+    fs::write(daemon.dir().join("password"), "another-Word\n").expect("our own folder");
+    daemon.expect_log("secrets read anew");
+    let row = daemon.run("run");
+    assert!(!row.to_string().contains("another-Word"), "{row}");
+    assert_clean("run", &row.to_string());
+    let log = daemon.log.all().join("\n");
+    assert!(!log.contains("another-Word"), "{log}");
+}
