@@ -195,7 +195,7 @@ fn the_environment_is_small_and_no_descriptor_is_inherited() {
     let env = |name: &str, text: &str| {
         check(name).plugin("exec").interval("1h").set(
             "config",
-            &format!("{{ argv = [\"/bin/sh\", \"-c\", {text:?}], env = {{ TOKEN = \"a b\" }} }}"),
+            &format!("{{ argv = [\"/bin/sh\", \"-c\", {text:?}], env = {{ WORDS = \"a b\" }} }}"),
         )
     };
     let daemon = start(
@@ -205,7 +205,7 @@ fn the_environment_is_small_and_no_descriptor_is_inherited() {
             .wrapper(&["sh", "-c", "exec 7</dev/null; exec \"$@\"", "sh"])
             .check(env(
                 "env",
-                "echo \"[$TOKEN][$HD_LEAKED][$NOTIFY_SOCKET][$LC_NUMERIC]\"",
+                "echo \"[$WORDS][$HD_LEAKED][$NOTIFY_SOCKET][$LC_NUMERIC]\"",
             ))
             .check(program("fds", &["/bin/ls", "/proc/self/fd"]))
             .check(script(

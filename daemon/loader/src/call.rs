@@ -185,6 +185,13 @@ impl Task {
             data: std::ptr::null(),
         };
         match event {
+            Event::Timer => self.context().has_timer(false),
+            Event::Resolved { .. } | Event::Map { .. } | Event::Lock { .. } | Event::Exec(_) => {
+                self.context().answered();
+            }
+            Event::Io { .. } | Event::Wake => {}
+        }
+        match event {
             Event::Io { fd, ready } => {
                 raw.kind = abi::EV_IO;
                 raw.fd = *fd;

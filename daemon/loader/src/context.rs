@@ -198,6 +198,17 @@ fn this_thread() -> u32 {
     }
 }
 
+/// What a task has asked for that will step it again.
+#[derive(Default)]
+struct Waits {
+    fds: RefCell<Vec<i32>>,
+    timer: Cell<bool>,
+    /// Look-ups, children, maps and locks whose answer is to come.
+    answers: Cell<u32>,
+    /// Somebody may wake it, from wherever.
+    waker: Cell<bool>,
+}
+
 /// Of one run or one create. It has a stable address for as long as the plugin may hold a pointer to it:
 /// until `run` or `create` returned, or until the task is dropped.
 pub struct Context {
@@ -216,6 +227,7 @@ pub struct Context {
     results: RefCell<Results>,
     /// Of its check; None: it has none.
     secrets: Option<Arc<Scrubber>>,
+    waits: Waits,
     /// Told of each phase, for the thread's line in the worker's map.
     on_phase: Cell<Option<fn(&str)>>,
 }
@@ -247,6 +259,7 @@ impl Context {
         let secrets = secrets::of(&spec.name);
         let mut context = Box::new(Context {
             secrets,
+            waits: Waits::default(),
             raw: HdCtx {
                 struct_size: size_of::<HdCtx>() as u32,
                 attempt: spec.attempt,
@@ -348,6 +361,46 @@ impl Context {
 
     pub(crate) fn task(&self) -> u64 {
         self.task.get()
+    }
+
+    /// Nothing that it has asked for will ever step it.
+    pub fn waits_for_nothing(&self) -> bool {
+        let waits = &self.waits;
+        !waits.timer.get()
+            && waits.answers.get() == 0
+            && !waits.waker.get()
+            && waits.fds.borrow().is_empty()
+    }
+
+    pub(crate) fn watches(&self, fd: i32, on: bool) {
+        let mut fds = self.waits.fds.borrow_mut();
+        fds.retain(|other| *other != fd);
+        if on {
+            fds.push(fd);
+        }
+    }
+
+    pub(crate) fn has_timer(&self, on: bool) {
+        self.waits.timer.set(on);
+    }
+
+    pub(crate) fn has_waker(&self) {
+        self.waits.waker.set(true);
+    }
+
+    /// `result`: what the host's function returned; 0: an answer will come.
+    pub(crate) fn awaits(&self, result: i32) {
+        if result == 0 {
+            self.waits
+                .answers
+                .set(self.waits.answers.get().saturating_add(1));
+        }
+    }
+
+    pub(crate) fn answered(&self) {
+        self.waits
+            .answers
+            .set(self.waits.answers.get().saturating_sub(1));
     }
 
     /// The context behind a pointer that a plugin gave us, if this thread may speak for it.

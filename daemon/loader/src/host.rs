@@ -307,31 +307,37 @@ const EPERM: i32 = -libc::EPERM;
 ///
 /// # Safety
 /// As `Context::of`.
-unsafe fn step_lane(c: *const HdCtx) -> Option<(&'static dyn Services, u64)> {
+unsafe fn step_lane<'a>(c: *const HdCtx) -> Option<(&'static dyn Services, u64, &'a Context)> {
     // SAFETY: the caller's promise.
     let context = unsafe { Context::of(c) }?;
     (context.task() != u64::MAX).then_some(())?;
-    Some((services()?, context.task()))
+    Some((services()?, context.task(), context))
 }
 
 unsafe extern "C" fn io_watch(c: *const HdCtx, fd: i32, mask: u32) -> i32 {
     // SAFETY: by contract a live context.
     match unsafe { step_lane(c) } {
-        Some((services, task)) => services.io_watch(task, fd, mask),
+        Some((services, task, context)) => {
+            let watched = services.io_watch(task, fd, mask);
+            context.watches(fd, watched == 0);
+            watched
+        }
         None => EPERM,
     }
 }
 
 unsafe extern "C" fn io_unwatch(c: *const HdCtx, fd: i32) {
     // SAFETY: by contract a live context.
-    if let Some((services, task)) = unsafe { step_lane(c) } {
+    if let Some((services, task, context)) = unsafe { step_lane(c) } {
+        context.watches(fd, false);
         services.io_unwatch(task, fd);
     }
 }
 
 unsafe extern "C" fn timer(c: *const HdCtx, when_ns: u64) {
     // SAFETY: by contract a live context.
-    if let Some((services, task)) = unsafe { step_lane(c) } {
+    if let Some((services, task, context)) = unsafe { step_lane(c) } {
+        context.has_timer(when_ns != 0);
         services.timer(task, when_ns);
     }
 }
@@ -349,25 +355,25 @@ unsafe extern "C" fn resolve_by(
     by_ns: u64,
 ) -> i32 {
     // SAFETY: by contract a live context.
-    let deadline = unsafe { Context::of(c) }.map_or(0, Context::moved_deadline);
-    // SAFETY: by contract a live context.
-    let Some((services, task)) = (unsafe { step_lane(c) }) else {
-        return EPERM;
-    };
-    // SAFETY: by contract readable for this call.
-    services.resolve(
-        task,
-        &unsafe { text(host) },
-        family,
-        token,
-        deadline.min(by_ns),
-    )
+    match unsafe { step_lane(c) } {
+        Some((services, task, context)) => {
+            let deadline = context.moved_deadline().min(by_ns);
+            // SAFETY: by contract readable for this call.
+            let asked = services.resolve(task, &unsafe { text(host) }, family, token, deadline);
+            context.awaits(asked);
+            asked
+        }
+        None => EPERM,
+    }
 }
 
 unsafe extern "C" fn waker(c: *const HdCtx) -> *mut HdWaker {
     // SAFETY: by contract a live context.
     match unsafe { step_lane(c) } {
-        Some((_, task)) => Box::into_raw(Box::new(task)).cast(),
+        Some((_, task, context)) => {
+            context.has_waker();
+            Box::into_raw(Box::new(task)).cast()
+        }
         None => std::ptr::null_mut(),
     }
 }
@@ -388,7 +394,7 @@ unsafe extern "C" fn waker_free(w: *mut HdWaker) {
 
 unsafe extern "C" fn exec_spawn(c: *const HdCtx, spec: *const HdExecSpec) -> i32 {
     // SAFETY: by contract a live context.
-    let Some((services, task)) = (unsafe { step_lane(c) }) else {
+    let Some((services, task, context)) = (unsafe { step_lane(c) }) else {
         return EPERM;
     };
     if spec.is_null() || !spec.is_aligned() {
@@ -416,7 +422,7 @@ unsafe extern "C" fn exec_spawn(c: *const HdCtx, spec: *const HdExecSpec) -> i32
     let (Some(argv), Some(env)) = (argv, env) else {
         return -libc::EINVAL;
     };
-    services.exec(
+    let started = services.exec(
         task,
         ExecSpec {
             argv,
@@ -441,7 +447,9 @@ unsafe extern "C" fn exec_spawn(c: *const HdCtx, spec: *const HdExecSpec) -> i32
             leave_children: spec.flags & abi::EXEC_LEAVE_CHILDREN != 0,
             tells: spec.flags & abi::EXEC_TELL_DEADLINE != 0,
         },
-    )
+    );
+    context.awaits(started);
+    started
 }
 
 /// # Safety

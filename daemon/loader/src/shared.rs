@@ -126,7 +126,11 @@ unsafe extern "C" fn map_ask(c: *const HdCtx, raw: *const HdMapAsk) -> i32 {
         return EINVAL;
     };
     match asker(context, false, token) {
-        Some(asker) => services.map_ask(ask, asker, &mut |_| {}),
+        Some(asker) => {
+            let asked = services.map_ask(ask, asker, &mut |_| {});
+            context.awaits(asked);
+            asked
+        }
         None => EPERM,
     }
 }
@@ -206,7 +210,11 @@ unsafe fn lock(c: *const HdCtx, raw: *const HdLockAsk, blocking: bool) -> i32 {
         return EINVAL;
     };
     match asker(context, blocking, token) {
-        Some(asker) => services.lock_ask(ask, asker),
+        Some(asker) => {
+            let asked = services.lock_ask(ask, asker);
+            context.awaits(asked);
+            asked
+        }
         None => EPERM,
     }
 }

@@ -31,7 +31,7 @@ use healthd_scoreboard::objects_map::ObjectsMap;
 use healthd_scoreboard::state_map::StateMap;
 use healthd_sys::{clock, process, signals, spawn};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -81,13 +81,13 @@ fn start(args: &ManagerArgs) -> io::Result<i32> {
                 versions: Versions::default(),
             },
             Err(diagnostics) => {
-                eprint!("{}", diagnostics.render(io::stderr().is_terminal()));
+                tell(&diagnostics);
                 return Ok(EX_CONFIG);
             }
         }
     };
     if !args.restore && !model.warnings.is_empty() {
-        eprint!("{}", model.warnings.render(io::stderr().is_terminal()));
+        tell(&model.warnings);
     }
     if !args.restore {
         let (config, scan, said) = (args.config.clone(), scan.clone(), model.warnings.clone());
@@ -100,6 +100,12 @@ fn start(args: &ManagerArgs) -> io::Result<i32> {
     manager.first_start(scan, past);
     manager.run()?;
     Ok(0)
+}
+
+/// A disk that is full under standard error, or nobody who reads it, is no reason to end.
+fn tell(diagnostics: &Diagnostics) {
+    let text = diagnostics.render(io::stderr().is_terminal());
+    let _ = io::stderr().write_all(text.as_bytes());
 }
 
 /// Plugins are asked about the options of their checks while these begin already; what they would refuse is told.

@@ -5,6 +5,7 @@ pub mod clock;
 pub mod epoll;
 pub mod files;
 pub mod fork_guard;
+pub mod leftovers;
 pub mod limits;
 pub mod logging;
 pub mod memfd;

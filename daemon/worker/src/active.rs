@@ -1,6 +1,7 @@
 //! The books of a worker: the checks it knows, the runs it has, and the plugins behind them.
 
 use crate::bill::Bill;
+use crate::contract::Breach;
 use crate::fanout::{ChunkJob, Worked};
 use crate::verdict::End;
 use healthd_core::check::outcome::Status;
@@ -101,6 +102,8 @@ pub struct Active {
     pub counted_in: Option<u16>,
     /// It is a chunk of another worker's run.
     pub chunk: Option<ChunkJob>,
+    /// What one of its steps left behind, or a call beside it.
+    pub breach: Option<Breach>,
     /// Its time is up, and its program is being ended: how it ends, whatever its plugin returns.
     pub ending: Option<End>,
 }
@@ -121,6 +124,7 @@ impl Active {
             no_resolver: false,
             counted_in: None,
             chunk: None,
+            breach: None,
             ending: None,
         }
     }
@@ -219,6 +223,8 @@ pub struct JobReport {
     pub context: Box<Context>,
     pub info: Arc<JobInfo>,
     pub instance: Option<Arc<Instance>>,
+    /// What the call left behind, or one beside it.
+    pub breach: Option<Breach>,
     pub outcome: JobOutcome,
 }
 

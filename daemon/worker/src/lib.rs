@@ -9,6 +9,7 @@ mod active;
 mod asks;
 mod bill;
 mod caches;
+mod contract;
 mod counters;
 mod deadline;
 mod destroy;

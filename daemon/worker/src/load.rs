@@ -86,6 +86,8 @@ impl Reactor {
         if let Err(e) = crash::watch_exit() {
             log::warn!("calls of exit() will not be told apart: {e}");
         }
+        // With the handlers that a runtime in one of them needs.
+        healthd_sys::leftovers::signals_stay();
         self.loading = Loading::Done;
         let threads = 1 + self.pool.threads() as u32;
         self.outbox.say(&ToManager::Ready { threads });

@@ -192,6 +192,7 @@ impl Reactor {
             let end = clock::monotonic_ns();
             if end >= self.caches_at {
                 self.caches_at = crate::caches::tell(&mut self.outbox, end);
+                crate::contract::handlers_back();
             }
             if let Some(plugin) = self.shared.destroyer.hangs(end, STUCK_NS) {
                 let bound = STUCK_NS / (1000 * MS);

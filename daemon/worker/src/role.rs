@@ -102,6 +102,7 @@ pub(crate) fn serve(args: &WorkerArgs, link: OwnedFd) -> std::io::Result<EndOfWo
     healthd_sys::process::leave_terminal();
     if class.starts_programs {
         side::with(|s| s.children.set_map(map));
+        crate::contract::starts_programs();
     }
     healthd_sys::logging::clean_by(healthd_loader::secrets::scrub);
     crate::counters::set_dir(args.runtime_dir.clone());

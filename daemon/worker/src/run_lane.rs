@@ -2,6 +2,7 @@
 
 use crate::active::{InstanceState, JobInfo, JobOutcome, JobReport, State};
 use crate::bill;
+use crate::contract::{Breach, Watched};
 use crate::fanout::{InRun, Worked, in_run};
 use crate::pool::{self, current_line};
 use crate::reactor::Reactor;
@@ -55,7 +56,7 @@ pub fn execute(map: &'static WorkerMap, mut job: JobSpec) {
     let line = current_line();
     let started_ns = clock::monotonic_ns();
     if job.info.cancel.is_cancelled() {
-        job.report(started_ns, 0, Growth::default(), JobOutcome::NotBegun);
+        job.report(started_ns, 0, Growth::default(), None, JobOutcome::NotBegun);
         return;
     }
     job.context.set_deadline(match &job.what {
@@ -86,6 +87,7 @@ pub fn execute(map: &'static WorkerMap, mut job: JobSpec) {
         map.enter(line, call);
     }
     let before = bill::look();
+    let watched = Watched::call();
     let outcome = match &job.what {
         What::Create { plugin, config } => {
             let owner = Owner {
@@ -115,13 +117,14 @@ pub fn execute(map: &'static WorkerMap, mut job: JobSpec) {
     let cpu_ns = clock::thread_cpu_ns().saturating_sub(cpu);
     let grew = bill::grown_since(before);
     healthd_sys::fork_guard::end_if_forked();
+    let breach = watched.leave();
     if job.info.ends().is_some_and(|thread| thread.niced) {
         pool::leave_after_this_job();
     }
     if let Some(line) = line {
         map.leave(line);
     }
-    job.report(started_ns, cpu_ns, grew, outcome);
+    job.report(started_ns, cpu_ns, grew, breach, outcome);
 }
 
 fn chunk(instance: &Instance, cx: &Context, work: Work, input: Option<&OwnedFd>) -> Worked {
@@ -145,7 +148,14 @@ fn chunk(instance: &Instance, cx: &Context, work: Work, input: Option<&OwnedFd>)
 
 impl JobSpec {
     /// The instance goes back with the report: so it is not used any more by the time its check is told of another.
-    fn report(self, started_ns: u64, cpu_ns: u64, grew: Growth, outcome: JobOutcome) {
+    fn report(
+        self,
+        started_ns: u64,
+        cpu_ns: u64,
+        grew: Growth,
+        breach: Option<Breach>,
+        outcome: JobOutcome,
+    ) {
         let instance = match self.what {
             What::Run { instance } | What::Chunk { instance, .. } => Some(instance),
             What::Create { .. } => None,
@@ -161,6 +171,7 @@ impl JobSpec {
             context: self.context,
             info: self.info,
             instance,
+            breach,
             outcome,
         }));
     }
@@ -262,6 +273,9 @@ impl Reactor {
         if let Some(instance) = report.instance {
             drop(instance);
         }
+        if let Some(breach) = &report.breach {
+            self.tell_breach(report.check, breach);
+        }
         let Some(at) = self.find(report.key) else {
             // Its run ended without it; what it says now is ignored, but its thread is back, and its time is billed.
             let billed = report.info.cpu_billed_ns.load(Ordering::Relaxed);
@@ -291,6 +305,8 @@ impl Reactor {
         let plugin_name = self.plugin_name(run.check);
         match outcome {
             JobOutcome::Created(Ok(instance)) => {
+                // The run that follows may be well, and what its making left behind is told all the same.
+                self.active[at].breach = report.breach;
                 let waiting = match self
                     .checks
                     .get_mut(report.check as usize)
@@ -340,6 +356,11 @@ impl Reactor {
                         said.message.clear();
                         End::fault(Fault::PluginError, why)
                     }
+                    None => end,
+                };
+                let breach = report.breach.or(self.active[at].breach.take());
+                let end = match breach {
+                    Some(breach) => breach.end(&plugin_name, call, end),
                     None => end,
                 };
                 let times = Times {

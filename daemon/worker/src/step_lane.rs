@@ -2,6 +2,7 @@
 
 use crate::active::State;
 use crate::bill;
+use crate::contract::{Breach, Watched};
 use crate::reactor::{MS, Reactor, Timer};
 use crate::run_lane::phase_on_this_thread;
 use crate::side;
@@ -45,14 +46,57 @@ impl Reactor {
         self.active[at].state = State::Stepping;
         let before = bill::look();
         self.map.enter(self.line, call);
+        let watched = Watched::step();
         let started = instance.start(context);
+        self.watch(key, watched);
         self.left(key, call.since_ns, before, "start");
         match started {
             Started::Done(ret, context) => self.returned(key, ret, "start", &context),
-            Started::Task(task) => {
-                self.active[at].state = State::Task(task);
-                self.timers_asked();
-            }
+            Started::Task(task) => self.pending(key, task, "start"),
+        }
+    }
+
+    /// The task goes on, if anything will ever step it: else it would end as a time-out of its target.
+    fn pending(&mut self, key: u64, task: Task, call: &str) {
+        let Some(at) = self.find(key) else { return };
+        if !task.context().waits_for_nothing() {
+            self.active[at].state = State::Task(task);
+            self.timers_asked();
+            return;
+        }
+        let plugin = self.plugin_name(self.active[at].run.check);
+        let why = format!(
+            "plugin `{plugin}` returned HD_PENDING from {call} and waits for nothing: no fd, timer, look-up or waker"
+        );
+        self.drop_task(key, task, End::fault(Fault::PluginError, why));
+    }
+
+    /// A call has come back: what has it left behind?
+    fn watch(&mut self, key: u64, watched: Watched) {
+        let (Some(breach), Some(at)) = (watched.leave(), self.find(key)) else {
+            return;
+        };
+        self.tell_breach(self.active[at].run.check, &breach);
+        self.active[at].breach.get_or_insert(breach);
+    }
+
+    /// Nobody else may take it for what it is not; and a process that stays so must go.
+    pub(crate) fn tell_breach(&mut self, check: u32, breach: &Breach) {
+        let (plugin, name) = (self.plugin_name(check), self.check_name(check));
+        let sure = if breach.certain {
+            ""
+        } else {
+            ", or one beside it"
+        };
+        log::warn!(
+            "plugin breaks its contract  plugin={plugin} check={name} left=\"{}\"{sure}",
+            breach.what
+        );
+        if breach.stays {
+            self.unwell(&format!(
+                "plugin `{plugin}` left {} behind{sure}",
+                breach.what
+            ));
         }
     }
 
@@ -74,11 +118,12 @@ impl Reactor {
         }
         let before = bill::look();
         self.map.enter(self.line, call);
+        let watched = Watched::step();
         let ret = task.step(event);
+        self.watch(key, watched);
         self.left(key, call.since_ns, before, "step");
         if ret == abi::PENDING {
-            self.active[at].state = State::Task(task);
-            self.timers_asked();
+            self.pending(key, task, "step");
             return;
         }
         let context = self.drop_call(key, task);
@@ -190,6 +235,10 @@ impl Reactor {
         if end.ending == Ending::Fault(Fault::Panic) {
             self.drop_instance(run.check, run.epoch);
         }
+        let end = match self.active[at].breach.take() {
+            Some(breach) => breach.end(&self.plugin_name(run.check), call, end),
+            None => end,
+        };
         said.note_cut();
         self.finish(key, end, said);
     }

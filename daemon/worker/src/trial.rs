@@ -198,7 +198,9 @@ fn one_run(
         name: descriptor.name.clone(),
         file: file.to_owned(),
     };
-    let manager = std::thread::spawn(move || play_manager(&ours, &load, copy, config, timeout_ns));
+    let folder = dir.clone();
+    let manager =
+        std::thread::spawn(move || play_manager(&ours, &load, copy, (config, timeout_ns), &folder));
     // The worker's work is done on this thread, as in a real worker: it ends when the other side hangs up.
     let served = serve(&args, theirs);
     let finished = manager
@@ -213,8 +215,8 @@ fn play_manager(
     link: &OwnedFd,
     load: &ToWorker,
     copy: OwnedFd,
-    config: String,
-    timeout_ns: u64,
+    (config, timeout_ns): (String, u64),
+    dir: &Path,
 ) -> Result<Finished, String> {
     let text = |e: std::io::Error| e.to_string();
     let mut message = Vec::new();
@@ -235,7 +237,12 @@ fn play_manager(
                 while let Some(said) = ToManager::decode(&mut rest).map_err(|e| e.to_string())? {
                     match said {
                         // As for every worker: nothing is to run before the plugin is loaded.
-                        ToManager::Ready { .. } => one_check(link, &config, timeout_ns)?,
+                        ToManager::Ready { .. } => {
+                            // The maps are mapped; whatever becomes of this process, it leaves no folder.
+                            crate::counters::prepare();
+                            let _ = std::fs::remove_dir_all(dir);
+                            one_check(link, &config, timeout_ns)?;
+                        }
                         ToManager::Finished(finished) => return Ok(*finished),
                         ToManager::LoadFailed { reason, .. } => return Err(reason),
                         // Nobody is there to keep a map, and nobody else to lock out.

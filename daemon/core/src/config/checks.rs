@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::path::Path;
 use std::rc::Rc;
 
 use super::catalog::{Catalog, PluginInfo};
@@ -353,6 +354,10 @@ impl<'a> Maker<'a> {
                 }
             }
             (None, None) => {
+                // It may be in a file that was refused: no mistake in the config, and nobody else is kept from running.
+                if let Some(reason) = maybe_refused(name, catalog, &self.daemon.plugin_dir) {
+                    return self.unusable(name, span, reason, cx);
+                }
                 let e = error(format!(
                     "there is no plugin `{}` for {owner}",
                     shortened(name)
@@ -362,6 +367,16 @@ impl<'a> Maker<'a> {
                 return Plugin::Wrong;
             }
         };
+        self.unusable(name, span, reason, cx)
+    }
+
+    fn unusable(
+        &mut self,
+        name: &str,
+        span: Span,
+        reason: String,
+        cx: &mut Reading<'_>,
+    ) -> Plugin<'a> {
         if self.warned.insert(name.to_owned()) {
             let w = warning(reason.clone());
             cx.push(
@@ -486,6 +501,36 @@ impl<'a> Maker<'a> {
             }
         }
     }
+}
+
+/// Why a plugin that no file has may be missing: files that say nothing of themselves. A name that is like one that is
+/// there is a slip.
+fn maybe_refused(name: &str, catalog: &Catalog, dir: &Path) -> Option<String> {
+    let known = catalog.plugins.iter().map(|p| p.name.as_str());
+    if did_you_mean(name, known).is_some() {
+        return None;
+    }
+    // Of a folder that cannot be read nothing is known.
+    let files = catalog
+        .refused
+        .iter()
+        .filter(|r| r.name.is_none() && r.file != dir);
+    let mut reasons = files.map(|r| {
+        let file = r.file.display().to_string();
+        match r.reason.starts_with(&file) {
+            true => r.reason.clone(),
+            false => format!("{file}: {}", r.reason),
+        }
+    });
+    let first = reasons.next()?;
+    let more = match reasons.count() {
+        0 => String::new(),
+        n => format!(" (and {n} more)"),
+    };
+    let name = shortened(name);
+    Some(format!(
+        "no file holds plugin `{name}`; it may be in one that was refused: {first}{more}"
+    ))
 }
 
 /// The plugin that knows all of these options and needs no other, else one that knows them, else just one.
