@@ -112,6 +112,131 @@ fn go_keeps_the_signals_that_its_runtime_needs() {
     assert_eq!(daemon.pids("io"), before);
 }
 
+/// Nobody in Rust can catch a C++ exception, but its own runtime says what it was before it ends the worker.
+#[test]
+fn an_exception_that_leaves_a_function_tells_its_what() {
+    let walk = WALKS.iter().find(|w| w.needs == "c++").expect("C++");
+    if !walk.can_be_built() {
+        return;
+    }
+    let dir = beside_a_clone();
+    let source = readme();
+    let section = source.split_once("### In C++\n").expect("C++").1;
+    let (_, text) = blocks(section).next().expect("its source");
+    // As a newcomer would have it: no `try`, and something that throws.
+    let (before, body) = text.split_once("const hd_ctx *c) try {").expect("its run");
+    let (body, after) = body.split_once("} catch").expect("its catch");
+    let after = after.split_once("\n}\n").expect("the end of run").1;
+    let built = |name: &str, thrown: &str, flags: &[&str]| -> PathBuf {
+        let text = format!(
+            "#include <stdexcept>\n{before}const hd_ctx *c) {{\n  {thrown}\n{body}}}\n{after}"
+        )
+        .replace("S(\"settings\")", &format!("S(\"{name}\")"));
+        let source = dir.path().join(format!("{name}.cc"));
+        fs::write(&source, text).expect("our own folder");
+        let out = dir.path().join(format!("lib{name}.so"));
+        let mut cxx = Command::new("c++");
+        cxx.args("-std=c++17 -O2 -fPIC -shared -fvisibility=hidden -fno-gnu-unique".split(' '));
+        cxx.args(flags)
+            .arg("-I")
+            .arg(tree().join("plugins/abi/include"));
+        let made = say(cxx.arg("-o").args([&out, &source]));
+        assert_eq!(made.code, Some(0), "{made:?}");
+        out
+    };
+    let error = "throw std::runtime_error(\"disk on\\nfire\");";
+    let plugins = [
+        (
+            built("throws", error, &[]),
+            "uncaught std::runtime_error: disk on fire",
+        ),
+        (
+            built("throws_static", error, &["-static-libstdc++"]),
+            "uncaught std::runtime_error: disk on fire",
+        ),
+        (built("throws_int", "throw 5;", &[]), "uncaught int"),
+        (
+            built(
+                "throws_in_noexcept",
+                "[]() noexcept { throw std::logic_error(\"not me\"); }();",
+                &[],
+            ),
+            "uncaught std::logic_error: not me",
+        ),
+    ];
+    let mut config = Config::new().pool("io", "workers = 1");
+    for (file, _) in &plugins {
+        let name = name_of(file);
+        config = config.plugin_file(file).check(
+            check(&name)
+                .plugin(&name)
+                .interval("1h")
+                .set("attempts", "1"),
+        );
+    }
+    let daemon = config.spawn();
+    daemon.expect_notify("READY=1");
+    for (file, what) in &plugins {
+        let name = name_of(file);
+        let row = daemon.run(&name);
+        assert_eq!(
+            (&row["status"], &row["fault"]),
+            (&"unknown".into(), &"crash".into()),
+            "{row}"
+        );
+        let message = row["message"].as_str().unwrap_or_default();
+        let expected = format!("SIGABRT ({what}) in plugin `{name}` (run)");
+        assert!(message.starts_with(&expected), "{expected}: {row}");
+        assert!(message.contains("run("), "the place: {row}");
+        // And without a daemon.
+        let mut tried = Command::new(env!("CARGO_BIN_EXE_healthctl"));
+        let said = say(tried.arg("try").arg(file));
+        assert_eq!(said.code, Some(3), "{said:?}");
+        let expected =
+            format!("the plugin crashed: SIGABRT ({what}) in `run` called from lib{name}.so+0x");
+        assert!(said.err.contains(&expected), "{expected}: {said:?}");
+    }
+}
+
+fn name_of(file: &Path) -> String {
+    let stem = file.file_stem().expect("it has one").to_string_lossy();
+    stem.trim_start_matches("lib").to_owned()
+}
+
+/// `try` tells where, as the daemon does.
+#[test]
+fn try_tells_the_place_of_a_crash_and_leaves_nothing_behind() {
+    let walk = &WALKS[1];
+    if !walk.can_be_built() {
+        return;
+    }
+    let dir = beside_a_clone();
+    let readme = readme()
+        .replace(
+            "  int there = access",
+            "  static char *volatile nowhere;\n  *nowhere = *path;\n  int there = access",
+        )
+        .replace(
+            "healthctl try ./libfile_there.so",
+            "! healthctl try ./libfile_there.so",
+        );
+    let file = follow(walk, &readme, dir.path());
+    let tmp = dir.path().join("tmp");
+    fs::create_dir(&tmp).expect("our own folder");
+    fs::set_permissions(&tmp, std::os::unix::fs::PermissionsExt::from_mode(0o1777)).expect("ours");
+    let mut tried = Command::new(env!("CARGO_BIN_EXE_healthctl"));
+    let said = say(tried
+        .arg("try")
+        .arg(&file)
+        .arg("path=/etc/passwd")
+        .env("TMPDIR", &tmp));
+    assert_eq!(said.code, Some(3), "{said:?}");
+    let expected = "libfile_there.so: the plugin crashed: SIGSEGV in `run` at libfile_there.so+0x";
+    assert!(said.err.contains(expected), "{said:?}");
+    assert!(said.err.trim_end().ends_with(" run"), "{said:?}");
+    assert_eq!(fs::read_dir(&tmp).expect("ours").count(), 0);
+}
+
 impl Walk {
     fn can_be_built(&self) -> bool {
         let look = format!("command -v {}", self.needs);

@@ -1,4 +1,5 @@
-//! What the daemon reads at start and at reload: the config files and the plugin directory.
+//! What the daemon reads at start and at reload: the config files and the plugin directory. And what a plugin's file tells
+//! of a crash in it.
 //!
 //! Two ways, one function behind both: [`load`] is a start's, and [`judge`], of a reload, `healthd -t` and `healthctl
 //! validate`, also asks the plugins about the options of their checks. A start takes what they would refuse, as such a
@@ -8,9 +9,11 @@
 mod elf;
 mod files;
 mod hardening;
+pub mod place;
 mod plugins;
 mod probe;
 mod scan;
+pub mod symbols;
 mod tryout;
 mod watch;
 

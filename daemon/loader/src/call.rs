@@ -3,6 +3,7 @@
 
 use crate::context::Context;
 use crate::descriptor::Descriptor;
+use crate::guarded::{self, pointer};
 use crate::host::{Event, exec_done, services};
 use crate::shared::{lock_done, with_map_reply};
 use healthd_abi::{self as abi, HdAddrs, HdEvent, HdPlugin, HdRet, HdStr};
@@ -58,9 +59,18 @@ impl Plugin {
             .raw
             .create
             .expect("checked when the descriptor was read");
-        let mut ptr = std::ptr::null_mut();
+        let mut ptr: *mut c_void = std::ptr::null_mut();
         // SAFETY: context and config live through the call; `ptr` is written before it returns OK.
-        let ret = unsafe { create(cx.entered(), HdStr::new(config), &mut ptr) };
+        let config = HdStr::new(config);
+        let words = [
+            pointer(cx.entered()),
+            pointer(config.ptr),
+            config.len,
+            pointer(&raw mut ptr),
+            0,
+        ];
+        // SAFETY: as above.
+        let ret = unsafe { guarded::call(create as *const _, words) };
         cx.left();
         match ret {
             abi::OK => Ok(Arc::new(Instance {
@@ -83,7 +93,12 @@ impl Instance {
     pub fn run(&self, cx: &Context) -> HdRet {
         let run = self.plugin.raw.run.expect("only run-lane plugins are run");
         // SAFETY: the instance is alive (self), the context is ours for the length of the call.
-        let ret = unsafe { run(self.ptr, cx.entered()) };
+        let ret = unsafe {
+            guarded::call(
+                run as *const _,
+                [pointer(self.ptr), pointer(cx.entered()), 0, 0, 0],
+            )
+        };
         cx.left();
         ret
     }
@@ -95,9 +110,17 @@ impl Instance {
             .raw
             .start
             .expect("only step-lane plugins are started");
-        let mut task = std::ptr::null_mut();
+        let mut task: *mut c_void = std::ptr::null_mut();
         // SAFETY: instance and context are alive, and both go into the Task that keeps them so.
-        let ret = unsafe { start(self.ptr, cx.entered(), &mut task) };
+        let words = [
+            pointer(self.ptr),
+            pointer(cx.entered()),
+            pointer(&raw mut task),
+            0,
+            0,
+        ];
+        // SAFETY: as above.
+        let ret = unsafe { guarded::call(start as *const _, words) };
         cx.left();
         match (ret, task.is_null()) {
             (abi::PENDING, true) => Started::Done(abi::E_INTERNAL, cx),
@@ -157,7 +180,7 @@ impl Ended {
             .destroy
             .expect("checked when the descriptor was read");
         // SAFETY: made by this plugin's create, and `self` is gone after this: no run or task holds it any more.
-        unsafe { destroy(self.ptr) };
+        unsafe { guarded::call(destroy as *const _, [pointer(self.ptr), 0, 0, 0, 0]) };
     }
 }
 
@@ -258,7 +281,15 @@ impl Task {
             .expect("only step-lane plugins are started");
         let cx = self.cx.as_ref().expect("taken only by finish");
         // SAFETY: task, instance and context are alive (self); the event lives until the call returns.
-        let ret = unsafe { step(self.ptr, cx.entered(), event, 1) };
+        let words = [
+            pointer(self.ptr),
+            pointer(cx.entered()),
+            pointer(event),
+            1,
+            0,
+        ];
+        // SAFETY: as above.
+        let ret = unsafe { guarded::call(step as *const _, words) };
         cx.left();
         ret
     }
@@ -288,7 +319,7 @@ impl Task {
             // The plugin may still say things (io_unwatch) while its task is dropped.
             cx.entered();
             // SAFETY: made by this plugin's start, dropped once (`ptr` is not used again).
-            unsafe { drop(self.ptr) };
+            unsafe { guarded::call(drop as *const _, [pointer(self.ptr), 0, 0, 0, 0]) };
             cx.left();
         }
     }

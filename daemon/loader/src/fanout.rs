@@ -2,6 +2,7 @@
 
 use crate::call::Instance;
 use crate::context::Context;
+use crate::guarded::{self, pointer};
 use healthd_abi::{
     self as abi, HdChunk, HdCtx, HdFanout, HdFanoutDone, HdFanoutSpec, HdRet, HdStr,
 };
@@ -102,7 +103,15 @@ impl Instance {
             output: output.as_raw_fd(),
         };
         // SAFETY: the instance is alive (self), the context and the chunk are ours for the length of the call.
-        let ret = unsafe { call(self.ptr(), cx.entered(), &raw) };
+        let words = [
+            pointer(self.ptr()),
+            pointer(cx.entered()),
+            pointer(&raw const raw),
+            0,
+            0,
+        ];
+        // SAFETY: as above.
+        let ret = unsafe { guarded::call(call as *const _, words) };
         cx.left();
         ret
     }

@@ -3,7 +3,9 @@
 use crate::call::Plugin;
 use crate::descriptor;
 use crate::go_runtime;
+use crate::guarded::{self, pointer};
 use crate::host;
+use crate::last_words;
 use healthd_abi::EntryFn;
 use healthd_sys::signal_snapshot::SignalSnapshot;
 use libloading::os::unix::{Library as Dl, RTLD_LOCAL, RTLD_NOW, Symbol};
@@ -84,6 +86,7 @@ impl Library {
             file: file.to_owned(),
             why: linker_message(&e, &path),
         })?;
+        last_words::listen(&dl);
         // SAFETY: the symbol's type is fixed by its name, which carries the ABI's major.
         let entry: Result<Symbol<EntryFn>, _> =
             unsafe { dl.get(healthd_abi::ENTRY.to_bytes_with_nul()) };
@@ -144,7 +147,7 @@ impl Plugin {
         };
         let signals = SignalSnapshot::take();
         // SAFETY: the table is static and complete; `init` is called once, before any other call.
-        let ret = unsafe { init(host::table()) };
+        let ret = unsafe { guarded::call(init as *const _, [pointer(host::table()), 0, 0, 0, 0]) };
         let restored = signals.restore(&[]);
         match ret {
             healthd_abi::OK => Ok(restored),

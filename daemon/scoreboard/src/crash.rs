@@ -27,6 +27,8 @@ const TRACE_BYTES: usize = 64 << 10;
 /// How long the unwinder may take.
 const PATIENCE_S: u32 = 2;
 
+/// Where a C++ runtime writes what it has to say; -1: there is none.
+static LAST_WORDS: AtomicI32 = AtomicI32::new(-1);
 static MAP: AtomicPtr<WorkerMap> = AtomicPtr::new(std::ptr::null_mut());
 /// Of the process that `MAP` belongs to.
 static PID: AtomicI32 = AtomicI32::new(0);
@@ -60,6 +62,11 @@ pub fn install(map: &'static WorkerMap) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Of this file a crash takes the first bytes along: what a runtime said right before.
+pub fn take_along(file: i32) {
+    LAST_WORDS.store(file, Ordering::Release);
 }
 
 /// From now on a call of exit(3) is written into the map. The hooks of a process run from the last to the first: to be
@@ -153,6 +160,7 @@ fn record(
     map.set(h::CRASH_SP, sp);
     map.set(h::CRASH_TID, tid as u64);
     map.set(h::CRASH_SENDER, sender);
+    keep_words(map);
     map.set(h::CRASH_SIGNAL, signal as u64);
     scan_stack(map, sp, h::CRASH_TRACE);
     // From here on all that could go wrong is that the callers are told less well: if the unwinder crashes, the record
@@ -160,6 +168,28 @@ fn record(
     // SAFETY: alarm(2) is async-signal-safe and touches no memory of ours.
     unsafe { libc::alarm(PATIENCE_S) };
     unwind(map, h::CRASH_TRACE);
+}
+
+fn keep_words(map: &WorkerMap) {
+    let file = LAST_WORDS.load(Ordering::Acquire);
+    for i in 0..h::WORDS_WORDS {
+        // A word at a time, as the stack here is small.
+        let mut word = 0u64;
+        let to = (&raw mut word).cast();
+        // SAFETY: the word is ours and has that many bytes; a number that is no file is an error.
+        let n = unsafe {
+            libc::pread(
+                file,
+                to,
+                size_of_val(&word),
+                (i * size_of_val(&word)) as i64,
+            )
+        };
+        if n <= 0 {
+            return;
+        }
+        map.set(h::WORDS + i, word);
+    }
 }
 
 /// Replaces what a look at the stack has found, leftovers of calls that are over among it, by the real callers.

@@ -7,6 +7,7 @@ use healthd_core::wire::maps::{
     LAYOUT_VERSION, LINE_WORDS, LineRecord, WORKER_MAGIC, group_offset, line_offset, put_text,
     worker_file, worker_header as h, worker_words,
 };
+use healthd_core::wire::supervisor::signal_name;
 use healthd_sys::files;
 use std::fs::File;
 use std::io;
@@ -168,6 +169,30 @@ pub struct Crash {
     pub sender: Option<u32>,
     /// What of its stack points into a library, the innermost first.
     pub trace: Vec<u64>,
+    /// What the runtime said that ended the process.
+    pub words: Option<String>,
+}
+
+/// A fault so near to the stack pointer is one of the stack.
+const STACK_NEAR: u64 = 64 << 10;
+
+impl Crash {
+    /// "SIGSEGV", "SIGSEGV (stack overflow)", "SIGABRT (uncaught std::runtime_error: no such host)".
+    pub fn what(&self) -> String {
+        let signal = signal_name(self.signal);
+        match &self.words {
+            _ if self.is_stack_overflow() => format!("{signal} (stack overflow)"),
+            Some(words) => format!("{signal} ({words})"),
+            None => signal.into_owned(),
+        }
+    }
+
+    fn is_stack_overflow(&self) -> bool {
+        matches!(self.signal, libc::SIGSEGV | libc::SIGBUS)
+            && self.code > 0
+            && self.sp != 0
+            && self.address.abs_diff(self.sp) < STACK_NEAR
+    }
 }
 
 /// Somebody called exit(3).
@@ -228,7 +253,15 @@ impl WorkerView {
             tid: head[h::CRASH_TID] as u32,
             sender: Some(head[h::CRASH_SENDER] as u32).filter(|pid| *pid != 0),
             trace: trace(&head, h::CRASH_TRACE),
+            words: self.words(),
         })
+    }
+
+    /// In one line, and in the words of people rather than of a runtime.
+    fn words(&self) -> Option<String> {
+        let words: [u64; h::WORDS_WORDS] = read_words(&self.file, h::WORDS).ok()?;
+        let said = healthd_core::wire::maps::get_text(&words);
+        said_in_a_line(&said)
     }
 
     pub fn exit_call(&self) -> Option<ExitCall> {
@@ -265,6 +298,20 @@ impl WorkerView {
     }
 }
 
+/// libstdc++: "terminate called after throwing an instance of 'T'\n  what():  TEXT\n".
+fn said_in_a_line(said: &str) -> Option<String> {
+    let mut words = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    if let Some(thrown) = words.strip_prefix("terminate called after throwing an instance of ") {
+        words = match thrown.split_once(" what(): ") {
+            Some((kind, what)) => format!("uncaught {}: {what}", kind.trim_matches('\'')),
+            None => format!("uncaught {}", thrown.trim_matches('\'')),
+        };
+    }
+    words.retain(|c| !healthd_core::text::is_unsafe(c));
+    let cut = healthd_core::text::cut(&words, 300);
+    (!cut.is_empty()).then(|| cut.to_owned())
+}
+
 fn trace(head: &[u64; h::LIBRARIES], at: usize) -> Vec<u64> {
     let words = &head[at..at + h::TRACE_WORDS];
     words.iter().copied().take_while(|w| *w != 0).collect()
@@ -275,4 +322,32 @@ pub fn remove(dir: &Path, slot: u32, pid: u32) {
     let path = dir.join(worker_file(slot, pid));
     let _ = std::fs::remove_file(half_made(&path, pid));
     let _ = std::fs::remove_file(path);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn last_words_are_one_line_without_what_a_terminal_would_obey() {
+        for (said, line) in [
+            ("", None),
+            ("\n", None),
+            (
+                "terminate called after throwing an instance of 'std::runtime_error'\n  what():  no such\nhost\n",
+                Some("uncaught std::runtime_error: no such host"),
+            ),
+            (
+                "terminate called after throwing an instance of 'int'\n",
+                Some("uncaught int"),
+            ),
+            (
+                "libc++abi: terminating due to uncaught exception of type E: x\u{1b}[2J\n",
+                Some("libc++abi: terminating due to uncaught exception of type E: x[2J"),
+            ),
+        ] {
+            assert_eq!(said_in_a_line(said).as_deref(), line);
+        }
+        assert_eq!(said_in_a_line(&"é".repeat(400)).map(|l| l.len()), Some(300));
+    }
 }

@@ -3,7 +3,7 @@
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist, setgid, setgroups, setuid};
 use std::ffi::CString;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Clone, Debug)]
 pub struct Account {
@@ -62,15 +62,28 @@ pub fn become_nobody() -> io::Result<()> {
     if !nix::unistd::geteuid().is_root() {
         return Ok(());
     }
-    let nobody = lookup_user("nobody")?.unwrap_or_else(|| Account {
+    let nobody = nobody()?;
+    setgroups(&[nobody.gid])?;
+    setgid(nobody.gid)?;
+    setuid(nobody.uid)?;
+    Ok(())
+}
+
+fn nobody() -> io::Result<Account> {
+    Ok(lookup_user("nobody")?.unwrap_or_else(|| Account {
         name: "nobody".into(),
         uid: Uid::from_raw(65534),
         gid: Gid::from_raw(65534),
         home: "/".into(),
-    });
-    setgroups(&[nobody.gid])?;
-    setgid(nobody.gid)?;
-    setuid(nobody.uid)?;
+    }))
+}
+
+/// For a process of ours that becomes nobody; whoever else we are keeps it.
+pub fn give_to_nobody(path: &Path) -> io::Result<()> {
+    if nix::unistd::geteuid().is_root() {
+        let nobody = nobody()?;
+        nix::unistd::chown(path, Some(nobody.uid), Some(nobody.gid))?;
+    }
     Ok(())
 }
 

@@ -28,6 +28,7 @@ mod services;
 mod side;
 mod step_lane;
 mod trial;
+mod trial_watch;
 mod tryout;
 mod verdict;
 

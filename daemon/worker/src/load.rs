@@ -82,6 +82,9 @@ impl Reactor {
             }
         }
         self.pool.set_stack(stack);
+        if let Some(file) = healthd_loader::last_words::file() {
+            crash::take_along(file);
+        }
         // Before any hook that these have made.
         if let Err(e) = crash::watch_exit() {
             log::warn!("calls of exit() will not be told apart: {e}");

@@ -2,7 +2,8 @@
 //! manager over the same link, so the plugin sees exactly what it will see later.
 
 use crate::probe::answer_apart;
-use crate::role::{private_dir, serve};
+use crate::role::serve;
+use crate::trial_watch;
 use healthd_core::check::outcome::Status;
 use healthd_core::config::{pairs, sensitive};
 use healthd_core::wire::asks::MapReply;
@@ -19,7 +20,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const USAGE: &str =
     "usage: healthd --try FILE.so [--plugin NAME] [--timeout 5s] [--options FILE] [key=value ...]";
@@ -27,9 +28,16 @@ const USAGE: &str =
 /// Prints one JSON object of the shape of `healthctl show`; the exit code is the status (0 to 3), or `NOT_RUN`.
 pub fn try_main(args: &[String]) -> i32 {
     healthd_sys::signals::unblock_all();
+    let Some(dir) = trial_watch::dir() else {
+        let watched = parse(args).and_then(|wish| trial_watch::watch(args, wish.file));
+        return watched.unwrap_or_else(|why| {
+            eprintln!("error: {why}");
+            NOT_RUN
+        });
+    };
     let tried = answer_apart()
         .map_err(|e| format!("standard output: {e}"))
-        .and_then(|out| Ok((out, attempt(args)?)));
+        .and_then(|out| Ok((out, attempt(args, dir)?)));
     match tried {
         Ok((mut out, (status, text))) => {
             // Who has left does not want to know.
@@ -101,13 +109,15 @@ fn read_options(from: &str) -> Result<toml::Table, String> {
     }
 }
 
-fn attempt(args: &[String]) -> Result<(Status, String), String> {
+fn attempt(args: &[String], dir: PathBuf) -> Result<(Status, String), String> {
     let wish = parse(args)?;
     let named = |e: std::io::Error| format!("{}: {e}", wish.file);
     let mut source = File::open(wish.file).map_err(named)?;
     let copy = memfd::sealed_copy("try", &mut source, 256 << 20).map_err(named)?;
     // Nothing of it has run yet, and nothing of it is to run as root.
     healthd_sys::privileges::become_nobody().map_err(named)?;
+    // Without the one that watches nobody would read the answer.
+    healthd_sys::process::die_with_parent(std::os::unix::process::parent_id()).map_err(named)?;
     let library = Library::open(&copy, Path::new(wish.file)).map_err(|e| e.to_string())?;
     let names: Vec<&str> = library
         .plugins
@@ -139,7 +149,11 @@ fn attempt(args: &[String]) -> Result<(Status, String), String> {
     let timeout_ns = wish
         .timeout_ns
         .unwrap_or(u64::from(descriptor.default_timeout_ms.max(1)) * 1_000_000);
-    let finished = one_run(wish.file, descriptor, copy, config.to_string(), timeout_ns)?;
+    let run = OneRun {
+        config: config.to_string(),
+        timeout_ns,
+    };
+    let finished = one_run(wish.file, descriptor, copy, run, dir)?;
     let config = sensitive::masked(&config).map_or(config, |(shown, _)| shown);
     let detail = detail(descriptor, &finished, config, timeout_ns);
     Ok((
@@ -166,15 +180,19 @@ fn check_config(schema: &serde_json::Value, config: &serde_json::Value) -> Resul
     }
 }
 
+struct OneRun {
+    config: String,
+    timeout_ns: u64,
+}
+
 fn one_run(
     file: &str,
     descriptor: &Descriptor,
     copy: OwnedFd,
-    config: String,
-    timeout_ns: u64,
+    run: OneRun,
+    dir: PathBuf,
 ) -> Result<Finished, String> {
     let (ours, theirs) = unix_socket::link_pair().map_err(|e| e.to_string())?;
-    let dir = private_dir().map_err(|e| format!("no private directory: {e}"))?;
     let args = WorkerArgs {
         link: -1,
         parent: 0,
@@ -198,15 +216,12 @@ fn one_run(
         name: descriptor.name.clone(),
         file: file.to_owned(),
     };
-    let folder = dir.clone();
-    let manager =
-        std::thread::spawn(move || play_manager(&ours, &load, copy, (config, timeout_ns), &folder));
+    let manager = std::thread::spawn(move || play_manager(&ours, &load, copy, run));
     // The worker's work is done on this thread, as in a real worker: it ends when the other side hangs up.
     let served = serve(&args, theirs);
     let finished = manager
         .join()
         .map_err(|_| "the run could not be followed".to_owned())?;
-    let _ = std::fs::remove_dir_all(&dir);
     served.map_err(|e| e.to_string())?;
     finished
 }
@@ -215,8 +230,7 @@ fn play_manager(
     link: &OwnedFd,
     load: &ToWorker,
     copy: OwnedFd,
-    (config, timeout_ns): (String, u64),
-    dir: &Path,
+    run: OneRun,
 ) -> Result<Finished, String> {
     let text = |e: std::io::Error| e.to_string();
     let mut message = Vec::new();
@@ -237,12 +251,7 @@ fn play_manager(
                 while let Some(said) = ToManager::decode(&mut rest).map_err(|e| e.to_string())? {
                     match said {
                         // As for every worker: nothing is to run before the plugin is loaded.
-                        ToManager::Ready { .. } => {
-                            // The maps are mapped; whatever becomes of this process, it leaves no folder.
-                            crate::counters::prepare();
-                            let _ = std::fs::remove_dir_all(dir);
-                            one_check(link, &config, timeout_ns)?;
-                        }
+                        ToManager::Ready { .. } => one_check(link, &run.config, run.timeout_ns)?,
                         ToManager::Finished(finished) => return Ok(*finished),
                         ToManager::LoadFailed { reason, .. } => return Err(reason),
                         // Nobody is there to keep a map, and nobody else to lock out.

@@ -1,8 +1,6 @@
 //! Names of functions out of a plugin file.
 
-#[path = "../../../daemon/manager/src/fleet/symbols.rs"]
-mod symbols;
-
+use healthd_catalog::symbols;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 

@@ -445,6 +445,9 @@ pub mod worker_header {
     pub const LIBRARIES: usize = 64;
     pub const LIBRARY_WORDS: usize = 10;
     pub const LIBRARY_COUNT: usize = 32;
+    /// What a runtime said before it ended the process: text, behind the libraries.
+    pub const WORDS: usize = LIBRARIES + LIBRARY_COUNT * LIBRARY_WORDS;
+    pub const WORDS_WORDS: usize = 64;
 }
 
 /// What a thread is doing: one line a thread, written by that thread only.

@@ -341,11 +341,14 @@ impl Manager {
         let reason = match condemned {
             Some(c) => format!("a starting worker had to be killed: {}", c.reason),
             None => {
-                let place = view.crash().map_or(String::new(), |crash| {
+                let crash = view.crash();
+                let place = crash.as_ref().map_or(String::new(), |crash| {
                     self.place(slot, view, None, (crash.pc, &crash.trace))
                         .text(" at ", " called from ")
                 });
-                format!("it killed a starting worker: {death} in {what}{place}")
+                let words = crash.and_then(|c| c.words);
+                let words = words.map_or(String::new(), |w| format!(" ({w})"));
+                format!("it killed a starting worker: {death}{words} in {what}{place}")
             }
         };
         if let Some(solo) = solo {

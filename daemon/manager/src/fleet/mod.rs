@@ -18,7 +18,6 @@ mod roster;
 pub mod slots;
 pub mod solo;
 pub mod supervisor_link;
-pub mod symbols;
 pub mod worker_inbox;
 
 use chunks::Fans;

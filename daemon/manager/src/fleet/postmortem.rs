@@ -5,7 +5,8 @@
 
 use crate::director::Manager;
 use crate::fleet::slots::{Condemned, LibraryUse};
-use crate::fleet::symbols::{self, Code};
+use healthd_catalog::place::Place;
+use healthd_catalog::symbols::{self, Code};
 use healthd_core::wire::maps::{Entry, LineRecord};
 use healthd_core::wire::supervisor::{Death, signal_name};
 use healthd_scoreboard::worker_map::{Crash, WorkerView};
@@ -57,8 +58,6 @@ pub struct Blame {
 
 /// The thread sent it to itself: raise(3), abort(3).
 const SI_TKILL: i32 = -6;
-/// A fault so near to the stack pointer is one of the stack.
-const STACK_NEAR: u64 = 64 << 10;
 /// Those for which a crash handler stands: if it wrote nothing, it had no stack to run on, or was replaced.
 const HANDLED: [i32; 7] = [
     libc::SIGSEGV,
@@ -133,10 +132,7 @@ impl Manager {
             let what = format!("{signal}, which it sent to itself");
             return self.calls_in_progress(dead, view, what, true);
         }
-        let what = match is_stack_overflow(crash) {
-            true => format!("{signal} (stack overflow)"),
-            false => signal.into_owned(),
-        };
+        let what = crash.what();
         let line = crash.line.and_then(|l| view.line(l));
         let addresses = (crash.pc, &crash.trace[..]);
         self.done_by(dead, view, line, &what, addresses)
@@ -322,41 +318,14 @@ impl Manager {
         plugin: Option<&str>,
         (pc, trace): (u64, &[u64]),
     ) -> Place {
-        if let Some((file, offset)) = view.place(pc) {
-            let symbol = match self.code(slot, &file, offset) {
-                Code::Named(name) => Some(name),
-                Code::Nameless | Code::None => None,
-            };
-            return Place::At {
-                file,
-                offset,
-                symbol,
-            };
-        }
-        for address in trace {
-            // It is where the call returns to, which may be the first byte of another function.
-            let Some((file, offset)) = view.place(address.wrapping_sub(1)) else {
-                continue;
-            };
-            let is_its = |p: &str| {
-                self.library(slot, &file)
-                    .is_some_and(|l| l.plugins.iter().any(|name| name == p))
-            };
-            if !plugin.is_none_or(is_its) {
-                continue;
-            }
-            let symbol = match self.code(slot, &file, offset) {
-                Code::Named(name) => Some(name),
-                Code::Nameless => None,
-                Code::None => continue,
-            };
-            return Place::CalledFrom {
-                file,
-                offset,
-                symbol,
-            };
-        }
-        Place::Unknown
+        let is_its = |file: &str| {
+            plugin.is_none_or(|p| {
+                let library = self.library(slot, file);
+                library.is_some_and(|l| l.plugins.iter().any(|name| name == p))
+            })
+        };
+        let code = |file: &str, offset| self.code(slot, file, offset);
+        Place::of(view, (pc, trace), is_its, code)
     }
 
     fn code(&self, slot: u32, file: &str, offset: u64) -> Code {
@@ -366,53 +335,4 @@ impl Manager {
             _ => Code::Nameless,
         }
     }
-}
-
-pub enum Place {
-    At {
-        file: String,
-        offset: u64,
-        symbol: Option<String>,
-    },
-    CalledFrom {
-        file: String,
-        offset: u64,
-        symbol: Option<String>,
-    },
-    Unknown,
-}
-
-impl Place {
-    fn file(&self) -> Option<&str> {
-        match self {
-            Place::At { file, .. } | Place::CalledFrom { file, .. } => Some(file),
-            Place::Unknown => None,
-        }
-    }
-
-    /// "`at` libx.so+0x12 foo"
-    pub fn text(&self, at: &str, called_from: &str) -> String {
-        let (before, file, offset, symbol) = match self {
-            Place::At {
-                file,
-                offset,
-                symbol,
-            } => (at, file, offset, symbol),
-            Place::CalledFrom {
-                file,
-                offset,
-                symbol,
-            } => (called_from, file, offset, symbol),
-            Place::Unknown => return String::new(),
-        };
-        let symbol = symbol.as_ref().map_or(String::new(), |s| format!(" {s}"));
-        format!("{before}{file}+{offset:#x}{symbol}")
-    }
-}
-
-fn is_stack_overflow(crash: &Crash) -> bool {
-    matches!(crash.signal, libc::SIGSEGV | libc::SIGBUS)
-        && crash.code > 0
-        && crash.sp != 0
-        && crash.address.abs_diff(crash.sp) < STACK_NEAR
 }
