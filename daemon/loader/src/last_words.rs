@@ -40,14 +40,11 @@ pub fn file() -> Option<i32> {
 
 /// From here on the C++ runtime of this library, if it has one, tells us why it ends the process.
 pub(crate) fn listen(dl: &Dl) {
-    // SAFETY: the types of both are fixed by their names, which the C++ ABI gives.
-    let found = unsafe {
-        (
-            dl.get::<SetTerminate>(b"_ZSt13set_terminatePFvvE\0"),
-            dl.get::<CurrentType>(b"__cxa_current_exception_type\0"),
-        )
-    };
-    let (Ok(set_terminate), Ok(current)) = found else {
+    // SAFETY: its type is fixed by its name, which the C++ ABI gives.
+    let set_terminate = unsafe { dl.get::<SetTerminate>(b"_ZSt13set_terminatePFvvE\0") };
+    // SAFETY: as above.
+    let current = unsafe { dl.get::<CurrentType>(b"__cxa_current_exception_type\0") };
+    let (Ok(set_terminate), Ok(current)) = (set_terminate, current) else {
         return;
     };
     let current = *current as usize;
