@@ -32,8 +32,8 @@ pub fn run(session: &mut Session, args: &ListArgs) -> Result<u8, CtlError> {
         session.print_json_array(&listed)?;
     } else if args.long && !rows.is_empty() {
         let mut table = Table::new(vec![
-            Column::left("NAME"),
-            Column::left("PLUGIN"),
+            Column::left("NAME").shrink_to(16),
+            Column::left("PLUGIN").shrink_to(8).gives_way(1),
             Column::left("STATE"),
         ]);
         for row in &rows {

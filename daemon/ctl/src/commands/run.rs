@@ -144,12 +144,10 @@ impl Report {
         if !session.json && self.rows.len() > 1 {
             let look = session.screen.look();
             let took = time::latency(self.began.elapsed().as_secs_f64() * 1e3);
-            let line = format!(
-                "\n{} run in {took}: {}",
-                text::count(self.rows.len() as u64, "check"),
-                check::run_tally(&self.rows, &look)
-            );
-            session.screen.print_line(&line)?;
+            let all = text::count(self.rows.len() as u64, "check");
+            let head = format!("{all} run in {took}:");
+            let line = check::run_tally(&head, &self.rows, &look);
+            session.screen.print_line(&format!("\n{line}"))?;
         }
         Ok(exit::of_runs(&self.rows))
     }
@@ -165,9 +163,10 @@ fn progress_line(
 ) -> String {
     let look = Look {
         color: false,
+        width: None,
         ..look.clone()
     };
-    let tally = check::run_tally(rows, &look);
+    let tally = check::run_tally("", rows, &look);
     let bar = match total {
         Some(total) if total > 0 => {
             let full = (done.min(total) * BAR as u64 / total) as usize;

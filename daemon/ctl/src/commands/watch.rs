@@ -244,7 +244,7 @@ impl View {
         let before = self.before.take();
         if before.is_none() && !session.json {
             let look = session.screen.look();
-            let line = format!("watching {}", check::summary(&rows, &look));
+            let line = check::summary_after("watching ", &rows, &look);
             session.screen.print_line(&line)?;
         }
         for row in &rows {
@@ -387,9 +387,10 @@ impl View {
         let rows = self.rows.values().cloned();
         let mut rows: Vec<CheckRow> = rows.map(|row| aged(row, stale)).collect();
         check::by_urgency(&mut rows);
+        let summary = check::summary(&rows, &look);
+        let mut frame: Vec<String> = summary.lines().map(str::to_owned).collect();
         // Heading, blank line, table head, and the last line that stays free of a line end.
-        let room = lines.saturating_sub(4).max(1);
-        let mut frame = vec![check::summary(&rows, &look)];
+        let room = lines.saturating_sub(frame.len() + 3).max(1);
         let remark = text::escape(&live.remark);
         let remark = text::cut(&remark, look.width.unwrap_or(usize::MAX));
         frame.push(Paint::Odd.on(&remark, look.color));
@@ -437,15 +438,9 @@ fn print_gone(session: &mut Session, name: &str, width: usize) -> Result<(), Ctl
         });
     }
     let look = session.screen.look();
-    let at = look
-        .now
-        .to_zoned(look.zone.clone())
-        .strftime("%H:%M:%S")
-        .to_string();
-    session.screen.print_line(&format!(
-        "{at}  {:width$}  gone: no longer configured",
-        text::escape(name)
-    ))
+    session
+        .screen
+        .print_line(&check::gone_line(name, width, &look))
 }
 
 /// A row that nobody has confirmed for a while.

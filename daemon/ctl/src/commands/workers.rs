@@ -2,7 +2,7 @@
 
 use crate::error::CtlError;
 use crate::exit;
-use crate::render::text::escape;
+use crate::render::text::{escape, wrap};
 use crate::render::workers;
 use crate::session::Session;
 
@@ -18,7 +18,11 @@ pub fn run(session: &mut Session) -> Result<u8, CtlError> {
         let look = session.screen.look();
         session.screen.print(&workers::table(&rows, &look))?;
         for remark in workers::remarks(&rows) {
-            session.screen.print_line(&escape(&remark))?;
+            // Wrapped and not cut: it is told because somebody needs all of it.
+            let width = look.width.unwrap_or(usize::MAX);
+            for line in wrap(&escape(&remark), width) {
+                session.screen.print_line(&line)?;
+            }
         }
     }
     Ok(if session.from_maps {

@@ -194,6 +194,20 @@ pub fn change_line(
     .to_owned()
 }
 
+/// `10:00:00  web-1  gone: no longer configured`
+pub fn gone_line(name: &str, name_width: usize, look: &Look) -> String {
+    let row = CheckRow {
+        name: name.to_owned(),
+        ..CheckRow::default()
+    };
+    let (name, name_width) = named(&row, name_width, look);
+    let at = look.now.to_zoned(look.zone.clone()).strftime("%H:%M:%S");
+    format!(
+        "{at}  {}  gone: no longer configured",
+        pad(&name, &name, name_width)
+    )
+}
+
 /// Its name, and how wide names are: one very long name must not push all messages out.
 fn named(row: &CheckRow, name_width: usize, look: &Look) -> (String, usize) {
     let name = escape(&row.name);
@@ -221,6 +235,11 @@ fn pad(shown: &str, plain: &str, to: usize) -> String {
 
 /// "12 checks: 10 ok, 1 warning, 1 critical (2 paused, 1 stale)".
 pub fn summary(rows: &[CheckRow], look: &Look) -> String {
+    summary_after("", rows, look)
+}
+
+/// As `summary`, with a word before it.
+pub fn summary_after(head: &str, rows: &[CheckRow], look: &Look) -> String {
     let mut parts = Vec::new();
     for verdict in [
         Verdict::Critical,
@@ -234,7 +253,7 @@ pub fn summary(rows: &[CheckRow], look: &Look) -> String {
             .filter(|r| !r.disabled && r.verdict == Some(verdict))
             .count();
         if number > 0 {
-            parts.push(Paint::from(verdict).on(&format!("{number} {verdict}"), look.color));
+            parts.push((format!("{number} {verdict}"), Paint::from(verdict)));
         }
     }
     let mut asides = Vec::new();
@@ -250,18 +269,47 @@ pub fn summary(rows: &[CheckRow], look: &Look) -> String {
             asides.push(format!("{number} {what}"));
         }
     }
-    let mut line = count(rows.len() as u64, "check");
+    let all = format!("{head}{}", count(rows.len() as u64, "check"));
+    let mut words = vec![(all, Paint::Plain)];
     if !parts.is_empty() {
-        line += &format!(": {}", parts.join(", "));
+        words[0].0 += ":";
+        words.extend(separated(parts));
     }
     if !asides.is_empty() {
-        line += &format!(" ({})", asides.join(", "));
+        words.push((format!("({})", asides.join(", ")), Paint::Plain));
     }
-    line
+    flow(words, look)
 }
 
-/// "10 ok, 2 critical" over the statuses of finished runs.
-pub fn run_tally(rows: &[CheckRow], look: &Look) -> String {
+/// Words in as many lines as they take; colour takes no room.
+fn flow(words: Vec<(String, Paint)>, look: &Look) -> String {
+    let (mut text, mut used) = (String::new(), 0);
+    for (word, paint) in words {
+        let wide = width(&word);
+        if used > 0 {
+            let fits = look.width.is_none_or(|room| used + 1 + wide <= room);
+            text.push(if fits { ' ' } else { '\n' });
+            used = if fits { used + 1 } else { 0 };
+        }
+        used += wide;
+        let plain = word.trim_end_matches(',');
+        text += &paint.on(plain, look.color);
+        text += &word[plain.len()..];
+    }
+    text
+}
+
+/// A comma behind each but the last.
+fn separated(mut words: Vec<(String, Paint)>) -> Vec<(String, Paint)> {
+    let last = words.len().saturating_sub(1);
+    for (word, _) in &mut words[..last] {
+        word.push(',');
+    }
+    words
+}
+
+/// "10 ok, 2 critical" over the statuses of finished runs, after `head`.
+pub fn run_tally(head: &str, rows: &[CheckRow], look: &Look) -> String {
     let mut parts = Vec::new();
     for status in [
         Status::Critical,
@@ -271,12 +319,17 @@ pub fn run_tally(rows: &[CheckRow], look: &Look) -> String {
     ] {
         let number = rows.iter().filter(|r| r.status == Some(status)).count();
         if number > 0 {
-            parts.push(
-                Paint::from(Verdict::from(status)).on(&format!("{number} {status}"), look.color),
-            );
+            parts.push((
+                format!("{number} {status}"),
+                Paint::from(Verdict::from(status)),
+            ));
         }
     }
-    parts.join(", ")
+    let mut words = separated(parts);
+    if !head.is_empty() {
+        words.insert(0, (head.to_owned(), Paint::Plain));
+    }
+    flow(words, look)
 }
 
 #[cfg(test)]
@@ -388,6 +441,6 @@ pub mod tests {
             "3 checks: 1 critical, 1 ok (1 disabled, 1 paused, 1 stale)"
         );
         assert_eq!(summary(&rows[..0], &look(None)), "0 checks");
-        assert_eq!(run_tally(&rows, &look(None)), "1 critical, 2 ok");
+        assert_eq!(run_tally("", &rows, &look(None)), "1 critical, 2 ok");
     }
 }

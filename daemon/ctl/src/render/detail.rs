@@ -3,7 +3,7 @@
 use super::check::{paint, state};
 use super::paint::{Paint, status_word};
 use super::table::{Cell, Column, Table};
-use super::text::{escape, escape_lines, wrap};
+use super::text::{escape, escape_lines, width, wrap};
 use super::{Look, time};
 use healthd_core::check::outcome::{Metric, Phase, Verdict};
 use healthd_core::wire::control::{CheckDetail, CheckRow, Cost, LastRun, RunFanout, Samples, Why};
@@ -80,12 +80,12 @@ pub fn tried(row: &CheckRow, detail: &CheckDetail, look: &Look) -> String {
 /// The steps with their times and the gaps between them.
 pub fn story(why: &Why, look: &Look) -> String {
     let mut out = String::new();
-    let title = match why.title.is_empty() {
-        true => String::new(),
-        false => format!("  {}", escape(&why.title)),
-    };
-    let name = Paint::Bold.on(&escape(&why.name), look.color);
-    let _ = writeln!(out, "{name}{title}");
+    out += &heading(&escape(&why.name), look);
+    if !why.title.is_empty() {
+        for line in wrap(&escape(&why.title), look.width.unwrap_or(usize::MAX)) {
+            let _ = writeln!(out, "{line}");
+        }
+    }
     let mut table = Table::new(vec![
         Column::left("AT"),
         Column::right("AFTER"),
@@ -123,6 +123,13 @@ pub fn story(why: &Why, look: &Look) -> String {
     out
 }
 
+/// A name, in as many lines as it takes.
+fn heading(name: &str, look: &Look) -> String {
+    let lines = wrap(name, look.width.unwrap_or(usize::MAX));
+    let bold = lines.iter().map(|line| Paint::Bold.on(line, look.color));
+    bold.map(|line| line + "\n").collect()
+}
+
 /// Columns of the names on the left.
 const LABEL: usize = 10;
 
@@ -140,9 +147,16 @@ impl Page<'_> {
     }
 
     fn heading(&mut self, row: &CheckRow) {
-        let name = Paint::Bold.on(&escape(&row.name), self.look.color);
-        let state = paint(row).on(&state(row), self.look.color);
-        let _ = writeln!(self.out, "{name}  {state}");
+        let (name, state) = (escape(&row.name), state(row));
+        let painted = paint(row).on(&state, self.look.color);
+        let too_wide = |room| width(&name) + 2 + width(&state) > room;
+        if self.look.width.is_some_and(too_wide) {
+            self.out += &heading(&name, self.look);
+            let _ = writeln!(self.out, "{painted}");
+        } else {
+            let name = Paint::Bold.on(&name, self.look.color);
+            let _ = writeln!(self.out, "{name}  {painted}");
+        }
     }
 
     fn line(&mut self, label: &str, value: &str) {
@@ -259,7 +273,7 @@ impl Page<'_> {
             (s.warning, "warning"),
             (s.critical, "critical"),
             (s.unknown, "unknown"),
-            (s.own_fault, "not judged"),
+            (s.own_fault, "not evaluated"),
         ];
         let counts: Vec<String> = counts
             .iter()
@@ -374,7 +388,7 @@ fn sparkline(last: &[LastRun]) -> String {
                 "warning" => ('W', "W warning"),
                 "critical" => ('C', "C critical"),
                 "unknown" => ('U', "U unknown"),
-                _ => ('x', "x not judged"),
+                _ => ('x', "x not evaluated"),
             };
             if !seen.contains(&word) {
                 seen.push(word);
@@ -527,7 +541,7 @@ mod tests {
             run("own-fault", Some(0.1)),
             run("ok", None),
         ];
-        assert_eq!(sparkline(&runs), "▁▂C▅x█  (C critical, x not judged)");
+        assert_eq!(sparkline(&runs), "▁▂C▅x█  (C critical, x not evaluated)");
         assert_eq!(sparkline(&runs[..2]), "▁▂");
         assert_eq!(sparkline(&[]), "");
     }

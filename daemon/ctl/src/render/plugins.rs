@@ -2,7 +2,7 @@
 
 use super::paint::Paint;
 use super::table::{Cell, Column, Table};
-use super::text::escape;
+use super::text::{escape, wrap};
 use super::{Look, time};
 use crate::healthd::Probed;
 use healthd_core::wire::control::{Cost, PluginRow};
@@ -116,12 +116,14 @@ pub fn costs(rows: &[PluginRow], look: &Look) -> String {
             }),
         ]);
         if is_suspect(c) {
-            let _ = writeln!(
-                remarks,
+            let remark = format!(
                 "suspect: {}: workers grew by {} while its calls ran; others may have run at the same time",
                 escape(&row.name),
                 grew(c)
             );
+            for line in wrap(&remark, look.width.unwrap_or(usize::MAX)) {
+                let _ = writeln!(remarks, "{line}");
+            }
         }
     }
     table.render(look) + &remarks

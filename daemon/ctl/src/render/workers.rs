@@ -1,4 +1,4 @@
-//! The table of `workers`, and whether its accounts balance.
+//! The table of `workers`, and whether its counters add up.
 
 use super::paint::Paint;
 use super::table::{Cell, Column, Table};
@@ -23,7 +23,7 @@ pub fn table(rows: &[WorkerRow], look: &Look) -> String {
         (Column::right("LOST"), true),
         (Column::right("LATE").gives_way(4), true),
         (Column::right("CHUNKS").gives_way(5), chunks),
-        (Column::right("RESTARTS"), true),
+        (Column::right("RESTARTS").gives_way(0), true),
         (Column::right("BEAT").gives_way(6), true),
         (Column::right("RSS").gives_way(3), true),
         (Column::right("FDS").gives_way(7), true),
@@ -64,7 +64,7 @@ fn cells(row: &WorkerRow) -> Vec<Cell> {
         Cell::new(row.slot.to_string()),
         match &row.jail {
             None => Cell::new(&row.class),
-            Some(_) => Cell::new(format!("{} jail", row.class)),
+            Some(_) => Cell::new(format!("{} solo", row.class)),
         },
         Cell::new(state).paint(paint),
         Cell::maybe(row.pid),
@@ -135,12 +135,12 @@ pub fn remarks(rows: &[WorkerRow]) -> Vec<String> {
                 Some(c.lost),
             )
         });
-        for (what, account) in [("account", runs), ("account of chunks", chunks)] {
+        for (what, account) in [("counters", runs), ("counters of chunks", chunks)] {
             if let (Some(out), Some(done), Some(flying), Some(lost)) = account
                 && out != done.saturating_add(flying).saturating_add(lost)
             {
                 remarks.push(format!(
-                    "slot {}: the {what} does not balance: {out} dispatched, but {done} finished + \
+                    "slot {}: the {what} do not add up: {out} dispatched, but {done} finished + \
                      {flying} in flight + {lost} lost; this is a bug in healthd",
                     row.slot
                 ));
