@@ -164,15 +164,15 @@ Usage:
   healthd --here               run without root, with everything below ./.healthd; its plugins are those
                                beside this program, else the installed ones
   healthd --config FILE -t [--json]
-                               judge the config, say what is wrong with it, and end
+                               check the config, say what is wrong with it, and end
   healthd --probe FILE.so      print what a plugin says of itself, as JSON
-  healthd --verify FILE.so     judge a plugin file as a start would, and print what it says of itself
+  healthd --verify FILE.so     check a plugin file as a start would, and print what it says of itself
   healthd --try FILE.so [--plugin NAME] [--options FILE] [KEY=VALUE...]
                                run one check of a plugin, without a daemon
 
 Options:
   -c, --config FILE   the config, TOML; checks.d/*.toml beside it belong to it
-  -t, --test          only judge the config
+  -t, --test          only check the config
   -h, --help          this text
   -V, --version       the version
 

@@ -156,7 +156,7 @@ fn json_has_the_documented_shape() {
         .iter()
         .filter_map(|s| s["what"].as_str())
         .collect();
-    for step in ["due", "dispatched", "started", "finished", "judged"] {
+    for step in ["due", "dispatched", "started", "finished", "evaluated"] {
         assert!(steps.contains(&step), "{steps:?}");
     }
     assert!(

@@ -65,7 +65,10 @@ fn a_check_is_added_runs_and_outlives_a_restart() {
         &["add", "true", "exec", "argv=[\"true\"]", "--interval", "5s"],
     );
     assert_eq!(said.code, Some(0), "{said:?}");
-    assert!(said.out.contains("takes force at its start"), "{said:?}");
+    assert!(
+        said.out.contains("comes into effect at its start"),
+        "{said:?}"
+    );
     let said = healthctl(&dir, &["add", "true", "exec", "argv=[\"true\"]"]);
     assert_eq!(said.code, Some(2), "{said:?}");
     assert!(

@@ -297,7 +297,7 @@ fn a_jail_is_a_row_of_workers_and_its_account_balances() {
     );
     assert_eq!(jail["pid"], again.pid, "{jail}");
     let table = daemon.healthctl(&["workers"]);
-    assert!(table.out.contains("io jail"), "{table:?}");
+    assert!(table.out.contains("io solo"), "{table:?}");
     let why = daemon.healthctl(&["why", "held"]);
     assert!(why.out.contains("io jail in slot"), "{why:?}");
     again.open();

@@ -105,7 +105,7 @@ fn status_and_workers_answer_stale_while_all_is_stopped() {
         "started",
         "critical after",
         "it burns",
-        "judged",
+        "evaluated",
     ] {
         assert!(said.out.contains(word), "{word}: {said:?}");
     }

@@ -129,7 +129,7 @@ pub enum Command {
     /// Tell the story of a check's last run: due, dispatched, started, by whom, how long, what next
     #[command(after_long_help = columns::help("why"))]
     Why(OneCheck),
-    /// Show the worker processes and their accounts
+    /// Show the worker processes and their counters
     #[command(after_long_help = columns::help("workers"))]
     Workers,
     /// Show what plugins and checks share: counters, maps, locks, groups, caches
@@ -337,7 +337,7 @@ pub struct EventsArgs {
 #[derive(Group, Debug)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct PluginsArgs {
-    /// What each plugin costs: CPU, time, waits, hangs, crashes, and who makes workers grow; the dearest first
+    /// What each plugin costs: CPU, time, waits, hangs, crashes, and who makes workers grow; the most expensive first
     #[arg(long)]
     pub cost: bool,
     #[command(subcommand)]

@@ -46,7 +46,7 @@ pub const WHY: &[Column] = &[
     ("AFTER", "time since the line above"),
     (
         "STEP",
-        "due, dispatched (sent to a worker), started, phase (the plugin said so), finished, judged, lost, held",
+        "due, dispatched (sent to a worker), started, phase (the plugin said so), finished, evaluated, lost, held",
     ),
     ("WHAT", "the facts of that step"),
 ];
@@ -58,7 +58,7 @@ pub const WORKERS: &[Column] = &[
     ),
     (
         "CLASS",
-        "io: checks that wait or block; cpu: checks that compute; exec: checks that start programs. jail: it runs \
+        "io: checks that wait or block; cpu: checks that compute; exec: checks that start programs. solo: it runs \
          one check alone, which has killed workers before",
     ),
     (

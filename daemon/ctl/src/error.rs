@@ -161,7 +161,7 @@ impl Change {
             Op::Release { .. } => ("the checks may be released", "status", ""),
             Op::Run(_) => ("the checks may run", "status", ""),
             Op::Reload => (
-                "the configuration may still take force, as new workers may have to get ready first",
+                "the configuration may still come into effect, as new workers may have to get ready first",
                 "version",
                 "bring the files back and `healthctl reload` again",
             ),

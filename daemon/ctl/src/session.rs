@@ -13,13 +13,15 @@ use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 /// New workers may have to get ready first.
 const RELOAD_PATIENCE: Duration = Duration::from_secs(120);
 /// A manager that turns answers in milliseconds.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
+/// So long a daemon of this folder may take to its first answer.
+const STARTS_WITHIN: Duration = Duration::from_secs(5);
 /// After this the maps are read instead.
 const MAPS_AFTER: Duration = Duration::from_millis(200);
 
@@ -77,6 +79,17 @@ impl Session {
                 Ok(self.config().to_owned())
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// `healthd --here` in the line above ours, as when both are pasted, may not have made its folder yet.
+    pub fn await_start(&mut self) {
+        let until = Instant::now() + STARTS_WITHIN;
+        if !self.here || self.config().exists() {
+            return;
+        }
+        while Instant::now() < until && !(self.socket.exists() && self.is_answered()) {
+            std::thread::sleep(Duration::from_millis(50));
         }
     }
 

@@ -156,7 +156,7 @@ fn last_run(record: &CheckRecord<'_>, story: &mut Story) {
             record.attempt, record.attempts
         ),
     };
-    story.tell(end, "judged", text);
+    story.tell(end, "evaluated", text);
 }
 
 /// What the worker's own map says of a run in flight: where it is at this moment.

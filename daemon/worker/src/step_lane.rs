@@ -170,7 +170,7 @@ impl Reactor {
             self.map
                 .add(healthd_core::wire::maps::worker_header::STALLS, 1);
             log::warn!(
-                "the reactor was blocked  check={} plugin={} call={call} ms={}",
+                "the event loop was blocked  check={} plugin={} call={call} ms={}",
                 field(self.check_name(check)),
                 self.plugin_name(check),
                 took / MS

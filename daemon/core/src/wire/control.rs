@@ -458,7 +458,7 @@ pub struct Why {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct WhyStep {
     pub at: Option<String>,
-    /// "due", "dispatched", "started", "finished", "judged", "lost", "held", ...
+    /// "due", "dispatched", "started", "finished", "evaluated", "lost", "held", ...
     pub what: String,
     pub text: String,
 }

@@ -19,6 +19,9 @@ use std::path::{Path, PathBuf};
 
 pub fn run(session: &mut Session, args: &AddArgs) -> Result<u8, CtlError> {
     let options = pairs::table(&args.options).map_err(CtlError::Options)?;
+    if args.config.is_none() && !args.print {
+        session.await_start();
+    }
     let now = session.screen.look().now;
     let text = block::check(
         &args.name,
@@ -134,7 +137,7 @@ fn without_daemon(
         return Ok(exit::CRITICAL);
     }
     session.screen.print_line(&format!(
-        "added {} in {}; healthd is not running, so it takes force at its start",
+        "added {} in {}; healthd is not running, so it comes into effect at its start",
         escape(name),
         escape(&file.to_string_lossy())
     ))?;

@@ -48,7 +48,7 @@ impl Manager {
         } else {
             story.tell(0, "new", "it has not run yet".into());
         }
-        story.tell(check.last.finished_ns, "judged", judged(check));
+        story.tell(check.last.finished_ns, "evaluated", judged(check));
         self.under_way(id, check, &mut story, now);
         let due = check.last.due_ns;
         if let Some(quarantine) = check.quarantine_info(now) {

@@ -25,7 +25,7 @@ impl Schema {
         if judge.steps_left.get() == 0 {
             out = vec![Violation {
                 path: Vec::new(),
-                what: What::Rule("is too much work to judge by the plugin's schema".into()),
+                what: What::Rule("is too much to check against the plugin's schema".into()),
                 help: Some(
                     "the schema's `anyOf` and `oneOf` multiply: tell the plugin's author".into(),
                 ),

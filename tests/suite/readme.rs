@@ -1,0 +1,213 @@
+//! What README.md says to type is typed: each command of its blocks, in their order, in one shell in a copy of the tree.
+//! A word behind the language of a block says what else it needs; the number of commands that are not typed is fixed.
+
+use crate::harness::ctl::{Said, say};
+use crate::harness::{DEADLINE, TempDir, plugins};
+use healthd_core::text::word;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// Those of `tests/run`, which this is a part of, and of the installation as root, which tests/systemd does.
+const NOT_TYPED: usize = 5;
+
+struct Block<'a> {
+    language: &'a str,
+    needs: Option<&'a str>,
+    text: &'a str,
+}
+
+#[test]
+fn each_command_of_the_readme_works() {
+    let readme = fs::read_to_string(tree().join("README.md")).expect("shipped");
+    let dir = copy();
+    let (mut script, mut not_typed, mut typed) = (String::from(PRELUDE), 0, 0);
+    for block in blocks(&readme) {
+        let commands = block.commands();
+        match (block.language, block.needs) {
+            (_, Some("root" | "itself")) => not_typed += commands.len(),
+            (_, Some("until-ctrl-c")) => {
+                let [command] = &commands[..] else {
+                    panic!("one command that ends by Ctrl-C: {}", block.text);
+                };
+                typed += 1;
+                until_ctrl_c(dir.path(), command);
+            }
+            ("toml", _) => {
+                // From here on healthd is installed; here it is the one of this folder.
+                let shop = format!("{}\n{FRONT}", block.text);
+                fs::write(dir.path().join("shop.toml"), shop).expect("our own folder");
+                script += "cp shop.toml .healthd/checks.d/\n";
+                script += "healthctl() { command healthctl --here \"$@\"; }\n";
+            }
+            ("console" | "sh", None) => {
+                typed += commands.len();
+                for command in commands {
+                    script += &format!("type_it {}\n", word(&command));
+                }
+            }
+            (_, Some(other)) => panic!("what is a block that needs `{other}`?"),
+            _ => {}
+        }
+    }
+    script += "command healthctl --here stop && wait\n";
+    let said = type_in(dir.path(), &script);
+    let results: Vec<(&str, &str)> = (said.out.lines())
+        .filter_map(|l| l.strip_prefix("@@ ")?.split_once(' '))
+        .collect();
+    for (code, command) in &results {
+        // The exit code of these is a status, and nobody knows how the world is.
+        let tells = ["add", "status", "why", "plugins"].map(|c| format!(" {c} "));
+        let tells = tells.iter().any(|c| format!("{command} ").contains(c));
+        let well = *code == "0" || tells && ["1", "2", "3"].contains(code);
+        assert!(well, "`{command}` ended with {code}: {said:?}");
+    }
+    assert_eq!(results.len() + 1, typed, "{said:?}");
+    assert!(typed >= 8, "only {typed} commands were found");
+    assert_eq!(not_typed, NOT_TYPED);
+    // 3 is also what could not be asked.
+    assert!(!said.err.contains("healthctl: error"), "{said:?}");
+    assert!(said.out.contains("added web in"), "{said:?}");
+    assert_eq!(said.code, Some(0), "{said:?}");
+}
+
+/// A newcomer reads it in one sitting.
+#[test]
+fn it_is_short_and_its_links_lead_somewhere() {
+    let readme = fs::read_to_string(tree().join("README.md")).expect("shipped");
+    assert!(readme.lines().count() <= 150);
+    for page in ["README.md", "plugins/README.md", "daemon/docs/operating.md"] {
+        let path = tree().join(page);
+        let text = fs::read_to_string(&path).expect("shipped");
+        for link in text.split("](").skip(1).filter_map(|l| l.split(')').next()) {
+            let file = link.split('#').next().unwrap_or_default();
+            if file.is_empty() || link.contains("://") {
+                continue;
+            }
+            let to = path.parent().expect("a folder").join(file);
+            assert!(to.exists(), "{page}: {link}");
+        }
+    }
+}
+
+/// Runs a command as typed, and says how it ended.
+const PRELUDE: &str = r#"
+type_it() {
+    eval "$1"
+    printf '@@ %s %s\n' "$?" "$1"
+}
+"#;
+
+/// What `why` in the README asks for is a check of the demo.
+const FRONT: &str = r#"
+[[check]]
+name = "shop/front"
+plugin = "tcp"
+config = { host = "127.0.0.1", port = 1 }
+"#;
+
+impl Block<'_> {
+    /// Of a console what stands behind a prompt; of sh each line. One that ends in a backslash goes on.
+    fn commands(&self) -> Vec<String> {
+        let joined = self.text.replace("\\\n", " ");
+        let lines = joined.lines().filter_map(|line| match self.language {
+            "console" => line.strip_prefix("$ "),
+            "sh" => Some(line).filter(|l| !l.trim().is_empty()),
+            _ => None,
+        });
+        lines.map(str::to_owned).collect()
+    }
+}
+
+fn blocks(readme: &str) -> impl Iterator<Item = Block<'_>> {
+    let fenced = readme.split("\n```").skip(1).step_by(2);
+    fenced.filter_map(|block| {
+        let (info, text) = block.split_once('\n')?;
+        let mut info = info.split(' ');
+        Some(Block {
+            language: info.next()?,
+            needs: info.next(),
+            text,
+        })
+    })
+}
+
+fn tree() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The tree as a clone has it, but built already: `cargo build --release` finds nothing to do.
+fn copy() -> TempDir {
+    for name in ["http", "tcp"] {
+        plugins::shipped(name);
+    }
+    let dir = TempDir::new();
+    for entry in fs::read_dir(tree()).expect("our own tree").flatten() {
+        if entry.file_name() != "target" {
+            symlink(entry.path(), dir.path().join(entry.file_name())).expect("our own folder");
+        }
+    }
+    let built = Path::new(env!("CARGO_BIN_EXE_healthd"))
+        .parent()
+        .expect("a folder");
+    fs::create_dir(dir.path().join("target")).expect("our own folder");
+    symlink(built, dir.path().join("target/release")).expect("our own folder");
+    // Everything is built, and to build it anew beside tests that run it would hurt them.
+    let cargo = dir.path().join("cargo");
+    let script = format!(
+        "#!/bin/sh\ncase $1 in\n\
+         demo) cd {tree:?} && {{ [ -x {built:?}/healthd-demo ] || {real} build --quiet -p healthd-demo; }} && \
+         exec {built:?}/healthd-demo --programs {built:?} ;;\n\
+         build) [ -x target/release/healthd ] && exit 0 ;;\nesac\n\
+         echo \"$*: what is that?\" >&2; exit 1\n",
+        tree = tree(),
+        real = env!("CARGO"),
+    );
+    fs::write(&cargo, script).expect("our own folder");
+    fs::set_permissions(&cargo, fs::Permissions::from_mode(0o755)).expect("our own file");
+    dir
+}
+
+fn shell(dir: &Path, script: &str) -> Command {
+    let mut bash = Command::new("bash");
+    let path = std::env::var("PATH").unwrap_or_default();
+    bash.args(["-c", script])
+        .current_dir(dir)
+        .env("PATH", format!("{}:{path}", dir.display()))
+        .env("TMPDIR", dir)
+        .env_remove("HEALTHD_SOCKET");
+    bash
+}
+
+fn type_in(dir: &Path, script: &str) -> Said {
+    say(&mut shell(dir, script))
+}
+
+fn until_ctrl_c(dir: &Path, command: &str) {
+    let mut child = shell(dir, &format!("exec {command}"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("bash runs");
+    let out = child.stdout.take().expect("piped");
+    let (send, lines) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(out).lines().map_while(Result::ok) {
+            let _ = send.send(line);
+        }
+    });
+    let mut said = Vec::new();
+    let mut until = |what: &str| loop {
+        match lines.recv_timeout(3 * DEADLINE) {
+            Ok(line) if line.contains(what) => return,
+            Ok(line) => said.push(line),
+            Err(_) => panic!("{command}: no `{what}` in {said:#?}"),
+        }
+    };
+    until("CRITICAL");
+    crate::harness::kill(child.id(), nix::sys::signal::Signal::SIGINT);
+    until("nothing is left behind");
+    assert!(child.wait().expect("our own child").success());
+}
