@@ -20,7 +20,7 @@ use crate::rollout::plugins::Versions;
 use crate::schedule::Schedule;
 use crate::services::Services;
 use crate::services::{KeptMaps, Locks};
-use healthd_catalog::{Loaded, Shelf};
+use healthd_catalog::{Loaded, Scan, Shelf};
 use healthd_core::check::schedule::Standstill;
 use healthd_core::check::wheel::Wheel;
 use healthd_core::config::{Diagnostics, Model};

@@ -193,7 +193,7 @@ impl Services for Alone {
 
     fn timer(&self, _: u64, _: u64) {}
 
-    fn resolve(&self, _: u64, _: &str, _: u32, _: u32) -> i32 {
+    fn resolve(&self, _: u64, _: &str, _: u32, _: u32, _: u64) -> i32 {
         -libc::EPERM
     }
 
