@@ -13,6 +13,8 @@ const FIELDS: usize = 12;
 const WIDE: [(&str, usize); 3] = [("Client", 14), ("Last", 20), ("SavedCheck", 18)];
 /// Files in which the director is written. Each room's part of it is what it still does with others' state.
 const DIRECTOR_FILES: usize = 42;
+/// Calls of the director's methods from one room to another: what is not yet a value that is handed back.
+const CALLS: usize = 200;
 /// The most files that need each other in a circle by what they `use`.
 const CIRCLE: usize = 3;
 
@@ -212,6 +214,7 @@ fn no_type_is_all_of_it_and_no_circle_grows() {
         rooms.entry(room_of(file)).or_default().extend(others);
     }
     let room_circle = largest_circle(&rooms);
+    let calls = calls_between_rooms(&files);
     println!("lines of code by room, {lines} in all: {by_room:?}");
     println!("types with more than {FIELDS} fields: {wide:?}");
     println!("types written in more than three files: {spread:?}");
@@ -223,10 +226,7 @@ fn no_type_is_all_of_it_and_no_circle_grows() {
         "largest circle of rooms by `use`: {} {room_circle:?}",
         room_circle.len()
     );
-    println!(
-        "calls of the director from room to room: {}",
-        calls_between_rooms(&files)
-    );
+    println!("calls of the director from room to room: {calls}");
     for (name, fields) in &wide {
         let known = WIDE.iter().find(|(known, _)| known == name);
         assert!(
@@ -241,4 +241,5 @@ fn no_type_is_all_of_it_and_no_circle_grows() {
         );
     }
     assert!(circle.len() <= CIRCLE, "a circle of {} files", circle.len());
+    assert!(calls <= CALLS, "{calls} calls from room to room");
 }
