@@ -1,24 +1,14 @@
 //! The plugin on MockHost against etcd (gRPC in Go), Debian's grpcio (gRPC in C), and peers that say what they would not.
 
-use crate::tests::{check, plugin, refused, told};
+use crate::tests::{at, check, plugin, refused, told, with};
 use healthd_plugin::Status;
 use healthd_plugin::mock::Outcome;
 use healthd_plugin::serde_json::{Value, json};
 use healthd_testing::{Certs, Peer, Server, free_port, program, until};
 use std::process::Command;
 
-fn with(mut options: Value, more: &Value) -> Value {
-    for (key, value) in more.as_object().unwrap() {
-        options[key] = value.clone();
-    }
-    options
-}
-
 fn ask(port: u16, more: &Value) -> Outcome {
-    check(
-        "grpc",
-        &with(json!({"host": "127.0.0.1", "port": port}), more),
-    )
+    check("grpc", &at(port, more))
 }
 
 #[test]

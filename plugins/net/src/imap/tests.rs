@@ -1,18 +1,14 @@
 //! The plugin on MockHost against Debian's dovecot and against peers that say what it would not.
 
 use crate::dovecot::Dovecot;
-use crate::tests::{check, plugin, refused};
+use crate::tests::{at, check, plugin, refused};
 use healthd_plugin::Status;
 use healthd_plugin::mock::Outcome;
 use healthd_plugin::serde_json::{Value, json};
 use healthd_testing::Peer;
 
 fn ask(port: u16, more: &Value) -> Outcome {
-    let mut options = json!({"host": "127.0.0.1", "port": port});
-    for (key, value) in more.as_object().unwrap() {
-        options[key] = value.clone();
-    }
-    check("imap", &options)
+    check("imap", &at(port, more))
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The plugin on MockHost against Debian's slapd and against peers that say what it would not.
 
 use crate::ber::{integer, tagged};
-use crate::tests::{check, plugin, refused, told};
+use crate::tests::{at, check, plugin, refused, told, with};
 use healthd_plugin::Status;
 use healthd_plugin::mock::Outcome;
 use healthd_plugin::serde_json::{Value, json};
@@ -9,18 +9,8 @@ use healthd_testing::{Certs, Peer, Server, accepts, free_port, program, run, unt
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-fn with(mut options: Value, more: &Value) -> Value {
-    for (key, value) in more.as_object().unwrap() {
-        options[key] = value.clone();
-    }
-    options
-}
-
 fn ask(port: u16, more: &Value) -> Outcome {
-    check(
-        "ldap",
-        &with(json!({"host": "127.0.0.1", "port": port}), more),
-    )
+    check("ldap", &at(port, more))
 }
 
 const ROOT: &str = "cn=admin,dc=example,dc=org";

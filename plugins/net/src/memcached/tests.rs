@@ -1,20 +1,12 @@
 //! The plugin on MockHost against Debian's memcached and against peers that say what it would not.
 
-use crate::tests::{LONG, check, plugin, told};
+use crate::tests::{LONG, at, check, plugin, told};
 use healthd_plugin::Status;
-use healthd_plugin::serde_json::{Value, json};
+use healthd_plugin::serde_json::json;
 use healthd_testing::{Peer, Server, accepts, program, until};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
-
-fn with(port: u16, more: &Value) -> Value {
-    let mut options = json!({"host": "127.0.0.1", "port": port});
-    for (key, value) in more.as_object().unwrap() {
-        options[key] = value.clone();
-    }
-    options
-}
 
 #[test]
 fn the_page_has_all_options() {
@@ -60,7 +52,7 @@ fn a_server_its_hits_and_evictions() {
     let Some(server) = memcached(&["-m", "4", "-c", "100"]) else {
         return;
     };
-    let o = check("memcached", &with(server.port, &json!({})));
+    let o = check("memcached", &at(server.port, &json!({})));
     assert_eq!(o.status, Status::Ok, "{}", o.message);
     assert!(
         o.message.starts_with("version 1.") && o.message.contains(", 0 items, "),
@@ -76,7 +68,7 @@ fn a_server_its_hits_and_evictions() {
     );
     let o = check(
         "memcached",
-        &with(server.port, &json!({"connections_crit": "0%"})),
+        &at(server.port, &json!({"connections_crit": "0%"})),
     );
     assert_eq!(o.status, Status::Critical);
     assert!(
@@ -84,7 +76,7 @@ fn a_server_its_hits_and_evictions() {
         "{}",
         o.message
     );
-    let options = with(
+    let options = at(
         server.port,
         &json!({"hits_warn": "60%", "evictions_crit": 0.0}),
     );
@@ -142,17 +134,17 @@ fn what_a_server_may_say() {
         ),
     ] {
         let peer = Peer::answering(said);
-        let o = check("memcached", &with(peer.addr.port(), &json!({})));
+        let o = check("memcached", &at(peer.addr.port(), &json!({})));
         assert_eq!(told(&o), (Status::Critical, text));
     }
     let peer = Peer::answering("STAT a 1\r\n".repeat(2000));
-    let o = check("memcached", &with(peer.addr.port(), &json!({})));
+    let o = check("memcached", &at(peer.addr.port(), &json!({})));
     assert_eq!(
         told(&o),
         (Status::Critical, "stats: an answer of more than 1000 lines")
     );
     let peer = Peer::answering("STAT accepting_conns 0\r\nSTAT version 1\r\nEND\r\n");
-    let o = check("memcached", &with(peer.addr.port(), &json!({})));
+    let o = check("memcached", &at(peer.addr.port(), &json!({})));
     assert_eq!(
         told(&o),
         (

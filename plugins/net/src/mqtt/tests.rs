@@ -1,6 +1,6 @@
 //! The plugin on MockHost against Debian's mosquitto and against peers that say what it would not.
 
-use crate::tests::{check, check_for, plugin, refused, told};
+use crate::tests::{at, check, check_for, plugin, refused, told};
 use healthd_plugin::Status;
 use healthd_plugin::mock::Outcome;
 use healthd_plugin::serde_json::{Value, json};
@@ -10,16 +10,8 @@ use std::net::TcpStream;
 use std::process::Command;
 use std::time::Duration;
 
-fn with(port: u16, more: &Value) -> Value {
-    let mut options = json!({"host": "127.0.0.1", "port": port});
-    for (key, value) in more.as_object().unwrap() {
-        options[key] = value.clone();
-    }
-    options
-}
-
 fn ask(port: u16, more: &Value) -> Outcome {
-    check("mqtt", &with(port, more))
+    check("mqtt", &at(port, more))
 }
 
 #[test]
@@ -174,7 +166,7 @@ fn mosquitto_and_its_messages() {
         );
         assert!(o.message.starts_with(begin), "{options}: {}", o.message);
     }
-    let nothing = with(server.port, &user(&json!({"retained": "house/attic"})));
+    let nothing = at(server.port, &user(&json!({"retained": "house/attic"})));
     let o = check_for("mqtt", &nothing, Duration::from_secs(3));
     assert_eq!(
         told(&o),

@@ -1,18 +1,11 @@
 //! The plugin on MockHost against Debian's MariaDB and against peers that say what it would not.
 
-use crate::tests::{check, plugin, refused, told};
+use crate::tests::{check, plugin, refused, told, with};
 use healthd_plugin::Status;
 use healthd_plugin::mock::Outcome;
 use healthd_plugin::serde_json::{Value, json};
 use healthd_testing::{MariaDb, Peer, free_port, program, until};
 use std::path::Path;
-
-fn with(mut options: Value, more: &Value) -> Value {
-    for (key, value) in more.as_object().unwrap() {
-        options[key] = value.clone();
-    }
-    options
-}
 
 /// As a user without any rights, over TCP.
 fn ask(port: u16, more: &Value) -> Outcome {

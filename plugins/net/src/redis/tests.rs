@@ -1,6 +1,6 @@
 //! The plugin on MockHost against Debian's Redis and against peers that say what it would not.
 
-use crate::tests::{check, check_for, plugin, refused, told};
+use crate::tests::{at, check, check_for, plugin, refused, told};
 use healthd_plugin::Status;
 use healthd_plugin::mock::Outcome;
 use healthd_plugin::serde_json::{Value, json};
@@ -40,11 +40,7 @@ fn redis(arguments: &[&str]) -> Option<Server> {
 }
 
 fn ask(port: u16, more: &Value) -> Outcome {
-    let mut options = json!({"host": "127.0.0.1", "port": port});
-    for (key, value) in more.as_object().unwrap() {
-        options[key] = value.clone();
-    }
-    check("redis", &options)
+    check("redis", &at(port, more))
 }
 
 /// Sends inline commands and waits for an answer to each.

@@ -1,6 +1,6 @@
 //! The plugin on MockHost against Debian's Exim and against peers that say what it would not.
 
-use crate::tests::{check, plugin, refused};
+use crate::tests::{at, check, plugin, refused};
 use healthd_plugin::Status;
 use healthd_plugin::mock::Outcome;
 use healthd_plugin::serde_json::{Value, json};
@@ -78,11 +78,7 @@ const LOGIN: &str = "login:\n driver = plaintext\n public_name = LOGIN\n server_
     server_condition = ${if and{{eq{$auth1}{health}}{eq{$auth2}{SECRET}}}}\n";
 
 fn ask(port: u16, more: &Value) -> Outcome {
-    let mut options = json!({"host": "127.0.0.1", "port": port});
-    for (key, value) in more.as_object().unwrap() {
-        options[key] = value.clone();
-    }
-    check("smtp", &options)
+    check("smtp", &at(port, more))
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The plugin on MockHost against Debian's snmpd and against agents that say what it would not.
 
 use super::ber::{Oid, response};
-use crate::tests::{LONG, check, check_for, plugin, refused, told};
+use crate::tests::{LONG, at, check, check_for, plugin, refused, told};
 use healthd_plugin::Status;
 use healthd_plugin::mock::Outcome;
 use healthd_plugin::serde_json::{Value, json};
@@ -10,16 +10,8 @@ use std::net::UdpSocket;
 use std::process::Command;
 use std::time::Duration;
 
-fn with(port: u16, more: &Value) -> Value {
-    let mut options = json!({"host": "127.0.0.1", "port": port});
-    for (key, value) in more.as_object().unwrap() {
-        options[key] = value.clone();
-    }
-    options
-}
-
 fn ask(port: u16, more: &Value) -> Outcome {
-    check("snmp", &with(port, more))
+    check("snmp", &at(port, more))
 }
 
 /// net-snmp's agent. Below `OURS` it answers with what stands in the file `value`: a type and a value.
@@ -86,9 +78,9 @@ fn mistakes_in_options() {
             "expect, matches: a rate is judged by `warn` and `crit`",
         ),
     ] {
-        assert_eq!(refused("snmp", &with(161, &more)), text);
+        assert_eq!(refused("snmp", &at(161, &more)), text);
     }
-    let text = refused("snmp", &with(161, &json!({"oid": "1.3.6", "matches": "("})));
+    let text = refused("snmp", &at(161, &json!({"oid": "1.3.6", "matches": "("})));
     assert!(text.starts_with("matches: "), "{text}");
 }
 
@@ -196,7 +188,7 @@ fn an_agent_and_its_values() {
     assert!(o.metric("mtu").value > 0.0 && o.metric("received").value > 0.0);
     let o = check_for(
         "snmp",
-        &with(snmpd.port, &json!({"community": "wrong"})),
+        &at(snmpd.port, &json!({"community": "wrong"})),
         Duration::from_secs(3),
     );
     assert_eq!(o.status, Status::Critical);
@@ -215,7 +207,7 @@ fn rates_of_a_counter() {
     };
     let set = |kind: &str, n: u64| snmpd.folder().write("value", format!("{kind}\n{n}\n"));
     let oid = format!("{OURS}.2");
-    let options = with(
+    let options = at(
         snmpd.port,
         &json!({"oid": oid, "rate": true, "label": "in", "unit": "By", "crit": "1:"}),
     );
@@ -245,7 +237,7 @@ fn answering(
 ) -> Vec<(Status, String)> {
     let agent = UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = agent.local_addr().unwrap().port();
-    let check = plugin("snmp").create(with(port, more).to_string()).unwrap();
+    let check = plugin("snmp").create(at(port, more).to_string()).unwrap();
     let thread = std::thread::spawn(move || {
         let mut buffer = [0; 2048];
         for n in 0.. {

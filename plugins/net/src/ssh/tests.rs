@@ -1,6 +1,6 @@
 //! The plugin on MockHost against Debian's OpenSSH and against peers that say what it would not.
 
-use crate::tests::{check, plugin, refused, told};
+use crate::tests::{at, check, plugin, refused, told};
 use healthd_plugin::Status;
 use healthd_plugin::mock::Outcome;
 use healthd_plugin::serde_json::{Value, json};
@@ -10,11 +10,7 @@ use std::net::TcpStream;
 use std::process::Command;
 
 fn ask(port: u16, more: &Value) -> Outcome {
-    let mut options = json!({"host": "127.0.0.1", "port": port});
-    for (key, value) in more.as_object().unwrap() {
-        options[key] = value.clone();
-    }
-    check("ssh", &options)
+    check("ssh", &at(port, more))
 }
 
 /// sshd with a host key of this kind, and the key's fingerprint.
