@@ -56,6 +56,23 @@ const WALKS: [Walk; 4] = [
 #[test]
 fn the_readme_makes_a_plugin_in_each_language() {
     let dir = beside_a_clone();
+    let all = readme();
+    let commands = |text: &str| blocks(text).filter(|(l, _)| *l == "sh").count();
+    let in_walks = WALKS.iter().map(|w| {
+        let section = all.split(&format!("### {}\n", w.section)).nth(1);
+        commands(
+            section
+                .unwrap_or_default()
+                .split("\n### ")
+                .next()
+                .unwrap_or_default(),
+        )
+    });
+    assert_eq!(
+        in_walks.sum::<usize>() + 1,
+        commands(&all),
+        "a block that nobody types"
+    );
     let mut config = Config::new().pool("io", "workers = 1");
     let mut made = Vec::new();
     for walk in WALKS.iter().filter(|w| w.can_be_built()) {
@@ -269,11 +286,13 @@ fn follow(walk: &Walk, readme: &str, dir: &Path) -> PathBuf {
         .unwrap_or_else(|| panic!("no section `{}`", walk.section))
         .1;
     let section = section.split("\n### ").next().unwrap_or(section);
+    // Typed once in the shell of whoever reads on.
+    let (_, path) = blocks(readme).next().expect("where healthctl is");
     let mut files = walk.files.iter();
     for (language, text) in blocks(section) {
         if language == "sh" {
             let typed = say(Command::new("sh")
-                .args(["-euc", text])
+                .args(["-euc", &format!("{path}\n{text}")])
                 .current_dir(dir)
                 .env("PATH", path_with_healthctl())
                 // What the clone has fetched is enough, and what is only built once need not be fast.

@@ -146,7 +146,7 @@ fn whose_turn_does_not_come_within_its_interval_says_so_and_keeps_its_verdict() 
     assert_eq!(row["fault"], "exclusive", "{row}");
     assert!(
         message.starts_with(
-            "self:exclusive: its turn in group `db` did not come within its interval of 300.0 ms"
+            "self:exclusive: its turn in group `db` did not come within its interval of 300 ms"
         ) && message.contains("in there: long for"),
         "{message}"
     );

@@ -123,7 +123,7 @@ fn last_run(record: &CheckRecord<'_>, story: &mut Story) {
     let (Some(status), true) = (record.status(), record.last_run != 0) else {
         return story.tell(None, "new", "it has not run yet".to_owned());
     };
-    let ms = |ns: u64| format!("{:.1} ms", ns as f64 / 1e6);
+    let ms = |ns: u64| healthd_units::duration::about_ms(ns as f64 / 1e6);
     let started = record.last_run;
     let due = real(started.saturating_sub(record.queue_ns));
     story.tell(due, "due", "a run was due".to_owned());

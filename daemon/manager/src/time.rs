@@ -29,12 +29,7 @@ pub fn wall(monotonic_ns: u64) -> u64 {
     (u128::from(real) + u128::from(monotonic_ns)).saturating_sub(u128::from(mono)) as u64
 }
 
-/// "1.5 s", "230 ms".
+/// "1.5 s", "230 ms": as everywhere.
 pub fn span(ns: u64) -> String {
-    let ms = ns as f64 / 1e6;
-    if ms < 1000.0 {
-        format!("{ms:.1} ms")
-    } else {
-        format!("{:.2} s", ms / 1000.0)
-    }
+    healthd_units::duration::about_ms(ns as f64 / 1e6)
 }

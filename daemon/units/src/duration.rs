@@ -112,6 +112,32 @@ pub fn show(d: Duration) -> String {
     out
 }
 
+/// As people read it, in a message or a table: "0.3 ms", "12 ms", "5.0 s", "2m 3s", "4h 10m".
+pub fn about_ms(ms: f64) -> String {
+    match ms {
+        ms if !ms.is_finite() => "-".to_owned(),
+        ms if ms < 0.0 => format!("-{}", about_ms(-ms)),
+        ms if ms < 9.95 => format!("{ms:.1} ms"),
+        ms if ms < 999.5 => format!("{ms:.0} ms"),
+        ms if ms < 99_950.0 => format!("{:.1} s", ms / 1e3),
+        ms => about_seconds((ms / 1e3).round() as u64),
+    }
+}
+
+/// "12s", "5m 3s", "3h 12m", "4d 2h".
+pub fn about_seconds(s: u64) -> String {
+    let two = |big: u64, big_unit, small: u64, small_unit| match small {
+        0 => format!("{big}{big_unit}"),
+        _ => format!("{big}{big_unit} {small}{small_unit}"),
+    };
+    match s {
+        0..60 => format!("{s}s"),
+        60..3_600 => two(s / 60, "m", s % 60, "s"),
+        3_600..86_400 => two(s / 3_600, "h", s % 3_600 / 60, "m"),
+        _ => two(s / 86_400, "d", s % 86_400 / 3_600, "h"),
+    }
+}
+
 /// The same with one unit, as plugins of an earlier healthd take it: `90s`.
 pub fn show_one_unit(d: Duration) -> String {
     let ns = d.as_nanos();
@@ -183,6 +209,26 @@ mod tests {
             ("1h0.5m", 3_630_000),
         ] {
             assert_eq!(parse(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+    }
+
+    #[test]
+    fn people_read_two_or_three_digits() {
+        for (ms, text) in [
+            (0.04, "0.0 ms"),
+            (0.31, "0.3 ms"),
+            (9.96, "10 ms"),
+            (12.4, "12 ms"),
+            (999.6, "1.0 s"),
+            (5003.0, "5.0 s"),
+            (99_960.0, "1m 40s"),
+            (123_456.7, "2m 3s"),
+            (3_600_000.0, "1h"),
+            (123_456_789.5, "1d 10h"),
+            (-31.04, "-31 ms"),
+            (f64::NAN, "-"),
+        ] {
+            assert_eq!(about_ms(ms), text);
         }
     }
 

@@ -218,7 +218,7 @@ SEQ  AT        EVENT        ON         WHAT
   7  09:59:01  flipped      web/login  ok -> CRITICAL  connect: connection refused\\x1b[2J
   8  09:59:01  worker-died  worker 0   pid 4711, by db/sizes: SIGSEGV in libx.so+0x12 read_page
   9  09:59:01  held         db/sizes   for 1.0 s: its run has killed a worker
- 10  09:59:01  clock        -          3600 s back
+ 10  09:59:01  clock        -          1h back
  11  09:59:01  plugin       http       trial"
         );
         let mut lines = Lines::wide_enough_for(&rows);

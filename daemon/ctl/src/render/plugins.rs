@@ -6,6 +6,7 @@ use super::text::{escape, wrap};
 use super::{Look, time};
 use crate::healthd::Probed;
 use healthd_core::wire::control::{Cost, PluginRow};
+use healthd_units::size;
 use serde_json::Value;
 use std::fmt::Write;
 
@@ -137,11 +138,11 @@ fn is_suspect(c: &Cost) -> bool {
     c.grew_kb >= SUSPICIOUS_KB || c.grew_fds >= SUSPICIOUS_FDS
 }
 
-/// "12.5 MB, 40 fds"; what shrank is nothing to speak of.
+/// "12.5 MiB, 40 fds"; what shrank is nothing to speak of.
 pub fn grew(c: &Cost) -> String {
     let mut parts = Vec::new();
     if c.grew_kb >= 1024 {
-        parts.push(format!("{:.1} MB", c.grew_kb as f64 / 1024.0));
+        parts.push(size::about(c.grew_kb as f64 * 1024.0));
     }
     if c.grew_fds > 0 {
         parts.push(format!("{} fds", c.grew_fds));

@@ -1,6 +1,7 @@
 //! Times as people read them: ages in tables, times of day in stories.
 
 use super::Look;
+use healthd_units::duration;
 use jiff::Timestamp;
 
 /// A time as the daemon writes it; None: not one.
@@ -25,17 +26,7 @@ pub fn until(rfc3339: Option<&str>, look: &Look) -> Option<String> {
 }
 
 fn span(ms: i64) -> String {
-    let s = ms.max(0) / 1000;
-    let two = |big: i64, big_unit, small: i64, small_unit| match small {
-        0 => format!("{big}{big_unit}"),
-        _ => format!("{big}{big_unit} {small}{small_unit}"),
-    };
-    match s {
-        0..60 => format!("{s}s"),
-        60..3_600 => two(s / 60, "m", s % 60, "s"),
-        3_600..86_400 => two(s / 3_600, "h", s % 3_600 / 60, "m"),
-        _ => two(s / 86_400, "d", s % 86_400 / 3_600, "h"),
-    }
+    duration::about_seconds((ms.max(0) / 1000) as u64)
 }
 
 /// "10:00:00" today, else with the date; what is not a time is shown as it came.
@@ -66,16 +57,7 @@ pub fn of_day_ms(rfc3339: &str, look: &Look) -> String {
     }
 }
 
-/// "0.3 ms", "12 ms", "5.0 s".
-pub fn latency(ms: f64) -> String {
-    match ms {
-        ms if !ms.is_finite() => "-".to_owned(),
-        ms if ms < 9.95 => format!("{ms:.1} ms"),
-        ms if ms < 999.5 => format!("{ms:.0} ms"),
-        ms if ms < 99_950.0 => format!("{:.1} s", ms / 1e3),
-        ms => format!("{:.0} s", ms / 1e3),
-    }
-}
+pub use healthd_units::duration::about_ms as latency;
 
 /// As `latency`, for what is mostly far below a millisecond: "0.042 ms".
 pub fn fine(ms: f64) -> String {

@@ -5,6 +5,7 @@ use super::table::{Cell, Column, Table};
 use super::text::escape;
 use super::{Look, time};
 use healthd_core::wire::control::WorkerRow;
+use healthd_units::size;
 
 /// The accounts stay as long as they can; what only explains gives way.
 pub fn table(rows: &[WorkerRow], look: &Look) -> String {
@@ -78,7 +79,7 @@ fn cells(row: &WorkerRow) -> Vec<Cell> {
         Cell::maybe(chunks_done(row)),
         Cell::maybe(row.restarts),
         Cell::maybe(row.heartbeat_age_ms.map(|ms| time::latency(ms as f64))),
-        Cell::maybe(row.rss_kb.map(|kb| format!("{:.1} MB", kb as f64 / 1024.0))),
+        Cell::maybe(row.rss_kb.map(|kb| size::about(kb as f64 * 1024.0))),
         Cell::maybe(row.fds),
     ]
 }

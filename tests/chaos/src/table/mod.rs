@@ -96,7 +96,7 @@ const CRASHES: [(&str, &str, &str); 10] = [
     ("exit", "exit(0) in run", ""),
     ("kill", "SIGKILL from within (found in the jail)", ""),
     ("create", "SIGABRT in create", ""),
-    ("stall", "stall of the reactor", "1 s in one step"),
+    ("stall", "stall of the event loop", "1 s in one step"),
 ];
 
 fn config(world: &World) -> String {
