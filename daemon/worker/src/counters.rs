@@ -25,11 +25,6 @@ fn map() -> Option<&'static ObjectsMap> {
     .as_ref()
 }
 
-/// Maps it now: its place may be gone later.
-pub fn prepare() {
-    map();
-}
-
 /// A handle, or -errno.
 pub fn open(plugin: &str, name: &str, cells: u32, shared: bool) -> Result<u64, i32> {
     let whole = scoped(plugin, name, shared).ok_or(-libc::EINVAL)?;

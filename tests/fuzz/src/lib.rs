@@ -16,10 +16,10 @@ mod auth;
 mod config;
 mod daemon;
 mod elf;
-mod names;
 /// Where `read.rs` of the notifiers looks for it, and through `plugins` the http plugin.
 #[path = "../../../plugins/http/src/head.rs"]
 mod head;
+mod names;
 /// Where `output.rs` of the exec plugin looks for it.
 #[path = "../../../plugins/exec/src/perfdata.rs"]
 mod perfdata;
