@@ -9,6 +9,7 @@ mod attribution;
 mod authors;
 mod bad_input;
 mod commands;
+mod contract;
 mod control;
 mod costs;
 mod drop_in;

@@ -9,10 +9,13 @@ use healthd_core::check::fault::Fault;
 use healthd_core::check::outcome::Status;
 use healthd_core::wire::worker::Ending;
 use healthd_sys::leftovers::{Before, signals_back};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
 /// The worker itself changes its limit of open files while it starts programs.
 static CHANGES_FILES: AtomicBool = AtomicBool::new(false);
+/// What could not be put back: until this worker is replaced, what is not well in it may be so for that.
+static BROKEN: OnceLock<String> = OnceLock::new();
 /// Calls that were entered, and that are under way.
 static ENTERED: AtomicU64 = AtomicU64::new(0);
 static INSIDE: AtomicU64 = AtomicU64::new(0);
@@ -30,6 +33,10 @@ pub fn handlers_back() {
             changed.join(", ")
         );
     }
+}
+
+pub fn is_broken() -> bool {
+    BROKEN.get().is_some()
 }
 
 /// A call under way.
@@ -72,8 +79,19 @@ impl Watched {
         let left = self.before.put_back();
         let alone = self.alone && ENTERED.load(SeqCst) == self.number + 1;
         INSIDE.fetch_sub(1, SeqCst);
-        left.map(|left| Breach {
-            what: left.to_string(),
+        let Some(left) = left else {
+            return BROKEN.get().map(|what| Breach {
+                what: what.clone(),
+                certain: false,
+                stays: false,
+            });
+        };
+        let what = left.to_string();
+        if left.stays {
+            let _ = BROKEN.set(what.clone());
+        }
+        Some(Breach {
+            what,
             certain: alone,
             stays: left.stays,
         })
@@ -99,7 +117,7 @@ impl Breach {
                 ending: Ending::Returned | Ending::Fault(Fault::Timeout),
                 ..
             } => {
-                let text = format!("while it ran, a plugin left {} behind", self.what);
+                let text = format!("a plugin left {} behind, here or beside it", self.what);
                 End::own(Fault::Resources, &text)
             }
             end => end,

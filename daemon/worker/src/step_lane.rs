@@ -82,6 +82,9 @@ impl Reactor {
 
     /// Nobody else may take it for what it is not; and a process that stays so must go.
     pub(crate) fn tell_breach(&mut self, check: u32, breach: &Breach) {
+        if !breach.certain && !breach.stays && crate::contract::is_broken() {
+            return; // it was told when it happened
+        }
         let (plugin, name) = (self.plugin_name(check), self.check_name(check));
         let sure = if breach.certain {
             ""

@@ -16,12 +16,15 @@ use options::Options;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 plugins! {
     step Tcp { name: "tcp", summary: "connects to a TCP port, with TLS if wanted, and judges the answer" }
 }
 
 /// What is read of an answer at most: a banner or a status line, not a page.
+/// With TLS 1.3 a server refuses a client without a certificate after the handshake, a way there and back later.
+const REFUSAL: Duration = Duration::from_millis(500);
 const MAX_ANSWER: usize = 16 << 10;
 
 pub struct Tcp {
@@ -40,6 +43,8 @@ struct Times {
     connect: u64,
     tls: u64,
     certificate_days: Option<f64>,
+    /// 0: when it is judged.
+    end: u64,
 }
 
 impl Check for Tcp {
@@ -118,7 +123,21 @@ impl Tcp {
         let mut stream = tls.connect(stream).await.map_err(|e| cx.fail("tls", &e))?;
         times.tls = cx.now_ns();
         times.certificate_days = certificate_days_left(&stream);
-        self.speak(cx, &mut stream).await
+        let answer = self.speak(cx, &mut stream).await?;
+        times.end = cx.now_ns();
+        if stream.wants_certificate() {
+            // Nothing was read yet. A server that insists says so now; one that does not says nothing.
+            let mut byte = [0];
+            let read = net::read(&mut stream, &mut byte);
+            match cx.timeout(REFUSAL.min(cx.remaining() / 2), read).await {
+                // A server that has nothing to say to us may just hang up.
+                Ok(Err(e)) if e.kind() != io::ErrorKind::UnexpectedEof => {
+                    return Err(cx.fail("tls", &e));
+                }
+                _ => {}
+            }
+        }
+        Ok(answer)
     }
 
     async fn connect<'a>(&self, cx: Cx<'a>, times: &mut Times) -> Result<TcpStream<'a>, Status> {
@@ -204,7 +223,8 @@ impl Tcp {
 
     fn judge(&self, cx: Cx<'_>, t: &Times, answer: &[u8]) -> Status {
         let o = &self.options;
-        let total = seconds(t.begin, cx.now_ns());
+        let end = if t.end == 0 { cx.now_ns() } else { t.end };
+        let total = seconds(t.begin, end);
         let latency = thresholds::Upper::of_durations(o.latency_warn, o.latency_crit);
         cx.metric(latency.on(Metric::new("total", total).unit("s").min(0.0)));
         let phases = [

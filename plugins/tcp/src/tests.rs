@@ -4,7 +4,7 @@ use crate::hd_plugin_v1;
 use healthd_plugin::Status;
 use healthd_plugin::mock::{MockHost, Outcome};
 use healthd_plugin::serde_json::{Value, json};
-use healthd_testing::{Nginx, Peer, free_port};
+use healthd_testing::{Certs, Nginx, Peer, Server, accepts, free_port};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
@@ -153,6 +153,56 @@ fn tls_against_nginx() {
         "tls: certificate is signed by nobody we trust"
     );
     assert_eq!(tls(json!({"insecure": true})).status, Status::Ok);
+}
+
+/// In TLS 1.3 the server says so when the client thinks that all is done.
+#[test]
+fn a_demanded_client_certificate_is_no_success() {
+    if !Certs::possible() {
+        return;
+    }
+    let certs = Certs::new();
+    let serve = |more: &'static str| {
+        let certs = &certs;
+        Server::start(
+            |_, port| {
+                let mut command = std::process::Command::new("openssl");
+                command
+                    .args(["s_server", "-quiet", "-accept"])
+                    .arg(format!("127.0.0.1:{port}"))
+                    .arg("-cert")
+                    .arg(certs.certificate())
+                    .arg("-key")
+                    .arg(certs.key())
+                    .arg("-CAfile")
+                    .arg(certs.ca())
+                    .args(more.split(' '));
+                command
+            },
+            |_, port| accepts(port),
+        )
+    };
+    let ask = |server: &Server| {
+        check(json!({
+            "host": "127.0.0.1", "port": server.port, "tls": true, "ca_file": certs.ca(), "server_name": "localhost"
+        }))
+    };
+    for version in ["-tls1_2", "-tls1_3"] {
+        let server = serve(match version {
+            "-tls1_2" => "-Verify 2 -verify_return_error -tls1_2",
+            _ => "-Verify 2 -verify_return_error -tls1_3",
+        });
+        let o = ask(&server);
+        assert_eq!(o.status, Status::Critical, "{version}: {}", o.message);
+        assert!(
+            o.message.starts_with("tls: ") && o.message.contains("wants a client certificate"),
+            "{version}: {}",
+            o.message
+        );
+    }
+    // One that only asks, and waits for what we say, is fine without.
+    let o = ask(&serve("-verify 2 -tls1_3 -www"));
+    assert_eq!(o.status, Status::Ok, "{}", o.message);
 }
 
 #[test]

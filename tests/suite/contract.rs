@@ -1,0 +1,135 @@
+//! A plugin that breaks its contract is UNKNOWN with the breach named, and nobody is CRITICAL for it: neither itself nor
+//! a neighbour in its worker.
+
+use crate::harness::{Check, Config, Daemon, check, fixtures};
+use std::net::TcpListener;
+
+fn breach(plugin: &str, how: &str) -> Check {
+    check(how)
+        .plugin(plugin)
+        .interval("1h")
+        .timeout("5s")
+        .set("attempts", "1")
+        .set("config", &format!("{{ how = {how:?} }}"))
+}
+
+fn spawn(checks: Vec<Check>) -> Daemon {
+    let config = Config::new()
+        .daemon("log", "\"info\"")
+        .pool("io", "workers = 1")
+        .plugin_file(fixtures::fixture("breach"));
+    let daemon = checks.into_iter().fold(config, Config::check).spawn();
+    daemon.expect_notify("READY=1");
+    daemon
+}
+
+fn told(daemon: &Daemon, name: &str, words: &str) {
+    let row = daemon.run(name);
+    assert_eq!(
+        (&row["status"], &row["fault"]),
+        (&"unknown".into(), &"plugin-error".into()),
+        "{row}"
+    );
+    let message = row["message"].as_str().unwrap_or_default();
+    assert!(message.contains(words), "{name}: {message}");
+}
+
+#[test]
+fn what_a_call_leaves_behind_is_named_and_put_back() {
+    for (plugin, ways) in [
+        (
+            "breach",
+            &[
+                (
+                    "limit",
+                    "plugin `breach` left a limit of 20 for open files (RLIMIT_NOFILE) behind in run",
+                ),
+                (
+                    "alarm",
+                    "plugin `breach` left an alarm (SIGALRM) behind in run",
+                ),
+                (
+                    "handler",
+                    "plugin `breach` left another handler for SIGUSR1 behind in run",
+                ),
+                (
+                    "mask",
+                    "plugin `breach` left a signal mask of its own behind in run",
+                ),
+                (
+                    "undefined",
+                    "plugin `breach` returned 42 from run, which the ABI does not define",
+                ),
+            ][..],
+        ),
+        (
+            "breach_step",
+            &[
+                (
+                    "limit",
+                    "plugin `breach_step` left a limit of 20 for open files (RLIMIT_NOFILE) behind in start",
+                ),
+                (
+                    "alarm",
+                    "plugin `breach_step` left an alarm (SIGALRM) behind in start",
+                ),
+                (
+                    "undefined",
+                    "plugin `breach_step` returned 42 from start, which the ABI does not define",
+                ),
+                (
+                    "nothing",
+                    "plugin `breach_step` returned HD_PENDING from start and waits for nothing",
+                ),
+            ][..],
+        ),
+    ] {
+        let mut checks: Vec<Check> = ways.iter().map(|(how, _)| breach(plugin, how)).collect();
+        checks.push(breach(plugin, "none"));
+        let daemon = spawn(checks);
+        for (how, words) in ways {
+            told(&daemon, how, words);
+            // And the next is judged by its own word again.
+            let row = daemon.run("none");
+            assert_eq!(
+                (&row["status"], &row["message"]),
+                (&"critical".into(), &"the target is bad".into()),
+                "{how}: {row}"
+            );
+        }
+        // None of it has cost a worker.
+        assert_eq!(
+            daemon.ask("workers", serde_json::json!({}))[0]["restarts"],
+            0
+        );
+    }
+}
+
+#[test]
+fn a_neighbour_is_not_critical_for_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let port = listener.local_addr().expect("it is bound").port();
+    let target = check("target")
+        .plugin("tcp")
+        .interval("1h")
+        .set("attempts", "1")
+        .set(
+            "config",
+            &format!("{{ host = \"127.0.0.1\", port = {port} }}"),
+        );
+    let daemon = spawn(vec![
+        breach("breach", "limit"),
+        breach("breach", "hard"),
+        breach("breach", "alarm"),
+        target,
+    ]);
+    for _ in 0..20 {
+        let rows = daemon.ask("run", serde_json::json!({}));
+        for row in rows.iter().filter(|r| r["type"] == "check") {
+            assert_ne!(row["status"], "critical", "{row}");
+        }
+        // In a worker that cannot be mended it is not known; never is it the target's fault.
+        assert_ne!(daemon.run("target")["status"], "critical");
+    }
+    daemon.expect_log("plugin breaks its contract");
+}
