@@ -153,7 +153,7 @@ fn what_comes_after_the_end_of_a_run_is_billed_too() {
             check("child")
                 .interval("1h")
                 .set("attempts", "1")
-                .timeout("1s")
+                .timeout("3s")
                 .script("while :; do :; done"),
         )
         .spawn();

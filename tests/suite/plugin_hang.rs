@@ -69,7 +69,7 @@ fn a_plugin_that_hears_the_cancel_has_a_timeout_of_its_target() {
         check(name)
             .plugin(plugin)
             .interval("1h")
-            .timeout("300ms")
+            .timeout("1s")
             .set("config", &format!("{{ gate = {:?} }}", gate.path()))
     };
     let daemon = config()
@@ -78,8 +78,8 @@ fn a_plugin_that_hears_the_cancel_has_a_timeout_of_its_target() {
         .spawn();
     daemon.expect_notify("READY=1");
     for (name, said) in [
-        ("run", "timeout after 300ms"),
-        ("step", "timeout after 300ms in phase gate"),
+        ("run", "timeout after 1s"),
+        ("step", "timeout after 1s in phase gate"),
     ] {
         let row = daemon.run(name);
         assert_eq!(row["status"], "critical", "{row}");
