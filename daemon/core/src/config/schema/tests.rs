@@ -350,7 +350,7 @@ fn a_hostile_schema_costs_little() {
     let bomb = json!({"$ref": "#/$defs/d0", "$defs": defs});
     assert_eq!(
         said(bomb, json!(5)),
-        ["`config` is too much work to judge by the plugin's schema"]
+        ["`config` is too much to check against the plugin's schema"]
     );
 
     // A chain of references, each known when the next is read.
@@ -363,7 +363,7 @@ fn a_hostile_schema_costs_little() {
     let chain = json!({"properties": properties});
     assert_eq!(
         said(chain, json!({"a4999": 1})),
-        ["`config` is too much work to judge by the plugin's schema"]
+        ["`config` is too much to check against the plugin's schema"]
     );
 
     // The same chain met from its end would take a stack frame for each link.
