@@ -51,13 +51,15 @@ fn assert_books(daemon: &Daemon) {
         own += shown[0]["samples"]["own_fault"].as_u64().expect("a number");
         assert_eq!(shown[0]["verdict"], "ok", "{}", shown[0]);
     }
-    assert_eq!(results, total("finished") + own, "{rows:#?}");
-    for line in daemon
-        .log
-        .all()
-        .iter()
-        .filter(|l| l.contains("check changed"))
-    {
+    // A suspect has run in a worker of its own, whose row went with it.
+    let log = daemon.log.all();
+    let alone = log.iter().filter(|l| l.contains("jail closed")).count() as u64;
+    let known = total("finished") + own;
+    assert!(
+        (known..=known + alone).contains(&results),
+        "{results} results, {known} known, {alone} alone: {rows:#?}"
+    );
+    for line in log.iter().filter(|l| l.contains("check changed")) {
         assert!(line.contains("to=ok"), "{line}");
     }
 }
