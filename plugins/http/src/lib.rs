@@ -202,19 +202,22 @@ impl Http {
         }
         let total = seconds(0, t.total());
         let r = &answer.response;
-        let line = |slow: &str| {
+        let limits = latency_limits(o);
+        let limit = limits.passed(total).map(|l| format!(", limit {l}"));
+        let line = || {
             format!(
-                "HTTP {}, {} bytes in {}{slow}{}",
+                "HTTP {}, {} bytes in {}{}{}",
                 r.status,
                 r.body_bytes,
                 Millis(total),
+                limit.as_deref().unwrap_or_default(),
                 Unverified(t.unverified.as_deref())
             )
         };
-        worst.add(latency_limits(o).judge(total), || line(": too slow"));
+        worst.add(limits.judge(total), line);
         Ok(Failed {
             status: worst.status,
-            why: worst.why.unwrap_or_else(|| line("")),
+            why: worst.why.unwrap_or_else(line),
         })
     }
 

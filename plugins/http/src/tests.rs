@@ -169,7 +169,7 @@ fn what_is_expected_is_judged() {
     assert!(
         check(json!({"url": w.url("/ok"), "latency_warn": "0s"}))
             .message
-            .ends_with(": too slow")
+            .ends_with(" ms, limit 0s")
     );
 }
 

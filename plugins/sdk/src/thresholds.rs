@@ -1,6 +1,7 @@
 //! Plain limits: too much, or too little. For Nagios ranges see [`options::Thresholds`](crate::options::Thresholds).
 
 use crate::{Metric, Status};
+use healthd_units::duration;
 use std::time::Duration;
 
 /// More than this is bad.
@@ -32,6 +33,13 @@ impl Upper {
             self.warn.is_some_and(|w| value > w),
             self.crit.is_some_and(|c| value > c),
         )
+    }
+
+    /// The limit that a time in seconds is beyond, as the config has it: a message names it.
+    pub fn passed(&self, seconds: f64) -> Option<String> {
+        let beyond = |limit: &f64| seconds > *limit;
+        let limit = self.crit.filter(beyond).or(self.warn.filter(beyond))?;
+        Some(duration::show(Duration::from_secs_f64(limit)))
     }
 
     /// Puts the limits beside the value.
@@ -75,6 +83,10 @@ mod tests {
         assert_eq!(
             [1.0, 1.5, 2.5].map(|v| upper.judge(v)),
             [Status::Ok, Status::Warn, Status::Critical]
+        );
+        assert_eq!(
+            [1.0, 1.5, 2.5].map(|v| upper.passed(v)),
+            [None, Some("1s".to_owned()), Some("2s".to_owned())]
         );
         let lower = Lower {
             warn: Some(2.0),

@@ -252,7 +252,8 @@ impl Tcp {
                 t.certificate_days.unwrap_or_default()
             ));
         } else if status != Status::Ok {
-            cx.message(format_args!("{ms:.2} ms: too slow"));
+            let limit = latency.passed(total).unwrap_or_default();
+            cx.message(format_args!("{ms:.2} ms, limit {limit}"));
         } else if answer.is_empty() {
             cx.message(format_args!("connected in {ms:.2} ms"));
         } else {

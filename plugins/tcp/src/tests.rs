@@ -108,7 +108,7 @@ fn latency_thresholds() {
         json!({"host": "127.0.0.1", "port": port, "latency_warn": "0s", "latency_crit": "1m"}),
     );
     assert_eq!(o.status, Status::Warn);
-    assert!(o.message.ends_with(" ms: too slow"), "{}", o.message);
+    assert!(o.message.ends_with(" ms, limit 0s"), "{}", o.message);
     assert_eq!(
         (o.metric("total").warn, o.metric("total").crit),
         (0.0, 60.0)
