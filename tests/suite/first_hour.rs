@@ -124,3 +124,19 @@ fn without_a_daemon_here_the_way_to_one_is_told() {
     let said = healthctl(dir.path(), &["add", "a", "cpu"]);
     assert!(said.err.contains("start healthd first"), "{said:?}");
 }
+
+/// All of them are good in one `checks.d`.
+#[test]
+fn each_example_has_a_name_of_its_own() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/etc/examples");
+    let mut seen = std::collections::HashMap::new();
+    for entry in std::fs::read_dir(folder).expect("it is in the repository") {
+        let path = entry.expect("a name").path();
+        let text = std::fs::read_to_string(&path).expect("an example");
+        for name in text.lines().filter(|line| line.starts_with("name = ")) {
+            let other = seen.insert(name.to_owned(), path.clone());
+            assert_eq!(other, None, "{name} stands in {} too", path.display());
+        }
+    }
+    assert!(seen.len() > 30, "{seen:?}");
+}
