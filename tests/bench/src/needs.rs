@@ -53,7 +53,8 @@ pub fn needs(options: &Options) -> Result<(), String> {
 
 /// The manager's CPU time until every check has its first result.
 fn wave(config: &str, checks: usize, said: &str) -> Result<f64, String> {
-    let daemon = Daemon::start("needs", config)?;
+    // All of them within the first wave.
+    let daemon = Daemon::start_with("needs", "start_spread = \"5s\"\n", config, &[])?;
     let manager = procs::tree(daemon.pid())
         .into_iter()
         .find(|pid| procs::role(*pid).as_deref() == Some("manager"))
