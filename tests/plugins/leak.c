@@ -2,6 +2,7 @@
  *
  * kb       memory, touched, a run
  * fds      descriptors, a run
+ * threads  threads that never end, a run
  * burn_ms  CPU time, a run
  * wait_ms  leak_step: waits so long on its timer first
  * slowly   true: takes it page by page, so that it lasts
@@ -10,10 +11,17 @@
  * if_file  only while that file is there */
 #include "fixture.h"
 #include <fcntl.h>
+#include <pthread.h>
 #include <time.h>
 
+static void *stay(void *nothing) {
+  for (;;) pause();
+  return nothing;
+}
+
 static void take(const char *json) {
-  long kb = number(json, "kb", 0), fds = number(json, "fds", 0);
+  long kb = number(json, "kb", 0), fds = number(json, "fds", 0), threads = number(json, "threads", 0);
+  pthread_t thread;
   struct timespec moment = { 0, 1000000 };
   for (long i = 0; i < kb / 64; i++) {
     char *block = malloc(64 << 10);
@@ -23,6 +31,8 @@ static void take(const char *json) {
   }
   for (long i = 0; i < fds; i++)
     if (open("/dev/null", O_RDONLY | O_CLOEXEC) < 0) return;
+  for (long i = 0; i < threads; i++)
+    if (pthread_create(&thread, NULL, stay, NULL) != 0) return;
 }
 
 static uint64_t used_ns(void) {

@@ -47,6 +47,7 @@ mod startup;
 mod state;
 mod stop;
 mod stop_signals;
+mod strangers;
 mod stuck;
 mod supervision;
 mod threads;

@@ -13,6 +13,7 @@ pub mod place;
 mod plugins;
 mod probe;
 mod scan;
+mod shipped;
 pub mod symbols;
 mod tryout;
 mod watch;

@@ -4,6 +4,7 @@
 use crate::elf;
 use crate::probe::{self, Answer, Described, Rights};
 use crate::scan::Standing;
+use crate::shipped;
 use healthd_core::config::{Class, PluginInfo};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, Metadata, OpenOptions};
@@ -29,6 +30,8 @@ pub struct PluginFile {
     /// The same plugins, as the config needs to know them.
     pub infos: Vec<PluginInfo>,
     pub standing: Standing,
+    /// It came with this program.
+    pub shipped: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -217,11 +220,12 @@ fn copy_and_probe(
         .collect();
     Ok(PluginFile {
         path: path.to_owned(),
-        copy: Arc::new(copy),
         hash,
         plugins,
         infos,
         standing: Standing::Fresh,
+        shipped: shipped::is(path, &copy, owners),
+        copy: Arc::new(copy),
     })
 }
 

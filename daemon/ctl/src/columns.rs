@@ -62,6 +62,10 @@ pub const WORKERS: &[Column] = &[
          one check alone, which has killed workers before",
     ),
     (
+        "PLUGINS",
+        "the plugins whose own it is; shared: those that came with healthd. Only if there is one that is not shared",
+    ),
+    (
         "STATE",
         "starting, ready, draining (finishes what it runs, then goes), dead",
     ),

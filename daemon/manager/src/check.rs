@@ -2,6 +2,7 @@
 
 use crate::fleet::chunks::RunChunks;
 use crate::fleet::crash_record::{CrashRecord, Place};
+use crate::fleet::pool_key::PoolKey;
 use crate::schedule::pause::Paused;
 use crate::schedule::stage::Stage;
 use crate::time;
@@ -79,7 +80,7 @@ pub struct Counts {
 /// Which plugin, of the generation in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target {
-    pub class: WorkerClass,
+    pub pool: PoolKey,
     pub plugin: u16,
 }
 

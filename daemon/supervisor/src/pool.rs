@@ -183,6 +183,7 @@ mod tests {
             threads: 4,
             birth: generation * 1000 + u64::from(slot),
             once: false,
+            plugins: Vec::new(),
         }
     }
 

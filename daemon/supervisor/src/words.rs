@@ -27,6 +27,8 @@ pub struct Words {
     pipe: OwnedFd,
     slot: u32,
     class: WorkerClass,
+    /// Its plugins, if they are known: of those that share a worker nobody can say which one it was.
+    plugins: String,
     pid: u32,
     lines: Lines,
 }
@@ -52,6 +54,10 @@ impl Words {
             pipe,
             slot: spec.slot,
             class: spec.class,
+            plugins: match spec.plugins.as_slice() {
+                [] => String::new(),
+                names => format!(" plugin={}", names.join(",")),
+            },
             pid,
             lines: Lines::default(),
         }
@@ -95,15 +101,16 @@ impl Words {
     fn tell(&mut self) {
         let Words { slot, pid, .. } = *self;
         let class = self.class.as_str();
+        let of = &self.plugins;
         for line in self.lines.out.drain(..) {
             match line {
                 Line::Said(text) => {
                     log::warn!(
-                        "a plugin wrote to stderr  slot={slot} class={class} pid={pid} text=\"{text}\""
+                        "a plugin wrote to stderr  slot={slot} class={class}{of} pid={pid} text=\"{text}\""
                     );
                 }
                 Line::LeftOut(lines) => log::warn!(
-                    "more than {RATE} lines a second on stderr  slot={slot} class={class} pid={pid} left_out={lines}"
+                    "more than {RATE} lines a second on stderr  slot={slot} class={class}{of} pid={pid} left_out={lines}"
                 ),
             }
         }

@@ -1,4 +1,4 @@
-//! What a process holds: resident memory and open descriptors, from /proc.
+//! What a process holds: resident memory, open descriptors and threads, from /proc.
 
 use std::fs::File;
 use std::io;
@@ -9,6 +9,7 @@ use std::path::PathBuf;
 pub struct Usage {
     pub rss_kb: u64,
     pub fds: u64,
+    pub threads: u64,
 }
 
 /// Looks at one process again and again. Its file stays open, so it never speaks of a later process with
@@ -17,6 +18,7 @@ pub struct Usage {
 pub struct Gauge {
     statm: File,
     fds: PathBuf,
+    tasks: PathBuf,
     page_kb: u64,
 }
 
@@ -32,6 +34,7 @@ impl Gauge {
         Ok(Gauge {
             statm: File::open(format!("{process}/statm"))?,
             fds: format!("{process}/fd").into(),
+            tasks: format!("{process}/task").into(),
             page_kb: u64::try_from(page).unwrap_or(4096) / 1024,
         })
     }
@@ -46,6 +49,8 @@ impl Gauge {
         Ok(Usage {
             rss_kb: pages * self.page_kb,
             fds: self.open_files(),
+            // A folder for each, beside `.` and `..`.
+            threads: std::fs::metadata(&self.tasks).map_or(0, |m| m.nlink().saturating_sub(2)),
         })
     }
 
@@ -66,6 +71,14 @@ mod tests {
     fn what_is_taken_is_seen() {
         let gauge = Gauge::of(None).expect("/proc");
         let before = gauge.read().expect("a number");
+        assert!(before.threads >= 1, "{before:?}");
+        let (stay, gate) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || gate.recv());
+        let more = gauge.read().expect("a number");
+        // Tests run in threads of this process, which come and go; this one stays.
+        assert!(more.threads >= 2, "{before:?} {more:?}");
+        drop(stay);
+        let _ = thread.join();
         let block = vec![1u8; 32 << 20];
         let files: Vec<_> = (0..10).map(|_| File::open("/dev/null")).collect();
         let after = gauge.read().expect("a number");

@@ -86,13 +86,12 @@ impl Reactor {
             return; // it was told when it happened
         }
         let (plugin, name) = (self.plugin_name(check), self.check_name(check));
-        let sure = if breach.certain {
-            ""
-        } else {
-            ", or one beside it"
+        let (role, sure) = match breach.certain {
+            true => ("culprit", ""),
+            false => ("check", ", or one beside it"),
         };
         log::warn!(
-            "plugin breaks its contract  plugin={plugin} check={name} left=\"{}\"{sure}",
+            "plugin breaks its contract  plugin={plugin} {role}={name} left=\"{}\"{sure}",
             breach.what
         );
         if breach.stays {

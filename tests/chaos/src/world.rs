@@ -186,7 +186,7 @@ impl World {
         let dir = self.dir.display().to_string();
         let mut text = format!(
             "[daemon]\nplugin_dir = \"{dir}/plugins\"\nruntime_dir = \"{dir}/run\"\nstate_dir = \"{dir}/state\"\n\
-             log = \"info\"\nstop_grace = \"2s\"\n\n[pool.io]\nworkers = {}\nmax_rss = \"256MiB\"\nmax_fds = 2000\n\n[pool.exec]\nmax_parallel = 16\n",
+             log = \"info\"\nstop_grace = \"2s\"\n\n[pool]\nisolate = false\n\n[pool.io]\nworkers = {}\nmax_rss = \"256MiB\"\nmax_fds = 2000\n\n[pool.exec]\nmax_parallel = 16\n",
             self.io_workers
         );
         self.intervals.clear();

@@ -21,6 +21,7 @@ pub struct Config {
     dir: TempDir,
     daemon: BTreeMap<String, String>,
     pools: BTreeMap<String, String>,
+    strangers: bool,
     checks: Vec<Check>,
     plugin_files: Vec<PathBuf>,
     env: Vec<(OsString, OsString)>,
@@ -97,6 +98,7 @@ impl Config {
             dir: TempDir::new(),
             daemon: BTreeMap::new(),
             pools: BTreeMap::new(),
+            strangers: false,
             checks: Vec::new(),
             plugin_files: Vec::new(),
             env: Vec::new(),
@@ -128,6 +130,13 @@ impl Config {
     /// `pool("io", "workers = 1")`
     pub fn pool(mut self, pool: &str, lines: &str) -> Config {
         self.pools.insert(pool.into(), lines.into());
+        self
+    }
+
+    /// Files that are not healthd's own have workers of their own, as by default. Elsewhere the fixtures stand for
+    /// healthd's own plugins, and share.
+    pub fn strangers(mut self) -> Config {
+        self.strangers = true;
         self
     }
 
@@ -194,6 +203,7 @@ impl Config {
             stdin: self.stdin,
             daemon: self.daemon,
             pools: self.pools,
+            strangers: self.strangers,
             dir: self.dir,
             here: false,
         };
@@ -212,6 +222,7 @@ impl Config {
             wrapper: self.wrapper,
             daemon: self.daemon,
             pools: self.pools,
+            strangers: self.strangers,
             dir: self.dir,
             stdin: self.stdin,
             here: true,
@@ -232,6 +243,7 @@ pub struct Written {
     dir: TempDir,
     daemon: BTreeMap<String, String>,
     pools: BTreeMap<String, String>,
+    strangers: bool,
     env: Vec<(OsString, OsString)>,
     wrapper: Vec<String>,
     stdin: Option<OwnedFd>,
@@ -260,6 +272,9 @@ impl Written {
         let mut text = "[daemon]\n".to_owned();
         for (key, value) in &self.daemon {
             text += &format!("{key} = {value}\n");
+        }
+        if !self.strangers {
+            text += "\n[pool]\nisolate = false\n";
         }
         for (pool, lines) in &self.pools {
             text += &format!("\n[pool.{pool}]\n{lines}\n");

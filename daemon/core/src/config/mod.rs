@@ -20,6 +20,7 @@ mod needs;
 mod one_check;
 mod options;
 pub mod pairs;
+mod pool_groups;
 pub mod raw;
 pub mod reading;
 pub mod report;
@@ -37,7 +38,8 @@ pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
 pub use files::Files;
 pub use model::{
     CHECKS_MAX, CONFIG_JSON_MAX, CheckSpec, CpuPool, Daemon, ExecPool, Group, IoPool, Limits,
-    Model, NAME_MAX, Pool, SHORTEST_INTERVAL, SOCKET_NAME, SOCKET_PATH_MAX, Source, TimeoutStatus,
+    Model, NAME_MAX, Pool, PoolGroup, SHORTEST_INTERVAL, SOCKET_NAME, SOCKET_PATH_MAX, Source,
+    TimeoutStatus,
 };
 pub use resolve::{DaemonPaths, daemon_paths, load, load_tried};
 pub use tryout::{Complaint, TryOut, What};

@@ -82,6 +82,18 @@ pub struct Pool {
     pub io: IoPool,
     pub cpu: CpuPool,
     pub exec: ExecPool,
+    /// Each plugin file that did not come with healthd has workers of its own.
+    pub isolate: bool,
+    /// Plugins whose workers are theirs together.
+    pub groups: Vec<PoolGroup>,
+}
+
+/// `[pool.NAME]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolGroup {
+    /// `shared` are the workers of the plugins that came with healthd.
+    pub name: String,
+    pub plugins: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -413,6 +425,11 @@ mod tests {
                     max_parallel: 0,
                     limits: Limits::default(),
                 },
+                isolate: true,
+                groups: vec![PoolGroup {
+                    name: "ours".into(),
+                    plugins: vec!["a".into(), "b".into()],
+                }],
             },
             checks: vec![check()],
             digest: 7,

@@ -70,6 +70,10 @@ pub struct RawFile {
     pub pool_io: Table,
     pub pool_cpu: Table,
     pub pool_exec: Table,
+    /// What `[pool]` has besides tables.
+    pub pool: Table,
+    /// Workers that somebody has grouped by hand, by name.
+    pub pool_groups: Vec<(Entry, Table)>,
     pub defaults: Table,
     pub checks: Vec<RawCheck>,
     /// The file does not parse: what seems to be missing may only have been skipped.
@@ -129,6 +133,10 @@ pub const CHECK_KEYS: [&str; 15] = [
     "config",
     "for_each",
 ];
+
+const POOL_KEYS: [&str; 4] = ["isolate", "io", "cpu", "exec"];
+/// Of `[pool.NAME]`.
+const POOL_GROUP_KEYS: [&str; 1] = ["plugins"];
 
 /// The keys of one pool: its own, and those of every pool.
 macro_rules! pool_keys {
@@ -281,11 +289,15 @@ impl Reader<'_> {
                     file.daemon = self.section(entry, "[daemon]", &DAEMON_KEYS);
                 }
                 ("pool", Role::Main) => {
-                    for part in self
-                        .section(entry, "[pool]", &["io", "cpu", "exec"])
-                        .entries
-                    {
+                    let (groups, entry) = groups_of(entry);
+                    for (key, group) in groups {
+                        let owner = format!("[pool.{}]", bare(&key.key));
+                        let table = self.known_only(group, &owner, &POOL_GROUP_KEYS);
+                        file.pool_groups.push((key, table));
+                    }
+                    for part in self.section(entry, "[pool]", &POOL_KEYS).entries {
                         match part.key.as_str() {
+                            "isolate" => file.pool.entries.push(part),
                             "io" => {
                                 file.pool_io = self.section(
                                     part,
@@ -458,6 +470,24 @@ impl Reader<'_> {
     }
 }
 
+/// Tables of `[pool]` that are no class of workers, and the rest of it.
+fn groups_of(mut pool: Entry) -> (Vec<(Entry, Table)>, Entry) {
+    let Value::Table(table) = &mut pool.node.value else {
+        return (Vec::new(), pool);
+    };
+    let mut groups = Vec::new();
+    for mut entry in std::mem::take(&mut table.entries) {
+        match &mut entry.node.value {
+            Value::Table(of_group) if !POOL_KEYS.contains(&entry.key.as_str()) => {
+                let of_group = std::mem::take(of_group);
+                groups.push((entry, of_group));
+            }
+            _ => table.entries.push(entry),
+        }
+    }
+    (groups, pool)
+}
+
 fn header(section: &str) -> String {
     if section == "check" {
         "[[check]]".into()
@@ -474,6 +504,8 @@ fn home_of(key: &str) -> Option<&'static str> {
         Some("[[check]]` or `[defaults]")
     } else if matches!(key, "workers" | "threads") {
         Some("[pool.io]")
+    } else if key == "isolate" {
+        Some("[pool]")
     } else if key == "max_parallel" {
         Some("[pool.exec]")
     } else if matches!(key, "max_rss" | "max_fds" | "max_runs") {

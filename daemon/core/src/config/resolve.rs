@@ -13,6 +13,7 @@ use super::files::Files;
 use super::model::{
     CpuPool, Daemon, ExecPool, IoPool, Limits, Model, Pool, SOCKET_NAME, SOCKET_PATH_MAX,
 };
+use super::pool_groups;
 use super::raw::{self, Node, RawFile, Role, Table, Value, shortened};
 use super::reading::{DurationLimits, Reading, io_reason};
 use super::report::{error, warning};
@@ -64,7 +65,10 @@ pub fn load_tried(
 
     tell_passed_over(&dir, &mut cx);
     let daemon = daemon(&list[0].daemon, &mut cx);
-    let pool = pool(&list[0], &mut cx);
+    let pool = Pool {
+        groups: pool_groups::read(&list[0], catalog, &mut cx),
+        ..pool(&list[0], &mut cx)
+    };
     let Resolved { checks, blocks } = checks::resolve(&list, &daemon, catalog, &mut cx);
     if let Some(plugins) = plugins {
         for complaint in plugins.try_out(&daemon, &checks) {
@@ -300,6 +304,12 @@ fn pool(file: &RawFile, cx: &mut Reading<'_>) -> Pool {
             },
             limits: limits(&file.pool_exec, "[pool.exec]", cx),
         },
+        isolate: file
+            .pool
+            .get("isolate")
+            .and_then(|e| cx.boolean("isolate", &e.node, "[pool]"))
+            .unwrap_or(true),
+        groups: Vec::new(),
     }
 }
 

@@ -124,6 +124,8 @@ pub struct SlotRecord {
     pub chunks_own: u64,
     /// It holds one check alone.
     pub jail: bool,
+    /// Number of the plugins whose own it is, in its generation; 0: the workers that are shared.
+    pub group: u8,
 }
 
 impl SlotRecord {
@@ -155,6 +157,7 @@ impl SlotRecord {
             | u64::from(self.class) << 8
             | u64::from(self.state) << 16
             | u64::from(self.jail) << 24
+            | u64::from(self.group & 0x7f) << 25
             | u64::from(self.pid) << 32;
         w[2] = self.generation;
         w[3] = self.dispatched;
@@ -179,6 +182,7 @@ impl SlotRecord {
             class: (w[1] >> 8) as u8,
             state: (w[1] >> 16) as u8,
             jail: w[1] >> 24 & 1 != 0,
+            group: (w[1] >> 25) as u8 & 0x7f,
             pid: (w[1] >> 32) as u32,
             generation: w[2],
             dispatched: w[3],
@@ -775,6 +779,7 @@ mod tests {
             pid: 7,
             late: 3,
             jail: true,
+            group: 32,
             ..Default::default()
         };
         assert_eq!(SlotRecord::from_words(&slot.to_words()), slot);

@@ -22,6 +22,8 @@ pub struct SlotSpec {
     pub birth: u64,
     /// Not started again when it dies: a solo worker goes with its check.
     pub once: bool,
+    /// The only plugins that it loads; empty: those that share the workers of its class.
+    pub plugins: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,9 +11,11 @@ use healthd_units::size;
 pub fn table(rows: &[WorkerRow], look: &Look) -> String {
     // Seldom used, so it is there only if there is something to tell.
     let chunks = rows.iter().any(|row| chunks_done(row) > Some(0));
-    let columns: [(Column, bool); 16] = [
+    let own = rows.iter().any(|row| !row.plugins.is_empty());
+    let columns: [(Column, bool); 17] = [
         (Column::right("SLOT"), true),
         (Column::left("CLASS"), true),
+        (Column::left("PLUGINS").gives_way(4), own),
         (Column::left("STATE"), true),
         (Column::right("PID"), true),
         (Column::right("GEN").gives_way(9), true),
@@ -67,6 +69,7 @@ fn cells(row: &WorkerRow) -> Vec<Cell> {
             None => Cell::new(&row.class),
             Some(_) => Cell::new(format!("{} solo", row.class)),
         },
+        Cell::new(whose(row)),
         Cell::new(state).paint(paint),
         Cell::maybe(row.pid),
         Cell::maybe(row.generation),
@@ -82,6 +85,16 @@ fn cells(row: &WorkerRow) -> Vec<Cell> {
         Cell::maybe(row.rss_kb.map(|kb| size::about(kb as f64 * 1024.0))),
         Cell::maybe(row.fds),
     ]
+}
+
+/// The plugins whose own it is.
+fn whose(row: &WorkerRow) -> String {
+    match row.plugins.as_slice() {
+        [] if row.jail.is_some() => String::new(),
+        [] => "shared".to_owned(),
+        [one] => one.clone(),
+        [first, rest @ ..] => format!("{first} +{}", rest.len()),
+    }
 }
 
 /// Chunks that it ran, of its own runs and of others'.

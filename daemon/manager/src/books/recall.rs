@@ -2,6 +2,7 @@
 
 use crate::books::saved::{self, Saved, SavedCheck};
 use crate::check::ns;
+use crate::fleet::pool_key::PoolKey;
 use crate::fleet::quarantine::SavedStanding;
 use crate::schedule::pause::Paused;
 use healthd_core::check::outcome::Verdict;
@@ -65,13 +66,11 @@ impl Past {
         }
     }
 
-    /// The slots that workers of this class had, those of the newest generation first.
-    pub fn slots_of(&self, class: u8) -> Vec<u32> {
-        let mut slots: Vec<_> = self
-            .slots
-            .iter()
-            .filter(|(_, s)| s.class == class && !s.jail)
-            .collect();
+    /// The slots that workers of this pool had, those of the newest generation first.
+    pub fn slots_of(&self, pool: PoolKey) -> Vec<u32> {
+        let of_pool =
+            |s: &maps::SlotRecord| s.class == pool.class as u8 && s.group == pool.group && !s.jail;
+        let mut slots: Vec<_> = self.slots.iter().filter(|(_, s)| of_pool(s)).collect();
         slots.sort_by_key(|(slot, s)| (std::cmp::Reverse(s.generation), *slot));
         slots.into_iter().map(|(slot, _)| *slot).collect()
     }

@@ -29,7 +29,7 @@ impl Manager {
                     pid: alive.then_some(s.process.pid),
                     generation: Some(s.spec.generation),
                     state: SLOT_STATES[s.state as usize].into(),
-                    threads: head.map(|head| head[h::THREADS] as u32),
+                    threads: used.and_then(|u| u32::try_from(u.threads).ok()),
                     in_flight: Some(r.in_flight),
                     dispatched: Some(r.dispatched),
                     finished: Some(r.finished),
@@ -52,6 +52,10 @@ impl Manager {
                         let check = p.check.and_then(|id| self.checks.get(id));
                         check.map_or(String::new(), |c| c.spec.name.clone())
                     }),
+                    plugins: match s.pool() {
+                        Some(_) => s.spec.plugins.clone(),
+                        None => Vec::new(),
+                    },
                     stale: false,
                 }
             })

@@ -4,7 +4,7 @@
 use crate::director::{Manager, Phase};
 use crate::fleet::descriptors::is_lack;
 use crate::fleet::postmortem::{Blame, Cause, Dead};
-use crate::fleet::slots::{Condemned, SlotState, Solo};
+use crate::fleet::slots::{Condemned, Slot, SlotState, Solo};
 use crate::fleet::worker_inbox::loading;
 use crate::journal::Fact;
 use crate::rollout::plugins::Told;
@@ -116,7 +116,14 @@ impl Manager {
         if let Some(s) = self.fleet.slots.get(&slot) {
             s.remove_map(&dir);
         }
-        let class = self.fleet.slots.get(&slot).map(|s| s.spec.class);
+        let pool = match solo {
+            Some(solo) => self
+                .rollout
+                .plugins
+                .get(usize::from(solo.plugin))
+                .map(|p| p.pool),
+            None => self.fleet.slots.get(&slot).and_then(Slot::pool),
+        };
         let told = Told::of(&cause, death, &runs);
         let objection = self.canary_died(slot, &told.how);
         for (run_id, id) in runs {
@@ -179,8 +186,8 @@ impl Manager {
         } else {
             self.publish_slot(slot);
         }
-        if let Some(class) = class.filter(|_| was != SlotState::Starting) {
-            self.trial_death(generation, class, &told);
+        if let Some(pool) = pool.filter(|_| was != SlotState::Starting) {
+            self.trial_death(generation, pool, &told);
         }
         if let Some(objection) = objection {
             self.refuse_coming(objection);

@@ -2,7 +2,7 @@
 
 use super::chunks::{CHUNKS_A_HELPER, ChunkOut, FANS_A_SLOT, OpenFan, RunChunks};
 use crate::director::Manager;
-use crate::fleet::slots::{Group, Slot, SlotState};
+use crate::fleet::slots::{Slot, SlotState};
 use healthd_core::wire::fanout::{
     ChunkRun, E_RESOURCES, Ended, FanToManager, FanToWorker, How, Tally, Work,
 };
@@ -110,10 +110,9 @@ impl Manager {
     /// The least busy worker that can take a chunk: no parent itself, and not full of runs, which go first.
     fn helper_for(&self, (parent, _): (u32, u64), fan: &OpenFan) -> Option<u32> {
         let parent_slot = self.fleet.slots.get(&parent)?;
-        if parent_slot.group.solo().is_some() {
-            // A solo worker's check runs alone, with all that belongs to it.
-            return None;
-        }
+        // A solo worker's check runs alone, with all that belongs to it; and others have not loaded its plugin.
+        let pool = parent_slot.pool().filter(|p| p.class.row().fans_out);
+        pool?;
         let generation = parent_slot.spec.generation;
         let check = self.checks.get(fan.check)?;
         let same = |f: &crate::schedule::stage::InFlight| {
@@ -124,10 +123,9 @@ impl Manager {
             .slots
             .values()
             .filter(|s| {
-                s.spec.class.row().fans_out
+                s.pool() == pool
                     && s.spec.generation == generation
                     && s.state == SlotState::Ready
-                    && s.group.is_shared()
                     && s.process.link.is_some()
                     && s.work.chunks.len() + s.work.asked < CHUNKS_A_HELPER
                     && s.work.runs.len() < 2
@@ -331,18 +329,17 @@ impl Manager {
 
     /// How many share the work, for a worker that starts.
     pub(super) fn crew_of(&self, slot: u32) -> Option<FanToWorker> {
-        let Slot { spec, group, .. } = self.fleet.slots.get(&slot)?;
+        let s = self.fleet.slots.get(&slot)?;
+        let spec = &s.spec;
         if !spec.class.row().fans_out {
             return None;
         }
-        let of_crew = self.fleet.slots.values().filter(|s| {
-            s.spec.class == spec.class
-                && s.spec.generation == spec.generation
-                && s.group.is_shared()
-        });
-        let workers = match group {
-            Group::Solo(_) => 1,
-            Group::Shared => of_crew.count() as u32,
+        let workers = match s.pool() {
+            None => 1,
+            pool => {
+                let of_crew = |o: &&Slot| o.pool() == pool && o.spec.generation == spec.generation;
+                self.fleet.slots.values().filter(of_crew).count() as u32
+            }
         };
         Some(FanToWorker::Crew { workers })
     }

@@ -8,7 +8,7 @@ use crate::rollout::worker_plan::settings;
 use crate::time::MS;
 use healthd_core::config::Limits;
 use healthd_core::text::field;
-use healthd_core::wire::maps::Entry;
+use healthd_core::wire::maps::{Entry, worker_header as h};
 use healthd_core::wire::supervisor::WorkerClass;
 use healthd_core::wire::worker::{Growth, ToWorker};
 use healthd_sys::usage::{Gauge, Usage};
@@ -28,7 +28,7 @@ const PAUSE_FIRST_NS: u64 = 1_000 * MS;
 const PAUSE_LAST_NS: u64 = 300_000 * MS;
 const FDS_A_CHUNK: u64 = 2;
 
-/// How quickly the workers of a class are replaced.
+/// How quickly the workers of a pool are replaced.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Backoff {
     /// When the last was.
@@ -76,13 +76,17 @@ enum Finding {
     Hard(String),
 }
 
+/// Threads beside those of its lanes: nobody needs so many, and a machine has some ten thousand.
+const MAX_THREADS: u64 = 512;
+
 /// `fresh`: what it held when it had just come up. A limit below that cannot be kept by another worker either,
 /// so only growth makes it pressing.
-fn judge(limits: &Limits, open_files: u64, explained: u64, fresh: Usage, used: Usage) -> Finding {
+fn judge(limits: &Limits, open_files: u64, explained: Usage, fresh: Usage, used: Usage) -> Finding {
     let reached = |n: u64, limit: u64, (part, of): (u64, u64)| limit > 0 && n >= limit / of * part;
     let max_kb = limits.max_rss / 1024;
     // What runs in flight need is no leak.
-    let fds = used.fds.saturating_sub(explained);
+    let fds = used.fds.saturating_sub(explained.fds);
+    let threads = used.threads.saturating_sub(explained.threads);
     let max_fds = match limits.max_fds {
         0 => open_files,
         n => n,
@@ -101,12 +105,20 @@ fn judge(limits: &Limits, open_files: u64, explained: u64, fresh: Usage, used: U
         ),
         n => format!("{} open descriptors, max_fds is {n}", used.fds),
     };
+    let crowd = || {
+        format!(
+            "{} threads, {} of them its own, and {MAX_THREADS} more are allowed",
+            used.threads, explained.threads
+        )
+    };
     let grows_kb = used.rss_kb.saturating_sub(fresh.rss_kb) >= max_kb / GROWTH;
     let grows_fds = used.fds.saturating_sub(fresh.fds) >= max_fds / GROWTH;
     if reached(used.rss_kb, max_kb, (1, 1)) && grows_kb {
         Finding::Hard(rss())
     } else if limits.max_fds > 0 && reached(fds, max_fds, (1, 1)) && grows_fds {
         Finding::Hard(files())
+    } else if reached(threads, MAX_THREADS, (1, 1)) {
+        Finding::Hard(crowd())
     } else if reached(used.rss_kb, max_kb, SOFT) {
         let urgent = grows_kb && reached(used.rss_kb, max_kb, URGENT);
         Finding::Soft { why: rss(), urgent }
@@ -114,6 +126,12 @@ fn judge(limits: &Limits, open_files: u64, explained: u64, fresh: Usage, used: U
         let urgent = grows_fds && reached(fds, max_fds, URGENT);
         Finding::Soft {
             why: files(),
+            urgent,
+        }
+    } else if reached(threads, MAX_THREADS, SOFT) {
+        let urgent = reached(threads, MAX_THREADS, URGENT);
+        Finding::Soft {
+            why: crowd(),
             urgent,
         }
     } else if reached(used.rss_kb, max_kb, SUSPICIOUS) || reached(fds, max_fds, SUSPICIOUS) {
@@ -156,9 +174,14 @@ impl Manager {
             };
             let before = std::mem::replace(&mut s.process.held.usage, used);
             let fresh = *s.process.held.fresh.get_or_insert(used);
-            let explained = s.work.runs.len() as u64 * s.spec.class.row().fds_a_run
-                + s.work.chunks.len() as u64 * FDS_A_CHUNK
-                + outputs;
+            let head = s.process.view.as_ref().and_then(|v| v.header().ok());
+            let explained = Usage {
+                rss_kb: 0,
+                fds: s.work.runs.len() as u64 * s.spec.class.row().fds_a_run
+                    + s.work.chunks.len() as u64 * FDS_A_CHUNK
+                    + outputs,
+                threads: head.map_or(0, |head| head[h::THREADS]),
+            };
             let class = s.spec.class;
             let limits = self.limits(class);
             let open_files = self.fleet.supervisor.open_files;
@@ -206,10 +229,10 @@ impl Manager {
         let Some(s) = self.fleet.slots.get(&slot) else {
             return;
         };
-        let class = s.spec.class;
-        if !self.fleet.backoffs[class as usize].allows(urgent, now)
-            || !self.start_replacement(slot, why)
-        {
+        let Some(pool) = s.pool() else { return };
+        let (class, name) = (pool.class, s.pool_name());
+        let pace = self.fleet.backoffs.get(&pool).copied().unwrap_or_default();
+        if !pace.allows(urgent, now) || !self.start_replacement(slot, why) {
             return;
         }
         let life_ns = now.saturating_sub(
@@ -218,9 +241,10 @@ impl Manager {
                 .get(&slot)
                 .map_or(0, |s| s.process.started_ns),
         );
-        if let Some(pause) = self.fleet.backoffs[class as usize].replaced(life_ns, now) {
+        let pace = self.fleet.backoffs.entry(pool).or_default();
+        if let Some(pause) = pace.replaced(life_ns, now) {
             log::warn!(
-                "workers do not last: the next are replaced less and less often until one does  class={} lived={} pause={} why=\"{why}\" help=\"raise the limit in [pool.{}], or see `healthctl plugins --cost` for who takes so much\"",
+                "workers do not last: the next are replaced less and less often until one does  class={} workers=\"{name}\" lived={} pause={} why=\"{why}\" help=\"raise the limit in [pool.{}], or see `healthctl plugins --cost` for who takes so much\"",
                 class.as_str(),
                 crate::time::span(life_ns),
                 crate::time::span(pause),
@@ -285,7 +309,21 @@ mod tests {
         Usage {
             rss_kb: mb * 1024,
             fds,
+            threads: 0,
         }
+    }
+
+    #[test]
+    fn threads_that_are_not_its_own_have_a_limit_too() {
+        let with = |threads| Usage {
+            threads,
+            ..Usage::default()
+        };
+        let say = |n| judge(&Limits::default(), 1000, with(64), with(3), with(n));
+        assert_eq!(say(64 + 300), Finding::Fine);
+        assert!(matches!(say(64 + 384), Finding::Soft { urgent: false, .. }));
+        assert!(matches!(say(64 + 448), Finding::Soft { urgent: true, .. }));
+        assert!(matches!(say(64 + 512), Finding::Hard(_)));
     }
 
     #[test]
@@ -295,7 +333,7 @@ mod tests {
             max_fds: 100,
             max_runs: 0,
         };
-        let say = |explained, u| match judge(&limits, 1000, explained, Usage::default(), u) {
+        let say = |fds, u| match judge(&limits, 1000, used(0, fds), Usage::default(), u) {
             Finding::Fine => 0,
             Finding::Suspicious => 1,
             Finding::Soft { urgent: false, .. } => 2,
@@ -333,7 +371,7 @@ mod tests {
             max_fds: 0,
             max_runs: 0,
         };
-        let say = |u| judge(&none, 1000, 0, Usage::default(), u);
+        let say = |u| judge(&none, 1000, Usage::default(), Usage::default(), u);
         assert_eq!(say(used(1 << 20, 10)), Finding::Fine);
         assert!(matches!(say(used(0, 800)), Finding::Soft { .. }));
         // No more can be opened, so nothing is gained by killing it.
@@ -347,7 +385,7 @@ mod tests {
             max_fds: 0,
             max_runs: 0,
         };
-        let say = |mb| judge(&limits, 1000, 0, used(150, 10), used(mb, 10));
+        let say = |mb| judge(&limits, 1000, Usage::default(), used(150, 10), used(mb, 10));
         assert!(matches!(say(155), Finding::Soft { urgent: false, .. }));
         assert!(matches!(say(170), Finding::Hard(_)));
     }

@@ -10,6 +10,7 @@ pub mod leftovers;
 pub mod limits;
 pub mod oom;
 mod outlived;
+pub mod pool_key;
 pub mod pools;
 pub mod postmortem;
 pub mod quarantine;
@@ -21,10 +22,10 @@ pub mod supervisor_link;
 pub mod worker_inbox;
 
 use chunks::Fans;
-use healthd_core::wire::supervisor::WorkerClass;
 use leftovers::Leftovers;
 use limits::Backoff;
 use oom::OomWatch;
+use pool_key::PoolKey;
 use pools::Pools;
 use slots::Slot;
 use std::collections::{BTreeMap, VecDeque};
@@ -38,8 +39,8 @@ pub struct Fleet {
     solo: SoloWorkers,
     fans: Fans,
     pools: Pools,
-    /// Of replacements, by class.
-    backoffs: [Backoff; WorkerClass::ALL.len()],
+    /// Of replacements.
+    backoffs: BTreeMap<PoolKey, Backoff>,
     oom: OomWatch,
     /// What processes hold that do not end.
     pub leftovers: Leftovers,
@@ -56,7 +57,7 @@ impl Fleet {
             solo: SoloWorkers::default(),
             fans: Fans::default(),
             pools: Pools::default(),
-            backoffs: Default::default(),
+            backoffs: BTreeMap::new(),
             oom: OomWatch::new(now),
             leftovers: Leftovers::default(),
             last_search: now,

@@ -1,13 +1,14 @@
 //! A pool in which no worker is at work: a problem of healthd itself, told before the row of any check.
 
-use healthd_core::wire::supervisor::WorkerClass;
+use crate::fleet::pool_key::PoolKey;
+use std::collections::BTreeMap;
 
 /// A worker that has died is replaced long before that.
 const DOWN_NS: u64 = 5_000_000_000;
 
-/// Since when each class has had nobody at work, by CLOCK_MONOTONIC.
+/// Since when each pool has had nobody at work, by CLOCK_MONOTONIC; those that have somebody are not in it.
 #[derive(Debug, Default)]
-pub struct Pools([Option<Down>; WorkerClass::ALL.len()]);
+pub struct Pools(BTreeMap<PoolKey, Down>);
 
 #[derive(Clone, Copy, Debug)]
 struct Down {
@@ -23,14 +24,13 @@ pub enum News {
 }
 
 impl Pools {
-    /// One look at a class that has workers, or should have: is one at work?
-    pub fn look(&mut self, class: WorkerClass, at_work: bool, now: u64) -> Option<News> {
-        let place = &mut self.0[class as usize];
+    /// One look at a pool that has workers, or should have, or has no more: is one at work?
+    pub fn look(&mut self, pool: PoolKey, at_work: bool, now: u64) -> Option<News> {
         if at_work {
-            let down = place.take().filter(|d| d.told)?;
+            let down = self.0.remove(&pool).filter(|d| d.told)?;
             return Some(News::Up(now.saturating_sub(down.since_ns)));
         }
-        let down = place.get_or_insert(Down {
+        let down = self.0.entry(pool).or_insert(Down {
             since_ns: now,
             told: false,
         });
@@ -40,35 +40,43 @@ impl Pools {
     }
 
     /// Those that have been told of, and since when.
-    pub fn down(&self) -> impl Iterator<Item = (WorkerClass, u64)> + '_ {
-        WorkerClass::ALL.into_iter().filter_map(|class| {
-            let down = self.0[class as usize].filter(|d| d.told)?;
-            Some((class, down.since_ns))
-        })
+    pub fn down(&self) -> impl Iterator<Item = (PoolKey, u64)> + '_ {
+        let told = self.0.iter().filter(|(_, d)| d.told);
+        told.map(|(pool, d)| (*pool, d.since_ns))
+    }
+
+    /// All that have nobody at work, told of or not.
+    pub fn known(&self) -> impl Iterator<Item = PoolKey> + '_ {
+        self.0.keys().copied()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fleet::pool_key::SHARED;
+    use healthd_core::wire::supervisor::WorkerClass;
 
     const S: u64 = 1_000_000_000;
 
     #[test]
     fn it_is_told_once_and_its_end_as_well() {
         let mut pools = Pools::default();
-        let mut look = |at_work, at: u64| pools.look(WorkerClass::Io, at_work, at * S);
+        let io = PoolKey {
+            class: WorkerClass::Io,
+            group: SHARED,
+        };
+        let own = PoolKey { group: 1, ..io };
+        assert_eq!(pools.look(own, true, S), None);
+        let mut look = |at_work, at: u64| pools.look(io, at_work, at * S);
         assert_eq!(look(true, 1), None);
         assert_eq!(look(false, 2), None);
         assert_eq!(look(true, 3), None, "a death like any other");
         assert_eq!(look(false, 10), None);
         assert_eq!(look(false, 15), Some(News::Down));
         assert_eq!(look(false, 16), None);
-        assert_eq!(
-            pools.down().collect::<Vec<_>>(),
-            [(WorkerClass::Io, 10 * S)]
-        );
-        let up = pools.look(WorkerClass::Io, true, 40 * S);
+        assert_eq!(pools.down().collect::<Vec<_>>(), [(io, 10 * S)]);
+        let up = pools.look(io, true, 40 * S);
         assert_eq!(up, Some(News::Up(30 * S)));
         assert_eq!(pools.down().count(), 0);
     }

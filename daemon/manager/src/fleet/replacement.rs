@@ -1,7 +1,7 @@
 //! One worker takes the place of another without losing a run.
 //!
 //! The next one is started first, beside it, and takes over its place when it is ready; the old one gets no
-//! more runs, ends those it has, and goes. One of a class at a time.
+//! more runs, ends those it has, and goes. One of a pool at a time.
 
 use crate::check::ns;
 use crate::director::{Chore, Manager, Phase};
@@ -27,12 +27,11 @@ impl Manager {
             return false;
         };
         // A solo worker is short-lived, and nobody else's.
-        if s.group.solo().is_some() {
+        let Some(pool) = s.pool() else {
             return false;
-        }
-        let class = s.spec.class;
+        };
         let one_at_a_time = self.fleet.slots.values().any(|o| {
-            o.spec.class == class && (o.succession.replaces.is_some() || o.succession.retiring)
+            o.pool() == Some(pool) && (o.succession.replaces.is_some() || o.succession.retiring)
         });
         if s.state != SlotState::Ready
             || s.process.condemned.is_some()
@@ -49,12 +48,12 @@ impl Manager {
             birth: self.fleet.births + 1,
             ..s.spec.clone()
         };
-        let mut new = Slot::new(spec, s.place);
+        let mut new = Slot::new(spec, s.place, s.group);
         new.succession.replaces = Some(slot);
         new.succession.note = format!("took the place of pid {}: {why}", s.process.pid);
         let fields = format!(
             "slot={slot} class={} pid={} replacement={free} why=\"{why}\"",
-            class.as_str(),
+            pool.class.as_str(),
             s.process.pid
         );
         let leaving = Fact::new(EventKind::WorkerLeaving)
@@ -130,7 +129,7 @@ impl Manager {
         let Some(s) = self.fleet.slots.get(&new) else {
             return;
         };
-        let (Some(old), pid, class) = (s.succession.replaces, s.process.pid, s.spec.class) else {
+        let (Some(old), pid, Some(pool)) = (s.succession.replaces, s.process.pid, s.pool()) else {
             return;
         };
         log::warn!(
@@ -147,7 +146,8 @@ impl Manager {
         self.retire_slot(new);
         self.tell_slots();
         let now = clock::monotonic_ns();
-        self.fleet.backoffs[class as usize].replaced(0, now);
+        let pace = self.fleet.backoffs.entry(pool).or_default();
+        pace.replaced(0, now);
         if let Some(o) = self.fleet.slots.get_mut(&old) {
             o.succession.note = format!("could not be replaced: {why}");
         }
@@ -185,11 +185,10 @@ impl Manager {
         if !s.succession.retiring || !s.work.runs.is_empty() {
             return;
         }
-        let (accounts, spec, place) = (s.accounts, s.spec.clone(), s.place);
+        let (accounts, spec, place, pool) = (s.accounts, s.spec.clone(), s.place, s.pool());
         let heir = self.fleet.slots.values_mut().find(|h| {
             !h.succession.retiring
-                && h.group.is_shared()
-                && h.spec.class == spec.class
+                && h.pool() == pool
                 && h.spec.generation == spec.generation
                 && h.place == place
                 && h.spec.slot != slot

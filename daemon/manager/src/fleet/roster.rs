@@ -1,6 +1,7 @@
 //! The slots together: their room, their links, their lines in the map.
 
-use super::slots::Group;
+use super::pool_key::PoolKey;
+use super::slots::{Group, Slot};
 use crate::director::Manager;
 use crate::rollout::worker_plan::settings;
 use healthd_core::wire::class::Credit;
@@ -34,12 +35,20 @@ impl Manager {
         }
     }
 
+    /// Of a pool of the generation in force: "io", "io of `mine`".
+    pub fn pool_name(&self, pool: PoolKey) -> String {
+        let of_pool =
+            |s: &&Slot| s.pool() == Some(pool) && s.spec.generation == self.rollout.generation;
+        let slot = self.fleet.slots.values().find(of_pool);
+        slot.map_or_else(|| pool.class.as_str().to_owned(), Slot::pool_name)
+    }
+
     pub fn slot_name(&self, slot: u32) -> String {
         match self.fleet.slots.get(&slot) {
             Some(s) => {
                 let kind = match s.group {
                     Group::Solo(_) => "jail",
-                    Group::Shared => "worker",
+                    Group::Pool(_) => "worker",
                 };
                 let class = s.spec.class.as_str();
                 format!("{class} {kind} in slot {slot} (pid {})", s.process.pid)

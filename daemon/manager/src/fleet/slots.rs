@@ -3,11 +3,12 @@
 //! `dispatched = finished + in flight + lost` holds for every slot at every moment, over all its workers.
 
 use crate::fleet::chunks::{ChunkAccounts, ChunkOut};
+use crate::fleet::pool_key::{PoolKey, SHARED};
 use crate::services::asked::Asked;
 use healthd_core::starvation::Suspicion;
 use healthd_core::wire::frame::{MAX_BATCH, MAX_BATCH_RECORDS};
 use healthd_core::wire::maps::SlotRecord;
-use healthd_core::wire::supervisor::SlotSpec;
+use healthd_core::wire::supervisor::{SlotSpec, WorkerClass};
 use healthd_core::wire::worker::{CacheNumbers, Define, Run, ToWorker};
 use healthd_scoreboard::worker_map::{self, WorkerView};
 use healthd_sys::unix_socket;
@@ -50,11 +51,10 @@ pub struct Slot {
 }
 
 /// Whose runs a worker of a class takes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
-    /// Those of all checks of its class that need no other.
-    #[default]
-    Shared,
+    /// Those of all checks of a group of plugins, [`SHARED`] or one of its own.
+    Pool(u8),
     /// Those of one check, one at a time.
     Solo(Solo),
 }
@@ -68,13 +68,9 @@ pub struct Solo {
 }
 
 impl Group {
-    pub fn is_shared(&self) -> bool {
-        matches!(self, Group::Shared)
-    }
-
     pub fn solo(&self) -> Option<Solo> {
         match self {
-            Group::Shared => None,
+            Group::Pool(_) => None,
             Group::Solo(solo) => Some(*solo),
         }
     }
@@ -152,6 +148,14 @@ pub struct LibraryUse {
     pub copy: Arc<OwnedFd>,
 }
 
+pub fn pool_name(class: WorkerClass, plugins: &[String]) -> String {
+    match plugins {
+        [] => class.as_str().to_owned(),
+        [one] => format!("{} of `{one}`", class.as_str()),
+        [first, rest @ ..] => format!("{} of `{first}` and {} more", class.as_str(), rest.len()),
+    }
+}
+
 /// As many as a worker tells of.
 const MAX_CACHES: usize = 64;
 
@@ -221,11 +225,11 @@ pub struct Link {
 }
 
 impl Slot {
-    pub fn new(spec: SlotSpec, place: u64) -> Slot {
+    pub fn new(spec: SlotSpec, place: u64, group: Group) -> Slot {
         Slot {
             spec,
             place,
-            group: Group::Shared,
+            group,
             state: SlotState::Starting,
             process: Process::default(),
             work: Work::default(),
@@ -236,6 +240,20 @@ impl Slot {
             asks: Asked::default(),
             tainted: false,
         }
+    }
+
+    /// None: it is one check's.
+    pub fn pool(&self) -> Option<PoolKey> {
+        let class = self.spec.class;
+        match self.group {
+            Group::Pool(group) => Some(PoolKey { class, group }),
+            Group::Solo(_) => None,
+        }
+    }
+
+    /// Of whom it takes runs, for people: "io", "io of `mine`".
+    pub fn pool_name(&self) -> String {
+        pool_name(self.spec.class, &self.spec.plugins)
     }
 
     /// In the place of what was told before. A worker may say anything: only so much is kept.
@@ -269,7 +287,7 @@ impl Slot {
     pub fn credit(&self, cap: usize) -> usize {
         let cap = match self.group {
             Group::Solo(_) => 1,
-            Group::Shared => cap,
+            Group::Pool(_) => cap,
         };
         if self.state == SlotState::Ready {
             cap.saturating_sub(self.work.runs.len())
@@ -298,7 +316,8 @@ impl Slot {
             chunks_in_flight: self.work.chunks.len() as u64,
             chunks_lost: self.accounts.chunks.lost,
             chunks_own: self.accounts.chunks.own,
-            jail: !self.group.is_shared(),
+            jail: self.group.solo().is_some(),
+            group: self.pool().map_or(SHARED, |p| p.group),
         }
     }
 }

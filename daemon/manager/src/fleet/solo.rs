@@ -93,7 +93,7 @@ impl Manager {
         let impatient = now >= self.clockwork.stood.since(since) + patience;
         if place == Place::Pool || (place == Place::RatherSolo && impatient) {
             // Released, or out of patience.
-            self.schedule.enqueue(target.class, id);
+            self.schedule.enqueue(target.pool, id);
             return false;
         }
         match self.solo_of(id) {
@@ -107,7 +107,7 @@ impl Manager {
         }
         if place == Place::RatherSolo && !again && self.solo_of(id).is_none() {
             // All are taken, perhaps for long, and this is no run that was cut off.
-            self.schedule.enqueue(target.class, id);
+            self.schedule.enqueue(target.pool, id);
             return false;
         }
         if overdue {
@@ -163,19 +163,22 @@ impl Manager {
         let Some(free) = (0..MAX_SLOTS as u32).find(|n| !self.fleet.slots.contains_key(n)) else {
             return;
         };
+        let plugin = self.rollout.plugins.get(usize::from(target.plugin));
+        let plugins = plugin.map(|p| p.name.clone()).into_iter().collect();
         let spec = SlotSpec {
             slot: free,
-            class: target.class,
+            class: target.pool.class,
             generation: self.rollout.generation,
             threads: 1,
             birth: self.next_birth(),
             once: true,
+            plugins,
         };
-        let mut slot = Slot::new(spec, 0);
-        slot.group = Group::Solo(Solo {
+        let held = Solo {
             check: Some(id),
             plugin: target.plugin,
-        });
+        };
+        let mut slot = Slot::new(spec, 0, Group::Solo(held));
         slot.process.started_ns = now;
         self.fleet.slots.insert(free, slot);
         self.fleet.solo.slots.push(free);

@@ -3,8 +3,9 @@
 use crate::check::Check;
 use crate::director::{Chore, Manager, Phase};
 use crate::fleet::leftovers::LivesOn;
+use crate::fleet::pool_key::PoolKey;
 use crate::fleet::pools::News;
-use crate::fleet::slots::{Condemned, LibraryUse, Slot, SlotState};
+use crate::fleet::slots::{Condemned, Group, LibraryUse, Slot, SlotState};
 use crate::journal::Fact;
 use crate::rollout::plugin_use::PluginUse;
 use crate::time::MS;
@@ -12,11 +13,12 @@ use healthd_core::starvation::{Lateness, Share, Suspicion};
 use healthd_core::wire::control::Problem;
 use healthd_core::wire::events::EventKind;
 use healthd_core::wire::maps::{Entry, LineRecord, worker_header as h};
-use healthd_core::wire::supervisor::{ToSupervisor, WorkerClass};
+use healthd_core::wire::supervisor::ToSupervisor;
 use healthd_core::wire::worker::{ToManager, ToWorker};
 use healthd_scoreboard::worker_map::WorkerView;
 use healthd_sys::unix_socket::{self, Received};
 use healthd_sys::{clock, process};
+use std::collections::BTreeMap;
 
 /// A call on the reactor that takes longer than this costs the worker its life.
 const STALL_NS: u64 = 1000 * MS;
@@ -378,37 +380,41 @@ impl Manager {
         if self.phase != Phase::Running {
             return;
         }
-        for class in WorkerClass::ALL {
-            let of_pool = |s: &&Slot| {
-                s.spec.class == class
-                    && s.spec.generation == self.rollout.generation
-                    && s.group.is_shared()
-            };
-            let mut slots = self.fleet.slots.values().filter(of_pool).peekable();
-            let at_work = slots.peek().is_none() || slots.any(|s| s.state == SlotState::Ready);
-            let fact = match self.fleet.pools.look(class, at_work, now) {
+        let in_force = |s: &&Slot| s.spec.generation == self.rollout.generation;
+        // One that is known and has no slots any more is nobody's.
+        let mut at_work: BTreeMap<PoolKey, bool> =
+            self.fleet.pools.known().map(|p| (p, true)).collect();
+        let mut slots = BTreeMap::new();
+        for slot in self.fleet.slots.values().filter(in_force) {
+            if let Some(pool) = slot.pool() {
+                *slots.entry(pool).or_insert(false) |= slot.state == SlotState::Ready;
+            }
+        }
+        at_work.extend(slots);
+        for (pool, at_work) in at_work {
+            let fact = match self.fleet.pools.look(pool, at_work, now) {
                 None => continue,
-                Some(News::Down) => Fact::new(EventKind::PoolDown).why(self.why_no_worker(class)),
+                Some(News::Down) => Fact::new(EventKind::PoolDown).why(self.why_no_worker(pool)),
                 Some(News::Up(lasted)) => Fact::new(EventKind::PoolUp).lasts(lasted),
             };
-            self.books.journal.record(fact.cause(class.as_str()));
+            let name = self.pool_name(pool);
+            self.books.journal.record(fact.cause(name));
         }
     }
 
     /// What is the matter with healthd itself.
     pub fn problems(&self) -> Vec<Problem> {
         let now = clock::monotonic_ns();
-        let told = |(class, since): (WorkerClass, u64)| {
-            let of_class =
-                |c: &&Check| c.is_planned() && c.target.is_some_and(|t| t.class == class);
-            let checks = self.checks.iter().filter(of_class).count();
+        let told = |(pool, since): (PoolKey, u64)| {
+            let of_pool = |c: &&Check| c.is_planned() && c.target.is_some_and(|t| t.pool == pool);
+            let checks = self.checks.iter().filter(of_pool).count();
             Problem {
-                pool: Some(class.as_str().into()),
+                pool: Some(self.pool_name(pool)),
                 since: crate::time::rfc3339(crate::time::wall(since)),
                 text: format!(
                     "for {} now {}; checks that it should run: {checks}",
                     crate::time::span(now.saturating_sub(since)),
-                    self.why_no_worker(class)
+                    self.why_no_worker(pool)
                 ),
             }
         };
@@ -449,15 +455,16 @@ impl Manager {
         let Some(link) = &mut s.process.link else {
             return;
         };
-        let (class, solo) = (s.spec.class, s.group.solo());
+        let (class, group) = (s.spec.class, s.group);
         s.loaded.plugins = plugins.iter().map(|p| p.name.clone()).collect();
         s.loaded.libraries = libraries(&plugins);
         let mut sent = Ok(());
         for (number, plugin) in plugins.iter().enumerate() {
-            if plugin.class != class || plugin.left_out.is_some() {
-                continue;
-            }
-            if solo.is_some_and(|p| usize::from(p.plugin) != number) {
+            let is_its = match group {
+                Group::Pool(group) => plugin.pool == PoolKey { class, group },
+                Group::Solo(p) => usize::from(p.plugin) == number,
+            };
+            if !is_its || plugin.left_out.is_some() {
                 continue;
             }
             let load = ToWorker::Load {

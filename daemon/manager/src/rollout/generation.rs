@@ -3,7 +3,8 @@
 
 use crate::books::recall::Past;
 use crate::director::{Chore, Manager, Phase};
-use crate::fleet::slots::{Accounts, Condemned, Slot, SlotState};
+use crate::fleet::pool_key::PoolKey;
+use crate::fleet::slots::{Accounts, Condemned, Group, Slot, SlotState};
 use crate::fleet::solo::SOLO_SLOTS;
 use crate::journal::Fact;
 use crate::rollout::coming::{Coming, Force};
@@ -11,7 +12,7 @@ use crate::rollout::handover;
 use crate::rollout::plugin_use::PluginUse;
 use crate::rollout::plugins::{Objection, Tally, version_text};
 use crate::rollout::work::Work;
-use crate::rollout::worker_plan::{lost, wanted};
+use crate::rollout::worker_plan::{OWN_MOST, OWN_WORKERS, Wanted, lost, wanted};
 use crate::time::MS;
 use healthd_catalog::{PluginFile, Scan, Standing};
 use healthd_core::config::{Diagnostics, Model};
@@ -25,9 +26,10 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-/// Lines for worker slots in `state.map`: two generations of the largest pools (64 io, 256 cpu, 1 exec), one
-/// replacement a class, and solo workers.
-pub const MAX_SLOTS: usize = 2 * (64 + 256 + 1) + 3 + SOLO_SLOTS;
+/// Lines for worker slots in `state.map`: two generations of the largest pools (64 io, 256 cpu, 1 exec) and of workers
+/// that are a plugin's own, one replacement a pool, and solo workers.
+pub const MAX_SLOTS: usize =
+    2 * (64 + 256 + 1 + OWN_WORKERS) + WorkerClass::ALL.len() * (1 + OWN_MOST) + SOLO_SLOTS;
 const _: () = assert!(MAX_SLOTS <= maps::SLOTS_MOST);
 /// Old workers may finish their runs for so long after the switch.
 const DRAIN_NS: u64 = 60_000 * MS;
@@ -78,22 +80,25 @@ impl Manager {
             }
             return;
         };
-        for ((place, class, threads), free) in wanted.into_iter().zip(free) {
+        for (worker, free) in wanted.into_iter().zip(free) {
+            let PoolKey { class, group } = worker.pool;
             let mut slot = Slot::new(
                 SlotSpec {
                     slot: free,
                     class,
                     generation,
-                    threads,
+                    threads: worker.threads,
                     birth: self.next_birth(),
                     once: false,
+                    plugins: worker.plugins,
                 },
-                place,
+                worker.place,
+                Group::Pool(group),
             );
             if let Some((_, old)) = first.as_ref().and_then(|p| {
                 p.slots
                     .iter()
-                    .find(|(n, r)| *n == free && r.class == class as u8)
+                    .find(|(n, r)| *n == free && r.class == class as u8 && r.group == group)
             }) {
                 slot.accounts = Accounts::carried_over(old);
             }
@@ -128,28 +133,23 @@ impl Manager {
     }
 
     /// A free slot for each worker. After a manager that died, its slots: their accounts go on.
-    fn choose_slots(
-        &self,
-        wanted: &[(u64, WorkerClass, u32)],
-        past: Option<&Past>,
-    ) -> Option<Vec<u32>> {
-        let mut theirs: HashMap<u8, VecDeque<u32>> = HashMap::new();
+    fn choose_slots(&self, wanted: &[Wanted], past: Option<&Past>) -> Option<Vec<u32>> {
+        let mut theirs: HashMap<PoolKey, VecDeque<u32>> = HashMap::new();
         let mut taken: HashSet<u32> = self.fleet.slots.keys().copied().collect();
         if let Some(past) = past {
-            for class in WorkerClass::ALL {
-                let wanted = wanted.iter().filter(|w| w.1 == class).count();
-                let slots = past.slots_of(class as u8).into_iter().take(wanted);
-                theirs.insert(class as u8, slots.collect());
+            for pool in wanted.iter().map(|w| w.pool) {
+                let of_pool = wanted.iter().filter(|w| w.pool == pool).count();
+                theirs
+                    .entry(pool)
+                    .or_insert_with(|| past.slots_of(pool).into_iter().take(of_pool).collect());
             }
             taken.extend(theirs.values().flatten());
         }
         let mut free = (0..MAX_SLOTS as u32).filter(|n| !taken.contains(n));
         wanted
             .iter()
-            .map(|(_, class, _)| {
-                let old = theirs
-                    .get_mut(&(*class as u8))
-                    .and_then(VecDeque::pop_front);
+            .map(|worker| {
+                let old = theirs.get_mut(&worker.pool).and_then(VecDeque::pop_front);
                 old.or_else(|| free.next())
             })
             .collect()
@@ -556,7 +556,7 @@ impl Manager {
             .fleet
             .slots
             .values()
-            .filter(|s| s.state == SlotState::Ready && s.group.is_shared())
+            .filter(|s| s.state == SlotState::Ready && s.pool().is_some())
             .count();
         format!(
             "checks={} workers={workers} generation={}",

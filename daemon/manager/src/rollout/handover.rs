@@ -31,6 +31,8 @@ pub(super) struct KeptFile {
     plugins: Vec<PluginEntry>,
     infos: Vec<PluginInfo>,
     standing: Standing,
+    #[serde(default)]
+    shipped: bool,
 }
 
 impl KeptFile {
@@ -41,6 +43,7 @@ impl KeptFile {
             plugins: file.plugins.clone(),
             infos: file.infos.clone(),
             standing: file.standing.clone(),
+            shipped: file.shipped,
         }
     }
 
@@ -52,6 +55,7 @@ impl KeptFile {
             plugins: self.plugins,
             infos: self.infos,
             standing: self.standing,
+            shipped: self.shipped,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A plugin file as the workers of a generation use it.
 
+use crate::fleet::pool_key::PoolKey;
 use crate::rollout::plugins::Tally;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -11,7 +12,8 @@ pub struct PluginUse {
     pub name: String,
     pub file: PathBuf,
     pub index: u32,
-    pub class: healthd_core::wire::supervisor::WorkerClass,
+    /// Whose workers load it.
+    pub pool: PoolKey,
     pub copy: Arc<OwnedFd>,
     pub hash: u64,
     /// It could not be initialised, or killed a starting worker: why. New workers come up without it.

@@ -191,7 +191,7 @@ impl Manager {
             .enumerate()
             .map(|(n, p)| {
                 let target = Target {
-                    class: p.class,
+                    pool: p.pool,
                     plugin: n as u16,
                 };
                 (p.name.clone(), p.left_out.clone().map_or(Ok(target), Err))

@@ -2,14 +2,16 @@
 
 use crate::check::worker_class;
 use crate::director::Manager;
+use crate::fleet::pool_key::{PoolKey, SHARED};
 use crate::journal::Fact;
 use crate::rollout::coming::Force;
 use crate::rollout::plugin_use::PluginUse;
-use healthd_catalog::{Scan, Standing};
+use healthd_catalog::{PluginFile, Scan, Standing};
 use healthd_core::config::{Limits, Pool};
 use healthd_core::wire::supervisor::WorkerClass;
 use healthd_sys::clock;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
 
 /// Why plugins could not be used, by name.
 pub fn lost(plugins: &[PluginUse]) -> HashMap<String, String> {
@@ -72,6 +74,10 @@ impl Manager {
         try_again: bool,
     ) -> Vec<PluginUse> {
         let lost = lost(&self.rollout.plugins);
+        let pool = match force {
+            Force::Model { model, .. } => &model.pool,
+            Force::Plugins => &self.model.pool,
+        };
         let mut names: Vec<&str> = match force {
             Force::Model { model, .. } => model
                 .checks
@@ -93,6 +99,7 @@ impl Manager {
         names.sort_unstable();
         names.dedup();
         let now = clock::realtime_ns();
+        let mut groups = Groups::new(pool);
         names
             .into_iter()
             .filter_map(|name| {
@@ -106,7 +113,10 @@ impl Manager {
                     name: name.to_owned(),
                     file: file.path.clone(),
                     index: entry.index,
-                    class: worker_class(entry.class),
+                    pool: PoolKey {
+                        class: worker_class(entry.class),
+                        group: groups.of(name, file),
+                    },
                     copy: file.copy.clone(),
                     hash: file.hash,
                     left_out: old.filter(|_| !try_again).and_then(|o| o.left_out.clone()),
@@ -127,31 +137,97 @@ pub fn same_plugins(new: &[PluginUse], old: &[PluginUse], try_again: bool) -> bo
 }
 
 pub fn same_pool(new: &Pool, old: &Pool) -> bool {
-    (
-        new.io.workers,
-        new.io.threads,
-        new.cpu.workers,
-        new.exec.max_parallel,
-    ) == (
-        old.io.workers,
-        old.io.threads,
-        old.cpu.workers,
-        old.exec.max_parallel,
-    )
+    let sizes = |p: &Pool| {
+        (
+            p.io.workers,
+            p.io.threads,
+            p.cpu.workers,
+            p.exec.max_parallel,
+            p.isolate,
+        )
+    };
+    sizes(new) == sizes(old) && new.groups == old.groups
 }
 
-/// The workers that these plugins need: place in class, class, threads.
-pub fn wanted(pool: &Pool, plugins: &[PluginUse]) -> Vec<(u64, WorkerClass, u32)> {
+/// Groups of plugins with workers of their own that a generation can have; what comes after them shares the last one.
+pub const OWN_MOST: usize = 32;
+/// One waits for everything that it waits for at once; computing takes a process each.
+const OWN_CPU: u16 = 4;
+/// Of one generation.
+pub const OWN_WORKERS: usize = OWN_MOST * (2 + OWN_CPU as usize);
+
+/// Who shares workers with whom: the plugins that came with healthd with each other, and each other file's with nobody.
+struct Groups<'a> {
+    pool: &'a Pool,
+    /// What the numbers from 1 on stand for.
+    known: Vec<Together<'a>>,
+}
+
+#[derive(PartialEq)]
+enum Together<'a> {
+    ByHand(&'a str),
+    File(PathBuf),
+}
+
+/// The name by which a hand puts a plugin beside those that came with healthd.
+const SHARED_NAME: &str = "shared";
+
+impl<'a> Groups<'a> {
+    fn new(pool: &'a Pool) -> Groups<'a> {
+        let known = Vec::new();
+        Groups { pool, known }
+    }
+
+    fn of(&mut self, plugin: &str, file: &PluginFile) -> u8 {
+        let mut by_hand = self.pool.groups.iter();
+        let by_hand = by_hand.find(|g| g.plugins.iter().any(|p| p == plugin));
+        let together = match by_hand {
+            Some(group) if group.name == SHARED_NAME => return SHARED,
+            Some(group) => Together::ByHand(&group.name),
+            None if file.shipped || !self.pool.isolate => return SHARED,
+            None => Together::File(file.path.clone()),
+        };
+        let at = self.known.iter().position(|k| *k == together);
+        let at = at.unwrap_or_else(|| {
+            self.known.push(together);
+            self.known.len() - 1
+        });
+        // At most OWN_MOST.
+        (at + 1).min(OWN_MOST) as u8
+    }
+}
+
+/// A worker that is needed.
+pub struct Wanted {
+    /// Among those of its pool.
+    pub place: u64,
+    pub pool: PoolKey,
+    pub threads: u32,
+    /// The only plugins that it loads; empty: those that share.
+    pub plugins: Vec<String>,
+}
+
+pub fn wanted(pool: &Pool, plugins: &[PluginUse]) -> Vec<Wanted> {
+    let pools: BTreeSet<PoolKey> = plugins.iter().map(|p| p.pool).collect();
     let mut list = Vec::new();
-    for class in WorkerClass::ALL {
-        if !plugins.iter().any(|p| p.class == class) {
-            continue;
-        }
+    for key in pools {
         let Settings {
             workers, threads, ..
-        } = settings(pool, class);
-        let places = 0..u64::from(workers.max(1));
-        list.extend(places.map(|place| (place, class, u32::from(threads))));
+        } = settings(pool, key.class);
+        let own = key.group != SHARED;
+        let workers = match own {
+            false => workers.max(1),
+            true if key.class.row().fans_out => workers.clamp(1, OWN_CPU),
+            true => 1,
+        };
+        let names = plugins.iter().filter(|p| own && p.pool == key);
+        let names: Vec<String> = names.map(|p| p.name.clone()).collect();
+        list.extend((0..u64::from(workers)).map(|place| Wanted {
+            place,
+            pool: key,
+            threads: u32::from(threads),
+            plugins: names.clone(),
+        }));
     }
     list
 }

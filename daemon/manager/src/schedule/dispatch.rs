@@ -5,11 +5,11 @@ use crate::check::{Check, ns};
 use crate::director::{Manager, Phase};
 use crate::fleet::chunks::RunChunks;
 use crate::fleet::crash_record::Place;
+use crate::fleet::pool_key::PoolKey;
 use crate::fleet::slots::SlotState;
 use crate::time::MS;
 use healthd_core::check::fault::Fault;
 use healthd_core::check::schedule;
-use healthd_core::wire::supervisor::WorkerClass;
 use healthd_core::wire::worker::Run;
 use healthd_sys::clock;
 
@@ -116,32 +116,29 @@ impl Manager {
         if check.place() != Place::Pool {
             return self.wait_for_solo(id, due_ns);
         }
-        match self.choose(check.identity.hash, target.class) {
+        match self.choose(check.identity.hash, target.pool) {
             Some(slot) => self.send(id, slot, due_ns, 1, Vec::new()),
             None => {
                 if let Some(check) = self.checks.get_mut(id) {
                     check.stage.wait(due_ns);
                 }
-                self.schedule.enqueue(target.class, id);
+                self.schedule.enqueue(target.pool, id);
             }
         }
     }
 
     /// Its home worker, or the next in its own order of preference that has room.
-    fn choose(&self, hash: u64, class: WorkerClass) -> Option<u32> {
-        self.choose_of(hash, class, self.rollout.generation)
+    fn choose(&self, hash: u64, pool: PoolKey) -> Option<u32> {
+        self.choose_of(hash, pool, self.rollout.generation)
     }
 
-    pub fn choose_of(&self, hash: u64, class: WorkerClass, generation: u64) -> Option<u32> {
-        let cap = self.cap(class);
+    pub fn choose_of(&self, hash: u64, pool: PoolKey, generation: u64) -> Option<u32> {
+        let cap = self.cap(pool.class);
         self.fleet
             .slots
             .values()
             .filter(|s| {
-                s.spec.class == class
-                    && s.spec.generation == generation
-                    && s.group.is_shared()
-                    && s.credit(cap) > 0
+                s.pool() == Some(pool) && s.spec.generation == generation && s.credit(cap) > 0
             })
             .max_by_key(|s| schedule::rendezvous(hash, s.place))
             .map(|s| s.spec.slot)
@@ -222,7 +219,7 @@ impl Manager {
         };
         let now = clock::monotonic_ns();
         let home = match check.standing.crashes.place(true) {
-            Place::Pool => self.choose(check.identity.hash, target.class),
+            Place::Pool => self.choose(check.identity.hash, target.pool),
             Place::Solo | Place::RatherSolo => None,
         };
         if let Some(slot) = home {
@@ -244,7 +241,7 @@ impl Manager {
                 return true;
             }
         }
-        self.schedule.enqueue(target.class, id);
+        self.schedule.enqueue(target.pool, id);
         true
     }
 
@@ -279,65 +276,68 @@ impl Manager {
             return;
         }
         self.admit_to_groups();
-        for class in WorkerClass::ALL {
-            while let Some(&id) = self.schedule.queues[class as usize].front() {
-                let Some(check) = self.checks.get(id).filter(|c| waits_for_a_worker(c)) else {
-                    self.schedule.queues[class as usize].pop_front();
-                    continue;
-                };
-                // It has been put into quarantine while it waited.
-                if check.place() == Place::Solo {
-                    let since = check.stage.waiting().map_or(0, |w| w.since_ns);
-                    self.schedule.queues[class as usize].pop_front();
-                    self.wait_for_solo(id, since);
-                    continue;
-                }
-                // A reload may have given it another plugin, or none that can be used.
-                match check.target {
-                    Some(target) if target.class == class => {}
-                    Some(target) => {
-                        self.schedule.queues[class as usize].pop_front();
-                        self.schedule.enqueue(target.class, id);
-                        continue;
-                    }
-                    None => {
-                        self.leave_queue(id);
-                        continue;
-                    }
-                }
-                let Some(slot) = self.choose(check.identity.hash, class) else {
+        let mut last = None;
+        while let Some(pool) = self.schedule.next_line(last) {
+            last = Some(pool);
+            while let Some(id) = self.schedule.next_in_line(pool) {
+                if !self.serve_next(pool, id) {
+                    self.schedule.enqueue_first(pool, id);
                     break;
-                };
-                let since = check.stage.waiting().map_or(0, |w| w.since_ns);
-                let late = check.comes_too_late(self.clockwork.stood, clock::monotonic_ns());
-                self.schedule.queues[class as usize].pop_front();
-                if late {
-                    let text = format!(
-                        "no {} worker had room for it within its interval",
-                        class.as_str()
-                    );
-                    self.own_fault(id, Fault::Overload, &text);
-                } else {
-                    self.send_waiting(id, slot, since);
-                    self.publish(id);
                 }
             }
         }
     }
 
+    /// False: no worker of the pool has room, and it stays the first in line.
+    fn serve_next(&mut self, pool: PoolKey, id: u32) -> bool {
+        let Some(check) = self.checks.get(id).filter(|c| waits_for_a_worker(c)) else {
+            return true;
+        };
+        let since = check.stage.waiting().map_or(0, |w| w.since_ns);
+        // It has been put into quarantine while it waited.
+        if check.place() == Place::Solo {
+            self.wait_for_solo(id, since);
+            return true;
+        }
+        // A reload may have given it another plugin, or none that can be used.
+        match check.target {
+            Some(target) if target.pool == pool => {}
+            Some(target) => {
+                self.schedule.enqueue(target.pool, id);
+                return true;
+            }
+            None => {
+                self.leave_queue(id);
+                return true;
+            }
+        }
+        let Some(slot) = self.choose(check.identity.hash, pool) else {
+            return false;
+        };
+        if check.comes_too_late(self.clockwork.stood, clock::monotonic_ns()) {
+            let text = format!(
+                "no {} worker had room for it within its interval",
+                self.pool_name(pool)
+            );
+            self.own_fault(id, Fault::Overload, &text);
+        } else {
+            self.send_waiting(id, slot, since);
+            self.publish(id);
+        }
+        true
+    }
+
     /// Runs that no worker will ever take: said, rather than left to look fresh.
     pub fn expire_queues(&mut self, now: u64) {
-        for class in WorkerClass::ALL {
-            if self.schedule.queues[class as usize].is_empty() {
-                continue;
-            }
+        let mut last = None;
+        while let Some(pool) = self.schedule.next_line(last) {
+            last = Some(pool);
             let ready = self.fleet.slots.values().any(|s| {
-                s.spec.class == class
+                s.pool() == Some(pool)
                     && s.spec.generation == self.rollout.generation
-                    && s.group.is_shared()
                     && s.state == SlotState::Ready
             });
-            let queue = std::mem::take(&mut self.schedule.queues[class as usize]);
+            let queue = self.schedule.queues.remove(&pool).unwrap_or_default();
             for id in queue {
                 let check = self.checks.get(id);
                 let Some(check) = check.filter(|c| waits_for_a_worker(c)) else {
@@ -346,27 +346,24 @@ impl Manager {
                 // Who asked for a run waits as long as it takes, if only it comes.
                 let overdue = check.waits_too_long(self.clockwork.stood, now);
                 if !overdue || (ready && check.wanted) {
-                    self.schedule.enqueue(class, id);
+                    self.schedule.enqueue(pool, id);
                 } else if ready {
-                    let text = format!("every {} worker is full", class.as_str());
+                    let text = format!("every {} worker is full", self.pool_name(pool));
                     self.own_fault(id, Fault::Overload, &text);
                 } else {
-                    let text = self.why_no_worker(class);
+                    let text = self.why_no_worker(pool);
                     self.own_fault(id, Fault::NoWorker, &text);
                 }
             }
         }
     }
 
-    pub fn why_no_worker(&self, class: WorkerClass) -> String {
-        let mut of_class = self
-            .fleet
-            .slots
-            .values()
-            .filter(|s| s.spec.class == class && s.group.is_shared());
-        match of_class.find_map(|s| s.given_up.as_ref()) {
-            Some(reason) => format!("no {} worker: {reason}", class.as_str()),
-            None => format!("no {} worker is ready", class.as_str()),
+    pub fn why_no_worker(&self, pool: PoolKey) -> String {
+        let mut of_pool = self.fleet.slots.values().filter(|s| s.pool() == Some(pool));
+        let name = self.pool_name(pool);
+        match of_pool.find_map(|s| s.given_up.as_ref()) {
+            Some(reason) => format!("no {name} worker: {reason}"),
+            None => format!("no {name} worker is ready"),
         }
     }
 }

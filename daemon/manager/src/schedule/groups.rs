@@ -54,7 +54,7 @@ impl Manager {
         let (since, was_in_line) = (waiting.since_ns, waiting.in_line);
         self.leave_groups(id);
         if self.enter_groups(id, since) && was_in_line {
-            self.schedule.enqueue(target.class, id);
+            self.schedule.enqueue(target.pool, id);
         }
     }
 
@@ -79,7 +79,7 @@ impl Manager {
                 check.stage.set_in_line(false);
                 let late = check.comes_too_late(stood, now);
                 match check.target {
-                    Some(target) if !late => self.schedule.enqueue(target.class, id),
+                    Some(target) if !late => self.schedule.enqueue(target.pool, id),
                     Some(_) => self.turn_too_late(id, None),
                     None => self.leave_queue(id),
                 }

@@ -103,7 +103,7 @@ fn config(world: &World) -> String {
     let dir = world.dir.display();
     let mut text = format!(
         "[daemon]\nplugin_dir = \"{dir}/plugins\"\nruntime_dir = \"{dir}/run\"\nstate_dir = \"{dir}/state\"\n\
-         log = \"info\"\nstop_grace = \"2s\"\n\n[pool.io]\nworkers = 2\nmax_rss = \"512MiB\"\nmax_fds = 2000\n\n[[check]]\nname = \"good/{{n}}\"\nplugin = \"echo_step\"\n\
+         log = \"info\"\nstop_grace = \"2s\"\n\n[pool]\nisolate = false\n\n[pool.io]\nworkers = 2\nmax_rss = \"512MiB\"\nmax_fds = 2000\n\n[[check]]\nname = \"good/{{n}}\"\nplugin = \"echo_step\"\n\
          for_each = {{ n = \"0..{LOAD}\" }}\ninterval = \"200ms\"\ntimeout = \"10s\"\nattempts = 1\nconfig = {{ wait_ms = {LOAD_MS} }}\n"
     );
     // Paused from the beginning: each runs once, when it is asked to.

@@ -103,7 +103,7 @@ impl Manager {
     fn send_canary(&mut self, plugin: &str) -> Option<Canary> {
         let coming = self.rollout.coming.as_ref()?;
         let number = coming.plugins.iter().position(|p| p.name == plugin)?;
-        let (class, generation) = (coming.plugins[number].class, coming.generation);
+        let (pool, generation) = (coming.plugins[number].pool, coming.generation);
         let specs = coming.force.specs_of(plugin);
         let id = self.best_canary(plugin, specs.as_ref())?;
         let check = self.checks.get(id)?;
@@ -121,7 +121,7 @@ impl Manager {
             check.state.status(),
             check.identity.hash,
         );
-        let slot = self.choose_of(hash, class, generation)?;
+        let slot = self.choose_of(hash, pool, generation)?;
         let run_id = self.send_apart(id, slot, epoch, Some(define))?;
         let told = field(&name);
         log::info!("canary runs  check={told} plugin={plugin} slot={slot} run={run_id}");
@@ -267,7 +267,7 @@ impl Manager {
             .get(id)
             .map(|c| (c.identity.hash, c.target, c.identity.epoch));
         let sent = sent.and_then(|(hash, target, epoch)| {
-            let slot = self.choose_of(hash, target?.class, self.rollout.generation)?;
+            let slot = self.choose_of(hash, target?.pool, self.rollout.generation)?;
             Some((slot, self.send_apart(id, slot, epoch, None)?))
         });
         let Some((slot, run_id)) = sent else {

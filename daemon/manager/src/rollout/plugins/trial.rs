@@ -5,12 +5,13 @@
 //! speaks against nobody, and neither does our own fault.
 
 use crate::director::{Chore, Manager, Phase};
+use crate::fleet::pool_key::PoolKey;
 use crate::fleet::postmortem::Cause;
 use crate::journal::Fact;
 use crate::rollout::work::{Unwanted, Work};
 use crate::time::MS;
 use healthd_core::check::outcome::Status;
-use healthd_core::wire::supervisor::{Death, WorkerClass};
+use healthd_core::wire::supervisor::Death;
 use healthd_core::wire::worker::{Ending, Finished};
 use healthd_sys::clock;
 use serde::{Deserialize, Serialize};
@@ -268,7 +269,7 @@ impl Manager {
     }
 
     /// A worker has died.
-    pub fn trial_death(&mut self, generation: u64, class: WorkerClass, told: &Told) {
+    pub fn trial_death(&mut self, generation: u64, pool: PoolKey, told: &Told) {
         if self.rollout.versions.trials.is_empty()
             || generation != self.rollout.generation
             || self.phase != Phase::Running
@@ -283,12 +284,12 @@ impl Manager {
                 .collect(),
             // Nobody can be named, but only this has changed.
             None if told.by_itself => {
-                let of_class = |name: &str| {
+                let of_pool = |name: &str| {
                     let mut all = self.rollout.plugins.iter();
-                    all.any(|p| p.name == name && p.class == class)
+                    all.any(|p| p.name == name && p.pool == pool)
                 };
                 trials
-                    .filter(|t| t.plugins.iter().any(|p| of_class(&p.name)))
+                    .filter(|t| t.plugins.iter().any(|p| of_pool(&p.name)))
                     .map(|t| t.unwanted(told.how.clone()))
                     .collect()
             }

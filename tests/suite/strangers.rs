@@ -1,0 +1,255 @@
+//! A plugin file that did not come with healthd has workers of its own, and whatever it does to a process it does to those.
+
+use crate::harness::{Check, Config, Daemon, check, fixtures};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::TcpListener;
+
+fn port(listener: &TcpListener) -> Check {
+    let port = listener.local_addr().expect("bound").port();
+    check("port").plugin("tcp").interval("1h").set(
+        "config",
+        &format!("{{ host = \"127.0.0.1\", port = {port} }}"),
+    )
+}
+
+fn of(name: &str, plugin: &str, config: &str) -> Check {
+    check(name)
+        .plugin(plugin)
+        .interval("1h")
+        .set("attempts", "1")
+        .set("retry_interval", "\"1h\"")
+        .set("config", config)
+}
+
+fn echo(name: &str) -> Check {
+    of(name, "echo", "{ status = \"ok\" }")
+}
+
+fn config() -> Config {
+    Config::new()
+        .strangers()
+        .daemon("log", "\"info\"")
+        .pool("io", "workers = 2")
+        .plugin_file(fixtures::fixture("echo"))
+        .plugin_file(fixtures::fixture("crash"))
+}
+
+fn spawn(config: Config) -> Daemon {
+    let daemon = config.spawn();
+    daemon.expect_notify("READY=1");
+    daemon
+}
+
+/// Of each worker that works: its class, and the plugins whose own it is.
+fn own(daemon: &Daemon) -> Vec<String> {
+    let ready = |w: &Value| w["state"] == "ready" && w["jail"].is_null();
+    let workers = daemon.until_workers("those of before have gone", |all| all.iter().all(ready));
+    let name = |w: &Value| {
+        let plugins = w["plugins"].as_array().cloned().unwrap_or_default();
+        let plugins: Vec<&str> = plugins.iter().filter_map(Value::as_str).collect();
+        format!(
+            "{} {}",
+            w["class"].as_str().unwrap_or_default(),
+            plugins.join("+")
+        )
+    };
+    let mut names: Vec<String> = workers.iter().map(name).collect();
+    names.sort();
+    names
+}
+
+fn worker_of(daemon: &Daemon, check: &str) -> Value {
+    let slot = daemon.detail(check)["worker"].clone();
+    daemon
+        .workers()
+        .into_iter()
+        .find(|w| w["slot"] == slot)
+        .unwrap_or_default()
+}
+
+#[test]
+fn a_file_that_did_not_come_with_healthd_has_workers_of_its_own() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let fine = || {
+        of(
+            "fine",
+            "crash",
+            "{ how = \"segv\", if_file = \"/nowhere\" }",
+        )
+    };
+    let heavy = of(
+        "heavy",
+        "crash_cpu",
+        "{ how = \"segv\", if_file = \"/nowhere\" }",
+    );
+    let daemon = spawn(
+        config()
+            .pool("cpu", "workers = 1")
+            .check(port(&listener))
+            .check(echo("one"))
+            .check(fine()),
+    );
+    let shared = ["io ", "io "].map(str::to_owned);
+    let all = |more: &[&str]| {
+        let mut list = shared.to_vec();
+        list.extend(more.iter().map(|m| (*m).to_owned()));
+        list.sort();
+        list
+    };
+    assert_eq!(own(&daemon), all(&["io crash", "io echo"]));
+    for name in ["port", "one", "fine"] {
+        assert_eq!(daemon.run(name)["status"], "ok", "{name}");
+    }
+    let pids: BTreeSet<u64> = ["port", "one", "fine"]
+        .iter()
+        .filter_map(|name| daemon.detail(name)["worker"].as_u64())
+        .collect();
+    assert_eq!(pids.len(), 3, "{:?}", daemon.workers());
+    let table = daemon.healthctl(&["workers"]).out;
+    assert!(
+        table.contains("  PLUGINS  ") && table.contains("  shared  "),
+        "{table}"
+    );
+
+    // One that nothing uses any more ends; another class of the same file is another worker.
+    daemon.written.rewrite(&[port(&listener), fine(), heavy]);
+    daemon.ask("reload", json!({}));
+    assert_eq!(own(&daemon), all(&["cpu crash_cpu", "io crash"]));
+    assert_eq!(daemon.run("heavy")["status"], "ok");
+}
+
+#[test]
+fn a_hand_may_group_them() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let fine = || {
+        of(
+            "fine",
+            "crash",
+            "{ how = \"segv\", if_file = \"/nowhere\" }",
+        )
+    };
+    for (pools, workers) in [
+        (
+            &[("ours", "plugins = [\"echo\", \"crash\"]")][..],
+            &["io ", "io ", "io crash+echo"][..],
+        ),
+        (
+            &[("shared", "plugins = [\"echo\"]")],
+            &["io ", "io ", "io crash"],
+        ),
+        // Healthd's own can be put apart as well.
+        (
+            &[("apart", "plugins = [\"tcp\"]")],
+            &["io crash", "io echo", "io tcp"],
+        ),
+    ] {
+        let mut config = config()
+            .check(port(&listener))
+            .check(echo("one"))
+            .check(fine());
+        for (name, lines) in pools {
+            config = config.pool(name, lines);
+        }
+        let daemon = spawn(config);
+        assert_eq!(own(&daemon), workers);
+        for name in ["port", "one", "fine"] {
+            assert_eq!(daemon.run(name)["status"], "ok", "{name}");
+        }
+    }
+}
+
+/// Who drops a file with the name of one of healthd's own has not made it one of them.
+#[test]
+fn a_name_alone_makes_no_file_one_of_healthd_s_own() {
+    let written = config().check(echo("one")).write();
+    let folder = written.dir().join("plugins");
+    fs::remove_file(folder.join("libfixture_crash.so")).expect("our own");
+    fs::rename(
+        folder.join("libfixture_echo.so"),
+        folder.join("libhealthd_tcp.so"),
+    )
+    .expect("our own");
+    let daemon = written.spawn();
+    daemon.expect_notify("READY=1");
+    assert_eq!(own(&daemon), ["io echo"]);
+    assert_eq!(daemon.run("one")["status"], "ok");
+}
+
+#[test]
+fn what_a_stranger_does_to_its_process_touches_nobody_else() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let crash = |how: &str| of(how, "crash", &format!("{{ how = {how:?} }}"));
+    let daemon = spawn(
+        config()
+            .check(port(&listener))
+            .check(echo("one"))
+            .check(crash("segv"))
+            .check(crash("exit")),
+    );
+    for name in ["port", "one"] {
+        daemon.run(name);
+    }
+    let before: Vec<Value> = ["port", "one"]
+        .map(|n| worker_of(&daemon, n)["pid"].clone())
+        .into();
+    for how in ["segv", "exit"] {
+        let row = daemon.run(how);
+        assert_eq!(row["status"], "unknown", "{row}");
+    }
+    for (name, pid) in ["port", "one"].iter().zip(before) {
+        let row = daemon.run_anew(name);
+        assert_eq!(row["status"], "ok", "{row}");
+        let worker = worker_of(&daemon, name);
+        assert!(worker["pid"].is_u64(), "{name}: {worker}");
+        assert_eq!(
+            (&worker["pid"], &worker["restarts"]),
+            (&pid, &json!(0)),
+            "{worker}"
+        );
+    }
+}
+
+#[test]
+fn what_a_stranger_writes_to_stderr_has_its_name() {
+    let said = of("said", "talkative", "{ what = \"stderr\" }");
+    let daemon = spawn(
+        Config::new()
+            .strangers()
+            .daemon("log", "\"info\"")
+            .plugin_file(fixtures::fixture("talkative"))
+            .check(said),
+    );
+    daemon.run("said");
+    let line = daemon.expect_log("a plugin wrote to stderr");
+    assert!(line.contains(" class=io plugin=talkative pid="), "{line}");
+}
+
+/// A machine has some ten thousand threads for all.
+#[test]
+fn a_worker_whose_plugin_leaks_threads_is_replaced_and_says_so() {
+    let leaks = of("leaks", "leak", "{ threads = 200 }");
+    let daemon = spawn(
+        Config::new()
+            .strangers()
+            .daemon("log", "\"info\"")
+            .plugin_file(fixtures::fixture("leak"))
+            .check(leaks),
+    );
+    daemon.run("leaks");
+    let of_leaks = |w: &Value| w["plugins"][0] == "leak";
+    let worker = daemon
+        .workers()
+        .into_iter()
+        .find(of_leaks)
+        .unwrap_or_default();
+    assert!(worker["threads"].as_u64() > Some(200), "{worker}");
+    daemon.run("leaks");
+    daemon.until_workers("a worker without those threads", |all| {
+        all.iter()
+            .any(|w| of_leaks(w) && w["state"] == "ready" && w["pid"] != worker["pid"])
+    });
+    let line = daemon.expect_log("worker is to be recycled");
+    assert!(line.contains(" threads, "), "{line}");
+}
