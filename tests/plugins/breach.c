@@ -1,11 +1,17 @@
 /* breach, breach_step - break their contract, each in one way.
  *
- * how     limit (one of open files), hard (one that only root can lift), alarm (in a second), handler (of SIGUSR1), mask (of the thread), nothing (a task that
- *         waits for nothing; breach_step), undefined (returns 42), none
+ * how     limit (one of open files), hard (one that only root can lift), alarm (in a second), handler (of SIGUSR1), mask (of the thread), threads (two
+ *         more each time), nothing (a task that waits for nothing; breach_step), undefined (returns 42), none
  * status  what they return then, if it is anything else: 2 is CRITICAL */
 #include "fixture.h"
+#include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
+
+static void *stay(void *nothing) {
+  for (;;) pause();
+  return nothing;
+}
 
 static hd_ret break_it(void *instance) {
   char how[32];
@@ -20,6 +26,11 @@ static hd_ret break_it(void *instance) {
   if (strcmp(how, "alarm") == 0) alarm(1);
   if (strcmp(how, "handler") == 0) signal(SIGUSR1, SIG_IGN);
   if (strcmp(how, "mask") == 0) pthread_sigmask(SIG_BLOCK, &all, NULL);
+  if (strcmp(how, "threads") == 0) {
+    pthread_t thread;
+    pthread_create(&thread, NULL, stay, NULL);
+    pthread_create(&thread, NULL, stay, NULL);
+  }
   if (strcmp(how, "undefined") == 0) return 42;
   return (hd_ret)number(instance, "status", 2);
 }

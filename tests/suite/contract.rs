@@ -106,6 +106,27 @@ fn what_a_call_leaves_behind_is_named_and_put_back() {
 }
 
 #[test]
+fn threads_that_become_more_with_each_run_are_named_and_their_worker_is_replaced() {
+    let daemon = spawn(vec![breach("breach", "threads"), breach("breach", "none")]);
+    // A runtime makes some in its first calls, and is well.
+    for _ in 0..3 {
+        assert_eq!(daemon.run("threads")["status"], "critical");
+    }
+    for so_far in [8, 10, 12] {
+        told(
+            &daemon,
+            "threads",
+            &format!("plugin `breach` left 2 more threads ({so_far} so far) behind in run"),
+        );
+    }
+    assert_eq!(daemon.run("none")["status"], "critical");
+    for _ in 0..40 {
+        daemon.run("threads");
+    }
+    daemon.expect_log("why=\"plugin `breach` left 2 more threads (66 so far) behind");
+}
+
+#[test]
 fn a_neighbour_is_not_critical_for_it() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
     let port = listener.local_addr().expect("it is bound").port();

@@ -1,8 +1,11 @@
 //! What a call into foreign code may leave behind in a process: limits, an alarm, signal handlers, a signal mask. Seen
 //! after the call, and put back.
 
+use nix::fcntl::{OFlag, open};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::stat::{Mode, fstat};
 use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
 
 /// What programs and libraries change, of all that there are.
@@ -44,6 +47,15 @@ pub fn signals_back() -> impl Iterator<Item = &'static str> {
         // SAFETY: `was` is what the kernel said of this signal before, so its handler is still there.
         (!same && unsafe { libc::sigaction(n, was, std::ptr::null_mut()) } == 0).then_some(name)
     })
+}
+
+/// How many threads this process has, and a number that stays the same. None: it cannot be told.
+pub fn threads() -> Option<u64> {
+    static TASKS: OnceLock<Option<OwnedFd>> = OnceLock::new();
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let tasks = TASKS.get_or_init(|| open("/proc/self/task", flags, Mode::empty()).ok());
+    // A folder for each.
+    Some(fstat(tasks.as_ref()?).ok()?.st_nlink)
 }
 
 /// The process as it was before a call.

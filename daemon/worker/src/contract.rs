@@ -8,9 +8,11 @@ use crate::verdict::End;
 use healthd_core::check::fault::Fault;
 use healthd_core::check::outcome::Status;
 use healthd_core::wire::worker::Ending;
-use healthd_sys::leftovers::{Before, signals_back};
-use std::sync::OnceLock;
+use healthd_sys::leftovers::{Before, signals_back, threads};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 /// The worker itself changes its limit of open files while it starts programs.
 static CHANGES_FILES: AtomicBool = AtomicBool::new(false);
@@ -39,8 +41,20 @@ pub fn is_broken() -> bool {
     BROKEN.get().is_some()
 }
 
+/// By plugin: what its calls have left running.
+static THREADS: Mutex<BTreeMap<u16, Threads>> = Mutex::new(BTreeMap::new());
+
+/// A runtime makes its threads in its first calls, and keeps them. Who leaves some in so many calls in a row makes them for
+/// each, and when there are so many of them the worker is replaced.
+const IN_A_ROW: u32 = 4;
+const MOST: u64 = 64;
+/// What was joined or told to end may take so long to be gone.
+const DYING: Duration = Duration::from_millis(50);
+
 /// A call under way.
 pub struct Watched {
+    /// How many there were; None: nobody looks.
+    threads: Option<u64>,
     before: Before,
     number: u64,
     alone: bool,
@@ -59,27 +73,38 @@ pub struct Breach {
 impl Watched {
     /// A call on a thread of its own.
     pub fn call() -> Watched {
-        Watched::enter(Before::look(!CHANGES_FILES.load(SeqCst)))
+        let threads = threads();
+        Watched::enter(Before::look(!CHANGES_FILES.load(SeqCst)), threads)
     }
 
     /// A step, of which there are many: handlers of signals are looked at once a second.
     pub fn step() -> Watched {
-        Watched::enter(Before::glance(!CHANGES_FILES.load(SeqCst)))
+        Watched::enter(Before::glance(!CHANGES_FILES.load(SeqCst)), None)
     }
 
-    fn enter(before: Before) -> Watched {
+    fn enter(before: Before, threads: Option<u64>) -> Watched {
         Watched {
+            threads,
             alone: INSIDE.fetch_add(1, SeqCst) == 0,
             number: ENTERED.fetch_add(1, SeqCst),
             before,
         }
     }
 
-    pub fn leave(self) -> Option<Breach> {
+    pub fn leave(self, plugin: u16) -> Option<Breach> {
         let left = self.before.put_back();
-        let alone = self.alone && ENTERED.load(SeqCst) == self.number + 1;
+        // Else they may be anybody's.
+        let is_alone = || self.alone && ENTERED.load(SeqCst) == self.number + 1;
+        let running = match self.threads.filter(|_| is_alone()) {
+            Some(before) => left_running(plugin, before),
+            None => None,
+        };
+        let alone = is_alone();
         INSIDE.fetch_sub(1, SeqCst);
         let Some(left) = left else {
+            if let Some(breach) = running.filter(|_| alone) {
+                return Some(breach);
+            }
             return BROKEN.get().map(|what| Breach {
                 what: what.clone(),
                 certain: false,
@@ -96,6 +121,54 @@ impl Watched {
             stays: left.stays,
         })
     }
+}
+
+/// What the calls of one plugin have left running.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Threads {
+    in_a_row: u32,
+    /// All that they have left, less those that have ended.
+    left: u64,
+    /// Of the process, after the last call.
+    then: u64,
+}
+
+impl Threads {
+    /// A call has been made; so many threads there were before it, and after it.
+    fn called(&mut self, before: u64, after: u64) {
+        self.left = self.left.saturating_sub(self.then.saturating_sub(before));
+        let more = after.saturating_sub(before);
+        self.in_a_row = if more > 0 { self.in_a_row + 1 } else { 0 };
+        self.left += more;
+        self.then = after;
+    }
+
+    fn is_too_many(&self) -> bool {
+        self.in_a_row >= IN_A_ROW && self.left >= u64::from(IN_A_ROW)
+    }
+}
+
+fn left_running(plugin: u16, before: u64) -> Option<Breach> {
+    let mut all = THREADS.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = all.entry(plugin).or_default();
+    let mut after = threads()?;
+    if after > before && known.in_a_row + 1 >= IN_A_ROW {
+        let until = Instant::now() + DYING;
+        while after > before && Instant::now() < until {
+            std::thread::yield_now();
+            after = threads()?;
+        }
+    }
+    known.called(before, after);
+    known.is_too_many().then(|| Breach {
+        what: format!(
+            "{} more threads ({} so far)",
+            after.saturating_sub(before),
+            known.left
+        ),
+        certain: true,
+        stays: known.left > MOST,
+    })
 }
 
 impl Breach {
@@ -121,6 +194,33 @@ impl Breach {
                 End::own(Fault::Resources, &text)
             }
             end => end,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_runtime_keeps_its_threads_and_a_leak_goes_on() {
+        let mut runtime = Threads::default();
+        for (before, after) in [(5, 12), (12, 13), (13, 14), (14, 14), (14, 15), (15, 15)] {
+            runtime.called(before, after);
+            assert!(!runtime.is_too_many(), "{runtime:?}");
+        }
+        let mut leak = Threads::default();
+        for n in 0..3 {
+            leak.called(5 + n, 6 + n);
+            assert!(!leak.is_too_many(), "{leak:?}");
+        }
+        leak.called(8, 9);
+        assert!(leak.is_too_many(), "{leak:?}");
+        // One that each call leaves for a while is not many.
+        let mut slow = Threads::default();
+        for _ in 0..10 {
+            slow.called(5, 6);
+            assert!(!slow.is_too_many(), "{slow:?}");
         }
     }
 }

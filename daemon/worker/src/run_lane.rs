@@ -117,7 +117,7 @@ pub fn execute(map: &'static WorkerMap, mut job: JobSpec) {
     let cpu_ns = clock::thread_cpu_ns().saturating_sub(cpu);
     let grew = bill::grown_since(before);
     healthd_sys::fork_guard::end_if_forked();
-    let breach = watched.leave();
+    let breach = watched.leave(job.plugin);
     if job.info.ends().is_some_and(|thread| thread.niced) {
         pool::leave_after_this_job();
     }

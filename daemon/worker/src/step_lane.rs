@@ -73,7 +73,7 @@ impl Reactor {
 
     /// A call has come back: what has it left behind?
     fn watch(&mut self, key: u64, watched: Watched) {
-        let (Some(breach), Some(at)) = (watched.leave(), self.find(key)) else {
+        let (Some(breach), Some(at)) = (watched.leave(u16::MAX), self.find(key)) else {
             return;
         };
         self.tell_breach(self.active[at].run.check, &breach);

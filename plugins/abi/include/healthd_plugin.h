@@ -167,6 +167,8 @@ typedef struct hd_host {
  *   run, chunk          some pool thread: may block
  *   start, step, drop   the event loop: one and the same thread for all tasks of a worker, so they must not block (1 ms a
  *                       step is the budget)
+ * Threads that a plugin makes may stay for later calls; more of them with each call are a breach, which makes its runs
+ * UNKNOWN: so are a limit, an alarm, a signal's handler or mask that a call leaves behind.
  *
  * A destroy that does not return within 30 s costs its worker its life, once its other runs are done. */
 struct hd_chunk;                              /* see HD_EXT_FANOUT */
