@@ -1,7 +1,7 @@
 /* blab, blab_step - tell their secrets in every way that the ABI has.
  *
  * password  as it is, percent-encoded, and in base64 as Basic has it: in message, detail (in two pieces), labels,
- *           metrics, phases and the log
+ *           metrics, phases and the log, and on standard error
  * url       the same
  * user      what stands before the password in Basic
  * refuse    true: create fails, and says why with the password */
@@ -53,6 +53,7 @@ static void tell(const hd_ctx *c, const char *secret) {
   host->detail(c, (hd_str)S(" "));
   host->log(c, HD_LOG_WARN, (hd_str)S("blab"), str(secret));
   host->log(NULL, HD_LOG_WARN, (hd_str)S("blab"), str(secret));
+  fprintf(stderr, "blab's library says %s\n", secret);
   say(c, "the secret is %s", secret);
 }
 

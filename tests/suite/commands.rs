@@ -1,8 +1,9 @@
 //! healthctl against the real daemon: every command, its exit code, its JSON.
 
-use crate::harness::ctl::{Client, Said};
+use crate::harness::ctl::{Client, Said, say};
 use crate::harness::{Config, Daemon, check, fixtures};
 use serde_json::{Value, json};
+use std::process::Command;
 
 const ROW: [&str; 15] = [
     "name",
@@ -296,6 +297,50 @@ fn try_and_verify_need_no_daemon() {
     let tried = said(&["try", &bad]);
     assert_eq!(code(&tried), 3, "{tried:?}");
     assert!(tried.err.contains("magic"), "{tried:?}");
+}
+
+#[test]
+fn try_takes_its_options_from_a_file_or_standard_input() {
+    let file = fixtures::fixture("echo").display().to_string();
+    let dir = healthd_testing::Folder::new();
+    let options = dir.write(
+        "options",
+        "status = \"warning\"\nmessage = \"of the file\"\n",
+    );
+    for (stdin, options, more, status, message) in [
+        ("", &*options.display().to_string(), None, 1, "of the file"),
+        (
+            "status = \"critical\"\nmessage = \"piped\"",
+            "-",
+            None,
+            2,
+            "piped",
+        ),
+        (
+            r#"{"status":"critical","message":"piped"}"#,
+            "-",
+            Some("message=said"),
+            2,
+            "said",
+        ),
+    ] {
+        let stdin = dir.write("stdin", stdin);
+        let mut command = Command::new("sh");
+        command.args(["-c", "exec \"$@\" <\"$0\""]).arg(stdin);
+        command.arg(env!("CARGO_BIN_EXE_healthctl"));
+        command.args([
+            "--json",
+            "try",
+            "--plugin",
+            "echo",
+            &file,
+            "--options",
+            options,
+        ]);
+        let tried = say(command.args(more));
+        assert_eq!(code(&tried), status, "{tried:?}");
+        assert_eq!(tried.json()["message"], message, "{tried:?}");
+    }
 }
 
 #[test]

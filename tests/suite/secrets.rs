@@ -131,6 +131,7 @@ fn a_plugin_that_tells_its_secrets_tells_nobody() {
         }
     }
     daemon.expect_log("plugin=blab");
+    daemon.expect_log("text=\"blab's library says ***\"");
     assert_clean("the log", &daemon.log.all().join("\n"));
 }
 

@@ -171,21 +171,26 @@ fn mask_base64<'t>(text: &'t str, letters: &str) -> Cow<'t, str> {
 impl Scrubber {
     /// Of a check's options: the values at these places (JSON pointers), and what is a secret by where it stands.
     pub fn of_options(config: &str, places: &[String]) -> Scrubber {
-        let Ok(options) = serde_json::from_str::<Json>(config) else {
-            return Scrubber::default();
-        };
-        let mut found = Vec::new();
-        for value in places
-            .iter()
-            .filter_map(|place| options.pointer(place)?.as_str())
-        {
-            add_with_parts(value, &mut found);
-        }
-        if let Some((shown, _)) = sensitive::masked(&options) {
-            differing(&options, &shown, &mut found);
-        }
-        Scrubber::new(found)
+        Scrubber::new(in_options(config, places))
     }
+}
+
+/// The values behind [`Scrubber::of_options`].
+pub fn in_options(config: &str, places: &[String]) -> Vec<String> {
+    let Ok(options) = serde_json::from_str::<Json>(config) else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    for value in places
+        .iter()
+        .filter_map(|place| options.pointer(place)?.as_str())
+    {
+        add_with_parts(value, &mut found);
+    }
+    if let Some((shown, _)) = sensitive::masked(&options) {
+        differing(&options, &shown, &mut found);
+    }
+    found
 }
 
 /// Where in the options the whole value is hidden in `shown`, as JSON pointers.

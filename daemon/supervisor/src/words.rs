@@ -1,16 +1,21 @@
 //! What the plugins of a worker write to standard error: each worker's is a pipe that ends here. Its lines go into the
-//! daemon's log with the worker's slot in front, escaped and limited; what was left out is counted.
+//! daemon's log with the worker's slot in front, escaped, limited and without the secrets of its checks; what was left out
+//! is counted.
 //!
 //! Runs in: supervisor, which outlives the worker: the last words of one that dies are told too. Everything is read
 //! that is there, so a plugin that writes without end waits for nobody; that it does is its own worker's time.
 
+use healthd_core::scrub::{MASK, Scrubber};
 use healthd_core::wire::supervisor::{SlotSpec, WorkerClass};
+use healthd_core::wire::told_secrets as told;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::{pipe2, read};
 use std::fmt::Write;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 
 /// At most so many lines at once, and so many a second in the long run.
 const BURST: f64 = 100.0;
@@ -31,6 +36,7 @@ pub struct Words {
     plugins: String,
     pid: u32,
     lines: Lines,
+    secrets: Secrets,
 }
 
 impl AsFd for Words {
@@ -49,8 +55,14 @@ impl Words {
         Ok((ours, theirs))
     }
 
-    pub fn new(spec: &SlotSpec, pid: u32, pipe: OwnedFd) -> Words {
+    /// `secrets`: the file in which the worker tells them.
+    pub fn new(spec: &SlotSpec, pid: u32, pipe: OwnedFd, secrets: OwnedFd) -> Words {
         Words {
+            secrets: Secrets {
+                file: secrets.into(),
+                length: 0,
+                known: Ok(Scrubber::default()),
+            },
             pipe,
             slot: spec.slot,
             class: spec.class,
@@ -99,14 +111,20 @@ impl Words {
     }
 
     fn tell(&mut self) {
+        if self.lines.out.is_empty() {
+            return;
+        }
         let Words { slot, pid, .. } = *self;
         let class = self.class.as_str();
         let of = &self.plugins;
+        self.secrets.look();
         for line in self.lines.out.drain(..) {
             match line {
-                Line::Said(text) => {
+                Line::Said { text, cut } => {
+                    let text = self.secrets.without(&text);
+                    let more = if cut { "..." } else { "" };
                     log::warn!(
-                        "a plugin wrote to stderr  slot={slot} class={class}{of} pid={pid} text=\"{text}\""
+                        "a plugin wrote to stderr  slot={slot} class={class}{of} pid={pid} text=\"{text}{more}\""
                     );
                 }
                 Line::LeftOut(lines) => log::warn!(
@@ -117,10 +135,61 @@ impl Words {
     }
 }
 
+/// What must not be told. The worker writes a secret before any plugin can know it.
+#[derive(Debug)]
+struct Secrets {
+    file: File,
+    /// What of it is in `known`.
+    length: u64,
+    /// Err: what they are cannot be known.
+    known: Result<Scrubber, Unknown>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Unknown;
+
+impl Secrets {
+    fn look(&mut self) {
+        let mut head = [0; told::HEAD as usize];
+        let length = match self.file.read_exact_at(&mut head, 0) {
+            Ok(()) => u64::from_le_bytes(head),
+            // Nothing was written yet.
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => 0,
+            Err(_) => told::TOO_MANY,
+        };
+        if length != self.length {
+            self.length = length;
+            self.known = self.read(length).ok_or(Unknown);
+        }
+    }
+
+    fn read(&self, length: u64) -> Option<Scrubber> {
+        let length = usize::try_from(length).ok();
+        let mut bytes = vec![0; length.filter(|n| *n as u64 <= told::MOST_BYTES)?];
+        self.file.read_exact_at(&mut bytes, told::HEAD).ok()?;
+        Some(Scrubber::new(told::read(&bytes)?))
+    }
+
+    /// The line, escaped.
+    fn without(&self, line: &str) -> String {
+        match &self.known {
+            Ok(secrets) => escaped(&secrets.scrub(line)),
+            Err(Unknown) => format!(
+                "{MASK} ({} bytes; this worker has more than {} secrets to look for)",
+                line.len(),
+                told::MOST
+            ),
+        }
+    }
+}
+
 #[derive(Debug, PartialEq)]
 enum Line {
-    /// Escaped.
-    Said(String),
+    /// As it came, so that secrets are found in it, also one that was cut.
+    Said {
+        text: String,
+        cut: bool,
+    },
     LeftOut(u64),
 }
 
@@ -188,11 +257,8 @@ impl Lines {
         }
         self.left_out();
         self.tokens -= 1.0;
-        let mut text = escaped(&line);
-        if cut {
-            text.push_str("...");
-        }
-        self.out.push(Line::Said(text));
+        let text = String::from_utf8_lossy(line.trim_ascii_end()).into_owned();
+        self.out.push(Line::Said { text, cut });
     }
 
     fn left_out(&mut self) {
@@ -204,9 +270,9 @@ impl Lines {
 }
 
 /// No byte of it can pass for another line, move a terminal's cursor or end the quotes.
-fn escaped(line: &[u8]) -> String {
+fn escaped(line: &str) -> String {
     let mut text = String::new();
-    for c in String::from_utf8_lossy(line.trim_ascii_end()).chars() {
+    for c in line.chars() {
         match c {
             '\t' => text.push(' '),
             '"' | '\\' => {
@@ -233,7 +299,7 @@ mod tests {
 
     fn said(lines: &mut Lines) -> Vec<String> {
         let text = |line| match line {
-            Line::Said(text) => text,
+            Line::Said { text, cut } => escaped(&text) + if cut { "..." } else { "" },
             Line::LeftOut(n) => format!("left out {n}"),
         };
         lines.out.drain(..).map(text).collect()
@@ -269,6 +335,45 @@ mod tests {
         lines.take(&[b'x'; 5000], 1);
         lines.take(b"y\nshort\n", 1);
         assert_eq!(said(&mut lines), ["x".repeat(1024) + "...", "short".into()]);
+    }
+
+    #[test]
+    fn secrets_are_taken_out_as_soon_as_they_are_known() {
+        let file = healthd_sys::memfd::empty("secrets").expect("a memory file");
+        let theirs = File::from(file.try_clone().expect("a descriptor"));
+        let mut secrets = Secrets {
+            file: file.into(),
+            length: 0,
+            known: Ok(Scrubber::default()),
+        };
+        let without = |secrets: &mut Secrets, line| {
+            secrets.look();
+            secrets.without(line)
+        };
+        assert_eq!(
+            without(&mut secrets, "say \"hunter2\""),
+            "say \\\"hunter2\\\""
+        );
+        let record = told::record("hunter2\t2");
+        let tell = |bytes: &[u8], at| theirs.write_all_at(bytes, at).expect("room in memory");
+        tell(&record, told::HEAD);
+        tell(&(record.len() as u64).to_le_bytes(), 0);
+        assert_eq!(
+            without(&mut secrets, "say \"hunter2\t2\""),
+            "say \\\"***\\\""
+        );
+        // Half of it at the end of a line that was cut.
+        assert_eq!(without(&mut secrets, "say hunter"), "say ***");
+        for head in [
+            record.len() as u64 + 1,
+            3,
+            told::MOST_BYTES + 1,
+            told::TOO_MANY,
+        ] {
+            tell(&head.to_le_bytes(), 0);
+            let shown = without(&mut secrets, "say hunter2");
+            assert!(shown.starts_with("*** (11 bytes; "), "{shown}");
+        }
     }
 
     #[test]

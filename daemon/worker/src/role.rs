@@ -44,6 +44,7 @@ pub fn main(args: &WorkerArgs) -> i32 {
 
 fn start(args: &WorkerArgs) -> std::io::Result<EndOfWork> {
     let link = spawn::adopt_fd(args.link)?;
+    healthd_loader::secrets::tell_to(spawn::adopt_fd(args.secrets_to)?);
     signals::disregard()?;
     process::become_subreaper()?;
     process::die_with_parent(args.parent)?;

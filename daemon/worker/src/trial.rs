@@ -29,7 +29,10 @@ const USAGE: &str =
 pub fn try_main(args: &[String]) -> i32 {
     healthd_sys::signals::unblock_all();
     let Some(dir) = trial_watch::dir() else {
-        let watched = parse(args).and_then(|wish| trial_watch::watch(args, wish.file));
+        let watched = parse(args).and_then(|wish| {
+            let config = serde_json::to_string(&wish.config).map_err(|e| e.to_string())?;
+            trial_watch::watch(&wish.args, &config, wish.file)
+        });
         return watched.unwrap_or_else(|why| {
             eprintln!("error: {why}");
             NOT_RUN
@@ -58,7 +61,10 @@ struct Wish<'a> {
     file: &'a str,
     plugin: Option<&'a str>,
     timeout_ns: Option<u64>,
+    /// Read once: standard input has no second time.
     config: toml::Table,
+    /// All but the options.
+    args: Vec<&'a str>,
 }
 
 fn parse(args: &[String]) -> Result<Wish<'_>, String> {
@@ -67,20 +73,29 @@ fn parse(args: &[String]) -> Result<Wish<'_>, String> {
         plugin: None,
         timeout_ns: None,
         config: toml::Table::new(),
+        args: Vec::new(),
     };
-    let mut rest = args.iter();
+    let mut rest = args.iter().map(String::as_str);
     let mut pairs = Vec::new();
     while let Some(arg) = rest.next() {
-        match arg.as_str() {
-            "--plugin" => wish.plugin = Some(rest.next().ok_or(USAGE)?),
+        match arg {
+            "--plugin" => {
+                let name = rest.next().ok_or(USAGE)?;
+                wish.plugin = Some(name);
+                wish.args.extend([arg, name]);
+            }
             "--timeout" => {
                 let text = rest.next().ok_or(USAGE)?;
+                wish.args.extend([arg, text]);
                 let timeout = healthd_units::duration::parse(text)
                     .map_err(|e| format!("--timeout {e}: {}", e.help()))?;
                 wish.timeout_ns = Some(timeout.as_nanos() as u64);
             }
             "--options" => wish.config = read_options(rest.next().ok_or(USAGE)?)?,
-            text if wish.file.is_empty() => wish.file = text,
+            text if wish.file.is_empty() => {
+                wish.file = text;
+                wish.args.push(text);
+            }
             pair => pairs.push(pair),
         }
     }
@@ -207,6 +222,7 @@ fn one_run(
         threads: 4,
         map_mode: 0o600,
         log_to: 2,
+        secrets_to: -1,
         log: "warn".into(),
     };
     ObjectsMap::create(&dir, 0o600).map_err(|e| e.to_string())?;

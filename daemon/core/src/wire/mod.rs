@@ -13,5 +13,6 @@ pub mod objects_map;
 pub mod roles;
 pub mod samples;
 pub mod supervisor;
+pub mod told_secrets;
 pub mod tryout;
 pub mod worker;

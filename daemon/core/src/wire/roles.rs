@@ -52,6 +52,8 @@ pub struct WorkerArgs {
     pub map_mode: u32,
     /// Number of the fd that the worker's log goes to; 2 is what plugins write to as well.
     pub log_to: i32,
+    /// Number of the fd for [`told_secrets`](super::told_secrets); -1: nobody wants to know.
+    pub secrets_to: i32,
     pub log: String,
 }
 
@@ -88,6 +90,7 @@ impl WorkerArgs {
         argv.pair("--threads", self.threads.to_string());
         argv.pair("--map-mode", format!("{:o}", self.map_mode));
         argv.pair("--log-to", self.log_to.to_string());
+        argv.pair("--secrets-to", self.secrets_to.to_string());
         argv.pair("--log", &self.log);
         argv.0
     }
@@ -128,6 +131,7 @@ impl Role {
                         .map_err(|_| format!("--map-mode: `{mode}` is no octal number"))?
                 },
                 log_to: given.number("--log-to")?,
+                secrets_to: given.number("--secrets-to")?,
                 log: given.text("--log")?,
             }),
             _ => return Err(format!("unknown role `{}`", role.display())),
@@ -230,6 +234,7 @@ mod tests {
             threads: 32,
             map_mode: 0o640,
             log_to: 11,
+            secrets_to: 12,
             log: "trace".into(),
         }
     }

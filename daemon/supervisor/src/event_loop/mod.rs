@@ -24,7 +24,7 @@ use healthd_sys::clock::monotonic_ns;
 use healthd_sys::process::{self, Exit};
 use healthd_sys::signals::Signals;
 use healthd_sys::spawn::{SelfExe, SingleThreaded};
-use healthd_sys::{files, unix_socket};
+use healthd_sys::{files, memfd, unix_socket};
 use manager::Manager;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::Signal;
@@ -452,6 +452,7 @@ impl Supervisor {
     fn start_worker(&mut self, spec: &SlotSpec) -> io::Result<(u32, OwnedFd)> {
         let proof = SingleThreaded::check()?;
         let (ours, theirs) = unix_socket::link_pair()?;
+        let secrets = memfd::empty("secrets")?;
         let args = WorkerArgs {
             link: theirs.as_raw_fd(),
             parent: std::process::id(),
@@ -462,13 +463,14 @@ impl Supervisor {
             threads: spec.threads,
             map_mode: MAP_MODE,
             log_to: self.stderr.as_raw_fd(),
+            secrets_to: secrets.as_raw_fd(),
             log: self.log.clone(),
         };
         let (words, errors) = Words::pipe()?;
         let pid = self.exe.start(
             &proof,
             &args.to_argv(),
-            &[theirs.as_fd(), self.stderr.as_fd()],
+            &[theirs.as_fd(), self.stderr.as_fd(), secrets.as_fd()],
             self.null.as_fd(),
             Some(errors.as_fd()),
         )?;
@@ -476,7 +478,8 @@ impl Supervisor {
         self.reaper.watch(pid, kind, &self.epoll, CHILD_TOKEN)?;
         let readable = EpollEvent::new(EpollFlags::EPOLLIN, WORDS_TOKEN | u64::from(pid));
         self.epoll.add(&words, readable)?;
-        self.words.insert(pid, Words::new(spec, pid, words));
+        self.words
+            .insert(pid, Words::new(spec, pid, words, secrets));
         Ok((pid, ours))
     }
 
