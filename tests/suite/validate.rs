@@ -1,10 +1,12 @@
 //! A config is judged by those who know it: what a plugin would refuse is told with its place by `-t`, `validate`,
 //! reload and start, and a plugin that crashes or hangs over options costs its own checks a warning.
 
+use crate::harness::ctl::say;
 use crate::harness::{Check, Config, check, fixtures, is_root, skipped};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 fn good() -> Check {
     check("good").script("true").interval("1h")
@@ -338,4 +340,71 @@ fn who_is_not_there_is_told_before_the_start() {
         assert_eq!(output.status.code(), Some(78), "{said}");
         assert!(said.contains(words), "{said}");
     }
+}
+
+#[test]
+fn programs_that_the_hardening_of_the_unit_makes_lie_are_told() {
+    let units = healthd_testing::Folder::new();
+    let unit = "[Service]\nProtectProc=invisible\nProtectHome=yes\n";
+    let unit = units.write("healthd.service", unit);
+    let path = unit.parent().expect("it has one");
+    // Only their names matter.
+    let program = |name: &str, words: &str| {
+        check(name)
+            .plugin("exec")
+            .interval("1h")
+            .set("config", &format!("{{ argv = [\"/bin/{name}\"{words}] }}"))
+    };
+    let config = || {
+        Config::new()
+            .check(program("check_procs", ""))
+            .check(program("check_disk", ", \"-p\", \"/home/x\""))
+            .check(program("check_load", ""))
+    };
+    let output = config().env("SYSTEMD_UNIT_PATH", path).write().run(&["-t"]);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned()
+        + &String::from_utf8_lossy(&output.stdout);
+    let lies = [
+        (
+            "check_procs",
+            "under healthd.service `check_procs` sees only healthd's own processes: it needs ProtectProc=default",
+        ),
+        (
+            "check_disk",
+            "under healthd.service `check_disk` sees an empty stand-in for /home/x: it needs ProtectHome=read-only",
+        ),
+    ];
+    for (_, words) in lies {
+        assert!(told.contains(words), "{told}");
+    }
+    assert!(!told.contains("`check_load`: argv: under"), "{told}");
+
+    let daemon = config().spawn();
+    daemon.expect_notify("READY=1");
+    let show = |name: &str, json: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_healthctl"));
+        command.env("SYSTEMD_UNIT_PATH", path);
+        say(command
+            .arg("--socket")
+            .arg(daemon.socket())
+            .args(["show", name])
+            .args(json))
+    };
+    for (name, words) in lies {
+        let shown = show(name, &[]);
+        assert!(shown.out.contains(words), "{shown:?}");
+        let shown = show(name, &["--json"]).json();
+        assert!(
+            shown["hardening"]
+                .as_str()
+                .is_some_and(|h| h.contains(words)),
+            "{shown}"
+        );
+    }
+    assert!(
+        show("check_load", &["--json"])
+            .json()
+            .get("hardening")
+            .is_none()
+    );
 }

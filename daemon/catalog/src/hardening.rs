@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Where systemd looks for units, the strongest last.
+/// Where systemd looks for units, the strongest last; this variable says other ones, the strongest first, as for systemd's
+/// own programs.
+const UNIT_PATH: &str = "SYSTEMD_UNIT_PATH";
 const UNIT_DIRS: [&str; 4] = [
     "/lib/systemd/system",
     "/usr/lib/systemd/system",
@@ -25,7 +27,11 @@ pub struct Hardening {
 impl Hardening {
     /// Of the unit on this machine; nothing where there is none.
     pub fn of_unit() -> Hardening {
-        let dirs: Vec<PathBuf> = UNIT_DIRS.iter().map(PathBuf::from).collect();
+        let mut dirs: Vec<PathBuf> = match std::env::var_os(UNIT_PATH) {
+            None => UNIT_DIRS.iter().rev().map(PathBuf::from).collect(),
+            Some(path) => std::env::split_paths(&path).collect(),
+        };
+        dirs.reverse();
         Hardening::read(&dirs)
     }
 
@@ -78,26 +84,13 @@ impl Hardening {
 
     /// What of these checks would be wrong without a word.
     pub fn complaints(&self, checks: &[CheckSpec]) -> Vec<Complaint> {
-        if self.settings.is_empty() {
-            return Vec::new();
-        }
         let mut found = Vec::new();
         for (check, spec) in checks.iter().enumerate() {
-            // Whatever plugin starts programs calls their words so.
             if !spec.enabled || !spec.config.contains("\"argv\"") {
                 continue;
             }
-            let config: serde_json::Value = serde_json::from_str(&spec.config).unwrap_or_default();
-            let argv = config["argv"].as_array();
-            let argv: Vec<&str> = argv
-                .into_iter()
-                .flatten()
-                .filter_map(|w| w.as_str())
-                .collect();
-            if let Some((what, setting)) = self.lie(&argv) {
-                let said = format!(
-                    "argv: under {UNIT} {what}: it needs {setting} (daemon/docs/hardening.md)"
-                );
+            let config = serde_json::from_str(&spec.config).unwrap_or_default();
+            if let Some(said) = self.complaint(&config) {
                 found.push(Complaint {
                     check,
                     severity: Severity::Warning,
@@ -106,6 +99,20 @@ impl Hardening {
             }
         }
         found
+    }
+
+    /// The same of the options of one check.
+    pub fn complaint(&self, config: &serde_json::Value) -> Option<String> {
+        if self.settings.is_empty() {
+            return None;
+        }
+        // Whatever plugin starts programs calls their words so.
+        let argv = config["argv"].as_array()?;
+        let argv: Vec<&str> = argv.iter().filter_map(|w| w.as_str()).collect();
+        let (what, setting) = self.lie(&argv)?;
+        Some(format!(
+            "argv: under {UNIT} {what}: it needs {setting} (daemon/docs/hardening.md)"
+        ))
     }
 
     /// What this program would say, and the setting that mends it.

@@ -19,6 +19,7 @@ mod tryout;
 mod watch;
 
 pub use files::RealFiles;
+pub use hardening::Hardening;
 pub use plugins::{PluginEntry, PluginFile, verify};
 pub use scan::{Scan, Shelf, Standing};
 pub use watch::DirWatch;

@@ -353,6 +353,7 @@ impl Check {
             quarantine: self.quarantine_info(clock::monotonic_ns()),
             cost: Some(self.counts.tally.shown()),
             samples: None,
+            hardening: None,
         }
     }
 }

@@ -346,6 +346,9 @@ pub struct CheckDetail {
     pub cost: Option<Cost>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub samples: Option<Samples>,
+    /// Why its program cannot say the truth under the unit's hardening. Filled by healthctl.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hardening: Option<String>,
 }
 
 /// What a check's runs were like since the daemon's start, over deaths of its manager.

@@ -6,6 +6,7 @@ use crate::error::CtlError;
 use crate::exit;
 use crate::render::detail;
 use crate::session::Session;
+use healthd_catalog::Hardening;
 use healthd_core::wire::control::{Op, Reply};
 
 pub fn run(session: &mut Session, args: &OneCheck) -> Result<u8, CtlError> {
@@ -24,7 +25,9 @@ pub fn run(session: &mut Session, args: &OneCheck) -> Result<u8, CtlError> {
     let look = session.screen.look();
     match asked {
         Ok(()) => {
-            let found = found.ok_or(CtlError::Missing { what: "detail" })?;
+            let mut found = found.ok_or(CtlError::Missing { what: "detail" })?;
+            // Read here, as the manager waits for no disk.
+            found.hardening = Hardening::of_unit().complaint(&found.config);
             if session.json {
                 session.print_json(&found)?;
             } else {

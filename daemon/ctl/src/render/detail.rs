@@ -33,6 +33,9 @@ pub fn page(row: &CheckRow, detail: Option<&CheckDetail>, look: &Look) -> String
     if let Some(quarantine) = detail.and_then(|d| d.quarantine.as_ref()) {
         page.line("alone", &quarantine.text);
     }
+    if let Some(hardening) = detail.and_then(|d| d.hardening.as_ref()) {
+        page.line("warning", hardening);
+    }
     page.line("plugin", &row.plugin);
     if let Some(since) = &row.since {
         page.line("since", &with_age(since, look));
