@@ -31,7 +31,7 @@ use failed::Failed;
 use healthd_plugin::secrets::Secrets;
 use healthd_plugin::serde_json::Value;
 use healthd_plugin::thresholds::{Lower, Upper};
-use healthd_plugin::tls::{Connector, Roots, Settings, Shown};
+use healthd_plugin::tls::{Connector, Roots, Settings, Shown, identity_from_options};
 use healthd_plugin::{Check, Cx, Metric, Status, plugins};
 use oauth::TokenSource;
 use options::{HttpVersion, Options, TlsVersion};
@@ -343,12 +343,7 @@ fn secrets(o: &Options, request: &Request, way: &Way) -> Secrets {
 }
 
 fn connector(o: &Options, url: &Url) -> Result<Connector, String> {
-    let identity = match (&o.cert_file, &o.key_file) {
-        (Some(certificate), Some(key)) => Some((certificate.to_path_buf(), key.to_path_buf())),
-        (None, None) => None,
-        (Some(certificate), None) => Some((certificate.to_path_buf(), certificate.to_path_buf())),
-        (None, Some(_)) => return Err("key_file: needs cert_file".into()),
-    };
+    let identity = identity_from_options(o.cert_file.as_deref(), o.key_file.as_deref())?;
     if o.tls_min == TlsVersion::Tls13 && o.tls_max == TlsVersion::Tls12 {
         return Err("tls_max: older than tls_min".into());
     }
@@ -361,6 +356,7 @@ fn connector(o: &Options, url: &Url) -> Result<Connector, String> {
         },
         any_name: false,
         identity,
+        may_identify: true,
         oldest: Some(o.tls_min.into()),
         newest: Some(o.tls_max.into()),
         protocols: match o.http_version {

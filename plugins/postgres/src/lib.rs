@@ -175,6 +175,7 @@ fn trust(target: &Target) -> Result<Vec<Option<Connector>>, String> {
         },
         any_name: target.ssl_mode == SslMode::VerifyCa,
         identity: target.identity.clone(),
+        may_identify: true,
         oldest: target.versions[0],
         newest: target.versions[1],
         protocols: match target.direct {

@@ -26,11 +26,12 @@ use rustls::crypto::{ActiveKeyExchange, CryptoProvider, SupportedKxGroup, ring};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, NamedGroup, SupportedProtocolVersion};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use tokio::io::{AsyncRead, AsyncWrite};
 use trust::Source;
 use verify::{Judge, Verifier};
+use words::Wanted;
 
 pub use rustls;
 pub use tokio_rustls;
@@ -59,6 +60,21 @@ impl Roots {
     }
 }
 
+/// [`Settings::identity`] from the two options that checks have for it: a certificate's file may have its key too.
+pub fn identity_from_options(
+    cert_file: Option<&Path>,
+    key_file: Option<&Path>,
+) -> Result<Option<(PathBuf, PathBuf)>, String> {
+    match (cert_file, key_file) {
+        (Some(certificate), key) => Ok(Some((
+            certificate.to_path_buf(),
+            key.unwrap_or(certificate).to_path_buf(),
+        ))),
+        (None, None) => Ok(None),
+        (None, Some(_)) => Err("key_file: needs cert_file".into()),
+    }
+}
+
 /// A version of TLS that this SDK speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Version {
@@ -74,6 +90,8 @@ pub struct Settings {
     pub any_name: bool,
     /// PEM files of the client's own certificate (with its chain) and its key, which may be the same.
     pub identity: Option<(PathBuf, PathBuf)>,
+    /// The check has the options `cert_file` and `key_file`: they are named where a server wants a certificate.
+    pub may_identify: bool,
     pub oldest: Option<Version>,
     pub newest: Option<Version>,
     /// What is offered by ALPN, the best first.
@@ -93,6 +111,7 @@ pub struct Connector {
 struct Parts {
     trust: Source,
     identity: Option<Arc<Fresh<Identity>>>,
+    may_identify: bool,
     any_name: bool,
     pins: Vec<Pin>,
     /// How many versions of TLS are allowed.
@@ -168,6 +187,7 @@ impl Connector {
                 identity: identity
                     .map(|(certificate, key)| identity::shared(certificate, key))
                     .transpose()?,
+                may_identify: settings.may_identify,
                 any_name: settings.any_name,
                 pins: settings.pins.clone(),
                 versions: versions.len(),
@@ -225,12 +245,16 @@ impl Connector {
         let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
         // Boxed: the handshake's state would stay part of the caller's future for the rest of the run.
         let connected = Box::pin(connector.connect(self.name.clone(), stream)).await;
-        let wants_certificate = asked.in_vain();
+        let wanted = match (asked.in_vain(), parts.may_identify) {
+            (false, _) => Wanted::Nothing,
+            (true, false) => Wanted::Certificate,
+            (true, true) => Wanted::CertificateByOptions,
+        };
         match connected {
-            Ok(inner) => Ok(TlsStream::new(inner, verifier.seen(), wants_certificate)),
+            Ok(inner) => Ok(TlsStream::new(inner, verifier.seen(), wanted)),
             Err(e) => Err(match verifier.refused() {
                 Some(refused) => refused.into_io(),
-                None => words::handshake(e, wants_certificate, parts.versions),
+                None => words::handshake(e, wanted, parts.versions),
             }),
         }
     }

@@ -10,7 +10,9 @@ mod options;
 
 use dialogue::{Captured, Step};
 use healthd_plugin::net::{self, TcpStream};
-use healthd_plugin::tls::{Connector, Roots, certificate_days_left, starttls};
+use healthd_plugin::tls::{
+    Connector, Roots, Settings, certificate_days_left, identity_from_options, starttls,
+};
 use healthd_plugin::{Check, Cx, Metric, Status, plugins, thresholds};
 use options::Options;
 use std::fmt;
@@ -268,6 +270,8 @@ fn connector(o: &Options) -> Result<Option<Connector>, String> {
         ("ca_file", o.ca_file.is_some()),
         ("insecure", o.insecure),
         ("server_name", o.server_name.is_some()),
+        ("cert_file", o.cert_file.is_some()),
+        ("key_file", o.key_file.is_some()),
         ("certificate_warn_days", o.certificate_warn_days.is_some()),
         ("certificate_crit_days", o.certificate_crit_days.is_some()),
     ];
@@ -280,8 +284,13 @@ fn connector(o: &Options) -> Result<Option<Connector>, String> {
             None => Ok(None),
         };
     }
-    let roots = Roots::from_options(o.ca_file.as_deref(), o.insecure)?;
-    Connector::new(&roots, o.server_name.as_deref().unwrap_or(&o.host)).map(Some)
+    let settings = Settings {
+        roots: Roots::from_options(o.ca_file.as_deref(), o.insecure)?,
+        identity: identity_from_options(o.cert_file.as_deref(), o.key_file.as_deref())?,
+        may_identify: true,
+        ..Settings::default()
+    };
+    Connector::with(&settings, o.server_name.as_deref().unwrap_or(&o.host)).map(Some)
 }
 
 fn seconds(from: u64, to: u64) -> f64 {

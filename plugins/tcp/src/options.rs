@@ -1,6 +1,7 @@
 //! The options of a TCP check. `README.md` beside this folder shows them in use.
 
 use healthd_plugin::options;
+use healthd_plugin::options::ReadPath;
 use healthd_plugin::tls::Dialect;
 use std::time::Duration;
 
@@ -29,6 +30,10 @@ options! {
         insecure: bool = false,
         /// Name the certificate must be for, instead of `host`; also sent as SNI. For `tls`.
         server_name: Option<String> { min_length: 1 },
+        /// PEM file of a client certificate, with its chain; it may have the key too. For `tls`.
+        cert_file: Option<ReadPath>,
+        /// PEM file of the key of `cert_file`.
+        key_file: Option<ReadPath>,
         /// Warn when the certificate is valid for fewer days than this. For `tls`.
         certificate_warn_days: Option<f64> { min: 0 },
         /// Critical when the certificate is valid for fewer days than this. For `tls`.

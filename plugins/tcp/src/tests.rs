@@ -200,6 +200,20 @@ fn a_demanded_client_certificate_is_no_success() {
             o.message
         );
     }
+    let server = serve("-Verify 2 -verify_return_error -tls1_3 -www");
+    let options = json!({
+        "host": "127.0.0.1", "port": server.port, "tls": true, "ca_file": certs.ca(), "server_name": "localhost",
+        "cert_file": certs.certificate(), "key_file": certs.key()
+    });
+    let o = check(options.clone());
+    assert_eq!(o.status, Status::Ok, "{}", o.message);
+    let plugin = MockHost::new(hd_plugin_v1).plugin("tcp");
+    let plain = json!({"host": "h", "port": 1, "cert_file": certs.certificate()});
+    let refused = plugin.create(plain.to_string()).err().unwrap();
+    assert!(
+        refused.contains("cert_file: needs `tls = true`"),
+        "{refused}"
+    );
     // One that only asks, and waits for what we say, is fine without.
     let o = ask(&serve("-verify 2 -tls1_3 -www"));
     assert_eq!(o.status, Status::Ok, "{}", o.message);

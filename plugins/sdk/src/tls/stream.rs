@@ -2,7 +2,7 @@
 
 use super::trust::Anchors;
 use super::verify::now;
-use super::words;
+use super::words::{self, Wanted};
 use crate::certificate::Certificate;
 use rustls::ClientConnection;
 use std::io;
@@ -15,7 +15,7 @@ use webpki::VerifiedPath;
 pub struct TlsStream<S> {
     inner: tokio_rustls::client::TlsStream<S>,
     seen: Seen,
-    wants_certificate: bool,
+    wanted: Wanted,
 }
 
 /// What is to be said of the certificates of a connection.
@@ -89,12 +89,12 @@ impl<S> TlsStream<S> {
     pub(super) fn new(
         inner: tokio_rustls::client::TlsStream<S>,
         seen: Seen,
-        wants_certificate: bool,
+        wanted: Wanted,
     ) -> TlsStream<S> {
         TlsStream {
             inner,
             seen,
-            wants_certificate,
+            wanted,
         }
     }
 
@@ -105,7 +105,7 @@ impl<S> TlsStream<S> {
     /// The server has asked for a client certificate and got none. With TLS 1.3 it refuses such a client only after the
     /// handshake: a connection on which nothing has been read yet may still end with that.
     pub fn wants_certificate(&self) -> bool {
-        self.wants_certificate
+        self.wanted != Wanted::Nothing
     }
 
     pub fn get_ref(&self) -> (&S, &ClientConnection) {
@@ -128,11 +128,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {
         let read = ready!(Pin::new(&mut self.inner).poll_read(task, buf));
         if buf.filled().len() > before {
             // It talks to us: whatever it asked for, it does not insist.
-            self.wants_certificate = false;
+            self.wanted = Wanted::Nothing;
         }
-        let wanted = self.wants_certificate;
+        let wanted = self.wanted;
         Poll::Ready(match read {
-            Ok(()) if wanted => Err(words::later(io::ErrorKind::UnexpectedEof.into(), true)),
+            Ok(()) if wanted != Wanted::Nothing => {
+                Err(words::later(io::ErrorKind::UnexpectedEof.into(), wanted))
+            }
             read => read.map_err(|e| words::later(e, wanted)),
         })
     }

@@ -6,12 +6,31 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{AlertDescription, PeerIncompatible};
 use std::io;
 
-const WANTS_CERTIFICATE: &str = "the server wants a client certificate (cert_file, key_file)";
+/// What the server has asked for and did not get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    Nothing,
+    Certificate,
+    /// The check's options could say one.
+    CertificateByOptions,
+}
+
+impl Wanted {
+    fn text(self) -> &'static str {
+        match self {
+            Wanted::CertificateByOptions => {
+                "the server wants a client certificate (cert_file, key_file)"
+            }
+            Wanted::Certificate | Wanted::Nothing => "the server wants a client certificate",
+        }
+    }
+}
+
 const OUR_TLS: &str =
     "here: TLS 1.2 and 1.3 with ECDHE on X25519, P-256 or P-384, AES-GCM or ChaCha20";
 
 /// A handshake that failed, and not by our judgement.
-pub(super) fn handshake(e: io::Error, wants_certificate: bool, versions: usize) -> io::Error {
+pub(super) fn handshake(e: io::Error, wanted: Wanted, versions: usize) -> io::Error {
     let inner = e
         .get_ref()
         .and_then(|inner| inner.downcast_ref::<rustls::Error>());
@@ -20,8 +39,10 @@ pub(super) fn handshake(e: io::Error, wants_certificate: bool, versions: usize) 
             io::ErrorKind::InvalidData,
             "the server speaks no version of TLS that is allowed here".into(),
         ),
-        Some(error) => rustls_error(error, wants_certificate),
-        None if wants_certificate => (e.kind(), format!("connection closed: {WANTS_CERTIFICATE}")),
+        Some(error) => rustls_error(error, wanted),
+        None if wanted != Wanted::Nothing => {
+            (e.kind(), format!("connection closed: {}", wanted.text()))
+        }
         None if e.kind() == io::ErrorKind::UnexpectedEof => {
             (e.kind(), "connection closed during the handshake".into())
         }
@@ -31,31 +52,33 @@ pub(super) fn handshake(e: io::Error, wants_certificate: bool, versions: usize) 
 }
 
 /// An error on a connection whose handshake was done; in TLS 1.3 the server refuses a client only then.
-pub(super) fn later(e: io::Error, wants_certificate: bool) -> io::Error {
+pub(super) fn later(e: io::Error, wanted: Wanted) -> io::Error {
     let inner = e.get_ref();
     match inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         Some(error @ rustls::Error::AlertReceived(_)) => {
-            let (kind, text) = rustls_error(error, wants_certificate);
+            let (kind, text) = rustls_error(error, wanted);
             io::Error::new(kind, text)
         }
-        None if wants_certificate && e.kind() != io::ErrorKind::WouldBlock => io::Error::new(
-            io::ErrorKind::ConnectionAborted,
-            format!("connection closed: {WANTS_CERTIFICATE}"),
-        ),
+        None if wanted != Wanted::Nothing && e.kind() != io::ErrorKind::WouldBlock => {
+            io::Error::new(
+                io::ErrorKind::ConnectionAborted,
+                format!("connection closed: {}", wanted.text()),
+            )
+        }
         _ => e,
     }
 }
 
-fn rustls_error(error: &rustls::Error, wants_certificate: bool) -> (io::ErrorKind, String) {
+fn rustls_error(error: &rustls::Error, wanted: Wanted) -> (io::ErrorKind, String) {
     use AlertDescription as Alert;
     use io::ErrorKind::{InvalidData, Unsupported};
     match error {
         rustls::Error::AlertReceived(Alert::CertificateRequired) => {
-            (InvalidData, WANTS_CERTIFICATE.into())
+            (InvalidData, wanted.text().into())
         }
         rustls::Error::AlertReceived(
             Alert::HandshakeFailure | Alert::BadCertificate | Alert::AccessDenied,
-        ) if wants_certificate => (InvalidData, WANTS_CERTIFICATE.into()),
+        ) if wanted != Wanted::Nothing => (InvalidData, wanted.text().into()),
         rustls::Error::AlertReceived(
             Alert::BadCertificate
             | Alert::UnknownCA
