@@ -25,6 +25,7 @@ pub const TOKEN_SUPERVISOR: u64 = 1;
 pub const TOKEN_LISTENER: u64 = 2;
 pub const TOKEN_INBOX: u64 = 3;
 pub const TOKEN_SLOT: u64 = 1 << 32;
+/// The bits above are the client's serial: an event may be of one that this turn has ended, and whose place is taken again.
 pub const TOKEN_CLIENT: u64 = 2 << 32;
 
 /// The beat when nothing happens, and when workers have runs that could stall.
@@ -150,7 +151,9 @@ impl Manager {
                 }
             }
             token if token & TOKEN_CLIENT != 0 => {
-                self.client_ready((token & 0xffff_ffff) as usize, event.events())
+                if let Some(key) = self.clients.of_event(token) {
+                    self.client_ready(key, event.events());
+                }
             }
             token => {
                 let slot = (token & 0xffff_ffff) as u32;

@@ -182,6 +182,13 @@ impl Clients {
         }
     }
 
+    /// Whose event it is, if that client is still there.
+    pub fn of_event(&self, token: u64) -> Option<usize> {
+        let key = (token & 0xffff_ffff) as usize;
+        let client = self.slab.get(key)?;
+        (event_token(key, client.serial) == token).then_some(key)
+    }
+
     pub(super) fn get_mut(&mut self, key: usize) -> Option<&mut Client> {
         self.slab.get_mut(key)
     }
@@ -266,6 +273,11 @@ impl Clients {
         }
         Ok(())
     }
+}
+
+/// What the kernel's events of a client bear: its place, and enough of its serial.
+fn event_token(key: usize, serial: u64) -> u64 {
+    serial << 34 | TOKEN_CLIENT | key as u64
 }
 
 /// Those that have something to do, each once, in the order in which they came to have it.
@@ -368,21 +380,43 @@ impl Manager {
         }
         let now = clock::monotonic_ns();
         self.clients.budgets.spend(peer.uid, FEE, now);
+        let serial = self.clients.serial + 1;
         let entry = self.clients.slab.vacant_entry();
         let flags = EpollFlags::EPOLLIN
             | EpollFlags::EPOLLOUT
             | EpollFlags::EPOLLRDHUP
             | EpollFlags::EPOLLET;
-        let event = EpollEvent::new(flags, TOKEN_CLIENT | entry.key() as u64);
+        let event = EpollEvent::new(flags, event_token(entry.key(), serial));
         self.clockwork.epoll.add(stream.as_fd(), event)?;
-        self.clients.serial += 1;
-        entry.insert(Client::new(
-            stream,
-            self.clients.serial,
-            peer.uid,
-            rights,
-            now,
-        ));
+        self.clients.serial = serial;
+        entry.insert(Client::new(stream, serial, peer.uid, rights, now));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_of_a_client_that_is_gone_is_not_the_next_ones() {
+        let (listener, _) = UnixStream::pair().expect("a pair");
+        let mut clients = Clients::new(listener.into(), None, 100);
+        let come = |clients: &mut Clients, serial| {
+            let (stream, _) = UnixStream::pair().expect("a pair");
+            let rights = Rights {
+                may_change: true,
+                first: true,
+            };
+            let client = Client::new(stream, serial, 0, rights, 0);
+            let key = clients.slab.insert(client);
+            (key, event_token(key, serial))
+        };
+        let (first, told_of_first) = come(&mut clients, 1);
+        clients.remove(first);
+        let (second, told_of_second) = come(&mut clients, 2);
+        assert_eq!(first, second, "the same place");
+        assert_eq!(clients.of_event(told_of_first), None);
+        assert_eq!(clients.of_event(told_of_second), Some(second));
     }
 }
