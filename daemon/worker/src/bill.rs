@@ -56,16 +56,17 @@ pub struct Turn {
     /// Wall time of its short and of its long steps.
     short_ns: u64,
     long_ns: u64,
-    /// Runs that were stepped and go on.
-    stepped: Vec<u64>,
+    /// Runs that were stepped, also those that have ended since.
+    pub(crate) stepped: Vec<u64>,
     /// Results, until it is known what they cost.
-    ended: Vec<Ended>,
+    pub(crate) ended: Vec<Ended>,
 }
 
-struct Ended {
-    finished: Finished,
+pub(crate) struct Ended {
+    pub key: u64,
+    pub finished: Finished,
     unsettled_ns: u64,
-    leave_by: u64,
+    pub leave_by: u64,
 }
 
 impl Turn {
@@ -82,8 +83,9 @@ impl Turn {
         used
     }
 
-    pub fn ended(&mut self, finished: Finished, bill: &Bill, leave_by: u64) {
+    pub fn ended(&mut self, key: u64, finished: Finished, bill: &Bill, leave_by: u64) {
         self.ended.push(Ended {
+            key,
             finished,
             unsettled_ns: bill.unsettled_ns,
             leave_by,

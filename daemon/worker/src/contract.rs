@@ -2,12 +2,15 @@
 //! behind. That is put back, named, and nobody's verdict: its run is UNKNOWN, and so is that of a neighbour which may
 //! have suffered from it.
 //!
-//! Runs in: pool threads around each call, and the reactor around the calls of a step-lane run.
+//! A call on a thread is watched by itself, the steps of a turn of the reactor together: each look is some system calls,
+//! and a step is short. Once a turn was found to leave something, and nobody knows which of its runs it was, each step is.
+//!
+//! Runs in: pool threads around each call, and the reactor.
 
-use crate::verdict::End;
+use crate::verdict::{End, join};
 use healthd_core::check::fault::Fault;
 use healthd_core::check::outcome::Status;
-use healthd_core::wire::worker::Ending;
+use healthd_core::wire::worker::{Ending, Finished};
 use healthd_sys::leftovers::{Before, signals_back, threads};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -61,7 +64,7 @@ pub struct Watched {
 }
 
 /// What was found after it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Breach {
     pub what: String,
     /// No other call was under way, so it was this one.
@@ -77,8 +80,8 @@ impl Watched {
         Watched::enter(Before::look(!CHANGES_FILES.load(SeqCst)), threads)
     }
 
-    /// A step, of which there are many: handlers of signals are looked at once a second.
-    pub fn step() -> Watched {
+    /// Steps, of which there are many: handlers of signals are looked at once a second.
+    pub fn steps() -> Watched {
         Watched::enter(Before::glance(!CHANGES_FILES.load(SeqCst)), None)
     }
 
@@ -171,7 +174,69 @@ fn left_running(plugin: u16, before: u64) -> Option<Breach> {
     })
 }
 
+/// The steps of a turn.
+#[derive(Default)]
+pub struct Steps {
+    watched: Option<Watched>,
+    /// The run that was stepped, and the call; of several the first.
+    first: Option<(u64, &'static str)>,
+    several: bool,
+    /// Which of several it was could not be told once.
+    each: bool,
+}
+
+/// What the steps of a turn have left behind.
+pub struct LeftByTurn {
+    pub breach: Breach,
+    /// The run that it was, and the call, if only one was stepped.
+    pub by: Option<(u64, &'static str)>,
+}
+
+impl Steps {
+    /// A step is about to be made. Some: it is watched by itself.
+    pub fn enter(&mut self, key: u64, call: &'static str) -> Option<Watched> {
+        if self.each {
+            return Some(Watched::steps());
+        }
+        self.watched.get_or_insert_with(Watched::steps);
+        match self.first {
+            Some((first, _)) if first != key => self.several = true,
+            _ => self.first = Some((key, call)),
+        }
+        None
+    }
+
+    /// The turn is over.
+    pub fn leave(&mut self) -> Option<LeftByTurn> {
+        let by = self.first.take().filter(|_| !self.several);
+        self.several = false;
+        let mut breach = self.watched.take()?.leave(u16::MAX)?;
+        breach.certain &= by.is_some();
+        self.each |= by.is_none();
+        Some(LeftByTurn { breach, by })
+    }
+}
+
 impl Breach {
+    /// The same for a run whose result is made, and not on its way. True: it is another now.
+    pub fn amend(&self, finished: &mut Finished, plugin: &str, call: &str) -> bool {
+        let end = self.end(
+            plugin,
+            call,
+            End {
+                status: finished.status,
+                ending: finished.ending,
+                why: String::new(),
+            },
+        );
+        if end.why.is_empty() {
+            return false;
+        }
+        (finished.status, finished.ending) = (end.status, end.ending);
+        finished.message = join(end.why, std::mem::take(&mut finished.message));
+        true
+    }
+
     /// How a run ends in or beside which that happened.
     pub fn end(&self, plugin: &str, call: &str, end: End) -> End {
         if self.certain {

@@ -6,6 +6,7 @@
 
 use crate::active::{Active, CheckDef, InstanceState, Loaded};
 use crate::bill::{self, Turn};
+use crate::contract::Steps;
 use crate::deadline::STUCK_NS;
 use crate::deadline::cancel_ahead;
 use crate::exec::Children;
@@ -91,6 +92,7 @@ pub struct Reactor {
     /// When plugins' caches are looked at next.
     pub(crate) caches_at: u64,
     pub(crate) turn: Turn,
+    pub(crate) steps: Steps,
     /// Which programs may start.
     pub(crate) pace: Pace,
     /// Ended runs with a child that was killed and is not collected yet: task, check, epoch.
@@ -146,6 +148,7 @@ impl Reactor {
             finished: 0,
             caches_at: 0,
             turn: Turn::default(),
+            steps: Steps::default(),
             pace: Pace::default(),
             killed: Vec::new(),
         })
@@ -200,6 +203,7 @@ impl Reactor {
                     "destroy of plugin `{plugin}` has not come back for {bound} s"
                 ));
             }
+            self.watch_steps();
             self.settle(end - turn);
             self.outbox.flush(end)?;
             self.publish(end);
@@ -515,7 +519,7 @@ impl Reactor {
         let batch = self.def(active.run.check).map_or(0, |d| d.batch_ns);
         let leave_by = if news { 0 } else { times.finished_ns + batch };
         let finished = verdict::finished(&active, end, said, times);
-        self.turn.ended(finished, &active.bill, leave_by);
+        self.turn.ended(key, finished, &active.bill, leave_by);
     }
 
     /// Runs that waited for room in their plugin go on. Not from where the room came up: a run may end within

@@ -1,8 +1,8 @@
 //! The step lane: tasks that wait for the network, resumed by the reactor.
 
 use crate::active::State;
-use crate::bill;
-use crate::contract::{Breach, Watched};
+use crate::bill::{self, Ended};
+use crate::contract::{Breach, LeftByTurn, Watched};
 use crate::reactor::{MS, Reactor, Timer};
 use crate::run_lane::phase_on_this_thread;
 use crate::side;
@@ -46,7 +46,7 @@ impl Reactor {
         self.active[at].state = State::Stepping;
         let before = bill::look();
         self.map.enter(self.line, call);
-        let watched = Watched::step();
+        let watched = self.steps.enter(key, "start");
         let started = instance.start(context);
         self.watch(key, watched);
         self.left(key, call.since_ns, before, "start");
@@ -72,12 +72,53 @@ impl Reactor {
     }
 
     /// A call has come back: what has it left behind?
-    fn watch(&mut self, key: u64, watched: Watched) {
-        let (Some(breach), Some(at)) = (watched.leave(u16::MAX), self.find(key)) else {
+    fn watch(&mut self, key: u64, watched: Option<Watched>) {
+        let breach = watched.and_then(|w| w.leave(u16::MAX));
+        let (Some(breach), Some(at)) = (breach, self.find(key)) else {
             return;
         };
         self.tell_breach(self.active[at].run.check, &breach);
         self.active[at].breach.get_or_insert(breach);
+    }
+
+    /// The turn is over: what have its steps left behind? All its runs may have suffered from it, also those that have
+    /// ended in it, of which nobody has heard yet.
+    pub(crate) fn watch_steps(&mut self) {
+        let Some(LeftByTurn { breach, by }) = self.steps.leave() else {
+            return;
+        };
+        let call = by.map_or("a step", |(_, call)| call);
+        let is_meant = |key: u64| by.is_none_or(|(only, _)| only == key);
+        let mut first = None;
+        let mut ended = std::mem::take(&mut self.turn.ended);
+        for Ended {
+            key,
+            finished,
+            leave_by,
+            ..
+        } in &mut ended
+        {
+            if is_meant(*key) {
+                first = first.or(Some(finished.check));
+                if breach.amend(finished, &self.plugin_name(finished.check), call) {
+                    *leave_by = 0;
+                }
+            }
+        }
+        self.turn.ended = ended;
+        let stepped = self.turn.stepped.iter().copied();
+        for at in stepped
+            .filter(|key| is_meant(*key))
+            .filter_map(|key| self.find(key))
+            .collect::<Vec<_>>()
+        {
+            let active = &mut self.active[at];
+            first = first.or(Some(active.run.check));
+            active.breach.get_or_insert_with(|| breach.clone());
+        }
+        if let Some(check) = first {
+            self.tell_breach(check, &breach);
+        }
     }
 
     /// Nobody else may take it for what it is not; and a process that stays so must go.
@@ -120,7 +161,7 @@ impl Reactor {
         }
         let before = bill::look();
         self.map.enter(self.line, call);
-        let watched = Watched::step();
+        let watched = self.steps.enter(key, "step");
         let ret = task.step(event);
         self.watch(key, watched);
         self.left(key, call.since_ns, before, "step");

@@ -131,11 +131,9 @@ impl End {
 
 /// Puts a run's end and what the plugin said together.
 pub fn finished(active: &Active, end: End, said: Results, times: Times) -> Finished {
-    let message = match (end.why.is_empty(), said.message.is_empty()) {
-        (true, _) => said.message,
-        (false, true) => end.why,
-        (false, false) if end.ending == Ending::Fault(Fault::Panic) => end.why,
-        (false, false) => format!("{}: {}", end.why, said.message),
+    let message = match end.ending {
+        Ending::Fault(Fault::Panic) if !end.why.is_empty() => end.why,
+        _ => join(end.why, said.message),
     };
     let mut detail = said.detail;
     if detail.is_empty() && message.is_empty() && end.status != Status::Ok {
@@ -159,6 +157,15 @@ pub fn finished(active: &Active, end: End, said: Results, times: Times) -> Finis
         metrics: said.metrics,
         labels: said.labels,
         phases: said.phases,
+    }
+}
+
+/// Why it is so, before what was said.
+pub fn join(why: String, said: String) -> String {
+    match (why.is_empty(), said.is_empty()) {
+        (true, _) => said,
+        (false, true) => why,
+        (false, false) => format!("{why}: {said}"),
     }
 }
 

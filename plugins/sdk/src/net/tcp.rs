@@ -24,6 +24,17 @@ pub struct TcpStream<'a> {
     connecting: Cell<bool>,
     /// Something was sent after the last read: its answer cannot be here yet.
     asked: Cell<bool>,
+    written: Cell<Written>,
+}
+
+/// What was sent until now. Small writes wait for the acknowledgement of the one before, 40 ms in TLS and dialogues,
+/// unless the kernel is told otherwise; a single request needs no telling.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Written {
+    Nothing,
+    Once,
+    /// And the kernel was told.
+    Often,
 }
 
 impl<'a> TcpStream<'a> {
@@ -46,8 +57,6 @@ impl<'a> TcpStream<'a> {
         bind.apply(&fd, to.ip())
             .map_err(|e| own_fault(format!("cannot send from there: {}", IoText(&e))))?;
         let stream = net::TcpStream::from(fd);
-        // Else the second of two small writes waits for the first one's acknowledgement, 40 ms: TLS, dialogues.
-        stream.set_nodelay(true)?;
         let connecting = match RawAddr::inet(&to).connect(&stream) {
             Ok(()) => false,
             Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => true,
@@ -58,6 +67,7 @@ impl<'a> TcpStream<'a> {
             peer: to,
             connecting: Cell::new(connecting),
             asked: Cell::new(false),
+            written: Cell::new(Written::Nothing),
         })
     }
 
@@ -182,6 +192,10 @@ impl<'a> TcpStream<'a> {
     }
 
     pub fn poll_write(&self, task: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        if self.written.get() == Written::Once {
+            self.source.io.set_nodelay(true)?;
+            self.written.set(Written::Often);
+        }
         // While connecting the read side is asked for as well: one watch serves the whole connection.
         let mask = if self.connecting.get() {
             IO_READ | IO_WRITE
@@ -200,6 +214,9 @@ impl<'a> TcpStream<'a> {
         if let Poll::Ready(Ok(_)) = r {
             self.connecting.set(false);
             self.asked.set(true);
+            if self.written.get() == Written::Nothing {
+                self.written.set(Written::Once);
+            }
         }
         r
     }
