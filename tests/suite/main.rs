@@ -21,6 +21,7 @@ mod folders;
 mod groups;
 mod host;
 mod jail;
+mod labels;
 mod limits;
 mod lookups;
 mod manager_death;

@@ -1,10 +1,10 @@
 //! Silence, acknowledgement, maintenance: one thing that holds back problems, in three words. A silence speaks of
 //! checks until some time, an acknowledgement of one check until its problem is over, a maintenance by the calendar.
 
-use crate::matching::Match;
 use crate::route::Maintenance;
 use crate::time::Now;
 use crate::when::Watch;
+use healthd_core::matching::Match;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;

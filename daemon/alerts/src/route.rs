@@ -1,9 +1,9 @@
 //! What the config says: routes, and planned maintenance.
 
-use crate::matching::Match;
 use crate::rate::Rate;
 use crate::when::When;
 use healthd_core::check::outcome::Verdict;
+use healthd_core::matching::Match;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
 //! `alerts who NAME`: which routes would be told of a check's problem, and why the others would not.
 
-use crate::matching::Match;
 use crate::route::{Config, Route};
 use healthd_core::check::outcome::Verdict;
+use healthd_core::matching::Match;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;

@@ -3,6 +3,7 @@
 
 pub mod check;
 pub mod config;
+pub mod matching;
 pub mod objects;
 pub mod scrub;
 pub mod starvation;

@@ -90,6 +90,32 @@ fn hostile_texts_are_judged_and_nothing_else() {
             "for_each = \"0..100000\"\nconfig = {{ url = \"http://\", body = \"{{item}}{}\" }}",
             "x".repeat(1_000_000)
         )),
+        "[[host]]\nname = \"a\"\nchecks = [\"b\"]\n".repeat(20_000),
+        (0..20_000)
+            .map(|i| format!("[template.t{i}]\nuse = \"t{}\"\n", i + 1))
+            .collect(),
+        (0..3_000)
+            .map(|i| {
+                format!(
+                    "[template.t{i}]\nuse = [\"t{}\", \"t{}\"]\nlabels.l{i} = \"\"\n",
+                    i / 2,
+                    i / 3
+                )
+            })
+            .collect(),
+        // A large template that many take.
+        format!(
+            "[template.t]\nplugin = \"http\"\nconfig = {{ url = \"http://{}\" }}\n{}",
+            "x".repeat(1_000_000),
+            (0..10_000)
+                .map(|i| format!("[[check]]\nname = \"{i}\"\nuse = \"t\"\n"))
+                .collect::<String>()
+        ),
+        format!(
+            "[template.t]\nchecks = [{}]\n[[host]]\nuse = \"t\"\nname = \"{{item}}\"\nfor_each = \"0..90000\"\n",
+            "\"t\",".repeat(30_000)
+        ),
+        check("use = [[[\"\"]]]"),
         check("labels = { \"\" = \"\", a = \"\\u0000\" }\ntimeout = \"9223372036854775807d\""),
     ];
     for (i, text) in texts.into_iter().enumerate() {

@@ -183,6 +183,24 @@ fn without_a_catalog_only_what_needs_a_plugin_is_left_unjudged() {
 }
 
 /// One file out of the air, and systemd's variables or none.
+/// Before anything is made of them.
+#[test]
+fn too_many_checks_of_hosts_are_refused() {
+    let with = Env {
+        text: "[template.a]\nplugin = \"cpu\"\n[[host]]\nfor_each = { a = \"0..1000\", b = \"0..60\" }\n\
+            name = \"{a}-{b}\"\nchecks = [\"a\", { use = \"a\", name = \"again\" }]\n",
+        systemd: false,
+    };
+    let told = load(Path::new("healthd.toml"), &with, Some(&catalog())).expect_err("too many");
+    let text = told.render(false);
+    assert!(
+        text.starts_with(
+            "error: too many checks: with host `{a}-{b}` the hosts have 120,000, a config may hold 100,000\n"
+        ),
+        "{text}"
+    );
+}
+
 struct Env {
     text: &'static str,
     systemd: bool,
@@ -320,6 +338,12 @@ fn describe(c: &CheckSpec, out: &mut String) {
     }
     if let Some(reason) = &c.unusable {
         let _ = writeln!(out, "    unusable: {reason}");
+    }
+    if c.from.iter().any(|layer| layer.what != "[defaults]") {
+        for layer in c.from.iter() {
+            let keys = layer.keys.join(", ");
+            let _ = writeln!(out, "    {} ({}): {keys}", layer.what, layer.source);
+        }
     }
 }
 

@@ -48,7 +48,9 @@ Environment:
     version,
     about = "Ask and steer a running healthd",
     long_about = "Ask and steer a running healthd, the health-check daemon.\n\n\
-        Names may be globs (`web-*`, `db-?`, `node-[0-4]`); quote them against the shell. What plugins say \
+        Names may be globs (`web-*`, `db-?`, `node-[0-4]`); quote them against the shell. Labels choose checks too: \
+        `team=web`, and in one word `'team=web tier=1'` both, `'team=web,db-*'` either, `'team=web !api'` one without \
+        the other; of several words any. What plugins say \
         is shown with control characters escaped. When healthd does not answer within 200 ms, status, list, \
         show, why, workers, plugins and version read its shared-memory maps beside the socket and mark what \
         they find as stale.",
@@ -175,7 +177,7 @@ pub enum Command {
 /// Which checks; nothing given: all.
 #[derive(Group, Debug, Default)]
 pub struct Selection {
-    /// Names or globs; none: all checks
+    /// Names, globs, or labels: web-*, team=web, "team=web !api"; none: all checks
     #[arg(value_name = "NAME", add = complete::checks())]
     pub names: Vec<String>,
     #[command(flatten)]
@@ -253,7 +255,7 @@ impl Selection {
 #[command(group = clap::ArgGroup::new("targets").required(true).multiple(true)
     .args(["names", "all", "plugin", "verdict", "problems"]))]
 pub struct Targets {
-    /// Names or globs
+    /// Names, globs, or labels, as team=web
     #[arg(value_name = "NAME", add = complete::checks())]
     pub names: Vec<String>,
     /// All checks
@@ -323,6 +325,9 @@ pub struct WatchArgs {
 
 #[derive(Group, Debug)]
 pub struct EventsArgs {
+    /// Only those of these checks: names, globs, or labels, as team=web
+    #[arg(value_name = "NAME", add = complete::checks())]
+    pub names: Vec<String>,
     /// Go on with what comes, over restarts of healthd too, until Ctrl-C
     #[arg(long, short)]
     pub follow: bool,

@@ -1,14 +1,16 @@
 //! Events from `events.map`, when the daemon does not answer.
 
-use crate::maps::{MapError, directory, read_sized, real};
+use crate::maps::{MapError, directory, only_names, read_sized, real};
 use healthd_core::wire::control::Events;
 use healthd_core::wire::events::{
     EVENTS_FILE, EVENTS_HEAD, EventRow, events_size, gap, read_events,
 };
+use healthd_core::wire::glob;
 use jiff::Timestamp;
 use std::path::Path;
 
 pub fn events(socket: &Path, asked: &Events) -> Result<Vec<EventRow>, MapError> {
+    only_names(&asked.names, |_| false)?;
     let file = directory(socket).join(EVENTS_FILE);
     let read = || read_sized(&file, EVENTS_HEAD, events_size);
     let (first, second) = (read()?, read()?);
@@ -27,5 +29,12 @@ pub fn events(socket: &Path, asked: &Events) -> Result<Vec<EventRow>, MapError> 
     let wanted = events
         .iter()
         .filter(|e| e.number > after && e.time >= since);
-    Ok(gap.iter().chain(wanted).map(|e| e.row(real)).collect())
+    let is_of = |row: &EventRow| match &row.check {
+        Some(check) => asked.names.iter().any(|n| glob::matches(n, check)),
+        None => row.missed.is_some(),
+    };
+    let rows = gap.iter().chain(wanted).map(|e| e.row(real));
+    Ok(rows
+        .filter(|row| asked.names.is_empty() || is_of(row))
+        .collect())
 }

@@ -4,6 +4,7 @@
 //! the other, hold the same words and an even sequence number. What the maps lack is None.
 
 use healthd_core::config::did_you_mean;
+use healthd_core::matching::Match;
 use healthd_core::wire::control::{CheckRow, Filter, WorkerRow};
 use healthd_core::wire::glob;
 use healthd_core::wire::maps::{
@@ -15,6 +16,7 @@ use healthd_core::wire::maps::{
 use healthd_sys::files;
 use jiff::{SignedDuration, Timestamp};
 use rustix::time::{ClockId, clock_gettime};
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -41,6 +43,10 @@ pub enum MapError {
         name: String,
         near: Option<String>,
     },
+    /// Labels are not in them.
+    Labels {
+        word: String,
+    },
 }
 
 impl std::fmt::Display for MapError {
@@ -49,6 +55,10 @@ impl std::fmt::Display for MapError {
             MapError::None => f.write_str("there are none"),
             MapError::Read { file, error } => write!(f, "cannot read {}: {error}", file.display()),
             MapError::Layout { file, reason } => write!(f, "{}: {reason}", file.display()),
+            MapError::Labels { word } => write!(
+                f,
+                "they hold no labels, which `{word}` asks for; names and globs they know"
+            ),
             MapError::NoSuchCheck { name, near } => {
                 write!(f, "they hold no check `{name}`")?;
                 match near {
@@ -68,6 +78,7 @@ pub fn checks(socket: &Path, filter: &Filter, now: Timestamp) -> Result<Vec<Chec
         .filter(|(_, ((_, record), _))| !record.name.is_empty())
         .map(|(index, ((_, record), stable))| check_row(index, record, stable, &clock))
         .collect();
+    only_names(&filter.names, |word| rows.iter().any(|r| r.name == word))?;
     let missing = filter
         .names
         .iter()
@@ -81,8 +92,16 @@ pub fn checks(socket: &Path, filter: &Filter, now: Timestamp) -> Result<Vec<Chec
     }
     Ok(rows
         .into_iter()
-        .filter(|row| filter.matches(&row.name, &row.plugin, row.verdict))
+        .filter(|row| filter.matches(&row.name, &row.plugin, &BTreeMap::new(), row.verdict))
         .collect())
+}
+
+/// What asks for labels cannot be answered.
+pub fn only_names(words: &[String], is_check: impl Fn(&str) -> bool) -> Result<(), MapError> {
+    match words.iter().find(|w| Match::is_meant(w) && !is_check(w)) {
+        Some(word) => Err(MapError::Labels { word: word.clone() }),
+        None => Ok(()),
+    }
 }
 
 fn check_row(index: usize, record: &CheckRecord, stable: bool, clock: &Clock) -> CheckRow {

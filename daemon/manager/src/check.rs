@@ -11,9 +11,9 @@ use healthd_core::check::outcome::{Metric, Phase, Status, Verdict};
 use healthd_core::check::schedule::{self, Standstill};
 use healthd_core::check::verdict::{CheckState, Rules};
 use healthd_core::check::wheel::Key;
-use healthd_core::config::{CheckSpec, Class, TimeoutStatus};
+use healthd_core::config::{CheckSpec, Class, Layer, TimeoutStatus};
 use healthd_core::scrub::hidden_places;
-use healthd_core::wire::control::{CheckDetail, CheckRow};
+use healthd_core::wire::control::{CheckDetail, CheckRow, TakenFrom};
 use healthd_core::wire::maps::{CheckRecord, NO_STATUS};
 use healthd_core::wire::supervisor::WorkerClass;
 use healthd_core::wire::worker::Define;
@@ -330,7 +330,8 @@ impl Check {
             retry_interval_ms: self.spec.retry_interval.as_millis() as u64,
             labels: self.spec.labels.clone(),
             config: serde_json::from_str(&self.spec.shown_config).unwrap_or_default(),
-            source: format!("{}:{}", self.spec.source.file, self.spec.source.line),
+            source: self.spec.source.to_string(),
+            from: self.spec.from.iter().map(taken_from).collect(),
             detail: self.last.detail.clone(),
             phases: self.last.phases.clone(),
             run_labels: self.last.labels.iter().cloned().collect(),
@@ -355,6 +356,14 @@ impl Check {
             samples: None,
             hardening: None,
         }
+    }
+}
+
+fn taken_from(layer: &Layer) -> TakenFrom {
+    TakenFrom {
+        what: layer.what.clone(),
+        source: layer.source.to_string(),
+        keys: layer.keys.clone(),
     }
 }
 

@@ -131,7 +131,7 @@ fn use_filter(filter: &Filter) {
     for name in &filter.names {
         let _ = glob::is_pattern(name);
     }
-    let _ = filter.matches("web/front-1", "http", None);
+    let _ = filter.matches("web/front-1", "http", &Default::default(), None);
 }
 
 pub fn replies(data: &[u8]) {

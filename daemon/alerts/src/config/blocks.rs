@@ -1,13 +1,13 @@
 //! The blocks of a list such as `[[notify]]`, and the two grammars in them.
 
 use super::Around;
-use crate::matching::Match;
 use crate::when::When;
 use healthd_core::config::did_you_mean;
 use healthd_core::config::raw::{Entry, Node, Table, Value, shortened};
 use healthd_core::config::reading::Reading;
 use healthd_core::config::report::{error, warning};
 use healthd_core::config::source::Span;
+use healthd_core::matching::Match;
 
 pub struct Block<'e> {
     pub span: Span,

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use super::catalog::{Catalog, PluginInfo};
 use super::defaults::Defaults;
 use super::for_each::ForEach;
-use super::model::{CHECKS_MAX, CheckSpec, Daemon, Source};
+use super::model::{CHECKS_MAX, CheckSpec, Daemon, Layer, Source};
 use super::needs::{self, Written};
 use super::one_check::{Made, Name, OneCheck};
 use super::options::{Plan, PlanInput, Variables, template_error};
@@ -19,6 +19,7 @@ use super::report::{Finding, error, warning};
 use super::schema::Schema;
 use super::source::Span;
 use super::template::Template;
+use super::templates;
 use super::words::{did_you_mean, thousands};
 
 pub fn resolve(
@@ -49,7 +50,7 @@ pub fn resolve(
         let local = i.checked_sub(1).map(|i| &locals[i]);
         let layers: Vec<&Defaults> = std::iter::once(&main).chain(local).collect();
         for (n, block) in file.checks.iter().enumerate() {
-            maker.block(block, &layers, file.torn, cx);
+            maker.block(block, &layers, file.torn || block.torn, cx);
             maker
                 .blocks
                 .resize(maker.checks.len(), Block { file: i, n });
@@ -245,6 +246,7 @@ impl<'a> Maker<'a> {
             plan,
             source,
             name_template,
+            from: from(block, layers, &plugin_name, cx).into(),
         };
         match &each {
             None => {
@@ -501,6 +503,38 @@ impl<'a> Maker<'a> {
             }
         }
     }
+}
+
+/// What the block has from elsewhere: from templates and its host, and below them from the defaults.
+fn from(block: &RawCheck, layers: &[&Defaults<'_>], plugin: &str, cx: &Reading<'_>) -> Vec<Layer> {
+    let mut from = block.from.clone();
+    let has = |path: &str, layers: &[Layer]| {
+        let own = match path.split_once('.') {
+            None => block.table.get(path).is_some(),
+            Some((key, inner)) => match block.table.get(key).map(|e| &e.node.value) {
+                Some(Value::Table(table)) => table.get(inner).is_some(),
+                _ => false,
+            },
+        };
+        own || layers.iter().any(|l| l.keys.iter().any(|k| k == path))
+    };
+    for defaults in layers.iter().rev() {
+        let keys = defaults.keys(plugin);
+        let Some((_, first)) = keys.first() else {
+            continue;
+        };
+        let source = templates::source(*first, cx);
+        let keys = keys.into_iter().map(|(path, _)| path);
+        let keys: Vec<String> = keys.filter(|path| !has(path, &from)).collect();
+        if !keys.is_empty() {
+            from.push(Layer {
+                what: "[defaults]".into(),
+                source,
+                keys,
+            });
+        }
+    }
+    from
 }
 
 /// Why a plugin that no file has may be missing: files that say nothing of themselves. A name that is like one that is

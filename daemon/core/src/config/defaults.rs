@@ -16,6 +16,7 @@ use super::words::{did_you_mean, one_of};
 
 /// One `[defaults]`, its values judged where they stand.
 pub struct Defaults<'a> {
+    table: &'a Table,
     pub timing: Timing,
     pub enabled: Option<bool>,
     pub timeout_status: Option<TimeoutStatus>,
@@ -78,6 +79,7 @@ impl<'a> Defaults<'a> {
         }
         let field = |key: &str| table.get(key).map(|e| &e.node);
         Defaults {
+            table,
             timing: Timing {
                 interval: field("interval")
                     .and_then(|n| cx.duration("interval", n, owner, INTERVAL)),
@@ -95,6 +97,24 @@ impl<'a> Defaults<'a> {
             labels,
             options,
         }
+    }
+
+    /// What it says for a check of this plugin, as `interval` or `config.port`, and where.
+    pub fn keys(&self, plugin: &str) -> Vec<(String, Span)> {
+        let mut keys = Vec::new();
+        for entry in &self.table.entries {
+            let inner = match (entry.key.as_str(), &entry.node.value) {
+                ("config", _) => self.options(plugin),
+                ("labels", Value::Table(labels)) => Some(labels),
+                _ => {
+                    keys.push((entry.key.clone(), entry.key_span));
+                    continue;
+                }
+            };
+            let inner = inner.into_iter().flat_map(|table| &table.entries);
+            keys.extend(inner.map(|e| (format!("{}.{}", entry.key, e.key), e.key_span)));
+        }
+        keys
     }
 
     pub fn options(&self, plugin: &str) -> Option<&'a Table> {

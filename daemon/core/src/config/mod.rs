@@ -4,8 +4,8 @@
 //! judges each check's options by its plugin's schema, and returns either a [`Model`] that needs
 //! no further checking or every mistake at once, each with its place and a way out.
 //!
-//! `raw` is what the files say, `resolve` and `checks` turn it into the model; `for_each` makes
-//! many checks of one block; `options` deals with a check's `config` and its secrets.
+//! `raw` is what the files say, `resolve` and `checks` turn it into the model; `templates` lays
+//! templates below checks and makes checks of hosts; `for_each` makes many checks of one block; `options` deals with a check's `config` and its secrets.
 
 mod catalog;
 mod checks;
@@ -14,6 +14,8 @@ mod diagnostic;
 mod files;
 mod for_each;
 mod groups;
+mod hosts;
+mod laid;
 mod meant;
 mod model;
 mod needs;
@@ -30,6 +32,7 @@ mod secrets;
 pub mod sensitive;
 pub mod source;
 mod template;
+mod templates;
 mod tryout;
 mod words;
 
@@ -37,9 +40,9 @@ pub use catalog::{Catalog, Class, PluginInfo, Refused};
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
 pub use files::Files;
 pub use model::{
-    CHECKS_MAX, CONFIG_JSON_MAX, CheckSpec, CpuPool, Daemon, ExecPool, Group, IoPool, Limits,
-    Model, NAME_MAX, Pool, PoolGroup, SHORTEST_INTERVAL, SOCKET_NAME, SOCKET_PATH_MAX, Source,
-    TimeoutStatus,
+    CHECKS_MAX, CONFIG_JSON_MAX, CheckSpec, CpuPool, Daemon, ExecPool, Group, IoPool, Layer,
+    Limits, Model, NAME_MAX, Pool, PoolGroup, SHORTEST_INTERVAL, SOCKET_NAME, SOCKET_PATH_MAX,
+    Source, TimeoutStatus,
 };
 pub use resolve::{DaemonPaths, daemon_paths, load, load_tried};
 pub use tryout::{Complaint, TryOut, What};

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -175,6 +176,13 @@ pub struct CheckSpec {
     /// It is UNKNOWN with this reason.
     pub unusable: Option<String>,
     pub source: Source,
+    /// What it has from elsewhere than its own block: templates, its host, the defaults. Checks of one block share it.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub from: Arc<[Layer]>,
+}
+
+fn is_nothing(layers: &Arc<[Layer]>) -> bool {
+    layers.is_empty()
 }
 
 impl CheckSpec {
@@ -298,6 +306,16 @@ impl fmt::Display for Source {
     }
 }
 
+/// Keys that lie below those of a check's own block.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layer {
+    /// ``template `ping` ``, ``host `web1` ``, `[defaults]`.
+    pub what: String,
+    pub source: Source,
+    /// `interval`, `labels.team`, `config.port`: those that nothing lies over.
+    pub keys: Vec<String>,
+}
+
 /// FNV-1a, 64 bits. Each text is led by its length, so that "ab","c" differs from "a","bc".
 pub(super) struct Fnv(pub(super) u64);
 
@@ -352,6 +370,7 @@ mod tests {
                 file: "healthd.toml".into(),
                 line: 3,
             },
+            from: Arc::default(),
         }
     }
 

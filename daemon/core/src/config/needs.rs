@@ -14,6 +14,7 @@ use super::words::did_you_mean;
 #[derive(Clone, Copy, Debug)]
 pub enum Written {
     Check(Span),
+    /// In the defaults, a template or a host: for many.
     Defaults(Span),
 }
 
@@ -40,7 +41,7 @@ pub fn resolve<'l>(
     for (i, written) in list {
         let check = &checks[*i];
         let Some(needs) = &check.needs else { continue };
-        // The defaults speak of all checks, and so also of the one that the others need.
+        // They speak of all checks, and so also of the one that the others need.
         let span = match written {
             Written::Check(span) => span,
             Written::Defaults(span) => {
@@ -48,7 +49,7 @@ pub fn resolve<'l>(
                     free.push(*i);
                 } else if !by_name.contains_key(needs.as_str()) && !lost.contains(needs.as_str()) {
                     let e = error(format!(
-                        "[defaults] needs a check `{}` that is not there",
+                        "`needs` names a check `{}` that is not there",
                         shortened(needs)
                     ));
                     cx.push(

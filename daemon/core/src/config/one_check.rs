@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::checks::{Owner, Plugin};
 use super::defaults::{Defaults, INTERVAL, TIMEOUT, Timing, attempts, read_labels, timeout_status};
 use super::groups;
-use super::model::{CheckSpec, Group, NAME_MAX, Source};
+use super::model::{CheckSpec, Group, Layer, NAME_MAX, Source};
 use super::needs::Written;
 use super::options::{Options, Plan, Secrets, Variables, template_error};
 use super::raw::{Node, RawCheck, Value, shortened};
@@ -28,6 +29,7 @@ pub struct OneCheck<'b> {
     pub plan: Option<Plan<'b>>,
     pub source: Source,
     pub name_template: Name,
+    pub from: Arc<[Layer]>,
 }
 
 /// The `name` of a block.
@@ -55,7 +57,14 @@ impl OneCheck<'_> {
             (Some(check), Some((_, span))) => {
                 let own = self.block.table.get("needs");
                 let default = self.layers.iter().rev().find_map(|d| d.needs.as_ref());
+                // What a template or a host says, it says of all its checks.
+                let shared = self
+                    .block
+                    .from
+                    .iter()
+                    .any(|l| l.keys.iter().any(|k| k == "needs"));
                 let needs = match (own, default) {
+                    (Some(entry), _) if shared => Some(Written::Defaults(entry.node.span)),
                     (Some(entry), _) => Some(Written::Check(entry.node.span)),
                     (None, default) => default.map(|(_, span)| Written::Defaults(*span)),
                 };
@@ -230,6 +239,7 @@ impl OneCheck<'_> {
             shown_config: shown,
             unusable,
             source: self.source.clone(),
+            from: Arc::clone(&self.from),
         })
     }
 

@@ -4,6 +4,7 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::model::Layer;
 use super::report::{Finding, Report, error};
 use super::source::{Sources, Span};
 use super::words::{did_you_mean, one_of};
@@ -76,6 +77,9 @@ pub struct RawFile {
     pub pool_groups: Vec<(Entry, Table)>,
     pub defaults: Table,
     pub checks: Vec<RawCheck>,
+    pub templates: Vec<RawTemplate>,
+    /// `[[host]]` blocks; `templates` makes checks of them.
+    pub hosts: Vec<RawCheck>,
     /// The file does not parse: what seems to be missing may only have been skipped.
     pub torn: bool,
 }
@@ -89,6 +93,17 @@ pub struct RawCheck {
     pub label: String,
     /// Keys that were reported as unknown: an option that is missed may be among them.
     pub unknown: Vec<String>,
+    /// What of its table comes from templates and hosts.
+    pub from: Vec<Layer>,
+    /// Something of it is wrong and reported, so that what seems to be missing may be there.
+    pub torn: bool,
+}
+
+/// A `[template.NAME]`.
+#[derive(Debug)]
+pub struct RawTemplate {
+    pub name: String,
+    pub block: RawCheck,
 }
 
 pub const DAEMON_KEYS: [&str; 10] = [
@@ -116,8 +131,9 @@ pub const DEFAULTS_KEYS: [&str; 11] = [
     "labels",
     "config",
 ];
-pub const CHECK_KEYS: [&str; 15] = [
+pub const CHECK_KEYS: [&str; 16] = [
     "name",
+    "use",
     "title",
     "plugin",
     "interval",
@@ -137,6 +153,59 @@ pub const CHECK_KEYS: [&str; 15] = [
 const POOL_KEYS: [&str; 4] = ["isolate", "io", "cpu", "exec"];
 /// Of `[pool.NAME]`.
 const POOL_GROUP_KEYS: [&str; 1] = ["plugins"];
+/// A template's: those of a check that many can share, and the `checks` of a host.
+pub const TEMPLATE_KEYS: [&str; 15] = [
+    "use",
+    "title",
+    "plugin",
+    "interval",
+    "timeout",
+    "attempts",
+    "retry_interval",
+    "enabled",
+    "timeout_status",
+    "exclusive",
+    "max_parallel",
+    "needs",
+    "labels",
+    "config",
+    "checks",
+];
+/// What stands below `checks` and for all of them: no plugin, and nothing of one.
+pub const HOST_KEYS: [&str; 14] = [
+    "name",
+    "address",
+    "use",
+    "checks",
+    "for_each",
+    "interval",
+    "timeout",
+    "attempts",
+    "retry_interval",
+    "enabled",
+    "timeout_status",
+    "exclusive",
+    "needs",
+    "labels",
+];
+/// Of one of a host's `checks`, where it is written as a table.
+pub const HOST_CHECK_KEYS: [&str; 15] = [
+    "name",
+    "use",
+    "title",
+    "plugin",
+    "interval",
+    "timeout",
+    "attempts",
+    "retry_interval",
+    "enabled",
+    "timeout_status",
+    "exclusive",
+    "max_parallel",
+    "needs",
+    "labels",
+    "config",
+];
 
 /// The keys of one pool: its own, and those of every pool.
 macro_rules! pool_keys {
@@ -148,7 +217,7 @@ macro_rules! pool_keys {
 pub enum Role {
     /// The file given by `--config`.
     Main,
-    /// One of `checks.d`: only `[defaults]` and `[[check]]`.
+    /// One of `checks.d`: no `[daemon]` and no `[pool]`.
     Checks,
 }
 
@@ -281,7 +350,9 @@ impl Reader<'_> {
         };
         for entry in root.entries {
             match (entry.key.as_str(), role) {
-                ("check", _) => file.checks = self.checks(entry),
+                ("check", _) => file.checks = self.blocks(entry, "check", &CHECK_KEYS),
+                ("host", _) => file.hosts = self.blocks(entry, "host", &HOST_KEYS),
+                ("template", _) => file.templates = self.templates(entry),
                 ("defaults", _) => {
                     file.defaults = self.section(entry, "[defaults]", &DEFAULTS_KEYS);
                 }
@@ -318,7 +389,7 @@ impl Reader<'_> {
                 }
                 ("daemon" | "pool", Role::Checks) => {
                     let message = format!("`{}` may stand in the main file only", entry.key);
-                    let help = "files in checks.d hold `[[check]]` and `[defaults]`";
+                    let help = "files in checks.d hold `[[check]]`, `[[host]]`, `[template.NAME]` and `[defaults]`";
                     self.push(entry.key_span, error(message).help(help));
                 }
                 // Below a header that does not parse, keys land where they were not written.
@@ -329,56 +400,116 @@ impl Reader<'_> {
         file
     }
 
-    fn checks(&mut self, entry: Entry) -> Vec<RawCheck> {
+    /// `[[check]]` or `[[host]]`.
+    fn blocks(&mut self, entry: Entry, what: &str, keys: &[&str]) -> Vec<RawCheck> {
         let blocks = match entry.node.value {
             Value::Array(blocks) => blocks,
             Value::Broken => return Vec::new(),
             Value::Table(_) => {
-                let e = error("`[check]` has to be written `[[check]]`")
-                    .help("each check is one block of a list: use two brackets");
+                let e = error(format!("`[{what}]` has to be written `[[{what}]]`")).help(format!(
+                    "each {what} is one block of a list: use two brackets"
+                ));
                 self.push(entry.key_span, e);
                 return Vec::new();
             }
             _ => {
                 let e = error(format!(
-                    "`check` is a list of blocks, not {}",
+                    "`{what}` is a list of blocks, not {}",
                     entry.node.kind()
                 ))
-                .help("write a line `[[check]]` and its keys below it");
+                .help(format!("write a line `[[{what}]]` and its keys below it"));
                 self.push(entry.node.span, e);
                 return Vec::new();
             }
         };
-        let mut checks = Vec::with_capacity(blocks.len());
+        let mut list = Vec::with_capacity(blocks.len());
         for (i, block) in blocks.into_iter().enumerate() {
             let kind = block.kind();
             match block.value {
                 Value::Table(table) => {
                     let label = match table.get("name").map(|e| &e.node.value) {
                         Some(Value::Str(name)) if !name.is_empty() => {
-                            format!("check `{}`", shortened(name))
+                            format!("{what} `{}`", shortened(name))
                         }
-                        _ => format!("check number {}", i + 1),
+                        _ => format!("{what} number {}", i + 1),
                     };
-                    let keys = table.entries.iter().map(|e| e.key.clone());
-                    let unknown = keys.filter(|k| !CHECK_KEYS.contains(&k.as_str())).collect();
-                    let table = self.known_only(table, &label, &CHECK_KEYS);
-                    checks.push(RawCheck {
-                        span: block.span,
-                        table,
-                        label,
-                        unknown,
-                    });
+                    list.push(self.block(block.span, table, label, keys));
                 }
                 Value::Broken => {}
                 _ => {
-                    let e = error(format!("a check is a table, not {kind}"))
-                        .help("write a line `[[check]]` and its keys below it");
+                    let e = error(format!("a {what} is a table, not {kind}"))
+                        .help(format!("write a line `[[{what}]]` and its keys below it"));
                     self.push(block.span, e);
                 }
             }
         }
-        checks
+        list
+    }
+
+    fn block(&mut self, span: Span, table: Table, label: String, keys: &[&str]) -> RawCheck {
+        let all = table.entries.iter().map(|e| e.key.clone());
+        let unknown = all.filter(|k| !keys.contains(&k.as_str())).collect();
+        let mut table = self.known_only(table, &label, keys);
+        if keys.contains(&"checks") {
+            self.host_checks(&mut table, &label);
+        }
+        RawCheck {
+            span,
+            table,
+            label,
+            unknown,
+            from: Vec::new(),
+            torn: false,
+        }
+    }
+
+    /// The tables in a list of `checks`.
+    fn host_checks(&mut self, table: &mut Table, label: &str) {
+        let entry = table.entries.iter_mut().find(|e| e.key == "checks");
+        if let Some(Value::Array(items)) = entry.map(|e| &mut e.node.value) {
+            for item in items {
+                if let Value::Table(table) = &mut item.value {
+                    let owner = format!("a check of {label}");
+                    *table = self.known_only(std::mem::take(table), &owner, &HOST_CHECK_KEYS);
+                }
+            }
+        }
+    }
+
+    fn templates(&mut self, entry: Entry) -> Vec<RawTemplate> {
+        let named = "write a line `[template.NAME]` and its keys below it";
+        let Value::Table(table) = entry.node.value else {
+            if !matches!(entry.node.value, Value::Broken) {
+                let e = error(format!(
+                    "`template` has to be a table of templates, not {}",
+                    entry.node.kind()
+                ));
+                self.push(entry.key_span, e.help(named));
+            }
+            return Vec::new();
+        };
+        let mut list = Vec::with_capacity(table.entries.len());
+        for template in table.entries {
+            let kind = template.node.kind();
+            match template.node.value {
+                Value::Table(table) => {
+                    let label = format!("[template.{}]", bare(&template.key));
+                    list.push(RawTemplate {
+                        block: self.block(template.key_span, table, label, &TEMPLATE_KEYS),
+                        name: template.key,
+                    });
+                }
+                Value::Broken => {}
+                _ => {
+                    let e = error(format!(
+                        "a template is a table, and `{}` is {kind}",
+                        shortened(&template.key)
+                    ));
+                    self.push(template.key_span, e.help(named));
+                }
+            }
+        }
+        list
     }
 
     fn section(&mut self, entry: Entry, name: &str, keys: &[&str]) -> Table {
@@ -415,7 +546,7 @@ impl Reader<'_> {
             .code("unknown-key");
             let e = match did_you_mean(&entry.key, keys.iter().copied()) {
                 Some(near) => e.help(format!("a key with a similar name exists: `{near}`")),
-                None if keys.contains(&"for_each") => e
+                None if keys.contains(&"config") && keys.contains(&"plugin") => e
                     .help(match has_config {
                         // It may be an inline table, to which no line below it can add.
                         true => format!(
@@ -427,7 +558,14 @@ impl Reader<'_> {
                             bare(&entry.key)
                         ),
                     })
-                    .note(format!("keys of a check: {}", keys.join(", "))),
+                    .note(format!(
+                        "keys of a {}: {}",
+                        match keys.contains(&"checks") {
+                            true => "template",
+                            false => "check",
+                        },
+                        keys.join(", ")
+                    )),
                 None => e.help(format!("known keys: {}", keys.join(", "))),
             };
             self.push(entry.key_span, e);
@@ -438,8 +576,8 @@ impl Reader<'_> {
 
     fn unknown_section(&mut self, key: &str, span: Span, node: &Node, role: Role) {
         let known: &[&str] = match role {
-            Role::Main => &["daemon", "pool", "defaults", "check"],
-            Role::Checks => &["defaults", "check"],
+            Role::Main => &["daemon", "pool", "defaults", "template", "host", "check"],
+            Role::Checks => &["defaults", "template", "host", "check"],
         };
         let what = if matches!(node.value, Value::Table(_) | Value::Array(_)) {
             "section"
@@ -450,6 +588,7 @@ impl Reader<'_> {
         let near = did_you_mean(key, known.iter().copied());
         let e = match near {
             Some("check") => e.help("checks are written `[[check]]`"),
+            Some("host") => e.help("hosts are written `[[host]]`"),
             Some(near) => e.help(format!(
                 "a section with a similar name exists: `{}`",
                 header(near)
@@ -489,10 +628,10 @@ fn groups_of(mut pool: Entry) -> (Vec<(Entry, Table)>, Entry) {
 }
 
 fn header(section: &str) -> String {
-    if section == "check" {
-        "[[check]]".into()
-    } else {
-        format!("[{section}]")
+    match section {
+        "check" | "host" => format!("[[{section}]]"),
+        "template" => "[template.NAME]".into(),
+        _ => format!("[{section}]"),
     }
 }
 

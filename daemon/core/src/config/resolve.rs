@@ -17,6 +17,7 @@ use super::pool_groups;
 use super::raw::{self, Node, RawFile, Role, Table, Value, shortened};
 use super::reading::{DurationLimits, Reading, io_reason};
 use super::report::{error, warning};
+use super::templates;
 use super::tryout::{self, TryOut};
 use super::words::{did_you_mean, one_of};
 
@@ -64,6 +65,7 @@ pub fn load_tried(
     }
 
     tell_passed_over(&dir, &mut cx);
+    templates::apply(&mut list, &mut cx);
     let daemon = daemon(&list[0].daemon, &mut cx);
     let pool = Pool {
         groups: pool_groups::read(&list[0], catalog, &mut cx),

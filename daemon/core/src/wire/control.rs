@@ -5,6 +5,7 @@
 
 use crate::check::fault::Fault;
 use crate::check::outcome::{Metric, Phase, Status, Verdict};
+use crate::matching::Match;
 use crate::wire::events::EventRow;
 use crate::wire::glob;
 use serde::{Deserialize, Serialize};
@@ -155,7 +156,7 @@ impl Op {
 /// All conditions must hold; an empty list lets everything through, else one of its members must match.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Filter {
-    /// Globs over the name: `*`, `?`, `[a-z]`. A name without these characters must exist.
+    /// Globs over the name: `*`, `?`, `[a-z]`. A name without these characters must exist. Or a `match`, as `team=web`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -170,11 +171,18 @@ impl Filter {
     }
 
     /// Whether it lets this check through; `None` (the verdict is not known) passes no verdict list.
-    pub fn matches(&self, name: &str, plugin: &str, verdict: Option<Verdict>) -> bool {
+    pub fn matches(
+        &self,
+        name: &str,
+        plugin: &str,
+        labels: &BTreeMap<String, String>,
+        verdict: Option<Verdict>,
+    ) -> bool {
         let any = |patterns: &[String], text| {
             patterns.is_empty() || patterns.iter().any(|p| glob::matches(p, text))
         };
-        any(&self.names, name)
+        let fits = |word: &String| Match::parse(word).is_ok_and(|m| m.fits(name, labels));
+        (any(&self.names, name) || self.names.iter().filter(|w| Match::is_meant(w)).any(fits))
             && any(&self.plugins, plugin)
             && (self.verdicts.is_empty() || verdict.is_some_and(|v| self.verdicts.contains(&v)))
     }
@@ -192,6 +200,9 @@ pub struct Events {
     /// And all that come, until the client hangs up.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub follow: bool,
+    /// Those of these checks: names, globs, or a `match`. Left out: all, those of no check too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -316,8 +327,11 @@ pub struct CheckDetail {
     pub labels: BTreeMap<String, String>,
     /// The plugin's options, secrets shown as `***`.
     pub config: serde_json::Value,
-    /// `file:line` of its `[[check]]`.
+    /// `file:line` of its `[[check]]` or `[[host]]`.
     pub source: String,
+    /// What it has from elsewhere: templates, its host, the defaults.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub from: Vec<TakenFrom>,
     /// Long output of the last run.
     pub detail: String,
     pub phases: Vec<Phase>,
@@ -349,6 +363,17 @@ pub struct CheckDetail {
     /// Why its program cannot say the truth under the unit's hardening. Filled by healthctl.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hardening: Option<String>,
+}
+
+/// Values of a check that are not written in its own block.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TakenFrom {
+    /// ``template `ping` ``, ``host `web1` ``, `[defaults]`.
+    pub what: String,
+    /// `file:line`.
+    pub source: String,
+    /// `interval`, `labels.team`, `config.port`.
+    pub keys: Vec<String>,
 }
 
 /// What a check's runs were like since the daemon's start, over deaths of its manager.
@@ -671,12 +696,14 @@ mod tests {
             plugins: vec!["http".into()],
             verdicts: vec![Verdict::Critical],
         };
-        assert!(filter.matches("web-1", "http", Some(Verdict::Critical)));
-        assert!(filter.matches("db", "http", Some(Verdict::Critical)));
-        assert!(!filter.matches("db2", "http", Some(Verdict::Critical)));
-        assert!(!filter.matches("web-1", "tcp", Some(Verdict::Critical)));
-        assert!(!filter.matches("web-1", "http", Some(Verdict::Ok)));
-        assert!(!filter.matches("web-1", "http", None));
-        assert!(Filter::default().matches("x", "y", None));
+        let none = BTreeMap::new();
+        let passes = |name, plugin, verdict| filter.matches(name, plugin, &none, verdict);
+        assert!(passes("web-1", "http", Some(Verdict::Critical)));
+        assert!(passes("db", "http", Some(Verdict::Critical)));
+        assert!(!passes("db2", "http", Some(Verdict::Critical)));
+        assert!(!passes("web-1", "tcp", Some(Verdict::Critical)));
+        assert!(!passes("web-1", "http", Some(Verdict::Ok)));
+        assert!(!passes("web-1", "http", None));
+        assert!(Filter::default().matches("x", "y", &none, None));
     }
 }

@@ -16,6 +16,7 @@ pub fn run(session: &mut Session, args: &EventsArgs) -> Result<u8, CtlError> {
         after: args.after,
         since: args.since.map(|t| t.to_string()),
         follow: args.follow,
+        names: args.names.clone(),
     };
     match args.follow {
         true => follow(session, asked),

@@ -233,6 +233,16 @@ impl Page<'_> {
         if !d.source.is_empty() {
             self.line("defined in", &d.source);
         }
+        for (n, layer) in d.from.iter().enumerate() {
+            let label = if n == 0 { "from" } else { "" };
+            let text = format!(
+                "{} ({}): {}",
+                layer.what,
+                layer.source,
+                layer.keys.join(", ")
+            );
+            self.line(label, &text);
+        }
         self.configured(&d.config);
     }
 

@@ -68,6 +68,8 @@ pub(super) enum Job {
     /// Events, as far as they go, then `end`; or, forever, whatever comes. `more`: there may be some.
     Events {
         reader: Follow,
+        /// Only those of these checks.
+        of: Option<Box<Matcher>>,
         more: bool,
     },
     /// The answer comes later, from somewhere else.

@@ -1,11 +1,13 @@
 //! `events`: what the journal holds, and what comes.
 
 use super::client::{Job, error};
+use super::matcher::Matcher;
 use crate::director::Manager;
 use crate::time;
 use crate::time::MS;
-use healthd_core::wire::control::{ErrorCode, Events, Reply};
+use healthd_core::wire::control::{ErrorCode, Events, Filter, Reply};
 use healthd_sys::clock;
+use std::collections::BTreeMap;
 
 /// For each client.
 const LAST_WORDS_NS: u64 = 10 * MS;
@@ -41,11 +43,30 @@ impl Manager {
             );
             return self.clients.reply(client, &Reply::Error(e));
         }
+        let filter = Filter {
+            names: asked.names,
+            ..Filter::default()
+        };
+        // What they name may be gone by now, and its events are still there.
+        let of = match filter.is_empty() {
+            true => None,
+            false => match Matcher::new(filter, |name| self.checks.find(name).is_some()) {
+                Ok(matcher) => Some(Box::new(matcher)),
+                Err(e) => return self.clients.reply(client, &Reply::Error(e)),
+            },
+        };
         let reader = self
             .books
             .journal
             .reader(asked.after, since_ns, asked.follow);
-        self.set_job(client, Job::Events { reader, more: true });
+        self.set_job(
+            client,
+            Job::Events {
+                reader,
+                of,
+                more: true,
+            },
+        );
     }
 
     /// One more line for it. False: there is none for now.
@@ -53,7 +74,7 @@ impl Manager {
         let Some(client) = self.clients.get_mut(key) else {
             return false;
         };
-        let Job::Events { reader, more } = &mut client.job else {
+        let Job::Events { reader, of, more } = &mut client.job else {
             return false;
         };
         let event = self.books.journal.next_for(reader);
@@ -61,7 +82,20 @@ impl Manager {
         let forever = reader.forever;
         match event {
             Some(event) => {
-                client.line(&Reply::Event(Box::new(event.row(time::rfc3339))));
+                let row = event.row(time::rfc3339);
+                let none = BTreeMap::new();
+                let is_of = |matcher: &Matcher| {
+                    let Some(name) = row.check.as_deref() else {
+                        // What it has missed may have been of them.
+                        return row.missed.is_some();
+                    };
+                    let check = self.checks.find(name).and_then(|id| self.checks.get(id));
+                    let labels = check.map_or(&none, |c| &c.spec.labels);
+                    matcher.means(name, "", labels)
+                };
+                if of.as_deref().is_none_or(is_of) {
+                    client.line(&Reply::Event(Box::new(row)));
+                }
                 return true;
             }
             None if forever => {}

@@ -5,9 +5,10 @@
 
 use super::client::error;
 use healthd_core::check::outcome::Verdict;
+use healthd_core::matching::{Match, Plain};
 use healthd_core::wire::control::{ControlError, ErrorCode, Filter};
 use healthd_core::wire::glob::{self, Glob};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 /// Bytes of all patterns in a filter: each is compared with every check.
 const MAX_PATTERNS: usize = 1024;
@@ -22,9 +23,10 @@ pub struct Matcher {
 }
 
 impl Matcher {
-    pub fn new(filter: Filter) -> Result<Matcher, ControlError> {
+    /// `is_check`: whether one has just this name; then it is no `match`.
+    pub fn new(filter: Filter, is_check: impl Fn(&str) -> bool) -> Result<Matcher, ControlError> {
         let matcher = Matcher {
-            names: Words::new(filter.names),
+            names: Words::with_matches(filter.names, is_check)?,
             plugins: Words::new(filter.plugins),
             verdicts: filter.verdicts.iter().fold(0, |bits, v| bits | bit(*v)),
             either: false,
@@ -33,9 +35,12 @@ impl Matcher {
     }
 
     /// Checks by their name, or by their plugin's.
-    pub fn of_names_or_plugins(words: Vec<String>) -> Result<Matcher, ControlError> {
+    pub fn of_names_or_plugins(
+        words: Vec<String>,
+        is_check: impl Fn(&str) -> bool,
+    ) -> Result<Matcher, ControlError> {
         let matcher = Matcher {
-            names: Words::new(words.clone()),
+            names: Words::with_matches(words.clone(), is_check)?,
             plugins: Words::new(words),
             verdicts: 0,
             either: true,
@@ -56,11 +61,21 @@ impl Matcher {
     }
 
     /// Whether it is one of its checks, whatever that one's verdict is.
-    pub fn means(&self, name: &str, plugin: &str) -> bool {
+    pub fn means(&self, name: &str, plugin: &str, labels: &BTreeMap<String, String>) -> bool {
         match self.either {
-            true => self.names.matches(name) || self.plugins.matches(plugin),
-            false => self.plugins.matches(plugin) && self.names.matches(name),
+            true => self.names.fits(name, labels) || self.plugins.matches(plugin),
+            false => self.plugins.matches(plugin) && self.names.fits(name, labels),
         }
+    }
+
+    /// A reload may change what it says of a check.
+    pub fn asks_labels(&self) -> bool {
+        !self.names.matches.is_empty()
+    }
+
+    /// What a `match` names and no pattern stands for: each must exist.
+    pub fn plain(&self) -> impl Iterator<Item = Plain<'_>> {
+        self.names.matches.iter().flat_map(Match::plain)
     }
 
     pub fn shows(&self, verdict: Verdict) -> bool {
@@ -77,6 +92,7 @@ impl Matcher {
     /// It names this one check and says nothing else.
     pub fn names_only(&self, name: &str) -> bool {
         self.names.patterns.is_empty()
+            && self.names.matches.is_empty()
             && self.names.plain.len() == 1
             && self.names.plain.contains(name)
     }
@@ -90,6 +106,7 @@ fn bit(verdict: Verdict) -> u8 {
 struct Words {
     plain: HashSet<String>,
     patterns: Vec<Glob>,
+    matches: Vec<Match>,
     pattern_bytes: usize,
 }
 
@@ -101,6 +118,7 @@ impl Words {
         let short_enough = pattern_bytes <= MAX_PATTERNS;
         Words {
             plain: plain.into_iter().collect(),
+            matches: Vec::new(),
             patterns: patterns
                 .iter()
                 .filter(|_| short_enough)
@@ -110,10 +128,39 @@ impl Words {
         }
     }
 
+    /// Some of them may be a `match`.
+    fn with_matches(
+        words: Vec<String>,
+        is_check: impl Fn(&str) -> bool,
+    ) -> Result<Words, ControlError> {
+        let (matches, names): (Vec<String>, Vec<String>) = words
+            .into_iter()
+            .partition(|w| Match::is_meant(w) && !is_check(w));
+        let mut words = Words::new(names);
+        words.pattern_bytes += matches.iter().map(String::len).sum::<usize>();
+        if words.pattern_bytes <= MAX_PATTERNS {
+            for text in &matches {
+                let read = Match::parse(text)
+                    .map_err(|e| error(ErrorCode::BadRequest, format!("`{text}` {e}"), e.help));
+                words.matches.push(read?);
+            }
+        }
+        Ok(words)
+    }
+
+    fn fits(&self, name: &str, labels: &BTreeMap<String, String>) -> bool {
+        match self.matches.is_empty() {
+            true => self.matches(name),
+            false => self.is_named(name) || self.matches.iter().any(|m| m.fits(name, labels)),
+        }
+    }
+
     fn matches(&self, text: &str) -> bool {
-        (self.plain.is_empty() && self.patterns.is_empty())
-            || self.plain.contains(text)
-            || self.patterns.iter().any(|p| p.matches(text))
+        (self.plain.is_empty() && self.patterns.is_empty()) || self.is_named(text)
+    }
+
+    fn is_named(&self, text: &str) -> bool {
+        self.plain.contains(text) || self.patterns.iter().any(|p| p.matches(text))
     }
 }
 
@@ -132,27 +179,38 @@ mod tests {
 
     #[test]
     fn says_the_same_as_the_filter() {
-        let lists: [&[&str]; 4] = [&[], &["web-1"], &["web-*", "db"], &["*"]];
+        let lists: [&[&str]; 6] = [
+            &[],
+            &["web-1"],
+            &["web-*", "db"],
+            &["*"],
+            &["team=web"],
+            &["db", "team=* !web-2, x"],
+        ];
+        let label = |team: &str| BTreeMap::from([("team".to_owned(), team.to_owned())]);
+        let labels = [BTreeMap::new(), label("web"), label("db")];
         let verdicts: [&[Verdict]; 3] = [
             &[],
             &[Verdict::Critical],
             &[Verdict::Pending, Verdict::Ok, Verdict::Ok],
         ];
         for names in lists {
-            for plugins in lists {
+            for plugins in &lists[..4] {
                 for verdicts in verdicts {
                     let filter = filter(names, plugins, verdicts);
-                    let matcher =
-                        Matcher::new(filter.clone()).unwrap_or_else(|_| panic!("short enough"));
-                    for name in ["web-1", "web-2", "db", "x"] {
-                        for plugin in ["web-1", "db", "http"] {
-                            for v in [Verdict::Ok, Verdict::Critical, Verdict::Pending] {
-                                assert_eq!(
-                                    matcher.means(name, plugin) && matcher.shows(v),
-                                    filter.matches(name, plugin, Some(v)),
-                                    "{filter:?} {name} {plugin} {v}"
-                                );
-                            }
+                    let matcher = Matcher::new(filter.clone(), |_| false)
+                        .unwrap_or_else(|_| panic!("short enough"));
+                    for (name, plugin, labels) in ["web-1", "web-2", "db", "x"]
+                        .iter()
+                        .flat_map(|name| ["web-1", "db", "http"].map(|plugin| (name, plugin)))
+                        .flat_map(|(name, plugin)| labels.iter().map(move |l| (name, plugin, l)))
+                    {
+                        for v in [Verdict::Ok, Verdict::Critical, Verdict::Pending] {
+                            assert_eq!(
+                                matcher.means(name, plugin, labels) && matcher.shows(v),
+                                filter.matches(name, plugin, labels, Some(v)),
+                                "{filter:?} {name} {plugin} {labels:?} {v}"
+                            );
                         }
                     }
                 }
@@ -167,8 +225,14 @@ mod tests {
             names,
             ..Filter::default()
         };
-        assert!(Matcher::new(names(many.clone())).is_ok());
+        assert!(Matcher::new(names(many.clone()), |_| false).is_ok());
         let patterns = many.iter().map(|n| format!("{n}*")).collect();
-        assert!(Matcher::new(names(patterns)).is_err());
+        assert!(Matcher::new(names(patterns), |_| false).is_err());
+        let matches = many.iter().map(|n| format!("team={n}")).collect();
+        assert!(Matcher::new(names(matches), |_| false).is_err());
+        // A check may be called like that.
+        let odd = || names(vec!["a=b=c".into()]);
+        assert!(Matcher::new(odd(), |_| false).is_err());
+        assert!(Matcher::new(odd(), |name| name == "a=b=c").is_ok());
     }
 }

@@ -9,6 +9,7 @@ use crate::journal::Fact;
 use crate::rollout::work::Work;
 use crate::schedule::pause::{LONGEST_MS, Paused};
 use crate::time::MS;
+use healthd_core::matching::Match;
 use healthd_core::wire::control::{ErrorCode, Filter, Op, Reply, VersionInfo};
 use healthd_core::wire::events::EventKind;
 use healthd_core::wire::glob;
@@ -130,7 +131,7 @@ impl Manager {
     }
 
     fn select_by(&mut self, client: usize, filter: Filter, wish: Wish) {
-        match Matcher::new(filter) {
+        match Matcher::new(filter, |name| self.checks.find(name).is_some()) {
             Ok(matcher) => self.select(client, matcher, wish),
             Err(e) => self.clients.reply(client, &Reply::Error(e)),
         }
@@ -272,13 +273,14 @@ impl Manager {
         let unknown = all_names.clone().find(|n| {
             let is_plugin = |c: &crate::check::Check| c.spec.plugin == **n;
             !glob::is_pattern(n)
+                && !Match::is_meant(n)
                 && self.checks.find(n).is_none()
                 && !self.checks.iter().any(is_plugin)
         });
         if let Some(name) = unknown.map(str::to_owned) {
             return self.no_such(client, &name);
         }
-        match Matcher::of_names_or_plugins(names) {
+        match Matcher::of_names_or_plugins(names, |name| self.checks.find(name).is_some()) {
             Ok(matcher) => self.select(client, matcher, Wish::Release),
             Err(e) => self.clients.reply(client, &Reply::Error(e)),
         }

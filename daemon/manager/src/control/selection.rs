@@ -5,8 +5,11 @@ use super::client::{Job, error};
 use super::matcher::Matcher;
 use crate::director::Manager;
 use crate::schedule::pause::Paused;
-use healthd_core::wire::control::{ErrorCode, Reply};
+use healthd_core::config::did_you_mean;
+use healthd_core::matching::Plain;
+use healthd_core::wire::control::{ControlError, ErrorCode, Reply};
 use healthd_sys::clock;
+use std::collections::BTreeSet;
 
 pub(super) struct Selection {
     matcher: Matcher,
@@ -74,12 +77,49 @@ impl Manager {
             .iter()
             .filter_map(|id| self.checks.get(*id));
         let names = names.map(|c| c.spec.name.as_str());
-        let help = match healthd_core::config::did_you_mean(name, names) {
+        let help = match did_you_mean(name, names) {
             Some(near) => format!("did you mean `{near}`?"),
             None => "`healthctl list` names them all".into(),
         };
         let e = error(ErrorCode::NoSuchCheck, format!("no check `{name}`"), help);
         self.clients.reply(client, &Reply::Error(e));
+    }
+
+    /// A name or a label in a `match` that no check has.
+    fn slip_in(&self, matcher: &Matcher) -> Option<ControlError> {
+        let specs = || self.checks.iter().map(|c| &c.spec);
+        matcher.plain().find_map(|item| {
+            let (message, near) = match item {
+                Plain::Name(name) => {
+                    if self.checks.find(name).is_some() {
+                        return None;
+                    }
+                    let near = did_you_mean(name, specs().map(|s| s.name.as_str()));
+                    (format!("no check `{name}`"), near.map(str::to_owned))
+                }
+                Plain::Label { key, value } => {
+                    let values = || specs().filter_map(|s| s.labels.get(key));
+                    let Some(value) = value.filter(|_| values().next().is_some()) else {
+                        if values().next().is_some() {
+                            return None;
+                        }
+                        let keys: BTreeSet<&str> = specs()
+                            .flat_map(|s| s.labels.keys())
+                            .map(String::as_str)
+                            .collect();
+                        let near = did_you_mean(key, keys).map(|k| format!("{k}="));
+                        return Some(slip(format!("no check has a label `{key}`"), near));
+                    };
+                    if values().any(|v| v == value) {
+                        return None;
+                    }
+                    let values: BTreeSet<&str> = values().map(String::as_str).collect();
+                    let near = did_you_mean(value, values).map(|v| format!("{key}={v}"));
+                    (format!("no check has the label `{key}={value}`"), near)
+                }
+            };
+            Some(slip(message, near))
+        })
     }
 
     /// False: it was not over by then.
@@ -96,8 +136,12 @@ impl Manager {
         };
         while let Some(&id) = self.checks.order().get(selection.at) {
             selection.at += 1;
-            let means =
-                |c: &crate::check::Check| selection.matcher.means(&c.spec.name, &c.spec.plugin);
+            let means = |c: &crate::check::Check| {
+                let spec = &c.spec;
+                selection
+                    .matcher
+                    .means(&spec.name, &spec.plugin, &spec.labels)
+            };
             if self.checks.get(id).is_some_and(means) {
                 selection.ids.push(id);
             }
@@ -109,6 +153,12 @@ impl Manager {
         let Selection {
             matcher, wish, ids, ..
         } = *selection;
+        if ids.is_empty()
+            && let Some(e) = self.slip_in(&matcher)
+        {
+            self.clients.reply(client, &Reply::Error(e));
+            return true;
+        }
         let shown = |id: &u32| {
             self.checks
                 .get(*id)
@@ -125,6 +175,14 @@ impl Manager {
         }
         true
     }
+}
+
+fn slip(message: String, near: Option<String>) -> ControlError {
+    let help = match near {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "`healthctl list` names all checks, `healthctl show NAME` their labels".into(),
+    };
+    error(ErrorCode::NoSuchCheck, message, help)
 }
 
 /// The slowest pattern takes 50 us with a name.

@@ -6,12 +6,14 @@ use super::client::{Client, Input, Job, error};
 use super::clients::LOOK_FOR_IDLE_NS;
 use crate::director::{Chore, Manager};
 use crate::time::MS;
+use healthd_core::matching::Match;
 use healthd_core::wire::control::{
     CheckRow, ControlError, ErrorCode, MAX_REQUEST, Op, Reply, Request,
 };
 use healthd_core::wire::glob;
 use healthd_sys::clock;
 use nix::sys::epoll::EpollFlags;
+use std::collections::BTreeMap;
 
 /// Clients together get so long in a turn; what is left goes on in the next, after the checks.
 const SHARE_NS: u64 = 10 * MS;
@@ -234,12 +236,13 @@ impl Manager {
                 Next::Said => continue,
                 Next::Nothing => return,
             };
-            let row = self.checks.get(id).map(|c| c.row());
+            let check = self.checks.get(id);
+            let row = check.map(|c| (c.row(), &c.spec.labels));
             let Some(client) = self.clients.get_mut(key) else {
                 return;
             };
             match row {
-                Some(row) if is_shown(&mut client.job, id, &row) => {
+                Some((row, labels)) if is_shown(&mut client.job, id, &row, labels) => {
                     client.line(&Reply::Check(row));
                 }
                 Some(_) => {}
@@ -299,14 +302,14 @@ fn next_of(client: &mut Client) -> Next {
 
 /// Of a watch's changes only those that its filter lets through; but it was told how many rows come first,
 /// whatever they say by then.
-fn is_shown(job: &mut Job, id: u32, row: &CheckRow) -> bool {
+fn is_shown(job: &mut Job, id: u32, row: &CheckRow, labels: &BTreeMap<String, String>) -> bool {
     let Job::Watch(watch) = job else {
         return true;
     };
     let first = watch.first > 0;
     watch.first = watch.first.saturating_sub(1);
-    if watch.asked.insert(id) {
-        match watch.matcher.means(&row.name, &row.plugin) {
+    if watch.asked.insert(id) || watch.matcher.asks_labels() {
+        match watch.matcher.means(&row.name, &row.plugin, labels) {
             true => watch.meant.insert(id),
             false => watch.meant.remove(id),
         };
@@ -325,6 +328,7 @@ fn too_long(op: &Op) -> Option<ControlError> {
         Op::Status(f) | Op::Watch(f) | Op::Run(f) | Op::Resume(f) => (&f.names, ""),
         Op::Pause { filter, reason, .. } => (&filter.names, reason),
         Op::Release { names } => (names, ""),
+        Op::Events(asked) => (&asked.names, ""),
         Op::Show { name } | Op::Why { name } | Op::PluginsRollback { name } => {
             (std::slice::from_ref(name), "")
         }
@@ -339,7 +343,7 @@ fn too_long(op: &Op) -> Option<ControlError> {
         return limit("reason", MAX_REASON);
     }
     // Patterns have a bound of their own.
-    let long = |n: &String| n.len() > MAX_NAME && !glob::is_pattern(n);
+    let long = |n: &String| n.len() > MAX_NAME && !glob::is_pattern(n) && !Match::is_meant(n);
     match names.iter().any(long) {
         true => limit("name", MAX_NAME),
         false => None,

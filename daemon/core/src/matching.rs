@@ -1,4 +1,4 @@
-//! `match`: which checks a route, a silence or a maintenance speaks of.
+//! `match`: which checks a command, a route, a silence or a maintenance speaks of.
 //!
 //! ```text
 //! match = term { "," term }      one of the terms
@@ -8,7 +8,7 @@
 //! A GLOB with a blank or a comma in it stands in quotes, of one kind or the other. A GLOB alone is the check's name, KEY the name of a label; globs are those of the control protocol. A label that
 //! a check does not have fits no glob.
 
-use healthd_core::wire::glob::Glob;
+use crate::wire::glob::{self, Glob};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -23,7 +23,19 @@ struct Item {
     negated: bool,
     /// None: the name.
     label: Option<String>,
+    text: String,
     glob: Glob,
+}
+
+/// One item that a check can only fit by being there: not negated, and no pattern.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plain<'a> {
+    Name(&'a str),
+    Label {
+        key: &'a str,
+        /// None: a pattern.
+        value: Option<&'a str>,
+    },
 }
 
 /// Where in the text it cannot be read, why, and what to write.
@@ -59,19 +71,28 @@ impl Match {
 
     /// Everything.
     pub fn all() -> Match {
-        Match::only("*", Glob::new("*"))
+        Match {
+            text: "*".to_owned(),
+            terms: vec![vec![Item::new(false, None, "*")]],
+        }
     }
 
-    fn only(text: &str, glob: Glob) -> Match {
-        let item = Item {
-            negated: false,
-            label: None,
-            glob,
-        };
-        Match {
-            text: text.to_owned(),
-            terms: vec![vec![item]],
-        }
+    /// Whether a word of a command line is meant as one: a name and a glob hold no `=` and no comma, and do not begin
+    /// with `!`. Where a check has just this name, that check is meant.
+    pub fn is_meant(word: &str) -> bool {
+        word.contains(['=', ',']) || word.starts_with('!')
+    }
+
+    /// What must be there, or it is a slip.
+    pub fn plain(&self) -> impl Iterator<Item = Plain<'_>> {
+        let items = self.terms.iter().flatten().filter(|item| !item.negated);
+        items.filter_map(|item| {
+            let value = Some(item.text.as_str()).filter(|text| !glob::is_pattern(text));
+            match &item.label {
+                None => value.map(Plain::Name),
+                Some(key) => Some(Plain::Label { key, value }),
+            }
+        })
     }
 
     pub fn fits(&self, name: &str, labels: &BTreeMap<String, String>) -> bool {
@@ -173,11 +194,7 @@ fn item(at: usize, word: &str) -> Result<Item, WrongMatch> {
         None => (false, word),
     };
     if let Some(name) = unquoted(rest) {
-        return Ok(Item {
-            negated,
-            label: None,
-            glob: Glob::new(name),
-        });
+        return Ok(Item::new(negated, None, name));
     }
     // `KEY!=GLOB` is how others write it.
     if let Some((key, glob)) = rest.split_once("!=") {
@@ -210,11 +227,18 @@ fn item(at: usize, word: &str) -> Result<Item, WrongMatch> {
         );
         return Err(wrong(at, what, help));
     }
-    Ok(Item {
-        negated,
-        label: label.map(str::to_owned),
-        glob: Glob::new(unquoted(glob).unwrap_or(glob)),
-    })
+    Ok(Item::new(negated, label, unquoted(glob).unwrap_or(glob)))
+}
+
+impl Item {
+    fn new(negated: bool, label: Option<&str>, text: &str) -> Item {
+        Item {
+            negated,
+            label: label.map(str::to_owned),
+            text: text.to_owned(),
+            glob: Glob::new(text),
+        }
+    }
 }
 
 /// What stands in quotes, if all of it does, and there is something.
@@ -305,6 +329,31 @@ mod tests {
             assert!(e.help.contains(help), "{text}: {}", e.help);
         }
         assert!(Match::parse(&"a".repeat(2_000)).is_err());
+    }
+
+    #[test]
+    fn what_is_meant_as_a_match_and_what_must_be_there() {
+        for (word, meant) in [
+            ("web-*", false),
+            ("web shop", false),
+            ("[!a]b", false),
+            ("team=web", true),
+            ("!web", true),
+            ("a,b", true),
+        ] {
+            assert_eq!(Match::is_meant(word), meant, "{word}");
+        }
+        let label = |key, value| Plain::Label { key, value };
+        let of = Match::parse("web team=db !api tier=[12], 'x y' z* !a=b").expect("a match");
+        assert_eq!(
+            of.plain().collect::<Vec<_>>(),
+            [
+                Plain::Name("web"),
+                label("team", Some("db")),
+                label("tier", None),
+                Plain::Name("x y")
+            ]
+        );
     }
 
     proptest! {
