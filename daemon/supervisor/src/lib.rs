@@ -14,6 +14,7 @@ mod pool;
 mod reaper;
 pub mod refusal;
 mod respawn;
+mod roles;
 mod sender;
 mod service_manager;
 mod start;

@@ -2,6 +2,8 @@
 //!
 //! Runs in: supervisor. Never waits: a death is a readable pidfd or a SIGCHLD, and each look is WNOHANG.
 
+use crate::roles;
+use healthd_core::wire::roles::Reader;
 use healthd_core::wire::supervisor::Death;
 use healthd_scoreboard::worker_map::WorkerView;
 use healthd_sys::process::{self, Exit};
@@ -17,6 +19,7 @@ use std::path::Path;
 pub enum Kind {
     Manager,
     Worker { slot: u32 },
+    Reader(Reader),
 }
 
 #[derive(Debug, Default)]
@@ -65,9 +68,17 @@ impl Reaper {
         }
     }
 
-    pub fn kill_all(&self) {
-        for pid in self.children.keys() {
-            self.kill(*pid);
+    /// All, each in the way of its role.
+    pub fn end_all(&self) {
+        for child in self.children.values() {
+            let signal = roles::row(child.kind).ends_by;
+            let _ = process::pidfd_kill(&child.pidfd, signal as i32);
+        }
+    }
+
+    pub fn end(&self, kind: Kind, signal: Signal) {
+        for child in self.children.values().filter(|c| c.kind == kind) {
+            let _ = process::pidfd_kill(&child.pidfd, signal as i32);
         }
     }
 
@@ -75,11 +86,18 @@ impl Reaper {
         self.children.is_empty()
     }
 
+    /// Is no manager left, and no worker?
+    pub fn has_readers_only(&self) -> bool {
+        let is_reader = |c: &Child| matches!(c.kind, Kind::Reader(_));
+        self.children.values().all(is_reader)
+    }
+
     /// What a child of ours is, in words.
     pub fn who(&self, pid: u32) -> String {
         match self.children.get(&pid).map(|c| c.kind) {
             Some(Kind::Manager) => "the manager".into(),
             Some(Kind::Worker { slot }) => format!("the worker of slot {slot}"),
+            Some(Kind::Reader(role)) => format!("the {} process", role.as_str()),
             None => "what a dead worker has left behind".into(),
         }
     }

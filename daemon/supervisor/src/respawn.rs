@@ -26,6 +26,12 @@ pub const MANAGER: Policy = Policy {
     give_up_after: 6,
 };
 
+/// A reader is ready when it runs, so only a long life proves something.
+pub const READER: Policy = Policy {
+    steady: Duration::from_secs(10),
+    give_up_after: 6,
+};
+
 /// How a process lived, for judging its death.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {

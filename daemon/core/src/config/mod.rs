@@ -24,6 +24,7 @@ mod options;
 pub mod pairs;
 mod pool_groups;
 pub mod raw;
+mod readers;
 pub mod reading;
 pub mod report;
 mod resolve;
@@ -44,6 +45,7 @@ pub use model::{
     Limits, Model, NAME_MAX, Pool, PoolGroup, SHORTEST_INTERVAL, SOCKET_NAME, SOCKET_PATH_MAX,
     Source, TimeoutStatus,
 };
+pub use readers::{ChosenLabels, History, LABELS_FILE, Listen, RecorderSettings, Web, WebSettings};
 pub use resolve::{DaemonPaths, daemon_paths, load, load_tried};
 pub use tryout::{Complaint, TryOut, What};
 pub use words::{did_you_mean, thousands};

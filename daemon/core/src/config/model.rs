@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::diagnostic::Diagnostics;
+use super::readers::{History, Web};
 
 /// The shortest time between two runs of a check, and between two attempts.
 pub const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
@@ -32,6 +33,12 @@ pub const SOCKET_NAME: &str = "control.sock";
 pub struct Model {
     pub daemon: Daemon,
     pub pool: Pool,
+    /// None: nobody answers HTTP.
+    #[serde(default)]
+    pub web: Option<Web>,
+    /// None: nothing is recorded.
+    #[serde(default)]
+    pub history: Option<History>,
     /// In the order of the files, and of the lists in them.
     pub checks: Vec<CheckSpec>,
     /// Of the texts it was read from: another one says that somebody has edited them since.

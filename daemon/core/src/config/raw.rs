@@ -5,6 +5,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::model::Layer;
+use super::readers::{HISTORY_KEYS, WEB_KEYS};
 use super::report::{Finding, Report, error};
 use super::source::{Sources, Span};
 use super::words::{did_you_mean, one_of};
@@ -75,6 +76,9 @@ pub struct RawFile {
     pub pool: Table,
     /// Workers that somebody has grouped by hand, by name.
     pub pool_groups: Vec<(Entry, Table)>,
+    /// None: there is no such section.
+    pub web: Option<(Span, Table)>,
+    pub history: Option<(Span, Table)>,
     pub defaults: Table,
     pub checks: Vec<RawCheck>,
     pub templates: Vec<RawTemplate>,
@@ -359,6 +363,13 @@ impl Reader<'_> {
                 ("daemon", Role::Main) => {
                     file.daemon = self.section(entry, "[daemon]", &DAEMON_KEYS);
                 }
+                ("web", Role::Main) => {
+                    file.web = Some((entry.key_span, self.section(entry, "[web]", &WEB_KEYS)));
+                }
+                ("history", Role::Main) => {
+                    let span = entry.key_span;
+                    file.history = Some((span, self.section(entry, "[history]", &HISTORY_KEYS)));
+                }
                 ("pool", Role::Main) => {
                     let (groups, entry) = groups_of(entry);
                     for (key, group) in groups {
@@ -387,7 +398,7 @@ impl Reader<'_> {
                         }
                     }
                 }
-                ("daemon" | "pool", Role::Checks) => {
+                ("daemon" | "pool" | "web" | "history", Role::Checks) => {
                     let message = format!("`{}` may stand in the main file only", entry.key);
                     let help = "files in checks.d hold `[[check]]`, `[[host]]`, `[template.NAME]` and `[defaults]`";
                     self.push(entry.key_span, error(message).help(help));
@@ -576,7 +587,9 @@ impl Reader<'_> {
 
     fn unknown_section(&mut self, key: &str, span: Span, node: &Node, role: Role) {
         let known: &[&str] = match role {
-            Role::Main => &["daemon", "pool", "defaults", "template", "host", "check"],
+            Role::Main => &[
+                "daemon", "pool", "web", "history", "defaults", "template", "host", "check",
+            ],
             Role::Checks => &["defaults", "template", "host", "check"],
         };
         let what = if matches!(node.value, Value::Table(_) | Value::Array(_)) {

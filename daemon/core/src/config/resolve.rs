@@ -15,11 +15,13 @@ use super::model::{
 };
 use super::pool_groups;
 use super::raw::{self, Node, RawFile, Role, Table, Value, shortened};
+use super::readers;
 use super::reading::{DurationLimits, Reading, io_reason};
 use super::report::{error, warning};
 use super::templates;
 use super::tryout::{self, TryOut};
 use super::words::{did_you_mean, one_of};
+use crate::wire::roles::Reader;
 
 /// Reads `main` and `checks.d/*.toml` beside it.
 ///
@@ -71,6 +73,15 @@ pub fn load_tried(
         groups: pool_groups::read(&list[0], catalog, &mut cx),
         ..pool(&list[0], &mut cx)
     };
+    let pool = pool(&list[0], &mut cx);
+    let web = list[0].web.take().and_then(|(span, table)| {
+        let web = readers::web(&table, catalog.is_some(), &mut cx);
+        readers::is_built(Reader::Web, span, &mut cx).then_some(web)
+    });
+    let history = list[0].history.take().and_then(|(span, table)| {
+        let history = readers::history(&table, &mut cx);
+        readers::is_built(Reader::Recorder, span, &mut cx).then_some(history)
+    });
     let Resolved { checks, blocks } = checks::resolve(&list, &daemon, catalog, &mut cx);
     if let Some(plugins) = plugins {
         for complaint in plugins.try_out(&daemon, &checks) {
@@ -92,6 +103,8 @@ pub fn load_tried(
     Ok(Model {
         daemon,
         pool,
+        web,
+        history,
         checks,
         digest: cx.sources.digest(),
         secret_files: cx.secret_files,

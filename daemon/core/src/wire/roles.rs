@@ -2,6 +2,7 @@
 //! words of the command line stand in one place.
 
 use super::supervisor::WorkerClass;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -12,6 +13,33 @@ use std::str::FromStr;
 pub enum Role {
     Manager(ManagerArgs),
     Worker(WorkerArgs),
+    Reader(ReaderArgs),
+}
+
+/// The roles that only read what the manager writes. Any of them may be dead for an hour: no check notices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reader {
+    /// Writes `history.db`.
+    Recorder,
+    /// Answers HTTP.
+    Web,
+}
+
+impl Reader {
+    pub const ALL: [Reader; 2] = [Reader::Recorder, Reader::Web];
+
+    /// Its word in argv, in logs and in events.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reader::Recorder => "recorder",
+            Reader::Web => "web",
+        }
+    }
+
+    fn parse(word: &str) -> Option<Reader> {
+        Reader::ALL.into_iter().find(|r| r.as_str() == word)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +85,19 @@ pub struct WorkerArgs {
     pub log: String,
 }
 
+/// All that a reader is started with; the same for each of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReaderArgs {
+    pub role: Reader,
+    /// The supervisor's pid.
+    pub parent: u32,
+    /// Number of the fd of a sealed memfd: what the config says for it, as JSON. Secrets may be in it.
+    pub settings: i32,
+    pub runtime_dir: PathBuf,
+    pub state_dir: PathBuf,
+    pub log: String,
+}
+
 impl ManagerArgs {
     /// The whole argv, the program's name first.
     pub fn to_argv(&self) -> Vec<OsString> {
@@ -91,6 +132,19 @@ impl WorkerArgs {
         argv.pair("--map-mode", format!("{:o}", self.map_mode));
         argv.pair("--log-to", self.log_to.to_string());
         argv.pair("--secrets-to", self.secrets_to.to_string());
+        argv.pair("--log", &self.log);
+        argv.0
+    }
+}
+
+impl ReaderArgs {
+    /// The whole argv, the program's name first.
+    pub fn to_argv(&self) -> Vec<OsString> {
+        let mut argv = Argv::new(self.role.as_str());
+        argv.pair("--parent", self.parent.to_string());
+        argv.pair("--settings", self.settings.to_string());
+        argv.pair("--runtime-dir", &self.runtime_dir);
+        argv.pair("--state-dir", &self.state_dir);
         argv.pair("--log", &self.log);
         argv.0
     }
@@ -134,7 +188,17 @@ impl Role {
                 secrets_to: given.number("--secrets-to")?,
                 log: given.text("--log")?,
             }),
-            _ => return Err(format!("unknown role `{}`", role.display())),
+            other => match other.and_then(Reader::parse) {
+                Some(role) => Role::Reader(ReaderArgs {
+                    role,
+                    parent: given.number("--parent")?,
+                    settings: given.number("--settings")?,
+                    runtime_dir: given.take("--runtime-dir")?.into(),
+                    state_dir: given.take("--state-dir")?.into(),
+                    log: given.text("--log")?,
+                }),
+                None => return Err(format!("unknown role `{}`", role.display())),
+            },
         };
         match given.0.keys().next() {
             None => Ok(role),
@@ -254,6 +318,18 @@ mod tests {
             let argv = args.to_argv();
             assert_eq!(Role::from_args(&argv[2..]), Ok(Role::Worker(args)));
         }
+        for role in Reader::ALL {
+            let args = ReaderArgs {
+                role,
+                parent: 1,
+                settings: 12,
+                runtime_dir: "/run/healthd".into(),
+                state_dir: "/var/lib/healthd".into(),
+                log: "info".into(),
+            };
+            let argv = args.to_argv();
+            assert_eq!(Role::from_args(&argv[2..]), Ok(Role::Reader(args)));
+        }
     }
 
     #[test]
@@ -265,7 +341,7 @@ mod tests {
         };
         assert_eq!(with(|a| a.truncate(5)), "--parent is missing");
         assert_eq!(with(|a| drop(a.pop())), "--log needs a value");
-        assert_eq!(with(|a| a[2] = "web".into()), "unknown role `web`");
+        assert_eq!(with(|a| a[2] = "cook".into()), "unknown role `cook`");
         assert_eq!(with(|a| a[4] = "x".into()), "--link: `x` is no such number");
         assert_eq!(
             with(|a| a.extend(["--link".into(), "4".into()])),

@@ -2,6 +2,7 @@
 //! JSON object: these are rare, and both ends are our own; the fds that some carry are named beside them.
 
 pub use super::class::WorkerClass;
+use super::roles::Reader;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
@@ -24,6 +25,14 @@ pub struct SlotSpec {
     pub once: bool,
     /// The only plugins that it loads; empty: those that share the workers of its class.
     pub plugins: Vec<String>,
+}
+
+/// A reader to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReaderSpec {
+    pub role: Reader,
+    /// Fingerprint of its settings.
+    pub settings: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +78,9 @@ pub enum ToSupervisor {
         stop_grace_ms: u64,
         log: String,
     },
+    /// Have exactly these readers, and keep each alive. Carries for each, in this order, a sealed memfd with its
+    /// settings, which is passed on unread. One whose settings are others is started anew.
+    Readers(Vec<ReaderSpec>),
     /// One line for `systemctl status`.
     Status {
         status: String,

@@ -580,6 +580,8 @@ impl Manager {
 fn empty_of(model: &Model) -> Model {
     Model {
         daemon: model.daemon.clone(),
+        web: None,
+        history: None,
         pool: model.pool.clone(),
         checks: Vec::new(),
         digest: model.digest,

@@ -2,8 +2,10 @@
 
 use super::handover::{Index, KeptFile};
 use crate::director::Manager;
-use healthd_core::wire::supervisor::{FDS_A_MESSAGE, ToSupervisor};
+use healthd_core::config::LABELS_FILE;
+use healthd_core::wire::supervisor::{FDS_A_MESSAGE, ReaderSpec, ToSupervisor};
 use healthd_sys::memfd;
+use std::fs;
 use std::io;
 use std::sync::Arc;
 
@@ -15,6 +17,7 @@ impl Manager {
             log: self.model.daemon.log.clone(),
         };
         self.fleet.supervisor.say(&settings);
+        self.name_readers();
         let Some(model) = self.rollout.kept_model.clone() else {
             return;
         };
@@ -54,5 +57,40 @@ impl Manager {
             }
             Err(e) => log::error!("the plugins cannot be kept for a manager after this one: {e}"),
         }
+    }
+
+    /// Which processes read along, and with what settings.
+    fn name_readers(&mut self) {
+        let mut specs = Vec::new();
+        let mut fds = Vec::new();
+        for (role, settings) in self.model.readers() {
+            let kept = memfd::sealed_bytes("healthd-settings", &settings)
+                .and_then(|fd| Ok((memfd::fingerprint(&fd)?, fd)));
+            match kept {
+                Ok((settings, fd)) => {
+                    specs.push(ReaderSpec { role, settings });
+                    fds.push(Arc::new(fd));
+                }
+                Err(e) => log::error!("{} gets no settings: {e}", role.as_str()),
+            }
+        }
+        if let Err(e) = self.write_labels() {
+            log::warn!("metrics have no labels of checks: {e}");
+        }
+        let readers = ToSupervisor::Readers(specs);
+        self.fleet.supervisor.say_with(&readers, fds);
+    }
+
+    fn write_labels(&self) -> io::Result<()> {
+        let Some(web) = self.model.web.as_ref().filter(|w| !w.labels.is_empty()) else {
+            return Ok(());
+        };
+        let ids = self.checks.order().iter();
+        let checks = ids.filter_map(|id| self.checks.get(*id));
+        let labels = serde_json::to_vec(&web.chosen(checks.map(|check| &check.spec)))?;
+        let path = self.args.runtime_dir.join(LABELS_FILE);
+        let temp = path.with_extension("labels.new");
+        fs::write(&temp, labels)?;
+        fs::rename(&temp, &path)
     }
 }

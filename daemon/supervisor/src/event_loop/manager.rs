@@ -44,7 +44,7 @@ impl Supervisor {
         };
         // The runs of the last one's workers begin again under the new one: first those must be gone.
         let open = self.burials.iter().any(|b| b.left.is_empty());
-        if now < start_at || !self.reaper.is_empty() || open {
+        if now < start_at || !self.reaper.has_readers_only() || open {
             return;
         }
         let orphans = self.reaper.end_adopted();
@@ -182,6 +182,7 @@ impl Supervisor {
                     self.log = log;
                 }
             }
+            ToSupervisor::Readers(specs) => self.want_readers(specs, fds),
             ToSupervisor::Status { status } => self.happen(Event::Status { status }),
             ToSupervisor::Stop => {
                 log::info!("stop asked for by a client");

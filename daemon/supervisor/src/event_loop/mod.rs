@@ -4,6 +4,7 @@
 //! children, and one time-out, which is the nearest of all deadlines.
 
 mod manager;
+mod readers;
 
 use crate::folders::Folders;
 use crate::heart::Heart;
@@ -12,6 +13,7 @@ use crate::lifecycle::{self, Command, Event, Now, Phase};
 use crate::pool::Pool;
 use crate::reaper::{self, Kind, Reaper};
 use crate::respawn::Record;
+use crate::roles::Readers;
 use crate::sender;
 use crate::service_manager::ServiceManager;
 use crate::start::Setup;
@@ -69,6 +71,7 @@ pub struct Supervisor {
     /// The memory of the plugins' maps, which nobody here reads.
     kept_maps: Option<OwnedFd>,
     pool: Pool,
+    readers: Readers,
     reaper: Reaper,
     burials: Vec<Burial>,
 
@@ -132,6 +135,7 @@ impl Supervisor {
             keeping: Vec::new(),
             kept_maps: None,
             pool: Pool::default(),
+            readers: Readers::default(),
             reaper: Reaper::default(),
             burials: Vec::new(),
             tick_ns: watchdog.map_or(IDLE_TICK, |w| (w / 4).clamp(SHORTEST_TICK, IDLE_TICK)),
@@ -179,10 +183,12 @@ impl Supervisor {
             | Phase::Recovering { .. } => {
                 self.start_manager_if_due(now);
                 self.start_due_workers(now);
+                self.start_due_readers(now);
             }
             // A worker that dies now has nothing to come back for.
             Phase::Draining { .. } => {}
             Phase::Killing { .. } => {
+                self.kill_overdue_readers(now);
                 if self.reaper.is_empty()
                     && self.reaper.end_adopted().is_empty()
                     && !self.reaper.anybody_left()
@@ -199,7 +205,10 @@ impl Supervisor {
             Phase::Starting { .. }
             | Phase::Running
             | Phase::Reloading { .. }
-            | Phase::Recovering { .. } => self.look_after_folders(),
+            | Phase::Recovering { .. } => {
+                self.look_after_folders();
+                self.kill_overdue_readers(now);
+            }
             Phase::Draining { .. } | Phase::Killing { .. } | Phase::Stopped { .. } => {}
         }
         if let Manager::Alive(manager) = &self.manager {
@@ -319,12 +328,15 @@ impl Supervisor {
             | Phase::Recovering { .. } => {
                 if let Manager::Absent { start_at, .. } = self.manager {
                     at(start_at.max(now + MS));
-                    if !self.reaper.is_empty() || start_at <= now {
+                    if !self.reaper.has_readers_only() || start_at <= now {
                         at(now + RETRY);
                     }
                 }
                 if let Some(start) = self.pool.next_start() {
                     at(start.max(now));
+                }
+                if let Some(start) = self.next_reader(now) {
+                    at(start);
                 }
             }
             Phase::Draining { .. } | Phase::Stopped { .. } => {}
@@ -398,7 +410,8 @@ impl Supervisor {
                     self.pool.clear();
                 }
                 Command::KillEverything => {
-                    self.reaper.kill_all();
+                    self.readers.stop(now.ns);
+                    self.reaper.end_all();
                     self.pool.clear();
                 }
             }
@@ -518,6 +531,7 @@ impl Supervisor {
         for ended in self.reaper.collect(&self.epoll) {
             match ended.kind {
                 Kind::Manager => self.manager_ended(ended),
+                Kind::Reader(role) => self.reader_ended(role, ended),
                 Kind::Worker { slot } => {
                     self.last_words(ended.pid);
                     reaper::end_groups(&self.runtime_dir, slot, ended.pid);

@@ -1,0 +1,271 @@
+//! `[web]` and `[history]`: each switches on a process beside the manager, which is given what stands here as JSON.
+//! A section that is not there starts nothing.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::model::{CheckSpec, Model};
+use super::raw::{Node, Table, Value};
+use super::reading::Reading;
+use super::report::error;
+use super::secrets::SecretKind;
+use super::source::Span;
+use super::words::one_of;
+use crate::wire::roles::Reader;
+
+pub const WEB_KEYS: [&str; 5] = ["listen", "token", "read", "labels", "max_series"];
+pub const HISTORY_KEYS: [&str; 2] = ["max_size", "keep"];
+
+/// What `[web]` says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Web {
+    pub listen: Listen,
+    /// A secret: who brings it as a bearer token may do more.
+    pub token: Option<String>,
+    /// Reading needs the token too.
+    pub read_with_token: bool,
+    /// Labels of checks that become labels of their metrics.
+    pub labels: Vec<String>,
+    /// The most series of plugins' own metrics.
+    pub max_series: u32,
+}
+
+/// Where HTTP is answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Listen {
+    /// An address with its port.
+    Tcp(std::net::SocketAddr),
+    Unix(std::path::PathBuf),
+    /// The socket that the service manager hands over.
+    Systemd,
+}
+
+/// What `[history]` says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct History {
+    /// Bytes of the file and its log together, which are never exceeded.
+    pub max_size: u64,
+    /// Globs: the metrics of plugins whose values are kept.
+    pub keep: Vec<String>,
+}
+
+/// What `web` is started with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WebSettings {
+    pub web: Web,
+    /// History is written, so whether it is can be told.
+    pub history: bool,
+}
+
+/// In `runtime_dir`: the labels of checks that `[web] labels` chose, by check, as JSON. They change with the checks, and
+/// `web` goes on.
+pub const LABELS_FILE: &str = "web.labels";
+pub type ChosenLabels = BTreeMap<String, BTreeMap<String, String>>;
+
+/// What `recorder` is started with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecorderSettings {
+    pub history: History,
+}
+
+impl Model {
+    /// The readers that this config wants, each with its settings as JSON.
+    pub fn readers(&self) -> Vec<(Reader, Vec<u8>)> {
+        let json = |settings: Result<Vec<u8>, _>| settings.expect("plain data has a JSON form");
+        let recorder = self.history.as_ref().map(|history| {
+            let settings = RecorderSettings {
+                history: history.clone(),
+            };
+            (Reader::Recorder, json(serde_json::to_vec(&settings)))
+        });
+        let web = self.web.as_ref().map(|web| {
+            let settings = WebSettings {
+                web: web.clone(),
+                history: self.history.is_some(),
+            };
+            (Reader::Web, json(serde_json::to_vec(&settings)))
+        });
+        recorder.into_iter().chain(web).collect()
+    }
+}
+
+impl Web {
+    /// Of each check that has one of `labels`: those.
+    pub fn chosen<'a>(&self, checks: impl Iterator<Item = &'a CheckSpec>) -> ChosenLabels {
+        let of_check = |check: &CheckSpec| -> BTreeMap<String, String> {
+            let own = check.labels.iter();
+            own.filter(|(key, _)| self.labels.contains(key))
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect()
+        };
+        checks
+            .map(|check| (check.name.clone(), of_check(check)))
+            .filter(|(_, labels)| !labels.is_empty())
+            .collect()
+    }
+}
+
+/// Whether this build has that process; told where a section wants one that it has not.
+pub fn is_built(role: Reader, span: Span, cx: &mut Reading<'_>) -> bool {
+    let (section, feature, built) = match role {
+        Reader::Web => (WEB, "web", cfg!(feature = "web")),
+        Reader::Recorder => (HISTORY, "history", cfg!(feature = "history")),
+    };
+    if !built {
+        let e = error(format!(
+            "this healthd was built without what {section} needs"
+        ));
+        let help = format!("remove the section, or build with `--features {feature}`");
+        cx.push(e.at(span).help(help));
+    }
+    built
+}
+
+/// `secrets`: read them, or leave them for the one who runs this.
+pub fn web(table: &Table, secrets: bool, cx: &mut Reading<'_>) -> Web {
+    let listen = table
+        .get("listen")
+        .and_then(|e| listen(&e.node, cx))
+        .unwrap_or(Listen::Tcp(([127, 0, 0, 1], 8420).into()));
+    let token = table.get("token").and_then(|e| token(&e.node, secrets, cx));
+    let read_with_token = match table.get("read") {
+        None => false,
+        Some(entry) => {
+            let node = &entry.node;
+            let word = cx.text("read", node, WEB);
+            match word.as_deref() {
+                Some("open") | None => false,
+                Some("token") => {
+                    if table.get("token").is_none() {
+                        let e = error("`read = \"token\"` of [web], but there is no `token`");
+                        let help = "add `token = { file = \"...\" }`";
+                        cx.push(e.at(node.span).help(help));
+                    }
+                    true
+                }
+                Some(other) => {
+                    let e = error(format!("`read` of [web] has an unknown value `{other}`"));
+                    let words = one_of(&["open", "token"], "and");
+                    cx.push(e.at(node.span).help(format!("its values are {words}")));
+                    false
+                }
+            }
+        }
+    };
+    if let (Listen::Tcp(address), None) = (&listen, table.get("token"))
+        && !address.ip().is_loopback()
+        && !matches!(table.get("read").map(|e| &e.node.value), Some(Value::Str(s)) if s == "open")
+        && let Some(entry) = table.get("listen")
+    {
+        let e = error("`listen` of [web] is open to other machines, and there is no `token`");
+        let help =
+            "add `token = { file = \"...\" }`, or say `read = \"open\"` if everybody may read";
+        cx.push(e.at(entry.node.span).help(help));
+    }
+    Web {
+        listen,
+        token,
+        read_with_token,
+        labels: list("labels", table, WEB, cx),
+        max_series: table
+            .get("max_series")
+            .and_then(|e| cx.integer("max_series", &e.node, WEB, 0, 10_000_000))
+            .and_then(|n| u32::try_from(n).ok())
+            .unwrap_or(100_000),
+    }
+}
+
+fn listen(node: &Node, cx: &mut Reading<'_>) -> Option<Listen> {
+    let text = cx.text("listen", node, WEB)?;
+    if text == "systemd" {
+        return Some(Listen::Systemd);
+    }
+    if let Some(path) = text.strip_prefix("unix:") {
+        return Some(Listen::Unix(cx.absolute(std::path::Path::new(path))));
+    }
+    if let Ok(address) = text.parse() {
+        return Some(Listen::Tcp(address));
+    }
+    let port = text.strip_prefix(':').and_then(|p| p.parse::<u16>().ok());
+    let help = match port {
+        Some(port) => {
+            format!("write `listen = \"127.0.0.1:{port}\"`, or `\"[::]:{port}\"` for all addresses")
+        }
+        None => {
+            "write an address and a port as `127.0.0.1:8420` or `[::1]:8420`, `unix:PATH`, or `systemd`"
+                .to_owned()
+        }
+    };
+    let e = error(format!("`listen` of [web] is no address: `{text}`"));
+    cx.push(e.at(node.span).code("bad-value").help(help));
+    None
+}
+
+fn token(node: &Node, secrets: bool, cx: &mut Reading<'_>) -> Option<String> {
+    let kind = |key: &str| match key {
+        "env" => Some(SecretKind::Env),
+        "file" => Some(SecretKind::File),
+        "credential" => Some(SecretKind::Credential),
+        _ => None,
+    };
+    if let Value::Table(table) = &node.value
+        && let [entry] = table.entries.as_slice()
+        && let (Some(kind), Value::Str(name)) = (kind(&entry.key), &entry.node.value)
+    {
+        if !secrets {
+            return None;
+        }
+        return match cx.secret(kind, name) {
+            Ok(secret) => Some(secret.to_string()),
+            Err(unread) => {
+                let e = error(unread.message).code("secret-unread");
+                cx.push(e.at(node.span).help(unread.help));
+                None
+            }
+        };
+    }
+    let message = match node.value {
+        Value::Str(_) => {
+            "`token` of [web] stands in the config, where everybody reads it who may read that"
+        }
+        _ => "`token` of [web] has to say where the secret is",
+    };
+    let help =
+        "write `token = { file = \"...\" }`, `{ credential = \"...\" }` or `{ env = \"...\" }`";
+    cx.push(error(message).at(node.span).code("open-secret").help(help));
+    None
+}
+
+pub fn history(table: &Table, cx: &mut Reading<'_>) -> History {
+    History {
+        max_size: table
+            .get("max_size")
+            .and_then(|e| cx.size("max_size", &e.node, HISTORY, LEAST_HISTORY))
+            .map_or(1 << 30, |n| if n == 0 { u64::MAX } else { n }),
+        keep: list("keep", table, HISTORY, cx),
+    }
+}
+
+/// Texts; what is none is told.
+fn list(key: &str, table: &Table, owner: &str, cx: &mut Reading<'_>) -> Vec<String> {
+    let Some(entry) = table.get(key) else {
+        return Vec::new();
+    };
+    let Value::Array(items) = &entry.node.value else {
+        let example = format!("[\"{}\"]", if key == "keep" { "used" } else { "team" });
+        return cx
+            .wrong_type(key, &entry.node, owner, "a list of texts", &example)
+            .unwrap_or_default();
+    };
+    items
+        .iter()
+        .filter_map(|item| cx.text(key, item, owner))
+        .collect()
+}
+
+const WEB: &str = "[web]";
+const HISTORY: &str = "[history]";
+/// Some days of some checks; and the log alone may have a megabyte.
+const LEAST_HISTORY: u64 = 8 << 20;
