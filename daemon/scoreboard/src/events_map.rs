@@ -1,7 +1,7 @@
 //! `events.map`: the ring of numbered events that the manager writes, and its copy on disk, from which the
 //! numbers go on after a restart.
 
-use super::map::Map;
+use super::map::{Map, read_words};
 use healthd_core::wire::events::{
     self, EVENT_WORDS, EVENTS_FILE, EVENTS_HEAD, EVENTS_MAGIC, EVENTS_VERSION, EventRecord, Ring,
     event_offset, events_header as h, events_words, read_events,
@@ -68,6 +68,30 @@ impl EventsMap {
         let offset = event_offset(self.capacity, number);
         let words: [u64; EVENT_WORDS] = std::array::from_fn(|n| self.map.get(offset + n));
         events::event_in(&words, &words, number)
+    }
+}
+
+/// The ring as another process reads it.
+pub struct EventsView(File);
+
+impl EventsView {
+    pub fn open(runtime_dir: &Path) -> io::Result<EventsView> {
+        files::open(&runtime_dir.join(EVENTS_FILE)).map(EventsView)
+    }
+
+    pub fn ring(&self) -> io::Result<Ring> {
+        Ring::of_header(&read_words(&self.0, 0)?).map_err(io::Error::other)
+    }
+
+    /// None: it is not there any more, not yet, or its writer is inside.
+    pub fn read(&self, number: u64) -> io::Result<Option<EventRecord>> {
+        let offset = event_offset(self.ring()?.capacity, number);
+        let first = read_words(&self.0, offset)?;
+        Ok(events::event_in(
+            &first,
+            &read_words(&self.0, offset)?,
+            number,
+        ))
     }
 }
 

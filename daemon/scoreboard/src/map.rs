@@ -192,6 +192,38 @@ pub fn read_words<const N: usize>(file: &File, offset: usize) -> io::Result<[u64
     healthd_core::wire::maps::words_at(&bytes, 0).ok_or_else(|| io::Error::other("short read"))
 }
 
+/// Records that stand one after the other, from the word `from` on. None: the writer was inside, or has died there. Each
+/// is read twice, a part of the file at a time, so that a large map costs its reader no memory.
+pub fn each_record<const N: usize>(
+    file: &File,
+    from: usize,
+    count: usize,
+    mut take: impl FnMut(usize, Option<&[u64; N]>),
+) -> io::Result<()> {
+    use healthd_core::wire::maps::{whole, words_at};
+    use std::os::unix::fs::FileExt;
+    let size = N * size_of::<u64>();
+    let at_once = (PART / size).max(1);
+    let (mut first, mut second) = (Vec::new(), Vec::new());
+    for begin in (0..count).step_by(at_once) {
+        let records = at_once.min(count - begin);
+        let at = (from * size_of::<u64>() + begin * size) as u64;
+        for copy in [&mut first, &mut second] {
+            copy.resize(records * size, 0);
+            file.read_exact_at(copy, at)?;
+        }
+        for n in 0..records {
+            let pair = words_at::<N>(&first, n * N).zip(words_at::<N>(&second, n * N));
+            let (first, again) = pair.ok_or_else(|| io::Error::other("short read"))?;
+            take(begin + n, Some(&again).filter(|again| whole(&first, again)));
+        }
+    }
+    Ok(())
+}
+
+/// Bytes that are read at once.
+const PART: usize = 64 << 10;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,9 +5,9 @@ use super::word;
 use healthd_core::wire::maps::{WORD, whole, words_at};
 use healthd_core::wire::names::{self, Names};
 use healthd_core::wire::samples::{
-    LAST, Outcome, SAMPLE_WORDS, SAMPLES_FILE, SAMPLES_HEAD, SAMPLES_MAGIC, SAMPLES_VERSION,
-    SampleRecord, bucket_of, last_byte, sample, sample_offset, samples_header as h, samples_size,
-    samples_words,
+    LAST, Outcome, Run, SAMPLE_WORDS, SAMPLES_FILE, SAMPLES_HEAD, SAMPLES_MAGIC, SAMPLES_VERSION,
+    SampleRecord, bucket_of, last_byte, late_bucket_of, sample, sample_offset, samples_header as h,
+    samples_size, samples_words,
 };
 use healthd_sys::files;
 use std::collections::HashMap;
@@ -86,19 +86,20 @@ impl SamplesMap {
         (index < self.checks).then(|| std::array::from_fn(|n| self.map.get(at + n)))
     }
 
-    /// A run has ended. `ns`: how long it took, if a worker had it.
-    pub fn add(&self, index: usize, outcome: Outcome, ns: Option<u64>) {
+    /// A run has ended.
+    pub fn add(&self, index: usize, run: &Run) {
         if index < self.checks {
             self.map
                 .update(sample_offset(index), SAMPLE_WORDS, |words| {
-                    count(words, outcome, ns);
+                    count(words, run);
                 });
         }
     }
 }
 
 /// `words` is the record without its first word.
-fn count(words: &[AtomicU64], outcome: Outcome, ns: Option<u64>) {
+fn count(words: &[AtomicU64], run: &Run) {
+    let Run { outcome, took, .. } = *run;
     let at = |word: usize| &words[word - 1];
     // One writer: what was read is still there when the sum is written.
     let plus = |place: &AtomicU64, n: u64| word::set(place, word::get(place).wrapping_add(n));
@@ -107,19 +108,32 @@ fn count(words: &[AtomicU64], outcome: Outcome, ns: Option<u64>) {
     });
     let slot = (all % LAST as u64) as usize;
     let (place, shift) = (at(sample::LAST + slot / 8), slot % 8 * 8);
-    let byte = u64::from(last_byte(outcome, ns.unwrap_or(0)));
+    let byte = u64::from(last_byte(outcome, took.unwrap_or(0)));
     word::set(place, word::get(place) & !(0xff << shift) | byte << shift);
     plus(at(sample::RUNS + outcome as usize), 1);
-    if let Some(ns) = ns {
-        plus(at(sample::SUM), ns);
-        let bucket = bucket_of(ns);
-        let (place, shift) = (at(sample::BUCKETS + bucket / 2), bucket % 2 * 32);
+    let plus_half = |first: usize, n: usize| {
+        let (place, shift) = (at(first + n / 2), n % 2 * 32);
         let counts = word::get(place);
         let one = ((counts >> shift) as u32).wrapping_add(1);
         word::set(
             place,
             counts & !(u64::from(u32::MAX) << shift) | u64::from(one) << shift,
         );
+    };
+    for (word, is) in [
+        (sample::CRASHES, run.crashed),
+        (sample::OVERRUNS, run.overran),
+    ] {
+        if is {
+            plus(at(word), 1);
+        }
+    }
+    if let Some(ns) = took {
+        plus(at(sample::SUM), ns);
+        plus_half(sample::BUCKETS, bucket_of(ns));
+        plus(at(sample::CPU), run.cpu);
+        plus(at(sample::LATE_SUM), run.late);
+        plus_half(sample::LATE, late_bucket_of(run.late));
     }
 }
 
@@ -171,11 +185,11 @@ mod tests {
         let none = Left::new();
         let map = SamplesMap::create(&dir, names.into_iter(), &none, 7, 0o600).expect("map");
         for n in 0..40 {
-            map.add(1, Outcome::Ok, Some(n * MS));
+            map.add(1, &Run::new(Outcome::Ok, Some(n * MS)));
         }
-        map.add(1, Outcome::Critical, Some(5_000 * MS));
-        map.add(1, Outcome::Own, None);
-        map.add(2, Outcome::Ok, Some(MS));
+        map.add(1, &Run::new(Outcome::Critical, Some(5_000 * MS)));
+        map.add(1, &Run::new(Outcome::Own, None));
+        map.add(2, &Run::new(Outcome::Ok, Some(MS)));
         let view = SamplesView::open(&dir).expect("open");
         let db = view.read(1).expect("whole");
         assert_eq!(
@@ -200,7 +214,7 @@ mod tests {
         let before = SampleRecord { place: 2, ..db };
         assert_eq!(map.read(0), Some(before));
         assert_eq!(map.read(1).map(|r| (r.since, r.runs)), Some((9, [0; 5])));
-        map.add(0, Outcome::Warning, Some(MS));
+        map.add(0, &Run::new(Outcome::Warning, Some(MS)));
         assert_eq!(map.left().len(), 3);
         let again = map.read(0).expect("it is there");
         assert_eq!(again.runs, [40, 1, 1, 0, 1]);
@@ -212,14 +226,14 @@ mod tests {
         let dir = dir("torn");
         let none = Left::new();
         let map = SamplesMap::create(&dir, ["web"].into_iter(), &none, 7, 0o600).expect("map");
-        map.add(0, Outcome::Ok, Some(MS));
+        map.add(0, &Run::new(Outcome::Ok, Some(MS)));
         let seq = map.map.get(sample_offset(0));
         map.map.set(sample_offset(0), seq + 1);
         let view = SamplesView::open(&dir).expect("open");
         assert_eq!(view.read(0), None);
         let left = left_in(&dir).expect("a map");
         let map = SamplesMap::create(&dir, ["web"].into_iter(), &left, 8, 0o600).expect("map");
-        map.add(0, Outcome::Ok, Some(MS));
+        map.add(0, &Run::new(Outcome::Ok, Some(MS)));
         let view = SamplesView::open(&dir).expect("open");
         assert_eq!(view.read(0).expect("whole").runs[0], 2);
         std::fs::remove_dir_all(&dir).expect("remove");

@@ -44,12 +44,60 @@ pub mod sample {
     pub const SINCE: usize = 7;
     /// Place of its name among the names.
     pub const PLACE: usize = 8;
+    /// ns of CPU.
+    pub const CPU: usize = 9;
+    /// Runs that killed a worker, and those whose call was not back at its deadline.
+    pub const CRASHES: usize = 10;
+    pub const OVERRUNS: usize = 11;
+    /// ns from due to started, of the runs that were started.
+    pub const LATE_SUM: usize = 12;
     /// Two to a word.
     pub const BUCKETS: usize = 16;
     /// A byte a run, in a ring: the run of number n (of all) stands at n % 32.
     pub const LAST: usize = 36;
     /// Of the name.
     pub const HASH: usize = 40;
+    /// How late runs were: two counts to a word, by `LATE_UPPER_MS`.
+    pub const LATE: usize = 42;
+}
+
+/// Upper bounds of the counts at `LATE`, ms; the last has none.
+pub const LATE_UPPER_MS: [f64; 11] = [
+    0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 1000.0, 5000.0,
+];
+pub const LATE_BUCKETS: usize = LATE_UPPER_MS.len() + 1;
+
+pub fn late_bucket_of(ns: u64) -> usize {
+    let ms = ns as f64 / 1e6;
+    LATE_UPPER_MS
+        .iter()
+        .position(|upper| ms <= *upper)
+        .unwrap_or(LATE_UPPER_MS.len())
+}
+
+/// A run that has ended, as it is counted.
+#[derive(Clone, Copy, Debug)]
+pub struct Run {
+    pub outcome: Outcome,
+    /// How long it took, and how late it began, if a worker had it; ns.
+    pub took: Option<u64>,
+    pub late: u64,
+    pub cpu: u64,
+    pub crashed: bool,
+    pub overran: bool,
+}
+
+impl Run {
+    pub fn new(outcome: Outcome, took: Option<u64>) -> Run {
+        Run {
+            outcome,
+            took,
+            late: 0,
+            cpu: 0,
+            crashed: false,
+            overran: false,
+        }
+    }
 }
 
 pub fn sample_offset(index: usize) -> usize {
@@ -173,6 +221,12 @@ pub struct SampleRecord {
     /// By `Outcome`.
     pub runs: [u64; 5],
     pub sum_ns: u64,
+    pub cpu_ns: u64,
+    pub crashes: u64,
+    pub overruns: u64,
+    pub late_sum_ns: u64,
+    /// By `LATE_UPPER_MS`.
+    pub late: [u32; LATE_BUCKETS],
     /// CLOCK_REALTIME, ns.
     pub since: u64,
     pub buckets: [u32; BUCKETS],
@@ -193,6 +247,11 @@ impl SampleRecord {
             place: w[sample::PLACE],
             runs,
             sum_ns: w[sample::SUM],
+            cpu_ns: w[sample::CPU],
+            crashes: w[sample::CRASHES],
+            overruns: w[sample::OVERRUNS],
+            late_sum_ns: w[sample::LATE_SUM],
+            late: std::array::from_fn(|n| (w[sample::LATE + n / 2] >> (n % 2 * 32)) as u32),
             since: w[sample::SINCE],
             buckets: std::array::from_fn(|n| (w[sample::BUCKETS + n / 2] >> (n % 2 * 32)) as u32),
             last: newest.filter_map(LastRun::of_byte).collect(),

@@ -10,7 +10,7 @@ pub mod store;
 
 use crate::journal::Journal;
 use crate::verdict::cost::Costs;
-use healthd_core::wire::samples::Outcome;
+use healthd_core::wire::samples::Run;
 use healthd_scoreboard::samples_map::SamplesMap;
 use healthd_scoreboard::state_map::StateMap;
 use recall::Past;
@@ -51,10 +51,10 @@ impl Books {
         }
     }
 
-    /// One more run has ended: how, and how long it took in a worker.
-    pub fn count(&self, index: u64, outcome: Outcome, took: Option<u64>) {
+    /// One more run has ended.
+    pub fn count(&self, index: u64, run: &Run) {
         if let Some(samples) = &self.samples {
-            samples.add(index as usize, outcome, took);
+            samples.add(index as usize, run);
         }
     }
 

@@ -11,7 +11,7 @@ use healthd_core::check::tracker::Change;
 use healthd_core::check::verdict::{self, Moment, News, judge};
 use healthd_core::text::field;
 use healthd_core::wire::events::EventKind;
-use healthd_core::wire::samples::Outcome;
+use healthd_core::wire::samples::{Outcome, Run};
 use healthd_core::wire::worker::{Ending, Finished, Growth};
 use healthd_sys::clock;
 
@@ -171,8 +171,16 @@ impl Manager {
             return;
         };
         let took = worker.map(|_| f.finished_ns.saturating_sub(f.started_ns));
-        let outcome = Outcome::of(f.status, check.state.is_unjudged());
-        self.books.count(check.identity.index, outcome, took);
+        let fault = f.ending.fault();
+        let run = Run {
+            outcome: Outcome::of(f.status, check.state.is_unjudged()),
+            took,
+            late: f.queue_ns,
+            cpu: f.cpu_ns,
+            crashed: fault == Some(Fault::Crash),
+            overran: fault == Some(Fault::Overrun),
+        };
+        self.books.count(check.identity.index, &run);
         // Sooner, but never later than it would be anyway.
         if let Some(retry) = judged.retry_ns.filter(|_| check.is_planned())
             && (check.plan.next_due == 0 || retry < check.plan.next_due)
