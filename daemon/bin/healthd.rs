@@ -1,7 +1,7 @@
 //! The daemon's program: arguments in, one call, exit code out. Every process of the daemon is this program;
 //! `--role` says which one it is to be.
 
-use healthd_core::wire::roles::Role;
+use healthd_core::wire::roles::{Reader, ReaderArgs, Role};
 use healthd_sys::{limits, logging, spawn};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -28,6 +28,12 @@ fn main() {
             logging::init_filtered(&format!("worker.{}", args.slot), &args.log);
             healthd_worker::main(&args)
         }
+        Ok(Invocation::Role(Role::Reader(args))) => {
+            // Without it checks run as before: it goes before anything else does.
+            let _ = limits::set_oom_score(None, READER_OOM_SCORE);
+            logging::init_filtered(args.role.as_str(), &args.log);
+            read(&args)
+        }
         Ok(Invocation::Probe { file, copy, nobody }) => {
             healthd_worker::probe_main(&file, copy, nobody)
         }
@@ -49,6 +55,19 @@ fn main() {
             EX_USAGE
         }
     });
+}
+
+/// The mains of the readers. A config that wants one that was left out of this build is refused.
+fn read(args: &ReaderArgs) -> i32 {
+    match args.role {
+        #[cfg(feature = "web")]
+        Reader::Web => healthd_web::main(args),
+        #[allow(unreachable_patterns, reason = "with all features there is no other")]
+        Reader::Recorder | Reader::Web => {
+            log::error!("this healthd was built without it");
+            EX_USAGE
+        }
+    }
 }
 
 #[derive(Debug, PartialEq)]
@@ -201,6 +220,7 @@ Exit codes:
 /// sysexits.h
 const EX_USAGE: i32 = 64;
 const WORKER_OOM_SCORE: i32 = 500;
+const READER_OOM_SCORE: i32 = 700;
 
 #[cfg(test)]
 mod tests {

@@ -54,5 +54,6 @@ mod supervision;
 mod threads;
 mod validate;
 mod walk;
+mod web;
 mod words;
 mod worker_crash;

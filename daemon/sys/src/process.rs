@@ -111,6 +111,15 @@ impl Stat {
     }
 }
 
+/// CPU that a process has used so far, all its threads, in ticks.
+pub fn cpu_ticks(pid: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = text.rsplit_once(')')?;
+    let mut times = rest.split_ascii_whitespace().skip(11).take(2);
+    let mut next = || times.next()?.parse::<u64>().ok();
+    Some(next()? + next()?)
+}
+
 /// A process and all below it, as far as they are there to be seen.
 pub fn with_descendants(pid: u32) -> Vec<u32> {
     let mut all = vec![pid];

@@ -6,6 +6,7 @@ use super::{DEADLINE, TempDir, plugins};
 use healthd_test_support::procs;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
@@ -22,6 +23,7 @@ pub struct Config {
     daemon: BTreeMap<String, String>,
     pools: BTreeMap<String, String>,
     strangers: bool,
+    sections: BTreeMap<String, String>,
     checks: Vec<Check>,
     plugin_files: Vec<PathBuf>,
     env: Vec<(OsString, OsString)>,
@@ -99,6 +101,7 @@ impl Config {
             daemon: BTreeMap::new(),
             pools: BTreeMap::new(),
             strangers: false,
+            sections: BTreeMap::new(),
             checks: Vec::new(),
             plugin_files: Vec::new(),
             env: Vec::new(),
@@ -137,6 +140,12 @@ impl Config {
     /// healthd's own plugins, and share.
     pub fn strangers(mut self) -> Config {
         self.strangers = true;
+        self
+    }
+
+    /// `section("web", "listen = \"unix:web.sock\"")`
+    pub fn section(mut self, name: &str, lines: &str) -> Config {
+        self.sections.insert(name.into(), lines.into());
         self
     }
 
@@ -204,6 +213,7 @@ impl Config {
             daemon: self.daemon,
             pools: self.pools,
             strangers: self.strangers,
+            sections: self.sections.into(),
             dir: self.dir,
             here: false,
         };
@@ -223,6 +233,7 @@ impl Config {
             daemon: self.daemon,
             pools: self.pools,
             strangers: self.strangers,
+            sections: self.sections.into(),
             dir: self.dir,
             stdin: self.stdin,
             here: true,
@@ -244,6 +255,8 @@ pub struct Written {
     daemon: BTreeMap<String, String>,
     pools: BTreeMap<String, String>,
     strangers: bool,
+    /// A test may change them before it rewrites the file.
+    pub sections: RefCell<BTreeMap<String, String>>,
     env: Vec<(OsString, OsString)>,
     wrapper: Vec<String>,
     stdin: Option<OwnedFd>,
@@ -278,6 +291,9 @@ impl Written {
         }
         for (pool, lines) in &self.pools {
             text += &format!("\n[pool.{pool}]\n{lines}\n");
+        }
+        for (section, lines) in self.sections.borrow().iter() {
+            text += &format!("\n[{section}]\n{lines}\n");
         }
         for check in checks {
             text += &format!("\n[[check]]\n{}", check.lines);

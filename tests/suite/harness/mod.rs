@@ -7,6 +7,7 @@ pub mod fixtures;
 mod full;
 mod gate;
 mod hog;
+pub mod http;
 mod leash;
 mod notify;
 pub mod plugins;

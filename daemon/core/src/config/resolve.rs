@@ -73,7 +73,6 @@ pub fn load_tried(
         groups: pool_groups::read(&list[0], catalog, &mut cx),
         ..pool(&list[0], &mut cx)
     };
-    let pool = pool(&list[0], &mut cx);
     let web = list[0].web.take().and_then(|(span, table)| {
         let web = readers::web(&table, catalog.is_some(), &mut cx);
         readers::is_built(Reader::Web, span, &mut cx).then_some(web)

@@ -1,0 +1,47 @@
+//! The role `web`: answers HTTP from what the manager writes into its maps. It may be dead for an hour, and no check
+//! notices; nothing that a client sends reaches another process.
+//!
+//! One thread. `server` takes connections and their limits, `routes` says who answers what, `facts` reads the maps,
+//! `metrics` and `ready` make answers of them.
+#![forbid(unsafe_code)]
+
+mod body;
+mod facts;
+mod listen;
+mod metrics;
+mod ready;
+mod routes;
+mod server;
+
+use healthd_core::config::WebSettings;
+use healthd_core::wire::roles::ReaderArgs;
+use healthd_sys::{memfd, process, signals, spawn};
+use std::io;
+use std::rc::Rc;
+
+/// Until the supervisor ends it. Another exit code than 0: it could not go on.
+pub fn main(args: &ReaderArgs) -> i32 {
+    process::set_name(c"healthd-web");
+    match start(args) {
+        Ok(()) => 0,
+        Err(e) => {
+            log::error!("web cannot go on: {e}");
+            1
+        }
+    }
+}
+
+fn start(args: &ReaderArgs) -> io::Result<()> {
+    let settings = spawn::adopt_fd(args.settings)?;
+    signals::disregard()?;
+    process::die_with_parent(args.parent)?;
+    signals::unblock_all();
+    let settings: WebSettings =
+        serde_json::from_slice(&memfd::read_all(&settings)?).map_err(io::Error::other)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let tasks = tokio::task::LocalSet::new();
+    let site = Rc::new(routes::Site::new(args, settings));
+    runtime.block_on(tasks.run_until(server::serve(site)))
+}

@@ -1,0 +1,128 @@
+//! Where connections come from: an address, a unix socket, or a socket that the service manager has made.
+
+use healthd_core::config::Listen;
+use healthd_sys::unix_socket;
+use std::io;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+pub enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// Whoever may reach the control socket's folder may connect; a proxy is given the group.
+const SOCKET_MODE: u32 = 0o660;
+
+impl Listener {
+    /// And how it is called in the log.
+    pub fn bind(listen: &Listen) -> io::Result<(Listener, String)> {
+        match listen {
+            Listen::Tcp(address) => {
+                let listener = std::net::TcpListener::bind(address)
+                    .map_err(|e| told(&address.to_string(), &e))?;
+                listener.set_nonblocking(true)?;
+                let name = listener.local_addr()?.to_string();
+                Ok((Listener::Tcp(TcpListener::from_std(listener)?), name))
+            }
+            Listen::Unix(path) => {
+                let name = format!("unix:{}", path.display());
+                clear(path).map_err(|e| told(&name, &e))?;
+                let listener =
+                    unix_socket::listen(path, SOCKET_MODE).map_err(|e| told(&name, &e))?;
+                listener.set_nonblocking(true)?;
+                Ok((Listener::Unix(UnixListener::from_std(listener)?), name))
+            }
+            Listen::Systemd => Err(io::Error::other(
+                "the service manager has handed over no socket",
+            )),
+        }
+    }
+
+    pub async fn accept(&self) -> io::Result<Stream> {
+        match self {
+            Listener::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                // An answer is written whole, so there is nothing to wait for.
+                let _ = stream.set_nodelay(true);
+                Ok(Stream::Tcp(stream))
+            }
+            Listener::Unix(listener) => Ok(Stream::Unix(listener.accept().await?.0)),
+        }
+    }
+}
+
+fn told(name: &str, e: &io::Error) -> io::Error {
+    let help = match e.kind() {
+        io::ErrorKind::AddrInUse => ": another process listens there, so choose another port",
+        io::ErrorKind::PermissionDenied => {
+            ": ports below 1024 need CAP_NET_BIND_SERVICE, or `listen = \"systemd\"`"
+        }
+        io::ErrorKind::AddrNotAvailable => ": this machine does not have that address (yet)",
+        _ => "",
+    };
+    io::Error::new(e.kind(), format!("cannot listen on {name}: {e}{help}"))
+}
+
+/// The socket that one before us has left; anything else stays.
+fn clear(path: &Path) -> io::Result<()> {
+    match std::fs::symlink_metadata(path) {
+        Ok(meta) if meta.file_type().is_socket() => std::fs::remove_file(path),
+        Ok(_) => Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "there is a file of that name, which is no socket",
+        )),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
+/// One connection.
+pub enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Tcp(s) => Pin::new(s).poll_read(cx, buf),
+            Stream::Unix(s) => Pin::new(s).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Tcp(s) => Pin::new(s).poll_write(cx, bytes),
+            Stream::Unix(s) => Pin::new(s).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Tcp(s) => Pin::new(s).poll_flush(cx),
+            Stream::Unix(s) => Pin::new(s).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Tcp(s) => Pin::new(s).poll_shutdown(cx),
+            Stream::Unix(s) => Pin::new(s).poll_shutdown(cx),
+        }
+    }
+}

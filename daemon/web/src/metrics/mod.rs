@@ -1,0 +1,184 @@
+//! `/metrics` and `/metrics/self`: made in parts as the client takes them, so 10,000 checks cost little memory.
+
+mod checks;
+mod daemon;
+mod format;
+
+use crate::body::Answer;
+use crate::facts::{Facts, Row};
+use crate::routes::{Site, text, typed, values};
+use format::{Labels, Writer, label_name};
+use healthd_core::config::ChosenLabels;
+use healthd_core::wire::glob::Glob;
+use hyper::{Response, StatusCode};
+use std::rc::Rc;
+
+pub use format::Format;
+
+/// Answers at once that hold a picture of all checks: each may be some megabytes.
+const LARGE_AT_ONCE: usize = 8;
+/// Bytes of one part.
+const PART: usize = 32 << 10;
+
+/// `with_checks`: the families of checks too.
+pub fn answer(site: &Rc<Site>, format: Format, query: &str, with_checks: bool) -> Response<Answer> {
+    if site.large.get() >= LARGE_AT_ONCE {
+        return text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many scrapes at once; ask again\n",
+        );
+    }
+    let facts = match site.keeper.borrow_mut().facts() {
+        Ok(facts) => facts,
+        Err(e) => {
+            let why = format!("the manager's maps cannot be read: {e}\n");
+            return text(StatusCode::SERVICE_UNAVAILABLE, why);
+        }
+    };
+    let globs: Vec<Filter> = values(query, "match")
+        .iter()
+        .map(|m| Filter::new(m))
+        .collect();
+    let parts = Parts {
+        facts,
+        labels: site.keeper.borrow_mut().labels(),
+        globs,
+        out: Writer::new(format),
+        step: if with_checks {
+            Step::Checks(0, 0)
+        } else {
+            Step::End
+        },
+        begun: false,
+        _large: Large::new(site.clone()),
+    };
+    typed(
+        StatusCode::OK,
+        format.content_type(),
+        Answer::Parts(Box::new(parts)),
+    )
+}
+
+/// Counts among the large answers until it is dropped.
+struct Large(Rc<Site>);
+
+impl Large {
+    fn new(site: Rc<Site>) -> Large {
+        site.large.set(site.large.get() + 1);
+        Large(site)
+    }
+}
+
+impl Drop for Large {
+    fn drop(&mut self) {
+        self.0.large.set(self.0.large.get() - 1);
+        // The picture was large, and the next one may be a while away.
+        healthd_sys::process::trim_heap();
+    }
+}
+
+/// `team=web*` asks a label, anything else the name.
+struct Filter {
+    key: Option<String>,
+    glob: Glob,
+}
+
+impl Filter {
+    fn new(text: &str) -> Filter {
+        match text.split_once('=') {
+            Some((key, glob)) => Filter {
+                key: Some(key.to_owned()),
+                glob: Glob::new(glob),
+            },
+            None => Filter {
+                key: None,
+                glob: Glob::new(text),
+            },
+        }
+    }
+}
+
+enum Step {
+    /// Which family, and which check comes next in it.
+    Checks(usize, usize),
+    End,
+    Done,
+}
+
+struct Parts {
+    facts: Facts,
+    labels: Rc<ChosenLabels>,
+    /// Empty: all checks.
+    globs: Vec<Filter>,
+    out: Writer,
+    step: Step,
+    begun: bool,
+    _large: Large,
+}
+
+impl Parts {
+    fn wants(&self, name: &str) -> bool {
+        self.globs.is_empty()
+            || self.globs.iter().any(|f| match &f.key {
+                None => f.glob.matches(name),
+                Some(wanted) => {
+                    let mut own = self.labels.get(name).into_iter().flatten();
+                    own.any(|(key, value)| key == wanted && f.glob.matches(value))
+                }
+            })
+    }
+
+    fn labels_of(&self, row: &Row) -> Labels {
+        let name = self.facts.name(row);
+        let plugin = &self.facts.plugins[row.plugin].0;
+        let labels = Labels::none().with("check", name).with("plugin", plugin);
+        let own = self.labels.get(name).into_iter().flatten();
+        own.fold(labels, |labels, (key, value)| {
+            labels.with(&label_name(key), value)
+        })
+    }
+
+    fn family(&mut self, family: usize, from: usize) -> Step {
+        let Some(table) = checks::FAMILIES.get(family) else {
+            return Step::End;
+        };
+        if from == 0 {
+            self.out.family(table.name, table.kind, table.help);
+        }
+        for at in from..self.facts.rows.len() {
+            if self.out.text.len() >= PART {
+                return Step::Checks(family, at);
+            }
+            let row = &self.facts.rows[at];
+            let name = self.facts.name(row);
+            if !name.is_empty() && self.wants(name) {
+                (table.write)(table, row, &self.labels_of(row), &mut self.out);
+            }
+        }
+        Step::Checks(family + 1, 0)
+    }
+}
+
+impl Iterator for Parts {
+    type Item = String;
+
+    fn next(&mut self) -> Option<String> {
+        if !self.begun {
+            self.begun = true;
+            checks::counts(&self.facts, &mut self.out);
+        }
+        while self.out.text.len() < PART {
+            self.step = match self.step {
+                Step::Checks(family, from) => self.family(family, from),
+                Step::End => {
+                    daemon::write(&self._large.0, &self.facts, &mut self.out);
+                    self.out.end();
+                    Step::Done
+                }
+                Step::Done => break,
+            };
+        }
+        let text = std::mem::take(&mut self.out.text);
+        Some(text).filter(|t| !t.is_empty())
+    }
+}

@@ -1,0 +1,125 @@
+//! Connections and what they may take: how many, how long a head, how long without a byte. No client can hold
+//! another one up for longer than these.
+
+use crate::listen::{Listener, Stream};
+use crate::routes::Site;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, Sleep};
+
+/// At the same time; the next ones wait in the kernel's queue.
+const CONNECTIONS: usize = 256;
+/// Bytes of a request's head.
+const HEAD: usize = 16 << 10;
+/// For a whole head; a connection between two requests ends after that too.
+const HEAD_TIME: Duration = Duration::from_secs(5);
+/// A client that takes no byte for so long is gone.
+const STALL: Duration = Duration::from_secs(30);
+/// No connection lives longer.
+const LONGEST: Duration = Duration::from_secs(600);
+
+pub async fn serve(site: Rc<Site>) -> io::Result<()> {
+    let (listener, name) = Listener::bind(&site.settings.web.listen)?;
+    log::info!("web listens  address={name}");
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let place = places.clone().acquire_owned().await;
+        let stream = match listener.accept().await {
+            Ok(stream) => stream,
+            Err(e) => {
+                // No descriptor is left, or a client was gone at once: neither ends us.
+                log::debug!("no connection: {e}");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let site = site.clone();
+        tokio::task::spawn_local(async move {
+            let _place = place;
+            let answer = service_fn(move |request| {
+                let site = site.clone();
+                async move { Ok::<_, std::convert::Infallible>(site.answer(&request)) }
+            });
+            let stream = TokioIo::new(Patient::new(stream));
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_TIME)
+                .max_buf_size(HEAD)
+                .serve_connection(stream, answer);
+            // Whatever a client does wrong is its own affair.
+            let _ = tokio::time::timeout(LONGEST, connection).await;
+        });
+    }
+}
+
+/// A connection whose writes fail when nothing of them is taken for `STALL`.
+struct Patient {
+    stream: Stream,
+    until: Option<Pin<Box<Sleep>>>,
+}
+
+impl Patient {
+    fn new(stream: Stream) -> Patient {
+        Patient {
+            stream,
+            until: None,
+        }
+    }
+
+    fn judge<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        taken: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if taken.is_ready() {
+            self.until = None;
+            return taken;
+        }
+        let until = self
+            .until
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + STALL)));
+        match until.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl AsyncRead for Patient {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Patient {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let taken = Pin::new(&mut this.stream).poll_write(cx, bytes);
+        this.judge(cx, taken)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,286 @@
+//! The web process: what it tells is what the maps say, nobody who asks can hurt it, and without it checks run on.
+
+use crate::harness::ctl::wait_for;
+use crate::harness::http::{Page, address, ask, get};
+use crate::harness::{Config, Daemon, check, kill, skipped, state};
+use healthd_testing::free_port;
+use nix::sys::signal::Signal;
+use std::io::Write;
+use std::process::{Child, Command, Stdio};
+
+fn config() -> Config {
+    Config::new().section("web", "listen = \"unix:web.sock\"\nlabels = [\"team\"]")
+}
+
+fn good(name: &str) -> crate::harness::Check {
+    check(name).script("true").interval("100ms")
+}
+
+fn stop(mut daemon: Daemon) {
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.wait_exit().code(), Some(0));
+    daemon.assert_no_orphan();
+}
+
+/// What Prometheus' own tool says of a page.
+fn promtool(page: &Page) -> Option<String> {
+    let mut tool = Command::new("promtool");
+    tool.args(["check", "metrics"]).stdin(Stdio::piped());
+    let tool = tool.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut tool = tool.ok()?;
+    let mut stdin = tool.stdin.take().expect("it is piped");
+    stdin.write_all(page.body.as_bytes()).expect("it reads");
+    drop(stdin);
+    let done = tool.wait_with_output().expect("it ends");
+    let said = [done.stdout, done.stderr].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    assert!(done.status.success(), "{said}\n{}", page.body);
+    Some(said)
+}
+
+#[test]
+fn without_its_section_there_is_no_process() {
+    let daemon = Config::new().check(good("a")).spawn();
+    daemon.expect_notify("READY=1");
+    assert!(daemon.role("web").is_empty() && daemon.role("recorder").is_empty());
+    stop(daemon);
+}
+
+#[test]
+fn metrics_say_what_the_daemon_says_in_every_state() {
+    let bad = check("bad")
+        .script("echo down; exit 2")
+        .set("attempts", "1");
+    let daemon = config()
+        .check(good("ok\\\"é").set("labels", "{ team = \"web\" }"))
+        .check(bad.interval("100ms"))
+        .check(check("pending").script("sleep 1000").interval("1h"))
+        .spawn();
+    daemon.expect_notify("READY=1");
+    let at = address(&daemon);
+    daemon.watch(&["bad"]).until_verdict("bad", "critical");
+    daemon.until_ok(&["ok\\\"é"]);
+    daemon.ask("pause", serde_json::json!({ "names": ["bad"] }));
+    wait_for("bad is paused", || {
+        get(&at, "/metrics", &[]).value("healthd_checks{verdict=\"paused\"}") == Some(1.0)
+    });
+    let page = get(&at, "/metrics", &[]);
+    assert_eq!(page.status, 200);
+    assert!(
+        page.head.contains("text/plain; version=0.0.4"),
+        "{}",
+        page.head
+    );
+    let ok = "check=\"ok\\\\\\\"é\",plugin=\"exec\",team=\"web\"";
+    let bad = "check=\"bad\",plugin=\"exec\"";
+    let pending = "check=\"pending\",plugin=\"exec\"";
+    let value = |name: &str, labels: &str| page.value(&format!("{name}{{{labels}}}"));
+    assert_eq!(value("healthd_check_up", ok), Some(1.0), "{}", page.body);
+    assert_eq!(value("healthd_check_up", bad), Some(0.0));
+    assert_eq!(value("healthd_check_status", bad), Some(2.0));
+    assert_eq!(value("healthd_check_up", pending), None);
+    let sum: f64 = ["ok", "warning", "critical", "unknown", "pending"]
+        .iter()
+        .filter_map(|v| value("healthd_checks", &format!("verdict=\"{v}\"")))
+        .sum();
+    assert_eq!(sum, 3.0);
+    if promtool(&page).is_none() {
+        skipped("promtool is missing");
+    }
+    let open = get(
+        &at,
+        "/metrics",
+        &["Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5"],
+    );
+    assert!(open.head.contains("application/openmetrics-text"));
+    assert!(open.body.ends_with("# EOF\n") && open.body.contains("# TYPE healthd_runs counter"));
+    let some = get(&at, "/metrics?match=ba*", &[]);
+    assert!(some.value(&format!("healthd_check_up{{{bad}}}")).is_some());
+    assert!(!some.body.contains(ok));
+    let some = get(&at, "/metrics?match=team%3Dw*", &[]);
+    assert!(some.body.contains(ok) && !some.body.contains(bad));
+    let own = get(&at, "/metrics/self", &[]);
+    assert!(!own.body.contains("healthd_check_") && own.body.contains("healthd_build_info"));
+    promtool(&own);
+
+    // A dead worker, and then a dead manager: no counter goes back.
+    let runs = |page: &Page| page.value("healthd_runs_total{plugin=\"exec\",outcome=\"ok\"}");
+    kill(daemon.role("worker exec")[0], Signal::SIGKILL);
+    promtool(&get(&at, "/metrics", &[]));
+    let before = runs(&get(&at, "/metrics", &[])).expect("it is there");
+    let manager = daemon.manager();
+    kill(manager, Signal::SIGKILL);
+    daemon.expect_notify("READY=1");
+    let after = get(&at, "/metrics", &[]);
+    assert!(runs(&after).expect("it is there") >= before, "{before}");
+    promtool(&after);
+    assert_eq!(get(&at, "/readyz", &[]).status, 200, "it went on beside");
+
+    // A check that is removed takes nothing with it.
+    let before = runs(&get(&at, "/metrics", &[])).expect("it is there");
+    daemon.written.rewrite(&[good("other")]);
+    daemon.ask("reload", serde_json::json!({}));
+    let page = get(&at, "/metrics", &[]);
+    assert!(!page.body.contains(bad));
+    assert!(runs(&page).expect("it is there") >= before);
+    stop(daemon);
+}
+
+#[test]
+fn a_manager_that_hangs_is_told_by_readyz_and_checks_go_on_without_web() {
+    let daemon = config().check(good("a")).spawn();
+    daemon.expect_notify("READY=1");
+    let at = address(&daemon);
+    assert_eq!(get(&at, "/livez", &[]).body, "ok\n");
+    assert_eq!(get(&at, "/readyz", &[]).body, "ready\n");
+    let [web] = daemon.role("web")[..] else {
+        daemon.fail("one web process was expected")
+    };
+    kill(web, Signal::SIGKILL);
+    daemon.expect_log("web died");
+    let at = address(&daemon);
+    assert_eq!(state(web), None);
+    let runs = daemon.detail("a")["runs"].as_u64();
+    wait_for("it runs on", || daemon.detail("a")["runs"].as_u64() > runs);
+    // No beat moves now, and the supervisor cannot help it.
+    kill(daemon.pid(), Signal::SIGSTOP);
+    kill(daemon.manager(), Signal::SIGSTOP);
+    wait_for("not ready", || get(&at, "/readyz", &[]).status == 503);
+    assert!(get(&at, "/readyz", &[]).body.contains("has not turned for"));
+    assert_eq!(get(&at, "/livez", &[]).status, 200);
+    kill(daemon.manager(), Signal::SIGCONT);
+    kill(daemon.pid(), Signal::SIGCONT);
+    wait_for("ready again", || get(&at, "/readyz", &[]).status == 200);
+    stop(daemon);
+}
+
+#[test]
+fn who_has_no_token_reads_nothing_and_what_is_no_request_ends_nothing() {
+    let config = Config::new();
+    std::fs::write(config.dir().join("token"), "s3cret\n").expect("our own directory");
+    let secret = config.dir().join("token");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(secret, mode).expect("our own file");
+    let lines = "listen = \"127.0.0.1:0\"\nread = \"token\"\ntoken = { file = \"token\" }";
+    let daemon = config.section("web", lines).check(good("a")).spawn();
+    daemon.expect_notify("READY=1");
+    let at = address(&daemon);
+    assert_eq!(get(&at, "/metrics", &[]).status, 401);
+    for wrong in ["s3cre", "s3cret2", ""] {
+        let header = format!("Authorization: Bearer {wrong}");
+        assert_eq!(get(&at, "/metrics", &[&header]).status, 401);
+    }
+    let right = "Authorization: Bearer s3cret";
+    assert_eq!(get(&at, "/metrics", &[right]).status, 200);
+    assert_eq!(get(&at, "/livez", &[]).status, 200);
+    for (request, status) in [
+        ("POST /livez HTTP/1.0\r\n\r\n".to_owned(), 405),
+        ("GET /../etc/passwd HTTP/1.0\r\n\r\n".to_owned(), 404),
+        ("GET /%2e%2e/livez HTTP/1.0\r\n\r\n".to_owned(), 404),
+        ("GET / HTTP/3.7\r\n\r\n".to_owned(), 400),
+        (
+            format!("GET /livez HTTP/1.1\r\nX: {}\r\n\r\n", "y".repeat(40_000)),
+            431,
+        ),
+    ] {
+        assert_eq!(ask(&at, &request).status, status, "{}", &request[..20]);
+    }
+    for pid in daemon.role("") {
+        let path = format!("/proc/{pid}/cmdline");
+        let line = std::fs::read(path).unwrap_or_default();
+        assert!(!String::from_utf8_lossy(&line).contains("s3cret"));
+    }
+    assert!(!daemon.log.all().iter().any(|l| l.contains("s3cret")));
+    stop(daemon);
+}
+
+#[test]
+fn a_reload_starts_it_ends_it_and_gives_it_other_settings() {
+    let daemon = Config::new().check(good("a")).spawn();
+    daemon.expect_notify("READY=1");
+    assert!(daemon.role("web").is_empty());
+    let reload = |lines: Option<&str>| {
+        let mut sections = daemon.written.sections.borrow_mut();
+        match lines {
+            Some(lines) => sections.insert("web".into(), lines.into()),
+            None => sections.remove("web"),
+        };
+        drop(sections);
+        daemon.written.rewrite(&[good("a")]);
+        daemon.ask("reload", serde_json::json!({}));
+    };
+    reload(Some("listen = \"unix:one.sock\""));
+    let one = address(&daemon);
+    assert!(one.ends_with("one.sock") && get(&one, "/livez", &[]).status == 200);
+    reload(Some("listen = \"unix:two.sock\""));
+    let two = address(&daemon);
+    assert!(two.ends_with("two.sock") && get(&two, "/livez", &[]).status == 200);
+    let [web] = daemon.role("web")[..] else {
+        daemon.fail("one web process was expected")
+    };
+    reload(None);
+    daemon.expect_log("web ended");
+    assert_eq!(state(web), None);
+    stop(daemon);
+}
+
+/// Killed when dropped.
+struct Prometheus(Child);
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_real_prometheus_scrapes_it() {
+    let daemon = Config::new()
+        .section("web", "listen = \"127.0.0.1:0\"")
+        .check(good("a"))
+        .spawn();
+    daemon.expect_notify("READY=1");
+    let at = address(&daemon);
+    let dir = daemon.dir().join("prometheus");
+    std::fs::create_dir(&dir).expect("our own directory");
+    let config = format!(
+        "global: {{ scrape_interval: 1s }}\nscrape_configs:\n- job_name: healthd\n  static_configs: [{{ targets: ['{at}'] }}]\n"
+    );
+    std::fs::write(dir.join("prometheus.yml"), config).expect("our own directory");
+    let listen = format!("127.0.0.1:{}", free_port("127.0.0.1"));
+    let mut command = Command::new("prometheus");
+    command
+        .arg(format!(
+            "--config.file={}",
+            dir.join("prometheus.yml").display()
+        ))
+        .arg(format!(
+            "--storage.tsdb.path={}",
+            dir.join("data").display()
+        ))
+        .arg(format!("--web.listen-address={listen}"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let Ok(child) = command.spawn() else {
+        return skipped("prometheus is missing");
+    };
+    let prometheus = Prometheus(child);
+    let query = |query: &str| -> Option<f64> {
+        std::net::TcpStream::connect(&listen).ok()?;
+        let page = get(&listen, &format!("/api/v1/query?query={query}"), &[]);
+        let answer: serde_json::Value = serde_json::from_str(&page.body).ok()?;
+        let value = &answer["data"]["result"][0]["value"][1];
+        value.as_str()?.parse().ok()
+    };
+    wait_for("three scrapes that were good", || {
+        query("count_over_time(up[1m])").is_some_and(|n| n >= 3.0)
+            && query("min_over_time(up[1m])") == Some(1.0)
+    });
+    assert_eq!(query("healthd_check_up%7Bcheck=%22a%22%7D"), Some(1.0));
+    wait_for("a rate of runs", || {
+        query("rate(healthd_check_runs_total%7Boutcome=%22ok%22%7D[10s])").is_some_and(|r| r > 0.0)
+    });
+    drop(prometheus);
+    stop(daemon);
+}
