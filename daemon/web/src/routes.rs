@@ -153,7 +153,7 @@ fn format(request: &Request<Incoming>) -> Format {
     }
 }
 
-fn query<'a>(request: &'a Request<Incoming>) -> &'a str {
+fn query(request: &Request<Incoming>) -> &str {
     request.uri().query().unwrap_or("")
 }
 

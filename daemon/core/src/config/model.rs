@@ -457,6 +457,8 @@ mod tests {
                     plugins: vec!["a".into(), "b".into()],
                 }],
             },
+            web: None,
+            history: None,
             checks: vec![check()],
             digest: 7,
             secret_files: vec!["/run/token".into()],
