@@ -8,13 +8,12 @@
  * CTOR_CRASH   the constructor crashes     CTOR_HANG   it hangs
  * CTOR_EXIT    it exits                    INIT_CRASH  init crashes: fine in a probe, deadly in a worker
  * INIT_FAIL    init says no                FINE        none of it: a good plugin, in a file of its own
- * OLD          a good plugin of ABI 1.0: its descriptor ends before `chunk`
- * NOTIFIER     delivers messages */
+ * OLD          a good plugin of ABI 1.0: its descriptor ends before `chunk` */
 #include "fixture.h"
 #include <signal.h>
 
 enum { MAGIC, MINOR, SIZE, FLAG, HALF_STEP, NO_LANE, LATER_MAJOR, NO_SYMBOL, BAD_NAME, BAD_SCHEMA, CTOR_CRASH,
-       CTOR_HANG, CTOR_EXIT, INIT_CRASH, INIT_FAIL, FINE, OLD, NOTIFIER };
+       CTOR_HANG, CTOR_EXIT, INIT_CRASH, INIT_FAIL, FINE, OLD };
 
 #ifndef NAME
 #define NAME "wrong"
@@ -60,7 +59,7 @@ static UNUSED const hd_plugin plugin = {
   VARIANT == MAGIC ? 0x4242424242424242ull : HD_MAGIC,
   VARIANT == SIZE ? offsetof(hd_plugin, chunk) - 8 : VARIANT == OLD ? offsetof(hd_plugin, chunk) : sizeof(hd_plugin),
   VARIANT == MINOR ? 9 : HD_ABI_MINOR, VARIANT == MINOR ? 9 : 0,
-  HD_F_INSTANCE_MT | (VARIANT == FLAG ? UINT64_C(1) << 40 : 0) | (VARIANT == NOTIFIER ? HD_F_NOTIFY : 0),
+  HD_F_INSTANCE_MT | (VARIANT == FLAG ? UINT64_C(1) << 40 : 0),
   VARIANT == HALF_STEP ? HD_WL_IO : HD_WL_BLOCK, 10000, 0, 0,
 #if VARIANT_IS_BAD_NAME
   S("two words"),

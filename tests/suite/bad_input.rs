@@ -33,7 +33,7 @@ fn refused(rows: &[Value], file: &str) -> String {
 
 #[test]
 fn each_refused_plugin_file_says_why_and_its_checks_are_unknown() {
-    const VARIANTS: [(&str, &[&str]); 14] = [
+    const VARIANTS: [(&str, &[&str]); 13] = [
         (
             "MAGIC",
             &["wrong magic 0x4242424242424242", "0x4845414c54484431"],
@@ -41,10 +41,6 @@ fn each_refused_plugin_file_says_why_and_its_checks_are_unknown() {
         ("MINOR", &["plugin ABI 1.9", "this healthd has 1.1"]),
         ("SIZE", &["older than 1.0", "ABI 1.0"]),
         ("FLAG", &["must-understand flag 0x10000000000"]),
-        (
-            "NOTIFIER",
-            &["delivers messages (HD_F_NOTIFY)", "cannot use yet"],
-        ),
         ("HALF_STEP", &["half a step lane"]),
         ("NO_LANE", &["needs the run lane", "missing"]),
         ("LATER_MAJOR", &["hd_plugin_v2"]),

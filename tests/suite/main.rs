@@ -4,6 +4,7 @@
 mod harness;
 
 mod accounting;
+mod alerts;
 mod attempts;
 mod attribution;
 mod authors;

@@ -88,6 +88,7 @@ impl World {
             message: "connect: connection refused".into(),
             since: self.now.wall,
             labels: Arc::default(),
+            was: Verdict::Pending,
             behind: None,
             flap: None,
         };

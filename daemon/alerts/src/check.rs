@@ -13,6 +13,8 @@ pub type Labels = Arc<BTreeMap<String, String>>;
 #[derive(Clone, Debug)]
 pub struct Standing {
     pub verdict: Verdict,
+    /// What it was before, for a check of which nothing was heard until now.
+    pub was: Verdict,
     pub message: String,
     /// CLOCK_REALTIME, ns.
     pub since: u64,
@@ -81,8 +83,9 @@ impl Check {
         let was_bad = self.is_bad();
         let old = match self.now {
             Heard::Verdict(v) => v,
-            Heard::Nothing | Heard::Removed => Verdict::Pending,
+            Heard::Nothing | Heard::Removed => standing.was,
         };
+        let lay_behind = self.behind.is_some() || standing.behind.is_some();
         self.labels = standing.labels;
         self.behind = standing.behind;
         self.flap_rate = standing.flap;
@@ -96,7 +99,8 @@ impl Check {
         self.changed = now.mono;
         self.now = Heard::Verdict(standing.verdict);
         let well = standing.verdict == Verdict::Ok;
-        if !first && well != (old == Verdict::Ok) {
+        // What it needs flips, and not the check itself.
+        if !first && !lay_behind && well != (old == Verdict::Ok) {
             self.flap.flipped(self.flap_rate, now.mono);
         }
         if well {

@@ -41,5 +41,5 @@ pub use report::{NoticeRow, Report, RouteRow, SilenceRow};
 pub use route::{By, Config, Maintenance, On, Route};
 pub use steady::{Recover, invert};
 pub use time::Now;
-pub use when::{When, WrongWhen, Zones};
+pub use when::{When, WrongWhen, Zones, zones};
 pub use who::{Answer, Because, who};

@@ -1,13 +1,14 @@
 //! So many in so long, as in `limit = "20/10m"` and `flap = "5/30m"`; and counting by it.
 
 use healthd_units::duration;
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
 use crate::time::ns;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rate {
     pub count: u32,
     pub per: Duration,

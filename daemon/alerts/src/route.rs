@@ -4,17 +4,18 @@ use crate::rate::Rate;
 use crate::when::When;
 use healthd_core::check::outcome::Verdict;
 use healthd_core::matching::Match;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Config {
     pub routes: Vec<Arc<Route>>,
     pub maintenance: Vec<Maintenance>,
 }
 
 /// One `[[notify]]`, as far as it decides who is told when. What its plugin needs is the caller's.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Route {
     pub name: Arc<str>,
     pub plugin: String,
@@ -61,7 +62,7 @@ impl Route {
 }
 
 /// The problems that a route tells of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct On {
     pub warning: bool,
     pub critical: bool,
@@ -90,7 +91,7 @@ impl On {
 }
 
 /// Which problems share a notice.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum By {
     /// All.
     None,
@@ -101,7 +102,7 @@ pub enum By {
 }
 
 /// One `[[maintenance]]`: silent, and not counted as downtime.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Maintenance {
     pub matches: Match,
     pub when: When,

@@ -108,6 +108,7 @@ fn a_month_under_two_configs() {
                         message: String::new(),
                         since: at + after * SECOND,
                         labels: Arc::default(),
+                        was: Verdict::Pending,
                         behind: None,
                         flap: Rate::parse("5/30m").ok(),
                     }),

@@ -97,6 +97,7 @@ impl House {
             message: format!("{name} is {verdict}"),
             since: self.now.wall,
             labels: Arc::default(),
+            was: Verdict::Pending,
             behind: None,
             flap: None,
         };

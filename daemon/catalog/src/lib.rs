@@ -24,7 +24,7 @@ pub use plugins::{PluginEntry, PluginFile, verify};
 pub use scan::{Scan, Shelf, Standing};
 pub use watch::DirWatch;
 
-use healthd_core::config::{self, Diagnostics, Model};
+use healthd_core::config::{self, Diagnostics, Model, TryOut, With};
 use std::path::Path;
 
 /// Everything that a daemon runs on.
@@ -36,7 +36,7 @@ pub struct Loaded {
 /// What a start reads. Err: every mistake, to be shown. `owners`: whose plugin files may be loaded.
 pub fn load(config: &Path, owners: &[u32], shelf: &mut Shelf) -> Result<Loaded, Diagnostics> {
     let scan = scan_for(config, owners, shelf);
-    let model = config::load(config, &RealFiles, Some(&scan.catalog))?;
+    let model = untried(config, &scan)?;
     Ok(Loaded { model, scan })
 }
 
@@ -68,9 +68,23 @@ pub fn complaints(config: &Path, scan: &Scan, said: &Diagnostics) -> Diagnostics
     all
 }
 
+/// The config with these plugins, which are not asked.
+pub fn untried(config: &Path, scan: &Scan) -> Result<Model, Diagnostics> {
+    read(config, scan, None)
+}
+
 fn tried(config: &Path, scan: &Scan) -> Result<Model, Diagnostics> {
-    let plugins = tryout::Plugins(scan);
-    config::load_tried(config, &RealFiles, Some(&scan.catalog), Some(&plugins))
+    read(config, scan, Some(&tryout::Plugins(scan)))
+}
+
+fn read(config: &Path, scan: &Scan, plugins: Option<&dyn TryOut>) -> Result<Model, Diagnostics> {
+    let with = With {
+        alerts: Some(&healthd_alerts::config::Reader {
+            wall: healthd_sys::clock::realtime_ns(),
+        }),
+        plugins,
+    };
+    config::load_with(config, &RealFiles, Some(&scan.catalog), with)
 }
 
 fn scan_for(config: &Path, owners: &[u32], shelf: &mut Shelf) -> Scan {

@@ -204,7 +204,7 @@ fn copy_and_probe(
             version: p.version.clone(),
             summary: p.summary.clone(),
             file: path.to_owned(),
-            class: p.workload,
+            class: p.class(),
             default_timeout: Duration::from_millis(u64::from(p.default_timeout_ms.max(1))),
             schema: p.schema.clone(),
         })
@@ -212,9 +212,9 @@ fn copy_and_probe(
     let plugins = plugins
         .into_iter()
         .map(|p| PluginEntry {
+            class: p.class(),
             name: p.name,
             index: p.index,
-            class: p.workload,
             abi: p.abi,
         })
         .collect();

@@ -24,10 +24,24 @@ pub struct Described {
     pub version: String,
     pub summary: String,
     pub abi: String,
-    pub workload: Class,
+    workload: Class,
+    #[serde(default)]
+    flags: u64,
     pub default_timeout_ms: u32,
     pub schema: serde_json::Value,
 }
+
+impl Described {
+    pub fn class(&self) -> Class {
+        match self.flags & F_NOTIFY {
+            0 => self.workload,
+            _ => Class::Notify,
+        }
+    }
+}
+
+/// `HD_F_NOTIFY` of the plugin header.
+const F_NOTIFY: u64 = 1 << 32;
 
 pub enum Answer<T> {
     Plugins(Vec<T>),

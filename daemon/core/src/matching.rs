@@ -9,10 +9,12 @@
 //! a check does not have fits no glob.
 
 use crate::wire::glob::{self, Glob};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Match {
     text: String,
     terms: Vec<Vec<Item>>,
@@ -113,6 +115,20 @@ impl Match {
 
     pub fn as_str(&self) -> &str {
         &self.text
+    }
+}
+
+impl From<Match> for String {
+    fn from(matches: Match) -> String {
+        matches.text
+    }
+}
+
+impl TryFrom<String> for Match {
+    type Error = WrongMatch;
+
+    fn try_from(text: String) -> Result<Match, WrongMatch> {
+        Match::parse(&text)
     }
 }
 

@@ -149,6 +149,9 @@ pub enum Command {
         refuses is taken away again. The exit code is the status of the first run."
     )]
     Add(AddArgs),
+    /// Show who is told of what: open notices, routes, silences
+    #[command(after_long_help = columns::help("alerts"))]
+    Alerts,
     /// Stop running checks until `resume`
     #[command(
         override_usage = "healthctl pause [OPTIONS] <NAME>...\n       healthctl pause [OPTIONS] --all|--plugin <PLUGIN>|--verdict <VERDICT>|--problems"

@@ -151,6 +151,42 @@ pub const COSTS: &[Column] = &[
     ),
 ];
 
+pub const NOTICES: &[Column] = &[
+    (
+        "NOTICE",
+        "number of what a receiver is told of some checks, from the problem to its end",
+    ),
+    ("ON", "the route"),
+    (
+        "NOW",
+        "collecting: more may join; sending: it may have arrived; refused: it has not; told; ending: the recovery \
+         is due or on its way",
+    ),
+    ("SINCE", "how long ago the first problem began"),
+    ("CHECKS", "those that it is about"),
+    (
+        "WHAT",
+        "what is due, what the receiver said, and when it is tried again",
+    ),
+];
+
+pub const ROUTES: &[Column] = &[
+    ("ROUTE", "a `[[notify]]`"),
+    ("PLUGIN", "what delivers"),
+    ("PENDING", "notices with something that has not got through"),
+    ("LAST OK", "when a receiver accepted a message last"),
+    ("LAST ERROR", "why the last one was not, if it was not"),
+];
+
+pub const SILENCES: &[Column] = &[
+    ("ID", "for `unsilence`"),
+    ("KIND", "silence, maintenance, or ack"),
+    ("MATCH", "which checks"),
+    ("UNTIL", "when it ends by itself"),
+    ("BY", "who has asked for it"),
+    ("REASON", "why"),
+];
+
 /// The tables of a command, each with its heading.
 pub fn of(command: &str) -> &'static [(&'static str, &'static [Column])] {
     match command {
@@ -158,6 +194,11 @@ pub fn of(command: &str) -> &'static [(&'static str, &'static [Column])] {
         "list" => &[("Columns, with --long", LIST)],
         "why" => &[("Columns", WHY)],
         "workers" => &[("Columns", WORKERS)],
+        "alerts" => &[
+            ("Notices", NOTICES),
+            ("Routes", ROUTES),
+            ("Silences", SILENCES),
+        ],
         "objects" => &[("Columns", OBJECTS)],
         "plugins" => &[("Columns", PLUGINS), ("Columns, with --cost", COSTS)],
         _ => &[],

@@ -310,9 +310,9 @@ enum Waited {
 }
 
 /// The `type` of each reply we know.
-const KNOWN: [&str; 14] = [
+const KNOWN: [&str; 15] = [
     "check", "problem", "object", "event", "detail", "started", "gone", "worker", "plugin", "why",
-    "reloaded", "version", "end", "error",
+    "reloaded", "version", "alerts", "end", "error",
 ];
 
 /// Its `type`, as on the wire.
@@ -330,6 +330,7 @@ pub fn kind_of(reply: &Reply) -> &'static str {
         Reply::Why(_) => "why",
         Reply::Reloaded(_) => "reloaded",
         Reply::Version(_) => "version",
+        Reply::Alerts(_) => "alerts",
         Reply::End => "end",
         Reply::Error(_) => "error",
     }

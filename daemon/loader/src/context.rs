@@ -1,5 +1,6 @@
 //! One execution as a plugin sees it (`hd_ctx`), and what it says during it.
 
+use crate::notice::Message;
 use crate::secrets;
 use healthd_abi::{self as abi, HdCtx, HdStr};
 use healthd_core::check::outcome::{Metric, Phase};
@@ -228,6 +229,8 @@ pub struct Context {
     /// Of its check; None: it has none.
     secrets: Option<Arc<Scrubber>>,
     waits: Waits,
+    /// What it delivers.
+    notice: Option<Arc<Message>>,
     /// Told of each phase, for the thread's line in the worker's map.
     on_phase: Cell<Option<fn(&str)>>,
 }
@@ -246,6 +249,8 @@ pub struct ContextSpec {
     pub plugin: &'static str,
     pub cancel: Arc<Cancel>,
     pub task: u64,
+    /// Of a run that delivers.
+    pub notice: Option<Arc<Message>>,
     pub on_phase: Option<fn(&str)>,
 }
 
@@ -280,6 +285,7 @@ impl Context {
             started_ns: healthd_sys::clock::monotonic_ns(),
             given_ns: Cell::new(0),
             results: RefCell::default(),
+            notice: spec.notice,
             on_phase: Cell::new(spec.on_phase),
         });
         context.raw.check_name = HdStr::new(&context.name);
@@ -357,6 +363,11 @@ impl Context {
 
     pub(crate) fn plugin(&self) -> &'static str {
         self.plugin
+    }
+
+    /// The host's until the run ends, as the context is.
+    pub(crate) fn notice(&self) -> Option<&Message> {
+        self.notice.as_deref()
     }
 
     pub(crate) fn task(&self) -> u64 {
@@ -471,6 +482,7 @@ mod tests {
             plugin: "p",
             cancel: Cancel::flag_only(),
             task: 0,
+            notice: None,
             on_phase: None,
         });
         assert_eq!(context.give_back(3000 * S), Some(deadline_ns + 3000 * S));

@@ -93,9 +93,6 @@ pub(crate) fn read(ptr: *const HdPlugin, index: u32) -> Result<(Descriptor, HdPl
     // SAFETY: it has as many bytes as it says, at least those of 1.0 (checked).
     let raw = unsafe { known_part(ptr, head.struct_size as usize) };
     let unknown = raw.flags & abi::F_MUST_UNDERSTAND & !abi::F_KNOWN;
-    if unknown & abi::F_NOTIFY != 0 {
-        return Err("it delivers messages (HD_F_NOTIFY), which this healthd cannot use yet".into());
-    }
     if unknown != 0 {
         return Err(format!(
             "it sets must-understand flag {:#x}, which this healthd (ABI 1.{}) does not know",

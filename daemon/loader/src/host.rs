@@ -6,6 +6,7 @@ use crate::call::Ended;
 use crate::context::{Context, metric_from};
 use crate::counter;
 use crate::grace;
+use crate::notice;
 use crate::shared::{self, Asker};
 use healthd_abi::{
     self as abi, HdCacheStats, HdCtx, HdExec, HdExecDone, HdExecSpec, HdHost, HdMetric, HdResolve,
@@ -233,6 +234,7 @@ unsafe extern "C" fn extension(id: HdStr) -> *const c_void {
         id if id == abi::EXT_CACHE.as_bytes() => (&raw const cache::TABLE).cast(),
         id if id == abi::EXT_COUNTER.as_bytes() => (&raw const counter::TABLE).cast(),
         id if id == abi::EXT_GRACE.as_bytes() => (&raw const grace::TABLE).cast(),
+        id if id == abi::EXT_NOTICE.as_bytes() => (&raw const notice::TABLE).cast(),
         id if id == abi::EXT_RESOLVE.as_bytes() => (&raw const RESOLVE).cast(),
         _ => std::ptr::null(),
     }

@@ -17,6 +17,7 @@ mod guarded;
 pub mod host;
 pub mod last_words;
 pub mod library;
+mod notice;
 pub mod secrets;
 mod shared;
 
@@ -25,4 +26,5 @@ pub use context::{Cancel, Context, ContextSpec, Results};
 pub use descriptor::{Descriptor, Workload};
 pub use host::{Event, ExecDone, ExecSpec, NoAddress, Services};
 pub use library::{Library, LoadError};
+pub use notice::Message;
 pub use shared::Asker;

@@ -23,6 +23,8 @@ use std::time::Duration;
 /// The first hold of a check whose run killed a worker; it doubles up to the last.
 const HOLD_FIRST_NS: u64 = 1_000_000_000;
 pub const HOLD_LAST_NS: u64 = 300_000_000_000;
+/// A place in the config that there is not.
+const CARRIER: u64 = u64::MAX;
 
 pub struct Check {
     pub spec: CheckSpec,
@@ -146,13 +148,26 @@ impl Check {
         }
     }
 
+    /// What carries messages of a route: it is in no config, has no verdict, and runs only when it is asked to.
+    pub fn carrier(spec: CheckSpec, target: Target) -> Check {
+        Check::new(spec, CARRIER, Some(target))
+    }
+
+    pub fn is_carrier(&self) -> bool {
+        self.identity.index == CARRIER
+    }
+
     pub fn interval_ns(&self) -> u64 {
         ns(self.spec.interval)
     }
 
     /// Runs by itself: not switched off, not paused, and there is something to run.
     pub fn is_planned(&self) -> bool {
-        self.spec.enabled && self.paused.is_none() && self.target.is_some() && !self.removed
+        self.spec.enabled
+            && self.paused.is_none()
+            && self.target.is_some()
+            && !self.removed
+            && !self.is_carrier()
     }
 
     /// A run of it may be sent now: by itself, or because a client asked (a pause does not forbid that).
@@ -392,5 +407,6 @@ pub fn worker_class(class: Class) -> WorkerClass {
         Class::Io | Class::Block => WorkerClass::Io,
         Class::Cpu => WorkerClass::Cpu,
         Class::Exec => WorkerClass::Exec,
+        Class::Notify => WorkerClass::Notify,
     }
 }

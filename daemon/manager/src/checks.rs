@@ -44,9 +44,15 @@ impl Checks {
         self.order = order;
     }
 
-    /// Its number is the lowest free one: workers keep a table by it.
     pub fn add(&mut self, check: Check) -> u32 {
         let name = check.spec.name.clone();
+        let id = self.add_unnamed(check);
+        self.by_name.insert(name, id);
+        id
+    }
+
+    /// One that no config knows. Its number is the lowest free one: workers keep a table by it.
+    pub fn add_unnamed(&mut self, check: Check) -> u32 {
         let id = match self.free.pop_first() {
             Some(free) => free,
             None => {
@@ -55,7 +61,6 @@ impl Checks {
             }
         };
         self.all[id as usize] = Some(check);
-        self.by_name.insert(name, id);
         id
     }
 

@@ -1,6 +1,8 @@
 //! The one place that sees all rooms: it holds them, and hands on what one of them has for another.
 
+use crate::alerts::Alerts;
 use crate::books::Books;
+use crate::check::ns;
 use crate::checks::Checks;
 use crate::control::Clients;
 use crate::fleet::Fleet;
@@ -13,6 +15,7 @@ use healthd_core::check::schedule::Standstill;
 use healthd_core::check::wheel::Wheel;
 use healthd_core::config::Model;
 use healthd_core::wire::roles::ManagerArgs;
+use healthd_core::wire::supervisor::ToSupervisor;
 use nix::sys::epoll::Epoll;
 use std::sync::Arc;
 
@@ -66,6 +69,7 @@ pub struct Manager {
     pub services: Services,
     pub books: Books,
     pub clients: Clients,
+    pub alerts: Alerts,
 }
 
 /// What the loop waits for.
@@ -94,11 +98,50 @@ pub enum Phase {
 impl Manager {
     /// Writes a check's line in the map and tells who watches it.
     pub fn publish(&mut self, id: u32) {
-        if let Some(check) = self.checks.get(id) {
+        if let Some(check) = self.checks.get(id).filter(|c| !c.is_carrier()) {
             self.books
                 .map
                 .check(check.identity.index as usize, &check.record());
             self.clients.changed(id);
+        }
+    }
+
+    /// What is news goes to the engine of alerts, what it says is written down, and then its messages leave.
+    pub fn tell_people(&mut self, now: u64) {
+        if matches!(self.phase, Phase::Starting | Phase::Done) || !self.alerts.is_due(now) {
+            return;
+        }
+        // A manager that goes on finds its checks as they were.
+        let starting_ns = match self.args.restore {
+            true => 0,
+            false => ns(self.model.daemon.start_spread),
+        };
+        let turn = self.alerts.turn(&self.checks, &self.model, starting_ns);
+        if let Some(memory) = turn.memory {
+            let kept = ToSupervisor::KeepAlerts;
+            self.fleet.supervisor.say_with(&kept, vec![memory]);
+        }
+        for fact in turn.facts {
+            self.books.journal.record(fact);
+        }
+        for delivery in turn.departures {
+            let loaded = match self.phase {
+                Phase::Running => self.alerts.load(
+                    &delivery,
+                    &mut self.checks,
+                    &self.model,
+                    &self.rollout.plugins,
+                ),
+                Phase::Starting | Phase::Stopping | Phase::Done => {
+                    self.alerts.not_sent(&delivery, "healthd stops")
+                }
+            };
+            if let Some(carrier) = loaded {
+                self.request_run(carrier, now);
+            }
+        }
+        for id in self.alerts.sweep(&mut self.checks, &self.rollout.plugins) {
+            self.forget(id);
         }
     }
 }

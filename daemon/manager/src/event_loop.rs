@@ -65,6 +65,7 @@ impl Manager {
                 .map(|ms| ms.saturating_mul(MS))
                 .into_iter()
                 .chain(self.due_wake())
+                .chain(self.alerts.wake())
                 .min();
             let timeout = match wake {
                 _ if self.clients.are_pressing() || sweeping => 0,
@@ -116,6 +117,7 @@ impl Manager {
             // For those whose turn in a group has come.
             self.drain_solo();
             self.spread_chunks();
+            self.tell_people(now);
             // In the map before it is on its way: no run id is given twice, whenever we die.
             self.publish_accounts();
             self.flush_links();
@@ -146,6 +148,7 @@ impl Manager {
                     match message {
                         Message::Loaded(result) => self.loaded(*result),
                         Message::Dropped => self.enqueue(Work::Dropped),
+                        Message::AlertsWritten(written) => self.alerts.written(written),
                         Message::SecretsChanged => self.enqueue(Work::Secrets),
                     }
                 }
@@ -327,6 +330,7 @@ impl Manager {
     fn look_at_the_clock(&mut self, now: u64) {
         if let Some(step) = self.clockwork.clock_watch.look(now, clock::realtime_ns()) {
             let why = "beyond the time that has passed: it was set, or the machine slept";
+            self.alerts.touched();
             self.books
                 .journal
                 .record(Fact::new(EventKind::Clock).step(step).why(why));

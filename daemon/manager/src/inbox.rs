@@ -1,5 +1,6 @@
 //! What other threads have for the loop.
 
+use crate::alerts::Written;
 use crate::rollout::work::LoadResult;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::io;
@@ -12,6 +13,8 @@ pub enum Message {
     Dropped,
     /// A file of a secret has changed.
     SecretsChanged,
+    /// What the disk said to a batch of who was told of what.
+    AlertsWritten(Written),
 }
 
 pub struct Inbox {

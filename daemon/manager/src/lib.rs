@@ -4,6 +4,7 @@
 //! on from `state.map`; so nothing here may be the only copy of what matters.
 #![forbid(unsafe_code)]
 
+mod alerts;
 mod books;
 mod check;
 mod checks;

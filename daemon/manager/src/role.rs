@@ -1,5 +1,6 @@
 //! From argv to a running manager.
 
+use crate::alerts::Alerts;
 use crate::books::Books;
 use crate::books::recall::{self, Past};
 use crate::books::samples;
@@ -15,7 +16,7 @@ use crate::inbox::Inbox;
 use crate::journal::{ClockWatch, Fact, Journal};
 use crate::rollout::Rollout;
 use crate::rollout::generation::MAX_SLOTS;
-use crate::rollout::handover::{self, Restored};
+use crate::rollout::handover::{self, Left, Restored};
 use crate::rollout::plugins::Versions;
 use crate::schedule::Schedule;
 use crate::services::Services;
@@ -61,7 +62,7 @@ fn start(args: &ManagerArgs) -> io::Result<i32> {
     signals::unblock_all();
     let owners = healthd_catalog::owners(args.started_as);
     let supervisor = SupervisorLink::new(link);
-    let mut maps = None;
+    let mut left = Left::default();
     let mut shelf = Shelf::default();
     let Restored {
         model,
@@ -69,8 +70,8 @@ fn start(args: &ManagerArgs) -> io::Result<i32> {
         scan,
         versions,
     } = if args.restore {
-        let (restored, left) = handover::restore(&supervisor)?;
-        maps = left;
+        let (restored, memory) = handover::restore(&supervisor)?;
+        left = memory;
         restored
     } else {
         match healthd_catalog::load(&args.config, &owners, &mut shelf) {
@@ -94,8 +95,7 @@ fn start(args: &ManagerArgs) -> io::Result<i32> {
         ask_plugins(config, scan, said);
     }
     let past = recall::recall(&args.state_dir, &args.runtime_dir);
-    let maps = KeptMaps::restore(maps);
-    let mut manager = build(args, supervisor, listener, model, owners, &past, maps)?;
+    let mut manager = build(args, supervisor, listener, model, owners, &past, left)?;
     manager.rollout.go_on_from(shelf, kept_model, versions);
     manager.first_start(scan, past);
     manager.run()?;
@@ -130,7 +130,7 @@ fn build(
     model: Model,
     owners: Vec<u32>,
     past: &Past,
-    kept_maps: KeptMaps,
+    left: Left,
 ) -> io::Result<Manager> {
     let now = clock::monotonic_ns();
     let mut map = StateMap::prepare(&args.runtime_dir, MAX_SLOTS, model.names(), MAP_MODE)?;
@@ -173,6 +173,7 @@ fn build(
     // The listener follows once there is something to tell: see `Manager::ready`.
     epoll.add(inbox.wake.as_fd(), readable(TOKEN_INBOX))?;
     let now_ms = now / 1_000_000;
+    let alerts = Alerts::restore(left.alerts, &args.state_dir, &inbox);
     let clients = Clients::new(
         listener,
         model.daemon.control_group.as_deref(),
@@ -195,7 +196,7 @@ fn build(
         fleet: Fleet::new(supervisor, now),
         rollout: Rollout::new(past.generation, owners),
         services: Services {
-            kept_maps,
+            kept_maps: KeptMaps::restore(left.maps),
             locks: Locks::default(),
         },
         books: Books::new(
@@ -207,6 +208,7 @@ fn build(
             past,
         ),
         clients,
+        alerts,
     })
 }
 

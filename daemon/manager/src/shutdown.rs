@@ -78,6 +78,7 @@ impl Manager {
             None => self.saved(),
         };
         self.books.saving.finish(saved);
+        self.alerts.finish();
         self.end_events();
         self.clients.say_goodbye();
         self.books.journal.close();

@@ -8,7 +8,7 @@ use healthd_core::check::outcome::Status;
 use healthd_core::check::wheel::Key;
 use healthd_core::starvation::Suspicion;
 use healthd_core::wire::worker::{Define, Growth, Run};
-use healthd_loader::{Cancel, Context, Instance, Plugin, Task};
+use healthd_loader::{Cancel, Context, Instance, Message, Plugin, Task};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -100,6 +100,8 @@ pub struct Active {
     pub no_resolver: bool,
     /// The plugin in whose `running` it counts.
     pub counted_in: Option<u16>,
+    /// What it delivers.
+    pub notice: Option<Arc<Message>>,
     /// It is a chunk of another worker's run.
     pub chunk: Option<ChunkJob>,
     /// What one of its steps left behind, or a call beside it.
@@ -123,6 +125,7 @@ impl Active {
             given_ns: 0,
             no_resolver: false,
             counted_in: None,
+            notice: None,
             chunk: None,
             breach: None,
             ending: None,

@@ -66,6 +66,10 @@ impl Reactor {
                 self.checks[at] = Some(define.into());
             }
             ToWorker::Run(run) => self.accept(run),
+            ToWorker::Notice(notice) => {
+                let message = crate::notice::read(notice, fds.pop());
+                self.notices.push(message);
+            }
             ToWorker::Cancel { run_id, attempt } => {
                 let found = self
                     .active
@@ -102,7 +106,12 @@ impl Reactor {
     pub(crate) fn accept(&mut self, run: Run) {
         let stamp = self.next_stamp;
         self.next_stamp = self.next_stamp.wrapping_add(1) & 0x3fff_ffff;
-        let at = self.active.insert(Active::new(stamp, run));
+        let notice = self.notices.iter().position(|(id, _)| *id == run.run_id);
+        let notice = notice.map(|at| self.notices.swap_remove(at).1);
+        let at = self.active.insert(Active {
+            notice,
+            ..Active::new(stamp, run)
+        });
         let key = key(at, stamp);
         let now = clock::monotonic_ns();
         if run.start_ns > now + MS {

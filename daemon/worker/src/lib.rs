@@ -17,6 +17,7 @@ mod exec;
 mod fanout;
 mod inbox;
 mod load;
+mod notice;
 mod outbox;
 mod pace;
 mod pool;

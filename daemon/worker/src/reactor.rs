@@ -70,6 +70,8 @@ pub struct Reactor {
     pub(crate) loading: Loading,
     pub(crate) active: Slab<Active>,
     pub(crate) next_stamp: u32,
+    /// Messages whose runs are to come.
+    pub(crate) notices: Vec<crate::notice::Waiting>,
     /// Never cancelled: a step-lane task is dropped instead.
     pub(crate) never: Arc<Cancel>,
     /// Calls that were written off and have not come back.
@@ -81,7 +83,7 @@ pub struct Reactor {
     pub(crate) desk: Desk,
     /// Chunks of other workers' runs that wait for the thread.
     pub(crate) chunks: VecDeque<u64>,
-    /// Messages may carry fds also after the start: chunks do.
+    /// Messages may carry fds also after the start: chunks and what is delivered do.
     pub(crate) takes_fds: bool,
     pub(crate) unwell_said: bool,
     pub(crate) draining: bool,
@@ -134,6 +136,7 @@ impl Reactor {
             loading: Loading::Named,
             active: Slab::new(),
             next_stamp: 1,
+            notices: Vec::new(),
             never: Cancel::flag_only(),
             stuck: BTreeSet::new(),
             written_off: 0,

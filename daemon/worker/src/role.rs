@@ -6,6 +6,7 @@ use crate::reactor::{EndOfWork, Reactor};
 use crate::services::{Shared, WorkerServices};
 use crate::side;
 use healthd_core::wire::roles::WorkerArgs;
+use healthd_core::wire::supervisor::WorkerClass;
 use healthd_core::wire::worker::ToManager;
 use healthd_loader::host;
 use healthd_scoreboard::crash;
@@ -113,7 +114,7 @@ pub(crate) fn serve(args: &WorkerArgs, link: OwnedFd) -> std::io::Result<EndOfWo
     let shared = Shared::install(map, nice)?;
     let pool = Pool::new("run", limit as usize, MIN_STACK, Some((map, nice)));
     let mut reactor = Reactor::new(map, line, link, shared, pool)?;
-    reactor.takes_fds = class.fans_out;
+    reactor.takes_fds = class.fans_out || args.class == WorkerClass::Notify;
     reactor.run()
 }
 

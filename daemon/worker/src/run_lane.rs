@@ -230,6 +230,7 @@ impl Reactor {
             plugin: &plugin.descriptor.name,
             cancel: info.cancel.clone(),
             task: u64::MAX,
+            notice: self.active[at].notice.clone(),
             on_phase: Some(phase_on_this_thread),
         });
         let job = JobSpec {

@@ -40,6 +40,7 @@ impl Reactor {
             plugin: &instance.plugin().descriptor.name,
             cancel: self.never.clone(),
             task: key,
+            notice: self.active[at].notice.clone(),
             on_phase: Some(phase_on_this_thread),
         });
         self.active[at].started_ns = call.since_ns;

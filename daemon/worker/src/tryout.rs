@@ -154,6 +154,7 @@ fn create(plugin: &'static Plugin, question: &Question<'_>) -> Made {
         plugin: &plugin.descriptor.name,
         cancel: Cancel::flag_only(),
         task: u64::MAX,
+        notice: None,
         on_phase: None,
     });
     let owner = Owner {

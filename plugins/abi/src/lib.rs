@@ -60,10 +60,10 @@ pub const F_INSTANCE_MT: u64 = 1 << 0;
 pub const F_PLUGIN_SERIAL: u64 = 1 << 1;
 pub const F_NEEDS_NETRAW: u64 = 1 << 2;
 pub const F_NEEDS_EXEC: u64 = 1 << 3;
-/// No check: a run delivers a message. Not known to this host yet, so it refuses such a plugin by name.
+/// No check: a run delivers a message.
 pub const F_NOTIFY: u64 = 1 << 32;
 /// The flags of this minor; a plugin with another bit in 32..63 is refused.
-pub const F_KNOWN: u64 = F_INSTANCE_MT | F_PLUGIN_SERIAL | F_NEEDS_NETRAW | F_NEEDS_EXEC;
+pub const F_KNOWN: u64 = F_INSTANCE_MT | F_PLUGIN_SERIAL | F_NEEDS_NETRAW | F_NEEDS_EXEC | F_NOTIFY;
 /// The bits a host must understand to load a plugin.
 pub const F_MUST_UNDERSTAND: u64 = 0xFFFF_FFFF_0000_0000;
 

@@ -38,6 +38,7 @@ pub fn records(data: &[u8]) {
     };
     let well = Standing {
         verdict: Verdict::Ok,
+        was: Verdict::Pending,
         message: String::new(),
         since: now.wall,
         labels: Arc::default(),

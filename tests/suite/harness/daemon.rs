@@ -25,6 +25,8 @@ pub struct Config {
     strangers: bool,
     sections: BTreeMap<String, String>,
     checks: Vec<Check>,
+    /// `[[notify]]` and the like, as they are written.
+    alerts: String,
     plugin_files: Vec<PathBuf>,
     env: Vec<(OsString, OsString)>,
     wrapper: Vec<String>,
@@ -103,6 +105,7 @@ impl Config {
             strangers: false,
             sections: BTreeMap::new(),
             checks: Vec::new(),
+            alerts: String::new(),
             plugin_files: Vec::new(),
             env: Vec::new(),
             wrapper: Vec::new(),
@@ -154,6 +157,17 @@ impl Config {
         self
     }
 
+    /// A `[[notify]]` with these lines; its plugin is one of the shipped.
+    pub fn notify(self, lines: &str) -> Config {
+        self.alerts(&format!("[[notify]]\n{lines}"))
+    }
+
+    /// As it is written in the file.
+    pub fn alerts(mut self, text: &str) -> Config {
+        self.alerts += &format!("\n{text}\n");
+        self
+    }
+
     /// `fine-0` and so on: so many checks that are always well, in both lanes. They need the fixture `echo`.
     pub fn good(self, count: usize) -> Config {
         (0..count).fold(self, |config, n| config.check(fine(n)))
@@ -201,6 +215,9 @@ impl Config {
             let shipped = plugins::library_of(name).filter(|_| !is_own);
             files.extend(shipped.map(plugins::shipped));
         }
+        if self.alerts.contains("[[notify]]") {
+            files.push(plugins::shipped("notify"));
+        }
         for file in files {
             let name = file.file_name().expect("a plugin is a file");
             fs::copy(&file, plugin_dir.join(name))
@@ -214,6 +231,7 @@ impl Config {
             pools: self.pools,
             strangers: self.strangers,
             sections: self.sections.into(),
+            alerts: self.alerts,
             dir: self.dir,
             here: false,
         };
@@ -234,6 +252,7 @@ impl Config {
             pools: self.pools,
             strangers: self.strangers,
             sections: self.sections.into(),
+            alerts: self.alerts,
             dir: self.dir,
             stdin: self.stdin,
             here: true,
@@ -257,6 +276,7 @@ pub struct Written {
     strangers: bool,
     /// A test may change them before it rewrites the file.
     pub sections: RefCell<BTreeMap<String, String>>,
+    alerts: String,
     env: Vec<(OsString, OsString)>,
     wrapper: Vec<String>,
     stdin: Option<OwnedFd>,
@@ -298,6 +318,7 @@ impl Written {
         for check in checks {
             text += &format!("\n[[check]]\n{}", check.lines);
         }
+        text += &self.alerts;
         let temp = self.dir().join("healthd.toml.new");
         fs::write(&temp, text).expect("our own directory");
         fs::rename(temp, self.file()).expect("our own directory");

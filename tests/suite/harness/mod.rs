@@ -11,6 +11,7 @@ pub mod http;
 mod leash;
 mod notify;
 pub mod plugins;
+pub mod receiver;
 mod record;
 mod tracer;
 

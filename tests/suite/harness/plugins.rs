@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Mutex;
 
 /// The shipped libraries, and the plugins in each.
-const SHIPPED: [(&str, &[&str]); 9] = [
+const SHIPPED: [(&str, &[&str]); 10] = [
     ("cpu", &["cpu"]),
     ("digest", &["digest"]),
     ("exec", &["exec"]),
@@ -25,6 +25,7 @@ const SHIPPED: [(&str, &[&str]); 9] = [
         ],
     ),
     ("http", &["http"]),
+    ("notify", &["mail", "webhook"]),
     ("postgres", &["postgres"]),
     ("sqlite", &["sqlite"]),
     ("stats", &["stats"]),

@@ -1,8 +1,7 @@
 //! `[[notify]]` and `[[maintenance]]`, and the keys of a check that have to do with alerts: from what a file says to a
 //! [`Config`] that needs no more checking, or every mistake at once.
 //!
-//! Nothing reads them yet: a daemon that takes a key promises what it says. Whoever makes the manager send alerts
-//! calls [`resolve`] with the blocks of all files, and [`CheckKeys::read`] for each check.
+//! Whoever reads the files brings a [`Reader`] with it; what it says comes out again by [`Config::of_model`].
 
 mod blocks;
 mod check_keys;
@@ -10,14 +9,17 @@ mod notify;
 mod warnings;
 
 pub use check_keys::{CHECK_KEYS, CheckKeys};
-pub use notify::{NOTIFY_KEYS, Notifier};
+pub use notify::NOTIFY_KEYS;
 
 use crate::route::{Config, Maintenance};
-use crate::when::Zones;
+use crate::when::{Zones, zones};
 use blocks::{Block, blocks, match_of, when_of};
+use healthd_core::config::CheckSpec;
+use healthd_core::config::notifiers::{Alerts, Notifier, ReadAlerts};
 use healthd_core::config::raw::Entry;
 use healthd_core::config::reading::Reading;
 use healthd_core::config::report::error;
+use serde::Deserialize;
 use std::collections::BTreeMap;
 
 /// What a check is called, and its labels.
@@ -29,6 +31,39 @@ pub struct Around<'a> {
     pub zones: Zones<'a>,
     /// CLOCK_REALTIME, ns.
     pub wall: u64,
+}
+
+/// Reads them beside the rest of a config, with the zones of this machine.
+pub struct Reader {
+    /// CLOCK_REALTIME, ns.
+    pub wall: u64,
+}
+
+impl ReadAlerts for Reader {
+    fn read(&self, entries: &[&Entry], checks: &[CheckSpec], cx: &mut Reading<'_>) -> Alerts {
+        let enabled = checks.iter().filter(|check| check.enabled);
+        let known: Vec<Known<'_>> = enabled.map(|c| (c.name.as_str(), &c.labels)).collect();
+        let around = Around {
+            checks: &known,
+            zones: &zones,
+            wall: self.wall,
+        };
+        let Resolved { config, notifiers } = resolve(entries, &around, cx);
+        Alerts {
+            rules: serde_json::to_value(&config).unwrap_or_default(),
+            notifiers,
+        }
+    }
+}
+
+impl Config {
+    /// Out of the model that [`Reader`] has put it into.
+    pub fn of_model(alerts: &serde_json::Value) -> Result<Config, String> {
+        match alerts {
+            serde_json::Value::Null => Ok(Config::default()),
+            rules => Config::deserialize(rules).map_err(|e| e.to_string()),
+        }
+    }
 }
 
 /// What the files say of alerts.

@@ -5,11 +5,12 @@ use super::blocks::{Block, match_of, when_of};
 use crate::rate::Rate;
 use crate::route::{By, On, Route};
 use healthd_core::config::did_you_mean;
+use healthd_core::config::notifiers::Notifier;
 use healthd_core::config::raw::{Node, Value, shortened};
 use healthd_core::config::reading::{DurationLimits, Reading};
 use healthd_core::config::report::error;
 use healthd_core::config::source::Span;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,16 +18,6 @@ pub const NOTIFY_KEYS: [&str; 16] = [
     "name", "plugin", "config", "enabled", "match", "on", "wait", "after", "repeat", "when", "by",
     "limit", "backup", "alive", "title", "text",
 ];
-
-/// What a route's plugin is handed: its options as they are written, to be judged by its schema, and its templates.
-#[derive(Clone, Debug)]
-pub struct Notifier {
-    pub options: Option<Node>,
-    /// `title` and `text`.
-    pub templates: BTreeMap<String, String>,
-    /// Of the whole block.
-    pub span: Span,
-}
 
 /// Where in the files what of a route stands, for warnings.
 pub struct Places {
@@ -64,8 +55,8 @@ pub fn routes(blocks: &[Block<'_>], around: &Around<'_>, cx: &mut Reading<'_>) -
             continue;
         };
         route.name = name.into();
+        list.1.push(notifier(block, &route, cx));
         list.0.push(Arc::new(route));
-        list.1.push(notifier(block, cx));
         list.2.push(Places {
             block: block.span,
             label: block.label.clone(),
@@ -244,19 +235,25 @@ fn on(node: &Node, owner: &str, cx: &mut Reading<'_>) -> Option<On> {
     Some(on)
 }
 
-fn notifier(block: &Block<'_>, cx: &mut Reading<'_>) -> Notifier {
-    let mut templates = BTreeMap::new();
+fn notifier(block: &Block<'_>, route: &Route, cx: &mut Reading<'_>) -> Notifier {
+    let mut templates = Vec::new();
     for key in ["title", "text"] {
         if let Some(entry) = block.table.get(key)
-            && let Some(text) = cx.text(key, &entry.node, &block.label)
+            && cx.text(key, &entry.node, &block.label).is_some()
         {
-            templates.insert(key.to_owned(), text);
+            templates.push(entry.clone());
         }
     }
+    let plugin = block.table.get("plugin");
     Notifier {
-        options: block.table.get("config").map(|e| e.node.clone()),
+        route: route.name.to_string(),
+        label: block.label.clone(),
+        plugin: route.plugin.clone(),
+        plugin_at: plugin.map_or(block.span, |e| e.node.span),
+        enabled: route.enabled,
+        config: block.table.get("config").cloned(),
         templates,
-        span: block.span,
+        block: block.span,
     }
 }
 

@@ -65,7 +65,7 @@ fn mail_me_in_three_lines_and_every_key_at_once() {
         ("mail", Duration::from_secs(10), None)
     );
     assert!(
-        matches!(&resolved.notifiers[0].options.as_ref().expect("options").value, Value::Table(t) if t.entries.len() == 1)
+        matches!(&resolved.notifiers[0].config.as_ref().expect("options").node.value, Value::Table(t) if t.entries.len() == 1)
     );
     let (resolved, said) = read(
         r#"

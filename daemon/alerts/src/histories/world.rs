@@ -576,6 +576,7 @@ fn standing(truth: &Truth, story: &Story) -> Standing {
         message: String::new(),
         since: truth.since,
         labels: truth.labels.clone(),
+        was: Verdict::Pending,
         behind: behind.then(|| "uplink".into()),
         flap: story.flap.then_some(Rate {
             count: 3,

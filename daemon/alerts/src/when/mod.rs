@@ -18,12 +18,14 @@ pub use parse::WrongWhen;
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
+use serde::{Deserialize, Serialize};
 
 /// Where zones come from: `None` for a name asks for the machine's own.
 pub type Zones<'a> = &'a dyn Fn(Option<&str>) -> Option<TimeZone>;
 
 /// Open when one of its windows is.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(into = "Vec<String>", try_from = "Vec<String>")]
 pub struct When {
     windows: Vec<Window>,
 }
@@ -91,6 +93,29 @@ impl When {
     /// As it was written; each with the zone that is meant.
     pub fn texts(&self) -> impl Iterator<Item = &str> {
         self.windows.iter().map(|w| w.text.as_str())
+    }
+}
+
+/// The zones of this machine.
+pub fn zones(name: Option<&str>) -> Option<TimeZone> {
+    match name {
+        None => Some(TimeZone::system()),
+        Some(name) => TimeZone::get(name).ok(),
+    }
+}
+
+impl From<When> for Vec<String> {
+    fn from(when: When) -> Vec<String> {
+        when.windows.into_iter().map(|w| w.text).collect()
+    }
+}
+
+impl TryFrom<Vec<String>> for When {
+    type Error = WrongWhen;
+
+    fn try_from(texts: Vec<String>) -> Result<When, WrongWhen> {
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        When::parse(&texts, &zones).map_err(|(_, e)| e)
     }
 }
 

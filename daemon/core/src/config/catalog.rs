@@ -17,6 +17,8 @@ pub enum Class {
     Cpu,
     /// Starts programs.
     Exec,
+    /// Is no check: it delivers a message to people.
+    Notify,
 }
 
 impl Class {
@@ -26,6 +28,7 @@ impl Class {
             Self::Block => "block",
             Self::Cpu => "cpu",
             Self::Exec => "exec",
+            Self::Notify => "notify",
         }
     }
 }

@@ -6,11 +6,12 @@ use std::fmt;
 use std::path::Path;
 use std::rc::Rc;
 
-use super::catalog::{Catalog, PluginInfo};
+use super::catalog::{Catalog, Class, PluginInfo};
 use super::defaults::Defaults;
 use super::for_each::ForEach;
 use super::model::{CHECKS_MAX, CheckSpec, Daemon, Layer, Source};
 use super::needs::{self, Written};
+use super::notifiers::{self, ReadAlerts};
 use super::one_check::{Made, Name, OneCheck};
 use super::options::{Plan, PlanInput, Variables, template_error};
 use super::raw::{Entry, RawCheck, RawFile, Table, Value, shortened};
@@ -26,6 +27,7 @@ pub fn resolve(
     files: &[RawFile],
     daemon: &Daemon,
     catalog: Option<&Catalog>,
+    alerts: Option<&dyn ReadAlerts>,
     cx: &mut Reading<'_>,
 ) -> Resolved {
     let mut maker = Maker {
@@ -56,6 +58,10 @@ pub fn resolve(
                 .resize(maker.checks.len(), Block { file: i, n });
         }
     }
+    let (notifiers, alerts) = match alerts {
+        Some(reader) => maker.notifiers(reader, files, &main, cx),
+        None => Default::default(),
+    };
     for defaults in std::iter::once(&main).chain(&locals) {
         maker.unused_options(defaults, cx);
     }
@@ -68,6 +74,8 @@ pub fn resolve(
     Resolved {
         checks: maker.checks,
         blocks: maker.blocks,
+        notifiers,
+        alerts,
     }
 }
 
@@ -75,6 +83,8 @@ pub fn resolve(
 pub struct Resolved {
     pub checks: Vec<CheckSpec>,
     pub blocks: Vec<Block>,
+    pub notifiers: notifiers::Made,
+    pub alerts: serde_json::Value,
 }
 
 /// A `[[check]]`: the number of its file, and its number there.
@@ -84,7 +94,7 @@ pub struct Block {
     pub n: usize,
 }
 
-struct Maker<'a> {
+pub(super) struct Maker<'a> {
     daemon: &'a Daemon,
     catalog: Option<&'a Catalog>,
     /// Compiled once a plugin; `Err` is why it cannot be used.
@@ -93,7 +103,7 @@ struct Maker<'a> {
     warned: HashSet<String>,
     /// Plugins that some check uses.
     used: HashSet<String>,
-    checks: Vec<CheckSpec>,
+    pub(super) checks: Vec<CheckSpec>,
     blocks: Vec<Block>,
     /// Every name that was given, in the order of the files, also to checks with a mistake.
     names: Vec<(Given, Span)>,
@@ -168,7 +178,18 @@ impl<'a> Maker<'a> {
             .get("plugin")
             .and_then(|e| self.plugin_name(e, block, owner, cx));
         let plugin = match &plugin_name {
-            Some((name, span)) => self.plugin(name, *span, owner, cx),
+            Some((name, span)) => match self.plugin(name, *span, owner, cx) {
+                Plugin::Usable(info, _) if info.class == Class::Notify => {
+                    let e = error(format!(
+                        "plugin `{name}` of {owner} checks nothing: it tells people"
+                    ));
+                    cx.push(e.at(*span).code("unknown-plugin").help(format!(
+                        "write it as `[[notify]]` with `plugin = \"{name}\"`"
+                    )));
+                    Plugin::Wrong
+                }
+                plugin => plugin,
+            },
             None => Plugin::Wrong,
         };
         let plugin_name = plugin_name.map(|(name, _)| name).unwrap_or_default();
@@ -329,7 +350,7 @@ impl<'a> Maker<'a> {
         Some((name, entry.node.span))
     }
 
-    fn plugin(
+    pub(super) fn plugin(
         &mut self,
         name: &str,
         span: Span,
@@ -388,6 +409,17 @@ impl<'a> Maker<'a> {
             );
         }
         Plugin::Unusable(reason)
+    }
+
+    /// Its options are judged where they are used.
+    pub(super) fn use_plugin(&mut self, name: &str) {
+        self.used.insert(name.to_owned());
+    }
+
+    pub(super) fn names_of(&self, class: Class) -> Vec<&'a str> {
+        let plugins = self.catalog.into_iter().flat_map(|c| &c.plugins);
+        let of_class = plugins.filter(|info| info.class == class);
+        of_class.map(|info| info.name.as_str()).collect()
     }
 
     /// What a plugin's author asks of its options and nobody checks.

@@ -19,6 +19,7 @@ mod laid;
 mod meant;
 mod model;
 mod needs;
+pub mod notifiers;
 mod one_check;
 mod options;
 pub mod pairs;
@@ -46,6 +47,6 @@ pub use model::{
     Source, TimeoutStatus,
 };
 pub use readers::{ChosenLabels, History, LABELS_FILE, Listen, RecorderSettings, Web, WebSettings};
-pub use resolve::{DaemonPaths, daemon_paths, load, load_tried};
+pub use resolve::{DaemonPaths, With, daemon_paths, load, load_with};
 pub use tryout::{Complaint, TryOut, What};
 pub use words::{did_you_mean, thousands};

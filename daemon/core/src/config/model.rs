@@ -41,6 +41,12 @@ pub struct Model {
     pub history: Option<History>,
     /// In the order of the files, and of the lists in them.
     pub checks: Vec<CheckSpec>,
+    /// What each route of alerts runs to tell somebody, in their order: no check, but defined as one.
+    #[serde(default)]
+    pub notifiers: Vec<CheckSpec>,
+    /// Who is told of what, and when: as `healthd-alerts` writes and reads it.
+    #[serde(default)]
+    pub alerts: serde_json::Value,
     /// Of the texts it was read from: another one says that somebody has edited them since.
     #[serde(default)]
     pub digest: u64,
@@ -460,6 +466,8 @@ mod tests {
             web: None,
             history: None,
             checks: vec![check()],
+            notifiers: vec![check()],
+            alerts: serde_json::json!({ "routes": [] }),
             digest: 7,
             secret_files: vec!["/run/token".into()],
             warnings: Diagnostics::default(),

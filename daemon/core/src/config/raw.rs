@@ -69,6 +69,8 @@ impl Table {
 #[derive(Debug, Default)]
 pub struct RawFile {
     pub daemon: Table,
+    /// `notify` and `maintenance`, whose keys others know.
+    pub alerts: Vec<Entry>,
     pub pool_io: Table,
     pub pool_cpu: Table,
     pub pool_exec: Table,
@@ -357,6 +359,7 @@ impl Reader<'_> {
                 ("check", _) => file.checks = self.blocks(entry, "check", &CHECK_KEYS),
                 ("host", _) => file.hosts = self.blocks(entry, "host", &HOST_KEYS),
                 ("template", _) => file.templates = self.templates(entry),
+                ("notify" | "maintenance", _) => file.alerts.push(entry),
                 ("defaults", _) => {
                     file.defaults = self.section(entry, "[defaults]", &DEFAULTS_KEYS);
                 }
@@ -588,9 +591,25 @@ impl Reader<'_> {
     fn unknown_section(&mut self, key: &str, span: Span, node: &Node, role: Role) {
         let known: &[&str] = match role {
             Role::Main => &[
-                "daemon", "pool", "web", "history", "defaults", "template", "host", "check",
+                "daemon",
+                "pool",
+                "web",
+                "history",
+                "defaults",
+                "template",
+                "host",
+                "check",
+                "notify",
+                "maintenance",
             ],
-            Role::Checks => &["defaults", "template", "host", "check"],
+            Role::Checks => &[
+                "defaults",
+                "template",
+                "host",
+                "check",
+                "notify",
+                "maintenance",
+            ],
         };
         let what = if matches!(node.value, Value::Table(_) | Value::Array(_)) {
             "section"
@@ -602,6 +621,9 @@ impl Reader<'_> {
         let e = match near {
             Some("check") => e.help("checks are written `[[check]]`"),
             Some("host") => e.help("hosts are written `[[host]]`"),
+            Some(near @ ("notify" | "maintenance")) => {
+                e.help(format!("it is written `{}`", header(near)))
+            }
             Some(near) => e.help(format!(
                 "a section with a similar name exists: `{}`",
                 header(near)
@@ -642,7 +664,7 @@ fn groups_of(mut pool: Entry) -> (Vec<(Entry, Table)>, Entry) {
 
 fn header(section: &str) -> String {
     match section {
-        "check" | "host" => format!("[[{section}]]"),
+        "check" | "host" | "notify" | "maintenance" => format!("[[{section}]]"),
         "template" => "[template.NAME]".into(),
         _ => format!("[{section}]"),
     }

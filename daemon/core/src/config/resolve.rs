@@ -13,6 +13,7 @@ use super::files::Files;
 use super::model::{
     CpuPool, Daemon, ExecPool, IoPool, Limits, Model, Pool, SOCKET_NAME, SOCKET_PATH_MAX,
 };
+use super::notifiers::ReadAlerts;
 use super::pool_groups;
 use super::raw::{self, Node, RawFile, Role, Table, Value, shortened};
 use super::readers;
@@ -33,15 +34,24 @@ pub fn load(
     files: &dyn Files,
     catalog: Option<&Catalog>,
 ) -> Result<Model, Diagnostics> {
-    load_tried(main, files, catalog, None)
+    load_with(main, files, catalog, With::default())
 }
 
-/// The same, and the plugins themselves are asked what their schemas cannot say.
-pub fn load_tried(
+/// What others know of a config, and this crate does not.
+#[derive(Clone, Copy, Default)]
+pub struct With<'a> {
+    /// None: `[[notify]]` and `[[maintenance]]` are left unread.
+    pub alerts: Option<&'a dyn ReadAlerts>,
+    /// The plugins themselves are asked what their schemas cannot say.
+    pub plugins: Option<&'a dyn TryOut>,
+}
+
+/// The same, with what others know of it.
+pub fn load_with(
     main: &Path,
     files: &dyn Files,
     catalog: Option<&Catalog>,
-    plugins: Option<&dyn TryOut>,
+    with: With<'_>,
 ) -> Result<Model, Diagnostics> {
     let mut cx = Reading::new(main, files);
     let Some(source) = cx.source(main, None) else {
@@ -81,8 +91,17 @@ pub fn load_tried(
         let history = readers::history(&table, &mut cx);
         readers::is_built(Reader::Recorder, span, &mut cx).then_some(history)
     });
-    let Resolved { checks, blocks } = checks::resolve(&list, &daemon, catalog, &mut cx);
-    if let Some(plugins) = plugins {
+    let Resolved {
+        checks,
+        blocks,
+        notifiers: (notifiers, places),
+        alerts,
+    } = checks::resolve(&list, &daemon, catalog, with.alerts, &mut cx);
+    if let Some(plugins) = with.plugins {
+        for complaint in plugins.try_out(&daemon, &notifiers) {
+            let (spec, place) = (&notifiers[complaint.check], places[complaint.check]);
+            cx.push(tryout::of_notifier(spec, place, complaint));
+        }
         for complaint in plugins.try_out(&daemon, &checks) {
             let told = tryout::finding(&list, &checks, &blocks, catalog, complaint);
             cx.push(told);
@@ -105,6 +124,8 @@ pub fn load_tried(
         web,
         history,
         checks,
+        notifiers,
+        alerts,
         digest: cx.sources.digest(),
         secret_files: cx.secret_files,
         warnings: Reading::told(cx.report, cx.open_secrets),

@@ -87,6 +87,23 @@ pub(super) fn finding(
     }
 }
 
+/// What the plugin of a route says of its options.
+pub(super) fn of_notifier(spec: &CheckSpec, place: Span, complaint: Complaint) -> Finding {
+    let (said, help) = match complaint.what {
+        What::Options(said) => (said, String::new()),
+        What::Plugin { text, help } => (text, help),
+    };
+    let text = format!("route `{}`: {said}", spec.name);
+    let finding = match complaint.severity {
+        Severity::Error => error(text),
+        Severity::Warning => warning(text),
+    };
+    finding
+        .at(place)
+        .maybe_help(Some(help).filter(|help| !help.is_empty()))
+        .code("options-refused")
+}
+
 fn defaults<'f>(file: &'f RawFile, plugin: &str) -> Option<&'f Table> {
     let Value::Table(plugins) = &file.defaults.get("config")?.node.value else {
         return None;

@@ -11,6 +11,8 @@ pub enum WorkerClass {
     Io = 0,
     Cpu = 1,
     Exec = 2,
+    /// Its runs deliver messages, and are no checks.
+    Notify = 3,
 }
 
 /// A row of the table.
@@ -65,13 +67,27 @@ static ROWS: [ClassRow; WorkerClass::ALL.len()] = [
         fans_out: false,
         starts_programs: true,
     },
+    ClassRow {
+        name: CLASSES[3],
+        nice: 0,
+        // Four a route: whoever has so many receivers that hang has them wait for each other.
+        credit: Credit::Runs(64),
+        fds_a_run: 5,
+        fans_out: false,
+        starts_programs: true,
+    },
 ];
 
 /// Their names by number, as readers of the maps need them.
-pub const CLASSES: [&str; WorkerClass::ALL.len()] = ["io", "cpu", "exec"];
+pub const CLASSES: [&str; WorkerClass::ALL.len()] = ["io", "cpu", "exec", "notify"];
 
 impl WorkerClass {
-    pub const ALL: [WorkerClass; 3] = [WorkerClass::Io, WorkerClass::Cpu, WorkerClass::Exec];
+    pub const ALL: [WorkerClass; 4] = [
+        WorkerClass::Io,
+        WorkerClass::Cpu,
+        WorkerClass::Exec,
+        WorkerClass::Notify,
+    ];
 
     pub fn row(self) -> &'static ClassRow {
         &ROWS[self as usize]

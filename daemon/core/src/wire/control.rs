@@ -6,6 +6,7 @@
 use crate::check::fault::Fault;
 use crate::check::outcome::{Metric, Phase, Status, Verdict};
 use crate::matching::Match;
+use crate::wire::alerts::AlertsReport;
 use crate::wire::events::EventRow;
 use crate::wire::glob;
 use serde::{Deserialize, Serialize};
@@ -122,6 +123,8 @@ pub enum Op {
     },
     /// What has happened, an `event` line each, oldest first.
     Events(Events),
+    /// Open notices, routes and silences: one `alerts` line.
+    Alerts,
     /// Graceful stop of the whole daemon; answered before it begins.
     Stop,
     /// A `version` line.
@@ -148,6 +151,7 @@ impl Op {
             | Op::Objects
             | Op::Plugins
             | Op::Events(_)
+            | Op::Alerts
             | Op::Version => false,
         }
     }
@@ -223,6 +227,7 @@ pub enum Reply {
     Plugin(PluginRow),
     Object(ObjectRow),
     Event(Box<EventRow>),
+    Alerts(Box<AlertsReport>),
     Why(Box<Why>),
     Reloaded(ReloadReport),
     Version(VersionInfo),

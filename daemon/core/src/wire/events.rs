@@ -118,12 +118,16 @@ pub enum EventKind {
     /// No worker of a class is at work.
     PoolDown = 25,
     PoolUp = 26,
+    /// A receiver has accepted a message of alerts.
+    Told = 27,
+    /// It has not, or nobody knows.
+    NotTold = 28,
     /// Only told, never written: the reader asked for more than there is.
     Gap = 255,
 }
 
 impl EventKind {
-    pub const ALL: [EventKind; 28] = [
+    pub const ALL: [EventKind; 30] = [
         EventKind::Other,
         EventKind::Started,
         EventKind::ManagerRestarted,
@@ -151,6 +155,8 @@ impl EventKind {
         EventKind::StoodStill,
         EventKind::PoolDown,
         EventKind::PoolUp,
+        EventKind::Told,
+        EventKind::NotTold,
         EventKind::Gap,
     ];
 
@@ -183,6 +189,8 @@ impl EventKind {
             EventKind::StoodStill => "stood-still",
             EventKind::PoolDown => "pool-down",
             EventKind::PoolUp => "pool-up",
+            EventKind::Told => "told",
+            EventKind::NotTold => "not-told",
             EventKind::Gap => "gap",
         }
     }

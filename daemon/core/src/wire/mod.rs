@@ -1,5 +1,6 @@
 //! What crosses a socket.
 
+pub mod alerts;
 pub mod asks;
 pub mod class;
 pub mod control;

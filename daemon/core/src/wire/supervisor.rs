@@ -64,6 +64,8 @@ pub enum ToSupervisor {
     /// Carries the memfd in which the manager keeps the plugins' maps from now on; the one before is dropped. It is
     /// memory, never on a disk, and outlives the manager.
     KeepMaps,
+    /// The same, of who has been told of what.
+    KeepAlerts,
     /// All needed classes are ready, or given up with a reason.
     Ready {
         status: String,
@@ -99,8 +101,10 @@ pub enum ToManager {
     /// The first messages to a respawned manager; they carry what `Keep` brought.
     Restore {
         last: bool,
-        /// The last fd of the last one is what `KeepMaps` brought.
+        /// The last fds of the last one are what `KeepMaps` brought, and behind it what `KeepAlerts` did.
         maps: bool,
+        #[serde(default)]
+        alerts: bool,
     },
     /// A worker was started; carries our end of its socket pair. `birth` is that of the slot it was started for, which
     /// may be gone by now, and its number another's.

@@ -24,6 +24,8 @@ pub enum ToWorker {
     /// The spec of a check, before its first run here; `epoch` tells it from an older one of the same id.
     Define(Define),
     Run(Run),
+    /// What that run delivers; before it, with a sealed memfd in which the message is.
+    Notice(Notice),
     /// Take a run back. Its result, `cancelled`, still comes, so that each dispatch has one end.
     Cancel {
         run_id: u64,
@@ -65,6 +67,15 @@ pub struct Define {
     pub config: String,
     /// Where in it secrets are (JSON pointers): they must be in nothing that the worker says.
     pub secrets: Vec<String>,
+}
+
+/// The head of a message that a run delivers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    pub run_id: u64,
+    pub id: String,
+    pub notice: String,
+    pub kind: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -231,6 +242,7 @@ mod tag {
     pub const DRAIN: u8 = 7;
     pub const MEASURE: u8 = 13;
     pub const PACE: u8 = 14;
+    pub const NOTICE: u8 = 15;
     pub const LOAD_FAILED: u8 = 64;
     pub const READY: u8 = 65;
     pub const FINISHED: u8 = 66;
@@ -280,6 +292,13 @@ impl ToWorker {
             ToWorker::Drain => drop(Put::record(out, tag::DRAIN)),
             ToWorker::Fan(f) => f.encode(out),
             ToWorker::Measure { on } => drop(Put::record(out, tag::MEASURE).u8(u8::from(*on))),
+            ToWorker::Notice(n) => {
+                Put::record(out, tag::NOTICE)
+                    .u64(n.run_id)
+                    .text(&n.id)
+                    .text(&n.notice)
+                    .text(&n.kind);
+            }
             ToWorker::Pace => drop(Put::record(out, tag::PACE)),
         }
     }
@@ -332,6 +351,12 @@ impl ToWorker {
             tag::DRAIN => ToWorker::Drain,
             tag::MEASURE => ToWorker::Measure { on: g.u8()? != 0 },
             tag::PACE => ToWorker::Pace,
+            tag::NOTICE => ToWorker::Notice(Notice {
+                run_id: g.u64()?,
+                id: g.text()?.to_owned(),
+                notice: g.text()?.to_owned(),
+                kind: g.text()?.to_owned(),
+            }),
             tag => match FanToWorker::decode(tag, &mut g)? {
                 Some(f) => ToWorker::Fan(f),
                 None => return Err(WireError::UnknownTag { tag }),

@@ -1,6 +1,7 @@
 //! One file a command: ask, then render. Each returns the exit code.
 
 mod add;
+mod alerts;
 mod completions;
 mod events;
 mod list;
@@ -36,6 +37,7 @@ pub fn run(session: &mut Session, command: &Command) -> Result<u8, CtlError> {
         Command::Why(args) => why::run(session, args),
         Command::Workers => workers::run(session),
         Command::Objects => objects::run(session),
+        Command::Alerts => alerts::run(session),
         Command::Plugins(args) => plugins::run(session, args),
         Command::Try(args) => try_plugin::run(session, args),
         Command::Pause(args) => pause::pause(session, args),

@@ -1,5 +1,6 @@
 //! What the answers look like. Everything here is pure: rows and a `Look` in, text out.
 
+pub mod alerts;
 pub mod block;
 pub mod check;
 pub mod detail;

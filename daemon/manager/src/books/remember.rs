@@ -51,7 +51,7 @@ impl Manager {
     }
 
     fn saved_row(&self, id: u32) -> Option<SavedCheck> {
-        let c = self.checks.get(id)?;
+        let c = self.checks.get(id).filter(|c| !c.is_carrier())?;
         (c.state.status().is_some() || c.paused.is_some()).then(|| SavedCheck {
             standing: c.saved_standing(),
             name: c.spec.name.clone(),
@@ -95,8 +95,10 @@ impl Manager {
                 for id in &ids {
                     match (self.saved_row(*id), self.checks.get(*id)) {
                         (Some(row), _) => news.checks.push(row),
-                        (None, Some(check)) => news.gone.push(check.spec.name.clone()),
-                        (None, None) => {}
+                        (None, Some(check)) if !check.is_carrier() => {
+                            news.gone.push(check.spec.name.clone())
+                        }
+                        (None, _) => {}
                     }
                 }
                 self.books.saving.write_news(ids, news);

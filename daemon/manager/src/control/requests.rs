@@ -91,6 +91,11 @@ impl Manager {
                 }
             }
             Op::Events(asked) => self.events(client, asked),
+            Op::Alerts => {
+                let report = self.alerts.report();
+                self.clients.reply(client, &Reply::Alerts(Box::new(report)));
+                self.clients.reply(client, &Reply::End);
+            }
             Op::Stop => {
                 log::info!("a client asks for a stop");
                 self.clients.reply(client, &Reply::End);

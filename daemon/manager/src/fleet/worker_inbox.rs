@@ -13,7 +13,7 @@ use healthd_core::starvation::{Lateness, Share, Suspicion};
 use healthd_core::wire::control::Problem;
 use healthd_core::wire::events::EventKind;
 use healthd_core::wire::maps::{Entry, LineRecord, worker_header as h};
-use healthd_core::wire::supervisor::ToSupervisor;
+use healthd_core::wire::supervisor::{ToSupervisor, WorkerClass};
 use healthd_core::wire::worker::{ToManager, ToWorker};
 use healthd_scoreboard::worker_map::WorkerView;
 use healthd_sys::unix_socket::{self, Received};
@@ -479,7 +479,7 @@ impl Manager {
         if let Some(crew) = crew {
             sent = sent.and_then(|()| link.send_now(&ToWorker::Fan(crew), None));
         }
-        if auto && class.row().starts_programs {
+        if auto && class == WorkerClass::Exec {
             sent = sent.and_then(|()| link.send_now(&ToWorker::Pace, None));
         }
         if let Err(e) = sent.and_then(|()| link.send_now(&ToWorker::Start, None))

@@ -48,6 +48,8 @@ fn line(kind: EventKind) -> (Level, &'static str) {
         K::PoolUp => (Level::Warn, "somebody works in the pool again"),
         K::Clock => (Level::Warn, "the wall clock was set"),
         K::StoodStill => (Level::Warn, "stood still"),
+        K::Told => (Level::Info, "told"),
+        K::NotTold => (Level::Warn, "not told"),
         K::Gap | K::Other => (Level::Info, "event"),
     }
 }

@@ -75,17 +75,29 @@ pub struct Restored {
     pub versions: Versions,
 }
 
+/// Memory that outlives a manager.
+#[derive(Default)]
+pub struct Left {
+    /// Of the plugins' maps.
+    pub maps: Option<OwnedFd>,
+    /// Of who was told of what.
+    pub alerts: Option<OwnedFd>,
+}
+
 /// The first messages of the supervisor bring it.
-pub fn restore(supervisor: &SupervisorLink) -> io::Result<(Restored, Option<OwnedFd>)> {
+pub fn restore(supervisor: &SupervisorLink) -> io::Result<(Restored, Left)> {
     let mut fds: VecDeque<OwnedFd> = VecDeque::new();
-    let maps = loop {
+    let left = loop {
         let mut poll_fds = [PollFd::new(supervisor.fd.as_fd(), PollFlags::POLLIN)];
         poll(&mut poll_fds, PollTimeout::from(10_000u16))?;
         match supervisor.next_whole()? {
-            Some((ToManager::Restore { last, maps }, part)) => {
+            Some((ToManager::Restore { last, maps, alerts }, part)) => {
                 fds.extend(part);
                 if last {
-                    break if maps { fds.pop_back() } else { None };
+                    // The last one first.
+                    let alerts = alerts.then(|| fds.pop_back()).flatten();
+                    let maps = maps.then(|| fds.pop_back()).flatten();
+                    break Left { maps, alerts };
                 }
             }
             _ => {
@@ -120,5 +132,5 @@ pub fn restore(supervisor: &SupervisorLink) -> io::Result<(Restored, Option<Owne
         scan: Scan::with(files?, index.refused),
         versions: Versions::restored(previous?, index.versions),
     };
-    Ok((restored, maps))
+    Ok((restored, left))
 }

@@ -10,8 +10,8 @@ use crate::rollout::generation::MAX_FILES_TOLD;
 use crate::rollout::handover;
 use crate::rollout::plugins::Rejected;
 use crate::rollout::work::{Found, LoadResult, Work};
-use healthd_catalog::{Loaded, PluginFile, RealFiles, Scan, Shelf, Standing};
-use healthd_core::config::{self, Catalog, PluginInfo};
+use healthd_catalog::{Loaded, PluginFile, Scan, Shelf, Standing};
+use healthd_core::config::{Catalog, PluginInfo};
 use healthd_core::wire::control::{ControlError, ErrorCode, ReloadReport, Reply};
 use healthd_core::wire::events::EventKind;
 use healthd_core::wire::supervisor::ToSupervisor;
@@ -314,10 +314,7 @@ impl Reader {
             return Found::Plugins(scan);
         }
         // The config as it was when it was put in force, and not as somebody is editing it.
-        match (
-            config::load(&self.config, &RealFiles, Some(&scan.catalog)),
-            new_options,
-        ) {
+        match (healthd_catalog::untried(&self.config, &scan), new_options) {
             (Ok(model), _) if model.digest == self.digest => {
                 Found::Config(Ok(packed(Loaded { model, scan })))
             }
@@ -335,7 +332,7 @@ impl Reader {
 
     /// The config as it was when it was put in force, and not as somebody is editing it.
     fn with_new_secrets(&self, scan: Scan) -> Found {
-        match config::load(&self.config, &RealFiles, Some(&scan.catalog)) {
+        match healthd_catalog::untried(&self.config, &scan) {
             Ok(model) if model.digest == self.digest => {
                 Found::Config(Ok(packed(Loaded { model, scan })))
             }

@@ -170,6 +170,7 @@ impl Manager {
             self.publish(id);
         }
         self.review_crashes();
+        self.alerts.reconfigured();
         self.clients.reloaded();
         self.clients
             .set_group(self.model.daemon.control_group.as_deref());

@@ -96,6 +96,12 @@ impl Manager {
                 .map(|s| s.plugin.as_str())
                 .collect(),
         };
+        let notifiers = match force {
+            Force::Model { model, .. } => &model.notifiers,
+            Force::Plugins => &self.model.notifiers,
+        };
+        let usable = notifiers.iter().filter(|n| n.unusable.is_none());
+        names.extend(usable.map(|n| n.plugin.as_str()));
         names.sort_unstable();
         names.dedup();
         let now = clock::realtime_ns();
@@ -246,6 +252,8 @@ pub fn settings(pool: &Pool, class: WorkerClass) -> Settings {
         WorkerClass::Cpu => (pool.cpu.workers, 1, pool.cpu.limits),
         // One process starts all children: what limits them is how many may run at once.
         WorkerClass::Exec => (1, pool.exec.most(), pool.exec.limits),
+        // As many as deliver at once may each have a program.
+        WorkerClass::Notify => (1, 64, Limits::default()),
     };
     Settings {
         workers,

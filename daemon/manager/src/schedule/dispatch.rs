@@ -10,7 +10,7 @@ use crate::fleet::slots::SlotState;
 use crate::time::MS;
 use healthd_core::check::fault::Fault;
 use healthd_core::check::schedule;
-use healthd_core::wire::worker::Run;
+use healthd_core::wire::worker::{Run, ToWorker};
 use healthd_sys::clock;
 
 /// Runs due within this time leave together, and the worker starts each at its own moment; so the manager
@@ -186,6 +186,11 @@ impl Manager {
             // So does one of a group, if it waits while others wait for its end.
             urgent: check.wanted || scarce || !check.spec.groups.is_empty(),
         };
+        if check.is_carrier()
+            && let Some((notice, json)) = self.alerts.letter(id, run_id)
+        {
+            link.queue_with(&ToWorker::Notice(notice), Some(json));
+        }
         link.queue_run(&run, || check.define(id));
         s.work.runs.insert(run_id, id);
         s.accounts.dispatched += 1;

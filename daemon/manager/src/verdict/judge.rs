@@ -1,5 +1,6 @@
 //! From a result to a verdict, and to what comes next.
 
+use crate::alerts::{lies_behind, outcome_of};
 use crate::director::{Manager, Phase};
 use crate::fleet::chunks::RunChunks;
 use crate::journal::Fact;
@@ -124,13 +125,22 @@ impl Manager {
             return;
         };
         check.counts.runs += 1;
+        if check.is_carrier() {
+            check.wanted = false;
+            // A worker may have begun with it, whoever says how it ended.
+            let was_sent = flight.dispatched_ns != 0;
+            self.alerts.ended(id, outcome_of(&f, was_sent));
+            return;
+        }
         let outcome = verdict::Outcome {
             status: f.status,
             fault: f.ending.fault(),
             began_ns: flight.due_ns.max(f.started_ns),
         };
+        let (was, was_behind) = (check.verdict(), lies_behind(check));
         let judged = judge(check.state, outcome, check.rules(), moment);
         check.state = judged.state;
+        let moved = was_behind != lies_behind(check);
         let last = &mut check.last;
         last.run_id = f.run_id;
         last.started_wall = now_wall.saturating_sub(now.saturating_sub(f.started_ns));
@@ -157,6 +167,9 @@ impl Manager {
         last.lost = flight.lost;
         last.chunks = flight.chunks;
         check.wanted = false;
+        if moved || matches!(judged.news, Some(News::Flipped(_))) {
+            self.alerts.heard(id, was);
+        }
         match judged.news {
             Some(News::Flipped(change)) => self.flipped(id, change),
             Some(News::NotJudged(fault)) => self.not_judged(id, fault),
@@ -327,6 +340,7 @@ impl Manager {
         check.last.message = reason;
         check.last.started_wall = now.realtime_ns;
         if let Some(News::Flipped(change)) = judged.news {
+            self.alerts.heard(id, change.from);
             self.flipped(id, change);
         }
         self.books.saving.changed();

@@ -94,11 +94,14 @@ impl Supervisor {
             for (n, part) in kept.iter().enumerate() {
                 let last = n + 1 == kept.len();
                 let maps = self.kept_maps.as_ref().filter(|_| last);
+                let alerts = self.kept_alerts.as_ref().filter(|_| last);
                 let restore = ToManager::Restore {
                     last,
                     maps: maps.is_some(),
+                    alerts: alerts.is_some(),
                 };
-                let fds: Vec<BorrowedFd<'_>> = part.iter().chain(maps).map(|f| f.as_fd()).collect();
+                let fds = part.iter().chain(maps).chain(alerts);
+                let fds: Vec<BorrowedFd<'_>> = fds.map(|f| f.as_fd()).collect();
                 link.send_first(&restore, &fds)?;
             }
         }
@@ -165,6 +168,11 @@ impl Supervisor {
             ToSupervisor::KeepMaps => {
                 if let Some(maps) = fds.into_iter().next() {
                     self.kept_maps = Some(maps);
+                }
+            }
+            ToSupervisor::KeepAlerts => {
+                if let Some(alerts) = fds.into_iter().next() {
+                    self.kept_alerts = Some(alerts);
                 }
             }
             ToSupervisor::Ready { status } => {
@@ -240,6 +248,7 @@ impl Supervisor {
                 log::error!("manager does not come up with what it had: it starts afresh");
                 self.kept = None;
                 self.kept_maps = None;
+                self.kept_alerts = None;
             }
         }
         self.happen(Event::ManagerDied(ended.exit));

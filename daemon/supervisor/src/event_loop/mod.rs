@@ -70,6 +70,8 @@ pub struct Supervisor {
     keeping: Vec<Vec<OwnedFd>>,
     /// The memory of the plugins' maps, which nobody here reads.
     kept_maps: Option<OwnedFd>,
+    /// The memory of who has been told of what, which nobody here reads either.
+    kept_alerts: Option<OwnedFd>,
     pool: Pool,
     readers: Readers,
     reaper: Reaper,
@@ -134,6 +136,7 @@ impl Supervisor {
             kept: None,
             keeping: Vec::new(),
             kept_maps: None,
+            kept_alerts: None,
             pool: Pool::default(),
             readers: Readers::default(),
             reaper: Reaper::default(),

@@ -107,6 +107,7 @@ impl InRun {
             plugin: &self.instance.plugin().descriptor.name,
             cancel: self.info.cancel.clone(),
             task: u64::MAX,
+            notice: None,
             on_phase: None,
         });
         let work = fan.cut.work(index, fan.kind, fan.deadline_ns);

@@ -1,0 +1,60 @@
+//! `alerts`: what programs get of open notices, routes and silences. Others build on these shapes.
+
+use serde::{Deserialize, Serialize};
+
+/// Times are RFC 3339, ids are texts: some are larger than what JavaScript takes for a number.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AlertsReport {
+    pub notices: Vec<NoticeRow>,
+    pub routes: Vec<RouteRow>,
+    pub silences: Vec<SilenceRow>,
+}
+
+/// What the receiver of a route is told of some checks.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NoticeRow {
+    pub id: String,
+    pub route: String,
+    /// `collecting`, `sending`, `refused`, `told`, `ending`.
+    pub state: String,
+    /// Of the message that is due or on its way; null: none is.
+    pub kind: Option<String>,
+    pub since: Option<String>,
+    pub checks: Vec<String>,
+    pub told_at: Option<String>,
+    pub next_try: Option<String>,
+    /// Why the last try did not get through.
+    pub refusal: Option<String>,
+    /// What the receiver said when it took the last message.
+    pub receipt: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RouteRow {
+    pub name: String,
+    pub plugin: String,
+    pub enabled: bool,
+    /// Notices that have something to say that has not got through.
+    pub pending: u64,
+    pub last_ok: Option<String>,
+    pub last_error: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SilenceRow {
+    pub id: String,
+    /// `silence`, `maintenance` or `ack`.
+    pub kind: String,
+    /// A `match`, or the check whose problem is acknowledged.
+    #[serde(rename = "match")]
+    pub matches: String,
+    /// Null: until it is taken back, or the problem is over.
+    pub until: Option<String>,
+    pub reason: String,
+    pub author: String,
+    pub since: Option<String>,
+}

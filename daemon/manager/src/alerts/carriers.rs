@@ -1,0 +1,217 @@
+//! Carriers: what a message is sent by. Each is a check that no config names, so that a delivery is a run like any other:
+//! with a deadline, a culprit if its worker dies, a hold, and a worker of its own if it kills too many.
+//!
+//! A route has as many as it delivers at once; they are made when they are needed.
+
+use super::deliveries::Sent;
+use crate::check::{Check, Target};
+use crate::checks::Checks;
+use crate::rollout::plugin_use::PluginUse;
+use healthd_alerts::{Delivery, Outcome};
+use healthd_core::check::fault::Fault;
+use healthd_core::check::outcome::{Metric, Status};
+use healthd_core::config::{CheckSpec, Model};
+use healthd_core::wire::worker::{Ending, Finished, Notice};
+use healthd_sys::{clock, memfd};
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// By the number of its check.
+#[derive(Default)]
+pub struct Carriers(HashMap<u32, Carrier>);
+
+struct Carrier {
+    route: Arc<str>,
+    cargo: Option<Cargo>,
+    /// Its route is defined otherwise by now.
+    is_old: bool,
+}
+
+struct Cargo {
+    sent: Sent,
+    notice: Notice,
+    json: Arc<OwnedFd>,
+}
+
+impl Carriers {
+    /// Finds one for the message, or makes it. Err: it is refused, as nothing has left.
+    pub fn load(
+        &mut self,
+        delivery: &Delivery,
+        json: &str,
+        checks: &mut Checks,
+        model: &Model,
+        plugins: &[PluginUse],
+    ) -> Result<u32, Outcome> {
+        let refused = |reason: String| Outcome::Refused {
+            reason,
+            retry_after: None,
+        };
+        let notifier = model.notifiers.iter().find(|n| *n.name == *delivery.route);
+        let Some(notifier) = notifier else {
+            return Err(refused("the route is not in the config".to_owned()));
+        };
+        let target = target(notifier, plugins).map_err(refused)?;
+        let free = self.0.iter().find(|(id, c)| {
+            let is_idle = checks.get(**id).is_some_and(|check| !check.stage.is_busy());
+            c.route == delivery.route && c.cargo.is_none() && !c.is_old && is_idle
+        });
+        let id = match free.map(|(id, _)| *id) {
+            Some(id) => id,
+            None => checks.add_unnamed(Check::carrier(carried_by(notifier), target)),
+        };
+        let json = memfd::sealed_bytes("healthd-message", json.as_bytes());
+        let json = json.map_err(|e| refused(format!("no memory for the message: {e}")))?;
+        let cargo = Cargo {
+            sent: Sent::of(delivery),
+            notice: Notice {
+                run_id: 0,
+                id: delivery.id.to_string(),
+                notice: delivery.notice.to_string(),
+                kind: delivery.kind.as_str().to_owned(),
+            },
+            json: Arc::new(json),
+        };
+        let carrier = Carrier {
+            route: delivery.route.clone(),
+            cargo: Some(cargo),
+            is_old: false,
+        };
+        self.0.insert(id, carrier);
+        let Some(check) = checks.get_mut(id) else {
+            return Err(refused("its carrier is gone".to_owned()));
+        };
+        check.target = Some(target);
+        let now = clock::monotonic_ns();
+        if let Some(hold) = check.standing.hold.filter(|hold| hold.until_ns > now) {
+            self.unload(id);
+            let left = Duration::from_nanos(hold.until_ns - now);
+            return Err(Outcome::Refused {
+                reason: format!(
+                    "not sent: its plugin `{}` has killed a worker",
+                    notifier.plugin
+                ),
+                retry_after: Some(left),
+            });
+        }
+        // It is asked for: sent back at once, and not given up for being late.
+        check.wanted = true;
+        Ok(id)
+    }
+
+    /// What goes to the worker ahead of this run.
+    pub fn letter(&self, id: u32, run_id: u64) -> Option<(Notice, Arc<OwnedFd>)> {
+        let cargo = self.0.get(&id)?.cargo.as_ref()?;
+        let notice = Notice {
+            run_id,
+            ..cargo.notice.clone()
+        };
+        Some((notice, cargo.json.clone()))
+    }
+
+    pub fn unload(&mut self, id: u32) -> Option<Sent> {
+        let cargo = self.0.get_mut(&id)?.cargo.take()?;
+        Some(cargo.sent)
+    }
+
+    /// Routes may be others from now on: those that there are carry nothing more.
+    pub fn renew(&mut self) {
+        self.0.values_mut().for_each(|c| c.is_old = true);
+    }
+
+    /// Those that are not needed any more, and those whose run was given up without a word.
+    pub fn sweep(&mut self, checks: &mut Checks, plugins: &[PluginUse]) -> Swept {
+        let mut swept = Swept::default();
+        for (id, carrier) in &self.0 {
+            let Some(check) = checks.get_mut(*id) else {
+                swept.gone.push(*id);
+                continue;
+            };
+            match (check.stage.is_busy(), carrier.cargo.is_some()) {
+                (false, true) => swept.lost.push(*id),
+                (false, false) if carrier.is_old => swept.gone.push(*id),
+                (false, false) => {}
+                // Sent again, it goes by the numbers that plugins have now.
+                (true, _) => check.target = target(&check.spec, plugins).ok(),
+            }
+        }
+        for id in &swept.gone {
+            self.0.remove(id);
+        }
+        swept
+    }
+}
+
+#[derive(Default)]
+pub struct Swept {
+    /// To be forgotten.
+    pub gone: Vec<u32>,
+    pub lost: Vec<u32>,
+}
+
+fn target(notifier: &CheckSpec, plugins: &[PluginUse]) -> Result<Target, String> {
+    if let Some(reason) = &notifier.unusable {
+        return Err(reason.clone());
+    }
+    let of = |p: &&PluginUse| p.name == notifier.plugin;
+    let Some(number) = plugins.iter().position(|p| of(&p)) else {
+        return Err(format!("plugin `{}` is not loaded", notifier.plugin));
+    };
+    match &plugins[number].left_out {
+        Some(reason) => Err(reason.clone()),
+        None => Ok(Target {
+            pool: plugins[number].pool,
+            plugin: number as u16,
+        }),
+    }
+}
+
+/// As it is called in the log, and where its worker's death is told.
+fn carried_by(notifier: &CheckSpec) -> CheckSpec {
+    CheckSpec {
+        name: format!("route {}", notifier.name),
+        ..notifier.clone()
+    }
+}
+
+/// `was_sent`: a worker may have begun with it.
+pub fn outcome_of(f: &Finished, was_sent: bool) -> Outcome {
+    let reason = f.message.clone();
+    let retry_after = retry_after(&f.metrics);
+    // Whatever it was, the plugin was not called.
+    let not_begun = matches!(
+        f.ending.fault(),
+        Some(
+            Fault::Config
+                | Fault::NoPlugin
+                | Fault::Dispatch
+                | Fault::NoWorker
+                | Fault::Overload
+                | Fault::Exclusive
+                | Fault::MaxParallel
+        )
+    );
+    match (f.status, f.ending) {
+        (Status::Ok, Ending::Returned) => Outcome::Accepted { receipt: reason },
+        (Status::Critical, Ending::Returned) => Outcome::Refused {
+            reason,
+            retry_after,
+        },
+        _ if !was_sent || not_begun => Outcome::Refused {
+            reason,
+            retry_after,
+        },
+        _ => Outcome::Unknown {
+            reason,
+            retry_after,
+        },
+    }
+}
+
+fn retry_after(metrics: &[Metric]) -> Option<Duration> {
+    let metric = metrics.iter().find(|m| m.name == "retry_after")?;
+    let seconds = metric.value.filter(|v| (0.0..1e9).contains(v))?;
+    Some(Duration::from_secs_f64(seconds))
+}
