@@ -57,7 +57,9 @@ fn examples_are_what_goes_over_the_wire() {
     );
     assert_eq!(
         types,
-        all("check detail started gone worker object event alerts plugin why reloaded version end error")
+        all(
+            "check detail started gone worker object event alerts plugin why reloaded version end error"
+        )
     );
 }
 
