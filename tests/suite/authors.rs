@@ -21,8 +21,11 @@ struct Walk {
 const WALKS: [Walk; 4] = [
     Walk {
         section: "In Rust",
-        files: &[("toml", "memory/Cargo.toml"), ("rust", "memory/src/lib.rs")],
-        library: "memory/target/release/libmemory_left.so",
+        files: &[
+            ("toml", "memory_left/Cargo.toml"),
+            ("rust", "memory_left/src/lib.rs"),
+        ],
+        library: "memory_left/target/release/libmemory_left.so",
         plugin: "memory_left",
         config: "{ crit = 0.1 }",
         needs: "cargo",
@@ -76,7 +79,10 @@ fn the_readme_makes_a_plugin_in_each_language() {
     let mut config = Config::new().pool("io", "workers = 1");
     let mut made = Vec::new();
     for walk in WALKS.iter().filter(|w| w.can_be_built()) {
+        let begin = std::time::Instant::now();
         let file = follow(walk, &readme(), dir.path());
+        let took = begin.elapsed().as_secs_f64();
+        println!("{}: pasted, built and tried in {took:.1} s", walk.section);
         config = config.plugin_file(file).check(
             check(walk.plugin)
                 .plugin(walk.plugin)
@@ -301,7 +307,7 @@ fn follow(walk: &Walk, readme: &str, dir: &Path) -> PathBuf {
                 .env_remove("CARGO_TARGET_DIR"));
             assert_eq!(typed.code, Some(0), "{}: {text}\n{typed:?}", walk.section);
             if let Ok(lock) = fs::read(dir.join("healthd/Cargo.lock")) {
-                let crate_of_it = dir.join("memory");
+                let crate_of_it = dir.join("memory_left");
                 if crate_of_it.is_dir() {
                     fs::write(crate_of_it.join("Cargo.lock"), lock).expect("our own folder");
                 }

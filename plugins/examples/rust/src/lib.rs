@@ -1,4 +1,4 @@
-//! Example plugins, one for each lane: `redis_ping` waits on the network, `memory` blocks. `../../README.md` explains
+//! Example plugins, one for each lane: `redis_ping` waits on the network, `memory_left` blocks. `../../README.md` explains
 //! them step by step.
 
 #![forbid(unsafe_code)]
@@ -122,7 +122,7 @@ fn available_percent(meminfo: &str) -> Option<f64> {
 
 plugins! {
     step Redis { name: "redis_ping", summary: "PING to a Redis server", default_timeout_ms: 5_000 }
-    run Memory { name: "memory", summary: "available memory of this machine" }
+    run Memory { name: "memory_left", summary: "available memory of this machine" }
 }
 
 #[cfg(test)]
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn memory_of_this_machine() {
-        let plugin = MockHost::new(hd_plugin_v1).plugin("memory");
+        let plugin = MockHost::new(hd_plugin_v1).plugin("memory_left");
         let outcome = plugin
             .create(r#"{"warn": 0, "crit": 0}"#)
             .unwrap()
