@@ -138,6 +138,22 @@ pub fn about_seconds(s: u64) -> String {
     }
 }
 
+/// As [`show`], for a sentence: "200 ms", "1.5 s", "1m 30s".
+pub fn show_spaced(d: Duration) -> String {
+    // One part is a number and its unit; of several each is a word.
+    let before_unit = d < Duration::from_secs(60);
+    let mut out = String::new();
+    for c in show(d).chars() {
+        let of_unit = c.is_ascii_alphabetic();
+        let changes = out.ends_with(|last: char| last.is_ascii_alphabetic()) != of_unit;
+        if changes && !out.is_empty() && of_unit == before_unit {
+            out.push(' ');
+        }
+        out.push(c);
+    }
+    out
+}
+
 /// The same with one unit, as plugins of an earlier healthd take it: `90s`.
 pub fn show_one_unit(d: Duration) -> String {
     let ns = d.as_nanos();
@@ -229,6 +245,21 @@ mod tests {
             (f64::NAN, "-"),
         ] {
             assert_eq!(about_ms(ms), text);
+        }
+    }
+
+    #[test]
+    fn a_limit_in_a_sentence() {
+        for (us, text) in [
+            (0, "0 s"),
+            (250, "0.25 ms"),
+            (200_000, "200 ms"),
+            (1_500_000, "1.5 s"),
+            (60_000_000, "1m"),
+            (90_500_000, "1m 30.5s"),
+            (172_800_000_000, "2d"),
+        ] {
+            assert_eq!(show_spaced(Duration::from_micros(us)), text);
         }
     }
 

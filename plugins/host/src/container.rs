@@ -28,7 +28,7 @@ options! {
         labels: Vec<String> = Vec::new(),
         /// The states that are fine: anything else is critical.
         states: Vec<State> { min_items: 1 } = vec![State::Running],
-        /// Judge the health that the container's own check has found.
+        /// Check the health that the container's own check has found.
         health: bool = true,
         /// Warning if it was restarted more often since the last run.
         restarts_warn: Option<u64> = Some(0),

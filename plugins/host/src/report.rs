@@ -127,7 +127,7 @@ pub fn time_text(seconds: f64) -> String {
 }
 
 options! {
-    /// What is made of something that the config has to judge.
+    /// What is made of something that the config has to check.
     #[derive(Clone, Copy, PartialEq, Debug)]
     pub enum Grade { Ok = "ok", Warn = "warn", Crit = "crit" }
 }

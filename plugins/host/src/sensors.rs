@@ -18,7 +18,7 @@ options! {
         temperature_warn: Option<f64>,
         /// Critical, likewise.
         temperature_crit: Option<f64>,
-        /// Judge each input against the limits that its chip gives.
+        /// Check each input against the limits that its chip gives.
         own_limits: bool = true,
     }
 }

@@ -82,7 +82,7 @@ impl Rule {
         .collect();
         let has_range = o.warn.is_some() || o.crit.is_some();
         if !o.exists && (!tests.is_empty() || has_range || o.metric.is_some()) {
-            return Err("exists: with `false` there is nothing that could be judged".into());
+            return Err("exists: with `false` there is nothing that could be compared".into());
         }
         Ok(Rule {
             path: JsonPath::parse(&o.path).map_err(|e| format!("path: {e}"))?,

@@ -30,7 +30,7 @@ use expect::Expect;
 use failed::Failed;
 use healthd_plugin::secrets::Secrets;
 use healthd_plugin::serde_json::Value;
-use healthd_plugin::thresholds::{Lower, Upper};
+use healthd_plugin::thresholds::{Lower, Upper, validity};
 use healthd_plugin::tls::{Connector, Roots, Settings, Shown, identity_from_options};
 use healthd_plugin::{Check, Cx, Metric, Status, plugins};
 use oauth::TokenSource;
@@ -41,7 +41,7 @@ use std::time::Duration;
 use way::Way;
 
 plugins! {
-    step Http { name: "http", summary: "requests a URL over HTTP or HTTPS and judges the answer" }
+    step Http { name: "http", summary: "requests a URL over HTTP or HTTPS and checks the answer" }
 }
 
 pub struct Http {
@@ -195,22 +195,23 @@ impl Http {
         let t = &answer.times;
         if let Some(shown) = &t.certificate {
             let days = shown.days_left();
-            let status = certificate_limits(o).judge(days);
-            worst.add(status, || {
-                format!("{} is valid for {days:.1} days", shown.whose)
+            let limits = certificate_limits(o);
+            worst.add(limits.judge(days), || {
+                let (left, limit) = (validity(days), limits.passed_days(days));
+                format!("{} {left}{limit}", shown.whose)
             });
         }
         let total = seconds(0, t.total());
         let r = &answer.response;
         let limits = latency_limits(o);
-        let limit = limits.passed(total).map(|l| format!(", limit {l}"));
+        let limit = limits.passed(total);
         let line = || {
             format!(
                 "HTTP {}, {} bytes in {}{}{}",
                 r.status,
                 r.body_bytes,
                 Millis(total),
-                limit.as_deref().unwrap_or_default(),
+                limit,
                 Unverified(t.unverified.as_deref())
             )
         };

@@ -11,7 +11,7 @@ use std::fmt;
 use std::time::Duration;
 
 options! {
-    /// Requests a URL and judges the answer.
+    /// Requests a URL and checks the answer.
     pub struct Options {
         /// What to request: http:// or https://, with percent-encoding where it is needed.
         url: String { pattern: "^[Hh][Tt][Tt][Pp][Ss]?://." },
@@ -50,7 +50,7 @@ options! {
         expect_headers: BTreeMap<String, String> = BTreeMap::new(),
         /// Response headers each with a regular expression that no value of it may match. One that is not there is fine.
         expect_not_headers: BTreeMap<String, String> = BTreeMap::new(),
-        /// Turns the judgement around: what would be critical is ok, and what would be ok is critical. For what must not
+        /// Turns the verdict around: what would be critical is ok, and what would be ok is critical. For what must not
         /// be reachable.
         invert: bool = false,
         /// HTTP version: "auto" agrees on 2 or 1.1 with an https server and speaks 1.1 to others; "2" speaks it to http

@@ -4,7 +4,7 @@
 use crate::report::{Report, Unit, seconds_text};
 use crate::secure::{TlsMode, Wire};
 use healthd_plugin::net::{Lines, Stream};
-use healthd_plugin::thresholds::{Lower, Upper};
+use healthd_plugin::thresholds::{Lower, Upper, validity};
 use healthd_plugin::tls::Connector;
 use healthd_plugin::{Cx, Metric, Status};
 
@@ -47,7 +47,7 @@ pub fn judge_conversation(
     latency: Upper,
 ) {
     if let Some(days) = certificate_days {
-        let text = format!("certificate is valid for {days:.1} days");
+        let text = format!("certificate {}", validity(days));
         let metric = Metric::new("certificate", days).unit("d");
         report.lower(certificate, metric, days, &text, Unit::Days);
     }

@@ -133,7 +133,7 @@ fn the_text_has_what_one_needs_at_night() {
     for part in [
         "CRITICAL  shop/db: connect: connection refused (since 2026-11-29T02:39:01Z)",
         "what to do: https://wiki.example.org/db",
-        "30 checks behind it are not judged: a, b, ...",
+        "30 checks behind it cannot be evaluated: a, b, ...",
         "route slack cannot reach its receiver: 404 no_service",
         "healthd on web1.example.org, 2026-11-29T02:39:12Z",
     ] {

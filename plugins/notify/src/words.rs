@@ -92,7 +92,7 @@ pub fn text(m: &Message) -> String {
         };
         let _ = writeln!(
             out,
-            "\n{} checks behind it are not judged: {}{more}",
+            "\n{} checks behind it cannot be evaluated: {}{more}",
             m.behind_count,
             m.behind.join(", ")
         );

@@ -16,7 +16,7 @@ mod wire;
 
 use exchange::{Answer, Failed, Times, log_in};
 use healthd_plugin::options::{FirstCell, Scalar, Thresholds};
-use healthd_plugin::thresholds::{Lower, Upper};
+use healthd_plugin::thresholds::{Lower, Upper, validity};
 use healthd_plugin::tls::{self, Connector, Roots};
 use healthd_plugin::{Check, Cx, Metric, Range, Status, options, plugins};
 use settings::Files;
@@ -25,7 +25,7 @@ use std::time::Duration;
 use target::{Place, SslMode, Target};
 
 options! {
-    /// Logs in to a PostgreSQL server and judges the first cell of a query's answer.
+    /// Logs in to a PostgreSQL server and checks the first cell of a query's answer.
     pub struct Options {
         /// postgres://user@host:port/database?sslmode=verify-full, with libpq's parameters. A host that begins with %2F is
         /// the folder of a unix socket; several hosts have commas between them.
@@ -162,7 +162,7 @@ impl Check for Postgres {
 plugins! {
     step Postgres {
         name: "postgres",
-        summary: "logs in to a PostgreSQL server and judges a query's answer",
+        summary: "logs in to a PostgreSQL server and checks a query's answer",
     }
 }
 
@@ -260,19 +260,15 @@ impl Postgres {
             cx.metric(limits.on(Metric::new("certificate", left).unit("d")));
             days = limits.judge(left);
             if days != Status::Ok {
-                certificate = format!("; {} is valid for {left:.1} days", shown.whose);
+                let limit = limits.passed_days(left);
+                certificate = format!("; {} {}{limit}", shown.whose, validity(left));
             }
         }
-        let late = match latency {
-            Status::Critical => limits.crit,
-            Status::Warn => limits.warn,
-            _ => None,
-        };
-        let late = late.map(|limit| format!(", slower than {limit}s"));
         cx.message(format_args!(
-            "query returned {} in {total:.3}s{}{certificate}",
+            "query returned {} in {:.1} ms{}{certificate}",
             self.masked(&verdict.text),
-            late.unwrap_or_default()
+            total * 1e3,
+            limits.passed(total)
         ));
         verdict.status.worst(latency).worst(days)
     }

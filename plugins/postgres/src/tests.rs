@@ -59,7 +59,7 @@ fn logs_in_and_asks() {
     let Some(s) = server() else { return };
     let o = check(on(&s, "", json!({})));
     assert_eq!(o.status, Status::Ok, "{o:?}");
-    assert!(o.message.starts_with("query returned 1 in 0."), "{o:?}");
+    assert!(o.message.starts_with("query returned 1 in "), "{o:?}");
     assert_eq!(o.phases, ["dns", "connect", "tls", "auth", "query"]);
     for phase in ["connect", "tls", "auth", "query", "total"] {
         assert!(o.metric(phase).value > 0.0, "{phase}: {o:?}");
@@ -146,7 +146,7 @@ fn the_first_cell_is_judged() {
             "SELECT NULL",
             json!({"crit": "5:"}),
             Status::Unknown,
-            "query returned NULL, which no threshold can judge",
+            "query returned NULL, which has no place on a threshold",
         ),
         (
             "SELECT 1 WHERE false",
@@ -197,7 +197,7 @@ fn latency_thresholds() {
     let slow = json!({"query": "SELECT pg_sleep(0.05)", "latency_warn": "40ms"});
     let o = check(on(&s, "", slow));
     assert_eq!(o.status, Status::Warn, "{o:?}");
-    assert!(o.message.ends_with(", slower than 0.04s"), "{o:?}");
+    assert!(o.message.ends_with(", limit 40 ms"), "{o:?}");
     assert_eq!(o.metric("total").warn, 0.04);
     let slow =
         json!({"query": "SELECT pg_sleep(0.05)", "latency_warn": "10ms", "latency_crit": "40ms"});
@@ -304,7 +304,7 @@ fn tls_modes() {
             (o.status, &*o.message),
             (
                 Status::Critical,
-                "tls: certificate is signed by nobody we trust"
+                "tls: certificate is signed by no CA that is trusted here"
             ),
             "{mode}"
         );
@@ -551,7 +551,7 @@ fn days_of_the_certificate_and_the_one_of_the_client() {
     let Some(s) = server() else { return };
     let o = check(on(&s, "", json!({"certificate_warn_days": 10000})));
     assert_eq!(o.status, Status::Warn, "{o:?}");
-    assert!(o.message.contains("certificate is valid for "), "{o:?}");
+    assert!(o.message.contains("certificate valid for "), "{o:?}");
     assert_eq!(o.metric("certificate").unit, "d");
     let e = create(&on(
         &s,

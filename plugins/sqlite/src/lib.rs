@@ -19,7 +19,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 options! {
-    /// Reads a SQLite database file and judges the answer to a query. Never writes.
+    /// Reads a SQLite database file and checks the answer to a query. Never writes.
     pub struct Options {
         /// The database file, an absolute path.
         path: String { pattern: "^/" },
@@ -93,7 +93,7 @@ impl BlockingCheck for Sqlite {
 plugins! {
     run Sqlite {
         name: "sqlite",
-        summary: "reads a SQLite database file and judges a query's answer",
+        summary: "reads a SQLite database file and checks a query's answer",
         stack_kib: 512,
     }
 }
@@ -148,12 +148,6 @@ impl Sqlite {
             cx.metric(Metric::new("size", about.len() as f64).unit("By").min(0.0));
         }
         let mut status = latency.judge(total);
-        let limit = match status {
-            Status::Critical => latency.crit,
-            Status::Warn => latency.warn,
-            _ => None,
-        };
-        let late = limit.map(|limit| format!(", slower than {limit}s"));
         let mut said = Vec::new();
         if o.quick_check {
             said.push("quick_check ok".to_string());
@@ -166,9 +160,10 @@ impl Sqlite {
             said.push("readable".into());
         }
         cx.message(format_args!(
-            "{} in {total:.3}s{}",
+            "{} in {:.1} ms{}",
             said.join(", "),
-            late.unwrap_or_default()
+            total * 1e3,
+            latency.passed(total)
         ));
         status
     }

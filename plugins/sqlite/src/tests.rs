@@ -94,7 +94,7 @@ fn queries_are_judged() {
         (
             json!({"query": "SELECT s FROM t WHERE n = 3", "crit": 1}),
             Status::Unknown,
-            "query returned NULL, which no threshold can judge",
+            "query returned NULL, which has no place on a threshold",
         ),
         (
             json!({"query": "SELECT avg(n) / 4 FROM t", "expect": 0.5}),

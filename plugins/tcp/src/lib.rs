@@ -21,7 +21,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 plugins! {
-    step Tcp { name: "tcp", summary: "connects to a TCP port, with TLS if wanted, and judges the answer" }
+    step Tcp { name: "tcp", summary: "connects to a TCP port, with TLS if wanted, and checks the answer" }
 }
 
 /// What is read of an answer at most: a banner or a status line, not a page.
@@ -238,6 +238,7 @@ impl Tcp {
             cx.metric(Metric::new(name, seconds(from, to)).unit("s").min(0.0));
         }
         let mut certificate = Status::Ok;
+        let mut too_few = String::new();
         if let Some(days) = t.certificate_days {
             let lower = thresholds::Lower {
                 warn: o.certificate_warn_days,
@@ -245,17 +246,17 @@ impl Tcp {
             };
             cx.metric(lower.on(Metric::new("certificate", days).unit("d")));
             certificate = lower.judge(days);
+            too_few = lower.passed_days(days);
         }
         let status = latency.judge(total).worst(certificate);
         let ms = total * 1e3;
         if status != Status::Ok && certificate == status {
             cx.message(format_args!(
-                "certificate is valid for {:.1} days",
-                t.certificate_days.unwrap_or_default()
+                "certificate {}{too_few}",
+                thresholds::validity(t.certificate_days.unwrap_or_default())
             ));
         } else if status != Status::Ok {
-            let limit = latency.passed(total).unwrap_or_default();
-            cx.message(format_args!("{ms:.2} ms, limit {limit}"));
+            cx.message(format_args!("{ms:.2} ms{}", latency.passed(total)));
         } else if answer.is_empty() {
             cx.message(format_args!("connected in {ms:.2} ms"));
         } else {

@@ -6,11 +6,11 @@ use healthd_plugin::tls::Dialect;
 use std::time::Duration;
 
 options! {
-    /// Connects to a TCP port and, if told so, says something and judges the answer.
+    /// Connects to a TCP port and, if told so, says something and checks the answer.
     pub struct Options {
         /// Host name or address.
         host: String { min_length: 1, max_length: 253 },
-        /// Port.
+        /// TCP port, as 443.
         port: u16 { min: 1 },
         /// Text to send once connected. \r, \n, \t, \0, \\ and \xHH stand for their bytes.
         send: Option<String>,

@@ -144,7 +144,7 @@ fn the_first_certificate_of_the_chain_to_end_counts() {
     assert_eq!(o.status, Status::Critical, "{}", o.message);
     assert!(
         o.message
-            .starts_with("intermediate certificate `short` is valid for "),
+            .starts_with("intermediate certificate `short` valid for "),
         "{}",
         o.message
     );

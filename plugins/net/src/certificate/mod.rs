@@ -5,7 +5,7 @@
 use crate::report::{Report, Unit};
 use healthd_plugin::fresh::read_whole;
 use healthd_plugin::options::ReadPath;
-use healthd_plugin::thresholds::Lower;
+use healthd_plugin::thresholds::{Lower, validity};
 use healthd_plugin::tls::rustls::pki_types::pem::PemObject;
 use healthd_plugin::tls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use healthd_plugin::tls::rustls::sign::CertifiedKey;
@@ -30,7 +30,7 @@ options! {
         days_warn: f64 { min: 0 } = 21.0,
         /// Critical when a certificate is valid for fewer days than this.
         days_crit: f64 { min: 0 } = 7.0,
-        /// Judge the days of all certificates of a file, not only of the first.
+        /// Check the days of all certificates of a file, not only of the first.
         chain: bool = true,
         /// Critical when an RSA key has fewer bits.
         key_bits_min: u32 = 2048,
@@ -84,7 +84,7 @@ impl BlockingCheck for Certificates {
             1 => String::new(),
             n => format!(", the first of {n} to run out"),
         };
-        report.end(&format!("{file}: valid for {days:.1} days{several}"))
+        report.end(&format!("{file}: {}{several}", validity(days)))
     }
 }
 
@@ -122,13 +122,8 @@ impl Certificates {
             .ok_or_else(|| critical(format!("{shown}: its certificate cannot be read")))?;
         let days = days_left(own.not_after, now);
         if let Some(limit) = self.below(days) {
-            let text = match days < 0.0 {
-                true => format!("{shown}: ran out {:.1} days ago", -days),
-                false => format!(
-                    "{shown}: valid for {days:.1} days, below {}",
-                    Unit::Days.text(limit.1)
-                ),
-            };
+            let below = Unit::Days.text(limit.1);
+            let text = format!("{shown}: {}, below {below}", validity(days));
             report.add(limit.0, text);
         }
         if days_left(own.not_before, now) > 0.0 {
@@ -140,16 +135,21 @@ impl Certificates {
             least = least.min(days);
             if let Some(limit) = self.below(days) {
                 let name = other.name();
-                report.add(
-                    limit.0,
-                    format!("{shown}: {name} of its chain is valid for {days:.1} days"),
-                );
+                let below = Unit::Days.text(limit.1);
+                let left = validity(days);
+                let text = format!("{shown}: {name} of its chain {left}, below {below}");
+                report.add(limit.0, text);
             }
         }
         if let KeyKind::Rsa { bits } = own.key
             && bits < o.key_bits_min as usize
         {
-            report.add(Status::Critical, format!("{shown}: has an {}", own.key));
+            let least = o.key_bits_min;
+            let text = format!(
+                "{shown}: has an {}, at least {least} bits are wanted",
+                own.key
+            );
+            report.add(Status::Critical, text);
         }
         if let Some(name) = o.server_name.as_deref().filter(|n| !is_for(own, n)) {
             report.add(Status::Critical, format!("{shown}: is not for {name}"));

@@ -84,7 +84,7 @@ fn certificates_and_keys() {
         (
             json!({"files": [pem, expired]}),
             Status::Critical,
-            format!("{}: ran out ", expired.display()),
+            format!("{}: expired ", expired.display()),
         ),
         (
             json!({"files": [pem], "server_name": "x.example"}),

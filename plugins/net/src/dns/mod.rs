@@ -10,12 +10,12 @@ use crate::join::join;
 use crate::report::{Report, Unit, seconds_text};
 use crate::target::{Host, host_and_port};
 use ask::{Asked, Failed, Server};
-use healthd_plugin::thresholds::{Lower, Upper};
+use healthd_plugin::thresholds::{Lower, Upper, validity};
 use healthd_plugin::tls::{Connector, Roots};
 use healthd_plugin::{Check, Cx, Metric, Status};
 use options::{Class, Options, Protocol, Type};
 use std::net::IpAddr;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use wire::{Answer, Question, rcode_text, wanted};
 
 /// So many records stand in a message.
@@ -211,14 +211,13 @@ impl Dns {
         }
         for record in &a.records {
             let ttl = u64::from(record.ttl);
-            if o.ttl_min.is_some_and(|min| ttl < min.as_secs()) {
-                bad(
-                    Status::Warn,
-                    format!("{} may be kept {ttl} s only", record.text),
-                );
+            let kept = format!("{} may be kept {ttl} s", record.text);
+            let seconds = |limit: Option<Duration>| limit.map(|limit| limit.as_secs());
+            if let Some(min) = seconds(o.ttl_min).filter(|min| ttl < *min) {
+                bad(Status::Warn, format!("{kept}, below {min} s"));
             }
-            if o.ttl_max.is_some_and(|max| ttl > max.as_secs()) {
-                bad(Status::Warn, format!("{} may be kept {ttl} s", record.text));
+            if let Some(max) = seconds(o.ttl_max).filter(|max| ttl > *max) {
+                bad(Status::Warn, format!("{kept}, above {max} s"));
             }
         }
         let signed = Lower {
@@ -233,8 +232,10 @@ impl Dns {
                 None => bad(Status::Warn, "the records are not signed".into()),
                 Some(days) => match signed.judge(days) {
                     Status::Ok => {}
-                    status if days < 0.0 => bad(status, "a signature has run out".into()),
-                    status => bad(status, format!("a signature is valid for {days:.1} days")),
+                    status => {
+                        let (left, limit) = (validity(days), signed.passed_days(days));
+                        bad(status, format!("a signature {left}{limit}"));
+                    }
                 },
             }
         }

@@ -5,7 +5,7 @@ use healthd_plugin::options;
 use std::time::Duration;
 
 options! {
-    /// Asks DNS servers a question and judges the answer.
+    /// Asks DNS servers a question and checks the answer.
     pub struct Options {
         /// Servers to ask, each with a port if it is not the usual one: "192.0.2.1", "ns1.example.org:5353", "[2001:db8::1]:53". All of them must answer well.
         servers: Vec<String> { min_items: 1, max_items: 16, min_length: 1 },

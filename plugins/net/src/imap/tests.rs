@@ -72,7 +72,7 @@ fn dovecot_and_its_mailbox() {
             (
                 json!({"certificate_days_warn": 100}),
                 Status::Warn,
-                "certificate is valid for ",
+                "certificate valid for ",
             ),
             (
                 json!({"mailbox": "Nowhere"}),

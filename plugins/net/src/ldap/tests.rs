@@ -171,7 +171,7 @@ fn slapd_and_its_entries() {
         told(&o),
         (
             Status::Critical,
-            "tls: certificate is signed by nobody we trust"
+            "tls: certificate is signed by no CA that is trusted here"
         )
     );
 }

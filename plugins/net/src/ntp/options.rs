@@ -5,11 +5,11 @@ use healthd_plugin::options;
 use std::time::Duration;
 
 options! {
-    /// Asks an NTP server for the time, and judges it and this machine's clock.
+    /// Asks an NTP server for the time, and checks it and this machine's clock.
     pub struct Options {
         /// Host name or address of the server.
         server: String { min_length: 1, max_length: 253 },
-        /// Port.
+        /// UDP port.
         port: u16 { min: 1 } = 123,
         /// Address family to use for a host name.
         family: Family = Family::Any,

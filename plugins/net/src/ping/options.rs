@@ -5,7 +5,7 @@ use healthd_plugin::options;
 use std::time::Duration;
 
 options! {
-    /// Sends ICMP echo requests and judges loss and round-trip time.
+    /// Sends ICMP echo requests and checks loss and round-trip time.
     pub struct Options {
         /// Host name or address.
         host: String { min_length: 1, max_length: 253 },

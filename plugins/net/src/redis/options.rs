@@ -10,7 +10,7 @@ options! {
     pub struct Options {
         /// Host name or address.
         host: String { min_length: 1, max_length: 253 } = "localhost".into(),
-        /// Port.
+        /// TCP port.
         port: u16 { min: 1 } = 6379,
         /// Unix socket, instead of `host` and `port`.
         socket: Option<String> { min_length: 1 },

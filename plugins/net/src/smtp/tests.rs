@@ -195,7 +195,7 @@ fn exim_inside_of_tls() {
                 (
                     json!({"certificate_days_warn": 100}),
                     Status::Warn,
-                    "certificate is valid for ",
+                    "certificate valid for ",
                 ),
                 (
                     json!({"server_name": "elsewhere.example"}),

@@ -61,7 +61,7 @@ impl Check for Snmp {
             return Err("rate, expect, matches, warn, crit: need `oid`".into());
         }
         if o.rate && (o.expect.is_some() || o.matches.is_some()) {
-            return Err("expect, matches: a rate is judged by `warn` and `crit`".into());
+            return Err("expect, matches: the limits of a rate are `warn` and `crit`".into());
         }
         if !o.scale.is_finite() {
             return Err("scale: no number to multiply by".into());

@@ -75,7 +75,7 @@ fn mistakes_in_options() {
         ),
         (
             json!({"oid": "1.3.6", "rate": true, "expect": 5}),
-            "expect, matches: a rate is judged by `warn` and `crit`",
+            "expect, matches: the limits of a rate are `warn` and `crit`",
         ),
     ] {
         assert_eq!(refused("snmp", &at(161, &more)), text);
@@ -137,7 +137,7 @@ fn an_agent_and_its_values() {
             (
                 json!({"oid": SYS_NAME, "warn": 5}),
                 Status::Unknown,
-                "value is \"box\", which no threshold can judge: it is no number".to_owned(),
+                "value is \"box\", which has no place on a threshold: it is no number".to_owned(),
             ),
             (
                 json!({"oid": format!("{OURS}.1"), "warn": 10}),

@@ -5,11 +5,11 @@ use healthd_plugin::options;
 use std::time::Duration;
 
 options! {
-    /// Speaks with an SSH server up to the exchange of keys, and judges what it offers. It does not log in.
+    /// Speaks with an SSH server up to the exchange of keys, and checks what it offers. It does not log in.
     pub struct Options {
         /// Host name or address.
         host: String { min_length: 1, max_length: 253 },
-        /// Port.
+        /// TCP port.
         port: u16 { min: 1 } = 22,
         /// Address family to use for a host name.
         family: Family = Family::Any,

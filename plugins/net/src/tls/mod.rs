@@ -9,7 +9,7 @@ use crate::report::{Report, Unit, seconds_text};
 use crate::target::Host;
 use fingerprint::{fingerprint, plain_fingerprint};
 use healthd_plugin::net::{Bind, TcpStream};
-use healthd_plugin::thresholds::{Lower, Upper};
+use healthd_plugin::thresholds::{Lower, Upper, validity};
 use healthd_plugin::tls::{Certificate, KeyKind, Observed, Observer, Roots, rustls, starttls};
 use healthd_plugin::{Check, Cx, Metric, Status};
 use options::{Options, Protocol};
@@ -86,7 +86,9 @@ impl Tls {
         self.judge_days(cx, &mut report, &chain);
         for c in chain.iter().flatten() {
             if matches!(c.key, KeyKind::Rsa { bits } if bits < o.key_bits_min as usize) {
-                report.add(Status::Critical, format!("{} has an {}", c.name(), c.key));
+                let (name, least) = (c.name(), o.key_bits_min);
+                let text = format!("{name} has an {}, at least {least} bits are wanted", c.key);
+                report.add(Status::Critical, text);
             }
         }
         if !self.fingerprints.is_empty() {
@@ -96,7 +98,10 @@ impl Tls {
                 .map(|der| fingerprint(der))
                 .unwrap_or_default();
             if !self.fingerprints.contains(&found) {
-                report.add(Status::Critical, format!("the fingerprint is {found}"));
+                report.add(
+                    Status::Critical,
+                    format!("the fingerprint is {found}, none of `fingerprints`"),
+                );
             }
         }
         let own = chain.first().and_then(Option::as_ref);
@@ -140,7 +145,7 @@ impl Tls {
         }
         let summary = own.map_or_else(String::new, |c| {
             let (name, by, days) = (c.name(), c.issuer_name(), days_left(c));
-            format!("{name}, by {by}, valid for {days:.1} days, {spoken}")
+            format!("{name}, by {by}, {}, {spoken}", validity(days))
         });
         report.end(&summary)
     }
@@ -160,12 +165,12 @@ impl Tls {
         };
         let days = days_left(own);
         let metric = Metric::new("days", days).unit("d");
-        let text = format!("valid for {days:.1} days");
+        let text = validity(days);
         report.lower(limits, metric, days, &text, Unit::Days);
         if let Some(other) = others.iter().flatten().min_by_key(|c| c.not_after) {
             let days = days_left(other);
             let metric = Metric::new("chain_days", days).unit("d");
-            let text = format!("{} of the chain is valid for {days:.1} days", other.name());
+            let text = format!("{} of the chain {}", other.name(), validity(days));
             match o.chain {
                 true => report.lower(limits, metric, days, &text, Unit::Days),
                 false => cx.metric(metric),
@@ -178,11 +183,11 @@ impl Tls {
 fn explained(why: &str, chain: &[Option<Certificate<'_>>]) -> String {
     let last = chain.iter().flatten().last();
     match (last, chain.len()) {
-        (Some(own), 1) if why.contains("nobody we trust") && !own.is_self_issued() => {
+        (Some(own), 1) if why.contains("no CA that is trusted here") && !own.is_self_issued() => {
             let issuer = own.issuer_name();
             format!("{why}: the server sends it without that of its issuer, {issuer}")
         }
-        (Some(last), 2..) if why.contains("nobody we trust") => {
+        (Some(last), 2..) if why.contains("no CA that is trusted here") => {
             format!("{why}: its chain ends with {}", last.issuer_name())
         }
         _ => why.into(),

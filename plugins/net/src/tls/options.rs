@@ -6,11 +6,11 @@ use healthd_plugin::tls::Dialect;
 use std::time::Duration;
 
 options! {
-    /// Looks at the certificates and the protocol of a TLS server, and judges them.
+    /// Looks at the certificates and the protocol of a TLS server, and checks them.
     pub struct Options {
         /// Host name or address.
         host: String { min_length: 1, max_length: 253 },
-        /// Port.
+        /// TCP port, as 443.
         port: u16 { min: 1 } = 443,
         /// The protocol that is spoken in plain before TLS begins. Without it TLS begins at once.
         starttls: Option<Dialect>,
@@ -20,13 +20,13 @@ options! {
         family: Family = Family::Any,
         /// PEM file of the CA certificates to trust, instead of the machine's.
         ca_file: Option<String> { min_length: 1 },
-        /// Judge neither who signed the certificate nor for whom it is: only days, keys, protocol and fingerprint.
+        /// Verify neither who signed the certificate nor for whom it is: only days, keys, protocol and fingerprint.
         insecure: bool = false,
         /// Warn when a certificate is valid for fewer days than this.
         days_warn: f64 { min: 0 } = 21.0,
         /// Critical when a certificate is valid for fewer days than this.
         days_crit: f64 { min: 0 } = 7.0,
-        /// Judge the days of all certificates that the server shows, not only of its own.
+        /// Check the days of all certificates that the server shows, not only of its own.
         chain: bool = true,
         /// Critical when an RSA key of the chain has fewer bits.
         key_bits_min: u32 = 2048,

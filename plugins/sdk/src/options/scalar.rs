@@ -121,7 +121,7 @@ impl FirstCell<'_> {
             (None, true) => (
                 Status::Unknown,
                 Some(format!(
-                    "{self}, which no threshold can judge: it is no number"
+                    "{self}, which has no place on a threshold: it is no number"
                 )),
             ),
             (Some(n), true) => {

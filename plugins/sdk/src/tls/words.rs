@@ -187,7 +187,7 @@ pub(super) fn refused(
                 .find(|c| !can_verify(c.key) && matches!(error, E::InvalidSignatureForPublicKey));
             match odd {
                 Some(c) => cannot_verify(c.key),
-                None => say("certificate is signed by nobody we trust".into()),
+                None => say("certificate is signed by no CA that is trusted here".into()),
             }
         }
         E::UnsupportedSignatureAlgorithmContext(_)
