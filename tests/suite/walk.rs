@@ -77,6 +77,15 @@ fn walks() -> Vec<(String, Vec<Step>)> {
         (key("interval : \"5s\""), vec![Rule]),
         (key("interval 5s"), vec![Rule]),
         (key("interval = 5s"), vec![Rule]),
+        // Text without quotes, whatever the parser takes it for.
+        (EXEC.replace("\"exec\"", "exec"), vec![Rule]),
+        (of("tcp", "host = localhost, port = 22"), vec![Rule]),
+        (EXEC.replace("\"a\"", "true-friend"), vec![Rule]),
+        (EXEC.replace("\"a\"", "10.0.0.1"), vec![Rule]),
+        (EXEC.replace("\"a\"", "info"), vec![Rule]),
+        (EXEC.replace("\"a\"", "nginx"), vec![Rule]),
+        (key("enabled = True"), vec![Rule]),
+        (key("enabled = yes"), vec![Rule]),
         (
             key("labels = { a = \"b\""),
             vec![Person("write the `}` that closes it", "\"b\"", "\"b\" }")],
@@ -392,6 +401,7 @@ fn a_help_never_leads_into_the_next_mistake() {
     }
     let walks = walks();
     assert!(walks.len() >= 45, "only {}", walks.len());
+    let begin = std::time::Instant::now();
     let next = std::sync::atomic::AtomicUsize::new(0);
     let lost: std::sync::Mutex<Vec<String>> = std::sync::Mutex::default();
     std::thread::scope(|s| {
@@ -419,6 +429,8 @@ fn a_help_never_leads_into_the_next_mistake() {
         }
     });
     let lost = lost.into_inner().expect("no thread panics");
+    let (count, took) = (walks.len(), begin.elapsed().as_secs_f64());
+    println!("{count} wrong configs, followed to good ones in {took:.1} s");
     assert!(lost.is_empty(), "{}", lost.join("\n----\n"));
 }
 

@@ -112,6 +112,7 @@ pub enum Command {
     #[command(visible_alias = "ls", after_long_help = columns::help("list"))]
     List(ListArgs),
     /// Show all about one check: last result, metrics, phases, options
+    #[command(after_long_help = columns::help("show"))]
     Show(OneCheck),
     /// Run checks now and show the results as they come
     #[command(
@@ -125,7 +126,8 @@ pub enum Command {
     #[command(
         long_about = "Show what has happened, oldest first: verdicts that flipped, checks that were held or paused, \
         workers that died, reloads, new plugins, steps of the clock. Each event has a number, one more than the one \
-        before it, over restarts too. healthd keeps the newest 4096, or two for each check."
+        before it, over restarts too. healthd keeps the newest 4096, or two for each check.",
+        after_long_help = columns::help("events")
     )]
     Events(EventsArgs),
     /// Tell the story of a check's last run: due, dispatched, started, by whom, how long, what next
@@ -141,6 +143,7 @@ pub enum Command {
     #[command(after_long_help = columns::help("plugins"))]
     Plugins(PluginsArgs),
     /// Run one check of a plugin, without the daemon; as root, it runs as nobody (--timeout is the check's)
+    #[command(after_long_help = columns::help("try"))]
     Try(TryArgs),
     /// Make a check: write its block into checks.d, apply it, and run it once
     #[command(
@@ -359,19 +362,19 @@ pub enum PluginsAction {
     /// Read the plugin directory again, and try again what was refused or rolled back
     #[command(
         long_about = "Read the plugin directory again, and try again what was refused or rolled back.\n\n\
-        Returns when the new bytes have taken over; they are then on trial (plugin_trial). Needed only \
-        where plugin_watch is off, or to try the same bytes once more."
+        Returns when the new build has taken over; it is then on trial (plugin_trial). Needed only \
+        where plugin_watch is off, or to try the same file once more."
     )]
     Reload {
         /// Only the file of this plugin
         #[arg(value_name = "NAME", add = complete::plugins())]
         name: Option<String>,
     },
-    /// Bring back the bytes of this plugin that served before
+    /// Go back to the build of this plugin that was in use before
     #[command(
-        long_about = "Bring back the bytes of this plugin that served before.\n\n\
+        long_about = "Go back to the build of this plugin that was in use before.\n\n\
         The file that lies in the plugin directory is not taken again until it changes, or until \
-        `plugins reload`. One version before is kept for each plugin, until a restart."
+        `plugins reload`. One build before is kept for each plugin, until a restart."
     )]
     Rollback {
         /// The plugin
@@ -379,6 +382,7 @@ pub enum PluginsAction {
         name: String,
     },
     /// Show the options of a plugin: type, default, meaning; does not need the daemon
+    #[command(after_long_help = columns::help("plugins show"))]
     Show {
         /// The plugin, or its file
         #[arg(value_name = "NAME", add = complete::plugins())]

@@ -72,7 +72,8 @@ pub const WORKERS: &[Column] = &[
     ("PID", "of the process"),
     (
         "GEN",
-        "generation: how often all workers were replaced because a reload brought other plugins or pools",
+        "generation: grows by one when a reload brings other plugins or pools, and new workers take over from all old \
+         ones. Two numbers at once: the old workers still finish what they run",
     ),
     ("THREADS", "in the process now"),
     (
@@ -107,7 +108,11 @@ pub const OBJECTS: &[Column] = &[
 pub const PLUGINS: &[Column] = &[
     ("NAME", "as `plugin` in a check says it"),
     ("VERSION", "as the plugin says it"),
-    ("CLASS", "which workers run it, as in `workers`"),
+    (
+        "CLASS",
+        "io: it waits; block: it blocks a thread; cpu: it computes; exec: it starts programs. io and block run \
+         in the io workers",
+    ),
     ("CHECKS", "how many checks use it"),
     (
         "HANGS",
@@ -116,7 +121,7 @@ pub const PLUGINS: &[Column] = &[
     ("CRASHES", "workers that died of it"),
     (
         "STATE",
-        "loaded, unused (no check uses it), trial (new bytes that may still be taken back), refused, rejected",
+        "loaded, unused (no check uses it), trial (a new build that may still be taken back), refused, rejected",
     ),
     ("SINCE", "how long the state holds"),
     ("HASH", "of the file's bytes"),
@@ -187,11 +192,48 @@ pub const SILENCES: &[Column] = &[
     ("REASON", "why"),
 ];
 
+pub const METRICS: &[Column] = &[
+    (
+        "METRIC",
+        "as the plugin calls it; (counter): it only grows, and what it grew by is what counts",
+    ),
+    ("VALUE", "of the last run"),
+    ("UNIT", "s, ms, % ...; By are bytes, d days"),
+    ("WARN", "WARNING beyond it"),
+    ("CRIT", "CRITICAL beyond it"),
+    ("MIN", "the least that it can be"),
+    ("MAX", "the most that it can be"),
+];
+
+pub const EVENTS: &[Column] = &[
+    ("SEQ", "its number, for --after"),
+    ("AT", "when it happened"),
+    (
+        "EVENT",
+        "what happened: flipped (a verdict), held (its run killed a worker; it waits), worker-killed (by healthd, as it \
+         did not answer), ...; PROTOCOL.md has each",
+    ),
+    ("ON", "the check, the plugin, or the slot of the worker"),
+    ("WHAT", "from which state to which, and why"),
+];
+
+pub const OPTIONS: &[Column] = &[
+    ("OPTION", "key inside of `config`"),
+    ("TYPE", "what its value may be"),
+    (
+        "DEFAULT",
+        "its value if it is left out; (required): it may not be",
+    ),
+    ("MEANING", "what it does"),
+];
+
 /// The tables of a command, each with its heading.
 pub fn of(command: &str) -> &'static [(&'static str, &'static [Column])] {
     match command {
         "status" | "watch" => &[("Columns", CHECKS)],
         "list" => &[("Columns, with --long", LIST)],
+        "show" | "try" => &[("Columns of the metrics", METRICS)],
+        "events" => &[("Columns", EVENTS)],
         "why" => &[("Columns", WHY)],
         "workers" => &[("Columns", WORKERS)],
         "alerts" => &[
@@ -200,7 +242,12 @@ pub fn of(command: &str) -> &'static [(&'static str, &'static [Column])] {
             ("Silences", SILENCES),
         ],
         "objects" => &[("Columns", OBJECTS)],
-        "plugins" => &[("Columns", PLUGINS), ("Columns, with --cost", COSTS)],
+        "plugins" => &[
+            ("Columns", PLUGINS),
+            ("Columns, with --cost", COSTS),
+            ("Columns of `plugins show`", OPTIONS),
+        ],
+        "plugins show" => &[("Columns", OPTIONS)],
         _ => &[],
     }
 }

@@ -171,7 +171,7 @@ pub fn workers(socket: &Path, now: Timestamp) -> Result<Vec<WorkerRow>, MapError
             lost_replaced: counted(record.lost_replaced),
             lost_cancelled: counted(record.lost_cancelled),
             chunks: record.chunks().filter(|_| stable),
-            jail: record.jail.then(|| held_in(&state, *slot)),
+            solo: record.jail.then(|| held_in(&state, *slot)),
             plugins: Vec::new(),
             stale: true,
         }

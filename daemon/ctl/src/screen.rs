@@ -5,7 +5,7 @@ use crate::args::When;
 use crate::error::CtlError;
 use crate::render::Look;
 use crate::render::paint::Paint;
-use crate::render::text::{cut, escape};
+use crate::render::text::{cut, escape, wrap};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use std::io::{self, IsTerminal, Write};
@@ -154,8 +154,10 @@ impl Screen {
             "warning" => Paint::Warn,
             _ => Paint::Dim,
         };
-        let kind = paint.on(kind, self.err_color());
-        self.complain(&format!("healthctl: {kind}: {}\n", escape(text)));
+        let painted = paint.on(kind, self.err_color());
+        let head = format!("healthctl: {kind}: ");
+        let lines = self.prose(&head, &escape(text), "  ");
+        self.complain(&lines.replacen(kind, &painted, 1));
     }
 
     pub fn error(&mut self, error: &CtlError) {
@@ -167,8 +169,19 @@ impl Screen {
         }
         let help = error.help();
         if !help.is_empty() {
-            self.complain(&format!("  help: {}\n", escape(&help)));
+            let lines = self.prose("  help: ", &escape(&help), "        ");
+            self.complain(&lines);
         }
+    }
+
+    /// A sentence for standard error; on a terminal its words are whole.
+    fn prose(&self, head: &str, text: &str, indent: &str) -> String {
+        let room = match self.io.err.is_terminal {
+            true => self.size().0.saturating_sub(indent.len()),
+            false => usize::MAX,
+        };
+        let lines = wrap(&format!("{head}{text}"), room);
+        lines.join(&format!("\n{indent}")) + "\n"
     }
 
     /// Text for standard error; that it cannot be written can be told to nobody.

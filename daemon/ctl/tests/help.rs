@@ -121,7 +121,9 @@ fn each_column_of_each_table_is_explained() {
     for (line, replies) in [
         ("status", &ALL[..]),
         ("list --long", &ALL),
+        ("show web/frontpage", &[DETAIL]),
         ("why web/frontpage", &[WHY]),
+        ("events", &EVENTS),
         ("workers", &WORKERS),
         ("objects", &OBJECTS),
         ("plugins", &PLUGINS),

@@ -191,7 +191,7 @@ fn the_other_tables_fit() {
         stalls: Some(99),
         restarts: Some(1_000),
         note: "took the place of pid 4690: 388 MiB of memory, max_rss is 512MiB".into(),
-        jail: Some("Büro: Drucker im 2. Stock, am Fenster, beim Wasserspender".into()),
+        solo: Some("Büro: Drucker im 2. Stock, am Fenster, beim Wasserspender".into()),
         ..WorkerRow::default()
     })));
     for columns in WIDTHS {

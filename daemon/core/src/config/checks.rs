@@ -442,7 +442,8 @@ impl<'a> Maker<'a> {
         known.sort_unstable();
         let dir = self.daemon.plugin_dir.display();
         let e = match did_you_mean(name, known.iter().copied()) {
-            Some(near) => e.help(format!("a plugin with a similar name exists: `{near}`")),
+            // The list of all would only hide it.
+            Some(near) => return e.help(format!("a plugin with a similar name exists: `{near}`")),
             None => e.help(format!("put its .so into {dir}, or correct the name")),
         };
         if known.is_empty() {

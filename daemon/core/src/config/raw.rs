@@ -1,6 +1,7 @@
 //! What the file says: its tables and values, each with the bytes it stands in, unknown keys
 //! denied. Nothing here looks outside the file, and no value is judged yet.
 
+use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -259,8 +260,15 @@ impl Reader<'_> {
         let (root, errors) = DeTable::parse_recoverable(self.sources.text(self.source));
         let text = self.sources.text(self.source);
         for e in errors.iter().take(SYNTAX_ERRORS_MAX) {
-            let span = self.span(e.span().unwrap_or(0..0));
-            let (message, help) = syntax(e.message(), text, span);
+            let span = e.span().unwrap_or(0..0);
+            let (message, help, span) = match without_quotes(e.message(), text, span.start) {
+                Some((help, word)) => (WITHOUT_QUOTES.into(), Some(help), self.span(word)),
+                None => {
+                    let span = self.span(span);
+                    let (message, help) = syntax(e.message(), text, span);
+                    (message, help, span)
+                }
+            };
             self.report.push_syntax(
                 self.sources,
                 span,
@@ -281,7 +289,7 @@ impl Reader<'_> {
         self.table(root.into_inner(), 0)
     }
 
-    fn span(&self, range: std::ops::Range<usize>) -> Span {
+    fn span(&self, range: Range<usize>) -> Span {
         let cap = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         Span {
             source: self.source,
@@ -723,9 +731,6 @@ fn syntax(message: &str, text: &str, span: Span) -> (String, Option<String>) {
         .map_or(0, |n| n + 1);
     let line = text.get(start..).unwrap_or("").lines().next().unwrap_or("");
     let here = text.get(at..).unwrap_or("");
-    let value = line
-        .split_once('=')
-        .map(|(_, v)| v.split('#').next().unwrap_or(v).trim());
 
     let (what, help) = if here.starts_with(|c: char| c.is_control() && !c.is_whitespace()) {
         let help = "remove it; inside a string write it as `\\uXXXX`";
@@ -734,11 +739,6 @@ fn syntax(message: &str, text: &str, span: Span) -> (String, Option<String>) {
         (
             "this key stands twice in its table",
             Some("remove one of the two".into()),
-        )
-    } else if message.starts_with("string values must be quoted") {
-        (
-            "text has to stand in quotes",
-            value.map(|v| format!("write `\"{}\"`", shortened(v))),
         )
     } else if message.starts_with("cannot recurse further") {
         ("nested too deep", None)
@@ -781,6 +781,39 @@ fn syntax(message: &str, text: &str, span: Span) -> (String, Option<String>) {
         (message, None)
     };
     (format!("not valid TOML: {what}"), help)
+}
+
+const WITHOUT_QUOTES: &str = "not valid TOML: text has to stand in quotes";
+
+/// A text that somebody wrote as it is, where the parser sees a number, a boolean or a date that is none: how to write
+/// it, and where it stands.
+fn without_quotes(message: &str, text: &str, at: usize) -> Option<(String, Range<usize>)> {
+    let about_a_word = [
+        "string values must be quoted",
+        "invalid boolean",
+        "invalid float",
+        "invalid integer number",
+        "invalid mantissa",
+        "invalid fraction",
+        "invalid date-time",
+    ];
+    if !about_a_word.iter().any(|begin| message.starts_with(begin)) {
+        return None;
+    }
+    let before = text.get(..at)?;
+    let begin = before.rfind(['=', '[', ',', '\n'])? + 1;
+    let rest = text.get(begin..)?;
+    let end = rest.find([',', ']', '}', '#', '\n']).unwrap_or(rest.len());
+    let begin = begin + rest.len() - rest.trim_start_matches([' ', '\t']).len();
+    let word = rest.get(..end)?.trim();
+    let first = word.starts_with(|c: char| c.is_alphanumeric() || "/~.*".contains(c));
+    let help = match word.to_ascii_lowercase().as_str() {
+        _ if !first || word.contains('"') => return None,
+        "true" | "yes" | "on" => "write `true`".into(),
+        "false" | "no" | "off" => "write `false`".into(),
+        _ => format!("write `\"{}\"`", shortened(word)),
+    };
+    Some((help, begin..begin + word.len()))
 }
 
 const TOO_LARGE: &str = "this number is too large";

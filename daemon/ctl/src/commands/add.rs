@@ -51,18 +51,20 @@ pub fn run(session: &mut Session, args: &AddArgs) -> Result<u8, CtlError> {
         }
         // It may read the file at any time: what then happens is told there.
         Err(error @ CtlError::Unanswered { .. }) => {
-            let note = format!("{} stays where it is", file.display());
+            let file = file.display();
+            let note = format!("{file} stays; to undo it: remove it, and `healthctl reload`");
             session.screen.note("note", &note);
             Err(error)
         }
         Err(error) if error.is_no_answer() => without_daemon(session, &config, &file, &args.name),
         Err(mut error) => {
-            take_away(session, &file);
-            if let CtlError::Answer(refused) = &mut error
-                && refused.code == ErrorCode::BadConfig
-            {
-                refused.help =
-                    "nothing has changed: mend what is named above and say it again".into();
+            let taken = taken_away(&file);
+            match &mut error {
+                CtlError::Answer(refused) if refused.code == ErrorCode::BadConfig => {
+                    let mend = "nothing has changed: mend what is named above and say it again";
+                    refused.help = format!("{mend}; {taken}");
+                }
+                _ => session.screen.note("note", &taken),
             }
             Err(error)
         }
@@ -113,13 +115,12 @@ fn give(file: &Path, group: u32) {
     let _ = std::os::unix::fs::chown(file, None, Some(group));
 }
 
-fn take_away(session: &mut Session, file: &Path) {
+fn taken_away(file: &Path) -> String {
     let shown = file.display();
-    let said = match fs::remove_file(file) {
+    match fs::remove_file(file) {
         Ok(()) => format!("{shown} is taken away again"),
         Err(error) => format!("{shown} could not be taken away again: {error}"),
-    };
-    session.screen.note("note", &said);
+    }
 }
 
 /// It cannot be asked, so the config is judged by the same function, for its next start.
@@ -133,7 +134,8 @@ fn without_daemon(
     let line = [OsStr::new("--config"), config.as_os_str(), OsStr::new("-t")];
     let ended = Helper::default().run(&line)?;
     if ended.output.status.code() != Some(0) {
-        take_away(session, file);
+        let taken = taken_away(file);
+        session.screen.note("note", &taken);
         return Ok(exit::CRITICAL);
     }
     session.screen.print_line(&format!(

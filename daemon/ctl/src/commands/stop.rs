@@ -26,9 +26,10 @@ pub fn run(session: &mut Session, args: &StopArgs) -> Result<u8, CtlError> {
                 .progress(&format!("waiting for healthd (pid {pid}) to end"));
         }
         if !gone(session, &process)? {
-            session
-                .screen
-                .note("note", "interrupted; healthd goes on stopping");
+            session.screen.note(
+                "note",
+                "healthd goes on stopping: `healthctl version` tells whether it is gone",
+            );
             return Ok(exit::UNKNOWN);
         }
     }

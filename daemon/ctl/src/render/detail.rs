@@ -421,7 +421,7 @@ fn number(value: f64) -> String {
     if !magnitude.is_finite() || magnitude < -6.0 {
         return value.to_string();
     }
-    let decimals = (5.0 - magnitude).clamp(0.0, 11.0) as usize;
+    let decimals = (3.0 - magnitude).clamp(0.0, 9.0) as usize;
     let text = format!("{value:.decimals$}");
     match text.contains('.') {
         true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
@@ -566,8 +566,8 @@ mod tests {
             (5120.0, "5120"),
             (0.01237, "0.01237"),
             (257_326_997.586, "257326998"),
-            (-0.502_501_314_4, "-0.502501"),
-            (0.000_012_345_678, "0.0000123457"),
+            (-0.502_501_314_4, "-0.5025"),
+            (0.000_012_345_678, "0.00001235"),
             (1e-9, "0.000000001"),
             (f64::INFINITY, "inf"),
         ] {

@@ -20,10 +20,12 @@ pub fn table(rows: &[PluginRow], look: &Look) -> String {
         Column::right("CRASHES").gives_way(1),
         Column::left("STATE"),
         Column::left("SINCE").gives_way(5),
-        Column::left("HASH").gives_way(7),
-        Column::left("FILE").shrink_to(12).gives_way(6),
-        Column::left("SUMMARY").shrink_to(24),
+        Column::left("HASH").gives_way(6),
+        Column::left("FILE").shrink_to(12).gives_way(7),
+        Column::left("SUMMARY").shrink_to(36),
     ]);
+    let mut rows: Vec<&PluginRow> = rows.iter().collect();
+    rows.sort_by_key(|row| urgency(row));
     for row in rows {
         let (paint, text) = match row.state.as_str() {
             "loaded" => (Paint::Good, row.summary.clone()),
@@ -51,6 +53,16 @@ pub fn table(rows: &[PluginRow], look: &Look) -> String {
         ]);
     }
     table.render(look)
+}
+
+/// Problems first, then what is in use.
+fn urgency(row: &PluginRow) -> u8 {
+    match row.state.as_str() {
+        "unused" => 3,
+        "loaded" if row.quarantined == 0 => 2,
+        "trial" => 1,
+        _ => 0,
+    }
 }
 
 /// "over in 22s; before: http 0.1.0 (1f2e3d4c)"
@@ -230,12 +242,31 @@ pub fn kind_of(property: &Value) -> String {
         return values.join("|");
     }
     match property.get("type") {
-        Some(Value::String(kind)) => kind.clone(),
+        Some(Value::String(kind)) => match property.get("format").and_then(Value::as_str) {
+            Some(format) => format.to_owned(),
+            None => kind.clone(),
+        },
         Some(Value::Array(kinds)) => {
             let kinds: Vec<&str> = kinds.iter().filter_map(Value::as_str).collect();
             kinds.join("|")
         }
-        _ => "any".to_owned(),
+        _ => one_of(property),
+    }
+}
+
+/// "integer|size": what takes more than one form.
+fn one_of(property: &Value) -> String {
+    let forms = ["anyOf", "oneOf"].map(|key| property.get(key).and_then(Value::as_array));
+    let mut kinds: Vec<String> = Vec::new();
+    for form in forms.into_iter().flatten().flatten() {
+        let kind = kind_of(form);
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
+    }
+    match kinds.is_empty() {
+        true => "any".to_owned(),
+        false => kinds.join("|"),
     }
 }
 

@@ -65,7 +65,7 @@ fn cells(row: &WorkerRow) -> Vec<Cell> {
     };
     vec![
         Cell::new(row.slot.to_string()),
-        match &row.jail {
+        match &row.solo {
             None => Cell::new(&row.class),
             Some(_) => Cell::new(format!("{} solo", row.class)),
         },
@@ -115,7 +115,7 @@ pub fn remarks(rows: &[WorkerRow]) -> Vec<String> {
         .iter()
         .filter_map(|(number, why)| number.filter(|n| *n > 0).map(|n| format!("{n} {why}")))
         .collect();
-        if let Some(check) = row.jail.as_deref().filter(|c| !c.is_empty()) {
+        if let Some(check) = row.solo.as_deref().filter(|c| !c.is_empty()) {
             remarks.push(format!("slot {}: holds {} alone", row.slot, escape(check)));
         }
         if !reasons.is_empty() {
