@@ -53,7 +53,10 @@ fn assert_books(daemon: &Daemon) {
     }
     // A suspect has run in a worker of its own, whose row went with it.
     let log = daemon.log.all();
-    let alone = log.iter().filter(|l| l.contains("jail closed")).count() as u64;
+    let alone = log
+        .iter()
+        .filter(|l| l.contains("solo worker ended"))
+        .count() as u64;
     let known = total("finished") + own;
     assert!(
         (known..=known + alone).contains(&results),

@@ -144,7 +144,7 @@ fn a_stack_overflow_on_such_a_thread_is_seen_too() {
         }
     }
     let log = daemon.log.all().join("\n");
-    assert!(!log.contains("jail opened"), "{log}");
+    assert!(!log.contains("solo worker started"), "{log}");
 }
 
 #[test]

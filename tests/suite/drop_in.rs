@@ -300,7 +300,7 @@ fn the_canary_keeps_bad_bytes_out_and_nobody_notices() {
         ('e', "exit(3)"),
         ('u', "does not know"),
         ('p', "fails"),
-        ('b', "the new bytes say critical"),
+        ('b', "the new build says critical"),
     ] {
         drop_in(&daemon, "2.0", variant);
         let line = daemon.expect_log("plugins not changed");
@@ -328,7 +328,7 @@ fn the_canary_keeps_bad_bytes_out_and_nobody_notices() {
     // Asked for, they are.
     let said = daemon.healthctl(&["plugins", "reload", "version"]);
     assert_eq!(said.code, Some(2), "{said:?}");
-    assert!(said.err.contains("the new bytes say critical"), "{said:?}");
+    assert!(said.err.contains("the new build says critical"), "{said:?}");
     // Where the old bytes say the same, it is the target that is bad.
     sway(&daemon, "1.0", "b");
     sway(&daemon, "2.0", "b");
@@ -368,7 +368,7 @@ fn bytes_that_turn_bad_on_trial_go_back() {
             .ask("why", json!({"name": "v"}))
             .remove(0)
             .to_string();
-        assert!(why.contains("serves again"), "{why}");
+        assert!(why.contains("is in use again"), "{why}");
         until_ok(&daemon, "1.0");
     }
     // They lie there still, and are not tried again.

@@ -45,7 +45,7 @@ fn message(row: &Value) -> &str {
 }
 
 fn jails(rows: &[Value]) -> Vec<&Value> {
-    rows.iter().filter(|r| r["jail"].is_string()).collect()
+    rows.iter().filter(|r| r["solo"].is_string()).collect()
 }
 
 fn until_no_jail(daemon: &Daemon) {
@@ -62,7 +62,8 @@ fn assert_unmarked(daemon: &Daemon, names: &[&str]) {
     }
     for line in daemon.log.all() {
         for name in names {
-            let its = line.contains(&format!("check={name} ")) && !line.contains("jail opened");
+            let its =
+                line.contains(&format!("check={name} ")) && !line.contains("solo worker started");
             assert!(!its || line.contains("to=ok"), "{line}");
         }
     }
@@ -164,7 +165,7 @@ fn workers_killed_from_outside_blame_nobody() {
             .for_each(crate::harness::Visit::assert_hung_up);
         // There may be more of them than jails: none waits for another.
         let again: Vec<_> = (0..count).map(|_| gate.wait_entered()).collect();
-        daemon.expect_log("jail opened");
+        daemon.expect_log("solo worker started");
         for visit in again {
             assert_eq!(visit.attempt, 2);
             visit.open();
@@ -248,7 +249,7 @@ fn quarantine_is_entered_shown_and_left_by_survival() {
         let row = daemon.run("bad");
         assert_eq!(row["status"], "unknown", "{row}");
         assert!(
-            message(&row).contains(&format!("{class} jail in slot")),
+            message(&row).contains(&format!("{class} solo worker in slot")),
             "{row}"
         );
         assert_eq!(pool_restarts(&daemon), before);
@@ -274,7 +275,7 @@ fn quarantine_is_entered_shown_and_left_by_survival() {
 
 fn pool_restarts(daemon: &Daemon) -> u64 {
     let rows = daemon.workers();
-    let pool = rows.iter().filter(|r| r["jail"].is_null());
+    let pool = rows.iter().filter(|r| r["solo"].is_null());
     pool.filter_map(|r| r["restarts"].as_u64()).sum()
 }
 
@@ -290,7 +291,7 @@ fn a_jail_is_a_row_of_workers_and_its_account_balances() {
     let [jail] = jails(&rows)[..] else {
         panic!("one jail: {rows:#?}");
     };
-    assert_eq!(jail["jail"], "held", "{jail}");
+    assert_eq!(jail["solo"], "held", "{jail}");
     assert_eq!(
         (&jail["class"], &jail["in_flight"]),
         (&"io".into(), &1.into())
@@ -299,7 +300,7 @@ fn a_jail_is_a_row_of_workers_and_its_account_balances() {
     let table = daemon.healthctl(&["workers"]);
     assert!(table.out.contains("io solo"), "{table:?}");
     let why = daemon.healthctl(&["why", "held"]);
-    assert!(why.out.contains("io jail in slot"), "{why:?}");
+    assert!(why.out.contains("io solo worker in slot"), "{why:?}");
     again.open();
     until_no_jail(&daemon);
     assert_eq!(daemon.row("held")["verdict"], "ok");
@@ -403,7 +404,7 @@ fn it_outlives_the_manager_and_the_daemon() {
     // And it is still alone there.
     let restarts = pool_restarts(&daemon);
     let row = daemon.run("bad");
-    assert!(message(&row).contains("jail"), "{row}");
+    assert!(message(&row).contains("solo worker"), "{row}");
     assert_eq!(pool_restarts(&daemon), restarts);
     assert_eq!(daemon.row("other")["verdict"], "ok");
 }
@@ -565,7 +566,7 @@ fn a_check_that_dies_in_create_is_quarantined_too() {
         assert_eq!(restarts, 3);
         let row = daemon.run("bad");
         assert!(message(&row).starts_with(&said), "{row}");
-        assert!(message(&row).contains("jail"), "{row}");
+        assert!(message(&row).contains("solo worker"), "{row}");
         disarm(&file);
         assert_eq!(daemon.run("bad")["status"], "ok");
         assert_eq!(pool_restarts(&daemon), restarts);

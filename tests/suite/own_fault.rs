@@ -279,7 +279,7 @@ fn what_nobody_can_judge_is_unknown_after_its_attempts() {
     let mut client = daemon.client();
     client.send(&json!({"v": 1, "op": "run", "names": ["long"]}));
     let visit = gate.wait_entered();
-    let told = events.of("not-judged", "often");
+    let told = events.of("not-evaluated", "often");
     assert_eq!(told["cause"], "exclusive", "{told}");
     let flip = events.until("often is not known", |e| {
         e["kind"] == "flipped" && e["check"] == "often" && e["to"] == "unknown"

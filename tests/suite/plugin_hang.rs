@@ -259,7 +259,7 @@ fn assert_never_blamed(daemon: &Daemon) {
     assert_eq!(daemon.workers()[0]["restarts"], 0);
     for line in daemon.log.all() {
         for word in [
-            "condemned",
+            "worker killed",
             "to be replaced",
             "check held",
             "to=unknown",
@@ -317,7 +317,7 @@ fn a_reactor_that_never_runs_is_replaced_in_the_end_and_nobody_is_blamed() {
     daemon.expect_log("worker starves  in=\"start of plugin `crash_step`\"");
     // It has begun; the next try does no harm.
     fs::remove_file(&file).expect("our own folder");
-    daemon.expect_log("its reactor is starved: ");
+    daemon.expect_log("its event loop is starved: ");
     drop(hog);
     let row = last(client.answer().expect("it ends"));
     assert_eq!(row["status"], "ok", "{row}");
@@ -348,7 +348,7 @@ fn a_reactor_that_computes_for_ever_is_stalled() {
     assert_eq!(row["status"], "unknown", "{row}");
     assert_eq!(row["fault"], "stalled", "{row}");
     assert!(
-        message.contains("its reactor is stalled") && message.contains("`crash_step`"),
+        message.contains("its event loop is stalled") && message.contains("`crash_step`"),
         "{row}"
     );
 }

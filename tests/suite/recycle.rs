@@ -40,7 +40,7 @@ fn assert_unharmed(daemon: &Daemon) {
     }
     assert_eq!(results, total(&rows, "finished"), "{rows:#?}");
     for line in daemon.log.all() {
-        assert!(!line.contains("run not judged"), "{line}");
+        assert!(!line.contains("run not evaluated"), "{line}");
         assert!(
             !line.contains("check changed") || line.contains("to=ok"),
             "{line}"
@@ -230,7 +230,7 @@ fn a_long_run_ends_in_the_old_worker_over_reload_and_stop() {
     assert_eq!(daemon.wait_exit().code(), Some(0));
     daemon.assert_no_orphan();
     let log = daemon.log.all().join("\n");
-    assert!(!log.contains("cancelled, not judged"), "{log}");
+    assert!(!log.contains("cancelled, without a result"), "{log}");
 }
 
 #[test]

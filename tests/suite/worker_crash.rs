@@ -380,7 +380,7 @@ fn a_worker_that_talks_rubbish_is_replaced() {
         let row = daemon.run("bad");
         fs::remove_file(&file).expect("our own folder");
         assert_ne!(row["verdict"], "critical", "{row}");
-        daemon.expect_log("it talks rubbish");
+        daemon.expect_log("it sends what cannot be read");
         daemon.until_workers("both workers ready", |rows| {
             rows.iter().all(|r| r["state"] == "ready")
         });

@@ -56,7 +56,7 @@ impl Manager {
         }
         let cut = self.in_flight();
         if cut > 0 {
-            log::warn!("stopping with runs in flight: cancelled, not judged  runs={cut}");
+            log::warn!("stopping with runs in flight: cancelled, without a result  runs={cut}");
         }
         for slot in self.fleet.slots.values_mut() {
             slot.accounts.lost_cancelled += slot.work.runs.len() as u64;

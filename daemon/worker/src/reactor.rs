@@ -173,7 +173,7 @@ impl Reactor {
                 Some(Ok(n)) => n,
                 Some(Err(Errno::EINTR)) => 0,
                 Some(Err(e)) => return Err(e.into()),
-                None => return Err(std::io::Error::other("the reactor's side is in use")),
+                None => return Err(std::io::Error::other("the event loop's state is in use")),
             };
             let turn = clock::monotonic_ns();
             // Slept past the wake-up: the machine or the process was stopped. That is a stall as well.

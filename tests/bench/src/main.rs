@@ -24,7 +24,7 @@ const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|needs|readers
   idle   the demo's kinds of checks at 60 s: memory and wake-ups                                 (30 s)
   ready  1,000 checks: time from start to READY                                                 (10 starts)
   needs  10,000 checks that all fail behind an uplink that hangs, and the same without `needs`       (5 rounds)
-  readers  128 connections of users who may only read ask for the dearest things, as fast as they can  (10 s each; root)
+  readers  128 connections of users who may only read ask for the most expensive things, as fast as they can  (10 s each; root)
   upgrade  the http plugin replaced under 2,000 checks/s, good and broken builds in turn            (100 of each)
   reload   10,000 checks of which 10 change; then a reload each second                              (60 s and 60 s)
   stats  10,000,000 values with 1 and 2 cpu workers, and numpy on the same values                (5 rounds)

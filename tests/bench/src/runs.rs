@@ -332,7 +332,7 @@ pub fn kill(options: &Options) -> Result<(), String> {
     let said = |what: &str| log.lines().filter(|l| l.contains(what)).count();
     println!(
         "  suspects              {} ran alone for it; {} checks held, {} quarantined",
-        said("jail opened"),
+        said("solo worker started"),
         said("check held"),
         said("check quarantined")
     );

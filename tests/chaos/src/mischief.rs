@@ -112,7 +112,7 @@ impl World {
             _ => {
                 let named = format!("culprit={name}");
                 let words: &[&str] = match how {
-                    "stall" | "rubbish" | "huge" => &["worker condemned"],
+                    "stall" | "rubbish" | "huge" => &["worker killed"],
                     // Replaced before it hurts; at its limit if it grew faster than that.
                     "leak" | "fd-leak" => &["worker recycled", "worker died"],
                     // Killed from outside as it seems, or of a definition that is no more: the culprit is not certain.

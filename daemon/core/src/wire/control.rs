@@ -541,7 +541,7 @@ pub struct WorkerRow {
     pub chunks: Option<WorkerChunks>,
     /// The check that it holds alone; empty: it is a solo worker, but of whom is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub jail: Option<String>,
+    pub solo: Option<String>,
     /// The plugins whose own it is; empty: it is shared, or nobody can tell.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub plugins: Vec<String>,

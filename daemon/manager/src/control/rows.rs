@@ -48,7 +48,7 @@ impl Manager {
                     lost_replaced: Some(r.lost_replaced),
                     lost_cancelled: Some(r.lost_cancelled),
                     chunks: r.chunks(),
-                    jail: s.group.solo().map(|p| {
+                    solo: s.group.solo().map(|p| {
                         let check = p.check.and_then(|id| self.checks.get(id));
                         check.map_or(String::new(), |c| c.spec.name.clone())
                     }),
@@ -147,14 +147,15 @@ impl Manager {
             return ("left out", reason);
         }
         match &file.standing {
-            Standing::Deleted => ("deleted", "the copy serves until a restart".into()),
-            Standing::Refused(reason) => {
-                ("refused", format!("what was there before serves: {reason}"))
-            }
+            Standing::Deleted => ("deleted", "the copy stays in use until a restart".into()),
+            Standing::Refused(reason) => (
+                "refused",
+                format!("the build before stays in use: {reason}"),
+            ),
             Standing::RolledBack(reason) => ("rolled back", reason.clone()),
             Standing::Waits => (
                 "waits",
-                "there are other bytes: `healthctl plugins reload`".into(),
+                "the file has changed: `healthctl plugins reload` takes it".into(),
             ),
             Standing::Fresh if on_trial => ("trial", String::new()),
             Standing::Fresh if used.is_some() => ("loaded", String::new()),

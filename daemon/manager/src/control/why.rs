@@ -79,9 +79,9 @@ impl Manager {
         let (file, _) = self.rollout.scan.find(plugin)?;
         let text = version_text(file, plugin);
         let text = match (&file.standing, self.rollout.versions.trial_of(plugin)) {
-            (Standing::RolledBack(why), _) => format!("{text} serves again: {why}"),
-            (Standing::Refused(why), _) => format!("{text} serves on: {why}"),
-            (Standing::Deleted, _) => format!("{text} serves on: its file is deleted"),
+            (Standing::RolledBack(why), _) => format!("{text} is in use again: {why}"),
+            (Standing::Refused(why), _) => format!("{text} stays in use: {why}"),
+            (Standing::Deleted, _) => format!("{text} stays in use: its file is deleted"),
             (_, Some(trial)) => format!(
                 "{text} is on trial for {} more",
                 time::span(trial.until_ns.saturating_sub(now))

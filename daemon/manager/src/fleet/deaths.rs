@@ -380,7 +380,7 @@ impl Manager {
         };
         match waits {
             true => self.end_by_crash(id, None, &blame),
-            false => self.hold_culprit(id, &blame, "its jail died while it started"),
+            false => self.hold_culprit(id, &blame, "its solo worker died while it started"),
         }
     }
 }

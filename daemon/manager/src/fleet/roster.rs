@@ -47,7 +47,7 @@ impl Manager {
         match self.fleet.slots.get(&slot) {
             Some(s) => {
                 let kind = match s.group {
-                    Group::Solo(_) => "jail",
+                    Group::Solo(_) => "solo worker",
                     Group::Pool(_) => "worker",
                 };
                 let class = s.spec.class.as_str();

@@ -112,8 +112,8 @@ impl Manager {
         }
         if overdue {
             let text = match self.solo_of(id) {
-                Some(_) => "its jail does not come up",
-                None => "every jail is taken",
+                Some(_) => "its solo worker does not come up",
+                None => "every solo worker is taken",
             };
             self.own_fault(id, Fault::Overload, text);
         }
@@ -183,7 +183,7 @@ impl Manager {
         self.fleet.slots.insert(free, slot);
         self.fleet.solo.slots.push(free);
         let name = self.checks.get(id).map_or("?", |c| c.spec.name.as_str());
-        log::info!("jail opened  slot={free} check={}", field(name));
+        log::info!("solo worker started  slot={free} check={}", field(name));
         self.publish_slot(free);
         self.tell_slots();
     }
@@ -228,10 +228,10 @@ impl Manager {
         let Some(s) = self.fleet.slots.get_mut(&slot) else {
             return self.fleet.solo.slots.retain(|j| *j != slot);
         };
-        log::info!("jail closed  slot={slot} pid={}", s.process.pid);
+        log::info!("solo worker ended  slot={slot} pid={}", s.process.pid);
         s.state = SlotState::Draining;
         s.process.condemned = Some(Condemned {
-            reason: "nobody needs this jail any more".into(),
+            reason: "no check needs it any more".into(),
             culprit: None,
             killed: false,
             fence: false,
@@ -285,7 +285,7 @@ impl Manager {
             self.own_fault(
                 id,
                 Fault::NoWorker,
-                &format!("its jail cannot serve: {why}"),
+                &format!("its solo worker cannot run it: {why}"),
             );
         }
         self.close_solo(slot, now);

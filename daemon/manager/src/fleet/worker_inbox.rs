@@ -71,7 +71,11 @@ impl Manager {
                             Ok(Some(message)) => self.worker_says(slot, message),
                             Ok(None) => break,
                             Err(e) => {
-                                return self.condemn(slot, format!("it talks rubbish: {e}"), None);
+                                return self.condemn(
+                                    slot,
+                                    format!("it sends what cannot be read: {e}"),
+                                    None,
+                                );
                             }
                         }
                     }
@@ -297,18 +301,19 @@ impl Manager {
                 Lateness::Bearable | Lateness::Starving => {
                     if !told {
                         log::warn!(
-                            "worker starves  in=\"{at}\" slot={slot} pid={pid} late={time} could_run={had}%"
+                            "worker starves  in=\"{at}\" slot={slot} pid={pid} late={} could_run={had}%",
+                            crate::time::span_field(late)
                         );
                     }
                     self.kill_if_drained(slot);
                     continue;
                 }
                 Lateness::Stalled if is_called => {
-                    format!("its reactor is stalled: {at} has not returned for {time}")
+                    format!("its event loop is stalled: {at} has not returned for {time}")
                 }
-                Lateness::Stalled => format!("it has not beaten for {time}"),
+                Lateness::Stalled => format!("its event loop has not been seen for {time}"),
                 Lateness::Starved => format!(
-                    "its reactor is starved: {at} has not come back for {time}, and could run for {had}% of it"
+                    "its event loop is starved: {at} has not come back for {time}, and could run for {had}% of it"
                 ),
             };
             let culprit = lateness == Lateness::Stalled && is_called && is_its;
@@ -485,7 +490,11 @@ impl Manager {
         if let Err(e) = sent.and_then(|()| link.send_now(&ToWorker::Start, None))
             && e.kind() != std::io::ErrorKind::BrokenPipe
         {
-            self.condemn(slot, format!("it could not be told its plugins: {e}"), None);
+            self.condemn(
+                slot,
+                format!("its list of plugins could not be sent to it: {e}"),
+                None,
+            );
         }
     }
 }

@@ -25,7 +25,7 @@ fn line(kind: EventKind) -> (Level, &'static str) {
         K::ManagerRestarted => (Level::Debug, "manager goes on where the last one stopped"),
         K::Stopping => (Level::Info, "stopping"),
         K::Flipped => (Level::Warn, "check changed"),
-        K::NotJudged => (Level::Warn, "run not judged"),
+        K::NotJudged => (Level::Warn, "run not evaluated"),
         K::Held => (Level::Warn, "check held"),
         K::Quarantined => (Level::Error, "check quarantined"),
         K::Released => (Level::Info, "quarantine is over"),
@@ -40,12 +40,12 @@ fn line(kind: EventKind) -> (Level, &'static str) {
         K::Plugin => (Level::Info, "plugin"),
         K::WorkerReady => (Level::Debug, "worker ready"),
         K::WorkerDied => (Level::Warn, "worker died"),
-        K::WorkerCondemned => (Level::Warn, "worker condemned"),
+        K::WorkerCondemned => (Level::Warn, "worker killed"),
         K::WorkerLeaving => (Level::Warn, "worker is to be replaced"),
         K::WorkerReplaced => (Level::Info, "worker recycled"),
         K::WorkerGivenUp => (Level::Error, "worker given up for now"),
-        K::PoolDown => (Level::Error, "nobody works in a pool"),
-        K::PoolUp => (Level::Warn, "somebody works in the pool again"),
+        K::PoolDown => (Level::Error, "no worker of a pool is ready"),
+        K::PoolUp => (Level::Warn, "the pool has a worker again"),
         K::Clock => (Level::Warn, "the wall clock was set"),
         K::StoodStill => (Level::Warn, "stood still"),
         K::Told => (Level::Info, "told"),
@@ -171,7 +171,7 @@ impl Fact {
                 _ => "for",
             };
             let sign = if e.amount < 0 { "-" } else { "" };
-            let span = time::span(e.amount.unsigned_abs().saturating_mul(1_000_000));
+            let span = time::span_field(e.amount.unsigned_abs().saturating_mul(1_000_000));
             tell(name, &format!("{sign}{span}"));
         }
         if !self.why.is_empty() {

@@ -512,7 +512,7 @@ impl Manager {
         };
         s.state = SlotState::Draining;
         s.process.condemned = Some(Condemned {
-            reason: "a new generation serves".into(),
+            reason: "a new generation of workers has taken over".into(),
             culprit: None,
             killed: false,
             fence: false,

@@ -56,9 +56,9 @@ impl Manager {
                     file.infos.first().map_or("", |i| i.name.as_str()),
                     "deleted",
                 )
-                .titled("plugin file deleted: its copy serves until a restart")
+                .titled("plugin file deleted: its copy stays in use until a restart")
                 .level(log::Level::Warn)
-                .why("its copy serves until a restart")
+                .why("its copy stays in use until a restart")
                 .fields(format!("file={}", file.path.display()));
                 self.books.journal.record(fact);
             }

@@ -246,7 +246,7 @@ impl Manager {
                 change.from,
                 change.to,
                 short(&last.message),
-                crate::time::span(last.finished_ns.saturating_sub(last.started_ns)),
+                crate::time::span_field(last.finished_ns.saturating_sub(last.started_ns)),
                 check.state.attempt(),
             ));
         if change.to == Verdict::Ok {

@@ -232,8 +232,10 @@ impl Supervisor {
             }
             if may_pet != self.petting {
                 match may_pet {
-                    true => log::info!("watchdog is petted again"),
-                    false => log::error!("watchdog is not petted: no manager turns"),
+                    true => log::info!("the manager runs again: systemd's watchdog is told so"),
+                    false => log::error!(
+                        "no manager runs: systemd's watchdog is told nothing, and will restart healthd"
+                    ),
                 }
                 self.petting = may_pet;
             }

@@ -236,7 +236,7 @@ impl Manager {
             };
             if !agree {
                 return objection(format!(
-                    "the new bytes say {said} ({message}) where the old ones say {} ({})",
+                    "the new build says {said} ({message}) where the old one says {} ({})",
                     f.status, f.message
                 ));
             }
@@ -272,11 +272,11 @@ impl Manager {
         });
         let Some((slot, run_id)) = sent else {
             let why =
-                format!("canary `{name}`: no worker with the old bytes could be asked the same");
+                format!("canary `{name}`: no worker with the old build could be asked the same");
             return Some(Objection { plugin, why });
         };
         let told = field(&name);
-        log::info!("canary runs  check={told} plugin={plugin} slot={slot} run={run_id} bytes=old");
+        log::info!("canary runs  check={told} plugin={plugin} slot={slot} run={run_id} build=old");
         let canary = self.canary_mut(at)?;
         canary.slot = slot;
         canary.run_id = run_id;

@@ -25,7 +25,7 @@ impl Manager {
             return Err(ControlError {
                 code: ErrorCode::Failed,
                 message: format!("there is no version of `{plugin}` to go back to"),
-                help: "one is kept from when new bytes of a plugin take over; a restart forgets it"
+                help: "one is kept when a new build of a plugin takes over; a restart forgets it"
                     .into(),
                 diagnostics: Vec::new(),
             });
@@ -66,7 +66,7 @@ impl Manager {
         let failed = |message: String| ControlError {
             code: ErrorCode::Failed,
             message,
-            help: "what served before serves on".into(),
+            help: "what was in use before stays in use".into(),
             diagnostics: Vec::new(),
         };
         match scan.find(name) {
@@ -111,7 +111,7 @@ impl Manager {
             gone.push(file.clone());
         }
         if back.is_empty() {
-            return self.work_failed(work, "it does not serve any more".into());
+            return self.work_failed(work, "it is not in use any more".into());
         }
         let is_gone = |f: &PluginFile| gone.iter().any(|g| g.path == f.path && g.hash == f.hash);
         let mut files: Vec<PluginFile> = self.rollout.scan.files.clone();

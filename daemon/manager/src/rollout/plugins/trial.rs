@@ -366,7 +366,7 @@ impl Manager {
             let name = trial.map_or(String::new(), Trial::names);
             let fields = format!("file={} why=\"{}\"", unwanted.path.display(), unwanted.why);
             let fact = Fact::plugin(&name, "rolled back")
-                .titled("plugin did not stand its trial: the bytes from before come back")
+                .titled("plugin failed its trial: the build before it comes back")
                 .level(log::Level::Error)
                 .why(&unwanted.why)
                 .fields(fields);
