@@ -4,6 +4,7 @@
 
 use crate::refusal::{Refusal, exit};
 use std::fs;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 /// Below the folder where it was started; `healthctl --here` looks there too.
@@ -37,12 +38,33 @@ pub fn config() -> Result<PathBuf, Refusal> {
             checks.display()
         );
     }
-    eprintln!(
-        "ask it in this folder:  healthctl --here status\n\
-         make a check:           healthctl --here add NAME PLUGIN key=value...\n\
-         see what can be checked: healthctl --here plugins"
-    );
     Ok(config)
+}
+
+/// What to type next. Its log goes into a file if it would stand between that, in the same terminal.
+pub fn greet() {
+    eprintln!(
+        "make a check:         healthctl --here add NAME PLUGIN key=value...\n\
+         what can be checked:  healthctl --here plugins\n\
+         how the checks are:   healthctl --here status"
+    );
+    if !std::io::stderr().is_terminal() {
+        return;
+    }
+    let log = Path::new(FOLDER).join("healthd.log");
+    let opened = fs::File::create(&log);
+    match opened {
+        Ok(file) => {
+            eprintln!("what it logs:         {}", log.display());
+            if let Err(e) = nix::unistd::dup2_stderr(file) {
+                log::warn!("the log stays here  file={} why=\"{e}\"", log.display());
+            }
+        }
+        Err(e) => {
+            let why = crate::start::plain(&e);
+            log::warn!("the log stays here  file={} why=\"{why}\"", log.display());
+        }
+    }
 }
 
 /// Those beside this program, as cargo leaves them; else the installed ones.

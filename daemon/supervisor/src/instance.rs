@@ -56,8 +56,14 @@ impl Instance {
                     None => "as a process that could not leave its number".into(),
                 };
                 let message = format!("healthd runs already in {} {who}", dir.display());
-                let help =
-                    "`healthctl stop` ends it; a second daemon needs a `runtime_dir` of its own";
+                let help = match dir.ends_with(Path::new(crate::here::FOLDER).join("run")) {
+                    true => {
+                        "`healthctl --here stop` ends it; a second one is started in another folder"
+                    }
+                    false => {
+                        "`healthctl stop` ends it; a second daemon needs a `runtime_dir` of its own"
+                    }
+                };
                 Refusal::new(exit::ALREADY_RUNNING, message).help(help)
             })?;
         let written = lock

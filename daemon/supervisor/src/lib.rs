@@ -25,10 +25,24 @@ use std::path::Path;
 
 /// Runs the daemon in the foreground until it is told to stop. Returns the exit code.
 pub fn main(config: &Path) -> i32 {
+    run(config, || ())
+}
+
+/// `--here`: the same with everything below `./.healthd`. Returns the exit code.
+pub fn main_here() -> i32 {
+    match here::config() {
+        Ok(config) => run(&config, here::greet),
+        Err(refusal) => refusal.print(),
+    }
+}
+
+/// `greet`: once nothing can refuse the start any more.
+fn run(config: &Path, greet: impl FnOnce()) -> i32 {
     let setup = match start::prepare(config) {
         Ok(setup) => setup,
         Err(code) => return code,
     };
+    greet();
     match event_loop::Supervisor::new(setup) {
         Ok(supervisor) => {
             // The config was read here for its settings alone; it may be large.
@@ -36,14 +50,6 @@ pub fn main(config: &Path) -> i32 {
             supervisor.run()
         }
         Err(e) => Refusal::new(exit::SYSTEM, format!("cannot set up the event loop: {e}")).print(),
-    }
-}
-
-/// `--here`: the same with everything below `./.healthd`. Returns the exit code.
-pub fn main_here() -> i32 {
-    match here::config() {
-        Ok(config) => main(&config),
-        Err(refusal) => refusal.print(),
     }
 }
 
