@@ -1,7 +1,7 @@
 //! From nothing to a check of one's own: `healthd --here`, `healthctl add`, and the mistakes on the way.
 
 use crate::harness::ctl::{Said, say};
-use crate::harness::{Config, Daemon, plugins};
+use crate::harness::{Config, Daemon, plugins, skipped};
 use nix::sys::signal::Signal;
 use std::fs;
 use std::net::TcpListener;
@@ -123,6 +123,24 @@ fn without_a_daemon_here_the_way_to_one_is_told() {
     }
     let said = healthctl(dir.path(), &["add", "a", "cpu"]);
     assert!(said.err.contains("start healthd first"), "{said:?}");
+}
+
+/// In a real terminal of two sizes, as who we are and as a user without rights: see there. It prints how long each
+/// step took.
+#[test]
+fn a_newcomer_walks_through_mistakes_in_a_terminal() {
+    if say(Command::new("sh").args(["-c", "command -v tmux python3"])).code != Some(0) {
+        return skipped("tmux and python3 are not both installed");
+    }
+    for name in ["tcp", "http"] {
+        plugins::shipped(name);
+    }
+    let programs = Path::new(env!("CARGO_BIN_EXE_healthd")).parent();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/walk");
+    let mut walk = Command::new(script);
+    let said = say(walk.arg("--programs").arg(programs.expect("a folder")));
+    println!("{}", said.out);
+    assert_eq!(said.code, Some(0), "{said:?}");
 }
 
 /// All of them are good in one `checks.d`.

@@ -7,11 +7,11 @@ use healthd_core::text::word;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Those of `tests/run`, which this is a part of, and of the installation as root, which tests/systemd does.
-const NOT_TYPED: usize = 5;
+/// Those of the installation as root, which tests/systemd does.
+const NOT_TYPED: usize = 2;
 
 struct Block<'a> {
     language: &'a str,
@@ -27,7 +27,7 @@ fn each_command_of_the_readme_works() {
     for block in blocks(&readme) {
         let commands = block.commands();
         match (block.language, block.needs) {
-            (_, Some("root" | "itself")) => not_typed += commands.len(),
+            (_, Some("root")) => not_typed += commands.len(),
             (_, Some("until-ctrl-c")) => {
                 let [command] = &commands[..] else {
                     panic!("one command that ends by Ctrl-C: {}", block.text);
@@ -54,10 +54,15 @@ fn each_command_of_the_readme_works() {
     }
     script += "command healthctl --here stop && wait\n";
     let said = type_in(dir.path(), &script);
-    let results: Vec<(&str, &str)> = (said.out.lines())
-        .filter_map(|l| l.strip_prefix("@@ ")?.split_once(' '))
+    let results: Vec<(&str, &str, &str)> = (said.out.lines())
+        .filter_map(|l| {
+            let (code, rest) = l.strip_prefix("@@ ")?.split_once(' ')?;
+            let (ms, command) = rest.split_once(' ')?;
+            Some((code, ms, command))
+        })
         .collect();
-    for (code, command) in &results {
+    for (code, ms, command) in &results {
+        println!("{ms:>7} ms  {command}");
         // The exit code of these is a status, and nobody knows how the world is.
         let tells = ["add", "status", "why", "plugins"].map(|c| format!(" {c} "));
         let tells = tells.iter().any(|c| format!("{command} ").contains(c));
@@ -78,8 +83,10 @@ fn each_command_of_the_readme_works() {
 fn it_is_short_and_its_links_lead_somewhere() {
     let readme = fs::read_to_string(tree().join("README.md")).expect("shipped");
     assert!(readme.lines().count() <= 150);
-    for page in ["README.md", "plugins/README.md", "daemon/docs/operating.md"] {
-        let path = tree().join(page);
+    let pages = pages();
+    assert!(pages.len() > 40, "{pages:?}");
+    for path in pages {
+        let page = path.display();
         let text = fs::read_to_string(&path).expect("shipped");
         for link in text.split("](").skip(1).filter_map(|l| l.split(')').next()) {
             let file = link.split('#').next().unwrap_or_default();
@@ -92,11 +99,49 @@ fn it_is_short_and_its_links_lead_somewhere() {
     }
 }
 
-/// Runs a command as typed, and says how it ended.
+/// Each page that a user may be led to.
+fn pages() -> Vec<PathBuf> {
+    let mut folders = ["", "daemon", "daemon/docs", "plugins"]
+        .map(|f| tree().join(f))
+        .to_vec();
+    folders.extend(below(&tree().join("plugins")));
+    let files = folders.iter().flat_map(|folder| below(folder));
+    files
+        .filter(|file| file.extension().is_some_and(|e| e == "md"))
+        .collect()
+}
+
+fn below(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
+}
+
+/// Each figure of speed.md stands beside a command, and the bench knows each of them.
+#[test]
+fn each_figure_has_its_command() {
+    let page = fs::read_to_string(tree().join("daemon/docs/speed.md")).expect("shipped");
+    let bench = fs::read_to_string(tree().join("tests/bench/src/main.rs")).expect("our own tree");
+    let rows = page.lines().filter(|line| line.starts_with("| "));
+    let mut commands = Vec::new();
+    for row in rows.skip(1) {
+        let cell = row.split('|').nth(1).unwrap_or_default();
+        commands.extend(cell.split('`').skip(1).step_by(2));
+        assert!(!commands.is_empty(), "whose is {row}");
+    }
+    assert!(commands.len() > 8, "{commands:?}");
+    for command in commands {
+        let told = format!("\n  {command} ");
+        assert!(bench.contains(&told), "`cargo bench-load {command}`");
+    }
+}
+
+/// Runs a command as typed, and says how it ended and how long it took.
 const PRELUDE: &str = r#"
 type_it() {
+    local begin=${EPOCHREALTIME/./} code
     eval "$1"
-    printf '@@ %s %s\n' "$?" "$1"
+    code=$?
+    printf '@@ %s %s %s\n' "$code" "$(((${EPOCHREALTIME/./} - begin) / 1000))" "$1"
 }
 "#;
 
