@@ -199,8 +199,15 @@ fn the_other_tables_fit() {
         assert_fits(&ran, columns, "workers");
         assert!(ran.out.contains("RESTARTS") || columns < 80, "{}", ran.out);
         let cost = PLUGINS[0].replace(r#""hash":"#, COST);
+        let unused = r#"{"type":"plugin","name":"a-long-certificate","file":"/usr/lib/healthd/plugins/libhealthd_net.so","version":"0.1.0","summary":"certificates and private keys in files: days left, whether they fit, who signed them and for whom","class":"block","state":"unused","reason":"","checks":0,"abi":"1.1","hash":"9f86d081884c7d65","since":null,"trial_until":null,"previous":null}"#;
+        let all = [unused, PLUGINS[0], PLUGINS[1]];
+        let shown = Fake::lines(&all).ctl_on_terminal("plugins", columns);
+        // What is refused comes first, what nobody uses last.
+        let place = |name: &str| shown.out.lines().position(|l| l.contains(name));
+        assert!(place("old") < place("http"), "{}", shown.out);
+        assert!(place("http") < place("a-long-"), "{}", shown.out);
         for (command, lines) in [
-            ("plugins", &PLUGINS[..]),
+            ("plugins", &all[..]),
             ("plugins --cost", &[cost.as_str()]),
             ("objects", &OBJECTS),
             ("events", &EVENTS),

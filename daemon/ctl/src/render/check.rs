@@ -28,7 +28,11 @@ pub fn table(rows: &[CheckRow], look: &Look) -> String {
         (Column::left("NEXT RUN").gives_way(5), all),
         (Column::right("WORKER").gives_way(6), all),
         (Column::right("LATENCY").gives_way(2), true),
-        (Column::left("MESSAGE").shrink_to(12), true),
+        // The most important of all: what only explains gives way before a quarter of the line is not left for it.
+        (
+            Column::left("MESSAGE").shrink_to((room / 4).clamp(12, 40)),
+            true,
+        ),
     ];
     let shown = |list: [Cell; 10]| {
         let pairs = list.into_iter().zip(&columns);

@@ -22,7 +22,8 @@ pub fn table(rows: &[PluginRow], look: &Look) -> String {
         Column::left("SINCE").gives_way(5),
         Column::left("HASH").gives_way(6),
         Column::left("FILE").shrink_to(12).gives_way(7),
-        Column::left("SUMMARY").shrink_to(36),
+        // It says more than hash and file.
+        Column::left("SUMMARY").shrink_to(look.width.map_or(36, |room| room / 3).min(36)),
     ]);
     let mut rows: Vec<&PluginRow> = rows.iter().collect();
     rows.sort_by_key(|row| urgency(row));

@@ -210,13 +210,16 @@ impl Table {
         let mut widths = natural.to_vec();
         let Some(limit) = limit else { return widths };
         let mut excess = total(shown.iter().map(|n| natural[*n])).saturating_sub(limit);
-        // From the right: messages give way before names.
-        for n in shown.iter().rev() {
-            let column = &self.columns[*n];
-            if let Some(least) = column.shrink_to {
-                let given = excess.min(widths[*n].saturating_sub(least.max(column.title.len())));
-                widths[*n] -= given;
-                excess -= given;
+        // From the right: messages give way before names. Where even that is too wide, no title is cut.
+        for is_last_resort in [false, true] {
+            for n in shown.iter().rev() {
+                let column = &self.columns[*n];
+                if let Some(least) = column.shrink_to.map(|n| if is_last_resort { 0 } else { n }) {
+                    let least = least.max(column.title.len());
+                    let given = excess.min(widths[*n].saturating_sub(least));
+                    widths[*n] -= given;
+                    excess -= given;
+                }
             }
         }
         widths
