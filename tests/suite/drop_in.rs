@@ -360,7 +360,7 @@ fn bytes_that_turn_bad_on_trial_go_back() {
         for _ in 0..2 {
             daemon.run("v");
         }
-        daemon.expect_log("did not stand its trial");
+        daemon.expect_log("failed its trial");
         daemon.expect_log("plugins changed");
         let row = until_state(&daemon, "rolled back");
         assert_eq!(row["version"], "1.0", "{row:#}");
@@ -422,7 +422,7 @@ fn bytes_on_trial_that_end_their_worker_go_back_once_it_is_known_who_it_was() {
         daemon.expect_log("worker died");
         stands.assert_hung_up();
         stands = gate.wait_entered();
-        let line = daemon.expect_log("did not stand its trial");
+        let line = daemon.expect_log("failed its trial");
         assert!(line.contains(why), "{line}");
         daemon.expect_log("plugins changed");
         let row = until_state(&daemon, "rolled back");
@@ -498,7 +498,7 @@ fn two_unproven_builds_in_a_row_go_back_to_the_proven_one() {
     );
     sway(&daemon, "3.0", "c");
     daemon.run("v");
-    daemon.expect_log("did not stand its trial");
+    daemon.expect_log("failed its trial");
     until_state(&daemon, "rolled back");
     until_ok(&daemon, "1.0");
 }
@@ -526,7 +526,7 @@ fn a_reload_on_trial_keeps_the_trial_and_a_rollback_keeps_the_reload() {
     assert_eq!(daemon.run("w")["message"], "version 2.0");
     sway(&daemon, "2.0", "c");
     daemon.run("w");
-    daemon.expect_log("did not stand its trial");
+    daemon.expect_log("failed its trial");
     until_state(&daemon, "rolled back");
     until_ok(&daemon, "1.0");
     assert_eq!(daemon.ask("status", json!({})).len(), 2);
@@ -570,7 +570,7 @@ fn a_manager_that_dies_on_trial_leaves_the_trial_to_the_next() {
     );
     sway(&daemon, "2.0", "c");
     daemon.run("v");
-    daemon.expect_log("did not stand its trial");
+    daemon.expect_log("failed its trial");
     until_state(&daemon, "rolled back");
     until_ok(&daemon, "1.0");
     // And the one after that knows what was rolled back.

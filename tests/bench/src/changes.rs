@@ -75,7 +75,7 @@ fn turn_bad(builds: &Builds, watched: &mut Watched<'_>) -> Result<(), String> {
             "plugins changed",
             "a build that is good at first takes over",
         )?;
-        watched.until("did not stand its trial", "it turns bad")?;
+        watched.until("failed its trial", "it turns bad")?;
         let begun = Instant::now();
         watched.until("plugins changed", "the bytes from before come back")?;
         back.push(begun.elapsed().as_secs_f64() * 1e3);
