@@ -90,7 +90,7 @@ fn cells(row: &WorkerRow) -> Vec<Cell> {
 /// The plugins whose own it is.
 fn whose(row: &WorkerRow) -> String {
     match row.plugins.as_slice() {
-        [] if row.jail.is_some() => String::new(),
+        [] if row.solo.is_some() => String::new(),
         [] => "shared".to_owned(),
         [one] => one.clone(),
         [first, rest @ ..] => format!("{first} +{}", rest.len()),
