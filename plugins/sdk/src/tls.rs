@@ -25,9 +25,10 @@ use rustls::client::Resumption;
 use rustls::crypto::{ActiveKeyExchange, CryptoProvider, SupportedKxGroup, ring};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, NamedGroup, SupportedProtocolVersion};
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use tokio::io::{AsyncRead, AsyncWrite};
 use trust::Source;
 use verify::{Judge, Verifier};
@@ -37,7 +38,7 @@ pub use rustls;
 pub use tokio_rustls;
 
 /// Whom to trust.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Roots {
     /// The machine's CA certificates.
     #[default]
@@ -76,14 +77,14 @@ pub fn identity_from_options(
 }
 
 /// A version of TLS that this SDK speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Version {
     Tls12,
     Tls13,
 }
 
 /// All that a TLS client can be told. The default trusts the machine's roots and speaks TLS 1.2 and 1.3.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Settings {
     pub roots: Roots,
     /// A certificate of these roots is good for whatever name (PostgreSQL's `verify-ca`).
@@ -147,52 +148,11 @@ impl Connector {
         Connector::with(&settings, server_name)
     }
 
-    /// May block: call it in `create`.
+    /// May block: call it in `create`. Connectors with the same settings share all but the name.
     pub fn with(settings: &Settings, server_name: &str) -> Result<Connector, String> {
-        let oldest = settings.oldest.unwrap_or(Version::Tls12);
-        let newest = settings.newest.unwrap_or(Version::Tls13);
-        let all: [(Version, &'static SupportedProtocolVersion); 2] = [
-            (Version::Tls13, &rustls::version::TLS13),
-            (Version::Tls12, &rustls::version::TLS12),
-        ];
-        let allowed = |v: &Version| *v >= oldest && *v <= newest;
-        let versions: Vec<_> = all
-            .iter()
-            .filter(|(v, _)| allowed(v))
-            .map(|x| x.1)
-            .collect();
-        if versions.is_empty() {
-            return Err("the newest version of TLS is older than the oldest".into());
-        }
-        let provider = match settings.roots {
-            Roots::Insecure => Arc::new(CryptoProvider {
-                kx_groups: [provider().kx_groups.as_slice(), &[&CertificatesOnly]].concat(),
-                ..(*provider()).clone()
-            }),
-            _ => provider(),
-        };
-        let mut base = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&versions)
-            .expect("ring has cipher suites for TLS 1.2 and 1.3")
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Verifier::nobody()))
-            .with_no_client_auth();
-        base.resumption = Resumption::disabled();
-        base.alpn_protocols.clone_from(&settings.protocols);
-        let identity = settings.identity.as_ref();
         Ok(Connector {
             name: parse_name(server_name)?,
-            parts: Arc::new(Parts {
-                trust: Source::new(&settings.roots)?,
-                identity: identity
-                    .map(|(certificate, key)| identity::shared(certificate, key))
-                    .transpose()?,
-                may_identify: settings.may_identify,
-                any_name: settings.any_name,
-                pins: settings.pins.clone(),
-                versions: versions.len(),
-                base,
-            }),
+            parts: Parts::shared(settings)?,
         })
     }
 
@@ -257,6 +217,66 @@ impl Connector {
                 None => words::handshake(e, wanted, parts.versions),
             }),
         }
+    }
+}
+
+impl Parts {
+    fn shared(settings: &Settings) -> Result<Arc<Parts>, String> {
+        static SHARED: Mutex<Option<HashMap<Settings, Weak<Parts>>>> = Mutex::new(None);
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        let shared = shared.get_or_insert_default();
+        if let Some(parts) = shared.get(settings).and_then(Weak::upgrade) {
+            return Ok(parts);
+        }
+        let parts = Arc::new(Parts::new(settings)?);
+        shared.retain(|_, parts| parts.strong_count() > 0);
+        shared.insert(settings.clone(), Arc::downgrade(&parts));
+        Ok(parts)
+    }
+
+    fn new(settings: &Settings) -> Result<Parts, String> {
+        let oldest = settings.oldest.unwrap_or(Version::Tls12);
+        let newest = settings.newest.unwrap_or(Version::Tls13);
+        let all: [(Version, &'static SupportedProtocolVersion); 2] = [
+            (Version::Tls13, &rustls::version::TLS13),
+            (Version::Tls12, &rustls::version::TLS12),
+        ];
+        let allowed = |v: &Version| *v >= oldest && *v <= newest;
+        let versions: Vec<_> = all
+            .iter()
+            .filter(|(v, _)| allowed(v))
+            .map(|x| x.1)
+            .collect();
+        if versions.is_empty() {
+            return Err("the newest version of TLS is older than the oldest".into());
+        }
+        let provider = match settings.roots {
+            Roots::Insecure => Arc::new(CryptoProvider {
+                kx_groups: [provider().kx_groups.as_slice(), &[&CertificatesOnly]].concat(),
+                ..(*provider()).clone()
+            }),
+            _ => provider(),
+        };
+        let mut base = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&versions)
+            .expect("ring has cipher suites for TLS 1.2 and 1.3")
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Verifier::nobody()))
+            .with_no_client_auth();
+        base.resumption = Resumption::disabled();
+        base.alpn_protocols.clone_from(&settings.protocols);
+        let identity = settings.identity.as_ref();
+        Ok(Parts {
+            trust: Source::new(&settings.roots)?,
+            identity: identity
+                .map(|(certificate, key)| identity::shared(certificate, key))
+                .transpose()?,
+            may_identify: settings.may_identify,
+            any_name: settings.any_name,
+            pins: settings.pins.clone(),
+            versions: versions.len(),
+            base,
+        })
     }
 }
 

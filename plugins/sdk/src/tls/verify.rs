@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use webpki::{EndEntityCert, KeyUsage, RawPublicKeyEntity, VerifiedPath};
 
 /// A certificate that a server must show.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Pin {
     /// SHA-256 of the public key (SubjectPublicKeyInfo), as `curl --pinnedpubkey` has it.
     PublicKey([u8; 32]),
