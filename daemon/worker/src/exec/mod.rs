@@ -238,6 +238,8 @@ impl Children {
             true => String::new(),
             false => side.children.left_by(&child.mark, child.pid),
         };
+        // Asked before those end that hold it. What was killed was not waited for.
+        let open = child.out.from.is_some() && child.sent.is_none();
         if !child.leave_children || child.sent.is_some() {
             process::kill_group(child.pid);
         }
@@ -278,7 +280,7 @@ impl Children {
             term_signal,
             cpu_ns,
             left,
-            open: child.out.from.is_some(),
+            open,
             ..child.said(ended, now)
         };
         shared().post(Posted::Task {
