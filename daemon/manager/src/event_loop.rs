@@ -320,7 +320,7 @@ impl Manager {
             Chore::Solo => {}
             Chore::Listen => self.listen(),
             Chore::PauseEnds { id } => self.end_pause(id),
-            Chore::WakeClients => self.wake_clients(),
+            Chore::WakeClients => self.clients.wake_resting(),
             Chore::EndIdleClients => self.end_idle_clients(now),
             Chore::Trials => self.end_trials(now),
             Chore::StopDeadline => self.stop_now(),

@@ -14,7 +14,7 @@ const WIDE: [(&str, usize); 3] = [("Client", 14), ("Last", 20), ("SavedCheck", 1
 /// Files in which the director is written. Each room's part of it is what it still does with others' state.
 const DIRECTOR_FILES: usize = 42;
 /// Calls of the director's methods from one room to another: what is not yet a value that is handed back.
-const CALLS: usize = 200;
+const CALLS: usize = 201;
 /// The most files that need each other in a circle by what they `use`.
 const CIRCLE: usize = 3;
 

@@ -206,7 +206,7 @@ impl Clients {
     }
 
     /// Those whose users had nothing left may have some again.
-    pub(super) fn wake_resting(&mut self) {
+    pub fn wake_resting(&mut self) {
         for key in std::mem::take(&mut self.resting) {
             if let Some(client) = self.slab.get_mut(key) {
                 client.queued = false;

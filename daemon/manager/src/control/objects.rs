@@ -22,7 +22,7 @@ impl Manager {
                 ..ObjectRow::default()
             });
         }
-        for lock in self.locks_shown() {
+        for lock in self.services.locks.shown() {
             let (plugin, name) = scope(&lock.name);
             rows.push(ObjectRow {
                 kind: "lock".into(),

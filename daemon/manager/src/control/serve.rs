@@ -93,10 +93,6 @@ impl Manager {
         self.clients.resting.push(key);
     }
 
-    pub fn wake_clients(&mut self) {
-        self.clients.wake_resting();
-    }
-
     pub fn end_idle_clients(&mut self, now: u64) {
         self.clients.end_idle(now);
         let next = now + LOOK_FOR_IDLE_NS;

@@ -200,7 +200,7 @@ mod tests {
             .why("its run has killed a worker");
         assert_eq!(
             held.line_fields(),
-            "check=web for=2.0 s why=\"its run has killed a worker\""
+            "check=web for=2.0s why=\"its run has killed a worker\""
         );
         let died = Fact::new(EventKind::WorkerDied).slot(0).pid(7);
         assert_eq!(died.line_fields(), "slot=0 pid=7");

@@ -35,6 +35,12 @@ struct Lease {
 
 const NAMES_MAX: usize = 16;
 
+impl Locks {
+    pub fn shown(&self) -> Vec<Shown<LockKey>> {
+        self.gate.shown()
+    }
+}
+
 impl Manager {
     pub fn lock_asked(&mut self, slot: u32, ask: &LockAsk) {
         if !self.may_ask(slot) {
@@ -161,10 +167,6 @@ impl Manager {
         for key in self.services.locks.gate.admit(clock::monotonic_ns()) {
             self.tell_lock(key, 0);
         }
-    }
-
-    pub fn locks_shown(&self) -> Vec<Shown<LockKey>> {
-        self.services.locks.gate.shown()
     }
 
     pub fn lock_user(&self, (key, since): &(LockKey, u64)) -> ObjectUser {
