@@ -1,5 +1,5 @@
-//! Notifiers: they deliver one message a run to people, and say what became of it. `MAIL.md` and `WEBHOOK.md` beside
-//! this crate have the options, the presets and the fields of templates.
+//! Notifiers: they deliver one message a run to people, and say what became of it. `MAIL.md`, `SCRIPT.md` and
+//! `WEBHOOK.md` beside this crate have the options, the presets and the fields of templates.
 //!
 //! Runs in: the step lane. What a receiver has accepted is ok, what it does not have for certain is critical, anything
 //! else is unknown, and is tried again with the same id.
@@ -25,6 +25,7 @@ mod url;
 mod end;
 mod mail;
 mod message;
+mod script;
 mod sign;
 mod templates;
 mod webhook;
@@ -40,6 +41,12 @@ healthd_plugin::plugins! {
         name: "mail",
         summary: "tells people by mail, over SMTP",
         default_timeout_ms: 30_000,
+        flags: F_INSTANCE_MT | F_NOTIFY,
+    }
+    exec script::Script {
+        name: "script",
+        summary: "runs a program that tells somebody, such as those of Nagios and Icinga",
+        default_timeout_ms: 60_000,
         flags: F_INSTANCE_MT | F_NOTIFY,
     }
     step webhook::Webhook {

@@ -25,7 +25,7 @@ const SHIPPED: [(&str, &[&str]); 10] = [
         ],
     ),
     ("http", &["http"]),
-    ("notify", &["mail", "webhook"]),
+    ("notify", &["mail", "script", "webhook"]),
     ("postgres", &["postgres"]),
     ("sqlite", &["sqlite"]),
     ("stats", &["stats"]),
