@@ -136,6 +136,7 @@ impl World {
                 self.write_config()?;
                 done
             }
+            Step::Outage { .. } => Done::with(self.outage(step)?),
             Step::Pause { n } => self.pause_and_resume(*n),
             Step::RunAll => {
                 let rows = self.ask("run", json!({"names": ["good/*", "dead/*", "slow/*"]}))?;

@@ -9,6 +9,7 @@ mod act;
 mod client;
 mod invariants;
 mod mischief;
+mod people;
 mod plan;
 mod random;
 mod run;

@@ -84,6 +84,14 @@ pub enum Step {
     Hostile {
         kind: &'static str,
     },
+    /// Checks are bad for a while, and people are to be told.
+    Outage {
+        checks: u64,
+        /// What receivers do meanwhile.
+        how: &'static str,
+        /// So often notifiers are killed.
+        kills: u64,
+    },
 }
 
 pub const BAD_CONFIGS: [&str; 5] = ["syntax", "key", "type", "plugin", "gone"];
@@ -122,6 +130,7 @@ pub const MISBEHAVIOURS: [&str; 20] = [
     "leak",
     "fd-leak",
 ];
+pub const RECEIVERS: [&str; 5] = ["accept", "refuse", "busy", "swallow", "hang"];
 pub const HOSTILE: [&str; 6] = ["garbage", "long", "crowd", "deaf", "half", "flood"];
 
 impl Step {
@@ -156,6 +165,7 @@ impl Step {
             Step::LittleMemory { .. } => "little memory",
             Step::Clock { .. } => "step the wall clock",
             Step::Hostile { .. } => "hostile clients",
+            Step::Outage { .. } => "an outage that people are told of",
         }
     }
 
@@ -193,6 +203,8 @@ impl Step {
             Step::FillState => 2,
             Step::FewFds { .. } => 6,
             Step::Hostile { .. } => 3,
+            // The manager may have been killed in it.
+            Step::Outage { .. } => 4,
         };
         Duration::from_secs(s)
     }
@@ -288,6 +300,13 @@ impl Plan {
             },
         ];
         for _ in 0..2 {
+            round.push(Step::Outage {
+                checks: r.between(1, crate::people::CHECKS),
+                how: r.one_of(&RECEIVERS),
+                kills: r.below(3),
+            });
+        }
+        for _ in 0..2 {
             let variant = Self::next_of(&mut self.variants, &BAD_PLUGINS, r);
             round.push(Step::BadPlugin { variant });
         }
@@ -336,7 +355,7 @@ mod tests {
     fn a_run_of_half_an_hour_meets_every_kind() {
         let steps: Vec<Step> = Plan::new(1).take(300).collect();
         let kinds: HashSet<&str> = steps.iter().map(Step::kind).collect();
-        assert_eq!(kinds.len(), 29, "{kinds:?}");
+        assert_eq!(kinds.len(), 30, "{kinds:?}");
         let how: HashSet<&str> = (steps.iter())
             .filter_map(|s| match s {
                 Step::Misbehave { how } => Some(*how),

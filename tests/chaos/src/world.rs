@@ -1,6 +1,7 @@
 //! The daemon under test with everything around it: folders, plugins, config, targets.
 
 use crate::client;
+use crate::people::People;
 use crate::plan::BAD_PLUGINS;
 use crate::seen::Eyes;
 use crate::service::Service;
@@ -23,6 +24,7 @@ pub struct World {
     pub service: Service,
     pub eyes: Eyes,
     pub targets: Targets,
+    pub people: People,
     pub dir: PathBuf,
     pub plugins: PathBuf,
     /// Small file systems for runtime and state; None: this machine does not let us mount.
@@ -154,6 +156,7 @@ impl World {
             eyes: Eyes::open(&dir.join("run")),
             service,
             targets: Targets::start()?,
+            people: People::new(&dir)?,
             plugins,
             disks,
             variants,
@@ -240,6 +243,10 @@ impl World {
                 "wait_ms = 5",
             );
         }
+        for n in 0..crate::people::CHECKS {
+            let options = People::options(&self.dir, n);
+            add(&format!("told/{n}"), "echo_step", 500, 10_000, 1, &options);
+        }
         for n in 0..4 {
             add(&format!("drop/{n}"), "dropped", 1000, 5000, 1, "");
         }
@@ -266,7 +273,7 @@ impl World {
                 &format!("{options}, {file}"),
             );
         }
-        text
+        text + &self.people.config()
     }
 
     /// The interval of a check, as it stands in the config.

@@ -11,7 +11,6 @@ pub mod http;
 mod leash;
 mod notify;
 pub mod plugins;
-pub mod receiver;
 mod record;
 mod tracer;
 
@@ -20,6 +19,7 @@ pub use full::Full;
 pub use gate::{Gate, Visit};
 pub use healthd_test_support::Small;
 pub use healthd_test_support::procs::{children, state, tree};
+pub use healthd_test_support::receiver;
 pub use hog::Hog;
 pub use leash::Leash;
 pub use tracer::Tracer;

@@ -4,6 +4,7 @@
 pub mod compile;
 mod hole;
 pub mod procs;
+pub mod receiver;
 mod small;
 
 pub use hole::black_hole;

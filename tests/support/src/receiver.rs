@@ -1,20 +1,26 @@
-//! A receiver of messages: an HTTP server that takes or refuses as a test wants it, and remembers all
-//! that it was sent.
+//! A receiver of messages: an HTTP server that takes, refuses, swallows or hangs as a test wants it, and remembers all that
+//! it was sent.
 
-use super::DEADLINE;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long anything may take before a test fails.
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// How it treats a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Manner {
     /// 200.
     Accept,
-    /// This status, and this head of a line if it is not empty.
+    /// This status, and these lines of a head.
     Answer(u16, &'static str),
+    /// Takes it, and hangs up without a word.
+    Swallow,
+    /// Takes it, and says nothing until it is another's turn.
+    Hang,
 }
 
 /// One request, in the order in which they came.
@@ -41,15 +47,25 @@ pub struct Receiver {
 struct State {
     got: Vec<Got>,
     manner: Manner,
+    hanging: Vec<TcpStream>,
+}
+
+impl Default for Receiver {
+    fn default() -> Receiver {
+        Receiver::new()
+    }
 }
 
 impl Receiver {
+    /// # Panics
+    /// If there is no port.
     pub fn new() -> Receiver {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("it is bound").port();
         let state = State {
             got: Vec::new(),
             manner: Manner::Accept,
+            hanging: Vec::new(),
         };
         let receiver = Receiver {
             port,
@@ -73,6 +89,7 @@ impl Receiver {
     pub fn be(&self, manner: Manner) {
         let mut state = self.state.0.lock().expect("no server panics");
         state.manner = manner;
+        state.hanging.clear();
     }
 
     fn serve(&self, stream: TcpStream) {
@@ -90,10 +107,14 @@ impl Receiver {
             body,
             accepted: manner == Manner::Accept,
         });
+        if manner == Manner::Hang {
+            state.hanging.push(requests.into_inner());
+        }
         drop(state);
         self.state.1.notify_all();
         let (status, more) = match manner {
             Manner::Accept => (200, ""),
+            Manner::Swallow | Manner::Hang => return,
             Manner::Answer(status, more) => (status, more),
         };
         let _ = answers.write_all(
@@ -136,6 +157,36 @@ impl Receiver {
         let like = |g: &Got| g.accepted && g.text("kind") == kind;
         self.wait(&format!("a message of kind {kind}"), 1, like)
             .remove(0)
+    }
+}
+
+/// By id, of what was accepted: every problem has one recovery, and each came in its order. Err: what is not so.
+pub fn unpaired(all: &[Got]) -> Result<usize, String> {
+    let mut open: Vec<String> = Vec::new();
+    let mut seen: Vec<String> = Vec::new();
+    for got in all.iter().filter(|g| g.accepted) {
+        if seen.contains(&got.text("id")) {
+            continue; // the same message once more
+        }
+        seen.push(got.text("id"));
+        let notice = got.text("notice");
+        match got.text("kind").as_str() {
+            "problem" if open.contains(&notice) => return Err(format!("told twice: {got:#?}")),
+            "problem" => open.push(notice),
+            "recovery" => {
+                let unsure = got.body["unsure"] == true;
+                match open.iter().position(|n| *n == notice) {
+                    Some(at) => drop(open.remove(at)),
+                    None if unsure => {}
+                    None => return Err(format!("an end without a problem: {got:#?}")),
+                }
+            }
+            _ => {}
+        }
+    }
+    match open.is_empty() {
+        true => Ok(seen.len()),
+        false => Err(format!("never ended: {open:?}")),
     }
 }
 
