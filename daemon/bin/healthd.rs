@@ -40,6 +40,7 @@ fn main() {
         Ok(Invocation::TryOut { parent, user }) => {
             healthd_worker::tryout_main(parent, user.as_deref())
         }
+        Ok(Invocation::Replay(config)) => healthd_supervisor::replay(&config),
         Ok(Invocation::Verify(file)) => healthd_supervisor::verify(&file),
         Ok(Invocation::Try(args)) => healthd_worker::try_main(&args),
         Ok(Invocation::Help) => {
@@ -91,6 +92,8 @@ enum Invocation {
         user: Option<String>,
     },
     Verify(PathBuf),
+    /// For healthctl only: standard input says what has happened.
+    Replay(PathBuf),
     Try(Vec<String>),
     Help,
     Version,
@@ -110,6 +113,10 @@ fn parse(args: &[OsString]) -> Result<Invocation, String> {
                     .ok_or("--tryout needs the pid of its parent")?,
                 user: text(1).map(str::to_owned),
             });
+        }
+        Some((first, rest)) if first == "--replay" => {
+            let config = rest.first().ok_or("--replay needs the path of a config")?;
+            return Ok(Invocation::Replay(config.into()));
         }
         Some((first, rest)) if first == "--try" => {
             let text = |a: &OsString| {

@@ -88,6 +88,8 @@ fn who_may_only_read_is_told_so_and_the_control_group_may_change_things() {
             &["resume", "c-0"],
             &["run", "c-0"],
             &["reload"],
+            &["silence", "c-*", "--for", "1h"],
+            &["maintenance", "c-0", "--for", "1h"],
         ] {
             let said = as_nobody(&group, args);
             if may {

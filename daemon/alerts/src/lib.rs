@@ -39,7 +39,7 @@ pub use record::Record;
 pub use replay::{Flip, Sent, replay};
 pub use report::{NoticeRow, Report, RouteRow, SilenceRow};
 pub use route::{By, Config, Maintenance, On, Route};
-pub use steady::{Recover, invert};
+pub use steady::invert;
 pub use time::Now;
 pub use when::{When, WrongWhen, Zones, zones};
 pub use who::{Answer, Because, who};

@@ -1,5 +1,7 @@
 //! `alerts who NAME`: which routes would be told of a check's problem, and why the others would not.
 
+use crate::engine::Engine;
+use crate::holds::{Hold, Scope, Until};
 use crate::route::{Config, Route};
 use healthd_core::check::outcome::Verdict;
 use healthd_core::matching::Match;
@@ -34,6 +36,30 @@ pub enum Because {
     Maintenance(String),
     /// The reason of a silence or an acknowledgement.
     Silenced(String),
+}
+
+impl Engine {
+    /// By the config and the silences that are in force; `at`: CLOCK_REALTIME, ns.
+    pub fn who(
+        &self,
+        name: &str,
+        labels: &BTreeMap<String, String>,
+        verdict: Verdict,
+        at: u64,
+    ) -> Vec<Answer> {
+        let lasts = |hold: &Hold| !matches!(hold.until, Until::Time(until) if until <= at);
+        let given = self.holds().given().filter(|(_, hold)| lasts(hold));
+        let silences: Vec<(Match, String)> = given
+            .filter_map(|(_, hold)| {
+                let matches = match &hold.scope {
+                    Scope::Matching(text) => Match::parse(text).ok()?,
+                    Scope::Problem(name) => Match::name(name),
+                };
+                Some((matches, hold.reason.clone()))
+            })
+            .collect();
+        who(self.config(), &silences, name, labels, verdict, at)
+    }
 }
 
 /// `at`: CLOCK_REALTIME, ns. `silences`: a `match` and a reason each.

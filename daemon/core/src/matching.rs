@@ -85,6 +85,14 @@ impl Match {
         word.contains(['=', ',']) || word.starts_with('!')
     }
 
+    /// The check of that name, and no other: no name has what globs are made of.
+    pub fn name(name: &str) -> Match {
+        Match {
+            text: name.to_owned(),
+            terms: vec![vec![Item::new(false, None, name)]],
+        }
+    }
+
     /// What must be there, or it is a slip.
     pub fn plain(&self) -> impl Iterator<Item = Plain<'_>> {
         let items = self.terms.iter().flatten().filter(|item| !item.negated);

@@ -154,7 +154,18 @@ pub enum Command {
     Add(AddArgs),
     /// Show who is told of what: open notices, routes, silences
     #[command(after_long_help = columns::help("alerts"))]
-    Alerts,
+    Alerts(AlertsArgs),
+    /// Hold back alerts of checks that fit: what was told before still gets its end
+    Silence(SilenceArgs),
+    /// Take back a silence, a maintenance or an acknowledgement, by its id in `alerts`
+    Unsilence {
+        /// As `alerts` shows it
+        id: String,
+    },
+    /// Take a problem: nobody else is told of it, until it is over
+    Ack(AckArgs),
+    /// Hold back alerts of planned work, which is not counted as downtime
+    Maintenance(SilenceArgs),
     /// Stop running checks until `resume`
     #[command(
         override_usage = "healthctl pause [OPTIONS] <NAME>...\n       healthctl pause [OPTIONS] --all|--plugin <PLUGIN>|--verdict <VERDICT>|--problems"
@@ -219,6 +230,18 @@ pub enum VerdictArg {
     Pending,
 }
 
+impl VerdictArg {
+    pub fn verdict(self) -> Verdict {
+        match self {
+            VerdictArg::Ok => Verdict::Ok,
+            VerdictArg::Warning => Verdict::Warning,
+            VerdictArg::Critical => Verdict::Critical,
+            VerdictArg::Unknown => Verdict::Unknown,
+            VerdictArg::Pending => Verdict::Pending,
+        }
+    }
+}
+
 impl StateFilter {
     fn filter_with(&self, names: &[String]) -> Filter {
         let mut verdicts = Vec::new();
@@ -230,13 +253,7 @@ impl StateFilter {
         for verdict in (self.problems.then_some(problems).into_iter().flatten())
             .chain(self.verdict.iter().copied())
         {
-            let verdict = match verdict {
-                VerdictArg::Ok => Verdict::Ok,
-                VerdictArg::Warning => Verdict::Warning,
-                VerdictArg::Critical => Verdict::Critical,
-                VerdictArg::Unknown => Verdict::Unknown,
-                VerdictArg::Pending => Verdict::Pending,
-            };
+            let verdict = verdict.verdict();
             if !verdicts.contains(&verdict) {
                 verdicts.push(verdict);
             }
@@ -468,6 +485,91 @@ pub struct PauseArgs {
 }
 
 #[derive(Group, Debug)]
+pub struct AlertsArgs {
+    #[command(subcommand)]
+    pub action: Option<AlertsAction>,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum AlertsAction {
+    /// Send a message over a route, and tell what became of it
+    Test {
+        /// Its name, as `alerts` shows it
+        route: String,
+    },
+    /// Show which routes would be told of a problem of a check, and why the others would not
+    Who {
+        /// The name of the check
+        #[arg(add = complete::checks())]
+        name: String,
+        /// At that time: in so long (10m, 2h), a time of day (03:00), a date, or both [default: now]
+        #[arg(long, value_name = "TIME", value_parser = parse_at)]
+        at: Option<Timestamp>,
+        /// Of a problem of this kind: warning, critical or unknown
+        #[arg(
+            long,
+            value_name = "VERDICT",
+            hide_possible_values = true,
+            ignore_case = true,
+            default_value = "critical"
+        )]
+        verdict: VerdictArg,
+    },
+    /// Show what the routes of a configuration would have sent, had it been in force; nothing is sent
+    #[command(
+        long_about = "Show what the routes of a configuration would have sent, had it been in force while verdicts flipped as \
+        they did; nothing is sent.\n\nIt goes by the events that healthd still has: see `events`."
+    )]
+    Replay(ReplayArgs),
+}
+
+#[derive(Group, Debug)]
+pub struct ReplayArgs {
+    /// From then on: a time ago (10m, 30d), a time of day (10:00), a date, or both
+    #[arg(long, value_name = "TIME", value_parser = parse_since)]
+    pub since: Timestamp,
+    /// The configuration to try [default: that of the running healthd]
+    #[arg(long, short, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Group, Debug)]
+pub struct SilenceArgs {
+    /// Which checks, as `match` of a route: names or globs, labels as team=web; a blank is and, a comma or
+    #[arg(value_name = "MATCH", add = complete::checks())]
+    pub matches: String,
+    /// For so long: 30m, 2h, 7d [default: until `unsilence`]
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_pause)]
+    pub time: Option<Duration>,
+    /// Why: shown by `alerts`
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub reason: String,
+}
+
+#[derive(Group, Debug)]
+pub struct AckArgs {
+    /// The name of the check
+    #[arg(add = complete::checks())]
+    pub name: String,
+    /// At most for so long [default: until the problem is over]
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_pause)]
+    pub time: Option<Duration>,
+    /// What you are doing about it: shown by `alerts`
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub note: String,
+}
+
+#[derive(Group, Debug)]
 pub struct ValidateArgs {
     /// The configuration file [default: /etc/healthd/healthd.toml]
     #[arg(value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
@@ -501,6 +603,17 @@ fn parse_option(text: &str) -> Result<String, String> {
         Some((key, _)) if !key.trim().is_empty() => Ok(text.to_owned()),
         _ => Err("an option is written as key=value, as in url=https://example.org/".to_owned()),
     }
+}
+
+/// As `parse_since`, but a span lies ahead.
+fn parse_at(text: &str) -> Result<Timestamp, String> {
+    let now = Zoned::now();
+    let ahead = duration::parse(text).ok();
+    let at = match ahead {
+        Some(ahead) => now.timestamp().checked_add(ahead).ok(),
+        None => since(text, &now),
+    };
+    at.ok_or_else(|| "a time is written as 10m (from now), 03:00, 2026-11-22, \"2026-11-22 10:00\" or 2026-11-22T10:00:00Z".to_owned())
 }
 
 fn parse_since(text: &str) -> Result<Timestamp, String> {

@@ -227,6 +227,20 @@ pub const OPTIONS: &[Column] = &[
     ("MEANING", "what it does"),
 ];
 
+pub const REPLAYED: &[Column] = &[
+    ("ROUTE", "a `[[notify]]`"),
+    ("PROBLEMS", "messages that would have told of a problem"),
+    ("RECOVERIES", "and of its end"),
+    ("OTHERS", "worse, update, repeat, alive"),
+    ("AT NIGHT", "of all these between 22:00 and 06:00"),
+];
+
+pub const WHO: &[Column] = &[
+    ("ROUTE", "a `[[notify]]`"),
+    ("TOLD", "whether its receiver would be told"),
+    ("WHY", "when, or why not"),
+];
+
 /// The tables of a command, each with its heading.
 pub fn of(command: &str) -> &'static [(&'static str, &'static [Column])] {
     match command {
@@ -240,6 +254,8 @@ pub fn of(command: &str) -> &'static [(&'static str, &'static [Column])] {
             ("Notices", NOTICES),
             ("Routes", ROUTES),
             ("Silences", SILENCES),
+            ("Columns of `alerts who`", WHO),
+            ("Columns of `alerts replay`", REPLAYED),
         ],
         "objects" => &[("Columns", OBJECTS)],
         "plugins" => &[

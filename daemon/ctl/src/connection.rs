@@ -310,9 +310,9 @@ enum Waited {
 }
 
 /// The `type` of each reply we know.
-const KNOWN: [&str; 15] = [
+const KNOWN: [&str; 18] = [
     "check", "problem", "object", "event", "detail", "started", "gone", "worker", "plugin", "why",
-    "reloaded", "version", "alerts", "end", "error",
+    "reloaded", "version", "alerts", "silence", "tested", "who", "end", "error",
 ];
 
 /// Its `type`, as on the wire.
@@ -331,6 +331,9 @@ pub fn kind_of(reply: &Reply) -> &'static str {
         Reply::Reloaded(_) => "reloaded",
         Reply::Version(_) => "version",
         Reply::Alerts(_) => "alerts",
+        Reply::Silence(_) => "silence",
+        Reply::Tested(_) => "tested",
+        Reply::Who(_) => "who",
         Reply::End => "end",
         Reply::Error(_) => "error",
     }

@@ -4,7 +4,7 @@ use healthd_core::check::outcome::{Status, Verdict};
 use healthd_core::wire::control::{CheckRow, Problem};
 
 pub const OK: u8 = 0;
-const WARNING: u8 = 1;
+pub const WARNING: u8 = 1;
 /// Also: judged and refused.
 pub const CRITICAL: u8 = 2;
 pub const UNKNOWN: u8 = 3;

@@ -7,6 +7,7 @@ use crate::error::CtlError;
 use crate::render::text::{cut, escape};
 use healthd_core::config::schema::Schema;
 use healthd_core::wire::supervisor::signal_name;
+use healthd_sys::memfd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
@@ -47,6 +48,8 @@ pub struct Helper {
     pub capture_stderr: bool,
     /// Our standard input is its own.
     pub stdin: bool,
+    /// What it reads there, if that is nobody's.
+    pub input: Option<Vec<u8>>,
     /// After this it is killed.
     pub limit: Option<Duration>,
 }
@@ -64,12 +67,16 @@ impl Helper {
         } else {
             Stdio::inherit()
         };
+        let input = match &self.input {
+            Some(bytes) => Some(memfd::sealed_bytes("healthctl", bytes).map_err(failed)?),
+            None => None,
+        };
         let child = Command::new(&program)
             .args(args)
-            .stdin(if self.stdin {
-                Stdio::inherit()
-            } else {
-                Stdio::null()
+            .stdin(match input {
+                Some(input) => Stdio::from(input),
+                None if self.stdin => Stdio::inherit(),
+                None => Stdio::null(),
             })
             .stdout(Stdio::piped())
             .stderr(stderr)

@@ -121,7 +121,10 @@ impl Session {
     /// Asks, and gives each line of the whole answer to `each`.
     pub fn ask_all(&mut self, op: Op, each: impl FnMut(Reply) -> bool) -> Result<(), CtlError> {
         let patience = match op {
-            Op::Reload | Op::PluginsReload { .. } | Op::PluginsRollback { .. } => {
+            Op::Reload
+            | Op::PluginsReload { .. }
+            | Op::PluginsRollback { .. }
+            | Op::AlertsTest { .. } => {
                 let time = Some(self.timeout.unwrap_or(RELOAD_PATIENCE));
                 Patience {
                     first: time,

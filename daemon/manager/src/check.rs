@@ -232,6 +232,7 @@ impl Check {
             attempts: self.spec.attempts,
             interval_ns: self.interval_ns(),
             retry_ns: ns(self.spec.retry_interval),
+            recover: self.spec.alerts.recover,
         }
     }
 

@@ -14,6 +14,7 @@ use crate::services::Services;
 use healthd_core::check::schedule::Standstill;
 use healthd_core::check::wheel::Wheel;
 use healthd_core::config::Model;
+use healthd_core::wire::control::Reply;
 use healthd_core::wire::roles::ManagerArgs;
 use healthd_core::wire::supervisor::ToSupervisor;
 use nix::sys::epoll::Epoll;
@@ -123,6 +124,12 @@ impl Manager {
         }
         for fact in turn.facts {
             self.books.journal.record(fact);
+        }
+        for (asker, tested) in turn.tested {
+            if let Some(client) = self.clients.place_of(asker) {
+                self.clients.reply(client, &Reply::Tested(tested));
+                self.clients.reply(client, &Reply::End);
+            }
         }
         for delivery in turn.departures {
             let loaded = match self.phase {

@@ -13,6 +13,7 @@ mod link;
 mod pool;
 mod reaper;
 pub mod refusal;
+mod replay;
 mod respawn;
 mod roles;
 mod sender;
@@ -56,6 +57,11 @@ fn run(config: &Path, greet: impl FnOnce()) -> i32 {
 /// `--verify FILE`: prints as JSON what a start would say of a plugin file. Exit code 0: it would be loaded; 1: not.
 pub fn verify(file: &Path) -> i32 {
     start::verify(file)
+}
+
+/// `--replay CONFIG`: what its routes would have sent. Returns the exit code.
+pub fn replay(config: &Path) -> i32 {
+    replay::run(config)
 }
 
 /// `-t`: judges the config as a start would. Returns the exit code.

@@ -1,14 +1,12 @@
-//! `[[notify]]` and `[[maintenance]]`, and the keys of a check that have to do with alerts: from what a file says to a
-//! [`Config`] that needs no more checking, or every mistake at once.
+//! `[[notify]]` and `[[maintenance]]`: from what a file says to a [`Config`] that needs no more checking, or every
+//! mistake at once.
 //!
 //! Whoever reads the files brings a [`Reader`] with it; what it says comes out again by [`Config::of_model`].
 
 mod blocks;
-mod check_keys;
 mod notify;
 mod warnings;
 
-pub use check_keys::{CHECK_KEYS, CheckKeys};
 pub use notify::NOTIFY_KEYS;
 
 use crate::route::{Config, Maintenance};

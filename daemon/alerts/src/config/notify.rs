@@ -2,8 +2,8 @@
 
 use super::Around;
 use super::blocks::{Block, match_of, when_of};
-use crate::rate::Rate;
 use crate::route::{By, On, Route};
+use healthd_core::config::alert_keys::rate;
 use healthd_core::config::did_you_mean;
 use healthd_core::config::notifiers::Notifier;
 use healthd_core::config::raw::{Node, Value, shortened};
@@ -164,6 +164,9 @@ fn route(block: &Block<'_>, around: &Around<'_>, cx: &mut Reading<'_>) -> Option
                 .map(|d| route.alive = Some(d)),
         );
     }
+    if knows_one_check(&route.plugin, node("config")) {
+        route.by = By::Check;
+    }
     if let Some(node) = node("by") {
         take(cx.text("by", node, owner).map(|by| {
             route.by = match by.as_str() {
@@ -179,17 +182,17 @@ fn route(block: &Block<'_>, around: &Around<'_>, cx: &mut Reading<'_>) -> Option
     fine.then_some(route)
 }
 
-pub fn rate(key: &str, node: &Node, owner: &str, cx: &mut Reading<'_>) -> Option<Rate> {
-    let Value::Str(text) = &node.value else {
-        return cx.wrong_type(key, node, owner, "a string", "\"20/10m\"");
+/// What it tells has a place for one check: each gets a message of its own, unless `by` says otherwise.
+fn knows_one_check(plugin: &str, config: Option<&Node>) -> bool {
+    let preset = match config.map(|node| &node.value) {
+        Some(Value::Table(options)) => options.get("preset").map(|e| &e.node.value),
+        _ => None,
     };
-    match Rate::parse(text) {
-        Ok(rate) => Some(rate),
-        Err((what, help)) => {
-            let e = error(format!("`{key}` of {owner} {what}"));
-            cx.push(e.at(node.span).help(help));
-            None
+    match preset {
+        Some(Value::Str(preset)) => {
+            matches!(preset.as_str(), "pagerduty" | "opsgenie" | "alertmanager")
         }
+        _ => plugin == "script",
     }
 }
 
@@ -250,7 +253,6 @@ fn notifier(block: &Block<'_>, route: &Route, cx: &mut Reading<'_>) -> Notifier 
         label: block.label.clone(),
         plugin: route.plugin.clone(),
         plugin_at: plugin.map_or(block.span, |e| e.node.span),
-        enabled: route.enabled,
         config: block.table.get("config").cloned(),
         templates,
         block: block.span,

@@ -1,6 +1,6 @@
 //! What people write, and what they are told of it.
 
-use super::{Around, CheckKeys, Resolved, resolve};
+use super::{Around, Resolved, resolve};
 use crate::rate::Rate;
 use crate::route::By;
 use healthd_core::config::Files;
@@ -218,30 +218,4 @@ when = "2026-11-01 .. 2026-11-02"
     }
     let (_, said) = read("");
     assert_eq!(said, "", "who has no route at all wants none");
-}
-
-#[test]
-fn the_keys_of_a_check() {
-    let keys = |text: &str| {
-        let mut cx = Reading::new(Path::new("x.toml"), &Nowhere);
-        let source = cx.sources.add(Path::new("x.toml"), text.to_owned());
-        let table = raw::table(&cx.sources, source, &mut cx.report);
-        let keys = CheckKeys::read(&table, "check `web`", &mut cx);
-        (keys, cx.report.finish().render(false))
-    };
-    assert_eq!(keys(""), (CheckKeys::default(), String::new()));
-    let (all, said) =
-        keys("recover = 3\nflap = \"never\"\ninvert = true\nrunbook = \"https://wiki/x\"");
-    assert_eq!(said, "");
-    assert_eq!((all.recover, all.flap, all.invert), (3, None, true));
-    assert_eq!(all.runbook.as_deref(), Some("https://wiki/x"));
-    let (_, said) = keys("recover = 0\nflap = \"1/m\"\ninvert = \"yes\"\nrunbook = \"\"");
-    for what in [
-        "from 1 to 1000",
-        "`5/30m`, or `never`",
-        "write `invert = true`",
-        "`runbook` of check `web` is empty",
-    ] {
-        assert!(said.contains(what), "{what}\n{said}");
-    }
 }

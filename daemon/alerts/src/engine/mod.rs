@@ -271,6 +271,10 @@ impl Engine {
         }
     }
 
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
     pub(crate) fn open_notices(&self) -> impl Iterator<Item = &Notice> {
         self.notices.values()
     }

@@ -2,6 +2,7 @@
 
 pub mod fault;
 pub mod outcome;
+pub mod rate;
 pub mod schedule;
 pub mod semaphore;
 pub mod tracker;

@@ -22,6 +22,8 @@ pub struct CheckState {
     /// CLOCK_REALTIME: the verdict flipped. 0: never.
     since: u64,
     age: Age,
+    /// Oks in a row, while it has a problem.
+    oks: u32,
 }
 
 /// For how long nobody could judge it.
@@ -50,6 +52,8 @@ pub struct Rules {
     pub attempts: u32,
     pub interval_ns: u64,
     pub retry_ns: u64,
+    /// Oks in a row until a problem is over.
+    pub recover: u32,
 }
 
 /// Now, by both clocks.
@@ -85,7 +89,10 @@ pub fn judge(before: CheckState, outcome: Outcome, rules: Rules, now: Moment) ->
         Some(fault) => state.unjudged(fault, rules, now.monotonic_ns),
         None => {
             state.age = Age::default();
-            state.tracker.observe(outcome.status, rules.attempts)
+            match state.counts(outcome.status, rules.recover) {
+                true => state.tracker.observe(outcome.status, rules.attempts),
+                false => None,
+            }
         }
     };
     if change.is_some() {
@@ -102,6 +109,17 @@ pub fn judge(before: CheckState, outcome: Outcome, rules: Rules, now: Moment) ->
 }
 
 impl CheckState {
+    /// An ok that does not is one of those that are still too few: the verdict and its attempts stay as they are.
+    fn counts(&mut self, status: Status, recover: u32) -> bool {
+        if status != Status::Ok {
+            self.oks = 0;
+            return true;
+        }
+        self.oks = self.oks.saturating_add(1);
+        let is_well = matches!(self.verdict(), Verdict::Ok | Verdict::Pending);
+        is_well || self.tracker.is_assumed() || self.oks >= recover
+    }
+
     fn unjudged(&mut self, fault: Fault, rules: Rules, now: u64) -> Option<Change> {
         let age = &mut self.age;
         age.unjudged = age.unjudged.saturating_add(1);
@@ -143,6 +161,7 @@ impl CheckState {
             status,
             fault,
             since,
+            oks: 0,
         }
     }
 
@@ -198,10 +217,50 @@ mod tests {
     use super::*;
 
     const S: u64 = 1_000_000_000;
+    #[test]
+    fn a_problem_ends_after_so_many_oks_in_a_row() {
+        let rules = Rules {
+            attempts: 1,
+            recover: 3,
+            ..RULES
+        };
+        let mut state = CheckState::default();
+        let mut told = Vec::new();
+        use Status::{Critical, Ok};
+        for (n, status) in [Ok, Critical, Ok, Ok, Critical, Ok, Ok, Ok, Critical]
+            .into_iter()
+            .enumerate()
+        {
+            let n = n as u64 + 1;
+            let outcome = Outcome {
+                status,
+                fault: None,
+                began_ns: n * S,
+            };
+            let moment = Moment {
+                monotonic_ns: n * S,
+                realtime_ns: n * S,
+            };
+            let judged = judge(state, outcome, rules, moment);
+            state = judged.state;
+            if let Some(News::Flipped(change)) = judged.news {
+                told.push((n, change.to));
+            }
+        }
+        let expected = [
+            (1, Verdict::Ok),
+            (2, Verdict::Critical),
+            (8, Verdict::Ok),
+            (9, Verdict::Critical),
+        ];
+        assert_eq!(told, expected);
+    }
+
     const RULES: Rules = Rules {
         attempts: 3,
         interval_ns: 10 * S,
         retry_ns: 2 * S,
+        recover: 1,
     };
 
     fn result(status: Status, fault: Option<Fault>, at: u64) -> (Outcome, Moment) {
@@ -277,6 +336,7 @@ mod tests {
             attempts: 1,
             interval_ns: S / 10,
             retry_ns: S / 10,
+            recover: 1,
         };
         let mut state = CheckState::default();
         feed(&mut state, Status::Ok, None, 100 * S);

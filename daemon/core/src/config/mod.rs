@@ -7,6 +7,7 @@
 //! `raw` is what the files say, `resolve` and `checks` turn it into the model; `templates` lays
 //! templates below checks and makes checks of hosts; `for_each` makes many checks of one block; `options` deals with a check's `config` and its secrets.
 
+pub mod alert_keys;
 mod catalog;
 mod checks;
 mod defaults;

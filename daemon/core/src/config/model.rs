@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::alert_keys::CheckAlerts;
 use super::diagnostic::Diagnostics;
 use super::readers::{History, Web};
 
@@ -181,6 +182,8 @@ pub struct CheckSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub needs: Option<String>,
     pub labels: BTreeMap<String, String>,
+    #[serde(default)]
+    pub alerts: CheckAlerts,
     /// Canonical JSON (sorted keys, no spaces) with the secrets in it: for the plugin, for nobody else.
     pub config: String,
     /// The same with `***` for each secret: for everybody else.
@@ -376,6 +379,7 @@ mod tests {
             groups: Vec::new(),
             needs: None,
             labels: BTreeMap::new(),
+            alerts: CheckAlerts::default(),
             config: r#"{"url":"http://127.0.0.1/"}"#.into(),
             shown_config: r#"{"url":"http://127.0.0.1/"}"#.into(),
             unusable: None,

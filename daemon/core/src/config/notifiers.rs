@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::alert_keys::CheckAlerts;
 use super::catalog::Class;
 use super::checks::{Maker, Owner, Plugin};
 use super::defaults::Defaults;
@@ -37,7 +38,6 @@ pub struct Notifier {
     pub label: String,
     pub plugin: String,
     pub plugin_at: Span,
-    pub enabled: bool,
     /// The key `config`.
     pub config: Option<Entry>,
     /// `title` and `text`, which are options of its plugin.
@@ -106,9 +106,10 @@ impl Maker<'_> {
         self.use_plugin(name);
         let own = with_templates(notifier);
         let layers: Vec<&Table> = main.options(name).into_iter().collect();
-        let secrets = match (&schema, notifier.enabled) {
-            (Some(_), true) => Secrets::Read,
-            _ => Secrets::Leave,
+        // Also of a route that is not enabled: it ends what it has told, and it may be a backup.
+        let secrets = match &schema {
+            Some(_) => Secrets::Read,
+            None => Secrets::Leave,
         };
         let input = PlanInput {
             own: own.as_ref(),
@@ -133,11 +134,12 @@ impl Maker<'_> {
             },
             retry_interval: HOUR,
             attempts: 1,
-            enabled: notifier.enabled,
+            enabled: true,
             timeout_status: TimeoutStatus::Unknown,
             groups: Vec::new(),
             needs: None,
             labels: BTreeMap::new(),
+            alerts: CheckAlerts::default(),
             config,
             shown_config: shown,
             unusable,

@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::alert_keys::CheckAlerts;
 use super::checks::{Owner, Plugin};
 use super::defaults::{Defaults, INTERVAL, TIMEOUT, Timing, attempts, read_labels, timeout_status};
 use super::groups;
@@ -114,6 +115,7 @@ impl OneCheck<'_> {
             _ => cx.text("needs", &n, owner).unwrap_or_default(),
         });
 
+        let alerts = CheckAlerts::read(&|key, cx| field(key, cx), &owner, cx);
         // The strongest last: main file, this file, the check.
         let layers = || self.layers.iter().rev();
         let interval = own
@@ -235,6 +237,7 @@ impl OneCheck<'_> {
             groups,
             needs,
             labels,
+            alerts,
             config,
             shown_config: shown,
             unusable,

@@ -138,7 +138,7 @@ pub const DEFAULTS_KEYS: [&str; 11] = [
     "labels",
     "config",
 ];
-pub const CHECK_KEYS: [&str; 16] = [
+pub const CHECK_KEYS: [&str; 20] = [
     "name",
     "use",
     "title",
@@ -155,13 +155,17 @@ pub const CHECK_KEYS: [&str; 16] = [
     "labels",
     "config",
     "for_each",
+    "recover",
+    "flap",
+    "invert",
+    "runbook",
 ];
 
 const POOL_KEYS: [&str; 4] = ["isolate", "io", "cpu", "exec"];
 /// Of `[pool.NAME]`.
 const POOL_GROUP_KEYS: [&str; 1] = ["plugins"];
 /// A template's: those of a check that many can share, and the `checks` of a host.
-pub const TEMPLATE_KEYS: [&str; 15] = [
+pub const TEMPLATE_KEYS: [&str; 19] = [
     "use",
     "title",
     "plugin",
@@ -177,9 +181,13 @@ pub const TEMPLATE_KEYS: [&str; 15] = [
     "labels",
     "config",
     "checks",
+    "recover",
+    "flap",
+    "invert",
+    "runbook",
 ];
 /// What stands below `checks` and for all of them: no plugin, and nothing of one.
-pub const HOST_KEYS: [&str; 14] = [
+pub const HOST_KEYS: [&str; 18] = [
     "name",
     "address",
     "use",
@@ -194,9 +202,13 @@ pub const HOST_KEYS: [&str; 14] = [
     "exclusive",
     "needs",
     "labels",
+    "recover",
+    "flap",
+    "invert",
+    "runbook",
 ];
 /// Of one of a host's `checks`, where it is written as a table.
-pub const HOST_CHECK_KEYS: [&str; 15] = [
+pub const HOST_CHECK_KEYS: [&str; 19] = [
     "name",
     "use",
     "title",
@@ -212,6 +224,10 @@ pub const HOST_CHECK_KEYS: [&str; 15] = [
     "needs",
     "labels",
     "config",
+    "recover",
+    "flap",
+    "invert",
+    "runbook",
 ];
 
 /// The keys of one pool: its own, and those of every pool.

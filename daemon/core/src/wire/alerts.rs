@@ -58,3 +58,39 @@ pub struct SilenceRow {
     pub author: String,
     pub since: Option<String>,
 }
+
+/// What `silence` asks for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SilenceAsk {
+    /// Which checks, as in a route.
+    #[serde(rename = "match")]
+    pub matches: String,
+    #[serde(default)]
+    pub reason: String,
+    /// None: until it is taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub for_ms: Option<u64>,
+    /// A maintenance: not counted as downtime.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub planned: bool,
+}
+
+/// What became of a message of `alerts_test`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Tested {
+    pub route: String,
+    /// `accepted`, `refused`, or `unknown`: it may have arrived.
+    pub outcome: String,
+    /// The receipt, or why there is none.
+    pub said: String,
+}
+
+/// Whether a route would be told.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WhoRow {
+    pub route: String,
+    pub told: bool,
+    pub why: String,
+}

@@ -6,7 +6,7 @@
 use crate::check::fault::Fault;
 use crate::check::outcome::{Metric, Phase, Status, Verdict};
 use crate::matching::Match;
-use crate::wire::alerts::AlertsReport;
+use crate::wire::alerts::{AlertsReport, SilenceAsk, SilenceRow, Tested, WhoRow};
 use crate::wire::events::EventRow;
 use crate::wire::glob;
 use serde::{Deserialize, Serialize};
@@ -125,6 +125,37 @@ pub enum Op {
     Events(Events),
     /// Open notices, routes and silences: one `alerts` line.
     Alerts,
+    /// Problems of these checks are held back: a `silence` line, with the id that `unsilence` wants.
+    Silence(SilenceAsk),
+    /// Takes a silence back: its `silence` line.
+    Unsilence {
+        id: String,
+    },
+    /// Somebody has the problem that this check has now: a `silence` line.
+    Ack {
+        name: String,
+        #[serde(default)]
+        reason: String,
+        /// None: until the problem is over.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        for_ms: Option<u64>,
+    },
+    /// Sends a message over this route: a `tested` line when it is known what became of it.
+    #[serde(rename = "alerts_test")]
+    AlertsTest {
+        route: String,
+    },
+    /// Who would be told of a problem of this check: a `who` line a route.
+    #[serde(rename = "alerts_who")]
+    AlertsWho {
+        name: String,
+        /// RFC 3339; none: now.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<String>,
+        /// None: critical.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        verdict: Option<Verdict>,
+    },
     /// Graceful stop of the whole daemon; answered before it begins.
     Stop,
     /// A `version` line.
@@ -142,6 +173,10 @@ impl Op {
             | Op::PluginsReload { .. }
             | Op::PluginsRollback { .. }
             | Op::Release { .. }
+            | Op::Silence(_)
+            | Op::Unsilence { .. }
+            | Op::Ack { .. }
+            | Op::AlertsTest { .. }
             | Op::Stop => true,
             Op::Status(_)
             | Op::Show { .. }
@@ -152,6 +187,7 @@ impl Op {
             | Op::Plugins
             | Op::Events(_)
             | Op::Alerts
+            | Op::AlertsWho { .. }
             | Op::Version => false,
         }
     }
@@ -228,6 +264,9 @@ pub enum Reply {
     Object(ObjectRow),
     Event(Box<EventRow>),
     Alerts(Box<AlertsReport>),
+    Silence(SilenceRow),
+    Tested(Tested),
+    Who(WhoRow),
     Why(Box<Why>),
     Reloaded(ReloadReport),
     Version(VersionInfo),

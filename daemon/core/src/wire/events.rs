@@ -122,12 +122,15 @@ pub enum EventKind {
     Told = 27,
     /// It has not, or nobody knows.
     NotTold = 28,
+    /// Somebody holds back alerts, or does not any more.
+    Silenced = 29,
+    Unsilenced = 30,
     /// Only told, never written: the reader asked for more than there is.
     Gap = 255,
 }
 
 impl EventKind {
-    pub const ALL: [EventKind; 30] = [
+    pub const ALL: [EventKind; 32] = [
         EventKind::Other,
         EventKind::Started,
         EventKind::ManagerRestarted,
@@ -157,6 +160,8 @@ impl EventKind {
         EventKind::PoolUp,
         EventKind::Told,
         EventKind::NotTold,
+        EventKind::Silenced,
+        EventKind::Unsilenced,
         EventKind::Gap,
     ];
 
@@ -191,6 +196,8 @@ impl EventKind {
             EventKind::PoolUp => "pool-up",
             EventKind::Told => "told",
             EventKind::NotTold => "not-told",
+            EventKind::Silenced => "silenced",
+            EventKind::Unsilenced => "unsilenced",
             EventKind::Gap => "gap",
         }
     }

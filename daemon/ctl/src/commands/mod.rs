@@ -11,8 +11,10 @@ mod objects;
 mod pause;
 mod plugins;
 mod reload;
+mod replay;
 mod run;
 mod show;
+mod silence;
 mod status;
 mod stop;
 mod try_plugin;
@@ -37,7 +39,11 @@ pub fn run(session: &mut Session, command: &Command) -> Result<u8, CtlError> {
         Command::Why(args) => why::run(session, args),
         Command::Workers => workers::run(session),
         Command::Objects => objects::run(session),
-        Command::Alerts => alerts::run(session),
+        Command::Alerts(args) => alerts::run(session, args),
+        Command::Silence(args) => silence::silence(session, args, false),
+        Command::Maintenance(args) => silence::silence(session, args, true),
+        Command::Unsilence { id } => silence::unsilence(session, id),
+        Command::Ack(args) => silence::ack(session, args),
         Command::Plugins(args) => plugins::run(session, args),
         Command::Try(args) => try_plugin::run(session, args),
         Command::Pause(args) => pause::pause(session, args),

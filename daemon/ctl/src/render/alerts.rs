@@ -3,7 +3,8 @@
 use super::paint::Paint;
 use super::table::{Cell, Column, Table};
 use super::{Look, time};
-use healthd_core::wire::alerts::{AlertsReport, NoticeRow, RouteRow, SilenceRow};
+use healthd_core::wire::alerts::{AlertsReport, NoticeRow, RouteRow, SilenceRow, Tested, WhoRow};
+use std::collections::BTreeMap;
 
 /// Only what there is, with a blank line between.
 pub fn show(report: &AlertsReport, look: &Look) -> String {
@@ -126,6 +127,82 @@ pub fn silences(rows: &[SilenceRow], look: &Look) -> String {
         ]);
     }
     table.render(look)
+}
+
+pub fn who(rows: &[WhoRow], look: &Look) -> String {
+    let mut table = Table::new(vec![
+        Column::left("ROUTE"),
+        Column::left("TOLD"),
+        Column::left("WHY").wraps(),
+    ]);
+    for row in rows {
+        let (told, paint) = match row.told {
+            true => ("yes", Paint::Good),
+            false => ("no", Paint::Dim),
+        };
+        table.row(vec![
+            Cell::new(&row.route),
+            Cell::new(told).paint(paint),
+            Cell::new(&row.why),
+        ]);
+    }
+    table.render(look)
+}
+
+/// What one route would have sent.
+#[derive(Default)]
+pub struct Messages {
+    pub problems: u64,
+    pub recoveries: u64,
+    pub others: u64,
+    /// Between ten in the evening and six in the morning.
+    pub at_night: u64,
+}
+
+pub fn replayed(
+    routes: &BTreeMap<String, Messages>,
+    flips: usize,
+    was_sent: usize,
+    look: &Look,
+) -> String {
+    let mut table = Table::new(vec![
+        Column::left("ROUTE"),
+        Column::right("PROBLEMS"),
+        Column::right("RECOVERIES"),
+        Column::right("OTHERS"),
+        Column::right("AT NIGHT"),
+    ]);
+    let (mut all, mut night) = (0, 0);
+    for (route, m) in routes {
+        all += m.problems + m.recoveries + m.others;
+        night += m.at_night;
+        table.row(vec![
+            Cell::new(route),
+            Cell::new(m.problems.to_string()),
+            Cell::new(m.recoveries.to_string()),
+            Cell::new(m.others.to_string()),
+            Cell::new(m.at_night.to_string()),
+        ]);
+    }
+    let shown = match routes.is_empty() {
+        true => String::new(),
+        false => table.render(look) + "\n",
+    };
+    let messages = super::text::count(all, "message");
+    format!(
+        "{shown}{messages} for {}, {night} at night; {was_sent} were sent by what was in force\n",
+        super::text::count(flips as u64, "verdict change"),
+    )
+}
+
+/// "slack: accepted: HTTP 200 ok"
+pub fn tested(tested: &Tested) -> String {
+    let outcome = match tested.outcome.as_str() {
+        "unknown" => "nobody knows whether it arrived",
+        other => other,
+    };
+    let said = super::text::escape(&tested.said);
+    format!("{}: {outcome}: {said}", super::text::escape(&tested.route))
 }
 
 const SHOWN: usize = 3;

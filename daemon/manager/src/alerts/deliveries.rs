@@ -2,6 +2,7 @@
 
 use crate::journal::Fact;
 use healthd_alerts::{Delivery, Kind, Outcome};
+use healthd_core::wire::alerts::Tested;
 use healthd_core::wire::events::EventKind;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,6 +28,19 @@ impl Sent {
             route: delivery.route.clone(),
             check: delivery.checks.first().map(|line| line.name.clone()),
             count: delivery.checks.len(),
+        }
+    }
+
+    pub fn tested(&self, outcome: &Outcome) -> Tested {
+        let (word, said) = match outcome {
+            Outcome::Accepted { receipt } => ("accepted", receipt),
+            Outcome::Refused { reason, .. } => ("refused", reason),
+            Outcome::Unknown { reason, .. } => ("unknown", reason),
+        };
+        Tested {
+            route: self.route.to_string(),
+            outcome: word.to_owned(),
+            said: said.clone(),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! [`Alerts::turn`], once a turn of the loop, and only if there is something to do. Without routes and silences that is never.
 
 mod carriers;
+mod commands;
 mod deliveries;
 mod disk;
 mod memory;
@@ -12,10 +13,12 @@ mod rows;
 mod standing;
 
 pub use carriers::outcome_of;
+pub use commands::Silenced;
 pub use disk::Written;
 pub use standing::lies_behind;
 
 use crate::checks::Checks;
+use crate::control::Asker;
 use crate::inbox::Inbox;
 use crate::journal::Fact;
 use crate::rollout::plugin_use::PluginUse;
@@ -26,13 +29,13 @@ use disk::Disk;
 use healthd_alerts::{Config, Delivery, Engine, Now, Outcome, Record};
 use healthd_core::check::outcome::Verdict;
 use healthd_core::config::Model;
-use healthd_core::wire::alerts::AlertsReport;
+use healthd_core::wire::alerts::{AlertsReport, Tested};
 use healthd_core::wire::events::EventKind;
 use healthd_core::wire::worker::Notice;
 use healthd_sys::clock;
 use memory::Memory;
 use standing::{standing, tells};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -49,6 +52,8 @@ pub struct Alerts {
     /// Messages whose record is on its way to the disk.
     waiting: VecDeque<Waiting>,
     carriers: Carriers,
+    /// Who waits for what becomes of a test, by its message.
+    testers: BTreeMap<u64, Asker>,
     /// There are routes, silences, or notices that are not over.
     is_on: bool,
     /// Another config is in force, and the engine does not know it yet.
@@ -79,6 +84,7 @@ pub struct Turn {
     /// To be sent now.
     pub departures: Vec<Delivery>,
     pub facts: Vec<Fact>,
+    pub tested: Vec<(Asker, Tested)>,
     /// The memory in which it is kept is another from now on: the supervisor must hold it.
     pub memory: Option<Arc<OwnedFd>>,
 }
@@ -105,6 +111,7 @@ impl Alerts {
             deliveries: Deliveries::default(),
             waiting: VecDeque::new(),
             carriers: Carriers::default(),
+            testers: BTreeMap::new(),
             is_on,
             is_new: false,
             is_dirty: false,
@@ -195,6 +202,9 @@ impl Alerts {
         }
         for (sent, outcome) in self.deliveries.take() {
             turn.facts.extend(self.deliveries.fact(&sent, &outcome));
+            let tester = self.testers.remove(&sent.message);
+            let tested = tester.map(|asker| (asker, sent.tested(&outcome)));
+            turn.tested.extend(tested);
             self.engine.outcome(sent.message, outcome, now);
         }
         self.is_dirty = false;
@@ -280,7 +290,10 @@ impl Alerts {
         model: &Model,
         plugins: &[PluginUse],
     ) -> Option<u32> {
-        let json = delivery.json(&self.host, clock::realtime_ns(), &|_| None);
+        let json = delivery.json(&self.host, clock::realtime_ns(), &|name| {
+            let check = checks.find(name).and_then(|id| checks.get(id))?;
+            check.spec.alerts.runbook.clone()
+        });
         let loaded = (self.carriers).load(delivery, &json.to_string(), checks, model, plugins);
         loaded
             .map_err(|refused| self.deliveries.end(Sent::of(delivery), refused))

@@ -1,11 +1,10 @@
 //! A check, as the engine is told of it.
 
 use crate::check::Check;
-use healthd_alerts::{Rate, Standing};
+use healthd_alerts::Standing;
 use healthd_core::check::fault::Fault;
 use healthd_core::check::outcome::Verdict;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// The engine has to know of it.
 pub fn tells(check: &Check) -> bool {
@@ -33,9 +32,6 @@ pub fn standing(check: &Check, was: Option<Verdict>) -> Standing {
         since: check.state.since(),
         labels: Arc::new(check.spec.labels.clone()),
         behind,
-        flap: Some(Rate {
-            count: 5,
-            per: Duration::from_secs(30 * 60),
-        }),
+        flap: check.spec.alerts.flap,
     }
 }

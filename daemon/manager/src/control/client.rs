@@ -228,11 +228,7 @@ impl Client {
     }
 }
 
-pub(super) fn error(
-    code: ErrorCode,
-    message: impl Into<String>,
-    help: impl Into<String>,
-) -> ControlError {
+pub fn error(code: ErrorCode, message: impl Into<String>, help: impl Into<String>) -> ControlError {
     ControlError {
         code,
         message: message.into(),

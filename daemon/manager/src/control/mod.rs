@@ -16,4 +16,5 @@ mod selection;
 mod serve;
 mod why;
 
+pub use client::error;
 pub use clients::{Asker, Clients};

@@ -4,11 +4,13 @@ use super::client::{Job, Watch, error};
 use super::ids::IdSet;
 use super::matcher::Matcher;
 use super::selection::Wish;
+use crate::alerts::Silenced;
 use crate::director::{Manager, Phase};
 use crate::journal::Fact;
 use crate::rollout::work::Work;
 use crate::schedule::pause::{LONGEST_MS, Paused};
 use crate::time::MS;
+use healthd_core::check::outcome::Verdict;
 use healthd_core::matching::Match;
 use healthd_core::wire::control::{ErrorCode, Filter, Op, Reply, VersionInfo};
 use healthd_core::wire::events::EventKind;
@@ -96,6 +98,39 @@ impl Manager {
                 self.clients.reply(client, &Reply::Alerts(Box::new(report)));
                 self.clients.reply(client, &Reply::End);
             }
+            Op::Silence(ask) => {
+                let uid = self.uid_of(client);
+                let silenced = self.alerts.silence(ask, uid);
+                self.silenced(client, silenced);
+            }
+            Op::Unsilence { id } => {
+                let uid = self.uid_of(client);
+                let taken_back = self.alerts.unsilence(&id, uid);
+                self.silenced(client, taken_back);
+            }
+            Op::Ack {
+                name,
+                reason,
+                for_ms,
+            } => {
+                if self.named(client, &name).is_some() {
+                    let uid = self.uid_of(client);
+                    let held = self.alerts.acknowledge(&name, reason, for_ms, uid);
+                    self.silenced(client, held);
+                }
+            }
+            Op::AlertsTest { route } => {
+                let asker = self.clients.asker(client);
+                match self.alerts.test(&route, asker) {
+                    Ok(()) => self.set_job(client, Job::Waiting),
+                    Err(e) => self.clients.reply(client, &Reply::Error(e)),
+                }
+            }
+            Op::AlertsWho { name, at, verdict } => {
+                if let Some(id) = self.named(client, &name) {
+                    self.who(client, id, at, verdict);
+                }
+            }
             Op::Stop => {
                 log::info!("a client asks for a stop");
                 self.clients.reply(client, &Reply::End);
@@ -117,6 +152,43 @@ impl Manager {
                 self.clients.reply(client, &Reply::End);
             }
         }
+    }
+
+    fn uid_of(&mut self, client: usize) -> u32 {
+        self.clients.get_mut(client).map_or(0, |c| c.uid)
+    }
+
+    fn silenced(&mut self, client: usize, silenced: Silenced) {
+        match silenced {
+            Ok((row, fact)) => {
+                self.books.journal.record(fact);
+                self.clients.reply(client, &Reply::Silence(row));
+                self.clients.reply(client, &Reply::End);
+            }
+            Err(e) => self.clients.reply(client, &Reply::Error(e)),
+        }
+    }
+
+    fn who(&mut self, client: usize, id: u32, at: Option<String>, verdict: Option<Verdict>) {
+        let Some(check) = self.checks.get(id) else {
+            return;
+        };
+        let time = at.as_deref().map(crate::time::parse);
+        if let (Some(None), Some(at)) = (&time, &at) {
+            let e = error(
+                ErrorCode::BadRequest,
+                format!("`at` is no time: {at}"),
+                "write it as in RFC 3339: 2026-11-29T02:00:00Z",
+            );
+            return self.clients.reply(client, &Reply::Error(e));
+        }
+        let verdict = verdict.unwrap_or(Verdict::Critical);
+        let spec = &check.spec;
+        let rows = self
+            .alerts
+            .who(&spec.name, &spec.labels, verdict, time.flatten());
+        let lines = rows.into_iter().map(Reply::Who).collect();
+        self.set_job(client, Job::Lines { lines });
     }
 
     pub(super) fn set_job(&mut self, client: usize, job: Job) {

@@ -325,6 +325,10 @@ fn too_long(op: &Op) -> Option<ControlError> {
         Op::Pause { filter, reason, .. } => (&filter.names, reason),
         Op::Release { names } => (names, ""),
         Op::Events(asked) => (&asked.names, ""),
+        Op::Silence(ask) => (&[], &ask.reason),
+        Op::Ack { name, reason, .. } => (std::slice::from_ref(name), reason),
+        Op::AlertsWho { name, .. } => (std::slice::from_ref(name), ""),
+        Op::AlertsTest { route } => (std::slice::from_ref(route), ""),
         Op::Show { name } | Op::Why { name } | Op::PluginsRollback { name } => {
             (std::slice::from_ref(name), "")
         }

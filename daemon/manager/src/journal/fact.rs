@@ -49,6 +49,8 @@ fn line(kind: EventKind) -> (Level, &'static str) {
         K::Clock => (Level::Warn, "the wall clock was set"),
         K::StoodStill => (Level::Warn, "stood still"),
         K::Told => (Level::Info, "told"),
+        K::Silenced => (Level::Info, "alerts held back"),
+        K::Unsilenced => (Level::Info, "alerts held back no more"),
         K::NotTold => (Level::Warn, "not told"),
         K::Gap | K::Other => (Level::Info, "event"),
     }

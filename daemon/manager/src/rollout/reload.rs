@@ -317,6 +317,7 @@ impl Manager {
             check.target = target;
             check.spec.source = spec.source;
             check.spec.unusable = spec.unusable;
+            check.spec.alerts = spec.alerts;
             return false;
         }
         let other_plugin = check.spec.plugin != spec.plugin;

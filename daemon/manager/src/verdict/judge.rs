@@ -6,6 +6,7 @@ use crate::fleet::chunks::RunChunks;
 use crate::journal::Fact;
 use crate::schedule::dispatch;
 use crate::schedule::stage::InFlight;
+use healthd_alerts::invert;
 use healthd_core::check::fault::Fault;
 use healthd_core::check::outcome::{Status, Verdict};
 use healthd_core::check::tracker::Change;
@@ -114,7 +115,7 @@ impl Manager {
         self.settle(id, clock::monotonic_ns());
     }
 
-    pub fn judge_result(&mut self, f: Finished, flight: InFlight, worker: Option<(u32, u32)>) {
+    pub fn judge_result(&mut self, mut f: Finished, flight: InFlight, worker: Option<(u32, u32)>) {
         let moment = moment();
         let (now, now_wall) = (moment.monotonic_ns, moment.realtime_ns);
         let id = f.check;
@@ -131,6 +132,9 @@ impl Manager {
             let was_sent = flight.dispatched_ns != 0;
             self.alerts.ended(id, outcome_of(&f, was_sent));
             return;
+        }
+        if check.spec.alerts.invert {
+            f.status = invert(f.status);
         }
         let outcome = verdict::Outcome {
             status: f.status,
