@@ -346,6 +346,8 @@ fn an_acknowledged_problem_is_told_to_nobody_else_and_the_next_one_is() {
     say(&dir, "web", "ok fine");
     late.accepted("recovery");
     assert_eq!(late.all().len(), 2, "{:#?}", late.all());
+    let ended = |g: &Got| g.accepted && g.text("kind") == "recovery";
+    first.wait("both ends", 2, ended);
     assert_paired(&first);
 }
 

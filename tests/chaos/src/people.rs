@@ -82,6 +82,8 @@ impl World {
             say(&self.dir, n, "critical")?;
         }
         self.until_verdict(*checks, 2)?;
+        // A problem that is over before it was collected is nobody's.
+        self.until_each_was_begun(*checks)?;
         for n in 0..*kills {
             let notifiers = self.service.role("worker notify");
             notifiers.iter().for_each(|pid| kill(*pid, Signal::SIGKILL));
@@ -128,6 +130,20 @@ impl World {
             })
         };
         self.until("what we say of `told/*` is the verdict", PATIENCE, all)
+    }
+
+    fn until_each_was_begun(&self, checks: u64) -> Result<(), String> {
+        let begun = |w: &World| {
+            let report = w.ask("alerts", json!({})).unwrap_or_default();
+            let report = report.first().cloned().unwrap_or_default();
+            let notices = report["notices"].as_array().cloned().unwrap_or_default();
+            let left = notices.iter().filter(|n| n["state"] != "collecting");
+            let told: usize = left
+                .map(|n| n["checks"].as_array().map_or(0, Vec::len))
+                .sum();
+            told as u64 >= checks * ROUTES as u64
+        };
+        self.until("a try for each check on each route", PATIENCE, begun)
     }
 
     fn until_nothing_is_open(&self) -> Result<(), String> {
