@@ -105,6 +105,12 @@ fn a_receiver_is_told_of_a_problem_and_of_its_end() {
             .contains("it is down"),
         "{line}"
     );
+    let recent = line["recent"].as_str().expect("the last runs");
+    assert!(recent.ends_with('✖') && recent.contains('▁'), "{recent}");
+    assert!(
+        line["took_ms"].is_number() && line["plugin"] == "echo_step",
+        "{line}"
+    );
     wait_for("the receipt", || {
         report(&daemon)["notices"][0]["state"] == "told"
     });

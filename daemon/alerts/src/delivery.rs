@@ -51,6 +51,8 @@ pub struct Delivery {
     /// Checks that are not judged because they need one of those; the first of them, and how many there are.
     pub behind: Vec<Arc<str>>,
     pub behind_count: usize,
+    /// Other checks that became bad at about the same time; the first of them.
+    pub near: Vec<Arc<str>>,
     /// CLOCK_REALTIME, ns: when the first of its problems began.
     pub from: u64,
     /// And when the last was over.

@@ -3,11 +3,14 @@
 use crate::delivery::{Delivery, Line, Sure};
 use healthd_core::text::cut;
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+
+/// What else is known of a check.
+pub type More<'m> = dyn Fn(usize, &str) -> Map<String, Value> + 'm;
 
 impl Delivery {
-    /// `wall`: CLOCK_REALTIME, ns. `runbook` knows that of a check, if it has one.
-    pub fn json(&self, host: &str, wall: u64, runbook: &dyn Fn(&str) -> Option<String>) -> Value {
+    /// `wall`: CLOCK_REALTIME, ns. `more`: what else is known of a check, by its place in the message and its name.
+    pub fn json(&self, host: &str, wall: u64, more: &More<'_>) -> Value {
         let mut message = json!({
             "id": self.id.to_string(),
             "notice": self.notice.to_string(),
@@ -17,9 +20,10 @@ impl Delivery {
             "time": time(wall),
             "count": self.checks.len(),
             "bad": self.bad,
-            "checks": self.checks.iter().take(CHECKS_MAX).map(|line| check(line, runbook)).collect::<Vec<_>>(),
+            "checks": self.checks.iter().take(CHECKS_MAX).enumerate().map(|(n, line)| check(n, line, more)).collect::<Vec<_>>(),
             "behind": self.behind.iter().map(|name| &**name).collect::<Vec<_>>(),
             "behind_count": self.behind_count,
+            "near": self.near.iter().map(|name| &**name).collect::<Vec<_>>(),
             "from": time(self.from),
             "to": self.to.map(time),
             "unsure": self.sure == Sure::Not,
@@ -32,7 +36,7 @@ impl Delivery {
     }
 }
 
-fn check(line: &Line, runbook: &dyn Fn(&str) -> Option<String>) -> Value {
+fn check(place: usize, line: &Line, more: &More<'_>) -> Value {
     let mut check = json!({
         "name": &*line.name,
         "verdict": line.verdict.as_str(),
@@ -44,8 +48,8 @@ fn check(line: &Line, runbook: &dyn Fn(&str) -> Option<String>) -> Value {
     if line.flaps {
         check["flaps"] = true.into();
     }
-    if let Some(runbook) = runbook(&line.name) {
-        check["runbook"] = runbook.into();
+    if let Value::Object(fields) = &mut check {
+        fields.extend(more(place, &line.name));
     }
     check
 }
@@ -90,11 +94,15 @@ mod tests {
             bad: 1,
             behind: vec!["a".into()],
             behind_count: 30,
+            near: vec!["uplink".into()],
             from: 1_795_917_600_000_000_000,
             to: None,
             instead_of: Some(("slack".into(), "404".into())),
         };
-        let runbook = |name: &str| Some(format!("https://wiki/{name}"));
+        let runbook = |_: usize, name: &str| {
+            let url = format!("https://wiki/{name}");
+            Map::from_iter([("runbook".to_owned(), url.into())])
+        };
         let json = delivery.json("web1", 1_795_917_612_345_000_000, &runbook);
         let expected = json!({
             "id": "8", "notice": "7", "kind": "problem", "route": "mail", "host": "web1", "time": "2026-11-29T02:00:12Z",
@@ -103,7 +111,7 @@ mod tests {
                 "name": "shop/db", "verdict": "critical", "was": "ok", "message": "x".repeat(1_000),
                 "since": "2026-11-29T02:00:00Z", "labels": {"team": "web"}, "runbook": "https://wiki/shop/db",
             }],
-            "behind": ["a"], "behind_count": 30, "from": "2026-11-29T02:00:00Z", "to": null, "unsure": false,
+            "behind": ["a"], "behind_count": 30, "near": ["uplink"], "from": "2026-11-29T02:00:00Z", "to": null, "unsure": false,
             "instead_of": {"route": "slack", "reason": "404"},
         });
         assert_eq!(json, expected);

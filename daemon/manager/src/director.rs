@@ -138,6 +138,7 @@ impl Manager {
                     &mut self.checks,
                     &self.model,
                     &self.rollout.plugins,
+                    &self.books,
                 ),
                 Phase::Starting | Phase::Stopping | Phase::Done => {
                     self.alerts.not_sent(&delivery, "healthd stops")

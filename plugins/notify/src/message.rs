@@ -23,6 +23,8 @@ pub struct Message {
     /// Checks that are not judged because they need one of those.
     pub behind: Vec<String>,
     pub behind_count: usize,
+    /// Other checks that became bad at about the same time.
+    pub near: Vec<String>,
     /// When the first problem began, and when the last was over.
     pub from: String,
     pub to: Option<String>,
@@ -54,6 +56,9 @@ pub struct Check {
     pub since: String,
     pub labels: BTreeMap<String, String>,
     pub runbook: Option<String>,
+    /// A sign for each of the last runs.
+    pub recent: Option<String>,
+    pub took_ms: Option<f64>,
 }
 
 /// The route that cannot reach its receiver, and why.

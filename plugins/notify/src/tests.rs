@@ -165,6 +165,16 @@ fn every_field_of_the_page_is_there() {
     full["behind_count"] = 1.into();
     full["unsure"] = true.into();
     full["instead_of"] = json!({"route": "slack", "reason": "404"});
+    full["near"] = json!(["uplink"]);
+    for (name, value) in [
+        ("title", json!("The shop")),
+        ("plugin", json!("http")),
+        ("attempts", json!(3)),
+        ("took_ms", json!(2.5)),
+        ("recent", json!("▁▁✖")),
+    ] {
+        full["checks"][0][name] = value;
+    }
     for field in all {
         let template = format!("<{{{{ {field} }}}}>");
         let words = Templates::new(Some(&template), None)

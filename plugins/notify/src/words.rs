@@ -97,6 +97,9 @@ pub fn text(m: &Message) -> String {
             m.behind.join(", ")
         );
     }
+    if !m.near.is_empty() {
+        let _ = writeln!(out, "\nat about the same time: {}", m.near.join(", "));
+    }
     let _ = write!(out, "\nhealthd on {}, {}", m.host, m.time);
     out
 }
@@ -117,6 +120,11 @@ fn line(c: &Check, over: bool) -> String {
         let _ = write!(out, " (since {})", c.since);
     }
     out.push('\n');
+    if let Some(recent) = c.recent.as_ref().filter(|_| !over) {
+        let took = c.took_ms.map(|ms| format!(", the last took {ms:.1} ms"));
+        let took = took.unwrap_or_default();
+        let _ = writeln!(out, "          last runs: {recent}{took}");
+    }
     if let Some(runbook) = &c.runbook {
         let _ = writeln!(out, "          what to do: {runbook}");
     }

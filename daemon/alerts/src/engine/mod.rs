@@ -232,6 +232,7 @@ impl Engine {
             bad: 0,
             behind: Vec::new(),
             behind_count: 0,
+            near: Vec::new(),
             from: now.wall,
             to: None,
             instead_of: None,

@@ -8,7 +8,7 @@ use crate::lane::FLYING_MOST;
 use crate::notice::{Class, Key, Knew, Look, Member, Notice, Plan, Stage, class};
 use crate::record::{MEMBERS_MAX, Record, Said};
 use crate::route::Route;
-use crate::time::{Now, ns};
+use crate::time::{Now, SECOND, ns};
 use healthd_core::check::outcome::Verdict;
 use std::sync::Arc;
 
@@ -344,10 +344,30 @@ impl Engine {
             bad,
             behind_count: behind().count(),
             behind: behind().take(BEHIND_SHOWN).cloned().collect(),
+            near: match kind {
+                Kind::Problem | Kind::Worse => self.near(notice),
+                _ => Vec::new(),
+            },
             from: notice.since,
             to: notice.ended_at.filter(|_| recovers),
             instead_of,
         })
+    }
+
+    /// What else fell at about the time of this.
+    fn near(&self, notice: &Notice) -> Vec<Arc<str>> {
+        let fell = |(name, check): &(&Arc<str>, &Check)| {
+            check.is_bad()
+                && check.behind.is_none()
+                && !notice.members.contains_key(*name)
+                && check.bad_since.abs_diff(notice.since) <= NEAR
+        };
+        let names = self
+            .checks
+            .iter()
+            .filter(fell)
+            .map(|(name, _)| name.clone());
+        names.take(NEAR_SHOWN).collect()
     }
 
     pub(super) fn notice_mut(&mut self, id: u64) -> Option<&mut Notice> {
@@ -409,3 +429,5 @@ fn sooner(at: &mut Option<u64>, other: u64) {
 }
 
 const BEHIND_SHOWN: usize = 20;
+const NEAR: u64 = 30 * SECOND;
+const NEAR_SHOWN: usize = 10;

@@ -8,6 +8,7 @@ mod carriers;
 mod commands;
 mod deliveries;
 mod disk;
+mod evidence;
 mod memory;
 mod rows;
 mod standing;
@@ -17,6 +18,7 @@ pub use commands::Silenced;
 pub use disk::Written;
 pub use standing::lies_behind;
 
+use crate::books::Books;
 use crate::checks::Checks;
 use crate::control::Asker;
 use crate::inbox::Inbox;
@@ -26,6 +28,7 @@ use crate::time::MS;
 use carriers::Carriers;
 use deliveries::{Deliveries, Sent};
 use disk::Disk;
+use evidence::{IN_FULL, evidence};
 use healthd_alerts::{Config, Delivery, Engine, Now, Outcome, Record};
 use healthd_core::check::outcome::Verdict;
 use healthd_core::config::Model;
@@ -34,6 +37,7 @@ use healthd_core::wire::events::EventKind;
 use healthd_core::wire::worker::Notice;
 use healthd_sys::clock;
 use memory::Memory;
+use serde_json::Map;
 use standing::{standing, tells};
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::OwnedFd;
@@ -289,11 +293,22 @@ impl Alerts {
         checks: &mut Checks,
         model: &Model,
         plugins: &[PluginUse],
+        books: &Books,
     ) -> Option<u32> {
-        let json = delivery.json(&self.host, clock::realtime_ns(), &|name| {
-            let check = checks.find(name).and_then(|id| checks.get(id))?;
-            check.spec.alerts.runbook.clone()
-        });
+        let more = |place: usize, name: &str| {
+            let check = checks.find(name).and_then(|id| checks.get(id));
+            let Some(check) = check else {
+                return Map::new();
+            };
+            let mut fields = match place < IN_FULL {
+                true => evidence(check, &books.last_runs(check.identity.index)),
+                false => Map::new(),
+            };
+            let runbook = check.spec.alerts.runbook.clone();
+            fields.extend(runbook.map(|url| ("runbook".to_owned(), url.into())));
+            fields
+        };
+        let json = delivery.json(&self.host, clock::realtime_ns(), &more);
         let loaded = (self.carriers).load(delivery, &json.to_string(), checks, model, plugins);
         loaded
             .map_err(|refused| self.deliveries.end(Sent::of(delivery), refused))

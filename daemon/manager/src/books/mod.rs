@@ -10,7 +10,7 @@ pub mod store;
 
 use crate::journal::Journal;
 use crate::verdict::cost::Costs;
-use healthd_core::wire::samples::Run;
+use healthd_core::wire::samples::{LastRun, Run};
 use healthd_scoreboard::samples_map::SamplesMap;
 use healthd_scoreboard::state_map::StateMap;
 use recall::Past;
@@ -56,6 +56,12 @@ impl Books {
         if let Some(samples) = &self.samples {
             samples.add(index as usize, run);
         }
+    }
+
+    /// The oldest first; none, if there was no room for them.
+    pub fn last_runs(&self, index: u64) -> Vec<LastRun> {
+        let record = self.samples.as_ref().and_then(|s| s.read(index as usize));
+        record.map(|record| record.last).unwrap_or_default()
     }
 
     pub fn map_mode(&self) -> u32 {
