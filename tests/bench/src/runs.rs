@@ -227,7 +227,10 @@ pub fn lateness(nginx: &peers::Server, period: f64, since: f64) -> Result<(), St
     }
     late.sort_by(f64::total_cmp);
     if late.is_empty() {
-        return Ok(());
+        return Err(format!(
+            "too short to say who was late: no check came more than 3 times; measure for {:.0} s and more",
+            5.0 * period
+        ));
     }
     let at = |q: f64| late[((late.len() - 1) as f64 * q) as usize] * 1e3;
     println!(
