@@ -3,15 +3,17 @@
 use crate::failed::Failed;
 use crate::response::Response;
 use encoding_rs::{Encoding, UTF_8, WINDOWS_1252};
+use flate2::bufread::GzDecoder;
 use healthd_plugin::Cx;
 use std::borrow::Cow;
-use std::io::{Cursor, Read};
+use std::io::{self, Cursor, Read};
 use std::time::Duration;
 
 /// So much is unpacked before other checks get their turn: well below a millisecond.
 const PIECE: usize = 64 << 10;
 /// As RFC 9659 bounds it for the web.
 const LARGEST_WINDOW: u64 = 8 << 20;
+const CODINGS: [&str; 5] = ["gzip", "x-gzip", "deflate", "br", "zstd"];
 /// Codings on top of each other.
 const MOST_CODINGS: usize = 4;
 
@@ -31,6 +33,10 @@ pub async fn unpack(cx: Cx<'_>, response: &mut Response, max: usize) -> Result<(
     for name in codings.iter().rev() {
         if response.body.is_empty() {
             return Ok(());
+        }
+        // A name that is no coding, as some servers send it: a browser shows what came.
+        if !CODINGS.contains(&name.as_str()) && is_text(&response.body) {
+            continue;
         }
         let packed = Cursor::new(std::mem::take(&mut response.body));
         let mut reader = reader(name, packed)?;
@@ -61,7 +67,7 @@ pub async fn unpack(cx: Cx<'_>, response: &mut Response, max: usize) -> Result<(
 fn reader(name: &str, packed: Cursor<Vec<u8>>) -> Result<Box<dyn Read>, Failed> {
     let bad = || Failed::critical(format!("body: cannot be read as {name}"));
     Ok(match name {
-        "gzip" | "x-gzip" => Box::new(flate2::bufread::MultiGzDecoder::new(packed)),
+        "gzip" | "x-gzip" => Box::new(Gzip(Some(GzDecoder::new(packed)))),
         // With the header of zlib, as the standard has it, or without, as some servers do.
         "deflate" => match packed.get_ref().as_slice() {
             [cmf, flg, ..]
@@ -88,6 +94,33 @@ fn reader(name: &str, packed: Cursor<Vec<u8>>) -> Result<Box<dyn Read>, Failed> 
             )));
         }
     })
+}
+
+/// The members of a gzip file; what follows the last and is none is ignored, as browsers do.
+struct Gzip(Option<GzDecoder<Cursor<Vec<u8>>>>);
+
+impl Read for Gzip {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.0 {
+            let n = member.read(out)?;
+            if n > 0 || out.is_empty() {
+                return Ok(n);
+            }
+            let rest = self.0.take().map(GzDecoder::into_inner);
+            let is_next = |rest: &Cursor<Vec<u8>>| {
+                let at = usize::try_from(rest.position()).ok();
+                at.and_then(|at| rest.get_ref().get(at..))
+                    .is_some_and(|bytes| bytes.starts_with(&[0x1F, 0x8B]))
+            };
+            self.0 = rest.filter(is_next).map(GzDecoder::new);
+        }
+        Ok(0)
+    }
+}
+
+fn is_text(body: &[u8]) -> bool {
+    let is_odd = |c: char| c.is_control() && !c.is_whitespace();
+    std::str::from_utf8(body).is_ok_and(|text| !text.contains(is_odd))
 }
 
 /// The window of a zstd frame (RFC 8878, 3.1.1.1), for which memory is taken.

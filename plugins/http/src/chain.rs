@@ -1,7 +1,7 @@
 //! A request and its answer, through all redirects: each hop has its own name, certificate and cookies.
 
 use crate::Http;
-use crate::digest::{Asked, Credentials};
+use crate::digest::{self, Asked, Credentials};
 use crate::exchange::{self, Target, Times};
 use crate::failed::Failed;
 use crate::limit;
@@ -44,7 +44,7 @@ impl Http {
         let mut times = self
             .exchange(cx, &self.target, tls, request, &mut response)
             .await?;
-        let known = self.known(request, &response);
+        let known = self.known(request, &response)?;
         let known = known.as_ref();
         if let Some(known) = known {
             response = self.empty_response(known);
@@ -65,12 +65,11 @@ impl Http {
     }
 
     /// The request once more, with the answer to a challenge of Digest.
-    fn known(&self, request: &Request, r: &Response) -> Option<Request> {
-        let who = self
-            .options
-            .digest_auth
-            .as_ref()
-            .filter(|_| r.status == 401)?;
+    fn known(&self, request: &Request, r: &Response) -> Result<Option<Request>, Failed> {
+        let who = self.options.digest_auth.as_ref();
+        let Some(who) = who.filter(|_| r.status == 401) else {
+            return Ok(None);
+        };
         let who = Credentials {
             user: who.user.clone(),
             password: who.password.clone(),
@@ -80,8 +79,14 @@ impl Http {
             method: &request.method,
             uri: &request.url.path,
         };
-        let answer = who.answer(challenges.iter().map(|c| &**c), asked)?;
-        Some(request.authorized(answer))
+        let challenges = || challenges.iter().map(|c| &**c);
+        if let Some(wanted) = digest::unknown(challenges()) {
+            return Err(Failed::unknown(format!(
+                "HTTP 401: the server wants Digest with {wanted}, which cannot be done here (MD5, SHA-256, SHA-512-256; auth)"
+            )));
+        }
+        let answer = who.answer(challenges(), asked);
+        Ok(answer.map(|answer| request.authorized(answer)))
     }
 
     /// A redirect that shall be followed. Whoever names its code in `status` wants to see it, unless he also says how
@@ -130,9 +135,11 @@ impl Http {
             times.earlier = earlier;
             let mut next = next.clone();
             // The password is for the host it was configured for.
-            if next.url.same_origin(&self.request.url)
-                && let Some(known) = self.known(&next, &response)
-            {
+            let known = match next.url.same_origin(&self.request.url) {
+                true => self.known(&next, &response)?,
+                false => None,
+            };
+            if let Some(known) = known {
                 response = self.empty_response(&known);
                 let earlier = times.total();
                 times = self.hop(cx, &known, &mut response).await.map_err(hop)?;

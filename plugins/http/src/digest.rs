@@ -1,7 +1,8 @@
 //! Digest authentication (RFC 7616): the answer to a server's challenge. No secret leaves here but as a hash.
 
+use healthd_plugin::cut;
 use md5::Md5;
-use sha2::{Digest as _, Sha256};
+use sha2::{Digest as _, Sha256, Sha512_256};
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 /// User and password.
@@ -34,6 +35,22 @@ impl Credentials {
         let seed = RandomState::new().build_hasher().finish();
         Some(best.answer(self, asked, &format!("{seed:016x}")))
     }
+}
+
+/// Challenges of Digest of which none can be answered, in the server's words. None: there are none.
+pub fn unknown<'c>(challenges: impl Iterator<Item = &'c str>) -> Option<String> {
+    let all: Vec<String> = challenges.flat_map(digests).collect();
+    let is_unknown = |text: &String| Challenge::parse(text).is_none();
+    let told = |text: &String| -> Vec<String> {
+        let parts = split_outside_quotes(text).into_iter();
+        let says_how = |part: &String| {
+            let key = part.split('=').next().unwrap_or_default().trim();
+            key.eq_ignore_ascii_case("algorithm") || key.eq_ignore_ascii_case("qop")
+        };
+        parts.filter(says_how).collect()
+    };
+    let first = all.first().filter(|_| all.iter().all(is_unknown))?;
+    Some(cut(&told(first).join(", "), 100).to_owned())
 }
 
 /// The parameters of each Digest challenge of a header, which may hold challenges of other kinds too.
@@ -80,6 +97,7 @@ fn split_outside_quotes(text: &str) -> Vec<String> {
 enum Hash {
     Md5,
     Sha256,
+    Sha512_256,
 }
 
 impl Hash {
@@ -87,6 +105,7 @@ impl Hash {
         match self {
             Hash::Md5 => hex(&Md5::digest(text)),
             Hash::Sha256 => hex(&Sha256::digest(text)),
+            Hash::Sha512_256 => hex(&Sha512_256::digest(text)),
         }
     }
 }
@@ -137,6 +156,7 @@ impl Challenge {
         let hash = match name {
             "MD5" => Hash::Md5,
             "SHA-256" => Hash::Sha256,
+            "SHA-512-256" => Hash::Sha512_256,
             _ => return None,
         };
         let qop = field("qop");
@@ -267,6 +287,24 @@ mod tests {
             "{said}"
         );
         assert!(!said.contains("algorithm"), "{said}");
+        // RFC 7616, 3.9.2, with its erratum 4897.
+        let name = "J\u{e4}s\u{f8}n Doe:api@example.org";
+        assert_eq!(
+            Hash::Sha512_256.of(name),
+            "793263caabb707a56211940d90411ea4a575adeccb7e360aeb624ed06ece9b0b"
+        );
+    }
+
+    #[test]
+    fn what_nobody_here_can_answer_is_told() {
+        let told = |headers: &[&str]| unknown(headers.iter().copied());
+        let odd = "Digest realm=\"x\", nonce=\"1\", algorithm=SHA-1, qop=\"auth-int\"";
+        assert_eq!(
+            told(&["Basic realm=\"x\"", odd]).as_deref(),
+            Some("algorithm=SHA-1, qop=\"auth-int\"")
+        );
+        assert_eq!(told(&[odd, "Digest realm=\"x\", nonce=\"2\""]), None);
+        assert_eq!(told(&["Basic realm=\"x\""]), None);
     }
 
     #[test]
@@ -275,7 +313,7 @@ mod tests {
             "Basic realm=\"a, Digest b\"",
             "Negotiate, Digest realm=\"x\", nonce=\"n\\\"1\", Basic realm=\"y\"",
             "Digest realm=\"x\", nonce=\"2\", algorithm=SHA-256-sess, qop=auth",
-            "Digest realm=\"x\", nonce=\"3\", algorithm=SHA-512-256",
+            "Digest realm=\"x\", nonce=\"3\", algorithm=SHA-1, qop=\"auth\"",
             "Digest realm=\"x\", qop=auth-int, nonce=\"4\"",
             "Digest realm=\"without a nonce\"",
         ];

@@ -23,7 +23,7 @@ options! {
         body: Option<String>,
         /// User and password for basic authentication.
         basic_auth: Option<BasicAuth>,
-        /// User and password for digest authentication (RFC 7616, MD5 and SHA-256).
+        /// User and password for digest authentication (RFC 7616: MD5, SHA-256, SHA-512-256).
         digest_auth: Option<BasicAuth>,
         /// Token for `Authorization: Bearer`.
         bearer: Option<String> { min_length: 1 },

@@ -101,7 +101,7 @@ fn what_cannot_be_unpacked_says_so() {
         ),
         (
             "Content-Encoding: compress",
-            TEXT,
+            b"\x1f\x9d\x90\xff\xfe",
             Status::Unknown,
             "body: Content-Encoding \"compress\" cannot be read here",
         ),
@@ -124,6 +124,20 @@ fn what_cannot_be_unpacked_says_so() {
         assert!(said.1.starts_with(why), "{}", said.1);
         // Whoever looks at the head alone does not care.
         assert_eq!(ask(&peer, json!({})).0, Status::Ok);
+    }
+    // A name that is no coding, and a server that fills up what it sends.
+    let peer = page("Content-Encoding: utf-8", TEXT);
+    assert_eq!(
+        ask(&peer, json!({"body_contains": "Welcome"})).0,
+        Status::Ok
+    );
+    for behind in [&b"\0\0\0\0"[..], b"junk", &packed("gzip", b" again")] {
+        let peer = page(
+            "Content-Encoding: gzip",
+            &[&packed("gzip", TEXT)[..], behind].concat(),
+        );
+        let said = ask(&peer, json!({"body_contains": "Welcome"}));
+        assert_eq!(said.0, Status::Ok, "{behind:?}: {}", said.1);
     }
     // A bomb: a thousand times as large as it came.
     let bomb = packed("gzip", &vec![b' '; 4 << 20]);
