@@ -3,6 +3,7 @@
 use crate::harness::{Config, check, skipped};
 use healthd_testing::{Folder, Nginx, Peer, Postgres};
 use serde_json::Value;
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
@@ -362,4 +363,30 @@ fn cpu() {
     assert!(!metrics.is_empty(), "{row}");
     let first = metrics[0]["name"].as_str().expect("a name");
     assert!(metric(&row, first) > 0.0, "{row}");
+}
+
+/// What lies below `localhost` is this machine, in any script; and what can be no name is told before it runs.
+#[test]
+fn an_international_name_is_asked_in_ascii() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let port = listener.local_addr().expect("it is bound").port();
+    let named = |name: &str, host: &str| {
+        let options = format!("{{ host = {host:?}, port = {port} }}");
+        check(name)
+            .plugin("tcp")
+            .interval("1h")
+            .set("config", &options)
+    };
+    let daemon = Config::new()
+        .check(named("books", "b\u{fc}cher.localhost"))
+        .spawn();
+    daemon.expect_notify("READY=1");
+    assert_eq!(daemon.run("books")["status"], "ok");
+    let output = Config::new()
+        .check(named("port", "web.example:443"))
+        .write()
+        .run(&["-t"]);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(78), "{told}");
+    assert!(told.contains("a port has an option of its own"), "{told}");
 }

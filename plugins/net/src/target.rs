@@ -1,7 +1,7 @@
 //! Whom a check asks: a host by name or address.
 
 use healthd_plugin::net::{Bind, TcpStream};
-use healthd_plugin::{Cx, Family, Status, failure};
+use healthd_plugin::{Cx, Family, Status, failure, host_name};
 use std::net::{IpAddr, SocketAddr};
 
 /// A name or an address.
@@ -22,8 +22,15 @@ impl Host {
             Some(ip) if !family.allows(ip) => Err(format!(
                 "host: {ip} is not of the address family that `family` asks for"
             )),
-            _ => Ok(Host {
+            Some(_) => Ok(Host {
                 name: host.to_owned(),
+                ip,
+                family,
+            }),
+            None => Ok(Host {
+                name: host_name(host)
+                    .map_err(|why| format!("host: {why}"))?
+                    .into_owned(),
                 ip,
                 family,
             }),

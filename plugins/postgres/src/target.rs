@@ -2,8 +2,8 @@
 
 use crate::auth::AuthRule;
 use crate::settings::Settings;
-use healthd_plugin::Family;
 use healthd_plugin::tls::Version;
+use healthd_plugin::{Family, host_name};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -229,7 +229,9 @@ fn places(
             }
             let host = match (host, address) {
                 ("", Some(address)) => address.to_string(),
-                (host, _) => host.to_owned(),
+                (host, _) => host_name(host)
+                    .map_err(|why| format!("url: {why}"))?
+                    .into_owned(),
             };
             Ok(Place::Tcp {
                 host,

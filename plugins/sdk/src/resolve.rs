@@ -3,6 +3,7 @@
 
 use crate::cx::Cx;
 use crate::host::host;
+use crate::hostname::to_ascii;
 use crate::task::{Head, Mail};
 use crate::text::own_fault;
 use healthd_abi::HdAddrs;
@@ -163,6 +164,8 @@ impl<'a> Cx<'a> {
                 ))
             };
         }
+        let name =
+            &*to_ascii(name).map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?;
         let head = self.head()?;
         let token = head.new_token();
         let wanted = match family {

@@ -20,6 +20,7 @@ pub use stream::{Seen, Shown, TlsStream, certificate_days_left};
 pub use verify::Pin;
 
 use crate::fresh::Fresh;
+use crate::hostname::to_ascii;
 use identity::{Asked, Identity};
 use rustls::client::Resumption;
 use rustls::crypto::{ActiveKeyExchange, CryptoProvider, SupportedKxGroup, ring};
@@ -296,7 +297,7 @@ impl SupportedKxGroup for CertificatesOnly {
 }
 
 fn parse_name(server_name: &str) -> Result<ServerName<'static>, String> {
-    ServerName::try_from(server_name.to_string())
+    ServerName::try_from(to_ascii(server_name)?.into_owned())
         .map_err(|_| format!("{server_name:?} is no name a certificate can be for"))
 }
 

@@ -13,7 +13,7 @@ use healthd_plugin::net::{self, TcpStream};
 use healthd_plugin::tls::{
     Connector, Roots, Settings, certificate_days_left, identity_from_options, starttls,
 };
-use healthd_plugin::{Check, Cx, Metric, Status, plugins, thresholds};
+use healthd_plugin::{Check, Cx, Metric, Status, host_name, plugins, thresholds};
 use options::Options;
 use std::fmt;
 use std::io;
@@ -33,6 +33,8 @@ pub struct Tcp {
     options: Options,
     /// A literal address, so that no run has to parse or resolve it.
     ip: Option<IpAddr>,
+    /// As it is looked up.
+    host: String,
     steps: Vec<Step>,
     tls: Option<Connector>,
 }
@@ -53,12 +55,6 @@ impl Check for Tcp {
     type Options = Options;
 
     fn create(o: Options, _: Cx<'_>) -> Result<Self, String> {
-        if o.host.contains(['/', ' ', '@']) {
-            return Err(format!(
-                "host: {:?} is no host name and no address; write the name alone, without a scheme and a path",
-                o.host
-            ));
-        }
         let ip = o
             .host
             .trim_start_matches('[')
@@ -72,8 +68,15 @@ impl Check for Tcp {
                 "host: {ip} is not of the address family that `family` asks for"
             ));
         }
+        let host = match ip {
+            Some(ip) => ip.to_string(),
+            None => host_name(&o.host)
+                .map_err(|why| format!("host: {why}"))?
+                .into_owned(),
+        };
         Ok(Tcp {
             ip,
+            host,
             steps: dialogue::steps(&o)?,
             tls: connector(&o)?,
             options: o,
@@ -116,7 +119,7 @@ impl Tcp {
             Some(dialect) => {
                 cx.phase("starttls");
                 let name = self.options.server_name.as_ref();
-                starttls(stream, dialect, name.unwrap_or(&self.options.host))
+                starttls(stream, dialect, name.unwrap_or(&self.host))
                     .await
                     .map_err(|e| cx.fail("starttls", &e))?
             }
@@ -153,7 +156,7 @@ impl Tcp {
         cx.phase("dns");
         let family = self.options.family.into();
         let ips = cx
-            .resolve(&self.options.host, family)
+            .resolve(&self.host, family)
             .await
             .map_err(|e| cx.fail("dns", &e))?;
         times.dns = cx.now_ns();

@@ -227,6 +227,14 @@ fn bad_options_are_refused() {
         (json!({"host": "h", "port": 0}), "port: 0 is below 1"),
         (json!({"host": "", "port": 1}), "host: must not be empty"),
         (
+            json!({"host": "web.example:443", "port": 443}),
+            "host: `web.example:443` is no host name: ':' cannot stand in one; a port has an option of its own",
+        ),
+        (
+            json!({"host": "https://web.example/", "port": 443}),
+            "host: `https://web.example/` is no host name: ",
+        ),
+        (
             json!({"host": "h", "port": 1, "send": "\\q"}),
             "send: \\q is no escape",
         ),
