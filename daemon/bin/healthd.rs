@@ -2,6 +2,7 @@
 //! `--role` says which one it is to be.
 
 use healthd_core::wire::roles::{Reader, ReaderArgs, Role};
+use healthd_supervisor::refusal;
 use healthd_sys::{limits, logging, spawn};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -44,11 +45,11 @@ fn main() {
         Ok(Invocation::Verify(file)) => healthd_supervisor::verify(&file),
         Ok(Invocation::Try(args)) => healthd_worker::try_main(&args),
         Ok(Invocation::Help) => {
-            print!("{HELP}");
+            refusal::say(HELP);
             0
         }
         Ok(Invocation::Version) => {
-            println!("healthd {}", env!("CARGO_PKG_VERSION"));
+            refusal::say(concat!("healthd ", env!("CARGO_PKG_VERSION"), "\n"));
             0
         }
         Err(wrong) => {

@@ -300,6 +300,25 @@ fn try_and_verify_need_no_daemon() {
 }
 
 #[test]
+fn who_does_not_listen_any_more_makes_nobody_panic() {
+    for (program, args) in [
+        (env!("CARGO_BIN_EXE_healthd"), &["--help"][..]),
+        (env!("CARGO_BIN_EXE_healthd"), &["--version"]),
+        (
+            env!("CARGO_BIN_EXE_healthd"),
+            &["-t", "--json", "--config", "/no/such/file"],
+        ),
+        (env!("CARGO_BIN_EXE_healthctl"), &["--help"]),
+    ] {
+        let (listener, writer) = std::io::pipe().expect("a pipe");
+        drop(listener);
+        let done = Command::new(program).args(args).stdout(writer).output();
+        let said = String::from_utf8_lossy(&done.expect("it runs").stderr).into_owned();
+        assert!(!said.contains("panicked"), "{args:?}: {said}");
+    }
+}
+
+#[test]
 fn try_takes_its_options_from_a_file_or_standard_input() {
     let file = fixtures::fixture("echo").display().to_string();
     let dir = healthd_testing::Folder::new();

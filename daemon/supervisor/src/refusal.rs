@@ -55,6 +55,11 @@ impl Refusal {
     }
 }
 
+/// On stdout; who does not listen any more does not want to know.
+pub fn say(text: &str) {
+    let _ = io::stdout().write_all(text.as_bytes());
+}
+
 /// On stderr: in colour on a terminal, with a priority in front of each line in the journal.
 pub fn print(diagnostics: &Diagnostics) {
     let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();

@@ -79,11 +79,11 @@ pub fn test(config: &Path, json: bool) -> i32 {
             "checks": good.then_some(checks),
             "diagnostics": said,
         });
-        println!("{answer}");
+        refusal::say(&format!("{answer}\n"));
     } else {
         refusal::print(&said);
         if good {
-            println!("{}: good, checks: {checks}", config.display());
+            refusal::say(&format!("{}: good, checks: {checks}\n", config.display()));
         }
     }
     if good { exit::OK } else { exit::BAD_CONFIG }
@@ -102,7 +102,7 @@ pub fn verify(file: &Path) -> i32 {
             serde_json::json!({ "ok": false, "reason": reason }),
         ),
     };
-    println!("{answer}");
+    refusal::say(&format!("{answer}\n"));
     code
 }
 
