@@ -221,6 +221,7 @@ fn what_would_fail_later_is_a_warning_now() {
         path.display().to_string()
     };
     let plain = file("plain", "#!/bin/sh\n");
+    let secret = file("secret", "s3cret\n");
     let script = file("script", "#!/nonexistent/interpreter\n");
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("our own file");
     fs::create_dir(dir.join("checks.d")).expect("our own folder");
@@ -255,6 +256,15 @@ fn what_would_fail_later_is_a_warning_now() {
                 .plugin("http")
                 .set("config", "{ url = \"http://u:pw@127.0.0.1/\" }"),
         )
+        .check(
+            check("user")
+                .plugin("http")
+                .set("config", "{ url = \"http://user@127.0.0.1/\" }"),
+        )
+        .check(check("words").plugin("exec").set(
+            "config",
+            &format!("{{ argv = [\"/bin/true\", {{ file = {secret:?} }}] }}"),
+        ))
         .write();
     let output = written.run(&["-t", "--json"]);
     let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
@@ -290,6 +300,10 @@ fn what_would_fail_later_is_a_warning_now() {
             "open-secret",
             "option `url` of check `open` holds user and password",
         ),
+        (
+            "secret-on-command-line",
+            "option `argv[1]` of check `words` puts a secret on its program's command line",
+        ),
     ] {
         let same = |d: &&Value| {
             d["code"] == code && d["message"].as_str().is_some_and(|m| m.contains(words))
@@ -298,7 +312,7 @@ fn what_would_fail_later_is_a_warning_now() {
         assert_eq!(found.len(), 1, "{words}: {told:#?}");
         assert_eq!(found[0]["severity"], "warning");
     }
-    assert_eq!(told.len(), 10, "{told:#?}");
+    assert_eq!(told.len(), 11, "{told:#?}");
 }
 
 #[test]

@@ -253,9 +253,8 @@ fn differing(config: &Json, shown: &Json, found: &mut Vec<String>) {
 fn hidden(value: &str, shown: &str, found: &mut Vec<String>) {
     let mut rest = value;
     let mut parts = shown.split(MASK);
-    rest = rest
-        .strip_prefix(parts.next().unwrap_or_default())
-        .unwrap_or(rest);
+    let mut before = parts.next().unwrap_or_default();
+    rest = rest.strip_prefix(before).unwrap_or(rest);
     let mut parts = parts.peekable();
     while let Some(next) = parts.next() {
         let end = match (next.is_empty(), parts.peek().is_none()) {
@@ -267,15 +266,20 @@ fn hidden(value: &str, shown: &str, found: &mut Vec<String>) {
             return;
         }
         let secret = &rest[..end];
-        add_with_parts(secret, found);
+        // Masked where it stands in a URL; elsewhere the same word is no secret.
+        let is_userinfo = before.ends_with("://") && next.starts_with('@');
+        if !(is_userinfo && sensitive::is_user_alone(secret)) {
+            add_with_parts(secret, found);
+        }
         rest = rest[end..].strip_prefix(next).unwrap_or_default();
+        before = next;
     }
 }
 
 /// A secret, and what in it is one by itself: user and password of a URL, what follows `Bearer`.
 fn add_with_parts(secret: &str, found: &mut Vec<String>) {
     found.push(secret.to_owned());
-    for userinfo in userinfos(secret) {
+    for userinfo in userinfos(secret).filter(|u| !sensitive::is_user_alone(u)) {
         found.push(userinfo.to_owned());
     }
     let userinfo = userinfos(secret).next().unwrap_or(secret);
@@ -404,6 +408,25 @@ mod tests {
             );
         }
         assert_eq!(scrubber.scrub("nothing of it"), "nothing of it");
+    }
+
+    #[test]
+    fn a_user_without_a_password_is_masked_in_urls_alone() {
+        let of = |config: &str, places: &[String]| Scrubber::of_options(config, places);
+        for scrubber in [
+            of(r#"{"url":"postgres://health@db/app"}"#, &[]),
+            of(r#"{"url":"postgres://health@db/app"}"#, &["/url".into()]),
+        ] {
+            assert_eq!(
+                scrubber.scrub("no role \"health\" at postgres://health@db/x"),
+                "no role \"health\" at postgres://***@db/x"
+            );
+        }
+        let scrubber = of(r#"{"url":"postgres://health:pass1@db/app"}"#, &[]);
+        assert_eq!(
+            scrubber.scrub("health: pass1, and health:pass1"),
+            "health: ***, and ***"
+        );
     }
 
     #[test]

@@ -221,6 +221,7 @@ impl<'a> Plan<'a> {
             }
         }
 
+        let read: Vec<Vec<Step>> = found.iter().map(|(path, ..)| path.clone()).collect();
         let mut masks = Masks::default();
         for (path, ..) in &found {
             put(&mut self.value, path, Json::String(MASK.into()));
@@ -269,6 +270,9 @@ impl<'a> Plan<'a> {
         for (path, place) in sensitive.into_iter().flat_map(|(_, places)| places) {
             self.tell_open_secret(&path, place, owner, cx);
         }
+        for path in read.iter().filter(|path| on_command_line(path)) {
+            self.tell_command_line(path, owner, cx);
+        }
         let config = canonical(&self.value);
         if config.len() > CONFIG_JSON_MAX {
             self.too_large = true;
@@ -296,8 +300,14 @@ impl<'a> Plan<'a> {
         cx: &mut Reading<'_>,
     ) {
         // What fills a placeholder may come from anywhere, and what is within a text may be meant otherwise.
-        if place == sensitive::Place::Within || self.schema.is_none() {
+        if matches!(place, sensitive::Place::Within | sensitive::Place::User)
+            || self.schema.is_none()
+        {
             return;
+        }
+        // A file would not help: what comes from it stands there as well.
+        if on_command_line(path) {
+            return self.tell_command_line(path, owner, cx);
         }
         let option = dotted(path, None);
         let what = match place {
@@ -318,6 +328,22 @@ impl<'a> Plan<'a> {
                 .help(help)
                 .code("open-secret")
                 .once("open"),
+        );
+    }
+
+    /// A secret that every user of the machine sees while the program runs.
+    fn tell_command_line(&self, path: &[Step], owner: &dyn Display, cx: &mut Reading<'_>) {
+        let option = dotted(path, None);
+        let w = warning(format!(
+            "option `{option}` of {owner} puts a secret on its program's command line, where every user of this machine sees it"
+        ));
+        cx.push(
+            w.at(self.locate(path, None))
+                .help(
+                    "hand it over in `env = { NAME = { file = \"PATH\" } }`, in `stdin`, or in a file of the program's own",
+                )
+                .code("secret-on-command-line")
+                .once("command line"),
         );
     }
 
@@ -708,4 +734,9 @@ pub(super) fn lower_first(text: &str) -> String {
         }
         _ => text.to_owned(),
     }
+}
+
+/// Whatever plugin starts programs calls their words so.
+fn on_command_line(path: &[Step]) -> bool {
+    matches!(path.first(), Some(Step::Key(key)) if key == "argv")
 }

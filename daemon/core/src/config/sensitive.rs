@@ -13,6 +13,8 @@ pub enum Place {
     Name,
     /// User and password in a URL.
     Url,
+    /// A user alone, who is nobody's secret and not shown either.
+    User,
     /// `key=value` within a longer text, which may be meant otherwise.
     Within,
 }
@@ -127,10 +129,37 @@ fn masked_text(text: &str) -> Option<(Place, String)> {
         *url == *text || text.contains(&format!("://{MASK}@")),
         whole,
     ) {
-        (false, whole) => Some((Place::Url, whole.unwrap_or_else(|| url.into_owned()))),
+        (false, whole) => {
+            let place = match has_password(text) {
+                true => Place::Url,
+                false => Place::User,
+            };
+            Some((place, whole.unwrap_or_else(|| url.into_owned())))
+        }
         (true, Some(whole)) => Some((Place::Within, whole)),
         (true, None) => None,
     }
+}
+
+/// In a URL of it, behind a user: `https://user:password@host`. A token may stand in the user's place.
+fn has_password(text: &str) -> bool {
+    text.match_indices("://").any(|(at, _)| {
+        let rest = &text[at + 3..];
+        let end = rest.find(|c: char| c.is_whitespace() || "/\\?#\"'`<>".contains(c));
+        let user = rest[..end.unwrap_or(rest.len())].rsplit_once('@');
+        user.is_some_and(|(user, _)| !is_user_alone(user))
+    })
+}
+
+/// No user's name is so long.
+const LIKE_A_TOKEN: usize = 20;
+
+/// What stands before the `@` of a URL is a name without a password.
+pub fn is_user_alone(userinfo: &str) -> bool {
+    let password = userinfo
+        .split_once(':')
+        .map_or("", |(_, password)| password);
+    matches!(password, "" | MASK) && userinfo.len() < LIKE_A_TOKEN
 }
 
 /// `host=a password=b`, `?token=c&x=d`.
@@ -243,6 +272,19 @@ mod tests {
             })
         );
         assert_eq!(places.len(), 9);
+        for (url, place) in [
+            ("postgres://health@db/app", Place::User),
+            ("postgres://health:@db/app", Place::User),
+            ("postgres://health:s@db/app", Place::Url),
+            ("https://ghp_16C7e42F292c6912E7@h/", Place::Url),
+        ] {
+            let (shown, places) = masked(&json!({ "url": url })).expect("a user");
+            assert_eq!(places[0].1, place, "{url}");
+            assert!(
+                shown["url"].as_str().is_some_and(|u| u.contains("://***@")),
+                "{shown}"
+            );
+        }
         // What was masked already is no news.
         assert!(masked(&shown).is_none(), "{:?}", masked(&shown));
     }
