@@ -192,8 +192,9 @@ impl Http {
         };
         match &self.trust {
             Some(trust) if url.https => {
-                let connector = trust.clone().and_then(|t| t.for_name(name));
-                connector.map(Some).map_err(Failed::critical)
+                // What cannot be read here is not the target's fault; a name that it made up is.
+                let trust = trust.as_ref().map_err(|why| Failed::unknown(why.clone()))?;
+                trust.for_name(name).map(Some).map_err(Failed::critical)
             }
             _ => Ok(None),
         }

@@ -87,7 +87,7 @@ impl Check for Http {
         }
         let trust = (request.url.https || options.redirects != Some(0))
             .then(|| connector(&options, &request.url));
-        if let (true, Some(Err(why))) = (request.url.https || options.ca_file.is_some(), &trust) {
+        if let (true, Some(Err(why))) = (request.url.https || says_how_of_tls(&options), &trust) {
             return Err(why.clone());
         }
         let expect = Expect::new(&options)?;
@@ -341,6 +341,16 @@ fn secrets(o: &Options, request: &Request, way: &Way) -> Secrets {
         }
     }
     secrets
+}
+
+/// Then a mistake in it is told, although TLS is spoken after a redirect only.
+fn says_how_of_tls(o: &Options) -> bool {
+    let files = [&o.ca_file, &o.cert_file, &o.key_file];
+    files.iter().any(|file| file.is_some())
+        || o.insecure
+        || !o.pins.is_empty()
+        || o.server_name.is_some()
+        || (o.tls_min, o.tls_max) != (TlsVersion::Tls12, TlsVersion::Tls13)
 }
 
 fn connector(o: &Options, url: &Url) -> Result<Connector, String> {

@@ -632,6 +632,19 @@ fn bad_options_are_refused() {
             json!({"url": "https://x", "ca_file": "/dev/null", "insecure": true}),
             "ca_file and insecure: only one",
         ),
+        // Also where TLS comes with a redirect only.
+        (
+            json!({"url": "http://x", "cert_file": "/no/such"}),
+            "/no/such: ",
+        ),
+        (
+            json!({"url": "http://x", "key_file": "/no/such"}),
+            "key_file: needs cert_file",
+        ),
+        (
+            json!({"url": "http://x", "tls_min": "1.3", "tls_max": "1.2"}),
+            "tls_max: older than tls_min",
+        ),
         (
             json!({"url": "http://127.0.0.1", "family": "ipv6"}),
             "url: 127.0.0.1 is not of the address family",
