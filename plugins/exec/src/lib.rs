@@ -182,7 +182,7 @@ impl Exec {
             Some(0..=3) if done.end == ChildEnd::Itself => format!("{} gave ", self.program()),
             _ => String::new(),
         };
-        match output::first_line(&done.err) {
+        match output::telling_line(&done.err) {
             err if err.is_empty() => format!("{who}{nothing}{code}"),
             err => format!("{who}{nothing}{code}; stderr: {err}"),
         }

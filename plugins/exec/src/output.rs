@@ -44,10 +44,15 @@ impl Output {
     }
 }
 
-/// The first line of what went to stderr.
-pub fn first_line(bytes: &[u8]) -> String {
+/// The line of stderr that says why: its first, or the last of what Python says of an exception.
+pub fn telling_line(bytes: &[u8]) -> String {
     let (text, _) = readable(bytes);
-    split(&text, '\n').0.trim().into()
+    let mut lines = text.lines().map(str::trim).filter(|l| !l.is_empty());
+    let first = lines.next().unwrap_or_default();
+    match first.starts_with("Traceback (most recent call last)") {
+        true => lines.next_back().unwrap_or(first).into(),
+        false => first.into(),
+    }
 }
 
 /// As text for people: whatever is no UTF-8 is replaced, and so are control characters, which could move the cursor
@@ -55,13 +60,31 @@ pub fn first_line(bytes: &[u8]) -> String {
 pub fn readable(bytes: &[u8]) -> (String, bool) {
     let text = String::from_utf8_lossy(bytes);
     let not_utf8 = matches!(text, std::borrow::Cow::Owned(_));
-    let text = text.trim_start().replace("\r\n", "\n");
+    let text = without_colours(text.trim_start()).replace("\r\n", "\n");
     let clean = |c: char| match c {
         '\n' | '\t' => c,
         c if c.is_control() => ' ',
         c => c,
     };
     (text.chars().map(clean).collect(), not_utf8)
+}
+
+/// Without the sequences that steer a terminal (ECMA-48, 5.4): `ESC [`, parameters, and a letter.
+fn without_colours(text: &str) -> String {
+    let mut parts = text.split("\x1b[");
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(|c: char| !(' '..='?').contains(&c));
+        let rest = end.and_then(|at| part.get(at..));
+        match rest.filter(|rest| rest.starts_with(|c: char| ('@'..='~').contains(&c))) {
+            Some(rest) => out += &rest[1..],
+            None => {
+                out += "\x1b[";
+                out += part;
+            }
+        }
+    }
+    out
 }
 
 fn split(text: &str, at: char) -> (&str, &str) {
@@ -98,7 +121,8 @@ mod tests {
             (&b""[..], "", ""),
             (b"\n\n  OK \r\nmore\r\n", "OK", "more"),
             (b"| a=1", "", ""),
-            (b"\x1b[31mred\x07", "[31mred", ""),
+            (b"\x1b[1;31mred\x1b[0m\x07", "red", ""),
+            (b"\x1b[31", "[31", ""),
             (b"a|b=1|c=2", "a", ""),
             (b"a|b=1\nsda|c=2\nsdb|d=3\n", "a", "sda\nsdb"),
         ] {
@@ -110,12 +134,30 @@ mod tests {
         assert_eq!(out.perfdata.entries.len(), 1);
     }
 
+    #[test]
+    fn the_line_that_tells_why() {
+        for (err, line) in [
+            ("\n  boom\nmore\n", "boom"),
+            (
+                "Traceback (most recent call last):\n  File \"x\", line 1\nImportError: no x\n\n",
+                "ImportError: no x",
+            ),
+            (
+                "Traceback (most recent call last):",
+                "Traceback (most recent call last):",
+            ),
+            ("", ""),
+        ] {
+            assert_eq!(telling_line(err.as_bytes()), line);
+        }
+    }
+
     proptest! {
         #[test]
         fn never_panics(bytes in any::<Vec<u8>>()) {
             let out = Output::parse(&bytes);
             prop_assert!(!out.message.contains(['\n', '|', '\x1b']));
-            let _ = first_line(&bytes);
+            let _ = telling_line(&bytes);
         }
 
         #[test]
