@@ -47,6 +47,7 @@ mod shutdown;
 mod starts;
 mod startup;
 mod state;
+mod states;
 mod stop;
 mod stop_signals;
 mod strangers;

@@ -361,6 +361,10 @@ impl Context {
         self.raw.lane
     }
 
+    pub(crate) fn check(&self) -> &str {
+        &self.name
+    }
+
     pub(crate) fn plugin(&self) -> &'static str {
         self.plugin
     }

@@ -229,6 +229,7 @@ unsafe extern "C" fn extension(id: HdStr) -> *const c_void {
     match unsafe { bytes(id) } {
         id if id == abi::EXT_EXEC.as_bytes() => (&raw const EXEC).cast(),
         id if id == abi::EXT_MAP.as_bytes() => (&raw const shared::MAP).cast(),
+        id if id == abi::EXT_STATE.as_bytes() => (&raw const shared::MAP).cast(),
         id if id == abi::EXT_LOCK.as_bytes() => (&raw const shared::LOCK).cast(),
         id if id == abi::EXT_FANOUT.as_bytes() => crate::fanout::table(),
         id if id == abi::EXT_CACHE.as_bytes() => (&raw const cache::TABLE).cast(),

@@ -1,4 +1,4 @@
-//! `hd.map/1` and `hd.lock/1` as plugins see them: arguments are checked here, and the worker's services ask the manager.
+//! `hd.map/1`, `hd.state/1` and `hd.lock/1` as plugins see them: arguments are checked here, and the worker's services ask the manager.
 
 use crate::context::Context;
 use crate::host::{bytes, list, services, text};
@@ -66,11 +66,21 @@ unsafe fn map_from(context: &Context, raw: *const HdMapAsk) -> Option<(MapAsk, u
     if raw.flags & !(abi::SHARED | abi::MAP_EXPECT) != 0 {
         return None;
     }
+    let op = MapOp::from_code(raw.op)?;
+    let (map, key) = match op.is_state() {
+        // A check has one state, and no other's.
+        true if raw.flags & abi::SHARED != 0 || !name.is_empty() || !key.is_empty() => return None,
+        true => (context.plugin().to_owned(), context.check().to_owned()),
+        false => (
+            scoped(context.plugin(), &name, raw.flags & abi::SHARED != 0)?,
+            std::str::from_utf8(key).ok()?.to_owned(),
+        ),
+    };
     let ask = MapAsk {
         ask: 0,
-        op: MapOp::from_code(raw.op)?,
-        map: scoped(context.plugin(), &name, raw.flags & abi::SHARED != 0)?,
-        key: std::str::from_utf8(key).ok()?.to_owned(),
+        op,
+        map,
+        key,
         value: value.to_vec(),
         expected: (raw.flags & abi::MAP_EXPECT != 0).then_some(raw.expected),
         ttl_ns: raw.ttl_ns,

@@ -1,7 +1,7 @@
 //! The checks, by the number that workers know each by, by name, and in the order of the config.
 
 use crate::check::Check;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 #[derive(Default)]
 pub struct Checks {
@@ -13,6 +13,12 @@ pub struct Checks {
 }
 
 impl Checks {
+    /// Plugin and name of each.
+    pub fn owners(&self) -> HashSet<(String, String)> {
+        let specs = self.iter().map(|c| &c.spec);
+        specs.map(|s| (s.plugin.clone(), s.name.clone())).collect()
+    }
+
     pub fn get(&self, id: u32) -> Option<&Check> {
         self.all.get(id as usize)?.as_ref()
     }

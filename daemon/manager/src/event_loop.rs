@@ -6,6 +6,7 @@ use crate::fleet::slots::{Link, Process, SlotState};
 use crate::inbox::Message;
 use crate::journal::Fact;
 use crate::rollout::work::Work;
+use crate::services::states_answered;
 use crate::time::MS;
 use healthd_core::check::schedule::Standstill;
 use healthd_core::wire::events::EventKind;
@@ -149,6 +150,7 @@ impl Manager {
                         Message::Loaded(result) => self.loaded(*result),
                         Message::Dropped => self.enqueue(Work::Dropped),
                         Message::AlertsWritten(written) => self.alerts.written(written),
+                        Message::States(answers) => states_answered(&mut self.fleet, answers),
                         Message::SecretsChanged => self.enqueue(Work::Secrets),
                     }
                 }

@@ -2,6 +2,7 @@
 
 use crate::alerts::Written;
 use crate::rollout::work::LoadResult;
+use crate::services::Answered;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::io;
 use std::sync::Mutex;
@@ -15,6 +16,8 @@ pub enum Message {
     SecretsChanged,
     /// What the disk said to a batch of who was told of what.
     AlertsWritten(Written),
+    /// Of what checks keep.
+    States(Vec<Answered>),
 }
 
 pub struct Inbox {

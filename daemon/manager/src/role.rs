@@ -20,7 +20,7 @@ use crate::rollout::handover::{self, Left, Restored};
 use crate::rollout::plugins::Versions;
 use crate::schedule::Schedule;
 use crate::services::Services;
-use crate::services::{KeptMaps, Locks};
+use crate::services::{KeptMaps, Locks, States};
 use healthd_catalog::{Loaded, Scan, Shelf};
 use healthd_core::check::schedule::Standstill;
 use healthd_core::check::wheel::Wheel;
@@ -198,6 +198,7 @@ fn build(
         services: Services {
             kept_maps: KeptMaps::restore(left.maps),
             locks: Locks::default(),
+            states: States::default(),
         },
         books: Books::new(
             map,

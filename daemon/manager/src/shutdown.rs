@@ -79,6 +79,7 @@ impl Manager {
         };
         self.books.saving.finish(saved);
         self.alerts.finish();
+        self.services.states.finish();
         self.end_events();
         self.clients.say_goodbye();
         self.books.journal.close();

@@ -383,6 +383,16 @@ typedef struct hd_map {
                           void (*reply)(void *arg, const hd_map_reply *answer), void *arg);
 } hd_map;
 
+/* ---- extension "hd.state/1": what a check keeps over a restart ---------------------------------------------------
+ * host->extension(HD_EXT_STATE) returns const hd_map*, whose asks take these operations as well. One value of at most
+ * 16 KiB for each check, in a file of the daemon: where it stopped to read, its last counters. map and key of the ask are
+ * empty, ttl_ns is 0, HD_MAP_EXPECT is allowed. A SET is in the file before it is answered: no death of a process loses it,
+ * a power cut may lose the last second. It goes when the check leaves the configuration, or gets another plugin. */
+#define HD_EXT_STATE "hd.state/1"
+#define HD_STATE_GET    5u       /* -> one item; -ENOENT */
+#define HD_STATE_SET    6u       /* -> version */
+#define HD_STATE_DELETE 7u       /* -ENOENT */
+
 /* ---- extension "hd.lock/1": locks over all workers ---------------------------------------------------------------
  * host->extension(HD_EXT_LOCK) returns const hd_lock*. A run asks for all the names it needs at once and gets all of
  * them or waits, first come first served; while it holds or waits it may not ask again (-EDEADLK), so nobody can wait in a

@@ -93,6 +93,11 @@ pub const MAP_SNAPSHOT: u32 = 3;
 pub const MAP_DELETE: u32 = 4;
 pub const MAP_EXPECT: u32 = 2;
 
+pub const EXT_STATE: &str = "hd.state/1";
+pub const STATE_GET: u32 = 5;
+pub const STATE_SET: u32 = 6;
+pub const STATE_DELETE: u32 = 7;
+
 pub const EXT_LOCK: &str = "hd.lock/1";
 
 pub const EXT_CACHE: &str = "hd.cache/1";

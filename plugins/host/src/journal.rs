@@ -92,7 +92,7 @@ impl Check for Journal {
             patterns: Patterns::new(&o.pattern, &o.ignore)?,
             options: o,
             arguments,
-            place: Place::new("journal"),
+            place: Place::default(),
         })
     }
 

@@ -76,7 +76,7 @@ impl BlockingCheck for Log {
         Ok(Log {
             patterns: Patterns::new(&o.pattern, &o.ignore)?,
             options: o,
-            place: Place::new("log"),
+            place: Place::default(),
         })
     }
 

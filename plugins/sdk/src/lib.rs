@@ -116,7 +116,7 @@ pub use options::{Options, Range};
 pub use rate::{OverRate, Rate};
 pub use resolve::Family;
 pub use serde_json;
-pub use shared::{Ask, Changed, Entry, SharedLock, SharedMap};
+pub use shared::{Ask, Changed, Entry, SharedLock, SharedMap, State};
 pub use status::Status;
 pub use text::cut;
 pub use text::{is_own_fault, own_fault};

@@ -132,7 +132,7 @@ impl MockPlugin {
 
     /// Makes an instance from a JSON config; the error is the plugin's message.
     pub fn create(&self, config_json: impl AsRef<str>) -> Result<MockCheck, String> {
-        let run = Run::new(abi::LANE_CREATE, Duration::from_secs(60));
+        let run = Run::new(self.raw, abi::LANE_CREATE, Duration::from_secs(60));
         let mut instance = null_mut();
         let create = self.raw.create.expect("create");
         // SAFETY: a live ctx on its thread, a live string, a writable out.
@@ -222,7 +222,7 @@ impl MockCheck {
     pub fn run(&self, timeout: Duration) -> Outcome {
         match self.raw.run {
             Some(run) if matches!(self.raw.workload, abi::WL_BLOCK | abi::WL_CPU) => {
-                let r = Run::new(abi::LANE_RUN, timeout);
+                let r = Run::new(self.raw, abi::LANE_RUN, timeout);
                 *r.fans.borrow_mut() = Some(fanout::Fans::new(self));
                 // SAFETY: a live instance and ctx, on this thread.
                 let code = unsafe { run(self.instance, r.ctx()) };
@@ -249,7 +249,7 @@ impl MockCheck {
 
     /// A run-lane run that is cancelled after `delay`. Returns the outcome and how long the run went on.
     pub fn run_cancelled(&self, timeout: Duration, delay: Duration) -> (Outcome, Duration) {
-        let run = Run::new(abi::LANE_RUN, timeout);
+        let run = Run::new(self.raw, abi::LANE_RUN, timeout);
         *run.fans.borrow_mut() = Some(fanout::Fans::new(self));
         let entry = self.raw.run.expect("the run lane");
         let flag: &AtomicU32 = &run.cancelled;
@@ -284,7 +284,7 @@ fn run_tasks(
     let reactor = Arc::new(Reactor::new());
     let mut slots: Vec<Slot<'_>> = Vec::new();
     for (i, check) in checks.iter().enumerate() {
-        let run = Run::new(abi::LANE_STEP, timeout);
+        let run = Run::new(check.raw, abi::LANE_STEP, timeout);
         *run.reactor.borrow_mut() = Some((reactor.clone(), i));
         *run.notice.borrow_mut() = notice.cloned();
         let mut task = null_mut();
@@ -395,6 +395,7 @@ impl Slot<'_> {
 
 struct Run {
     ctx: HdCtx,
+    plugin: HdStr,
     timeout_ns: u64,
     /// What the deadline was moved by.
     given_ns: Cell<u64>,
@@ -421,7 +422,7 @@ struct Said {
 }
 
 impl Run {
-    fn new(lane: u32, timeout: Duration) -> Box<Run> {
+    fn new(plugin: &'static HdPlugin, lane: u32, timeout: Duration) -> Box<Run> {
         const NAME: &str = "mock";
         let timeout_ns = timeout.as_nanos().try_into().unwrap_or(u64::MAX);
         let mut run = Box::new(Run {
@@ -437,6 +438,7 @@ impl Run {
                 check_name: HdStr::new(NAME),
                 host: null_mut(),
             },
+            plugin: plugin.name,
             timeout_ns,
             given_ns: Cell::new(0),
             cancelled: AtomicU32::new(0),
@@ -578,6 +580,7 @@ unsafe extern "C" fn host_extension(id: HdStr) -> *const c_void {
     match text(id) {
         abi::EXT_EXEC => {}
         abi::EXT_MAP => return (&raw const shared::MAP).cast(),
+        abi::EXT_STATE => return (&raw const shared::MAP).cast(),
         abi::EXT_LOCK => return (&raw const shared::LOCK).cast(),
         abi::EXT_COUNTER => return (&raw const counters::TABLE).cast(),
         abi::EXT_GRACE => return (&raw const grace::TABLE).cast(),

@@ -1,11 +1,12 @@
-//! Maps, lists and locks that all workers share, through the host's `hd.map/1` and `hd.lock/1`.
+//! Maps, lists and locks that all workers share, and what one check keeps over a restart: the host's `hd.map/1`,
+//! `hd.lock/1` and `hd.state/1`.
 
 use crate::cx::Cx;
 use crate::host::host;
 use crate::task::Mail;
 use healthd_abi::{
-    self as abi, EXT_LOCK, EXT_MAP, HdLock, HdLockAsk, HdLockDone, HdMap, HdMapAsk, HdMapReply,
-    HdStr,
+    self as abi, EXT_LOCK, EXT_MAP, EXT_STATE, HdLock, HdLockAsk, HdLockDone, HdMap, HdMapAsk,
+    HdMapReply, HdStr,
 };
 use std::ffi::c_void;
 use std::future::poll_fn;
@@ -75,6 +76,43 @@ impl<'a> Cx<'a> {
             cx: self,
             name,
             flags: abi::SHARED,
+        }
+    }
+}
+
+/// Some bytes of one check, at most 16 KiB, that the daemon keeps in a file: where it stopped to read, its last counters. No
+/// death of a process and no restart loses what was set; the check's end does.
+#[derive(Clone, Copy)]
+pub struct State<'a>(SharedMap<'a>);
+
+impl<'a> Cx<'a> {
+    /// What this check has kept. Under `healthctl try`, and with a daemon that has no states, every ask is
+    /// [`Unsupported`](io::ErrorKind::Unsupported).
+    pub fn state(self) -> State<'a> {
+        State(self.shared_map(""))
+    }
+}
+
+impl<'a> State<'a> {
+    pub fn get(self) -> Ask<'a, Option<Entry>> {
+        Ask {
+            op: abi::STATE_GET,
+            ..self.0.get("")
+        }
+    }
+
+    /// [`Ask::only_if`] binds it to a version.
+    pub fn set(self, value: &'a [u8]) -> Ask<'a, Changed> {
+        Ask {
+            op: abi::STATE_SET,
+            ..self.0.set("", value)
+        }
+    }
+
+    pub fn remove(self) -> Ask<'a, Changed> {
+        Ask {
+            op: abi::STATE_DELETE,
+            ..self.0.remove("")
         }
     }
 }
@@ -230,7 +268,7 @@ impl<'a, T> Ask<'a, T> {
         let cx = self.map.cx;
         let head = cx.head()?;
         let token = head.new_token_of(MAP_TOKEN);
-        let ask = map_table()?.ask.ok_or_else(unsupported)?;
+        let ask = map_table(self.op)?.ask.ok_or_else(unsupported)?;
         let raw = self.raw(token);
         // SAFETY: a live ctx on its own thread (head() proved the step lane); the host borrows raw for this call.
         errno(unsafe { ask(cx.raw(), &raw) })?;
@@ -246,7 +284,7 @@ impl<'a, T> Ask<'a, T> {
 
     /// Run lane and `create`: blocks until the answer, at most until the run's deadline.
     pub fn block(self) -> io::Result<T> {
-        let ask = map_table()?.ask_and_wait.ok_or_else(unsupported)?;
+        let ask = map_table(self.op)?.ask_and_wait.ok_or_else(unsupported)?;
         let raw = self.raw(0);
         let mut answer: Option<Answer> = None;
         let place: *mut Option<Answer> = &mut answer;
@@ -267,9 +305,13 @@ unsafe extern "C" fn take(place: *mut c_void, reply: *const HdMapReply) {
     unsafe { *place.cast::<Option<Answer>>() = Some(answer) };
 }
 
-fn map_table() -> io::Result<&'static HdMap> {
-    // SAFETY: what the host returns for this id is NULL or a static hd_map.
-    let table = unsafe { host().extension(EXT_MAP).cast::<HdMap>().as_ref() };
+fn map_table(op: u32) -> io::Result<&'static HdMap> {
+    let id = match op {
+        abi::STATE_GET | abi::STATE_SET | abi::STATE_DELETE => EXT_STATE,
+        _ => EXT_MAP,
+    };
+    // SAFETY: what the host returns for these ids is NULL or a static hd_map.
+    let table = unsafe { host().extension(id).cast::<HdMap>().as_ref() };
     table.ok_or_else(unsupported)
 }
 

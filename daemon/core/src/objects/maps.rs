@@ -136,6 +136,8 @@ impl Maps {
             MapOp::Append => self.append(ask, now, &mut reply),
             MapOp::Snapshot => self.snapshot(ask, now, &mut reply),
             MapOp::Delete => self.delete(ask, now, &mut reply),
+            // These are not kept here.
+            MapOp::StateGet | MapOp::StateSet | MapOp::StateDelete => Err(error::INVALID),
         };
         match done {
             Ok(change) => (reply, change),

@@ -11,16 +11,27 @@ pub enum MapOp {
     Append = 2,
     Snapshot = 3,
     Delete = 4,
+    /// What one check keeps over a restart: `map` is its plugin, `key` its name.
+    StateGet = 5,
+    StateSet = 6,
+    StateDelete = 7,
 }
 
 impl MapOp {
-    pub const ALL: [MapOp; 5] = [
+    pub const ALL: [MapOp; 8] = [
         MapOp::Get,
         MapOp::Set,
         MapOp::Append,
         MapOp::Snapshot,
         MapOp::Delete,
+        MapOp::StateGet,
+        MapOp::StateSet,
+        MapOp::StateDelete,
     ];
+
+    pub fn is_state(self) -> bool {
+        matches!(self, MapOp::StateGet | MapOp::StateSet | MapOp::StateDelete)
+    }
 
     pub fn from_code(code: u32) -> Option<MapOp> {
         Self::ALL.get(code as usize).copied()

@@ -243,6 +243,7 @@ impl Manager {
                 "{} added, {} changed, {} removed",
                 r.added, r.changed, r.removed
             );
+            self.services.states.keep(|| self.checks.owners());
             let fact = Fact::new(EventKind::Reloaded).why(counts).fields(fields);
             let fact = match work {
                 Work::Secrets => fact.titled("secrets read anew"),

@@ -1,13 +1,17 @@
-//! What plugins keep with the manager: maps and lists (`hd.map/1`), and locks (`hd.lock/1`).
+//! What plugins keep with the manager: maps and lists (`hd.map/1`), states (`hd.state/1`), and locks (`hd.lock/1`).
 
 pub mod asked;
 mod kept;
 mod locks;
+mod states;
 
 pub use locks::Locks;
+use states::Asked;
+pub use states::{Answered, Owner, States};
 
 use self::asked::ASKS_A_SECOND;
 use crate::director::Manager;
+use crate::fleet::Fleet;
 use healthd_core::objects::maps::{Change, Maps, error};
 use healthd_core::wire::asks::{MapAsk, MapReply};
 use healthd_core::wire::supervisor::ToSupervisor;
@@ -20,6 +24,7 @@ use std::os::fd::{AsFd, OwnedFd};
 pub struct Services {
     pub kept_maps: KeptMaps,
     pub locks: Locks,
+    pub states: States,
 }
 
 /// The maps, and the memory in which they outlive us. None until something is in them.
@@ -65,6 +70,9 @@ impl Manager {
         if !self.may_ask(slot) {
             return;
         }
+        if ask.op.is_state() {
+            return self.state_asked(slot, ask.clone());
+        }
         let (mut reply, change) = self.services.kept_maps.maps.ask(ask, clock::monotonic_ns());
         if let Some(change) = change
             && let Err(e) = self.keep_change(&change)
@@ -99,14 +107,55 @@ impl Manager {
         Ok(())
     }
 
+    /// What a check keeps over a restart: `ask.map` is its plugin, `ask.key` its name.
+    fn state_asked(&mut self, slot: u32, ask: MapAsk) {
+        let check = self
+            .checks
+            .find(&ask.key)
+            .and_then(|id| self.checks.get(id));
+        let is_its_own = check.is_some_and(|c| c.spec.plugin == ask.map);
+        let number = ask.ask;
+        let asked = match self.fleet.slots.get(&slot).map(|s| s.process.pid) {
+            Some(pid) if is_its_own => {
+                let path = self.args.state_dir.join(states::FILE);
+                let inbox = &self.clockwork.inbox;
+                let owners = || self.checks.owners();
+                let asked = Asked { slot, pid, ask };
+                let asked = self.services.states.ask(asked, path, inbox, owners);
+                asked.map_err(|e| {
+                    log::error!("no thread for what checks keep: {e}");
+                    -e.raw_os_error().unwrap_or(libc::EAGAIN)
+                })
+            }
+            _ => Err(error::INVALID),
+        };
+        if let Err(error) = asked {
+            let reply = MapReply {
+                ask: number,
+                error,
+                ..MapReply::default()
+            };
+            self.answer(slot, &ToWorker::Map(Box::new(reply)));
+        }
+    }
+
     fn answer(&mut self, slot: u32, message: &ToWorker) {
-        if let Some(link) = self
-            .fleet
-            .slots
-            .get_mut(&slot)
-            .and_then(|s| s.process.link.as_mut())
-        {
-            link.queue(message);
+        answer(&mut self.fleet, slot, message);
+    }
+}
+
+fn answer(fleet: &mut Fleet, slot: u32, message: &ToWorker) {
+    let slot = fleet.slots.get_mut(&slot);
+    if let Some(link) = slot.and_then(|s| s.process.link.as_mut()) {
+        link.queue(message);
+    }
+}
+
+pub fn states_answered(fleet: &mut Fleet, answers: Vec<Answered>) {
+    for Answered { slot, pid, reply } in answers {
+        // Another worker may have its slot by now.
+        if fleet.slots.get(&slot).is_some_and(|s| s.process.pid == pid) {
+            answer(fleet, slot, &ToWorker::Map(Box::new(reply)));
         }
     }
 }

@@ -106,7 +106,7 @@ unsafe extern "C" fn open(ctx: *const HdCtx, spec: *const HdFanoutSpec) -> i32 {
     if let Some(input) = &input {
         seal(input.as_raw_fd());
     }
-    let created = Run::new(abi::LANE_CREATE, Duration::from_secs(60));
+    let created = Run::new(fans.raw, abi::LANE_CREATE, Duration::from_secs(60));
     let mut other = null_mut();
     let create = fans.raw.create.expect("create");
     // SAFETY: a live ctx on its thread, a live string, a writable out.
@@ -132,7 +132,7 @@ unsafe extern "C" fn next(ctx: *const HdCtx, done: *mut HdFanoutDone) -> i32 {
     if run.cancelled.load(Relaxed) != 0 || super::now() >= run.ctx.deadline_ns {
         return -libc::ECANCELED;
     }
-    let (call, instance, chunk, output) = {
+    let (raw, call, instance, chunk, output) = {
         let mut fans = run.fans.borrow_mut();
         let Some(fans) = fans.as_mut() else {
             return -libc::EPERM;
@@ -166,9 +166,15 @@ unsafe extern "C" fn next(ctx: *const HdCtx, done: *mut HdFanoutDone) -> i32 {
             output: fd,
         };
         let instance = if index % 2 == 0 { own } else { fan.other };
-        (raw.chunk.expect("asked in open"), instance, chunk, output)
+        (
+            raw,
+            raw.chunk.expect("asked in open"),
+            instance,
+            chunk,
+            output,
+        )
     };
-    let mut inner = Run::new(abi::LANE_CHUNK, Duration::ZERO);
+    let mut inner = Run::new(raw, abi::LANE_CHUNK, Duration::ZERO);
     inner.ctx.deadline_ns = run.ctx.deadline_ns;
     inner.ctx.cancelled = &raw const run.cancelled;
     // SAFETY: a live instance, ctx and chunk, on this thread.

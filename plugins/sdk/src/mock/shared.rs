@@ -83,17 +83,54 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|e| e.into_inner())
 }
 
-fn answer(ask: &HdMapAsk) -> Reply {
+fn answer(ask: &HdMapAsk, run: &Run) -> Reply {
     let mut store = locked(&STORE);
     let mut reply = Reply::default();
     let store = store.get_or_insert_with(Store::default);
-    if let Err(errno) = store.ask(ask, &mut reply) {
+    let done = match state_op(ask.op) {
+        Some(op) => store.state(ask, op, text(run.plugin), &mut reply),
+        None => store.ask(ask, &mut reply),
+    };
+    if let Err(errno) = done {
         reply.error = -errno;
     }
     reply
 }
 
+/// A state is kept as an item of a map.
+fn state_op(op: u32) -> Option<u32> {
+    match op {
+        abi::STATE_GET => Some(abi::MAP_GET),
+        abi::STATE_SET => Some(abi::MAP_SET),
+        abi::STATE_DELETE => Some(abi::MAP_DELETE),
+        _ => None,
+    }
+}
+
 impl Store {
+    /// All instances of a plugin are one check here, as they have one name.
+    fn state(
+        &mut self,
+        ask: &HdMapAsk,
+        op: u32,
+        plugin: &str,
+        reply: &mut Reply,
+    ) -> Result<(), i32> {
+        // SAFETY: the plugin's bytes, valid for this call.
+        let value = unsafe { ask.value.as_bytes() };
+        let is_empty = text(ask.map).is_empty() && text(ask.key).is_empty();
+        if !is_empty || ask.ttl_ns != 0 || value.len() > VALUE_MAX {
+            return Err(libc::EINVAL);
+        }
+        let item = Item {
+            value: value.to_vec(),
+            version: self.version + 1,
+            until_ns: u64::MAX,
+        };
+        let ask = HdMapAsk { op, ..*ask };
+        self.keyed(&ask, format!("state/{plugin}"), "state", item, reply)
+    }
+
     fn ask(&mut self, ask: &HdMapAsk, reply: &mut Reply) -> Result<(), i32> {
         let (name, key) = (text(ask.map), text(ask.key));
         // SAFETY: the plugin's bytes, valid for this call.
@@ -229,7 +266,8 @@ unsafe extern "C" fn map_ask(ctx: *const HdCtx, ask: *const HdMapAsk) -> i32 {
     // SAFETY: a plugin passes a live ask.
     let ask = unsafe { &*ask };
     let token = ask.token;
-    let reply = answer(ask);
+    // SAFETY: as above.
+    let reply = answer(ask, unsafe { run_of(ctx) });
     reactor.send(slot, Delivery::Map { token, reply });
     0
 }
@@ -245,7 +283,9 @@ unsafe extern "C" fn map_ask_and_wait(
         return -libc::EPERM;
     }
     // SAFETY: a plugin passes a live ask.
-    let answer = answer(unsafe { &*ask });
+    let ask = unsafe { &*ask };
+    // SAFETY: a plugin passes a live ctx.
+    let answer = answer(ask, unsafe { run_of(ctx) });
     if let Some(reply) = reply {
         answer.with_abi(|raw| {
             // SAFETY: the plugin's function, called with its own argument during its call.
