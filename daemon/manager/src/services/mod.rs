@@ -7,7 +7,7 @@ mod states;
 
 pub use locks::Locks;
 use states::Asked;
-pub use states::{Answered, Owner, States};
+pub use states::{Answered, States};
 
 use self::asked::ASKS_A_SECOND;
 use crate::director::Manager;

@@ -30,7 +30,7 @@ const ALL_BYTES: usize = 64 << 20;
 const SYNC_EVERY: Duration = Duration::from_secs(1);
 
 /// A plugin, and a check of it.
-pub type Owner = (String, String);
+type Owner = (String, String);
 
 #[derive(Default)]
 pub struct States {
