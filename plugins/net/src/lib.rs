@@ -19,6 +19,8 @@ mod report;
 mod secure;
 mod target;
 
+#[cfg(feature = "amqp")]
+mod amqp;
 #[cfg(feature = "certificate")]
 mod certificate;
 #[cfg(feature = "dns")]
@@ -128,6 +130,11 @@ healthd_plugin::plugins! {
     step mqtt::Mqtt {
         name: "mqtt",
         summary: "an MQTT broker: login, a message there and back, one that it keeps",
+    }
+    #[cfg(feature = "amqp")]
+    step amqp::Amqp {
+        name: "amqp",
+        summary: "an AMQP broker as RabbitMQ: login, a queue's messages and consumers",
     }
     #[cfg(feature = "websocket")]
     step websocket::Websocket {
