@@ -5,6 +5,7 @@ use crate::error::CtlError;
 use crate::render::Look;
 use crate::session::Session;
 use crate::{exit, render::check};
+use healthd_core::config::thousands;
 use healthd_core::wire::control::CheckRow;
 
 /// Of more rows than this a terminal shows those that are a problem, and counts the others.
@@ -47,7 +48,10 @@ pub fn run(session: &mut Session, args: &StatusArgs) -> Result<u8, CtlError> {
         text += &check::table(&shown, &look);
     }
     if left_out > 0 {
-        text += &format!("and {left_out} more that are no problem; --all shows them\n");
+        text += &format!(
+            "and {} more that are no problem; --all shows them\n",
+            thousands(left_out as u64)
+        );
     }
     session.screen.print(&format!("{text}\n{summary}\n"))?;
     Ok(code)

@@ -7,6 +7,7 @@ use crate::exit;
 use crate::interrupt::Interrupt;
 use crate::render::{check, paint::Paint, text};
 use crate::session::{Session, describe};
+use healthd_core::config::thousands;
 use healthd_core::wire::control::{CheckRow, Op, Reply};
 use std::collections::HashMap;
 use std::path::Path;
@@ -400,7 +401,10 @@ impl View {
                 .map(str::to_owned),
         );
         if rows.len() > room {
-            frame.push(Paint::Dim.on(&format!("and {} more", rows.len() - room), look.color));
+            frame.push(Paint::Dim.on(
+                &format!("and {} more", thousands((rows.len() - room) as u64)),
+                look.color,
+            ));
         }
         // Cleared line by line, for a clear of the whole screen flickers; and before the text, for
         // after a full line the cursor stands on its last character and would take that along.

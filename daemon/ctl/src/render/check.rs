@@ -5,6 +5,7 @@ use super::table::{Cell, Column, Table};
 use super::text::{count, cut, escape, width};
 use super::{Look, time};
 use healthd_core::check::outcome::{Status, Verdict};
+use healthd_core::config::thousands;
 use healthd_core::wire::control::CheckRow;
 
 /// A column is left out below its width rather than by what the cells happen to hold, so that a live table keeps
@@ -257,6 +258,7 @@ pub fn summary_after(head: &str, rows: &[CheckRow], look: &Look) -> String {
             .filter(|r| !r.disabled && r.verdict == Some(verdict))
             .count();
         if number > 0 {
+            let number = thousands(number as u64);
             parts.push((format!("{number} {verdict}"), Paint::from(verdict)));
         }
     }
@@ -270,7 +272,7 @@ pub fn summary_after(head: &str, rows: &[CheckRow], look: &Look) -> String {
         (rows.iter().filter(|r| r.stale).count(), "stale"),
     ] {
         if number > 0 {
-            asides.push(format!("{number} {what}"));
+            asides.push(format!("{} {what}", thousands(number as u64)));
         }
     }
     let all = format!("{head}{}", count(rows.len() as u64, "check"));
@@ -324,7 +326,7 @@ pub fn run_tally(head: &str, rows: &[CheckRow], look: &Look) -> String {
         let number = rows.iter().filter(|r| r.status == Some(status)).count();
         if number > 0 {
             parts.push((
-                format!("{number} {status}"),
+                format!("{} {status}", thousands(number as u64)),
                 Paint::from(Verdict::from(status)),
             ));
         }

@@ -3,6 +3,7 @@
 //! A plugin or a monitored server writes these messages. Raw, an escape sequence in one could retitle
 //! the terminal, hide a line, or worse; so nothing from a peer reaches a terminal unescaped.
 
+use healthd_core::config::thousands;
 pub use healthd_core::text::is_unsafe;
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -109,9 +110,10 @@ pub fn wrap(text: &str, max: usize) -> Vec<String> {
     lines
 }
 
-/// "1 check", "2 checks".
+/// "1 check", "10,000 checks".
 pub fn count(number: u64, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", thousands(number))
 }
 
 #[cfg(test)]
