@@ -7,7 +7,7 @@ mod support;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitCode, Stdio};
-use support::replies::{ALL, CRITICAL, DETAIL, OK};
+use support::replies::{ALL, CRITICAL, DETAIL, EVENTS, OK};
 use support::{Dir, Fake};
 
 const AS_CHILD: &str = "HEALTHCTL_TEST_CHILD";
@@ -17,7 +17,7 @@ fn main() -> ExitCode {
         let code = healthd_ctl::main(std::env::args_os(), healthd_ctl::Outputs::of_process());
         return ExitCode::from(code);
     }
-    let tests: [(&str, fn()); 9] = [
+    let tests: [(&str, fn()); 10] = [
         (
             "names_are_completed_from_the_daemon",
             names_are_completed_from_the_daemon,
@@ -37,6 +37,7 @@ fn main() -> ExitCode {
             "the_socket_from_the_environment",
             the_socket_from_the_environment,
         ),
+        ("times_are_those_of_tz", times_are_those_of_tz),
         ("validate_asks_healthd", validate_asks_healthd),
         ("try_and_verify_ask_healthd", try_and_verify_ask_healthd),
     ];
@@ -193,6 +194,19 @@ fn the_socket_from_the_environment() {
     let (code, _, err) = rest(child);
     assert_eq!(code, Some(3));
     assert!(err.contains(socket.to_str().expect("UTF-8")), "{err}");
+}
+
+fn times_are_those_of_tz() {
+    for (zone, shown) in [("UTC", "08:00:00"), ("Asia/Kolkata", "13:30:00")] {
+        let fake = Fake::lines(&[EVENTS[1]]);
+        let mut command = healthctl(&["events"]);
+        command
+            .env("HEALTHD_SOCKET", fake.dir.socket())
+            .env("TZ", zone);
+        let (code, out, _) = rest(command.spawn().expect("spawn"));
+        assert_eq!(code, Some(0), "{zone}: {out}");
+        assert!(out.contains(shown), "{zone}: {out}");
+    }
 }
 
 /// A program `healthd` in PATH that does what this script says; there is none beside this test program.
