@@ -6,6 +6,7 @@ use crate::probe::{self, Answer, Described, Rights};
 use crate::scan::Standing;
 use crate::shipped;
 use healthd_core::config::{Class, PluginInfo};
+use healthd_core::text::word;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
@@ -250,11 +251,25 @@ pub fn judge_dir(dir: &Path, owners: &[u32]) -> Result<(), String> {
 }
 
 fn judge_meta(meta: &std::fs::Metadata, path: &Path, owners: &[u32]) -> Result<(), String> {
-    match healthd_sys::files::changed_by_others(meta, owners) {
-        None => Ok(()),
-        Some(why) => Err(format!(
-            "{}: {why}, and its code would run with healthd's rights (chown root {0}; chmod go-w {0})",
-            path.display()
-        )),
+    let Some(why) = healthd_sys::files::changed_by_others(meta, owners) else {
+        return Ok(());
+    };
+    let shown = path.to_string_lossy();
+    let file = word(&shown);
+    let mut ways = Vec::new();
+    if !owners.contains(&meta.uid()) {
+        let owner = match owners.last() {
+            None | Some(0) => "root".to_owned(),
+            Some(uid) => uid.to_string(),
+        };
+        ways.push(format!("chown {owner} {file}"));
     }
+    if meta.mode() & 0o022 != 0 {
+        ways.push(format!("chmod go-w {file}"));
+    }
+    Err(format!(
+        "{}: {why}, and its code would run with healthd's rights (`{}`)",
+        path.display(),
+        ways.join("; ")
+    ))
 }
