@@ -1,10 +1,11 @@
 //! From nothing to a check of one's own: `healthd --here`, `healthctl add`, and the mistakes on the way.
 
 use crate::harness::ctl::{Said, say};
-use crate::harness::{Config, Daemon, plugins, skipped};
+use crate::harness::{Config, Daemon, TempDir, plugins, skipped};
 use nix::sys::signal::Signal;
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
@@ -115,7 +116,7 @@ fn a_mistake_in_add_is_explained_and_leaves_nothing_behind() {
 
 #[test]
 fn without_a_daemon_here_the_way_to_one_is_told() {
-    let dir = crate::harness::TempDir::new();
+    let dir = TempDir::new();
     for args in [&["status"][..], &["run", "--all"], &["reload"]] {
         let said = healthctl(dir.path(), args);
         assert_eq!(said.code, Some(3), "{said:?}");
@@ -141,6 +142,67 @@ fn a_newcomer_walks_through_mistakes_in_a_terminal() {
     let said = say(walk.arg("--programs").arg(programs.expect("a folder")));
     println!("{}", said.out);
     assert_eq!(said.code, Some(0), "{said:?}");
+}
+
+/// `etc/install` into a folder: a page of each plugin, examples where documentation is, and no check that nobody asked for.
+#[test]
+fn an_installation_explains_each_plugin_and_brings_no_checks() {
+    let (built, root) = (TempDir::new(), TempDir::new());
+    let programs = Path::new(env!("CARGO_BIN_EXE_healthd")).parent();
+    let programs = programs.expect("a folder");
+    for program in ["healthd", "healthctl"] {
+        symlink(programs.join(program), built.path().join(program)).expect("our own folder");
+    }
+    let libraries = [
+        "cpu", "digest", "exec", "host", "http", "net", "postgres", "sqlite", "stats", "tcp",
+    ];
+    for library in libraries {
+        let file = plugins::shipped(library);
+        let name = file.file_name().expect("it has one");
+        symlink(&file, built.path().join(name)).expect("our own folder");
+    }
+    let tree = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut install = Command::new(tree.join("etc/install"));
+    install
+        .env("DESTDIR", root.path())
+        .env("BUILT", built.path());
+    let said = say(&mut install);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let names = |folder: &str| -> Vec<String> {
+        let entries = fs::read_dir(root.path().join(folder)).expect("it is installed");
+        let names = entries.map(|entry| entry.expect("a name").file_name());
+        names.map(|n| n.to_string_lossy().into_owned()).collect()
+    };
+    let pages = names("usr/share/man/man7");
+    // Those that the README lists, each with its page.
+    let readme = fs::read_to_string(tree.join("README.md")).expect("shipped");
+    let table = readme.split("## Plugins").nth(1).expect("its plugins");
+    let table = table.split("\n## ").next().unwrap_or_default();
+    let listed: Vec<&str> = table
+        .split('[')
+        .skip(1)
+        .filter_map(|cell| cell.split_once("](plugins/"))
+        .filter(|(name, _)| !name.contains('.'))
+        .map(|(name, _)| name)
+        .collect();
+    assert!(listed.len() > 30, "{listed:?}");
+    for name in listed {
+        let page = format!("healthd-{name}.7");
+        assert!(pages.contains(&page), "{page}: {pages:?}");
+        let file = root.path().join("usr/share/man/man7").join(page);
+        let text = fs::read_to_string(&file).expect("it is there");
+        assert!(text.contains(".SH OPTIONS"), "{}: {text}", file.display());
+        let mut groff = Command::new("sh");
+        groff.args([
+            "-c",
+            "command -v groff >/dev/null || exit 0; exec groff -Kutf8 -Tutf8 -man -ww -z \"$1\"",
+            "sh",
+        ]);
+        let read = say(groff.arg(&file));
+        assert_eq!((read.code, &*read.err), (Some(0), ""), "{}", file.display());
+    }
+    assert!(names("usr/share/doc/healthd/examples").len() > 30);
+    assert!(!root.path().join("etc/healthd/checks.d").exists());
 }
 
 /// All of them are good in one `checks.d`.

@@ -9,7 +9,7 @@ use std::fmt::Write;
 pub fn page(plugin: &Probed) -> String {
     let title = format!("healthd-{}", plugin.name);
     let mut out = format!(
-        ".TH {} 7 \"\" \"healthd plugin {} {}\" \"healthd plugins\"\n\
+        ".TH {} 7 \"\" \"healthd plugin {} {}\" \"healthd plugins\"\n.ad l\n\
          .SH NAME\n{} \\- {}\n",
         roff(&title.to_uppercase()),
         roff(&plugin.name),
@@ -50,14 +50,19 @@ pub fn page(plugin: &Probed) -> String {
             "(required)" => ", required".to_owned(),
             value => format!(", default {value}"),
         };
-        let _ = write!(
-            out,
-            ".TP\n\\fB{}\\fR ({}{})\n{}\n",
-            roff(name),
-            roff(&kind_of(property)),
-            roff(&default),
-            roff(&meaning_of(property))
-        );
+        let about = roff(&format!("({}{default})", kind_of(property)));
+        let meaning = meaning_of(property);
+        let _ = write!(out, ".TP\n\\fB{}\\fR", roff(name));
+        // A head is one line; a long list of values goes below it, and may be broken behind each.
+        let _ = match about.len() {
+            0..40 => writeln!(out, " {about}\n{}", roff(&meaning)),
+            _ => writeln!(
+                out,
+                "\n{}\n.br\n{}",
+                about.replace('|', "|\\:"),
+                roff(&meaning)
+            ),
+        };
     }
     out.push_str(".SH \"SEE ALSO\"\nhealthctl(1), healthd.toml(5), healthd(8)\n");
     out

@@ -277,8 +277,14 @@ pub fn default_of(schema: &Value, name: &str, property: &Value) -> String {
     if required.is_some_and(|names| names.iter().any(|n| n == name)) {
         return "(required)".to_owned();
     }
-    property
-        .get("default")
+    let default = property.get("default");
+    // A table of which no key has a value says nothing.
+    let is_told = |value: &&Value| {
+        let keys = value.as_object();
+        keys.is_none_or(|keys| keys.values().any(|v| !v.is_null()))
+    };
+    default
+        .filter(is_told)
         .map(Value::to_string)
         .unwrap_or_default()
 }
