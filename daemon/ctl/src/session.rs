@@ -22,6 +22,8 @@ const RELOAD_PATIENCE: Duration = Duration::from_secs(120);
 const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 /// So long a daemon of this folder may take to its first answer.
 const STARTS_WITHIN: Duration = Duration::from_secs(5);
+/// After it has made its configuration.
+const LISTENS_WITHIN: Duration = Duration::from_secs(3);
 /// After this the maps are read instead.
 const MAPS_AFTER: Duration = Duration::from_millis(200);
 
@@ -84,11 +86,20 @@ impl Session {
 
     /// `healthd --here` in the line above ours, as when both are pasted, may not have made its folder yet.
     pub fn await_start(&mut self) {
-        let until = Instant::now() + STARTS_WITHIN;
-        if !self.here || self.config().exists() {
-            return;
-        }
-        while Instant::now() < until && !(self.socket.exists() && self.is_answered()) {
+        let begun = Instant::now();
+        while self.here && !(self.socket.exists() && self.is_answered()) {
+            let made = std::fs::metadata(self.config()).and_then(|config| config.modified());
+            let may_come = match made.map(|time| time.elapsed().unwrap_or_default()) {
+                Err(_) => begun.elapsed() < STARTS_WITHIN,
+                // It was made a moment ago: somebody starts one. It locks its folder before it listens.
+                Ok(age) if self.socket.with_file_name("healthd.pid").exists() => {
+                    age < LISTENS_WITHIN
+                }
+                Ok(age) => age < 2 * STARTS_WITHIN,
+            };
+            if !may_come {
+                return;
+            }
             std::thread::sleep(Duration::from_millis(50));
         }
     }
