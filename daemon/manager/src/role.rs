@@ -160,6 +160,7 @@ fn build(
     );
     journal.record(Fact::started(std::process::id(), args.restore));
     let samples = samples::create(&args.runtime_dir, &model, &samples::left(&args.runtime_dir));
+    let metrics = samples::create_metrics(&args.runtime_dir, &model);
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     let inbox = Arc::new(Inbox::new()?);
     let readable = |token| EpollEvent::new(EpollFlags::EPOLLIN, token);
@@ -204,7 +205,7 @@ fn build(
             map,
             MAP_MODE,
             journal,
-            samples,
+            (samples, metrics),
             Saving::start(&args.state_dir)?,
             past,
         ),

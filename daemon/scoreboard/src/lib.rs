@@ -22,6 +22,8 @@ pub mod events_map;
 #[cfg(not(loom))]
 pub mod map;
 #[cfg(not(loom))]
+pub mod metrics_map;
+#[cfg(not(loom))]
 pub mod objects_map;
 #[cfg(not(loom))]
 pub mod samples_map;

@@ -6,9 +6,11 @@ use crate::instance::Instance;
 use crate::refusal::{self, Refusal, exit};
 use healthd_catalog::{RealFiles, Shelf};
 use healthd_core::config::{self, Daemon};
+use healthd_core::wire::history::full_bytes;
 use healthd_sys::privileges::{self, Account};
 use healthd_sys::spawn::SelfExe;
 use healthd_sys::{clock, files, limits, logging};
+use healthd_units::size;
 use nix::libc;
 use nix::unistd::{AccessFlags, Gid, eaccess, fchown, geteuid, getuid};
 use std::ffi::OsString;
@@ -54,8 +56,12 @@ pub fn prepare(config: &Path) -> Result<Setup, i32> {
 pub fn test(config: &Path, json: bool) -> i32 {
     let owners = healthd_catalog::owners(getuid().as_raw());
     let judged = healthd_catalog::judge(config, &owners, &mut Shelf::default());
+    let mut room = None;
     let (checks, said) = match judged {
         Ok(loaded) => {
+            let checks = loaded.model.checks.len() as u64;
+            let history = loaded.model.history.as_ref();
+            room = history.map(|h| (full_bytes(checks), h.max_size));
             let mut said = loaded.model.warnings;
             // A start looks for these as well.
             let Daemon {
@@ -78,12 +84,23 @@ pub fn test(config: &Path, json: bool) -> i32 {
             "config": config,
             "checks": good.then_some(checks),
             "diagnostics": said,
+            "history": room.map(|(full, most)| serde_json::json!({
+                "full_bytes": full,
+                "max_bytes": most,
+            })),
         });
         refusal::say(&format!("{answer}\n"));
     } else {
         refusal::print(&said);
         if good {
             refusal::say(&format!("{}: good, checks: {checks}\n", config.display()));
+            if let Some((full, most)) = room {
+                let about = |bytes: u64| size::about(bytes as f64);
+                let (full, most) = (about(full.min(most)), about(most));
+                refusal::say(&format!(
+                    "history: {full} when it is full, of at most {most}\n"
+                ));
+            }
         }
     }
     if good { exit::OK } else { exit::BAD_CONFIG }

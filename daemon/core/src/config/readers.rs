@@ -3,15 +3,17 @@
 
 use std::collections::BTreeMap;
 
+use healthd_units::size;
 use serde::{Deserialize, Serialize};
 
 use super::model::{CheckSpec, Model};
 use super::raw::{Node, Table, Value};
 use super::reading::Reading;
-use super::report::error;
+use super::report::{error, warning};
 use super::secrets::SecretKind;
 use super::source::Span;
-use super::words::one_of;
+use super::words::{one_of, thousands};
+use crate::wire::history::rows_bytes;
 use crate::wire::roles::Reader;
 
 pub const WEB_KEYS: [&str; 5] = ["listen", "token", "read", "labels", "max_series"];
@@ -88,6 +90,14 @@ impl Model {
             (Reader::Web, json(serde_json::to_vec(&settings)))
         });
         recorder.into_iter().chain(web).collect()
+    }
+}
+
+impl Model {
+    /// Does anybody read what plugins measure?
+    pub fn wants_metrics(&self) -> bool {
+        let web = self.web.as_ref().is_some_and(|w| w.max_series > 0);
+        web || self.history.as_ref().is_some_and(|h| !h.keep.is_empty())
     }
 }
 
@@ -246,6 +256,26 @@ pub fn history(table: &Table, cx: &mut Reading<'_>) -> History {
             .map_or(1 << 30, |n| if n == 0 { u64::MAX } else { n }),
         keep: list("keep", table, HISTORY, cx),
     }
+}
+
+/// Whether the roll-ups of so many checks fit. Events take what is left.
+pub fn judge_room(history: &History, checks: usize, span: Span, cx: &mut Reading<'_>) {
+    let full = rows_bytes(checks as u64);
+    if full <= history.max_size {
+        return;
+    }
+    let about = |bytes: u64| size::about(bytes as f64);
+    let w = warning(format!(
+        "`max_size` of [history] is {}, and the roll-ups of {} checks take {} when all levels are full",
+        about(history.max_size),
+        thousands(checks as u64),
+        about(full)
+    ));
+    let whole = full.div_ceil(1 << 20);
+    let help = format!(
+        "the oldest roll-ups of 5 minutes are cut first, then the oldest events; `max_size = \"{whole}MiB\"` keeps all"
+    );
+    cx.push(w.at(span).code("history-size").help(help));
 }
 
 /// Texts; what is none is told.

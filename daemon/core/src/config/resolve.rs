@@ -87,6 +87,7 @@ pub fn load_with(
         let web = readers::web(&table, catalog.is_some(), &mut cx);
         readers::is_built(Reader::Web, span, &mut cx).then_some(web)
     });
+    let history_at = list[0].history.as_ref().map(|(span, _)| *span);
     let history = list[0].history.take().and_then(|(span, table)| {
         let history = readers::history(&table, &mut cx);
         readers::is_built(Reader::Recorder, span, &mut cx).then_some(history)
@@ -97,6 +98,9 @@ pub fn load_with(
         notifiers: (notifiers, places),
         alerts,
     } = checks::resolve(&list, &daemon, catalog, with.alerts, &mut cx);
+    if let (Some(history), Some(span)) = (&history, history_at) {
+        readers::judge_room(history, checks.len(), span, &mut cx);
+    }
     if let Some(plugins) = with.plugins {
         for complaint in plugins.try_out(&daemon, &notifiers) {
             let (spec, place) = (&notifiers[complaint.check], places[complaint.check]);

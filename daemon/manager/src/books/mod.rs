@@ -10,7 +10,9 @@ pub mod store;
 
 use crate::journal::Journal;
 use crate::verdict::cost::Costs;
+use healthd_core::check::outcome::Metric;
 use healthd_core::wire::samples::{LastRun, Run};
+use healthd_scoreboard::metrics_map::MetricsMap;
 use healthd_scoreboard::samples_map::SamplesMap;
 use healthd_scoreboard::state_map::StateMap;
 use recall::Past;
@@ -23,6 +25,8 @@ pub struct Books {
     pub journal: Journal,
     /// None: there was no room for it.
     samples: Option<SamplesMap>,
+    /// None: nobody wants to know, or there was no room for it.
+    metrics: Option<MetricsMap>,
     pub saving: Saving,
     pub costs: Costs,
     pub next_run: u64,
@@ -35,7 +39,7 @@ impl Books {
         map: StateMap,
         map_mode: u32,
         journal: Journal,
-        samples: Option<SamplesMap>,
+        (samples, metrics): (Option<SamplesMap>, Option<MetricsMap>),
         saving: Saving,
         past: &Past,
     ) -> Books {
@@ -44,6 +48,7 @@ impl Books {
             map_mode,
             journal,
             samples,
+            metrics,
             saving,
             costs: Costs::default(),
             next_run: past.next_run,
@@ -62,6 +67,13 @@ impl Books {
     pub fn last_runs(&self, index: u64) -> Vec<LastRun> {
         let record = self.samples.as_ref().and_then(|s| s.read(index as usize));
         record.map(|record| record.last).unwrap_or_default()
+    }
+
+    /// What the last run of a check measured.
+    pub fn measured(&self, index: u64, metrics: &[Metric]) {
+        if let Some(map) = &self.metrics {
+            map.write(index as usize, metrics);
+        }
     }
 
     pub fn map_mode(&self) -> u32 {

@@ -6,6 +6,7 @@ use crate::time;
 use healthd_core::config::Model;
 use healthd_core::wire::control::{LastRun, Samples};
 use healthd_core::wire::samples::{BUCKETS, Outcome, SampleRecord, bucket_upper_ns};
+use healthd_scoreboard::metrics_map::MetricsMap;
 use healthd_scoreboard::samples_map::{self, Left, SamplesMap};
 use healthd_sys::clock;
 use std::io;
@@ -29,12 +30,25 @@ pub fn create(dir: &Path, model: &Model, left: &Left) -> Option<SamplesMap> {
         .ok()
 }
 
+/// What runs measure, where a reader wants it.
+pub fn create_metrics(dir: &Path, model: &Model) -> Option<MetricsMap> {
+    if !model.wants_metrics() {
+        MetricsMap::remove(dir);
+        return None;
+    }
+    let names = model.checks.iter().map(|c| c.name.as_str());
+    let map = MetricsMap::create(dir, names, MAP_MODE);
+    map.inspect_err(|e| log::error!("metrics of plugins are not told: {e}"))
+        .ok()
+}
+
 impl Manager {
     /// Another model: the counters of the checks that stay go on, in the new order.
     pub fn renew_samples(&mut self, model: &Model) {
         let old = self.books.samples.take();
         let left = old.as_ref().map_or_else(Left::new, SamplesMap::left);
         self.books.samples = create(&self.args.runtime_dir, model, &left);
+        self.books.metrics = create_metrics(&self.args.runtime_dir, model);
         if let Some(old) = old {
             old.supersede();
         }

@@ -2,11 +2,13 @@
 
 use super::handover::{Index, KeptFile};
 use crate::director::Manager;
+use crate::role::MAP_MODE;
 use healthd_core::config::LABELS_FILE;
 use healthd_core::wire::supervisor::{FDS_A_MESSAGE, ReaderSpec, ToSupervisor};
 use healthd_sys::memfd;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 
 impl Manager {
@@ -90,7 +92,13 @@ impl Manager {
         let labels = serde_json::to_vec(&web.chosen(checks.map(|check| &check.spec)))?;
         let path = self.args.runtime_dir.join(LABELS_FILE);
         let temp = path.with_extension("labels.new");
-        fs::write(&temp, labels)?;
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(MAP_MODE)
+            .open(&temp)?;
+        file.write_all(&labels)?;
         fs::rename(&temp, &path)
     }
 }
