@@ -62,6 +62,8 @@ fn main() {
 /// The mains of the readers. A config that wants one that was left out of this build is refused.
 fn read(args: &ReaderArgs) -> i32 {
     match args.role {
+        #[cfg(feature = "history")]
+        Reader::Recorder => healthd_recorder::main(args),
         #[cfg(feature = "web")]
         Reader::Web => healthd_web::main(args),
         #[allow(unreachable_patterns, reason = "with all features there is no other")]

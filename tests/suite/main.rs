@@ -20,6 +20,7 @@ mod fanout;
 mod first_hour;
 mod folders;
 mod groups;
+mod history;
 mod host;
 mod jail;
 mod labels;

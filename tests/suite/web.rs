@@ -234,18 +234,68 @@ impl Drop for Prometheus {
     }
 }
 
+/// The queries of the dashboard, with its variables filled in.
+fn dashboard() -> Vec<String> {
+    let file = etc("grafana/healthd.json");
+    let text = std::fs::read_to_string(file).expect("shipped");
+    let dashboard: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let panels = dashboard["panels"].as_array().expect("a list");
+    let targets = panels
+        .iter()
+        .flat_map(|p| p["targets"].as_array().expect("a list"));
+    targets
+        .map(|t| t["expr"].as_str().expect("a query"))
+        .map(|q| q.replace("$__rate_interval", "30s"))
+        .map(|q| {
+            ["$job", "$instance", "$check"]
+                .iter()
+                .fold(q, |q, v| q.replace(v, ".*"))
+        })
+        .collect()
+}
+
+fn etc(path: &str) -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("etc")
+        .join(path)
+}
+
+fn encoded(text: &str) -> String {
+    text.bytes().map(|b| format!("%{b:02x}")).collect()
+}
+
 #[test]
-fn a_real_prometheus_scrapes_it() {
+fn the_rules_are_what_promtool_takes_and_fire_when_they_should() {
+    for args in [
+        ["check", "rules", "healthd.rules.yml"],
+        ["test", "rules", "healthd.rules.test.yml"],
+    ] {
+        let mut tool = Command::new("promtool");
+        tool.args(args).current_dir(etc("prometheus"));
+        let Ok(done) = tool.output() else {
+            return skipped("promtool is missing");
+        };
+        assert!(done.status.success(), "{done:?}");
+    }
+}
+
+#[test]
+fn a_real_prometheus_scrapes_it_and_answers_each_query_of_the_dashboard() {
+    let bad = check("bad").script("exit 2").set("attempts", "1");
     let daemon = Config::new()
         .section("web", "listen = \"127.0.0.1:0\"")
+        .section("history", "")
         .check(good("a"))
+        .check(bad.interval("100ms"))
         .spawn();
     daemon.expect_notify("READY=1");
     let at = address(&daemon);
     let dir = daemon.dir().join("prometheus");
     std::fs::create_dir(&dir).expect("our own directory");
+    let rules = etc("prometheus/healthd.rules.yml");
     let config = format!(
-        "global: {{ scrape_interval: 1s }}\nscrape_configs:\n- job_name: healthd\n  static_configs: [{{ targets: ['{at}'] }}]\n"
+        "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\nrule_files: ['{}']\nscrape_configs:\n- job_name: healthd\n  static_configs: [{{ targets: ['{at}'] }}]\n",
+        rules.display()
     );
     std::fs::write(dir.join("prometheus.yml"), config).expect("our own directory");
     let listen = format!("127.0.0.1:{}", free_port("127.0.0.1"));
@@ -266,10 +316,16 @@ fn a_real_prometheus_scrapes_it() {
         return skipped("prometheus is missing");
     };
     let prometheus = Prometheus(child);
+    let api = |path: &str| -> serde_json::Value {
+        // It may not listen yet.
+        if std::net::TcpStream::connect(&listen).is_err() {
+            return serde_json::Value::Null;
+        }
+        let page = get(&listen, &format!("/api/v1/{path}"), &[]);
+        serde_json::from_str(&page.body).unwrap_or_default()
+    };
     let query = |query: &str| -> Option<f64> {
-        std::net::TcpStream::connect(&listen).ok()?;
-        let page = get(&listen, &format!("/api/v1/query?query={query}"), &[]);
-        let answer: serde_json::Value = serde_json::from_str(&page.body).ok()?;
+        let answer = api(&format!("query?query={}", encoded(query)));
         let value = &answer["data"]["result"][0]["value"][1];
         value.as_str()?.parse().ok()
     };
@@ -277,9 +333,15 @@ fn a_real_prometheus_scrapes_it() {
         query("count_over_time(up[1m])").is_some_and(|n| n >= 3.0)
             && query("min_over_time(up[1m])") == Some(1.0)
     });
-    assert_eq!(query("healthd_check_up%7Bcheck=%22a%22%7D"), Some(1.0));
-    wait_for("a rate of runs", || {
-        query("rate(healthd_check_runs_total%7Boutcome=%22ok%22%7D[10s])").is_some_and(|r| r > 0.0)
+    assert_eq!(query("healthd_check_up{check=\"a\"}"), Some(1.0));
+    for expr in dashboard() {
+        wait_for(&expr, || query(&expr).is_some());
+    }
+    let rules = api("rules");
+    let groups = rules["data"]["groups"].as_array().expect("a list");
+    assert_eq!(groups.len(), 2);
+    wait_for("an alert on the bad check", || {
+        api("alerts")["data"]["alerts"][0]["labels"]["check"] == "bad"
     });
     drop(prometheus);
     stop(daemon);

@@ -130,6 +130,14 @@ pub enum Command {
         after_long_help = columns::help("events")
     )]
     Events(EventsArgs),
+    /// Show what was recorded of a check: how its runs went, and what happened to it
+    #[cfg(feature = "history")]
+    #[command(after_long_help = columns::help("history"))]
+    History(HistoryArgs),
+    /// Show for each check how long it was up and down, from what was recorded
+    #[cfg(feature = "history")]
+    #[command(after_long_help = columns::help("report"))]
+    Report(ReportArgs),
     /// Tell the story of a check's last run: due, dispatched, started, by whom, how long, what next
     #[command(after_long_help = columns::help("why"))]
     Why(OneCheck),
@@ -360,6 +368,43 @@ pub struct EventsArgs {
     /// Only those since then: a time ago (10m, 2h), a time of day (10:00), a date, or both
     #[arg(long, value_name = "TIME", value_parser = parse_since)]
     pub since: Option<Timestamp>,
+}
+
+#[cfg(feature = "history")]
+#[derive(Group, Debug)]
+pub struct HistoryArgs {
+    /// The name of the check
+    #[arg(add = complete::checks())]
+    pub name: String,
+    /// Since then: a time ago (10m, 7d), a time of day (10:00), a date, or both [default: 24h]
+    #[arg(long, value_name = "TIME", value_parser = parse_since)]
+    pub since: Option<Timestamp>,
+    /// The roll-ups as CSV
+    #[arg(long, conflicts_with = "json")]
+    pub csv: bool,
+    /// Another file than that of the running healthd
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub file: Option<PathBuf>,
+}
+
+#[cfg(feature = "history")]
+#[derive(Group, Debug)]
+pub struct ReportArgs {
+    /// Names or globs; none: all checks
+    #[arg(value_name = "NAME", add = complete::checks())]
+    pub names: Vec<String>,
+    /// Since then: a time ago (7d, 30d), a date, or a date and a time of day [default: 30d]
+    #[arg(long, value_name = "TIME", value_parser = parse_since)]
+    pub since: Option<Timestamp>,
+    /// What a check is to reach, as 99.9%: then how much of its budget is used up
+    #[arg(long, value_name = "PERCENT", value_parser = parse_slo)]
+    pub slo: Option<f64>,
+    /// As CSV
+    #[arg(long, conflicts_with = "json")]
+    pub csv: bool,
+    /// Another file than that of the running healthd
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub file: Option<PathBuf>,
 }
 
 #[derive(Group, Debug)]
@@ -614,6 +659,15 @@ fn parse_at(text: &str) -> Result<Timestamp, String> {
         None => since(text, &now),
     };
     at.ok_or_else(|| "a time is written as 10m (from now), 03:00, 2026-11-22, \"2026-11-22 10:00\" or 2026-11-22T10:00:00Z".to_owned())
+}
+
+#[cfg(feature = "history")]
+fn parse_slo(text: &str) -> Result<f64, String> {
+    let number = text.trim_end_matches('%').trim().parse::<f64>();
+    match number {
+        Ok(percent) if percent > 0.0 && percent < 100.0 => Ok(percent / 100.0),
+        _ => Err("it is written as 99.9%, between 0 and 100".to_owned()),
+    }
 }
 
 fn parse_since(text: &str) -> Result<Timestamp, String> {

@@ -51,6 +51,53 @@ pub const WHY: &[Column] = &[
     ("WHAT", "the facts of that step"),
 ];
 
+pub const HISTORY: &[Column] = &[
+    ("START", "when the time began that the row sums up"),
+    (
+        "FOR",
+        "how long it is; more than 5m, 1h or 1d where the recorder did not run or could not write",
+    ),
+    ("RUNS", "runs that ended in it"),
+    ("BAD", "those that were warning or critical"),
+    (
+        "UNJUDGED",
+        "those that were unknown, or that we failed ourselves",
+    ),
+    ("MEAN", "of how long runs took"),
+    (
+        "P50",
+        "half of the runs took no longer; right to 19 %, as the others",
+    ),
+    ("P95", "95 of 100 runs took no longer"),
+    ("P99", "99 of 100 runs took no longer"),
+    ("MAX", "the longest run"),
+];
+
+pub const REPORT: &[Column] = &[
+    ("NAME", "the check"),
+    (
+        "AVAILABLE",
+        "up / (up + down); ok and warning are up, critical is down",
+    ),
+    ("DOWN", "how long it was critical"),
+    ("FAILURES", "how often it became critical"),
+    (
+        "MTTR",
+        "how long a failure lasted in the mean, of those that are over",
+    ),
+    ("MTBF", "how long it was up between failures in the mean"),
+    ("LONGEST", "the longest failure"),
+    ("PLANNED", "paused, which is neither up nor down"),
+    (
+        "UNKNOWN",
+        "not known: unknown, not run yet, or healthd did not run; neither up nor down",
+    ),
+    (
+        "BUDGET",
+        "with --slo: how much of the time that may be missing is used up",
+    ),
+];
+
 pub const WORKERS: &[Column] = &[
     (
         "SLOT",
@@ -264,6 +311,8 @@ pub fn of(command: &str) -> &'static [(&'static str, &'static [Column])] {
             ("Columns of `plugins show`", OPTIONS),
         ],
         "plugins show" => &[("Columns", OPTIONS)],
+        "history" => &[("Columns of the roll-ups", HISTORY)],
+        "report" => &[("Columns", REPORT)],
         _ => &[],
     }
 }

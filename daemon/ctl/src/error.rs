@@ -126,6 +126,8 @@ pub enum CtlError {
     },
     /// What was written as options is none.
     Options(String),
+    /// Of `history` and `report`.
+    History(String),
     Write {
         file: PathBuf,
         error: io::Error,
@@ -318,6 +320,7 @@ impl CtlError {
             | CtlError::PluginRefused { .. }
             | CtlError::Unsupported { .. }
             | CtlError::Options(_)
+            | CtlError::History(_)
             | CtlError::Output(_)
             | CtlError::Interrupt(_) => "",
         };
@@ -464,7 +467,7 @@ impl std::fmt::Display for CtlError {
             }
             CtlError::PluginRefused { file, reason } => write!(f, "{}: {reason}", file.display()),
             CtlError::Unsupported { what, why } => write!(f, "{what}: {why}"),
-            CtlError::Options(wrong) => f.write_str(wrong),
+            CtlError::Options(wrong) | CtlError::History(wrong) => f.write_str(wrong),
             CtlError::Write { file, error } => {
                 write!(f, "cannot write {}: {error}", file.display())
             }

@@ -1,7 +1,7 @@
 //! healthctl: asks and steers a running healthd over its control socket.
 //!
-//! Runs in: healthctl, a short-lived process of its own. Depends on `healthd-core` alone: it shares the
-//! wire types with the daemon, and nothing else.
+//! Runs in: healthctl, a short-lived process of its own. It shares the wire types with the daemon, and the
+//! form of the history file with the recorder.
 #![forbid(unsafe_code)]
 
 mod args;

@@ -61,6 +61,10 @@ impl Session {
     }
 
     /// Where the configuration is expected, unless somebody says otherwise.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
     pub fn config(&self) -> &'static Path {
         Path::new(match self.here {
             true => CONFIG_HERE,

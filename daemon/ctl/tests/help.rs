@@ -5,7 +5,7 @@ mod support;
 use std::path::Path;
 use support::{Dir, ctl, expect_file, expect_path};
 
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 21] = [
     "status",
     "list",
     "show",
@@ -14,6 +14,8 @@ const COMMANDS: [&str; 19] = [
     "why",
     "workers",
     "events",
+    "history",
+    "report",
     "objects",
     "plugins",
     "try",

@@ -5,16 +5,19 @@
 use healthd_core::check::outcome::Verdict;
 use healthd_core::config::{ChosenLabels, LABELS_FILE};
 use healthd_core::wire::events::EventKind;
+use healthd_core::wire::history::{HISTORY_MAP, HistoryStatus, read_status};
 use healthd_core::wire::maps::{
     CHECK_WORDS, CheckRecord, LAYOUT_VERSION, SLOT_WORDS, STATE_FILE, STATE_HEAD, SlotRecord, WORD,
     check_offset, names_offset, slot_offset, state_header, state_size, words_at,
 };
+use healthd_core::wire::metrics::Value;
 use healthd_core::wire::samples::{
     BUCKETS, LATE_BUCKETS, SAMPLE_WORDS, SAMPLES_FILE, SAMPLES_HEAD, SampleRecord, sample,
     sample_offset, samples_header, samples_size,
 };
 use healthd_scoreboard::events_map::EventsView;
 use healthd_scoreboard::map::each_record;
+use healthd_scoreboard::metrics_map::MetricsView;
 use healthd_sys::{clock, files};
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
@@ -114,6 +117,10 @@ pub struct Facts {
     pub head: Head,
     pub rows: Vec<Row>,
     names: String,
+    /// What checks measured, in the order of the rows: the row, and a value.
+    pub measured: Vec<(usize, Value)>,
+    /// Values for which the map had no room.
+    pub dropped: u64,
     /// By `Row::plugin`.
     pub plugins: Vec<(String, Sum)>,
     pub reload: Option<Reload>,
@@ -284,6 +291,8 @@ impl Keeper {
             head: head(maps)?,
             rows: Vec::with_capacity(maps.checks()),
             names: String::new(),
+            measured: Vec::new(),
+            dropped: 0,
             plugins: Vec::new(),
             reload: self.reload,
             now,
@@ -340,6 +349,15 @@ impl Keeper {
             row.timed = record.buckets.iter().map(|n| u64::from(*n)).sum();
             plugins[row.plugin].1.add(&record, skipped[n]);
         })?;
+        // It is there only if it is wanted, and of these checks unless it is just being replaced.
+        let metrics = MetricsView::open(&self.dir).ok();
+        if let Some(metrics) = metrics.filter(|m| m.checks == maps.checks()) {
+            let (measured, dropped) = (&mut facts.measured, &mut facts.dropped);
+            metrics.each(|n, values, no_room| {
+                measured.extend(values.into_iter().map(|value| (n, value)));
+                *dropped += no_room;
+            })?;
+        }
         Ok(Some(facts))
     }
 
@@ -392,6 +410,12 @@ impl Keeper {
             self.reload = found.or(self.reload);
         }
     }
+}
+
+/// What the recorder says of itself.
+pub fn history_status(dir: &Path) -> Option<HistoryStatus> {
+    let bytes = files::read(&dir.join(HISTORY_MAP), 1 << 16).ok()?;
+    read_status(&bytes)
 }
 
 fn head(maps: &Maps) -> io::Result<Head> {

@@ -1,6 +1,7 @@
 //! `/readyz`: whether the daemon does its work, with what is missing. A balancer or an orchestrator asks it.
 
 use crate::body::Answer;
+use crate::facts::history_status;
 use crate::routes::{Site, text};
 use healthd_core::wire::maps::{CLASSES, SLOT_STATES, SlotRecord};
 use healthd_sys::clock;
@@ -10,6 +11,7 @@ use std::rc::Rc;
 
 /// The manager turns twice a second; so long without is a manager that hangs, or is dead.
 const SILENT: u64 = 10_000_000_000;
+const RECORDER_SILENT: u64 = 30_000_000_000;
 
 pub fn answer(site: &Rc<Site>) -> Response<Answer> {
     let head = match site.keeper.borrow_mut().head() {
@@ -22,7 +24,8 @@ pub fn answer(site: &Rc<Site>) -> Response<Answer> {
         }
     };
     let age = clock::monotonic_ns().saturating_sub(head.beat);
-    let missing = missing(age, &head.slots);
+    let mut missing = missing(age, &head.slots);
+    missing.extend(recorder(site));
     match missing.is_empty() {
         true => text(StatusCode::OK, "ready\n"),
         false => {
@@ -33,6 +36,16 @@ pub fn answer(site: &Rc<Site>) -> Response<Answer> {
             )
         }
     }
+}
+
+/// It turns once a second; one that does not is dead, stopped, or waits for its disk.
+fn recorder(site: &Site) -> Option<String> {
+    if !site.settings.history {
+        return None;
+    }
+    let beat = history_status(&site.args.runtime_dir).map_or(0, |h| h.beat);
+    let age = clock::monotonic_ns().saturating_sub(beat);
+    (age > RECORDER_SILENT).then(|| "the recorder has not turned for 30 s".to_owned())
 }
 
 fn missing(age: u64, slots: &[(u32, SlotRecord)]) -> Vec<String> {

@@ -4,6 +4,8 @@ mod add;
 mod alerts;
 mod completions;
 mod events;
+#[cfg(feature = "history")]
+mod history;
 mod list;
 mod man;
 mod nagios;
@@ -36,6 +38,10 @@ pub fn run(session: &mut Session, command: &Command) -> Result<u8, CtlError> {
         Command::Run(args) => run::run(session, args),
         Command::Watch(args) => watch::run(session, args),
         Command::Events(args) => events::run(session, args),
+        #[cfg(feature = "history")]
+        Command::History(args) => history::history(session, args),
+        #[cfg(feature = "history")]
+        Command::Report(args) => history::report(session, args),
         Command::Why(args) => why::run(session, args),
         Command::Workers => workers::run(session),
         Command::Objects => objects::run(session),

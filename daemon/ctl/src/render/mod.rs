@@ -5,6 +5,8 @@ pub mod block;
 pub mod check;
 pub mod detail;
 pub mod events;
+#[cfg(feature = "history")]
+pub mod history;
 pub mod json;
 pub mod manual;
 pub mod objects;

@@ -1,12 +1,13 @@
 //! The families of the daemon itself: its plugins, workers and processes.
 
 use super::format::{Kind, Labels, Writer, bound};
-use crate::facts::{Facts, Sum};
+use crate::facts::{Facts, Sum, history_status};
 use crate::routes::Site;
+use healthd_core::wire::history::HistoryStatus;
 use healthd_core::wire::maps::{CLASSES, SLOT_STATES};
 use healthd_core::wire::samples::{BUCKETS, LATE_UPPER_MS, bucket_upper_ns};
-use healthd_sys::process;
 use healthd_sys::usage::Gauge;
+use healthd_sys::{clock, process};
 
 /// Buckets of the map, at whose bounds run times are told: each is a bound of the map, so no count is a guess.
 const TOLD: [usize; 12] = [4, 8, 12, 14, 16, 18, 20, 22, 24, 26, 30, 36];
@@ -15,7 +16,11 @@ pub fn write(site: &Site, facts: &Facts, out: &mut Writer) {
     about(facts, out);
     plugins(facts, out);
     workers(facts, out);
-    processes(site, facts, out);
+    let history = history(site);
+    processes(site, facts, history.as_ref(), out);
+    if let Some(history) = &history {
+        recorder(history, out);
+    }
     web(site, out);
 }
 
@@ -235,12 +240,55 @@ fn workers(facts: &Facts, out: &mut Writer) {
     }
 }
 
-fn processes(site: &Site, facts: &Facts, out: &mut Writer) {
+/// How the recorder fares, if there is to be one.
+fn history(site: &Site) -> Option<HistoryStatus> {
+    let status = || history_status(&site.args.runtime_dir);
+    site.settings.history.then(status)?
+}
+
+fn recorder(history: &HistoryStatus, out: &mut Writer) {
+    let lag = match history.waits_since {
+        0 => 0.0,
+        since => clock::realtime_ns().saturating_sub(since) as f64 / 1e9,
+    };
+    for (name, kind, help, value) in [
+        (
+            "healthd_history_events_lost_total",
+            Kind::Counter,
+            "Events that were never written.",
+            history.events_lost as f64,
+        ),
+        (
+            "healthd_history_write_errors_total",
+            Kind::Counter,
+            "Writes that failed, and were tried again.",
+            history.write_errors as f64,
+        ),
+        (
+            "healthd_history_file_bytes",
+            Kind::Gauge,
+            "Size of history.db with its log.",
+            (history.file_bytes + history.log_bytes) as f64,
+        ),
+        (
+            "healthd_history_lag_seconds",
+            Kind::Gauge,
+            "Age of the oldest event that is not written.",
+            lag,
+        ),
+    ] {
+        out.family(name, kind, help);
+        out.sample(name, &Labels::none(), value);
+    }
+}
+
+fn processes(site: &Site, facts: &Facts, history: Option<&HistoryStatus>, out: &mut Writer) {
     let mut list = vec![
         (site.args.parent, "supervisor", None),
         (facts.head.manager_pid, "manager", None),
         (std::process::id(), "web", None),
     ];
+    list.extend(history.map(|h| (h.pid, "recorder", None)));
     let workers = facts.head.slots.iter().filter(|(_, s)| s.pid != 0);
     list.extend(workers.map(|(slot, s)| (s.pid, "worker", Some(*slot))));
     let seen: Vec<_> = list

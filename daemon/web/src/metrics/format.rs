@@ -113,6 +113,24 @@ pub fn bound(upper: Option<f64>) -> String {
     }
 }
 
+/// A value in its base unit, by the words of Nagios' performance data; another unit stays as it is.
+pub fn base(unit: &str, value: f64) -> (&str, f64) {
+    match unit {
+        "s" => ("seconds", value),
+        "ms" => ("seconds", value / 1e3),
+        "us" => ("seconds", value / 1e6),
+        "ns" => ("seconds", value / 1e9),
+        "B" => ("bytes", value),
+        "KB" | "KiB" => ("bytes", value * 1024.0),
+        "MB" | "MiB" => ("bytes", value * 1024.0 * 1024.0),
+        "GB" | "GiB" => ("bytes", value * 1024.0 * 1024.0 * 1024.0),
+        "TB" | "TiB" => ("bytes", value * 1024.0 * 1024.0 * 1024.0 * 1024.0),
+        "%" => ("percent", value),
+        "c" => ("", value),
+        other => (other, value),
+    }
+}
+
 /// A label's name out of what a config calls it.
 pub fn label_name(key: &str) -> String {
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -156,6 +174,14 @@ mod tests {
         assert_eq!(family(Format::Text), text);
         let open = "# HELP a help\n# TYPE a counter\na_total 1.5\n# EOF\n";
         assert_eq!(family(Format::Open), open);
+    }
+
+    #[test]
+    fn units_become_base_units() {
+        assert_eq!(base("ms", 1500.0), ("seconds", 1.5));
+        assert_eq!(base("KB", 2.0), ("bytes", 2048.0));
+        assert_eq!(base("%", 91.0), ("percent", 91.0));
+        assert_eq!(base("runs", 3.0), ("runs", 3.0));
     }
 
     #[test]

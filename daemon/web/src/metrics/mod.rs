@@ -7,7 +7,7 @@ mod format;
 use crate::body::Answer;
 use crate::facts::{Facts, Row};
 use crate::routes::{Site, text, typed, values};
-use format::{Labels, Writer, label_name};
+use format::{Kind, Labels, Writer, label_name};
 use healthd_core::config::ChosenLabels;
 use healthd_core::wire::glob::Glob;
 use hyper::{Response, StatusCode};
@@ -50,7 +50,7 @@ pub fn answer(site: &Rc<Site>, format: Format, query: &str, with_checks: bool) -
             Step::End
         },
         begun: false,
-        _large: Large::new(site.clone()),
+        large: Large::new(site.clone()),
     };
     typed(
         StatusCode::OK,
@@ -101,6 +101,8 @@ impl Filter {
 enum Step {
     /// Which family, and which check comes next in it.
     Checks(usize, usize),
+    /// Which of the values that checks measured comes next.
+    Measured(usize),
     End,
     Done,
 }
@@ -113,7 +115,7 @@ struct Parts {
     out: Writer,
     step: Step,
     begun: bool,
-    _large: Large,
+    large: Large,
 }
 
 impl Parts {
@@ -140,7 +142,7 @@ impl Parts {
 
     fn family(&mut self, family: usize, from: usize) -> Step {
         let Some(table) = checks::FAMILIES.get(family) else {
-            return Step::End;
+            return Step::Measured(0);
         };
         if from == 0 {
             self.out.family(table.name, table.kind, table.help);
@@ -157,6 +159,37 @@ impl Parts {
         }
         Step::Checks(family + 1, 0)
     }
+
+    fn measured(&mut self, from: usize) -> Step {
+        const NAME: &str = "healthd_check_metric";
+        if from == 0 {
+            let help = "What the last run of the check measured; times in seconds, sizes in bytes.";
+            self.out.family(NAME, Kind::Gauge, help);
+        }
+        let most = self.large.0.settings.web.max_series as usize;
+        let told = self.facts.measured.len().min(most);
+        for at in from..told {
+            if self.out.text.len() >= PART {
+                return Step::Measured(at);
+            }
+            let (row, value) = &self.facts.measured[at];
+            let Some(row) = self.facts.rows.get(*row) else {
+                continue;
+            };
+            if self.wants(self.facts.name(row)) {
+                let (unit, number) = format::base(&value.unit, value.value);
+                let labels = self.labels_of(row).with("metric", &value.name);
+                self.out.sample(NAME, &labels.with("unit", unit), number);
+            }
+        }
+        let name = "healthd_metrics_dropped";
+        let help = "Values that are not told: more than 16 of a check, names over 40 bytes, or beyond max_series.";
+        self.out.family(name, Kind::Gauge, help);
+        let beyond = (self.facts.measured.len() - told) as f64;
+        let dropped = self.facts.dropped as f64 + beyond;
+        self.out.sample(name, &Labels::none(), dropped);
+        Step::End
+    }
 }
 
 impl Iterator for Parts {
@@ -170,8 +203,9 @@ impl Iterator for Parts {
         while self.out.text.len() < PART {
             self.step = match self.step {
                 Step::Checks(family, from) => self.family(family, from),
+                Step::Measured(from) => self.measured(from),
                 Step::End => {
-                    daemon::write(&self._large.0, &self.facts, &mut self.out);
+                    daemon::write(&self.large.0, &self.facts, &mut self.out);
                     self.out.end();
                     Step::Done
                 }

@@ -1,0 +1,119 @@
+//! `history` and `report`: what the recorder has written, read from its file. healthd need not run.
+
+use crate::args::{HistoryArgs, ReportArgs};
+use crate::error::CtlError;
+use crate::maps::{directory, real};
+use crate::render::history as render;
+use crate::session::Session;
+use crate::{exit, render::json};
+use healthd_core::config::did_you_mean;
+use healthd_core::wire::glob;
+use healthd_core::wire::history::HISTORY_FILE;
+use healthd_recorder::read::{History, status};
+use jiff::Timestamp;
+use std::path::{Path, PathBuf};
+
+pub fn history(session: &mut Session, args: &HistoryArgs) -> Result<u8, CtlError> {
+    let history = open(session, args.file.as_deref())?;
+    let now = Timestamp::now();
+    let since = args.since.unwrap_or_else(|| ago(now, 24));
+    let of_check = history
+        .of_check(&args.name, ns(since), ns(now), real)
+        .map_err(CtlError::History)?;
+    let Some(found) = of_check else {
+        let names = history.names().map_err(CtlError::History)?;
+        let near = did_you_mean(&args.name, names.iter().map(String::as_str));
+        let near = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+        let text = format!("there is no history of a check `{}`{near}", args.name);
+        return Err(CtlError::History(text));
+    };
+    if session.json {
+        session.print_json(&found)?;
+    } else if args.csv {
+        session.screen.print(&render::rollups_csv(&found.rollups))?;
+    } else {
+        let look = session.screen.look();
+        let text = render::page(&args.name, &found, &look);
+        session.screen.print(&text)?;
+    }
+    Ok(exit::OK)
+}
+
+pub fn report(session: &mut Session, args: &ReportArgs) -> Result<u8, CtlError> {
+    let history = open(session, args.file.as_deref())?;
+    let now = Timestamp::now();
+    let since = args.since.unwrap_or_else(|| ago(now, 30 * 24));
+    let wanted = |name: &str| {
+        args.names.is_empty() || args.names.iter().any(|glob| glob::matches(glob, name))
+    };
+    let rows = history
+        .report(ns(since), ns(now), wanted)
+        .map_err(CtlError::History)?;
+    if rows.is_empty() {
+        let text =
+            "there is no history of such a check; `healthctl list` names those that there are";
+        return Err(CtlError::History(text.to_owned()));
+    }
+    if session.json {
+        session.screen.print(&json::array(&rows))?;
+    } else if args.csv {
+        session.screen.print(&render::report_csv(&rows))?;
+    } else {
+        let look = session.screen.look();
+        session
+            .screen
+            .print(&render::report(&rows, args.slo, &look))?;
+    }
+    Ok(exit::OK)
+}
+
+fn open(session: &mut Session, file: Option<&Path>) -> Result<History, CtlError> {
+    let path = match file {
+        Some(file) => file.to_owned(),
+        None => recorded(session)?,
+    };
+    History::open(&path).map_err(CtlError::History)
+}
+
+/// Where the recorder writes, by its own word; and what it says of how it fares.
+fn recorded(session: &mut Session) -> Result<PathBuf, CtlError> {
+    let dir = directory(session.socket());
+    let status = match status(&dir) {
+        Ok(status) => status,
+        // A daemon that does not run has left the file where it always is.
+        Err(_) => {
+            let usual = Path::new("/var/lib/healthd").join(HISTORY_FILE);
+            if usual.exists() && dir == Path::new("/run/healthd") {
+                return Ok(usual);
+            }
+            let text = format!(
+                "no recorder has left word in {}: `[history]` in healthd.toml starts one; --file reads a file",
+                dir.display()
+            );
+            return Err(CtlError::History(text));
+        }
+    };
+    if status.events_lost > 0 {
+        let text = format!(
+            "{} events were lost while it could not be written",
+            status.events_lost
+        );
+        session.screen.note("note", &text);
+    }
+    if status.waits_since > 0 {
+        session.screen.note(
+            "warning",
+            "history is behind: the recorder cannot write, see the log",
+        );
+    }
+    Ok(status.path)
+}
+
+fn ago(now: Timestamp, hours: i64) -> Timestamp {
+    now.checked_sub(jiff::SignedDuration::from_hours(hours))
+        .unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+fn ns(time: Timestamp) -> u64 {
+    u64::try_from(time.as_nanosecond()).unwrap_or(0)
+}

@@ -1,0 +1,331 @@
+//! A check's history as a chart and tables, and the report. Pure.
+
+use super::Look;
+use super::events::Lines;
+use super::paint::Paint;
+use super::table::{Cell, Column, Table};
+use super::text::{cut, escape};
+use super::time;
+use healthd_recorder::read::{Kept, OfCheck, Rollup};
+use healthd_recorder::report::Row;
+use healthd_units::duration::about_seconds;
+
+/// Without a terminal a chart has so many columns.
+const CHART: usize = 72;
+/// Roll-ups that are shown row by row; the chart and CSV have all.
+const ROWS: usize = 12;
+const STEPS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+
+pub fn page(name: &str, found: &OfCheck, look: &Look) -> String {
+    let mut out = format!("{}\n", escape(name));
+    if found.rollups.is_empty() && found.events.is_empty() {
+        return out + "nothing is recorded of that time\n";
+    }
+    if !found.rollups.is_empty() {
+        out += &chart(&found.rollups, look);
+        out += "\n";
+        out += &rollups(&found.rollups, look);
+    }
+    out += &metrics(&found.metrics, look);
+    if !found.events.is_empty() {
+        out += "\n";
+        let mut lines = Lines::wide_enough_for(&found.events);
+        for row in &found.events {
+            for line in lines.of(row, look) {
+                out += &line;
+                out.push('\n');
+            }
+        }
+    }
+    out
+}
+
+/// The 95th percentile of each roll-up as a bar, and below those in which a run was bad.
+fn chart(rollups: &[Rollup], look: &Look) -> String {
+    let room = look.width.unwrap_or(CHART).clamp(10, 200) - 8;
+    let each = rollups.len().div_ceil(room).max(1);
+    let groups: Vec<&[Rollup]> = rollups.chunks(each).collect();
+    let worst = |group: &[Rollup]| group.iter().filter_map(|r| r.p95).fold(0.0, f64::max);
+    let top = groups.iter().map(|g| worst(g)).fold(0.0, f64::max);
+    let bar = |group: &&[Rollup]| {
+        let part = if top > 0.0 { worst(group) / top } else { 0.0 };
+        STEPS[((part * 7.0).round() as usize).min(7)]
+    };
+    let bars: String = groups.iter().map(bar).collect();
+    let marks: String = groups
+        .iter()
+        .map(|group| {
+            let sum = |of: fn(&Rollup) -> u64| group.iter().map(of).sum::<u64>();
+            match (sum(|r| r.bad), sum(|r| r.unjudged)) {
+                (0, 0) => ' ',
+                (0, _) => '?',
+                _ => '✖',
+            }
+        })
+        .collect();
+    let mut out = format!("p95     {bars}\n");
+    if !marks.trim().is_empty() {
+        let marks = Paint::Bad.on(marks.trim_end(), look.color);
+        out += &format!("bad     {marks}\n");
+    }
+    let edge = |r: Option<&Rollup>| {
+        r.and_then(|r| r.start.as_deref())
+            .map_or(String::new(), |at| time::of_day(at, look))
+    };
+    out += &format!(
+        "        {} to {}, at most {}\n",
+        edge(rollups.first()),
+        edge(rollups.last()),
+        time::latency(top)
+    );
+    out
+}
+
+/// A line for each metric that is kept: its course, and its last value.
+fn metrics(metrics: &[Kept], look: &Look) -> String {
+    let room = look.width.unwrap_or(CHART).clamp(40, 200);
+    let mut out = String::new();
+    for of_one in metrics.chunk_by(|a, b| a.name == b.name) {
+        let values: Vec<f64> = of_one.iter().map(|k| k.value).collect();
+        let name = cut(&escape(&of_one[0].name), 16).into_owned();
+        let last = format!("{:.10}", values[values.len() - 1].to_string());
+        let each = values.len().div_ceil(room - 32).max(1);
+        let (least, most) = values
+            .iter()
+            .fold((f64::MAX, f64::MIN), |(a, b), v| (a.min(*v), b.max(*v)));
+        let bar = |group: &[f64]| {
+            let part = match most - least {
+                span if span > 0.0 => (group[group.len() - 1] - least) / span,
+                _ => 0.0,
+            };
+            STEPS[((part * 7.0).round() as usize).min(7)]
+        };
+        let bars: String = values.chunks(each).map(bar).collect();
+        out += &format!("{name:<16}  {bars}  {last}\n");
+    }
+    match out.is_empty() {
+        true => out,
+        false => format!("\n{out}"),
+    }
+}
+
+fn rollups(rollups: &[Rollup], look: &Look) -> String {
+    let mut table = Table::new(vec![
+        Column::left("START"),
+        Column::right("FOR").gives_way(2),
+        Column::right("RUNS"),
+        Column::right("BAD"),
+        Column::right("UNJUDGED").gives_way(3),
+        Column::right("MEAN").gives_way(4),
+        Column::right("P50"),
+        Column::right("P95"),
+        Column::right("P99").gives_way(1),
+        Column::right("MAX"),
+    ]);
+    let shown = match look.width {
+        Some(_) => &rollups[rollups.len().saturating_sub(ROWS)..],
+        None => rollups,
+    };
+    for r in shown {
+        let ms = |ms: Option<f64>| Cell::maybe(ms.map(time::latency));
+        let count = |n: u64, paint: Paint| match n {
+            0 => Cell::new("0").paint(Paint::Dim),
+            n => Cell::new(n.to_string()).paint(paint),
+        };
+        table.row(vec![
+            Cell::new(
+                r.start
+                    .as_deref()
+                    .map_or("-".into(), |at| time::of_day(at, look)),
+            ),
+            Cell::new(about_seconds(r.seconds)),
+            Cell::new(r.runs.to_string()),
+            count(r.bad, Paint::Bad),
+            count(r.unjudged, Paint::Warn),
+            ms(r.mean),
+            ms(r.p50),
+            ms(r.p95),
+            ms(r.p99),
+            ms(r.max),
+        ]);
+    }
+    let mut out = table.render(look);
+    if shown.len() < rollups.len() {
+        let left = rollups.len() - shown.len();
+        out += &format!("{left} before them: --wide, --csv or --json show all\n");
+    }
+    out
+}
+
+pub fn rollups_csv(rollups: &[Rollup]) -> String {
+    let mut out =
+        "start,seconds,runs,bad,unjudged,mean_ms,p50_ms,p95_ms,p99_ms,max_ms\n".to_owned();
+    for r in rollups {
+        let ms = |ms: Option<f64>| ms.map_or(String::new(), |ms| format!("{ms:.3}"));
+        out += &format!(
+            "{},{},{},{},{},{},{},{},{},{}\n",
+            r.start.as_deref().unwrap_or(""),
+            r.seconds,
+            r.runs,
+            r.bad,
+            r.unjudged,
+            ms(r.mean),
+            ms(r.p50),
+            ms(r.p95),
+            ms(r.p99),
+            ms(r.max)
+        );
+    }
+    out
+}
+
+/// `slo`: the part of the time that a check is to be up; then how much of what may be missing is used up.
+pub fn report(rows: &[Row], slo: Option<f64>, look: &Look) -> String {
+    let mut columns = vec![
+        Column::left("NAME").shrink_to(12),
+        Column::right("AVAILABLE"),
+        Column::right("DOWN"),
+        Column::right("FAILURES"),
+        Column::right("MTTR").gives_way(2),
+        Column::right("MTBF").gives_way(3),
+        Column::right("LONGEST").gives_way(1),
+        Column::right("PLANNED").gives_way(4),
+        Column::right("UNKNOWN").gives_way(5),
+    ];
+    columns.extend(slo.map(|_| Column::right("BUDGET")));
+    let mut table = Table::new(columns);
+    for row in rows {
+        let paint = match row.is_down {
+            true => Paint::Bad,
+            false => Paint::Plain,
+        };
+        let span = |s: f64| match s {
+            0.0 => Cell::new("0").paint(Paint::Dim),
+            s => Cell::new(about_seconds(s.ceil() as u64)),
+        };
+        let maybe = |s: Option<f64>| Cell::maybe(s.map(|s| about_seconds(s.ceil() as u64)));
+        let mut cells = vec![
+            Cell::new(&row.name),
+            Cell::maybe(row.availability.map(percent)).paint(paint),
+            span(row.down_s).paint(paint),
+            Cell::new(row.failures.to_string()),
+            maybe(row.mttr_s),
+            maybe(row.mtbf_s),
+            span(row.longest_s),
+            span(row.maintenance_s),
+            span(row.unknown_s),
+        ];
+        if let Some(slo) = slo {
+            let used = row.availability.map(|a| (1.0 - a) / (1.0 - slo).max(1e-9));
+            cells.push(Cell::maybe(used.map(|u| format!("{:.0} %", u * 100.0))));
+        }
+        table.row(cells);
+    }
+    table.render(look)
+}
+
+/// Cut, not rounded: what was down for a second was not up for all of the time.
+fn percent(part: f64) -> String {
+    format!("{:.3} %", (part * 100_000.0).floor() / 1000.0)
+}
+
+pub fn report_csv(rows: &[Row]) -> String {
+    let mut out =
+        "name,availability,up_s,down_s,maintenance_s,unknown_s,failures,mttr_s,mtbf_s,longest_s\n"
+            .to_owned();
+    for r in rows {
+        let maybe =
+            |n: Option<f64>, places: usize| n.map_or(String::new(), |n| format!("{n:.places$}"));
+        out += &format!(
+            "{},{},{:.3},{:.3},{:.3},{:.3},{},{},{},{:.3}\n",
+            field(&r.name),
+            maybe(r.availability, 6),
+            r.up_s,
+            r.down_s,
+            r.maintenance_s,
+            r.unknown_s,
+            r.failures,
+            maybe(r.mttr_s, 3),
+            maybe(r.mtbf_s, 3),
+            r.longest_s
+        );
+    }
+    out
+}
+
+/// RFC 4180; and no spreadsheet takes it for a formula.
+fn field(text: &str) -> String {
+    let text = match text.starts_with(['=', '+', '-', '@']) {
+        true => format!("'{text}"),
+        false => text.to_owned(),
+    };
+    match text.contains([',', '"', '\n', '\r']) {
+        true => format!("\"{}\"", text.replace('"', "\"\"")),
+        false => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::tests::look;
+
+    fn rollup(minute: u64, bad: u64, ms: f64) -> Rollup {
+        Rollup {
+            start: Some(format!("2026-11-22T09:{minute:02}:00Z")),
+            seconds: 300,
+            runs: 30,
+            bad,
+            unjudged: 0,
+            mean: Some(ms),
+            p50: Some(ms),
+            p95: Some(ms * 2.0),
+            p99: Some(ms * 3.0),
+            max: Some(ms * 4.0),
+        }
+    }
+
+    fn kept(minute: u64) -> Kept {
+        Kept {
+            start: None,
+            name: "used".into(),
+            value: minute as f64 / 3.0,
+        }
+    }
+
+    #[test]
+    fn a_page_fits_its_terminal() {
+        let found = OfCheck {
+            events: Vec::new(),
+            rollups: (0..60).map(|n| rollup(n, n / 50, n as f64)).collect(),
+            metrics: (0..60).map(|n| kept(n)).collect(),
+        };
+        for width in [60, 80, 100, 120] {
+            let page = page("shop/front", &found, &look(Some(width)));
+            for line in page.lines() {
+                assert!(super::super::text::width(line) <= width, "{width}: {line}");
+            }
+            assert!(page.contains('✖') && page.contains('█'), "{page}");
+        }
+    }
+
+    #[test]
+    fn a_second_of_outage_is_never_rounded_away() {
+        assert_eq!(percent(1.0), "100.000 %");
+        assert_eq!(percent(0.999_999_9), "99.999 %");
+        assert_eq!(percent(0.0), "0.000 %");
+    }
+
+    #[test]
+    fn csv_is_csv() {
+        assert_eq!(field("shop/front"), "shop/front");
+        assert_eq!(field("a,b \"c\""), "\"a,b \"\"c\"\"\"");
+        assert_eq!(field("=1+1"), "'=1+1");
+        let text = rollups_csv(&[rollup(5, 1, 0.5)]);
+        let row = text.lines().nth(1).expect("a row");
+        assert_eq!(
+            row,
+            "2026-11-22T09:05:00Z,300,30,1,0,0.500,0.500,1.000,1.500,2.000"
+        );
+    }
+}
