@@ -298,7 +298,7 @@ mod tests {
         let found = OfCheck {
             events: Vec::new(),
             rollups: (0..60).map(|n| rollup(n, n / 50, n as f64)).collect(),
-            metrics: (0..60).map(|n| kept(n)).collect(),
+            metrics: (0..60).map(kept).collect(),
         };
         for width in [60, 80, 100, 120] {
             let page = page("shop/front", &found, &look(Some(width)));
