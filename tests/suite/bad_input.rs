@@ -38,7 +38,7 @@ fn each_refused_plugin_file_says_why_and_its_checks_are_unknown() {
             "MAGIC",
             &["wrong magic 0x4242424242424242", "0x4845414c54484431"],
         ),
-        ("MINOR", &["plugin ABI 1.9", "this healthd has 1.1"]),
+        ("MINOR", &["plugin ABI 1.9", "this healthd has 1.2"]),
         ("SIZE", &["older than 1.0", "ABI 1.0"]),
         ("FLAG", &["must-understand flag 0x10000000000"]),
         ("HALF_STEP", &["half a step lane"]),

@@ -178,7 +178,7 @@ fn json_has_the_documented_shape() {
         .expect("it is there");
     assert_eq!(
         (&echo["state"], &echo["checks"], &echo["abi"]),
-        (&"loaded".into(), &5.into(), &"1.1".into()),
+        (&"loaded".into(), &5.into(), &"1.2".into()),
         "{echo}"
     );
     let version = json(&["version"]);

@@ -23,7 +23,7 @@ extern "C" {
 #endif
 
 #define HD_MAGIC       UINT64_C(0x4845414C54484431)          /* "HEALTHD1" */
-#define HD_ABI_MINOR   1u         /* 1.1 added hd_plugin.chunk and the extension hd.fanout/1 */
+#define HD_ABI_MINOR   2u         /* 1.1 added hd_plugin.chunk and the extension hd.fanout/1, 1.2 HD_F_SANDBOX */
 #define HD_ENTRY       "hd_plugin_v1"
 #define HD_EXPORT      __attribute__((visibility("default")))
 /* Is member m of *p there? p may come from a side older than this header. */
@@ -150,6 +150,12 @@ typedef struct hd_host {
 #define HD_F_PLUGIN_SERIAL (UINT64_C(1) << 1) /* the host must not run two instances at once in a process */
 #define HD_F_NEEDS_NETRAW  (UINT64_C(1) << 2)
 #define HD_F_NEEDS_EXEC    (UINT64_C(1) << 3)
+/* Since 1.2. It can do with the sandbox of its workload, and so gets it: io, block and cpu start no process, write to no
+ * file, send no signal, open no server, and read what the C library needs and the paths in the check's options (absolute
+ * ones; with "x-path":"write" in the schema for writing too); cpu has no network. With HD_F_NEEDS_EXEC it may start
+ * programs, and only the machine itself is out of reach. Without the flag its worker is as it always was. */
+#define HD_F_SANDBOX       (UINT64_C(1) << 4)
+#define HD_F_NEEDS_PROC    (UINT64_C(1) << 5) /* of other processes: exe, fd, environ, maps in /proc, which it else hides */
 #define HD_F_NOTIFY        (UINT64_C(1) << 32) /* no check: a run delivers one message to people, see "hd.notice/1" */
 
 /* Life of an instance: create -> any number of runs or tasks -> destroy. The host never destroys an instance whose

@@ -10,7 +10,7 @@ use core::ffi::{c_char, c_void};
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
 pub const MAGIC: u64 = 0x4845_414C_5448_4431;
-pub const ABI_MINOR: u16 = 1;
+pub const ABI_MINOR: u16 = 2;
 /// The entry symbol, with the NUL that `dlsym` wants.
 pub const ENTRY: &core::ffi::CStr = c"hd_plugin_v1";
 
@@ -60,10 +60,20 @@ pub const F_INSTANCE_MT: u64 = 1 << 0;
 pub const F_PLUGIN_SERIAL: u64 = 1 << 1;
 pub const F_NEEDS_NETRAW: u64 = 1 << 2;
 pub const F_NEEDS_EXEC: u64 = 1 << 3;
+/// Since 1.2: the sandbox of its workload takes nothing from it, but for what the flags F_NEEDS_ name.
+pub const F_SANDBOX: u64 = 1 << 4;
+/// It reads of other processes what a sandbox hides.
+pub const F_NEEDS_PROC: u64 = 1 << 5;
 /// No check: a run delivers a message.
 pub const F_NOTIFY: u64 = 1 << 32;
 /// The flags of this minor; a plugin with another bit in 32..63 is refused.
-pub const F_KNOWN: u64 = F_INSTANCE_MT | F_PLUGIN_SERIAL | F_NEEDS_NETRAW | F_NEEDS_EXEC | F_NOTIFY;
+pub const F_KNOWN: u64 = F_INSTANCE_MT
+    | F_PLUGIN_SERIAL
+    | F_NEEDS_NETRAW
+    | F_NEEDS_EXEC
+    | F_SANDBOX
+    | F_NEEDS_PROC
+    | F_NOTIFY;
 /// The bits a host must understand to load a plugin.
 pub const F_MUST_UNDERSTAND: u64 = 0xFFFF_FFFF_0000_0000;
 

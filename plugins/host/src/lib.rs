@@ -69,6 +69,7 @@ healthd_plugin::plugins! {
     run process::Processes {
         name: "process",
         summary: "how many processes there are, in which state, and what they use",
+        flags: healthd_plugin::abi::F_INSTANCE_MT | healthd_plugin::abi::F_NEEDS_PROC,
     }
     #[cfg(feature = "file")]
     run file::File {

@@ -12,17 +12,16 @@ mod locks;
 mod tests;
 
 use database::{Answer, Database, Failure};
-use healthd_plugin::options::{FirstCell, Scalar, Thresholds};
+use healthd_plugin::options::{FirstCell, Scalar, Thresholds, WritePath};
 use healthd_plugin::thresholds::Upper;
 use healthd_plugin::{BlockingCheck, Cx, Metric, Range, Status, options, plugins};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 options! {
     /// Reads a SQLite database file and checks the answer to a query. Never writes.
     pub struct Options {
         /// The database file, an absolute path.
-        path: String { pattern: "^/" },
+        path: WritePath,
         /// One statement that only reads. Without it the file is only opened and looked into.
         query: Option<String> { min_length: 1 },
         /// What the first cell must be: a text, a number or a boolean. Anything else is critical.
@@ -61,9 +60,6 @@ impl BlockingCheck for Sqlite {
     type Options = Options;
 
     fn create(o: Options, _: Cx<'_>) -> Result<Self, String> {
-        if !o.path.starts_with('/') || o.path.contains('\0') {
-            return Err(format!("path: {:?} is no absolute path", o.path));
-        }
         let judged = o.expect.is_some() || o.warn.is_some() || o.crit.is_some();
         if o.query.is_none() && (judged || o.rows_warn.is_some() || o.rows_crit.is_some()) {
             return Err("query: missing, and there are thresholds on its answer".into());
@@ -82,7 +78,7 @@ impl BlockingCheck for Sqlite {
                 let first = problems.first().map_or("", |p| p.trim());
                 cx.critical(format_args!(
                     "{}: quick_check found damage: {first}",
-                    self.0.path
+                    self.0.path.display()
                 ))
             }
             Err(Stop::Failed(failure)) => self.failed(cx, &failure, begin.elapsed()),
@@ -114,7 +110,7 @@ impl Sqlite {
         let mut tries = 1;
         loop {
             cx.phase("open");
-            let database = Database::open(Path::new(&self.0.path), self.0.immutable, deadline)?;
+            let database = Database::open(&self.0.path, self.0.immutable, deadline)?;
             let read = self.read_open(cx, &database);
             if !database.was_disturbed() {
                 return read;
@@ -144,7 +140,7 @@ impl Sqlite {
         let total = took.as_secs_f64();
         let latency = Upper::of_durations(o.latency_warn, o.latency_crit);
         cx.metric(latency.on(Metric::new("total", total).unit("s").min(0.0)));
-        if let Ok(about) = std::fs::metadata(&o.path) {
+        if let Ok(about) = std::fs::metadata(&*o.path) {
             cx.metric(Metric::new("size", about.len() as f64).unit("By").min(0.0));
         }
         let mut status = latency.judge(total);
@@ -196,7 +192,7 @@ impl Sqlite {
     }
 
     fn failed(&self, cx: Cx<'_>, failure: &Failure, took: Duration) -> Status {
-        let path = &self.0.path;
+        let path = self.0.path.display();
         match failure {
             Failure::Interrupted | Failure::Locked
                 if cx.is_cancelled() && cx.remaining() > ASKED + MARGIN =>
@@ -209,7 +205,7 @@ impl Sqlite {
                 took.as_secs_f64()
             )),
             Failure::Locked => {
-                let who = locks::who_locks(Path::new(path));
+                let who = locks::who_locks(&self.0.path);
                 cx.critical(format_args!(
                     "{path}: is locked by {}, for {:.1}s",
                     who.as_deref().unwrap_or("another process"),
@@ -223,7 +219,7 @@ impl Sqlite {
             Failure::File(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {
                 cx.unknown(format_args!("{path}: {failure}"))
             }
-            Failure::File(e) => cx.fail(path, e),
+            Failure::File(e) => cx.fail(&path.to_string(), e),
             Failure::NotAQuery(_) | Failure::NeedsRecovery(_) | Failure::Disturbed => {
                 cx.unknown(format_args!("{path}: {failure}"))
             }

@@ -140,7 +140,7 @@ impl Manager {
                 let info = VersionInfo {
                     version: env!("CARGO_PKG_VERSION").into(),
                     protocol: healthd_core::wire::control::VERSION,
-                    abi: "1.1".into(),
+                    abi: "1.2".into(),
                     supervisor_pid: self.args.parent,
                     manager_pid: std::process::id(),
                     started: crate::time::rfc3339(self.args.started).unwrap_or_default(),

@@ -13,7 +13,7 @@ mod scalar;
 mod size;
 mod value;
 
-pub use path::ReadPath;
+pub use path::{ReadPath, WritePath};
 pub use range::{Range, Thresholds};
 pub use scalar::{CellVerdict, FirstCell, Scalar};
 pub use size::{Amount, Size, size_text};
@@ -75,7 +75,7 @@ impl Options for () {
 ///
 /// A field is required unless it has a default (`= value`) or is an `Option`. Between `{}` stand methods of [`Limits`].
 /// Doc comments become the descriptions. Types are those of [`OptionValue`]: strings, integers, floats, `bool`,
-/// `Duration` ("250ms", "5s", "2m"), [`Range`], [`Size`] ("64KiB"), [`Amount`] ("5%"), [`ReadPath`], `Vec`, `BTreeMap<String, _>`, `Option`, and whatever `options!` declares.
+/// `Duration` ("250ms", "5s", "2m"), [`Range`], [`Size`] ("64KiB"), [`Amount`] ("5%"), [`ReadPath`], [`WritePath`], `Vec`, `BTreeMap<String, _>`, `Option`, and whatever `options!` declares.
 #[macro_export]
 macro_rules! options {
     (
