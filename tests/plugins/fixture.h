@@ -17,7 +17,12 @@
 
 #define UNUSED __attribute__((unused))
 #define S(literal) { literal, sizeof(literal) - 1 }
+#ifndef SCHEMA
 #define SCHEMA S("{\"type\":\"object\"}")
+#endif
+#ifndef FLAGS
+#define FLAGS HD_F_INSTANCE_MT
+#endif
 
 static const hd_host *host;
 
@@ -113,11 +118,11 @@ static UNUSED int enter_gate(const hd_ctx *c, const char *json, int flags) {
 }
 
 #define RUN_LANE(NAME, WORKLOAD, CREATE, RUN)                                                                     \
-  { HD_MAGIC, sizeof(hd_plugin), HD_ABI_MINOR, 0, HD_F_INSTANCE_MT, WORKLOAD, 10000, 0, 0, S(NAME), S("1.0"),     \
+  { HD_MAGIC, sizeof(hd_plugin), HD_ABI_MINOR, 0, FLAGS, WORKLOAD, 10000, 0, 0, S(NAME), S("1.0"),     \
     S("a fixture of the tests"), S(""), S("MIT OR Apache-2.0"), S("cc"), SCHEMA, init, CREATE, free, RUN, NULL,   \
     NULL, NULL, NULL }
 #define STEP_LANE(NAME, WORKLOAD, CREATE, START, STEP, DROP)                                                      \
-  { HD_MAGIC, sizeof(hd_plugin), HD_ABI_MINOR, 0, HD_F_INSTANCE_MT, WORKLOAD, 10000, 0, 0, S(NAME), S("1.0"),     \
+  { HD_MAGIC, sizeof(hd_plugin), HD_ABI_MINOR, 0, FLAGS, WORKLOAD, 10000, 0, 0, S(NAME), S("1.0"),     \
     S("a fixture of the tests"), S(""), S("MIT OR Apache-2.0"), S("cc"), SCHEMA, init, CREATE, free, NULL, START, \
     STEP, DROP, NULL }
 #define EXPORT(ARRAY)                                                                                             \

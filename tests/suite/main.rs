@@ -41,6 +41,7 @@ mod readme;
 mod recycle;
 mod reload;
 mod reload_model;
+mod sandbox;
 mod secrets;
 mod servers;
 mod sharing;

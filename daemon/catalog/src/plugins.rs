@@ -41,6 +41,26 @@ pub struct PluginEntry {
     pub index: u32,
     pub class: Class,
     pub abi: String,
+    /// As the ABI has them.
+    #[serde(default)]
+    pub flags: u64,
+}
+
+impl PluginEntry {
+    /// It can do with the sandbox of its class (HD_F_SANDBOX).
+    pub fn takes_sandbox(&self) -> bool {
+        self.flags & 1 << 4 != 0
+    }
+
+    /// HD_F_NEEDS_PROC.
+    pub fn looks_around(&self) -> bool {
+        self.flags & 1 << 5 != 0
+    }
+
+    /// HD_F_NEEDS_EXEC.
+    pub fn starts_programs(&self) -> bool {
+        self.flags & 1 << 3 != 0
+    }
 }
 
 impl PluginFile {
@@ -217,6 +237,7 @@ fn copy_and_probe(
             name: p.name,
             index: p.index,
             abi: p.abi,
+            flags: p.flags,
         })
         .collect();
     Ok(PluginFile {

@@ -26,7 +26,7 @@ pub struct Described {
     pub abi: String,
     workload: Class,
     #[serde(default)]
-    flags: u64,
+    pub flags: u64,
     pub default_timeout_ms: u32,
     pub schema: serde_json::Value,
 }

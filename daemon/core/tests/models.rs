@@ -6,6 +6,7 @@ use healthd_core::check::outcome::{Metric, Phase, Status, Verdict};
 use healthd_core::check::tracker::Tracker;
 use healthd_core::check::wheel::Wheel;
 use healthd_core::wire::glob;
+use healthd_core::wire::sandbox::Layers;
 use healthd_core::wire::worker::{Define, Ending, Finished, Growth, Run, ToManager, ToWorker};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -251,7 +252,10 @@ fn to_worker() -> impl Strategy<Value = ToWorker> {
 fn to_manager() -> impl Strategy<Value = ToManager> {
     prop_oneof![
         Just(ToManager::Drained),
-        any::<u32>().prop_map(|threads| ToManager::Ready { threads }),
+        (any::<u32>(), 0u8..16).prop_map(|(threads, bits)| ToManager::Ready {
+            threads,
+            layers: Layers::from_bits(bits),
+        }),
         ".*".prop_map(|reason| ToManager::Unwell { reason }),
         (any::<u16>(), ".*").prop_map(|(plugin, reason)| ToManager::LoadFailed { plugin, reason }),
         finished().prop_map(|f| ToManager::Finished(Box::new(f))),

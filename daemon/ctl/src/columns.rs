@@ -139,6 +139,12 @@ pub const WORKERS: &[Column] = &[
     ("BEAT", "time since its event loop was last seen to turn"),
     ("RSS", "its memory"),
     ("FDS", "its open files and sockets"),
+    (
+        "SANDBOX",
+        "what the process has given up: full, or as far as the kernel can (calls, files, bind, scope); none: the kernel \
+         can nothing, or programs would lose rights by it; off: by the config; legacy: a plugin in it does not say that \
+         it can do with one",
+    ),
 ];
 
 pub const OBJECTS: &[Column] = &[

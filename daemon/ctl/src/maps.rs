@@ -173,6 +173,7 @@ pub fn workers(socket: &Path, now: Timestamp) -> Result<Vec<WorkerRow>, MapError
             chunks: record.chunks().filter(|_| stable),
             solo: record.jail.then(|| held_in(&state, *slot)),
             plugins: Vec::new(),
+            sandbox: String::new(),
             stale: true,
         }
     };

@@ -1,4 +1,4 @@
-//! The worker's end of `objects.map`: mapped when the first plugin asks for a counter.
+//! The worker's end of `objects.map`: mapped when the first plugin asks for a counter, or before the sandbox.
 
 use healthd_core::wire::objects_map::{Extent, scoped};
 use healthd_scoreboard::objects_map::{ClaimError, ObjectsMap};
@@ -12,6 +12,11 @@ static MAP: OnceLock<Option<ObjectsMap>> = OnceLock::new();
 /// Where the map is. The first call wins.
 pub fn set_dir(dir: PathBuf) {
     let _ = DIR.set(dir);
+}
+
+/// Before the worker gives up the way to it.
+pub fn open_map() {
+    let _ = map();
 }
 
 fn map() -> Option<&'static ObjectsMap> {

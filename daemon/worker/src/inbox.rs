@@ -55,6 +55,11 @@ impl Reactor {
                     self.outbox.say(&ToManager::LoadFailed { plugin, reason });
                 }
             },
+            ToWorker::Sandbox(sandbox) => {
+                // It has no path to it afterwards.
+                crate::counters::open_map();
+                self.layers = healthd_sandbox::put_on(&sandbox);
+            }
             ToWorker::Start => self.load_all()?,
             ToWorker::Define(define) => {
                 let at = define.check as usize;

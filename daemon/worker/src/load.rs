@@ -93,7 +93,8 @@ impl Reactor {
         healthd_sys::leftovers::signals_stay();
         self.loading = Loading::Done;
         let threads = 1 + self.pool.threads() as u32;
-        self.outbox.say(&ToManager::Ready { threads });
+        let layers = self.layers;
+        self.outbox.say(&ToManager::Ready { threads, layers });
     }
 }
 

@@ -23,6 +23,7 @@ use healthd_core::check::wheel::Wheel;
 use healthd_core::text::field;
 use healthd_core::wire::frame::MAX_MESSAGE;
 use healthd_core::wire::maps::{Entry, worker_header as h};
+use healthd_core::wire::sandbox::Layers;
 use healthd_core::wire::worker::{Ending, Growth, Run, ToManager};
 use healthd_loader::{Cancel, Event, Instance, Results};
 use healthd_scoreboard::worker_map::{Call, WorkerMap};
@@ -68,6 +69,8 @@ pub struct Reactor {
     /// Received, with their sealed copies, until `Start`.
     pub(crate) to_load: Vec<ToLoad>,
     pub(crate) loading: Loading,
+    /// What it has given up.
+    pub(crate) layers: Layers,
     pub(crate) active: Slab<Active>,
     pub(crate) next_stamp: u32,
     /// Messages whose runs are to come.
@@ -134,6 +137,7 @@ impl Reactor {
             plugins: Vec::new(),
             to_load: Vec::new(),
             loading: Loading::Named,
+            layers: Layers::default(),
             active: Slab::new(),
             next_stamp: 1,
             notices: Vec::new(),

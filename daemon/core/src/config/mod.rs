@@ -45,7 +45,7 @@ pub use files::Files;
 pub use model::{
     CHECKS_MAX, CONFIG_JSON_MAX, CheckSpec, CpuPool, Daemon, ExecPool, Group, IoPool, Layer,
     Limits, Model, NAME_MAX, Pool, PoolGroup, SHORTEST_INTERVAL, SOCKET_NAME, SOCKET_PATH_MAX,
-    Source, TimeoutStatus,
+    Source, TimeoutStatus, UseSandbox,
 };
 pub use readers::{ChosenLabels, History, LABELS_FILE, Listen, RecorderSettings, Web, WebSettings};
 pub use resolve::{DaemonPaths, With, daemon_paths, load, load_with};

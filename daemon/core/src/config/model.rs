@@ -82,6 +82,8 @@ pub struct Daemon {
     pub plugin_watch: bool,
     /// So long the new bytes of a plugin have to prove themselves; zero: not at all.
     pub plugin_trial: Duration,
+    /// A plugin that may not be put into a sandbox is not used.
+    pub require_sandbox: bool,
     /// A filter as `env_logger` reads it: `info`, or `info,healthd_manager=debug`.
     pub log: String,
 }
@@ -151,6 +153,17 @@ pub struct Limits {
     pub max_fds: u64,
     /// Runs; 0: no limit.
     pub max_runs: u64,
+    pub sandbox: UseSandbox,
+}
+
+/// Do the workers of a pool give up what their checks do not need?
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UseSandbox {
+    /// Where programs of checks lose nothing by it that they had.
+    #[default]
+    Auto,
+    On,
+    Off,
 }
 
 impl Default for Limits {
@@ -159,6 +172,7 @@ impl Default for Limits {
             max_rss: 512 << 20,
             max_fds: 0,
             max_runs: 0,
+            sandbox: UseSandbox::default(),
         }
     }
 }
@@ -441,6 +455,7 @@ mod tests {
                 start_spread: Duration::from_secs(60),
                 plugin_watch: true,
                 plugin_trial: Duration::from_secs(30),
+                require_sandbox: true,
                 log: "info".into(),
             },
             pool: Pool {
@@ -455,6 +470,7 @@ mod tests {
                         max_rss: 1 << 30,
                         max_fds: 100,
                         max_runs: 1000,
+                        sandbox: UseSandbox::Off,
                     },
                 },
                 exec: ExecPool {

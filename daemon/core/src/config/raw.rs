@@ -113,7 +113,7 @@ pub struct RawTemplate {
     pub block: RawCheck,
 }
 
-pub const DAEMON_KEYS: [&str; 10] = [
+pub const DAEMON_KEYS: [&str; 11] = [
     "plugin_dir",
     "runtime_dir",
     "state_dir",
@@ -123,6 +123,7 @@ pub const DAEMON_KEYS: [&str; 10] = [
     "start_spread",
     "plugin_watch",
     "plugin_trial",
+    "require_sandbox",
     "log",
 ];
 pub const DEFAULTS_KEYS: [&str; 11] = [
@@ -232,7 +233,7 @@ pub const HOST_CHECK_KEYS: [&str; 19] = [
 
 /// The keys of one pool: its own, and those of every pool.
 macro_rules! pool_keys {
-    ($($own:literal),*) => { [$($own,)* "max_rss", "max_fds", "max_runs"] };
+    ($($own:literal),*) => { [$($own,)* "sandbox", "max_rss", "max_fds", "max_runs"] };
 }
 
 /// Which of the two kinds of file this is.
@@ -706,7 +707,7 @@ fn home_of(key: &str) -> Option<&'static str> {
         Some("[pool]")
     } else if key == "max_parallel" {
         Some("[pool.exec]")
-    } else if matches!(key, "max_rss" | "max_fds" | "max_runs") {
+    } else if matches!(key, "sandbox" | "max_rss" | "max_fds" | "max_runs") {
         Some("[pool.io]`, `[pool.cpu]` or `[pool.exec]")
     } else {
         None

@@ -12,6 +12,7 @@ use super::diagnostic::Diagnostics;
 use super::files::Files;
 use super::model::{
     CpuPool, Daemon, ExecPool, IoPool, Limits, Model, Pool, SOCKET_NAME, SOCKET_PATH_MAX,
+    UseSandbox,
 };
 use super::notifiers::ReadAlerts;
 use super::pool_groups;
@@ -261,6 +262,10 @@ fn daemon(table: &Table, cx: &mut Reading<'_>) -> Daemon {
         .get("plugin_trial")
         .and_then(|e| cx.duration("plugin_trial", &e.node, OWNER, PLUGIN_TRIAL))
         .unwrap_or(Duration::from_secs(30));
+    let require_sandbox = table
+        .get("require_sandbox")
+        .and_then(|e| cx.boolean("require_sandbox", &e.node, OWNER))
+        .unwrap_or(false);
     let log = table
         .get("log")
         .and_then(|e| log_filter(&e.node, OWNER, cx))
@@ -275,6 +280,7 @@ fn daemon(table: &Table, cx: &mut Reading<'_>) -> Daemon {
         start_spread,
         plugin_watch,
         plugin_trial,
+        require_sandbox,
         log,
     }
 }
@@ -373,6 +379,28 @@ fn limits(table: &Table, owner: &str, cx: &mut Reading<'_>) -> Limits {
             .unwrap_or(default.max_rss),
         max_fds: number(cx, "max_fds", LEAST_FDS).unwrap_or(default.max_fds),
         max_runs: number(cx, "max_runs", LEAST_RUNS).unwrap_or(default.max_runs),
+        sandbox: table
+            .get("sandbox")
+            .and_then(|e| sandbox(&e.node, owner, cx))
+            .unwrap_or_default(),
+    }
+}
+
+fn sandbox(node: &Node, owner: &str, cx: &mut Reading<'_>) -> Option<UseSandbox> {
+    const WORDS: [&str; 3] = ["auto", "on", "off"];
+    match cx.text("sandbox", node, owner)?.as_str() {
+        "auto" => Some(UseSandbox::Auto),
+        "on" => Some(UseSandbox::On),
+        "off" => Some(UseSandbox::Off),
+        word => {
+            let word = shortened(word);
+            let e = error(format!(
+                "`sandbox` of {owner} has an unknown value `{word}`"
+            ));
+            let help = format!("write one of {}", one_of(&WORDS, "and"));
+            cx.push(e.at(node.span).help(help));
+            None
+        }
     }
 }
 

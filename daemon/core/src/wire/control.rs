@@ -581,6 +581,10 @@ pub struct WorkerRow {
     /// The check that it holds alone; empty: it is a solo worker, but of whom is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub solo: Option<String>,
+    /// What it has given up: "full", "calls+files" and so on, as far as the kernel can; "none", "off" (by the config),
+    /// "legacy" (a plugin of it does not say that it can do with it).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub sandbox: String,
     /// The plugins whose own it is; empty: it is shared, or nobody can tell.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub plugins: Vec<String>,

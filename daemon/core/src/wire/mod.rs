@@ -15,6 +15,7 @@ pub mod names;
 pub mod objects_map;
 pub mod roles;
 pub mod samples;
+pub mod sandbox;
 pub mod supervisor;
 pub mod told_secrets;
 pub mod tryout;

@@ -6,6 +6,7 @@
 use super::asks::{LockAsk, MapAsk, MapReply};
 use super::fanout::{FanToManager, FanToWorker};
 use super::frame::{Get, Put, WireError};
+use super::sandbox::{Layers, Sandbox};
 use crate::check::fault::Fault;
 use crate::check::outcome::{Metric, Phase, Status};
 
@@ -19,6 +20,8 @@ pub enum ToWorker {
         name: String,
         file: String,
     },
+    /// To be put on before the first plugin is loaded.
+    Sandbox(Sandbox),
     /// All plugins have been named: initialise them, then say `Ready`.
     Start,
     /// The spec of a check, before its first run here; `epoch` tells it from an older one of the same id.
@@ -102,6 +105,8 @@ pub enum ToManager {
     },
     Ready {
         threads: u32,
+        /// Of its sandbox.
+        layers: Layers,
     },
     Finished(Box<Finished>),
     /// Threads are stuck in plugin calls: replace this worker when its other runs are done.
@@ -243,6 +248,7 @@ mod tag {
     pub const MEASURE: u8 = 13;
     pub const PACE: u8 = 14;
     pub const NOTICE: u8 = 15;
+    pub const SANDBOX: u8 = 16;
     pub const LOAD_FAILED: u8 = 64;
     pub const READY: u8 = 65;
     pub const FINISHED: u8 = 66;
@@ -274,6 +280,7 @@ impl ToWorker {
                     .text(name)
                     .text(file);
             }
+            ToWorker::Sandbox(sandbox) => sandbox.put(&mut Put::record(out, tag::SANDBOX)),
             ToWorker::Start => drop(Put::record(out, tag::START)),
             ToWorker::Define(d) => d.encode(out),
             ToWorker::Run(r) => r.encode(out),
@@ -314,6 +321,7 @@ impl ToWorker {
                 name: g.text()?.to_owned(),
                 file: g.text()?.to_owned(),
             },
+            tag::SANDBOX => ToWorker::Sandbox(Sandbox::get(&mut g)?),
             tag::START => ToWorker::Start,
             tag::DEFINE => ToWorker::Define(Define {
                 check: g.u32()?,
@@ -406,7 +414,9 @@ impl ToManager {
             ToManager::LoadFailed { plugin, reason } => {
                 Put::record(out, tag::LOAD_FAILED).u16(*plugin).text(reason);
             }
-            ToManager::Ready { threads } => drop(Put::record(out, tag::READY).u32(*threads)),
+            ToManager::Ready { threads, layers } => {
+                Put::record(out, tag::READY).u32(*threads).u8(layers.bits());
+            }
             ToManager::Finished(f) => f.encode(out),
             ToManager::Unwell { reason } => drop(Put::record(out, tag::UNWELL).text(reason)),
             ToManager::Drained => drop(Put::record(out, tag::DRAINED)),
@@ -455,7 +465,10 @@ impl ToManager {
                 plugin: g.u16()?,
                 reason: g.text()?.to_owned(),
             },
-            tag::READY => ToManager::Ready { threads: g.u32()? },
+            tag::READY => ToManager::Ready {
+                threads: g.u32()?,
+                layers: Layers::from_bits(g.u8()?),
+            },
             tag::FINISHED => ToManager::Finished(Box::new(Finished::decode(&mut g)?)),
             tag::UNWELL => ToManager::Unwell {
                 reason: g.text()?.to_owned(),
@@ -603,6 +616,7 @@ fn count(n: usize) -> u16 {
 mod tests {
     use super::*;
     use crate::wire::fanout::{ChunkRun, Ended, How, Tally, Work};
+    use crate::wire::sandbox::{OpenPath, Profile};
 
     fn finished() -> Finished {
         Finished {
@@ -688,6 +702,15 @@ mod tests {
                     name: "http".into(),
                     file: "/x.so".into(),
                 },
+                ToWorker::Sandbox(Sandbox {
+                    profile: Profile::Compute,
+                    forced: true,
+                    looks_around: true,
+                    paths: vec![OpenPath {
+                        path: "/srv".into(),
+                        write: true,
+                    }],
+                }),
                 ToWorker::Start,
                 ToWorker::Define(define),
                 ToWorker::Run(run),
@@ -721,7 +744,10 @@ mod tests {
                     plugin: 1,
                     reason: "no".into(),
                 },
-                ToManager::Ready { threads: 2 },
+                ToManager::Ready {
+                    threads: 2,
+                    layers: Layers::from_bits(5),
+                },
                 ToManager::Finished(Box::new(finished())),
                 ToManager::Unwell {
                     reason: "stuck".into(),

@@ -11,8 +11,9 @@ use healthd_units::size;
 pub fn table(rows: &[WorkerRow], look: &Look) -> String {
     // Seldom used, so it is there only if there is something to tell.
     let chunks = rows.iter().any(|row| chunks_done(row) > Some(0));
+    let sandbox = rows.iter().any(|row| !row.sandbox.is_empty());
     let own = rows.iter().any(|row| !row.plugins.is_empty());
-    let columns: [(Column, bool); 17] = [
+    let columns: [(Column, bool); 18] = [
         (Column::right("SLOT"), true),
         (Column::left("CLASS"), true),
         (Column::left("PLUGINS").gives_way(4), own),
@@ -30,6 +31,7 @@ pub fn table(rows: &[WorkerRow], look: &Look) -> String {
         (Column::right("BEAT").gives_way(6), true),
         (Column::right("RSS").gives_way(3), true),
         (Column::right("FDS").gives_way(7), true),
+        (Column::left("SANDBOX").gives_way(10), sandbox),
     ];
     let shown = |list: Vec<Cell>| {
         list.into_iter()
@@ -84,6 +86,7 @@ fn cells(row: &WorkerRow) -> Vec<Cell> {
         Cell::maybe(row.heartbeat_age_ms.map(|ms| time::latency(ms as f64))),
         Cell::maybe(row.rss_kb.map(|kb| size::about(kb as f64 * 1024.0))),
         Cell::maybe(row.fds),
+        Cell::new(&row.sandbox),
     ]
 }
 

@@ -52,6 +52,10 @@ impl Manager {
                         let check = p.check.and_then(|id| self.checks.get(id));
                         check.map_or(String::new(), |c| c.spec.name.clone())
                     }),
+                    sandbox: match &s.process.sandbox {
+                        Some((fit, layers)) if alive => fit.words(*layers),
+                        _ => String::new(),
+                    },
                     plugins: match s.pool() {
                         Some(_) => s.spec.plugins.clone(),
                         None => Vec::new(),

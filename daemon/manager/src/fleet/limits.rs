@@ -332,6 +332,7 @@ mod tests {
             max_rss: 100 << 20,
             max_fds: 100,
             max_runs: 0,
+            ..Limits::default()
         };
         let say = |fds, u| match judge(&limits, 1000, used(0, fds), Usage::default(), u) {
             Finding::Fine => 0,
@@ -370,6 +371,7 @@ mod tests {
             max_rss: 0,
             max_fds: 0,
             max_runs: 0,
+            ..Limits::default()
         };
         let say = |u| judge(&none, 1000, Usage::default(), Usage::default(), u);
         assert_eq!(say(used(1 << 20, 10)), Finding::Fine);
@@ -384,6 +386,7 @@ mod tests {
             max_rss: 100 << 20,
             max_fds: 0,
             max_runs: 0,
+            ..Limits::default()
         };
         let say = |mb| judge(&limits, 1000, Usage::default(), used(150, 10), used(mb, 10));
         assert!(matches!(say(155), Finding::Soft { urgent: false, .. }));

@@ -4,10 +4,12 @@
 
 use crate::fleet::chunks::{ChunkAccounts, ChunkOut};
 use crate::fleet::pool_key::{PoolKey, SHARED};
+use crate::rollout::fit::Fit;
 use crate::services::asked::Asked;
 use healthd_core::starvation::Suspicion;
 use healthd_core::wire::frame::{MAX_BATCH, MAX_BATCH_RECORDS};
 use healthd_core::wire::maps::SlotRecord;
+use healthd_core::wire::sandbox::Layers;
 use healthd_core::wire::supervisor::{SlotSpec, WorkerClass};
 use healthd_core::wire::worker::{CacheNumbers, Define, Run, ToWorker};
 use healthd_scoreboard::worker_map::{self, WorkerView};
@@ -93,6 +95,8 @@ pub struct Process {
     /// Its reactor is late.
     pub suspicion: Option<Suspicion>,
     pub held: Held,
+    /// What it was told to give up, and what of that its kernel could do.
+    pub sandbox: Option<(Fit, Layers)>,
 }
 
 /// What its process holds.

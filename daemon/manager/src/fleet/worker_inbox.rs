@@ -7,12 +7,14 @@ use crate::fleet::pool_key::PoolKey;
 use crate::fleet::pools::News;
 use crate::fleet::slots::{Condemned, Group, LibraryUse, Slot, SlotState};
 use crate::journal::Fact;
+use crate::rollout::fit::Fit;
 use crate::rollout::plugin_use::PluginUse;
 use crate::time::MS;
 use healthd_core::starvation::{Lateness, Share, Suspicion};
 use healthd_core::wire::control::Problem;
 use healthd_core::wire::events::EventKind;
 use healthd_core::wire::maps::{Entry, LineRecord, worker_header as h};
+use healthd_core::wire::sandbox::Layers;
 use healthd_core::wire::supervisor::{ToSupervisor, WorkerClass};
 use healthd_core::wire::worker::{ToManager, ToWorker};
 use healthd_scoreboard::worker_map::WorkerView;
@@ -87,7 +89,14 @@ impl Manager {
     fn worker_says(&mut self, slot: u32, message: ToManager) {
         match message {
             ToManager::Finished(f) => self.finished_by(slot, *f),
-            ToManager::Ready { .. } => self.worker_ready(slot),
+            ToManager::Ready { layers, .. } => {
+                if let Some(s) = self.fleet.slots.get_mut(&slot)
+                    && let Some((_, told)) = &mut s.process.sandbox
+                {
+                    *told = layers;
+                }
+                self.worker_ready(slot);
+            }
             ToManager::LoadFailed { plugin, reason } => {
                 let reason = shortened(reason);
                 if self
@@ -463,15 +472,25 @@ impl Manager {
         let (class, group) = (s.spec.class, s.group);
         s.loaded.plugins = plugins.iter().map(|p| p.name.clone()).collect();
         s.loaded.libraries = libraries(&plugins);
+        let its: Vec<(usize, &PluginUse)> = plugins
+            .iter()
+            .enumerate()
+            .filter(|(number, plugin)| {
+                let is_its = match group {
+                    Group::Pool(group) => plugin.pool == PoolKey { class, group },
+                    Group::Solo(p) => usize::from(p.plugin) == *number,
+                };
+                is_its && plugin.left_out.is_none()
+            })
+            .collect();
         let mut sent = Ok(());
-        for (number, plugin) in plugins.iter().enumerate() {
-            let is_its = match group {
-                Group::Pool(group) => plugin.pool == PoolKey { class, group },
-                Group::Solo(p) => usize::from(p.plugin) == number,
-            };
-            if !is_its || plugin.left_out.is_some() {
-                continue;
-            }
+        let fits = its.iter().map(|(_, plugin)| plugin.fit.clone());
+        let fit = fits.reduce(|a, b| a.with(&b));
+        if let Some(sandbox) = fit.as_ref().and_then(Fit::to_send) {
+            sent = link.send_now(&ToWorker::Sandbox(sandbox), None);
+        }
+        s.process.sandbox = fit.map(|fit| (fit, Layers::default()));
+        for (number, plugin) in its {
             let load = ToWorker::Load {
                 plugin: number as u16,
                 index: plugin.index,

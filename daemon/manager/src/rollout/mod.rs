@@ -1,6 +1,7 @@
 //! What is in force, and how something else takes its place: configs, plugin files, generations of workers.
 
 pub mod coming;
+pub mod fit;
 pub mod generation;
 pub mod handover;
 mod keeping;

@@ -1,6 +1,7 @@
 //! A plugin file as the workers of a generation use it.
 
 use crate::fleet::pool_key::PoolKey;
+use crate::rollout::fit::Fit;
 use crate::rollout::plugins::Tally;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -21,4 +22,6 @@ pub struct PluginUse {
     /// CLOCK_REALTIME: these bytes serve since then.
     pub since: u64,
     pub tally: Tally,
+    /// What its workers give up.
+    pub fit: Fit,
 }

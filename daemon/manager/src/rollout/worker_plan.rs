@@ -5,13 +5,18 @@ use crate::director::Manager;
 use crate::fleet::pool_key::{PoolKey, SHARED};
 use crate::journal::Fact;
 use crate::rollout::coming::Force;
+use crate::rollout::fit::{Fit, paths_of};
 use crate::rollout::plugin_use::PluginUse;
 use healthd_catalog::{PluginFile, Scan, Standing};
-use healthd_core::config::{Limits, Pool};
+use healthd_core::config::{CheckSpec, Limits, Pool};
+use healthd_core::wire::sandbox::OpenPath;
 use healthd_core::wire::supervisor::WorkerClass;
 use healthd_sys::clock;
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
+
+const NO_SANDBOX: &str = "it does not say that it can do with a sandbox (HD_F_SANDBOX), and `require_sandbox` is set: \
+                          build it with plugin ABI 1.2, or take `require_sandbox` out of [daemon]";
 
 /// Why plugins could not be used, by name.
 pub fn lost(plugins: &[PluginUse]) -> HashMap<String, String> {
@@ -106,6 +111,7 @@ impl Manager {
         names.dedup();
         let now = clock::realtime_ns();
         let mut groups = Groups::new(pool);
+        let mut paths = self.paths(force, scan);
         names
             .into_iter()
             .filter_map(|name| {
@@ -115,22 +121,58 @@ impl Manager {
                     .plugins
                     .iter()
                     .find(|p| p.name == name && p.hash == file.hash);
+                let key = PoolKey {
+                    class: worker_class(entry.class),
+                    group: groups.of(name, file),
+                };
+                let named = paths.remove(name).unwrap_or_default();
+                let wanted = settings(pool, key.class).limits.sandbox;
+                let fit = Fit::of(wanted, key.class, (file, entry), named);
+                let refused = match (self.requires_sandbox(force), &fit) {
+                    (true, Fit::Legacy) => Some(NO_SANDBOX.to_owned()),
+                    _ => None,
+                };
                 Some(PluginUse {
                     name: name.to_owned(),
                     file: file.path.clone(),
                     index: entry.index,
-                    pool: PoolKey {
-                        class: worker_class(entry.class),
-                        group: groups.of(name, file),
-                    },
+                    pool: key,
                     copy: file.copy.clone(),
                     hash: file.hash,
-                    left_out: old.filter(|_| !try_again).and_then(|o| o.left_out.clone()),
+                    left_out: refused.or_else(|| {
+                        let old = old.filter(|_| !try_again);
+                        old.and_then(|o| o.left_out.clone())
+                    }),
                     since: old.map_or(now, |o| o.since),
                     tally: old.map(|o| o.tally).unwrap_or_default(),
+                    fit,
                 })
             })
             .collect()
+    }
+
+    fn requires_sandbox(&self, force: &Force) -> bool {
+        match force {
+            Force::Model { model, .. } => model.daemon.require_sandbox,
+            Force::Plugins => self.model.daemon.require_sandbox,
+        }
+    }
+
+    /// Those that the checks of each plugin name.
+    fn paths(&self, force: &Force, scan: &Scan) -> HashMap<String, BTreeSet<OpenPath>> {
+        let mut all: HashMap<String, BTreeSet<OpenPath>> = HashMap::new();
+        let mut note = |spec: &CheckSpec| {
+            if spec.enabled && spec.config.contains("\"/") {
+                let schema = scan.catalog.plugin(&spec.plugin).map(|p| &p.schema);
+                let found = all.entry(spec.plugin.clone()).or_default();
+                paths_of(spec, schema, found);
+            }
+        };
+        match force {
+            Force::Model { model, .. } => model.checks.iter().for_each(&mut note),
+            Force::Plugins => self.checks.iter().map(|c| &c.spec).for_each(&mut note),
+        }
+        all
     }
 }
 
@@ -138,6 +180,7 @@ impl Manager {
 pub fn same_plugins(new: &[PluginUse], old: &[PluginUse], try_again: bool) -> bool {
     let key = |p: &PluginUse| (p.name.clone(), p.index, p.hash);
     new.len() == old.len()
+        && new.iter().zip(old).all(|(n, o)| o.fit.covers(&n.fit))
         && (!try_again || old.iter().all(|p| p.left_out.is_none()))
         && new.iter().map(key).eq(old.iter().map(key))
 }
@@ -150,6 +193,7 @@ pub fn same_pool(new: &Pool, old: &Pool) -> bool {
             p.cpu.workers,
             p.exec.max_parallel,
             p.isolate,
+            WorkerClass::ALL.map(|class| settings(p, class).limits.sandbox),
         )
     };
     sizes(new) == sizes(old) && new.groups == old.groups

@@ -1,0 +1,205 @@
+//! What a worker gives up before it loads a plugin: tried by a plugin that tries it.
+
+use crate::harness::{Check, Config, Daemon, check, fixtures, skipped};
+use serde_json::{Value, json};
+use std::fs;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::path::Path;
+
+/// A folder that no check names.
+struct Outside(std::path::PathBuf);
+
+impl Outside {
+    fn new(daemons: &Path) -> Outside {
+        let name = daemons.file_name().expect("a folder").to_string_lossy();
+        let folder = daemons.with_file_name(format!("{name}-outside"));
+        fs::create_dir(&folder).expect("a new folder");
+        fs::write(folder.join("there"), "x").expect("our own");
+        Outside(folder)
+    }
+}
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn of(name: &str, plugin: &str, config: &str) -> Check {
+    check(name)
+        .plugin(plugin)
+        .interval("1h")
+        .set("attempts", "1")
+        .set("retry_interval", "\"1h\"")
+        .set("config", config)
+}
+
+fn config() -> Config {
+    Config::new()
+        .strangers()
+        .daemon("log", "\"info\"")
+        .pool("exec", "sandbox = \"on\"")
+        .plugin_file(fixtures::fixture("forbidden"))
+}
+
+fn spawn(config: Config) -> Daemon {
+    let daemon = config.spawn();
+    daemon.expect_notify("READY=1");
+    daemon
+}
+
+/// Of the worker of this class: what it has given up.
+fn sandbox(daemon: &Daemon, class: &str) -> String {
+    let of_class = |w: &Value| w["class"] == class && w["state"] == "ready";
+    let worker = daemon.workers().into_iter().find(of_class);
+    let worker = worker.unwrap_or_default();
+    worker["sandbox"].as_str().unwrap_or_default().to_owned()
+}
+
+/// The parts of a sandbox that this kernel has, by the letters of the fixture.
+fn layers(words: &str) -> String {
+    if words == "full" {
+        return "cfbs".into();
+    }
+    let letter = |part: &str| part.chars().next();
+    words.split('+').filter_map(letter).collect()
+}
+
+#[test]
+fn what_no_check_needs_is_refused_in_each_class() {
+    let config = config();
+    let outside = Outside::new(config.dir());
+    // Signals and abstract sockets are others' too.
+    let name = outside.0.to_string_lossy().into_owned();
+    let address = SocketAddr::from_abstract_name(&name[..name.len().min(100)]).expect("a name");
+    let _listener = UnixListener::bind_addr(&address).expect("an abstract socket");
+    let inside = config.dir().join("inside");
+    fs::create_dir(&inside).expect("our own");
+    fs::write(inside.join("open"), "x").expect("our own");
+    let written = config.dir().join("written");
+    fs::create_dir(&written).expect("our own");
+    let plugins = [
+        ("forbidden", "io"),
+        ("forbidden_cpu", "cpu"),
+        ("forbidden_exec", "exec"),
+    ];
+    let try_all = |plugin: &str, layers: &str| {
+        // A sign before it, so that the folder is named and yet not opened.
+        let options = format!(
+            "{{ layers = {layers:?}, outside = {:?}, open = {:?}, write = {:?} }}",
+            format!("-{name}"),
+            inside.join("open"),
+            written.join("new"),
+        );
+        of(plugin, plugin, &options)
+    };
+    let daemon = spawn(
+        plugins
+            .iter()
+            .fold(config, |c, (plugin, _)| c.check(try_all(plugin, "c"))),
+    );
+    for (plugin, class) in plugins {
+        let words = sandbox(&daemon, class);
+        if !words.contains("full") && !words.contains("calls") {
+            skipped(&format!("this kernel has no seccomp filters: {words}"));
+            return;
+        }
+        let mut checks: Vec<Check> = Vec::new();
+        for (other, _) in plugins {
+            let layers = if other == plugin {
+                layers(&words)
+            } else {
+                "c".into()
+            };
+            checks.push(try_all(other, &layers));
+        }
+        daemon.written.rewrite(&checks);
+        daemon.ask("reload", json!({}));
+        let row = daemon.run_anew(plugin);
+        let message = row["message"].as_str().unwrap_or_default();
+        assert_eq!(row["status"], "ok", "{plugin}, sandbox {words}: {message}");
+        let tried: u32 = message
+            .rsplit(' ')
+            .next()
+            .and_then(|n| n.parse().ok())
+            .unwrap_or(0);
+        let least = if class == "exec" { 31 } else { 60 };
+        assert!(tried >= least, "{plugin}: {message}");
+    }
+    // Nothing of it has happened.
+    assert_eq!(
+        fs::read(outside.0.join("there")).expect("still there"),
+        b"x"
+    );
+    assert!(!outside.0.join("other").exists());
+}
+
+#[test]
+fn a_path_that_comes_with_a_reload_is_open() {
+    let config = config();
+    let dir = config.dir().to_owned();
+    for name in ["first", "second"] {
+        fs::create_dir(dir.join(name)).expect("our own");
+        fs::write(dir.join(name).join("file"), "x").expect("our own");
+    }
+    let read = |name: &str| {
+        let path = dir.join(name).join("file");
+        of(
+            name,
+            "forbidden",
+            &format!("{{ layers = \"-\", open = {path:?} }}"),
+        )
+    };
+    let daemon = spawn(config.check(read("first")));
+    assert_eq!(daemon.run("first")["status"], "ok");
+    // Others take its place, as what a process has given up it cannot get back.
+    daemon.written.rewrite(&[read("first"), read("second")]);
+    let report = daemon.ask("reload", json!({})).remove(0);
+    assert!(report["new_generation"].is_u64(), "{report}");
+    for name in ["first", "second"] {
+        let row = daemon.run(name);
+        assert_eq!(row["status"], "ok", "{row}");
+    }
+    // One that goes takes nothing from the others.
+    daemon.written.rewrite(&[read("second")]);
+    let report = daemon.ask("reload", json!({})).remove(0);
+    assert!(report["new_generation"].is_null(), "{report}");
+    // A file that another has taken the place of is still open.
+    let file = dir.join("second/file");
+    fs::write(dir.join("second/new"), "y").expect("our own");
+    fs::rename(dir.join("second/new"), &file).expect("our own");
+    assert_eq!(daemon.run_anew("second")["status"], "ok");
+}
+
+#[test]
+fn who_says_nothing_of_a_sandbox_has_none_and_may_be_refused() {
+    let echo = || of("echo", "echo", "{ status = \"ok\" }");
+    let fine = || of("fine", "forbidden", "{ layers = \"-\" }");
+    let both = || {
+        config()
+            .plugin_file(fixtures::fixture("echo"))
+            .check(echo())
+            .check(fine())
+    };
+    let daemon = spawn(both());
+    let words = |plugin: &str| {
+        let of_plugin = |w: &Value| w["plugins"][0] == plugin;
+        let worker = daemon.workers().into_iter().find(of_plugin);
+        worker.unwrap_or_default()["sandbox"].clone()
+    };
+    assert_eq!(words("echo"), "legacy");
+    assert_ne!(words("forbidden"), "legacy");
+    drop(daemon);
+
+    let daemon = spawn(both().daemon("require_sandbox", "true"));
+    assert_eq!(daemon.run("fine")["status"], "ok");
+    let row = daemon.row("echo");
+    let message = row["message"].as_str().unwrap_or_default();
+    assert!(message.contains("HD_F_SANDBOX"), "{row}");
+    drop(daemon);
+
+    let off = both().pool("io", "sandbox = \"off\"").spawn();
+    off.expect_notify("READY=1");
+    assert_eq!(sandbox(&off, "io"), "off");
+}
