@@ -43,6 +43,24 @@ impl Manager {
         slot.map_or_else(|| pool.class.as_str().to_owned(), Slot::pool_name)
     }
 
+    /// Why nobody takes a run. `ready`: somebody is at work.
+    pub fn why_not_taken(&self, pool: PoolKey, ready: bool) -> String {
+        match ready {
+            true => format!("every {} worker is full", self.pool_name(pool)),
+            false => self.why_no_worker(pool),
+        }
+    }
+
+    pub(super) fn why_no_worker(&self, pool: PoolKey) -> String {
+        let of_pool = |s: &&Slot| s.pool() == Some(pool);
+        let mut of_pool = self.fleet.slots.values().filter(of_pool);
+        let name = self.pool_name(pool);
+        match of_pool.find_map(|s| s.given_up.as_ref()) {
+            Some(reason) => format!("no {name} worker: {reason}"),
+            None => format!("no {name} worker is ready"),
+        }
+    }
+
     pub fn slot_name(&self, slot: u32) -> String {
         match self.fleet.slots.get(&slot) {
             Some(s) => {

@@ -352,23 +352,15 @@ impl Manager {
                 let overdue = check.waits_too_long(self.clockwork.stood, now);
                 if !overdue || (ready && check.wanted) {
                     self.schedule.enqueue(pool, id);
-                } else if ready {
-                    let text = format!("every {} worker is full", self.pool_name(pool));
-                    self.own_fault(id, Fault::Overload, &text);
                 } else {
-                    let text = self.why_no_worker(pool);
-                    self.own_fault(id, Fault::NoWorker, &text);
+                    let fault = match ready {
+                        true => Fault::Overload,
+                        false => Fault::NoWorker,
+                    };
+                    let text = self.why_not_taken(pool, ready);
+                    self.own_fault(id, fault, &text);
                 }
             }
-        }
-    }
-
-    pub fn why_no_worker(&self, pool: PoolKey) -> String {
-        let mut of_pool = self.fleet.slots.values().filter(|s| s.pool() == Some(pool));
-        let name = self.pool_name(pool);
-        match of_pool.find_map(|s| s.given_up.as_ref()) {
-            Some(reason) => format!("no {name} worker: {reason}"),
-            None => format!("no {name} worker is ready"),
         }
     }
 }
