@@ -2,7 +2,7 @@
 
 use crate::alerts::Written;
 use crate::rollout::work::LoadResult;
-use crate::services::Answered;
+use crate::services::states::Answered;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::io;
 use std::sync::Mutex;

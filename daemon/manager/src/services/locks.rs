@@ -102,7 +102,7 @@ impl Manager {
     }
 
     fn tell_lock(&mut self, (slot, ask): LockKey, error: i32) {
-        self.answer(slot, &ToWorker::Lock { ask, error });
+        super::answer(&mut self.fleet, slot, &ToWorker::Lock { ask, error });
     }
 
     /// Given back, or not waited for any longer.

@@ -3,11 +3,11 @@
 pub mod asked;
 mod kept;
 mod locks;
-mod states;
+pub mod states;
 
 pub use locks::Locks;
-use states::Asked;
-pub use states::{Answered, States};
+pub use states::States;
+use states::{Answered, Asked};
 
 use self::asked::ASKS_A_SECOND;
 use crate::director::Manager;
@@ -85,7 +85,7 @@ impl Manager {
                 ..MapReply::default()
             };
         }
-        self.answer(slot, &ToWorker::Map(Box::new(reply)));
+        answer(&mut self.fleet, slot, &ToWorker::Map(Box::new(reply)));
     }
 
     fn keep_change(&mut self, change: &Change) -> io::Result<()> {
@@ -135,12 +135,8 @@ impl Manager {
                 error,
                 ..MapReply::default()
             };
-            self.answer(slot, &ToWorker::Map(Box::new(reply)));
+            answer(&mut self.fleet, slot, &ToWorker::Map(Box::new(reply)));
         }
-    }
-
-    fn answer(&mut self, slot: u32, message: &ToWorker) {
-        answer(&mut self.fleet, slot, message);
     }
 }
 

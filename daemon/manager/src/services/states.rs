@@ -103,7 +103,7 @@ impl Thread {
             .stack_size(192 << 10)
             .spawn(move || {
                 let mut keeper = Keeper::open(path);
-                keeper.keep(&owners);
+                keeper.forget_others(&owners);
                 keeper.work(&todo, |answers| inbox.post(Message::States(answers)));
             })?;
         Ok(Thread { jobs, handle })
@@ -206,7 +206,7 @@ impl Keeper {
         }
     }
 
-    fn keep(&mut self, owners: &HashSet<Owner>) {
+    fn forget_others(&mut self, owners: &HashSet<Owner>) {
         let before = self.states.len();
         self.states.retain(|owner, _| owners.contains(owner));
         self.bytes = self.states.values().map(|s| s.value.len()).sum();
@@ -237,9 +237,9 @@ impl Keeper {
             let more = std::iter::from_fn(|| jobs.try_recv().ok());
             for job in std::iter::once(first).chain(more).take(BATCH) {
                 match job {
-                    Job::Keep(owners) => self.keep(&owners),
+                    Job::Keep(owners) => self.forget_others(&owners),
                     Job::Ask(Asked { slot, pid, ask }) => {
-                        let reply = self.ask(ask, &mut batch);
+                        let reply = self.reply_to(ask, &mut batch);
                         answers.push(Answered { slot, pid, reply });
                     }
                 }
@@ -254,7 +254,7 @@ impl Keeper {
         }
     }
 
-    fn ask(&mut self, ask: MapAsk, batch: &mut Batch) -> MapReply {
+    fn reply_to(&mut self, ask: MapAsk, batch: &mut Batch) -> MapReply {
         let mut reply = MapReply {
             ask: ask.ask,
             ..MapReply::default()
@@ -443,7 +443,7 @@ mod tests {
             ..MapAsk::default()
         };
         let mut batch = Batch::default();
-        let reply = keeper.ask(ask, &mut batch);
+        let reply = keeper.reply_to(ask, &mut batch);
         if batch.len() > 0 {
             keeper.write(&batch);
         }
@@ -507,7 +507,7 @@ mod tests {
         let len = std::fs::metadata(dir.0.join(FILE)).expect("the log").len();
         assert!(len < SLACK + 2_000, "{len}");
         ask(&mut keeper, MapOp::StateSet, "gone", b"x", None);
-        keeper.keep(&HashSet::from([("log".to_owned(), "a".to_owned())]));
+        keeper.forget_others(&HashSet::from([("log".to_owned(), "a".to_owned())]));
         ask(&mut keeper, MapOp::StateSet, "a", b"y", None);
         let mut again = dir.keeper();
         assert_eq!((get(&mut again, "gone"), again.bytes), (None, 1));
