@@ -1,4 +1,4 @@
-//! Where connections come from: an address, a unix socket, or a socket that the service manager has made.
+//! Where connections come from: an address, or a unix socket.
 
 use healthd_core::config::Listen;
 use healthd_sys::unix_socket;
@@ -37,9 +37,6 @@ impl Listener {
                 listener.set_nonblocking(true)?;
                 Ok((Listener::Unix(UnixListener::from_std(listener)?), name))
             }
-            Listen::Systemd => Err(io::Error::other(
-                "the service manager has handed over no socket",
-            )),
         }
     }
 
@@ -59,9 +56,7 @@ impl Listener {
 fn told(name: &str, e: &io::Error) -> io::Error {
     let help = match e.kind() {
         io::ErrorKind::AddrInUse => ": another process listens there, so choose another port",
-        io::ErrorKind::PermissionDenied => {
-            ": ports below 1024 need CAP_NET_BIND_SERVICE, or `listen = \"systemd\"`"
-        }
+        io::ErrorKind::PermissionDenied => ": ports below 1024 need CAP_NET_BIND_SERVICE",
         io::ErrorKind::AddrNotAvailable => ": this machine does not have that address (yet)",
         _ => "",
     };

@@ -40,8 +40,6 @@ pub enum Listen {
     /// An address with its port.
     Tcp(std::net::SocketAddr),
     Unix(std::path::PathBuf),
-    /// The socket that the service manager hands over.
-    Systemd,
 }
 
 /// What `[history]` says.
@@ -189,9 +187,6 @@ pub fn web(table: &Table, secrets: bool, cx: &mut Reading<'_>) -> Web {
 
 fn listen(node: &Node, cx: &mut Reading<'_>) -> Option<Listen> {
     let text = cx.text("listen", node, WEB)?;
-    if text == "systemd" {
-        return Some(Listen::Systemd);
-    }
     if let Some(path) = text.strip_prefix("unix:") {
         return Some(Listen::Unix(cx.absolute(std::path::Path::new(path))));
     }
@@ -203,10 +198,8 @@ fn listen(node: &Node, cx: &mut Reading<'_>) -> Option<Listen> {
         Some(port) => {
             format!("write `listen = \"127.0.0.1:{port}\"`, or `\"[::]:{port}\"` for all addresses")
         }
-        None => {
-            "write an address and a port as `127.0.0.1:8420` or `[::1]:8420`, `unix:PATH`, or `systemd`"
-                .to_owned()
-        }
+        None => "write an address and a port as `127.0.0.1:8420` or `[::1]:8420`, or `unix:PATH`"
+            .to_owned(),
     };
     let e = error(format!("`listen` of [web] is no address: `{text}`"));
     cx.push(e.at(node.span).code("bad-value").help(help));
