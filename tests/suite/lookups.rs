@@ -143,11 +143,12 @@ fn what_this_machine_cannot_look_up_is_nobodys_alarm() {
             let row = daemon.run(name);
             assert_eq!(row["status"], "ok", "{row}");
         }
+        // What can be no name is a mistake in the config, and `validate` says so before.
         let row = daemon.run("odd");
-        assert_eq!(row["status"], "critical", "{row}");
+        assert_eq!(row["fault"], "config", "{row}");
         assert_eq!(
             row["message"],
-            "dns: `a..b` is no host name: there is nothing between two dots"
+            "plugin `tcp` rejects its config: host: `a..b` is no host name: there is nothing between two dots"
         );
         // One who listens and says nothing is told in the run's own time.
         let silent = UdpSocket::bind("127.0.0.1:53").expect("our own network");
