@@ -1,4 +1,4 @@
-//! What a worker gives up before it loads a plugin: system calls ([`calls`]) and the file system ([`files`]), by the
+//! What a worker gives up before it loads a plugin: system calls (`calls`) and the file system (`files`), by the
 //! profile of its class. From then on it holds for every thread that this one starts, and for their children.
 //!
 //! As far as the kernel can: what it could do is told, and a worker never fails to start for it.
