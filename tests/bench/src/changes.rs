@@ -30,7 +30,7 @@ pub fn upgrade(options: &Options) -> Result<(), String> {
         options.upgrades,
         checks as f64 / INTERVAL
     );
-    warm_up(&daemon, 5.0)?;
+    warm_up(&daemon, 5.0, "")?;
     let mut watched = Watched::begin(&daemon)?;
     let (mut good, mut kept_out) = (Vec::new(), Vec::new());
     for n in 0..options.upgrades {
@@ -114,7 +114,7 @@ pub fn reload(options: &Options) -> Result<(), String> {
     };
     let daemon = Daemon::start("reload", &config(0))?;
     println!("reload: {} http checks at 2 s, of which 10 change", checks);
-    warm_up(&daemon, 6.0)?;
+    warm_up(&daemon, 6.0, "")?;
     let mut took = Vec::new();
     for round in 1..=5 {
         daemon.write_config("", &config(round))?;

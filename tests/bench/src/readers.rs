@@ -102,7 +102,7 @@ pub fn readers(options: &Options) -> Result<(), String> {
     );
     let keys = "user = \"nobody\"\nstart_spread = \"3s\"\n";
     let daemon = Daemon::start_with("readers", keys, &checks, &[])?;
-    warm_up(&daemon, 8.0)?;
+    warm_up(&daemon, 8.0, "")?;
     let seconds = options.seconds.min(10);
     println!(
         "readers: {} checks, {FAST} of them each second; {} connections of {UIDS} uids, {seconds} s each\n\

@@ -32,11 +32,14 @@ pub fn wait(seconds: f64) {
     std::thread::sleep(Duration::from_secs_f64(seconds));
 }
 
-/// Until every check has a status.
-pub fn warm_up(daemon: &Daemon, seconds: f64) -> Result<(), String> {
+/// So long that every check whose name begins with `prefix` has a status.
+pub fn warm_up(daemon: &Daemon, seconds: f64, prefix: &str) -> Result<(), String> {
     wait(seconds);
     let state = daemon.state()?;
-    let silent = state.checks.iter().filter(|(_, c)| c.runs == 0).count();
+    let all = state.checks.iter().map(|(_, c)| c);
+    let silent = all
+        .filter(|c| c.name.starts_with(prefix) && c.runs == 0)
+        .count();
     if silent > 0 {
         Err(format!(
             "{silent} checks have not run in {seconds} s\n{}",
@@ -83,7 +86,7 @@ pub fn load(options: &Options) -> Result<(), String> {
         options.checks
     );
     // Long enough for the hanging ones to be through their attempts and back on their grid.
-    warm_up(&daemon, 45.0)?;
+    warm_up(&daemon, 45.0, "")?;
     let before = daemon.state()?;
     let (cpu, begun) = (procs::cpu_ms(daemon.pid()), Instant::now());
     wait(options.seconds as f64);
@@ -251,7 +254,7 @@ pub fn kill(options: &Options) -> Result<(), String> {
         "kill: {} http checks at 2 s, an io worker killed with SIGKILL {} times",
         options.checks, options.kills
     );
-    warm_up(&daemon, 5.0)?;
+    warm_up(&daemon, 5.0, "")?;
     let before = daemon.state()?;
     let begun = Instant::now();
     let mut back: Vec<f64> = Vec::new();
