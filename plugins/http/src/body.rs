@@ -5,6 +5,7 @@ use crate::response::Response;
 use encoding_rs::{Encoding, UTF_8, WINDOWS_1252};
 use flate2::bufread::GzDecoder;
 use healthd_plugin::Cx;
+use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 use std::borrow::Cow;
 use std::io::{self, Cursor, Read};
 use std::time::Duration;
@@ -17,7 +18,8 @@ const CODINGS: [&str; 5] = ["gzip", "x-gzip", "deflate", "br", "zstd"];
 /// Codings on top of each other.
 const MOST_CODINGS: usize = 4;
 
-/// Undoes the body's Content-Encoding; at most `max` bytes come out.
+/// Undoes what the body was packed with on its way (Transfer-Encoding) and before (Content-Encoding); at most `max` bytes
+/// come out.
 pub async fn unpack(cx: Cx<'_>, response: &mut Response, max: usize) -> Result<(), Failed> {
     let mut codings: Vec<String> = Vec::new();
     for header in response.all("content-encoding") {
@@ -25,6 +27,7 @@ pub async fn unpack(cx: Cx<'_>, response: &mut Response, max: usize) -> Result<(
         let names = text.split(',').map(str::trim).filter(|n| !n.is_empty());
         codings.extend(names.map(str::to_owned));
     }
+    codings.append(&mut response.transfer);
     codings.retain(|name| name != "identity");
     if codings.len() > MOST_CODINGS {
         let n = codings.len();
@@ -79,17 +82,22 @@ fn reader(name: &str, packed: Cursor<Vec<u8>>) -> Result<Box<dyn Read>, Failed> 
         },
         "br" => Box::new(brotli_decompressor::Decompressor::new(packed, 4096)),
         "zstd" => {
-            let window = zstd_window(packed.get_ref()).ok_or_else(bad)?;
+            let first = skipped(packed.get_ref());
+            let window = packed.get_ref().get(first..).and_then(zstd_window);
+            let window = window.ok_or_else(bad)?;
             if window > LARGEST_WINDOW {
                 return Err(Failed::critical(format!(
                     "body: zstd with a window of {window} bytes, more than the {LARGEST_WINDOW} that browsers allow"
                 )));
             }
-            Box::new(ruzstd::decoding::StreamingDecoder::new(packed).map_err(|_| bad())?)
+            Box::new(Zstd {
+                between: Some(packed),
+                frame: None,
+            })
         }
         other => {
             return Err(Failed::unknown(format!(
-                "body: Content-Encoding {:?} cannot be read here (gzip, deflate, br and zstd can)",
+                "body: the coding {:?} cannot be read here (gzip, deflate, br and zstd can)",
                 other.chars().take(40).collect::<String>()
             )));
         }
@@ -116,6 +124,56 @@ impl Read for Gzip {
         }
         Ok(0)
     }
+}
+
+/// The frames of zstd one after the other, as programs write them that pack in pieces; those that hold something else are
+/// left out (RFC 8878, 3.1).
+struct Zstd {
+    /// Before, between and after them.
+    between: Option<Cursor<Vec<u8>>>,
+    frame: Option<StreamingDecoder<Cursor<Vec<u8>>, FrameDecoder>>,
+}
+
+impl Read for Zstd {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if let Some(frame) = &mut self.frame {
+                let n = frame.read(out)?;
+                if n > 0 || out.is_empty() {
+                    return Ok(n);
+                }
+                self.between = self.frame.take().map(StreamingDecoder::into_inner);
+            }
+            let Some(mut between) = self.between.take() else {
+                return Ok(0);
+            };
+            let at = usize::try_from(between.position()).unwrap_or(usize::MAX);
+            let rest = between.get_ref().get(at..).unwrap_or_default();
+            let more = skipped(rest);
+            if rest.len() == more {
+                return Ok(0);
+            }
+            match zstd_window(&rest[more..]) {
+                Some(window) if window <= LARGEST_WINDOW => {}
+                _ => return Err(io::ErrorKind::InvalidData.into()),
+            }
+            between.set_position((at + more) as u64);
+            self.frame = Some(StreamingDecoder::new(between).map_err(io::Error::other)?);
+        }
+    }
+}
+
+/// Bytes of the frames at the start that hold something else.
+fn skipped(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some([kind, 0x2A, 0x4D, 0x18, size @ ..]) =
+        bytes.get(at..).and_then(<[u8]>::first_chunk::<8>)
+        && kind & 0xF0 == 0x50
+    {
+        let size = u32::from_le_bytes(*size) as usize;
+        at = (at + 8).saturating_add(size).min(bytes.len());
+    }
+    at
 }
 
 fn is_text(body: &[u8]) -> bool {

@@ -5,6 +5,7 @@ use crate::digest::{self, Asked, Credentials};
 use crate::exchange::{self, Target, Times};
 use crate::failed::Failed;
 use crate::limit;
+use crate::options::HttpVersion;
 use crate::request::Request;
 use crate::response::{Response, Wanted};
 use crate::url::Url;
@@ -50,7 +51,7 @@ impl Http {
             response = self.empty_response(known);
             let earlier = times.total();
             times = Box::pin(self.exchange(cx, &self.target, tls, known, &mut response)).await?;
-            times.earlier = earlier;
+            times.earlier += earlier;
         }
         let request = known.unwrap_or(request);
         let answer = Answer {
@@ -86,7 +87,7 @@ impl Http {
             )));
         }
         let answer = who.answer(challenges(), asked);
-        Ok(answer.map(|answer| request.authorized(answer)))
+        Ok(answer.map(|answer| request.answered(answer, r)))
     }
 
     /// A redirect that shall be followed. Whoever names its code in `status` wants to see it, unless he also says how
@@ -100,6 +101,31 @@ impl Http {
     }
 
     async fn exchange(
+        &self,
+        cx: Cx<'_>,
+        target: &Target,
+        tls: Option<&Connector>,
+        request: &Request,
+        response: &mut Response,
+    ) -> Result<Times, Failed> {
+        let begun = cx.now_ns();
+        let done = self.once(cx, target, tls, request, response).await;
+        let Some(tls) =
+            tls.filter(|_| response.wants_http1 && request.version == HttpVersion::Auto)
+        else {
+            return done;
+        };
+        // As browsers and curl do: what cannot be had over HTTP/2 (a client certificate that is asked for later, NTLM) is
+        // asked for once more over 1.1.
+        *response = self.empty_response(request);
+        let earlier = cx.now_ns().saturating_sub(begun);
+        let tls = tls.offering(&[exchange::HTTP_1_1]);
+        let mut times = Box::pin(self.once(cx, target, Some(&tls), request, response)).await?;
+        times.earlier += earlier;
+        Ok(times)
+    }
+
+    async fn once(
         &self,
         cx: Cx<'_>,
         target: &Target,
@@ -132,7 +158,7 @@ impl Http {
                 ..failed
             };
             let mut times = self.hop(cx, &next, &mut response).await.map_err(hop)?;
-            times.earlier = earlier;
+            times.earlier += earlier;
             let mut next = next.clone();
             // The password is for the host it was configured for.
             let known = match next.url.same_origin(&self.request.url) {
@@ -143,7 +169,7 @@ impl Http {
                 response = self.empty_response(&known);
                 let earlier = times.total();
                 times = self.hop(cx, &known, &mut response).await.map_err(hop)?;
-                times.earlier = earlier;
+                times.earlier += earlier;
                 next = known;
             }
             // The certificate that ends first, wherever on the way it was shown.

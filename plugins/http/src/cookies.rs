@@ -2,6 +2,7 @@
 
 use crate::response::Response;
 use crate::url::Url;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// More than any login needs; what comes after is not kept.
 const MAX: usize = 50;
@@ -84,14 +85,15 @@ fn parse(url: &Url, line: &str) -> Option<(Cookie, bool)> {
         path: folder.into(),
         secure: false,
     };
-    let mut gone = false;
+    let (mut max_age, mut expires) = (None, None);
     for part in parts {
         let (key, value) = part.split_once('=').unwrap_or((part, ""));
         let value = value.trim();
         match key.trim().to_ascii_lowercase().as_str() {
             "path" if value.starts_with('/') => cookie.path = value.into(),
             "secure" => cookie.secure = true,
-            "max-age" => gone = value.parse::<i64>().is_ok_and(|s| s <= 0),
+            "max-age" => max_age = value.parse::<i64>().ok().or(max_age),
+            "expires" => expires = moment(value).or(expires),
             "domain" => {
                 let domain = value.trim_start_matches('.').to_ascii_lowercase();
                 if domain.is_empty() || domain == url.host {
@@ -106,7 +108,62 @@ fn parse(url: &Url, line: &str) -> Option<(Cookie, bool)> {
             _ => {}
         }
     }
+    // Whatever the order, what says how long goes before what says until when.
+    let gone = match (max_age, expires) {
+        (Some(seconds), _) => seconds <= 0,
+        (None, Some(at)) => at <= now(),
+        (None, None) => false,
+    };
     (!cookie.secure || url.https).then_some((cookie, gone))
+}
+
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX))
+}
+
+/// Seconds since 1970 of a date as servers write it: in any order, with any of the web's separators (RFC 6265, 5.1.1).
+fn moment(text: &str) -> Option<i64> {
+    const MONTHS: [&str; 12] = [
+        "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
+    ];
+    let (mut time, mut day, mut month, mut year) = (None, None, None, None);
+    let is_between = |c: char| !(c.is_ascii_alphanumeric() || c == ':');
+    for word in text.split(is_between).filter(|w| !w.is_empty()) {
+        let number = word.parse::<i64>().ok();
+        if time.is_none() && word.contains(':') {
+            let parts: Option<Vec<i64>> = word.split(':').map(|n| n.parse().ok()).collect();
+            time = match parts.as_deref() {
+                Some([h @ 0..=23, m @ 0..=59, s @ 0..=59]) => Some(h * 3600 + m * 60 + s),
+                _ => return None,
+            };
+        } else if let (None, Some(n @ 1..=31), 1..=2) = (day, number, word.len()) {
+            day = Some(n);
+        } else if let (None, Some(start)) = (month, word.get(..3)) {
+            let start = start.to_ascii_lowercase();
+            match (MONTHS.iter().position(|m| *m == start), number, year) {
+                (Some(at), ..) => month = Some(at as i64 + 1),
+                (None, Some(n), None) => year = Some(n),
+                _ => {}
+            }
+        } else if let (None, Some(n)) = (year, number) {
+            year = Some(match (word.len(), n) {
+                (2, 70..) => 1900 + n,
+                (2, _) => 2000 + n,
+                _ => n,
+            });
+        }
+    }
+    let year = year.filter(|y| (1601..=9999).contains(y))?;
+    Some(days_since_1970(year, month?, day?) * 86_400 + time?)
+}
+
+/// Of the Gregorian calendar: years begin in March, so that the leap day is their last.
+fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month > 2 { year } else { year - 1 };
+    let month = (month + 9) % 12;
+    let days = year * 365 + year / 4 - year / 100 + year / 400;
+    days + (month * 306 + 5) / 10 + day - 1 - 719_468
 }
 
 #[cfg(test)]
@@ -136,6 +193,26 @@ mod tests {
     }
 
     #[test]
+    fn dates_as_servers_write_them() {
+        for (text, expected) in [
+            ("Thu, 01 Jan 1970 00:00:00 GMT", Some(0)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(784_111_777)),
+            ("Sunday, 06-Nov-94 08:49:37 GMT", Some(784_111_777)),
+            ("Sun Nov  6 08:49:37 1994", Some(784_111_777)),
+            ("Tue, 29 Feb 2000 12:00:00 GMT", Some(951_825_600)),
+            ("Mon, 01-Mar-2100 00:00:00 GMT", Some(4_107_542_400)),
+            ("Sat, 01 Jan 38 00:00:00 GMT", Some(2_145_916_800)),
+            ("0", None),
+            ("", None),
+            ("Thu, 01 Jan 1970", None),
+            ("Thu, 01 Jan 1970 25:00:00 GMT", None),
+            ("32 Jan 1970 00:00:00", None),
+        ] {
+            assert_eq!(moment(text), expected, "{text}");
+        }
+    }
+
+    #[test]
     fn cookies_go_where_they_belong() {
         let at = "http://a.example.org/x/y";
         for (line, url, expected) in [
@@ -154,6 +231,27 @@ mod tests {
             ("s=7; path=/; Domain=other.org", "http://other.org/", ""),
             ("s=7; path=/; Secure", "https://a.example.org/", ""),
             ("s=7; path=/; Max-Age=0", "http://a.example.org/", ""),
+            (
+                "s=7; path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT",
+                "http://a.example.org/",
+                "",
+            ),
+            (
+                "s=7; path=/; expires=Wednesday, 09-Nov-99 23:12:40 GMT",
+                "http://a.example.org/",
+                "",
+            ),
+            (
+                "s=7; path=/; expires=Fri, 31-Dec-2199 23:59:59 GMT",
+                "http://a.example.org/",
+                "s=7",
+            ),
+            (
+                "s=7; path=/; Max-Age=60; Expires=Thu, 01 Jan 1970 00:00:00 GMT",
+                "http://a.example.org/",
+                "s=7",
+            ),
+            ("s=7; path=/; expires=never", "http://a.example.org/", "s=7"),
             ("s=a=b; path=/", "http://a.example.org/", "s=a=b"),
             ("nonsense", "http://a.example.org/", ""),
             ("=x", "http://a.example.org/", ""),

@@ -21,6 +21,9 @@ use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
+/// What ALPN calls it.
+pub const HTTP_1_1: &[u8] = b"http/1.1";
+
 /// Where to connect to, and how.
 #[derive(Clone, Debug)]
 pub struct Target {

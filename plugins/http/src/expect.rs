@@ -1,11 +1,13 @@
 //! What the answer must look like, compiled once in `create`.
 
+use crate::body;
+use crate::failed::Failed;
 use crate::json;
 use crate::options::{Options, StatusSet};
 use crate::response::Response;
 use crate::url::{Url, masked};
+use healthd_plugin::pattern::Pattern;
 use healthd_plugin::serde_json::Value;
-use regex_lite::Regex;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -14,18 +16,19 @@ pub struct Expect {
     status: Vec<StatusSet>,
     contains: Option<String>,
     not_contains: Option<String>,
-    regex: Option<Regex>,
-    not_regex: Option<Regex>,
+    regex: Option<Pattern>,
+    not_regex: Option<Pattern>,
     pub json: Vec<json::Rule>,
-    headers: Vec<(String, Regex)>,
-    not_headers: Vec<(String, Regex)>,
-    url: Option<Regex>,
+    headers: Vec<(String, Pattern)>,
+    not_headers: Vec<(String, Pattern)>,
+    url: Option<Pattern>,
     tls: bool,
 }
 
 impl Expect {
     pub fn new(o: &Options) -> Result<Expect, String> {
-        let compile = |name: &str, text: &str| Regex::new(text).map_err(|e| format!("{name}: {e}"));
+        let compile =
+            |name: &str, text: &str| Pattern::new(text).map_err(|e| format!("{name}: {e}"));
         let regex = |name: &str, text: &Option<String>| {
             let text = text.as_deref();
             text.map(|t| compile(name, t)).transpose()
@@ -63,6 +66,57 @@ impl Expect {
 
     pub fn takes_status(&self, code: u16) -> bool {
         self.status.iter().any(|s| s.contains(code))
+    }
+
+    /// Whether judging this answer takes longer than the event loop can bear.
+    pub fn is_slow_on(&self, r: &Response) -> bool {
+        let (head, body) = (r.head_size(), r.body.len());
+        head + body > LARGE
+            || (body > COSTLY && self.json.iter().any(json::Rule::is_costly))
+            || self.of_head().any(|(_, p)| p.is_slow_on(head))
+            || self.of_body().any(|(_, p)| p.is_slow_on(body))
+    }
+
+    /// Patterns, with what they are for.
+    fn of_head(&self) -> impl Iterator<Item = (&str, &Pattern)> {
+        let headers = self.headers.iter().chain(&self.not_headers);
+        headers.map(|(name, p)| (name.as_str(), p))
+    }
+
+    fn of_body(&self) -> impl Iterator<Item = (&str, &Pattern)> {
+        let json = self.json.iter().flat_map(json::Rule::patterns);
+        let json = json.map(|p| ("json", p));
+        let own = [
+            ("body_regex", &self.regex),
+            ("body_not_regex", &self.not_regex),
+        ];
+        own.into_iter()
+            .filter_map(|(name, p)| Some((name, p.as_ref()?)))
+            .chain(json)
+    }
+
+    /// All that can be said without waiting: of the head, and of the body if there is `body`. The numbers that rules ask
+    /// for, in their order.
+    pub fn judge(&self, url: &Url, r: &Response, body: bool) -> Result<Vec<f64>, Failed> {
+        let cannot = |name: &str, why: String| Failed::unknown(format!("{name}: {why}"));
+        if let Some((name, why)) = too_much(self.of_head(), r.head_size()) {
+            return Err(cannot(name, why));
+        }
+        self.judge_head(url, r).map_err(Failed::critical)?;
+        if !body || !self.needs_body() {
+            return Ok(Vec::new());
+        }
+        let text = body::text(r);
+        if let Some((name, why)) = too_much(self.of_body(), text.len()) {
+            return Err(cannot(name, why));
+        }
+        let json = self.judge_body(&text, r.cut)?;
+        let Some(json) = json else {
+            return Ok(Vec::new());
+        };
+        let rules = self.json.iter().filter(|rule| rule.metric.is_some());
+        let numbers = rules.map(|rule| rule.number(&json).map_err(Failed::critical));
+        numbers.collect()
     }
 
     /// The first thing that is not as expected of the head of an answer from `url`.
@@ -120,7 +174,7 @@ impl Expect {
     }
 
     /// The first thing that is not as expected of the body's text. The JSON in it is returned if some rule needs it.
-    pub fn judge_body(&self, text: &str, is_cut: bool) -> Result<Option<Value>, String> {
+    pub fn judge_body(&self, text: &str, is_cut: bool) -> Result<Option<Value>, Failed> {
         if !self.needs_body() {
             return Ok(None);
         }
@@ -129,26 +183,43 @@ impl Expect {
         } else {
             ""
         };
+        let bad = |why: String| Err(Failed::critical(why));
         let contains = |wanted: &String| text.contains(wanted.as_str());
         if let Some(wanted) = self.contains.as_ref().filter(|w| !contains(w)) {
-            return Err(format!("body does not contain {}{cut}", Quoted(wanted)));
+            return bad(format!("body does not contain {}{cut}", Quoted(wanted)));
         }
         if let Some(other) = self.not_contains.as_ref().filter(|w| contains(w)) {
-            return Err(format!("body contains {}", Quoted(other)));
+            return bad(format!("body contains {}", Quoted(other)));
         }
         if let Some(regex) = self.regex.as_ref().filter(|r| !r.is_match(text)) {
-            return Err(format!("body does not match {regex}{cut}"));
+            return bad(format!("body does not match {regex}{cut}"));
         }
         if let Some(regex) = self.not_regex.as_ref().filter(|r| r.is_match(text)) {
-            return Err(format!("body matches {regex}"));
+            return bad(format!("body matches {regex}"));
         }
         if self.json.is_empty() {
             return Ok(None);
         }
-        let json = json::read(text, is_cut)?;
-        self.json.iter().try_for_each(|rule| rule.judge(&json))?;
+        let json = json::read(text, is_cut).map_err(Failed::critical)?;
+        if let Some(why) = json::too_much(&self.json, &json) {
+            return Err(Failed::unknown(why));
+        }
+        let judged = self.json.iter().try_for_each(|rule| rule.judge(&json));
+        judged.map_err(Failed::critical)?;
         Ok(Some(json))
     }
+}
+
+/// Bytes that are judged at once; what is longer has a thread of its own.
+const LARGE: usize = 64 << 10;
+const COSTLY: usize = 4 << 10;
+
+/// The first pattern that cannot be looked for in a text of so many bytes, and why.
+fn too_much<'p>(
+    mut patterns: impl Iterator<Item = (&'p str, &'p Pattern)>,
+    bytes: usize,
+) -> Option<(&'p str, String)> {
+    patterns.find_map(|(name, p)| Some((name, p.is_too_much(bytes)?)))
 }
 
 /// What the standards call a code, after a blank.
@@ -246,7 +317,8 @@ mod tests {
         r.feed(answer.as_bytes()).unwrap();
         r.end().unwrap();
         expect.judge_head(&Url::parse(&o.url)?, &r)?;
-        expect.judge_body(&crate::body::text(&r), r.cut).map(|_| ())
+        let judged = expect.judge_body(&crate::body::text(&r), r.cut);
+        judged.map(|_| ()).map_err(|failed| failed.why)
     }
 
     const JSON: &str =

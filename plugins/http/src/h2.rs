@@ -41,7 +41,11 @@ pub async fn run<S: AsyncRead + AsyncWrite + Unpin>(
                 .send_data(body, true)
                 .map_err(|e| failed("send", &e))?;
         }
-        let (head, mut body) = answer.await.map_err(|e| failed("ttfb", &e))?.into_parts();
+        let answered = answer.await.map_err(|e| {
+            response.wants_http1 = e.reason() == Some(Reason::HTTP_1_1_REQUIRED);
+            failed("ttfb", &e)
+        });
+        let (head, mut body) = answered?.into_parts();
         times.ttfb = cx.now_ns();
         let headers = head.headers.iter();
         response
@@ -99,9 +103,14 @@ fn failed(phase: &str, error: &h2::Error) -> Failed {
         Some(Reason::HTTP_1_1_REQUIRED) => {
             "the server wants HTTP/1.1 for this: http_version = \"1.1\"".into()
         }
-        // Said by us of its first bytes: they are no frames.
-        Some(Reason::FRAME_SIZE_ERROR | Reason::PROTOCOL_ERROR) if error.is_library() => {
-            "the server does not speak HTTP/2".into()
+        // Said by us: of its first bytes, or of what comes later.
+        Some(Reason::FRAME_SIZE_ERROR | Reason::PROTOCOL_ERROR)
+            if error.is_library() && phase == "ttfb" =>
+        {
+            "the server does not speak HTTP/2, or breaks its rules".into()
+        }
+        Some(reason) if error.is_library() => {
+            format!("the server breaks the rules of HTTP/2: {reason:?}")
         }
         Some(reason) if error.is_go_away() => {
             format!("the server ends the HTTP/2 connection: {reason:?}")

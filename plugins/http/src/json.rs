@@ -3,8 +3,8 @@
 use crate::expect::Quoted;
 use crate::options::{JsonRule, Options, Quantity};
 use healthd_plugin::options::{Scalar, Thresholds};
+use healthd_plugin::pattern::Pattern;
 use healthd_plugin::serde_json::{self, Value};
-use regex_lite::Regex;
 use serde_json_path::JsonPath;
 
 #[derive(Debug)]
@@ -32,8 +32,8 @@ enum Test {
     Max(f64),
     MinLength(usize),
     MaxLength(usize),
-    Regex(Regex),
-    NotRegex(Regex),
+    Regex(Pattern),
+    NotRegex(Pattern),
 }
 
 /// All rules of a config; `json_path` and `json_equals` are a short way to write one.
@@ -41,7 +41,7 @@ pub fn rules(o: &Options) -> Result<Vec<Rule>, String> {
     let mut rules = Vec::new();
     match (&o.json_path, &o.json_equals) {
         (Some(path), equals) => rules.push(Rule {
-            path: JsonPath::parse(path).map_err(|e| format!("json_path: {e}"))?,
+            path: parsed(path).map_err(|why| format!("json_path: {why}"))?,
             text: path.clone(),
             tests: equals.iter().cloned().map(Test::Equals).collect(),
             exists: true,
@@ -58,11 +58,66 @@ pub fn rules(o: &Options) -> Result<Vec<Rule>, String> {
     Ok(rules)
 }
 
+/// Places that the paths of a config may come to in one body, and comparisons of each place with all others.
+const MOST_PLACES: usize = 1 << 20;
+const MOST_COMPARED: usize = 100_000_000;
+
+/// Why one of the paths would cost too much in this body: with several `..` a place is come to once for each of its parents, and a
+/// `$` within a filter begins anew for each place.
+pub fn too_much(rules: &[Rule], json: &Value) -> Option<String> {
+    let mut costly = rules.iter().filter(|rule| rule.is_costly()).peekable();
+    costly.peek()?;
+    let (places, depth) = extent(json);
+    costly.find_map(|rule| {
+        let more = u32::try_from(rule.descents().max(1) - 1).unwrap_or(u32::MAX);
+        let all = places.saturating_mul(depth.saturating_pow(more));
+        let compared = match rule.begins_anew() {
+            true => all.saturating_mul(places),
+            false => 0,
+        };
+        (all > MOST_PLACES || compared > MOST_COMPARED).then(|| {
+            format!(
+                "{} would come to too many places in this body of {places} values",
+                rule.text
+            )
+        })
+    })
+}
+
+/// How many values there are, and how deep they are in each other.
+fn extent(json: &Value) -> (usize, usize) {
+    let inside = |values: &mut dyn Iterator<Item = &Value>| {
+        values.fold((1, 1), |(count, depth), value| {
+            let (more, below) = extent(value);
+            (count + more, depth.max(below + 1))
+        })
+    };
+    match json {
+        Value::Array(list) => inside(&mut list.iter()),
+        Value::Object(members) => inside(&mut members.values()),
+        _ => (1, 1),
+    }
+}
+
+/// What other tools take without its beginning is shown with it.
+fn parsed(text: &str) -> Result<JsonPath, String> {
+    JsonPath::parse(text).map_err(|e| {
+        let whole = match text.chars().next() {
+            Some('.' | '[') => format!("${text}"),
+            _ => format!("$.{text}"),
+        };
+        match JsonPath::parse(&whole) {
+            Ok(_) => format!("a JSONPath begins with $: write `{whole}`"),
+            Err(_) => e.to_string(),
+        }
+    })
+}
+
 impl Rule {
     fn new(o: &JsonRule) -> Result<Rule, String> {
         let regex = |name: &str, text: &Option<String>| {
             let text = text.as_ref();
-            text.map(|t| Regex::new(t).map_err(|e| format!("{name}: {e}")))
+            text.map(|t| Pattern::new(t).map_err(|e| format!("{name}: {e}")))
                 .transpose()
         };
         let tests: Vec<Test> = [
@@ -85,7 +140,7 @@ impl Rule {
             return Err("exists: with `false` there is nothing that could be compared".into());
         }
         Ok(Rule {
-            path: JsonPath::parse(&o.path).map_err(|e| format!("path: {e}"))?,
+            path: parsed(&o.path).map_err(|why| format!("path: {why}"))?,
             text: o.path.clone(),
             tests,
             exists: o.exists,
@@ -143,6 +198,26 @@ impl Rule {
         first.and_then(number).ok_or_else(|| match first {
             Some(value) => format!("{} is {}, which is no number", self.text, Shown(value)),
             None => format!("{} finds nothing", self.text),
+        })
+    }
+
+    /// What it costs may grow with the square of the body.
+    pub fn is_costly(&self) -> bool {
+        self.descents() > 1 || self.begins_anew()
+    }
+
+    fn descents(&self) -> usize {
+        self.text.matches("..").count()
+    }
+
+    fn begins_anew(&self) -> bool {
+        self.text.matches('$').count() > 1
+    }
+
+    pub fn patterns(&self) -> impl Iterator<Item = &Pattern> {
+        self.tests.iter().filter_map(|test| match test {
+            Test::Regex(p) | Test::NotRegex(p) => Some(p),
+            _ => None,
         })
     }
 
@@ -239,11 +314,87 @@ impl std::fmt::Display for Shown<'_> {
 
 /// The body's JSON.
 pub fn read(text: &str, cut: bool) -> Result<Value, String> {
-    match serde_json::from_str(text.trim_start_matches('\u{feff}')) {
+    let text = text.trim_start_matches('\u{feff}');
+    // JSON allows more than serde_json can hold.
+    let read = serde_json::from_str(text).or_else(|e| {
+        let other = held(text).ok_or(e)?;
+        serde_json::from_str(&other)
+    });
+    match read {
         Ok(value) => Ok(value),
         Err(_) if cut => Err("body is longer than max_body, so its JSON is cut".into()),
         Err(e) => Err(format!("body is no JSON: {e}")),
     }
+}
+
+/// The text with what no `Value` can hold as the nearest that one can: a number beyond all is the largest one, half a
+/// character of UTF-16 is U+FFFD. None: there is nothing of that kind in it.
+fn held(text: &str) -> Option<String> {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    let mut changed = false;
+    while let Some(at) = rest.find(|c: char| c == '"' || c == '-' || c.is_ascii_digit()) {
+        out += &rest[..at];
+        rest = &rest[at..];
+        let (piece, instead) = match rest.strip_prefix('"') {
+            Some(inside) => {
+                let end = 1 + string_length(inside)?;
+                (&rest[..end], whole_characters(&rest[..end]))
+            }
+            None => {
+                let odd = |c: char| !(c.is_ascii_alphanumeric() || "+-.".contains(c));
+                let number = &rest[..rest.find(odd).unwrap_or(rest.len())];
+                let beyond = number.parse::<f64>().is_ok_and(f64::is_infinite);
+                let largest = match number.starts_with('-') {
+                    true => "-1.7976931348623157e308",
+                    false => "1.7976931348623157e308",
+                };
+                (number, beyond.then(|| largest.to_owned()))
+            }
+        };
+        changed |= instead.is_some();
+        out += instead.as_deref().unwrap_or(piece);
+        rest = &rest[piece.len()..];
+    }
+    out += rest;
+    changed.then_some(out)
+}
+
+/// Up to the quote that ends it, and with it. None: it has no end.
+fn string_length(inside: &str) -> Option<usize> {
+    let mut escaped = false;
+    let end = inside.bytes().position(|b| {
+        let is_end = b == b'"' && !escaped;
+        escaped = b == b'\\' && !escaped;
+        is_end
+    });
+    end.map(|at| at + 1)
+}
+
+/// None: each half of a character (`\uD83D`) has its other half.
+fn whole_characters(string: &str) -> Option<String> {
+    let unit = |at: usize| {
+        let digits = string.get(at..at + 6)?.strip_prefix("\\u")?;
+        u16::from_str_radix(digits, 16).ok()
+    };
+    let mut out = String::new();
+    let (mut at, mut kept) = (0, 0);
+    while let Some(found) = string[at..].find('\\') {
+        at += found;
+        let (first, second) = (unit(at), unit(at + 6));
+        match (first, second) {
+            (Some(0xD800..=0xDBFF), Some(0xDC00..=0xDFFF)) => at += 12,
+            (Some(0xD800..=0xDFFF), _) => {
+                out += &string[kept..at];
+                out += "\\ufffd";
+                at += 6;
+                kept = at;
+            }
+            // One more, whatever it is: it is no start of another escape.
+            _ => at += 1 + string[at + 1..].chars().next().map_or(0, char::len_utf8),
+        }
+    }
+    (kept > 0).then(|| out + &string[kept..])
 }
 
 #[cfg(test)]
@@ -258,6 +409,64 @@ mod tests {
         let o = json!({"url": "http://x", "json": [rule]});
         let rules = rules(&Options::parse(o.to_string().as_bytes())?)?;
         rules[0].judge(&read(BODY, false)?)
+    }
+
+    #[test]
+    fn what_no_value_can_hold_is_json_all_the_same() {
+        for (text, expected) in [
+            (
+                r#"{"a": 1e400, "b": -1E+999}"#,
+                json!({"a": f64::MAX, "b": f64::MIN}),
+            ),
+            (
+                r#"["\ud83d", "\ud83d\ude00 \udc00x", "\\ud83d \""]"#,
+                json!(["\u{fffd}", "\u{1f600} \u{fffd}x", "\\ud83d \""]),
+            ),
+            (
+                r#"{"1e999": [1e999, "-1e999"]}"#,
+                json!({"1e999": [f64::MAX, "-1e999"]}),
+            ),
+        ] {
+            assert_eq!(read(text, false), Ok(expected), "{text}");
+        }
+        for bad in [
+            "",
+            "{",
+            "[1e999",
+            r#"["\ud83d]"#,
+            "NaN",
+            "[1,]",
+            "1e999x",
+            r#""\"#,
+        ] {
+            let e = read(bad, false).unwrap_err();
+            assert!(e.starts_with("body is no JSON: "), "{bad}: {e}");
+        }
+    }
+
+    #[test]
+    fn paths_that_would_come_to_too_much_are_not_followed() {
+        let rules = |path: &str| {
+            let o = json!({"url": "http://x", "json_path": path});
+            rules(&Options::parse(o.to_string().as_bytes()).expect("options")).expect("a path")
+        };
+        let small = json!({"a": [{"b": 1}, {"b": [2]}]});
+        let mut deep = json!(vec![json!([]); 20_000]);
+        for _ in 0..100 {
+            deep = json!([deep]);
+        }
+        assert_eq!(extent(&small), (7, 5));
+        for (path, small_too, deep_too) in [
+            ("$.a[*].b", false, false),
+            ("$..b", false, false),
+            ("$..*..*", false, true),
+            ("$[?count($..*) > 1]", false, true),
+            ("$[?@.b == 'a..b']", false, false),
+        ] {
+            let rules = rules(path);
+            assert_eq!(too_much(&rules, &small).is_some(), small_too, "{path}");
+            assert_eq!(too_much(&rules, &deep).is_some(), deep_too, "{path}");
+        }
     }
 
     #[test]
@@ -344,6 +553,14 @@ mod tests {
                 "json[0].exists: with `false`",
             ),
             (json!({"path": "$.["}), "json[0].path: "),
+            (
+                json!({"path": "a.b[0]"}),
+                "json[0].path: a JSONPath begins with $: write `$.a.b[0]`",
+            ),
+            (
+                json!({"path": ".a"}),
+                "json[0].path: a JSONPath begins with $: write `$.a`",
+            ),
             (json!({"path": "$", "regex": "("}), "json[0].regex: "),
         ] {
             let got = judge(rule.clone()).unwrap_err();

@@ -4,7 +4,6 @@
 
 #![forbid(unsafe_code)]
 
-mod base64;
 mod body;
 mod chain;
 mod cookies;
@@ -29,12 +28,13 @@ use exchange::Target;
 use expect::Expect;
 use failed::Failed;
 use healthd_plugin::secrets::Secrets;
-use healthd_plugin::serde_json::Value;
 use healthd_plugin::thresholds::{Lower, Upper, validity};
-use healthd_plugin::tls::{Connector, Roots, Settings, Shown, identity_from_options};
+use healthd_plugin::tls::{
+    Connector, Roots, Settings, Shown, Version, identity_from_options, versions_from_options,
+};
 use healthd_plugin::{Check, Cx, Metric, Status, plugins};
 use oauth::TokenSource;
-use options::{HttpVersion, Options, TlsVersion};
+use options::{HttpVersion, Options};
 use request::Request;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,7 +50,8 @@ pub struct Http {
     target: Target,
     /// For an https URL, and for redirects that may lead to one. Made in `create`, because it reads files.
     trust: Option<Result<Connector, String>>,
-    expect: Expect,
+    /// Shared with a thread that judges a large answer.
+    expect: Arc<Expect>,
     tokens: Option<TokenSource>,
     secrets: Secrets,
 }
@@ -90,7 +91,7 @@ impl Check for Http {
         if let (true, Some(Err(why))) = (request.url.https || says_how_of_tls(&options), &trust) {
             return Err(why.clone());
         }
-        let expect = Expect::new(&options)?;
+        let expect = Arc::new(Expect::new(&options)?);
         let oauth2 = options.oauth2.as_ref();
         let tokens = oauth2
             .map(|o| TokenSource::new(&options, o, &way))
@@ -181,17 +182,26 @@ impl Http {
     async fn judge(&self, cx: Cx<'_>, mut answer: Answer) -> Result<Failed, Failed> {
         let o = &self.options;
         self.measure(cx, &answer);
-        let head = self.expect.judge_head(&answer.url, &answer.response);
-        head.map_err(Failed::critical)?;
         let mut worst = Verdict::good();
-        if self.expect.needs_body() {
-            body::unpack(cx, &mut answer.response, o.max_body as usize).await?;
-            let text = body::text(&answer.response);
-            let json = self.expect.judge_body(&text, answer.response.cut);
-            if let Some(json) = json.map_err(Failed::critical)? {
-                self.json_numbers(cx, &json, &mut worst)?;
+        // What nobody will look at, as the code is wrong, is not unpacked.
+        let body = self.expect.needs_body() && self.expect.takes_status(answer.response.status);
+        let unpacked = match body {
+            true => body::unpack(cx, &mut answer.response, o.max_body as usize).await,
+            false => Ok(()),
+        };
+        let body = body && unpacked.is_ok();
+        let numbers = match self.expect.is_slow_on(&answer.response) {
+            false => self.expect.judge(&answer.url, &answer.response, body),
+            true => {
+                let (expect, url) = (self.expect.clone(), answer.url.clone());
+                let response = answer.response.take();
+                let judged = cx.apart(move || expect.judge(&url, &response, body));
+                judged.await.map_err(|e| Failed::io("body", &e))?
             }
-        }
+        };
+        let numbers = numbers?;
+        unpacked?;
+        self.json_numbers(cx, &numbers, &mut worst);
         let t = &answer.times;
         if let Some(shown) = &t.certificate {
             let days = shown.days_left();
@@ -223,12 +233,12 @@ impl Http {
     }
 
     /// The numbers that JSON rules ask for.
-    fn json_numbers(&self, cx: Cx<'_>, json: &Value, worst: &mut Verdict) -> Result<(), Failed> {
-        for rule in &self.expect.json {
-            let Some(name) = &rule.metric else { continue };
-            let number = rule.number(json).map_err(Failed::critical)?;
-            cx.metric(rule.thresholds.on(Metric::new(name, number)));
-            let status = rule.thresholds.judge(number);
+    fn json_numbers(&self, cx: Cx<'_>, numbers: &[f64], worst: &mut Verdict) {
+        let rules = self.expect.json.iter();
+        let rules = rules.filter_map(|rule| Some((rule, rule.metric.as_ref()?)));
+        for ((rule, name), number) in rules.zip(numbers) {
+            cx.metric(rule.thresholds.on(Metric::new(name, *number)));
+            let status = rule.thresholds.judge(*number);
             worst.add(status, || {
                 let range = match status {
                     Status::Critical => rule.thresholds.crit,
@@ -238,7 +248,6 @@ impl Http {
                 format!("{} is {number}, outside of {range}", rule.text())
             });
         }
-        Ok(())
     }
 
     fn measure(&self, cx: Cx<'_>, answer: &Answer) {
@@ -350,14 +359,12 @@ fn says_how_of_tls(o: &Options) -> bool {
         || o.insecure
         || !o.pins.is_empty()
         || o.server_name.is_some()
-        || (o.tls_min, o.tls_max) != (TlsVersion::Tls12, TlsVersion::Tls13)
+        || (o.tls_min, o.tls_max) != (Version::Tls12, Version::Tls13)
 }
 
 fn connector(o: &Options, url: &Url) -> Result<Connector, String> {
     let identity = identity_from_options(o.cert_file.as_deref(), o.key_file.as_deref())?;
-    if o.tls_min == TlsVersion::Tls13 && o.tls_max == TlsVersion::Tls12 {
-        return Err("tls_max: older than tls_min".into());
-    }
+    let (oldest, newest) = versions_from_options(o.tls_min, o.tls_max)?;
     let settings = Settings {
         roots: match (&o.ca_file, o.insecure) {
             (Some(_), true) => return Err("ca_file and insecure: only one of them".into()),
@@ -368,14 +375,14 @@ fn connector(o: &Options, url: &Url) -> Result<Connector, String> {
         any_name: false,
         identity,
         may_identify: true,
-        oldest: Some(o.tls_min.into()),
-        newest: Some(o.tls_max.into()),
+        oldest,
+        newest,
         protocols: match o.http_version {
-            HttpVersion::Auto => vec![h2::PROTOCOL.into(), b"http/1.1".into()],
+            HttpVersion::Auto => vec![h2::PROTOCOL.into(), exchange::HTTP_1_1.into()],
             HttpVersion::One => Vec::new(),
             HttpVersion::Two => vec![h2::PROTOCOL.into()],
         },
-        pins: o.pins.iter().map(|p| p.0).collect(),
+        pins: o.pins.clone(),
     };
     Connector::with(&settings, o.server_name.as_deref().unwrap_or(&url.host))
 }

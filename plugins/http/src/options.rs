@@ -1,6 +1,5 @@
 //! The options of an HTTP check. `README.md` beside this folder shows them in use.
 
-use crate::base64::{base64, from_base64};
 pub use healthd_plugin::options::Scalar;
 use healthd_plugin::options::{Limits, OptionValue, ReadPath};
 use healthd_plugin::serde_json::Value;
@@ -15,7 +14,7 @@ options! {
     pub struct Options {
         /// What to request: http:// or https://, with percent-encoding where it is needed.
         url: String { pattern: "^[Hh][Tt][Tt][Pp][Ss]?://." },
-        /// Request method.
+        /// Request method, in capitals.
         method: String { pattern: "^[A-Z]+$", max_length: 32 } = "GET".into(),
         /// Request headers, in addition to Host, User-Agent, Accept and Connection, or instead of them.
         headers: BTreeMap<String, String> = BTreeMap::new(),
@@ -101,12 +100,12 @@ options! {
         /// PEM file of the key of `cert_file`, without a password. Read anew when it changes.
         key_file: Option<ReadPath>,
         /// Oldest version of TLS to speak.
-        tls_min: TlsVersion = TlsVersion::Tls12,
+        tls_min: Version = Version::Tls12,
         /// Newest version of TLS to speak.
-        tls_max: TlsVersion = TlsVersion::Tls13,
+        tls_max: Version = Version::Tls13,
         /// The server's own certificate must be one of these: "sha256//" and the hash of its public key in base64, as for
         /// curl's pinnedpubkey, or "sha256:" and its fingerprint in hexadecimal.
-        pins: Vec<PinText> = Vec::new(),
+        pins: Vec<Pin> = Vec::new(),
         /// So many bytes of the body are read; what comes after is not looked at.
         max_body: u32 { max: 67_108_864 } = 1_048_576,
         /// At most so many requests to the URL's host, like "50/s", "10/m" or "1/h", at even distances: over all checks
@@ -201,55 +200,6 @@ options! {
 options! {
     #[derive(Clone, Copy, Debug, PartialEq)]
     pub enum Family { Any = "any", Ipv4 = "ipv4", Ipv6 = "ipv6" }
-}
-
-options! {
-    #[derive(Clone, Copy, Debug, PartialEq)]
-    pub enum TlsVersion { Tls12 = "1.2", Tls13 = "1.3" }
-}
-
-impl From<TlsVersion> for Version {
-    fn from(v: TlsVersion) -> Self {
-        match v {
-            TlsVersion::Tls12 => Version::Tls12,
-            TlsVersion::Tls13 => Version::Tls13,
-        }
-    }
-}
-
-/// A pin as people write it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PinText(pub Pin);
-
-impl OptionValue for PinText {
-    fn schema(_: &Limits) -> String {
-        r#""type":"string","pattern":"^sha256(//[A-Za-z0-9+/]{43}=|:([0-9A-Fa-f]{2}:?){32})$""#
-            .into()
-    }
-
-    fn from_json(value: Value, _: &Limits) -> Result<Self, String> {
-        let parsed = value.as_str().and_then(|text| {
-            let bytes = |found: Option<Vec<u8>>| <[u8; 32]>::try_from(found?).ok();
-            if let Some(hash) = text.strip_prefix("sha256//") {
-                return bytes(from_base64(hash)).map(Pin::PublicKey);
-            }
-            let digits = text.strip_prefix("sha256:")?.replace(':', "");
-            let pair = |i| u8::from_str_radix(digits.get(i..i + 2)?, 16).ok();
-            let all = (0..digits.len()).step_by(2).map(pair).collect();
-            bytes(all).map(Pin::Certificate)
-        });
-        parsed.map(PinText).ok_or_else(|| {
-            format!("{value} is no pin; write \"sha256//\" and base64 of the public key's hash, or \"sha256:\" and a fingerprint")
-        })
-    }
-
-    fn to_json(&self) -> Value {
-        let hex = |hash: &[u8]| hash.iter().map(|b| format!("{b:02x}")).collect::<String>();
-        match &self.0 {
-            Pin::PublicKey(hash) => format!("sha256//{}", base64(hash)).into(),
-            Pin::Certificate(hash) => format!("sha256:{}", hex(hash)).into(),
-        }
-    }
 }
 
 impl From<Family> for healthd_plugin::Family {
@@ -347,19 +297,6 @@ mod tests {
             "", "20", "2x", "0xx", "xx", "1000", "099", "300-200", "+20", "200-", "+200", "2xxx",
         ] {
             assert_eq!(set(bad), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn pins() {
-        let parse = |text: &str| PinText::from_json(text.into(), &Limits::NONE).map(|p| p.0);
-        let key = format!("sha256//{}", base64(&[7; 32]));
-        assert_eq!(parse(&key), Ok(Pin::PublicKey([7; 32])));
-        let hex = format!("sha256:{}", ["0A"; 32].join(":"));
-        assert_eq!(parse(&hex), Ok(Pin::Certificate([10; 32])));
-        assert_eq!(parse(&hex.to_lowercase()), Ok(Pin::Certificate([10; 32])));
-        for bad in ["", "sha256//", "sha256:0a", "sha1:00", &key[..20]] {
-            assert!(parse(bad).is_err(), "{bad}");
         }
     }
 

@@ -1,11 +1,11 @@
 //! The bytes of a request, made once in `create` and sent in one piece.
 
-use crate::base64::base64;
 use crate::cookies::Jar;
 use crate::failed::Failed;
 use crate::options::{HttpVersion, Options};
 use crate::response::Response;
 use crate::url::Url;
+use healthd_plugin::base64::base64;
 
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -117,6 +117,15 @@ impl Request {
     /// The same with this authorization.
     pub fn authorized(&self, authorization: String) -> Request {
         let mut next = self.clone();
+        next.authorize(authorization);
+        next.render();
+        next
+    }
+
+    /// The same with the answer to a challenge, and the cookies that came with it.
+    pub fn answered(&self, authorization: String, challenge: &Response) -> Request {
+        let mut next = self.clone();
+        next.cookies.take(&self.url, challenge);
         next.authorize(authorization);
         next.render();
         next
@@ -403,6 +412,10 @@ mod tests {
         let next = answer(302, "Location: /b\r\nSet-Cookie: sid=7\r\nSet-Cookie: x=y");
         let next = r.redirected(&next).unwrap();
         assert!(text(&next).contains("cookie: own=1; sid=7; x=y\r\n"));
+        let challenge = answer(401, "Set-Cookie: sid=8");
+        let known = next.answered("Digest x".into(), &challenge);
+        assert!(text(&known).contains("cookie: own=1; x=y; sid=8\r\n"));
+        assert!(text(&known).contains("Authorization: Digest x\r\n"));
         let away = redirected(&next, 302, "http://v:w@other/").unwrap();
         assert!(!text(&away).contains("ookie"), "{}", text(&away));
         assert!(text(&away).contains("Authorization: Basic djp3\r\n"));

@@ -86,6 +86,10 @@ pub struct Response {
     pub cut: bool,
     /// Bytes of the body as they came, before any Content-Encoding was undone.
     declared: Option<u64>,
+    /// Codings of Transfer-Encoding besides chunked, in the order in which they were applied.
+    pub transfer: Vec<String>,
+    /// The server refused to answer over HTTP/2, and would over 1.1.
+    pub wants_http1: bool,
 }
 
 /// What a head says of the body after it.
@@ -123,6 +127,8 @@ impl Response {
             body_bytes: 0,
             cut: false,
             declared: None,
+            transfer: Vec::new(),
+            wants_http1: false,
         }
     }
 
@@ -138,6 +144,7 @@ impl Response {
             self.field(&mut fields, name.as_bytes(), value.into());
         }
         fields.coding = None;
+        self.transfer.clear();
         self.after_head(status, &fields)?;
         if self.state == State::UntilClose && is_all {
             self.state = State::Done;
@@ -150,6 +157,18 @@ impl Response {
         if matches!(self.state, State::UntilClose | State::Length { .. }) {
             // Never an error: there is no framing in it.
             let _ = self.feed(data);
+        }
+    }
+
+    /// With its headers and its body, which are gone from here.
+    pub fn take(&mut self) -> Response {
+        Response {
+            headers: std::mem::take(&mut self.headers),
+            body: std::mem::take(&mut self.body),
+            status: self.status,
+            cut: self.cut,
+            body_bytes: self.body_bytes,
+            ..Response::new(self.wanted)
         }
     }
 
@@ -176,6 +195,11 @@ impl Response {
     /// All of this name.
     pub fn all<'r>(&'r self, name: &'r str) -> impl Iterator<Item = &'r Header> {
         self.headers.iter().filter(move |h| h.is(name))
+    }
+
+    /// Bytes of the headers that are kept.
+    pub fn head_size(&self) -> usize {
+        self.headers.iter().map(|h| h.value.len()).sum()
     }
 
     /// Takes in what was read. Bytes after the end are ignored: the connection is closed anyway.
@@ -316,8 +340,18 @@ impl Response {
             fields.bad_length |= found.is_none() || other;
             fields.length = found;
         } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
-            let last = value.rsplit(|b| *b == b',').next().unwrap_or_default();
-            fields.coding = Some(last.trim_ascii().eq_ignore_ascii_case(b"chunked"));
+            for coding in value.split(|b| *b == b',').map(<[u8]>::trim_ascii) {
+                // "identity" is none, and leaves it to Content-Length.
+                if coding.is_empty() || coding.eq_ignore_ascii_case(b"identity") {
+                    continue;
+                }
+                let chunked = coding.eq_ignore_ascii_case(b"chunked");
+                fields.coding = Some(chunked);
+                if !chunked {
+                    let coding = String::from_utf8_lossy(coding);
+                    self.transfer.push(coding.to_ascii_lowercase());
+                }
+            }
         }
         let is_it = |n: &&str| name.eq_ignore_ascii_case(n.as_bytes());
         if self.wanted.headers || NEEDED.iter().any(is_it) {

@@ -35,7 +35,7 @@ impl Url {
             Some(_) => {}
         }
         let parsed = Whatwg::parse(text).map_err(|e| bad(&e.to_string()))?;
-        Url::of(&parsed).ok_or_else(|| bad("no http:// or https:// URL"))
+        Url::of(&parsed).map_err(bad)
     }
 
     /// Where a `Location` header leads to from here, repaired as browsers do.
@@ -49,17 +49,21 @@ impl Url {
         let base = base.map_err(|e| e.to_string())?;
         let joined = base.join(&text);
         let joined = joined.map_err(|e| format!("{}: {e}", masked(&text)))?;
-        Url::of(&joined)
-            .ok_or_else(|| format!("{}: no http:// or https:// URL", masked(joined.as_str())))
+        Url::of(&joined).map_err(|why| format!("{}: {why}", masked(joined.as_str())))
     }
 
-    fn of(url: &Whatwg) -> Option<Url> {
+    fn of(url: &Whatwg) -> Result<Url, &'static str> {
+        const OTHER: &str = "no http:// or https:// URL";
         let https = match url.scheme() {
             "http" => false,
             "https" => true,
-            _ => return None,
+            _ => return Err(OTHER),
         };
-        let host = url.host_str()?;
+        let port = url.port_or_known_default().ok_or(OTHER)?;
+        if port == 0 {
+            return Err("nothing can be reached at port 0");
+        }
+        let host = url.host_str().ok_or(OTHER)?;
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let mut path = url.path().to_owned();
         if let Some(query) = url.query() {
@@ -77,10 +81,10 @@ impl Url {
                 decoded(password.unwrap_or_default()),
             )
         });
-        Some(Url {
+        Ok(Url {
             https,
             host: host.to_owned(),
-            port: url.port_or_known_default().filter(|p| *p != 0)?,
+            port,
             path,
             userinfo,
         })
@@ -255,6 +259,7 @@ mod tests {
             ),
             ("http://[x]/?s3cret", "http://[x]/: invalid IPv6 address"),
             ("http:///", "http:///: empty host"),
+            ("//x:0/", "http://x:0/: nothing can be reached at port 0"),
         ] {
             assert_eq!(from.join(bad.as_bytes()).unwrap_err(), why);
         }

@@ -8,7 +8,7 @@ use crate::request::basic;
 use crate::response::{Response, Wanted};
 use crate::url::Url;
 use healthd_plugin::net::{Bind, Stream, TcpStream};
-use healthd_plugin::{Cx, Family};
+use healthd_plugin::{Cx, Family, host_name};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -67,14 +67,20 @@ impl Way {
         if proxy.is_some() && !o.connect_to.is_empty() {
             return Err("proxy and connect_to: only one of them".into());
         }
+        if let Some(path) = o.unix_socket.as_ref().filter(|p| !p.starts_with('/')) {
+            return Err(format!(
+                "unix_socket: {path:?} is relative; write a full path, from / on"
+            ));
+        }
         let source = o.source_address.as_ref().map(|text| {
             text.parse::<IpAddr>()
                 .map_err(|_| format!("source_address: {text:?} is no IP address"))
         });
-        let instead = o
-            .connect_to
-            .iter()
-            .map(|(from, to)| Instead::parse(from, to));
+        let instead = o.connect_to.iter();
+        let instead = instead.map(|(from, to)| Instead::parse(from, to));
+        let mut connect_to = instead.collect::<Result<Vec<_>, _>>()?;
+        // What says more goes first, whatever the order in the config.
+        connect_to.sort_by_key(|i| (i.host.is_none(), i.port.is_none()));
         Ok(Way {
             bind: Bind {
                 source: source.transpose()?,
@@ -87,7 +93,7 @@ impl Way {
                 .iter()
                 .map(|text| Exception::parse(text))
                 .collect::<Result<_, _>>()?,
-            connect_to: instead.collect::<Result<_, _>>()?,
+            connect_to,
             proxy_protocol: o.proxy_protocol,
         })
     }
@@ -148,6 +154,10 @@ impl Exception {
             return Ok(Exception::All);
         }
         let (address, bits) = text.split_once('/').unwrap_or((text, ""));
+        let address = match address.strip_prefix('[') {
+            Some(bare) => bare.strip_suffix(']').unwrap_or(address),
+            None => address,
+        };
         if let Ok(ip) = address.parse::<IpAddr>() {
             let all = if ip.is_ipv4() { 32 } else { 128 };
             let bits = match bits {
@@ -158,11 +168,11 @@ impl Exception {
             return Ok(Exception::Net(ip, bits));
         }
         let domain = text.trim_start_matches("*.").trim_start_matches('.');
-        match domain.is_empty() || domain.contains(['/', '*', ' ']) {
-            true => Err(format!(
-                "no_proxy: {text:?} is no host, domain or network; write example.org or 10.0.0.0/8"
+        match ascii_name(domain) {
+            Ok(name) => Ok(Exception::Domain(name)),
+            Err(_) => Err(format!(
+                "no_proxy: {text:?} is no host, domain or network; write example.org or 10.0.0.0/8, without a port"
             )),
-            false => Ok(Exception::Domain(domain.to_ascii_lowercase())),
         }
     }
 
@@ -194,17 +204,25 @@ impl Instead {
         let bad = |text: &str| format!("connect_to: {text:?} is no host, or host:port");
         let (host, port) = host_and_port(from).ok_or_else(|| bad(from))?;
         let (to_host, to_port) = host_and_port(to).ok_or_else(|| bad(to))?;
+        let name = |host: &str| ascii_name(host).map_err(|why| format!("connect_to: {why}"));
         Ok(Instead {
-            host: (host != "*").then(|| host.to_ascii_lowercase()),
+            host: (host != "*").then(|| name(&host)).transpose()?,
             port,
-            to_host,
+            to_host: name(&to_host)?,
             to_port,
         })
     }
 
     fn is_for(&self, url: &Url) -> bool {
-        self.host.as_ref().is_none_or(|h| *h == url.host) && self.port.is_none_or(|p| p == url.port)
+        let is = |host: &String| *host == url.host.trim_end_matches('.');
+        self.host.as_ref().is_none_or(is) && self.port.is_none_or(|p| p == url.port)
     }
+}
+
+/// As URLs have it: `xn--...`, in small letters, without the dot of the root.
+fn ascii_name(text: &str) -> Result<String, String> {
+    let name = host_name(text)?;
+    Ok(name.trim_end_matches('.').to_ascii_lowercase())
 }
 
 /// A name, an address, or either with a port; IPv6 in brackets, without a port also bare.
@@ -335,11 +353,22 @@ mod tests {
             ("0.0.0.0/0", "http://[::1]", false),
             ("fe80::/10", "http://[fe80::1]", true),
             ("10.0.0.0/8", "http://ten.example", false),
+            ("[::1]", "http://[::1]:81", true),
+            ("B\u{fc}cher.test", "http://www.b\u{fc}cher.test", true),
+            ("Example.org.", "http://example.org", true),
         ] {
             let parsed = Exception::parse(text).expect(text);
             assert_eq!(parsed.matches(&url(at)), expected, "{text} {at}");
         }
-        for bad in ["", "10.0.0.0/33", "a/b", "http://x", "a*b"] {
+        for bad in [
+            "",
+            "10.0.0.0/33",
+            "a/b",
+            "http://x",
+            "a*b",
+            "example.org:8080",
+            "[::1",
+        ] {
             assert!(Exception::parse(bad).is_err(), "{bad}");
         }
     }
@@ -356,6 +385,12 @@ mod tests {
         assert_eq!(is("h:443", "b", "http://h"), None);
         assert_eq!(is("*", "[::1]:80", "http://any"), to("::1", Some(80)));
         assert_eq!(is("h", "::1", "http://h"), to("::1", None));
+        let bucher = ("b\u{fc}cher.test", "http://B\u{dc}CHER.test./");
+        assert_eq!(is(bucher.0, "x", bucher.1), to("x", None));
+        assert_eq!(
+            is("h", bucher.0, "http://h"),
+            to("xn--bcher-kva.test", None)
+        );
         for (from, bad) in [
             ("h", ""),
             ("h", "a:b"),
@@ -364,6 +399,24 @@ mod tests {
             ("h", "http://x"),
         ] {
             assert!(Instead::parse(from, bad).is_err(), "{from} {bad}");
+        }
+    }
+
+    #[test]
+    fn of_several_other_addresses_the_one_that_says_most() {
+        let o = r#"{"url": "http://x", "connect_to": {"*": "any", "*:443": "any-tls", "a.test": "a", "a.test:443": "a-tls"}}"#;
+        let o = healthd_plugin::Options::parse(o.as_bytes()).expect("good options");
+        let way = Arc::new(Way::new(&o).expect("a way"));
+        for (at, expected) in [
+            ("http://b.test", "any"),
+            ("https://b.test", "any-tls"),
+            ("http://a.test", "a"),
+            ("https://a.test", "a-tls"),
+        ] {
+            match way.target(&o, &url(at)).map(|t| t.place) {
+                Ok(Place::Name { host, .. }) => assert_eq!(host, expected, "{at}"),
+                other => panic!("{at}: {other:?}"),
+            }
         }
     }
 

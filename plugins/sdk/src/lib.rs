@@ -59,7 +59,9 @@ compile_error!(
 
 pub use healthd_abi as abi;
 
+mod apart;
 mod barrier;
+pub mod base64;
 mod cache;
 #[cfg(feature = "tls")]
 mod certificate;
@@ -84,6 +86,8 @@ pub mod mock;
 pub mod net;
 mod notice;
 pub mod options;
+#[cfg(feature = "pattern")]
+pub mod pattern;
 mod rate;
 mod resolve;
 pub mod secrets;

@@ -22,6 +22,8 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Wake, Waker};
 
+/// So many reads and writes in one step at most: a peer that never pauses is one of many. With 16 KiB each that is 256 KiB.
+const TRANSFERS_A_STEP: u32 = 16;
 /// So many polls in one step at most; a task that still wakes itself goes on in its next step, after the others.
 const POLLS_A_STEP: u32 = 64;
 const TOKEN_KIND_AT: u32 = 28;
@@ -40,6 +42,8 @@ pub(crate) struct Head {
     parked: RefCell<Vec<Waker>>,
     mail: RefCell<Vec<(u32, Mail)>>,
     last_token: Cell<u32>,
+    /// Reads and writes that are left in this step.
+    transfers: Cell<u32>,
     /// Where the deadline was moved to; 0: it was not.
     pub(crate) moved_to: Cell<u64>,
     /// When the time limit is up in which the future is polled now; 0: it has none.
@@ -78,6 +82,20 @@ impl Head {
         }
     }
 
+    /// Called by a leaf before it reads or writes. False: the others have their turn first, and it goes on in the next step.
+    pub(crate) fn may_transfer(&self, cx: &Context<'_>) -> bool {
+        if self.transfers.get() > 0 {
+            return true;
+        }
+        self.want_timer(1);
+        self.park(cx);
+        false
+    }
+
+    pub(crate) fn transferred(&self) {
+        self.transfers.set(self.transfers.get().saturating_sub(1));
+    }
+
     pub(crate) fn new_token(&self) -> u32 {
         self.new_token_of(0)
     }
@@ -104,6 +122,7 @@ impl Head {
         let waker = ManuallyDrop::new(unsafe { Waker::from_raw(raw) });
         let mut cx = Context::from_waker(&waker);
         head.wake.begin_poll();
+        head.transfers.set(TRANSFERS_A_STEP);
         for _ in 0..POLLS_A_STEP {
             for waker in head.parked.take() {
                 waker.wake();
@@ -199,6 +218,7 @@ where
             parked: RefCell::default(),
             mail: RefCell::default(),
             last_token: Cell::new(0),
+            transfers: Cell::new(0),
             moved_to: Cell::new(0),
             limited_to: Cell::new(0),
             told_by: RefCell::default(),

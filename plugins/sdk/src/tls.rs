@@ -7,6 +7,7 @@
 
 mod identity;
 mod observe;
+mod pin;
 mod starttls;
 mod stream;
 mod trust;
@@ -15,12 +16,13 @@ mod words;
 
 pub use super::certificate::{Certificate, KeyKind, not_after};
 pub use observe::{Observed, Observer};
+pub use pin::Pin;
 pub use starttls::{Dialect, Reply, starttls};
 pub use stream::{Seen, Shown, TlsStream, certificate_days_left};
-pub use verify::Pin;
 
 use crate::fresh::Fresh;
 use crate::hostname::to_ascii;
+use crate::options;
 use identity::{Asked, Identity};
 use rustls::client::Resumption;
 use rustls::crypto::{ActiveKeyExchange, CryptoProvider, SupportedKxGroup, ring};
@@ -52,10 +54,13 @@ pub enum Roots {
 
 impl Roots {
     /// From the two options that checks have for it.
-    pub fn from_options(ca_file: Option<&str>, insecure: bool) -> Result<Roots, String> {
+    pub fn from_options<P: AsRef<Path> + ?Sized>(
+        ca_file: Option<&P>,
+        insecure: bool,
+    ) -> Result<Roots, String> {
         match (ca_file, insecure) {
             (Some(_), true) => Err("ca_file and insecure: only one of them".into()),
-            (Some(file), false) => Ok(Roots::File(file.into())),
+            (Some(file), false) => Ok(Roots::File(file.as_ref().to_path_buf())),
             (None, true) => Ok(Roots::Insecure),
             (None, false) => Ok(Roots::System),
         }
@@ -77,11 +82,21 @@ pub fn identity_from_options(
     }
 }
 
-/// A version of TLS that this SDK speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Version {
-    Tls12,
-    Tls13,
+options! {
+    /// A version of TLS that this SDK speaks.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum Version { Tls12 = "1.2", Tls13 = "1.3" }
+}
+
+/// [`Settings::oldest`] and [`Settings::newest`] from the two options that checks have for it.
+pub fn versions_from_options(
+    tls_min: Version,
+    tls_max: Version,
+) -> Result<(Option<Version>, Option<Version>), String> {
+    match tls_min > tls_max {
+        true => Err("tls_max: older than tls_min".into()),
+        false => Ok((Some(tls_min), Some(tls_max))),
+    }
 }
 
 /// All that a TLS client can be told. The default trusts the machine's roots and speaks TLS 1.2 and 1.3.
@@ -107,6 +122,8 @@ pub struct Settings {
 pub struct Connector {
     parts: Arc<Parts>,
     name: ServerName<'static>,
+    /// What is offered by ALPN instead of what the settings say.
+    offered: Option<Vec<Vec<u8>>>,
 }
 
 /// What connectors for several names share.
@@ -154,6 +171,7 @@ impl Connector {
         Ok(Connector {
             name: parse_name(server_name)?,
             parts: Parts::shared(settings)?,
+            offered: None,
         })
     }
 
@@ -162,7 +180,16 @@ impl Connector {
         Ok(Connector {
             parts: self.parts.clone(),
             name: parse_name(server_name)?,
+            offered: None,
         })
+    }
+
+    /// The same, with other protocols in ALPN. Does not block.
+    pub fn offering(&self, protocols: &[&[u8]]) -> Connector {
+        Connector {
+            offered: Some(protocols.iter().map(|p| p.to_vec()).collect()),
+            ..self.clone()
+        }
     }
 
     pub fn server_name(&self) -> &ServerName<'static> {
@@ -203,6 +230,9 @@ impl Connector {
             .dangerous()
             .set_certificate_verifier(verifier.clone());
         config.client_auth_cert_resolver = asked.clone();
+        if let Some(offered) = &self.offered {
+            config.alpn_protocols.clone_from(offered);
+        }
         let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
         // Boxed: the handshake's state would stay part of the caller's future for the rest of the run.
         let connected = Box::pin(connector.connect(self.name.clone(), stream)).await;

@@ -1,15 +1,17 @@
 //! What is said and awaited, step by step, and what the peer's words are matched with.
 
+use crate::MAX_ANSWER;
 use crate::escape::unescape;
 use crate::options::Options;
-use regex_lite::Regex;
+use healthd_plugin::pattern::Pattern;
+use healthd_plugin::pattern::regex_lite::{Captures, Regex};
 use std::collections::BTreeMap;
 
 #[derive(Debug)]
 pub struct Step {
     /// With `%{NAME}` for what was captured.
     send: Vec<Piece>,
-    pub expect: Option<Regex>,
+    pub expect: Option<Pattern>,
 }
 
 #[derive(Debug, PartialEq)]
@@ -62,9 +64,17 @@ fn step(
             return Err(format!("{place}send: no earlier expect captures `{name}`"));
         }
     }
-    let expect = expect.map(Regex::new).transpose();
+    let expect = expect.map(Pattern::new).transpose();
     let expect = expect.map_err(|e| format!("{place}expect: {e}"))?;
-    let names = expect.iter().flat_map(Regex::capture_names).flatten();
+    // Looked for in the step lane, again and again while the answer comes.
+    if expect.as_ref().is_some_and(|p| p.is_slow_on(MAX_ANSWER)) {
+        return Err(format!(
+            "{place}expect: too large a pattern for an answer of {} KiB",
+            MAX_ANSWER >> 10
+        ));
+    }
+    let names = expect.iter().map(Pattern::regex);
+    let names = names.flat_map(|r| r.capture_names()).flatten();
     known.extend(names.map(str::to_owned));
     Ok(Step { send, expect })
 }
@@ -100,7 +110,8 @@ impl Step {
 
 /// Looks for the pattern: as text, and if that is nothing byte by byte, where \\xFF is the byte 255. Some: so many bytes
 /// are used up.
-pub fn matched(pattern: &Regex, bytes: &[u8], captured: &mut Captured) -> Option<usize> {
+pub fn matched(pattern: &Pattern, bytes: &[u8], captured: &mut Captured) -> Option<usize> {
+    let pattern = pattern.regex();
     if let Ok(text) = std::str::from_utf8(bytes)
         && let Some(found) = pattern.captures(text)
     {
@@ -117,7 +128,7 @@ pub fn matched(pattern: &Regex, bytes: &[u8], captured: &mut Captured) -> Option
 
 fn keep(
     pattern: &Regex,
-    found: &regex_lite::Captures<'_>,
+    found: &Captures<'_>,
     captured: &mut Captured,
     bytes: impl Fn(&str) -> Vec<u8>,
 ) {
@@ -136,7 +147,7 @@ mod tests {
     fn bytes_of_all_kinds_are_matched_and_captured() {
         let look = |pattern: &str, bytes: &[u8]| {
             let mut captured = Captured::new();
-            let used = matched(&Regex::new(pattern).unwrap(), bytes, &mut captured);
+            let used = matched(&Pattern::new(pattern).unwrap(), bytes, &mut captured);
             (used, captured.into_values().next())
         };
         assert_eq!(
@@ -161,5 +172,11 @@ mod tests {
         let e = step("steps[1].", Some("%{no}"), None, &mut known).unwrap_err();
         assert_eq!(e, "steps[1].send: no earlier expect captures `no`");
         assert!(step("", Some("%{no"), None, &mut known).is_err());
+        let huge = "(((ab?){1,20}){1,20}){1,20}c";
+        let e = step("steps[1].", None, Some(huge), &mut known).unwrap_err();
+        assert_eq!(
+            e,
+            "steps[1].expect: too large a pattern for an answer of 16 KiB"
+        );
     }
 }

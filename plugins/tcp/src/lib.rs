@@ -11,7 +11,8 @@ mod options;
 use dialogue::{Captured, Step};
 use healthd_plugin::net::{self, TcpStream};
 use healthd_plugin::tls::{
-    Connector, Roots, Settings, certificate_days_left, identity_from_options, starttls,
+    Connector, Roots, Settings, Shown, Version, identity_from_options, starttls,
+    versions_from_options,
 };
 use healthd_plugin::{Check, Cx, Metric, Status, host_name, plugins, thresholds};
 use options::Options;
@@ -25,8 +26,6 @@ plugins! {
 }
 
 /// What is read of an answer at most: a banner or a status line, not a page.
-/// With TLS 1.3 a server refuses a client without a certificate after the handshake, a way there and back later.
-const REFUSAL: Duration = Duration::from_millis(500);
 const MAX_ANSWER: usize = 16 << 10;
 
 pub struct Tcp {
@@ -46,7 +45,10 @@ struct Times {
     dns: u64,
     connect: u64,
     tls: u64,
-    certificate_days: Option<f64>,
+    /// The certificate of the chain that ends first.
+    certificate: Option<Shown>,
+    /// What `insecure` let pass.
+    unverified: Option<String>,
     /// 0: when it is judged.
     end: u64,
 }
@@ -127,21 +129,11 @@ impl Tcp {
         cx.phase("tls");
         let mut stream = tls.connect(stream).await.map_err(|e| cx.fail("tls", &e))?;
         times.tls = cx.now_ns();
-        times.certificate_days = certificate_days_left(&stream);
+        times.certificate.clone_from(&stream.seen().ends);
+        times.unverified.clone_from(&stream.seen().unverified);
         let answer = self.speak(cx, &mut stream).await?;
         times.end = cx.now_ns();
-        if stream.wants_certificate() {
-            // Nothing was read yet. A server that insists says so now; one that does not says nothing.
-            let mut byte = [0];
-            let read = net::read(&mut stream, &mut byte);
-            match cx.timeout(REFUSAL.min(cx.remaining() / 2), read).await {
-                // A server that has nothing to say to us may just hang up.
-                Ok(Err(e)) if e.kind() != io::ErrorKind::UnexpectedEof => {
-                    return Err(cx.fail("tls", &e));
-                }
-                _ => {}
-            }
-        }
+        stream.refusal(cx).await.map_err(|e| cx.fail("tls", &e))?;
         Ok(answer)
     }
 
@@ -190,26 +182,14 @@ impl Tcp {
             cx.phase("receive");
             // On the heap and not before it is needed, as TLS is in `talk`.
             let mut buffer = vec![0; 2048];
+            let mut over = false;
             loop {
+                let begun = cx.now_ns();
                 if let Some(used) = dialogue::matched(expect, &answer[at..], &mut captured) {
                     at += used;
                     break;
                 }
-                if answer.len() > at {
-                    // Stands behind the words of a time-out.
-                    cx.message(format_args!("the server said {}", FirstLine(&answer[at..])));
-                }
-                let n = match net::read(stream, &mut buffer).await {
-                    Ok(n) => n,
-                    // TLS says so when the peer ends without a goodbye: here it is the end.
-                    Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => 0,
-                    Err(e) => return Err(cx.fail("receive", &e)),
-                };
-                let room = MAX_ANSWER - (answer.len() - at);
-                answer.extend_from_slice(&buffer[..n.min(room)]);
-                let full = answer.len() - at == MAX_ANSWER
-                    && dialogue::matched(expect, &answer[at..], &mut captured).is_none();
-                if n == 0 || full {
+                if over {
                     return Err(match answer.len() == at {
                         true => cx.critical("receive: connection closed without an answer"),
                         false => cx.critical(format_args!(
@@ -218,6 +198,23 @@ impl Tcp {
                         )),
                     });
                 }
+                if answer.len() > at {
+                    // Stands behind the words of a time-out.
+                    cx.message(format_args!("the server said {}", FirstLine(&answer[at..])));
+                }
+                // At most a tenth of the time is spent on looking, however small the pieces are.
+                let now = cx.now_ns();
+                let next_look = now + (now - begun) * 9;
+                over = more(
+                    cx,
+                    stream,
+                    &mut buffer,
+                    &mut answer,
+                    at + MAX_ANSWER,
+                    next_look,
+                )
+                .await
+                .map_err(|e| cx.fail("receive", &e))?;
             }
         }
         for (name, bytes) in &captured {
@@ -242,7 +239,8 @@ impl Tcp {
         }
         let mut certificate = Status::Ok;
         let mut too_few = String::new();
-        if let Some(days) = t.certificate_days {
+        let days = t.certificate.as_ref().map(Shown::days_left);
+        if let Some(days) = days {
             let lower = thresholds::Lower {
                 warn: o.certificate_warn_days,
                 crit: o.certificate_crit_days,
@@ -253,29 +251,81 @@ impl Tcp {
         }
         let status = latency.judge(total).worst(certificate);
         let ms = total * 1e3;
+        let unverified = t.unverified.as_ref();
+        let unverified =
+            unverified.map_or(String::new(), |what| format!(" (not verified: {what})"));
         if status != Status::Ok && certificate == status {
             cx.message(format_args!(
-                "certificate {}{too_few}",
-                thresholds::validity(t.certificate_days.unwrap_or_default())
+                "{} {}{too_few}",
+                t.certificate.as_ref().map_or("certificate", |c| &c.whose),
+                thresholds::validity(days.unwrap_or_default())
             ));
         } else if status != Status::Ok {
-            cx.message(format_args!("{ms:.2} ms{}", latency.passed(total)));
+            cx.message(format_args!(
+                "{ms:.2} ms{}{unverified}",
+                latency.passed(total)
+            ));
         } else if answer.is_empty() {
-            cx.message(format_args!("connected in {ms:.2} ms"));
+            cx.message(format_args!("connected in {ms:.2} ms{unverified}"));
         } else {
-            cx.message(format_args!("{} in {ms:.2} ms", FirstLine(answer)));
+            cx.message(format_args!(
+                "{} in {ms:.2} ms{unverified}",
+                FirstLine(answer)
+            ));
         }
         status
     }
 }
 
+/// Reads at least once, and until this time. True: there is no more, or no more room.
+async fn more<S: net::AsyncRead + Unpin>(
+    cx: Cx<'_>,
+    stream: &mut S,
+    buffer: &mut [u8],
+    answer: &mut Vec<u8>,
+    most: usize,
+    until_ns: u64,
+) -> io::Result<bool> {
+    let before = answer.len();
+    loop {
+        let read = net::read(stream, buffer);
+        let read = match answer.len() > before {
+            false => read.await,
+            true => {
+                let left = Duration::from_nanos(until_ns.saturating_sub(cx.now_ns()));
+                match cx.timeout(left, read).await {
+                    Ok(read) => read,
+                    Err(_) => return Ok(false),
+                }
+            }
+        };
+        let n = match read {
+            // TLS says so when the peer ends without a goodbye: here it is the end.
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => 0,
+            read => read?,
+        };
+        let room = most - answer.len();
+        answer.extend_from_slice(&buffer[..n.min(room)]);
+        if n == 0 || answer.len() == most {
+            return Ok(true);
+        }
+        if cx.now_ns() >= until_ns {
+            return Ok(false);
+        }
+    }
+}
+
 fn connector(o: &Options) -> Result<Option<Connector>, String> {
+    let versions = (o.tls_min, o.tls_max);
     let set = [
         ("ca_file", o.ca_file.is_some()),
         ("insecure", o.insecure),
         ("server_name", o.server_name.is_some()),
         ("cert_file", o.cert_file.is_some()),
         ("key_file", o.key_file.is_some()),
+        ("tls_min", versions.0 != Version::Tls12),
+        ("tls_max", versions.1 != Version::Tls13),
+        ("pins", !o.pins.is_empty()),
         ("certificate_warn_days", o.certificate_warn_days.is_some()),
         ("certificate_crit_days", o.certificate_crit_days.is_some()),
     ];
@@ -288,10 +338,14 @@ fn connector(o: &Options) -> Result<Option<Connector>, String> {
             None => Ok(None),
         };
     }
+    let (oldest, newest) = versions_from_options(o.tls_min, o.tls_max)?;
     let settings = Settings {
         roots: Roots::from_options(o.ca_file.as_deref(), o.insecure)?,
         identity: identity_from_options(o.cert_file.as_deref(), o.key_file.as_deref())?,
         may_identify: true,
+        oldest,
+        newest,
+        pins: o.pins.clone(),
         ..Settings::default()
     };
     Connector::with(&settings, o.server_name.as_deref().unwrap_or(&o.host)).map(Some)

@@ -2,7 +2,7 @@
 
 use healthd_plugin::options;
 use healthd_plugin::options::ReadPath;
-use healthd_plugin::tls::Dialect;
+use healthd_plugin::tls::{Dialect, Pin, Version};
 use std::time::Duration;
 
 options! {
@@ -24,8 +24,8 @@ options! {
         starttls: Option<Dialect>,
         /// Address family to use for a host name.
         family: Family = Family::Any,
-        /// PEM file of the CA certificates to trust, instead of the machine's. For `tls`.
-        ca_file: Option<String> { min_length: 1 },
+        /// PEM file of the CA certificates to trust, instead of the machine's. Read anew when it changes. For `tls`.
+        ca_file: Option<ReadPath>,
         /// Accept any certificate. For `tls`.
         insecure: bool = false,
         /// Name the certificate must be for, instead of `host`; also sent as SNI. For `tls`.
@@ -34,9 +34,16 @@ options! {
         cert_file: Option<ReadPath>,
         /// PEM file of the key of `cert_file`.
         key_file: Option<ReadPath>,
-        /// Warn when the certificate is valid for fewer days than this. For `tls`.
+        /// Oldest version of TLS to speak. For `tls`.
+        tls_min: Version = Version::Tls12,
+        /// Newest version of TLS to speak. For `tls`.
+        tls_max: Version = Version::Tls13,
+        /// The server's own certificate must be one of these: "sha256//" and the hash of its public key in base64, as for
+        /// curl's pinnedpubkey, or "sha256:" and its fingerprint in hexadecimal. For `tls`.
+        pins: Vec<Pin> = Vec::new(),
+        /// Warn when a certificate of the chain is valid for fewer days than this. For `tls`.
         certificate_warn_days: Option<f64> { min: 0 },
-        /// Critical when the certificate is valid for fewer days than this. For `tls`.
+        /// Critical when a certificate of the chain is valid for fewer days than this. For `tls`.
         certificate_crit_days: Option<f64> { min: 0 },
         /// Warn when the whole check takes longer.
         latency_warn: Option<Duration>,

@@ -152,7 +152,63 @@ fn tls_against_nginx() {
         tls(json!({})).message,
         "tls: certificate is signed by no CA that is trusted here"
     );
-    assert_eq!(tls(json!({"insecure": true})).status, Status::Ok);
+    let o = tls(json!({"insecure": true}));
+    assert_eq!(o.status, Status::Ok);
+    assert!(o.message.contains(" (not verified: `"), "{}", o.message);
+    // What holds for http holds here: pins and versions.
+    let mut openssl = std::process::Command::new("openssl");
+    openssl.args(["x509", "-noout", "-fingerprint", "-sha256", "-in"]);
+    let told_by = openssl.arg(nginx.certs.certificate()).output().unwrap();
+    let told_by = String::from_utf8(told_by.stdout).unwrap();
+    let (_, print) = told_by.trim().split_once('=').unwrap();
+    let o = tls(json!({"ca_file": ca, "pins": [format!("sha256:{print}")]}));
+    assert_eq!(o.status, Status::Ok, "{}", o.message);
+    let o = tls(json!({"ca_file": ca, "pins": [format!("sha256:{}", "0".repeat(64))]}));
+    assert_eq!(
+        told(&o),
+        (
+            Status::Critical,
+            "tls: certificate is none of the pinned ones"
+        )
+    );
+}
+
+#[test]
+fn only_allowed_versions_of_tls_are_spoken() {
+    if !Certs::possible() {
+        return;
+    }
+    let certs = Certs::new();
+    for (server, options, expected) in [
+        ("-tls1_2", json!({"tls_min": "1.3"}), Status::Critical),
+        ("-tls1_3", json!({"tls_max": "1.2"}), Status::Critical),
+        ("-tls1_2", json!({"tls_max": "1.2"}), Status::Ok),
+        ("-tls1_3", json!({"tls_min": "1.3"}), Status::Ok),
+    ] {
+        let server = Server::start(
+            |_, port| {
+                let mut command = std::process::Command::new("openssl");
+                command.args(["s_server", "-quiet", server, "-accept"]);
+                command.arg(format!("127.0.0.1:{port}"));
+                command.arg("-cert").arg(certs.certificate());
+                command.arg("-key").arg(certs.key());
+                command
+            },
+            |_, port| accepts(port),
+        );
+        let mut all = json!({"host": "127.0.0.1", "port": server.port, "tls": true, "ca_file": certs.ca(), "server_name": "localhost"});
+        all.as_object_mut()
+            .unwrap()
+            .extend(options.as_object().unwrap().clone());
+        let o = check(all);
+        assert_eq!(o.status, expected, "{options}: {}", o.message);
+        if expected != Status::Ok {
+            assert_eq!(
+                o.message,
+                "tls: the server speaks no version of TLS that is allowed here"
+            );
+        }
+    }
 }
 
 /// In TLS 1.3 the server says so when the client thinks that all is done.
@@ -242,6 +298,18 @@ fn bad_options_are_refused() {
         (
             json!({"host": "h", "port": 1, "insecure": true}),
             "insecure: needs `tls = true`",
+        ),
+        (
+            json!({"host": "h", "port": 1, "pins": [format!("sha256:{}", "0".repeat(64))]}),
+            "pins: needs `tls = true`",
+        ),
+        (
+            json!({"host": "h", "port": 1, "tls_min": "1.3"}),
+            "tls_min: needs `tls = true`",
+        ),
+        (
+            json!({"host": "h", "port": 1, "tls": true, "tls_min": "1.3", "tls_max": "1.2"}),
+            "tls_max: older than tls_min",
         ),
         (
             json!({"host": "::1", "port": 1, "family": "ipv4"}),

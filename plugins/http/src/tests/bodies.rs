@@ -84,6 +84,24 @@ fn packed_bodies_are_unpacked() {
     );
 }
 
+/// pzstd and the like pack in pieces, and write frames between them that hold something else.
+#[test]
+fn zstd_in_several_frames() {
+    let other = b"\x5A\x2A\x4D\x18\x03\0\0\0abc";
+    let (first, second) = TEXT.split_at(20);
+    let pieces = [
+        &other[..],
+        &packed("zstd", first),
+        other,
+        &packed("zstd", second),
+        other,
+    ];
+    let peer = page("Content-Encoding: zstd", &pieces.concat());
+    let whole = json!({"json_path": "$.text", "json_equals": "Welcome"});
+    let said = ask(&peer, whole);
+    assert_eq!(said.0, Status::Ok, "{}", said.1);
+}
+
 #[test]
 fn what_cannot_be_unpacked_says_so() {
     for (headers, body, status, why) in [
@@ -103,7 +121,7 @@ fn what_cannot_be_unpacked_says_so() {
             "Content-Encoding: compress",
             b"\x1f\x9d\x90\xff\xfe",
             Status::Unknown,
-            "body: Content-Encoding \"compress\" cannot be read here",
+            "body: the coding \"compress\" cannot be read here",
         ),
         (
             "Content-Encoding: gzip, gzip, gzip, gzip, gzip",
@@ -190,6 +208,58 @@ fn charsets_and_marks() {
 }
 
 #[test]
+fn transfer_codings_besides_chunked() {
+    let chunked = |body: &[u8]| {
+        let size = format!("{:x}\r\n", body.len());
+        [size.as_bytes(), body, b"\r\n0\r\nX-Trailer: 1\r\n\r\n"].concat()
+    };
+    let gzip = packed("gzip", TEXT);
+    for (head, body) in [
+        ("Transfer-Encoding: gzip, chunked", chunked(&gzip)),
+        (
+            "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked",
+            chunked(&gzip),
+        ),
+        ("Transfer-Encoding: gzip", gzip.clone()),
+        (
+            "Content-Encoding: gzip\r\nTransfer-Encoding: Chunked",
+            chunked(&gzip),
+        ),
+    ] {
+        let answer = [
+            format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n").as_bytes(),
+            &body,
+        ]
+        .concat();
+        let said = ask(
+            &Peer::answering(answer),
+            json!({"json_path": "$.status", "json_equals": "up"}),
+        );
+        assert_eq!(said.0, Status::Ok, "{head}: {}", said.1);
+    }
+}
+
+/// "identity" is no coding: the length counts, and a server that keeps the connection open is not waited for.
+#[test]
+fn a_body_with_a_length_ends_though_the_server_stays() {
+    for head in [
+        "Transfer-Encoding: identity\r\nContent-Length: 2",
+        "Content-Length: 2\r\nTransfer-Encoding:",
+    ] {
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let ended = std::sync::Mutex::new(ended);
+        let peer = Peer::new(move |mut stream| {
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = write!(stream, "HTTP/1.1 200 OK\r\n{head}\r\n\r\nok");
+            let _ = ended.lock().map(|ended| ended.recv());
+        });
+        let said = ask(&peer, json!({"body_regex": "^ok$"}));
+        drop(end);
+        assert_eq!(said.0, Status::Ok, "{head}: {}", said.1);
+    }
+}
+
+#[test]
 fn heads_of_the_real_web() {
     for head in [
         "X-Note: first\r\n second",
@@ -253,6 +323,53 @@ fn a_body_that_never_ends_is_none_of_the_heads_business() {
     let check = plugin.create(json!({"url": format!("http://{}", peer.addr)}).to_string());
     let o = check.expect("good options").run(Duration::from_millis(200));
     assert_eq!(o.message, "timeout after 200ms in phase transfer");
+}
+
+/// What takes long to judge has a thread of its own, and the verdict is the same.
+#[test]
+fn large_bodies_are_judged_as_small_ones() {
+    let filler = "status health ".repeat(20_000);
+    let body = json!({"n": 7, "text": filler, "state": "up"}).to_string();
+    let peer = page("X-A: b", body.as_bytes());
+    let rules =
+        json!([{"path": "$.n", "crit": "5", "metric": "n"}, {"path": "$.state", "equals": "up"}]);
+    for (options, status, why) in [
+        (json!({"body_contains": "\"up\""}), Status::Ok, "HTTP 200"),
+        (
+            json!({"body_regex": "\"(ok|up)\".*(status|health) \"}$", "expect_headers": {"x-a": "b"}}),
+            Status::Ok,
+            "HTTP 200",
+        ),
+        (
+            json!({"body_not_regex": "health status"}),
+            Status::Critical,
+            "body matches health status",
+        ),
+        (
+            json!({"json_path": "$.state", "json_equals": "down"}),
+            Status::Critical,
+            "$.state is \"up\", not \"down\"",
+        ),
+        (
+            json!({ "json": rules }),
+            Status::Critical,
+            "$.n is 7, outside of 5",
+        ),
+        (
+            json!({"body_contains": "x", "status": [404]}),
+            Status::Critical,
+            "HTTP 200 OK, expected 404",
+        ),
+        (
+            json!({"body_regex": "(((ab?){1,20}){1,20}){1,20}c"}),
+            Status::Unknown,
+            "body_regex: the pattern is too large for a text of ",
+        ),
+    ] {
+        let (told, message) = ask(&peer, options.clone());
+        assert_eq!(told, status, "{options}: {message}");
+        assert!(message.starts_with(why), "{options}: {message}");
+    }
 }
 
 #[test]
@@ -376,10 +493,111 @@ fn http2_with_and_without_tls() {
     let one = check(json!({"url": nginx.url("/ok"), "http_version": "2"}));
     assert_eq!(
         told(&one),
-        (Status::Critical, "ttfb: the server does not speak HTTP/2")
+        (
+            Status::Critical,
+            "ttfb: the server does not speak HTTP/2, or breaks its rules"
+        )
     );
     let one = check(
         json!({"url": format!("https://127.0.0.1:{}/ok", nginx.port_tls), "insecure": true, "http_version": "2"}),
     );
     assert_eq!(one.status, Status::Critical, "{}", one.message);
+}
+
+/// One frame of HTTP/2 (RFC 9113, 4.1).
+fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(payload.len()).expect("a short one");
+    let head = [0, 0, length, kind, flags, 0, 0, 0, stream];
+    [&head[..], payload].concat()
+}
+
+/// Servers that speak HTTP/2 in odd ways, over plain TCP: frames are what it is about.
+#[test]
+fn odd_frames_of_http2() {
+    const HEADERS: u8 = 1;
+    const RESET: u8 = 3;
+    const GOODBYE: u8 = 7;
+    const END: u8 = 1;
+    const END_OF_HEAD: u8 = 4;
+    // Of HPACK's static table: `:status: 200`, and Content-Length with a value.
+    const STATUS_200: u8 = 0x88;
+    let head = |more: &[u8], flags| {
+        let payload = [&[STATUS_200][..], more].concat();
+        frame(HEADERS, END_OF_HEAD | flags, 1, &payload)
+    };
+    let length = |text: &str| {
+        let n = text.len() as u8;
+        [&[0x0F, 0x0D, n][..], text.as_bytes()].concat()
+    };
+    let early = frame(HEADERS, END_OF_HEAD, 1, &[0x08, 3, b'1', b'0', b'3']);
+    let data = |text: &[u8], flags| frame(0, flags, 1, text);
+    let reset = |code: u8| frame(RESET, 0, 1, &[0, 0, 0, code]);
+    let goodbye = |last: u8, code: u8| frame(GOODBYE, 0, 0, &[0, 0, 0, last, 0, 0, 0, code]);
+    let ok = |body: &[u8]| [head(&[], 0), data(body, END)].concat();
+    for (name, frames, expected) in [
+        ("plain", ok(b"ok"), Status::Ok),
+        ("early hints", [early, ok(b"ok")].concat(), Status::Ok),
+        // The server has answered before it has read all, and wants no more.
+        (
+            "reset after the end",
+            [ok(b"ok"), reset(0)].concat(),
+            Status::Ok,
+        ),
+        (
+            "goodbye after the end",
+            [ok(b"ok"), goodbye(1, 0)].concat(),
+            Status::Ok,
+        ),
+        (
+            "goodbye before",
+            [goodbye(1, 0), ok(b"ok")].concat(),
+            Status::Ok,
+        ),
+        (
+            "trailers",
+            [
+                head(&[], 0),
+                data(b"ok", 0),
+                frame(HEADERS, END_OF_HEAD | END, 1, &[0, 1, b'x', 1, b'y']),
+            ]
+            .concat(),
+            Status::Ok,
+        ),
+        (
+            "an unknown frame",
+            [frame(0xEE, 0xFF, 1, b"?"), ok(b"ok")].concat(),
+            Status::Ok,
+        ),
+        ("reset", reset(2), Status::Critical),
+        ("goodbye", goodbye(0, 11), Status::Critical),
+        (
+            "a wrong length",
+            [head(&length("5"), 0), data(b"ok", END)].concat(),
+            Status::Critical,
+        ),
+        (
+            "no end",
+            [head(&[], 0), data(b"ok", 0)].concat(),
+            Status::Critical,
+        ),
+    ] {
+        let peer = Peer::new(move |mut stream| {
+            let settings = frame(4, 0, 0, &[]);
+            let _ = stream.write_all(&settings);
+            let mut read = Vec::new();
+            let mut buffer = [0; 4096];
+            // Its preface, and a HEADERS frame somewhere behind.
+            while !read.windows(3).any(|w| w == [HEADERS, 5, 0]) {
+                match stream.read(&mut buffer) {
+                    Ok(n @ 1..) => read.extend_from_slice(&buffer[..n]),
+                    _ => return,
+                }
+            }
+            let _ = stream.write_all(&[frame(4, 1, 0, &[]), frames.clone()].concat());
+            let _ = stream.shutdown(std::net::Shutdown::Write);
+            while matches!(stream.read(&mut buffer), Ok(1..)) {}
+        });
+        let (status, message) = ask(&peer, json!({"http_version": "2", "body_regex": "^ok$"}));
+        assert_eq!(status, expected, "{name}: {message}");
+    }
 }

@@ -10,10 +10,14 @@ use crate::target::Host;
 use fingerprint::{fingerprint, plain_fingerprint};
 use healthd_plugin::net::{Bind, TcpStream};
 use healthd_plugin::thresholds::{Lower, Upper, validity};
-use healthd_plugin::tls::{Certificate, KeyKind, Observed, Observer, Roots, rustls, starttls};
-use healthd_plugin::{Check, Cx, Metric, Status};
-use options::{Options, Protocol};
+use healthd_plugin::tls::{
+    Certificate, KeyKind, Observed, Observer, Roots, Settings, Version, identity_from_options,
+    rustls, starttls, versions_from_options,
+};
+use healthd_plugin::{Check, Cx, Metric, Status, failure};
+use options::Options;
 use rustls::ProtocolVersion;
+use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub struct Tls {
@@ -28,9 +32,18 @@ impl Check for Tls {
 
     fn create(o: Options, _: Cx<'_>) -> Result<Self, String> {
         let host = Host::new(&o.host, o.family)?;
-        let roots = Roots::from_options(o.ca_file.as_deref(), o.insecure)?;
+        let (oldest, newest) = versions_from_options(o.tls_min, o.tls_max)?;
+        let settings = Settings {
+            roots: Roots::from_options(o.ca_file.as_deref(), o.insecure)?,
+            identity: identity_from_options(o.cert_file.as_deref(), o.key_file.as_deref())?,
+            may_identify: true,
+            oldest,
+            newest,
+            pins: o.pins.clone(),
+            ..Settings::default()
+        };
         let name = o.server_name.as_deref().unwrap_or_else(|| host.bare());
-        let observer = Observer::new(&roots, name)?;
+        let observer = Observer::with(&settings, name)?;
         let pins = o
             .fingerprints
             .iter()
@@ -48,7 +61,10 @@ impl Check for Tls {
 
     async fn check(&self, cx: Cx<'_>) -> Status {
         match self.look(cx).await {
-            Ok((seen, seconds)) => self.judge(cx, &seen, seconds),
+            Ok((mut seen, seconds)) => {
+                let refusal = seen.stream.refusal(cx).await;
+                self.judge(cx, &seen, seconds, refusal)
+            }
             Err(status) => status,
         }
     }
@@ -72,9 +88,19 @@ impl Tls {
         Ok((seen, (cx.now_ns() - begin) as f64 / 1e9))
     }
 
-    fn judge<S>(&self, cx: Cx<'_>, seen: &Observed<S>, seconds: f64) -> Status {
+    fn judge<S>(
+        &self,
+        cx: Cx<'_>,
+        seen: &Observed<S>,
+        seconds: f64,
+        refusal: io::Result<()>,
+    ) -> Status {
         let o = &self.options;
         let mut report = Report::new(cx);
+        if let Err(e) = refusal {
+            let (status, text) = failure("tls", &e);
+            report.add(status, text);
+        }
         let chain: Vec<Option<Certificate<'_>>> = seen
             .chain
             .iter()
@@ -114,13 +140,13 @@ impl Tls {
             );
         }
         let version = match seen.protocol {
-            Some(ProtocolVersion::TLSv1_2) => Some(Protocol::Tls12),
-            Some(ProtocolVersion::TLSv1_3) => Some(Protocol::Tls13),
+            Some(ProtocolVersion::TLSv1_2) => Some(Version::Tls12),
+            Some(ProtocolVersion::TLSv1_3) => Some(Version::Tls13),
             _ => None,
         };
         let spoken = match version {
-            Some(Protocol::Tls12) => "TLS 1.2",
-            Some(Protocol::Tls13) => "TLS 1.3",
+            Some(Version::Tls12) => "TLS 1.2",
+            Some(Version::Tls13) => "TLS 1.3",
             None => "another TLS version",
         };
         if version.is_none_or(|v| !o.protocols.contains(&v)) {

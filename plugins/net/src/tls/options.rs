@@ -2,7 +2,8 @@
 
 use crate::options::Family;
 use healthd_plugin::options;
-use healthd_plugin::tls::Dialect;
+use healthd_plugin::options::ReadPath;
+use healthd_plugin::tls::{Dialect, Pin, Version};
 use std::time::Duration;
 
 options! {
@@ -18,8 +19,16 @@ options! {
         server_name: Option<String> { min_length: 1 },
         /// Address family to use for a host name.
         family: Family = Family::Any,
-        /// PEM file of the CA certificates to trust, instead of the machine's.
-        ca_file: Option<String> { min_length: 1 },
+        /// PEM file of the CA certificates to trust, instead of the machine's. Read anew when it changes.
+        ca_file: Option<ReadPath>,
+        /// PEM file of a client certificate, with its chain, for a server that wants one; it may have the key too.
+        cert_file: Option<ReadPath>,
+        /// PEM file of the key of `cert_file`.
+        key_file: Option<ReadPath>,
+        /// Oldest version of TLS to offer.
+        tls_min: Version = Version::Tls12,
+        /// Newest version of TLS to offer.
+        tls_max: Version = Version::Tls13,
         /// Verify neither who signed the certificate nor for whom it is: only days, keys, protocol and fingerprint.
         insecure: bool = false,
         /// Warn when a certificate is valid for fewer days than this.
@@ -31,9 +40,12 @@ options! {
         /// Critical when an RSA key of the chain has fewer bits.
         key_bits_min: u32 = 2048,
         /// TLS versions that are good. Versions below 1.2 are never.
-        protocols: Vec<Protocol> { min_items: 1 } = vec![Protocol::Tls12, Protocol::Tls13],
+        protocols: Vec<Version> { min_items: 1 } = vec![Version::Tls12, Version::Tls13],
         /// SHA-256 of the server's own certificate, in hexadecimal digits; it must be one of these.
         fingerprints: Option<Vec<String>> { min_items: 1 },
+        /// The server's own certificate must be one of these: "sha256//" and the hash of its public key in base64, as for
+        /// curl's pinnedpubkey, or "sha256:" and its fingerprint in hexadecimal.
+        pins: Vec<Pin> = Vec::new(),
         /// Text that must stand in the issuer's name of the server's own certificate.
         issuer: Option<String> { min_length: 1 },
         /// Warn when connecting and shaking hands takes longer.
@@ -41,9 +53,4 @@ options! {
         /// Critical when connecting and shaking hands takes longer.
         latency_crit: Option<Duration>,
     }
-}
-
-options! {
-    #[derive(Clone, Copy, Debug, PartialEq)]
-    pub enum Protocol { Tls12 = "1.2", Tls13 = "1.3" }
 }

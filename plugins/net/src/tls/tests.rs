@@ -159,6 +159,11 @@ fn mistakes_in_options() {
             "protocols[0]: \"1.1\" is none of 1.2, 1.3",
         ),
         (
+            json!({"tls_min": "1.3", "tls_max": "1.2"}),
+            "tls_max: older than tls_min",
+        ),
+        (json!({"key_file": "/k"}), "key_file: needs cert_file"),
+        (
             json!({"starttls": "gopher"}),
             "starttls: \"gopher\" is none of smtp, imap, pop3, ftp, ldap, xmpp, nntp, sieve, postgres, mysql",
         ),
@@ -461,6 +466,53 @@ fn what_is_asked_for_besides() {
     let options =
         json!({"host": "127.0.0.1", "port": server.port, "insecure": true, "days_crit": 100});
     assert_eq!(check("tls", &options).status, Status::Critical);
+    // A pin holds whoever vouches for it, also if nobody does.
+    for insecure in [false, true] {
+        let ca = (!insecure).then(|| pki.folder.file("ca.pem"));
+        for (pin, wrong) in [
+            (format!("sha256:{print}"), ""),
+            (
+                format!("sha256:{}", "0".repeat(64)),
+                "certificate is none of the pinned ones; ",
+            ),
+        ] {
+            let mut options = json!({"host": "127.0.0.1", "port": server.port, "server_name": "localhost", "insecure": insecure, "pins": [pin]});
+            if let Some(ca) = &ca {
+                options["ca_file"] = ca.display().to_string().into();
+            }
+            let o = check("tls", &options);
+            let bad = !wrong.is_empty();
+            assert_eq!(o.status == Status::Critical, bad, "{}", o.message);
+            assert!(o.message.starts_with(wrong), "{}", o.message);
+        }
+    }
+    // Only what is offered is spoken.
+    let o = pki.look(&server, &json!({"tls_max": "1.2"}));
+    assert!(o.message.ends_with("TLS 1.2"), "{}", o.message);
+    // A server that wants to know who comes says so only after the handshake.
+    let ca = pki.folder.file("ca.pem");
+    pki.issue("client", "client", "ca", LONG_LIVED, "ec");
+    for version in ["-tls1_2", "-tls1_3"] {
+        let mutual = pki.serve(
+            "good",
+            &[],
+            &format!(
+                "{version} -Verify 1 -verify_return_error -CAfile {}",
+                ca.display()
+            ),
+        );
+        let o = pki.look(&mutual, &json!({}));
+        assert_eq!(o.status, Status::Critical, "{}", o.message);
+        assert!(
+            o.message
+                .contains("wants a client certificate (cert_file, key_file)"),
+            "{version}: {}",
+            o.message
+        );
+        let known = json!({"cert_file": pki.folder.file("client.pem"), "key_file": pki.folder.file("client.key")});
+        let o = pki.look(&mutual, &known);
+        assert_eq!(o.status, Status::Ok, "{version}: {}", o.message);
+    }
     let old = pki.serve("good", &[], "-tls1_2");
     let o = pki.look(&old, &json!({"protocols": ["1.2"]}));
     assert_eq!(o.status, Status::Ok, "{}", o.message);

@@ -29,18 +29,24 @@ impl<'a, S: AsRawFd> Source<'a, S> {
         })
     }
 
-    /// Runs a system call until it succeeds; on EAGAIN the task waits for `mask`.
+    /// Runs a system call until it succeeds; on EAGAIN the task waits for `mask`. So many succeed in a step, see `Head`.
     pub(super) fn retry<T>(
         &self,
         task: &Context<'_>,
         mask: u32,
         mut op: impl FnMut(&S) -> io::Result<T>,
     ) -> Poll<io::Result<T>> {
+        if !self.head.may_transfer(task) {
+            return Poll::Pending;
+        }
         loop {
             match op(&self.io) {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return self.wait(task, mask),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                done => return Poll::Ready(done),
+                done => {
+                    self.head.transferred();
+                    return Poll::Ready(done);
+                }
             }
         }
     }

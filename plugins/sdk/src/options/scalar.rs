@@ -30,8 +30,11 @@ impl OptionValue for Scalar {
 }
 
 impl Scalar {
-    /// 1 and 1.0 are the same number.
+    /// 1 and 1.0 are the same number; two that are whole are compared to their last digit.
     pub fn equals(&self, found: &Value) -> bool {
+        if let (Some(a), Some(b)) = (whole(&self.0), whole(found)) {
+            return a == b;
+        }
         match (self.0.as_f64(), found.as_f64()) {
             (Some(a), Some(b)) => a == b,
             _ => self.0 == *found,
@@ -42,12 +45,24 @@ impl Scalar {
     pub fn equals_text(&self, found: &str) -> bool {
         match &self.0 {
             Value::String(wanted) => wanted == found,
-            Value::Number(wanted) => found.trim().parse().ok() == wanted.as_f64(),
+            Value::Number(wanted) => {
+                let found = found.trim();
+                match (whole(&self.0), found.parse::<i128>()) {
+                    (Some(a), Ok(b)) => a == b,
+                    _ => found.parse().ok() == wanted.as_f64(),
+                }
+            }
             Value::Bool(true) => matches!(found, "t" | "true" | "1"),
             Value::Bool(false) => matches!(found, "f" | "false" | "0"),
             _ => false,
         }
     }
+}
+
+/// A number without a point.
+fn whole(value: &Value) -> Option<i128> {
+    let signed = value.as_i64().map(i128::from);
+    signed.or_else(|| value.as_u64().map(i128::from))
 }
 
 impl fmt::Display for Scalar {
@@ -204,6 +219,11 @@ mod tests {
             );
         }
         assert!(Scalar(Value::from(1)).equals(&Value::from(1.0)));
+        // As floats they are one.
+        let (a, b) = (9_007_199_254_740_992_u64, 9_007_199_254_740_993_u64);
+        assert!(!Scalar(a.into()).equals(&b.into()) && Scalar(b.into()).equals(&b.into()));
+        assert!(!Scalar(a.into()).equals_text(&b.to_string()));
+        assert!(Scalar(b.into()).equals_text(&format!(" {b} ")));
     }
 
     #[test]

@@ -26,7 +26,8 @@ pub struct Observed<S> {
 }
 
 impl Observer {
-    /// May block: call it in `create`. With [`Roots::Insecure`] nothing is wrong with any certificate.
+    /// May block: call it in `create`. With [`Roots::Insecure`] nothing is wrong with any certificate but that it is none of the
+    /// pinned ones.
     pub fn new(roots: &Roots, server_name: &str) -> Result<Observer, String> {
         let settings = Settings {
             roots: roots.clone(),
@@ -67,7 +68,7 @@ impl Observer {
     /// What is wrong with this chain today, for this name and these roots.
     pub fn judge(&self, chain: &[CertificateDer<'_>]) -> Result<(), String> {
         let parts = &self.connector.parts;
-        if matches!(parts.trust, Source::Anybody) {
+        if matches!(parts.trust, Source::Anybody) && parts.pins.is_empty() {
             return Ok(());
         }
         let judged = self

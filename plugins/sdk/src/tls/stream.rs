@@ -4,12 +4,18 @@ use super::trust::Anchors;
 use super::verify::now;
 use super::words::{self, Wanted};
 use crate::certificate::Certificate;
+use crate::cx::Cx;
+use crate::net;
 use rustls::ClientConnection;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use webpki::VerifiedPath;
+
+/// With TLS 1.3 a server refuses a client without a certificate after the handshake, a way there and back later.
+const REFUSAL: Duration = Duration::from_millis(500);
 
 /// A TLS connection.
 pub struct TlsStream<S> {
@@ -115,6 +121,22 @@ impl<S> TlsStream<S> {
     /// What was agreed on by ALPN.
     pub fn protocol(&self) -> Option<&[u8]> {
         self.inner.get_ref().1.alpn_protocol()
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
+    /// For one who reads nothing: a moment for the refusal of a server that has asked for a certificate and got none.
+    pub async fn refusal(&mut self, cx: Cx<'_>) -> io::Result<()> {
+        if !self.wants_certificate() {
+            return Ok(());
+        }
+        let mut byte = [0];
+        let time = REFUSAL.min(cx.remaining() / 2);
+        match cx.timeout(time, net::read(self, &mut byte)).await {
+            // One that has nothing to say to us may just hang up.
+            Ok(Err(e)) if e.kind() != io::ErrorKind::UnexpectedEof => Err(e),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -1,8 +1,9 @@
 //! The judgement of a server's certificates: recorded, so that a check can say what it saw.
 
+use super::pin::Pin;
 use super::provider;
 use super::stream::{Seen, Shown};
-use super::trust::{Anchors, fingerprint};
+use super::trust::Anchors;
 use super::words;
 use crate::certificate::{Certificate, KeyKind};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -13,15 +14,6 @@ use std::cell::RefCell;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use webpki::{EndEntityCert, KeyUsage, RawPublicKeyEntity, VerifiedPath};
-
-/// A certificate that a server must show.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Pin {
-    /// SHA-256 of the public key (SubjectPublicKeyInfo), as `curl --pinnedpubkey` has it.
-    PublicKey([u8; 32]),
-    /// SHA-256 of the whole certificate: a fingerprint.
-    Certificate([u8; 32]),
-}
 
 /// Why a chain is refused.
 #[derive(Clone, Debug)]
@@ -172,17 +164,6 @@ impl Judge {
             ends: Some(ends),
             unverified: None,
         })
-    }
-}
-
-impl Pin {
-    fn fits(&self, own: &[u8]) -> bool {
-        match self {
-            Pin::Certificate(hash) => fingerprint(own) == *hash,
-            Pin::PublicKey(hash) => {
-                Certificate::parse(own).is_some_and(|c| fingerprint(c.public_key_info) == *hash)
-            }
-        }
     }
 }
 
