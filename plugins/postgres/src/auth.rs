@@ -1,5 +1,7 @@
 //! How the server may ask who we are (`require_auth`), so that no password goes out in clear unasked.
 
+use std::io;
+
 /// One or more of them, as libpq names them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
@@ -57,19 +59,29 @@ impl AuthRule {
         })
     }
 
-    /// `private`: nobody on the way can read what is sent.
-    pub fn judge(&self, method: Method, private: bool) -> Result<(), String> {
+    /// `private`: nobody on the way can read what is sent. What the operator demands of a server and is not so is the
+    /// server's fault (PermissionDenied); that we give no password away unasked says nothing of it (Unsupported).
+    pub fn judge(&self, method: Method, private: bool) -> io::Result<()> {
+        let refused = |kind, why: String| Err(io::Error::new(kind, why));
         match &self.allowed {
             Some(allowed) if allowed.contains(&method) => Ok(()),
-            Some(_) => Err(format!(
-                "the server {}, which require_auth does not allow; nothing was sent",
-                match method {
-                    Method::None => "lets everybody in".into(),
-                    other => format!("asks for the method {}", name(other)),
-                }
-            )),
-            None if method == Method::Password && !private => Err(
+            Some(_) => refused(
+                io::ErrorKind::PermissionDenied,
+                format!(
+                    "the server {}, which require_auth does not allow; nothing was sent",
+                    match method {
+                        Method::None => "lets everybody in".into(),
+                        other => format!("asks for the method {}", name(other)),
+                    }
+                ),
+            ),
+            None if method == Method::Password && !private => refused(
+                io::ErrorKind::Unsupported,
                 "the server asks for the password in clear over a connection without TLS; nothing was sent (sslmode=require, or require_auth=password allows it)".into(),
+            ),
+            None if matches!(method, Method::Gss | Method::Sspi) => refused(
+                io::ErrorKind::Unsupported,
+                format!("the server asks for the method {}, which cannot be done here", name(method)),
             ),
             None => Ok(()),
         }

@@ -14,7 +14,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 use tokio_postgres::tls::NoTlsStream;
-use tokio_postgres::{Client, Connection, NoTls, SimpleQueryMessage};
+use tokio_postgres::{Client, Config, Connection, NoTls, SimpleQueryMessage};
 
 /// What stops a try, or the check.
 pub struct Failed {
@@ -22,6 +22,8 @@ pub struct Failed {
     pub text: String,
     /// Another server would say the same.
     pub for_all: bool,
+    /// One was asked for, and there is none.
+    pub no_password: bool,
 }
 
 impl Failed {
@@ -30,6 +32,14 @@ impl Failed {
             status: Status::Critical,
             text: text.into(),
             for_all: false,
+            no_password: false,
+        }
+    }
+
+    fn unknown(text: String) -> Failed {
+        Failed {
+            status: Status::Unknown,
+            ..Failed::critical(text)
         }
     }
 
@@ -39,6 +49,7 @@ impl Failed {
             status,
             text,
             for_all: false,
+            no_password: false,
         }
     }
 }
@@ -107,10 +118,19 @@ pub async fn log_in<'a>(
         .flat_map(|wanted| order.clone().map(|n| (*wanted, n)))
         .collect();
     let mut said: Vec<String> = Vec::new();
-    let mut last = None;
+    let mut not_judged = None;
+    let mut no_password = false;
     for (n, (wanted, at)) in tries.iter().enumerate() {
         let (place, trust) = (&target.places[*at], trust[*at].as_ref());
-        let one = Box::pin(log_in_at(cx, target, place, trust, *wanted, times));
+        let config = target.config_for(*at);
+        let one = Box::pin(log_in_at(
+            cx,
+            target,
+            (place, &*config),
+            trust,
+            *wanted,
+            times,
+        ));
         let left = (tries.len() - n) as u32;
         let share = (left > 1).then(|| cx.remaining() / left);
         let tried = match [share, target.patience].into_iter().flatten().min() {
@@ -128,23 +148,26 @@ pub async fn log_in<'a>(
             Err(failed) if count == 1 && tries.len() == 1 || failed.for_all => return Err(failed),
             Err(failed) => {
                 said.push(format!("{place}: {}", failed.text));
-                last = Some(failed);
+                no_password |= failed.no_password;
+                not_judged = not_judged.or(Some(failed.status).filter(|s| *s != Status::Critical));
             }
         }
     }
-    let status = last.map_or(Status::Critical, |f| f.status);
+    // One that could not be judged might have been well.
+    let status = not_judged.unwrap_or(Status::Critical);
     said.dedup();
     Err(Failed {
         status,
         text: said.join("; "),
         for_all: true,
+        no_password,
     })
 }
 
 async fn log_in_at<'a>(
     cx: Cx<'a>,
     target: &Target,
-    place: &Place,
+    (place, config): (&Place, &Config),
     trust: Option<&Connector>,
     wanted: Wanted,
     times: &mut Times,
@@ -154,7 +177,7 @@ async fn log_in_at<'a>(
     cx.phase("auth");
     let (tls, certificate) = (wire.is_tls(), wire.certificate().cloned());
     // Boxed: its state would stay part of this future for the rest of the run.
-    let started = Box::pin(target.config.connect_raw(wire, NoTls)).await;
+    let started = Box::pin(config.connect_raw(wire, NoTls)).await;
     let (client, connection) = started.map_err(|e| report(cx, "auth", &e))?;
     times.auth = cx.now_ns();
     let mut session = Session {
@@ -426,13 +449,19 @@ fn report(cx: Cx<'_>, phase: &str, e: &tokio_postgres::Error) -> Failed {
         None if e.is_closed() => "the server closed the connection".into(),
         None => e.to_string(),
     };
-    match text == "password missing" {
-        true => Failed {
-            for_all: true,
-            ..Failed::critical(format!(
+    // Of the server nothing is known then: it is our side that cannot answer.
+    match text.as_str() {
+        "password missing" => Failed {
+            no_password: true,
+            ..Failed::unknown(format!(
                 "{phase}: the server asks for a password and none is configured; see the option password"
             ))
         },
-        false => Failed::critical(format!("{phase}: {text}")),
+        "unsupported authentication method" | "unsupported SASL mechanism" => {
+            Failed::unknown(format!(
+                "{phase}: the server asks who we are in a way that cannot be answered here ({text})"
+            ))
+        }
+        _ => Failed::critical(format!("{phase}: {text}")),
     }
 }

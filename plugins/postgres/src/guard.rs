@@ -6,6 +6,12 @@ use std::io;
 
 /// No message of a check's answer needs to be larger.
 pub const MAX_MESSAGE: u32 = 16 << 20;
+/// Of what a server says besides the answer: notices, notifications, parameters. tokio-postgres keeps what comes before
+/// the log-in is done.
+const MAX_ASIDES: u32 = 10_000;
+const MAX_ASIDE_BYTES: usize = 4 << 20;
+/// A server has 4,096 unless it was told otherwise. So many take some 50 ms, in which nothing else goes on.
+const MAX_ROUNDS: u64 = 200_000;
 
 /// Follows the server's messages: a tag, four bytes of length, which count themselves, and the content.
 #[derive(Default)]
@@ -21,10 +27,32 @@ pub struct Guard {
     wish: Vec<u8>,
     /// The server has asked who we are.
     asked: bool,
+    asides: u32,
+    aside_bytes: usize,
 }
 
 /// In a message of the tag R.
 const AUTH_OK: u32 = 0;
+const SASL_CONTINUE: u32 = 11;
+/// What of a wish is looked at: more than any nonce and salt need.
+const MAX_WISH: usize = 4 << 10;
+
+/// The server's first message of SCRAM (RFC 5802): `r=...,s=...,i=4096`.
+fn rounds(message: &[u8]) -> io::Result<()> {
+    let count = message.split(|b| *b == b',').find_map(|part| {
+        let digits = part.strip_prefix(b"i=")?;
+        std::str::from_utf8(digits).ok()?.parse::<u64>().ok()
+    });
+    match count {
+        Some(count) if count > MAX_ROUNDS => Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            format!(
+                "the server wants {count} rounds of SCRAM (scram_iterations), more than the {MAX_ROUNDS} that are done here"
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
 
 impl Guard {
     /// `private`: nobody on the way can read what is sent.
@@ -55,22 +83,47 @@ impl Guard {
                 self.left = content_length(self.header)?;
                 self.seen = 0;
                 self.wish.clear();
+                self.count()?;
             }
         }
         Ok(())
     }
 
-    /// Before the client sees it: what it does not see it does not answer.
-    fn listen(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.wish.len() == 4 {
+    /// A message begins.
+    fn count(&mut self) -> io::Result<()> {
+        if !b"NSA".contains(&self.header[0]) {
             return Ok(());
         }
-        let more = 4 - self.wish.len();
-        self.wish.extend(bytes.iter().take(more));
-        let Ok(wish) = <[u8; 4]>::try_from(&self.wish[..]) else {
+        self.asides += 1;
+        self.aside_bytes = self.aside_bytes.saturating_add(self.left);
+        match self.asides > MAX_ASIDES || self.aside_bytes > MAX_ASIDE_BYTES {
+            false => Ok(()),
+            true => Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!(
+                    "the server says more than {MAX_ASIDES} notices and parameters, or more than {} MiB of them",
+                    MAX_ASIDE_BYTES >> 20
+                ),
+            )),
+        }
+    }
+
+    /// Before the client sees it: what it does not see it does not answer.
+    fn listen(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let known = self.wish.len();
+        let room = MAX_WISH - known;
+        self.wish.extend(bytes.iter().take(room));
+        let Some((wish, more)) = self.wish.split_first_chunk::<4>() else {
             return Ok(());
         };
-        let method = match u32::from_be_bytes(wish) {
+        let wish = u32::from_be_bytes(*wish);
+        if wish == SASL_CONTINUE && self.left == 0 {
+            return rounds(more);
+        }
+        if known >= 4 {
+            return Ok(());
+        }
+        let method = match wish {
             AUTH_OK if self.asked => return Ok(()),
             AUTH_OK => Method::None,
             3 => Method::Password,
@@ -82,9 +135,7 @@ impl Guard {
             _ => return Ok(()),
         };
         self.asked = true;
-        self.rule
-            .judge(method, self.private)
-            .map_err(|why| io::Error::new(io::ErrorKind::PermissionDenied, why))
+        self.rule.judge(method, self.private)
     }
 }
 
@@ -151,6 +202,35 @@ mod tests {
         let rule = AuthRule::parse("scram-sha-256").unwrap();
         let e = Guard::new(&rule, true).look(open).unwrap_err();
         assert!(e.to_string().contains("lets everybody in"), "{e}");
+    }
+
+    #[test]
+    fn what_a_server_says_besides_is_bounded() {
+        let message = |tag: u8, content: &[u8]| {
+            let length = u32::try_from(content.len() + 4).unwrap().to_be_bytes();
+            [&[tag][..], &length, content].concat()
+        };
+        let told = |bytes: &[u8], times: usize| {
+            let mut guard = Guard::default();
+            (0..times).try_for_each(|_| guard.look(bytes))
+        };
+        for tag in *b"NSA" {
+            let small = message(tag, b"a\0b\0");
+            assert!(told(&small, 10_000).is_ok());
+            let e = told(&small, 10_001).unwrap_err();
+            assert!(e.to_string().contains("more than 10000 notices"), "{e}");
+            assert!(told(&message(tag, &[b'x'; 1 << 20]), 5).is_err());
+        }
+        assert!(told(&message(b'D', b"\0\0"), 100_000).is_ok());
+        for (count, good) in [("4096", true), ("200000", true), ("4000000000", false)] {
+            let first = format!("\0\0\0\x0br=abc,s=c2FsdA==,i={count}");
+            let bytes = message(b'R', first.as_bytes());
+            for size in [1, 7, bytes.len()] {
+                let mut guard = Guard::default();
+                let heard = bytes.chunks(size).try_for_each(|p| guard.look(p));
+                assert_eq!(heard.is_ok(), good, "{count} in pieces of {size}");
+            }
+        }
     }
 
     #[test]

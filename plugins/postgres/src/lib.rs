@@ -15,17 +15,21 @@ mod tests;
 mod wire;
 
 use exchange::{Answer, Failed, Times, log_in};
+use healthd_plugin::fresh::{Fresh, read_whole};
 use healthd_plugin::options::{FirstCell, Scalar, Thresholds};
 use healthd_plugin::thresholds::{Lower, Upper, validity};
 use healthd_plugin::tls::{self, Connector, Roots};
 use healthd_plugin::{Check, Cx, Metric, Range, Status, options, plugins};
-use settings::Files;
-use std::path::PathBuf;
+use settings::{Files, PassFile};
+use std::cell::RefCell;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use target::{Place, SslMode, Target};
 
 options! {
     /// Logs in to a PostgreSQL server and checks the first cell of a query's answer.
+    #[derive(Clone)]
     pub struct Options {
         /// postgres://user@host:port/database?sslmode=verify-full, with libpq's parameters. A host that begins with %2F is
         /// the folder of a unix socket; several hosts have commas between them.
@@ -81,29 +85,28 @@ const CANCEL_TIME: [Duration; 2] = [Duration::from_millis(100), Duration::from_m
 
 struct Postgres {
     options: Options,
-    target: Target,
-    /// For each place; made in `create`, because it reads files. None: no TLS.
-    trust: Vec<Option<Connector>>,
+    /// Made anew when a service file or a password file changes.
+    login: Fresh<Login>,
 }
 
-impl Check for Postgres {
-    type Options = Options;
+/// Whom to ask and how, out of the options and the files that they name.
+struct Login {
+    target: Target,
+    /// For each place; made where files may be read. None: no TLS.
+    trust: Vec<Option<Connector>>,
+    /// Why the user's own password file cannot be read.
+    unread: Option<String>,
+}
 
-    fn create(options: Options, _: Cx<'_>) -> Result<Self, String> {
-        let mut settings = settings::of_url(
-            &options.url,
-            &Files {
-                home: std::env::var_os("HOME").map(PathBuf::from),
-                service_file: options.service_file.as_ref().map(PathBuf::from),
-                read: &|path| std::fs::read_to_string(path),
-            },
-        )?;
-        let in_url = settings::of_url(&options.url, &Files::none()).unwrap_or_default();
+impl Login {
+    fn new(o: &Options, files: &Files<'_>) -> Result<Login, String> {
+        let mut settings = settings::of_url(&o.url, files)?;
+        let in_url = settings::of_url(&o.url, &Files::none()).unwrap_or_default();
         for (key, option, value) in [
-            ("password", "password", &options.password),
-            ("sslrootcert", "ca_file", &options.ca_file),
-            ("sslcert", "cert_file", &options.cert_file),
-            ("sslkey", "key_file", &options.key_file),
+            ("password", "password", &o.password),
+            ("sslrootcert", "ca_file", &o.ca_file),
+            ("sslcert", "cert_file", &o.cert_file),
+            ("sslkey", "key_file", &o.key_file),
         ] {
             let Some(value) = value else { continue };
             if settings.contains_key(key) && key != "password" {
@@ -114,26 +117,49 @@ impl Check for Postgres {
             }
             settings.insert(key.into(), value.clone());
         }
-        let mut target = Target::of(&settings)?;
+        let passwords = PassFile::of(&settings, files)?;
+        let mut target = Target::of(&settings, &passwords)?;
         target.settle();
-        target.family = options.family.into();
+        target.family = o.family.into();
+        let trust = trust(&target)?;
+        Ok(Login {
+            target,
+            trust,
+            unread: passwords.unread,
+        })
+    }
+
+    /// None of the passwords, whoever repeats it.
+    fn masked(&self, text: &str) -> String {
+        let given = self.target.config.get_password();
+        let given = given.and_then(|p| std::str::from_utf8(p).ok());
+        let found = self.target.passwords.iter().flatten();
+        let all = given.into_iter().chain(found.map(String::as_str));
+        // A very short one would take letters out of every word.
+        all.filter(|password| password.len() >= 4)
+            .fold(text.to_owned(), |text, password| {
+                text.replace(password, "***")
+            })
+    }
+}
+
+impl Check for Postgres {
+    type Options = Options;
+
+    fn create(options: Options, _: Cx<'_>) -> Result<Self, String> {
         if options.query.contains('\0') {
             return Err("query: must not contain a NUL character".into());
         }
-        let trust = trust(&target)?;
+        let login = login(&options)?;
         let days = options
             .certificate_warn_days
             .or(options.certificate_crit_days);
-        if days.is_some() && trust.iter().all(Option::is_none) {
+        if days.is_some() && login.get().trust.iter().all(Option::is_none) {
             return Err(
                 "certificate_warn_days and certificate_crit_days: there is no TLS here".into(),
             );
         }
-        Ok(Postgres {
-            options,
-            target,
-            trust,
-        })
+        Ok(Postgres { options, login })
     }
 
     async fn check(&self, cx: Cx<'_>) -> Status {
@@ -141,8 +167,9 @@ impl Check for Postgres {
             begin: cx.now_ns(),
             ..Times::default()
         };
-        match self.exchange(cx, &mut times).await {
-            Ok(Some(answer)) => self.judge(cx, &answer, &times),
+        let login = self.login.get();
+        match self.exchange(cx, &login, &mut times).await {
+            Ok(Some(answer)) => self.judge(cx, &login, &answer, &times),
             Ok(None) => {
                 let waited = seconds(times.auth.max(times.begin), cx.now_ns());
                 self.phases(cx, &times);
@@ -152,7 +179,11 @@ impl Check for Postgres {
             }
             Err(failed) => {
                 self.phases(cx, &times);
-                cx.message(self.masked(&failed.text));
+                let mut text = login.masked(&failed.text);
+                if let Some(why) = login.unread.as_ref().filter(|_| failed.no_password) {
+                    text += &format!(" (not read: {why}; `passfile=` in url names another)");
+                }
+                cx.message(text);
                 failed.status
             }
         }
@@ -164,6 +195,40 @@ plugins! {
         name: "postgres",
         summary: "logs in to a PostgreSQL server and checks a query's answer",
     }
+}
+
+/// May block. Which files it looks for is known once it has.
+fn login(options: &Options) -> Result<Fresh<Login>, String> {
+    let options = options.clone();
+    let looked_for = RefCell::new(Vec::new());
+    let made = move |read: &dyn Fn(&Path) -> io::Result<String>| {
+        Login::new(
+            &options,
+            &Files {
+                home: std::env::var_os("HOME").map(PathBuf::from),
+                service_file: options.service_file.as_ref().map(PathBuf::from),
+                read,
+            },
+        )
+    };
+    made(&|path: &Path| {
+        looked_for.borrow_mut().push(path.to_owned());
+        read(path)
+    })?;
+    Fresh::new(looked_for.into_inner(), move |_| made(&read))
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let bytes = read_whole(path).map_err(|why| {
+        // Whoever tells it says which file it is.
+        let place = format!("{}: ", path.display());
+        let kind = match path.exists() {
+            true => io::ErrorKind::Other,
+            false => io::ErrorKind::NotFound,
+        };
+        io::Error::new(kind, why.strip_prefix(&place).unwrap_or(&why).to_owned())
+    })?;
+    String::from_utf8(bytes).map_err(|_| io::Error::other("it is no UTF-8"))
 }
 
 fn trust(target: &Target) -> Result<Vec<Option<Connector>>, String> {
@@ -196,9 +261,14 @@ fn trust(target: &Target) -> Result<Vec<Option<Connector>>, String> {
 }
 
 impl Postgres {
-    async fn exchange(&self, cx: Cx<'_>, times: &mut Times) -> Result<Option<Answer>, Failed> {
+    async fn exchange(
+        &self,
+        cx: Cx<'_>,
+        login: &Login,
+        times: &mut Times,
+    ) -> Result<Option<Answer>, Failed> {
         let all = cx.remaining();
-        let mut session = log_in(cx, &self.target, &self.trust, times).await?;
+        let mut session = log_in(cx, &login.target, &login.trust, times).await?;
         times.certificate = session.certificate.take();
         let reserve = (all / 8).clamp(CANCEL_TIME[0], CANCEL_TIME[1]).min(all / 2);
         let time = cx.remaining().saturating_sub(reserve);
@@ -208,16 +278,6 @@ impl Postgres {
         }
         session.end(cx).await;
         Ok(answer)
-    }
-
-    /// Without the password, whoever repeats it.
-    fn masked(&self, text: &str) -> String {
-        let password = self.target.config.get_password();
-        match password.and_then(|p| std::str::from_utf8(p).ok()) {
-            // A very short one would take letters out of every word.
-            Some(password) if password.len() >= 4 => text.replace(password, "***"),
-            _ => text.to_owned(),
-        }
     }
 
     fn phases(&self, cx: Cx<'_>, t: &Times) {
@@ -236,7 +296,7 @@ impl Postgres {
         }
     }
 
-    fn judge(&self, cx: Cx<'_>, answer: &Answer, t: &Times) -> Status {
+    fn judge(&self, cx: Cx<'_>, login: &Login, answer: &Answer, t: &Times) -> Status {
         let o = &self.options;
         let total = seconds(t.begin, t.query);
         let limits = Upper::of_durations(o.latency_warn, o.latency_crit);
@@ -266,7 +326,7 @@ impl Postgres {
         }
         cx.message(format_args!(
             "query returned {} in {:.1} ms{}{certificate}",
-            self.masked(&verdict.text),
+            login.masked(&verdict.text),
             total * 1e3,
             limits.passed(total)
         ));

@@ -1,4 +1,4 @@
-//! libpq's settings: out of a URL, a service file and a password file, as libpq reads them.
+//! libpq's settings: out of a URL and a service file, and passwords out of a password file, as libpq reads them.
 //!
 //! No error here repeats a value, nor what stands before the `@`, nor anything that could be a piece of a password.
 
@@ -133,9 +133,6 @@ pub fn of_url(url: &str, files: &Files<'_>) -> Result<Settings, String> {
             settings.entry(key).or_insert(value);
         }
     }
-    if !settings.contains_key("password") {
-        find_password(&mut settings, files)?;
-    }
     Ok(settings)
 }
 
@@ -268,42 +265,58 @@ fn of_service(service: &str, named: Option<&Path>, files: &Files<'_>) -> Result<
     ))
 }
 
-/// `host:port:database:user:password` a line; the first that fits. Only if the file was named must it be there.
-fn find_password(settings: &mut Settings, files: &Files<'_>) -> Result<(), String> {
-    let named = settings.get("passfile").map(PathBuf::from);
-    let own = files.home.as_ref().map(|home| home.join(".pgpass"));
-    let Some(file) = named.clone().or(own) else {
-        return Ok(());
-    };
-    let text = match (files.read)(&file) {
-        Ok(text) => text,
-        Err(e) if named.is_some() => return Err(format!("passfile {}: {e}", file.display())),
-        Err(_) => return Ok(()),
-    };
-    let get = |key: &str, default: &str| settings.get(key).map_or(default, |v| v).to_owned();
-    let user = get("user", "");
-    // libpq looks for a socket's folder as localhost if it is the usual one.
-    let host = match get("host", "localhost") {
-        host if host == "/var/run/postgresql" => "localhost".into(),
-        host => host,
-    };
-    let database = match get("dbname", "") {
-        database if database.is_empty() => user.clone(),
-        database => database,
-    };
-    let wanted = [host, get("port", "5432"), database, user];
-    for line in text.lines().filter(|l| !l.starts_with('#')) {
-        let fields = fields(line);
-        let [_, _, _, _, password] = &fields[..] else {
-            continue;
+/// `host:port:database:user:password` a line.
+#[derive(Debug, Default)]
+pub struct PassFile {
+    lines: Vec<Vec<String>>,
+    /// The user's own is there, and why it cannot be read.
+    pub unread: Option<String>,
+}
+
+impl PassFile {
+    /// Empty if there is a password. Only if the file was named must it be there.
+    pub fn of(settings: &Settings, files: &Files<'_>) -> Result<PassFile, String> {
+        if settings.contains_key("password") {
+            return Ok(PassFile::default());
+        }
+        let named = settings.get("passfile").map(PathBuf::from);
+        let own = files.home.as_ref().map(|home| home.join(".pgpass"));
+        let Some(file) = named.clone().or(own) else {
+            return Ok(PassFile::default());
         };
-        let fits = wanted.iter().zip(&fields).all(|(w, f)| f == "*" || f == w);
-        if fits {
-            settings.insert("password".into(), password.clone());
-            return Ok(());
+        match (files.read)(&file) {
+            Ok(text) => {
+                let lines = text.lines().filter(|l| !l.starts_with('#'));
+                Ok(PassFile {
+                    lines: lines.map(fields).collect(),
+                    unread: None,
+                })
+            }
+            Err(e) if named.is_some() => Err(format!("passfile {}: {e}", file.display())),
+            Err(e) => Ok(PassFile {
+                lines: Vec::new(),
+                unread: (e.kind() != std::io::ErrorKind::NotFound)
+                    .then(|| format!("{}: {e}", file.display())),
+            }),
         }
     }
-    Ok(())
+
+    /// Of the first line that fits.
+    pub fn find(
+        &self,
+        (host, port): &(String, String),
+        database: &str,
+        user: &str,
+    ) -> Option<String> {
+        let wanted = [host, port, database, user];
+        self.lines.iter().find_map(|fields| {
+            let [_, _, _, _, password] = &fields[..] else {
+                return None;
+            };
+            let fits = wanted.iter().zip(fields).all(|(w, f)| f == "*" || f == w);
+            fits.then(|| password.clone())
+        })
+    }
 }
 
 /// Five, with `\:` and `\\` for what they stand for.
@@ -376,7 +389,10 @@ mod tests {
             match why {
                 Some(why) => assert_eq!(told.unwrap_err(), format!("url: {key}: {why}")),
                 None if key == "service" => assert!(told.unwrap_err().contains("no service `x`")),
-                None if key == "passfile" => assert!(told.unwrap_err().starts_with("passfile x: ")),
+                None if key == "passfile" => {
+                    let e = PassFile::of(&told.unwrap(), &Files::none()).unwrap_err();
+                    assert!(e.starts_with("passfile x: "), "{e}");
+                }
                 None => assert_eq!(told.unwrap()[key], "x"),
             }
         }
@@ -410,13 +426,25 @@ mod tests {
             _ => Err(std::io::ErrorKind::NotFound.into()),
         }
         };
+        let files = Files {
+            home: Some("/home/h".into()),
+            service_file: None,
+            read: &read,
+        };
         let b = with("postgres://u2@/?service=b", &read).unwrap();
         assert_eq!(
             shown(&b),
-            "host=db password=any port=6 service=b sslmode=require user=u2"
+            "host=db port=6 service=b sslmode=require user=u2"
         );
-        let b = with("postgres:///?service=b", &read).unwrap();
-        assert_eq!(b["password"], "a:b\\c");
+        let found = |host: &str, port: &str, user: &str| {
+            let file = PassFile::of(&b, &files).unwrap();
+            file.find(&(host.into(), port.into()), user, user)
+        };
+        assert_eq!(found("db", "6", "u2").as_deref(), Some("any"));
+        assert_eq!(found("db", "6", "s").as_deref(), Some("a:b\\c"));
+        assert_eq!(found("other", "7", "s").as_deref(), Some("wrong"));
+        let given = with("postgres://u2:p@/?service=b", &read).unwrap();
+        assert!(PassFile::of(&given, &files).unwrap().lines.is_empty());
         let e = with("postgres:///?service=d", &read).unwrap_err();
         assert!(
             e.starts_with("url: no service `d` in /home/h/.pg_service.conf or "),

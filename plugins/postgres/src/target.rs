@@ -1,9 +1,10 @@
 //! What the settings mean: the servers to try, and how to log in there.
 
 use crate::auth::AuthRule;
-use crate::settings::Settings;
+use crate::settings::{PassFile, Settings};
 use healthd_plugin::tls::Version;
 use healthd_plugin::{Family, host_name};
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -44,7 +45,26 @@ impl Place {
             Place::Unix(_) => None,
         }
     }
+
+    /// Host and port as a password file has them: a socket in the usual folder is `localhost`, as for libpq.
+    fn in_pass_file(&self) -> (String, String) {
+        match self {
+            Place::Tcp { host, port, .. } => (host.clone(), port.to_string()),
+            Place::Unix(path) => {
+                let folder = path.parent().map(|f| f.display().to_string());
+                let host = folder.filter(|f| f != USUAL_FOLDER);
+                let port = path.extension().map(|p| p.to_string_lossy().into_owned());
+                (
+                    host.unwrap_or_else(|| "localhost".into()),
+                    port.unwrap_or_default(),
+                )
+            }
+        }
+    }
 }
+
+/// Of sockets, where no host is given.
+const USUAL_FOLDER: &str = "/var/run/postgresql";
 
 impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -86,13 +106,15 @@ pub struct Target {
     pub auth: AuthRule,
     /// `connect_timeout`: of each server.
     pub patience: Option<Duration>,
-    /// User, password, database and the like.
+    /// User, database and the like, and the password if it is the same everywhere.
     pub config: Config,
+    /// For each place, out of a password file.
+    pub passwords: Vec<Option<String>>,
     pub family: Family,
 }
 
 impl Target {
-    pub fn of(settings: &Settings) -> Result<Target, String> {
+    pub fn of(settings: &Settings, known: &PassFile) -> Result<Target, String> {
         let get = |key: &str| {
             settings
                 .get(key)
@@ -139,10 +161,15 @@ impl Target {
         }
         let application = get("application_name").or(get("fallback_application_name"));
         config.application_name(application.unwrap_or("healthd"));
+        let places = places(get("host"), get("hostaddr"), get("port"))?;
+        let user = get("user").unwrap_or_default();
+        let database = get("dbname").unwrap_or(user);
+        let password_at = |place: &Place| known.find(&place.in_pass_file(), database, user);
         // TLS is done before tokio-postgres gets the stream.
         config.ssl_mode(tokio_postgres::config::SslMode::Disable);
         Ok(Target {
-            places: places(get("host"), get("hostaddr"), get("port"))?,
+            passwords: places.iter().map(password_at).collect(),
+            places,
             shuffle: match get("load_balance_hosts") {
                 None | Some("disable") => false,
                 Some("random") => true,
@@ -173,6 +200,14 @@ impl Target {
             config,
             family: Family::Any,
         })
+    }
+
+    /// What to log in with at the place of this number.
+    pub fn config_for(&self, place: usize) -> Cow<'_, Config> {
+        match self.passwords.get(place) {
+            Some(Some(password)) => Cow::Owned(self.config.clone().password(password).clone()),
+            _ => Cow::Borrowed(&self.config),
+        }
     }
 
     /// As libpq does it: with a root given, `require` looks at the certificate.
@@ -220,7 +255,7 @@ fn places(
             };
             let host = hosts.get(n).map_or("", |h| h);
             let folder = match (host, address) {
-                ("", None) => Some("/var/run/postgresql"),
+                ("", None) => Some(USUAL_FOLDER),
                 (host, _) => Some(host).filter(|h| h.starts_with('/')),
             };
             if let Some(folder) = folder {
@@ -318,7 +353,7 @@ mod tests {
             service_file: None,
             read: &|_| Err(std::io::ErrorKind::NotFound.into()),
         };
-        Target::of(&of_url(url, &files)?)
+        Target::of(&of_url(url, &files)?, &PassFile::default())
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::hd_plugin_v1;
 use healthd_plugin::mock::{MockCheck, MockHost, Outcome};
 use healthd_plugin::serde_json::{Value, json};
 use healthd_plugin::{Status, abi};
-use healthd_testing::{Certs, Peer, Postgres, accepts, until};
+use healthd_testing::{Certs, Peer, Postgres, accepts, free_port, until};
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex, Weak};
@@ -253,7 +253,7 @@ fn failed_log_ins() {
     assert_eq!(
         (o.status, &*o.message),
         (
-            Status::Critical,
+            Status::Unknown,
             "auth: the server asks for a password and none is configured; see the option password"
         )
     );
@@ -539,9 +539,60 @@ fn only_the_methods_that_are_wanted() {
         peer.addr.port()
     );
     let o = check(json!({ "url": url }));
-    assert_eq!(o.status, Status::Critical);
+    // We did not look: that says nothing of the server. What the operator demands of it does.
+    assert_eq!(o.status, Status::Unknown, "{o:?}");
     assert!(
         o.message.contains("in clear") && !o.message.contains("hunter2"),
+        "{o:?}"
+    );
+    let o = check(json!({ "url": format!("{url}&require_auth=scram-sha-256") }));
+    assert_eq!(o.status, Status::Critical, "{o:?}");
+    // Kerberos, and a mechanism of SASL that nobody knows here.
+    for wish in ["R\0\0\0\x08\0\0\0\x07", "R\0\0\0\x0d\0\0\0\x0aX-1\0\0"] {
+        let peer = Peer::answering(wish);
+        let port = peer.addr.port();
+        let url = format!("postgres://u:p4ss@127.0.0.1:{port}/x?sslmode=disable");
+        let o = check(json!({ "url": url }));
+        assert_eq!(o.status, Status::Unknown, "{o:?}");
+    }
+}
+
+/// Each server of a list has a line of its own in the password file, and the file may change.
+#[test]
+fn passwords_of_a_file_by_host() {
+    let Some(s) = server() else { return };
+    let folder = healthd_testing::Folder::new();
+    let right = Postgres::PASSWORD;
+    let file = folder.write("pgpass", "*:*:*:*:wr0ng\n");
+    let url = |hosts: &str| {
+        let file = file.display();
+        json!({"url": format!("postgres://postgres@{hosts}/postgres?passfile={file}")})
+    };
+    let (port, dead) = (s.port, free_port("127.0.0.1"));
+    let one = create(&url(&format!("127.0.0.1:{port}"))).unwrap();
+    assert!(one.run(LONG).message.contains("28P01"));
+    folder.write(
+        "pgpass",
+        format!("127.0.0.1:{dead}:*:*:other\n127.0.0.1:{port}:*:postgres:{right}\n"),
+    );
+    // Read anew, without being made anew, once it is seen to be whole.
+    until(
+        || one.run(LONG).status == Status::Ok,
+        || one.run(LONG).message.clone(),
+    );
+    let both = check(url(&format!("127.0.0.1:{dead},127.0.0.1:{port}")));
+    assert_eq!(both.status, Status::Ok, "{both:?}");
+}
+
+#[test]
+fn a_server_that_cannot_start_another_process() {
+    let peer = Peer::answering("Ecould not fork new process for connection\n\0");
+    let port = peer.addr.port();
+    let o = check(json!({"url": format!("postgres://u@127.0.0.1:{port}/x")}));
+    assert_eq!(o.status, Status::Critical);
+    assert!(
+        o.message
+            .starts_with("tls: the server answers the request for TLS with an error"),
         "{o:?}"
     );
 }

@@ -33,6 +33,11 @@ pub async fn ask_for_tls(stream: &mut Stream<'_>) -> io::Result<Offer> {
         (0, _) => Err(io::ErrorKind::UnexpectedEof.into()),
         (_, b'S') => Ok(Offer::Tls),
         (_, b'N') => Ok(Offer::Plain),
+        // It comes in plain, from whoever it is: libpq does not read it either.
+        (_, b'E') => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the server answers the request for TLS with an error: it may be unable to start another process; its log says more",
+        )),
         _ => Err(not_postgres()),
     }
 }
