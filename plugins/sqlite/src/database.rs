@@ -127,6 +127,9 @@ impl Database {
         if statements.next()?.is_some() {
             return Err(Failure::NotAQuery("it has more than one statement"));
         }
+        if statement.parameter_count() > 0 {
+            return Err(Failure::NotAQuery("nothing fills in its parameters"));
+        }
         let mut answer = Answer::default();
         let columns = statement.column_count();
         let mut rows = statement.query([])?;

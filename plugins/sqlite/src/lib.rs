@@ -53,6 +53,9 @@ const ASKED: Duration = Duration::from_millis(100);
 const MARGIN: Duration = Duration::from_millis(20);
 /// So often a file is read again because a writer came in between.
 const TRIES: u32 = 3;
+/// A database that is being closed is closed after so many of these.
+const CLOSINGS: u32 = 10;
+const CLOSING: Duration = Duration::from_millis(20);
 
 struct Sqlite(Options);
 
@@ -107,10 +110,20 @@ impl From<Failure> for Stop {
 
 impl Sqlite {
     fn read(&self, cx: Cx<'_>, deadline: Instant) -> Result<Answer, Stop> {
-        let mut tries = 1;
+        let (mut tries, mut closing) = (1, 0);
         loop {
             cx.phase("open");
-            let database = Database::open(&self.0.path, self.0.immutable, deadline)?;
+            let database = match Database::open(&self.0.path, self.0.immutable, deadline) {
+                // The last of its users has taken the index away and not yet the log: it is closing.
+                Err(Failure::NeedsRecovery(_))
+                    if closing < CLOSINGS && Instant::now() < deadline =>
+                {
+                    closing += 1;
+                    std::thread::sleep(CLOSING);
+                    continue;
+                }
+                opened => opened?,
+            };
             let read = self.read_open(cx, &database);
             if !database.was_disturbed() {
                 return read;

@@ -162,6 +162,7 @@ fn nothing_is_ever_written() {
             format!("VACUUM INTO '{}'", into.display()),
             format!("ATTACH '{}' AS x", attached.display()),
             "SELECT 1; DELETE FROM t".into(),
+            "SELECT n FROM t WHERE s = ?1".into(),
             "-- nothing".into(),
         ];
         let all_refused = || {
@@ -344,6 +345,30 @@ fn left_overs_of_a_crash_are_not_repaired() {
         "{o:?}"
     );
     assert_eq!(files(&folder), before);
+}
+
+/// Its last user takes the index away first and then the log: what is seen in between is no crash.
+#[test]
+fn a_database_that_is_being_closed_is_not_called_broken() {
+    let folder = Folder::new();
+    let (path, writer) = database(&folder, "wal");
+    drop(writer);
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|s| {
+        s.spawn(|| {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                let c = Connection::open(&path).unwrap();
+                c.execute_batch("INSERT INTO t VALUES (4, 'four')").unwrap();
+            }
+        });
+        let plugin = create(&with(&path, json!({}))).unwrap();
+        let wrong = (0..300).map(|_| plugin.run(LONG)).find(|o| {
+            // Read while it was written each time is true enough.
+            o.status != Status::Ok && !o.message.contains("was written while it was read")
+        });
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(wrong.is_none(), "{wrong:?}");
+    });
 }
 
 #[test]
