@@ -5,6 +5,7 @@
 
 mod output;
 mod perfdata;
+mod program;
 #[cfg(test)]
 mod tests;
 
@@ -12,9 +13,8 @@ use healthd_plugin::{Check, ChildEnd, Cx, ExecOutput, ExecSpec, Status, cut, opt
 use output::Output;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 options! {
@@ -278,9 +278,11 @@ impl Exec {
                 "{program}: not found in PATH {}, or not executable for the daemon's user; write its full path in argv",
                 self.path()
             )),
-            io::ErrorKind::NotFound if Path::new(program).exists() => cx.unknown(format_args!(
-                "{program}: not started: the interpreter that its first line names does not exist"
-            )),
+            io::ErrorKind::NotFound if Path::new(program).exists() => {
+                let why = program::what_is_wrong(Path::new(program));
+                let why = why.as_deref().unwrap_or("what it needs to start does not exist");
+                cx.unknown(format_args!("{program}: not started: {why}"))
+            }
             io::ErrorKind::NotFound => cx.unknown(format_args!(
                 "{program}: no such file; install it or correct argv"
             )),
@@ -293,9 +295,12 @@ impl Exec {
             io::ErrorKind::ArgumentListTooLong => cx.unknown(format_args!(
                 "{program}: argv and env are longer than this system allows"
             )),
-            _ if e.raw_os_error() == Some(ENOEXEC) => cx.unknown(format_args!(
-                "{program}: not a program: neither an executable of this machine nor a script with #! in its first line"
-            )),
+            _ if e.raw_os_error() == Some(ENOEXEC) => {
+                let path = self.found().unwrap_or_else(|| program.into());
+                let why = program::what_is_wrong(&path);
+                let why = why.as_deref().unwrap_or(program::NEITHER);
+                cx.unknown(format_args!("{program}: not a program: {why}"))
+            }
             _ => match cx.fail(program, e) {
                 // The target was not asked, so this is no verdict about it.
                 Status::Critical => Status::Unknown,
@@ -308,17 +313,12 @@ impl Exec {
     fn cannot_start(&self) -> Option<String> {
         let program = self.program();
         let found = match program.contains('/') {
-            true => look(Path::new(program)),
-            false => {
-                let dirs = self.path().split(':');
-                let looked: Vec<_> = dirs
-                    .map(|dir| look(&Path::new(dir).join(program)))
-                    .collect();
-                match looked.iter().any(Result::is_ok) {
-                    true => Ok(()),
-                    false => Err(format!("no such command in PATH {}", self.path())),
-                }
-            }
+            true => program::look(Path::new(program)),
+            false => match self.found() {
+                // A command that is there and cannot be started says why.
+                Some(path) => program::look(&path),
+                None => Err(format!("no such command in PATH {}", self.path())),
+            },
         };
         match found {
             Err(why) => Some(format!("argv[0]: {program}: {why}")),
@@ -345,6 +345,15 @@ impl Exec {
         }
     }
 
+    /// Where in PATH it is, as the system looks for it.
+    fn found(&self) -> Option<PathBuf> {
+        let mut places = self
+            .path()
+            .split(':')
+            .map(|dir| Path::new(dir).join(self.program()));
+        places.find(|path| program::may_run(path))
+    }
+
     fn path(&self) -> &str {
         let path = self.env.iter().find_map(|kv| kv.strip_prefix("PATH="));
         path.unwrap_or_default()
@@ -352,40 +361,6 @@ impl Exec {
 
     fn program(&self) -> &str {
         self.options.argv.first().map_or("", |s| s.as_str())
-    }
-}
-
-/// Can this be started?
-fn look(program: &Path) -> Result<(), String> {
-    let meta = std::fs::metadata(program).map_err(|e| match e.kind() {
-        io::ErrorKind::NotFound => "there is no such file: install it or correct argv".to_owned(),
-        io::ErrorKind::PermissionDenied => {
-            "a directory on the way to it is closed to the daemon's user".to_owned()
-        }
-        _ => e.to_string(),
-    })?;
-    if meta.is_dir() {
-        return Err("a folder and no program".into());
-    }
-    if meta.permissions().mode() & 0o111 == 0 {
-        return Err(format!("not executable: chmod +x {}", program.display()));
-    }
-    let mut start = [0; 256];
-    let read = std::fs::File::open(program).and_then(|mut file| file.read(&mut start));
-    // A program that may be run but not read is a program.
-    let start = read.map_or(&[][..], |n| &start[..n]);
-    let line = start
-        .strip_prefix(b"#!")
-        .and_then(|rest| rest.split(|b| *b == b'\n').next());
-    let interpreter = line.map(|line| String::from_utf8_lossy(line).into_owned());
-    let interpreter = interpreter
-        .as_deref()
-        .and_then(|line| line.split_whitespace().next());
-    match interpreter {
-        Some(path) if path.starts_with('/') && !Path::new(path).exists() => Err(format!(
-            "the interpreter {path}, which its first line names, does not exist"
-        )),
-        _ => Ok(()),
     }
 }
 

@@ -135,6 +135,9 @@ impl Entry {
     }
 }
 
+/// `=` in a label without quotes that are tried as its end: each costs a look at the rest of the word.
+const MAX_EQUALS: usize = 64;
+
 /// Stands between entries and belongs to none.
 fn is_between(c: char) -> bool {
     c.is_whitespace() || matches!(c, ',' | ';' | '|')
@@ -152,22 +155,25 @@ fn label(text: &str) -> Option<(String, &str)> {
         return Some((label, value_after(rest.trim_start().strip_prefix('=')?)?));
     }
     // Without quotes it may hold blanks, as Icinga reads it, and `=`: its end is the first `=` before a value.
-    let mut at = 0;
-    while at < text.len() {
-        let word = &text[at..at + word_length(&text[at..])];
-        for (equals, _) in word.match_indices('=') {
-            if let Some(value) = value_after(&text[at + equals + 1..]) {
-                return Some((text[..at + equals].into(), value));
+    let mut tried = 0;
+    let mut after_blank = false;
+    for (at, c) in text.char_indices() {
+        if c == '|' || (after_blank && matches!(c, '\'' | '"')) {
+            // A quote begins another entry, and so does what follows a bar.
+            return None;
+        }
+        after_blank = c.is_whitespace();
+        if after_blank && tried > 0 {
+            return None;
+        }
+        if c == '=' {
+            if let Some(value) = value_after(&text[at + 1..]) {
+                return Some((text[..at].into(), value));
             }
-        }
-        if word.contains('=') {
-            return None;
-        }
-        at += word.len();
-        at += text[at..].len() - text[at..].trim_start_matches(char::is_whitespace).len();
-        // A quote begins another entry, and so does what follows a bar.
-        if text[at..].starts_with(['\'', '"', '|']) {
-            return None;
+            tried += 1;
+            if tried == MAX_EQUALS {
+                return None;
+            }
         }
     }
     None
@@ -221,17 +227,30 @@ fn quoted_label(text: &str, quote: char) -> Option<(String, &str)> {
     }
 }
 
+/// The length of `value;warn;crit;min;max` at the start, without blanks. A comma ends it only if another entry follows, or
+/// nothing: `1,5` is one value, if a wrong one.
+fn fields_length(text: &str) -> usize {
+    let is_end = |c: char| c.is_whitespace() || c == '|';
+    let Some(at) = text.find(|c: char| is_end(c) || c == ',') else {
+        return text.len();
+    };
+    let mut commas = None;
+    for (here, c) in text[at..].char_indices() {
+        let here = at + here;
+        match c {
+            ',' => commas = commas.or(Some(here)),
+            c if is_end(c) => return commas.unwrap_or(here),
+            '\'' | '"' if commas.is_some() => return commas.unwrap_or(here),
+            '=' => return at,
+            _ => commas = None,
+        }
+    }
+    commas.unwrap_or(text.len())
+}
+
 /// `value;warn;crit;min;max` at the start, without blanks, and what follows it.
 fn fields(text: &str) -> (String, &str) {
-    let word = &text[..word_length(text)];
-    // A comma ends it only if another entry follows, or nothing: `1,5` is one value, if a wrong one.
-    let end = word
-        .match_indices(',')
-        .find(|(at, _)| {
-            let after = word[at + 1..].trim_start_matches(',');
-            after.is_empty() || after.contains('=') || after.starts_with(['\'', '"'])
-        })
-        .map_or(word.len(), |(at, _)| at);
+    let end = fields_length(text);
     let mut fields = text[..end].to_string();
     let mut after = &text[end..];
     // `1; 5; 10`: what follows is a threshold and no label.
@@ -513,6 +532,18 @@ mod tests {
             (p.entries.len(), &p.refused[..]),
             (1, &["junk".to_string()][..])
         );
+    }
+
+    /// What a program prints by mistake must not keep the others waiting: the time grows with the text, not with its square.
+    #[test]
+    fn a_megabyte_of_nonsense_is_read_at_once() {
+        for piece in [
+            "=", "1=", ",", "1,", "a=1,", "'a", "a=1;", "=1 ", "a b ", "\"", "|=",
+        ] {
+            let text = format!("a={}", piece.repeat((1 << 20) / piece.len()));
+            let p = read(&text);
+            assert!(p.entries.len() + p.refused.len() > 0, "{piece}");
+        }
     }
 
     #[test]

@@ -168,6 +168,7 @@ fn a_program_that_cannot_start_is_unknown_with_the_way_out() {
     let plain = dir.join("plain");
     std::fs::write(&plain, "data").unwrap();
     let no_interpreter = script(&dir, "no_interpreter", "#!/nowhere/sh\n");
+    let windows = script(&dir, "windows", "#!/bin/sh\r\nexit 0\r\n");
     let no_format = script(&dir, "no_format", "neither ELF nor script");
     let plain = plain.to_str().unwrap();
 
@@ -178,7 +179,11 @@ fn a_program_that_cannot_start_is_unknown_with_the_way_out() {
         ),
         (
             &*no_interpreter,
-            "the interpreter that its first line names does not exist",
+            "the interpreter /nowhere/sh, which its first line names, does not exist",
+        ),
+        (
+            &*windows,
+            "(CR LF), so that its interpreter would be /bin/sh\\r: save it with LF alone",
         ),
         (
             plain,
