@@ -78,7 +78,11 @@ impl Scrubber {
             let form = percent.replace("%20", "+");
             let (lower, lower_form) = (lower_hex(&percent), lower_hex(&form));
             let every: String = value.bytes().map(|b| format!("%{b:02X}")).collect();
-            self.values.extend([lower_hex(&every), every]);
+            self.values.extend([lower_hex(&every), every.clone()]);
+            if value.len() >= SHORTEST_INSIDE {
+                let hex = every.replace('%', "");
+                self.values.extend([hex.to_ascii_lowercase(), hex]);
+            }
             self.values
                 .extend([value.into(), debug, json, percent, form, lower, lower_form]);
             for engine in [STANDARD, URL_SAFE] {
@@ -394,6 +398,7 @@ mod tests {
                 "Basic {} rejected",
                 URL_SAFE.encode(format!("us:{secret}:more"))
             ),
+            secret.bytes().map(|b| format!("{b:02x}")).collect(),
             // Cut by who had no room for more.
             format!("the server said {}", &secret[..8]),
         ] {

@@ -5,8 +5,8 @@
 //! says that there is more when it is there. Numbers are little-endian. Nothing in it is believed by whoever reads it.
 
 /// So many bytes behind the head, and so many secrets: with more of them each line would cost the supervisor too much.
-pub const MOST_BYTES: u64 = 256 << 10;
-pub const MOST: usize = 256;
+pub const MOST_BYTES: u64 = 512 << 10;
+pub const MOST: usize = 2048;
 pub const HEAD: u64 = 8;
 /// Stands in the head instead of a length: there are more, so nothing can be told.
 pub const TOO_MANY: u64 = u64::MAX;

@@ -103,7 +103,7 @@ impl Fit {
 /// The absolute paths among a check's options, with their keys' rights: `"x-path": "write"` in the schema is one to write.
 pub fn paths_of(spec: &CheckSpec, schema: Option<&Value>, found: &mut BTreeSet<OpenPath>) {
     // Most checks have none.
-    if !spec.config.contains("\"/") {
+    if !spec.config.contains("\"/") && !spec.config.contains("://") {
         return;
     }
     let Ok(Value::Object(options)) = serde_json::from_str(&spec.config) else {
@@ -113,12 +113,21 @@ pub fn paths_of(spec: &CheckSpec, schema: Option<&Value>, found: &mut BTreeSet<O
         let of_key = schema.and_then(|s| s.get("properties")?.get(key)?.get("x-path"));
         let write = of_key.and_then(Value::as_str) == Some("write");
         texts(value, &mut |text| {
-            if text.starts_with('/') && text.len() > 1 && text.len() <= 4096 {
-                let path = text.to_owned();
-                found.insert(OpenPath { path, write });
-            }
+            let fits = |path: &String| path.starts_with('/') && (2..=4096).contains(&path.len());
+            let named = std::iter::once(text.to_owned()).chain(in_url(text));
+            found.extend(named.filter(fits).map(|path| OpenPath { path, write }));
         });
     }
+}
+
+/// What the parameters of a URL name: `postgres://db/app?sslrootcert=/srv/pki/ca.pem`.
+fn in_url(text: &str) -> impl Iterator<Item = String> {
+    let query = text
+        .split_once("://")
+        .and_then(|(_, rest)| rest.split_once('?'));
+    let parameters = query.map_or("", |(_, query)| query).split('&');
+    let values = parameters.filter_map(|pair| pair.split_once('='));
+    values.map(|(_, value)| value.replace("%2F", "/").replace("%2f", "/"))
 }
 
 fn texts(value: &Value, each: &mut impl FnMut(&str)) {
@@ -179,6 +188,16 @@ mod tests {
             .expect("one");
         assert_eq!(few.paths.len(), 2);
         assert_eq!(Fit::Legacy.to_send(), None);
+    }
+
+    #[test]
+    fn parameters_of_a_url_name_paths_too() {
+        let named = |text: &str| in_url(text).collect::<Vec<_>>().join(" ");
+        assert_eq!(
+            named("postgres://u@h/x?sslmode=require&sslrootcert=/srv/ca.pem&sslkey=%2Fsrv%2fk"),
+            "require /srv/ca.pem /srv/k"
+        );
+        assert_eq!(named("/a?b=/c") + &named("http://h/x"), "");
     }
 
     #[test]

@@ -90,7 +90,7 @@ impl<'a> Judge<'a> {
         if let Some(types) = &rule.types
             && !types.iter().any(|t| t.fits(value))
         {
-            self.wrong_type(types, value, path, out);
+            self.wrong_type(rule.format.as_deref(), types, value, path, out);
             return;
         }
         if let Some(allowed) = &rule.allowed {
@@ -136,6 +136,7 @@ impl<'a> Judge<'a> {
 
     fn wrong_type(
         &self,
+        format: Option<&str>,
         types: &[Type],
         value: &Value,
         path: &[Hop<'a>],
@@ -178,7 +179,12 @@ impl<'a> Judge<'a> {
                 .filter(|f| f.fract() == 0.0 && f.abs() < 1e15)
                 .map(|f| format!("write it without the fraction: `{f:.0}`")),
             Value::Number(_) | Value::Bool(_) if types.contains(&Type::String) => {
-                Some(format!("write it in quotes: `\"{}\"`", brief(value)))
+                let text = brief(value);
+                // In quotes it would still lack its unit.
+                match format.and_then(|name| healthd_units::check_format(name, &text)) {
+                    Some(Err(e)) => Some(e.help().to_owned()),
+                    _ => Some(format!("write it in quotes: `\"{text}\"`")),
+                }
             }
             _ => None,
         };
@@ -312,7 +318,13 @@ impl<'a> Judge<'a> {
                 .then(|| duration::parse(s).ok().map(duration::show_one_unit))
                 .flatten()
                 .filter(|text| pattern.is_match(text));
-            let help = one_unit.map(|text| format!("this plugin takes one unit: write `{text}`"));
+            let help = match format {
+                Some("path") => Some("write a full path, from / on".into()),
+                Some("range") => Some(
+                    "write `10` (0 to 10), `10:`, `~:10`, `10:20` or `@10:20` (not within)".into(),
+                ),
+                _ => one_unit.map(|text| format!("this plugin takes one unit: write `{text}`")),
+            };
             self.say(path, wanted, help, out);
         }
     }
@@ -526,7 +538,7 @@ impl<'a> Judge<'a> {
             });
         failed.retain(|(id, _)| right_type(*id));
         if failed.is_empty() {
-            self.wrong_type(&types, value, path, out);
+            self.wrong_type(None, &types, value, path, out);
             return;
         }
         // Constants one by one, as schema generators write an enum with described values.

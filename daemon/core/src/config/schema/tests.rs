@@ -455,6 +455,8 @@ fn formats_are_parsed_by_the_host() {
     let schema = Schema::compile(&json!({"properties": {
         "d": {"format": "duration"}, "s": {"format": "size"}, "a": {"format": "amount"}, "r": {"format": "rate"},
         "old": {"format": "duration", "pattern": "^[0-9]+(\\.[0-9]+)?(ms|s|m|h|d)$"},
+        "number": {"type": "string", "format": "duration"}, "text": {"type": "string"},
+        "path": {"format": "path", "pattern": "^/"}, "range": {"format": "range", "pattern": "^[0-9]*:[0-9]*$"},
     }}))
     .expect("it is whole");
     let said = |value: Value| -> Vec<String> {
@@ -475,6 +477,16 @@ fn formats_are_parsed_by_the_host() {
             "option `old` is no valid duration, is `1m30s`; this plugin takes one unit: write `90s`",
             "option `r` has an unknown unit \"/min\"; write `5/m`",
             "option `s` has an unknown unit `gb`; write `5GB`",
+        ]
+    );
+    // What a help says to write is right.
+    assert_eq!(
+        said(json!({"number": 500, "text": 5, "path": "c.pem", "range": "5-10"})),
+        [
+            "option `number` has to be a string, not an integer; write `500s` or `500ms`",
+            "option `path` is no valid path, is `c.pem`; write a full path, from / on",
+            "option `range` is no valid range, is `5-10`; write `10` (0 to 10), `10:`, `~:10`, `10:20` or `@10:20` (not within)",
+            "option `text` has to be a string, not an integer; write it in quotes: `\"5\"`",
         ]
     );
 }
