@@ -1,12 +1,14 @@
 /* breach, breach_step - break their contract, each in one way.
  *
- * how     limit (one of open files), hard (one that only root can lift), alarm (in a second), handler (of SIGUSR1), mask (of the thread), threads (two
- *         more each time), nothing (a task that waits for nothing; breach_step), undefined (returns 42), none
+ * how     limit (one of open files), hard (one that only root can lift), alarm (in a second), handler (of SIGUSR1), mask (of the thread), umask, cwd, threads (two
+ *         more each time), nothing (a task that waits for nothing; breach_step), undefined (returns 42), destroy (an alarm, when the
+ *         instance ends; breach), none
  * status  what they return then, if it is anything else: 2 is CRITICAL */
 #include "fixture.h"
 #include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 static void *stay(void *nothing) {
   for (;;) pause();
@@ -25,6 +27,8 @@ static hd_ret break_it(void *instance) {
   if (strcmp(how, "limit") == 0 || strcmp(how, "hard") == 0) setrlimit(RLIMIT_NOFILE, &few);
   if (strcmp(how, "alarm") == 0) alarm(1);
   if (strcmp(how, "handler") == 0) signal(SIGUSR1, SIG_IGN);
+  if (strcmp(how, "umask") == 0) umask(0777);
+  if (strcmp(how, "cwd") == 0 && chdir("/proc") != 0) abort();
   if (strcmp(how, "mask") == 0) pthread_sigmask(SIG_BLOCK, &all, NULL);
   if (strcmp(how, "threads") == 0) {
     pthread_t thread;
@@ -38,6 +42,13 @@ static hd_ret break_it(void *instance) {
 static hd_ret run(void *instance, const hd_ctx *c) {
   say(c, "the target is bad");
   return break_it(instance);
+}
+
+static void destroy(void *instance) {
+  char how[32];
+  text(instance, "how", how, sizeof how);
+  if (strcmp(how, "destroy") == 0) alarm(1);
+  free(instance);
 }
 
 static hd_ret start(void *instance, const hd_ctx *c, void **task) {
@@ -58,7 +69,7 @@ static hd_ret step(void *task, const hd_ctx *c, const hd_event *events, size_t n
 }
 
 static const hd_plugin plugins[] = {
-  RUN_LANE("breach", HD_WL_BLOCK, create, run),
+  RUN_LANE_TO("breach", HD_WL_BLOCK, create, run, destroy),
   STEP_LANE("breach_step", HD_WL_IO, create, start, step, free),
 };
 EXPORT(plugins)

@@ -117,9 +117,10 @@ static UNUSED int enter_gate(const hd_ctx *c, const char *json, int flags) {
   return fd;
 }
 
-#define RUN_LANE(NAME, WORKLOAD, CREATE, RUN)                                                                     \
+#define RUN_LANE(NAME, WORKLOAD, CREATE, RUN) RUN_LANE_TO(NAME, WORKLOAD, CREATE, RUN, free)
+#define RUN_LANE_TO(NAME, WORKLOAD, CREATE, RUN, DESTROY)                                                         \
   { HD_MAGIC, sizeof(hd_plugin), HD_ABI_MINOR, 0, FLAGS, WORKLOAD, 10000, 0, 0, S(NAME), S("1.0"),     \
-    S("a fixture of the tests"), S(""), S("MIT OR Apache-2.0"), S("cc"), SCHEMA, init, CREATE, free, RUN, NULL,   \
+    S("a fixture of the tests"), S(""), S("MIT OR Apache-2.0"), S("cc"), SCHEMA, init, CREATE, DESTROY, RUN, NULL,   \
     NULL, NULL, NULL }
 #define STEP_LANE(NAME, WORKLOAD, CREATE, START, STEP, DROP)                                                      \
   { HD_MAGIC, sizeof(hd_plugin), HD_ABI_MINOR, 0, FLAGS, WORKLOAD, 10000, 0, 0, S(NAME), S("1.0"),     \

@@ -56,6 +56,11 @@ fn what_a_call_leaves_behind_is_named_and_put_back() {
                     "mask",
                     "plugin `breach` left a signal mask of its own behind in run",
                 ),
+                ("umask", "plugin `breach` left a umask of 777 behind in run"),
+                (
+                    "cwd",
+                    "plugin `breach` left another working directory behind in run",
+                ),
                 (
                     "undefined",
                     "plugin `breach` returned 42 from run, which the ABI does not define",
@@ -134,6 +139,23 @@ fn threads_that_become_more_with_each_run_are_named_and_their_worker_is_replaced
         daemon.run("threads");
     }
     daemon.expect_log("why=\"plugin `breach` left 2 more threads (");
+}
+
+#[test]
+fn what_the_end_of_an_instance_leaves_behind_is_named_too() {
+    let daemon = spawn(vec![breach("breach", "destroy"), breach("breach", "none")]);
+    assert_eq!(daemon.run("destroy")["status"], "critical");
+    daemon.written.rewrite(&[breach("breach", "none")]);
+    daemon.ask("reload", serde_json::json!({}));
+    daemon.expect_log(
+        "plugin breaks its contract  plugin=breach call=destroy left=\"an alarm (SIGALRM)\"",
+    );
+    // It was stopped: nobody dies of it, nor is judged by it.
+    assert_eq!(daemon.run("none")["status"], "critical");
+    assert_eq!(
+        daemon.ask("workers", serde_json::json!({}))[0]["restarts"],
+        0
+    );
 }
 
 #[test]

@@ -1,9 +1,10 @@
-//! What a call into foreign code may leave behind in a process: limits, an alarm, signal handlers, a signal mask. Seen
-//! after the call, and put back.
+//! What a call into foreign code may leave behind in a process: limits, an alarm, signal handlers, a signal mask, a umask,
+//! another working directory. Seen after the call, and put back.
 
 use nix::fcntl::{OFlag, open};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::stat::{Mode, fstat};
+use nix::sys::stat::{Mode, fstat, stat, umask};
+use nix::unistd::fchdir;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
@@ -30,11 +31,48 @@ const LIMITS: [(Resource, &str); 3] = [
     (Resource::RLIMIT_FSIZE, "size of files (RLIMIT_FSIZE)"),
 ];
 
+/// How files are made, and where relative paths begin.
+struct Surroundings {
+    umask: Mode,
+    folder: OwnedFd,
+    /// Device and inode of the folder.
+    key: (u64, u64),
+}
+
+static SURROUNDINGS: OnceLock<Option<Surroundings>> = OnceLock::new();
+
+impl Surroundings {
+    fn now() -> Option<Surroundings> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let folder = open(".", flags, Mode::empty()).ok()?;
+        let about = fstat(&folder).ok()?;
+        // The only way to ask for it is to set it.
+        let before = umask(Mode::empty());
+        umask(before);
+        Some(Surroundings {
+            umask: before,
+            folder,
+            key: (about.st_dev, about.st_ino),
+        })
+    }
+
+    /// Puts them back, and names what was changed.
+    fn back(&self) -> impl Iterator<Item = String> {
+        let changed = umask(self.umask);
+        let changed = (changed != self.umask).then(|| format!("a umask of {:03o}", changed.bits()));
+        let here = stat(".").is_ok_and(|a| (a.st_dev, a.st_ino) == self.key);
+        let moved =
+            (!here && fchdir(&self.folder).is_ok()).then(|| "another working directory".to_owned());
+        [changed, moved].into_iter().flatten()
+    }
+}
+
 /// How signals are to stay.
 static ACTIONS: OnceLock<Vec<libc::sigaction>> = OnceLock::new();
 
-/// From now on signals are to stay as they are. The first call wins.
-pub fn signals_stay() {
+/// From now on signals, umask and working directory are to stay as they are. The first call wins.
+pub fn all_stays() {
+    SURROUNDINGS.get_or_init(Surroundings::now);
     let _ = ACTIONS.set(SIGNALS.iter().filter_map(|(n, _)| action(*n)).collect());
 }
 
@@ -114,6 +152,9 @@ impl Before {
             left.what.push("an alarm (SIGALRM)".into());
         }
         if let Some(before) = &self.mask {
+            if let Some(Some(surroundings)) = SURROUNDINGS.get() {
+                left.what.extend(surroundings.back());
+            }
             left.what
                 .extend(signals_back().map(|name| format!("another handler for {name}")));
             if !same(before, &mask()) {

@@ -1,8 +1,9 @@
 //! The end of instances: a plugin's `destroy` may block, so it is called on threads of its own. One that hangs keeps
 //! neither the event loop nor a run waiting.
 
+use crate::contract::Watched;
 use crate::pool::{self, Pool};
-use crate::services::shared;
+use crate::services::{Posted, shared};
 use healthd_core::wire::maps::Entry;
 use healthd_loader::Ended;
 use healthd_scoreboard::worker_map::{Call, WorkerMap};
@@ -29,6 +30,10 @@ struct Calls {
     under_way: BTreeMap<u64, (u64, &'static str)>,
 }
 
+fn name_of(instance: &Ended) -> &'static str {
+    &instance.plugin().descriptor.name
+}
+
 impl Destroyer {
     pub(crate) fn new(map: &'static WorkerMap, nice: i32) -> Destroyer {
         Destroyer {
@@ -41,7 +46,7 @@ impl Destroyer {
 
     pub(crate) fn end(&'static self, instance: Ended) {
         self.owed.fetch_add(1, Ordering::AcqRel);
-        let name = &instance.plugin().descriptor.name;
+        let name = name_of(&instance);
         if !self.pool.submit(Box::new(move || self.call(instance))) {
             log::warn!(
                 "an instance of plugin `{name}` is left undestroyed: no thread could be started"
@@ -57,8 +62,7 @@ impl Destroyer {
             let mut calls = self.lock();
             calls.next += 1;
             let number = calls.next;
-            let name = &instance.plugin().descriptor.name;
-            calls.under_way.insert(number, (now, name));
+            calls.under_way.insert(number, (now, name_of(&instance)));
             number
         };
         let line = pool::current_line();
@@ -73,8 +77,17 @@ impl Destroyer {
             };
             self.map.enter(line, call);
         }
+        let watched = Watched::call();
+        let (owner, plugin) = (instance.owner.plugin, name_of(&instance));
         instance.destroy();
         healthd_sys::fork_guard::end_if_forked();
+        if let Some(breach) = watched.leave(owner) {
+            shared().post(Posted::Left {
+                plugin,
+                call: "destroy",
+                breach,
+            });
+        }
         if let Some(line) = line {
             self.map.leave(line);
         }

@@ -10,6 +10,7 @@ use healthd_core::wire::worker::ToManager;
 use healthd_loader::{Library, Plugin};
 use healthd_scoreboard::crash;
 use healthd_scoreboard::worker_map::{Call, WorkerMap};
+use healthd_sys::leftovers::{Before, Left};
 use healthd_sys::{clock, fork_guard};
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -90,7 +91,7 @@ impl Reactor {
             log::warn!("calls of exit() will not be told apart: {e}");
         }
         // With the handlers that a runtime in one of them needs.
-        healthd_sys::leftovers::signals_stay();
+        healthd_sys::leftovers::all_stays();
         self.loading = Loading::Done;
         let threads = 1 + self.pool.threads() as u32;
         let layers = self.layers;
@@ -108,6 +109,9 @@ fn load(map: &WorkerMap, line: Option<usize>, list: Vec<ToLoad>) -> Vec<Outcome>
         let library = libraries.entry(file.clone()).or_insert_with(|| {
             let opened = noted(map, line, (Entry::Load, number), || {
                 Library::open(&named.copy, Path::new(&file)).map_err(|e| e.to_string())
+            });
+            let opened = opened.and_then(|(library, left)| {
+                nothing_stays(left, &file, "loading").map(|()| library)
             });
             // Its number must never name another library: see Library::open.
             std::mem::forget(named.copy);
@@ -129,9 +133,11 @@ fn load(map: &WorkerMap, line: Option<usize>, list: Vec<ToLoad>) -> Vec<Outcome>
             }
         };
         let ready = found.and_then(|plugin| {
-            let changed = noted(map, line, (Entry::Init, number), || plugin.init())
-                .map_err(|why| format!("{file}: plugin `{name}`: {why}"))?;
+            let named = |why: String| format!("{file}: plugin `{name}`: {why}");
+            let (changed, left) =
+                noted(map, line, (Entry::Init, number), || plugin.init()).map_err(named)?;
             restored(&changed, &file, "init");
+            nothing_stays(left, &file, "init").map_err(named)?;
             Ok(plugin)
         });
         outcomes.push((number, ready));
@@ -139,13 +145,13 @@ fn load(map: &WorkerMap, line: Option<usize>, list: Vec<ToLoad>) -> Vec<Outcome>
     outcomes
 }
 
-/// A call into a plugin, with its place in the map.
+/// A call into a plugin, with its place in the map, and what it has left behind.
 fn noted<R>(
     map: &WorkerMap,
     line: Option<usize>,
     (entry, plugin): (Entry, u16),
-    call: impl FnOnce() -> R,
-) -> R {
+    call: impl FnOnce() -> Result<R, String>,
+) -> Result<(R, Option<Left>), String> {
     if let Some(line) = line {
         let call = Call {
             entry,
@@ -157,12 +163,29 @@ fn noted<R>(
         };
         map.enter(line, call);
     }
+    let before = Before::look(true);
     let result = call();
     fork_guard::end_if_forked();
+    let left = before.put_back();
     if let Some(line) = line {
         map.leave(line);
     }
-    result
+    result.map(|result| (result, left))
+}
+
+/// Threads may stay: a runtime makes its own now. What was put back hurts nobody; a process that cannot be put back would
+/// be broken for all its checks.
+fn nothing_stays(left: Option<Left>, file: &str, when: &str) -> Result<(), String> {
+    match left {
+        None => Ok(()),
+        Some(left) if left.stays => Err(format!(
+            "left {left} behind in {when}, which its contract forbids"
+        )),
+        Some(left) => {
+            log::warn!("{file}: {when} left {left} behind; put back");
+            Ok(())
+        }
+    }
 }
 
 fn restored(signals: &[i32], file: &str, when: &str) {

@@ -426,6 +426,11 @@ impl Reactor {
             Posted::Job(report) => self.job_done(report),
             Posted::Say(message) => self.outbox.say(&message),
             Posted::Fan(news) => self.fan_news(news),
+            Posted::Left {
+                plugin,
+                call,
+                breach,
+            } => self.tell_left(plugin, &format!("call={call}"), &breach),
             Posted::LivesOn {
                 task,
                 pid,

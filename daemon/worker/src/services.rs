@@ -1,6 +1,7 @@
 //! What the worker does for its plugins (`hd_host`), and the queue on which other threads reach the reactor.
 
 use crate::active::JobReport;
+use crate::contract::Breach;
 use crate::destroy::Destroyer;
 use crate::fanout::News;
 use crate::load::Outcome;
@@ -36,6 +37,12 @@ pub enum Posted {
         task: u64,
         pid: u32,
         forbidden: bool,
+    },
+    /// What a call that belongs to no run has left behind.
+    Left {
+        plugin: &'static str,
+        call: &'static str,
+        breach: Breach,
     },
     /// A child of a task that had ended is collected.
     Killed {

@@ -127,13 +127,22 @@ impl Reactor {
         if !breach.certain && !breach.stays && crate::contract::is_broken() {
             return; // it was told when it happened
         }
-        let (plugin, name) = (self.plugin_name(check), self.check_name(check));
-        let (role, sure) = match breach.certain {
-            true => ("culprit", ""),
-            false => ("check", ", or one beside it"),
+        let role = match breach.certain {
+            true => "culprit",
+            false => "check",
+        };
+        let who = format!("{role}={}", self.check_name(check));
+        self.tell_left(&self.plugin_name(check), &who, breach);
+    }
+
+    /// The same of a call; `who` says whose it was.
+    pub(crate) fn tell_left(&mut self, plugin: &str, who: &str, breach: &Breach) {
+        let sure = match breach.certain {
+            true => "",
+            false => ", or one beside it",
         };
         log::warn!(
-            "plugin breaks its contract  plugin={plugin} {role}={name} left=\"{}\"{sure}",
+            "plugin breaks its contract  plugin={plugin} {who} left=\"{}\"{sure}",
             breach.what
         );
         if breach.stays {
