@@ -12,7 +12,7 @@ use api::{Api, Trouble};
 use healthd_plugin::options::{Size, size_text};
 use healthd_plugin::serde_json::Value;
 use healthd_plugin::thresholds::Upper;
-use healthd_plugin::{Check, Cx, Delta, Kept, Metric, Status, Width, options};
+use healthd_plugin::{Check, Cx, Delta, Kept, Metric, Status, Width, options, rfc3339_seconds};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -370,47 +370,11 @@ impl Container {
 
 /// Seconds since a time as RFC 3339 writes it; None if there is none, which is the year 1 here.
 fn age(time: &Value) -> Option<f64> {
-    let at = seconds(time.as_str()?)?;
+    let at = rfc3339_seconds(time.as_str()?)?;
     let now = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .ok()?;
     Some((now.as_secs_f64() - at as f64).max(0.0))
-}
-
-/// Since 1970, of "2026-11-29T08:34:54.15+01:00".
-fn seconds(text: &str) -> Option<i64> {
-    let number = |from: usize, to: usize| text.get(from..to)?.parse::<i64>().ok();
-    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
-    let (h, m, s) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
-    let zone = text
-        .get(19..)?
-        .trim_start_matches(|c: char| c == '.' || c.is_ascii_digit());
-    let zone = match zone.split_at_checked(1)? {
-        ("Z", "") => 0,
-        (sign @ ("+" | "-"), rest) => {
-            let (hours, minutes) = rest.split_once(':')?;
-            let minutes = hours.parse::<i64>().ok()? * 60 + minutes.parse::<i64>().ok()?;
-            minutes * if sign == "-" { -60 } else { 60 }
-        }
-        _ => return None,
-    };
-    if year < 1970
-        || !(1..=12).contains(&month)
-        || !(1..=31).contains(&day)
-        || h > 23
-        || m > 59
-        || s > 60
-    {
-        return None;
-    }
-    // Days since 1970 of a Gregorian date: years begin in March, so that the leap day is the last one.
-    let (y, n) = if month > 2 {
-        (year, month - 3)
-    } else {
-        (year - 1, month + 9)
-    };
-    let days = y * 365 + y / 4 - y / 100 + y / 400 + (153 * n + 2) / 5 + day - 1 - 719_468;
-    Some(days * 86_400 + h * 3600 + m * 60 + s - zone)
 }
 
 fn state_word(state: State) -> &'static str {

@@ -4,22 +4,16 @@ use crate::failed::Failed;
 use crate::h2;
 use crate::options::HttpVersion;
 use crate::request::Request;
-use crate::response::{Malformed, Response};
+use crate::response::Response;
 use crate::way::{self, Proxy, Way};
-use healthd_plugin::net::{
-    self, AsyncRead, AsyncWrite, Bind, ReadBuf, Stream, TcpStream, UnixStream,
-};
-use healthd_plugin::tls::{Connector, Shown, TlsStream};
+use healthd_client::http::receive;
+use healthd_plugin::net::{self, Bind, Stream, TcpStream, UnixStream};
+use healthd_plugin::tls::{Connector, Shown};
 use healthd_plugin::{Cx, Family, Status};
-use std::cell::RefCell;
 use std::future::poll_fn;
-use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Poll, ready};
-use std::time::Duration;
 
 /// What ALPN calls it.
 pub const HTTP_1_1: &[u8] = b"http/1.1";
@@ -66,10 +60,6 @@ impl Times {
     pub fn total(&self) -> u64 {
         self.earlier + self.end.saturating_sub(self.begin)
     }
-}
-
-fn malformed(phase: &str, why: &Malformed) -> Failed {
-    Failed::critical(format!("{phase}: {why}"))
 }
 
 /// Sends the request and reads the whole answer into `response`.
@@ -228,7 +218,8 @@ async fn plain(
         early_end = stream.write_all(&bytes[sent..]).await;
     }
     let mut stream = stream;
-    read_answer(cx, &mut stream, response, times, ("ttfb", early_end)).await
+    times.ttfb = receive(cx, &mut stream, response, "ttfb", early_end).await?;
+    Ok(())
 }
 
 async fn secure(
@@ -268,84 +259,6 @@ async fn secure(
     }
     cx.phase(first);
     let sent = net::write_all(&mut stream, &request.bytes).await;
-    read_answer::<TlsStream<_>>(cx, &mut stream, response, times, (first, sent)).await
-}
-
-thread_local! {
-    /// What a read fills. One for all tasks of the thread: the bytes are parsed before the task waits again.
-    static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; 16 << 10].into());
-}
-
-/// The name of the phase of waiting, and how sending went. A server may refuse a request before it has read all of it; then its answer counts, and
-/// the error only if there is none.
-async fn read_answer<S: AsyncRead + AsyncWrite + Unpin>(
-    cx: Cx<'_>,
-    stream: &mut S,
-    response: &mut Response,
-    times: &mut Times,
-    (first, sent): (&str, io::Result<()>),
-) -> Result<(), Failed> {
-    let mut read_some = async |response: &mut Response| {
-        poll_fn(|task| {
-            BUFFER.with_borrow_mut(|buffer| {
-                let mut buffer = ReadBuf::new(buffer);
-                let r = ready!(Pin::new(&mut *stream).poll_read(task, &mut buffer));
-                let data = buffer.filled();
-                Poll::Ready(match r {
-                    // TLS says so when the server ends without a goodbye: to HTTP it is the end.
-                    Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(Err(response.end())),
-                    Err(e) => Err(e),
-                    Ok(()) if data.is_empty() => Ok(Err(response.end())),
-                    Ok(()) => Ok(Ok(response.feed(data))),
-                })
-            })
-        })
-        .await
-    };
-    // A body that never ends must not keep those waiting who look at its head alone.
-    let mut patience = None;
-    loop {
-        let phase = if times.ttfb == 0 { first } else { "transfer" };
-        let piece = read_some(response);
-        let read = match patience {
-            None => piece.await,
-            Some(until) => match cx
-                .timeout(Duration::from_nanos(until - cx.now_ns().min(until)), piece)
-                .await
-            {
-                Ok(piece) => piece,
-                Err(_) => {
-                    response.stop();
-                    return Ok(());
-                }
-            },
-        };
-        let read = match read {
-            Ok(Ok(fed)) => fed,
-            Ok(Err(ended)) => match (ended, &sent) {
-                (Err(Malformed::Empty), Err(e)) => return Err(Failed::io("send", e)),
-                (ended, _) => ended,
-            },
-            Err(e) => {
-                // What a server of TLS says goes before what became of our request.
-                let sent = sent.as_ref().err().filter(|_| first == "ttfb");
-                return Err(Failed::io(phase, sent.unwrap_or(&e)));
-            }
-        };
-        read.map_err(|why| malformed(phase, &why))?;
-        if times.ttfb == 0 {
-            times.ttfb = cx.now_ns();
-            if !response.is_done() {
-                cx.phase("transfer");
-            }
-        }
-        if patience.is_none() && response.is_endless() {
-            let half = cx.remaining().as_nanos() / 2;
-            let half = u64::try_from(half).unwrap_or(u64::MAX);
-            patience = Some(cx.now_ns().saturating_add(half));
-        }
-        if response.is_done() {
-            return Ok(());
-        }
-    }
+    times.ttfb = receive(cx, &mut stream, response, first, sent).await?;
+    Ok(())
 }

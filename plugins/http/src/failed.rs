@@ -1,5 +1,6 @@
 //! No answer, or one that cannot be judged, and why.
 
+use healthd_client::http::Fault;
 use healthd_plugin::{Status, failure};
 use std::{fmt, io};
 
@@ -34,5 +35,14 @@ impl Failed {
     pub fn io(phase: &str, error: &io::Error) -> Failed {
         let (status, why) = failure(phase, error);
         Failed { status, why }
+    }
+}
+
+impl From<Fault> for Failed {
+    fn from(fault: Fault) -> Failed {
+        match fault {
+            Fault::Io(phase, e) => Failed::io(phase, &e),
+            Fault::Malformed(phase, why) => Failed::critical(format!("{phase}: {why}")),
+        }
     }
 }

@@ -12,14 +12,11 @@ mod exchange;
 mod expect;
 mod failed;
 mod h2;
-mod head;
 mod json;
 mod limit;
 mod oauth;
 mod options;
 mod request;
-mod response;
-mod url;
 mod way;
 
 use crate::url::Url;
@@ -27,6 +24,7 @@ use chain::Answer;
 use exchange::Target;
 use expect::Expect;
 use failed::Failed;
+use healthd_client::http::{response, url};
 use healthd_plugin::secrets::Secrets;
 use healthd_plugin::thresholds::{Lower, Upper, validity};
 use healthd_plugin::tls::{

@@ -1,6 +1,6 @@
 //! BER, as SNMP and LDAP use it: things behind a tag and a definite length.
 
-use crate::secure::Wire;
+use healthd_client::wire::Wire;
 use healthd_plugin::net::Lines;
 use std::io;
 

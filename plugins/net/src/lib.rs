@@ -16,8 +16,6 @@ mod join;
 mod mail;
 mod options;
 mod report;
-mod secure;
-mod target;
 
 #[cfg(feature = "amqp")]
 mod amqp;

@@ -2,11 +2,9 @@
 //! each conversation.
 
 use crate::report::{Report, Unit, seconds_text};
-use crate::secure::{TlsMode, Wire};
-use healthd_plugin::net::{Lines, Stream};
+use healthd_client::wire::TlsMode;
+use healthd_plugin::Metric;
 use healthd_plugin::thresholds::{Lower, Upper, validity};
-use healthd_plugin::tls::Connector;
-use healthd_plugin::{Cx, Metric, Status};
 
 /// Refuses half of an account, and one without TLS.
 pub fn account_is_safe(
@@ -21,21 +19,6 @@ pub fn account_is_safe(
         (user, password, _) if user != password => Err("user, password: both or none".into()),
         _ => Ok(()),
     }
-}
-
-/// The lines of a new connection, in TLS if that begins at once.
-pub async fn begin_tls<'a>(
-    cx: Cx<'a>,
-    stream: Stream<'a>,
-    tls: Option<&Connector>,
-    mode: TlsMode,
-    line_max: usize,
-) -> Result<Lines<Wire<'a>>, Status> {
-    let wire = match (tls, mode) {
-        (Some(tls), TlsMode::Implicit) => Wire::secure(cx, stream, tls).await?,
-        _ => Wire::Plain(stream),
-    };
-    Ok(Lines::new(wire, line_max))
 }
 
 /// The metrics `certificate`, if there was one, and `total`.

@@ -1,25 +1,9 @@
 //! Option types that several kinds have.
 
-use healthd_plugin::options;
+pub use healthd_client::host::Family;
 use healthd_plugin::options::{Limits, OptionValue};
 use healthd_plugin::serde_json::Value;
 use std::fmt;
-
-options! {
-    /// Which addresses of a name to use.
-    #[derive(Clone, Copy, Debug, PartialEq)]
-    pub enum Family { Any = "any", Ipv4 = "ipv4", Ipv6 = "ipv6" }
-}
-
-impl From<Family> for healthd_plugin::Family {
-    fn from(f: Family) -> Self {
-        match f {
-            Family::Any => Self::Any,
-            Family::Ipv4 => Self::Ipv4,
-            Family::Ipv6 => Self::Ipv6,
-        }
-    }
-}
 
 /// A share in percent: "20%", or 20.
 #[derive(Clone, Copy, Debug, PartialEq)]

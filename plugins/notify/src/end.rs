@@ -1,5 +1,6 @@
 //! How a delivery ends, in the words of `hd.notice/1`.
 
+use healthd_client::Failure;
 use healthd_plugin::secrets::Secrets;
 use healthd_plugin::{Cx, Metric, Status, failure};
 use std::io;
@@ -44,6 +45,13 @@ impl NotTaken {
     /// And after.
     pub fn after(phase: &str, e: &io::Error) -> NotTaken {
         NotTaken::perhaps(failure(phase, e).1)
+    }
+}
+
+/// Before anything of the message had left.
+impl From<Failure> for NotTaken {
+    fn from(failed: Failure) -> NotTaken {
+        NotTaken::before(&failed.phase, &failed.error)
     }
 }
 

@@ -6,22 +6,6 @@
 
 #![forbid(unsafe_code)]
 
-#[path = "../../http/src/head.rs"]
-#[allow(dead_code, reason = "the http plugin uses more of it")]
-mod head;
-#[path = "../../net/src/options.rs"]
-#[allow(dead_code, reason = "the net plugins use more of it")]
-mod options;
-#[path = "../../net/src/secure.rs"]
-#[allow(dead_code, reason = "the net plugins use more of it")]
-mod secure;
-#[path = "../../net/src/target.rs"]
-#[allow(dead_code, reason = "the net plugins use more of it")]
-mod target;
-#[path = "../../http/src/url.rs"]
-#[allow(dead_code, reason = "the http plugin uses more of it")]
-mod url;
-
 mod end;
 mod mail;
 mod message;

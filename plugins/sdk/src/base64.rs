@@ -1,4 +1,4 @@
-//! Base64 (RFC 4648), as credentials and pins are written.
+//! Base64 (RFC 4648), as credentials, pins and signatures are written.
 
 const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 

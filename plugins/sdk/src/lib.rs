@@ -69,6 +69,7 @@ mod check;
 mod clock;
 mod counter;
 mod cx;
+mod date;
 mod delta;
 mod exec;
 #[doc(hidden)]
@@ -105,6 +106,7 @@ pub use check::{BlockingCheck, Check};
 pub use clock::Clock;
 pub use counter::{Counter, Counters};
 pub use cx::{Cx, failure, run_is_cancelled};
+pub use date::rfc3339_seconds;
 pub use delta::{Delta, Growth, Width};
 pub use exec::{ChildEnd, ExecOutput, ExecSpec};
 pub use export::{CPU_DEFAULT, Descriptor};

@@ -16,9 +16,6 @@ mod auth;
 mod config;
 mod daemon;
 mod elf;
-/// Where `read.rs` of the notifiers looks for it, and through `plugins` the http plugin.
-#[path = "../../../plugins/http/src/head.rs"]
-mod head;
 mod names;
 /// Where `output.rs` of the exec plugin looks for it.
 #[path = "../../../plugins/exec/src/perfdata.rs"]
@@ -29,7 +26,7 @@ mod plugins;
 pub type Target = fn(&[u8]);
 
 /// By name; the corpus of each lies in `corpus/NAME`.
-pub const TARGETS: [(&str, Target); 16] = [
+pub const TARGETS: [(&str, Target); 15] = [
     ("worker_frames", daemon::worker_frames),
     ("supervisor_frames", daemon::supervisor_frames),
     ("maps", daemon::maps),
@@ -45,5 +42,4 @@ pub const TARGETS: [(&str, Target); 16] = [
     ("http", plugins::http),
     ("targets", plugins::targets),
     ("names", names::names),
-    ("answers", plugins::answers),
 ];

@@ -8,17 +8,11 @@ mod escape;
 mod guard;
 #[path = "../../../plugins/exec/src/output.rs"]
 mod output;
-#[path = "../../../plugins/notify/src/webhook/read.rs"]
-mod read;
-#[path = "../../../plugins/http/src/response.rs"]
-mod response;
-#[path = "../../../plugins/http/src/url.rs"]
-mod url;
 
-use self::url::Url;
-use crate::head::{self, Header};
+use healthd_client::http::head::Header;
+use healthd_client::http::url::Url;
+use healthd_client::http::{Response, Wanted};
 use output::Output;
-use response::{Response, Wanted};
 
 pub fn perfdata(data: &[u8]) {
     let output = Output::parse(data);
@@ -51,23 +45,6 @@ pub fn http(data: &[u8]) {
         for header in headers {
             let _ = base.join(&header.value);
         }
-    }
-}
-
-/// What a webhook's receiver says: a longer beginning never says less, and once it is enough the status stays.
-pub fn answers(data: &[u8]) {
-    let half = read::Answer::read(&data[..data.len() / 2], false);
-    let whole = read::Answer::read(data, false);
-    if let (Ok(Some(half)), Ok(Some(whole))) = (&half, &whole) {
-        assert_eq!(half.status, whole.status);
-    }
-    assert!(
-        !matches!((&half, &whole), (Err(_), Ok(_))),
-        "what was wrong stays wrong"
-    );
-    if let Ok(Some(answer)) = read::Answer::read(data, true) {
-        assert!(answer.body.len() <= 16 << 10 && answer.status >= 100);
-        let _ = answer.header("retry-after");
     }
 }
 

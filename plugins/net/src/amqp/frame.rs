@@ -1,6 +1,6 @@
 //! AMQP's frames and methods, version 0-9-1, as far as a check needs them, read with a cap.
 
-use crate::secure::Wire;
+use healthd_client::wire::Wire;
 use healthd_plugin::net::Lines;
 use std::io;
 

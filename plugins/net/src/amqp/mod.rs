@@ -6,12 +6,11 @@ mod frame;
 mod options;
 
 use crate::report::{Report, Unit, seconds_text};
-use crate::secure::{Wire, connect, connector};
-use crate::target::Host;
 use frame::{Closed, Frame, Method, long, next, odd, short};
+use healthd_client::server::Server;
+use healthd_client::wire::Wire;
 use healthd_plugin::net::Lines;
 use healthd_plugin::thresholds::{Lower, Upper};
-use healthd_plugin::tls::Connector;
 use healthd_plugin::{Check, Cx, Metric, Status};
 use options::Options;
 use std::io;
@@ -23,8 +22,7 @@ const FAREWELL: Duration = Duration::from_millis(500);
 
 pub struct Amqp {
     options: Options,
-    host: Host,
-    tls: Option<Connector>,
+    server: Server,
 }
 
 struct Queue {
@@ -57,9 +55,8 @@ impl Check for Amqp {
     type Options = Options;
 
     fn create(o: Options, _: Cx<'_>) -> Result<Self, String> {
-        let host = Host::new(&o.host, o.family)?;
-        let tls = connector(
-            &host,
+        let port = o.port.unwrap_or(if o.tls { 5671 } else { 5672 });
+        let server = Server::new(&o.host, port, o.family)?.with_tls(
             o.tls,
             o.ca_file.as_deref(),
             o.insecure,
@@ -84,11 +81,7 @@ impl Check for Amqp {
         if o.queue.as_ref().is_some_and(|q| q.len() > 255) {
             return Err("queue: at most 255 bytes".into());
         }
-        Ok(Amqp {
-            host,
-            tls,
-            options: o,
-        })
+        Ok(Amqp { server, options: o })
     }
 
     async fn check(&self, cx: Cx<'_>) -> Status {
@@ -105,13 +98,8 @@ impl Amqp {
         let o = &self.options;
         let begin = cx.now_ns();
         let since = |from: u64| (cx.now_ns() - from) as f64 / 1e9;
-        let port = o.port.unwrap_or(if o.tls { 5671 } else { 5672 });
-        let stream = connect(cx, &self.host, port, None).await?;
-        let wire = match &self.tls {
-            Some(tls) => Wire::secure(cx, stream, tls).await?,
-            None => Wire::Plain(stream),
-        };
-        let mut lines = Lines::new(wire, LINE_MAX);
+        let lines = self.server.lines(cx, LINE_MAX).await;
+        let mut lines = lines.map_err(|f| f.tell(cx))?;
         cx.phase("login");
         let product = match self.login(&mut lines).await {
             Ok(product) => product,

@@ -1,7 +1,7 @@
 //! One server, asked once: over UDP, over TCP if that is cut off, or over TLS.
 
 use super::wire::{Answer, NoAnswer, Question};
-use crate::target::Host;
+use healthd_client::host::Host;
 use healthd_plugin::net::{self, AsyncRead, AsyncWrite, TcpStream, UdpSocket};
 use healthd_plugin::tls::Connector;
 use healthd_plugin::{Cx, Status, failure};
@@ -32,7 +32,8 @@ pub type Failed = (Status, String);
 
 impl Server {
     pub async fn ask(&self, cx: Cx<'_>, question: &Question, tcp: bool) -> Result<Asked, Failed> {
-        let ips = self.host.resolve(cx).await?;
+        let ips = self.host.resolve(cx).await;
+        let ips = ips.map_err(|f| f.status_and_text())?;
         let to: Vec<SocketAddr> = ips.into_iter().map(|ip| (ip, self.port).into()).collect();
         cx.phase("query");
         let begin = cx.now_ns();

@@ -8,8 +8,8 @@ mod wire;
 
 use crate::join::join;
 use crate::report::{Report, Unit, seconds_text};
-use crate::target::{Host, host_and_port};
 use ask::{Asked, Failed, Server};
+use healthd_client::host::{Host, host_and_port};
 use healthd_plugin::thresholds::{Lower, Upper, validity};
 use healthd_plugin::tls::{Connector, Roots};
 use healthd_plugin::{Check, Cx, Metric, Status};

@@ -6,13 +6,11 @@ mod message;
 mod options;
 
 use crate::report::{Report, Unit, seconds_text};
-use crate::secure::{Wire, connect};
-use crate::target::Host;
 use bytes::Bytes;
 use h2::{Reason, RecvStream};
+use healthd_client::server::Server;
 use healthd_plugin::net::drive;
 use healthd_plugin::thresholds::Upper;
-use healthd_plugin::tls::{Connector, Roots, Settings};
 use healthd_plugin::{Check, Cx, Metric, Status, cut};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::uri::Authority;
@@ -20,16 +18,12 @@ use http::{Method, Request, Uri};
 use message::Health;
 use options::Options;
 use std::io;
-use std::path::PathBuf;
 
 const PATH: &str = "/grpc.health.v1.Health/Check";
 
 pub struct Grpc {
     options: Options,
-    host: Host,
-    port: u16,
-    socket: Option<PathBuf>,
-    tls: Option<Connector>,
+    server: Server,
     request: Request<()>,
 }
 
@@ -50,33 +44,22 @@ impl Check for Grpc {
     type Options = Options;
 
     fn create(o: Options, _: Cx<'_>) -> Result<Self, String> {
-        let host = Host::new(&o.host, o.family)?;
         let port = match (o.port, &o.socket) {
             (Some(port), _) => port,
             (None, Some(_)) => 0,
             (None, None) => return Err("port: missing (or give a socket)".into()),
         };
-        if !o.tls && (o.ca_file.is_some() || o.insecure || o.server_name.is_some()) {
-            return Err("ca_file, insecure, server_name: need `tls`".into());
-        }
-        let tls = match o.tls {
-            true => {
-                let settings = Settings {
-                    roots: Roots::from_options(o.ca_file.as_deref(), o.insecure)?,
-                    protocols: vec![b"h2".to_vec()],
-                    ..Settings::default()
-                };
-                let name = o.server_name.as_deref().unwrap_or_else(|| host.bare());
-                Some(Connector::with(&settings, name)?)
-            }
-            false => None,
-        };
+        let server = Server::new(&o.host, port, o.family)?.or_socket(o.socket.as_deref());
+        let server = server.with_tls_for(
+            &[b"h2"],
+            o.tls,
+            o.ca_file.as_deref(),
+            o.insecure,
+            o.server_name.as_deref(),
+        )?;
         Ok(Grpc {
             request: request(&o, port)?,
-            socket: o.socket.as_ref().map(PathBuf::from),
-            host,
-            port,
-            tls,
+            server,
             options: o,
         })
     }
@@ -135,11 +118,8 @@ impl Grpc {
     async fn talk(&self, cx: Cx<'_>) -> Result<Seen, Status> {
         let begin = cx.now_ns();
         let since = || (cx.now_ns() - begin) as f64 / 1e9;
-        let stream = connect(cx, &self.host, self.port, self.socket.as_deref()).await?;
-        let wire = match &self.tls {
-            Some(tls) => Wire::secure(cx, stream, tls).await?,
-            None => Wire::Plain(stream),
-        };
+        let wire = self.server.open(cx).await;
+        let wire = wire.map_err(|f| f.tell(cx))?;
         let connect_seconds = since();
         cx.phase("call");
         let mut builder = h2::client::Builder::new();

@@ -5,13 +5,12 @@
 mod options;
 mod talk;
 
-use crate::mail::{account_is_safe, begin_tls, judge_conversation};
+use crate::mail::{account_is_safe, judge_conversation};
 use crate::report::{Report, Unit, seconds_text};
-use crate::secure::{TlsMode, Wire, connect, connector, upgrade};
-use crate::target::Host;
+use healthd_client::server::Server;
+use healthd_client::wire::{TlsMode, Wire};
 use healthd_plugin::net::Lines;
 use healthd_plugin::thresholds::{Lower, Upper};
-use healthd_plugin::tls::Connector;
 use healthd_plugin::{Check, Cx, Metric, Status};
 use options::Options;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -21,8 +20,7 @@ const LINE_MAX: usize = 64 << 10;
 
 pub struct Imap {
     options: Options,
-    host: Host,
-    tls: Option<Connector>,
+    server: Server,
 }
 
 #[derive(Default)]
@@ -42,10 +40,10 @@ impl Check for Imap {
     type Options = Options;
 
     fn create(o: Options, _: Cx<'_>) -> Result<Self, String> {
-        let host = Host::new(&o.host, o.family)?;
-        let tls = connector(
-            &host,
-            o.tls != TlsMode::None,
+        let usual = if o.tls == TlsMode::Implicit { 993 } else { 143 };
+        let port = o.port.unwrap_or(usual);
+        let server = Server::new(&o.host, port, o.family)?.with_tls(
+            o.tls,
             o.ca_file.as_deref(),
             o.insecure,
             o.server_name.as_deref(),
@@ -65,11 +63,7 @@ impl Check for Imap {
         if looks && o.user.is_none() {
             return Err("unseen_*, oldest_*: need `user`".into());
         }
-        Ok(Imap {
-            host,
-            tls,
-            options: o,
-        })
+        Ok(Imap { server, options: o })
     }
 
     async fn check(&self, cx: Cx<'_>) -> Status {
@@ -84,18 +78,17 @@ impl Imap {
     /// The error is the outcome, with its message set.
     async fn talk(&self, cx: Cx<'_>) -> Result<Seen, Status> {
         let o = &self.options;
-        let usual = if o.tls == TlsMode::Implicit { 993 } else { 143 };
         let begin = cx.now_ns();
         let since = |from: u64| (cx.now_ns() - from) as f64 / 1e9;
-        let stream = connect(cx, &self.host, o.port.unwrap_or(usual), None).await?;
-        let mut lines = begin_tls(cx, stream, self.tls.as_ref(), o.tls, LINE_MAX).await?;
+        let lines = self.server.lines(cx, LINE_MAX).await;
+        let mut lines = lines.map_err(|f| f.tell(cx))?;
         cx.phase("greeting");
         let greeting = lines.text().await.map_err(|e| cx.fail("greeting", &e))?;
         let preauth = starts(&greeting, "* PREAUTH");
         if !starts(&greeting, "* OK") && !preauth {
             return Err(cx.critical(format_args!("greeting: {:?}", shown(&greeting))));
         }
-        if let (Some(tls), TlsMode::StartTls) = (&self.tls, o.tls) {
+        if self.server.is_starttls() {
             if preauth {
                 return Err(
                     cx.critical("the server says PREAUTH, after which IMAP has no STARTTLS")
@@ -105,7 +98,8 @@ impl Imap {
             if !go.ok {
                 return Err(cx.critical(format_args!("starttls: {}", go.text)));
             }
-            lines = upgrade(cx, lines, tls, LINE_MAX).await?;
+            let secure = self.server.upgrade(cx, lines).await;
+            lines = secure.map_err(|f| f.tell(cx))?;
         }
         let mut seen = Seen {
             greeting: words(&greeting),

@@ -1,7 +1,7 @@
 //! The options of an IMAP check. `IMAP.md` shows them in use.
 
 use crate::options::Family;
-use crate::secure::TlsMode;
+use healthd_client::wire::TlsMode;
 use healthd_plugin::options;
 use std::time::Duration;
 

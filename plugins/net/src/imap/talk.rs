@@ -1,6 +1,6 @@
 //! IMAP's commands and answers (RFC 9051), as far as a check needs them, from a server that may say anything.
 
-use crate::secure::Wire;
+use healthd_client::wire::Wire;
 use healthd_plugin::net::Lines;
 use std::io;
 

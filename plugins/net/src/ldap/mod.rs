@@ -7,16 +7,15 @@ mod options;
 
 use crate::ber::{INTEGER, OCTETS, Reader, SEQUENCE, integer, sequence, signed, tagged};
 use crate::report::{Report, Unit, seconds_text};
-use crate::secure::{TlsMode, Wire, connect, connector};
-use crate::target::Host;
+use healthd_client::server::Server;
+use healthd_client::wire::{TlsMode, Wire};
 use healthd_plugin::net::Lines;
 use healthd_plugin::options::Thresholds;
 use healthd_plugin::thresholds::Upper;
-use healthd_plugin::tls::{Connector, Dialect, starttls};
+use healthd_plugin::tls::{Dialect, starttls};
 use healthd_plugin::{Check, Cx, Metric, Status};
 use options::{Options, Scope};
 use std::io;
-use std::path::PathBuf;
 
 const BIND: u8 = 0x60;
 const BIND_DONE: u8 = 0x61;
@@ -36,9 +35,7 @@ const SIZE_LIMIT_EXCEEDED: i64 = 4;
 
 pub struct Ldap {
     options: Options,
-    host: Host,
-    socket: Option<PathBuf>,
-    tls: Option<Connector>,
+    server: Server,
     filter: Vec<u8>,
 }
 
@@ -61,18 +58,20 @@ impl Check for Ldap {
     type Options = Options;
 
     fn create(o: Options, _: Cx<'_>) -> Result<Self, String> {
-        let host = Host::new(&o.host, o.family)?;
-        let tls = connector(
-            &host,
-            o.tls != TlsMode::None,
-            o.ca_file.as_deref(),
-            o.insecure,
-            o.server_name.as_deref(),
-        )?;
+        let usual = if o.tls == TlsMode::Implicit { 636 } else { 389 };
+        let port = o.port.unwrap_or(usual);
+        let server = Server::new(&o.host, port, o.family)?
+            .or_socket(o.socket.as_deref())
+            .with_tls(
+                o.tls,
+                o.ca_file.as_deref(),
+                o.insecure,
+                o.server_name.as_deref(),
+            )?;
         if o.user.is_some() != o.password.is_some() {
             return Err("user, password: both or none".into());
         }
-        if o.user.is_some() && tls.is_none() && o.socket.is_none() {
+        if o.user.is_some() && !server.is_private() {
             return Err(
                 "user: a password is only told inside of TLS or over a socket; see the option tls"
                     .into(),
@@ -80,9 +79,7 @@ impl Check for Ldap {
         }
         let filter = filter::encode(&o.filter).map_err(|why| format!("filter: {why}"))?;
         Ok(Ldap {
-            socket: o.socket.as_ref().map(PathBuf::from),
-            host,
-            tls,
+            server,
             filter,
             options: o,
         })
@@ -102,18 +99,15 @@ impl Ldap {
         let o = &self.options;
         let begin = cx.now_ns();
         let since = |from: u64| (cx.now_ns() - from) as f64 / 1e9;
-        let usual = if o.tls == TlsMode::Implicit { 636 } else { 389 };
-        let port = o.port.unwrap_or(usual);
-        let mut stream = connect(cx, &self.host, port, self.socket.as_deref()).await?;
-        if o.tls == TlsMode::StartTls {
+        let wire = self.server.open(cx).await;
+        let mut wire = wire.map_err(|f| f.tell(cx))?;
+        if self.server.is_starttls() {
             cx.phase("starttls");
-            let asked = starttls(stream, Dialect::Ldap, self.host.bare()).await;
-            stream = asked.map_err(|e| cx.fail("starttls", &e))?;
+            let asked = starttls(wire, Dialect::Ldap, self.server.host().bare()).await;
+            let asked = asked.map_err(|e| cx.fail("starttls", &e))?;
+            let secure = self.server.secure(cx, asked).await;
+            wire = secure.map_err(|f| f.tell(cx))?;
         }
-        let wire = match &self.tls {
-            Some(tls) => Wire::secure(cx, stream, tls).await?,
-            None => Wire::Plain(stream),
-        };
         let mut lines = Lines::new(wire, MESSAGE_MAX);
         let mut seen = Seen {
             entries: 0,

@@ -5,26 +5,22 @@
 mod options;
 
 use crate::report::{Report, Unit, seconds_text};
-use crate::secure::{Wire, connect, connector};
-use crate::target::Host;
+use healthd_client::server::Server;
+use healthd_client::wire::Wire;
 use healthd_plugin::net::Lines;
 use healthd_plugin::options::size_text;
 use healthd_plugin::thresholds::{Lower, Upper};
-use healthd_plugin::tls::Connector;
 use healthd_plugin::{Check, Cx, Delta, Kept, Metric, Status, Width, cut};
 use options::Options;
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
 
 const LINE_MAX: usize = 4 << 10;
 const LINES_MAX: usize = 1000;
 
 pub struct Memcached {
     options: Options,
-    host: Host,
-    socket: Option<PathBuf>,
-    tls: Option<Connector>,
+    server: Server,
     before: Kept<Counters>,
 }
 
@@ -42,18 +38,16 @@ impl Check for Memcached {
     type Options = Options;
 
     fn create(o: Options, _: Cx<'_>) -> Result<Self, String> {
-        let host = Host::new(&o.host, o.family)?;
-        let tls = connector(
-            &host,
-            o.tls,
-            o.ca_file.as_deref(),
-            o.insecure,
-            o.server_name.as_deref(),
-        )?;
+        let server = Server::new(&o.host, o.port, o.family)?
+            .or_socket(o.socket.as_deref())
+            .with_tls(
+                o.tls,
+                o.ca_file.as_deref(),
+                o.insecure,
+                o.server_name.as_deref(),
+            )?;
         Ok(Memcached {
-            host,
-            socket: o.socket.as_ref().map(PathBuf::from),
-            tls,
+            server,
             before: Kept::default(),
             options: o,
         })
@@ -71,12 +65,8 @@ impl Memcached {
     /// The statistics and how long it took to get them. The error is the outcome, with its message set.
     async fn ask(&self, cx: Cx<'_>) -> Result<(Stats, f64), Status> {
         let begin = cx.now_ns();
-        let stream = connect(cx, &self.host, self.options.port, self.socket.as_deref()).await?;
-        let wire = match &self.tls {
-            Some(tls) => Wire::secure(cx, stream, tls).await?,
-            None => Wire::Plain(stream),
-        };
-        let mut lines = Lines::new(wire, LINE_MAX);
+        let lines = self.server.lines(cx, LINE_MAX).await;
+        let mut lines = lines.map_err(|f| f.tell(cx))?;
         cx.phase("stats");
         let stats = stats(&mut lines).await.map_err(|e| cx.fail("stats", &e))?;
         let seconds = (cx.now_ns() - begin) as f64 / 1e9;

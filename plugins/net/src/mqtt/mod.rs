@@ -6,18 +6,16 @@ mod options;
 mod packet;
 
 use crate::report::{Report, Unit, seconds_text};
-use crate::secure::{Wire, connect, connector};
-use crate::target::Host;
+use healthd_client::server::Server;
+use healthd_client::wire::Wire;
 use healthd_plugin::net::Lines;
 use healthd_plugin::options::{FirstCell, Thresholds};
 use healthd_plugin::thresholds::Upper;
-use healthd_plugin::tls::Connector;
 use healthd_plugin::{Check, Cx, Metric, Status};
 use options::Options;
 use packet::{CONNACK, DISCONNECT, SUBACK, next, odd};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 
 const LINE_MAX: usize = 64;
@@ -26,9 +24,7 @@ const RETAINED_WAIT: Duration = Duration::from_secs(5);
 
 pub struct Mqtt {
     options: Options,
-    host: Host,
-    socket: Option<PathBuf>,
-    tls: Option<Connector>,
+    server: Server,
 }
 
 struct Seen {
@@ -43,14 +39,15 @@ impl Check for Mqtt {
     type Options = Options;
 
     fn create(o: Options, _: Cx<'_>) -> Result<Self, String> {
-        let host = Host::new(&o.host, o.family)?;
-        let tls = connector(
-            &host,
-            o.tls,
-            o.ca_file.as_deref(),
-            o.insecure,
-            o.server_name.as_deref(),
-        )?;
+        let port = o.port.unwrap_or(if o.tls { 8883 } else { 1883 });
+        let server = Server::new(&o.host, port, o.family)?
+            .or_socket(o.socket.as_deref())
+            .with_tls(
+                o.tls,
+                o.ca_file.as_deref(),
+                o.insecure,
+                o.server_name.as_deref(),
+            )?;
         if o.password.is_some() && o.user.is_none() {
             return Err("password: needs `user`".into());
         }
@@ -65,12 +62,7 @@ impl Check for Mqtt {
         if o.retained.is_none() && (o.expect.is_some() || o.warn.or(o.crit).is_some()) {
             return Err("expect, warn, crit: need `retained`".into());
         }
-        Ok(Mqtt {
-            socket: o.socket.as_ref().map(PathBuf::from),
-            host,
-            tls,
-            options: o,
-        })
+        Ok(Mqtt { server, options: o })
     }
 
     async fn check(&self, cx: Cx<'_>) -> Status {
@@ -87,13 +79,8 @@ impl Mqtt {
         let o = &self.options;
         let begin = cx.now_ns();
         let since = |from: u64| (cx.now_ns() - from) as f64 / 1e9;
-        let port = o.port.unwrap_or(if o.tls { 8883 } else { 1883 });
-        let stream = connect(cx, &self.host, port, self.socket.as_deref()).await?;
-        let wire = match &self.tls {
-            Some(tls) => Wire::secure(cx, stream, tls).await?,
-            None => Wire::Plain(stream),
-        };
-        let mut lines = Lines::new(wire, LINE_MAX);
+        let lines = self.server.lines(cx, LINE_MAX).await;
+        let mut lines = lines.map_err(|f| f.tell(cx))?;
         cx.phase("login");
         let code = self
             .login(&mut lines)

@@ -5,7 +5,7 @@
 
 use super::packet::{Bytes, Packets};
 use super::{Trouble, server_error, shown};
-use healthd_plugin::tls::Connector;
+use healthd_client::server::Server;
 use healthd_plugin::{Cx, Status};
 use ring::digest::{Context, Digest, SHA1_FOR_LEGACY_USE_ONLY, SHA256};
 
@@ -44,7 +44,7 @@ struct Greeting {
 pub async fn login<'a>(
     cx: Cx<'a>,
     mut packets: Packets<'a>,
-    tls: Option<&Connector>,
+    server: &Server,
     account: &Account<'_>,
 ) -> Result<(Packets<'a>, String), Status> {
     cx.phase("greeting");
@@ -57,14 +57,14 @@ pub async fn login<'a>(
     if account.database.is_some() {
         abilities |= CONNECT_WITH_DB;
     }
-    if let Some(tls) = tls {
+    if server.is_starttls() {
         if greeting.abilities & SSL == 0 {
             return Err(cx.critical("the server offers no TLS"));
         }
         abilities |= SSL;
         let sent = packets.write(&opening(abilities)).await;
         sent.map_err(|t| t.told(cx, "greeting"))?;
-        packets = packets.secure(cx, tls).await?;
+        packets = packets.secure(cx, server).await?;
     }
     cx.phase("login");
     let done = prove(&mut packets, &greeting, abilities, account).await;

@@ -9,18 +9,16 @@ mod query;
 mod replica;
 
 use crate::report::{Report, Unit, seconds_text};
-use crate::secure::{Wire, connect, connector};
-use crate::target::Host;
+use healthd_client::server::Server;
+use healthd_client::wire::TlsMode;
 use healthd_plugin::options::{FirstCell, Thresholds};
 use healthd_plugin::thresholds::Upper;
-use healthd_plugin::tls::Connector;
 use healthd_plugin::{Check, Cx, Metric, Status};
 use login::{Account, login};
 use options::Options;
-use packet::Packets;
+use packet::{PACKET_MAX, Packets};
 use query::Table;
 use std::io;
-use std::path::PathBuf;
 
 /// What every user may read.
 const VARIABLES: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN \
@@ -31,9 +29,7 @@ const STATUS: &str = "SHOW GLOBAL STATUS WHERE Variable_name IN ('Aborted_connec
 
 pub struct Mysql {
     options: Options,
-    host: Host,
-    socket: Option<PathBuf>,
-    tls: Option<Connector>,
+    server: Server,
 }
 
 struct Seen {
@@ -121,14 +117,19 @@ impl Check for Mysql {
     type Options = Options;
 
     fn create(o: Options, _: Cx<'_>) -> Result<Self, String> {
-        let host = Host::new(&o.host, o.family)?;
-        let tls = connector(
-            &host,
-            o.tls,
-            o.ca_file.as_deref(),
-            o.insecure,
-            o.server_name.as_deref(),
-        )?;
+        // TLS begins after the greeting.
+        let mode = match o.tls {
+            true => TlsMode::StartTls,
+            false => TlsMode::None,
+        };
+        let server = Server::new(&o.host, o.port, o.family)?
+            .or_socket(o.socket.as_deref())
+            .with_tls(
+                mode,
+                o.ca_file.as_deref(),
+                o.insecure,
+                o.server_name.as_deref(),
+            )?;
         if o.query.is_none() && (o.expect.is_some() || o.warn.is_some() || o.crit.is_some()) {
             return Err("expect, warn, crit: need `query`".into());
         }
@@ -139,12 +140,7 @@ impl Check for Mysql {
         if texts.into_iter().flatten().any(|t| t.contains('\0')) {
             return Err("user, password, database: a NUL byte".into());
         }
-        Ok(Mysql {
-            host,
-            socket: o.socket.as_ref().map(PathBuf::from),
-            tls,
-            options: o,
-        })
+        Ok(Mysql { server, options: o })
     }
 
     async fn check(&self, cx: Cx<'_>) -> Status {
@@ -166,15 +162,15 @@ impl Mysql {
         let o = &self.options;
         let begin = cx.now_ns();
         let since = || (cx.now_ns() - begin) as f64 / 1e9;
-        let stream = connect(cx, &self.host, o.port, self.socket.as_deref()).await?;
+        let lines = self.server.lines(cx, PACKET_MAX).await;
+        let packets = Packets::new(lines.map_err(|f| f.tell(cx))?);
         let account = Account {
             user: &o.user,
             password: o.password.as_deref().unwrap_or_default(),
             database: o.database.as_deref(),
-            private: self.tls.is_some() || self.socket.is_some(),
+            private: self.server.is_private(),
         };
-        let packets = Packets::new(Wire::Plain(stream));
-        let (mut packets, version) = login(cx, packets, self.tls.as_ref(), &account).await?;
+        let (mut packets, version) = login(cx, packets, &self.server, &account).await?;
         let login_seconds = since();
         cx.phase("status");
         let failed = |t: Trouble| t.told(cx, "status");

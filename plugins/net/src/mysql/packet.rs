@@ -1,13 +1,13 @@
 //! MySQL's packets: three bytes of length, a number, the content. A server cannot make us keep more than it should.
 
 use super::Trouble;
-use crate::secure::{Wire, upgrade};
+use healthd_client::server::Server;
+use healthd_client::wire::Wire;
 use healthd_plugin::net::Lines;
-use healthd_plugin::tls::Connector;
 use healthd_plugin::{Cx, Status};
 
 /// More than a row that a check asks for has. A web server's "HTTP" as a length is 5 MB.
-const PACKET_MAX: usize = 1 << 20;
+pub const PACKET_MAX: usize = 1 << 20;
 
 pub struct Packets<'a> {
     lines: Lines<Wire<'a>>,
@@ -16,11 +16,8 @@ pub struct Packets<'a> {
 }
 
 impl<'a> Packets<'a> {
-    pub fn new(wire: Wire<'a>) -> Packets<'a> {
-        Packets {
-            lines: Lines::new(wire, PACKET_MAX),
-            number: 0,
-        }
+    pub fn new(lines: Lines<Wire<'a>>) -> Packets<'a> {
+        Packets { lines, number: 0 }
     }
 
     pub async fn read(&mut self) -> Result<Vec<u8>, Trouble> {
@@ -52,9 +49,10 @@ impl<'a> Packets<'a> {
     }
 
     /// TLS begins now.
-    pub async fn secure(self, cx: Cx<'a>, tls: &Connector) -> Result<Packets<'a>, Status> {
+    pub async fn secure(self, cx: Cx<'a>, server: &Server) -> Result<Packets<'a>, Status> {
+        let lines = server.upgrade(cx, self.lines).await;
         Ok(Packets {
-            lines: upgrade(cx, self.lines, tls, PACKET_MAX).await?,
+            lines: lines.map_err(|f| f.tell(cx))?,
             number: self.number,
         })
     }

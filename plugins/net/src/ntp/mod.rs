@@ -6,7 +6,7 @@ mod options;
 mod packet;
 
 use crate::report::{Report, Unit, seconds_text};
-use crate::target::Host;
+use healthd_client::host::Host;
 use healthd_plugin::net::UdpSocket;
 use healthd_plugin::thresholds::Upper;
 use healthd_plugin::{Check, Clock, Cx, Metric, Status};
@@ -61,7 +61,7 @@ impl Check for Ntp {
 impl Ntp {
     /// At least one sample. The error is the outcome, with its message set.
     async fn ask(&self, cx: Cx<'_>) -> Result<Vec<Sample>, Status> {
-        let ips = self.host.addresses(cx).await?;
+        let ips = self.host.resolve(cx).await.map_err(|f| f.tell(cx))?;
         cx.phase("query");
         let mut samples: Vec<Sample> = Vec::new();
         for n in 0..self.options.samples {

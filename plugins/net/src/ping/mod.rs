@@ -6,8 +6,8 @@ mod count;
 mod options;
 
 use crate::report::{Report, Unit, seconds_text};
-use crate::target::Host;
 use count::{Counts, reason};
+use healthd_client::host::Host;
 use healthd_plugin::net::{Bind, Heard, PingSocket};
 use healthd_plugin::thresholds::Upper;
 use healthd_plugin::{Check, Cx, Metric, Status};
@@ -56,7 +56,7 @@ impl Ping {
     /// Sends all requests and hears the answers. The error is the outcome, with its message set.
     async fn ask(&self, cx: Cx<'_>) -> Result<(IpAddr, Counts), Status> {
         let o = &self.options;
-        let ips = self.host.addresses(cx).await?;
+        let ips = self.host.resolve(cx).await.map_err(|f| f.tell(cx))?;
         let to = ips.into_iter().find(|ip| self.bind.allows(*ip));
         let Some(to) = to else {
             return Err(cx.unknown("source: of another family than all addresses of the host"));

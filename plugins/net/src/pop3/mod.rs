@@ -4,13 +4,12 @@
 
 mod options;
 
-use crate::mail::{account_is_safe, begin_tls, judge_conversation};
+use crate::mail::{account_is_safe, judge_conversation};
 use crate::report::{Report, Unit};
-use crate::secure::{TlsMode, Wire, connect, connector, upgrade};
-use crate::target::Host;
+use healthd_client::server::Server;
+use healthd_client::wire::{TlsMode, Wire};
 use healthd_plugin::net::Lines;
 use healthd_plugin::thresholds::{Lower, Upper};
-use healthd_plugin::tls::Connector;
 use healthd_plugin::{Check, Cx, Metric, Status};
 use options::Options;
 
@@ -18,8 +17,7 @@ const LINE_MAX: usize = 4 << 10;
 
 pub struct Pop3 {
     options: Options,
-    host: Host,
-    tls: Option<Connector>,
+    server: Server,
 }
 
 struct Seen {
@@ -34,10 +32,10 @@ impl Check for Pop3 {
     type Options = Options;
 
     fn create(o: Options, _: Cx<'_>) -> Result<Self, String> {
-        let host = Host::new(&o.host, o.family)?;
-        let tls = connector(
-            &host,
-            o.tls != TlsMode::None,
+        let usual = if o.tls == TlsMode::Implicit { 995 } else { 110 };
+        let port = o.port.unwrap_or(usual);
+        let server = Server::new(&o.host, port, o.family)?.with_tls(
+            o.tls,
             o.ca_file.as_deref(),
             o.insecure,
             o.server_name.as_deref(),
@@ -54,11 +52,7 @@ impl Check for Pop3 {
         if o.messages_warn.or(o.messages_crit).is_some() && o.user.is_none() {
             return Err("messages_*: need `user`".into());
         }
-        Ok(Pop3 {
-            host,
-            tls,
-            options: o,
-        })
+        Ok(Pop3 { server, options: o })
     }
 
     async fn check(&self, cx: Cx<'_>) -> Status {
@@ -73,14 +67,14 @@ impl Pop3 {
     /// The error is the outcome, with its message set.
     async fn talk(&self, cx: Cx<'_>) -> Result<Seen, Status> {
         let o = &self.options;
-        let usual = if o.tls == TlsMode::Implicit { 995 } else { 110 };
         let begin = cx.now_ns();
-        let stream = connect(cx, &self.host, o.port.unwrap_or(usual), None).await?;
-        let mut lines = begin_tls(cx, stream, self.tls.as_ref(), o.tls, LINE_MAX).await?;
+        let lines = self.server.lines(cx, LINE_MAX).await;
+        let mut lines = lines.map_err(|f| f.tell(cx))?;
         let greeting = answer(cx, &mut lines, "greeting").await?;
-        if let (Some(tls), TlsMode::StartTls) = (&self.tls, o.tls) {
+        if self.server.is_starttls() {
             ask(cx, &mut lines, "stls", "STLS").await?;
-            lines = upgrade(cx, lines, tls, LINE_MAX).await?;
+            let secure = self.server.upgrade(cx, lines).await;
+            lines = secure.map_err(|f| f.tell(cx))?;
         }
         let certificate_days = lines.get_ref().certificate_days();
         let mut messages = None;

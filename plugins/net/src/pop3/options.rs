@@ -1,7 +1,7 @@
 //! The options of a POP3 check. `POP3.md` shows them in use.
 
 use crate::options::Family;
-use crate::secure::TlsMode;
+use healthd_client::wire::TlsMode;
 use healthd_plugin::options;
 use std::time::Duration;
 

@@ -7,25 +7,21 @@ mod options;
 mod resp;
 
 use crate::report::{Report, Unit, seconds_text};
-use crate::secure::{Wire, connect, connector};
-use crate::target::Host;
+use healthd_client::server::Server;
+use healthd_client::wire::Wire;
 use healthd_plugin::net::Lines;
 use healthd_plugin::options::{FirstCell, Thresholds, size_text};
 use healthd_plugin::thresholds::Upper;
-use healthd_plugin::tls::Connector;
 use healthd_plugin::{Check, Cx, Metric, Status};
 use info::Info;
 use options::{Options, Role};
 use resp::{Value, answer, command, shown};
-use std::path::PathBuf;
 
 const LINE_MAX: usize = 64 << 10;
 
 pub struct Redis {
     options: Options,
-    host: Host,
-    socket: Option<PathBuf>,
-    tls: Option<Connector>,
+    server: Server,
 }
 
 struct Seen {
@@ -39,26 +35,21 @@ impl Check for Redis {
     type Options = Options;
 
     fn create(o: Options, _: Cx<'_>) -> Result<Self, String> {
-        let host = Host::new(&o.host, o.family)?;
-        let tls = connector(
-            &host,
-            o.tls,
-            o.ca_file.as_deref(),
-            o.insecure,
-            o.server_name.as_deref(),
-        )?;
+        let server = Server::new(&o.host, o.port, o.family)?
+            .or_socket(o.socket.as_deref())
+            .with_tls(
+                o.tls,
+                o.ca_file.as_deref(),
+                o.insecure,
+                o.server_name.as_deref(),
+            )?;
         if o.user.is_some() && o.password.is_none() {
             return Err("user: needs `password`".into());
         }
         if o.command.is_none() && (o.expect.is_some() || o.warn.is_some() || o.crit.is_some()) {
             return Err("expect, warn, crit: need `command`".into());
         }
-        Ok(Redis {
-            host,
-            socket: o.socket.as_ref().map(PathBuf::from),
-            tls,
-            options: o,
-        })
+        Ok(Redis { server, options: o })
     }
 
     async fn check(&self, cx: Cx<'_>) -> Status {
@@ -73,12 +64,8 @@ impl Redis {
     /// The error is the outcome, with its message set.
     async fn talk(&self, cx: Cx<'_>) -> Result<Seen, Status> {
         let o = &self.options;
-        let stream = connect(cx, &self.host, o.port, self.socket.as_deref()).await?;
-        let wire = match &self.tls {
-            Some(tls) => Wire::secure(cx, stream, tls).await?,
-            None => Wire::Plain(stream),
-        };
-        let mut lines = Lines::new(wire, LINE_MAX);
+        let lines = self.server.lines(cx, LINE_MAX).await;
+        let mut lines = lines.map_err(|f| f.tell(cx))?;
         if let Some(password) = &o.password {
             cx.phase("auth");
             let words: Vec<&str> = match &o.user {

@@ -4,13 +4,14 @@
 
 mod options;
 
-use crate::mail::{account_is_safe, begin_tls, judge_conversation};
+use crate::mail::{account_is_safe, judge_conversation};
 use crate::report::Report;
-use crate::secure::{TlsMode, Wire, base64, connect, connector, upgrade};
-use crate::target::Host;
+use healthd_client::server::Server;
+use healthd_client::wire::Wire;
+use healthd_plugin::base64::base64;
 use healthd_plugin::net::Lines;
 use healthd_plugin::thresholds::{Lower, Upper};
-use healthd_plugin::tls::{Connector, Reply};
+use healthd_plugin::tls::Reply;
 use healthd_plugin::{Check, Cx, Metric, Status};
 use options::Options;
 
@@ -18,8 +19,7 @@ const LINE_MAX: usize = 4 << 10;
 
 pub struct Smtp {
     options: Options,
-    host: Host,
-    tls: Option<Connector>,
+    server: Server,
 }
 
 /// What came of the conversation.
@@ -37,10 +37,8 @@ impl Check for Smtp {
     type Options = Options;
 
     fn create(o: Options, _: Cx<'_>) -> Result<Self, String> {
-        let host = Host::new(&o.host, o.family)?;
-        let tls = connector(
-            &host,
-            o.tls != TlsMode::None,
+        let server = Server::new(&o.host, o.port, o.family)?.with_tls(
+            o.tls,
             o.ca_file.as_deref(),
             o.insecure,
             o.server_name.as_deref(),
@@ -54,11 +52,7 @@ impl Check for Smtp {
         if let Some(text) = texts.into_iter().flatten().find(bad) {
             return Err(format!("{text:?} is no name or address"));
         }
-        Ok(Smtp {
-            host,
-            tls,
-            options: o,
-        })
+        Ok(Smtp { server, options: o })
     }
 
     async fn check(&self, cx: Cx<'_>) -> Status {
@@ -72,11 +66,10 @@ impl Check for Smtp {
 impl Smtp {
     /// The error is the outcome, with its message set.
     async fn talk(&self, cx: Cx<'_>) -> Result<Seen, Status> {
-        let o = &self.options;
         let begin = cx.now_ns();
         let since = || (cx.now_ns() - begin) as f64 / 1e9;
-        let stream = connect(cx, &self.host, o.port, None).await?;
-        let mut lines = begin_tls(cx, stream, self.tls.as_ref(), o.tls, LINE_MAX).await?;
+        let lines = self.server.lines(cx, LINE_MAX).await;
+        let mut lines = lines.map_err(|f| f.tell(cx))?;
         let banner = reply(cx, &mut lines, "banner").await?;
         let banner_seconds = since();
         let mut last = ("banner", banner);
@@ -104,13 +97,14 @@ impl Smtp {
     ) -> Result<(Lines<Wire<'a>>, (&'static str, Reply)), Status> {
         let o = &self.options;
         let mut offer = self.hello(cx, &mut lines).await?;
-        if let (Some(tls), TlsMode::StartTls) = (&self.tls, o.tls) {
+        if self.server.is_starttls() {
             if offers(&offer, "STARTTLS").is_none() {
                 return Err(cx.critical("starttls: the server offers none"));
             }
             let go = command(cx, &mut lines, "starttls", "STARTTLS").await?;
             wanted(cx, "starttls", &go, 220)?;
-            lines = upgrade(cx, lines, tls, LINE_MAX).await?;
+            let secure = self.server.upgrade(cx, lines).await;
+            lines = secure.map_err(|f| f.tell(cx))?;
             offer = self.hello(cx, &mut lines).await?;
         }
         let mut last = ("ehlo", offer);

@@ -6,8 +6,8 @@ mod ber;
 mod options;
 
 use crate::report::Report;
-use crate::target::Host;
 use ber::{Oid, Response, Value};
+use healthd_client::host::Host;
 use healthd_plugin::net::UdpSocket;
 use healthd_plugin::options::{FirstCell, Thresholds};
 use healthd_plugin::{Check, Cx, Delta, Growth, Kept, Metric, Status};
@@ -93,7 +93,7 @@ impl Check for Snmp {
 impl Snmp {
     /// The values in the order of what is asked for. The error is the outcome, with its message set.
     async fn ask(&self, cx: Cx<'_>) -> Result<Vec<Value>, Status> {
-        let ips = self.host.addresses(cx).await?;
+        let ips = self.host.resolve(cx).await.map_err(|f| f.tell(cx))?;
         cx.phase("query");
         let begin = cx.now_ns();
         let response = self.exchange(cx, &ips, &self.asked).await?;

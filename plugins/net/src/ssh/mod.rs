@@ -8,8 +8,8 @@ mod options;
 mod wire;
 
 use crate::report::{Report, Unit, seconds_text};
-use crate::target::Host;
-use healthd_plugin::net::{Bind, Lines, TcpStream};
+use healthd_client::host::Host;
+use healthd_plugin::net::{Lines, TcpStream};
 use healthd_plugin::thresholds::Upper;
 use healthd_plugin::{Check, Cx, Metric, Status};
 use key::{Exchange, Said};
@@ -67,12 +67,10 @@ impl Check for Ssh {
 impl Ssh {
     /// The error is the outcome, with its message set.
     async fn speak(&self, cx: Cx<'_>) -> Result<Seen, Status> {
-        let ips = self.host.addresses(cx).await?;
+        let ips = self.host.resolve(cx).await.map_err(|f| f.tell(cx))?;
         let begin = cx.now_ns();
-        let stream = self
-            .host
-            .connect(cx, ips, self.options.port, &Bind::default())
-            .await?;
+        let stream = self.host.reach(cx, ips, self.options.port).await;
+        let stream = stream.map_err(|f| f.tell(cx))?;
         cx.phase("banner");
         let mut lines = Lines::new(stream, LINE_MAX);
         let mut before = Vec::new();

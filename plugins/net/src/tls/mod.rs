@@ -6,9 +6,9 @@ mod fingerprint;
 mod options;
 
 use crate::report::{Report, Unit, seconds_text};
-use crate::target::Host;
 use fingerprint::{fingerprint, plain_fingerprint};
-use healthd_plugin::net::{Bind, TcpStream};
+use healthd_client::host::Host;
+use healthd_plugin::net::TcpStream;
 use healthd_plugin::thresholds::{Lower, Upper, validity};
 use healthd_plugin::tls::{
     Certificate, KeyKind, Observed, Observer, Roots, Settings, Version, identity_from_options,
@@ -74,9 +74,10 @@ impl Tls {
     /// The error is the outcome, with its message set.
     async fn look<'a>(&self, cx: Cx<'a>) -> Result<(Observed<TcpStream<'a>>, f64), Status> {
         let o = &self.options;
-        let ips = self.host.addresses(cx).await?;
+        let ips = self.host.resolve(cx).await.map_err(|f| f.tell(cx))?;
         let begin = cx.now_ns();
-        let mut stream = self.host.connect(cx, ips, o.port, &Bind::default()).await?;
+        let stream = self.host.reach(cx, ips, o.port).await;
+        let mut stream = stream.map_err(|f| f.tell(cx))?;
         if let Some(dialect) = o.starttls {
             cx.phase("starttls");
             let asked = starttls(stream, dialect, self.host.bare()).await;

@@ -1,6 +1,6 @@
 //! WebSocket's frames (RFC 6455), read with a cap.
 
-use crate::secure::Wire;
+use healthd_client::wire::Wire;
 use healthd_plugin::net::Lines;
 use std::io;
 

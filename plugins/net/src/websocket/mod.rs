@@ -6,12 +6,12 @@ mod frame;
 mod options;
 
 use crate::report::{Report, Unit, seconds_text};
-use crate::secure::{Wire, base64, connect, connector};
-use crate::target::Host;
 use frame::{CLOSE, Message, PING, PONG, TEXT, frame, next};
+use healthd_client::server::Server;
+use healthd_client::wire::Wire;
+use healthd_plugin::base64::base64;
 use healthd_plugin::net::Lines;
 use healthd_plugin::thresholds::Upper;
-use healthd_plugin::tls::Connector;
 use healthd_plugin::{Check, Cx, Metric, Status};
 use options::Options;
 use regex_lite::Regex;
@@ -27,9 +27,7 @@ const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 pub struct Websocket {
     options: Options,
-    host: Host,
-    port: u16,
-    tls: Option<Connector>,
+    server: Server,
     expect: Option<Regex>,
 }
 
@@ -45,9 +43,8 @@ impl Check for Websocket {
     type Options = Options;
 
     fn create(o: Options, _: Cx<'_>) -> Result<Self, String> {
-        let host = Host::new(&o.host, o.family)?;
-        let tls = connector(
-            &host,
+        let port = o.port.unwrap_or(if o.tls { 443 } else { 80 });
+        let server = Server::new(&o.host, port, o.family)?.with_tls(
             o.tls,
             o.ca_file.as_deref(),
             o.insecure,
@@ -73,10 +70,8 @@ impl Check for Websocket {
         }
         let expect = o.expect.as_deref().map(Regex::new).transpose();
         Ok(Websocket {
-            port: o.port.unwrap_or(if o.tls { 443 } else { 80 }),
             expect: expect.map_err(|e| format!("expect: {e}"))?,
-            host,
-            tls,
+            server,
             options: o,
         })
     }
@@ -95,12 +90,8 @@ impl Websocket {
         let o = &self.options;
         let begin = cx.now_ns();
         let since = |from: u64| (cx.now_ns() - from) as f64 / 1e9;
-        let stream = connect(cx, &self.host, self.port, None).await?;
-        let wire = match &self.tls {
-            Some(tls) => Wire::secure(cx, stream, tls).await?,
-            None => Wire::Plain(stream),
-        };
-        let mut lines = Lines::new(wire, LINE_MAX);
+        let lines = self.server.lines(cx, LINE_MAX).await;
+        let mut lines = lines.map_err(|f| f.tell(cx))?;
         cx.phase("upgrade");
         self.upgrade(cx, &mut lines).await?;
         let mut seen = Seen {
@@ -139,8 +130,8 @@ impl Websocket {
     async fn upgrade(&self, cx: Cx<'_>, lines: &mut Lines<Wire<'_>>) -> Result<(), Status> {
         let o = &self.options;
         let key = base64(&random().1);
-        let usual = self.port == if o.tls { 443 } else { 80 };
-        let bare = self.host.bare();
+        let usual = self.server.port() == if o.tls { 443 } else { 80 };
+        let bare = self.server.host().bare();
         let host = if bare.contains(':') {
             format!("[{bare}]")
         } else {
@@ -149,7 +140,7 @@ impl Websocket {
         let port = if usual {
             String::new()
         } else {
-            format!(":{}", self.port)
+            format!(":{}", self.server.port())
         };
         let mut request = format!(
             "GET {} HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: {key}\r\n\

@@ -3,9 +3,10 @@
 use super::options::{Mechanism, Options};
 use crate::end::NotTaken;
 use crate::mail::send::command;
-use crate::secure::{Wire, base64};
-use crate::sign::{from_base64, hex, hmac_md5};
+use crate::sign::{hex, hmac_md5};
+use healthd_client::wire::Wire;
 use healthd_plugin::Cx;
+use healthd_plugin::base64::{base64, from_base64};
 use healthd_plugin::net::Lines;
 use healthd_plugin::tls::Reply;
 

@@ -6,20 +6,18 @@ mod options;
 mod send;
 
 use crate::end::{NotTaken, end};
-use crate::secure::TlsMode;
-use crate::target::{Host, host_and_port};
 use crate::templates::Templates;
 use auth::Login;
+use healthd_client::host::host_and_port;
+use healthd_client::server::Server;
+use healthd_client::wire::TlsMode;
 use healthd_plugin::secrets::Secrets;
-use healthd_plugin::tls::{Connector, Roots};
 use healthd_plugin::{Check, Cx, Status};
 use options::Options;
 
 pub struct Mail {
     options: Options,
-    host: Host,
-    port: u16,
-    tls: Option<Connector>,
+    server: Server,
     login: Option<Login>,
     templates: Templates,
     secrets: Secrets,
@@ -31,17 +29,11 @@ impl Check for Mail {
     fn create(o: Options, _: Cx<'_>) -> Result<Self, String> {
         let usual = if o.tls == TlsMode::Implicit { 465 } else { 25 };
         let (name, port) = host_and_port(&o.server, usual).map_err(|e| format!("server: {e}"))?;
-        let host = Host::new(&name, o.family)?;
-        let tls = match o.tls {
-            TlsMode::None if o.ca_file.is_some() || o.insecure => {
-                return Err("ca_file, insecure: need `tls`".into());
-            }
-            TlsMode::None => None,
-            _ => {
-                let roots = Roots::from_options(o.ca_file.as_deref(), o.insecure)?;
-                Some(Connector::new(&roots, host.bare())?)
-            }
-        };
+        if o.tls == TlsMode::None && (o.ca_file.is_some() || o.insecure) {
+            return Err("ca_file, insecure: need `tls`".into());
+        }
+        let server = Server::new(&name, port, o.family)?;
+        let server = server.with_tls(o.tls, o.ca_file.as_deref(), o.insecure, None)?;
         let login = Login::new(&o)?;
         if login.is_some() && o.tls == TlsMode::None {
             return Err("user: a password is only told inside of TLS; see the option tls".into());
@@ -55,9 +47,7 @@ impl Check for Mail {
             secrets.add(secret);
         }
         Ok(Mail {
-            host,
-            port,
-            tls,
+            server,
             login,
             templates: Templates::new(o.title.as_deref(), o.text.as_deref())?,
             options: o,

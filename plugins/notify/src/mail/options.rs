@@ -1,7 +1,7 @@
 //! The options of the mail notifier. `MAIL.md` shows them in use.
 
-use crate::options::Family;
-use crate::secure::TlsMode;
+use healthd_client::host::Family;
+use healthd_client::wire::TlsMode;
 use healthd_plugin::options;
 use healthd_plugin::options::{Limits, OptionValue};
 use healthd_plugin::serde_json::Value;

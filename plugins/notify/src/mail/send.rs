@@ -4,11 +4,10 @@
 use super::{Mail, compose};
 use crate::end::NotTaken;
 use crate::message::Message;
-use crate::secure::{TlsMode, Wire};
+use healthd_client::wire::Wire;
 use healthd_plugin::Cx;
-use healthd_plugin::net::{Bind, Lines, TcpStream};
+use healthd_plugin::net::Lines;
 use healthd_plugin::tls::Reply;
-use std::net::SocketAddr;
 
 const LINE_MAX: usize = 4 << 10;
 
@@ -22,14 +21,13 @@ pub async fn send(
 ) -> Result<String, NotTaken> {
     let o = &mail.options;
     let helo = compose::domain(o.helo.as_ref().unwrap_or(&message.host));
-    let wire = connect(mail, cx).await?;
-    let mut lines = Lines::new(wire, LINE_MAX);
+    let mut lines = mail.server.lines(cx, LINE_MAX).await?;
     let banner = reply(cx, &mut lines, "banner").await?;
     if banner.code != 220 {
         return Err(refused("banner", &banner));
     }
     let mut offer = hello(cx, &mut lines, &helo).await?;
-    if let (Some(tls), TlsMode::StartTls) = (&mail.tls, o.tls) {
+    if mail.server.is_starttls() {
         if !offer
             .lines
             .iter()
@@ -42,19 +40,7 @@ pub async fn send(
         if go.code != 220 {
             return Err(refused("STARTTLS", &go));
         }
-        let stream = match lines
-            .into_stream()
-            .map_err(|e| NotTaken::before("starttls", &e))?
-        {
-            Wire::Plain(stream) => stream,
-            Wire::Tls(_) => return Err(NotTaken::surely("starttls: TLS inside of TLS")),
-        };
-        cx.phase("tls");
-        let secure = tls
-            .connect(stream)
-            .await
-            .map_err(|e| NotTaken::before("tls", &e))?;
-        lines = Lines::new(Wire::Tls(Box::new(secure)), LINE_MAX);
+        lines = mail.server.upgrade(cx, lines).await?;
         offer = hello(cx, &mut lines, &helo).await?;
     }
     if let Some(login) = &mail.login {
@@ -114,30 +100,6 @@ pub async fn send(
         format!("; but {}", not.join("; "))
     };
     Ok(format!("{}{but}", done.text()))
-}
-
-async fn connect<'a>(mail: &Mail, cx: Cx<'a>) -> Result<Wire<'a>, NotTaken> {
-    let ips = mail
-        .host
-        .resolve(cx)
-        .await
-        .map_err(|(status, why)| NotTaken {
-            own: status == healthd_plugin::Status::Resources,
-            ..NotTaken::surely(why)
-        })?;
-    cx.phase("connect");
-    let to: Vec<SocketAddr> = ips.into_iter().map(|ip| (ip, mail.port).into()).collect();
-    let stream = TcpStream::connect_any_with(cx, &to, &Bind::default()).await;
-    let stream = stream.map_err(|e| NotTaken::before("connect", &e))?;
-    match (&mail.tls, mail.options.tls) {
-        (Some(tls), TlsMode::Implicit) => {
-            cx.phase("tls");
-            let secure = tls.connect(stream.into()).await;
-            let secure = secure.map_err(|e| NotTaken::before("tls", &e))?;
-            Ok(Wire::Tls(Box::new(secure)))
-        }
-        _ => Ok(Wire::Plain(stream.into())),
-    }
 }
 
 async fn hello(cx: Cx<'_>, lines: &mut Lines<Wire<'_>>, helo: &str) -> Result<Reply, NotTaken> {

@@ -107,8 +107,11 @@ impl Submission {
                 let users = folder.write("users", format!("{}:{{PLAIN}}{}\n", USER, PASSWORD));
                 let keys = folder.file("keys/default/HS256");
                 std::fs::create_dir_all(&keys).expect("our own folder");
-                std::fs::write(keys.join("default"), crate::secure::base64(Self::KEY))
-                    .expect("our own folder");
+                std::fs::write(
+                    keys.join("default"),
+                    healthd_plugin::base64::base64(Self::KEY),
+                )
+                .expect("our own folder");
                 let dir = folder.path().display();
                 let oauth = folder.write(
                     "oauth2.conf",
@@ -150,7 +153,7 @@ impl Submission {
     /// A token that it takes: JWT, signed by its key.
     pub fn token() -> String {
         let part = |text: &str| {
-            crate::secure::base64(text.as_bytes())
+            healthd_plugin::base64::base64(text.as_bytes())
                 .replace('+', "-")
                 .replace('/', "_")
                 .replace('=', "")
@@ -165,7 +168,7 @@ impl Submission {
             now + 3_600
         ));
         let signed = format!("{head}.{claims}");
-        let mac = crate::secure::base64(&hmac_sha256(Self::KEY, signed.as_bytes()));
+        let mac = healthd_plugin::base64::base64(&hmac_sha256(Self::KEY, signed.as_bytes()));
         format!(
             "{signed}.{}",
             mac.replace('+', "-").replace('/', "_").replace('=', "")

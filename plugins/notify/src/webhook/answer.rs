@@ -2,13 +2,13 @@
 //! else nobody knows.
 
 use super::options::Preset;
-use super::read::Answer;
 use crate::end::NotTaken;
 use crate::words::one_line;
+use healthd_client::http::Response;
 use healthd_plugin::cut;
 use healthd_plugin::serde_json::{self, Value};
 
-pub fn judge(preset: Preset, response: &Answer) -> Result<String, NotTaken> {
+pub fn judge(preset: Preset, response: &Response) -> Result<String, NotTaken> {
     let body = String::from_utf8_lossy(&response.body);
     let json: Value = serde_json::from_str(&body).unwrap_or(Value::Null);
     let word = || match said(preset, &json) {
@@ -23,7 +23,7 @@ pub fn judge(preset: Preset, response: &Answer) -> Result<String, NotTaken> {
         }
         200..=299 => Ok(text),
         300..=399 => {
-            let to = response.header("location").unwrap_or_default();
+            let to = header(response, "location").unwrap_or_default();
             Err(NotTaken::perhaps(format!(
                 "{text}: it has moved to {}; write that URL",
                 one_line(cut(&to, 200))
@@ -39,6 +39,10 @@ pub fn judge(preset: Preset, response: &Answer) -> Result<String, NotTaken> {
         }),
         _ => Err(NotTaken::perhaps(text)),
     }
+}
+
+fn header(response: &Response, name: &str) -> Option<String> {
+    response.header(name).map(|h| h.text().into_owned())
 }
 
 /// The part of the answer that is for people.
@@ -59,9 +63,9 @@ fn said(preset: Preset, json: &Value) -> Option<String> {
 }
 
 /// Seconds: by the header, as a number or a date, or as Telegram and Discord write it.
-fn retry_after(response: &Answer, json: &Value) -> Option<u64> {
-    let header = response.header("retry-after");
-    let from_header = header.and_then(|text| seconds(text.trim(), jiff::Timestamp::now()));
+fn retry_after(response: &Response, json: &Value) -> Option<u64> {
+    let said = header(response, "retry-after");
+    let from_header = said.and_then(|text| seconds(text.trim(), jiff::Timestamp::now()));
     let in_body = [&json["parameters"]["retry_after"], &json["retry_after"]];
     let in_body = in_body
         .into_iter()

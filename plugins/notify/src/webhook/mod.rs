@@ -4,17 +4,15 @@ mod answer;
 mod exchange;
 mod options;
 mod presets;
-mod read;
 
 use crate::end::{NotTaken, end};
 use crate::message::Message;
 use crate::sign::{hex, hmac_sha256};
-use crate::target::Host;
 use crate::templates::Templates;
-use crate::url::Url;
+use healthd_client::http::url::Url;
+use healthd_client::server::Server;
 use healthd_plugin::secrets::Secrets;
 use healthd_plugin::serde_json;
-use healthd_plugin::tls::{Connector, Roots};
 use healthd_plugin::{Check, Cx, Status};
 use options::Options;
 use presets::Post;
@@ -22,8 +20,7 @@ use presets::Post;
 pub struct Webhook {
     options: Options,
     base: Url,
-    host: Host,
-    tls: Option<Connector>,
+    server: Server,
     templates: Templates,
     secrets: Secrets,
 }
@@ -39,17 +36,11 @@ impl Check for Webhook {
             .or_else(|| o.preset.usual_url().map(str::to_owned));
         let url = url.ok_or("url: missing")?;
         let base = Url::parse(&url).map_err(|e| format!("url: {e}"))?;
-        let host = Host::new(&base.host, o.family)?;
-        let tls = match base.https {
-            false if o.ca_file.is_some() || o.insecure => {
-                return Err("ca_file, insecure: need an https:// URL".into());
-            }
-            false => None,
-            true => {
-                let roots = Roots::from_options(o.ca_file.as_deref(), o.insecure)?;
-                Some(Connector::new(&roots, host.bare())?)
-            }
-        };
+        if !base.https && (o.ca_file.is_some() || o.insecure) {
+            return Err("ca_file, insecure: need an https:// URL".into());
+        }
+        let server = Server::new(&base.host, base.port, o.family)?;
+        let server = server.with_tls(base.https, o.ca_file.as_deref(), o.insecure, None)?;
         for (name, value) in &o.headers {
             let good = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
             if name.is_empty() || !name.chars().all(good) || value.chars().any(char::is_control) {
@@ -65,8 +56,7 @@ impl Check for Webhook {
         }
         Ok(Webhook {
             base,
-            host,
-            tls,
+            server,
             templates: Templates::new(o.title.as_deref(), o.text.as_deref())?,
             options: o,
             secrets,
@@ -86,7 +76,7 @@ impl Webhook {
         let post = presets::post(&self.options, &self.base, &message, &words, fields);
         let post = post.map_err(NotTaken::surely)?;
         let request = self.request(&message, &post);
-        let response = exchange::exchange(self, cx, &request).await?;
+        let response = exchange::post(self, cx, &request).await?;
         answer::judge(self.options.preset, &response)
     }
 

@@ -1,6 +1,6 @@
 //! The options of the webhook notifier. `WEBHOOK.md` shows them in use.
 
-use crate::options::Family;
+use healthd_client::host::Family;
 use healthd_plugin::options;
 use std::collections::BTreeMap;
 

@@ -3,8 +3,8 @@
 use super::options::{Options, Preset};
 use crate::message::{Check, Kind, Message};
 use crate::templates::Words;
-use crate::url::Url;
 use crate::words::{cut, cut_units};
+use healthd_client::http::url::Url;
 use healthd_plugin::serde_json::{Map, Value, json};
 
 pub struct Post {

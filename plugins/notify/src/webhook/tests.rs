@@ -3,11 +3,11 @@
 use crate::message::Message;
 use crate::templates::Words;
 use crate::tests::{deliver, message, plugin, refused, storm};
-use crate::url::Url;
 use crate::webhook::answer::seconds;
 use crate::webhook::options::Options;
 use crate::webhook::presets::{self, Post};
 use crate::words;
+use healthd_client::http::url::Url;
 use healthd_plugin::Options as _;
 use healthd_plugin::Status;
 use healthd_plugin::serde_json::{self, Value, json};

@@ -72,6 +72,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Lines<S> {
         &self.buffer[self.at..]
     }
 
+    /// The longest line that is taken.
+    pub fn max(&self) -> usize {
+        self.max
+    }
+
     pub fn get_ref(&self) -> &S {
         &self.stream
     }

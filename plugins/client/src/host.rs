@@ -1,20 +1,37 @@
 //! Whom a check asks: a host by name or address.
 
+use crate::failure::Failure;
 use healthd_plugin::net::{Bind, TcpStream};
-use healthd_plugin::{Cx, Family, Status, failure, host_name};
+use healthd_plugin::{Cx, host_name, options};
 use std::net::{IpAddr, SocketAddr};
+
+options! {
+    /// Which addresses of a name to use.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    pub enum Family { Any = "any", Ipv4 = "ipv4", Ipv6 = "ipv6" }
+}
+
+impl From<Family> for healthd_plugin::Family {
+    fn from(f: Family) -> Self {
+        match f {
+            Family::Any => Self::Any,
+            Family::Ipv4 => Self::Ipv4,
+            Family::Ipv6 => Self::Ipv6,
+        }
+    }
+}
 
 /// A name or an address.
 pub struct Host {
     name: String,
     /// A literal address, so that no run has to parse or resolve it.
     ip: Option<IpAddr>,
-    family: Family,
+    family: healthd_plugin::Family,
 }
 
 impl Host {
     /// `host` may be an address in brackets. One of the wrong family is refused.
-    pub fn new(host: &str, family: impl Into<Family>) -> Result<Host, String> {
+    pub fn new(host: &str, family: impl Into<healthd_plugin::Family>) -> Result<Host, String> {
         let family = family.into();
         let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
         let ip = bare.unwrap_or(host).parse::<IpAddr>().ok();
@@ -50,36 +67,27 @@ impl Host {
         bare.unwrap_or(&self.name)
     }
 
-    /// The phase `connect`, to one of these addresses.
-    pub async fn connect<'a>(
-        &self,
-        cx: Cx<'a>,
-        ips: Vec<IpAddr>,
-        port: u16,
-        bind: &Bind,
-    ) -> Result<TcpStream<'a>, Status> {
-        cx.phase("connect");
-        let to: Vec<SocketAddr> = ips.into_iter().map(|ip| (ip, port).into()).collect();
-        let connected = TcpStream::connect_any_with(cx, &to, bind).await;
-        connected.map_err(|e| cx.fail("connect", &e))
-    }
-
-    /// The phase `dns`, unless the host is an address. The error is the outcome, with its message set.
-    pub async fn addresses(&self, cx: Cx<'_>) -> Result<Vec<IpAddr>, Status> {
-        self.resolve(cx).await.map_err(|(status, text)| {
-            cx.message(text);
-            status
-        })
-    }
-
-    /// As [`addresses`](Self::addresses), for a check that asks several hosts: the error is told to the caller only.
-    pub async fn resolve(&self, cx: Cx<'_>) -> Result<Vec<IpAddr>, (Status, String)> {
+    /// The phase `dns`, unless the host is an address.
+    pub async fn resolve(&self, cx: Cx<'_>) -> Result<Vec<IpAddr>, Failure> {
         if let Some(ip) = self.ip {
             return Ok(vec![ip]);
         }
         cx.phase("dns");
         let found = cx.resolve(&self.name, self.family).await;
-        found.map_err(|e| failure(&format!("dns: {}", self.name), &e))
+        found.map_err(|e| Failure::at(format!("dns: {}", self.name))(e))
+    }
+
+    /// The phase `connect`, to one of these addresses.
+    pub async fn reach<'a>(
+        &self,
+        cx: Cx<'a>,
+        ips: Vec<IpAddr>,
+        port: u16,
+    ) -> Result<TcpStream<'a>, Failure> {
+        cx.phase("connect");
+        let to: Vec<SocketAddr> = ips.into_iter().map(|ip| (ip, port).into()).collect();
+        let connected = TcpStream::connect_any_with(cx, &to, &Bind::default()).await;
+        connected.map_err(Failure::at("connect"))
     }
 }
 
