@@ -20,6 +20,8 @@ mod place;
 mod report;
 mod stuck;
 
+#[cfg(feature = "clock")]
+mod clock;
 #[cfg(feature = "container")]
 mod container;
 #[cfg(feature = "disk")]
@@ -44,10 +46,14 @@ mod process;
 mod raid;
 #[cfg(feature = "sensors")]
 mod sensors;
+#[cfg(feature = "smart")]
+mod smart;
 #[cfg(feature = "systemd")]
 mod systemd;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "updates")]
+mod updates;
 
 healthd_plugin::plugins! {
     #[cfg(feature = "disk")]
@@ -100,6 +106,21 @@ healthd_plugin::plugins! {
     run sensors::Sensors {
         name: "sensors",
         summary: "temperatures, fans, voltages, each against its own limits",
+    }
+    #[cfg(feature = "clock")]
+    run clock::SystemClock {
+        name: "clock",
+        summary: "this machine's time of day: whether somebody keeps it right, and how far it may be off",
+    }
+    #[cfg(feature = "smart")]
+    exec smart::Smart {
+        name: "smart",
+        summary: "what disks say of their own health: failing, worn out, hot, bad sectors",
+    }
+    #[cfg(feature = "updates")]
+    exec updates::Updates {
+        name: "updates",
+        summary: "updates that wait, those for security, the age of the lists, a reboot that is wanted",
     }
     #[cfg(feature = "container")]
     step container::Container {

@@ -36,6 +36,7 @@ pub fn sample(files: &[(&str, &str)]) -> (healthd_testing::Folder, crate::kernel
 fn each_option_of_each_kind_is_documented() {
     let host = MockHost::new(hd_plugin_v1);
     let pages = [
+        ("clock", include_str!("../CLOCK.md")),
         ("container", include_str!("../CONTAINER.md")),
         ("disk", include_str!("../DISK.md")),
         ("file", include_str!("../FILE.md")),
@@ -48,7 +49,9 @@ fn each_option_of_each_kind_is_documented() {
         ("process", include_str!("../PROCESS.md")),
         ("raid", include_str!("../RAID.md")),
         ("sensors", include_str!("../SENSORS.md")),
+        ("smart", include_str!("../SMART.md")),
         ("systemd", include_str!("../SYSTEMD.md")),
+        ("updates", include_str!("../UPDATES.md")),
     ];
     assert_eq!(host.descriptors().len(), pages.len());
     for (kind, page) in pages {

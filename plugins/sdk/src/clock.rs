@@ -2,10 +2,15 @@
 
 use std::io;
 
-/// Whether somebody keeps the time of day right here (chrony, ntpd, systemd-timesyncd).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How well somebody keeps the time of day right here (chrony, ntpd, systemd-timesyncd). Times in seconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Clock {
     pub is_synchronised: bool,
+    /// What is still to be corrected, above 0 if the clock is late.
+    pub offset: f64,
+    /// How far off it may be at the worst, and how far it probably is.
+    pub maximum_error: f64,
+    pub estimated_error: f64,
 }
 
 impl Clock {
@@ -18,8 +23,15 @@ impl Clock {
         if state < 0 {
             return Err(io::Error::last_os_error());
         }
+        let unit = match timex.status & libc::STA_NANO {
+            0 => 1e6,
+            _ => 1e9,
+        };
         Ok(Clock {
             is_synchronised: state != libc::TIME_ERROR && timex.status & libc::STA_UNSYNC == 0,
+            offset: timex.offset as f64 / unit,
+            maximum_error: timex.maxerror as f64 / 1e6,
+            estimated_error: timex.esterror as f64 / 1e6,
         })
     }
 }
@@ -31,7 +43,7 @@ mod tests {
     #[test]
     fn the_kernel_tells() {
         // Whatever it says here, it says the same twice.
-        let twice = [Clock::ask().ok(), Clock::ask().ok()];
+        let twice = [Clock::ask(), Clock::ask()].map(|c| c.map(|c| c.is_synchronised).ok());
         assert_eq!(twice[0], twice[1]);
     }
 }
