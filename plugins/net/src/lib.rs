@@ -23,6 +23,8 @@ mod amqp;
 mod certificate;
 #[cfg(feature = "dns")]
 mod dns;
+#[cfg(feature = "domain")]
+mod domain;
 #[cfg(test)]
 mod dovecot;
 #[cfg(feature = "grpc")]
@@ -63,6 +65,12 @@ healthd_plugin::plugins! {
     step dns::Dns {
         name: "dns",
         summary: "what DNS servers answer: code, records, serial numbers, signatures, time",
+    }
+    #[cfg(feature = "domain")]
+    step domain::Domain {
+        name: "domain",
+        summary: "when a domain ends, and what its registry says of it (RDAP)",
+        default_timeout_ms: 30_000,
     }
     #[cfg(feature = "ping")]
     step ping::Ping {
