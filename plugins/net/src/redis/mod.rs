@@ -46,6 +46,9 @@ impl Check for Redis {
         if o.user.is_some() && o.password.is_none() {
             return Err("user: needs `password`".into());
         }
+        if o.command.is_none() && o.db != 0 {
+            return Err("db: needs `command`".into());
+        }
         if o.command.is_none() && (o.expect.is_some() || o.warn.is_some() || o.crit.is_some()) {
             return Err("expect, warn, crit: need `command`".into());
         }
@@ -97,6 +100,13 @@ impl Redis {
             None => None,
             Some(words) => {
                 cx.phase("command");
+                if o.db != 0 {
+                    let db = o.db.to_string();
+                    match ask(cx, &mut lines, "command", &["SELECT", &db]).await? {
+                        error @ Value::Error(_) => return Err(refused(cx, "command", &error)),
+                        _ => {}
+                    }
+                }
                 let words: Vec<&str> = words.iter().map(String::as_str).collect();
                 match ask(cx, &mut lines, "command", &words).await? {
                     error @ Value::Error(_) => return Err(refused(cx, "command", &error)),

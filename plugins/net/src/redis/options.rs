@@ -28,6 +28,8 @@ options! {
         user: Option<String> { min_length: 1 },
         /// Password.
         password: Option<String> { min_length: 1 },
+        /// Number of the database in which `command` runs.
+        db: u32 = 0,
         /// The role that the server must have.
         role: Option<Role>,
         /// A primary must have at least so many replicas that follow it.

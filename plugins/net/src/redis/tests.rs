@@ -68,6 +68,7 @@ fn mistakes_in_options() {
         ),
         (json!({"user": "x"}), "user: needs `password`"),
         (json!({"expect": "x"}), "expect, warn, crit: need `command`"),
+        (json!({"db": 1}), "db: needs `command`"),
     ] {
         assert_eq!(refused("redis", &options), text);
     }
@@ -93,6 +94,7 @@ fn a_server_that_is_well() {
     let o = ask(1, &json!({"socket": socket}));
     assert_eq!(o.status, Status::Ok, "{}", o.message);
     tell(redis.port, &["RPUSH jobs a b c", "SET word one"]);
+    tell(redis.port, &["SELECT 3", "RPUSH other x y"]);
     for (more, status) in [
         (
             json!({"command": ["LLEN", "jobs"], "warn": 5, "crit": 10}),
@@ -121,6 +123,18 @@ fn a_server_that_is_well() {
         (
             json!({"command": ["LRANGE", "jobs", "0", "-1"], "expect": "a b c"}),
             Status::Ok,
+        ),
+        (
+            json!({"db": 3, "command": ["LLEN", "other"], "expect": 2}),
+            Status::Ok,
+        ),
+        (
+            json!({"command": ["LLEN", "other"], "expect": 2}),
+            Status::Critical,
+        ),
+        (
+            json!({"db": 99, "command": ["LLEN", "other"]}),
+            Status::Critical,
         ),
         (json!({"command": ["NONSENSE"]}), Status::Critical),
         (json!({"role": "replica"}), Status::Critical),
