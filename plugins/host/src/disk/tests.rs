@@ -137,6 +137,69 @@ fn a_link_is_told_with_its_mount() {
     assert!(o.message.contains(" (on /dev)"), "{o:?}");
 }
 
+/// As a large server has them: two hundred file systems, of which one does not answer.
+#[test]
+fn a_stopped_server_among_two_hundred_mounts() {
+    const MANY: usize = 200;
+    if std::env::var_os("HEALTHD_TEST_MANY_MOUNTS").is_none() {
+        let done = std::process::Command::new("unshare")
+            .args(["--mount", "--"])
+            .arg(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "disk::tests::a_stopped_server_among_two_hundred_mounts",
+            ])
+            .arg("--nocapture")
+            .env("HEALTHD_TEST_MANY_MOUNTS", "1")
+            .output();
+        let said = done.map(|d| (d.status, String::from_utf8_lossy(&d.stdout).into_owned()));
+        match said {
+            Ok((status, said)) if said.contains("running 1 test") => {
+                assert!(status.success(), "{said}")
+            }
+            _ => eprintln!("skipped: no mount namespace here"),
+        }
+        return;
+    }
+    let folder = Folder::new();
+    for n in 0..MANY {
+        let point = folder.file(&n.to_string());
+        std::fs::create_dir(&point).unwrap();
+        healthd_testing::run(
+            std::process::Command::new("mount")
+                .args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"])
+                .arg(&point),
+        );
+    }
+    let Some(fuse) = Fuse::mount(&folder, "dead") else {
+        eprintln!("skipped: bindfs is not installed, or there is no /dev/fuse");
+        return;
+    };
+    fuse.signal("-STOP");
+    let options = json!({
+        "free_warn": "0%", "free_crit": "0%", "inodes_warn": 0, "inodes_crit": 0, "readonly": "ok",
+        "mount_timeout": "300ms", "exclude_types": ["proc", "sysfs", "devpts", "cgroup*", "mqueue"],
+    });
+    let check = create("disk", &options).unwrap();
+    for _ in 0..3 {
+        let o = check.run(crate::tests::LONG);
+        assert_eq!(o.status, Status::Unknown, "{o:?}");
+        let silent = o.message.matches("does not answer for ").count();
+        assert_eq!(silent, 1, "only the one that is stopped: {}", o.message);
+        let judged = o.metrics.iter().filter(|m| m.name.starts_with("free:"));
+        assert!(judged.count() >= MANY, "{o:?}");
+        assert_eq!(
+            threads(),
+            1,
+            "one thread waits for it, however often it is asked"
+        );
+    }
+    drop(fuse);
+    let mut all = std::process::Command::new("umount");
+    all.args((0..MANY).map(|n| folder.file(&n.to_string())));
+    healthd_testing::run(&mut all);
+}
+
 fn threads() -> usize {
     std::fs::read_dir("/proc/self/task")
         .unwrap()

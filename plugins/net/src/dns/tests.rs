@@ -96,9 +96,11 @@ fn knot() -> Option<Server> {
     ))
 }
 
-/// Debian's unbound, which asks knot and validates by the key's digest.
-fn unbound(knot: &Server) -> Option<Server> {
+/// Debian's unbound, which asks knot and validates by the key's digest, and the port on which it speaks TLS.
+fn unbound(knot: &Server, certs: &Certs) -> Option<(Server, u16)> {
     let unbound = program("unbound", "unbound")?;
+    let tls = free_port("127.0.0.1");
+    let (pem, key) = (certs.certificate(), certs.key());
     let conf = knot.folder().file("knot.conf");
     let keys = Command::new("keymgr")
         .arg("-c")
@@ -111,14 +113,17 @@ fn unbound(knot: &Server) -> Option<Server> {
         .map(|line| format!("  trust-anchor: \"{}\"\n", line.replacen(' ', " IN ", 1)))
         .collect();
     let port = knot.port;
-    Some(Server::start(
+    let server = Server::start(
         |folder, own| {
             let dir = folder.path().display();
             let conf = format!(
-                "server:\n  interface: 127.0.0.1@{own}\n  do-daemonize: no\n  username: \"\"\n  chroot: \"\"\n  directory: \"{dir}\"\n\
+                "server:\n  interface: 127.0.0.1@{own}\n  interface: 127.0.0.1@{tls}\n  tls-port: {tls}\n\
+                 \x20 tls-service-pem: \"{}\"\n  tls-service-key: \"{}\"\n  do-daemonize: no\n  username: \"\"\n  chroot: \"\"\n  directory: \"{dir}\"\n\
                  \x20 pidfile: \"\"\n  use-syslog: no\n  logfile: \"\"\n  verbosity: 1\n  do-not-query-localhost: no\n  module-config: \"validator iterator\"\n\
                  \x20 access-control: 127.0.0.0/8 allow\n{anchors}\
-                 stub-zone:\n  name: example.org\n  stub-addr: 127.0.0.1@{port}\nremote-control:\n  control-enable: no\n"
+                 stub-zone:\n  name: example.org\n  stub-addr: 127.0.0.1@{port}\nremote-control:\n  control-enable: no\n",
+                pem.display(),
+                key.display()
             );
             let conf = folder.write("unbound.conf", conf);
             let mut command = Command::new(&unbound);
@@ -126,7 +131,8 @@ fn unbound(knot: &Server) -> Option<Server> {
             command
         },
         |folder, _| log_has(folder.path(), "start of service"),
-    ))
+    );
+    Some((server, tls))
 }
 
 fn log_has(folder: &Path, text: &str) -> bool {
@@ -351,13 +357,20 @@ fn a_signed_zone_of_knot_and_unbound_which_validates_it() {
         "{}",
         o.message
     );
-    let Some(unbound) = unbound(&knot) else {
+    if !Certs::possible() {
+        return;
+    }
+    let certs = Certs::new();
+    let Some((unbound, tls)) = unbound(&knot, &certs) else {
         return;
     };
-    for protocol in ["udp", "tcp"] {
-        let options =
+    for (protocol, port) in [("udp", unbound.port), ("tcp", unbound.port), ("tls", tls)] {
+        let mut options =
             json!({"protocol": protocol, "require_ad": true, "answers_contain": ["192.0.2.2"]});
-        let o = ask(&at(unbound.port), &options);
+        if protocol == "tls" {
+            options["ca_file"] = json!(certs.ca());
+        }
+        let o = ask(&at(port), &options);
         assert_eq!(o.status, Status::Ok, "{}: {}", o.message, unbound.log());
     }
     let o = ask(&at(unbound.port), &json!({"require_aa": true}));
