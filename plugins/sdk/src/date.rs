@@ -10,7 +10,7 @@ pub fn rfc3339_seconds(text: &str) -> Option<i64> {
         .trim_start_matches(|c: char| c == '.' || c.is_ascii_digit());
     let zone = match zone.split_at_checked(1)? {
         ("Z", "") => 0,
-        (sign @ ("+" | "-"), rest) => {
+        (sign @ ("+" | "-"), rest) if rest.len() == 5 => {
             let (hours, minutes) = rest.split_once(':')?;
             let minutes = hours.parse::<i64>().ok()? * 60 + minutes.parse::<i64>().ok()?;
             minutes * if sign == "-" { -60 } else { 60 }
@@ -26,14 +26,19 @@ pub fn rfc3339_seconds(text: &str) -> Option<i64> {
     {
         return None;
     }
-    // Days since 1970 of a Gregorian date: years begin in March, so that the leap day is the last one.
+    let days = days_since_1970(year, month, day);
+    Some(days * 86_400 + h * 3600 + m * 60 + s - zone)
+}
+
+/// Of a Gregorian date, months and days from 1 on.
+pub fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
+    // Years begin in March, so that the leap day is the last one.
     let (y, n) = if month > 2 {
         (year, month - 3)
     } else {
         (year - 1, month + 9)
     };
-    let days = y * 365 + y / 4 - y / 100 + y / 400 + (153 * n + 2) / 5 + day - 1 - 719_468;
-    Some(days * 86_400 + h * 3600 + m * 60 + s - zone)
+    y * 365 + y / 4 - y / 100 + y / 400 + (153 * n + 2) / 5 + day - 1 - 719_468
 }
 
 #[cfg(test)]
@@ -58,6 +63,7 @@ mod tests {
             "2026-13-01T00:00:00Z",
             "2026-01-01T00:00:00",
             "2026-01-01T00:00:00ä",
+            "2026-01-01T00:00:00+9000000000000000000:00",
         ] {
             assert_eq!(rfc3339_seconds(bad), None, "{bad}");
         }

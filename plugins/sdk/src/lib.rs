@@ -106,7 +106,7 @@ pub use check::{BlockingCheck, Check};
 pub use clock::Clock;
 pub use counter::{Counter, Counters};
 pub use cx::{Cx, failure, run_is_cancelled};
-pub use date::rfc3339_seconds;
+pub use date::{days_since_1970, rfc3339_seconds};
 pub use delta::{Delta, Growth, Width};
 pub use exec::{ChildEnd, ExecOutput, ExecSpec};
 pub use export::{CPU_DEFAULT, Descriptor};

@@ -1,6 +1,7 @@
 //! IMAP's commands and answers (RFC 9051), as far as a check needs them, from a server that may say anything.
 
 use healthd_client::wire::Wire;
+use healthd_plugin::days_since_1970;
 use healthd_plugin::net::Lines;
 use std::io;
 
@@ -122,19 +123,12 @@ pub fn internal_date(line: &str) -> Option<i64> {
     let mut clock = time.split(':').map(|part| part.parse::<i64>().ok());
     let (h, m, s) = (clock.next()??, clock.next()??, clock.next()??);
     let (sign, digits) = zone.split_at_checked(1)?;
-    let digits: i64 = digits.parse().ok()?;
+    let digits: i64 = digits.parse().ok().filter(|_| digits.len() == 4)?;
     let zone = (digits / 100 * 60 + digits % 100) * 60 * if sign == "-" { -1 } else { 1 };
     if !(1..=31).contains(&day) || !(1900..=9999).contains(&year) || h > 23 || m > 59 || s > 60 {
         return None;
     }
-    // Days since 1970 of a Gregorian date: years begin in March, so that the leap day is the last one.
-    let (y, n) = if month > 2 {
-        (year, month - 3)
-    } else {
-        (year - 1, month + 9)
-    };
-    let days = y * 365 + y / 4 - y / 100 + y / 400 + (153 * n + 2) / 5 + day - 1 - 719_468;
-    Some(days * 86_400 + h * 3600 + m * 60 + s - zone)
+    Some(days_since_1970(year, month, day) * 86_400 + h * 3600 + m * 60 + s - zone)
 }
 
 pub fn invalid(why: String) -> io::Error {
@@ -148,6 +142,7 @@ mod tests {
     #[test]
     fn dates() {
         let date = |text: &str| internal_date(&format!("1 FETCH (INTERNALDATE \"{text}\" UID 1)"));
+        assert_eq!(date("17-Jul-1996 02:44:25 -9000000000000000000"), None);
         assert_eq!(date("01-Jan-1970 00:00:00 +0000"), Some(0));
         assert_eq!(date("17-Jul-1996 02:44:25 -0700"), Some(837_596_665));
         assert_eq!(date(" 1-Jan-2000 01:30:00 +0130"), Some(946_684_800));
