@@ -4,10 +4,11 @@
 
 use crate::matching::{Limits, Patterns, Seen, Window, now};
 use crate::place::Place;
+use crate::program;
 use crate::report::Report;
 use healthd_plugin::serde_json::{self, Value, json};
 use healthd_plugin::thresholds::Upper;
-use healthd_plugin::{Check, Cx, ExecOutput, ExecSpec, Status, options};
+use healthd_plugin::{Check, Cx, ExecOutput, Status, options};
 use std::time::Duration;
 
 options! {
@@ -53,12 +54,6 @@ pub struct Journal {
 
 /// So much is read in one run; the next one goes on there.
 const MOST: u32 = 8 << 20;
-const ENVIRONMENT: [&str; 3] = [
-    "PATH=/usr/local/bin:/usr/bin:/bin",
-    "LC_ALL=C",
-    "SYSTEMD_COLORS=0",
-];
-
 /// What the next run must know.
 #[derive(Debug, Default, PartialEq)]
 struct State {
@@ -161,17 +156,7 @@ impl Journal {
         let mut argv = vec![program.clone()];
         argv.extend(["--no-pager", "--output=json", "--output-fields=MESSAGE"].map(String::from));
         argv.extend_from_slice(arguments);
-        let env = ENVIRONMENT.map(String::from);
-        let spec = ExecSpec {
-            argv: &argv,
-            env: &env,
-            max_output: MOST,
-            ..ExecSpec::default()
-        };
-        let output = cx
-            .exec(&spec)
-            .await
-            .map_err(|e| format!("{program}: {e}"))?;
+        let output = program::run(cx, &argv, MOST).await?;
         let said = String::from_utf8_lossy(&output.err);
         let first = said
             .lines()
@@ -185,11 +170,7 @@ impl Journal {
         }
         match output.exit_code {
             Some(0) => Ok(output),
-            Some(code) => Err(format!("{program} ended with {code}: {first}")),
-            None => Err(format!(
-                "{program} was killed by signal {}",
-                output.signal.unwrap_or(0)
-            )),
+            _ => Err(program::failure(program, &output)),
         }
     }
 

@@ -17,6 +17,8 @@ mod matching;
 mod mountinfo;
 #[cfg(any(feature = "journal", feature = "log"))]
 mod place;
+#[cfg(any(feature = "journal", feature = "smart", feature = "updates"))]
+mod program;
 mod report;
 mod stuck;
 

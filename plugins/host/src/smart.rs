@@ -5,12 +5,13 @@
 
 mod disk;
 
+use crate::program;
 use crate::report::{Report, time_text};
 use disk::{Disk, Limits};
 use healthd_plugin::options::ReadPath;
 use healthd_plugin::serde_json::{self, Value};
 use healthd_plugin::thresholds::Upper;
-use healthd_plugin::{Check, Cx, ExecSpec, Metric, Status, options};
+use healthd_plugin::{Check, Cx, Metric, Status, options};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -47,11 +48,6 @@ options! {
 pub struct Smart(Options);
 
 const MOST: u32 = 1 << 20;
-const ENVIRONMENT: [&str; 2] = [
-    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-    "LC_ALL=C",
-];
-
 impl Check for Smart {
     type Options = Options;
 
@@ -176,18 +172,7 @@ impl Smart {
         let program = &self.0.smartctl;
         let mut argv = vec![program.clone(), "--json".into()];
         argv.extend(arguments.iter().map(|a| a.to_string()));
-        let env = ENVIRONMENT.map(String::from);
-        let spec = ExecSpec {
-            argv: &argv,
-            env: &env,
-            max_output: MOST,
-            ..ExecSpec::default()
-        };
-        let output = cx.exec(&spec).await;
-        let output = output.map_err(|e| format!("{program}: {e}"))?;
-        if let Some(signal) = output.signal {
-            return Err(format!("{program} was killed by signal {signal}"));
-        }
+        let output = program::run(cx, &argv, MOST).await?;
         // Its exit code is in the document too, bit by bit.
         document(&output.out)
     }

@@ -6,9 +6,10 @@ mod apt;
 mod dnf;
 
 use crate::kernel::Kernel;
+use crate::program;
 use crate::report::{Grade, Report, time_text};
 use healthd_plugin::thresholds::Upper;
-use healthd_plugin::{Check, Cx, ExecOutput, ExecSpec, Metric, Status, options};
+use healthd_plugin::{Check, Cx, ExecOutput, Metric, Status, options};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -59,12 +60,6 @@ pub struct Waiting {
 const SHOWN: usize = 5;
 /// 40,000 packages at 100 bytes.
 const MOST: u32 = 4 << 20;
-const ENVIRONMENT: [&str; 3] = [
-    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-    "LC_ALL=C",
-    "HOME=/nonexistent",
-];
-
 impl Check for Updates {
     type Options = Options;
 
@@ -211,26 +206,11 @@ fn shown(names: &[String]) -> String {
 async fn run(cx: Cx<'_>, argv: &[&str], fine: &[i32]) -> Result<ExecOutput, String> {
     let program = argv[0];
     let argv: Vec<String> = argv.iter().map(|a| a.to_string()).collect();
-    let env = ENVIRONMENT.map(String::from);
-    let spec = ExecSpec {
-        argv: &argv,
-        env: &env,
-        max_output: MOST,
-        ..ExecSpec::default()
-    };
-    let output = cx.exec(&spec).await;
-    let output = output.map_err(|e| format!("{program}: {e}"))?;
-    let said = String::from_utf8_lossy(&output.err);
-    let first = said.lines().map(str::trim).find(|l| !l.is_empty());
-    let first = first.unwrap_or("without a word").to_owned();
-    match output.exit_code {
-        Some(code) if fine.contains(&code) && !output.out_truncated => Ok(output),
-        Some(code) if fine.contains(&code) => Err(format!("{program} says more than is read")),
-        Some(code) => Err(format!("{program} ended with {code}: {first}")),
-        None => Err(format!(
-            "{program} was killed by signal {}",
-            output.signal.unwrap_or(0)
-        )),
+    let output = program::run(cx, &argv, MOST).await?;
+    match output.exit_code.is_some_and(|code| fine.contains(&code)) {
+        true if output.out_truncated => Err(format!("{program} says more than is read")),
+        true => Ok(output),
+        false => Err(program::failure(program, &output)),
     }
 }
 
