@@ -102,9 +102,9 @@ impl Redis {
                 cx.phase("command");
                 if o.db != 0 {
                     let db = o.db.to_string();
-                    match ask(cx, &mut lines, "command", &["SELECT", &db]).await? {
-                        error @ Value::Error(_) => return Err(refused(cx, "command", &error)),
-                        _ => {}
+                    let chosen = ask(cx, &mut lines, "command", &["SELECT", &db]).await?;
+                    if let Value::Error(_) = chosen {
+                        return Err(refused(cx, "command", &chosen));
                     }
                 }
                 let words: Vec<&str> = words.iter().map(String::as_str).collect();
