@@ -29,7 +29,7 @@ impl Http {
     fn empty_response(&self, request: &Request) -> Response {
         Response::new(Wanted {
             is_head_request: request.method == "HEAD",
-            headers: self.expect.needs_headers(),
+            headers: self.expect.needs_headers() || self.options.facts,
             body: self.expect.needs_body(),
             max_body: u64::from(self.options.max_body),
         })
@@ -149,8 +149,11 @@ impl Http {
     ) -> Result<Answer, Failed> {
         let most = self.options.redirects.unwrap_or(REDIRECTS);
         let mut request = Cow::Borrowed(asked);
-        for _ in 0..most {
+        for n in 1..=most {
             let next = request.redirected(&answer.response)?;
+            if self.options.facts {
+                cx.label("redirects", &n.to_string());
+            }
             let mut response = self.empty_response(&next);
             let earlier = answer.times.total();
             let hop = |failed: Failed| Failed {

@@ -7,8 +7,8 @@ use crate::request::Request;
 use crate::response::Response;
 use crate::way::{self, Proxy, Way};
 use healthd_client::http::receive;
-use healthd_plugin::net::{self, Bind, Stream, TcpStream, UnixStream};
-use healthd_plugin::tls::{Connector, Shown};
+use healthd_plugin::net::{self, Stream, TcpStream, UnixStream};
+use healthd_plugin::tls::{Connector, Facts, Shown};
 use healthd_plugin::{Cx, Family, Status};
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -53,6 +53,9 @@ pub struct Times {
     pub certificate: Option<Shown>,
     /// What `insecure` let pass.
     pub unverified: Option<String>,
+    pub http2: bool,
+    /// Of TLS; only if the options ask for facts.
+    pub facts: Option<Facts>,
 }
 
 impl Times {
@@ -95,6 +98,7 @@ pub async fn run(
                 connected.map_err(|e| Failed::io("connect", &e))?;
             }
             times.connect = cx.now_ns();
+            times.http2 = true;
             Box::pin(h2::run(cx, stream, request, response, &mut times)).await?;
         }
         None => {
@@ -103,7 +107,10 @@ pub async fn run(
             plain(cx, stream, bytes, response, &mut times).await?;
         }
         // Boxed, so that the many checks without TLS do not carry the room for it.
-        Some(tls) => Box::pin(secure(cx, stream, tls, request, response, &mut times)).await?,
+        Some(tls) => {
+            times.facts = target.way.facts.then(Facts::new);
+            Box::pin(secure(cx, stream, tls, request, response, &mut times)).await?;
+        }
     }
     if let (Some(proxy), 407) = (proxy, response.status) {
         return Err(Failed::unknown(format!(
@@ -143,12 +150,13 @@ async fn connect<'a>(cx: Cx<'a>, target: &Target, times: &mut Times) -> Result<S
     Ok(match &target.place {
         Place::Addr(to) => {
             cx.phase("connect");
+            tell_address(cx, target, *to);
             // Not waited for: the first send tells, see TcpStream::start.
             let started = TcpStream::start_with(cx, *to, bind);
             Stream::from(started.map_err(|e| Failed::io("connect", &e))?)
         }
         Place::Name { host, port, family } => {
-            Box::pin(connect_by_name(cx, (host, *port), *family, bind, times))
+            Box::pin(connect_by_name(cx, (host, *port), *family, target, times))
                 .await?
                 .into()
         }
@@ -162,13 +170,20 @@ async fn connect<'a>(cx: Cx<'a>, target: &Target, times: &mut Times) -> Result<S
     })
 }
 
+fn tell_address(cx: Cx<'_>, target: &Target, to: SocketAddr) {
+    if target.way.facts {
+        cx.label("address", &to.ip().to_string());
+    }
+}
+
 async fn connect_by_name<'a>(
     cx: Cx<'a>,
     (host, port): (&str, u16),
     family: Family,
-    bind: &Bind,
+    target: &Target,
     times: &mut Times,
 ) -> Result<TcpStream<'a>, Failed> {
+    let bind = &target.way.bind;
     cx.phase("dns");
     let ips = cx
         .resolve(host, family)
@@ -190,6 +205,11 @@ async fn connect_by_name<'a>(
         [only] => TcpStream::start_with(cx, *only, bind),
         several => TcpStream::connect_any_with(cx, several, bind).await,
     };
+    let to = match &connected {
+        Ok(stream) => stream.peer(),
+        Err(_) => addresses[0],
+    };
+    tell_address(cx, target, to);
     connected.map_err(|e| Failed::io("connect", &e))
 }
 
@@ -244,12 +264,16 @@ async fn secure(
     times.tls = cx.now_ns();
     times.certificate.clone_from(&stream.seen().ends);
     times.unverified.clone_from(&stream.seen().unverified);
+    if let Some(facts) = &mut times.facts {
+        *facts = stream.facts();
+    }
     // A server that wants a certificate refuses who has none only now.
     let first = match stream.wants_certificate() {
         true => "tls",
         false => "ttfb",
     };
     if stream.protocol() == Some(h2::PROTOCOL) {
+        times.http2 = true;
         return h2::run(cx, stream, request, response, times).await;
     }
     if request.version == HttpVersion::Two {

@@ -10,6 +10,7 @@ mod cookies;
 mod digest;
 mod exchange;
 mod expect;
+mod facts;
 mod failed;
 mod h2;
 mod json;
@@ -180,6 +181,9 @@ impl Http {
     async fn judge(&self, cx: Cx<'_>, mut answer: Answer) -> Result<Failed, Failed> {
         let o = &self.options;
         self.measure(cx, &answer);
+        if o.facts {
+            facts::tell(cx, &answer);
+        }
         let mut worst = Verdict::good();
         // What nobody will look at, as the code is wrong, is not unpacked.
         let body = self.expect.needs_body() && self.expect.takes_status(answer.response.status);
@@ -197,6 +201,9 @@ impl Http {
                 judged.await.map_err(|e| Failed::io("body", &e))?
             }
         };
+        if let (true, Err(failed)) = (o.facts, &numbers) {
+            facts::broken(cx, &failed.why);
+        }
         let numbers = numbers?;
         unpacked?;
         self.json_numbers(cx, &numbers, &mut worst);

@@ -115,6 +115,8 @@ options! {
         latency_warn: Option<Duration>,
         /// Critical when the whole check takes longer.
         latency_crit: Option<Duration>,
+        /// Labels on the result tell what was seen: address, status, version, redirects, lengths, TLS.
+        facts: bool = false,
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Way {
     no_proxy: Vec<Exception>,
     connect_to: Vec<Instead>,
     pub proxy_protocol: Option<ProxyProtocol>,
+    /// What is seen on the way is told as labels.
+    pub facts: bool,
 }
 
 /// An HTTP proxy.
@@ -95,6 +97,7 @@ impl Way {
                 .collect::<Result<_, _>>()?,
             connect_to,
             proxy_protocol: o.proxy_protocol,
+            facts: o.facts,
         })
     }
 

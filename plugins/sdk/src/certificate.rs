@@ -95,6 +95,25 @@ impl<'d> Certificate<'d> {
         self.issuer == self.subject
     }
 
+    /// Distinguished names, DER.
+    pub fn subject(&self) -> &'d [u8] {
+        self.subject
+    }
+
+    pub fn issuer(&self) -> &'d [u8] {
+        self.issuer
+    }
+
+    /// The DNS names among its alternative names.
+    pub fn dns_names(&self) -> Vec<&'d str> {
+        let dns = |name| match name {
+            AlternativeName::Dns(name) => Some(name),
+            AlternativeName::Ip(_) => None,
+        };
+        let names = self.alternative_names().into_iter();
+        names.filter_map(dns).collect()
+    }
+
     /// The subject's common name, else its organisation; for people.
     pub fn name(&self) -> String {
         name_of(self.subject)
@@ -200,19 +219,32 @@ pub fn name_of(name: &[u8]) -> String {
 }
 
 /// The last attribute of this type in a distinguished name.
-fn attribute(mut name: &[u8], wanted: &[u8]) -> Option<String> {
-    let mut found = None;
-    while let Some((_, set, rest)) = tlv(name) {
-        name = rest;
-        let Some((OID, oid, value)) = tlv(set).and_then(|(_, pair, _)| tlv(pair)) else {
-            continue;
-        };
-        if oid == wanted {
-            let text = tlv(value)?.1;
-            found = Some(String::from_utf8_lossy(text).into_owned());
+fn attribute(name: &[u8], wanted: &[u8]) -> Option<String> {
+    let of_type = attributes(name).filter(|(oid, _)| *oid == wanted);
+    of_type.last().map(|(_, text)| text)
+}
+
+/// The object identifier and the text of each attribute of a distinguished name, in their order.
+pub fn attributes(mut name: &[u8]) -> impl Iterator<Item = (&[u8], String)> {
+    let mut set: &[u8] = &[];
+    std::iter::from_fn(move || {
+        loop {
+            while set.is_empty() {
+                let (_, content, rest) = tlv(name)?;
+                (set, name) = (content, rest);
+            }
+            let Some((_, pair, rest)) = tlv(set) else {
+                set = &[];
+                continue;
+            };
+            set = rest;
+            if let Some((OID, oid, value)) = tlv(pair)
+                && let Some((_, text, _)) = tlv(value)
+            {
+                return Some((oid, String::from_utf8_lossy(text).into_owned()));
+            }
         }
-    }
-    found
+    })
 }
 
 fn key_kind(info: &[u8]) -> Option<KeyKind> {

@@ -5,6 +5,7 @@
 //! them: they are the large part. Sessions are never resumed, because a check that looks at a certificate must be shown
 //! it each time.
 
+mod facts;
 mod identity;
 mod observe;
 mod pin;
@@ -15,6 +16,7 @@ mod verify;
 mod words;
 
 pub use super::certificate::{Certificate, KeyKind, not_after};
+pub use facts::Facts;
 pub use observe::{Observed, Observer};
 pub use pin::Pin;
 pub use starttls::{Dialect, Reply, starttls};

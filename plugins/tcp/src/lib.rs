@@ -131,6 +131,11 @@ impl Tcp {
         times.tls = cx.now_ns();
         times.certificate.clone_from(&stream.seen().ends);
         times.unverified.clone_from(&stream.seen().unverified);
+        if self.options.facts {
+            for (key, value) in stream.facts() {
+                cx.label(key, &value);
+            }
+        }
         let answer = self.speak(cx, &mut stream).await?;
         times.end = cx.now_ns();
         stream.refusal(cx).await.map_err(|e| cx.fail("tls", &e))?;
@@ -141,6 +146,7 @@ impl Tcp {
         let port = self.options.port;
         if let Some(ip) = self.ip {
             cx.phase("connect");
+            self.tell_address(cx, ip);
             return TcpStream::connect(cx, SocketAddr::new(ip, port))
                 .await
                 .map_err(|e| cx.fail("connect", &e));
@@ -157,9 +163,18 @@ impl Tcp {
             .into_iter()
             .map(|ip| SocketAddr::new(ip, port))
             .collect();
-        TcpStream::connect_any(cx, &addresses)
-            .await
-            .map_err(|e| cx.fail("connect", &e))
+        let connected = TcpStream::connect_any(cx, &addresses).await;
+        let to = connected.as_ref().map(TcpStream::peer).ok();
+        if let Some(to) = to.or(addresses.first().copied()) {
+            self.tell_address(cx, to.ip());
+        }
+        connected.map_err(|e| cx.fail("connect", &e))
+    }
+
+    fn tell_address(&self, cx: Cx<'_>, ip: IpAddr) {
+        if self.options.facts {
+            cx.label("address", &ip.to_string());
+        }
     }
 
     async fn speak<S>(&self, cx: Cx<'_>, stream: &mut S) -> Result<Vec<u8>, Status>
@@ -190,6 +205,9 @@ impl Tcp {
                     break;
                 }
                 if over {
+                    if self.options.facts {
+                        cx.label("broken_rule", "expect");
+                    }
                     return Err(match answer.len() == at {
                         true => cx.critical("receive: connection closed without an answer"),
                         false => cx.critical(format_args!(

@@ -49,6 +49,8 @@ options! {
         latency_warn: Option<Duration>,
         /// Critical when the whole check takes longer.
         latency_crit: Option<Duration>,
+        /// Labels on the result tell what was seen: address, TLS, and whether the answer was not as expected.
+        facts: bool = false,
     }
 }
 

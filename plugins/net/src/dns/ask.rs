@@ -19,6 +19,7 @@ pub struct Server {
     pub host: Host,
     pub port: u16,
     pub tls: Option<Connector>,
+    pub facts: bool,
 }
 
 /// A server's answer and how long it took, in seconds.
@@ -34,6 +35,9 @@ impl Server {
     pub async fn ask(&self, cx: Cx<'_>, question: &Question, tcp: bool) -> Result<Asked, Failed> {
         let ips = self.host.resolve(cx).await;
         let ips = ips.map_err(|f| f.status_and_text())?;
+        if let (true, Some(ip)) = (self.facts, ips.first()) {
+            cx.label("address", &ip.to_string());
+        }
         let to: Vec<SocketAddr> = ips.into_iter().map(|ip| (ip, self.port).into()).collect();
         cx.phase("query");
         let begin = cx.now_ns();

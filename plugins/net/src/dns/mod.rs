@@ -89,7 +89,12 @@ fn server(o: &Options, text: &str) -> Result<Server, String> {
         _ => None,
     };
     let host = Host::new(&host, o.family)?;
-    Ok(Server { host, port, tls })
+    Ok(Server {
+        host,
+        port,
+        tls,
+        facts: o.facts,
+    })
 }
 
 impl Dns {
@@ -135,6 +140,9 @@ impl Dns {
         let metric = Metric::new("query", slowest).unit("s").min(0.0);
         report.upper(limits, metric, slowest, &text, Unit::Seconds);
         self.metrics(cx, &answers);
+        if o.facts {
+            tell(cx, &answers[0].answer);
+        }
         let first = &answers[0].answer;
         let texts: Vec<&str> = first.records.iter().map(|r| r.text.as_str()).collect();
         let shown = texts[..texts.len().min(SHOWN)].join(", ");
@@ -269,6 +277,13 @@ impl Dns {
             };
             cx.metric(limits.on(Metric::new("rrsig", days).unit("d")));
         }
+    }
+}
+
+fn tell(cx: Cx<'_>, a: &Answer) {
+    cx.label("rcode", &rcode_text(a.rcode));
+    for (part, records) in ["answers", "authorities", "additional"].iter().zip(a.parts) {
+        cx.label(part, &records.to_string());
     }
 }
 

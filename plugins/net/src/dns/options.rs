@@ -49,6 +49,8 @@ options! {
         latency_warn: Option<Duration>,
         /// Critical when the slowest server takes longer.
         latency_crit: Option<Duration>,
+        /// Labels on the result tell what was seen: the address that was asked, how many records each part of the answer has.
+        facts: bool = false,
         /// PEM file of the CA certificates to trust, instead of the machine's. For the protocol tls.
         ca_file: Option<String> { min_length: 1 },
         /// Accept any certificate. For the protocol tls.

@@ -33,6 +33,8 @@ pub struct Answer {
     pub signed_until: Option<u32>,
     /// Of the whole message, in bytes.
     pub size: usize,
+    /// Records in the parts `answer`, `authority` and `additional`.
+    pub parts: [usize; 3],
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -194,6 +196,11 @@ impl Question {
             serial,
             signed_until,
             size: message.len(),
+            parts: [
+                packet.answers.len(),
+                packet.name_servers.len(),
+                packet.additional_records.len(),
+            ],
         })
     }
 }

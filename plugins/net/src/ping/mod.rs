@@ -61,7 +61,9 @@ impl Ping {
         let Some(to) = to else {
             return Err(cx.unknown("source: of another family than all addresses of the host"));
         };
+        cx.label("address", &to.to_string());
         cx.phase("ping");
+        let begun = cx.now_ns();
         let mut socket = PingSocket::open(cx, to, o.size.into(), o.dont_fragment, &self.bind)
             .map_err(|e| fail(cx, "socket", &e))?;
         let mut counts = Counts::default();
@@ -77,6 +79,10 @@ impl Ping {
                 let at = socket.send(sent as u16).await;
                 let at = at.map_err(|e| self.fail_to_send(cx, &e))?;
                 counts.send(at);
+                if o.facts && sent == 0 {
+                    let setup = at.saturating_sub(begun) as f64 / 1e9;
+                    cx.label("setup", &setup.to_string());
+                }
                 next = at + spacing;
                 continue;
             }
@@ -110,7 +116,6 @@ impl Ping {
 
     fn judge(&self, cx: Cx<'_>, to: IpAddr, counts: &Counts) -> Status {
         let o = &self.options;
-        cx.label("address", &to.to_string());
         let mut report = Report::new(cx);
         let (sent, heard) = (counts.sent(), counts.answered());
         let loss = counts.loss_percent();

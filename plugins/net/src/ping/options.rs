@@ -35,5 +35,7 @@ options! {
         rtt_warn: Option<Duration>,
         /// Critical when the average round trip takes longer.
         rtt_crit: Option<Duration>,
+        /// Labels on the result tell what was seen: the time until the first request left, in seconds.
+        facts: bool = false,
     }
 }
