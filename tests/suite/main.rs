@@ -37,6 +37,7 @@ mod objects;
 mod own_fault;
 mod panics;
 mod plugin_hang;
+mod probes;
 mod readme;
 mod recycle;
 mod reload;

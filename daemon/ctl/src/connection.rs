@@ -310,9 +310,9 @@ enum Waited {
 }
 
 /// The `type` of each reply we know.
-const KNOWN: [&str; 18] = [
+const KNOWN: [&str; 19] = [
     "check", "problem", "object", "event", "detail", "started", "gone", "worker", "plugin", "why",
-    "reloaded", "version", "alerts", "silence", "tested", "who", "end", "error",
+    "reloaded", "version", "alerts", "silence", "tested", "who", "probed", "end", "error",
 ];
 
 /// Its `type`, as on the wire.
@@ -334,6 +334,7 @@ pub fn kind_of(reply: &Reply) -> &'static str {
         Reply::Silence(_) => "silence",
         Reply::Tested(_) => "tested",
         Reply::Who(_) => "who",
+        Reply::Probed(_) => "probed",
         Reply::End => "end",
         Reply::Error(_) => "error",
     }

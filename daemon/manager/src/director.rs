@@ -107,11 +107,21 @@ impl Manager {
         }
     }
 
-    /// What is news goes to the engine of alerts, what it says is written down, and then its messages leave.
+    /// Answers of probes, and messages of alerts. What ran for them is forgotten when it is over.
     pub fn tell_people(&mut self, now: u64) {
-        if matches!(self.phase, Phase::Starting | Phase::Done) || !self.alerts.is_due(now) {
-            return;
+        let mut gone = self.tell_probes();
+        let begun = !matches!(self.phase, Phase::Starting | Phase::Done);
+        if begun && self.alerts.is_due(now) {
+            gone.extend(self.tell_routes(now));
         }
+        for id in gone {
+            self.forget(id);
+        }
+    }
+
+    /// What is news goes to the engine of alerts, what it says is written down, and then its messages leave. Carriers that
+    /// nobody needs any more.
+    fn tell_routes(&mut self, now: u64) -> Vec<u32> {
         // A manager that goes on finds its checks as they were.
         let starting_ns = match self.args.restore {
             true => 0,
@@ -148,8 +158,25 @@ impl Manager {
                 self.request_run(carrier, now);
             }
         }
-        for id in self.alerts.sweep(&mut self.checks, &self.rollout.plugins) {
-            self.forget(id);
+        self.alerts.sweep(&mut self.checks, &self.rollout.plugins)
+    }
+
+    /// Of those that are over.
+    fn tell_probes(&mut self) -> Vec<u32> {
+        let plugins = &self.rollout.plugins;
+        let swept = self.clients.probes.sweep(&mut self.checks, plugins);
+        for (asker, probed) in swept.answers {
+            if let Some(client) = self.clients.place_of(asker) {
+                match probed {
+                    Ok(probed) => {
+                        let probed = Reply::Probed(Box::new(probed));
+                        self.clients.reply(client, &probed);
+                        self.clients.reply(client, &Reply::End);
+                    }
+                    Err(e) => self.clients.reply(client, &Reply::Error(e)),
+                }
+            }
         }
+        swept.gone
     }
 }

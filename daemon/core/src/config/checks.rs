@@ -14,6 +14,7 @@ use super::needs::{self, Written};
 use super::notifiers::{self, ReadAlerts};
 use super::one_check::{Made, Name, OneCheck};
 use super::options::{Plan, PlanInput, Variables, template_error};
+use super::probes;
 use super::raw::{Entry, RawCheck, RawFile, Table, Value, shortened};
 use super::reading::Reading;
 use super::report::{Finding, error, warning};
@@ -230,8 +231,13 @@ impl<'a> Maker<'a> {
             .filter_map(|d| d.options(&plugin_name))
             .collect();
         let names = each.as_ref().map(|each| each.names.as_slice());
+        let of_schema = match &plugin {
+            Plugin::Usable(info, _) => Some(&info.schema),
+            _ => None,
+        };
+        let (probe, aimed) = probes::prepare(block, of_schema, owner, cx).unzip();
         let input = PlanInput {
-            own: block.table.get("config"),
+            own: aimed.as_ref().or_else(|| block.table.get("config")),
             layers: &tables,
             names,
             plugin: &plugin_name,
@@ -268,6 +274,7 @@ impl<'a> Maker<'a> {
             source,
             name_template,
             from: from(block, layers, &plugin_name, cx).into(),
+            probe,
         };
         match &each {
             None => {

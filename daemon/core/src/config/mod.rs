@@ -5,7 +5,8 @@
 //! no further checking or every mistake at once, each with its place and a way out.
 //!
 //! `raw` is what the files say, `resolve` and `checks` turn it into the model; `templates` lays
-//! templates below checks and makes checks of hosts; `for_each` makes many checks of one block; `options` deals with a check's `config` and its secrets.
+//! templates below checks and makes checks of hosts; `for_each` makes many checks of one block; `probes` are checks
+//! that run when they are asked; `options` deals with a check's `config` and its secrets.
 
 pub mod alert_keys;
 mod catalog;
@@ -25,6 +26,7 @@ mod one_check;
 mod options;
 pub mod pairs;
 mod pool_groups;
+mod probes;
 pub mod raw;
 mod readers;
 pub mod reading;
@@ -47,6 +49,7 @@ pub use model::{
     Limits, Model, NAME_MAX, Pool, PoolGroup, SHORTEST_INTERVAL, SOCKET_NAME, SOCKET_PATH_MAX,
     Source, TimeoutStatus, UseSandbox,
 };
+pub use probes::{Probe, TARGET_MAX, host_of};
 pub use readers::{ChosenLabels, History, LABELS_FILE, Listen, RecorderSettings, Web, WebSettings};
 pub use resolve::{DaemonPaths, With, daemon_paths, load, load_with};
 pub use tryout::{Complaint, TryOut, What};

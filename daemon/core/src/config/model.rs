@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::alert_keys::CheckAlerts;
 use super::diagnostic::Diagnostics;
+use super::probes::Probe;
 use super::readers::{History, Web};
 
 /// The shortest time between two runs of a check, and between two attempts.
@@ -42,6 +43,9 @@ pub struct Model {
     pub history: Option<History>,
     /// In the order of the files, and of the lists in them.
     pub checks: Vec<CheckSpec>,
+    /// Checks that run only when `/probe` asks for them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub modules: Vec<CheckSpec>,
     /// What each route of alerts runs to tell somebody, in their order: no check, but defined as one.
     #[serde(default)]
     pub notifiers: Vec<CheckSpec>,
@@ -198,6 +202,9 @@ pub struct CheckSpec {
     pub labels: BTreeMap<String, String>,
     #[serde(default)]
     pub alerts: CheckAlerts,
+    /// It is one of [`Model::modules`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<Probe>,
     /// Canonical JSON (sorted keys, no spaces) with the secrets in it: for the plugin, for nobody else.
     pub config: String,
     /// The same with `***` for each secret: for everybody else.
@@ -394,6 +401,7 @@ mod tests {
             needs: None,
             labels: BTreeMap::new(),
             alerts: CheckAlerts::default(),
+            probe: None,
             config: r#"{"url":"http://127.0.0.1/"}"#.into(),
             shown_config: r#"{"url":"http://127.0.0.1/"}"#.into(),
             unusable: None,
@@ -486,6 +494,7 @@ mod tests {
             web: None,
             history: None,
             checks: vec![check()],
+            modules: vec![check()],
             notifiers: vec![check()],
             alerts: serde_json::json!({ "routes": [] }),
             digest: 7,

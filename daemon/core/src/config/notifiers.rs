@@ -140,6 +140,7 @@ impl Maker<'_> {
             needs: None,
             labels: BTreeMap::new(),
             alerts: CheckAlerts::default(),
+            probe: None,
             config,
             shown_config: shown,
             unusable,

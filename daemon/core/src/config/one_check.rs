@@ -13,6 +13,7 @@ use super::groups;
 use super::model::{CheckSpec, Group, Layer, NAME_MAX, Source};
 use super::needs::Written;
 use super::options::{Options, Plan, Secrets, Variables, template_error};
+use super::probes::Probe;
 use super::raw::{Node, RawCheck, Value, shortened};
 use super::reading::Reading;
 use super::report::{error, warning};
@@ -31,6 +32,7 @@ pub struct OneCheck<'b> {
     pub source: Source,
     pub name_template: Name,
     pub from: Arc<[Layer]>,
+    pub probe: Option<Probe>,
 }
 
 /// The `name` of a block.
@@ -238,6 +240,7 @@ impl OneCheck<'_> {
             needs,
             labels,
             alerts,
+            probe: self.probe,
             config,
             shown_config: shown,
             unusable,

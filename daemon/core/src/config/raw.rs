@@ -139,7 +139,7 @@ pub const DEFAULTS_KEYS: [&str; 11] = [
     "labels",
     "config",
 ];
-pub const CHECK_KEYS: [&str; 20] = [
+pub const CHECK_KEYS: [&str; 21] = [
     "name",
     "use",
     "title",
@@ -160,6 +160,7 @@ pub const CHECK_KEYS: [&str; 20] = [
     "flap",
     "invert",
     "runbook",
+    "probe",
 ];
 
 const POOL_KEYS: [&str; 4] = ["isolate", "io", "cpu", "exec"];

@@ -16,7 +16,7 @@ use super::words::{one_of, thousands};
 use crate::wire::history::rows_bytes;
 use crate::wire::roles::Reader;
 
-pub const WEB_KEYS: [&str; 5] = ["listen", "token", "read", "labels", "max_series"];
+pub const WEB_KEYS: [&str; 6] = ["listen", "token", "read", "labels", "max_series", "targets"];
 pub const HISTORY_KEYS: [&str; 2] = ["max_size", "keep"];
 
 /// What `[web]` says.
@@ -31,6 +31,9 @@ pub struct Web {
     pub labels: Vec<String>,
     /// The most series of plugins' own metrics.
     pub max_series: u32,
+    /// Globs: hosts that `/probe` may ask. Without any there is no `/probe`.
+    #[serde(default)]
+    pub targets: Vec<String>,
 }
 
 /// Where HTTP is answered.
@@ -182,6 +185,7 @@ pub fn web(table: &Table, secrets: bool, cx: &mut Reading<'_>) -> Web {
             .and_then(|e| cx.integer("max_series", &e.node, WEB, 0, 10_000_000))
             .and_then(|n| u32::try_from(n).ok())
             .unwrap_or(100_000),
+        targets: list("targets", table, WEB, cx),
     }
 }
 
@@ -277,9 +281,13 @@ fn list(key: &str, table: &Table, owner: &str, cx: &mut Reading<'_>) -> Vec<Stri
         return Vec::new();
     };
     let Value::Array(items) = &entry.node.value else {
-        let example = format!("[\"{}\"]", if key == "keep" { "used" } else { "team" });
+        let example = match key {
+            "keep" => "[\"used\"]",
+            "targets" => "[\"*.example.org\"]",
+            _ => "[\"team\"]",
+        };
         return cx
-            .wrong_type(key, &entry.node, owner, "a list of texts", &example)
+            .wrong_type(key, &entry.node, owner, "a list of texts", example)
             .unwrap_or_default();
     };
     items

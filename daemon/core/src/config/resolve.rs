@@ -100,7 +100,8 @@ pub fn load_with(
         alerts,
     } = checks::resolve(&list, &daemon, catalog, with.alerts, &mut cx);
     if let (Some(history), Some(span)) = (&history, history_at) {
-        readers::judge_room(history, checks.len(), span, &mut cx);
+        let recorded = checks.iter().filter(|c| c.probe.is_none()).count();
+        readers::judge_room(history, recorded, span, &mut cx);
     }
     if let Some(plugins) = with.plugins {
         for complaint in plugins.try_out(&daemon, &notifiers) {
@@ -111,6 +112,17 @@ pub fn load_with(
             let told = tryout::finding(&list, &checks, &blocks, catalog, complaint);
             cx.push(told);
         }
+    }
+    let (modules, checks): (Vec<_>, Vec<_>) = checks.into_iter().partition(|c| c.probe.is_some());
+    if let Some(module) = modules.first()
+        && web.as_ref().is_none_or(|w| w.targets.is_empty())
+    {
+        let w = warning(format!(
+            "check `{}` has `probe`, and nobody can ask for it: [web] has no `targets`",
+            module.name
+        ));
+        let help = "`targets = [\"*.example.org\"]` in [web] switches /probe on, for these hosts";
+        cx.push(w.code("no-effect").help(help));
     }
     if list.iter().all(|f| f.checks.is_empty() && !f.torn) && !cx.report.has_errors() {
         let w = warning("no check is configured: healthd will run and watch nothing");
@@ -129,6 +141,7 @@ pub fn load_with(
         web,
         history,
         checks,
+        modules,
         notifiers,
         alerts,
         digest: cx.sources.digest(),

@@ -9,6 +9,7 @@ use crate::matching::Match;
 use crate::wire::alerts::{AlertsReport, SilenceAsk, SilenceRow, Tested, WhoRow};
 use crate::wire::events::EventRow;
 use crate::wire::glob;
+use crate::wire::probe::{ProbeAsk, Probed};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -156,6 +157,8 @@ pub enum Op {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         verdict: Option<Verdict>,
     },
+    /// Runs a module once for this target: a `probed` line. No verdict comes of it.
+    Probe(ProbeAsk),
     /// Graceful stop of the whole daemon; answered before it begins.
     Stop,
     /// A `version` line.
@@ -177,6 +180,7 @@ impl Op {
             | Op::Unsilence { .. }
             | Op::Ack { .. }
             | Op::AlertsTest { .. }
+            | Op::Probe(_)
             | Op::Stop => true,
             Op::Status(_)
             | Op::Show { .. }
@@ -268,6 +272,7 @@ pub enum Reply {
     Tested(Tested),
     Who(WhoRow),
     Why(Box<Why>),
+    Probed(Box<Probed>),
     Reloaded(ReloadReport),
     Version(VersionInfo),
     /// The answer is complete.

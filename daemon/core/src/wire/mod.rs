@@ -13,6 +13,7 @@ pub mod maps;
 pub mod metrics;
 pub mod names;
 pub mod objects_map;
+pub mod probe;
 pub mod roles;
 pub mod samples;
 pub mod sandbox;

@@ -4,9 +4,9 @@
 //! A route has as many as it delivers at once; they are made when they are needed.
 
 use super::deliveries::Sent;
-use crate::check::{Check, Target};
+use crate::check::Check;
 use crate::checks::Checks;
-use crate::rollout::plugin_use::PluginUse;
+use crate::rollout::plugin_use::{PluginUse, target_of};
 use healthd_alerts::{Delivery, Outcome};
 use healthd_core::check::fault::Fault;
 use healthd_core::check::outcome::{Metric, Status};
@@ -53,7 +53,7 @@ impl Carriers {
         let Some(notifier) = notifier else {
             return Err(refused("the route is not in the config".to_owned()));
         };
-        let target = target(notifier, plugins).map_err(refused)?;
+        let target = target_of(notifier, plugins).map_err(refused)?;
         let free = self.0.iter().find(|(id, c)| {
             let is_idle = checks.get(**id).is_some_and(|check| !check.stage.is_busy());
             c.route == delivery.route && c.cargo.is_none() && !c.is_old && is_idle
@@ -134,7 +134,7 @@ impl Carriers {
                 (false, false) if carrier.is_old => swept.gone.push(*id),
                 (false, false) => {}
                 // Sent again, it goes by the numbers that plugins have now.
-                (true, _) => check.target = target(&check.spec, plugins).ok(),
+                (true, _) => check.target = target_of(&check.spec, plugins).ok(),
             }
         }
         for id in &swept.gone {
@@ -149,23 +149,6 @@ pub struct Swept {
     /// To be forgotten.
     pub gone: Vec<u32>,
     pub lost: Vec<u32>,
-}
-
-fn target(notifier: &CheckSpec, plugins: &[PluginUse]) -> Result<Target, String> {
-    if let Some(reason) = &notifier.unusable {
-        return Err(reason.clone());
-    }
-    let of = |p: &&PluginUse| p.name == notifier.plugin;
-    let Some(number) = plugins.iter().position(|p| of(&p)) else {
-        return Err(format!("plugin `{}` is not loaded", notifier.plugin));
-    };
-    match &plugins[number].left_out {
-        Some(reason) => Err(reason.clone()),
-        None => Ok(Target {
-            pool: plugins[number].pool,
-            plugin: number as u16,
-        }),
-    }
 }
 
 /// As it is called in the log, and where its worker's death is told.

@@ -2,6 +2,7 @@
 
 use super::budget::{Budgets, FEE};
 use super::client::{Client, Job, Rights, error};
+use super::probes::Probes;
 use crate::director::{Chore, Manager};
 use crate::event_loop::{TOKEN_CLIENT, TOKEN_LISTENER};
 use crate::fleet::descriptors::is_lack;
@@ -37,6 +38,7 @@ pub struct Clients {
     /// Those whose user has nothing left; a chore wakes them.
     pub(super) resting: Vec<usize>,
     pub(super) budgets: Budgets,
+    pub probes: Probes,
 }
 
 /// Who is to be told of something that takes long: a later client in the same place is not meant.
@@ -60,6 +62,7 @@ impl Clients {
             busy: Busy::default(),
             resting: Vec::new(),
             budgets: Budgets::default(),
+            probes: Probes::default(),
         };
         clients.set_group(group);
         clients

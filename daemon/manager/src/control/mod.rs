@@ -10,6 +10,7 @@ mod events;
 mod ids;
 mod matcher;
 mod objects;
+mod probes;
 mod requests;
 mod rows;
 mod selection;

@@ -15,6 +15,7 @@ use healthd_core::matching::Match;
 use healthd_core::wire::control::{ErrorCode, Filter, Op, Reply, VersionInfo};
 use healthd_core::wire::events::EventKind;
 use healthd_core::wire::glob;
+use healthd_core::wire::probe::ProbeAsk;
 use healthd_core::wire::supervisor::ToSupervisor;
 use healthd_sys::clock;
 use std::collections::{HashSet, VecDeque};
@@ -131,6 +132,7 @@ impl Manager {
                     self.who(client, id, at, verdict);
                 }
             }
+            Op::Probe(ask) => self.probe(client, &ask),
             Op::Stop => {
                 log::info!("a client asks for a stop");
                 self.clients.reply(client, &Reply::End);
@@ -151,6 +153,28 @@ impl Manager {
                 self.clients.reply(client, &Reply::Version(info));
                 self.clients.reply(client, &Reply::End);
             }
+        }
+    }
+
+    fn probe(&mut self, client: usize, ask: &ProbeAsk) {
+        let Some(asker) = self.clients.asker(client) else {
+            return;
+        };
+        if self.phase != Phase::Running {
+            let message = "the daemon is starting or stopping";
+            let e = error(ErrorCode::Busy, message, "try again in a moment");
+            return self.clients.reply(client, &Reply::Error(e));
+        }
+        let plugins = &self.rollout.plugins;
+        let modules = &self.model.modules;
+        let probes = &mut self.clients.probes;
+        let loaded = probes.load(ask, asker, modules, &mut self.checks, plugins);
+        match loaded {
+            Ok(id) => {
+                self.set_job(client, Job::Waiting);
+                self.run_wanted(id);
+            }
+            Err(e) => self.clients.reply(client, &Reply::Error(e)),
         }
     }
 
@@ -284,16 +308,20 @@ impl Manager {
         }
         let wanted: Vec<u32> = waiting.iter().copied().collect();
         self.set_job(client, Job::Run { waiting, done });
-        let now = clock::monotonic_ns();
         for id in wanted {
-            let Some(check) = self.checks.get_mut(id) else {
-                continue;
-            };
-            check.wanted = true;
-            if !check.stage.is_busy() {
-                self.request_run(id, now);
-                self.publish(id);
-            }
+            self.run_wanted(id);
+        }
+    }
+
+    /// A client waits for a run of it: as soon as there is room, if none is under way.
+    fn run_wanted(&mut self, id: u32) {
+        let Some(check) = self.checks.get_mut(id) else {
+            return;
+        };
+        check.wanted = true;
+        if !check.stage.is_busy() {
+            self.request_run(id, clock::monotonic_ns());
+            self.publish(id);
         }
     }
 

@@ -328,6 +328,7 @@ fn too_long(op: &Op) -> Option<ControlError> {
         Op::Silence(ask) => (&[], &ask.reason),
         Op::Ack { name, reason, .. } => (std::slice::from_ref(name), reason),
         Op::AlertsWho { name, .. } => (std::slice::from_ref(name), ""),
+        Op::Probe(ask) => (std::slice::from_ref(&ask.module), ""),
         Op::AlertsTest { route } => (std::slice::from_ref(route), ""),
         Op::Show { name } | Op::Why { name } | Op::PluginsRollback { name } => {
             (std::slice::from_ref(name), "")

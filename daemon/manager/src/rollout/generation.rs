@@ -584,6 +584,7 @@ fn empty_of(model: &Model) -> Model {
         history: None,
         pool: model.pool.clone(),
         checks: Vec::new(),
+        modules: Vec::new(),
         notifiers: Vec::new(),
         alerts: serde_json::Value::Null,
         digest: model.digest,

@@ -101,11 +101,12 @@ impl Manager {
                 .map(|s| s.plugin.as_str())
                 .collect(),
         };
-        let notifiers = match force {
-            Force::Model { model, .. } => &model.notifiers,
-            Force::Plugins => &self.model.notifiers,
+        let model = match force {
+            Force::Model { model, .. } => model,
+            Force::Plugins => &self.model,
         };
-        let usable = notifiers.iter().filter(|n| n.unusable.is_none());
+        let asked = model.modules.iter().filter(|m| m.enabled);
+        let usable = (model.notifiers.iter().chain(asked)).filter(|n| n.unusable.is_none());
         names.extend(usable.map(|n| n.plugin.as_str()));
         names.sort_unstable();
         names.dedup();
@@ -172,6 +173,11 @@ impl Manager {
             Force::Model { model, .. } => model.checks.iter().for_each(&mut note),
             Force::Plugins => self.checks.iter().map(|c| &c.spec).for_each(&mut note),
         }
+        let modules = match force {
+            Force::Model { model, .. } => &model.modules,
+            Force::Plugins => &self.model.modules,
+        };
+        modules.iter().for_each(&mut note);
         all
     }
 }

@@ -130,7 +130,9 @@ impl Manager {
             check.wanted = false;
             // A worker may have begun with it, whoever says how it ended.
             let was_sent = flight.dispatched_ns != 0;
-            self.alerts.ended(id, outcome_of(&f, was_sent));
+            if !self.clients.probes.ended(id, &f) {
+                self.alerts.ended(id, outcome_of(&f, was_sent));
+            }
             return;
         }
         if check.spec.alerts.invert {
