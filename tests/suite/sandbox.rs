@@ -203,3 +203,28 @@ fn who_says_nothing_of_a_sandbox_has_none_and_may_be_refused() {
     off.expect_notify("READY=1");
     assert_eq!(sandbox(&off, "io"), "off");
 }
+
+#[test]
+fn what_delivers_messages_has_one_too() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let port = listener.local_addr().expect("bound").port();
+    let tcp = of(
+        "port",
+        "tcp",
+        &format!("{{ host = \"127.0.0.1\", port = {port} }}"),
+    );
+    let daemon = spawn(
+        Config::new()
+            .check(tcp)
+            .notify("plugin = \"webhook\"\nconfig = { url = \"http://127.0.0.1:1/\" }\n"),
+    );
+    let words = sandbox(&daemon, "io");
+    assert_eq!(sandbox(&daemon, "notify"), words);
+    // A program that tells somebody may do what programs do.
+    let daemon = spawn(
+        Config::new()
+            .check(check("fine").interval("1h").script("exit 0"))
+            .notify("plugin = \"script\"\nconfig = { argv = [\"/bin/true\"] }\n"),
+    );
+    assert_eq!(sandbox(&daemon, "notify"), sandbox(&daemon, "exec"));
+}

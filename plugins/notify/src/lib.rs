@@ -18,25 +18,25 @@ mod words;
 #[cfg(test)]
 mod tests;
 
-use healthd_plugin::abi::{F_INSTANCE_MT, F_NOTIFY};
+use healthd_plugin::abi::{F_INSTANCE_MT, F_NOTIFY, F_SANDBOX};
 
 healthd_plugin::plugins! {
     step mail::Mail {
         name: "mail",
         summary: "tells people by mail, over SMTP",
         default_timeout_ms: 30_000,
-        flags: F_INSTANCE_MT | F_NOTIFY,
+        flags: F_INSTANCE_MT | F_NOTIFY | F_SANDBOX,
     }
     exec script::Script {
         name: "script",
         summary: "runs a program that tells somebody, such as those of Nagios and Icinga",
         default_timeout_ms: 60_000,
-        flags: F_INSTANCE_MT | F_NOTIFY,
+        flags: F_INSTANCE_MT | F_NOTIFY | F_SANDBOX,
     }
     step webhook::Webhook {
         name: "webhook",
         summary: "tells Slack, PagerDuty, Alertmanager and anybody who takes JSON",
         default_timeout_ms: 15_000,
-        flags: F_INSTANCE_MT | F_NOTIFY,
+        flags: F_INSTANCE_MT | F_NOTIFY | F_SANDBOX,
     }
 }

@@ -17,10 +17,11 @@ pub enum Profile {
 
 impl Profile {
     pub fn of(class: WorkerClass) -> Profile {
-        match class.row() {
-            row if row.starts_programs => Profile::Programs,
-            row if row.fans_out => Profile::Compute,
-            _ => Profile::Network,
+        match class {
+            WorkerClass::Exec => Profile::Programs,
+            WorkerClass::Cpu => Profile::Compute,
+            // Of those that deliver messages only some start programs, and these say so.
+            WorkerClass::Io | WorkerClass::Notify => Profile::Network,
         }
     }
 }
@@ -163,5 +164,6 @@ mod tests {
         };
         assert_eq!(programs.words(Profile::Programs), "full");
         assert_eq!(Profile::of(WorkerClass::Cpu), Profile::Compute);
+        assert_eq!(Profile::of(WorkerClass::Notify), Profile::Network);
     }
 }

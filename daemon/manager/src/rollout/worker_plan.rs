@@ -173,11 +173,11 @@ impl Manager {
             Force::Model { model, .. } => model.checks.iter().for_each(&mut note),
             Force::Plugins => self.checks.iter().map(|c| &c.spec).for_each(&mut note),
         }
-        let modules = match force {
-            Force::Model { model, .. } => &model.modules,
-            Force::Plugins => &self.model.modules,
+        let model = match force {
+            Force::Model { model, .. } => model,
+            Force::Plugins => &self.model,
         };
-        modules.iter().for_each(&mut note);
+        model.modules.iter().chain(&model.notifiers).for_each(&mut note);
         all
     }
 }
