@@ -1,5 +1,6 @@
 //! A plugin file that did not come with healthd has workers of its own, and whatever it does to a process it does to those.
 
+use crate::harness::ctl::wait_for;
 use crate::harness::{Check, Config, Daemon, check, fixtures};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -252,4 +253,51 @@ fn a_worker_whose_plugin_leaks_threads_is_replaced_and_says_so() {
     });
     let line = daemon.expect_log("worker is to be recycled");
     assert!(line.contains(" threads, "), "{line}");
+}
+
+#[test]
+fn a_check_that_blocks_others_again_and_again_gets_a_worker_apart() {
+    let config = Config::new()
+        .daemon("log", "\"info\"")
+        .pool("io", "workers = 1")
+        .plugin_file(fixtures::fixture("crash"))
+        .plugin_file(fixtures::fixture("echo"));
+    let file = config.dir().join("blocks");
+    let blocks = of(
+        "blocks",
+        "crash_step",
+        &format!("{{ how = \"stall\", ms = 400, if_file = {file:?} }}"),
+    );
+    let good = of("good", "echo_step", "{ status = \"ok\" }");
+    let daemon = spawn(config.check(blocks).check(good));
+    daemon.until_ok(&["blocks", "good"]);
+    let shared = daemon.detail("good")["worker"].clone();
+    assert_eq!(daemon.detail("blocks")["worker"], shared);
+    fs::write(&file, "").expect("our own folder");
+    // On a machine that does not let it run nobody is blamed: then it takes some more runs.
+    let why = || daemon.healthctl(&["why", "blocks"]).out;
+    let apart = "it runs in a worker apart";
+    wait_for("it is sent away", || {
+        daemon.run_anew("blocks");
+        why().contains(apart)
+    });
+    daemon.events().of("quarantined", "blocks");
+    wait_for("its new worker", || {
+        daemon.run_anew("blocks");
+        daemon.detail("blocks")["worker"] != shared
+    });
+    assert_eq!(daemon.run_anew("good")["status"], "ok");
+    assert_eq!(daemon.detail("good")["worker"], shared);
+    // A new generation knows it too.
+    daemon.ask("reload", json!({}));
+    assert_eq!(daemon.run_anew("blocks")["status"], "ok");
+    let said = daemon.healthctl(&["plugins", "release", "blocks"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(!why().contains(apart), "{}", why());
+    wait_for("it is back, and nobody is left there", || {
+        daemon.run_anew("blocks");
+        let io = daemon.workers();
+        let io = io.iter().filter(|w| w["class"] == "io").count();
+        io == 1 && daemon.detail("blocks")["worker"] == daemon.detail("good")["worker"]
+    });
 }

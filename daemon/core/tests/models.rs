@@ -320,6 +320,7 @@ fn finished() -> impl Strategy<Value = Finished> {
                 cpu_ns,
                 steps,
                 stalls,
+                blocked: stalls / 2,
                 grew: Growth { kb, fds },
                 message,
                 detail,

@@ -226,6 +226,7 @@ impl Manager {
                 self.abandon_replacement(slot, &why.unwrap_or_default());
                 self.generation_progress();
             }
+            ToManager::ReadersAre { pids } => self.clients.readers = pids,
             ToManager::Reload => self.begin_reload(None),
             ToManager::Stop { grace_ms } => self.begin_stop(grace_ms),
             ToManager::StopNow => self.stop_now(),
@@ -298,6 +299,7 @@ impl Manager {
                 let rush = self.look_at_use(now);
                 self.look_for_lost_runs(now);
                 self.look_at_pools(now);
+                self.look_at_apart(now);
                 self.watch_canaries(now);
                 self.fleet.look_for_oom(now);
                 self.expire_queues(now);

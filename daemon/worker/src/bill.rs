@@ -24,6 +24,7 @@ pub struct Bill {
     unsettled_ns: u64,
     pub steps: u32,
     pub stalls: u32,
+    pub blocked: u32,
     pub grew: Growth,
 }
 

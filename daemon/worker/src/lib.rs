@@ -32,6 +32,7 @@ mod trial;
 mod trial_watch;
 mod tryout;
 mod verdict;
+mod waited;
 
 pub use probe::probe_main;
 pub use role::main;

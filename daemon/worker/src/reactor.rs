@@ -18,6 +18,7 @@ use crate::pool::Pool;
 use crate::services::{Posted, Shared};
 use crate::side::{self, CHILD, OWN};
 use crate::verdict::{self, End, Times};
+use crate::waited::Waited;
 use healthd_core::check::fault::Fault;
 use healthd_core::check::wheel::Wheel;
 use healthd_core::text::field;
@@ -98,6 +99,7 @@ pub struct Reactor {
     pub(crate) caches_at: u64,
     pub(crate) turn: Turn,
     pub(crate) steps: Steps,
+    pub(crate) waited: Waited,
     /// Which programs may start.
     pub(crate) pace: Pace,
     /// Ended runs with a child that was killed and is not collected yet: task, check, epoch.
@@ -156,6 +158,7 @@ impl Reactor {
             caches_at: 0,
             turn: Turn::default(),
             steps: Steps::default(),
+            waited: Waited::default(),
             pace: Pace::default(),
             killed: Vec::new(),
         })
@@ -203,6 +206,7 @@ impl Reactor {
             if end >= self.caches_at {
                 self.caches_at = crate::caches::tell(&mut self.outbox, end);
                 crate::contract::handlers_back();
+                self.waited.look();
             }
             if let Some(plugin) = self.shared.destroyer.hangs(end, STUCK_NS) {
                 let bound = STUCK_NS / (1000 * MS);

@@ -216,9 +216,14 @@ impl Reactor {
         self.turn.stepped(key);
         let active = &mut self.active[at];
         let grew = bill::grown_since(before);
+        let before_ns = active.bill.cpu_ns;
         active.bill.step(&mut self.turn, took, grew);
         if took > SLOW_STEP_NS {
+            // The machine may have kept it from going on.
+            let computed = active.bill.cpu_ns - before_ns;
+            let own = took.saturating_sub(self.waited.look()).max(computed);
             active.bill.stalls += 1;
+            active.bill.blocked += u32::from(own > SLOW_STEP_NS);
             let check = active.run.check;
             self.map
                 .add(healthd_core::wire::maps::worker_header::STALLS, 1);

@@ -151,6 +151,7 @@ pub fn finished(active: &Active, end: End, said: Results, times: Times) -> Finis
         cpu_ns: active.bill.cpu_ns,
         steps: active.bill.steps,
         stalls: active.bill.stalls,
+        blocked: active.bill.blocked,
         grew: active.bill.grew,
         message,
         detail,

@@ -228,6 +228,8 @@ pub struct Finished {
     /// Calls into the plugin, and those of them that blocked the reactor for too long.
     pub steps: u32,
     pub stalls: u32,
+    /// So many of these were its own doing, and not that of a machine that did not let it run.
+    pub blocked: u32,
     /// Known only while the worker measures.
     pub grew: Growth,
     pub message: String,
@@ -518,7 +520,8 @@ impl Finished {
             .u64(self.queue_ns)
             .u64(self.cpu_ns)
             .u32(self.steps)
-            .u32(self.stalls);
+            .u32(self.stalls)
+            .u32(self.blocked);
         self.grew.put(&mut p).text(&self.message).text(&self.detail);
         p.u16(count(self.metrics.len()));
         for m in &self.metrics {
@@ -550,6 +553,7 @@ impl Finished {
             cpu_ns: g.u64()?,
             steps: g.u32()?,
             stalls: g.u32()?,
+            blocked: g.u32()?,
             grew: Growth::get(g)?,
             message: g.text()?.to_owned(),
             detail: g.text()?.to_owned(),
@@ -631,6 +635,7 @@ mod tests {
             cpu_ns: 4,
             steps: 5,
             stalls: 6,
+            blocked: 5,
             grew: Growth { kb: 7, fds: -8 },
             message: "timeout after 5s in phase connect".into(),
             detail: "more".into(),

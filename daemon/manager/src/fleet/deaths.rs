@@ -3,6 +3,7 @@
 
 use crate::director::{Manager, Phase};
 use crate::fleet::descriptors::is_lack;
+use crate::fleet::pool_key::PoolKey;
 use crate::fleet::postmortem::{Blame, Cause, Dead};
 use crate::fleet::slots::{Condemned, Slot, SlotState, Solo};
 use crate::fleet::worker_inbox::loading;
@@ -122,7 +123,10 @@ impl Manager {
                 .plugins
                 .get(usize::from(solo.plugin))
                 .map(|p| p.pool),
-            None => self.fleet.slots.get(&slot).and_then(Slot::pool),
+            None => {
+                let pool = self.fleet.slots.get(&slot).and_then(Slot::pool);
+                pool.map(PoolKey::of_plugins)
+            }
         };
         let told = Told::of(&cause, death, &runs);
         let objection = self.canary_died(slot, &told.how);

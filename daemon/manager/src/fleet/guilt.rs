@@ -115,9 +115,11 @@ impl Manager {
         let Some(check) = self.checks.get_mut(id) else {
             return false;
         };
-        if check.standing.crashes.is_clean() && check.standing.hold.is_none() {
+        let was_apart = self.fleet.apart.contains(id);
+        if check.standing.crashes.is_clean() && check.standing.hold.is_none() && !was_apart {
             return false;
         }
+        self.fleet.apart.forget(id);
         check.standing.crashes = CrashRecord::default();
         check.standing.hold = None;
         let fact = Fact::new(EventKind::Released)

@@ -1,5 +1,6 @@
 //! The workers as the manager sees them: their slots, their lives and deaths, and who was to blame.
 
+mod apart;
 pub mod chunks;
 pub mod crash_record;
 pub mod deaths;
@@ -21,6 +22,7 @@ pub mod solo;
 pub mod supervisor_link;
 pub mod worker_inbox;
 
+use apart::Apart;
 use chunks::Fans;
 use leftovers::Leftovers;
 use limits::Backoff;
@@ -37,6 +39,7 @@ pub struct Fleet {
     /// The last number that a slot was given for its birth.
     births: u64,
     solo: SoloWorkers,
+    apart: Apart,
     fans: Fans,
     pools: Pools,
     /// Of replacements.
@@ -55,6 +58,7 @@ impl Fleet {
             slots: BTreeMap::new(),
             births: 0,
             solo: SoloWorkers::default(),
+            apart: Apart::default(),
             fans: Fans::default(),
             pools: Pools::default(),
             backoffs: BTreeMap::new(),

@@ -12,3 +12,16 @@ pub struct PoolKey {
 
 /// The group of the plugins that came with healthd.
 pub const SHARED: u8 = 0;
+/// Of the same plugins: those of their checks that block others. The numbers below are plugins' own.
+pub const APART: u8 = u8::MAX;
+
+impl PoolKey {
+    /// Where its plugins belong.
+    pub fn of_plugins(self) -> PoolKey {
+        let group = match self.group {
+            APART => SHARED,
+            group => group,
+        };
+        PoolKey { group, ..self }
+    }
+}

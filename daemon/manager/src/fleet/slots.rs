@@ -3,7 +3,7 @@
 //! `dispatched = finished + in flight + lost` holds for every slot at every moment, over all its workers.
 
 use crate::fleet::chunks::{ChunkAccounts, ChunkOut};
-use crate::fleet::pool_key::{PoolKey, SHARED};
+use crate::fleet::pool_key::{APART, PoolKey, SHARED};
 use crate::rollout::fit::Fit;
 use crate::services::asked::Asked;
 use healthd_core::starvation::Suspicion;
@@ -257,6 +257,9 @@ impl Slot {
 
     /// Of whom it takes runs, for people: "io", "io of `mine`".
     pub fn pool_name(&self) -> String {
+        if self.group == Group::Pool(APART) {
+            return format!("{} of checks that block others", self.spec.class.as_str());
+        }
         pool_name(self.spec.class, &self.spec.plugins)
     }
 

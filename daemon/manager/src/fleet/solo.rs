@@ -259,6 +259,7 @@ impl Manager {
 
     /// This check is no more; its number may be another's at once.
     pub fn release_solo(&mut self, id: u32) {
+        self.fleet.apart.forget(id);
         for slot in &self.fleet.solo.slots {
             if let Some(Group::Solo(p)) = self.fleet.slots.get_mut(slot).map(|s| &mut s.group)
                 && p.check == Some(id)

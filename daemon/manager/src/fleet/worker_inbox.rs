@@ -477,7 +477,7 @@ impl Manager {
             .enumerate()
             .filter(|(number, plugin)| {
                 let is_its = match group {
-                    Group::Pool(group) => plugin.pool == PoolKey { class, group },
+                    Group::Pool(group) => plugin.pool == PoolKey { class, group }.of_plugins(),
                     Group::Solo(p) => usize::from(p.plugin) == *number,
                 };
                 is_its && plugin.left_out.is_none()

@@ -27,9 +27,11 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 /// Lines for worker slots in `state.map`: two generations of the largest pools (64 io, 256 cpu, 1 exec, 1 notify) and of
-/// workers that are a plugin's own, one replacement a pool, and solo workers.
-pub const MAX_SLOTS: usize =
-    2 * (64 + 256 + 1 + 1 + OWN_WORKERS) + WorkerClass::ALL.len() * (1 + OWN_MOST) + SOLO_SLOTS;
+/// workers that are a plugin's own, one for checks that block others, one replacement a pool, and solo workers.
+pub const MAX_SLOTS: usize = 2 * (64 + 256 + 1 + 1 + 1 + OWN_WORKERS)
+    + WorkerClass::ALL.len() * (1 + OWN_MOST)
+    + 1
+    + SOLO_SLOTS;
 const _: () = assert!(MAX_SLOTS <= maps::SLOTS_MOST);
 /// Old workers may finish their runs for so long after the switch.
 const DRAIN_NS: u64 = 60_000 * MS;

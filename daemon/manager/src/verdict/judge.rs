@@ -76,6 +76,9 @@ impl Manager {
                 self.survived(id, was_solo);
             }
         }
+        if !was_solo {
+            self.note_blocked(id, f.blocked);
+        }
         self.tally(&f, slot);
         self.take_result(f, flight, Some((slot, pid)));
         if killed > 0 {
@@ -311,6 +314,7 @@ impl Manager {
             cpu_ns: 0,
             steps: 0,
             stalls: 0,
+            blocked: 0,
             grew: Growth::default(),
             message,
             detail: String::new(),

@@ -420,6 +420,7 @@ mod tests {
                 cpu_ns: 0,
                 steps: 0,
                 stalls: 0,
+                blocked: 0,
                 grew: Default::default(),
                 message: String::new(),
                 detail: String::new(),
