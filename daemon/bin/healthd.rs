@@ -3,7 +3,7 @@
 
 use healthd_core::wire::roles::{Reader, ReaderArgs, Role};
 use healthd_supervisor::refusal;
-use healthd_sys::{limits, logging, spawn};
+use healthd_sys::{limits, logging, process, spawn};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::exit;
@@ -32,6 +32,7 @@ fn main() {
         Ok(Invocation::Role(Role::Reader(args))) => {
             // Without it checks run as before: it goes before anything else does.
             let _ = limits::set_oom_score(None, READER_OOM_SCORE);
+            process::keep_memory_private();
             logging::init_filtered(args.role.as_str(), &args.log);
             read(&args)
         }

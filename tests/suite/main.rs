@@ -57,6 +57,7 @@ mod strangers;
 mod stuck;
 mod supervision;
 mod threads;
+mod users;
 mod validate;
 mod walk;
 mod web;

@@ -47,31 +47,44 @@ impl Map {
             }),
             Err(e) => {
                 let _ = std::fs::remove_file(&temp);
-                let hint = match e.raw_os_error() {
-                    Some(libc::ENOSPC | libc::EDQUOT) => format!(
-                        " ({} KiB are needed there: free some space, or give it a larger tmpfs)",
-                        (words * size_of::<u64>()) >> 10
-                    ),
-                    _ => String::new(),
-                };
-                let text = format!("{}: {e}{hint}", path.display());
-                Err(io::Error::new(e.kind(), text))
+                Err(too_small(&e, path, words))
             }
         }
+    }
+
+    /// A file that somebody has opened for us, empty as yet. `path` is for messages.
+    pub fn fill(file: &File, path: &Path, words: usize) -> io::Result<Map> {
+        let words_there = Self::allocate(file, words).map_err(|e| too_small(&e, path, words))?;
+        Ok(Map {
+            words: words_there,
+            len: words,
+            path: path.to_owned(),
+            hidden: None,
+        })
     }
 
     /// Maps a file that another process has made, and writes to as well.
     pub fn open(path: &Path, words: usize) -> io::Result<Map> {
         let named = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", path.display()));
+        Self::join(&Self::open_file(path).map_err(named)?, path, words)
+    }
+
+    /// For `join`, in this process or another.
+    pub fn open_file(path: &Path) -> io::Result<File> {
         let mut options = OpenOptions::new();
         options.read(true).write(true);
-        let file = healthd_sys::files::open_as(path, &mut options).map_err(named)?;
+        healthd_sys::files::open_as(path, &mut options)
+    }
+
+    /// The same with the file open already. `path` is for messages.
+    pub fn join(file: &File, path: &Path, words: usize) -> io::Result<Map> {
+        let named = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", path.display()));
         // What lies behind the file's end would be SIGBUS.
         if file.metadata().map_err(named)?.len() != (words * size_of::<u64>()) as u64 {
             return Err(named(io::Error::other("it has not the size of such a map")));
         }
         Ok(Map {
-            words: Self::map_shared(&file, words).map_err(named)?,
+            words: Self::map_shared(file, words).map_err(named)?,
             len: words,
             path: path.to_owned(),
             hidden: None,
@@ -90,19 +103,13 @@ impl Map {
     }
 
     fn create_at(path: &Path, words: usize, mode: u32) -> io::Result<NonNull<AtomicU64>> {
-        let _ = std::fs::remove_file(path);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .custom_flags(libc::O_CLOEXEC)
-            .open(path)?;
-        follow_group(&file, path);
-        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode))?;
+        Self::allocate(&blank(path, mode)?, words)
+    }
+
+    fn allocate(file: &File, words: usize) -> io::Result<NonNull<AtomicU64>> {
         let bytes = words * size_of::<u64>();
-        fallocate(&file, FallocateFlags::empty(), 0, bytes as libc::off_t)?;
-        Self::map_shared(&file, words)
+        fallocate(file, FallocateFlags::empty(), 0, bytes as libc::off_t)?;
+        Self::map_shared(file, words)
     }
 
     fn map_shared(file: &File, words: usize) -> io::Result<NonNull<AtomicU64>> {
@@ -177,6 +184,32 @@ fn follow_group(file: &File, path: &Path) {
     if let Some(folder) = folder {
         let _ = fchown(file, None, Some(Gid::from_raw(folder.gid())));
     }
+}
+
+/// An empty file for a map.
+pub(crate) fn blank(path: &Path, mode: u32) -> io::Result<File> {
+    let _ = std::fs::remove_file(path);
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .custom_flags(libc::O_CLOEXEC)
+        .open(path)?;
+    follow_group(&file, path);
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
+    Ok(file)
+}
+
+fn too_small(e: &io::Error, path: &Path, words: usize) -> io::Error {
+    let hint = match e.raw_os_error() {
+        Some(libc::ENOSPC | libc::EDQUOT) => format!(
+            " ({} KiB are needed there: free some space, or give it a larger tmpfs)",
+            (words * size_of::<u64>()) >> 10
+        ),
+        _ => String::new(),
+    };
+    io::Error::new(e.kind(), format!("{}: {e}{hint}", path.display()))
 }
 
 /// The file that a process writes before it has its name.

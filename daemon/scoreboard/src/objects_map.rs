@@ -12,6 +12,7 @@ use healthd_core::wire::objects_map::{
 };
 use healthd_sys::files;
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -63,9 +64,21 @@ impl ObjectsMap {
     /// The one that the daemon has made.
     pub fn open(dir: &Path) -> io::Result<ObjectsMap> {
         let path = dir.join(FILE);
-        let map = Map::open(&path, WORDS)?;
+        ObjectsMap::known(Map::open(&path, WORDS)?)
+    }
+
+    /// For a process that has no way to it: see `join`.
+    pub fn open_file(dir: &Path) -> io::Result<File> {
+        Map::open_file(&dir.join(FILE))
+    }
+
+    pub fn join(file: &File) -> io::Result<ObjectsMap> {
+        ObjectsMap::known(Map::join(file, Path::new(FILE), WORDS)?)
+    }
+
+    fn known(map: Map) -> io::Result<ObjectsMap> {
         if map.get(header::MAGIC) != MAGIC || map.get(header::VERSION) != VERSION {
-            let why = format!("{}: not a map of this version", path.display());
+            let why = format!("{}: not a map of this version", map.path().display());
             return Err(io::Error::other(why));
         }
         Ok(ObjectsMap { map })

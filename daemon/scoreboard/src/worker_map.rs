@@ -1,7 +1,7 @@
 //! `worker.SLOT.PID.map`: what a worker does at this moment, thread by thread, and how it crashed.
 
 use super::line::{self, Lines};
-use super::map::{Map, half_made, read_words};
+use super::map::{self, Map, half_made, read_words};
 use super::sync::AtomicU64;
 use healthd_core::wire::maps::{
     LAYOUT_VERSION, LINE_WORDS, LineRecord, WORKER_MAGIC, group_offset, line_offset, put_text,
@@ -11,7 +11,7 @@ use healthd_core::wire::supervisor::signal_name;
 use healthd_sys::files;
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use super::line::Call;
 
@@ -19,6 +19,34 @@ pub struct WorkerMap {
     pub(crate) map: Map,
     lines: Lines,
     groups: usize,
+}
+
+/// The file of the map of a worker that is about to be started: it writes there by the descriptor that it is given, and has
+/// no way into the folder.
+pub struct Blank {
+    pub file: File,
+    path: PathBuf,
+}
+
+impl Blank {
+    pub fn new(dir: &Path, slot: u32, mode: u32) -> io::Result<Blank> {
+        let path = half_made(&dir.join(worker_file(slot, 0)), std::process::id());
+        let file = map::blank(&path, mode)
+            .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", path.display())))?;
+        Ok(Blank { file, path })
+    }
+
+    /// Its worker has a pid by now.
+    pub fn name(&self, slot: u32, pid: u32) -> io::Result<()> {
+        std::fs::rename(&self.path, self.path.with_file_name(worker_file(slot, pid)))
+    }
+}
+
+impl Drop for Blank {
+    fn drop(&mut self) {
+        // There is none by that name any more if it was given another.
+        let _ = std::fs::remove_file(&self.path);
+    }
 }
 
 pub struct Identity {
@@ -29,18 +57,14 @@ pub struct Identity {
 
 impl WorkerMap {
     pub fn create(
-        dir: &Path,
+        file: &File,
         id: &Identity,
         lines: usize,
         groups: usize,
-        mode: u32,
     ) -> io::Result<WorkerMap> {
         let pid = std::process::id();
-        let map = Map::create(
-            &dir.join(worker_file(id.slot, pid)),
-            worker_words(lines, groups),
-            mode,
-        )?;
+        let name = worker_file(id.slot, pid);
+        let map = Map::fill(file, Path::new(&name), worker_words(lines, groups))?;
         map.set(h::VERSION, LAYOUT_VERSION);
         map.set(h::PID, u64::from(pid));
         map.set(h::SLOT, u64::from(id.slot));
@@ -317,11 +341,9 @@ fn trace(head: &[u64; h::LIBRARIES], at: usize) -> Vec<u64> {
     words.iter().copied().take_while(|w| *w != 0).collect()
 }
 
-/// Removes what a dead worker left, whole or half made.
+/// Removes what a dead worker left.
 pub fn remove(dir: &Path, slot: u32, pid: u32) {
-    let path = dir.join(worker_file(slot, pid));
-    let _ = std::fs::remove_file(half_made(&path, pid));
-    let _ = std::fs::remove_file(path);
+    let _ = std::fs::remove_file(dir.join(worker_file(slot, pid)));
 }
 
 #[cfg(test)]

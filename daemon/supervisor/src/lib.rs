@@ -10,6 +10,7 @@ mod here;
 mod instance;
 mod lifecycle;
 mod link;
+mod placing;
 mod pool;
 mod reaper;
 pub mod refusal;

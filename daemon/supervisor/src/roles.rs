@@ -126,6 +126,15 @@ impl Readers {
         self.0.retain(|_, p| p.wanted.is_some() || lives(p));
     }
 
+    /// Of those that live.
+    pub fn pids(&self) -> Vec<u32> {
+        let pid = |place: &Place| match place.state {
+            State::Alive { pid, .. } => Some(pid),
+            State::Empty { .. } => None,
+        };
+        self.0.values().filter_map(pid).collect()
+    }
+
     /// Those to be started now, with their settings.
     pub fn due(&self, now: u64) -> Vec<(Reader, Rc<OwnedFd>)> {
         self.empty()

@@ -3,6 +3,7 @@
 
 use crate::folders::{self, Folders};
 use crate::instance::Instance;
+use crate::placing::{self, Placing};
 use crate::refusal::{self, Refusal, exit};
 use healthd_catalog::{RealFiles, Shelf};
 use healthd_core::config::{self, Daemon};
@@ -37,6 +38,7 @@ pub struct Setup {
     pub started: u64,
     /// The uid before privileges were dropped.
     pub started_as: u32,
+    pub placing: Placing,
 }
 
 pub fn prepare(config: &Path) -> Result<Setup, i32> {
@@ -66,11 +68,13 @@ pub fn test(config: &Path, json: bool) -> i32 {
             // A start looks for these as well.
             let Daemon {
                 user,
+                users,
                 control_group: group,
                 ..
             } = &loaded.model.daemon;
             let refused = account(user.as_deref())
                 .map(drop)
+                .and_then(|()| Placing::read(users).map(drop))
                 .and_then(|()| control_group(group.as_deref()).map(drop));
             said.items.extend(refused.err().map(Refusal::diagnostic));
             (loaded.model.checks.len(), said)
@@ -141,6 +145,7 @@ fn set_up(config: &Path, daemon: Daemon, log: String, started: u64) -> Result<Se
     let state_dir = absolute(&daemon.state_dir)?;
     let started_as = getuid().as_raw();
     let account = account(daemon.user.as_deref())?;
+    let mut placing = Placing::read(&daemon.users)?;
     let group = control_group(daemon.control_group.as_deref())?;
 
     // Opened while its path can surely be reached.
@@ -156,9 +161,19 @@ fn set_up(config: &Path, daemon: Daemon, log: String, started: u64) -> Result<Se
     folders::make_runtime_dir(&runtime_dir, account.as_ref(), group)?;
     folders::make_state_dir(&state_dir, account.as_ref())?;
     let files = limits::raise_open_files();
+    placing.take_force();
     if let Some(account) = &account {
-        privileges::drop_to(account, group).map_err(|e| {
+        let dropped = match placing.is_wanted() {
+            true => privileges::drop_to_and_place(account, group),
+            false => privileges::drop_to(account, group),
+        };
+        dropped.map_err(|e| {
             let message = format!("cannot become user `{}`: {e}", account.name);
+            Refusal::new(exit::SYSTEM, message)
+        })?;
+    } else if placing.is_wanted() && !geteuid().is_root() {
+        privileges::keep_placing().map_err(|e| {
+            let message = format!("cannot give up capabilities: {e}");
             Refusal::new(exit::SYSTEM, message)
         })?;
     }
@@ -169,6 +184,8 @@ fn set_up(config: &Path, daemon: Daemon, log: String, started: u64) -> Result<Se
         state: Folders::place(&state_dir),
         group,
     };
+    // Secrets of the config went through it.
+    healthd_sys::process::keep_memory_private();
     let mut instance = Instance::claim(&runtime_dir)?;
     let listener = instance.listen(group)?;
     log::debug!(
@@ -188,6 +205,7 @@ fn set_up(config: &Path, daemon: Daemon, log: String, started: u64) -> Result<Se
         grace_ns: u64::try_from(daemon.stop_grace.as_nanos()).unwrap_or(u64::MAX),
         started,
         started_as,
+        placing,
     })
 }
 
@@ -200,20 +218,9 @@ fn account(user: Option<&str>) -> Result<Option<Account>, Refusal> {
         }
         return Ok(None);
     };
-    let account = privileges::lookup_user(user).map_err(|e| {
-        let message = format!("cannot look up user `{user}`: {e}");
-        Refusal::new(exit::SYSTEM, message)
-    })?;
-    match account {
-        None => {
-            let message = format!("there is no user `{user}`, which `user` in [daemon] names");
-            let help = format!(
-                "make it with `useradd --system {user}` or systemd-sysusers, or correct the name"
-            );
-            Err(Refusal::new(exit::BAD_CONFIG, message).help(help))
-        }
-        Some(account) if root => Ok(Some(account)),
-        Some(account) => {
+    match placing::named(user, "`user` in [daemon]")? {
+        account if root => Ok(Some(account)),
+        account => {
             if account.uid != geteuid() {
                 log::warn!(
                     "not started as root, so the user stays  wanted={user} uid={}",
@@ -256,13 +263,7 @@ fn environment(account: Option<&Account>) -> Vec<(OsString, OsString)> {
         limits::SOFT_FILES.into(),
         limits::open_files().to_string().into(),
     )];
-    if let Some(account) = account {
-        all.extend([
-            ("HOME".into(), account.home.clone().into()),
-            ("USER".into(), account.name.clone().into()),
-            ("LOGNAME".into(), account.name.clone().into()),
-        ]);
-    }
+    all.extend(account.iter().flat_map(|a| a.environment()));
     all
 }
 

@@ -242,6 +242,14 @@ fn wait_with(
     }
 }
 
+/// Nobody but root may read its memory, its environment and its open files, or trace it: not even its own user. It
+/// holds until the next exec; change nothing under /proc/self after it.
+pub fn keep_memory_private() {
+    if let Err(e) = nix::sys::prctl::set_dumpable(false) {
+        log::warn!("the memory of this process is not private: {e}");
+    }
+}
+
 /// Dies with the parent: set last and from the main thread (setuid clears it; it fires when the forking
 /// *thread* ends), then compares the parent with the one that was meant, since it may be gone already.
 pub fn die_with_parent(expected_parent: u32) -> io::Result<()> {
@@ -289,21 +297,39 @@ pub enum Place {
 
 /// Is that process below this one? As this one is a subreaper, whoever was ever below it still is.
 pub fn place_of(pid: u32) -> Place {
-    let own = std::process::id();
+    place_below(std::process::id(), pid)
+}
+
+/// The same below any subreaper.
+pub fn place_below(root: u32, pid: u32) -> Place {
+    if pid == root {
+        return Place::Elsewhere;
+    }
     // A parent that ends while we climb leaves its children to us: then once more from the bottom.
     'climb: for _ in 0..CLIMBS {
         let mut at = pid;
         for _ in 0..DEEPEST {
             match parent_of(at) {
-                Some(parent) if parent == own => return Place::Below { by: at },
+                Some(parent) if parent == root => return Place::Below { by: at },
                 Some(0 | 1) => return Place::Elsewhere,
                 Some(parent) => at = parent,
                 None if at == pid => return Place::Unseen,
+                // Where /proc hides others' processes, one that keeps its memory private is hidden from its own user too.
+                None if root == std::process::id() && is_child(at) => {
+                    return Place::Below { by: at };
+                }
+                // It is another user's, and /proc does not show it: so it is none that we have started.
+                None if !may_kill(at) => return Place::Elsewhere,
                 None => continue 'climb,
             }
         }
     }
     Place::Unseen
+}
+
+/// Alive or not yet collected.
+fn is_child(pid: u32) -> bool {
+    wait(libc::P_PID, pid, libc::WNOWAIT).is_ok()
 }
 
 const CLIMBS: u32 = 8;

@@ -1,6 +1,7 @@
 //! Fork, then exec this same program: every process starts with a fresh heap, fresh ASLR and no inherited
 //! lock, from the very file that the supervisor was started from, even if its path holds another one now.
 
+use super::privileges::Identity;
 use nix::fcntl::{AtFlags, FcntlArg, FdFlag, OFlag, fcntl, open};
 use nix::sys::stat::Mode;
 use nix::unistd::{ForkResult, Pid, dup3_raw, execveat};
@@ -42,7 +43,8 @@ impl SelfExe {
     }
 
     /// Starts it with `args`, all signals blocked, in a process group of its own; of our fds it gets `pass`, under the same numbers
-    /// as here, `errors` as 2 (None: ours), and `null` (an open /dev/null) as 0 and 1. Returns its pid.
+    /// as here, `errors` as 2 (None: ours), and `null` (an open /dev/null) as 0 and 1. `under`: another user than ours.
+    /// Returns its pid.
     pub fn start(
         &self,
         _proof: &SingleThreaded,
@@ -50,7 +52,9 @@ impl SelfExe {
         pass: &[BorrowedFd<'_>],
         null: BorrowedFd<'_>,
         errors: Option<BorrowedFd<'_>>,
+        under: Option<&Identity>,
     ) -> io::Result<u32> {
+        let of_user = under.map_or_else(Vec::new, |u| u.account.environment());
         // All memory is taken before the fork, so that the child only makes system calls.
         let argv = args
             .iter()
@@ -58,10 +62,17 @@ impl SelfExe {
             .collect::<Result<Vec<_>, _>>()?;
         let envp: Vec<CString> = std::env::vars_os()
             .filter(|(name, _)| {
-                let replaced = self.env.iter().any(|(ours, _)| ours == name);
+                let replaced = |env: &[(OsString, OsString)]| env.iter().any(|(n, _)| n == name);
+                let replaced = replaced(&self.env) || replaced(&of_user);
                 !replaced && !NOT_INHERITED.iter().any(|n| name == n)
             })
-            .chain(self.env.iter().cloned())
+            .chain(
+                self.env
+                    .iter()
+                    .filter(|(name, _)| !of_user.iter().any(|(n, _)| n == name))
+                    .cloned(),
+            )
+            .chain(of_user.iter().cloned())
             .filter_map(|(k, v)| {
                 let mut entry = std::os::unix::ffi::OsStringExt::into_vec(k);
                 entry.push(b'=');
@@ -94,6 +105,9 @@ impl SelfExe {
                 super::process::keep_fds_to_ourselves();
                 for fd in pass {
                     fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
+                }
+                if let Some(under) = under {
+                    under.take_on()?;
                 }
                 execveat(&self.file, c"", &argv, &envp, AtFlags::AT_EMPTY_PATH)?;
                 Ok(())

@@ -2,12 +2,13 @@
 
 use nix::cmsg_space;
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
     sendmsg, setsockopt, socketpair, sockopt,
 };
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
@@ -157,6 +158,19 @@ pub fn peer(stream: &UnixStream) -> io::Result<Peer> {
         gid: c.gid(),
         pid: c.pid() as u32,
     })
+}
+
+/// Has the process ended that connected? False where the kernel cannot tell (before Linux 6.5).
+pub fn peer_has_ended(stream: &UnixStream) -> bool {
+    match nix::sys::socket::getsockopt(stream, sockopt::PeerPidfd) {
+        Ok(process) => {
+            let mut fds = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+            poll(&mut fds, PollTimeout::ZERO).is_ok_and(|n| n > 0)
+        }
+        // It is gone, and collected.
+        Err(Errno::ESRCH | Errno::EINVAL) => true,
+        Err(_) => false,
+    }
 }
 
 /// The supplementary groups that the peer had when it connected (SO_PEERGROUPS, socket(7)).

@@ -1,39 +1,21 @@
-//! The worker's end of `objects.map`: mapped when the first plugin asks for a counter, or before the sandbox.
+//! The worker's end of `objects.map`.
 
 use healthd_core::wire::objects_map::{Extent, scoped};
 use healthd_scoreboard::objects_map::{ClaimError, ObjectsMap};
-use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 
-static DIR: OnceLock<PathBuf> = OnceLock::new();
-static MAP: OnceLock<Option<ObjectsMap>> = OnceLock::new();
+static MAP: OnceLock<ObjectsMap> = OnceLock::new();
 
-/// Where the map is. The first call wins.
-pub fn set_dir(dir: PathBuf) {
-    let _ = DIR.set(dir);
-}
-
-/// Before the worker gives up the way to it.
-pub fn open_map() {
-    let _ = map();
-}
-
-fn map() -> Option<&'static ObjectsMap> {
-    MAP.get_or_init(|| {
-        let opened = ObjectsMap::open(DIR.get()?);
-        if let Err(e) = &opened {
-            log::error!("no counters for plugins: {e}");
-        }
-        opened.ok()
-    })
-    .as_ref()
+/// The first call wins.
+pub fn set(map: ObjectsMap) {
+    let _ = MAP.set(map);
 }
 
 /// A handle, or -errno.
 pub fn open(plugin: &str, name: &str, cells: u32, shared: bool) -> Result<u64, i32> {
     let whole = scoped(plugin, name, shared).ok_or(-libc::EINVAL)?;
-    let map = map().ok_or(-libc::EIO)?;
+    let map = MAP.get().ok_or(-libc::EIO)?;
     match map.claim(&whole, cells) {
         Ok(extent) => Ok(extent.to_word()),
         Err(e) => {
@@ -58,5 +40,5 @@ pub fn open(plugin: &str, name: &str, cells: u32, shared: bool) -> Result<u64, i
 }
 
 pub fn cell(handle: u64, cell: u32) -> Option<&'static AtomicU64> {
-    map()?.cell(Extent::from_word(handle)?, cell)
+    MAP.get()?.cell(Extent::from_word(handle)?, cell)
 }

@@ -56,8 +56,6 @@ impl Reactor {
                 }
             },
             ToWorker::Sandbox(sandbox) => {
-                // It has no path to it afterwards.
-                crate::counters::open_map();
                 self.layers = healthd_sandbox::put_on(&sandbox);
             }
             ToWorker::Start => self.load_all()?,

@@ -10,8 +10,10 @@ use healthd_core::wire::supervisor::WorkerClass;
 use healthd_core::wire::worker::ToManager;
 use healthd_loader::host;
 use healthd_scoreboard::crash;
+use healthd_scoreboard::objects_map::ObjectsMap;
 use healthd_scoreboard::worker_map::{Identity, WorkerMap};
 use healthd_sys::{clock, fork_guard, process, signal_stacks, signals, spawn};
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -51,7 +53,14 @@ fn start(args: &WorkerArgs) -> std::io::Result<EndOfWork> {
     process::die_with_parent(args.parent)?;
     signal_stacks::install()?;
     let to_manager = link.try_clone()?;
-    let end = serve(args, link);
+    let files = Files {
+        map: spawn::adopt_fd(args.map)?.into(),
+        counters: match args.counters {
+            -1 => None,
+            fd => Some(spawn::adopt_fd(fd)?.into()),
+        },
+    };
+    let end = serve(args, link, files);
     side::with(|s| s.children.kill_all());
     if let Err(e) = &end {
         last_words(&to_manager, e);
@@ -67,8 +76,14 @@ fn last_words(link: &OwnedFd, error: &std::io::Error) {
     let _ = healthd_sys::unix_socket::send(link, &message, &[]);
 }
 
+/// What a worker writes to, opened by who started it.
+pub(crate) struct Files {
+    pub map: File,
+    pub counters: Option<File>,
+}
+
 /// The part that `healthd --try` shares.
-pub(crate) fn serve(args: &WorkerArgs, link: OwnedFd) -> std::io::Result<EndOfWork> {
+pub(crate) fn serve(args: &WorkerArgs, link: OwnedFd, files: Files) -> std::io::Result<EndOfWork> {
     let id = Identity {
         slot: args.slot,
         generation: args.generation,
@@ -83,13 +98,8 @@ pub(crate) fn serve(args: &WorkerArgs, link: OwnedFd) -> std::io::Result<EndOfWo
     };
     // The reactor, the pool, and as many again for threads that are written off.
     let lines = 2 * limit as usize + 8;
-    let map: &'static WorkerMap = Box::leak(Box::new(WorkerMap::create(
-        &args.runtime_dir,
-        &id,
-        lines,
-        groups,
-        args.map_mode,
-    )?));
+    let map = WorkerMap::create(&files.map, &id, lines, groups)?;
+    let map: &'static WorkerMap = Box::leak(Box::new(map));
     let _ = MAP.set(map);
     let line = map
         .claim_line()
@@ -107,7 +117,12 @@ pub(crate) fn serve(args: &WorkerArgs, link: OwnedFd) -> std::io::Result<EndOfWo
         crate::contract::starts_programs();
     }
     healthd_sys::logging::clean_by(healthd_loader::secrets::scrub);
-    crate::counters::set_dir(args.runtime_dir.clone());
+    match files.counters.map(|file| ObjectsMap::join(&file)) {
+        Some(Ok(counters)) => crate::counters::set(counters),
+        Some(Err(e)) => log::error!("no counters for plugins: {e}"),
+        // The manager has said so.
+        None => {}
+    }
     host::set_services(&WorkerServices);
     healthd_loader::fanout::set_fanout(&WorkerFanout);
     let nice = class.nice;

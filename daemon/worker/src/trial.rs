@@ -2,7 +2,7 @@
 //! manager over the same link, so the plugin sees exactly what it will see later.
 
 use crate::probe::answer_apart;
-use crate::role::serve;
+use crate::role::{Files, serve};
 use crate::trial_watch;
 use healthd_core::check::outcome::Status;
 use healthd_core::config::{pairs, sensitive};
@@ -14,6 +14,7 @@ use healthd_core::wire::supervisor::WorkerClass;
 use healthd_core::wire::worker::{Define, Finished, Run, ToManager, ToWorker};
 use healthd_loader::{Descriptor, Library, Workload};
 use healthd_scoreboard::objects_map::ObjectsMap;
+use healthd_scoreboard::worker_map::Blank;
 use healthd_sys::unix_socket::{self, Received};
 use healthd_sys::{clock, memfd};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -211,7 +212,7 @@ fn one_run(
     let args = WorkerArgs {
         link: -1,
         parent: 0,
-        runtime_dir: dir.clone(),
+        of: dir,
         slot: 0,
         class: match descriptor.workload {
             Workload::Io | Workload::Block => WorkerClass::Io,
@@ -220,12 +221,13 @@ fn one_run(
         },
         generation: 0,
         threads: 4,
-        map_mode: 0o600,
+        map: -1,
+        counters: -1,
         log_to: 2,
         secrets_to: -1,
         log: "warn".into(),
     };
-    ObjectsMap::create(&dir, 0o600).map_err(|e| e.to_string())?;
+    let files = files_in(&args.of).map_err(|e| e.to_string())?;
     let load = ToWorker::Load {
         plugin: 0,
         index: descriptor.index,
@@ -234,12 +236,22 @@ fn one_run(
     };
     let manager = std::thread::spawn(move || play_manager(&ours, &load, copy, run));
     // The worker's work is done on this thread, as in a real worker: it ends when the other side hangs up.
-    let served = serve(&args, theirs);
+    let served = serve(&args, theirs, files);
     let finished = manager
         .join()
         .map_err(|_| "the run could not be followed".to_owned())?;
     served.map_err(|e| e.to_string())?;
     finished
+}
+
+fn files_in(dir: &Path) -> std::io::Result<Files> {
+    ObjectsMap::create(dir, 0o600)?;
+    let blank = Blank::new(dir, 0, 0o600)?;
+    blank.name(0, std::process::id())?;
+    Ok(Files {
+        map: blank.file.try_clone()?,
+        counters: Some(ObjectsMap::open_file(dir)?),
+    })
 }
 
 fn play_manager(

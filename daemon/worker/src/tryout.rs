@@ -206,20 +206,17 @@ impl Services for Alone {
 
     fn counter_open(&self, plugin: &str, name: &str, cells: u32, shared: bool) -> Result<u64, i32> {
         static MADE: Once = Once::new();
-        let mut dir = None;
         MADE.call_once(|| {
-            dir = crate::role::private_dir().ok();
-            if let Some(dir) = &dir {
-                let _ = ObjectsMap::create(dir, 0o600);
-                crate::counters::set_dir(dir.clone());
+            let Ok(dir) = crate::role::private_dir() else {
+                return;
+            };
+            if let Ok(map) = ObjectsMap::create(&dir, 0o600) {
+                crate::counters::set(map);
             }
-        });
-        let opened = crate::counters::open(plugin, name, cells, shared);
-        // It is mapped now.
-        if let Some(dir) = dir {
+            // It is mapped, and nobody else's.
             let _ = std::fs::remove_dir_all(dir);
-        }
-        opened
+        });
+        crate::counters::open(plugin, name, cells, shared)
     }
 
     fn map_ask(&self, ask: MapAsk, _: Asker<'_>, reply: &mut dyn FnMut(&MapReply)) -> i32 {

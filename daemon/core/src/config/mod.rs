@@ -47,7 +47,7 @@ pub use files::Files;
 pub use model::{
     CHECKS_MAX, CONFIG_JSON_MAX, CheckSpec, CpuPool, Daemon, ExecPool, Group, IoPool, Layer,
     Limits, Model, NAME_MAX, Pool, PoolGroup, SHORTEST_INTERVAL, SOCKET_NAME, SOCKET_PATH_MAX,
-    Source, TimeoutStatus, UseSandbox,
+    Source, TimeoutStatus, UseSandbox, Users,
 };
 pub use probes::{Probe, TARGET_MAX, host_of};
 pub use readers::{ChosenLabels, History, LABELS_FILE, Listen, RecorderSettings, Web, WebSettings};

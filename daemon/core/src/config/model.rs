@@ -15,6 +15,7 @@ use super::alert_keys::CheckAlerts;
 use super::diagnostic::Diagnostics;
 use super::probes::Probe;
 use super::readers::{History, Web};
+use crate::wire::class::WorkerClass;
 
 /// The shortest time between two runs of a check, and between two attempts.
 pub const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
@@ -77,6 +78,8 @@ pub struct Daemon {
     pub state_dir: PathBuf,
     /// Whom to become when started as root; `None` keeps the user.
     pub user: Option<String>,
+    #[serde(default)]
+    pub users: Users,
     /// Members of this group may change things over the control socket.
     pub control_group: Option<String>,
     pub stop_grace: Duration,
@@ -90,6 +93,24 @@ pub struct Daemon {
     pub require_sandbox: bool,
     /// A filter as `env_logger` reads it: `info`, or `info,healthd_manager=debug`.
     pub log: String,
+}
+
+/// `[users]`: under whom workers run, if not under the daemon's user.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Users {
+    /// Workers of classes io and cpu.
+    pub worker: Option<String>,
+    /// Workers that start programs, and so these programs.
+    pub exec: Option<String>,
+}
+
+impl Users {
+    pub fn of(&self, class: WorkerClass) -> Option<&str> {
+        match class.row().starts_programs {
+            true => self.exec.as_deref(),
+            false => self.worker.as_deref(),
+        }
+    }
 }
 
 impl Daemon {
@@ -458,6 +479,10 @@ mod tests {
                 runtime_dir: "/r".into(),
                 state_dir: "/s".into(),
                 user: Some("healthd".into()),
+                users: Users {
+                    worker: Some("healthd-worker".into()),
+                    exec: None,
+                },
                 control_group: None,
                 stop_grace: Duration::from_secs(10),
                 start_spread: Duration::from_secs(60),

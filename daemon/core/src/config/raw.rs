@@ -79,6 +79,7 @@ pub struct RawFile {
     pub pool: Table,
     /// Workers that somebody has grouped by hand, by name.
     pub pool_groups: Vec<(Entry, Table)>,
+    pub users: Table,
     /// None: there is no such section.
     pub web: Option<(Span, Table)>,
     pub history: Option<(Span, Table)>,
@@ -163,6 +164,8 @@ pub const CHECK_KEYS: [&str; 21] = [
     "probe",
 ];
 
+/// Classes of workers that may have a user of their own.
+const USERS_KEYS: [&str; 2] = ["worker", "exec"];
 const POOL_KEYS: [&str; 4] = ["isolate", "io", "cpu", "exec"];
 /// Of `[pool.NAME]`.
 const POOL_GROUP_KEYS: [&str; 1] = ["plugins"];
@@ -392,6 +395,9 @@ impl Reader<'_> {
                 ("daemon", Role::Main) => {
                     file.daemon = self.section(entry, "[daemon]", &DAEMON_KEYS);
                 }
+                ("users", Role::Main) => {
+                    file.users = self.section(entry, "[users]", &USERS_KEYS);
+                }
                 ("web", Role::Main) => {
                     file.web = Some((entry.key_span, self.section(entry, "[web]", &WEB_KEYS)));
                 }
@@ -427,7 +433,7 @@ impl Reader<'_> {
                         }
                     }
                 }
-                ("daemon" | "pool" | "web" | "history", Role::Checks) => {
+                ("daemon" | "users" | "pool" | "web" | "history", Role::Checks) => {
                     let message = format!("`{}` may stand in the main file only", entry.key);
                     let help = "files in checks.d hold `[[check]]`, `[[host]]`, `[template.NAME]` and `[defaults]`";
                     self.push(entry.key_span, error(message).help(help));
@@ -618,6 +624,7 @@ impl Reader<'_> {
         let known: &[&str] = match role {
             Role::Main => &[
                 "daemon",
+                "users",
                 "pool",
                 "web",
                 "history",

@@ -12,7 +12,7 @@ use super::diagnostic::Diagnostics;
 use super::files::Files;
 use super::model::{
     CpuPool, Daemon, ExecPool, IoPool, Limits, Model, Pool, SOCKET_NAME, SOCKET_PATH_MAX,
-    UseSandbox,
+    UseSandbox, Users,
 };
 use super::notifiers::ReadAlerts;
 use super::pool_groups;
@@ -79,7 +79,10 @@ pub fn load_with(
 
     tell_passed_over(&dir, &mut cx);
     templates::apply(&mut list, &mut cx);
-    let daemon = daemon(&list[0].daemon, &mut cx);
+    let daemon = Daemon {
+        users: users(&list[0].users, &mut cx),
+        ..daemon(&list[0].daemon, &mut cx)
+    };
     let pool = Pool {
         groups: pool_groups::read(&list[0], catalog, &mut cx),
         ..pool(&list[0], &mut cx)
@@ -288,6 +291,7 @@ fn daemon(table: &Table, cx: &mut Reading<'_>) -> Daemon {
         runtime_dir,
         state_dir,
         user,
+        users: Users::default(),
         control_group,
         stop_grace,
         start_spread,
@@ -295,6 +299,17 @@ fn daemon(table: &Table, cx: &mut Reading<'_>) -> Daemon {
         plugin_trial,
         require_sandbox,
         log,
+    }
+}
+
+fn users(table: &Table, cx: &mut Reading<'_>) -> Users {
+    let mut user = |key: &str| {
+        let entry = table.get(key)?;
+        cx.text(key, &entry.node, "[users]")
+    };
+    Users {
+        worker: user("worker"),
+        exec: user("exec"),
     }
 }
 

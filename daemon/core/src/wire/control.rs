@@ -736,6 +736,9 @@ pub struct VersionInfo {
     /// The main config file; empty from a daemon that does not tell.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub config: String,
+    /// Under whom what runs, in a sentence for people; empty from a daemon that does not tell.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub users: String,
 }
 
 #[cfg(test)]

@@ -60,6 +60,8 @@ pub struct ManagerArgs {
     pub started: u64,
     /// The uid that healthd was started as: whose plugin files may be loaded, besides root's.
     pub started_as: u32,
+    /// Under whom what runs, for people.
+    pub users: String,
     /// The first messages will be `Restore`: go on with that model instead of reading the config.
     pub restore: bool,
 }
@@ -70,14 +72,17 @@ pub struct WorkerArgs {
     pub link: i32,
     /// The supervisor's pid.
     pub parent: u32,
-    pub runtime_dir: PathBuf,
+    /// The daemon's runtime folder, for people who look at `ps`: it is not opened.
+    pub of: PathBuf,
     pub slot: u32,
     pub class: WorkerClass,
     pub generation: u64,
     /// Run-lane threads, or children at once in class exec.
     pub threads: u32,
-    /// Mode of the worker's map; octal on the command line.
-    pub map_mode: u32,
+    /// Number of the fd of its own map, an empty file: it has no way into the runtime folder.
+    pub map: i32,
+    /// Number of the fd of the counters that plugins share; -1: there are none.
+    pub counters: i32,
     /// Number of the fd that the worker's log goes to; 2 is what plugins write to as well.
     pub log_to: i32,
     /// Number of the fd for [`told_secrets`](super::told_secrets); -1: nobody wants to know.
@@ -111,6 +116,7 @@ impl ManagerArgs {
         argv.pair("--log", &self.log);
         argv.pair("--started", self.started.to_string());
         argv.pair("--started-as", self.started_as.to_string());
+        argv.pair("--users", &self.users);
         if self.restore {
             argv.0.push("--restore".into());
         }
@@ -124,12 +130,13 @@ impl WorkerArgs {
         let mut argv = Argv::new("worker");
         argv.pair("--link", self.link.to_string());
         argv.pair("--parent", self.parent.to_string());
-        argv.pair("--runtime-dir", &self.runtime_dir);
+        argv.pair("--of", &self.of);
         argv.pair("--slot", self.slot.to_string());
         argv.pair("--class", self.class.as_str());
         argv.pair("--generation", self.generation.to_string());
         argv.pair("--threads", self.threads.to_string());
-        argv.pair("--map-mode", format!("{:o}", self.map_mode));
+        argv.pair("--map", self.map.to_string());
+        argv.pair("--counters", self.counters.to_string());
         argv.pair("--log-to", self.log_to.to_string());
         argv.pair("--secrets-to", self.secrets_to.to_string());
         argv.pair("--log", &self.log);
@@ -166,12 +173,13 @@ impl Role {
                 log: given.text("--log")?,
                 started: given.number("--started")?,
                 started_as: given.number("--started-as")?,
+                users: given.text("--users")?,
                 restore: given.0.remove(RESTORE).is_some(),
             }),
             Some("worker") => Role::Worker(WorkerArgs {
                 link: given.number("--link")?,
                 parent: given.number("--parent")?,
-                runtime_dir: given.take("--runtime-dir")?.into(),
+                of: given.take("--of")?.into(),
                 slot: given.number("--slot")?,
                 class: {
                     let class = given.text("--class")?;
@@ -179,11 +187,8 @@ impl Role {
                 },
                 generation: given.number("--generation")?,
                 threads: given.number("--threads")?,
-                map_mode: {
-                    let mode = given.text("--map-mode")?;
-                    u32::from_str_radix(&mode, 8)
-                        .map_err(|_| format!("--map-mode: `{mode}` is no octal number"))?
-                },
+                map: given.number("--map")?,
+                counters: given.number("--counters")?,
                 log_to: given.number("--log-to")?,
                 secrets_to: given.number("--secrets-to")?,
                 log: given.text("--log")?,
@@ -283,6 +288,7 @@ mod tests {
             log: "info,healthd_manager=debug".into(),
             started: u64::MAX,
             started_as: 1000,
+            users: "everything runs under `me`".into(),
             restore: true,
         }
     }
@@ -291,12 +297,13 @@ mod tests {
         WorkerArgs {
             link: 9,
             parent: 1,
-            runtime_dir: "/run/healthd".into(),
+            of: "/run/healthd".into(),
             slot: 3,
             class: WorkerClass::Exec,
             generation: 17,
             threads: 32,
-            map_mode: 0o640,
+            map: 13,
+            counters: -1,
             log_to: 11,
             secrets_to: 12,
             log: "trace".into(),

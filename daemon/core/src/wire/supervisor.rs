@@ -131,6 +131,10 @@ pub enum ToManager {
         retry_ms: u64,
         reason: String,
     },
+    /// The readers that live now: what they ask the control socket for is people's wish.
+    ReadersAre {
+        pids: Vec<u32>,
+    },
     Reload,
     /// Finish by then (milliseconds from now), then exit 0.
     Stop {

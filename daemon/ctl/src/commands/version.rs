@@ -71,6 +71,9 @@ pub fn run(session: &mut Session) -> Result<u8, CtlError> {
                 theirs.generation
             );
             session.screen.print_line(&text::escape(&line))?;
+            if !theirs.users.is_empty() {
+                session.screen.print_line(&text::escape(&theirs.users))?;
+            }
         }
         if let Some(maps) = &remains {
             let look = session.screen.look();

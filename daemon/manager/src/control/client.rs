@@ -42,6 +42,8 @@ pub(super) struct Rights {
     pub may_change: bool,
     /// Root and the daemon's own user: they are served first, and some places are theirs alone.
     pub first: bool,
+    /// The pid of one that healthd itself has started: it may change nothing, whoever it is, unless it is a reader.
+    pub below: Option<u32>,
 }
 
 /// What a client is being told.
@@ -247,6 +249,7 @@ mod tests {
         let rights = Rights {
             may_change,
             first: false,
+            below: None,
         };
         (Client::new(ours, 1, 7, rights, 0), theirs)
     }

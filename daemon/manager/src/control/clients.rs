@@ -8,6 +8,7 @@ use crate::event_loop::{TOKEN_CLIENT, TOKEN_LISTENER};
 use crate::fleet::descriptors::is_lack;
 use crate::time::MS;
 use healthd_core::wire::control::{ErrorCode, Reply};
+use healthd_sys::process::{self, Place};
 use healthd_sys::{clock, privileges, unix_socket};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{EpollEvent, EpollFlags};
@@ -39,6 +40,8 @@ pub struct Clients {
     pub(super) resting: Vec<usize>,
     pub(super) budgets: Budgets,
     pub probes: Probes,
+    /// Pids of the daemon's own roles that ask for people: `web`.
+    pub readers: Vec<u32>,
 }
 
 /// Who is to be told of something that takes long: a later client in the same place is not meant.
@@ -63,6 +66,7 @@ impl Clients {
             resting: Vec::new(),
             budgets: Budgets::default(),
             probes: Probes::default(),
+            readers: Vec::new(),
         };
         clients.set_group(group);
         clients
@@ -115,6 +119,12 @@ impl Clients {
                 self.busy.enqueue(key, client);
             }
         }
+    }
+
+    /// A reader is told of when it is started, which may be after it has come.
+    pub(super) fn may_change(&self, rights: Rights) -> bool {
+        let is_reader = |pid: u32| self.readers.contains(&pid);
+        rights.may_change || rights.below.is_some_and(is_reader)
     }
 
     pub(super) fn keys(&self) -> Vec<usize> {
@@ -362,7 +372,12 @@ impl Manager {
                 peer.gid == g
                     || unix_socket::peer_groups(&stream).is_ok_and(|groups| groups.contains(&g))
             });
-        let rights = Rights { may_change, first };
+        let below = may_change && is_below(self.args.parent, &stream, peer);
+        let rights = Rights {
+            may_change: may_change && !below,
+            first: first && !below,
+            below: below.then_some(peer.pid),
+        };
         let mut place = self.clients.has_place(peer.uid, rights);
         if place.is_err() && (first || !std::mem::replace(asked, true)) {
             for key in self.clients.hung_up() {
@@ -397,6 +412,21 @@ impl Manager {
     }
 }
 
+/// Did the daemon of this supervisor start the client: a program of a check, or code in a worker? Who has the daemon's
+/// user and has ended before anybody could look may have been one.
+fn is_below(supervisor: u32, stream: &UnixStream, peer: unix_socket::Peer) -> bool {
+    let place = match peer.pid {
+        // Outside of this pid namespace.
+        0 => return false,
+        pid => process::place_below(supervisor, pid),
+    };
+    let gone = unix_socket::peer_has_ended(stream) || place == Place::Unseen;
+    match place {
+        Place::Below { .. } => true,
+        Place::Elsewhere | Place::Unseen => gone && peer.uid == nix::unistd::geteuid().as_raw(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -410,6 +440,7 @@ mod tests {
             let rights = Rights {
                 may_change: true,
                 first: true,
+                below: None,
             };
             let client = Client::new(stream, serial, 0, rights, 0);
             let key = clients.slab.insert(client);

@@ -149,6 +149,7 @@ impl Manager {
                     checks: self.checks.order().len() as u64,
                     generation: self.rollout.generation,
                     config: self.args.config.display().to_string(),
+                    users: self.args.users.clone(),
                 };
                 self.clients.reply(client, &Reply::Version(info));
                 self.clients.reply(client, &Reply::End);

@@ -183,16 +183,23 @@ impl Manager {
             );
             return self.clients.reply(key, &Reply::Error(e));
         }
-        if request.op.changes() && !client.rights.may_change {
-            let uid = client.uid;
-            let e = error(
-                ErrorCode::Denied,
-                format!("uid {uid} may read, but not change anything"),
-                match &self.model.daemon.control_group {
-                    Some(group) => format!("ask root, or become a member of group `{group}`"),
-                    None => "ask root, or set daemon.control_group to a group of yours".into(),
-                },
-            );
+        let (rights, uid) = (client.rights, client.uid);
+        if request.op.changes() && !self.clients.may_change(rights) {
+            let (what, help) = match (rights.below, &self.model.daemon.control_group) {
+                (Some(_), _) => (
+                    "what healthd itself has started may read, but not change anything".into(),
+                    "a program of a check has no say over checks: ask from outside of healthd"
+                        .into(),
+                ),
+                (None, group) => (
+                    format!("uid {uid} may read, but not change anything"),
+                    match group {
+                        Some(group) => format!("ask root, or become a member of group `{group}`"),
+                        None => "ask root, or set daemon.control_group to a group of yours".into(),
+                    },
+                ),
+            };
+            let e = error(ErrorCode::Denied, what, help);
             return self.clients.reply(key, &Reply::Error(e));
         }
         match too_long(&request.op) {

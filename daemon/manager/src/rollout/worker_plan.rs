@@ -177,7 +177,8 @@ impl Manager {
             Force::Model { model, .. } => model,
             Force::Plugins => &self.model,
         };
-        model.modules.iter().chain(&model.notifiers).for_each(&mut note);
+        let others = model.modules.iter().chain(&model.notifiers);
+        others.for_each(&mut note);
         all
     }
 }

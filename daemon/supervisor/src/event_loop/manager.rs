@@ -61,6 +61,7 @@ impl Supervisor {
                     manager.restored
                 );
                 self.manager = Manager::Alive(manager);
+                self.tell_readers();
                 self.heart.manager_started(now);
             }
             Err(e) => {
@@ -87,6 +88,7 @@ impl Supervisor {
             log: self.log.clone(),
             started: self.started,
             started_as: self.started_as,
+            users: self.placing.words(),
             restore: self.kept.is_some(),
         };
         let link = Link::new(ours, &self.epoll, LINK_TOKEN)?;
@@ -106,9 +108,14 @@ impl Supervisor {
             }
         }
         let pass = [theirs.as_fd(), self.listener.as_fd()];
-        let pid = self
-            .exe
-            .start(&proof, &args.to_argv(), &pass, self.null.as_fd(), None)?;
+        let pid = self.exe.start(
+            &proof,
+            &args.to_argv(),
+            &pass,
+            self.null.as_fd(),
+            None,
+            None,
+        )?;
         self.reaper
             .watch(pid, Kind::Manager, &self.epoll, CHILD_TOKEN)?;
         Ok(Alive {

@@ -10,6 +10,7 @@ use crate::folders::Folders;
 use crate::heart::Heart;
 use crate::instance::Instance;
 use crate::lifecycle::{self, Command, Event, Now, Phase};
+use crate::placing::Placing;
 use crate::pool::Pool;
 use crate::reaper::{self, Kind, Reaper};
 use crate::respawn::Record;
@@ -22,6 +23,8 @@ use healthd_core::wire::maps::{STATE_FILE, STATE_MAGIC, state_header as header};
 use healthd_core::wire::roles::WorkerArgs;
 use healthd_core::wire::supervisor::{SlotSpec, ToManager};
 use healthd_scoreboard::map::read_words;
+use healthd_scoreboard::objects_map::ObjectsMap;
+use healthd_scoreboard::worker_map::Blank;
 use healthd_sys::clock::monotonic_ns;
 use healthd_sys::process::{self, Exit};
 use healthd_sys::signals::Signals;
@@ -54,6 +57,7 @@ pub struct Supervisor {
     grace_ns: u64,
     started: u64,
     started_as: u32,
+    placing: Placing,
 
     epoll: Epoll,
     signals: Signals,
@@ -122,6 +126,7 @@ impl Supervisor {
             grace_ns: setup.grace_ns,
             started: setup.started,
             started_as: setup.started_as,
+            placing: setup.placing,
             epoll,
             signals,
             buffer: Vec::new(),
@@ -471,27 +476,40 @@ impl Supervisor {
         let proof = SingleThreaded::check()?;
         let (ours, theirs) = unix_socket::link_pair()?;
         let secrets = memfd::empty("secrets")?;
+        let map = Blank::new(&self.runtime_dir, spec.slot, MAP_MODE)?;
+        // Without it checks still run; the manager has said so.
+        let counters = ObjectsMap::open_file(&self.runtime_dir).ok();
         let args = WorkerArgs {
             link: theirs.as_raw_fd(),
             parent: std::process::id(),
-            runtime_dir: self.runtime_dir.clone(),
+            of: self.runtime_dir.clone(),
             slot: spec.slot,
             class: spec.class,
             generation: spec.generation,
             threads: spec.threads,
-            map_mode: MAP_MODE,
+            map: map.file.as_raw_fd(),
+            counters: counters.as_ref().map_or(-1, |file| file.as_raw_fd()),
             log_to: self.stderr.as_raw_fd(),
             secrets_to: secrets.as_raw_fd(),
             log: self.log.clone(),
         };
         let (words, errors) = Words::pipe()?;
-        let pid = self.exe.start(
-            &proof,
-            &args.to_argv(),
-            &[theirs.as_fd(), self.stderr.as_fd(), secrets.as_fd()],
-            self.null.as_fd(),
-            Some(errors.as_fd()),
-        )?;
+        let mut pass = vec![
+            theirs.as_fd(),
+            self.stderr.as_fd(),
+            secrets.as_fd(),
+            map.file.as_fd(),
+        ];
+        pass.extend(counters.as_ref().map(|file| file.as_fd()));
+        let (null, errors) = (self.null.as_fd(), Some(errors.as_fd()));
+        let under = self.placing.of(spec.class);
+        let pid = self
+            .exe
+            .start(&proof, &args.to_argv(), &pass, null, errors, under)?;
+        // It may be dead already, and its map is read all the same.
+        if let Err(e) = map.name(spec.slot, pid) {
+            log::warn!("the map of a worker has no name  pid={pid} why=\"{e}\"");
+        }
         let kind = Kind::Worker { slot: spec.slot };
         self.reaper.watch(pid, kind, &self.epoll, CHILD_TOKEN)?;
         let readable = EpollEvent::new(EpollFlags::EPOLLIN, WORDS_TOKEN | u64::from(pid));

@@ -5,7 +5,7 @@ use super::{CHILD_TOKEN, Supervisor};
 use crate::reaper::{self, Ended, Kind};
 use crate::roles;
 use healthd_core::wire::roles::{Reader, ReaderArgs};
-use healthd_core::wire::supervisor::ReaderSpec;
+use healthd_core::wire::supervisor::{ReaderSpec, ToManager};
 use healthd_sys::clock::monotonic_ns;
 use healthd_sys::spawn::SingleThreaded;
 use std::io;
@@ -24,6 +24,7 @@ impl Supervisor {
                 Ok(pid) => {
                     log::info!("{} started  pid={pid}", role.as_str());
                     self.readers.started(role, pid, now);
+                    self.tell_readers();
                 }
                 Err(e) => {
                     let wait = self.readers.not_started(role, now).map(|p| p.wait);
@@ -37,6 +38,12 @@ impl Supervisor {
         }
     }
 
+    /// What they ask for is people's wish, and not that of something that a check has started.
+    pub(super) fn tell_readers(&mut self) {
+        let pids = self.readers.pids();
+        self.tell(&ToManager::ReadersAre { pids }, Vec::new());
+    }
+
     fn start_reader(&mut self, role: Reader, settings: &OwnedFd) -> io::Result<u32> {
         let proof = SingleThreaded::check()?;
         let args = ReaderArgs {
@@ -48,9 +55,14 @@ impl Supervisor {
             log: self.log.clone(),
         };
         let pass = [settings.as_fd()];
-        let pid = self
-            .exe
-            .start(&proof, &args.to_argv(), &pass, self.null.as_fd(), None)?;
+        let pid = self.exe.start(
+            &proof,
+            &args.to_argv(),
+            &pass,
+            self.null.as_fd(),
+            None,
+            None,
+        )?;
         self.reaper
             .watch(pid, Kind::Reader(role), &self.epoll, CHILD_TOKEN)?;
         Ok(pid)
@@ -58,7 +70,9 @@ impl Supervisor {
 
     pub(super) fn reader_ended(&mut self, role: Reader, ended: Ended) {
         let (word, pid, why) = (role.as_str(), ended.pid, reaper::death(ended.exit));
-        match self.readers.died(role, pid, monotonic_ns()) {
+        let next = self.readers.died(role, pid, monotonic_ns());
+        self.tell_readers();
+        match next {
             None => log::info!("{word} ended  pid={pid} how=\"{why}\""),
             Some(pause) if pause.given_up => {
                 log::error!(
