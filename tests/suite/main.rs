@@ -35,6 +35,7 @@ mod needs;
 mod net_kinds;
 mod objects;
 mod own_fault;
+mod page;
 mod panics;
 mod plugin_hang;
 mod probes;

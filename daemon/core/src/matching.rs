@@ -106,10 +106,15 @@ impl Match {
     }
 
     pub fn fits(&self, name: &str, labels: &BTreeMap<String, String>) -> bool {
+        self.fits_by(name, |key| labels.get(key).map(String::as_str))
+    }
+
+    /// `label` tells the value of a label, wherever it is kept.
+    pub fn fits_by<'a>(&self, name: &'a str, label: impl Fn(&str) -> Option<&'a str>) -> bool {
         let item = |item: &Item| {
             let text = match &item.label {
                 None => Some(name),
-                Some(key) => labels.get(key).map(String::as_str),
+                Some(key) => label(key),
             };
             text.is_some_and(|text| item.glob.matches(text)) != item.negated
         };

@@ -76,7 +76,9 @@ pub fn checks(socket: &Path, filter: &Filter, now: Timestamp) -> Result<Vec<Chec
     let clock = Clock::now(now);
     let rows: Vec<CheckRow> = (state.checks.iter().zip(stable.checks).enumerate())
         .filter(|(_, ((_, record), _))| !record.name.is_empty())
-        .map(|(index, ((_, record), stable))| check_row(index, record, stable, &clock))
+        .map(|(index, ((_, record), stable))| {
+            record.row(index, stable, real, |ns| clock.of_monotonic(ns))
+        })
         .collect();
     only_names(&filter.names, |word| rows.iter().any(|r| r.name == word))?;
     let missing = filter
@@ -101,38 +103,6 @@ pub fn only_names(words: &[String], is_check: impl Fn(&str) -> bool) -> Result<(
     match words.iter().find(|w| Match::is_meant(w) && !is_check(w)) {
         Some(word) => Err(MapError::Labels { word: word.clone() }),
         None => Ok(()),
-    }
-}
-
-fn check_row(index: usize, record: &CheckRecord, stable: bool, clock: &Clock) -> CheckRow {
-    let known = CheckRow {
-        name: record.name.to_string(),
-        title: record.title.to_string(),
-        plugin: record.plugin.to_string(),
-        stale: true,
-        index: index as u64,
-        ..CheckRow::default()
-    };
-    if !stable {
-        // Its writer was stopped inside: name and plugin never change in a record, the rest may be mixed.
-        return known;
-    }
-    CheckRow {
-        verdict: record.verdict(),
-        status: record.status(),
-        fault: record.fault,
-        message: Some(record.message.to_string()).filter(|_| record.last_run != 0),
-        since: real(record.since),
-        last_run: real(record.last_run),
-        next_run: clock.of_monotonic(record.next_run),
-        latency_ms: (record.last_run != 0).then(|| (record.latency_ns as f64 / 1e3).round() / 1e3),
-        attempt: Some(record.attempt),
-        attempts: Some(record.attempts),
-        worker: (record.worker != u32::MAX).then_some(record.worker),
-        paused: record.paused,
-        disabled: record.disabled,
-        quarantined: record.standing.quarantine.is_some(),
-        ..known
     }
 }
 

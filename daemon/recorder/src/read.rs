@@ -1,4 +1,4 @@
-//! `history.db` as healthctl reads it: never for long, as a reader that stays keeps the log from being emptied.
+//! `history.db` as healthctl and the pages read it: never for long, as a reader that stays keeps the log from being emptied.
 
 use crate::db::VERSION;
 use crate::report::{self, State, What};
@@ -11,7 +11,7 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// One question takes milliseconds; what takes longer is given up.
+/// One question takes milliseconds; for what takes longer a person at a terminal waits so long.
 const LONGEST: Duration = Duration::from_secs(20);
 
 /// Where history lies and how it is written, by the recorder's own word.
@@ -63,6 +63,11 @@ pub type Rfc3339 = fn(u64) -> Option<String>;
 
 impl History {
     pub fn open(path: &Path) -> Result<History, String> {
+        History::open_for(path, LONGEST)
+    }
+
+    /// `longest`: what takes longer is given up.
+    pub fn open_for(path: &Path, longest: Duration) -> Result<History, String> {
         let named = |e: rusqlite::Error| format!("{}: {}", path.display(), told(&e));
         if let Err(e) = std::fs::File::open(path) {
             let help = match e.kind() {
@@ -78,7 +83,7 @@ impl History {
         let conn = Connection::open_with_flags(path, flags).map_err(named)?;
         conn.busy_timeout(Duration::from_secs(2)).map_err(named)?;
         let begun = Instant::now();
-        conn.progress_handler(100_000, Some(move || begun.elapsed() > LONGEST))
+        conn.progress_handler(100_000, Some(move || begun.elapsed() > longest))
             .map_err(named)?;
         let version: i64 = conn
             .pragma_query_value(None, "user_version", |row| row.get(0))

@@ -1,13 +1,16 @@
-//! What an answer consists of: one text, or parts that are made as the client takes them.
+//! What an answer consists of: one text, parts that are made as the client takes them, or parts that come in time.
 
 use hyper::body::{Body, Bytes, Frame, SizeHint};
-use std::convert::Infallible;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use tokio::sync::mpsc::Receiver;
 
 pub enum Answer {
     Whole(Option<Bytes>),
     Parts(Box<dyn Iterator<Item = String>>),
+    /// An error ends the connection in the middle, so that nobody takes half of an answer for the whole.
+    Fed(Receiver<io::Result<Bytes>>),
 }
 
 impl Answer {
@@ -18,17 +21,21 @@ impl Answer {
 
 impl Body for Answer {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = io::Error;
 
     fn poll_frame(
         self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let next = match self.get_mut() {
-            Answer::Whole(text) => text.take(),
-            Answer::Parts(parts) => parts.next().map(Bytes::from),
+            Answer::Whole(text) => text.take().map(Ok),
+            Answer::Parts(parts) => parts.next().map(|part| Ok(Bytes::from(part))),
+            Answer::Fed(parts) => match parts.poll_recv(cx) {
+                Poll::Ready(part) => part,
+                Poll::Pending => return Poll::Pending,
+            },
         };
-        Poll::Ready(next.map(|bytes| Ok(Frame::data(bytes))))
+        Poll::Ready(next.map(|part| part.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -40,7 +47,7 @@ impl Body for Answer {
             Answer::Whole(text) => {
                 SizeHint::with_exact(text.as_ref().map_or(0, |t| t.len() as u64))
             }
-            Answer::Parts(_) => SizeHint::default(),
+            Answer::Parts(_) | Answer::Fed(_) => SizeHint::default(),
         }
     }
 }

@@ -1,17 +1,25 @@
 //! The role `web`: answers HTTP from what the manager writes into its maps. It may be dead for an hour, and no check
-//! notices; nothing that a client sends reaches another process.
+//! notices. What the maps do not hold, and what changes something, it asks over the control socket like any client.
 //!
-//! One thread. `server` takes connections and their limits, `routes` says who answers what, `facts` reads the maps,
-//! `metrics` and `ready` make answers of them.
+//! One thread. `server` takes connections and their limits, `routes` says who answers what and who may ask, `facts` and
+//! `picture` read the maps, `control` asks the manager. `metrics`, `ready`, `api` and `pages` make answers of them.
 #![forbid(unsafe_code)]
 
+mod api;
 mod body;
+mod control;
 mod facts;
+mod history;
 mod listen;
 mod metrics;
+mod pages;
+mod picture;
+mod problem;
+mod query;
 mod ready;
 mod routes;
 mod server;
+mod times;
 
 use healthd_core::config::WebSettings;
 use healthd_core::wire::roles::ReaderArgs;

@@ -40,17 +40,30 @@ impl Listener {
         }
     }
 
-    pub async fn accept(&self) -> io::Result<Stream> {
+    pub async fn accept(&self) -> io::Result<(Stream, Peer)> {
         match self {
             Listener::Tcp(listener) => {
                 let (stream, _) = listener.accept().await?;
                 // An answer is written whole, so there is nothing to wait for.
                 let _ = stream.set_nodelay(true);
-                Ok(Stream::Tcp(stream))
+                Ok((Stream::Tcp(stream), Peer::Network))
             }
-            Listener::Unix(listener) => Ok(Stream::Unix(listener.accept().await?.0)),
+            Listener::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                let peer = stream
+                    .peer_cred()
+                    .map_or(Peer::Network, |c| Peer::User(c.uid()));
+                Ok((Stream::Unix(stream), peer))
+            }
         }
     }
+}
+
+/// Who has connected, as far as the kernel knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    Network,
+    User(u32),
 }
 
 fn told(name: &str, e: &io::Error) -> io::Error {

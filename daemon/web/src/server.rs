@@ -33,8 +33,8 @@ pub async fn serve(site: Rc<Site>) -> io::Result<()> {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let place = places.clone().acquire_owned().await;
-        let stream = match listener.accept().await {
-            Ok(stream) => stream,
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(e) => {
                 // No descriptor is left, or a client was gone at once: neither ends us.
                 log::debug!("no connection: {e}");
@@ -47,7 +47,7 @@ pub async fn serve(site: Rc<Site>) -> io::Result<()> {
             let _place = place;
             let answer = service_fn(move |request| {
                 let site = site.clone();
-                async move { Ok::<_, std::convert::Infallible>(site.answer(&request)) }
+                async move { Ok::<_, std::convert::Infallible>(site.answer(request, peer).await) }
             });
             let stream = TokioIo::new(Patient::new(stream));
             let connection = http1::Builder::new()

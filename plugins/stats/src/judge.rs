@@ -1,9 +1,9 @@
 //! From the parts to numbers, metrics and a verdict.
 
-use crate::moments::Moments;
 use crate::part::Part;
-use crate::runs::{self, Run};
 use crate::{Bad, Bounds, Options};
+use healthd_numbers::moments::Moments;
+use healthd_numbers::runs::{self, Run};
 use healthd_plugin::options::Thresholds;
 use healthd_plugin::{Cx, Metric, Status};
 use std::fmt::Write;
@@ -110,13 +110,7 @@ impl Summary {
         );
         let edges = match o.edges.is_empty() {
             false => o.edges.clone(),
-            // All the same: one bin, as wide as it must be.
-            true if low == high => vec![low, high],
-            true => {
-                let bins = f64::from(o.bins);
-                let edge = |i: u32| low + (high / bins - low / bins) * f64::from(i);
-                (0..o.bins).map(edge).chain([high]).collect()
-            }
+            true => runs::edges(low, high, o.bins),
         };
         let counts = runs::histogram(&self.parts, &edges);
         let mut text = String::from("histogram:\n");

@@ -8,19 +8,17 @@
 
 mod judge;
 mod locate;
-mod moments;
 mod part;
 mod records;
-mod runs;
 mod stream;
 #[cfg(test)]
 mod tests;
 
+use healthd_numbers::moments::Moments;
 use healthd_plugin::{
     BlockingCheck, Chunk, Cx, Fanout, FanoutError, Plan, Range, Status, options, plugins,
 };
 use judge::Summary;
-use moments::Moments;
 use part::Part;
 use records::{END, MISFIT, Shape, Stretch};
 use regex::bytes::RegexBuilder;

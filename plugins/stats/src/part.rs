@@ -1,8 +1,8 @@
 //! What a chunk says of its part of the file: where its records began and ended, its moments, and its values in order.
 
-use crate::moments::{Moments, Sum};
 use crate::records::Found;
-use crate::runs::Run;
+use healthd_numbers::moments::{Moments, Sum};
+use healthd_numbers::runs::Run;
 use healthd_plugin::Mapped;
 
 const HEAD_WORDS: usize = 9;

@@ -85,17 +85,8 @@ impl Lines {
     }
 }
 
-/// What it happened to.
 fn subject(row: &EventRow) -> String {
-    let of_worker = row.kind.starts_with("worker-");
-    let text = match row.slot.filter(|_| of_worker) {
-        Some(slot) => format!("worker {slot}"),
-        None => {
-            let named = row.check.as_deref().or(row.plugin.as_deref());
-            named.unwrap_or("-").to_owned()
-        }
-    };
-    escape(&text).into_owned()
+    escape(&row.subject()).into_owned()
 }
 
 /// A change of state with its colour, and the rest in words.
@@ -117,37 +108,7 @@ fn what(row: &EventRow) -> (Option<(String, Paint)>, String) {
             None => (escape(&to).into_owned(), paint),
         }
     });
-    let mut parts = Vec::new();
-    if let Some(missed) = row.missed {
-        parts.push(format!("{missed} events are gone"));
-    }
-    if let Some(ms) = row.step_ms {
-        let sign = if ms < 0 { "back" } else { "ahead" };
-        parts.push(format!(
-            "{} {sign}",
-            time::latency(ms.unsigned_abs() as f64)
-        ));
-    }
-    let message = row.message.as_deref().unwrap_or_default();
-    if row.kind.starts_with("worker-") {
-        parts.extend(row.pid.map(|pid| format!("pid {pid}")));
-        // What the message tells too is not told twice.
-        let cause = row.cause.clone().filter(|c| !message.starts_with(c));
-        parts.extend(cause);
-        parts.extend(row.check.as_ref().map(|check| format!("by {check}")));
-    }
-    if let Some(ms) = row.for_ms {
-        parts.push(match row.kind.as_str() {
-            "worker-ready" => format!("after {}", time::latency(ms as f64)),
-            _ => format!("for {}", time::latency(ms as f64)),
-        });
-    }
-    let mut text = parts.join(", ");
-    if !text.is_empty() && !message.is_empty() {
-        text += ": ";
-    }
-    text += message;
-    (change, escape(&text).into_owned())
+    (change, escape(&row.text()).into_owned())
 }
 
 #[cfg(test)]

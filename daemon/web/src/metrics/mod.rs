@@ -6,7 +6,8 @@ mod format;
 
 use crate::body::Answer;
 use crate::facts::{Facts, Row};
-use crate::routes::{Site, text, typed, values};
+use crate::query::values;
+use crate::routes::{Site, text, typed};
 use format::{Kind, Labels, Writer, label_name};
 use healthd_core::config::ChosenLabels;
 use healthd_core::wire::glob::Glob;

@@ -1,6 +1,7 @@
 //! Order statistics of values that lie in several sorted runs: nothing is merged, each rank is searched for.
 
-/// A sorted run of doubles: a chunk's, as the bytes that it wrote.
+/// A sorted run of doubles: in memory, or a chunk's, as the bytes that it wrote.
+#[allow(clippy::len_without_is_empty, reason = "nobody asks that of a part")]
 pub trait Run {
     fn len(&self) -> usize;
     fn at(&self, index: usize) -> f64;
@@ -22,6 +23,16 @@ pub trait Run {
     /// How many are at most `value`.
     fn up_to(&self, value: f64) -> usize {
         self.below(value.next_up())
+    }
+}
+
+impl Run for Vec<f64> {
+    fn len(&self) -> usize {
+        Vec::len(self)
+    }
+
+    fn at(&self, index: usize) -> f64 {
+        self[index]
     }
 }
 
@@ -92,18 +103,20 @@ pub fn histogram<R: Run>(runs: &[R], edges: &[f64]) -> Vec<u64> {
     counts
 }
 
+/// Edges of so many bins of the same width over all of them.
+pub fn edges(low: f64, high: f64, bins: u32) -> Vec<f64> {
+    // All the same: one bin, as wide as it must be.
+    if low == high {
+        return vec![low, high];
+    }
+    let part = f64::from(bins);
+    let edge = |i: u32| low + (high / part - low / part) * f64::from(i);
+    (0..bins).map(edge).chain([high]).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    impl Run for Vec<f64> {
-        fn len(&self) -> usize {
-            Vec::len(self)
-        }
-        fn at(&self, index: usize) -> f64 {
-            self[index]
-        }
-    }
 
     fn runs(values: &[f64], parts: usize) -> Vec<Vec<f64>> {
         let mut runs: Vec<Vec<f64>> = vec![Vec::new(); parts];

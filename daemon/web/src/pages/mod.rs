@@ -1,0 +1,213 @@
+//! Pages for people: made here from the maps, whole without a script and without anything from elsewhere. What a page
+//! has from the manager it can do without.
+
+mod alerts;
+pub mod board;
+mod chart;
+mod check;
+pub mod events;
+mod live;
+mod overview;
+mod parts;
+mod spark;
+pub mod words;
+mod workers;
+
+use crate::body::Answer;
+use crate::problem::Problem;
+use crate::routes::{Access, Answered, Route, Site, typed};
+use crate::{picture::Picture, times};
+use askama::Template;
+use hyper::header::{CACHE_CONTROL, HeaderValue};
+use hyper::{Response, StatusCode};
+use std::io;
+use std::rc::Rc;
+
+pub const ROUTES: [Route; 10] = [
+    Route {
+        method: "GET",
+        path: "/",
+        access: Access::Read,
+        answer: |site, call| Box::pin(parts::page(site, call)),
+    },
+    Route {
+        method: "GET",
+        path: "/live",
+        access: Access::Read,
+        answer: |site, call| Box::pin(live::overview(site, call)),
+    },
+    Route {
+        method: "GET",
+        path: "/check/{name}",
+        access: Access::Read,
+        answer: |site, call| Box::pin(check::page(site, call)),
+    },
+    Route {
+        method: "GET",
+        path: "/events",
+        access: Access::Read,
+        answer: |site, call| Box::pin(events::page(site, call)),
+    },
+    Route {
+        method: "GET",
+        path: "/events/live",
+        access: Access::Read,
+        answer: |site, call| Box::pin(events::live(site, call)),
+    },
+    Route {
+        method: "GET",
+        path: "/alerts",
+        access: Access::Read,
+        answer: |site, call| Box::pin(alerts::page(site, call)),
+    },
+    Route {
+        method: "GET",
+        path: "/workers",
+        access: Access::Read,
+        answer: |site, _| Box::pin(workers::page(site)),
+    },
+    Route {
+        method: "GET",
+        path: "/style.css",
+        access: Access::Open,
+        answer: |_, _| Box::pin(async { asset("text/css; charset=utf-8", STYLE) }),
+    },
+    Route {
+        method: "GET",
+        path: "/page.js",
+        access: Access::Open,
+        answer: |_, _| Box::pin(async { asset("text/javascript; charset=utf-8", SCRIPT) }),
+    },
+    Route {
+        method: "GET",
+        path: "/icon.svg",
+        access: Access::Open,
+        answer: |_, _| Box::pin(async { asset("image/svg+xml", ICON) }),
+    },
+];
+
+const STYLE: &str = include_str!("../../assets/style.css");
+const SCRIPT: &str = include_str!("../../assets/page.js");
+const ICON: &str = include_str!("../../assets/icon.svg");
+
+/// What every page has.
+pub struct Top {
+    pub host: String,
+    /// Which of the pages is shown.
+    pub here: &'static str,
+    /// Why what is shown need not be so any more; empty: it is.
+    pub alarm: String,
+    pub clock: String,
+    /// Another one for other styles and scripts.
+    pub version: String,
+}
+
+impl Top {
+    pub fn new(site: &Site, here: &'static str, alarm: String) -> Top {
+        Top {
+            host: host(),
+            here,
+            alarm,
+            clock: times::now(&site.zone),
+            version: version(),
+        }
+    }
+}
+
+/// The picture, or why it cannot be had; and what is wrong with it.
+pub fn picture(site: &Site) -> (Rc<Picture>, String) {
+    let (picture, mut alarm) = match site.viewer.borrow_mut().picture() {
+        Ok(picture) => (picture, String::new()),
+        Err(e) => (Rc::default(), no_map(&e)),
+    };
+    if let Some(age) = picture.silence().filter(|_| alarm.is_empty()) {
+        alarm = format!("The manager has been silent for {age}: what is shown here is old.");
+    }
+    (picture, alarm)
+}
+
+fn no_map(e: &io::Error) -> String {
+    match e.kind() {
+        io::ErrorKind::NotFound => "The manager has written nothing yet.".to_owned(),
+        _ => format!("What the manager has written cannot be read: {e}."),
+    }
+}
+
+pub fn html(page: &impl Template) -> Answered {
+    match page.render() {
+        Ok(text) => Ok(typed(
+            StatusCode::OK,
+            "text/html; charset=utf-8",
+            Answer::text(text),
+        )),
+        Err(e) => Err(Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            format!("the page could not be made: {e}"),
+        )),
+    }
+}
+
+/// A part of a page.
+pub fn part(template: &impl Template) -> String {
+    // Writing into a String does not fail.
+    template.render().unwrap_or_default()
+}
+
+#[derive(Template)]
+#[template(path = "failed.html")]
+struct Failed<'a> {
+    top: Top,
+    problem: &'a Problem,
+}
+
+pub fn failed(site: &Site, problem: &Problem) -> Response<Answer> {
+    let page = Failed {
+        top: Top::new(site, "", String::new()),
+        problem,
+    };
+    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::BAD_REQUEST);
+    typed(
+        status,
+        "text/html; charset=utf-8",
+        Answer::text(part(&page)),
+    )
+}
+
+/// Its address changes with it, so a browser may keep it.
+fn asset(kind: &'static str, text: &'static str) -> Answered {
+    let body = Answer::Whole(Some(hyper::body::Bytes::from_static(text.as_bytes())));
+    let mut response = typed(StatusCode::OK, kind, body);
+    let keep = HeaderValue::from_static("public, max-age=86400");
+    response.headers_mut().insert(CACHE_CONTROL, keep);
+    Ok(response)
+}
+
+fn version() -> String {
+    let bytes = STYLE.bytes().chain(SCRIPT.bytes());
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+    });
+    format!("{hash:x}")
+}
+
+fn host() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn styles_and_scripts_are_small_and_nothing_is_from_elsewhere() {
+        assert!(STYLE.len() <= 8192, "{}", STYLE.len());
+        assert!(SCRIPT.len() <= 8192, "{}", SCRIPT.len());
+        for text in [STYLE, SCRIPT] {
+            assert!(
+                !text.contains("http") && !text.contains("@import"),
+                "{text}"
+            );
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! The overview's parts: each is made alone, so that a page that is open gets only what has changed.
+
+use super::board::{self, held_back};
+use super::overview::{Asked, Counts, View, view};
+use super::words::{Shown, remark, shown};
+use super::{Top, html, part, picture, spark};
+use crate::picture::{Picture, Row};
+use crate::query::check_path;
+use crate::routes::{Answered, Call, Site};
+use crate::times;
+use askama::Template;
+use healthd_core::config::thousands;
+use healthd_core::wire::alerts::{AlertsReport, SilenceRow};
+use healthd_scoreboard::samples_map::SamplesView;
+use healthd_sys::clock;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+#[derive(Template)]
+#[template(path = "overview.html")]
+struct Overview<'a> {
+    top: Top,
+    asked: &'a Asked,
+    view: &'a View,
+    by: Vec<String>,
+    parts: Parts,
+}
+
+/// By the id of the element that each fills.
+pub struct Parts {
+    pub counts: String,
+    pub groups: String,
+    pub caption: String,
+    pub rows: String,
+    pub pager: String,
+}
+
+#[derive(Template)]
+#[template(path = "counts.html")]
+struct CountsPart<'a> {
+    tiles: Vec<(Shown, usize, String)>,
+    silences: usize,
+    refused: Vec<(&'a str, &'a str)>,
+}
+
+#[derive(Template)]
+#[template(path = "groups.html")]
+struct GroupsPart<'a> {
+    view: &'a View,
+}
+
+#[derive(Template)]
+#[template(path = "pager.html")]
+struct PagerPart<'a> {
+    view: &'a View,
+    asked: &'a Asked,
+}
+
+#[derive(Template)]
+#[template(path = "row.html")]
+struct RowPart<'a> {
+    at: usize,
+    row: &'a Row,
+    shown: Shown,
+    remark: String,
+    path: String,
+    age: String,
+    held: Option<&'a SilenceRow>,
+    spark: String,
+    latency: String,
+}
+
+#[derive(Template)]
+#[template(path = "no_rows.html")]
+struct NoRows<'a> {
+    view: &'a View,
+    filtered: bool,
+}
+
+/// All that is known when it is asked for.
+pub struct Scene {
+    pub picture: Rc<Picture>,
+    pub alarm: String,
+    pub view: View,
+    pub alerts: Option<Rc<AlertsReport>>,
+}
+
+pub async fn scene(site: &Rc<Site>, asked: &Asked) -> Scene {
+    let (picture, alarm) = picture(site);
+    let labels = site.keeper.borrow_mut().labels();
+    // Nobody answers then, and a page is not to wait for that.
+    let alerts = match alarm.is_empty() {
+        true => board::alerts(site).await,
+        false => None,
+    };
+    Scene {
+        view: view(&picture, &labels, asked, clock::monotonic_ns()),
+        picture,
+        alarm,
+        alerts,
+    }
+}
+
+pub async fn page(site: Rc<Site>, call: Call) -> Answered {
+    let asked = Asked::read(&call.query);
+    let scene = scene(&site, &asked).await;
+    let labels = site.keeper.borrow_mut().labels();
+    let by: BTreeSet<&String> = labels.values().flat_map(|own| own.keys()).collect();
+    html(&Overview {
+        top: Top::new(&site, "/", scene.alarm.clone()),
+        parts: parts(&site, &scene, &asked),
+        view: &scene.view,
+        asked: &asked,
+        by: by.into_iter().cloned().collect(),
+    })
+}
+
+pub fn parts(site: &Site, scene: &Scene, asked: &Asked) -> Parts {
+    let samples = SamplesView::open(&site.args.runtime_dir).ok();
+    let rows: String = match scene.view.rows.is_empty() {
+        true => part(&NoRows {
+            view: &scene.view,
+            filtered: !asked.filter.is_empty(),
+        }),
+        false => {
+            let rows = scene.view.rows.iter();
+            rows.map(|at| row(scene, *at, samples.as_ref())).collect()
+        }
+    };
+    Parts {
+        rows,
+        ..without_rows(scene, asked)
+    }
+}
+
+pub fn without_rows(scene: &Scene, asked: &Asked) -> Parts {
+    let view = &scene.view;
+    Parts {
+        counts: counts(scene),
+        groups: part(&GroupsPart { view }),
+        caption: view.caption(),
+        rows: String::new(),
+        pager: part(&PagerPart { view, asked }),
+    }
+}
+
+fn counts(scene: &Scene) -> String {
+    let Counts {
+        critical,
+        warning,
+        unknown,
+        pending,
+        ok,
+        paused,
+    } = scene.view.counts;
+    let report = scene.alerts.as_deref();
+    let routes = report.map_or(&[][..], |r| &r.routes);
+    let refused = routes.iter().filter(|r| r.pending > 0).filter_map(|r| {
+        let why = r.last_error.as_deref()?;
+        Some((r.name.as_str(), why))
+    });
+    part(&CountsPart {
+        tiles: [
+            (Shown::Critical, critical),
+            (Shown::Warning, warning),
+            (Shown::Unknown, unknown),
+            (Shown::Pending, pending),
+            (Shown::Ok, ok),
+            (Shown::Paused, paused),
+        ]
+        .map(|(shown, n)| (shown, n, thousands(n as u64)))
+        .to_vec(),
+        silences: report.map_or(0, |r| r.silences.len()),
+        refused: refused.collect(),
+    })
+}
+
+pub fn row(scene: &Scene, at: usize, samples: Option<&SamplesView>) -> String {
+    let row = &scene.picture.rows[at];
+    let now = clock::monotonic_ns();
+    let sample = samples.and_then(|samples| samples.read(at));
+    part(&RowPart {
+        at,
+        row,
+        shown: shown(row),
+        remark: remark(row, now),
+        path: check_path(&row.name),
+        age: times::age(row.since),
+        held: scene
+            .alerts
+            .as_deref()
+            .filter(|_| row.urgency(now) <= 3)
+            .and_then(|report| held_back(report, &row.name)),
+        spark: sample.map_or_else(String::new, |s| spark::drawing(&s.last)),
+        latency: match row.last_run {
+            0 => String::new(),
+            _ => times::latency(row.latency_ns as f64 / 1e6),
+        },
+    })
+}

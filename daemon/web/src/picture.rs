@@ -1,0 +1,238 @@
+//! The checks as they are, in rows of little memory: read from `state.map` at most some times a second, however many
+//! look. Only records that were written since are read anew.
+
+use crate::times;
+use healthd_core::check::outcome::{Status, Verdict};
+use healthd_core::wire::maps::{
+    CHECK_WORDS, CheckRecord, LAYOUT_VERSION, SLOT_WORDS, STATE_FILE, STATE_HEAD, SlotRecord, WORD,
+    check_offset, names_offset, slot_offset, state_header, state_size, words_at,
+};
+use healthd_scoreboard::map::{each_record, read_words};
+use healthd_sys::{clock, files};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// A picture is good for so long.
+const GOOD_FOR: Duration = Duration::from_millis(200);
+/// The manager turns twice a second; so long without is a manager that hangs, or is dead.
+const SILENT: u64 = 10_000_000_000;
+
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// Of its record: another one, another content.
+    pub seq: u64,
+    pub name: Box<str>,
+    pub title: Box<str>,
+    pub plugin: Rc<str>,
+    pub verdict: Option<Verdict>,
+    pub status: Option<Status>,
+    pub paused: bool,
+    pub disabled: bool,
+    pub quarantined: bool,
+    pub attempt: u32,
+    pub attempts: u32,
+    /// CLOCK_REALTIME, ns; 0: never.
+    pub since: u64,
+    pub last_run: u64,
+    /// CLOCK_MONOTONIC, ns.
+    pub next_run: u64,
+    pub valid_until: u64,
+    pub hold_until: u64,
+    pub latency_ns: u64,
+    pub message: Box<str>,
+}
+
+#[derive(Default)]
+pub struct Picture {
+    pub rows: Vec<Row>,
+    pub slots: Vec<(u32, SlotRecord)>,
+    /// CLOCK_MONOTONIC, ns.
+    pub beat: u64,
+}
+
+impl Picture {
+    /// Why nothing here need be so any more.
+    pub fn silence(&self) -> Option<String> {
+        let age = clock::monotonic_ns().saturating_sub(self.beat);
+        (age > SILENT).then(|| times::span(age))
+    }
+}
+
+pub struct Viewer {
+    dir: PathBuf,
+    file: Option<Open>,
+    picture: Rc<Picture>,
+    read_at: Option<Instant>,
+    plugins: Vec<Rc<str>>,
+}
+
+struct Open {
+    file: File,
+    id: (u64, u64),
+    head: [u64; 16],
+    names: Vec<u8>,
+}
+
+impl Viewer {
+    pub fn new(dir: &Path) -> Viewer {
+        Viewer {
+            dir: dir.to_owned(),
+            file: None,
+            picture: Rc::default(),
+            read_at: None,
+            plugins: Vec::new(),
+        }
+    }
+
+    pub fn picture(&mut self) -> io::Result<Rc<Picture>> {
+        if self.read_at.is_some_and(|at| at.elapsed() < GOOD_FOR) {
+            return Ok(self.picture.clone());
+        }
+        self.reopen()?;
+        let open = self.file.as_ref().expect("it was opened just now");
+        let (slots, checks) = open.counts();
+        use state_header as h;
+        let head: [u64; 16] = read_words(&open.file, 0)?;
+        // Whoever holds the one before keeps it; then this is a new one.
+        let mut picture = std::mem::take(&mut self.picture);
+        let old = Rc::get_mut(&mut picture).map(std::mem::take);
+        let mut rows = old.map_or_else(|| picture.rows.clone(), |p| p.rows);
+        let plugins = &mut self.plugins;
+        let read = each_record::<CHECK_WORDS>(
+            &open.file,
+            check_offset(slots, 0),
+            checks,
+            |n, words| match (words.filter(|w| w[0] != 0), rows.get_mut(n)) {
+                (Some(words), Some(row)) if row.seq == words[0] => {}
+                (Some(words), Some(row)) => {
+                    let record = CheckRecord::from_words(words, &open.names);
+                    *row = Row::new(words[0], &record, plugins);
+                }
+                (Some(words), None) => {
+                    let record = CheckRecord::from_words(words, &open.names);
+                    rows.push(Row::new(words[0], &record, plugins));
+                }
+                // Its writer is inside, or it is still being made: as it was.
+                (None, None) => rows.push(Row::new(0, &CheckRecord::default(), plugins)),
+                (None, Some(_)) => {}
+            },
+        );
+        if let Err(e) = read {
+            self.file = None;
+            return Err(e);
+        }
+        let mut used = Vec::new();
+        each_record::<SLOT_WORDS>(&open.file, slot_offset(0), slots, |n, words| {
+            let record = words.map(SlotRecord::from_words).filter(|s| s.used);
+            used.extend(record.map(|record| (n as u32, record)));
+        })?;
+        self.picture = Rc::new(Picture {
+            rows,
+            slots: used,
+            beat: head[h::BEAT],
+        });
+        self.read_at = Some(Instant::now());
+        Ok(self.picture.clone())
+    }
+
+    /// The map that has the name now, if it is another one.
+    fn reopen(&mut self) -> io::Result<()> {
+        let path = self.dir.join(STATE_FILE);
+        let now = std::fs::metadata(&path)?;
+        let id = (now.dev(), now.ino());
+        if self.file.as_ref().is_some_and(|open| open.id == id) {
+            return Ok(());
+        }
+        let file = files::open(&path)?;
+        let meta = file.metadata()?;
+        let mut bytes = vec![0; STATE_HEAD as usize];
+        file.read_exact_at(&mut bytes, 0)?;
+        let size = state_size(&bytes).map_err(io::Error::other)?;
+        let head: [u64; 16] = words_at(&bytes, 0).ok_or(io::ErrorKind::InvalidData)?;
+        if head[state_header::VERSION] != LAYOUT_VERSION || meta.len() != size {
+            return Err(io::Error::other("state.map is of another version"));
+        }
+        let mut open = Open {
+            file,
+            id: (meta.dev(), meta.ino()),
+            head,
+            names: vec![0; head[state_header::NAMES] as usize * WORD],
+        };
+        let (slots, checks) = open.counts();
+        let from = names_offset(slots, checks) * WORD;
+        open.file.read_exact_at(&mut open.names, from as u64)?;
+        self.file = Some(open);
+        self.picture = Rc::default();
+        Ok(())
+    }
+}
+
+impl Open {
+    fn counts(&self) -> (usize, usize) {
+        use state_header as h;
+        (self.head[h::SLOTS] as usize, self.head[h::CHECKS] as usize)
+    }
+}
+
+impl Row {
+    fn new(seq: u64, record: &CheckRecord<'_>, plugins: &mut Vec<Rc<str>>) -> Row {
+        let plugin = match plugins.iter().find(|p| ***p == *record.plugin) {
+            Some(known) => known.clone(),
+            None => {
+                let new: Rc<str> = Rc::from(&*record.plugin);
+                plugins.push(new.clone());
+                new
+            }
+        };
+        Row {
+            seq,
+            name: Box::from(&*record.name),
+            title: Box::from(&*record.title),
+            plugin,
+            verdict: record.verdict(),
+            status: record.status().filter(|_| record.last_run != 0),
+            paused: record.paused,
+            disabled: record.disabled,
+            quarantined: record.standing.quarantine.is_some(),
+            attempt: record.attempt,
+            attempts: record.attempts,
+            since: record.since,
+            last_run: record.last_run,
+            next_run: record.next_run,
+            valid_until: record.valid_until,
+            hold_until: record.standing.hold_until,
+            latency_ns: record.latency_ns,
+            message: Box::from(&*record.message),
+        }
+    }
+
+    pub fn is_stale(&self, now: u64) -> bool {
+        self.valid_until != 0 && now > self.valid_until
+    }
+
+    /// Title if it has one.
+    pub fn label(&self) -> &str {
+        match self.title.is_empty() {
+            true => &self.name,
+            false => &self.title,
+        }
+    }
+
+    /// Problems first: 0 to 3 are such, as `healthctl status` sorts them.
+    pub fn urgency(&self, now: u64) -> u8 {
+        match self.verdict {
+            _ if self.paused || self.disabled => 6,
+            Some(Verdict::Critical) => 0,
+            Some(Verdict::Unknown) | None => 1,
+            Some(Verdict::Warning) => 2,
+            _ if self.status.is_some_and(|s| s != Status::Ok) => 3,
+            Some(Verdict::Pending) => 4,
+            Some(Verdict::Ok) if self.is_stale(now) => 4,
+            Some(Verdict::Ok) => 5,
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! The page and the API: what they tell is what the daemon tells, and only who may change something does.
+
+use crate::harness::ctl::wait_for;
+use crate::harness::http::{Page, address, ask, get};
+use crate::harness::{Check, Config, Daemon, check, kill};
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+fn config() -> Config {
+    Config::new().section("web", "listen = \"unix:web.sock\"\nlabels = [\"team\"]")
+}
+
+fn good(name: &str) -> Check {
+    check(name).script("echo fine").interval("100ms")
+}
+
+fn bad(name: &str) -> Check {
+    let check = check(name).script("echo \"it <b>burns</b>\"; exit 2");
+    check.set("attempts", "1").interval("100ms")
+}
+
+fn stop(mut daemon: Daemon) {
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.wait_exit().code(), Some(0));
+    daemon.assert_no_orphan();
+}
+
+fn post(at: &str, path: &str, body: &Value, headers: &str) -> Page {
+    send(
+        at,
+        "POST",
+        path,
+        &body.to_string(),
+        &format!("Content-Type: application/json\r\n{headers}"),
+    )
+}
+
+fn send(at: &str, method: &str, path: &str, body: &str, headers: &str) -> Page {
+    let length = body.len();
+    ask(
+        at,
+        &format!(
+            "{method} {path} HTTP/1.0\r\nHost: healthd\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
+        ),
+    )
+}
+
+fn value(page: &Page) -> Value {
+    serde_json::from_str(&page.body).unwrap_or_else(|e| panic!("{e}: {}", page.body))
+}
+
+/// What does not change between two answers.
+fn steady(row: &Value) -> Value {
+    let mut row = row.clone();
+    for key in ["type", "last_run", "next_run", "latency_ms", "metrics"] {
+        row.as_object_mut().expect("a row").remove(key);
+    }
+    row
+}
+
+#[test]
+fn what_it_tells_is_what_healthctl_tells() {
+    let daemon = config()
+        .check(
+            good("web/a")
+                .set("labels", "{ team = \"x\" }")
+                .set("title", "\"The <shop>\""),
+        )
+        .check(bad("db/b"))
+        .spawn();
+    daemon.expect_notify("READY=1");
+    let at = address(&daemon);
+    daemon.watch(&["db/b"]).until_verdict("db/b", "critical");
+    daemon.until_ok(&["web/a"]);
+
+    let page = get(&at, "/", &["Accept: text/html"]);
+    assert_eq!(page.status, 200, "{}", page.body);
+    assert!(page.head.contains("default-src 'none'"), "{}", page.head);
+    let (burning, fine) = (
+        page.body.find("/check/db/b"),
+        page.body.find("/check/web/a"),
+    );
+    assert!(burning < fine && burning.is_some(), "{}", page.body);
+    assert!(
+        page.body.contains("it &#60;b&#62;burns&#60;/b&#62;"),
+        "{}",
+        page.body
+    );
+    assert!(page.body.contains("The &#60;shop&#62;"), "{}", page.body);
+    // Nothing of it is from elsewhere, and nothing of it runs by itself.
+    for not in ["http://", "https://", "onclick", "style=\"", "<script>"] {
+        assert!(!page.body.contains(not), "{not}: {}", page.body);
+    }
+    assert!(!get(&at, "/?q=team%3Dx", &[]).body.contains("/check/db/b"));
+    assert!(
+        get(&at, "/?q=verdict!%3Dok", &[])
+            .body
+            .contains("!verdict=ok")
+    );
+
+    let page = get(&at, "/check/db/b", &[]);
+    assert_eq!(page.status, 200, "{}", page.body);
+    for part in [
+        "critical",
+        "healthctl ack db/b",
+        "History is off",
+        "attempt 1 of 1",
+    ] {
+        assert!(page.body.contains(part), "{part}: {}", page.body);
+    }
+    assert_eq!(get(&at, "/check/none", &["Accept: text/html"]).status, 404);
+    for path in [
+        "/events",
+        "/alerts",
+        "/workers",
+        "/style.css",
+        "/page.js",
+        "/icon.svg",
+        "/badge/web/a.svg",
+    ] {
+        assert_eq!(get(&at, path, &[]).status, 200, "{path}");
+    }
+
+    let rows = value(&get(&at, "/v1/checks", &[]));
+    let told = daemon.ask("status", json!({}));
+    assert_eq!(rows.as_array().map(Vec::len), Some(2));
+    for (row, told) in rows.as_array().expect("an array").iter().zip(&told) {
+        assert_eq!(steady(row), steady(told));
+    }
+    let some = value(&get(&at, "/v1/checks?match=team%3Dx", &[]));
+    assert_eq!(some[0]["name"], "web/a");
+    let one = value(&get(&at, "/v1/checks/db/b", &[]));
+    assert_eq!(one["config"], daemon.detail("db/b")["config"]);
+    let none = get(&at, "/v1/checks/none", &[]);
+    assert_eq!(
+        (none.status, &value(&none)["code"]),
+        (404, &json!("no_such_check"))
+    );
+    assert!(
+        none.head.contains("application/problem+json"),
+        "{}",
+        none.head
+    );
+    assert_eq!(get(&at, "/v1/checks?match=a%3D", &[]).status, 400);
+    let events = value(&get(&at, "/v1/events", &[]));
+    let flipped = |e: &&Value| e["kind"] == "flipped" && e["check"] == "db/b";
+    assert!(
+        events
+            .as_array()
+            .expect("an array")
+            .iter()
+            .any(|e| flipped(&e))
+    );
+
+    // The manager is gone: what it has left, and that it is old.
+    kill(daemon.pid(), Signal::SIGSTOP);
+    kill(daemon.manager(), Signal::SIGSTOP);
+    wait_for("it is said to be old", || {
+        get(&at, "/", &[])
+            .body
+            .contains("The manager has been silent")
+    });
+    assert!(
+        get(&at, "/check/db/b", &[])
+            .body
+            .contains("what it has left")
+    );
+    let rows = value(&get(&at, "/v1/checks", &[]));
+    assert_eq!(
+        (&rows[1]["verdict"], &rows[1]["stale"]),
+        (&json!("critical"), &json!(true))
+    );
+    kill(daemon.manager(), Signal::SIGCONT);
+    kill(daemon.pid(), Signal::SIGCONT);
+    stop(daemon);
+}
+
+#[test]
+fn a_batch_runs_through_the_pool_and_what_fails_is_among_its_results() {
+    let slow = |check: Check| check.interval("1h");
+    let daemon = config()
+        .check(slow(good("w/a")))
+        .check(slow(bad("w/b")))
+        .check(slow(good("other")))
+        .spawn();
+    daemon.expect_notify("READY=1");
+    let at = address(&daemon);
+    let asked = json!({ "match": "w/*", "ordered": true });
+    let ran = post(&at, "/v1/run", &asked, "");
+    assert_eq!(ran.status, 200, "{}", ran.body);
+    let lines: Vec<Value> = ran
+        .body
+        .lines()
+        .map(|l| serde_json::from_str(l).expect("a line is JSON"))
+        .collect();
+    assert_eq!(lines.len(), 3, "{}", ran.body);
+    assert_eq!(
+        (&lines[0]["name"], &lines[1]["name"]),
+        (&json!("w/a"), &json!("w/b"))
+    );
+    assert_eq!(lines[1]["message"], "it <b>burns</b>");
+    assert_eq!(
+        lines[2],
+        json!({ "total": 2, "successful": 1, "failed": 1, "results": 2 })
+    );
+    for (body, status) in [
+        (json!({ "match": "none" }), 404),
+        (json!({ "match": "" }), 400),
+        (json!({ "match": 7 }), 400),
+        (json!({ "math": "*" }), 400),
+        (json!([]), 400),
+    ] {
+        assert_eq!(post(&at, "/v1/run", &body, "").status, status, "{body}");
+    }
+    let asked = json!({ "values": [40, 15, 50, 20, 35], "bins": 2 });
+    let told = value(&post(&at, "/v1/analyse", &asked, ""));
+    assert_eq!(
+        (&told["mean"], &told["median"]),
+        (&json!(32.0), &json!(35.0))
+    );
+    assert_eq!(
+        told["histogram"],
+        json!({ "edges": [15.0, 32.5, 50.0], "counts": [2, 3] })
+    );
+    assert_eq!(
+        post(&at, "/v1/analyse", &json!({ "values": [] }), "").status,
+        400
+    );
+    stop(daemon);
+}
+
+#[test]
+fn what_is_changed_is_changed_by_who_may() {
+    let config = Config::new();
+    std::fs::write(config.dir().join("token"), "s3cret\n").expect("our own directory");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(config.dir().join("token"), mode).expect("our own file");
+    let lines = "listen = \"127.0.0.1:0\"\ntoken = { file = \"token\" }";
+    let daemon = config.section("web", lines).check(bad("db/b")).spawn();
+    daemon.expect_notify("READY=1");
+    let at = address(&daemon);
+    daemon.watch(&["db/b"]).until_verdict("db/b", "critical");
+    let silence = json!({ "match": "db/*", "for": "1h", "reason": "<script>" });
+    let right = "Authorization: Bearer s3cret\r\n";
+    // Looking is open here; changing is not, and nothing that a browser brings by itself opens it.
+    for (headers, status) in [
+        ("", 401),
+        ("Authorization: Bearer wrong\r\n", 401),
+        ("Authorization: Basic eDpzM2NyZXQ=\r\n", 401),
+        ("Cookie: token=s3cret\r\n", 401),
+    ] {
+        assert_eq!(
+            post(&at, "/v1/silences", &silence, headers).status,
+            status,
+            "{headers}"
+        );
+    }
+    let form = send(&at, "POST", "/v1/silences", "match=db/b", right);
+    assert_eq!(form.status, 415, "{}", form.body);
+    let made = post(&at, "/v1/silences", &silence, right);
+    assert_eq!(made.status, 201, "{}", made.body);
+    let id = value(&made)["id"].as_str().expect("an id").to_owned();
+    let page = get(&at, "/alerts", &[]);
+    assert!(
+        page.body.contains(&id) && page.body.contains("&#60;script&#62;"),
+        "{}",
+        page.body
+    );
+    let acked = post(
+        &at,
+        "/v1/ack",
+        &json!({ "name": "db/b", "reason": "mine" }),
+        right,
+    );
+    assert_eq!(acked.status, 201, "{}", acked.body);
+    assert!(get(&at, "/check/db/b", &[]).body.contains("mine"));
+    assert_eq!(
+        value(&get(&at, "/v1/silences", &[]))
+            .as_array()
+            .map(Vec::len),
+        Some(2)
+    );
+    let path = format!("/v1/silences/{id}");
+    assert_eq!(send(&at, "DELETE", &path, "", "").status, 401);
+    assert_eq!(send(&at, "DELETE", &path, "", right).status, 200);
+    assert_ne!(send(&at, "DELETE", &path, "", right).status, 200);
+    assert_eq!(
+        post(
+            &at,
+            "/v1/silences",
+            &json!({ "match": "*", "for": "1 fortnight" }),
+            right
+        )
+        .status,
+        400
+    );
+    stop(daemon);
+}
