@@ -19,10 +19,8 @@ impl Span {
     pub const ALL: [Span; 4] = [Span::Day, Span::Week, Span::Month, Span::Years];
 
     pub fn of(word: &str) -> Span {
-        let all = Span::ALL.into_iter();
-        all.filter(|s| s.word() == word)
-            .next_back()
-            .unwrap_or(Span::Day)
+        let named = Span::ALL.into_iter().find(|s| s.word() == word);
+        named.unwrap_or(Span::Day)
     }
 
     pub fn word(self) -> &'static str {

@@ -52,6 +52,8 @@ struct Page<'a> {
     events: Vec<Line>,
     may_change: bool,
     needs_token: bool,
+    /// There is a problem, and somebody would be told of it.
+    may_ack: bool,
     quoted: String,
 }
 
@@ -146,6 +148,7 @@ pub async fn page(site: Rc<Site>, call: Call) -> Answered {
         config: detail.as_ref().map_or(Vec::new(), |d| flat(&d.config)),
         events: of_check(&site, &name, 20),
         may_change: site.settings.web.token.is_some() || call.peer != crate::listen::Peer::Network,
+        may_ack: known.urgency(now) <= 2 && alerts.as_deref().is_some_and(|r| !r.routes.is_empty()),
         needs_token: site.settings.web.token.is_some(),
         quoted: shell(&name),
         detail: detail.as_ref(),
