@@ -184,8 +184,8 @@ fn what_disks_say() {
 #[test]
 fn documents_of_somebody_else() {
     let folder = Folder::new();
-    let good = folder.write("sda.json", &ata(0, &[]).to_string());
-    let nvme = folder.write("nvme0.json", &nvme(json!({})).to_string());
+    let good = folder.write("sda.json", ata(0, &[]).to_string());
+    let nvme = folder.write("nvme0.json", nvme(json!({})).to_string());
     let o = check("smart", json!({"files": [good, nvme]}));
     assert_eq!(o.status, Status::Ok, "{o:?}");
     assert_eq!(o.metric("temperature:/dev/sda").value, 34.0);
@@ -217,11 +217,11 @@ fn by_the_program() {
     let folder = Folder::new();
     folder.write(
         "failing",
-        &ata(8, &[("/smart_status/passed", false.into())]).to_string(),
+        ata(8, &[("/smart_status/passed", false.into())]).to_string(),
     );
     let scan =
         json!({"smartctl": {"exit_status": 0}, "devices": [{"name": "/dev/sda", "type": "sat"}]});
-    folder.write("scan", &scan.to_string());
+    folder.write("scan", scan.to_string());
     let script = format!(
         "#!/bin/sh\ncd '{}'\necho \"$*\" >>asked\ncase $* in *--scan*) cat scan ;; *) cat failing; exit 8 ;; esac\n",
         folder.path().display()

@@ -113,7 +113,7 @@ fn dnf_and_a_repository_of_ours() {
         rpm --root \"$PWD/root\" --initdb; rpm --root \"$PWD/root\" -i b/RPMS/noarch/demo-1-1.noarch.rpm 2>/dev/null");
     folder.write(
         "dnf.conf",
-        &format!(
+        format!(
             "[main]\ncachedir={at}/cache\n[demo]\nname=demo\nbaseurl=file://{at}/repo\ngpgcheck=0\n"
         ),
     );
