@@ -299,7 +299,6 @@ impl Manager {
                 let rush = self.look_at_use(now);
                 self.look_for_lost_runs(now);
                 self.look_at_pools(now);
-                self.look_at_apart(now);
                 self.watch_canaries(now);
                 self.fleet.look_for_oom(now);
                 self.expire_queues(now);

@@ -60,7 +60,7 @@ impl Manager {
                 .map_or(0, |q| q.since);
             story.tell_standing(monotonic(since, now), due, "quarantine", quarantine.text);
         }
-        if let Some(text) = self.why_apart(id) {
+        if let Some(text) = self.fleet.apart.why(id) {
             story.tell_standing(now, due, "apart", text);
         }
         if let Some((since, text)) = self.why_plugin(&check.spec.plugin, now) {

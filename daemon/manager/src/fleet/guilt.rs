@@ -95,8 +95,11 @@ impl Manager {
         guilty
     }
 
-    /// A run of it has ended, and its worker lives.
-    pub fn survived(&mut self, id: u32, was_solo: bool) {
+    /// A run of it has ended, and its worker lives. `blocked`: a call of it took the event loop for too long.
+    pub fn survived(&mut self, id: u32, was_solo: bool, blocked: bool) {
+        if !was_solo {
+            self.note_blocked(id, blocked);
+        }
         let Some(check) = self.checks.get_mut(id) else {
             return;
         };

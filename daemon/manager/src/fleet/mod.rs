@@ -1,6 +1,6 @@
 //! The workers as the manager sees them: their slots, their lives and deaths, and who was to blame.
 
-mod apart;
+pub mod apart;
 pub mod chunks;
 pub mod crash_record;
 pub mod deaths;
@@ -39,7 +39,7 @@ pub struct Fleet {
     /// The last number that a slot was given for its birth.
     births: u64,
     solo: SoloWorkers,
-    apart: Apart,
+    pub apart: Apart,
     fans: Fans,
     pools: Pools,
     /// Of replacements.

@@ -5,13 +5,18 @@
 //! workers are as many as before, and an idle daemon has none.
 
 use crate::director::{Chore, Manager, Phase};
+use crate::fleet::apart::{BLOCKED, Move, TO_COME_BACK};
 use crate::fleet::crash_record::Place;
+use crate::fleet::pool_key::{APART, PoolKey, SHARED};
 use crate::fleet::slots::{Condemned, Group, Slot, SlotState, Solo};
+use crate::journal::Fact;
 use crate::rollout::generation::MAX_SLOTS;
+use crate::rollout::worker_plan::settings;
 use crate::time::MS;
 use healthd_core::check::fault::Fault;
 use healthd_core::text::field;
-use healthd_core::wire::supervisor::SlotSpec;
+use healthd_core::wire::events::EventKind;
+use healthd_core::wire::supervisor::{SlotSpec, WorkerClass};
 use healthd_core::wire::worker::ToWorker;
 use healthd_sys::clock;
 
@@ -300,3 +305,155 @@ impl Manager {
 
 /// Room in `state.map` for solo workers, ending ones too.
 pub const SOLO_SLOTS: usize = 2 * MAX_SOLO;
+
+/// The worker of checks that block others, see `apart.rs`.
+const APART_POOL: PoolKey = PoolKey {
+    class: WorkerClass::Io,
+    group: APART,
+};
+/// It has so long to end its last runs.
+const APART_DRAIN_NS: u64 = 60_000 * MS;
+
+impl Manager {
+    pub(super) fn note_blocked(&mut self, id: u32, blocked: bool) {
+        let of_loop = |pool: PoolKey| {
+            pool == APART_POOL
+                || pool
+                    == (PoolKey {
+                        group: SHARED,
+                        ..APART_POOL
+                    })
+        };
+        let Some(check) = self.checks.get(id).filter(|c| {
+            let target = c.target;
+            target.is_some_and(|t| of_loop(t.pool))
+        }) else {
+            return;
+        };
+        let (name, plugin) = (check.spec.name.clone(), check.spec.plugin.clone());
+        let fact = match self.fleet.apart.ran(id, blocked) {
+            None => return,
+            Some(Move::Away) => Fact::new(EventKind::Quarantined)
+                .titled("check runs apart")
+                .why(format!(
+                    "calls of plugin `{plugin}` blocked its worker for more than 50 ms in {BLOCKED} of its last runs"
+                )),
+            Some(Move::Back) => Fact::new(EventKind::Released)
+                .titled("check runs with the others again")
+                .why(format!(
+                    "{TO_COME_BACK} runs in a row did not block their worker"
+                )),
+        };
+        self.books.journal.record(fact.check(&name));
+    }
+
+    /// Now and then: the worker is there when it is needed, and who belongs to it is sent there once it is ready.
+    pub(super) fn look_at_apart(&mut self, now: u64) {
+        if self.phase != Phase::Running || self.rollout.is_coming_up() {
+            return;
+        }
+        let slot = self.slot_apart();
+        if self.fleet.apart.known().is_empty() && slot.is_none() {
+            return;
+        }
+        let known = self.fleet.apart.known();
+        let is_wanted = known.iter().any(|id| self.belongs_apart(*id));
+        let Some(slot) = slot else {
+            if is_wanted {
+                self.open_apart(now);
+            }
+            return;
+        };
+        if !is_wanted {
+            self.close_apart(slot, now);
+        }
+        let is_there = is_wanted
+            && self.fleet.slots.get(&slot).is_some_and(|s| {
+                // It is at work, or was a moment ago.
+                s.state == SlotState::Ready || (s.accounts.dispatched > 0 && s.given_up.is_none())
+            });
+        let all = match is_there {
+            true => known,
+            // Whoever was there comes back.
+            false => self.checks.order().to_vec(),
+        };
+        for id in all {
+            let goes = is_there && self.belongs_apart(id);
+            if let Some(target) = self.checks.get_mut(id).and_then(|c| c.target.as_mut())
+                && target.pool.class == APART_POOL.class
+                && matches!(target.pool.group, SHARED | APART)
+            {
+                target.pool.group = if goes { APART } else { SHARED };
+            }
+        }
+    }
+
+    fn belongs_apart(&self, id: u32) -> bool {
+        let target = self.checks.get(id).and_then(|c| c.target);
+        self.fleet.apart.contains(id) && target.is_some_and(|t| t.pool.class == APART_POOL.class)
+    }
+
+    /// That of the generation in force, if it is not about to end.
+    fn slot_apart(&self) -> Option<u32> {
+        let of_now = |s: &&Slot| {
+            s.pool() == Some(APART_POOL)
+                && s.spec.generation == self.rollout.generation
+                && !s.succession.retiring
+        };
+        let mut slots = self.fleet.slots.values().filter(of_now);
+        slots.next().map(|s| s.spec.slot)
+    }
+
+    fn open_apart(&mut self, now: u64) {
+        let Some(free) = (0..MAX_SLOTS as u32).find(|n| !self.fleet.slots.contains_key(n)) else {
+            return;
+        };
+        let spec = SlotSpec {
+            slot: free,
+            class: APART_POOL.class,
+            generation: self.rollout.generation,
+            threads: u32::from(settings(&self.model.pool, APART_POOL.class).threads),
+            birth: self.next_birth(),
+            once: false,
+            plugins: Vec::new(),
+        };
+        let mut slot = Slot::new(spec, 0, Group::Pool(APART));
+        slot.process.started_ns = now;
+        self.fleet.slots.insert(free, slot);
+        log::info!("worker for checks that block others is started  slot={free}");
+        self.publish_slot(free);
+        self.tell_slots();
+    }
+
+    fn close_apart(&mut self, slot: u32, now: u64) {
+        let Some(s) = self.fleet.slots.get_mut(&slot) else {
+            return;
+        };
+        log::info!(
+            "worker for checks that block others is ended: there are none  slot={slot} pid={}",
+            s.process.pid
+        );
+        s.state = SlotState::Draining;
+        s.succession.retiring = true;
+        s.process.condemned = Some(Condemned {
+            reason: "no check needs it any more".into(),
+            culprit: None,
+            killed: false,
+            fence: false,
+        });
+        let pid = s.process.pid;
+        match &mut s.process.link {
+            Some(link) => {
+                link.queue(&ToWorker::Drain);
+                let at = (now + APART_DRAIN_NS) / MS;
+                self.clockwork
+                    .chores
+                    .insert(at, Chore::Replace { slot, pid });
+                self.publish_slot(slot);
+            }
+            // Not even started.
+            None => self.retire_slot(slot),
+        }
+        self.tell_slots();
+    }
+}

@@ -394,6 +394,7 @@ impl Manager {
         if self.phase != Phase::Running {
             return;
         }
+        self.look_at_apart(now);
         let in_force = |s: &&Slot| s.spec.generation == self.rollout.generation;
         // One that is known and has no slots any more is nobody's.
         let mut at_work: BTreeMap<PoolKey, bool> =

@@ -73,11 +73,8 @@ impl Manager {
             // The run has survived, whatever it said: its check may go on as before.
             check.standing.hold = None;
             if !f.ending.is_own() {
-                self.survived(id, was_solo);
+                self.survived(id, was_solo, f.blocked > 0);
             }
-        }
-        if !was_solo {
-            self.note_blocked(id, f.blocked);
         }
         self.tally(&f, slot);
         self.take_result(f, flight, Some((slot, pid)));
