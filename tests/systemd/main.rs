@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 const SUITES: [&str; 2] = ["trixie", "bookworm"];
-const PLUGINS: [&str; 2] = ["exec", "http"];
+const PLUGINS: [&str; 4] = ["cpu", "exec", "http", "tcp"];
 
 fn main() -> ExitCode {
     // What cargo and other runners ask of a test program.
@@ -136,10 +136,10 @@ impl Stage {
         for file in ["healthd.service", "healthd.sysusers", "healthd.tmpfiles"] {
             copy(&units.join(file), &stage.0.join(file))?;
         }
-        copy(
-            &units.join("healthd.service.d/exec.conf"),
-            &stage.0.join("exec.conf"),
-        )?;
+        for drop_in in ["exec.conf", "control-group.conf", "users.conf"] {
+            let from = units.join("healthd.service.d").join(drop_in);
+            copy(&from, &stage.0.join(drop_in))?;
+        }
         if let Some(only) = only() {
             fs::write(stage.0.join("only"), only).map_err(told)?;
         }

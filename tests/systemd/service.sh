@@ -14,7 +14,7 @@ main() {
         return
     fi
     check 'the unit file has no mistake'            unit_is_valid
-    check 'exposure is at most 2.5'                 exposure_is_low
+    check 'exposure is at most 1.4'                 exposure_is_low
     check 'systemctl start returns at READY=1'      start_to_active
     check 'every process is the user of the unit'   runs_as_its_user
     check 'out of memory, workers go first'         oom_scores
@@ -31,6 +31,7 @@ main() {
     check 'a bad config at start is not restarted'  bad_config_stays_down
     check 'a control group gets the socket'         control_group_gets_the_socket
     check 'exec.conf gives setuid programs back'    drop_in_allows_setuid
+    check 'users.conf: each role has its user'      users_by_role
     echo "passed: $passed, failed: $failed"
     [[ $failed = 0 ]]
 }
@@ -61,7 +62,7 @@ exposure_is_low() {
     local level
     level=$(systemd-analyze security --no-pager healthd.service | sed -n 's/.*exposure level for healthd.service: \([0-9.]*\).*/\1/p')
     echo "exposure: $level"
-    awk -v l="$level" 'BEGIN { exit !(l > 0 && l <= 2.5) }'
+    awk -v l="$level" 'BEGIN { exit !(l > 0 && l <= 1.4) }'
 }
 
 start_to_active() {
@@ -240,7 +241,16 @@ bad_config_stays_down() {
 
 control_group_gets_the_socket() {
     groupadd --force --system healthd-control
+    # Without its drop-in it is said, and everything else works.
+    more='control_group = "healthd-control"'
     drop_in group '[Service]' 'SupplementaryGroups=healthd-control' || return
+    config 'a_second'
+    systemctl start healthd || return
+    journalctl --sync
+    journalctl -u healthd --no-pager | grep 'cannot be given to its group' || return
+    systemctl stop healthd
+    sed 's/=adm/=healthd-control/' control-group.conf > /run/systemd/system/healthd.service.d/group.conf
+    systemctl daemon-reload
     more='control_group = "healthd-control"'
     config 'a_second'
     systemctl start healthd || return
@@ -278,18 +288,71 @@ drop_in_allows_setuid() {
     clean_stop
 }
 
+# Supervisor and manager, plugins, and programs of checks: three users, and none of them can be taken for another.
+users_by_role() {
+    local pid role user before said
+    rm -rf /etc/systemd/system/healthd.service.d
+    mkdir -p /etc/systemd/system/healthd.service.d
+    cp users.conf /etc/systemd/system/healthd.service.d/users.conf
+    systemctl daemon-reload
+    said=$(systemd-analyze verify healthd.service 2>&1 | grep healthd | grep -v 'man ')
+    [[ -z $said ]] || { echo "$said"; return 1; }
+    config 'a_second' 'whoami' 'io' 'cpu' 'long'
+    printf '[users]\nworker = "healthd-worker"\nexec = "healthd-exec"\n' >> /etc/healthd/healthd.toml
+    systemctl start healthd || return
+    until_true 'a program has its user' message_has whoami 'healthd-exec' || return
+    until_true 'a plugin of class io runs' is_refused io || return
+    until_true 'a plugin of class cpu runs' verdict_is cpu ok || return
+    until_true 'the long check runs' pgrep -u healthd-exec -f 'sleep 98765' || return
+    healthctl version | grep 'workers run under `healthd-worker`, programs of checks under `healthd-exec`, the rest under `healthd`' || return
+    for role in manager 'worker.*--class io' 'worker.*--class cpu' 'worker.*--class exec'; do
+        case $role in
+            manager) user=healthd ;;
+            *exec) user=healthd-exec ;;
+            *) user=healthd-worker ;;
+        esac
+        before=$(role "$role" | head -1)
+        kill -KILL "$before" || return
+        until_true 'it is gone' not alive "$before" || return
+        until_true 'another is there' has_role "$role" || return
+        pid=$(role "$role" | head -1)
+        [[ $(ps -o user:32= -p "$pid") = "$user" ]] || { ps -fp "$pid"; return 1; }
+        grep -q 'CapEff:.*0000000000000000' /proc/"$pid"/status || return
+        until_true 'a_second is ok again' verdict_is a_second ok || return
+    done
+    # What they may not do, as who they are.
+    ! runuser -u healthd-worker -- healthctl --json list || return
+    ! runuser -u healthd-exec -- cat /etc/healthd/healthd.toml || return
+    ! runuser -u healthd-worker -- kill -0 "$(property MainPID)" || return
+    ! runuser -u healthd-worker -- touch /run/healthd/x /var/lib/healthd/x || return
+    systemctl stop healthd
+    clean_stop || return
+    ! pgrep -u healthd-worker || return
+    ! pgrep -u healthd-exec || return
+    rm /etc/systemd/system/healthd.service.d/users.conf
+    systemctl daemon-reload
+}
+
 # ---------------------------------------------------------------------------------------------- helpers
 
 # Writes a config with these checks.
 grace=2s
 more=
 config() {
-    local name
+    local name plugin
     {
         printf '[daemon]\nstop_grace = "%s"\n%s\n[pool.io]\nworkers = 1\n' "$grace" "$more"
         for name; do
-            printf '[[check]]\nname = "%s"\nplugin = "exec"\ninterval = "1s"\ntimeout = "5m"\n' "$name"
             case $name in
+                io) plugin=tcp ;;
+                cpu) plugin=cpu ;;
+                *) plugin=exec ;;
+            esac
+            printf '[[check]]\nname = "%s"\nplugin = "%s"\ninterval = "1s"\ntimeout = "5m"\n' "$name" "$plugin"
+            case $name in
+                io) echo 'config = { host = "127.0.0.1", port = 1 }' ;;
+                cpu) echo 'config = { duration = "100ms" }' ;;
+                whoami) echo 'config = { argv = ["/usr/bin/whoami"] }' ;;
                 long) echo 'config = { argv = ["/bin/sh", "-c", "sleep 98765 & sleep 98765; true"] }' ;;
                 setuid) echo 'config = { argv = ["/usr/local/bin/id-setuid"] }' ;;
                 *) echo 'config = { argv = ["/bin/echo", "fine"] }' ;;
@@ -311,6 +374,8 @@ role() {
     done
 }
 
+has_role() { [[ -n $(role "$1") ]]; }
+
 alive() { [[ -d /proc/$1 ]]; }
 not() { ! "$@"; }
 
@@ -322,6 +387,9 @@ sys.exit(0 if rows and rows[0]["verdict"] == sys.argv[1] else 1)' "$2"
 }
 
 message_has() { healthctl --json status "$1" | grep -q "$2"; }
+
+# healthctl's exit code says that it is critical.
+is_refused() { [[ $(healthctl --json status "$1") == *refused* ]]; }
 
 has_check() { healthctl --json list | grep -q "$1"; }
 
@@ -387,6 +455,8 @@ remove_all() {
     userdel healthd-member
     groupdel healthd-control
     userdel healthd
+    userdel healthd-worker
+    userdel healthd-exec
 } 2> /dev/null
 
 main

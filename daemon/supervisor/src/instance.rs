@@ -134,14 +134,14 @@ impl Instance {
             ))
         })?;
         if let Some(group) = group {
-            fchownat(
-                AT_FDCWD,
-                &path,
-                None,
-                Some(group),
-                AtFlags::AT_SYMLINK_NOFOLLOW,
-            )
-            .map_err(|e| refuse(format!("cannot give {} to its group: {e}", path.display())))?;
+            // A socket that only root and the daemon's user reach is no reason to watch nothing.
+            let flags = AtFlags::AT_SYMLINK_NOFOLLOW;
+            if let Err(e) = fchownat(AT_FDCWD, &path, None, Some(group), flags) {
+                log::error!(
+                    "the control socket cannot be given to its group, whose members do not reach it  path={} why=\"{e}\" help=\"the unit needs SystemCallFilter=@chown, see healthd.service.d/control-group.conf\"",
+                    path.display()
+                );
+            }
         }
         self.socket = place(&path);
         Ok(listener)
