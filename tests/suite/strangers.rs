@@ -256,6 +256,49 @@ fn a_worker_whose_plugin_leaks_threads_is_replaced_and_says_so() {
 }
 
 #[test]
+fn copies_of_files_that_no_check_uses_are_let_go() {
+    let daemon = spawn(config().check(echo("fine")));
+    let copies = |pid: u32| -> BTreeSet<String> {
+        let fds = fs::read_dir(format!("/proc/{pid}/fd")).expect("it lives");
+        let names = fds.filter_map(|fd| fs::read_link(fd.ok()?.path()).ok());
+        let names = names.map(|name| name.to_string_lossy().into_owned());
+        let of_file = |name: String| {
+            let name = name.strip_prefix("/memfd:")?.strip_suffix(" (deleted)")?;
+            name.ends_with(".so").then(|| name.to_owned())
+        };
+        names.filter_map(of_file).collect()
+    };
+    let held = |names: &[&str]| {
+        let names: BTreeSet<String> = names.iter().map(|n| format!("libfixture_{n}.so")).collect();
+        for pid in [daemon.pid(), daemon.manager()] {
+            wait_for("what is held is what is used", || copies(pid) == names);
+        }
+    };
+    held(&["echo"]);
+    // What was let go is there again when a check needs it, and goes with the last of these.
+    let crash = || {
+        of(
+            "other",
+            "crash",
+            "{ how = \"segv\", if_file = \"/nowhere\" }",
+        )
+    };
+    daemon.written.rewrite(&[echo("fine"), crash()]);
+    daemon.ask("reload", json!({}));
+    assert_eq!(daemon.run_anew("other")["status"], "ok");
+    held(&["crash", "echo"]);
+    let manager = daemon.manager();
+    crate::harness::kill(manager, nix::sys::signal::Signal::SIGKILL);
+    wait_for("another manager", || {
+        daemon.role("manager").iter().any(|p| *p != manager)
+    });
+    assert_eq!(daemon.run_anew("other")["status"], "ok");
+    daemon.written.rewrite(&[echo("fine")]);
+    daemon.ask("reload", json!({}));
+    held(&["echo"]);
+}
+
+#[test]
 fn a_check_that_blocks_others_again_and_again_gets_a_worker_apart() {
     let config = Config::new()
         .daemon("log", "\"info\"")

@@ -25,6 +25,7 @@ pub use scan::{Scan, Shelf, Standing};
 pub use watch::DirWatch;
 
 use healthd_core::config::{self, Diagnostics, Model, TryOut, With};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Everything that a daemon runs on.
@@ -37,7 +38,16 @@ pub struct Loaded {
 pub fn load(config: &Path, owners: &[u32], shelf: &mut Shelf) -> Result<Loaded, Diagnostics> {
     let scan = scan_for(config, owners, shelf);
     let model = untried(config, &scan)?;
+    let scan = scan.hold_only(&used(&model));
+    shelf.hold_only(&scan);
     Ok(Loaded { model, scan })
+}
+
+/// The plugins of which a model needs the bytes.
+pub fn used(model: &Model) -> BTreeSet<String> {
+    let checks = model.checks.iter().filter(|c| c.enabled);
+    let all = checks.chain(&model.notifiers);
+    all.map(|c| c.plugin.clone()).collect()
 }
 
 /// The same, and every plugin is asked about the options of its checks: for a reload, and for whoever wants to know.

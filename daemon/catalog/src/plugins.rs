@@ -23,8 +23,10 @@ const MAX_FILE: u64 = 256 << 20;
 #[derive(Clone, Debug)]
 pub struct PluginFile {
     pub path: PathBuf,
-    /// The sealed copy: probe and every worker of a generation use these bytes.
-    pub copy: Arc<OwnedFd>,
+    /// The sealed copy: probe and every worker of a generation use these bytes. None: no check has need of it.
+    pub copy: Option<Arc<OwnedFd>>,
+    /// Who may own it.
+    pub owners: Vec<u32>,
     /// Names the bytes in tables and logs.
     pub hash: u64,
     pub plugins: Vec<PluginEntry>,
@@ -69,6 +71,22 @@ impl PluginFile {
         self.plugins.retain(|p| keep(&p.name));
         self.infos.retain(|p| keep(&p.name));
         self
+    }
+
+    /// Its copy, made anew if it was let go. Err: the file does not have the bytes any more that were judged.
+    pub fn whole(&self) -> Result<Arc<OwnedFd>, String> {
+        if let Some(copy) = &self.copy {
+            return Ok(copy.clone());
+        }
+        let copy = judged_copy(&self.path, &self.owners, &mut None)?;
+        let file = self.path.display();
+        match healthd_sys::memfd::fingerprint(&copy) {
+            Ok(hash) if hash == self.hash => Ok(Arc::new(copy)),
+            Ok(_) => Err(format!(
+                "{file}: it has changed since it was looked at: reload once more"
+            )),
+            Err(e) => Err(format!("{file}: {e}")),
+        }
     }
 
     pub fn has(&self, plugin: &str) -> bool {
@@ -212,7 +230,11 @@ fn copy_and_probe(
         .map(|k| &k.read)
         .filter(|k| matches!(k, Ok(f) if f.hash == hash))
     {
-        return Ok(same.clone());
+        let copy = same.copy.clone().or_else(|| Some(Arc::new(copy)));
+        return Ok(PluginFile {
+            copy,
+            ..same.clone()
+        });
     }
     let plugins: Vec<Described> = match probe::ask(path, &copy, Rights::Ours).map_err(named)? {
         Answer::Plugins(plugins) => plugins,
@@ -247,7 +269,8 @@ fn copy_and_probe(
         infos,
         standing: Standing::Fresh,
         shipped: shipped::is(path, &copy, owners),
-        copy: Arc::new(copy),
+        copy: Some(Arc::new(copy)),
+        owners: owners.to_owned(),
     })
 }
 

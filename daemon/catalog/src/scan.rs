@@ -3,7 +3,7 @@
 use crate::plugins::{Found, PluginEntry, PluginFile, judge_dir, list, read_one};
 use healthd_core::config::{Catalog, Refused};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -83,6 +83,18 @@ impl Shelf {
     }
 }
 
+impl Shelf {
+    /// Holds the copies that this scan does, and no others.
+    pub fn hold_only(&mut self, scan: &Scan) {
+        for found in self.known.values_mut() {
+            if let Ok(file) = &mut found.read {
+                let same = |f: &&PluginFile| f.path == file.path && f.hash == file.hash;
+                file.copy = scan.files.iter().find(same).and_then(|f| f.copy.clone());
+            }
+        }
+    }
+}
+
 fn read_all(files: Vec<(PathBuf, Option<Found>)>, owners: &[u32]) -> Vec<(PathBuf, Found)> {
     let next = AtomicUsize::new(0);
     let results: Mutex<Vec<(PathBuf, Found)>> = Mutex::default();
@@ -126,7 +138,11 @@ impl Scan {
         let Scan { catalog, files } = self;
         let mut left_out: Vec<(PluginFile, Standing)> = Vec::new();
         let mut taken: Vec<PluginFile> = Vec::new();
-        for file in files {
+        for mut file in files {
+            // Two copies of the same bytes are one too many.
+            if let Some(same) = serving.iter().find(|s| s.hash == file.hash) {
+                file.copy = same.copy.clone().or(file.copy);
+            }
             let serves = file
                 .plugins
                 .iter()
@@ -157,6 +173,31 @@ impl Scan {
         }
         taken.sort_by(|a, b| a.path.cmp(&b.path));
         Scan::with(taken, catalog.refused)
+    }
+
+    /// Lets the copies of files go whose plugins nobody uses, and makes those that are missing.
+    pub fn hold_only(self, used: &BTreeSet<String>) -> Scan {
+        let mut refused = self.catalog.refused;
+        let mut files = Vec::with_capacity(self.files.len());
+        for mut file in self.files {
+            if !file.plugins.iter().any(|p| used.contains(&p.name)) {
+                file.copy = None;
+                files.push(file);
+                continue;
+            }
+            match file.whole() {
+                Ok(copy) => {
+                    file.copy = Some(copy);
+                    files.push(file);
+                }
+                Err(reason) => refused.push(Refused {
+                    file: file.path,
+                    name: None,
+                    reason,
+                }),
+            }
+        }
+        Scan::with(files, refused)
     }
 
     /// Of files that are chosen already.

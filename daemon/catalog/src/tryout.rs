@@ -242,6 +242,7 @@ enum Failure {
 impl Process {
     fn start(share: &Share<'_>, account: Option<&Account>) -> Result<Process, String> {
         let failed = |e: io::Error| format!("no process to ask it in: {e}");
+        let copy = share.file.whole()?;
         let (link, theirs) = unix_socket::link_pair().map_err(failed)?;
         let mut command = Command::new("/proc/self/exe");
         command
@@ -272,7 +273,7 @@ impl Process {
         plugins.dedup();
         let file = share.file.path.to_string_lossy().into_owned();
         let load = serde_json::to_vec(&Load { file, plugins }).map_err(|e| e.to_string())?;
-        match process.ask(&load, &[share.file.copy.as_fd()]) {
+        match process.ask(&load, &[copy.as_fd()]) {
             Ok(answer) if answer.outcome == Outcome::Made => Ok(process),
             Ok(answer) => {
                 process.end(Failure::Died);

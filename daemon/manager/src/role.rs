@@ -119,6 +119,8 @@ fn ask_plugins(config: PathBuf, scan: Scan, said: Diagnostics) {
             for line in complaints.render(false).lines() {
                 log::warn!("{line}");
             }
+            // Config and plugins were read in several threads, and each would keep what it had.
+            process::trim_heap();
         });
     if let Err(e) = asked {
         log::warn!("plugins were not asked about their options: no thread: {e}");

@@ -492,13 +492,14 @@ impl Manager {
         }
         s.process.sandbox = fit.map(|fit| (fit, Layers::default()));
         for (number, plugin) in its {
+            let Some(copy) = &plugin.copy else { continue };
             let load = ToWorker::Load {
                 plugin: number as u16,
                 index: plugin.index,
                 name: plugin.name.clone(),
                 file: plugin.file.display().to_string(),
             };
-            sent = sent.and_then(|()| link.send_now(&load, Some(&plugin.copy)));
+            sent = sent.and_then(|()| link.send_now(&load, Some(copy)));
         }
         // One that has ended by now says why itself, and its death will be told.
         if let Some(crew) = crew {
@@ -549,7 +550,7 @@ impl Slot {
 fn libraries(plugins: &[PluginUse]) -> Vec<LibraryUse> {
     let mut list: Vec<LibraryUse> = Vec::new();
     for plugin in plugins {
-        let Some(file) = plugin.file.file_name() else {
+        let (Some(file), Some(copy)) = (plugin.file.file_name(), &plugin.copy) else {
             continue;
         };
         let file = file.to_string_lossy();
@@ -558,7 +559,7 @@ fn libraries(plugins: &[PluginUse]) -> Vec<LibraryUse> {
             None => list.push(LibraryUse {
                 file: file.into_owned(),
                 plugins: vec![plugin.name.clone()],
-                copy: plugin.copy.clone(),
+                copy: copy.clone(),
             }),
         }
     }

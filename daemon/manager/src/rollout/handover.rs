@@ -33,6 +33,9 @@ pub(super) struct KeptFile {
     standing: Standing,
     #[serde(default)]
     shipped: bool,
+    /// Its copy is among the fds.
+    copied: bool,
+    owners: Vec<u32>,
 }
 
 impl KeptFile {
@@ -44,13 +47,16 @@ impl KeptFile {
             infos: file.infos.clone(),
             standing: file.standing.clone(),
             shipped: file.shipped,
+            copied: file.copy.is_some(),
+            owners: file.owners.clone(),
         }
     }
 
-    fn with(self, copy: OwnedFd) -> PluginFile {
+    fn with(self, copy: Option<OwnedFd>) -> PluginFile {
         PluginFile {
             path: self.path,
-            copy: Arc::new(copy),
+            copy: copy.map(Arc::new),
+            owners: self.owners,
             hash: self.hash,
             plugins: self.plugins,
             infos: self.infos,
@@ -116,16 +122,13 @@ pub fn restore(supervisor: &SupervisorLink) -> io::Result<(Restored, Left)> {
         serde_json::from_slice(&memfd::read_all(&kept_model)?).map_err(io::Error::other)?;
     let index: Index =
         serde_json::from_slice(&memfd::read_all(&next()?)?).map_err(io::Error::other)?;
-    let files: io::Result<Vec<PluginFile>> = index
-        .files
-        .into_iter()
-        .map(|f| Ok(f.with(next()?)))
-        .collect();
-    let previous: io::Result<Vec<PluginFile>> = index
-        .previous
-        .into_iter()
-        .map(|f| Ok(f.with(next()?)))
-        .collect();
+    let mut whole = |kept: KeptFile| {
+        let copy = if kept.copied { Some(next()?) } else { None };
+        Ok(kept.with(copy))
+    };
+    let files: io::Result<Vec<PluginFile>> = index.files.into_iter().map(&mut whole).collect();
+    let previous: io::Result<Vec<PluginFile>> =
+        index.previous.into_iter().map(&mut whole).collect();
     let restored = Restored {
         model,
         kept_model: Some(kept_model),

@@ -47,7 +47,7 @@ impl Manager {
                     .files
                     .iter()
                     .chain(&self.rollout.versions.previous);
-                fds.extend(files.map(|f| f.copy.clone()));
+                fds.extend(files.filter_map(|f| f.copy.clone()));
                 let last = fds.len().div_ceil(FDS_A_MESSAGE) - 1;
                 for (n, part) in fds.chunks(FDS_A_MESSAGE).enumerate() {
                     let keep = ToSupervisor::Keep {

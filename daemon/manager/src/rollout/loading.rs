@@ -16,7 +16,7 @@ use healthd_core::wire::control::{ControlError, ErrorCode, ReloadReport, Reply};
 use healthd_core::wire::events::EventKind;
 use healthd_core::wire::supervisor::ToSupervisor;
 use healthd_sys::clock;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -34,6 +34,8 @@ struct Reader {
     digest: u64,
     /// Some check has a plugin that could not be used: perhaps it can be now.
     some_unusable: bool,
+    /// The plugins of the checks that there are.
+    used: BTreeSet<String>,
     only: Option<String>,
 }
 
@@ -84,6 +86,7 @@ impl Manager {
                 // Whatever becomes of it, the one who asked must hear of it, and the next may ask.
                 let read = AssertUnwindSafe(|| reader.read(&job));
                 let found = std::panic::catch_unwind(read).ok();
+                healthd_sys::process::trim_heap();
                 post(
                     &inbox,
                     LoadResult {
@@ -121,11 +124,18 @@ impl Manager {
                 .checks
                 .iter()
                 .any(|c| c.spec.enabled && c.spec.unusable.is_some()),
+            used: self.plugins_used(),
             only: match work {
                 Work::Plugins { name, .. } => name.clone(),
                 _ => None,
             },
         }
+    }
+
+    fn plugins_used(&self) -> BTreeSet<String> {
+        let checks = self.checks.iter().map(|c| &c.spec).filter(|s| s.enabled);
+        let all = checks.chain(&self.model.notifiers);
+        all.map(|spec| spec.plugin.clone()).collect()
     }
 
     /// The files whose plugins are in use, whole.
@@ -298,11 +308,33 @@ impl Manager {
 }
 
 impl Reader {
+    /// With the copies of those files whose plugins are used, and of no others.
     fn read(&self, work: &Work) -> Found {
         let mut shelf = self.shelf.lock().unwrap_or_else(|e| e.into_inner());
+        let found = self.look(work, &mut shelf);
+        let mut hold_only = |scan: Scan, used: &BTreeSet<String>| {
+            let scan = scan.hold_only(used);
+            shelf.hold_only(&scan);
+            scan
+        };
+        match found {
+            Found::Config(Ok((force, scan))) => {
+                let used = match &force {
+                    Force::Model { model, .. } => healthd_catalog::used(model),
+                    Force::Plugins => self.used.clone(),
+                };
+                let scan = hold_only(scan, &used);
+                Found::Config(Ok((force, scan)))
+            }
+            Found::Plugins(scan) => Found::Plugins(hold_only(scan, &self.used)),
+            other => other,
+        }
+    }
+
+    fn look(&self, work: &Work, shelf: &mut Shelf) -> Found {
         if let Work::Reload(_) = work {
             let over = |dir: &Path, scan| self.over(dir, scan);
-            let loaded = healthd_catalog::judge_over(&self.config, &self.owners, &mut shelf, over);
+            let loaded = healthd_catalog::judge_over(&self.config, &self.owners, shelf, over);
             return Found::Config(loaded.map(packed));
         }
         let scan = shelf.scan(&self.plugin_dir, &self.owners);

@@ -17,7 +17,8 @@ pub struct PluginUse {
     pub index: u32,
     /// Whose workers load it.
     pub pool: PoolKey,
-    pub copy: Arc<OwnedFd>,
+    /// None: it is left out.
+    pub copy: Option<Arc<OwnedFd>>,
     pub hash: u64,
     /// It could not be initialised, or killed a starting worker: why. New workers come up without it.
     pub left_out: Option<String>,

@@ -129,8 +129,9 @@ impl Manager {
                 let named = paths.remove(name).unwrap_or_default();
                 let wanted = settings(pool, key.class).limits.sandbox;
                 let fit = Fit::of(wanted, key.class, (file, entry), named);
-                let refused = match (self.requires_sandbox(force), &fit) {
-                    (true, Fit::Legacy) => Some(NO_SANDBOX.to_owned()),
+                let refused = match (self.requires_sandbox(force), &fit, &file.copy) {
+                    (true, Fit::Legacy, _) => Some(NO_SANDBOX.to_owned()),
+                    (_, _, None) => Some("nobody has made a copy of it: reload once more".into()),
                     _ => None,
                 };
                 Some(PluginUse {
