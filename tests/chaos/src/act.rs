@@ -136,6 +136,9 @@ impl World {
                 self.write_config()?;
                 done
             }
+            Step::Readers { .. } | Step::Servers { .. } | Step::Attack { .. } => {
+                self.ill_will(step)
+            }
             Step::Outage { .. } => Done::with(self.outage(step)?),
             Step::Pause { n } => self.pause_and_resume(*n),
             Step::RunAll => {

@@ -71,7 +71,11 @@ impl World {
     fn all_ran(&self, allowance: Duration, counts: &mut Counts) -> Result<Worst, Vec<String>> {
         let since = Instant::now();
         let bound = |name: &str| {
-            let own = if name.starts_with("hang/") { 1000 } else { 500 };
+            let own = match name.split('/').next() {
+                Some("hang") => 1000,
+                Some("hostile") => crate::hostile::TIMEOUT_MS + 500,
+                _ => 500,
+            };
             self.interval(name) + Duration::from_millis(own) + allowance + SLACK
         };
         let mut last = Vec::new();

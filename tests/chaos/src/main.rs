@@ -7,6 +7,7 @@
 
 mod act;
 mod client;
+mod hostile;
 mod invariants;
 mod mischief;
 mod people;

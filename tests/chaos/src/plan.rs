@@ -84,6 +84,18 @@ pub enum Step {
     Hostile {
         kind: &'static str,
     },
+    /// Who may only look asks and asks.
+    Readers {
+        n: u64,
+    },
+    /// Servers answer as no server should.
+    Servers {
+        how: &'static str,
+    },
+    /// Plugins try what no plugin may.
+    Attack {
+        times: u64,
+    },
     /// Checks are bad for a while, and people are to be told.
     Outage {
         checks: u64,
@@ -165,6 +177,9 @@ impl Step {
             Step::LittleMemory { .. } => "little memory",
             Step::Clock { .. } => "step the wall clock",
             Step::Hostile { .. } => "hostile clients",
+            Step::Readers { .. } => "hostile readers",
+            Step::Servers { .. } => "hostile servers",
+            Step::Attack { .. } => "hostile plugins",
             Step::Outage { .. } => "an outage that people are told of",
         }
     }
@@ -202,7 +217,9 @@ impl Step {
             Step::Misbehave { .. } => 6,
             Step::FillState => 2,
             Step::FewFds { .. } => 6,
-            Step::Hostile { .. } => 3,
+            Step::Hostile { .. } | Step::Readers { .. } | Step::Attack { .. } => 3,
+            // A run that is under way has its time.
+            Step::Servers { .. } => 4,
             // The manager may have been killed in it.
             Step::Outage { .. } => 4,
         };
@@ -217,6 +234,7 @@ pub struct Plan {
     turn: usize,
     misbehaviours: Vec<&'static str>,
     variants: Vec<&'static str>,
+    manners: Vec<&'static str>,
 }
 
 impl Plan {
@@ -227,6 +245,7 @@ impl Plan {
             turn: 0,
             misbehaviours: Vec::new(),
             variants: Vec::new(),
+            manners: Vec::new(),
         }
     }
 
@@ -298,6 +317,13 @@ impl Plan {
             Step::Hostile {
                 kind: r.one_of(&HOSTILE),
             },
+            Step::Readers { n: r.between(2, 8) },
+            Step::Servers {
+                how: Self::next_of(&mut self.manners, &crate::hostile::MANNERS, r),
+            },
+            Step::Attack {
+                times: r.between(1, 20),
+            },
         ];
         for _ in 0..2 {
             round.push(Step::Outage {
@@ -355,7 +381,7 @@ mod tests {
     fn a_run_of_half_an_hour_meets_every_kind() {
         let steps: Vec<Step> = Plan::new(1).take(300).collect();
         let kinds: HashSet<&str> = steps.iter().map(Step::kind).collect();
-        assert_eq!(kinds.len(), 30, "{kinds:?}");
+        assert_eq!(kinds.len(), 33, "{kinds:?}");
         let how: HashSet<&str> = (steps.iter())
             .filter_map(|s| match s {
                 Step::Misbehave { how } => Some(*how),

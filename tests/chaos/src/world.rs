@@ -1,6 +1,7 @@
 //! The daemon under test with everything around it: folders, plugins, config, targets.
 
 use crate::client;
+use crate::hostile::Hostile;
 use crate::people::People;
 use crate::plan::BAD_PLUGINS;
 use crate::seen::Eyes;
@@ -25,6 +26,7 @@ pub struct World {
     pub eyes: Eyes,
     pub targets: Targets,
     pub people: People,
+    pub hostile: Hostile,
     pub dir: PathBuf,
     pub plugins: PathBuf,
     /// Small file systems for runtime and state; None: this machine does not let us mount.
@@ -115,7 +117,13 @@ impl World {
             }
         }
         let panics = target_dir().join("libfixture_panics.so");
-        for file in [&echo, &fixture("crash")?, &fixture("leak")?, &panics] {
+        for file in [
+            &echo,
+            &fixture("crash")?,
+            &fixture("leak")?,
+            &fixture("forbidden")?,
+            &panics,
+        ] {
             install(file, &plugins.join(file.file_name().unwrap_or_default()))?;
         }
         let mut variants = HashMap::new();
@@ -157,6 +165,7 @@ impl World {
             service,
             targets: Targets::start()?,
             people: People::new(&dir)?,
+            hostile: Hostile::new(),
             plugins,
             disks,
             variants,
@@ -189,7 +198,7 @@ impl World {
         let dir = self.dir.display().to_string();
         let mut text = format!(
             "[daemon]\nplugin_dir = \"{dir}/plugins\"\nruntime_dir = \"{dir}/run\"\nstate_dir = \"{dir}/state\"\n\
-             log = \"info\"\nstop_grace = \"2s\"\n\n[pool]\nisolate = false\n\n[pool.io]\nworkers = {}\nmax_rss = \"256MiB\"\nmax_fds = 2000\n\n[pool.exec]\nmax_parallel = 16\n",
+             log = \"info\"\nstop_grace = \"2s\"\n\n[pool]\nisolate = false\n\n[pool.io]\nworkers = {}\nmax_rss = \"256MiB\"\nmax_fds = 2000\n\n[pool.exec]\nmax_parallel = 16\n\n[pool.attack]\nplugins = [\"forbidden\", \"forbidden_cpu\"]\n",
             self.io_workers
         );
         self.intervals.clear();
@@ -218,6 +227,10 @@ impl World {
                 t.attempts,
                 &t.options,
             );
+        }
+        for t in self.hostile.checks(&self.dir) {
+            let (interval, timeout) = (t.interval_ms, t.timeout_ms);
+            add(&t.name, t.plugin, interval, timeout, t.attempts, &t.options);
         }
         for n in 0..10 {
             add(&format!("good/echo-{n}"), "echo", 500, 10_000, 2, "");
