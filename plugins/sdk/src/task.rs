@@ -24,6 +24,9 @@ use std::task::{Context, Poll, RawWaker, RawWakerVTable, Wake, Waker};
 
 /// So many reads and writes in one step at most: a peer that never pauses is one of many. With 16 KiB each that is 256 KiB.
 const TRANSFERS_A_STEP: u32 = 16;
+/// So many are made without a look at the clock, and the rest only within so much time: what is read may take long to parse.
+const FREE_TRANSFERS: u32 = 1;
+const STEP_NS: u64 = 1_000_000;
 /// So many polls in one step at most; a task that still wakes itself goes on in its next step, after the others.
 const POLLS_A_STEP: u32 = 64;
 const TOKEN_KIND_AT: u32 = 28;
@@ -44,6 +47,8 @@ pub(crate) struct Head {
     last_token: Cell<u32>,
     /// Reads and writes that are left in this step.
     transfers: Cell<u32>,
+    /// When the first look at the clock was, in this step; 0: there was none.
+    step_begun: Cell<u64>,
     /// Where the deadline was moved to; 0: it was not.
     pub(crate) moved_to: Cell<u64>,
     /// When the time limit is up in which the future is polled now; 0: it has none.
@@ -84,7 +89,15 @@ impl Head {
 
     /// Called by a leaf before it reads or writes. False: the others have their turn first, and it goes on in the next step.
     pub(crate) fn may_transfer(&self, cx: &Context<'_>) -> bool {
-        if self.transfers.get() > 0 {
+        let left = self.transfers.get();
+        if left > TRANSFERS_A_STEP - FREE_TRANSFERS {
+            return true;
+        }
+        let now = host().now_ns();
+        if self.step_begun.get() == 0 {
+            self.step_begun.set(now);
+        }
+        if left > 0 && now - self.step_begun.get() < STEP_NS {
             return true;
         }
         self.want_timer(1);
@@ -123,6 +136,7 @@ impl Head {
         let mut cx = Context::from_waker(&waker);
         head.wake.begin_poll();
         head.transfers.set(TRANSFERS_A_STEP);
+        head.step_begun.set(0);
         for _ in 0..POLLS_A_STEP {
             for waker in head.parked.take() {
                 waker.wake();
@@ -219,6 +233,7 @@ where
             mail: RefCell::default(),
             last_token: Cell::new(0),
             transfers: Cell::new(0),
+            step_begun: Cell::new(0),
             moved_to: Cell::new(0),
             limited_to: Cell::new(0),
             told_by: RefCell::default(),
