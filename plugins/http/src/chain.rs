@@ -23,6 +23,8 @@ pub struct Answer {
     pub times: Times,
     /// Who gave it.
     pub url: Url,
+    /// It was not the first.
+    pub redirected: bool,
 }
 
 impl Http {
@@ -58,6 +60,7 @@ impl Http {
             response,
             times,
             url: request.url.clone(),
+            redirected: false,
         };
         match self.leads_on(&answer.response) {
             true => Box::pin(self.follow(cx, request, answer)).await,
@@ -183,6 +186,7 @@ impl Http {
                 response,
                 times,
                 url: next.url.clone(),
+                redirected: true,
             };
             if !self.leads_on(&answer.response) {
                 return Ok(answer);

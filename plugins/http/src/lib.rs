@@ -204,8 +204,9 @@ impl Http {
         if let (true, Err(failed)) = (o.facts, &numbers) {
             facts::broken(cx, &failed.why);
         }
-        let numbers = numbers?;
-        unpacked?;
+        let place = Place(&answer);
+        let numbers = numbers.map_err(|failed| place.said_of(failed))?;
+        unpacked.map_err(|failed| place.said_of(failed))?;
         self.json_numbers(cx, &numbers, &mut worst);
         let t = &answer.times;
         if let Some(shown) = &t.certificate {
@@ -222,7 +223,7 @@ impl Http {
         let limit = limits.passed(total);
         let line = || {
             format!(
-                "HTTP {}, {} bytes in {}{}{}",
+                "HTTP {}, {} bytes in {}{}{}{place}",
                 r.status,
                 r.body_bytes,
                 Millis(total),
@@ -394,6 +395,32 @@ fn connector(o: &Options, url: &Url) -> Result<Connector, String> {
 
 fn seconds(from: u64, to: u64) -> f64 {
     Duration::from_nanos(to.saturating_sub(from)).as_secs_f64()
+}
+
+/// Where redirects have led; nothing if there were none.
+#[derive(Clone, Copy)]
+struct Place<'a>(&'a Answer);
+
+impl Place<'_> {
+    /// Unless it is said already.
+    fn said_of(self, failed: Failed) -> Failed {
+        match failed.why.contains(&self.0.url.to_string()) {
+            true => failed,
+            false => Failed {
+                why: format!("{}{self}", failed.why),
+                ..failed
+            },
+        }
+    }
+}
+
+impl std::fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0.redirected {
+            true => write!(f, " (redirected to {})", self.0.url),
+            false => Ok(()),
+        }
+    }
 }
 
 /// What `insecure` let pass.

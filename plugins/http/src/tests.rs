@@ -223,6 +223,16 @@ fn redirects_are_followed_to_the_cap() {
             .message
             .starts_with("HTTP 200, 12 bytes")
     );
+    // The message says that, and where it ended.
+    let o = check(json!({"url": w.url("/go")}));
+    let place = format!(" (redirected to {})", w.url("/ok"));
+    assert!(o.message.ends_with(&place), "{}", o.message);
+    let o = check(json!({"url": w.url("/gone")}));
+    let place = format!(
+        "HTTP 404 Not Found, expected 200-299 (redirected to {})",
+        w.url("/missing")
+    );
+    assert_eq!(told(&o), (Status::Critical, &*place));
     assert!(
         check(json!({"url": w.url("/deep/go"), "redirects": 3}))
             .message

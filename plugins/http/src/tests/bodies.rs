@@ -5,7 +5,7 @@ use crate::hd_plugin_v1;
 use healthd_plugin::Status;
 use healthd_plugin::mock::MockHost;
 use healthd_plugin::serde_json::{Value, json};
-use healthd_testing::{Certs, Nginx, Peer, free_port};
+use healthd_testing::{Certs, Nginx, Peer, Process, accepts, free_port, until};
 use std::io::{Read, Write};
 use std::time::Duration;
 
@@ -372,6 +372,15 @@ fn large_bodies_are_judged_as_small_ones() {
     }
 }
 
+/// A server that never pauses is one of many: after so many reads the others have their turn.
+#[test]
+fn a_large_answer_is_read_in_several_steps() {
+    let peer = page("X-A: b", &vec![b'x'; 1 << 20]);
+    let o = check(json!({"url": format!("http://{}", peer.addr), "body_contains": "xx"}));
+    assert_eq!(o.status, Status::Ok, "{}", o.message);
+    assert!(o.steps >= 5, "{}", o.steps);
+}
+
 #[test]
 fn numbers_in_json() {
     let peer = page("X: y", br#"{"queue": 12, "load": "0.5", "none": null}"#);
@@ -600,4 +609,53 @@ fn odd_frames_of_http2() {
         let (status, message) = ask(&peer, json!({"http_version": "2", "body_regex": "^ok$"}));
         assert_eq!(status, expected, "{name}: {message}");
     }
+}
+
+/// A server that ends a stream because it wants HTTP/1.1 for this (client certificates on demand, NTLM) is asked again.
+#[test]
+fn what_cannot_be_had_over_http2_is_asked_for_over_http1() {
+    if !Certs::possible() {
+        return;
+    }
+    let certs = Certs::new();
+    let port = free_port("127.0.0.1");
+    let mut server = std::process::Command::new("openssl");
+    server
+        .args(["s_server", "-quiet", "-alpn", "h2,http/1.1", "-accept"])
+        .arg(format!("127.0.0.1:{port}"))
+        .arg("-cert")
+        .arg(certs.certificate())
+        .arg("-key")
+        .arg(certs.key())
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null());
+    let mut server = Process(server.spawn().expect("openssl is there"));
+    let mut to = server.0.stdin.take().expect("a pipe");
+    let mut from = server.0.stdout.take().expect("a pipe");
+    until(|| accepts(port), || "openssl does not listen".into());
+    // What it hears it prints, what it reads it says.
+    std::thread::spawn(move || {
+        let mut heard = Vec::new();
+        let mut buffer = [0; 4096];
+        let mut refused = false;
+        while let Ok(n @ 1..) = from.read(&mut buffer) {
+            heard.extend_from_slice(&buffer[..n]);
+            if !refused && heard.windows(3).any(|w| w == [1, 5, 0]) {
+                refused = true;
+                let wants_1_1 = frame(3, 0, 1, &[0, 0, 0, 0x0D]);
+                let _ = to.write_all(&[frame(4, 0, 0, &[]), wants_1_1].concat());
+                let _ = to.flush();
+                heard.clear();
+            } else if refused && heard.ends_with(b"\r\n\r\n") {
+                let _ = to.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+                let _ = to.flush();
+            }
+        }
+    });
+    let o = check(json!({
+        "url": format!("https://localhost:{port}/"), "ca_file": certs.ca().display().to_string(), "body_regex": "^ok$"
+    }));
+    assert_eq!(o.status, Status::Ok, "{}", o.message);
+    assert!(o.metric("total").value >= o.metric("ttfb").value);
 }
