@@ -63,6 +63,8 @@ pub struct Times {
     pub tls: u64,
     pub auth: u64,
     pub query: u64,
+    /// When the query was given up.
+    pub gave_up: u64,
     /// The certificate of the server's chain that ends first.
     pub certificate: Option<Shown>,
 }
@@ -76,6 +78,8 @@ pub struct Answer {
 
 /// So many rows are waited for; then it is the query's mistake, and we leave.
 const MAX_ROWS: usize = 10_000;
+/// Beside what is left of its time a cancel request may take the first of these that the host gives.
+const CANCEL_MORE: [Duration; 2] = [Duration::from_millis(300), Duration::from_millis(100)];
 /// What a good-bye may take: sending it, not an answer.
 const GOOD_BYE: Duration = Duration::from_millis(100);
 
@@ -275,7 +279,7 @@ async fn secure<'a>(
 }
 
 impl Session<'_> {
-    /// The query and its whole answer. None: `time` was up first, and the server was told to cancel it.
+    /// The query and its whole answer. None: `time` was up first, and the server goes on with it.
     pub async fn query(
         &mut self,
         cx: Cx<'_>,
@@ -288,10 +292,7 @@ impl Session<'_> {
         match cx.timeout(time, asked).await {
             Ok(Ok(answer)) => Ok(Some(answer)),
             Ok(Err(e)) => Err(report(cx, "query", &e)),
-            Err(_) => {
-                self.cancel(cx).await;
-                Ok(None)
-            }
+            Err(_) => Ok(None),
         }
     }
 
@@ -329,8 +330,11 @@ impl Session<'_> {
     }
 
     /// Without this the server would go on with a query that nobody waits for, and the next run would add another.
-    async fn cancel(&self, cx: Cx<'_>) {
-        let _ = self.ask_to_cancel(cx).await;
+    pub async fn cancel(&self, cx: Cx<'_>) {
+        // The verdict is made; what takes longer now is a busy machine, and PgBouncer dies of a client that goes too soon.
+        let _ = CANCEL_MORE.iter().find(|more| cx.give_back(**more).is_ok());
+        let time = cx.remaining() * 9 / 10;
+        let _ = cx.timeout(time, self.ask_to_cancel(cx)).await;
     }
 
     async fn ask_to_cancel(&self, cx: Cx<'_>) -> io::Result<()> {

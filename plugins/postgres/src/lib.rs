@@ -81,7 +81,7 @@ impl From<Family> for healthd_plugin::Family {
 }
 
 /// A query that is cut off leaves this much of the timeout to tell the server so: an eighth, within these bounds.
-const CANCEL_TIME: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(500)];
+const CANCEL_TIME: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(500)];
 
 struct Postgres {
     options: Options,
@@ -171,7 +171,7 @@ impl Check for Postgres {
         match self.exchange(cx, &login, &mut times).await {
             Ok(Some(answer)) => self.judge(cx, &login, &answer, &times),
             Ok(None) => {
-                let waited = seconds(times.auth.max(times.begin), cx.now_ns());
+                let waited = seconds(times.auth.max(times.begin), times.gave_up);
                 self.phases(cx, &times);
                 cx.critical(format_args!(
                     "timeout after {waited:.1}s in phase query; the server was told to cancel it"
@@ -273,8 +273,12 @@ impl Postgres {
         let reserve = (all / 8).clamp(CANCEL_TIME[0], CANCEL_TIME[1]).min(all / 2);
         let time = cx.remaining().saturating_sub(reserve);
         let answer = session.query(cx, &self.options.query, time).await?;
-        if answer.is_some() {
-            times.query = cx.now_ns();
+        match answer {
+            Some(_) => times.query = cx.now_ns(),
+            None => {
+                times.gave_up = cx.now_ns();
+                session.cancel(cx).await;
+            }
         }
         session.end(cx).await;
         Ok(answer)
