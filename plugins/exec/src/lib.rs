@@ -268,36 +268,38 @@ impl Exec {
                 "{program}: not started: {cwd} is no directory that can be entered; see the option cwd"
             ));
         }
-        match e.kind() {
-            io::ErrorKind::NotFound if !slash => cx.unknown(format_args!(
+        let found = self.found();
+        match (e.kind(), &found) {
+            // It is there, and what it needs to start is not.
+            (io::ErrorKind::NotFound, Some(path)) => {
+                let why = program::what_is_wrong(path);
+                let why = why.as_deref().unwrap_or("what it needs to start does not exist");
+                cx.unknown(format_args!("{program}: not started: {why}"))
+            }
+            (io::ErrorKind::NotFound, None) if !slash => cx.unknown(format_args!(
                 "{program}: command not found in PATH {}; write its full path in argv",
                 self.path()
             )),
             // As the search in PATH says it also if it could not look into one of the directories.
-            io::ErrorKind::PermissionDenied if !slash => cx.unknown(format_args!(
+            (io::ErrorKind::PermissionDenied, _) if !slash => cx.unknown(format_args!(
                 "{program}: not found in PATH {}, or not executable for the daemon's user; write its full path in argv",
                 self.path()
             )),
-            io::ErrorKind::NotFound if Path::new(program).exists() => {
-                let why = program::what_is_wrong(Path::new(program));
-                let why = why.as_deref().unwrap_or("what it needs to start does not exist");
-                cx.unknown(format_args!("{program}: not started: {why}"))
-            }
-            io::ErrorKind::NotFound => cx.unknown(format_args!(
+            (io::ErrorKind::NotFound, None) => cx.unknown(format_args!(
                 "{program}: no such file; install it or correct argv"
             )),
-            io::ErrorKind::PermissionDenied if Path::new(program).is_dir() => {
+            (io::ErrorKind::PermissionDenied, _) if Path::new(program).is_dir() => {
                 cx.unknown(format_args!("{program}: a folder and no program"))
             }
-            io::ErrorKind::PermissionDenied => cx.unknown(format_args!(
+            (io::ErrorKind::PermissionDenied, _) => cx.unknown(format_args!(
                 "{program}: not executable for the daemon's user; see its mode and that of its directories"
             )),
-            io::ErrorKind::ArgumentListTooLong => cx.unknown(format_args!(
+            (io::ErrorKind::ArgumentListTooLong, _) => cx.unknown(format_args!(
                 "{program}: argv and env are longer than this system allows"
             )),
             _ if e.raw_os_error() == Some(ENOEXEC) => {
-                let path = self.found().unwrap_or_else(|| program.into());
-                let why = program::what_is_wrong(&path);
+                let path = found.as_deref().unwrap_or(Path::new(program));
+                let why = program::what_is_wrong(path);
                 let why = why.as_deref().unwrap_or(program::NEITHER);
                 cx.unknown(format_args!("{program}: not a program: {why}"))
             }

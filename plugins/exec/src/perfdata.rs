@@ -136,7 +136,7 @@ impl Entry {
 }
 
 /// `=` in a label without quotes that are tried as its end: each costs a look at the rest of the word.
-const MAX_EQUALS: usize = 64;
+const MAX_EQUALS: usize = 16;
 
 /// Stands between entries and belongs to none.
 fn is_between(c: char) -> bool {

@@ -206,6 +206,13 @@ fn a_program_that_cannot_start_is_unknown_with_the_way_out() {
         )
     );
 
+    // One that the search finds and that cannot be started is there all the same.
+    let path = format!("{}:/usr/bin:/bin", dir.display());
+    let o = run(json!({"argv": ["no_interpreter"], "env": {"PATH": path}}));
+    assert_eq!(
+        o.message,
+        "no_interpreter: not started: the interpreter /nowhere/sh, which its first line names, does not exist"
+    );
     // Which of the two depends on the host's way to start a child: some shells' exec runs it as a script.
     let o = argv([&*no_format]);
     assert_eq!(o.status, Status::Unknown, "{o:?}");
