@@ -327,6 +327,51 @@ fn walks() -> Vec<(String, Vec<Step>)> {
             vec![Person("has to be from 0 to 20", "21", "20")],
         ),
         (of("tcp", "host = \"127.0.0.1\", port = \"22\""), vec![Rule]),
+        // In quotes alone it would still lack its unit.
+        (
+            of("http", &format!("{web}, latency_warn = 500")),
+            vec![Rule],
+        ),
+        (
+            of("http", &format!("{web}, json_path = \"a.b\"")),
+            vec![Person("begins with $: write `$.a.b`", "a.b", "$.a.b")],
+        ),
+        (
+            of(
+                "http",
+                &format!("{web}, json = [{{ path = \"$.n\", warn = \"5-10\" }}]"),
+            ),
+            vec![Person("`10:20`", "5-10", "5:10")],
+        ),
+        (
+            of("http", &format!("{web}, unix_socket = \"run/x.sock\"")),
+            vec![Person("write a full path", "run/x", "/run/x")],
+        ),
+        (
+            of(
+                "http",
+                "url = \"https://127.0.0.1/\", cert_file = \"c.pem\"",
+            ),
+            vec![
+                Person("write a full path", "c.pem", "/nonexistent/c.pem"),
+                Person(
+                    "/nonexistent/c.pem: ",
+                    ", cert_file = \"/nonexistent/c.pem\"",
+                    "",
+                ),
+            ],
+        ),
+        (
+            of(
+                "http",
+                &format!("{web}, proxy = \"http://p:1\", no_proxy = [\"example.org:8080\"]"),
+            ),
+            vec![Person("without a port", ":8080", "")],
+        ),
+        (
+            of("http", &format!("{web}, method = \"get\"")),
+            vec![Person("in capitals", "\"get\"", "\"GET\"")],
+        ),
         (
             of("tcp", "host = \"127.0.0.1\""),
             vec![Person(

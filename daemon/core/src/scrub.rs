@@ -67,7 +67,8 @@ impl Scrubber {
 
     fn add(&mut self, secret: &str) {
         let lines = secret.lines().map(str::trim).filter(|l| *l != secret);
-        for value in std::iter::once(secret).chain(lines) {
+        let pieces = pieces_of_url(secret).chain(words(secret));
+        for value in std::iter::once(secret).chain(lines).chain(pieces) {
             if value.chars().count() < SHORTEST || value == MASK {
                 continue;
             }
@@ -136,6 +137,37 @@ impl Scrubber {
         // What is shorter than two cuts is a word as others are.
         let long = self.values.iter().filter(|v| v.len() >= 2 * CUT);
         long.filter_map(begins).min()
+    }
+}
+
+/// Of a URL that is a secret as a whole: what of its path and its query is no common word, as a message may show it alone.
+fn pieces_of_url(secret: &str) -> impl Iterator<Item = &str> {
+    let after = secret.split_once("://").map_or("", |(_, rest)| rest);
+    let path = after.split_once('/').map_or("", |(_, path)| path);
+    let pieces = path.split(['/', '?', '&', '#']).map(|piece| {
+        let is_query = piece.split_once('=');
+        is_query.map_or(piece, |(_, value)| value)
+    });
+    pieces.filter(is_uncommon)
+}
+
+/// Of a line that is a secret as a whole, `AUTH t0ken\\r\\n`: what may be said back without the rest.
+fn words(secret: &str) -> impl Iterator<Item = &str> {
+    let lines = secret
+        .split("\\n")
+        .map(|l| l.strip_suffix("\\r").unwrap_or(l));
+    let words = lines.flat_map(str::split_whitespace);
+    words.filter(move |word| is_uncommon(word) && *word != secret)
+}
+
+/// No word that a message could have by itself.
+fn is_uncommon(piece: &&str) -> bool {
+    let has = |is: fn(&char) -> bool| piece.chars().any(|c| is(&c));
+    let mixed = has(char::is_ascii_lowercase) && has(char::is_ascii_uppercase);
+    match piece.len() {
+        0..6 => false,
+        12.. => true,
+        n => has(char::is_ascii_digit) || (n >= 8 && mixed),
     }
 }
 
@@ -413,6 +445,34 @@ mod tests {
             );
         }
         assert_eq!(scrubber.scrub("nothing of it"), "nothing of it");
+    }
+
+    #[test]
+    fn pieces_of_a_url_that_is_a_secret() {
+        let scrubber =
+            Scrubber::new(["https://hooks.test/services/T01234567/aBcDeFgH/x?key=k3y-k3y&v=2"]);
+        for (text, shown) in [
+            (
+                "redirect to https://hooks.test/services/T01234567/y: refused",
+                "redirect to https://hooks.test/services/***/y: refused",
+            ),
+            (
+                "HTTP 302 to /services/x/aBcDeFgH",
+                "HTTP 302 to /services/x/***",
+            ),
+            ("header X: k3y-k3y", "header X: ***"),
+            (
+                "the services of hooks.test, v 2",
+                "the services of hooks.test, v 2",
+            ),
+        ] {
+            assert_eq!(scrubber.scrub(text), shown);
+        }
+        let line = Scrubber::new(["AUTH t0k3n-x\\r\\n"]);
+        assert_eq!(
+            line.scrub("after AUTH the server said \"-ERR t0k3n-x\""),
+            "after AUTH the server said \"-ERR ***\""
+        );
     }
 
     #[test]

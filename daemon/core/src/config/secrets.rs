@@ -111,7 +111,9 @@ impl Reading<'_> {
         let Ok(text) = String::from_utf8(bytes) else {
             return unread("is no UTF-8 text".into(), "a secret has to be text".into());
         };
-        let text = text.strip_suffix('\n').unwrap_or(&text);
+        // Editors on Windows begin with a mark and end lines in their way.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+        let text = text.strip_suffix('\n').unwrap_or(text);
         let text = text.strip_suffix('\r').unwrap_or(text);
         if text.is_empty() {
             return unread("is empty".into(), "write the secret into it".into());
