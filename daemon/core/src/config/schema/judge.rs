@@ -182,7 +182,7 @@ impl<'a> Judge<'a> {
                 let text = brief(value);
                 // In quotes it would still lack its unit.
                 match format.and_then(|name| healthd_units::check_format(name, &text)) {
-                    Some(Err(e)) => Some(e.help().to_owned()),
+                    Some(Err(e)) => Some(in_quotes(e.help())),
                     _ => Some(format!("write it in quotes: `\"{text}\"`")),
                 }
             }
@@ -614,3 +614,14 @@ const STEPS_MAX: u32 = 1_000_000;
 const DEPTH_MAX: u32 = 500;
 /// More mistakes in one check are not looked for.
 const SAID_MAX: usize = 1_000;
+
+/// A help whose texts stand between backquotes, for one who wrote a number: they need quotes as well.
+fn in_quotes(help: &str) -> String {
+    let pieces = help.split('`').enumerate();
+    pieces
+        .map(|(n, piece)| match n % 2 {
+            0 => piece.to_owned(),
+            _ => format!("`\"{piece}\"`"),
+        })
+        .collect()
+}

@@ -483,7 +483,7 @@ fn formats_are_parsed_by_the_host() {
     assert_eq!(
         said(json!({"number": 500, "text": 5, "path": "c.pem", "range": "5-10"})),
         [
-            "option `number` has to be a string, not an integer; write `500s` or `500ms`",
+            "option `number` has to be a string, not an integer; write `\"500s\"` or `\"500ms\"`",
             "option `path` is no valid path, is `c.pem`; write a full path, from / on",
             "option `range` is no valid range, is `5-10`; write `10` (0 to 10), `10:`, `~:10`, `10:20` or `@10:20` (not within)",
             "option `text` has to be a string, not an integer; write it in quotes: `\"5\"`",
