@@ -202,6 +202,10 @@ fn show_says_where_each_value_came_from() {
         detail["config"],
         json!({"message": "w1 at 10.0.0.1", "status": "warning"})
     );
+    let rows = daemon
+        .told_by_daemon(&["--json", "status", "w1/load"])
+        .json();
+    assert_eq!(rows[0]["labels"], detail["labels"]);
     let from = detail["from"].as_array().expect("layers");
     let layer = |what: &str| {
         let found = from.iter().find(|l| l["what"] == what);

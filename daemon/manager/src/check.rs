@@ -334,6 +334,7 @@ impl Check {
             disabled: !self.spec.enabled,
             quarantined: self.standing.crashes.quarantine.is_some(),
             index: self.identity.index,
+            labels: Some(self.spec.labels.clone()),
         }
     }
 
@@ -344,7 +345,6 @@ impl Check {
             interval_ms: self.spec.interval.as_millis() as u64,
             timeout_ms: self.spec.timeout.as_millis() as u64,
             retry_interval_ms: self.spec.retry_interval.as_millis() as u64,
-            labels: self.spec.labels.clone(),
             config: serde_json::from_str(&self.spec.shown_config).unwrap_or_default(),
             source: self.spec.source.to_string(),
             from: self.spec.from.iter().map(taken_from).collect(),

@@ -363,6 +363,9 @@ pub struct CheckRow {
     /// Place in the configuration: what `--ordered` sorts by.
     #[serde(default)]
     pub index: u64,
+    /// None: the maps do not hold them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<BTreeMap<String, String>>,
 }
 
 /// `show`: the row and all that does not fit a table.
@@ -373,7 +376,6 @@ pub struct CheckDetail {
     pub interval_ms: u64,
     pub timeout_ms: u64,
     pub retry_interval_ms: u64,
-    pub labels: BTreeMap<String, String>,
     /// The plugin's options, secrets shown as `***`.
     pub config: serde_json::Value,
     /// `file:line` of its `[[check]]` or `[[host]]`.

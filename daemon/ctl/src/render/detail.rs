@@ -229,7 +229,7 @@ impl Page<'_> {
         if let Some(needs) = &d.needs {
             self.line("needs", needs);
         }
-        self.labels("labels", &d.labels);
+        self.labels("labels", d.row.labels.as_ref().unwrap_or(&BTreeMap::new()));
         if !d.source.is_empty() {
             self.line("defined in", &d.source);
         }
