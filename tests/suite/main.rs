@@ -9,6 +9,7 @@ mod attempts;
 mod attribution;
 mod authors;
 mod bad_input;
+mod bench;
 mod commands;
 mod contract;
 mod control;

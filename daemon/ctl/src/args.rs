@@ -190,6 +190,13 @@ pub enum Command {
     Validate(ValidateArgs),
     /// Stop healthd: no new runs, those in flight may finish
     Stop(StopArgs),
+    /// Measure how fast healthd is on this machine, and with how many workers and threads
+    #[command(
+        long_about = "Measure how fast healthd is on this machine. Each bench starts a healthd of its own in a temporary \
+        folder, with servers of its own on loopback, and ends both; the running one is not asked. On a machine \
+        that does something else meanwhile the figures say little."
+    )]
+    Bench(BenchArgs),
     /// Show the versions of healthctl and of the running healthd
     Version,
     /// Print a shell completion script
@@ -486,6 +493,31 @@ pub struct TryArgs {
     /// everybody on this machine
     #[arg(long = "options", value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub options_from: Option<PathBuf>,
+}
+
+#[derive(Group, Debug)]
+pub struct BenchArgs {
+    /// What to measure
+    pub bench: Bench,
+    /// About how long it may take [default: 20 to 70, by bench]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub seconds: Option<u16>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Bench {
+    /// Checks that wait: one after the other, by threads, by event loops
+    Io,
+    /// Checks that compute: in one process, by threads, by processes
+    Cpu,
+    /// Tiny checks, so many handed over at once
+    Chunks,
+    /// The best number of workers and threads, as lines for the configuration
+    Tune,
+    /// Statistics of ten million numbers
+    Data,
+    /// Checks a second of each kind until it is full
+    Limit,
 }
 
 #[derive(Group, Debug)]

@@ -128,6 +128,8 @@ pub enum CtlError {
     Options(String),
     /// Of `history` and `report`.
     History(String),
+    /// Of `bench`.
+    Bench(String),
     Write {
         file: PathBuf,
         error: io::Error,
@@ -321,6 +323,7 @@ impl CtlError {
             | CtlError::Unsupported { .. }
             | CtlError::Options(_)
             | CtlError::History(_)
+            | CtlError::Bench(_)
             | CtlError::Output(_)
             | CtlError::Interrupt(_) => "",
         };
@@ -467,7 +470,9 @@ impl std::fmt::Display for CtlError {
             }
             CtlError::PluginRefused { file, reason } => write!(f, "{}: {reason}", file.display()),
             CtlError::Unsupported { what, why } => write!(f, "{what}: {why}"),
-            CtlError::Options(wrong) | CtlError::History(wrong) => f.write_str(wrong),
+            CtlError::Options(wrong) | CtlError::History(wrong) | CtlError::Bench(wrong) => {
+                f.write_str(wrong)
+            }
             CtlError::Write { file, error } => {
                 write!(f, "cannot write {}: {error}", file.display())
             }

@@ -23,6 +23,11 @@ pub fn find(session: &mut Session, word: &str) -> Result<PathBuf, CtlError> {
     if let Some(file) = of_daemon(session, word) {
         return Ok(file);
     }
+    installed(word)
+}
+
+/// Of no running healthd: beside this program, then where plugins are installed.
+pub fn installed(word: &str) -> Result<PathBuf, CtlError> {
     let folders = folders();
     let likely = folders
         .iter()

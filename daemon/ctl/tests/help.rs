@@ -5,7 +5,7 @@ mod support;
 use std::path::Path;
 use support::{Dir, ctl, expect_file, expect_path};
 
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 22] = [
     "status",
     "list",
     "show",
@@ -25,6 +25,7 @@ const COMMANDS: [&str; 21] = [
     "reload",
     "validate",
     "stop",
+    "bench",
     "version",
     "completions",
 ];

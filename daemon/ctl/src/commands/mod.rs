@@ -2,6 +2,7 @@
 
 mod add;
 mod alerts;
+mod bench;
 mod completions;
 mod events;
 #[cfg(feature = "history")]
@@ -57,6 +58,7 @@ pub fn run(session: &mut Session, command: &Command) -> Result<u8, CtlError> {
         Command::Reload => reload::run(session),
         Command::Validate(args) => validate::run(session, args),
         Command::Stop(args) => stop::run(session, args),
+        Command::Bench(args) => bench::run(session, args),
         Command::Version => version::run(session),
         Command::Add(args) => add::run(session, args),
         Command::Completions(args) => completions::run(session, args),
