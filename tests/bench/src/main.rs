@@ -6,17 +6,19 @@
 
 mod changes;
 mod daemon;
+mod kinds;
 mod names;
 mod needs;
 mod objects;
 mod peers;
+mod ping;
 mod readers;
 mod runs;
 mod shared_work;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|needs|readers|upgrade|reload|stats|digest|objects|names|all]
+const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|needs|readers|upgrade|reload|stats|digest|objects|names|kinds|ping|all]
                         [--seconds N] [--checks N] [--kills N] [--upgrades N] [--values N] [--mib N] [--rounds N]
 
   load   10,000 HTTP checks at 2 s beside 2,000 that hang, then HAProxy with the same checks   (60 s each)
@@ -30,6 +32,8 @@ const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|needs|readers
   stats  10,000,000 values with 1 and 2 cpu workers, and numpy on the same values                (5 rounds)
   digest a tree of 4,096 MiB with 2 cpu workers, and sha256sum -c                                (5 rounds)
   names  10,000 checks of names at 10 s without and beside 60 in a silent zone, and by getaddrinfo; as root (3 x 60 s)
+  kinds    CPU a check and memory in flight of each kind, as a table
+  ping     10,000 hosts at 10 s beside fping and check_icmp, idle and under load; as root       (60 s)
   objects  token requests of 1,000 checks, a rate limit, 10,000 runs of a group, 1,000 locks, a holder killed";
 
 pub struct Options {
@@ -87,7 +91,9 @@ fn run() -> Result<(), String> {
             "--mib" => options.mib = number()?.max(1),
             "--rounds" => options.rounds = number()?.max(1),
             "stats" | "digest" | "objects" | "load" | "kill" | "idle" | "ready" | "needs"
-            | "readers" | "upgrade" | "reload" | "names" | "all" => what = Some(arg),
+            | "readers" | "upgrade" | "reload" | "names" | "kinds" | "ping" | "all" => {
+                what = Some(arg)
+            }
             _ => return Err(USAGE.into()),
         }
     }
@@ -103,6 +109,8 @@ fn run() -> Result<(), String> {
         "reload" => changes::reload(&options),
         "objects" => objects::objects(),
         "names" => names::names(&options),
+        "kinds" => kinds::kinds(&options),
+        "ping" => ping::ping(&options),
         "stats" => shared_work::stats::stats(&options),
         "digest" => shared_work::digest::digest(&options),
         _ => {
