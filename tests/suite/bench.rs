@@ -1,6 +1,6 @@
 //! `healthctl bench`: each bench comes to its rows, in the documented shape. What they say of this machine's speed is not judged.
 
-use crate::harness::{Said, healthctl};
+use crate::harness::ctl::{Said, healthctl};
 use serde_json::Value;
 use std::path::Path;
 
