@@ -8,7 +8,7 @@ use healthd_core::check::outcome::Verdict;
 use healthd_core::wire::control::Filter;
 use healthd_units::duration;
 use jiff::civil::{DateTime, Time};
-use jiff::{Timestamp, Zoned};
+use jiff::{Timestamp, ZonedDateTime};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -684,7 +684,7 @@ fn parse_option(text: &str) -> Result<String, String> {
 
 /// As `parse_since`, but a span lies ahead.
 fn parse_at(text: &str) -> Result<Timestamp, String> {
-    let now = Zoned::now();
+    let now = ZonedDateTime::now();
     let ahead = duration::parse(text).ok();
     let at = match ahead {
         Some(ahead) => now.timestamp().checked_add(ahead).ok(),
@@ -703,13 +703,13 @@ fn parse_slo(text: &str) -> Result<f64, String> {
 }
 
 fn parse_since(text: &str) -> Result<Timestamp, String> {
-    since(text, &Zoned::now()).ok_or_else(|| {
+    since(text, &ZonedDateTime::now()).ok_or_else(|| {
         "a time is written as 10m (ago), 10:00, 2026-11-22, \"2026-11-22 10:00\" or 2026-11-22T10:00:00Z".to_owned()
     })
 }
 
 /// Times without a zone are meant as `now` has it.
-fn since(text: &str, now: &Zoned) -> Option<Timestamp> {
+fn since(text: &str, now: &ZonedDateTime) -> Option<Timestamp> {
     if let Ok(ago) = duration::parse(text) {
         return now.timestamp().checked_sub(ago).ok();
     }
@@ -720,7 +720,7 @@ fn since(text: &str, now: &Zoned) -> Option<Timestamp> {
         Ok(when) => when,
         Err(_) => now.date().to_datetime(text.parse::<Time>().ok()?),
     };
-    Some(when.to_zoned(now.time_zone().clone()).ok()?.timestamp())
+    Some(when.to_zoned_datetime(now.time_zone().clone()).ok()?.timestamp())
 }
 
 fn parse_pause(text: &str) -> Result<Duration, String> {
@@ -764,7 +764,7 @@ mod tests {
 
     #[test]
     fn since_when() {
-        let now: Zoned = "2026-11-22T10:00:00+01:00[+01:00]".parse().expect("a time");
+        let now: ZonedDateTime = "2026-11-22T10:00:00+01:00[+01:00]".parse().expect("a time");
         for (text, meant) in [
             ("10m", "2026-11-22T08:50:00Z"),
             ("09:30", "2026-11-22T08:30:00Z"),

@@ -109,7 +109,7 @@ pub fn clean_by(clean: fn(&str) -> Cow<'_, str>) {
 
 /// "2026-11-29T05:01:02.345+01:00"
 fn time(zone: &TimeZone) -> impl std::fmt::Display {
-    let now = Timestamp::now().to_zoned(zone.clone());
+    let now = Timestamp::now().to_zoned_datetime(zone.clone());
     now.strftime("%Y-%m-%dT%H:%M:%S%.3f%:z").to_string()
 }
 

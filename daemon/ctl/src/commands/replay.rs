@@ -90,7 +90,7 @@ pub fn run(session: &mut Session, args: &ReplayArgs) -> Result<u8, CtlError> {
             _ => messages.others += 1,
         }
         let at = Timestamp::from_nanosecond(i128::from(sent.at)).unwrap_or_default();
-        let hour = at.to_zoned(look.zone.clone()).hour();
+        let hour = at.to_zoned_datetime(look.zone.clone()).hour();
         messages.at_night += u64::from(!(6..22).contains(&hour));
     }
     let text = replayed(&routes, answer.flips, was_sent, &look);

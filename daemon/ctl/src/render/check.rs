@@ -173,7 +173,7 @@ pub fn change_line(
     let at = at.map_or_else(
         || {
             look.now
-                .to_zoned(look.zone.clone())
+                .to_zoned_datetime(look.zone.clone())
                 .strftime("%H:%M:%S")
                 .to_string()
         },
@@ -206,7 +206,10 @@ pub fn gone_line(name: &str, name_width: usize, look: &Look) -> String {
         ..CheckRow::default()
     };
     let (name, name_width) = named(&row, name_width, look);
-    let at = look.now.to_zoned(look.zone.clone()).strftime("%H:%M:%S");
+    let at = look
+        .now
+        .to_zoned_datetime(look.zone.clone())
+        .strftime("%H:%M:%S");
     format!(
         "{at}  {}  gone: no longer configured",
         pad(&name, &name, name_width)

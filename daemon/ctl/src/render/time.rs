@@ -35,8 +35,8 @@ pub fn of_day(rfc3339: &str, look: &Look) -> String {
         return rfc3339.to_owned();
     };
     let (time, now) = (
-        time.to_zoned(look.zone.clone()),
-        look.now.to_zoned(look.zone.clone()),
+        time.to_zoned_datetime(look.zone.clone()),
+        look.now.to_zoned_datetime(look.zone.clone()),
     );
     if time.date() == now.date() {
         time.strftime("%H:%M:%S").to_string()
