@@ -318,8 +318,8 @@ fn describe(c: &CheckSpec, out: &mut String) {
         if c.enabled { "" } else { " disabled" },
         c.source,
     );
-    if let Some(needs) = &c.needs {
-        let _ = writeln!(out, "    needs {needs}");
+    if !c.needs.is_empty() {
+        let _ = writeln!(out, "    needs {}", c.needs.join(", "));
     }
     if !c.labels.is_empty() {
         let _ = writeln!(out, "    labels {:?}", c.labels);

@@ -6,12 +6,20 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::on_change::{self, Action};
 use super::raw::{Node, Value};
 use super::reading::Reading;
 use super::report::error;
 use crate::check::rate::Rate;
 
-pub const KEYS: [&str; 4] = ["recover", "flap", "invert", "runbook"];
+pub const KEYS: [&str; 6] = [
+    "recover",
+    "flap",
+    "invert",
+    "runbook",
+    "on_change",
+    "restart",
+];
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckAlerts {
@@ -23,6 +31,9 @@ pub struct CheckAlerts {
     pub invert: bool,
     /// Where it is written what to do; sent with each message.
     pub runbook: Option<String>,
+    /// What is run when it changes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub actions: Vec<Action>,
 }
 
 impl Default for CheckAlerts {
@@ -35,6 +46,7 @@ impl Default for CheckAlerts {
             }),
             invert: false,
             runbook: None,
+            actions: Vec::new(),
         }
     }
 }
@@ -60,6 +72,11 @@ impl CheckAlerts {
         }
         let runbook = key("runbook", cx);
         keys.runbook = runbook.and_then(|n| cx.text("runbook", &n, owner));
+        let action = key("on_change", cx);
+        let action = action.and_then(|n| on_change::on_change(&n, owner, cx));
+        let restart = key("restart", cx);
+        let restart = restart.and_then(|n| on_change::restart(&n, owner, cx));
+        keys.actions = action.into_iter().chain(restart).collect();
         keys
     }
 }
@@ -101,6 +118,10 @@ mod tests {
     use std::io;
     use std::path::{Path, PathBuf};
 
+    use crate::check::outcome::Verdict;
+
+    const VERDICTS: [Verdict; 3] = [Verdict::Ok, Verdict::Warning, Verdict::Critical];
+
     struct Nowhere;
 
     impl Files for Nowhere {
@@ -141,6 +162,36 @@ mod tests {
         assert_eq!(said, "");
         assert_eq!((all.recover, all.flap, all.invert), (3, None, true));
         assert_eq!(all.runbook.as_deref(), Some("https://wiki/x"));
+        let (all, said) =
+            keys("on_change = [\"/bin/led\", \"$SERVICESTATE$\"]\nrestart = \"nginx.service\"");
+        assert_eq!(said, "");
+        assert_eq!(all.actions[0].argv, ["/bin/led", "$SERVICESTATE$"]);
+        assert_eq!(all.actions[1].argv[2..], ["restart", "nginx.service"]);
+        let is_for = |n: usize| VERDICTS.map(|v| all.actions[n].is_for(v));
+        assert_eq!((is_for(0), is_for(1)), ([true; 3], [false, false, true]));
+        let (all, said) = keys(
+            "on_change = { argv = [\"led\"], soft = true, on = [\"ok\"], limit = \"2/1m\", timeout = \"5s\" }",
+        );
+        assert_eq!(said, "");
+        assert_eq!((all.actions[0].soft, all.actions[0].limit.count), (true, 2));
+        for (text, what) in [
+            ("on_change = \"led\"", "has to be a list or a table"),
+            ("on_change = []", "names no program"),
+            ("on_change = { soft = true }", "has no `argv`"),
+            ("on_change = { argv = [\"a\"], sof = true }", "`soft`"),
+            (
+                "on_change = { argv = [\"a\"], on = \"critcal\" }",
+                "`critical`",
+            ),
+            ("restart = \"-x\"", "cannot be a unit of systemd"),
+            ("restart = \"a b\"", "there is `on_change`"),
+        ] {
+            let (all, said) = keys(text);
+            assert!(
+                all.actions.is_empty() && said.contains(what),
+                "{text}: {said}"
+            );
+        }
         let (_, said) = keys("recover = 0\nflap = \"1/m\"\ninvert = \"yes\"\nrunbook = \"\"");
         for what in [
             "from 1 to 1000",

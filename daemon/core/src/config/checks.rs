@@ -12,6 +12,7 @@ use super::for_each::ForEach;
 use super::model::{CHECKS_MAX, CheckSpec, Daemon, Layer, Source};
 use super::needs::{self, Written};
 use super::notifiers::{self, ReadAlerts};
+use super::on_change::RUN_BY;
 use super::one_check::{Made, Name, OneCheck};
 use super::options::{Plan, PlanInput, Variables, template_error};
 use super::probes;
@@ -67,6 +68,7 @@ pub fn resolve(
         maker.unused_options(defaults, cx);
     }
     maker.refuse_doubles(cx);
+    maker.refuse_actions(cx);
     let names = maker.names.iter().filter_map(|(given, _)| match given {
         Given::To(_) => None,
         Given::Lost(name) => Some(name.as_str()),
@@ -332,7 +334,7 @@ impl<'a> Maker<'a> {
             return;
         }
         self.names.push((Given::To(self.checks.len()), span));
-        if let (Some(written), true) = (needs, check.needs.is_some()) {
+        if let (Some(written), true) = (needs, !check.needs.is_empty()) {
             self.needs.push((self.checks.len(), written));
         }
         self.checks.push(*check);
@@ -510,6 +512,23 @@ impl<'a> Maker<'a> {
                 );
             }
         }
+    }
+
+    /// What is run when a check changes is run by a plugin, which has to be there.
+    fn refuse_actions(&self, cx: &mut Reading<'_>) {
+        let acts = |c: &&CheckSpec| c.enabled && !c.alerts.actions.is_empty();
+        let (Some(check), Some(catalog)) = (self.checks.iter().find(acts), self.catalog) else {
+            return;
+        };
+        if catalog.plugin(RUN_BY).is_some() {
+            return;
+        }
+        let e = error(format!(
+            "what check `{}` asks for when it changes cannot be run: there is no plugin `{RUN_BY}`",
+            check.name
+        ));
+        let e = self.which_there_are(e, RUN_BY, catalog);
+        cx.push(e.code("unknown-plugin"));
     }
 
     fn refuse_doubles(&self, cx: &mut Reading<'_>) {

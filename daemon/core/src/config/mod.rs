@@ -22,6 +22,7 @@ mod meant;
 mod model;
 mod needs;
 pub mod notifiers;
+pub mod on_change;
 mod one_check;
 mod options;
 pub mod pairs;
@@ -49,6 +50,7 @@ pub use model::{
     Limits, Model, NAME_MAX, Pool, PoolGroup, SHORTEST_INTERVAL, SOCKET_NAME, SOCKET_PATH_MAX,
     Source, TimeoutStatus, UseSandbox, Users,
 };
+pub use needs::DEEPEST as DEEPEST_NEEDS;
 pub use probes::{Probe, TARGET_MAX, host_of};
 pub use readers::{ChosenLabels, History, LABELS_FILE, Listen, RecorderSettings, Web, WebSettings};
 pub use resolve::{DaemonPaths, With, daemon_paths, load, load_with};

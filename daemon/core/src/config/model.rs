@@ -217,9 +217,9 @@ pub struct CheckSpec {
     pub timeout_status: TimeoutStatus,
     /// Each is entered before a run of it may start, and left at the run's end.
     pub groups: Vec<Group>,
-    /// The check that must be ok for this one's problems to be believed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub needs: Option<String>,
+    /// The checks that must be ok for this one's problems to be believed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<String>,
     pub labels: BTreeMap<String, String>,
     #[serde(default)]
     pub alerts: CheckAlerts,
@@ -261,7 +261,7 @@ impl CheckSpec {
             h.text("title");
             h.text(&self.title);
         }
-        if let Some(needs) = &self.needs {
+        for needs in &self.needs {
             h.text("needs");
             h.text(needs);
         }
@@ -419,7 +419,7 @@ mod tests {
             enabled: true,
             timeout_status: TimeoutStatus::Critical,
             groups: Vec::new(),
-            needs: None,
+            needs: Vec::new(),
             labels: BTreeMap::new(),
             alerts: CheckAlerts::default(),
             probe: None,
@@ -459,7 +459,7 @@ mod tests {
             |c| c.enabled = false,
             |c| c.timeout_status = TimeoutStatus::Warning,
             |c| c.groups.push(Group::exclusive("db".into())),
-            |c| c.needs = Some("uplink".into()),
+            |c| c.needs.push("uplink".into()),
             |c| drop(c.labels.insert("a".into(), "b".into())),
             |c| c.config = "{}".into(),
             |c| c.unusable = Some("refused".into()),

@@ -137,7 +137,7 @@ impl Maker<'_> {
             enabled: true,
             timeout_status: TimeoutStatus::Unknown,
             groups: Vec::new(),
-            needs: None,
+            needs: Vec::new(),
             labels: BTreeMap::new(),
             alerts: CheckAlerts::default(),
             probe: None,

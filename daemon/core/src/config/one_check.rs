@@ -117,7 +117,11 @@ impl OneCheck<'_> {
             _ => cx.text("needs", &n, owner).unwrap_or_default(),
         });
 
-        let alerts = CheckAlerts::read(&|key, cx| field(key, cx), &owner, cx);
+        let in_full = |key: &str, cx: &mut Reading<'_>| {
+            let entry = table.get(key)?;
+            expand_all(key, &entry.node, variables, &owner, cx)
+        };
+        let alerts = CheckAlerts::read(&in_full, &owner, cx);
         // The strongest last: main file, this file, the check.
         let layers = || self.layers.iter().rev();
         let interval = own
@@ -204,7 +208,7 @@ impl OneCheck<'_> {
         }
         let needs = needs
             .or_else(|| layers().find_map(|d| Some(d.needs.as_ref()?.0.clone())))
-            .filter(|name| !name.is_empty());
+            .filter(|text| !text.is_empty());
 
         let mut labels = BTreeMap::new();
         for layer in self.layers {
@@ -237,7 +241,8 @@ impl OneCheck<'_> {
             enabled,
             timeout_status,
             groups,
-            needs,
+            // As it is written; names of checks take its place.
+            needs: needs.into_iter().collect(),
             labels,
             alerts,
             probe: self.probe,
@@ -374,6 +379,36 @@ fn expand<'n>(
             cx.push(template_error(e, &format!("`{key}`"), owner).at(node.span));
             return None;
         }
+    };
+    Some(Cow::Owned(Node {
+        span: node.span,
+        value,
+    }))
+}
+
+/// The same of all that is in it.
+fn expand_all<'n>(
+    key: &str,
+    node: &'n Node,
+    variables: Option<Variables<'_>>,
+    owner: &dyn fmt::Display,
+    cx: &mut Reading<'_>,
+) -> Option<Cow<'n, Node>> {
+    let mut each = |node: &Node| {
+        let filled = expand_all(key, node, variables, owner, cx)?;
+        Some(filled.into_owned())
+    };
+    let value = match &node.value {
+        _ if variables.is_none() => return Some(Cow::Borrowed(node)),
+        Value::Array(items) => Value::Array(items.iter().map(each).collect::<Option<_>>()?),
+        Value::Table(table) => {
+            let mut table = table.clone();
+            for entry in &mut table.entries {
+                entry.node = each(&entry.node)?;
+            }
+            Value::Table(table)
+        }
+        _ => return expand(key, node, variables, owner, cx),
     };
     Some(Cow::Owned(Node {
         span: node.span,

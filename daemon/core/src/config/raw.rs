@@ -140,7 +140,7 @@ pub const DEFAULTS_KEYS: [&str; 11] = [
     "labels",
     "config",
 ];
-pub const CHECK_KEYS: [&str; 21] = [
+pub const CHECK_KEYS: [&str; 23] = [
     "name",
     "use",
     "title",
@@ -162,6 +162,8 @@ pub const CHECK_KEYS: [&str; 21] = [
     "invert",
     "runbook",
     "probe",
+    "on_change",
+    "restart",
 ];
 
 /// Classes of workers that may have a user of their own.
@@ -170,7 +172,7 @@ const POOL_KEYS: [&str; 4] = ["isolate", "io", "cpu", "exec"];
 /// Of `[pool.NAME]`.
 const POOL_GROUP_KEYS: [&str; 1] = ["plugins"];
 /// A template's: those of a check that many can share, and the `checks` of a host.
-pub const TEMPLATE_KEYS: [&str; 19] = [
+pub const TEMPLATE_KEYS: [&str; 21] = [
     "use",
     "title",
     "plugin",
@@ -190,9 +192,11 @@ pub const TEMPLATE_KEYS: [&str; 19] = [
     "flap",
     "invert",
     "runbook",
+    "on_change",
+    "restart",
 ];
 /// What stands below `checks` and for all of them: no plugin, and nothing of one.
-pub const HOST_KEYS: [&str; 18] = [
+pub const HOST_KEYS: [&str; 20] = [
     "name",
     "address",
     "use",
@@ -211,9 +215,11 @@ pub const HOST_KEYS: [&str; 18] = [
     "flap",
     "invert",
     "runbook",
+    "on_change",
+    "restart",
 ];
 /// Of one of a host's `checks`, where it is written as a table.
-pub const HOST_CHECK_KEYS: [&str; 19] = [
+pub const HOST_CHECK_KEYS: [&str; 21] = [
     "name",
     "use",
     "title",
@@ -233,6 +239,8 @@ pub const HOST_CHECK_KEYS: [&str; 19] = [
     "flap",
     "invert",
     "runbook",
+    "on_change",
+    "restart",
 ];
 
 /// The keys of one pool: its own, and those of every pool.
