@@ -18,6 +18,8 @@ pub enum Kind {
     Recovery,
     Test,
     Alive,
+    /// Of `on_change`: a check is not as it was. No route is told that.
+    Change,
 }
 
 impl Kind {
@@ -30,6 +32,7 @@ impl Kind {
             Kind::Recovery => "recovery",
             Kind::Test => "test",
             Kind::Alive => "alive",
+            Kind::Change => "change",
         }
     }
 }
@@ -57,6 +60,8 @@ pub struct Delivery {
     pub from: u64,
     /// And when the last was over.
     pub to: Option<u64>,
+    /// Other routes whose receivers have been told of some of it.
+    pub also: Vec<Arc<str>>,
     /// Another route that cannot reach its receiver, and why.
     pub instead_of: Option<(Arc<str>, String)>,
 }
@@ -80,6 +85,8 @@ pub struct Line {
     pub labels: Labels,
     /// It is ok at this moment, and was so too often.
     pub flaps: bool,
+    /// Who has taken the problem, and what they say.
+    pub ack: Option<(String, String)>,
 }
 
 /// A verdict, or that there is none any more.

@@ -108,19 +108,34 @@ impl Holds {
 
     pub fn holds(&self, name: &str, labels: &BTreeMap<String, String>) -> bool {
         let given = |given: &Given| given.covers(name, labels);
-        self.given.values().any(given) || self.is_in_maintenance(name, labels)
+        self.given.values().any(given) || self.maintenance(name, labels).is_some()
     }
 
-    /// Its time is not to be counted as downtime.
-    pub fn is_planned(&self, name: &str, labels: &BTreeMap<String, String>) -> bool {
-        let given = |given: &Given| given.hold.planned && given.covers(name, labels);
-        self.given.values().any(given) || self.is_in_maintenance(name, labels)
+    /// Its time is not to be counted as downtime: the reason.
+    pub fn planned(&self, name: &str, labels: &BTreeMap<String, String>) -> Option<&str> {
+        let mut given = self.given.values();
+        let given = given.find(|given| given.hold.planned && given.covers(name, labels));
+        let given = given.map(|given| given.hold.reason.as_str());
+        given.or_else(|| self.maintenance(name, labels).map(|m| m.reason.as_str()))
     }
 
-    fn is_in_maintenance(&self, name: &str, labels: &BTreeMap<String, String>) -> bool {
+    fn maintenance(&self, name: &str, labels: &BTreeMap<String, String>) -> Option<&Maintenance> {
         let on =
-            |(m, watch): &(Maintenance, Watch)| watch.is_open() && m.matches.fits(name, labels);
-        self.calendar.iter().any(on)
+            |(m, watch): &&(Maintenance, Watch)| watch.is_open() && m.matches.fits(name, labels);
+        self.calendar.iter().find(on).map(|(m, _)| m)
+    }
+
+    /// Anything that makes time planned.
+    pub fn plans(&self) -> bool {
+        let is_open = |(_, watch): &(Maintenance, Watch)| watch.is_open();
+        self.given.values().any(|given| given.hold.planned) || self.calendar.iter().any(is_open)
+    }
+
+    /// Who has taken the problem of this check, and what they say.
+    pub fn ack_of(&self, name: &str) -> Option<(String, String)> {
+        let id = self.of_problem(name).into_iter().next()?;
+        let hold = &self.given.get(&id)?.hold;
+        Some((hold.author.clone(), hold.reason.clone()))
     }
 
     /// The acknowledgements of a check's problem.

@@ -16,6 +16,17 @@ pub struct Lane {
     /// CLOCK_REALTIME, ns.
     pub last_ok: Option<u64>,
     pub last_error: Option<String>,
+    pub ends: Ends,
+}
+
+/// How deliveries of a route have ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ends {
+    pub accepted: u64,
+    pub refused: u64,
+    pub unknown: u64,
+    /// All of them together, ns.
+    pub took: u64,
 }
 
 /// So many deliveries of one route at once.

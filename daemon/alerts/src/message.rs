@@ -24,7 +24,9 @@ impl Delivery {
             "behind": self.behind.iter().map(|name| &**name).collect::<Vec<_>>(),
             "behind_count": self.behind_count,
             "near": self.near.iter().map(|name| &**name).collect::<Vec<_>>(),
+            "also": self.also.iter().map(|name| &**name).collect::<Vec<_>>(),
             "from": time(self.from),
+            "lasted_s": self.to.unwrap_or(wall).saturating_sub(self.from) / 1_000_000_000,
             "to": self.to.map(time),
             "unsure": self.sure == Sure::Not,
         });
@@ -47,6 +49,9 @@ fn check(place: usize, line: &Line, more: &More<'_>) -> Value {
     });
     if line.flaps {
         check["flaps"] = true.into();
+    }
+    if let Some((author, reason)) = &line.ack {
+        check["ack"] = json!({ "author": author, "reason": reason });
     }
     if let Value::Object(fields) = &mut check {
         fields.extend(more(place, &line.name));
@@ -83,6 +88,7 @@ mod tests {
             since: 1_795_917_600_000_000_000,
             labels: Arc::new(BTreeMap::from([("team".to_owned(), "web".to_owned())])),
             flaps: false,
+            ack: Some(("uid 0".to_owned(), "on it".to_owned())),
         };
         let mut delivery = Delivery {
             id: 8,
@@ -95,6 +101,7 @@ mod tests {
             behind: vec!["a".into()],
             behind_count: 30,
             near: vec!["uplink".into()],
+            also: vec!["mail".into()],
             from: 1_795_917_600_000_000_000,
             to: None,
             instead_of: Some(("slack".into(), "404".into())),
@@ -110,8 +117,9 @@ mod tests {
             "checks": [{
                 "name": "shop/db", "verdict": "critical", "was": "ok", "message": "x".repeat(1_000),
                 "since": "2026-11-29T02:00:00Z", "labels": {"team": "web"}, "runbook": "https://wiki/shop/db",
+                "ack": {"author": "uid 0", "reason": "on it"},
             }],
-            "behind": ["a"], "behind_count": 30, "near": ["uplink"], "from": "2026-11-29T02:00:00Z", "to": null, "unsure": false,
+            "behind": ["a"], "behind_count": 30, "near": ["uplink"], "also": ["mail"], "lasted_s": 12, "from": "2026-11-29T02:00:00Z", "to": null, "unsure": false,
             "instead_of": {"route": "slack", "reason": "404"},
         });
         assert_eq!(json, expected);

@@ -106,7 +106,9 @@ pub fn class(kind: Kind) -> Class {
     match kind {
         Kind::Problem => Class::Problem,
         Kind::Recovery => Class::Recovery,
-        Kind::Worse | Kind::Update | Kind::Repeat | Kind::Test | Kind::Alive => Class::Extra,
+        Kind::Worse | Kind::Update | Kind::Repeat | Kind::Test | Kind::Alive | Kind::Change => {
+            Class::Extra
+        }
     }
 }
 

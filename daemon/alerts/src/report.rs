@@ -2,6 +2,7 @@
 
 use crate::engine::Engine;
 use crate::holds::{Scope, Until};
+use crate::lane::Ends;
 use crate::notice::{Class, Notice, Stage};
 use crate::time::Now;
 use serde::Serialize;
@@ -38,8 +39,13 @@ pub struct RouteRow {
     pub enabled: bool,
     /// Notices that have something to say that has not got through.
     pub pending: usize,
+    /// For how long the oldest of these has been failing, ns.
+    pub oldest: u64,
     pub last_ok: Option<u64>,
     pub last_error: Option<String>,
+    #[serde(skip)]
+    pub ends: Ends,
+    pub budget: Option<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -58,6 +64,11 @@ pub struct SilenceRow {
 
 impl Engine {
     pub fn report(&self, now: Now) -> Report {
+        let failing = |route: &str| {
+            let of_it = self.open_notices().filter(|n| *n.route == *route);
+            let since = of_it.filter_map(|n| Some(n.trouble?.1.since)).min();
+            since.map_or(0, |since| now.mono.saturating_sub(since))
+        };
         let routes = self.config_routes().map(|(route, lane)| RouteRow {
             name: route.name.clone(),
             plugin: route.plugin.clone(),
@@ -66,6 +77,9 @@ impl Engine {
                 .open_notices()
                 .filter(|n| n.route == route.name && due(n).is_some())
                 .count(),
+            budget: route.budget,
+            oldest: failing(&route.name),
+            ends: lane.map(|lane| lane.ends).unwrap_or_default(),
             last_ok: lane.and_then(|lane| lane.last_ok),
             last_error: lane.and_then(|lane| lane.last_error.clone()),
         });

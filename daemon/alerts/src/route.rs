@@ -36,6 +36,9 @@ pub struct Route {
     pub limit: Option<Rate>,
     /// This route is told as well when this one has failed for some minutes.
     pub backup: Option<Arc<str>>,
+    /// So many messages a week are enough: beyond that it is said which checks they are about.
+    #[serde(default)]
+    pub budget: Option<u32>,
     /// A sign of life is sent so often, while no delivery of any route is overdue.
     pub alive: Option<Duration>,
 }
@@ -56,6 +59,7 @@ impl Route {
             by: By::None,
             limit: None,
             backup: None,
+            budget: None,
             alive: None,
         }
     }

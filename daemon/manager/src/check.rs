@@ -7,6 +7,7 @@ use crate::schedule::pause::Paused;
 use crate::schedule::stage::Stage;
 use crate::time;
 use crate::verdict::cost::Tally;
+use healthd_core::check::fault::Fault;
 use healthd_core::check::outcome::{Metric, Phase, Status, Verdict};
 use healthd_core::check::schedule::{self, Standstill};
 use healthd_core::check::verdict::{CheckState, Rules};
@@ -168,6 +169,22 @@ impl Check {
             && self.target.is_some()
             && !self.removed
             && !self.is_carrier()
+    }
+
+    /// It is not evaluated, as a check that it needs is not ok.
+    pub fn lies_behind(&self) -> bool {
+        self.state.fault() == Some(Fault::Dependency)
+    }
+
+    /// What it says of itself holds for those that need it.
+    pub fn may_speak(&self) -> bool {
+        self.is_planned() && self.standing.hold.is_none()
+    }
+
+    /// While it is so, what needs it is not evaluated.
+    pub fn is_in_the_way(&self) -> bool {
+        let is_bad = self.state.status().is_some_and(|s| s != Status::Ok);
+        self.may_speak() && (self.lies_behind() || (is_bad && !self.state.is_unjudged()))
     }
 
     /// A run of it may be sent now: by itself, or because a client asked (a pause does not forbid that).
@@ -365,7 +382,7 @@ impl Check {
                 .hold
                 .filter(|h| h.until_ns > clock::monotonic_ns())
                 .and_then(|h| time::rfc3339(time::wall(h.until_ns))),
-            needs: self.spec.needs.clone(),
+            needs: (!self.spec.needs.is_empty()).then(|| self.spec.needs.join(", ")),
             fanout: self.last.chunks.shown(),
             quarantine: self.quarantine_info(clock::monotonic_ns()),
             cost: Some(self.counts.tally.shown()),

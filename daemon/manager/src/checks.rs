@@ -1,6 +1,7 @@
 //! The checks, by the number that workers know each by, by name, and in the order of the config.
 
 use crate::check::Check;
+use healthd_core::config::DEEPEST_NEEDS as DEEPEST;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 #[derive(Default)]
@@ -29,6 +30,26 @@ impl Checks {
 
     pub fn find(&self, name: &str) -> Option<u32> {
         self.by_name.get(name).copied()
+    }
+
+    /// The check that this one needs and for which it is not evaluated.
+    pub fn in_the_way(&self, check: &Check) -> Option<&Check> {
+        let needed = check.spec.needs.iter();
+        let mut needed = needed.filter_map(|name| self.get(self.find(name)?));
+        needed.find(|n| n.is_in_the_way())
+    }
+
+    /// The one at the end of that chain: it is not ok itself. None: it is by now.
+    pub fn root(&self, check: &Check) -> Option<&Check> {
+        let mut at = self.in_the_way(check)?;
+        // A config has no circle in it, and no longer chain.
+        for _ in 0..DEEPEST {
+            if !at.lies_behind() {
+                return Some(at);
+            }
+            at = self.in_the_way(at)?;
+        }
+        None
     }
 
     /// All that there are, removed ones too while a run of theirs has no end.

@@ -127,7 +127,7 @@ impl Manager {
             true => 0,
             false => ns(self.model.daemon.start_spread),
         };
-        let turn = self.alerts.turn(&self.checks, &self.model, starting_ns);
+        let turn = (self.alerts).turn(&self.checks, &self.model, &self.books, starting_ns);
         if let Some(memory) = turn.memory {
             let kept = ToSupervisor::KeepAlerts;
             self.fleet.supervisor.say_with(&kept, vec![memory]);
@@ -141,17 +141,17 @@ impl Manager {
                 self.clients.reply(client, &Reply::End);
             }
         }
-        for delivery in turn.departures {
+        for departure in turn.departures {
             let loaded = match self.phase {
                 Phase::Running => self.alerts.load(
-                    &delivery,
+                    departure,
                     &mut self.checks,
                     &self.model,
                     &self.rollout.plugins,
                     &self.books,
                 ),
                 Phase::Starting | Phase::Stopping | Phase::Done => {
-                    self.alerts.not_sent(&delivery, "healthd stops")
+                    self.alerts.not_sent(departure, "healthd stops")
                 }
             };
             if let Some(carrier) = loaded {

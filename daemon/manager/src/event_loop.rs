@@ -1,14 +1,17 @@
 //! The loop: one wait; then messages, results, clients, timers, and what they asked for.
 
+use crate::control::error;
 use crate::director::{Chore, Manager, Phase};
 use crate::fleet::descriptors::is_lack;
 use crate::fleet::slots::{Link, Process, SlotState};
 use crate::inbox::Message;
 use crate::journal::Fact;
 use crate::rollout::work::Work;
+use crate::services::states::Fed;
 use crate::services::states_answered;
 use crate::time::MS;
 use healthd_core::check::schedule::Standstill;
+use healthd_core::wire::control::{ErrorCode, Reply};
 use healthd_core::wire::events::EventKind;
 use healthd_core::wire::frame::MAX_MESSAGE;
 use healthd_core::wire::maps::state_header as h;
@@ -40,6 +43,8 @@ const GAP_NS: u64 = 500 * MS;
 const HUNG_UP_NS: u64 = 3000 * MS;
 /// Lines of the log that wait for their reader are tried again so soon.
 const LOG_MS: u64 = 20;
+/// A check that was fed while it ran is run again after so long.
+const FED_AGAIN_NS: u64 = 200 * MS;
 /// The most messages that one worker is heard for in a turn.
 const MESSAGES_A_TURN: usize = 256;
 
@@ -151,6 +156,7 @@ impl Manager {
                         Message::Dropped => self.enqueue(Work::Dropped),
                         Message::AlertsWritten(written) => self.alerts.written(written),
                         Message::States(answers) => states_answered(&mut self.fleet, answers),
+                        Message::Fed(fed) => fed.into_iter().for_each(|fed| self.was_fed(fed)),
                         Message::SecretsChanged => self.enqueue(Work::Secrets),
                     }
                 }
@@ -183,6 +189,29 @@ impl Manager {
             }
         }
         Ok(())
+    }
+
+    /// Who has said it is told that it is kept, and the check runs at once, to see it.
+    fn was_fed(&mut self, fed: Fed) {
+        if let Some(client) = fed.asker.and_then(|asker| self.clients.place_of(asker)) {
+            self.clients.reply(
+                client,
+                &match fed.result {
+                    Ok(()) => Reply::End,
+                    Err(why) => Reply::Error(error(ErrorCode::Busy, why, "try again later")),
+                },
+            );
+        }
+        let id = self.checks.find(&fed.check);
+        if let Some((id, check)) = id.and_then(|id| Some((id, self.checks.get_mut(id)?))) {
+            let now = clock::monotonic_ns();
+            // One that runs may have looked before.
+            let due = match check.stage.is_busy() {
+                true => now + FED_AGAIN_NS,
+                false => now,
+            };
+            self.schedule.plan(check, id, due);
+        }
     }
 
     fn supervisor_says(&mut self, message: ToManager, mut fds: Vec<OwnedFd>, buffer: &mut [u8]) {

@@ -2,7 +2,7 @@
 
 use crate::alerts::Written;
 use crate::rollout::work::LoadResult;
-use crate::services::states::Answered;
+use crate::services::states::{Answered, Fed};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::io;
 use std::sync::Mutex;
@@ -18,6 +18,8 @@ pub enum Message {
     AlertsWritten(Written),
     /// Of what checks keep.
     States(Vec<Answered>),
+    /// What was said to checks is kept.
+    Fed(Vec<Fed>),
 }
 
 pub struct Inbox {

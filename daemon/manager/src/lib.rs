@@ -19,6 +19,7 @@ mod rollout;
 mod schedule;
 mod services;
 mod shutdown;
+mod story;
 mod time;
 mod verdict;
 

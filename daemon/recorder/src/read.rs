@@ -191,7 +191,7 @@ impl History {
             .prepare("SELECT id, name, verdict, first FROM checks ORDER BY name")?;
         let mut of_check = self.conn.prepare(
             "SELECT time, kind, from_state, to_state FROM event
-             WHERE check_id = ?1 AND kind IN ('flipped', 'paused', 'resumed', 'removed', 'added') ORDER BY id",
+             WHERE check_id = ?1 AND kind IN ('flipped', 'paused', 'resumed', 'removed', 'added', 'maintenance-begun', 'maintenance-ended') ORDER BY id",
         )?;
         let mut found = Vec::new();
         let mut checks = ask.query([])?;
@@ -218,6 +218,8 @@ impl History {
                     }
                     "paused" => What::Paused(true),
                     "resumed" => What::Paused(false),
+                    "maintenance-begun" => What::Planned(true),
+                    "maintenance-ended" => What::Planned(false),
                     "removed" => What::Verdict(State::Unknown),
                     _ => continue,
                 };
@@ -236,13 +238,19 @@ impl History {
     fn unseen(&self) -> rusqlite::Result<Vec<(u64, What)>> {
         let mut all = Vec::new();
         let mut ask = self.conn.prepare(
-            "SELECT time, kind FROM event WHERE kind IN ('started', 'stopping') ORDER BY id",
+            "SELECT time, kind FROM event WHERE kind IN ('started', 'stopping', 'manager-restarted') ORDER BY id",
         )?;
         let mut rows = ask.query([])?;
         while let Some(row) = rows.next()? {
             let time = row.get::<_, i64>(0)?.cast_unsigned();
             let kind: String = row.get(1)?;
-            all.push((time, What::Unseen(kind == "stopping")));
+            if kind != "stopping" {
+                // What is planned is told anew after it.
+                all.push((time, What::Planned(false)));
+            }
+            if kind != "manager-restarted" {
+                all.push((time, What::Unseen(kind == "stopping")));
+            }
         }
         let mut ask = self
             .conn

@@ -11,6 +11,8 @@ pub enum What {
     /// Its verdict is this from now on.
     Verdict(State),
     Paused(bool),
+    /// Its time is planned: a maintenance, by command or by calendar.
+    Planned(bool),
     /// Nobody looked from then on, or somebody does again.
     Unseen(bool),
 }
@@ -68,6 +70,7 @@ pub fn row(
         at: start,
         state: before,
         paused: false,
+        planned: false,
         unseen: false,
         sums: [0; 4],
         failures: 0,
@@ -80,6 +83,7 @@ pub fn row(
         match what {
             What::Verdict(state) => tally.state = state,
             What::Paused(paused) => tally.paused = paused,
+            What::Planned(planned) => tally.planned = planned,
             What::Unseen(unseen) => tally.unseen = unseen,
         }
     }
@@ -91,6 +95,7 @@ struct Tally {
     at: u64,
     state: State,
     paused: bool,
+    planned: bool,
     unseen: bool,
     /// ns: up, down, maintenance, unknown.
     sums: [u64; 4],
@@ -109,7 +114,7 @@ impl Tally {
         if ns == 0 {
             return;
         }
-        let kind = match (self.unseen, self.paused, self.state) {
+        let kind = match (self.unseen, self.paused || self.planned, self.state) {
             (true, ..) => 3,
             (false, true, _) => 2,
             (false, false, State::Up) => 0,
@@ -181,6 +186,22 @@ mod tests {
         assert_eq!(row.mttr_s, Some(15.0));
         assert_eq!(row.mtbf_s, Some(17.5));
         assert_eq!(row.longest_s, 20.0);
+    }
+
+    #[test]
+    fn what_was_planned_is_no_downtime() {
+        let events = [
+            (10 * S, What::Planned(true)),
+            (20 * S, What::Verdict(State::Down)),
+            (30 * S, What::Verdict(State::Up)),
+            (40 * S, What::Planned(false)),
+            (50 * S, What::Planned(true)),
+            // A start: it is told anew if it goes on.
+            (60 * S, What::Planned(false)),
+        ];
+        let row = row("web", (0, 100 * S), State::Up, events);
+        assert_eq!((row.up_s, row.down_s, row.maintenance_s), (60.0, 0.0, 40.0));
+        assert_eq!((row.availability, row.failures), (Some(1.0), 0));
     }
 
     #[test]

@@ -14,9 +14,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub const NOTIFY_KEYS: [&str; 16] = [
+pub const NOTIFY_KEYS: [&str; 17] = [
     "name", "plugin", "config", "enabled", "match", "on", "wait", "after", "repeat", "when", "by",
-    "limit", "backup", "alive", "title", "text",
+    "limit", "backup", "budget", "alive", "title", "text",
 ];
 
 /// Where in the files what of a route stands, for warnings.
@@ -163,6 +163,10 @@ fn route(block: &Block<'_>, around: &Around<'_>, cx: &mut Reading<'_>) -> Option
             cx.duration("alive", node, owner, REPEAT)
                 .map(|d| route.alive = Some(d)),
         );
+    }
+    if let Some(node) = node("budget") {
+        let budget = cx.integer("budget", node, owner, 1, 1_000_000);
+        take(budget.map(|n| route.budget = u32::try_from(n).ok()));
     }
     if knows_one_check(&route.plugin, node("config")) {
         route.by = By::Check;

@@ -39,6 +39,7 @@ pub struct Engine {
     ids: Ids,
     config: Config,
     holds: Holds,
+    holds_changed: bool,
     /// Checks that are bad, in a notice, or flip too often; of the others nothing is known here.
     checks: BTreeMap<Arc<str>, Check>,
     notices: BTreeMap<u64, Notice>,
@@ -74,6 +75,8 @@ struct Flight {
     route: Arc<str>,
     notice: Option<u64>,
     kind: Kind,
+    /// CLOCK_MONOTONIC: it was handed out.
+    since: u64,
 }
 
 /// What one step has brought.
@@ -93,6 +96,7 @@ impl Engine {
             ids: Ids::starting(wall),
             config: Config::default(),
             holds: Holds::default(),
+            holds_changed: true,
             checks: BTreeMap::new(),
             notices: BTreeMap::new(),
             behind: BTreeMap::new(),
@@ -146,6 +150,7 @@ impl Engine {
             }
         }
         if changed {
+            self.holds_changed = true;
             self.look_at_all(now);
         }
     }
@@ -164,6 +169,7 @@ impl Engine {
         let id = self.ids.give();
         self.holds.give(id, hold.clone());
         self.records.push(Record::Hold(id, hold));
+        self.holds_changed = true;
         self.look_at_all(now);
         Ok(id)
     }
@@ -197,14 +203,21 @@ impl Engine {
         let was = self.holds.take_back(id);
         if was {
             self.records.push(Record::HoldGone(id));
+            self.holds_changed = true;
             self.look_at_all(now);
         }
         was
     }
 
-    /// Its time now is planned, and no downtime.
-    pub fn is_planned(&self, name: &str, labels: &BTreeMap<String, String>) -> bool {
-        self.holds.is_planned(name, labels)
+    /// Its time now is planned, and no downtime: the reason.
+    pub fn planned(&self, name: &str, labels: &BTreeMap<String, String>) -> Option<&str> {
+        self.holds.planned(name, labels)
+    }
+
+    /// The time of some checks may be planned now, or not any more: since the last time that this was asked.
+    pub fn plans_changed(&mut self) -> Option<bool> {
+        let changed = std::mem::take(&mut self.holds_changed);
+        changed.then(|| self.holds.plans())
     }
 
     /// A message that says that the way works. None: no such route. Its outcome says whether it does.
@@ -220,6 +233,7 @@ impl Engine {
             route: route.clone(),
             notice: None,
             kind,
+            since: now.mono,
         };
         self.flights.insert(id, flight);
         self.deliver.push(Delivery {
@@ -233,11 +247,17 @@ impl Engine {
             behind: Vec::new(),
             behind_count: 0,
             near: Vec::new(),
+            also: Vec::new(),
             from: now.wall,
             to: None,
             instead_of: None,
         });
         Some(id)
+    }
+
+    /// A number that no message has had.
+    pub fn message_id(&mut self) -> u64 {
+        self.ids.give()
     }
 
     /// Everything that is written down, for a log that begins anew.
@@ -257,6 +277,12 @@ impl Engine {
         };
         if let Some(lane) = self.lanes.get_mut(&flight.route) {
             lane.flying = lane.flying.saturating_sub(1);
+            lane.ends.took += now.mono.saturating_sub(flight.since);
+            match &outcome {
+                Outcome::Accepted { .. } => lane.ends.accepted += 1,
+                Outcome::Refused { .. } => lane.ends.refused += 1,
+                Outcome::Unknown { .. } => lane.ends.unknown += 1,
+            }
             match &outcome {
                 Outcome::Accepted { .. } => {
                     lane.last_ok = Some(now.wall);
@@ -270,6 +296,11 @@ impl Engine {
         if let Some(id) = flight.notice {
             self.notice_outcome(id, flight.kind, outcome, now);
         }
+    }
+
+    /// Messages a week that are enough on this route.
+    pub fn budget(&self, route: &str) -> Option<u32> {
+        self.route(route).and_then(|route| route.budget)
     }
 
     pub(crate) fn config(&self) -> &Config {

@@ -10,6 +10,7 @@ use crate::record::{MEMBERS_MAX, Record, Said};
 use crate::route::Route;
 use crate::time::{Now, SECOND, ns};
 use healthd_core::check::outcome::Verdict;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 impl Engine {
@@ -122,7 +123,7 @@ impl Engine {
         let counts = match kind {
             Kind::Problem => matches!(notice.stage, Stage::Collecting { .. }),
             Kind::Worse | Kind::Repeat => is_first,
-            Kind::Update | Kind::Recovery | Kind::Test | Kind::Alive => false,
+            Kind::Update | Kind::Recovery | Kind::Test | Kind::Alive | Kind::Change => false,
         };
         let Some(lane) = self.lanes.get_mut(&route.name).filter(|_| counts) else {
             return false;
@@ -193,7 +194,7 @@ impl Engine {
                 notice.stage = Stage::Ending { knew, doubt };
                 *notice.recovery.get_or_insert_with(|| self.ids.give())
             }
-            Kind::Worse | Kind::Update | Kind::Repeat | Kind::Test | Kind::Alive => {
+            Kind::Worse | Kind::Update | Kind::Repeat | Kind::Test | Kind::Alive | Kind::Change => {
                 let (_, message) = notice.extra.unwrap_or_else(|| (kind, self.ids.give()));
                 notice.extra = Some((kind, message));
                 message
@@ -225,6 +226,7 @@ impl Engine {
             route: delivery.route.clone(),
             notice: Some(id),
             kind,
+            since: now.mono,
         };
         self.flights.insert(message, flight);
         self.deliver.push(delivery);
@@ -304,7 +306,8 @@ impl Engine {
         let recovers = kind == Kind::Recovery;
         let mut lines: Vec<Line> = (notice.members.iter())
             .filter_map(|(name, member)| {
-                let line = line(name, self.checks.get(name)?);
+                let mut line = line(name, self.checks.get(name)?);
+                line.ack = self.holds.ack_of(name);
                 Some(if recovers {
                     ended(line, member, notice)
                 } else {
@@ -315,12 +318,9 @@ impl Engine {
         let bad = |line: &Line| !matches!(line.verdict, Word::Ok | Word::Removed);
         lines.sort_by_key(|line| !bad(line));
         let bad = lines.iter().filter(|line| bad(line)).count();
-        let parents = notice.members.keys().filter(|_| !recovers);
-        let behind = || {
-            parents
-                .clone()
-                .filter_map(|name| self.behind.get(name))
-                .flatten()
+        let behind = match recovers {
+            true => BTreeSet::new(),
+            false => self.all_behind(notice.members.keys()),
         };
         let instead_of = notice.members.keys().find_map(|name| {
             let of = self
@@ -342,16 +342,45 @@ impl Engine {
             },
             checks: lines,
             bad,
-            behind_count: behind().count(),
-            behind: behind().take(BEHIND_SHOWN).cloned().collect(),
+            behind_count: behind.len(),
+            behind: behind.into_iter().take(BEHIND_SHOWN).cloned().collect(),
             near: match kind {
                 Kind::Problem | Kind::Worse => self.near(notice),
                 _ => Vec::new(),
             },
+            also: self.also(notice),
             from: notice.since,
             to: notice.ended_at.filter(|_| recovers),
             instead_of,
         })
+    }
+
+    /// Other routes that have told of some of these.
+    fn also(&self, notice: &Notice) -> Vec<Arc<str>> {
+        let members = notice
+            .members
+            .keys()
+            .filter_map(|name| self.checks.get(name));
+        let on = members.flat_map(|check| &check.notices);
+        let told = on.filter(|(_, id)| {
+            let other = self.notices.get(id).filter(|other| other.id != notice.id);
+            other.is_some_and(|other| other.told_at > 0)
+        });
+        let routes: BTreeSet<&Arc<str>> = told.map(|(route, _)| route).collect();
+        routes.into_iter().cloned().collect()
+    }
+
+    /// What lies behind these, and behind that, at however many steps.
+    fn all_behind<'e>(
+        &'e self,
+        from: impl Iterator<Item = &'e Arc<str>>,
+    ) -> BTreeSet<&'e Arc<str>> {
+        let (mut found, mut open): (_, Vec<_>) = (BTreeSet::new(), from.collect());
+        while let Some(name) = open.pop() {
+            let next = self.behind.get(name).into_iter().flatten();
+            open.extend(next.filter(|name| found.insert(*name)));
+        }
+        found
     }
 
     /// What else fell at about the time of this.
@@ -393,6 +422,7 @@ fn line(name: &Arc<str>, check: &Check) -> Line {
         since: check.since,
         labels: check.labels.clone(),
         flaps: check.flaps(),
+        ack: None,
     }
 }
 

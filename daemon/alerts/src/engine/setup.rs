@@ -70,6 +70,7 @@ impl Engine {
         lookup: &dyn Fn(&str) -> Option<Standing>,
     ) -> Vec<Orphan> {
         self.holds.set_calendar(config.maintenance.clone());
+        self.holds_changed = true;
         self.config = config;
         let mut old: BTreeMap<Arc<str>, Lane> = std::mem::take(&mut self.lanes);
         for route in &self.config.routes {

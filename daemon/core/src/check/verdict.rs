@@ -24,6 +24,8 @@ pub struct CheckState {
     age: Age,
     /// Oks in a row, while it has a problem.
     oks: u32,
+    /// CLOCK_REALTIME: the last run that was ok. 0: none is known.
+    last_ok: u64,
 }
 
 /// For how long nobody could judge it.
@@ -98,6 +100,9 @@ pub fn judge(before: CheckState, outcome: Outcome, rules: Rules, now: Moment) ->
     if change.is_some() {
         state.since = now.realtime_ns;
     }
+    if own.is_none() && outcome.status == Status::Ok {
+        state.last_ok = now.realtime_ns;
+    }
     let begins = own.filter(|fault| Some(*fault) != before.fault);
     let news = change.map(News::Flipped);
     let is_soft = own.is_none() && state.tracker.is_soft(rules.attempts);
@@ -162,6 +167,7 @@ impl CheckState {
             fault,
             since,
             oks: 0,
+            last_ok: 0,
         }
     }
 
@@ -184,6 +190,11 @@ impl CheckState {
 
     pub fn since(&self) -> u64 {
         self.since
+    }
+
+    /// CLOCK_REALTIME, of a run since this manager's start.
+    pub fn last_ok(&self) -> Option<u64> {
+        (self.last_ok != 0).then_some(self.last_ok)
     }
 
     /// 1 while ok; else the number of the last attempt.

@@ -1,5 +1,6 @@
 //! `alerts`: what programs get of open notices, routes and silences. Others build on these shapes.
 
+use crate::check::outcome::Status;
 use serde::{Deserialize, Serialize};
 
 /// Times are RFC 3339, ids are texts: some are larger than what JavaScript takes for a number.
@@ -39,8 +40,18 @@ pub struct RouteRow {
     pub enabled: bool,
     /// Notices that have something to say that has not got through.
     pub pending: u64,
+    /// For how long the oldest of them has been failing.
+    pub oldest_pending_s: f64,
     pub last_ok: Option<String>,
     pub last_error: Option<String>,
+    /// Deliveries by how they ended, since the manager's start, and how long they took together.
+    pub accepted: u64,
+    pub refused: u64,
+    pub unknown: u64,
+    pub took_s: f64,
+    /// Messages within a week, tests and signs of life left out, and how many are enough.
+    pub week: u64,
+    pub budget: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -93,4 +104,38 @@ pub struct WhoRow {
     pub route: String,
     pub told: bool,
     pub why: String,
+}
+
+/// What `heartbeat` says: a job has begun, or has ended, and how.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Beat {
+    /// A check whose plugin is `heartbeat`.
+    pub name: String,
+    pub event: BeatEvent,
+    /// Of `exit`: 0 is well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<i32>,
+    /// What the job has to say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub text: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BeatEvent {
+    Ok,
+    Start,
+    Fail,
+    Exit,
+}
+
+/// What `submit` says: a result that somebody else has found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Submission {
+    /// A check whose plugin is `passive`.
+    pub name: String,
+    pub status: Status,
+    /// As a Nagios plugin prints it: behind `|` metrics, in further lines the details.
+    #[serde(default)]
+    pub text: String,
 }

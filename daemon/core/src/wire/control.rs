@@ -6,7 +6,7 @@
 use crate::check::fault::Fault;
 use crate::check::outcome::{Metric, Phase, Status, Verdict};
 use crate::matching::Match;
-use crate::wire::alerts::{AlertsReport, SilenceAsk, SilenceRow, Tested, WhoRow};
+use crate::wire::alerts::{AlertsReport, Beat, SilenceAsk, SilenceRow, Submission, Tested, WhoRow};
 use crate::wire::events::EventRow;
 use crate::wire::glob;
 use crate::wire::probe::{ProbeAsk, Probed};
@@ -159,6 +159,10 @@ pub enum Op {
     },
     /// Runs a module once for this target: a `probed` line. No verdict comes of it.
     Probe(ProbeAsk),
+    /// A job has begun or ended: for a check whose plugin is `heartbeat`, which runs at once.
+    Heartbeat(Beat),
+    /// A result that somebody else has found: for a check whose plugin is `passive`, which runs at once.
+    Submit(Submission),
     /// Graceful stop of the whole daemon; answered before it begins.
     Stop,
     /// A `version` line.
@@ -181,6 +185,8 @@ impl Op {
             | Op::Ack { .. }
             | Op::AlertsTest { .. }
             | Op::Probe(_)
+            | Op::Heartbeat(_)
+            | Op::Submit(_)
             | Op::Stop => true,
             Op::Status(_)
             | Op::Show { .. }

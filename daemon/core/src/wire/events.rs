@@ -125,12 +125,20 @@ pub enum EventKind {
     /// Somebody holds back alerts, or does not any more.
     Silenced = 29,
     Unsilenced = 30,
+    /// The time of this check is planned from now on, and no downtime; or it is not any more.
+    MaintenanceBegun = 31,
+    MaintenanceEnded = 32,
+    /// What `on_change` of a check asks for was done, or was not.
+    Acted = 33,
+    NotActed = 34,
+    /// A route has sent more messages in a week than are enough.
+    OverBudget = 35,
     /// Only told, never written: the reader asked for more than there is.
     Gap = 255,
 }
 
 impl EventKind {
-    pub const ALL: [EventKind; 32] = [
+    pub const ALL: [EventKind; 37] = [
         EventKind::Other,
         EventKind::Started,
         EventKind::ManagerRestarted,
@@ -162,6 +170,11 @@ impl EventKind {
         EventKind::NotTold,
         EventKind::Silenced,
         EventKind::Unsilenced,
+        EventKind::MaintenanceBegun,
+        EventKind::MaintenanceEnded,
+        EventKind::Acted,
+        EventKind::NotActed,
+        EventKind::OverBudget,
         EventKind::Gap,
     ];
 
@@ -198,6 +211,11 @@ impl EventKind {
             EventKind::NotTold => "not-told",
             EventKind::Silenced => "silenced",
             EventKind::Unsilenced => "unsilenced",
+            EventKind::MaintenanceBegun => "maintenance-begun",
+            EventKind::MaintenanceEnded => "maintenance-ended",
+            EventKind::Acted => "acted",
+            EventKind::NotActed => "not-acted",
+            EventKind::OverBudget => "over-budget",
             EventKind::Gap => "gap",
         }
     }

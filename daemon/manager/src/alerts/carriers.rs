@@ -3,6 +3,7 @@
 //!
 //! A route has as many as it delivers at once; they are made when they are needed.
 
+use super::actions::Acted;
 use super::deliveries::Sent;
 use crate::check::Check;
 use crate::checks::Checks;
@@ -10,7 +11,7 @@ use crate::rollout::plugin_use::{PluginUse, target_of};
 use healthd_alerts::{Delivery, Outcome};
 use healthd_core::check::fault::Fault;
 use healthd_core::check::outcome::{Metric, Status};
-use healthd_core::config::{CheckSpec, Model};
+use healthd_core::config::CheckSpec;
 use healthd_core::wire::worker::{Ending, Finished, Notice};
 use healthd_sys::{clock, memfd};
 use std::collections::HashMap;
@@ -30,28 +31,31 @@ struct Carrier {
 }
 
 struct Cargo {
-    sent: Sent,
+    what: Load,
     notice: Notice,
     json: Arc<OwnedFd>,
+}
+
+/// What a run is about.
+pub enum Load {
+    Message(Sent),
+    /// Of `on_change`.
+    Act(Acted),
 }
 
 impl Carriers {
     /// Finds one for the message, or makes it. Err: it is refused, as nothing has left.
     pub fn load(
         &mut self,
-        delivery: &Delivery,
+        (delivery, what): (&Delivery, Load),
         json: &str,
+        notifier: &CheckSpec,
         checks: &mut Checks,
-        model: &Model,
         plugins: &[PluginUse],
     ) -> Result<u32, Outcome> {
         let refused = |reason: String| Outcome::Refused {
             reason,
             retry_after: None,
-        };
-        let notifier = model.notifiers.iter().find(|n| *n.name == *delivery.route);
-        let Some(notifier) = notifier else {
-            return Err(refused("the route is not in the config".to_owned()));
         };
         let target = target_of(notifier, plugins).map_err(refused)?;
         let free = self.0.iter().find(|(id, c)| {
@@ -60,12 +64,12 @@ impl Carriers {
         });
         let id = match free.map(|(id, _)| *id) {
             Some(id) => id,
-            None => checks.add_unnamed(Check::carrier(carried_by(notifier), target)),
+            None => checks.add_unnamed(Check::carrier(carried_by(notifier, &what), target)),
         };
         let json = memfd::sealed_bytes("healthd-message", json.as_bytes());
         let json = json.map_err(|e| refused(format!("no memory for the message: {e}")))?;
         let cargo = Cargo {
-            sent: Sent::of(delivery),
+            what,
             notice: Notice {
                 run_id: 0,
                 id: delivery.id.to_string(),
@@ -76,8 +80,9 @@ impl Carriers {
         };
         let carrier = Carrier {
             route: delivery.route.clone(),
+            // Each program has one of its own.
+            is_old: matches!(cargo.what, Load::Act(_)),
             cargo: Some(cargo),
-            is_old: false,
         };
         self.0.insert(id, carrier);
         let Some(check) = checks.get_mut(id) else {
@@ -111,9 +116,9 @@ impl Carriers {
         Some((notice, cargo.json.clone()))
     }
 
-    pub fn unload(&mut self, id: u32) -> Option<Sent> {
+    pub fn unload(&mut self, id: u32) -> Option<Load> {
         let cargo = self.0.get_mut(&id)?.cargo.take()?;
-        Some(cargo.sent)
+        Some(cargo.what)
     }
 
     /// Routes may be others from now on: those that there are carry nothing more.
@@ -152,9 +157,12 @@ pub struct Swept {
 }
 
 /// As it is called in the log, and where its worker's death is told.
-fn carried_by(notifier: &CheckSpec) -> CheckSpec {
+fn carried_by(notifier: &CheckSpec, what: &Load) -> CheckSpec {
     CheckSpec {
-        name: format!("route {}", notifier.name),
+        name: match what {
+            Load::Message(_) => format!("route {}", notifier.name),
+            Load::Act(_) => notifier.name.clone(),
+        },
         ..notifier.clone()
     }
 }

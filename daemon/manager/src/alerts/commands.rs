@@ -113,7 +113,9 @@ impl Alerts {
             return Err(error(ErrorCode::BadRequest, message, help));
         };
         self.is_dirty = true;
-        self.testers.extend(asker.map(|asker| (message, asker)));
+        self.beside
+            .testers
+            .extend(asker.map(|asker| (message, asker)));
         Ok(())
     }
 

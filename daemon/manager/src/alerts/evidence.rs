@@ -1,6 +1,10 @@
 //! What a message tells of a check beside its verdict: how its last run went, and the runs before it.
 
 use crate::check::Check;
+use crate::story::Story;
+use crate::time::rfc3339;
+use healthd_core::text::cut;
+use healthd_core::wire::control::WhyStep;
 use healthd_core::wire::samples::{LastRun, Outcome};
 use serde_json::{Map, Value, json};
 
@@ -8,13 +12,18 @@ use serde_json::{Map, Value, json};
 pub const IN_FULL: usize = 20;
 const PHASES: usize = 12;
 const METRICS: usize = 12;
+/// So many of them with the story of their last run, of so many steps, each of so many bytes.
+const STORIES: usize = 5;
+const STEPS: usize = 24;
+const STEP_MAX: usize = 300;
 
-/// `runs`: the last ones, the oldest first.
-pub fn evidence(check: &Check, runs: &[LastRun]) -> Map<String, Value> {
+/// `place`: of the check in its message. `runs`: the last ones, the oldest first.
+pub fn evidence(place: usize, check: &Check, runs: &[LastRun]) -> Map<String, Value> {
     let last = &check.last;
     let mut fields = Map::new();
     let mut put = |name: &str, value: Value| drop(fields.insert(name.to_owned(), value));
     put("plugin", check.spec.plugin.as_str().into());
+    put("attempt", check.state.attempt().into());
     put("attempts", check.spec.attempts.into());
     if !check.spec.title.is_empty() {
         put("title", check.spec.title.as_str().into());
@@ -27,6 +36,14 @@ pub fn evidence(check: &Check, runs: &[LastRun]) -> Map<String, Value> {
         let metrics = last.metrics.iter().take(METRICS);
         let metric = |m: &healthd_core::check::outcome::Metric| json!({ "name": m.name, "value": m.value, "unit": m.unit });
         put("metrics", metrics.map(metric).collect());
+    }
+    if let Some(at) = check.state.last_ok().and_then(rfc3339) {
+        put("last_ok", at.into());
+    }
+    if place < STORIES {
+        let step = |step: WhyStep| json!({ "at": step.at, "what": step.what, "text": cut(&step.text, STEP_MAX) });
+        let story = Story::of(check).steps().into_iter().take(STEPS);
+        put("why", story.map(step).collect());
     }
     if !runs.is_empty() {
         put("recent", sparkline(runs).into());

@@ -4,32 +4,38 @@
 //! Other rooms only leave facts here ([`Alerts::heard`], [`Alerts::ended`], [`Alerts::reconfigured`]); all the rest happens in
 //! [`Alerts::turn`], once a turn of the loop, and only if there is something to do. Without routes and silences that is never.
 
+mod actions;
+mod budget;
 mod carriers;
 mod commands;
 mod deliveries;
 mod disk;
 mod evidence;
 mod memory;
+mod planned;
 mod rows;
 mod standing;
 
+pub use actions::Change;
 pub use carriers::outcome_of;
 pub use commands::Silenced;
 pub use disk::Written;
-pub use standing::lies_behind;
 
 use crate::books::Books;
+use crate::check::Check;
 use crate::checks::Checks;
 use crate::control::Asker;
 use crate::inbox::Inbox;
 use crate::journal::Fact;
 use crate::rollout::plugin_use::PluginUse;
 use crate::time::MS;
-use carriers::Carriers;
+use actions::{Act, Actions};
+use budget::Budgets;
+use carriers::{Carriers, Load};
 use deliveries::{Deliveries, Sent};
 use disk::Disk;
 use evidence::{IN_FULL, evidence};
-use healthd_alerts::{Config, Delivery, Engine, Now, Outcome, Record};
+use healthd_alerts::{Config, Delivery, Engine, Kind, Now, Outcome, Record};
 use healthd_core::check::outcome::Verdict;
 use healthd_core::config::Model;
 use healthd_core::wire::alerts::{AlertsReport, Tested};
@@ -37,6 +43,7 @@ use healthd_core::wire::events::EventKind;
 use healthd_core::wire::worker::Notice;
 use healthd_sys::clock;
 use memory::Memory;
+use planned::Planned;
 use serde_json::Map;
 use standing::{standing, tells};
 use std::collections::{BTreeMap, VecDeque};
@@ -56,8 +63,7 @@ pub struct Alerts {
     /// Messages whose record is on its way to the disk.
     waiting: VecDeque<Waiting>,
     carriers: Carriers,
-    /// Who waits for what becomes of a test, by its message.
-    testers: BTreeMap<u64, Asker>,
+    beside: Beside,
     /// There are routes, silences, or notices that are not over.
     is_on: bool,
     /// Another config is in force, and the engine does not know it yet.
@@ -67,6 +73,16 @@ pub struct Alerts {
     /// CLOCK_MONOTONIC: the engine wants a step by then.
     next: Option<u64>,
     host: String,
+}
+
+/// What there is beside telling people of problems.
+#[derive(Default)]
+struct Beside {
+    planned: Planned,
+    actions: Actions,
+    budgets: Budgets,
+    /// Who waits for what becomes of a test, by its message.
+    testers: BTreeMap<u64, Asker>,
 }
 
 /// What must outlive us: in memory, over our death; on disk, over a restart.
@@ -82,11 +98,17 @@ struct Waiting {
     until_ns: u64,
 }
 
+/// What is to be run.
+pub enum Departure {
+    Message(Delivery),
+    Act(Box<Act>),
+}
+
 /// What one turn has brought.
 #[derive(Default)]
 pub struct Turn {
     /// To be sent now.
-    pub departures: Vec<Delivery>,
+    pub departures: Vec<Departure>,
     pub facts: Vec<Fact>,
     pub tested: Vec<(Asker, Tested)>,
     /// The memory in which it is kept is another from now on: the supervisor must hold it.
@@ -115,7 +137,7 @@ impl Alerts {
             deliveries: Deliveries::default(),
             waiting: VecDeque::new(),
             carriers: Carriers::default(),
-            testers: BTreeMap::new(),
+            beside: Beside::default(),
             is_on,
             is_new: false,
             is_dirty: false,
@@ -131,10 +153,17 @@ impl Alerts {
         }
     }
 
-    /// What became of the message that this carrier had.
+    /// A check that wants something done when it changes has changed.
+    pub fn changed(&mut self, id: u32, change: Change, check: &Check) {
+        self.beside.actions.changed(id, change, check);
+    }
+
+    /// What became of the message, or the program, that this carrier had.
     pub fn ended(&mut self, carrier: u32, outcome: Outcome) {
-        if let Some(sent) = self.carriers.unload(carrier) {
-            self.deliveries.end(sent, outcome);
+        match self.carriers.unload(carrier) {
+            Some(Load::Message(sent)) => self.deliveries.end(sent, outcome),
+            Some(Load::Act(acted)) => self.beside.actions.ended(acted, outcome),
+            None => {}
         }
     }
 
@@ -161,7 +190,12 @@ impl Alerts {
         let report = self.engine.report(both_clocks());
         let is_open = |id: u64| report.notices.iter().any(|n| n.id == id);
         self.deliveries.keep_receipts(is_open);
-        rows::report(report, |id| self.deliveries.receipt(id))
+        let mut rows = rows::report(report, |id| self.deliveries.receipt(id));
+        let now = clock::monotonic_ns();
+        for route in &mut rows.routes {
+            route.week = self.beside.budgets.count(&route.name, now);
+        }
+        rows
     }
 
     pub fn is_due(&self, now: u64) -> bool {
@@ -169,11 +203,15 @@ impl Alerts {
             || self.is_dirty
             || !self.heard.is_empty()
             || !self.deliveries.is_empty()
+            || self.beside.actions.is_due()
             || self.wake().is_some_and(|at| at <= now)
     }
 
     /// CLOCK_MONOTONIC: when the loop has to come by, at the latest.
     pub fn wake(&self) -> Option<u64> {
+        if self.beside.actions.is_due() {
+            return Some(0);
+        }
         if !self.is_on && !self.is_new {
             return None;
         }
@@ -192,21 +230,38 @@ impl Alerts {
     }
 
     /// `starting_ns`: first runs are spread over so long from now on; 0: they are not.
-    pub fn turn(&mut self, checks: &Checks, model: &Model, starting_ns: u64) -> Turn {
+    pub fn turn(
+        &mut self,
+        checks: &Checks,
+        model: &Model,
+        books: &Books,
+        starting_ns: u64,
+    ) -> Turn {
         let now = both_clocks();
         let mut turn = Turn::default();
         if std::mem::take(&mut self.is_new) {
+            self.beside.actions.forget(checks);
             self.configure(checks, model, starting_ns, now, &mut turn);
         }
         for (id, was) in std::mem::take(&mut self.heard) {
             if let Some(check) = checks.get(id).filter(|c| !c.removed) {
                 self.engine
-                    .change(&check.spec.name, standing(check, Some(was)), now);
+                    .change(&check.spec.name, standing(check, checks, Some(was)), now);
             }
         }
         for (sent, outcome) in self.deliveries.take() {
             turn.facts.extend(self.deliveries.fact(&sent, &outcome));
-            let tester = self.testers.remove(&sent.message);
+            let is_of_a_notice = !matches!(sent.kind, Kind::Test | Kind::Alive);
+            if is_of_a_notice && matches!(outcome, Outcome::Accepted { .. }) {
+                let budget = self.engine.budget(&sent.route);
+                let check = sent.check.clone();
+                let over = self
+                    .beside
+                    .budgets
+                    .accepted(&sent.route, check, budget, now.mono);
+                turn.facts.extend(over);
+            }
+            let tester = self.beside.testers.remove(&sent.message);
             let tested = tester.map(|asker| (asker, sent.tested(&outcome)));
             turn.tested.extend(tested);
             self.engine.outcome(sent.message, outcome, now);
@@ -214,6 +269,8 @@ impl Alerts {
         self.is_dirty = false;
         let output = self.engine.step(now);
         self.next = output.next;
+        turn.facts
+            .extend(self.beside.planned.look(&mut self.engine, checks));
         let batch = self.write_down(output.records, &mut turn);
         self.waiting
             .extend(output.deliver.into_iter().map(|delivery| Waiting {
@@ -225,8 +282,15 @@ impl Alerts {
             if !self.kept.disk.has(first.batch) && first.until_ns > now.mono {
                 break;
             }
-            turn.departures
-                .extend(self.waiting.pop_front().map(|w| w.delivery));
+            let message = self.waiting.pop_front().map(|w| w.delivery);
+            turn.departures.extend(message.map(Departure::Message));
+        }
+        turn.facts.extend(self.beside.actions.facts());
+        let around = (self.host.as_str(), now);
+        while let Some(act) =
+            (self.beside.actions).next(&mut self.engine, checks, books, around, &mut turn.facts)
+        {
+            turn.departures.push(Departure::Act(Box::new(act)));
         }
         turn
     }
@@ -250,7 +314,9 @@ impl Alerts {
         let was_on = std::mem::replace(&mut self.is_on, true);
         let known = |name: &str| {
             let check = checks.find(name).and_then(|id| checks.get(id));
-            check.filter(|c| c.spec.enabled).map(|c| standing(c, None))
+            check
+                .filter(|c| c.spec.enabled)
+                .map(|c| standing(c, checks, None))
         };
         for orphan in self.engine.configure(config, now, &known) {
             let names: Vec<&str> = orphan.checks.iter().map(|name| &**name).collect();
@@ -267,7 +333,7 @@ impl Alerts {
         for check in checks.order().iter().filter_map(|id| checks.get(*id)) {
             if check.spec.enabled && tells(check) {
                 self.engine
-                    .change(&check.spec.name, standing(check, None), now);
+                    .change(&check.spec.name, standing(check, checks, None), now);
             }
         }
         self.is_on = has_routes || !self.engine.snapshot().is_empty();
@@ -289,19 +355,30 @@ impl Alerts {
     /// The carrier that takes it; None: it is refused, as nothing has left.
     pub fn load(
         &mut self,
-        delivery: &Delivery,
+        departure: Departure,
         checks: &mut Checks,
         model: &Model,
         plugins: &[PluginUse],
         books: &Books,
     ) -> Option<u32> {
+        let delivery = match departure {
+            Departure::Message(delivery) => delivery,
+            Departure::Act(act) => return self.load_act(*act, checks, plugins),
+        };
+        let notifier = model.notifiers.iter().find(|n| *n.name == *delivery.route);
+        let Some(notifier) = notifier else {
+            return self.not_sent(
+                Departure::Message(delivery),
+                "the route is not in the config",
+            );
+        };
         let more = |place: usize, name: &str| {
             let check = checks.find(name).and_then(|id| checks.get(id));
             let Some(check) = check else {
                 return Map::new();
             };
             let mut fields = match place < IN_FULL {
-                true => evidence(check, &books.last_runs(check.identity.index)),
+                true => evidence(place, check, &books.last_runs(check.identity.index)),
                 false => Map::new(),
             };
             let runbook = check.spec.alerts.runbook.clone();
@@ -309,18 +386,30 @@ impl Alerts {
             fields
         };
         let json = delivery.json(&self.host, clock::realtime_ns(), &more);
-        let loaded = (self.carriers).load(delivery, &json.to_string(), checks, model, plugins);
+        let message = (&delivery, Load::Message(Sent::of(&delivery)));
+        let loaded = (self.carriers).load(message, &json.to_string(), notifier, checks, plugins);
         loaded
-            .map_err(|refused| self.deliveries.end(Sent::of(delivery), refused))
+            .map_err(|refused| self.deliveries.end(Sent::of(&delivery), refused))
             .ok()
     }
 
-    pub fn not_sent(&mut self, delivery: &Delivery, why: &str) -> Option<u32> {
+    fn load_act(&mut self, act: Act, checks: &mut Checks, plugins: &[PluginUse]) -> Option<u32> {
+        let what = (&act.delivery, Load::Act(act.acted.clone()));
+        let loaded = (self.carriers).load(what, &act.json, &act.spec, checks, plugins);
+        loaded
+            .map_err(|refused| self.beside.actions.ended(act.acted, refused))
+            .ok()
+    }
+
+    pub fn not_sent(&mut self, departure: Departure, why: &str) -> Option<u32> {
         let refused = Outcome::Refused {
             reason: why.to_owned(),
             retry_after: None,
         };
-        self.deliveries.end(Sent::of(delivery), refused);
+        match departure {
+            Departure::Message(delivery) => self.deliveries.end(Sent::of(&delivery), refused),
+            Departure::Act(act) => self.beside.actions.ended(act.acted, refused),
+        }
         None
     }
 

@@ -31,8 +31,15 @@ fn route(row: RouteRow) -> wire::RouteRow {
         plugin: row.plugin,
         enabled: row.enabled,
         pending: row.pending as u64,
+        oldest_pending_s: row.oldest as f64 / 1e9,
         last_ok: row.last_ok.and_then(rfc3339),
         last_error: row.last_error,
+        accepted: row.ends.accepted,
+        refused: row.ends.refused,
+        unknown: row.ends.unknown,
+        took_s: row.ends.took as f64 / 1e9,
+        week: 0,
+        budget: row.budget.map(u64::from),
     }
 }
 

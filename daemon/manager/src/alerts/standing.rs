@@ -1,26 +1,23 @@
 //! A check, as the engine is told of it.
 
 use crate::check::Check;
-use healthd_alerts::Standing;
-use healthd_core::check::fault::Fault;
+use crate::checks::Checks;
+use healthd_alerts::{Standing, Word};
 use healthd_core::check::outcome::Verdict;
 use std::sync::Arc;
 
 /// The engine has to know of it.
 pub fn tells(check: &Check) -> bool {
-    lies_behind(check) || !matches!(check.verdict(), Verdict::Ok | Verdict::Pending)
-}
-
-/// It is not judged, as the check that it needs is not ok.
-pub fn lies_behind(check: &Check) -> bool {
-    check.state.fault() == Some(Fault::Dependency)
+    check.lies_behind() || !matches!(check.verdict(), Verdict::Ok | Verdict::Pending)
 }
 
 /// `was`: its verdict before, if that is known.
-pub fn standing(check: &Check, was: Option<Verdict>) -> Standing {
-    let behind = lies_behind(check)
-        .then(|| check.spec.needs.as_deref().map(Arc::from))
-        .flatten();
+pub fn standing(check: &Check, checks: &Checks, was: Option<Verdict>) -> Standing {
+    let behind = check.lies_behind().then(|| {
+        let in_the_way = checks.in_the_way(check).map(|n| &n.spec.name);
+        in_the_way.or(check.spec.needs.first())
+    });
+    let behind = behind.flatten().map(|name| Arc::from(name.as_str()));
     Standing {
         verdict: match (check.verdict(), &behind) {
             // Its verdict stays, but nothing is known of it now.
@@ -34,4 +31,12 @@ pub fn standing(check: &Check, was: Option<Verdict>) -> Standing {
         behind,
         flap: check.spec.alerts.flap,
     }
+}
+
+/// What its last run said.
+pub fn status_word(check: &Check) -> Word {
+    check
+        .state
+        .status()
+        .map_or(Word::Pending, |s| Verdict::from(s).into())
 }

@@ -9,6 +9,8 @@ use crate::director::{Manager, Phase};
 use crate::journal::Fact;
 use crate::rollout::work::Work;
 use crate::schedule::pause::{LONGEST_MS, Paused};
+use crate::services::said::Said;
+use crate::services::states::{self, Feed};
 use crate::time::MS;
 use healthd_core::check::outcome::Verdict;
 use healthd_core::matching::Match;
@@ -133,6 +135,14 @@ impl Manager {
                 }
             }
             Op::Probe(ask) => self.probe(client, &ask),
+            Op::Heartbeat(beat) => {
+                let name = beat.name.clone();
+                self.feed(client, &name, "heartbeat", Said::beat(beat));
+            }
+            Op::Submit(submission) => {
+                let name = submission.name.clone();
+                self.feed(client, &name, "passive", Ok(Said::submission(submission)));
+            }
             Op::Stop => {
                 log::info!("a client asks for a stop");
                 self.clients.reply(client, &Reply::End);
@@ -176,6 +186,48 @@ impl Manager {
                 self.run_wanted(id);
             }
             Err(e) => self.clients.reply(client, &Reply::Error(e)),
+        }
+    }
+
+    /// A word for a check of this plugin: answered when it is kept.
+    fn feed(&mut self, client: usize, name: &str, plugin: &str, said: Result<Said, &str>) {
+        let Some(check) = self.named(client, name).and_then(|id| self.checks.get(id)) else {
+            return;
+        };
+        let own = check.spec.plugin.as_str();
+        let wrong = match (&said, own == plugin) {
+            (Ok(_), true) => None,
+            (Err(why), _) => Some(((*why).to_owned(), "see `healthctl heartbeat --help`")),
+            (Ok(_), false) => Some((
+                format!("`{name}` is a check of plugin `{own}`, which finds its results itself"),
+                "what takes a heartbeat has `plugin = \"heartbeat\"`, what takes results `plugin = \"passive\"`",
+            )),
+        };
+        if let Some((message, help)) = wrong {
+            let e = error(ErrorCode::BadRequest, message, help);
+            return self.clients.reply(client, &Reply::Error(e));
+        }
+        let Ok(said) = said else { return };
+        let feed = Feed {
+            plugin: plugin.to_owned(),
+            check: name.to_owned(),
+            said,
+            wall: clock::realtime_ns(),
+            asker: self.clients.asker(client),
+        };
+        let path = self.args.state_dir.join(states::FILE);
+        let owners = || self.checks.owners();
+        let fed = (self.services.states).feed(feed, path, &self.clockwork.inbox, owners);
+        match fed {
+            Ok(()) => self.set_job(client, Job::Waiting),
+            Err(e) => {
+                let e = error(
+                    ErrorCode::Busy,
+                    format!("no thread for what checks keep: {e}"),
+                    "try again in a moment",
+                );
+                self.clients.reply(client, &Reply::Error(e));
+            }
         }
     }
 

@@ -336,6 +336,8 @@ fn too_long(op: &Op) -> Option<ControlError> {
         Op::Ack { name, reason, .. } => (std::slice::from_ref(name), reason),
         Op::AlertsWho { name, .. } => (std::slice::from_ref(name), ""),
         Op::Probe(ask) => (std::slice::from_ref(&ask.module), ""),
+        Op::Heartbeat(beat) => (std::slice::from_ref(&beat.name), ""),
+        Op::Submit(submission) => (std::slice::from_ref(&submission.name), ""),
         Op::AlertsTest { route } => (std::slice::from_ref(route), ""),
         Op::Show { name } | Op::Why { name } | Op::PluginsRollback { name } => {
             (std::slice::from_ref(name), "")

@@ -1,37 +1,13 @@
 //! `why`: the whole story of a check's last run, and what comes next.
 
-use crate::check::{Check, Last};
+use crate::check::Check;
 use crate::director::Manager;
 use crate::rollout::plugins::version_text;
+use crate::story::Story;
 use crate::time;
 use healthd_catalog::Standing;
-use healthd_core::check::fault::Fault;
-use healthd_core::check::outcome::Verdict;
-use healthd_core::wire::control::{Why, WhyStep};
+use healthd_core::wire::control::Why;
 use healthd_sys::clock;
-
-/// The steps, told one by one.
-#[derive(Default)]
-struct Story(Vec<WhyStep>);
-
-impl Story {
-    /// `at_ns`: CLOCK_MONOTONIC; 0: at no certain time.
-    fn tell(&mut self, at_ns: u64, what: &str, text: String) {
-        self.0.push(WhyStep {
-            at: time::rfc3339(time::wall(at_ns)),
-            what: what.into(),
-            text,
-        });
-    }
-
-    /// What has held for a while: before the run, if it began before that was due.
-    fn tell_standing(&mut self, at_ns: u64, due_ns: u64, what: &str, text: String) {
-        self.tell(at_ns, what, text);
-        if at_ns < due_ns {
-            self.0.rotate_right(1);
-        }
-    }
-}
 
 impl Manager {
     pub(super) fn why(&self, id: u32) -> Why {
@@ -39,16 +15,7 @@ impl Manager {
             return Why::default();
         };
         let now = clock::monotonic_ns();
-        let mut story = Story::default();
-        if check.last.run_id != 0 || check.last.due_ns != 0 {
-            self.last_run(check, &mut story);
-        } else if check.state.status().is_some() {
-            let text = format!("from before: {}", check.last.message);
-            story.tell(0, "known", text);
-        } else {
-            story.tell(0, "new", "it has not run yet".into());
-        }
-        story.tell(check.last.finished_ns, "evaluated", judged(check));
+        let mut story = Story::of(check);
         self.under_way(id, check, &mut story, now);
         let due = check.last.due_ns;
         if let Some(quarantine) = check.quarantine_info(now) {
@@ -70,7 +37,7 @@ impl Manager {
             name: check.spec.name.clone(),
             title: check.spec.title.clone(),
             fault: check.state.fault(),
-            steps: story.0,
+            steps: story.steps(),
             next: self.what_next(id, now),
             stale: false,
         }
@@ -94,82 +61,6 @@ impl Manager {
         Some((used.since, text))
     }
 
-    fn last_run(&self, check: &Check, story: &mut Story) {
-        let last = &check.last;
-        let due = match last.run_id {
-            0 => "a run was due".to_owned(),
-            id => format!("run {id} was due"),
-        };
-        story.tell(last.due_ns, "due", due);
-        for (n, lost) in last.lost.iter().enumerate() {
-            let text = format!("try {} was lost: {lost}; it was sent again", n + 1);
-            story.tell(0, "lost", text);
-        }
-        if last.dispatched_ns == 0 {
-            let waited = time::span(last.finished_ns.saturating_sub(last.due_ns));
-            let text = format!("it was not sent to a worker, and waited for {waited}");
-            story.tell(last.finished_ns, "not sent", text);
-        } else {
-            let ahead = last.due_ns as i128 - last.dispatched_ns as i128;
-            let when = if ahead >= 0 {
-                format!("{} ahead of time", time::span(ahead as u64))
-            } else {
-                format!("{} late", time::span(-ahead as u64))
-            };
-            let again = match last.attempt {
-                0 | 1 => String::new(),
-                n => format!(", try {n}"),
-            };
-            let text = format!("sent to {}, {when}{again}", worker(last));
-            story.tell(last.dispatched_ns, "dispatched", text);
-        }
-        if last.ran {
-            let late = match last.queue_ns > check.interval_ns() {
-                true => {
-                    ", which is more than its interval: this machine or its workers are overloaded"
-                }
-                false => "",
-            };
-            let text = format!("{} after it was due{late}", time::span(last.queue_ns));
-            story.tell(last.started_ns, "started", text);
-        }
-        for phase in &last.phases {
-            story.tell(
-                last.started_ns.saturating_add(phase.at_ns),
-                "phase",
-                format!("{} after {}", phase.name, time::span(phase.at_ns)),
-            );
-        }
-        let tally = last.chunks.tally;
-        if tally.chunks > 0 {
-            let mut text = format!(
-                "{} chunks: {} in its own worker, {} in others ({} of CPU)",
-                tally.chunks,
-                tally.own,
-                tally.away,
-                time::span(last.chunks.cpu_ns)
-            );
-            if tally.again > 0 {
-                text.push_str(&format!("; {} begun again after a death", tally.again));
-            }
-            story.tell(last.finished_ns, "fan-out", text);
-        }
-        let status = check.state.status().map_or("unknown", |s| s.as_str());
-        let text = match last.ran {
-            true => format!(
-                "{status} after {}, {} of CPU: {}",
-                time::span(last.finished_ns.saturating_sub(last.started_ns)),
-                time::span(last.cpu_ns),
-                last.message
-            ),
-            false => format!("{status}: {}", last.message),
-        };
-        story.tell(last.finished_ns, "finished", text);
-        if let Some(help) = check.state.fault().and_then(Fault::help) {
-            story.tell(0, "own fault", help.to_owned());
-        }
-    }
-
     /// What is going on now.
     fn under_way(&self, check_id: u32, check: &Check, story: &mut Story, now: u64) {
         if let Some(doubted) = check.stage.doubted() {
@@ -178,7 +69,7 @@ impl Manager {
                 doubted.finished.run_id,
                 doubted.finished.status,
                 doubted.finished.message,
-                check.spec.needs.as_deref().unwrap_or_default()
+                check.spec.needs.join("` or `")
             );
             story.tell(doubted.since_ns, "waits", text);
         }
@@ -264,48 +155,4 @@ impl Manager {
 fn monotonic(wall_ns: u64, now: u64) -> u64 {
     now.saturating_sub(clock::realtime_ns().saturating_sub(wall_ns))
         .max(1)
-}
-
-fn judged(check: &Check) -> String {
-    let verdict = check.verdict();
-    let attempt = check.state.attempt();
-    if check.state.status().is_none() {
-        "pending until the first run".to_owned()
-    } else if check.state.is_unjudged() {
-        let runs = check.state.unjudged_runs();
-        match check.state.lapsed_ns() {
-            None => format!("our own fault, so the verdict stays {verdict}"),
-            Some(_) if verdict == Verdict::Unknown => {
-                format!(
-                    "our own fault, {runs} times in a row: nothing is known any more, so the verdict is unknown"
-                )
-            }
-            Some(_) => format!(
-                "our own fault, {runs} times in a row: the verdict stays {verdict}, and is stale"
-            ),
-        }
-    } else if check.state.is_soft(check.spec.attempts) {
-        format!(
-            "attempt {attempt} of {}: the verdict stays {verdict}",
-            check.spec.attempts
-        )
-    } else {
-        format!(
-            "verdict {verdict}, attempt {attempt} of {}",
-            check.spec.attempts
-        )
-    }
-}
-
-fn worker(last: &Last) -> String {
-    match last.worker {
-        Some(slot) if last.worker_pid == 0 => {
-            format!("worker {slot}, which ended before the run did")
-        }
-        Some(slot) => format!(
-            "worker {slot} (pid {}, generation {})",
-            last.worker_pid, last.generation
-        ),
-        None => "no worker".into(),
-    }
 }

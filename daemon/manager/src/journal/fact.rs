@@ -52,6 +52,11 @@ fn line(kind: EventKind) -> (Level, &'static str) {
         K::Silenced => (Level::Info, "alerts held back"),
         K::Unsilenced => (Level::Info, "alerts held back no more"),
         K::NotTold => (Level::Warn, "not told"),
+        K::MaintenanceBegun => (Level::Debug, "maintenance begun"),
+        K::MaintenanceEnded => (Level::Debug, "maintenance is over"),
+        K::Acted => (Level::Info, "acted on a change"),
+        K::OverBudget => (Level::Warn, "a route tells too much"),
+        K::NotActed => (Level::Warn, "did not act on a change"),
         K::Gap | K::Other => (Level::Info, "event"),
     }
 }

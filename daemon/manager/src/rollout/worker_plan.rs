@@ -8,6 +8,7 @@ use crate::rollout::coming::Force;
 use crate::rollout::fit::{Fit, paths_of};
 use crate::rollout::plugin_use::PluginUse;
 use healthd_catalog::{PluginFile, Scan, Standing};
+use healthd_core::config::on_change::RUN_BY;
 use healthd_core::config::{CheckSpec, Limits, Pool};
 use healthd_core::wire::sandbox::OpenPath;
 use healthd_core::wire::supervisor::WorkerClass;
@@ -108,6 +109,12 @@ impl Manager {
         let asked = model.modules.iter().filter(|m| m.enabled);
         let usable = (model.notifiers.iter().chain(asked)).filter(|n| n.unusable.is_none());
         names.extend(usable.map(|n| n.plugin.as_str()));
+        let acts = |spec: &CheckSpec| spec.enabled && !spec.alerts.actions.is_empty();
+        let any_acts = match force {
+            Force::Model { model, .. } => model.checks.iter().any(acts),
+            Force::Plugins => self.checks.iter().any(|c| acts(&c.spec)),
+        };
+        names.extend(any_acts.then_some(RUN_BY));
         names.sort_unstable();
         names.dedup();
         let now = clock::realtime_ns();

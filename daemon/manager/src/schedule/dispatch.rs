@@ -39,15 +39,8 @@ impl Manager {
 
     /// Plans the next run; the timer that was set is replaced.
     pub fn plan(&mut self, id: u32, due_ns: u64) {
-        let Some(check) = self.checks.get_mut(id) else {
-            return;
-        };
-        if let Some(timer) = check.plan.timer.take() {
-            self.schedule.due.cancel(timer);
-        }
-        check.plan.next_due = due_ns;
-        if check.is_planned() {
-            check.plan.timer = Some(self.schedule.due.insert(due_ns.div_ceil(MS), id));
+        if let Some(check) = self.checks.get_mut(id) {
+            self.schedule.plan(check, id, due_ns);
         }
     }
 

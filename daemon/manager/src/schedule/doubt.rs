@@ -2,7 +2,7 @@
 
 use super::dependency::{Doubted, PATIENCE_NS, Word, not_judged};
 use super::stage::{InFlight, Stage};
-use crate::check::ns;
+use crate::check::{Check, ns};
 use crate::director::{Manager, Phase};
 use healthd_core::check::fault::Fault;
 use healthd_core::check::outcome::{Status, Verdict};
@@ -52,13 +52,23 @@ impl Manager {
         }
     }
 
+    /// One that is not ok speaks for all; else each that has to be asked is.
     fn word(&self, id: u32, status: Status, finished_ns: u64) -> Word {
         let Some(check) = self.checks.get(id) else {
             return Word::Judge;
         };
-        let Some(needs) = &check.spec.needs else {
-            return Word::Judge;
-        };
+        let mut word = Word::Judge;
+        for needs in &check.spec.needs {
+            match (self.word_of(check, needs, status, finished_ns), &word) {
+                (Word::NotOk(why), _) => return Word::NotOk(why),
+                (Word::Ask(needed), Word::Judge) => word = Word::Ask(needed),
+                _ => {}
+            }
+        }
+        word
+    }
+
+    fn word_of(&self, check: &Check, needs: &str, status: Status, finished_ns: u64) -> Word {
         let Some((needed, n)) = self
             .checks
             .find(needs)
@@ -66,7 +76,7 @@ impl Manager {
         else {
             return Word::Judge;
         };
-        if !n.is_planned() || n.standing.hold.is_some() {
+        if !n.may_speak() {
             return Word::Judge;
         }
         let began_after = n.last.run_id != 0 && n.last.started_ns >= finished_ns;
@@ -76,8 +86,18 @@ impl Manager {
                 "`{needs}`, which it needs, is {s}: {}",
                 n.last.message
             )),
+            // It lies behind another itself, and that one is not ok.
+            Some(_) if n.lies_behind() && self.checks.root(n).is_some() => {
+                let root = self.checks.root(n);
+                let (name, said) = root.map_or(("", ""), |r| (&r.spec.name, &r.last.message));
+                let is = root.and_then(|r| r.state.status());
+                let is = is.map_or("unknown", |s| s.as_str());
+                Word::NotOk(format!(
+                    "`{needs}`, which it needs, lies behind `{name}`, which is {is}: {said}"
+                ))
+            }
             // Fresh and ok; or it could not be judged itself, and so says nothing.
-            Some(_) if began_after => Word::Judge,
+            Some(_) if began_after && !n.lies_behind() => Word::Judge,
             _ => {
                 let known = check.verdict() == Verdict::from(status)
                     && !check.state.is_soft(check.spec.attempts);
@@ -125,10 +145,7 @@ impl Manager {
     /// those that have waited longest.
     pub fn look_at_dependents(&mut self, now: u64) {
         for needed in self.schedule.dependents.needed() {
-            let may_speak = self
-                .checks
-                .get(needed)
-                .is_some_and(|n| n.is_planned() && n.standing.hold.is_none());
+            let may_speak = self.checks.get(needed).is_some_and(Check::may_speak);
             if !may_speak {
                 self.settle(needed, now);
                 continue;

@@ -8,7 +8,9 @@ pub mod pause;
 mod resume;
 pub mod stage;
 
+use crate::check::Check;
 use crate::fleet::pool_key::PoolKey;
+use crate::time::MS;
 use dependency::Dependents;
 use healthd_core::check::semaphore::Semaphores;
 use healthd_core::check::wheel::Wheel;
@@ -32,6 +34,17 @@ impl Schedule {
             queues: BTreeMap::new(),
             groups: Semaphores::default(),
             dependents: Dependents::default(),
+        }
+    }
+
+    /// Plans its next run; the timer that was set is replaced.
+    pub fn plan(&mut self, check: &mut Check, id: u32, due_ns: u64) {
+        if let Some(timer) = check.plan.timer.take() {
+            self.due.cancel(timer);
+        }
+        check.plan.next_due = due_ns;
+        if check.is_planned() {
+            check.plan.timer = Some(self.due.insert(due_ns.div_ceil(MS), id));
         }
     }
 

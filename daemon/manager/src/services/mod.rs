@@ -3,6 +3,7 @@
 pub mod asked;
 mod kept;
 mod locks;
+pub mod said;
 pub mod states;
 
 pub use locks::Locks;

@@ -4,7 +4,9 @@
 //! A change is in the file before its answer is given, so that nobody's death loses it; a power cut may lose the last
 //! second. Nothing of this is there until a check asks.
 
+use super::said::Said;
 use crate::books::record_log::{Batch, RecordLog, Tail};
+use crate::control::Asker;
 use crate::inbox::{Inbox, Message};
 use healthd_core::objects::maps::error;
 use healthd_core::wire::asks::{MapAsk, MapOp, MapReply};
@@ -44,6 +46,7 @@ struct Thread {
 
 enum Job {
     Ask(Asked),
+    Feed(Box<Feed>),
     /// Only these are left.
     Keep(HashSet<Owner>),
 }
@@ -53,6 +56,23 @@ pub struct Asked {
     pub slot: u32,
     pub pid: u32,
     pub ask: MapAsk,
+}
+
+/// What somebody says to a check that is fed, and who waits until it is kept.
+pub struct Feed {
+    pub plugin: String,
+    pub check: String,
+    pub said: Said,
+    /// CLOCK_REALTIME, ns.
+    pub wall: u64,
+    pub asker: Option<Asker>,
+}
+
+/// Kept from now on, or why not.
+pub struct Fed {
+    pub check: String,
+    pub asker: Option<Asker>,
+    pub result: Result<(), String>,
 }
 
 pub struct Answered {
@@ -70,11 +90,32 @@ impl States {
         inbox: &Arc<Inbox>,
         owners: impl FnOnce() -> HashSet<Owner>,
     ) -> io::Result<()> {
+        self.send(Job::Ask(asked), path, inbox, owners)
+    }
+
+    /// A word for a check that is fed; the answer comes by the inbox.
+    pub fn feed(
+        &mut self,
+        feed: Feed,
+        path: PathBuf,
+        inbox: &Arc<Inbox>,
+        owners: impl FnOnce() -> HashSet<Owner>,
+    ) -> io::Result<()> {
+        self.send(Job::Feed(Box::new(feed)), path, inbox, owners)
+    }
+
+    fn send(
+        &mut self,
+        job: Job,
+        path: PathBuf,
+        inbox: &Arc<Inbox>,
+        owners: impl FnOnce() -> HashSet<Owner>,
+    ) -> io::Result<()> {
         if self.thread.is_none() {
             self.thread = Some(Thread::start(path, owners(), Arc::clone(inbox))?);
         }
         if let Some(thread) = &self.thread {
-            let _ = thread.jobs.send(Job::Ask(asked));
+            let _ = thread.jobs.send(job);
         }
         Ok(())
     }
@@ -104,7 +145,14 @@ impl Thread {
             .spawn(move || {
                 let mut keeper = Keeper::open(path);
                 keeper.forget_others(&owners);
-                keeper.work(&todo, |answers| inbox.post(Message::States(answers)));
+                keeper.work(&todo, |answers, fed| {
+                    if !answers.is_empty() {
+                        inbox.post(Message::States(answers));
+                    }
+                    if !fed.is_empty() {
+                        inbox.post(Message::Fed(fed));
+                    }
+                });
             })?;
         Ok(Thread { jobs, handle })
     }
@@ -216,7 +264,7 @@ impl Keeper {
         }
     }
 
-    fn work(&mut self, jobs: &Receiver<Job>, tell: impl Fn(Vec<Answered>)) {
+    fn work(&mut self, jobs: &Receiver<Job>, tell: impl Fn(Vec<Answered>, Vec<Fed>)) {
         let mut unsynced: Option<Instant> = None;
         loop {
             let next = match unsynced {
@@ -233,7 +281,7 @@ impl Keeper {
                 Err(RecvTimeoutError::Disconnected) => return self.sync(),
             };
             let mut batch = Batch::default();
-            let mut answers = Vec::new();
+            let (mut answers, mut fed) = (Vec::new(), Vec::new());
             let more = std::iter::from_fn(|| jobs.try_recv().ok());
             for job in std::iter::once(first).chain(more).take(BATCH) {
                 match job {
@@ -242,15 +290,37 @@ impl Keeper {
                         let reply = self.reply_to(ask, &mut batch);
                         answers.push(Answered { slot, pid, reply });
                     }
+                    Job::Feed(feed) => fed.push(self.hear(*feed, &mut batch)),
                 }
             }
             if batch.len() > 0 {
                 self.write(&batch);
                 unsynced = unsynced.or_else(|| Some(Instant::now()));
             }
-            if !answers.is_empty() {
-                tell(answers);
+            tell(answers, fed);
+        }
+    }
+
+    fn hear(&mut self, feed: Feed, batch: &mut Batch) -> Fed {
+        let owner = (feed.plugin, feed.check.clone());
+        let before = self.states.get(&owner).map(|s| s.value.as_slice());
+        let value = feed.said.kept(before, feed.wall);
+        let others = self.bytes - before.map_or(0, <[u8]>::len);
+        let result = match others + value.len() > ALL_BYTES {
+            true => Err("checks have no room left for what they keep".to_owned()),
+            false => {
+                self.version += 1;
+                let version = self.version;
+                let state = State { value, version };
+                batch.push(&set_record(&owner, &state));
+                self.put(owner, state);
+                Ok(())
             }
+        };
+        Fed {
+            check: feed.check,
+            asker: feed.asker,
+            result,
         }
     }
 

@@ -1,6 +1,6 @@
 //! From a result to a verdict, and to what comes next.
 
-use crate::alerts::{lies_behind, outcome_of};
+use crate::alerts::{self, outcome_of};
 use crate::director::{Manager, Phase};
 use crate::fleet::chunks::RunChunks;
 use crate::journal::Fact;
@@ -143,10 +143,13 @@ impl Manager {
             fault: f.ending.fault(),
             began_ns: flight.due_ns.max(f.started_ns),
         };
-        let (was, was_behind) = (check.verdict(), lies_behind(check));
+        let (was, was_behind) = (check.verdict(), check.lies_behind());
+        let was_soft = check.state.is_soft(check.spec.attempts);
         let judged = judge(check.state, outcome, check.rules(), moment);
         check.state = judged.state;
-        let moved = was_behind != lies_behind(check);
+        let is_behind = check.lies_behind();
+        // Of several that it needs it may lie behind another by now.
+        let moved = was_behind != is_behind || (is_behind && check.spec.needs.len() > 1);
         let last = &mut check.last;
         last.run_id = f.run_id;
         last.started_wall = now_wall.saturating_sub(now.saturating_sub(f.started_ns));
@@ -175,6 +178,26 @@ impl Manager {
         check.wanted = false;
         if moved || matches!(judged.news, Some(News::Flipped(_))) {
             self.alerts.heard(id, was);
+        }
+        if !check.spec.alerts.actions.is_empty() {
+            let is_soft = check.state.is_soft(check.spec.attempts);
+            let change = match judged.news {
+                // A first word is no change.
+                Some(News::Flipped(_))
+                    if was == Verdict::Pending && check.verdict() == Verdict::Ok =>
+                {
+                    None
+                }
+                Some(News::Flipped(change)) => Some((change.from, false)),
+                _ if check.state.is_unjudged() => None,
+                // A problem that is not sure yet, each time that it is seen, and its end.
+                _ if is_soft || was_soft => Some((was, true)),
+                _ => None,
+            };
+            if let Some((was, is_soft)) = change {
+                let change = alerts::Change { was, is_soft };
+                self.alerts.changed(id, change, check);
+            }
         }
         match judged.news {
             Some(News::Flipped(change)) => self.flipped(id, change),
