@@ -14,8 +14,19 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// What a build leaves beside the program besides these is no part of healthd.
-const NAMES: [&str; 11] = [
-    "cpu", "digest", "exec", "host", "http", "net", "notify", "postgres", "sqlite", "stats", "tcp",
+const NAMES: [&str; 12] = [
+    "cpu",
+    "digest",
+    "exec",
+    "heartbeat",
+    "host",
+    "http",
+    "net",
+    "notify",
+    "postgres",
+    "sqlite",
+    "stats",
+    "tcp",
 ];
 const LIST: &str = "../lib/healthd/shipped.sha256";
 /// More is no list of ours.

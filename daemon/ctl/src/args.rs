@@ -4,7 +4,8 @@
 
 use crate::{columns, complete};
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
-use healthd_core::check::outcome::Verdict;
+use healthd_core::check::outcome::{Status, Verdict};
+use healthd_core::wire::alerts::BeatEvent;
 use healthd_core::wire::control::Filter;
 use healthd_units::duration;
 use jiff::civil::{DateTime, Time};
@@ -172,6 +173,21 @@ pub enum Command {
     },
     /// Take a problem: nobody else is told of it, until it is over
     Ack(AckArgs),
+    /// Say that a job is well, has begun, or has failed: for a check with plugin `heartbeat`
+    #[command(
+        override_usage = "healthctl heartbeat <NAME> [ok|start|fail|EXITCODE]",
+        long_about = "Say that a job is well, has begun, or has failed: for a check with plugin `heartbeat`.\n\n\
+        In a crontab: `backup; healthctl heartbeat backup $?`."
+    )]
+    Heartbeat(HeartbeatArgs),
+    /// Submit a result that somebody else has found: for a check with plugin `passive`
+    #[command(
+        override_usage = "healthctl submit <NAME> <STATUS> [TEXT]\n       healthctl submit --stdin",
+        long_about = "Submit a result that somebody else has found: for a check with plugin `passive`.\n\n\
+        With --stdin a result a line, as send_nsca reads them: HOST, SERVICE, STATUS and TEXT with tabs between; the check \
+        is HOST/SERVICE then. Or NAME, STATUS and TEXT."
+    )]
+    Submit(SubmitArgs),
     /// Hold back alerts of planned work, which is not counted as downtime
     Maintenance(SilenceArgs),
     /// Stop running checks until `resume`
@@ -629,6 +645,62 @@ pub struct SilenceArgs {
 }
 
 #[derive(Group, Debug)]
+pub struct HeartbeatArgs {
+    /// The name of the check
+    #[arg(add = complete::checks())]
+    pub name: String,
+    /// ok, start, fail, or the exit code of the job: 0 is well
+    #[arg(value_name = "EVENT", default_value = "ok", hide_default_value = true, value_parser = parse_event)]
+    pub event: (BeatEvent, Option<i32>),
+    /// What the job has to say: shown with the check
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub text: String,
+}
+
+fn parse_event(text: &str) -> Result<(BeatEvent, Option<i32>), String> {
+    match text {
+        "ok" => Ok((BeatEvent::Ok, None)),
+        "start" => Ok((BeatEvent::Start, None)),
+        "fail" => Ok((BeatEvent::Fail, None)),
+        code => match code.parse() {
+            Ok(code @ 0..=255) => Ok((BeatEvent::Exit, Some(code))),
+            _ => Err("write ok, start, fail, or an exit code from 0 to 255".to_owned()),
+        },
+    }
+}
+
+#[derive(Group, Debug)]
+pub struct SubmitArgs {
+    /// The name of the check
+    #[arg(add = complete::checks(), required_unless_present = "stdin")]
+    pub name: Option<String>,
+    /// ok, warning, critical, unknown, or 0 to 3
+    #[arg(value_parser = parse_status, required_unless_present = "stdin")]
+    pub status: Option<Status>,
+    /// As a Nagios plugin prints it; behind | metrics
+    #[arg(default_value = "", hide_default_value = true)]
+    pub text: String,
+    /// A result a line
+    #[arg(long, conflicts_with_all = ["name", "status", "text"])]
+    pub stdin: bool,
+}
+
+pub fn parse_status(text: &str) -> Result<Status, String> {
+    let named = Status::ALL
+        .into_iter()
+        .find(|s| s.as_str() == text.to_ascii_lowercase());
+    let numbered = || Status::from_code(text.parse().ok()?);
+    named
+        .or_else(numbered)
+        .ok_or_else(|| "write ok, warning, critical, unknown, or 0 to 3".to_owned())
+}
+
+#[derive(Group, Debug)]
 pub struct AckArgs {
     /// The name of the check
     #[arg(add = complete::checks())]
@@ -720,7 +792,11 @@ fn since(text: &str, now: &ZonedDateTime) -> Option<Timestamp> {
         Ok(when) => when,
         Err(_) => now.date().to_datetime(text.parse::<Time>().ok()?),
     };
-    Some(when.to_zoned_datetime(now.time_zone().clone()).ok()?.timestamp())
+    Some(
+        when.to_zoned_datetime(now.time_zone().clone())
+            .ok()?
+            .timestamp(),
+    )
 }
 
 fn parse_pause(text: &str) -> Result<Duration, String> {

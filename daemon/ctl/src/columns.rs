@@ -232,6 +232,7 @@ pub const ROUTES: &[Column] = &[
     ("ROUTE", "a `[[notify]]`"),
     ("PLUGIN", "what delivers"),
     ("PENDING", "notices with something that has not got through"),
+    ("WEEK", "messages of the last seven days"),
     ("LAST OK", "when a receiver accepted a message last"),
     ("LAST ERROR", "why the last one was not, if it was not"),
 ];

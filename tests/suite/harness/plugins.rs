@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Mutex;
 
 /// The shipped libraries, and the plugins in each.
-const SHIPPED: [(&str, &[&str]); 10] = [
+const SHIPPED: [(&str, &[&str]); 11] = [
     ("cpu", &["cpu"]),
     ("digest", &["digest"]),
     ("exec", &["exec"]),
@@ -28,6 +28,7 @@ const SHIPPED: [(&str, &[&str]); 10] = [
     ("notify", &["mail", "script", "webhook"]),
     ("postgres", &["postgres"]),
     ("sqlite", &["sqlite"]),
+    ("heartbeat", &["heartbeat", "passive"]),
     ("stats", &["stats"]),
     ("tcp", &["tcp"]),
 ];

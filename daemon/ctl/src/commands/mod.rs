@@ -5,6 +5,7 @@ mod alerts;
 mod bench;
 mod completions;
 mod events;
+mod feed;
 #[cfg(feature = "history")]
 mod history;
 mod list;
@@ -51,6 +52,8 @@ pub fn run(session: &mut Session, command: &Command) -> Result<u8, CtlError> {
         Command::Maintenance(args) => silence::silence(session, args, true),
         Command::Unsilence { id } => silence::unsilence(session, id),
         Command::Ack(args) => silence::ack(session, args),
+        Command::Heartbeat(args) => feed::heartbeat(session, args),
+        Command::Submit(args) => feed::submit(session, args),
         Command::Plugins(args) => plugins::run(session, args),
         Command::Try(args) => try_plugin::run(session, args),
         Command::Pause(args) => pause::pause(session, args),

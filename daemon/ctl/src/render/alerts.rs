@@ -80,6 +80,7 @@ fn routes(rows: &[RouteRow], look: &Look) -> String {
         Column::left("ROUTE"),
         Column::left("PLUGIN").gives_way(1),
         Column::right("PENDING"),
+        Column::right("WEEK").gives_way(2),
         Column::left("LAST OK"),
         Column::left("LAST ERROR").wraps(),
     ]);
@@ -94,6 +95,10 @@ fn routes(rows: &[RouteRow], look: &Look) -> String {
             Cell::new(row.pending.to_string()).paint(match row.pending {
                 0 => Paint::Plain,
                 _ => Paint::Warn,
+            }),
+            Cell::new(row.week.to_string()).paint(match row.budget {
+                Some(budget) if row.week > budget => Paint::Warn,
+                _ => Paint::Plain,
             }),
             Cell::maybe(time::age(row.last_ok.as_deref(), look).map(|age| format!("{age} ago"))),
             Cell::maybe(row.last_error.as_deref()).paint(Paint::Bad),
@@ -233,6 +238,9 @@ mod tests {
                 pending: 1,
                 last_ok: Some("2026-11-22T08:00:00Z".into()),
                 last_error: Some("HTTP 404 no_service".into()),
+                week: 41,
+                budget: Some(20),
+                ..RouteRow::default()
             }],
             silences: vec![SilenceRow {
                 id: "7".into(),
@@ -249,8 +257,8 @@ mod tests {
             "NOTICE            ON     NOW      SINCE  CHECKS              WHAT\n\
              1795917600000001  slack  refused  2m     a, b, c and 2 more  problem is due, not taken: HTTP 404 no_service, next try in 40s\n\
              \n\
-             ROUTE  PLUGIN   PENDING  LAST OK  LAST ERROR\n\
-             slack  webhook        1  2h ago   HTTP 404 no_service\n\
+             ROUTE  PLUGIN   PENDING  WEEK  LAST OK  LAST ERROR\n\
+             slack  webhook        1    41  2h ago   HTTP 404 no_service\n\
              \n\
              ID  KIND     MATCH  UNTIL     BY   REASON\n\
              7   silence  db/*   12:00:00  ana  move\n"
