@@ -44,6 +44,8 @@ pub enum Kind {
     Recovery,
     Test,
     Alive,
+    /// Of `on_change`.
+    Change,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
@@ -59,6 +61,22 @@ pub struct Check {
     /// A sign for each of the last runs.
     pub recent: Option<String>,
     pub took_ms: Option<f64>,
+    /// Results in a row that are a problem, and how many of them make a verdict.
+    pub attempt: Option<u32>,
+    pub attempts: Option<u32>,
+    /// It is no verdict yet.
+    pub soft: bool,
+    pub last_ok: Option<String>,
+    /// The story of its last run.
+    pub why: Vec<Step>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default)]
+pub struct Step {
+    pub at: Option<String>,
+    pub what: String,
+    pub text: String,
 }
 
 /// The route that cannot reach its receiver, and why.

@@ -128,11 +128,18 @@ fn the_text_has_what_one_needs_at_night() {
     let mut problem = message("problem");
     problem["behind"] = json!(["a", "b"]);
     problem["behind_count"] = 30.into();
+    problem["checks"][0]["last_ok"] = "2026-11-29T02:38:51Z".into();
+    problem["checks"][0]["why"] = json!([
+        {"at": "2026-11-29T02:39:01.104Z", "what": "due", "text": "run 7 was due"},
+        {"at": null, "what": "lost", "text": "try 1 was lost"},
+    ]);
     problem["instead_of"] = json!({"route": "slack", "reason": "404 no_service"});
     let text = words::text(&read(&problem));
     for part in [
         "CRITICAL  shop/db: connect: connection refused (since 2026-11-29T02:39:01Z)",
         "what to do: https://wiki.example.org/db",
+        "last ok: 2026-11-29T02:38:51Z",
+        "          02:39:01.104 due        run 7 was due\n                       lost       try 1 was lost\n",
         "30 checks behind it cannot be evaluated: a, b, ...",
         "route slack cannot reach its receiver: 404 no_service",
         "healthd on web1.example.org, 2026-11-29T02:39:12Z",
@@ -166,12 +173,20 @@ fn every_field_of_the_page_is_there() {
     full["unsure"] = true.into();
     full["instead_of"] = json!({"route": "slack", "reason": "404"});
     full["near"] = json!(["uplink"]);
+    full["lasted_s"] = 659.into();
+    full["also"] = json!(["pager"]);
     for (name, value) in [
         ("title", json!("The shop")),
         ("plugin", json!("http")),
         ("attempts", json!(3)),
         ("took_ms", json!(2.5)),
         ("recent", json!("▁▁✖")),
+        ("last_ok", json!("2026-11-29T02:38:51Z")),
+        ("ack", json!({"author": "uid 0", "reason": "on it"})),
+        (
+            "why",
+            json!([{"at": "2026-11-29T02:39:01.104Z", "what": "due", "text": "run 7 was due"}]),
+        ),
     ] {
         full["checks"][0][name] = value;
     }

@@ -78,8 +78,11 @@ pub fn text(m: &Message) -> String {
             one_line(&of.reason)
         );
     }
-    for check in &m.checks {
+    for (n, check) in m.checks.iter().enumerate() {
         out.push_str(&line(check, m.is_over()));
+        if n == 0 && !m.is_over() {
+            out.push_str(&story(check));
+        }
     }
     if m.count > m.checks.len() {
         let _ = writeln!(out, "... and {} more", m.count - m.checks.len());
@@ -125,8 +128,23 @@ fn line(c: &Check, over: bool) -> String {
         let took = took.unwrap_or_default();
         let _ = writeln!(out, "          last runs: {recent}{took}");
     }
+    if let Some(last_ok) = c.last_ok.as_ref().filter(|_| !over) {
+        let _ = writeln!(out, "          last ok: {last_ok}");
+    }
     if let Some(runbook) = &c.runbook {
         let _ = writeln!(out, "          what to do: {runbook}");
+    }
+    out
+}
+
+/// Of its last run, a line a step. Its date stands elsewhere.
+fn story(c: &Check) -> String {
+    let mut out = String::new();
+    for step in &c.why {
+        let at = step.at.as_deref().unwrap_or_default();
+        let clock = at.get(11..23).or(at.get(11..)).unwrap_or_default();
+        let text = one_line(&step.text);
+        let _ = writeln!(out, "          {clock:<12} {:<10} {text}", step.what);
     }
     out
 }

@@ -23,6 +23,8 @@ impl Macros {
             Kind::Problem | Kind::Worse | Kind::Update | Kind::Repeat => "PROBLEM",
             Kind::Recovery => "RECOVERY",
             Kind::Test | Kind::Alive => "CUSTOM",
+            Kind::Change if now == "OK" => "RECOVERY",
+            Kind::Change => "PROBLEM",
         };
         let name = first.map_or_else(|| m.route.clone(), |c| c.name.clone());
         let output = match first {
@@ -52,7 +54,15 @@ impl Macros {
             ("SERVICEDISPLAYNAME", name),
             ("SERVICESTATE", now),
             ("SERVICESTATEID", id.to_owned()),
-            ("SERVICESTATETYPE", "HARD".to_owned()),
+            (
+                "SERVICESTATETYPE",
+                match first.is_some_and(|c| c.soft) {
+                    true => "SOFT".to_owned(),
+                    false => "HARD".to_owned(),
+                },
+            ),
+            ("SERVICEATTEMPT", number(first.and_then(|c| c.attempt))),
+            ("MAXSERVICEATTEMPTS", number(first.and_then(|c| c.attempts))),
             ("LASTSERVICESTATE", was),
             ("SERVICEOUTPUT", output),
             ("LONGSERVICEOUTPUT", words.text.clone()),
@@ -86,6 +96,10 @@ impl Macros {
         let found = self.0.iter().find(|(known, _)| *known == name);
         found.map(|(_, value)| value.as_str())
     }
+}
+
+fn number(n: Option<u32>) -> String {
+    n.unwrap_or(1).to_string()
 }
 
 /// `$NAME$` is its value, `$$` a dollar; what is not known stays as it is.
