@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 /// Says what the file of that name in the daemon's folder says.
-fn told(dir: &Path, name: &str) -> Check {
+pub fn told(dir: &Path, name: &str) -> Check {
     say(dir, name, "ok fine");
     check(name)
         .plugin("echo_step")
@@ -20,28 +20,28 @@ fn told(dir: &Path, name: &str) -> Check {
         .set("config", &format!("{{ file = {:?} }}", dir.join(name)))
 }
 
-fn say(dir: &Path, name: &str, what: &str) {
+pub fn say(dir: &Path, name: &str, what: &str) {
     let temp = dir.join(format!("{name}.new"));
     fs::write(&temp, what).expect("our own folder");
     fs::rename(temp, dir.join(name)).expect("our own folder");
 }
 
 /// One route to this receiver, which collects for no time.
-fn route(name: &str, receiver: &Receiver) -> String {
+pub fn route(name: &str, receiver: &Receiver) -> String {
     format!(
         "name = {name:?}\nplugin = \"webhook\"\nwait = \"0s\"\nconfig = {{ url = {:?} }}\n",
         receiver.url()
     )
 }
 
-fn config() -> Config {
+pub fn config() -> Config {
     Config::new()
         .daemon("start_spread", "\"0s\"")
         .plugin_file(fixtures::fixture("echo"))
 }
 
 /// A first word of each check has come.
-fn until_all_are_ok(daemon: &Daemon) {
+pub fn until_all_are_ok(daemon: &Daemon) {
     wait_for("a first run of each", || {
         let rows = daemon.ask("status", json!({}));
         rows.iter().all(|r| r["verdict"] == "ok")
@@ -49,7 +49,7 @@ fn until_all_are_ok(daemon: &Daemon) {
 }
 
 /// At the end of the config, and in force.
-fn add(daemon: &Daemon, text: &str) {
+pub fn add(daemon: &Daemon, text: &str) {
     let file = daemon.written.file();
     let before = fs::read_to_string(&file).expect("our own file");
     fs::write(&file, format!("{before}\n{text}\n")).expect("our own file");
@@ -57,19 +57,19 @@ fn add(daemon: &Daemon, text: &str) {
     assert_eq!(said.code, Some(0), "{said:?}");
 }
 
-fn report(daemon: &Daemon) -> Value {
+pub fn report(daemon: &Daemon) -> Value {
     let answer = daemon.ask("alerts", json!({}));
     answer[0].clone()
 }
 
 /// Every problem that was accepted has one recovery that was, by id, and each came in its order.
-fn assert_paired(receiver: &Receiver) {
+pub fn assert_paired(receiver: &Receiver) {
     if let Err(why) = unpaired(&receiver.all()) {
         panic!("{why}");
     }
 }
 
-fn count(receiver: &Receiver, kind: &str) -> usize {
+pub fn count(receiver: &Receiver, kind: &str) -> usize {
     let like = |g: &&Got| g.accepted && g.text("kind") == kind;
     receiver.all().iter().filter(like).count()
 }
@@ -111,6 +111,17 @@ fn a_receiver_is_told_of_a_problem_and_of_its_end() {
         line["took_ms"].is_number() && line["plugin"] == "echo_step",
         "{line}"
     );
+    let last_ok = line["last_ok"].as_str().expect("it was ok");
+    assert!(last_ok < line["since"].as_str().expect("a time") || last_ok.len() > 19);
+    let why = line["why"].as_array().expect("the story of its last run");
+    let steps: Vec<&str> = why.iter().filter_map(|s| s["what"].as_str()).collect();
+    assert_eq!(steps.first(), Some(&"due"), "{why:#?}");
+    for step in ["dispatched", "started", "finished", "evaluated"] {
+        assert!(steps.contains(&step), "{step}: {why:#?}");
+    }
+    let finished = why.iter().find(|s| s["what"] == "finished");
+    let text = finished.and_then(|s| s["text"].as_str()).expect("a text");
+    assert!(text.contains("it is down"), "{text}");
     wait_for("the receipt", || {
         report(&daemon)["notices"][0]["state"] == "told"
     });
@@ -248,7 +259,7 @@ fn a_notifier_is_no_check_and_a_check_tells_nobody() {
 }
 
 /// Lets the check flip, and waits until healthd believes it.
-fn until_verdict(daemon: &Daemon, name: &str, verdict: &str) {
+pub fn until_verdict(daemon: &Daemon, name: &str, verdict: &str) {
     wait_for(&format!("{name} is {verdict}"), || {
         daemon.detail(name)["verdict"] == verdict
     });
@@ -619,6 +630,159 @@ fn many_problems_are_one_message_and_beyond_the_limit_they_join_the_next() {
 }
 
 #[test]
+fn beyond_the_limit_problems_wait_for_each_other_and_recoveries_do_not() {
+    let receiver = Receiver::new();
+    let config = config();
+    let dir = config.dir().to_owned();
+    let route = route("hook", &receiver) + "by = \"check\"\nlimit = \"2/5s\"\n";
+    let mut config = config.notify(&route);
+    for n in 0..6 {
+        config = config.check(told(&dir, &format!("c-{n}")));
+    }
+    let daemon = config.spawn();
+    daemon.expect_notify("READY=1");
+    until_all_are_ok(&daemon);
+    for n in 0..6 {
+        say(&dir, &format!("c-{n}"), "critical it is down");
+        until_verdict(&daemon, &format!("c-{n}"), "critical");
+    }
+    // Two by themselves, the other four together when the first two are old enough.
+    let problems = receiver.wait("all six", 3, |g| g.accepted && g.text("kind") == "problem");
+    let counts: Vec<u64> = problems
+        .iter()
+        .filter_map(|g| g.body["count"].as_u64())
+        .collect();
+    assert_eq!(counts, [1, 1, 4], "{problems:#?}");
+    for n in 0..6 {
+        say(&dir, &format!("c-{n}"), "ok fine");
+    }
+    receiver.wait("each end", 3, |g| {
+        g.accepted && g.text("kind") == "recovery"
+    });
+    wait_for("nothing is open", || {
+        report(&daemon)["notices"] == json!([])
+    });
+    assert_paired(&receiver);
+    assert_eq!(count(&receiver, "problem"), 3, "{:#?}", receiver.all());
+}
+
+#[test]
+fn what_lies_behind_a_chain_is_one_line_of_its_root() {
+    let receiver = Receiver::new();
+    let config = config();
+    let dir = config.dir().to_owned();
+    let mut before = "uplink".to_owned();
+    let mut config = config
+        .check(told(&dir, "uplink"))
+        .notify(&route("hook", &receiver));
+    for n in 1..=8 {
+        let name = format!("hop-{n}");
+        config = config.check(told(&dir, &name).set("needs", &format!("{before:?}")));
+        before = name;
+    }
+    let leaf = told(&dir, "leaf").set("needs", "\"team=web !leaf !uplink !hop-8\"");
+    let daemon = config.check(leaf).spawn();
+    daemon.expect_notify("READY=1");
+    until_all_are_ok(&daemon);
+    let shown = daemon.told_by_daemon(&["show", "leaf"]);
+    assert!(shown.out.contains("hop-1, hop-2"), "{shown:?}");
+    say(&dir, "uplink", "critical the line is cut");
+    for n in 1..=8 {
+        say(&dir, &format!("hop-{n}"), "critical no answer");
+    }
+    say(&dir, "leaf", "critical no answer");
+    let problem = receiver.accepted("problem");
+    assert_eq!(problem.body["count"], 1, "{problem:#?}");
+    assert_eq!(problem.body["checks"][0]["name"], "uplink");
+    wait_for("all lie behind it", || {
+        let rows = daemon.ask("status", json!({}));
+        let behind = rows.iter().filter(|r| r["fault"] == "dependency").count();
+        behind == 9
+    });
+    let deep = daemon.row("hop-8");
+    let message = deep["message"].as_str().unwrap_or_default().to_owned();
+    assert!(
+        message.contains("lies behind `uplink`, which is critical: the line is cut"),
+        "{message}"
+    );
+    assert_eq!(deep["verdict"], "ok");
+    assert_eq!(count(&receiver, "problem"), 1, "{:#?}", receiver.all());
+    for n in 1..=8 {
+        say(&dir, &format!("hop-{n}"), "ok fine");
+    }
+    say(&dir, "leaf", "ok fine");
+    say(&dir, "uplink", "ok fine");
+    receiver.accepted("recovery");
+    until_all_are_ok(&daemon);
+    assert_paired(&receiver);
+    assert_eq!(receiver.all().len(), 2, "{:#?}", receiver.all());
+}
+
+#[test]
+fn planned_time_leaves_its_marks_for_history() {
+    let config = config();
+    let dir = config.dir().to_owned();
+    let mut daemon = config
+        .section("history", "max_size = \"16MiB\"")
+        .check(told(&dir, "web"))
+        .check(told(&dir, "db"))
+        .alerts("[[maintenance]]\nmatch = \"web\"\nwhen = \"mon-sun 00:00-24:00 UTC\"\nreason = \"patch night\"\n")
+        .spawn();
+    daemon.expect_notify("READY=1");
+    until_all_are_ok(&daemon);
+    let marks = |daemon: &Daemon| {
+        let events = daemon.ask("events", json!({}));
+        let of = |e: &Value| {
+            let kind = e["kind"].as_str().unwrap_or_default().to_owned();
+            let about = e["check"].as_str().unwrap_or_default().to_owned();
+            let message = e["message"].as_str().unwrap_or_default().to_owned();
+            (kind, about, message)
+        };
+        let marks = events.iter().map(of);
+        marks
+            .filter(|(kind, ..)| kind.starts_with("maintenance-"))
+            .collect::<Vec<_>>()
+    };
+    let mark =
+        |kind: &str, check: &str, why: &str| (kind.to_owned(), check.to_owned(), why.to_owned());
+    let calendar = mark("maintenance-begun", "web", "patch night");
+    wait_for("the calendar's", || marks(&daemon) == [calendar.clone()]);
+    daemon.healthctl(&["maintenance", "db", "--for", "1h", "--reason", "disks"]);
+    let by_hand = mark("maintenance-begun", "db", "disks");
+    wait_for("the one by hand", || {
+        marks(&daemon) == [calendar.clone(), by_hand.clone()]
+    });
+    say(&dir, "db", "critical no disk");
+    until_verdict(&daemon, "db", "critical");
+    let id = report(&daemon)["silences"][0]["id"].clone();
+    daemon.healthctl(&["unsilence", id.as_str().expect("an id")]);
+    wait_for("its end", || {
+        marks(&daemon).last() == Some(&mark("maintenance-ended", "db", ""))
+    });
+    say(&dir, "db", "ok fine");
+    until_verdict(&daemon, "db", "ok");
+    // What is still planned is told anew after a restart.
+    daemon.signal(Signal::SIGTERM);
+    assert!(daemon.wait_exit().success());
+    let daemon = daemon.restart();
+    daemon.expect_notify("READY=1");
+    wait_for("told anew", || marks(&daemon).last() == Some(&calendar));
+    wait_for("the report tells them apart", || {
+        let said = daemon.healthctl(&["--json", "report"]);
+        let rows: Value = serde_json::from_str(&said.out).unwrap_or_default();
+        let of = |name: &str| {
+            let mut rows = rows.as_array().into_iter().flatten();
+            rows.find(|r| r["name"] == name)
+                .cloned()
+                .unwrap_or_default()
+        };
+        let s = |row: &Value, key: &str| row[key].as_f64().unwrap_or_default();
+        let (web, db) = (of("web"), of("db"));
+        s(&web, "maintenance_s") > 0.0 && s(&db, "maintenance_s") > 0.0 && s(&db, "up_s") > 0.0
+    });
+}
+
+#[test]
 fn a_notification_script_of_nagios_runs_as_it_is() {
     let config = config();
     let dir = config.dir().to_owned();
@@ -649,7 +813,7 @@ fn a_notification_script_of_nagios_runs_as_it_is() {
     let lines = fs::read_to_string(&told_to).expect("the script has written");
     let lines: Vec<&str> = lines.lines().collect();
     assert!(
-        lines[0].starts_with("PROBLEM|CRITICAL|web|it is down|{\"bad\":1"),
+        lines[0].starts_with("PROBLEM|CRITICAL|web|it is down|{") && lines[0].contains("\"bad\":1"),
         "{lines:#?}"
     );
     assert!(lines[1].starts_with("RECOVERY|OK|web|"), "{lines:#?}");
@@ -684,6 +848,11 @@ fn what_the_readme_shows_is_a_config() {
             let mut config = config()
                 .check(check("shop/db").plugin("echo_step"))
                 .check(check("rack7/a").plugin("echo_step"))
+                .check(
+                    check("gateway")
+                        .plugin("http")
+                        .set("config", "{ url = \"http://127.0.0.1/\" }"),
+                )
                 .notify(
                     "name = \"other\"\nplugin = \"mail\"\nconfig = { to = \"a@example.org\" }\n",
                 )
@@ -698,5 +867,5 @@ fn what_the_readme_shows_is_a_config() {
             assert!(!said.contains("error"), "{page}: {block}{said}");
         }
     }
-    assert_eq!(blocks, 5);
+    assert_eq!(blocks, 7);
 }

@@ -9,13 +9,13 @@ use std::process::Command;
 
 /// A section, the files that are pasted (the language of the block, where it goes), what it leaves, and what the
 /// program that builds it is called.
-struct Walk {
-    section: &'static str,
-    files: &'static [(&'static str, &'static str)],
-    library: &'static str,
-    plugin: &'static str,
-    config: &'static str,
-    needs: &'static str,
+pub struct Walk {
+    pub section: &'static str,
+    pub files: &'static [(&'static str, &'static str)],
+    pub library: &'static str,
+    pub plugin: &'static str,
+    pub config: &'static str,
+    pub needs: &'static str,
 }
 
 const WALKS: [Walk; 4] = [
@@ -261,7 +261,7 @@ fn try_tells_the_place_of_a_crash_and_leaves_nothing_behind() {
 }
 
 impl Walk {
-    fn can_be_built(&self) -> bool {
+    pub fn can_be_built(&self) -> bool {
         let look = format!("command -v {}", self.needs);
         let there = say(Command::new("sh").args(["-c", &look])).code == Some(0);
         if !there {
@@ -271,7 +271,7 @@ impl Walk {
     }
 }
 
-fn tree() -> &'static Path {
+pub fn tree() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
@@ -279,14 +279,14 @@ fn readme() -> String {
     fs::read_to_string(tree().join("plugins/README.md")).expect("shipped")
 }
 
-fn beside_a_clone() -> TempDir {
+pub fn beside_a_clone() -> TempDir {
     let dir = TempDir::new();
     std::os::unix::fs::symlink(tree(), dir.path().join("healthd")).expect("our own folder");
     dir
 }
 
 /// Pastes the section's blocks and types its commands; where its library lies then.
-fn follow(walk: &Walk, readme: &str, dir: &Path) -> PathBuf {
+pub fn follow(walk: &Walk, readme: &str, dir: &Path) -> PathBuf {
     let section = readme
         .split_once(&format!("### {}\n", walk.section))
         .unwrap_or_else(|| panic!("no section `{}`", walk.section))
@@ -307,7 +307,9 @@ fn follow(walk: &Walk, readme: &str, dir: &Path) -> PathBuf {
                 .env_remove("CARGO_TARGET_DIR"));
             assert_eq!(typed.code, Some(0), "{}: {text}\n{typed:?}", walk.section);
             if let Ok(lock) = fs::read(dir.join("healthd/Cargo.lock")) {
-                let crate_of_it = dir.join("memory_left");
+                let (_, first) = walk.files[0];
+                let folder = first.split_once('/').map(|(folder, _)| folder);
+                let crate_of_it = dir.join(folder.unwrap_or("none"));
                 if crate_of_it.is_dir() {
                     fs::write(crate_of_it.join("Cargo.lock"), lock).expect("our own folder");
                 }

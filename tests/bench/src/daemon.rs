@@ -72,7 +72,32 @@ impl Daemon {
         notify
             .set_read_timeout(Some(Duration::from_secs(60)))
             .map_err(text)?;
-        let log = File::create(dir.join("log")).map_err(text)?;
+        Daemon::run(dir, &notify)
+    }
+
+    /// Stopped and started again on the same folder.
+    pub fn restarted(mut self) -> Result<Daemon, String> {
+        let text = |e: std::io::Error| e.to_string();
+        let dir = std::mem::take(&mut self.dir);
+        self.stop();
+        let path = dir.join("notify");
+        fs::remove_file(&path).map_err(text)?;
+        let notify = UnixDatagram::bind(&path).map_err(text)?;
+        notify
+            .set_read_timeout(Some(Duration::from_secs(60)))
+            .map_err(text)?;
+        Daemon::run(dir, &notify)
+    }
+
+    /// The socket is that of its folder, on which it says that it is ready.
+    fn run(dir: PathBuf, notify: &UnixDatagram) -> Result<Daemon, String> {
+        let text = |e: std::io::Error| e.to_string();
+        let (config, notify_path) = (dir.join("healthd.toml"), dir.join("notify"));
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(dir.join("log"))
+            .map_err(text)?;
         let begun = Instant::now();
         let child = Command::new(target_dir().join("healthd"))
             .arg("--config")
@@ -108,6 +133,15 @@ impl Daemon {
         }
         daemon.ready_after = begun.elapsed();
         Ok(daemon)
+    }
+
+    fn stop(&mut self) {
+        // Its number may be another's once it is gone.
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let pid = nix::unistd::Pid::from_raw(self.child.id() as i32);
+            let _ = nix::sys::signal::kill(pid, nix::sys::signal::SIGTERM);
+            let _ = self.child.wait();
+        }
     }
 
     pub fn pid(&self) -> u32 {
@@ -162,10 +196,10 @@ fn config_text(dir: &Path, more: &str, checks: &str) -> String {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        let pid = nix::unistd::Pid::from_raw(self.child.id() as i32);
-        let _ = nix::sys::signal::kill(pid, nix::sys::signal::SIGTERM);
-        let _ = self.child.wait();
-        let _ = fs::remove_dir_all(&self.dir);
+        self.stop();
+        if !self.dir.as_os_str().is_empty() {
+            let _ = fs::remove_dir_all(&self.dir);
+        }
     }
 }
 

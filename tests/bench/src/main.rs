@@ -4,6 +4,7 @@
 //! directory and is ended again. CPU is user + system time of every process of the daemon, dead ones included.
 #![forbid(unsafe_code)]
 
+mod alerts;
 mod changes;
 mod daemon;
 mod kinds;
@@ -18,7 +19,8 @@ mod shared_work;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|needs|readers|upgrade|reload|stats|digest|objects|names|kinds|ping|all]
+const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|needs|readers|upgrade|reload|stats|digest|objects|names|kinds|ping|
+                         alerts|storm|silent|ways|all]
                         [--seconds N] [--checks N] [--kills N] [--upgrades N] [--values N] [--mib N] [--rounds N]
 
   load   10,000 HTTP checks at 2 s beside 2,000 that hang, then HAProxy with the same checks   (60 s each)
@@ -34,6 +36,10 @@ const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|needs|readers
   names  10,000 checks of names at 10 s without and beside 60 in a silent zone, and by getaddrinfo; as root (3 x 60 s)
   kinds    CPU a check and memory in flight of each kind, as a table
   ping     10,000 hosts at 10 s beside fping and check_icmp, idle and under load; as root       (60 s)
+  ways   a backup after 5 min, `repeat`, a check that flips each second                            (330 s; 3,600 for all of it)
+  storm  a parent and 500 children down and up, receivers that fail, kills, a reload, a restart     (20 times)
+  silent 10,000 http checks at 2 s without routes, and with three of which two never answer         (60 s each; 3,600 for all of it)
+  alerts these three
   objects  token requests of 1,000 checks, a rate limit, 10,000 runs of a group, 1,000 locks, a holder killed";
 
 pub struct Options {
@@ -91,9 +97,8 @@ fn run() -> Result<(), String> {
             "--mib" => options.mib = number()?.max(1),
             "--rounds" => options.rounds = number()?.max(1),
             "stats" | "digest" | "objects" | "load" | "kill" | "idle" | "ready" | "needs"
-            | "readers" | "upgrade" | "reload" | "names" | "kinds" | "ping" | "all" => {
-                what = Some(arg)
-            }
+            | "readers" | "upgrade" | "reload" | "names" | "kinds" | "ping" | "alerts" | "storm"
+            | "silent" | "ways" | "all" => what = Some(arg),
             _ => return Err(USAGE.into()),
         }
     }
@@ -111,6 +116,10 @@ fn run() -> Result<(), String> {
         "names" => names::names(&options),
         "kinds" => kinds::kinds(&options),
         "ping" => ping::ping(&options),
+        "alerts" => alerts::alerts(&options),
+        "storm" => alerts::storm(&options),
+        "silent" => alerts::silent(&options),
+        "ways" => alerts::slow_ways(&options),
         "stats" => shared_work::stats::stats(&options),
         "digest" => shared_work::digest::digest(&options),
         _ => {
