@@ -71,16 +71,15 @@ fn the_page_makes_a_notifier_in_each_language() {
     }
     // A receiver that cannot be reached is a refusal, with its reason.
     if let Some((plugin, _)) = made.first() {
+        // A file is no folder.
+        let nowhere = dir.join("web/x");
         let route = format!(
-            "[[notify]]\nname = \"nowhere\"\nplugin = {plugin:?}\nconfig = {{ path = \"/nonexistent/x\" }}\n"
+            "[[notify]]\nname = \"nowhere\"\nplugin = {plugin:?}\nconfig = {{ path = {nowhere:?} }}\n"
         );
         add(&daemon, &route);
         let said = daemon.healthctl(&["alerts", "test", "nowhere"]);
         assert_eq!(said.code, Some(2), "{said:?}");
-        assert!(
-            said.out.contains("nowhere: refused: /nonexistent/x"),
-            "{said:?}"
-        );
+        assert!(said.out.starts_with("nowhere: refused: "), "{said:?}");
     }
 }
 
@@ -108,7 +107,7 @@ fn a_notifier_that_crashes_hangs_spins_or_leaks_hurts_its_own_route() {
         // Not one of healthd's own: it has a worker of its own, as anywhere.
         .strangers()
         .plugin_file(fixtures::fixture("notifier"))
-        .check(told(&dir, "web"))
+        .check(told(&dir, "web").set("flap", "\"never\""))
         .notify(&bad)
         .notify(&route("hook", &receiver))
         .spawn();
