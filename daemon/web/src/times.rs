@@ -51,8 +51,8 @@ pub fn of_day(ns: u64, zone: &TimeZone) -> String {
     let Ok(time) = Timestamp::from_nanosecond(i128::from(ns)) else {
         return String::new();
     };
-    let time = time.to_zoned(zone.clone());
-    let today = Timestamp::now().to_zoned(zone.clone()).date();
+    let time = time.to_zoned_datetime(zone.clone());
+    let today = Timestamp::now().to_zoned_datetime(zone.clone()).date();
     let format = match time.date() == today {
         true => "%H:%M:%S",
         false => "%Y-%m-%d %H:%M:%S",
@@ -62,6 +62,6 @@ pub fn of_day(ns: u64, zone: &TimeZone) -> String {
 
 /// "02:43:07 CET".
 pub fn now(zone: &TimeZone) -> String {
-    let now = Timestamp::now().to_zoned(zone.clone());
+    let now = Timestamp::now().to_zoned_datetime(zone.clone());
     now.strftime("%H:%M:%S %Z").to_string()
 }

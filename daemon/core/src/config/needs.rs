@@ -136,7 +136,8 @@ impl Known<'_> {
             let matches = Match::parse(text).map_err(|wrong| {
                 error(format!("`needs` of check `{}` {wrong}", check.name)).help(wrong.help)
             })?;
-            let enabled = self.checks.iter().enumerate().filter(|(_, c)| c.enabled);
+            let is_run = |c: &CheckSpec| c.enabled && c.probe.is_none();
+            let enabled = self.checks.iter().enumerate().filter(|(_, c)| is_run(c));
             let fitting = enabled.filter(|(_, c)| matches.fits(&c.name, &c.labels));
             let fitting = fitting.map(|(n, _)| n).take(MOST + 2).collect();
             texts.fits.insert(text.to_owned(), fitting);

@@ -177,7 +177,7 @@ impl CheckSpec {
         let text = |options| Json::Object(options).to_string();
         Ok(CheckSpec {
             name: format!("probe {}", self.name),
-            needs: None,
+            needs: Vec::new(),
             timeout: self.timeout.min(timeout),
             config: text(config),
             shown_config: text(shown),

@@ -169,7 +169,10 @@ fn told(seconds: u64, span: Span, zone: &TimeZone) -> String {
         Span::Years => "%b %Y",
     };
     match Timestamp::from_second(seconds.cast_signed()) {
-        Ok(time) => time.to_zoned(zone.clone()).strftime(format).to_string(),
+        Ok(time) => time
+            .to_zoned_datetime(zone.clone())
+            .strftime(format)
+            .to_string(),
         Err(_) => String::new(),
     }
 }
