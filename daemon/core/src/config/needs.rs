@@ -120,7 +120,7 @@ impl Known<'_> {
             None if self.lost.contains(text.as_str()) => return Vec::new(),
             None if Match::is_meant(text) => match self.fitting(i, text, texts) {
                 Ok(fitting) => return fitting,
-                Err(finding) => finding,
+                Err(finding) => *finding,
             },
             None => self.no_such(text, check, is_own),
         };
@@ -130,11 +130,12 @@ impl Known<'_> {
     }
 
     /// Those that fit a `match`, without the check itself.
-    fn fitting(&self, i: usize, text: &str, texts: &mut Texts) -> Result<Vec<usize>, Finding> {
+    fn fitting(&self, i: usize, text: &str, texts: &mut Texts) -> Result<Vec<usize>, Box<Finding>> {
         let check = &self.checks[i];
         if !texts.fits.contains_key(text) {
             let matches = Match::parse(text).map_err(|wrong| {
-                error(format!("`needs` of check `{}` {wrong}", check.name)).help(wrong.help)
+                let e = error(format!("`needs` of check `{}` {wrong}", check.name));
+                Box::new(e.help(wrong.help))
             })?;
             let is_run = |c: &CheckSpec| c.enabled && c.probe.is_none();
             let enabled = self.checks.iter().enumerate().filter(|(_, c)| is_run(c));
@@ -150,16 +151,17 @@ impl Known<'_> {
                 "check `{}` needs `{text}`, which fits no check",
                 check.name
             ));
-            return Err(e.help("names and labels are shown by `healthctl list`"));
+            return Err(e
+                .help("names and labels are shown by `healthctl list`")
+                .into());
         }
         if others.len() > MOST {
             let e = error(format!(
                 "check `{}` needs `{text}`, which fits more than {MOST} checks",
                 check.name
             ));
-            return Err(
-                e.help("each of them must be ok: name those that watch the way to its target")
-            );
+            let help = "each of them must be ok: name those that watch the way to its target";
+            return Err(e.help(help).into());
         }
         Ok(others)
     }

@@ -100,7 +100,7 @@ struct Waiting {
 
 /// What is to be run.
 pub enum Departure {
-    Message(Delivery),
+    Message(Box<Delivery>),
     Act(Box<Act>),
 }
 
@@ -282,7 +282,7 @@ impl Alerts {
             if !self.kept.disk.has(first.batch) && first.until_ns > now.mono {
                 break;
             }
-            let message = self.waiting.pop_front().map(|w| w.delivery);
+            let message = self.waiting.pop_front().map(|w| Box::new(w.delivery));
             turn.departures.extend(message.map(Departure::Message));
         }
         turn.facts.extend(self.beside.actions.facts());
@@ -362,13 +362,13 @@ impl Alerts {
         books: &Books,
     ) -> Option<u32> {
         let delivery = match departure {
-            Departure::Message(delivery) => delivery,
+            Departure::Message(delivery) => *delivery,
             Departure::Act(act) => return self.load_act(*act, checks, plugins),
         };
         let notifier = model.notifiers.iter().find(|n| *n.name == *delivery.route);
         let Some(notifier) = notifier else {
             return self.not_sent(
-                Departure::Message(delivery),
+                Departure::Message(Box::new(delivery)),
                 "the route is not in the config",
             );
         };
