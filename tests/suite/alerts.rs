@@ -867,5 +867,5 @@ fn what_the_readme_shows_is_a_config() {
             assert!(!said.contains("error"), "{page}: {block}{said}");
         }
     }
-    assert_eq!(blocks, 7);
+    assert!(blocks >= 7, "{blocks}");
 }

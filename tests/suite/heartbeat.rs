@@ -2,6 +2,7 @@
 
 use crate::alerts::{config, route};
 use crate::harness::ctl::wait_for;
+use crate::harness::http::{address, ask, get};
 use crate::harness::receiver::Receiver;
 use crate::harness::{Daemon, check, kill};
 use nix::sys::signal::Signal;
@@ -228,4 +229,63 @@ fn what_cannot_be_said_is_refused() {
     ] {
         assert_eq!(daemon.healthctl(args).code, Some(3), "{args:?}");
     }
+}
+
+#[test]
+fn a_job_elsewhere_says_it_by_http() {
+    let job = || {
+        check("shop/backup")
+            .plugin("heartbeat")
+            .interval("1h")
+            .set("attempts", "1")
+            .set("config", "{ period = \"1h\" }")
+    };
+    let daemon = config()
+        .section("web", "listen = \"127.0.0.1:0\"")
+        .check(job())
+        .spawn();
+    daemon.expect_notify("READY=1");
+    let at = address(&daemon);
+    until(&daemon, "shop/backup", "ok", "no word yet");
+    let ping = |path: &str, headers: &[&str]| get(&at, path, headers).status;
+    assert_eq!(ping("/ping/shop/backup/start", &[]), 200);
+    until(&daemon, "shop/backup", "ok", "it began ");
+    let said = "12 files";
+    let length = said.len();
+    let post = format!(
+        "POST /ping/shop/backup HTTP/1.0\r\nHost: healthd\r\nContent-Length: {length}\r\n\r\n{said}"
+    );
+    assert_eq!(ask(&at, &post).status, 200);
+    until(&daemon, "shop/backup", "ok", "12 files");
+    assert_eq!(ping("/ping/shop/backup/3", &[]), 200);
+    until(&daemon, "shop/backup", "critical", "with exit code 3");
+    assert_eq!(ping("/ping/shop%2Fbackup", &[]), 200);
+    until(&daemon, "shop/backup", "ok", "well ");
+    assert_eq!(ping("/ping/shop/backup/fail", &[]), 200);
+    until(&daemon, "shop/backup", "critical", "it failed ");
+    assert_eq!(ping("/ping/nobody", &[]), 404);
+    // A page of somebody else lets a browser say it.
+    for browser in ["Origin: https://example.org", "Sec-Fetch-Site: cross-site"] {
+        assert_eq!(ping("/ping/shop/backup", &[browser]), 403, "{browser}");
+    }
+    until(&daemon, "shop/backup", "critical", "it failed ");
+    let config = config();
+    std::fs::write(config.dir().join("token"), "sesame-open-sesame").expect("our own folder");
+    let daemon = config
+        .section(
+            "web",
+            "listen = \"127.0.0.1:0\"\ntoken = { file = \"token\" }",
+        )
+        .check(job())
+        .spawn();
+    daemon.expect_notify("READY=1");
+    let at = address(&daemon);
+    let ping = |path: &str, headers: &[&str]| get(&at, path, headers).status;
+    assert_eq!(ping("/ping/shop/backup", &[]), 401);
+    assert_eq!(ping("/ping/shop/backup?token=wrong", &[]), 401);
+    assert_eq!(ping("/ping/shop/backup?token=sesame-open-sesame", &[]), 200);
+    until(&daemon, "shop/backup", "ok", "well ");
+    let bearer = "Authorization: Bearer sesame-open-sesame";
+    assert_eq!(ping("/ping/shop/backup/fail", &[bearer]), 200);
+    until(&daemon, "shop/backup", "critical", "it failed ");
 }

@@ -85,6 +85,9 @@ pub enum Access {
     Read,
     /// A bearer token, or over a unix socket root and the daemon's own user; and JSON, which no form sends.
     Change,
+    /// A sign of life of a job, whose client can do little: the token in the query is enough. Without a token in [web] also
+    /// over the network, but for browsers: a page of somebody else could let them say anything.
+    Beat,
 }
 
 /// Of a body; and for all of it.
@@ -124,7 +127,10 @@ const OWN: [Route; 4] = [
 
 /// All of them, those of a fixed path before those that take any name.
 pub fn routes() -> impl Iterator<Item = &'static Route> {
-    OWN.iter().chain(&api::ROUTES).chain(&pages::ROUTES)
+    OWN.iter()
+        .chain(&api::BEATS)
+        .chain(&api::ROUTES)
+        .chain(&pages::ROUTES)
 }
 
 impl Site {
@@ -214,6 +220,26 @@ impl Site {
         };
         match route.access {
             Access::Open => Ok(()),
+            Access::Beat => {
+                let brought = call.value("token");
+                let in_query = brought.is_some_and(|token| is_token(token.as_bytes()));
+                let is_browser = ["origin", "sec-fetch-site"];
+                let is_browser = is_browser.iter().any(|name| call.head.contains_key(*name));
+                match (&web.token, call.peer) {
+                    (Some(_), _) if in_query || bearer.is_some_and(is_token) => Ok(()),
+                    (Some(_), _) => Err(Problem::new(
+                        StatusCode::UNAUTHORIZED,
+                        "a token is needed: as a bearer, or `?token=` in the path",
+                    )),
+                    (None, Peer::User(uid)) if uid == 0 || uid == self.own_uid => Ok(()),
+                    (None, Peer::Network) if !is_browser => Ok(()),
+                    (None, _) => Err(Problem::new(
+                        StatusCode::FORBIDDEN,
+                        "a browser, or another user, may not say that a job is well",
+                    )
+                    .help("`token = { file = \"...\" }` in [web] lets those who have it")),
+                }
+            }
             // A browser can bring the token as a password. That is good for looking alone, as it brings it by itself.
             Access::Read => {
                 let password = given(&call.head, b"Basic ")
