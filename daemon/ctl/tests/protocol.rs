@@ -51,14 +51,14 @@ fn examples_are_what_goes_over_the_wire() {
     assert_eq!(
         ops,
         all(
-            "status show run watch why workers objects events alerts alerts_who silence unsilence ack alerts_test heartbeat submit plugins plugins_reload plugins_rollback pause resume release reload stop \
+            "status show run watch why workers objects events alerts alerts_who silence unsilence ack alerts_test heartbeat submit probe plugins plugins_reload plugins_rollback pause resume release reload stop \
              version"
         )
     );
     assert_eq!(
         types,
         all(
-            "check detail started gone worker object event alerts silence tested who plugin why reloaded version end error"
+            "check detail started gone worker object event alerts silence tested who probed plugin why reloaded version end error"
         )
     );
 }

@@ -51,7 +51,7 @@ impl Kept {
 
 pub fn now() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.map_or(0, |now| ns(now))
+    now.map_or(0, ns)
 }
 
 pub fn ns(time: Duration) -> u64 {

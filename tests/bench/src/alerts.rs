@@ -83,7 +83,7 @@ fn under_load(options: &Options, routes: &str) -> Result<Cost, String> {
     );
     let config = http_checks(options.checks, nginx.port) + &flapping + routes;
     let daemon = Daemon::start("alerts", &config)?;
-    warm_up(&daemon, 20.0)?;
+    warm_up(&daemon, 20.0, "")?;
     let manager = role(&daemon, "manager")?;
     let since = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
@@ -175,7 +175,7 @@ pub fn storm(options: &Options) -> Result<(), String> {
         + &route(0, "")
         + &route(1, "by = \"check\"\nmatch = \"parent\"\n");
     let mut daemon = Daemon::start_with("storm", "start_spread = \"1s\"\n", &config, &[])?;
-    warm_up(&daemon, 8.0)?;
+    warm_up(&daemon, 8.0, "")?;
     let (mut kills, mut seed) = (0, 7_u64);
     let mut next = |n: u64| {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);

@@ -4,7 +4,6 @@
 //! query or is brought as a bearer: a name alone is no secret.
 
 use crate::control::{self, PATIENCE};
-use crate::problem::Problem;
 use crate::routes::{Answered, Call, Site, text};
 use healthd_core::wire::alerts::{Beat, BeatEvent};
 use healthd_core::wire::control::Op;
