@@ -139,6 +139,15 @@ pub enum Command {
     #[cfg(feature = "history")]
     #[command(after_long_help = columns::help("report"))]
     Report(ReportArgs),
+    /// Show what a check's history supports: attempts, timeout, limits of latency
+    #[cfg(feature = "history")]
+    #[command(
+        long_about = "Show what the recorded history of a check supports: how many attempts would have kept problems \
+        quiet that were over by themselves within five minutes, and how much later the others would be told; and a \
+        timeout and limits of latency by the hours in which all was well. Nothing is changed.",
+        after_long_help = columns::help("calibrate")
+    )]
+    Calibrate(CalibrateArgs),
     /// Tell the story of a check's last run: due, dispatched, started, by whom, how long, what next
     #[command(after_long_help = columns::help("why"))]
     Why(OneCheck),
@@ -405,6 +414,20 @@ pub struct HistoryArgs {
     /// The roll-ups as CSV
     #[arg(long, conflicts_with = "json")]
     pub csv: bool,
+    /// Another file than that of the running healthd
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub file: Option<PathBuf>,
+}
+
+#[cfg(feature = "history")]
+#[derive(Group, Debug)]
+pub struct CalibrateArgs {
+    /// The name of the check
+    #[arg(add = complete::checks())]
+    pub name: String,
+    /// Since then: a time ago (7d, 30d), a date, or a date and a time of day [default: 30d]
+    #[arg(long, value_name = "TIME", value_parser = parse_since)]
+    pub since: Option<Timestamp>,
     /// Another file than that of the running healthd
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub file: Option<PathBuf>,

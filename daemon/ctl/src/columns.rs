@@ -98,6 +98,32 @@ pub const REPORT: &[Column] = &[
     ),
 ];
 
+/// Below the report, where checks have an `slo`.
+pub const OBJECTIVES: &[Column] = &[
+    ("OBJECTIVE", "the check, or the match of [history]"),
+    ("TARGET", "what is to be reached, and in which time"),
+    ("REACHED", "up / (up + down) within that time"),
+    ("LEFT", "of the budget of that time; below 0 % it is broken"),
+    (
+        "BURN 1H",
+        "how many times too fast the budget went in the last hour; at 14.4 it is gone in two days of thirty",
+    ),
+    ("BURN 6H", "the same of the last six hours"),
+];
+
+pub const CALIBRATE: &[Column] = &[
+    ("ATTEMPTS", "with so many of them"),
+    (
+        "QUIET",
+        "problems of less than five minutes of which nobody would have been told",
+    ),
+    (
+        "MISSED",
+        "longer problems of which nobody would have been told",
+    ),
+    ("LATER", "how much later than now the others are told"),
+];
+
 pub const WORKERS: &[Column] = &[
     (
         "SLOT",
@@ -319,7 +345,8 @@ pub fn of(command: &str) -> &'static [(&'static str, &'static [Column])] {
         ],
         "plugins show" => &[("Columns", OPTIONS)],
         "history" => &[("Columns of the roll-ups", HISTORY)],
-        "report" => &[("Columns", REPORT)],
+        "report" => &[("Columns", REPORT), ("Columns of objectives", OBJECTIVES)],
+        "calibrate" => &[("Columns", CALIBRATE)],
         _ => &[],
     }
 }

@@ -2,10 +2,12 @@
 //! nobody, and may be dead or stopped for an hour: what the ring of events no longer holds is counted, and the next
 //! roll-up spans a longer time.
 //!
-//! `watch` is the process, `db` the file, `rolls` the sums. `read` is for healthctl: `report` says what a history
-//! means.
+//! `watch` is the process, `db` the file, `rolls` the sums. `read` is for healthctl: `report` and `burn` say what a
+//! history means, `calibrate` what it supports.
 #![forbid(unsafe_code)]
 
+pub mod burn;
+pub mod calibrate;
 mod db;
 mod kept;
 pub mod read;

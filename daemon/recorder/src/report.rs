@@ -3,6 +3,7 @@
 //! Time in which nobody could know (our own fault, a needed check that was down, a daemon that did not run) and time
 //! that was planned are neither up nor down, and stand in columns of their own.
 
+use crate::burn::Burn;
 use serde::Serialize;
 
 /// What happened to a check, in order; times are CLOCK_REALTIME in ns.
@@ -56,6 +57,39 @@ pub struct Row {
     pub longest_s: f64,
     /// It is down now.
     pub is_down: bool,
+    /// Where it has an objective.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slo: Option<Burn>,
+}
+
+/// Some checks as one: an objective of all that fit a `match`.
+pub fn together(name: &str, rows: &[&Row]) -> Row {
+    let sum = |of: fn(&Row) -> f64| rows.iter().map(|r| of(r)).sum::<f64>();
+    let (up_s, down_s) = (sum(|r| r.up_s), sum(|r| r.down_s));
+    let failures = rows.iter().map(|r| r.failures).sum();
+    let known = up_s + down_s;
+    let repaired: Vec<(f64, f64)> = rows
+        .iter()
+        .filter_map(|r| {
+            let over = r.failures - u64::from(r.is_down).min(r.failures);
+            Some((r.mttr_s? * over as f64, over as f64))
+        })
+        .collect();
+    let over: f64 = repaired.iter().map(|(_, n)| n).sum();
+    Row {
+        name: name.to_owned(),
+        availability: (known > 0.0).then(|| up_s / known),
+        up_s,
+        down_s,
+        maintenance_s: sum(|r| r.maintenance_s),
+        unknown_s: sum(|r| r.unknown_s),
+        failures,
+        mttr_s: (over > 0.0).then(|| repaired.iter().map(|(s, _)| s).sum::<f64>() / over),
+        mtbf_s: (failures > 0).then(|| up_s / failures as f64),
+        longest_s: rows.iter().map(|r| r.longest_s).fold(0.0, f64::max),
+        is_down: rows.iter().any(|r| r.is_down),
+        slo: None,
+    }
 }
 
 /// From `start` to `end`. `before`: its state at the start. `events`: in the order of their times; those before the
@@ -154,6 +188,7 @@ impl Tally {
             mtbf_s: mean(up, self.failures as usize),
             longest_s: s(self.longest),
             is_down: self.down_for.is_some(),
+            slo: None,
         }
     }
 }

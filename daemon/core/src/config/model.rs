@@ -15,6 +15,7 @@ use super::alert_keys::CheckAlerts;
 use super::diagnostic::Diagnostics;
 use super::probes::Probe;
 use super::readers::{History, Web};
+use super::slo::Slo;
 use crate::wire::class::WorkerClass;
 
 /// The shortest time between two runs of a check, and between two attempts.
@@ -226,6 +227,9 @@ pub struct CheckSpec {
     /// It is one of [`Model::modules`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe: Option<Probe>,
+    /// How much of which time it should be up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slo: Option<Slo>,
     /// Canonical JSON (sorted keys, no spaces) with the secrets in it: for the plugin, for nobody else.
     pub config: String,
     /// The same with `***` for each secret: for everybody else.
@@ -423,6 +427,7 @@ mod tests {
             labels: BTreeMap::new(),
             alerts: CheckAlerts::default(),
             probe: None,
+            slo: None,
             config: r#"{"url":"http://127.0.0.1/"}"#.into(),
             shown_config: r#"{"url":"http://127.0.0.1/"}"#.into(),
             unusable: None,

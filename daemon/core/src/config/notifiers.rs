@@ -141,6 +141,7 @@ impl Maker<'_> {
             labels: BTreeMap::new(),
             alerts: CheckAlerts::default(),
             probe: None,
+            slo: None,
             config,
             shown_config: shown,
             unusable,

@@ -17,6 +17,7 @@ use super::probes::Probe;
 use super::raw::{Node, RawCheck, Value, shortened};
 use super::reading::Reading;
 use super::report::{error, warning};
+use super::slo;
 use super::source::Span;
 use super::template::{Filled, Template, scalar};
 use crate::text::is_unsafe;
@@ -117,6 +118,7 @@ impl OneCheck<'_> {
             _ => cx.text("needs", &n, owner).unwrap_or_default(),
         });
 
+        let slo = field("slo", cx).and_then(|n| slo::of_check(&n, &owner, cx));
         let in_full = |key: &str, cx: &mut Reading<'_>| {
             let entry = table.get(key)?;
             expand_all(key, &entry.node, variables, &owner, cx)
@@ -246,6 +248,7 @@ impl OneCheck<'_> {
             labels,
             alerts,
             probe: self.probe,
+            slo,
             config,
             shown_config: shown,
             unusable,

@@ -140,7 +140,7 @@ pub const DEFAULTS_KEYS: [&str; 11] = [
     "labels",
     "config",
 ];
-pub const CHECK_KEYS: [&str; 23] = [
+pub const CHECK_KEYS: [&str; 24] = [
     "name",
     "use",
     "title",
@@ -164,6 +164,7 @@ pub const CHECK_KEYS: [&str; 23] = [
     "probe",
     "on_change",
     "restart",
+    "slo",
 ];
 
 /// Classes of workers that may have a user of their own.
@@ -172,7 +173,7 @@ const POOL_KEYS: [&str; 4] = ["isolate", "io", "cpu", "exec"];
 /// Of `[pool.NAME]`.
 const POOL_GROUP_KEYS: [&str; 1] = ["plugins"];
 /// A template's: those of a check that many can share, and the `checks` of a host.
-pub const TEMPLATE_KEYS: [&str; 21] = [
+pub const TEMPLATE_KEYS: [&str; 22] = [
     "use",
     "title",
     "plugin",
@@ -194,9 +195,10 @@ pub const TEMPLATE_KEYS: [&str; 21] = [
     "runbook",
     "on_change",
     "restart",
+    "slo",
 ];
 /// What stands below `checks` and for all of them: no plugin, and nothing of one.
-pub const HOST_KEYS: [&str; 20] = [
+pub const HOST_KEYS: [&str; 21] = [
     "name",
     "address",
     "use",
@@ -217,9 +219,10 @@ pub const HOST_KEYS: [&str; 20] = [
     "runbook",
     "on_change",
     "restart",
+    "slo",
 ];
 /// Of one of a host's `checks`, where it is written as a table.
-pub const HOST_CHECK_KEYS: [&str; 21] = [
+pub const HOST_CHECK_KEYS: [&str; 22] = [
     "name",
     "use",
     "title",
@@ -241,6 +244,7 @@ pub const HOST_CHECK_KEYS: [&str; 21] = [
     "runbook",
     "on_change",
     "restart",
+    "slo",
 ];
 
 /// The keys of one pool: its own, and those of every pool.

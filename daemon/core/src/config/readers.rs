@@ -11,13 +11,15 @@ use super::raw::{Node, Table, Value};
 use super::reading::Reading;
 use super::report::{error, warning};
 use super::secrets::SecretKind;
+use super::slo::{self, Slo};
 use super::source::Span;
 use super::words::{one_of, thousands};
+use crate::matching::Match;
 use crate::wire::history::rows_bytes;
 use crate::wire::roles::Reader;
 
 pub const WEB_KEYS: [&str; 6] = ["listen", "token", "read", "labels", "max_series", "targets"];
-pub const HISTORY_KEYS: [&str; 2] = ["max_size", "keep"];
+pub const HISTORY_KEYS: [&str; 3] = ["max_size", "keep", "slo"];
 
 /// What `[web]` says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,12 +48,15 @@ pub enum Listen {
 }
 
 /// What `[history]` says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct History {
     /// Bytes of the file and its log together, which are never exceeded.
     pub max_size: u64,
     /// Globs: the metrics of plugins whose values are kept.
     pub keep: Vec<String>,
+    /// Objectives of all checks that fit, together.
+    #[serde(default)]
+    pub slo: Vec<(Match, Slo)>,
 }
 
 /// What `web` is started with.
@@ -68,7 +73,7 @@ pub const LABELS_FILE: &str = "web.labels";
 pub type ChosenLabels = BTreeMap<String, BTreeMap<String, String>>;
 
 /// What `recorder` is started with.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RecorderSettings {
     pub history: History,
 }
@@ -252,6 +257,7 @@ pub fn history(table: &Table, cx: &mut Reading<'_>) -> History {
             .and_then(|e| cx.size("max_size", &e.node, HISTORY, LEAST_HISTORY))
             .map_or(1 << 30, |n| if n == 0 { u64::MAX } else { n }),
         keep: list("keep", table, HISTORY, cx),
+        slo: slo::of_history(table, cx),
     }
 }
 

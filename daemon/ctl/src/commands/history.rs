@@ -6,12 +6,18 @@ use crate::maps::{directory, real};
 use crate::render::history as render;
 use crate::session::Session;
 use crate::{exit, render::json};
-use healthd_core::config::did_you_mean;
+use healthd_core::config::{OBJECTIVES_FILE, Objective, did_you_mean};
 use healthd_core::wire::glob;
 use healthd_core::wire::history::HISTORY_FILE;
+use healthd_recorder::burn::burn;
 use healthd_recorder::read::{History, status};
+use healthd_recorder::report::{Row, together};
+use healthd_sys::files;
 use jiff::Timestamp;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub fn history(session: &mut Session, args: &HistoryArgs) -> Result<u8, CtlError> {
     let history = open(session, args.file.as_deref())?;
@@ -46,9 +52,16 @@ pub fn report(session: &mut Session, args: &ReportArgs) -> Result<u8, CtlError> 
     let wanted = |name: &str| {
         args.names.is_empty() || args.names.iter().any(|glob| glob::matches(glob, name))
     };
-    let rows = history
+    let mut rows = history
         .report(ns(since), ns(now), wanted)
         .map_err(CtlError::History)?;
+    let known = match args.file {
+        Some(_) => Vec::new(),
+        None => objectives(session),
+    };
+    let of_it = |o: &Objective| wanted(&o.name) || o.checks.iter().any(|c| wanted(c));
+    let known: Vec<Objective> = known.into_iter().filter(of_it).collect();
+    add_objectives(&history, &known, &mut rows, ns(since), ns(now)).map_err(CtlError::History)?;
     if rows.is_empty() {
         let text =
             "there is no history of such a check; `healthctl list` names those that there are";
@@ -67,7 +80,72 @@ pub fn report(session: &mut Session, args: &ReportArgs) -> Result<u8, CtlError> 
     Ok(exit::OK)
 }
 
-fn open(session: &mut Session, file: Option<&Path>) -> Result<History, CtlError> {
+/// Those in force, as the daemon has left them; none where it does not run.
+fn objectives(session: &Session) -> Vec<Objective> {
+    let path = directory(session.socket()).join(OBJECTIVES_FILE);
+    let bytes = files::read(&path, OBJECTIVES_MOST).unwrap_or_default();
+    serde_json::from_slice(&bytes).unwrap_or_default()
+}
+
+/// A check's own goes into its row; one of several is a row behind them.
+fn add_objectives(
+    history: &History,
+    objectives: &[Objective],
+    rows: &mut Vec<Row>,
+    since: u64,
+    now: u64,
+) -> Result<(), String> {
+    if objectives.is_empty() {
+        return Ok(());
+    }
+    let needed: HashSet<&str> = objectives
+        .iter()
+        .flat_map(|o| o.checks.iter().map(String::as_str))
+        .collect();
+    let look = |from: u64| history.report(from, now, |name| needed.contains(name));
+    let mut looks: BTreeMap<u64, ByName> = BTreeMap::new();
+    let spans = objectives.iter().map(|o| back(now, o.slo.window));
+    for from in spans.chain([since, now - HOUR_NS, now - 6 * HOUR_NS]) {
+        if let Entry::Vacant(new) = looks.entry(from) {
+            let found = look(from)?.into_iter();
+            new.insert(found.map(|row| (row.name.clone(), row)).collect());
+        }
+    }
+    let place: HashMap<String, usize> = rows
+        .iter()
+        .enumerate()
+        .map(|(n, row)| (row.name.clone(), n))
+        .collect();
+    for o in objectives {
+        let of = |from: u64| -> Vec<&Row> {
+            let rows = o.checks.iter().filter_map(|name| looks[&from].get(name));
+            rows.collect()
+        };
+        let spans = [back(now, o.slo.window), now - HOUR_NS, now - 6 * HOUR_NS].map(of);
+        let [whole, hour, six] = &spans;
+        let window_s = o.slo.window.as_secs_f64();
+        let slo = Some(burn(o.slo.objective, window_s, [whole, hour, six]));
+        match place.get(&o.name) {
+            Some(n) => rows[*n].slo = slo,
+            None => rows.push(Row {
+                slo,
+                ..together(&o.name, &of(since))
+            }),
+        }
+    }
+    Ok(())
+}
+
+type ByName = HashMap<String, Row>;
+
+fn back(now: u64, time: Duration) -> u64 {
+    now.saturating_sub(u64::try_from(time.as_nanos()).unwrap_or(now))
+}
+
+const HOUR_NS: u64 = 3_600_000_000_000;
+const OBJECTIVES_MOST: u64 = 64 << 20;
+
+pub(super) fn open(session: &mut Session, file: Option<&Path>) -> Result<History, CtlError> {
     let path = match file {
         Some(file) => file.to_owned(),
         None => recorded(session)?,
@@ -109,11 +187,11 @@ fn recorded(session: &mut Session) -> Result<PathBuf, CtlError> {
     Ok(status.path)
 }
 
-fn ago(now: Timestamp, hours: i64) -> Timestamp {
+pub(super) fn ago(now: Timestamp, hours: i64) -> Timestamp {
     now.checked_sub(jiff::SignedDuration::from_hours(hours))
         .unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
-fn ns(time: Timestamp) -> u64 {
+pub(super) fn ns(time: Timestamp) -> u64 {
     u64::try_from(time.as_nanosecond()).unwrap_or(0)
 }

@@ -3,6 +3,8 @@
 mod add;
 mod alerts;
 mod bench;
+#[cfg(feature = "history")]
+mod calibrate;
 mod completions;
 mod events;
 mod feed;
@@ -44,6 +46,8 @@ pub fn run(session: &mut Session, command: &Command) -> Result<u8, CtlError> {
         Command::History(args) => history::history(session, args),
         #[cfg(feature = "history")]
         Command::Report(args) => history::report(session, args),
+        #[cfg(feature = "history")]
+        Command::Calibrate(args) => calibrate::run(session, args),
         Command::Why(args) => why::run(session, args),
         Command::Workers => workers::run(session),
         Command::Objects => objects::run(session),

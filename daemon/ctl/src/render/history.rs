@@ -6,9 +6,11 @@ use super::paint::Paint;
 use super::table::{Cell, Column, Table};
 use super::text::{cut, escape};
 use super::time;
+use healthd_recorder::burn::Burn;
 use healthd_recorder::read::{Kept, OfCheck, Rollup};
 use healthd_recorder::report::Row;
-use healthd_units::duration::about_seconds;
+use healthd_units::duration::{self, about_seconds};
+use std::time::Duration;
 
 /// Without a terminal a chart has so many columns.
 const CHART: usize = 72;
@@ -221,7 +223,47 @@ pub fn report(rows: &[Row], slo: Option<f64>, look: &Look) -> String {
         }
         table.row(cells);
     }
-    table.render(look)
+    table.render(look) + &objectives(rows, look)
+}
+
+fn objectives(rows: &[Row], look: &Look) -> String {
+    let with: Vec<(&Row, &Burn)> = rows
+        .iter()
+        .filter_map(|r| Some((r, r.slo.as_ref()?)))
+        .collect();
+    if with.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new(vec![
+        Column::left("OBJECTIVE").shrink_to(12),
+        Column::right("TARGET"),
+        Column::right("REACHED"),
+        Column::right("LEFT"),
+        Column::right("BURN 1H").gives_way(1),
+        Column::right("BURN 6H").gives_way(2),
+    ]);
+    for (row, slo) in with {
+        let paint = match (slo.is_critical(), slo.is_warning()) {
+            (true, _) => Paint::Bad,
+            (_, true) => Paint::Warn,
+            _ => Paint::Plain,
+        };
+        let left = slo.budget_left.map(|left| format!("{:.0} %", left * 100.0));
+        let speed = |burn: Option<f64>| Cell::maybe(burn.map(|b| format!("{b:.1}"))).paint(paint);
+        let window = duration::show(Duration::from_secs_f64(slo.window_s));
+        table.row(vec![
+            Cell::new(&row.name),
+            Cell::new(format!(
+                "{} % {window}",
+                (slo.objective * 1e7).round() / 1e5
+            )),
+            Cell::maybe(slo.availability.map(percent)),
+            Cell::maybe(left).paint(paint),
+            speed(slo.burn_1h),
+            speed(slo.burn_6h),
+        ]);
+    }
+    format!("\n{}", table.render(look))
 }
 
 /// Cut, not rounded: what was down for a second was not up for all of the time.

@@ -2,6 +2,8 @@
 
 pub mod alerts;
 pub mod block;
+#[cfg(feature = "history")]
+pub mod calibrate;
 pub mod check;
 pub mod detail;
 pub mod events;

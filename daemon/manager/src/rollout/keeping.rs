@@ -3,7 +3,7 @@
 use super::handover::{Index, KeptFile};
 use crate::director::Manager;
 use crate::role::MAP_MODE;
-use healthd_core::config::LABELS_FILE;
+use healthd_core::config::{CheckSpec, LABELS_FILE, OBJECTIVES_FILE, objectives};
 use healthd_core::wire::supervisor::{FDS_A_MESSAGE, ReaderSpec, ToSupervisor};
 use healthd_sys::memfd;
 use std::fs;
@@ -79,6 +79,9 @@ impl Manager {
         if let Err(e) = self.write_labels() {
             log::warn!("metrics have no labels of checks: {e}");
         }
+        if let Err(e) = self.write_objectives() {
+            log::warn!("reports know no objectives: {e}");
+        }
         let readers = ToSupervisor::Readers(specs);
         self.fleet.supervisor.say_with(&readers, fds);
     }
@@ -87,18 +90,34 @@ impl Manager {
         let Some(web) = self.model.web.as_ref().filter(|w| !w.labels.is_empty()) else {
             return Ok(());
         };
+        let labels = serde_json::to_vec(&web.chosen(self.specs()))?;
+        self.leave_word(LABELS_FILE, &labels)
+    }
+
+    fn write_objectives(&self) -> io::Result<()> {
+        let Some(history) = &self.model.history else {
+            return Ok(());
+        };
+        let all = objectives(&history.slo, self.specs());
+        self.leave_word(OBJECTIVES_FILE, &serde_json::to_vec(&all)?)
+    }
+
+    fn specs(&self) -> impl Iterator<Item = &CheckSpec> + Clone {
         let ids = self.checks.order().iter();
-        let checks = ids.filter_map(|id| self.checks.get(*id));
-        let labels = serde_json::to_vec(&web.chosen(checks.map(|check| &check.spec)))?;
-        let path = self.args.runtime_dir.join(LABELS_FILE);
-        let temp = path.with_extension("labels.new");
+        ids.filter_map(|id| self.checks.get(*id).map(|check| &check.spec))
+    }
+
+    /// A file for readers, whole or not at all.
+    fn leave_word(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let path = self.args.runtime_dir.join(name);
+        let temp = path.with_extension("new");
         let mut file = fs::OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(true)
             .mode(MAP_MODE)
             .open(&temp)?;
-        file.write_all(&labels)?;
+        file.write_all(bytes)?;
         fs::rename(&temp, &path)
     }
 }
