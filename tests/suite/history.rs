@@ -14,10 +14,14 @@ fn moody(dir: &Path) -> Check {
         .script(&script)
         .interval("100ms")
         .set("attempts", "1")
+        .set("slo", "\"99.9% 30d\"")
 }
 
 fn config() -> (Config, PathBuf) {
-    let config = Config::new().section("history", "max_size = \"16MiB\"");
+    let config = Config::new().section(
+        "history",
+        "max_size = \"16MiB\"\nslo = { \"mood*\" = \"50% 1h\" }",
+    );
     let dir = config.dir().to_owned();
     (config.check(moody(&dir)), dir)
 }
@@ -138,6 +142,21 @@ fn runs_and_flips_are_kept_over_every_death_and_a_restart() {
             "{said:?}"
         );
     }
+    // Its own objective is long missed; that of all whose names begin so may hold.
+    assert_eq!(row["slo"]["objective"], 0.999);
+    assert!(row["slo"]["budget_left"].as_f64() < Some(0.0), "{row}");
+    assert!(row["slo"]["burn_1h"].as_f64() > Some(1.0), "{row}");
+    let rows = daemon.healthctl(&["--json", "report", "moody"]).json();
+    assert_eq!(rows[1]["name"], "mood*", "{rows}");
+    assert_eq!(rows[1]["slo"]["checks"], 1);
+    let said = daemon.healthctl(&["report"]);
+    assert!(
+        said.out.contains("99.9 % 30d") && said.out.contains("BURN 1H"),
+        "{said:?}"
+    );
+    let said = daemon.healthctl(&["calibrate", "moody"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(said.out.contains("2 problems are over"), "{said:?}");
     let wrong = daemon.healthctl(&["history", "moodi"]);
     assert!(wrong.err.contains("did you mean `moody`?"), "{wrong:?}");
     stop(daemon);
@@ -203,4 +222,88 @@ fn validate_tells_what_it_will_take() {
         said.contains("`max_size` of [history] is 16.0 MiB"),
         "{said}"
     );
+}
+
+#[test]
+fn a_page_that_is_overwritten_costs_the_file_and_no_event_that_is_still_known() {
+    let (config, dir) = config();
+    let daemon = config.spawn();
+    daemon.expect_notify("READY=1");
+    daemon.until_ok(&["moody"]);
+    flip(&daemon, true);
+    until_verdicts(&daemon, &["ok", "critical"]);
+    let file = dir.join("state/history.db");
+    // Into the file itself, and not only its log.
+    let first = recorder(&daemon);
+    kill(first, Signal::SIGTERM);
+    daemon.expect_log("recorder died");
+    wait_for(
+        "another recorder",
+        || matches!(daemon.role("recorder")[..], [pid] if pid != first),
+    );
+    let rows = std::fs::OpenOptions::new().write(true).open(&file);
+    let rows = rows.expect("it is there");
+    std::os::unix::fs::FileExt::write_all_at(&rows, &[0xAA; 4096], 0).expect("our own file");
+    kill(recorder(&daemon), Signal::SIGKILL);
+    daemon.expect_log("history is not written: history.db is damaged");
+    daemon.expect_log("a new history is begun");
+    flip(&daemon, false);
+    until_verdicts(&daemon, &["ok", "critical", "ok"]);
+    assert!(dir.join("state/history.db.broken").exists());
+    let runs = daemon.detail("moody")["runs"].as_u64();
+    wait_for("it runs on", || {
+        daemon.detail("moody")["runs"].as_u64() > runs
+    });
+    stop(daemon);
+}
+
+/// A stopped recorder misses what the ring of events has no room for: counted to the event, and told.
+#[test]
+fn what_a_stopped_recorder_misses_is_counted_to_the_event() {
+    const RING: u64 = 4096;
+    let names: Vec<String> = (0..1500).map(|n| n.to_string()).collect();
+    let many = check("many/{item}").script("true").interval("1h");
+    let (config, _) = config();
+    let config = config.check(many.set("for_each", &format!("{names:?}")));
+    let daemon = config.spawn();
+    daemon.expect_notify("READY=1");
+    daemon.ask("pause", serde_json::json!({ "names": ["*"] }));
+    let last = || {
+        let all = daemon.ask("events", serde_json::json!({}));
+        all.last().and_then(|e| e["seq"].as_u64()).unwrap_or(0)
+    };
+    // Nothing happens now but what we do.
+    let written = |wanted: u64| {
+        let said = daemon.healthctl(&["--json", "history", "many/1499"]);
+        let found: Value = serde_json::from_str(&said.out).unwrap_or_default();
+        let seqs = found["events"].as_array().cloned().unwrap_or_default();
+        seqs.iter().any(|e| e["seq"].as_u64() == Some(wanted))
+    };
+    let seq_of = |kind: &str| {
+        let of = serde_json::json!({ "names": ["many/1499"] });
+        let all = daemon.ask("events", of);
+        let found = all.iter().rev().find(|e| e["kind"] == kind);
+        found.and_then(|e| e["seq"].as_u64()).expect("it happened")
+    };
+    let paused = seq_of("paused");
+    wait_for("all is written", || written(paused));
+    let before = last();
+    let pid = recorder(&daemon);
+    kill(pid, Signal::SIGSTOP);
+    for op in ["resume", "pause", "resume", "pause"] {
+        daemon.ask(op, serde_json::json!({ "names": ["*"] }));
+    }
+    let after = last();
+    assert!(after - before > RING, "{before} {after}");
+    kill(pid, Signal::SIGCONT);
+    let missed = after - RING - before;
+    daemon.expect_log(&format!("missed={missed}"));
+    let paused = seq_of("paused");
+    wait_for("the rest is written", || written(paused));
+    let said = daemon.healthctl(&["history", "many/1499"]);
+    assert!(
+        said.err.contains(&format!("{missed} events were lost")),
+        "{said:?}"
+    );
+    stop(daemon);
 }
