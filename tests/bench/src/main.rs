@@ -8,6 +8,7 @@ mod alerts;
 mod changes;
 mod daemon;
 mod kinds;
+mod measure;
 mod names;
 mod needs;
 mod objects;
@@ -20,7 +21,7 @@ mod shared_work;
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|needs|readers|upgrade|reload|stats|digest|objects|names|kinds|ping|
-                         alerts|storm|silent|ways|all]
+                         alerts|storm|silent|ways|measure|scrape|all]
                         [--seconds N] [--checks N] [--kills N] [--upgrades N] [--values N] [--mib N] [--rounds N]
 
   load   10,000 HTTP checks at 2 s beside 2,000 that hang, then HAProxy with the same checks   (60 s each)
@@ -34,12 +35,14 @@ const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|needs|readers
   stats  10,000,000 values with 1 and 2 cpu workers, and numpy on the same values                (5 rounds)
   digest a tree of 4,096 MiB with 2 cpu workers, and sha256sum -c                                (5 rounds)
   names  10,000 checks of names at 10 s without and beside 60 in a silent zone, and by getaddrinfo; as root (3 x 60 s)
-  kinds    CPU a check and memory in flight of each kind, as a table
-  ping     10,000 hosts at 10 s beside fping and check_icmp, idle and under load; as root       (60 s)
+  kinds  CPU a check and memory in flight of each kind, as a table
+  ping   10,000 hosts at 10 s beside fping and check_icmp, idle and under load; as root       (60 s)
   ways   a backup after 5 min, `repeat`, a check that flips each second                            (330 s; 3,600 for all of it)
   storm  a parent and 500 children down and up, receivers that fail, kills, a reload, a restart     (20 times)
   silent 10,000 http checks at 2 s without routes, and with three of which two never answer         (60 s each; 3,600 for all of it)
   alerts these three
+  measure  10,000 checks at 10 s with history and scrapes: the recorder's CPU, its file, its report against each result  (60 s; 3600)
+  scrape  10,000 checks at 2 s without and beside wrk on /metrics: who is late                     (60 s each)
   objects  token requests of 1,000 checks, a rate limit, 10,000 runs of a group, 1,000 locks, a holder killed";
 
 pub struct Options {
@@ -98,7 +101,7 @@ fn run() -> Result<(), String> {
             "--rounds" => options.rounds = number()?.max(1),
             "stats" | "digest" | "objects" | "load" | "kill" | "idle" | "ready" | "needs"
             | "readers" | "upgrade" | "reload" | "names" | "kinds" | "ping" | "alerts" | "storm"
-            | "silent" | "ways" | "all" => what = Some(arg),
+            | "silent" | "ways" | "measure" | "scrape" | "all" => what = Some(arg),
             _ => return Err(USAGE.into()),
         }
     }
@@ -120,6 +123,8 @@ fn run() -> Result<(), String> {
         "storm" => alerts::storm(&options),
         "silent" => alerts::silent(&options),
         "ways" => alerts::slow_ways(&options),
+        "measure" => measure::measure(&options),
+        "scrape" => measure::scrape(&options),
         "stats" => shared_work::stats::stats(&options),
         "digest" => shared_work::digest::digest(&options),
         _ => {

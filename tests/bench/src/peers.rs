@@ -50,6 +50,11 @@ fn installed(program: &str) -> Option<PathBuf> {
 
 /// Answers 200 on every loopback address, closes each connection, logs `MSEC URI`.
 pub fn nginx() -> Result<Server, String> {
+    nginx_with("$msec $uri", "", "location / { return 200 \"ok\\n\"; }")
+}
+
+/// With this format of its log, and these parts of its config.
+pub fn nginx_with(format: &str, http: &str, server: &str) -> Result<Server, String> {
     let program =
         installed("nginx").ok_or("nginx is not installed: apt-get install nginx-light")?;
     let dir = crate::daemon::temp_dir("nginx")?;
@@ -57,9 +62,9 @@ pub fn nginx() -> Result<Server, String> {
     let d = dir.display();
     let config = format!(
         "daemon off;\nmaster_process off;\npid {d}/pid;\nerror_log {d}/error.log;\nevents {{ worker_connections 8192; }}\n\
-         http {{\n  log_format bench '$msec $uri';\n  access_log {d}/access.log bench buffer=64k flush=1s;\n\
+         http {{\n  log_format bench '{format}'; {http}\n  access_log {d}/access.log bench buffer=64k flush=1s;\n\
          client_body_temp_path {d}/t1; proxy_temp_path {d}/t2; fastcgi_temp_path {d}/t3; uwsgi_temp_path {d}/t4; scgi_temp_path {d}/t5;\n\
-         keepalive_timeout 0;\n  server {{ listen {port} backlog=8192; location / {{ return 200 \"ok\\n\"; }} }}\n}}\n"
+         keepalive_timeout 0;\n  server {{ listen {port} backlog=8192; {server} }}\n}}\n"
     );
     fs::write(dir.join("nginx.conf"), config).map_err(|e| e.to_string())?;
     let child = Command::new(program)

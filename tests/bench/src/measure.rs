@@ -1,0 +1,365 @@
+//! What it costs to record and to be scraped, and whether what is told is so: history and reports against the server's own
+//! log of each result, every page of metrics against the one before, and wrk beside the checks.
+
+use crate::Options;
+use crate::daemon::{Daemon, target_dir};
+use crate::peers;
+use crate::runs::{lateness, wait, warm_up};
+use healthd_test_support::procs;
+use std::collections::HashMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+const SCRAPE: Duration = Duration::from_secs(15);
+
+/// One in twenty of the checks is bad for 50 s of each 100 s, the others never.
+const OUTAGES: &str = "split_clients $uri $unlucky { 5% 1; * 0; }
+  map \"$unlucky$msec\" $bad { \"~^1[0-9]{8}[0-4]\" 1; default 0; }";
+
+fn checks(n: usize, port: u16, interval: &str) -> String {
+    format!(
+        "[[check]]\nname = \"web-{{a}}-{{b}}\"\nplugin = \"http\"\nfor_each = {{ a = \"0..{}\", b = \"1..251\" }}\n\
+         interval = \"{interval}\"\ntimeout = \"5s\"\nattempts = 1\n\
+         config = {{ url = \"http://127.1.{{a}}.{{b}}:{port}/{{a}}-{{b}}\" }}\n\n",
+        n.div_ceil(250)
+    )
+}
+
+fn now() -> f64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default().as_secs_f64()
+}
+
+fn role(daemon: &Daemon, name: &str) -> Result<u32, String> {
+    let all = procs::tree(daemon.pid());
+    let found = all.into_iter().find(|pid| procs::name(*pid) == name);
+    found.ok_or_else(|| format!("there is no {name}"))
+}
+
+fn get(port: u16, path: &str) -> Result<String, String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).map_err(|e| e.to_string())?;
+    let request = format!("GET {path} HTTP/1.0\r\nHost: x\r\n\r\n");
+    stream
+        .write_all(request.as_bytes())
+        .map_err(|e| e.to_string())?;
+    let mut answer = String::new();
+    stream
+        .read_to_string(&mut answer)
+        .map_err(|e| e.to_string())?;
+    match answer.split_once("\r\n\r\n") {
+        Some((head, body)) if head.contains(" 200 ") => Ok(body.to_owned()),
+        _ => Err(answer.lines().next().unwrap_or_default().to_owned()),
+    }
+}
+
+/// `counters go back`, `scrapes`, `failed`.
+#[derive(Default)]
+struct Scrapes {
+    done: usize,
+    failed: usize,
+    back: usize,
+    slowest: Duration,
+    bytes: usize,
+    before: HashMap<String, f64>,
+}
+
+impl Scrapes {
+    fn scrape(&mut self, port: u16) -> Option<String> {
+        let begun = Instant::now();
+        self.done += 1;
+        let page = match get(port, "/metrics") {
+            Ok(page) => page,
+            Err(e) => {
+                println!("  a scrape failed: {e}");
+                self.failed += 1;
+                return None;
+            }
+        };
+        self.slowest = self.slowest.max(begun.elapsed());
+        self.bytes = page.len();
+        let counters = page
+            .lines()
+            .filter(|l| !l.starts_with('#') && l.contains("_total"));
+        for line in counters {
+            let Some((series, value)) = line.rsplit_once(' ') else {
+                continue;
+            };
+            let value: f64 = value.parse().unwrap_or(0.0);
+            if let Some(before) = self.before.insert(series.to_owned(), value) {
+                self.back += usize::from(value < before);
+            }
+        }
+        Some(page)
+    }
+}
+
+fn promtool(page: &str) -> String {
+    let tool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn();
+    let Ok(mut tool) = tool else {
+        return "promtool is not installed".into();
+    };
+    if let Some(mut stdin) = tool.stdin.take() {
+        let _ = stdin.write_all(page.as_bytes());
+    }
+    match tool.wait_with_output() {
+        Ok(done) => format!(
+            "promtool check metrics: rc {}{}",
+            done.status.code().unwrap_or(-1),
+            String::from_utf8_lossy(&done.stderr)
+        ),
+        Err(e) => e.to_string(),
+    }
+}
+
+/// A real one, which scrapes each 15 s.
+struct Prometheus {
+    child: Child,
+    port: u16,
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Prometheus {
+    /// None: it is not installed.
+    fn start(dir: &Path, target: u16) -> Result<Option<Prometheus>, String> {
+        let port = peers::free_port()?;
+        let config = dir.join("prometheus.yml");
+        let text = format!(
+            "global: {{scrape_interval: 15s}}\nscrape_configs:\n- job_name: healthd\n  static_configs: [{{targets: ['127.0.0.1:{target}']}}]\n"
+        );
+        fs::write(&config, text).map_err(|e| e.to_string())?;
+        let child = Command::new("prometheus")
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!(
+                "--storage.tsdb.path={}",
+                dir.join("tsdb").display()
+            ))
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        Ok(child.ok().map(|child| Prometheus { child, port }))
+    }
+
+    fn query(&self, query: &str) -> String {
+        let encoded: String = query.bytes().map(|b| format!("%{b:02x}")).collect();
+        let page = get(self.port, &format!("/api/v1/query?query={encoded}"));
+        let answer: serde_json::Value = page
+            .ok()
+            .and_then(|page| serde_json::from_str(&page).ok())
+            .unwrap_or_default();
+        let value = &answer["data"]["result"][0]["value"][1];
+        value.as_str().unwrap_or("?").to_owned()
+    }
+
+    fn tell(&self) {
+        println!(
+            "  Prometheus            {:>8} scrapes, {} failed, {} samples each, {} s the slowest",
+            self.query("count_over_time(up[2d])"),
+            self.query("count_over_time(up[2d]) - sum_over_time(up[2d])"),
+            self.query("max_over_time(scrape_samples_scraped[2d])"),
+            self.query("max_over_time(scrape_duration_seconds[2d])"),
+        );
+    }
+}
+
+/// `--checks` checks at 10 s for `--seconds`: the recorder's CPU, its file, its report, and the scrapes.
+pub fn measure(options: &Options) -> Result<(), String> {
+    let nginx = peers::nginx_with(
+        "$msec $uri $status",
+        OUTAGES,
+        "location / { if ($bad) { return 503; } return 200 \"ok\\n\"; }",
+    )?;
+    let port = peers::free_port()?;
+    let config = format!(
+        "[history]\nmax_size = \"1GiB\"\n\n[web]\nlisten = \"127.0.0.1:{port}\"\n\n{}",
+        checks(options.checks, nginx.port, "10s")
+    );
+    let daemon = Daemon::start_with("measure", "start_spread = \"10s\"\n", &config, &[])?;
+    println!(
+        "measure: {} http checks at 10 s, 5 % of them down for half of the time, a scrape each 15 s, {} s",
+        options.checks, options.seconds
+    );
+    let validated = Command::new(target_dir().join("healthd"))
+        .args(["-t", "--config"])
+        .arg(daemon.dir.join("healthd.toml"))
+        .output()
+        .map_err(|e| e.to_string())?;
+    let said = [validated.stdout, validated.stderr].concat();
+    for line in String::from_utf8_lossy(&said).lines() {
+        if line.contains("history") {
+            println!("  said beforehand       {line}");
+        }
+    }
+    warm_up(&daemon, 30.0)?;
+    let (recorder, web) = (
+        role(&daemon, "healthd-record")?,
+        role(&daemon, "healthd-web")?,
+    );
+    let prometheus = Prometheus::start(&daemon.dir, port)?;
+    let mut scrapes = Scrapes::default();
+    let first = scrapes.scrape(port).unwrap_or_default();
+    println!("  {}", promtool(&first));
+    let (since, begun) = (now().ceil(), Instant::now());
+    let before = (procs::own_cpu_ms(recorder), procs::own_cpu_ms(web));
+    let mut last = first;
+    while begun.elapsed().as_secs() < options.seconds {
+        let left = options.seconds as f64 - begun.elapsed().as_secs_f64();
+        wait(left.clamp(0.0, SCRAPE.as_secs_f64()));
+        if let Some(page) = scrapes.scrape(port) {
+            last = page;
+        }
+    }
+    let took = begun.elapsed().as_secs_f64();
+    let percent = |after: f64, before: f64| (after - before) / 10.0 / took;
+    println!(
+        "  recorder              {:8.2} % of a core, PSS {} kB",
+        percent(procs::own_cpu_ms(recorder), before.0),
+        procs::pss_of(recorder)
+    );
+    println!(
+        "  web                   {:8.2} % of a core, PSS {} kB",
+        percent(procs::own_cpu_ms(web), before.1),
+        procs::pss_of(web)
+    );
+    println!(
+        "  scrapes               {:8}  {} failed, {} counters went back, slowest {:.0} ms, {:.1} MB",
+        scrapes.done,
+        scrapes.failed,
+        scrapes.back,
+        scrapes.slowest.as_secs_f64() * 1e3,
+        scrapes.bytes as f64 / 1e6
+    );
+    println!("  {}", promtool(&last));
+    match &prometheus {
+        None => println!("  (prometheus is not installed: only our own scrapes)"),
+        Some(prometheus) => prometheus.tell(),
+    }
+    let size =
+        |name: &str| fs::metadata(daemon.dir.join("state").join(name)).map_or(0, |m| m.len());
+    println!(
+        "  history.db            {:8.1} MB, and its log {:.1} MB",
+        size("history.db") as f64 / 1e6,
+        size("history.db-wal") as f64 / 1e6
+    );
+    for line in last.lines().filter(|l| l.starts_with("healthd_history_")) {
+        println!("  {line}");
+    }
+    compare(&daemon, &nginx.dir.join("access.log"), since)
+}
+
+fn rfc3339(at: f64) -> Result<String, String> {
+    let out = Command::new("date")
+        .args(["-u", "-d", &format!("@{at}"), "+%FT%TZ"])
+        .output()
+        .map_err(|e| e.to_string())?;
+    Ok(String::from_utf8_lossy(&out.stdout).trim().to_owned())
+}
+
+/// The report against a recomputation from each result, as the server has logged it.
+fn compare(daemon: &Daemon, log: &Path, since: f64) -> Result<(), String> {
+    // Events are written once a second.
+    wait(2.0);
+    let report = daemon.ctl(&["--json", "report", "--since", &rfc3339(since)?])?;
+    let until = now();
+    wait(2.0);
+    let text = fs::read_to_string(log).map_err(|e| e.to_string())?;
+    let mut raw: HashMap<&str, Vec<(f64, bool)>> = HashMap::new();
+    for line in text.lines() {
+        let mut parts = line.split(' ');
+        if let (Some(at), Some(uri), Some(status)) = (parts.next(), parts.next(), parts.next())
+            && let Ok(at) = at.parse::<f64>()
+            && at <= until
+        {
+            let list = raw.entry(uri.trim_start_matches('/')).or_default();
+            list.push((at, status == "200"));
+        }
+    }
+    let (mut worst, mut compared) = (0.0f64, 0);
+    let (mut sums, mut theirs) = ((0.0, 0.0), (0.0, 0.0));
+    for row in report.as_array().ok_or("no list")? {
+        let name = row["name"].as_str().unwrap_or_default();
+        let Some(results) = raw.get(name.trim_start_matches("web-")) else {
+            continue;
+        };
+        let (mut up, mut down) = (0.0, 0.0);
+        for (n, (at, ok)) in results.iter().enumerate() {
+            let end = results.get(n + 1).map_or(until, |(at, _)| *at);
+            let span = (end - at.max(since)).max(0.0);
+            match ok {
+                true => up += span,
+                false => down += span,
+            }
+        }
+        let (Some(said), all) = (row["availability"].as_f64(), up + down) else {
+            continue;
+        };
+        worst = worst.max((said - up / all).abs());
+        compared += 1;
+        sums = (sums.0 + up, sums.1 + down);
+        let s = |key: &str| row[key].as_f64().unwrap_or(0.0);
+        theirs = (theirs.0 + s("up_s"), theirs.1 + s("down_s"));
+    }
+    let part = |(up, down): (f64, f64)| 100.0 * up / (up + down);
+    println!(
+        "  report                {:8.4} %, by each result {:.4} %: {:.4} % apart; a check at most {:.4} % ({compared} checks)",
+        part(theirs),
+        part(sums),
+        (part(theirs) - part(sums)).abs(),
+        worst * 100.0
+    );
+    Ok(())
+}
+
+/// `--checks` checks at 2 s: how late they are, and how late they are beside wrk on /metrics.
+pub fn scrape(options: &Options) -> Result<(), String> {
+    let nginx = peers::nginx()?;
+    let port = peers::free_port()?;
+    let config = format!(
+        "[web]\nlisten = \"127.0.0.1:{port}\"\n\n{}",
+        checks(options.checks, nginx.port, "2s")
+    );
+    let daemon = Daemon::start_with("scrape", "start_spread = \"2s\"\n", &config, &[])?;
+    println!(
+        "scrape: {} http checks at 2 s, {} s without and with wrk on /metrics",
+        options.checks, options.seconds
+    );
+    warm_up(&daemon, 15.0)?;
+    let mut since = now();
+    wait(options.seconds as f64);
+    // The server writes its log each second.
+    wait(2.0);
+    println!("  without");
+    lateness(&nginx, 2.0, since)?;
+    let web = role(&daemon, "healthd-web")?;
+    let cpu = procs::own_cpu_ms(web);
+    since = now();
+    let done = Command::new("wrk")
+        .args(["-t1", "-c4", "--latency"])
+        .arg(format!("-d{}s", options.seconds))
+        .arg(format!("http://127.0.0.1:{port}/metrics"))
+        .output()
+        .map_err(|e| format!("wrk: {e}"))?;
+    let cpu = (procs::own_cpu_ms(web) - cpu) / 10.0 / options.seconds as f64;
+    wait(2.0);
+    println!("  beside wrk: web used {cpu:.0} % of a core");
+    for line in String::from_utf8_lossy(&done.stdout).lines() {
+        println!("    {line}");
+    }
+    lateness(&nginx, 2.0, since)
+}
