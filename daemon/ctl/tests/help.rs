@@ -16,6 +16,7 @@ const COMMANDS: [&str; 22] = [
     "events",
     "history",
     "report",
+    "calibrate",
     "objects",
     "plugins",
     "try",
