@@ -10,6 +10,7 @@ mod attribution;
 mod authors;
 mod bad_input;
 mod bench;
+mod blackbox;
 mod commands;
 mod contract;
 mod control;

@@ -99,6 +99,11 @@ fn metrics_say_what_the_daemon_says_in_every_state() {
     assert!(!some.body.contains(ok));
     let some = get(&at, "/metrics?match=team%3Dw*", &[]);
     assert!(some.body.contains(ok) && !some.body.contains(bad));
+    let some = get(&at, "/metrics?match=verdict%3Dcritical+!team%3Dweb", &[]);
+    assert!(some.body.contains(bad) && !some.body.contains(ok));
+    let wrong = get(&at, "/metrics?match=verdict!%3Dok", &[]);
+    assert_eq!(wrong.status, 400);
+    assert!(wrong.body.contains("`!verdict=ok`"), "{}", wrong.body);
     let own = get(&at, "/metrics/self", &[]);
     assert!(!own.body.contains("healthd_check_") && own.body.contains("healthd_build_info"));
     promtool(&own);

@@ -14,6 +14,7 @@ mod listen;
 mod metrics;
 mod pages;
 mod picture;
+mod probe;
 mod problem;
 mod query;
 mod ready;

@@ -10,6 +10,7 @@ use crate::listen::Peer;
 use crate::metrics::{self, Format};
 use crate::pages::board::Board;
 use crate::picture::Viewer;
+use crate::probe::{self, Probes};
 use crate::problem::Problem;
 use crate::query::{decoded, values};
 use crate::{api, pages, ready};
@@ -52,6 +53,7 @@ pub struct Site {
     pub large: Cell<usize>,
     /// Clients that are told what happens, for as long as they like.
     pub live: Cell<usize>,
+    pub probes: Probes,
     /// Whose requests over a unix socket may change something.
     own_uid: u32,
 }
@@ -94,13 +96,13 @@ pub enum Access {
 const BODY: usize = 1 << 20;
 const BODY_TIME: Duration = Duration::from_secs(10);
 
-const OWN: [Route; 4] = [
+const OWN: [Route; 5] = [
     Route {
         method: "GET",
         path: "/metrics",
         access: Access::Read,
         answer: |site, call| {
-            Box::pin(async move { Ok(metrics::answer(&site, format(&call), &call.query, true)) })
+            Box::pin(async move { metrics::answer(&site, format(&call), &call, true).await })
         },
     },
     Route {
@@ -108,8 +110,14 @@ const OWN: [Route; 4] = [
         path: "/metrics/self",
         access: Access::Read,
         answer: |site, call| {
-            Box::pin(async move { Ok(metrics::answer(&site, format(&call), &call.query, false)) })
+            Box::pin(async move { metrics::answer(&site, format(&call), &call, false).await })
         },
+    },
+    Route {
+        method: "GET",
+        path: "/probe",
+        access: Access::Read,
+        answer: |site, call| Box::pin(probe::answer(site, call)),
     },
     Route {
         method: "GET",
@@ -147,6 +155,7 @@ impl Site {
             asked: RefCell::default(),
             large: Cell::new(0),
             live: Cell::new(0),
+            probes: Probes::default(),
             own_uid: std::fs::metadata("/proc/self").map_or(0, |m| m.uid()),
         }
     }

@@ -22,6 +22,9 @@ pub fn write(site: &Site, facts: &Facts, out: &mut Writer) {
         recorder(history, out);
     }
     web(site, out);
+    if !site.settings.web.targets.is_empty() {
+        blackbox(site, facts, out);
+    }
 }
 
 fn about(facts: &Facts, out: &mut Writer) {
@@ -316,6 +319,39 @@ fn processes(site: &Site, facts: &Facts, history: Option<&HistoryStatus>, out: &
         let seconds = *ticks as f64 * process::TICK_NS as f64 / 1e9;
         out.sample(name, labels, seconds);
     }
+}
+
+/// What blackbox_exporter tells of itself, for those whose rules ask for it.
+fn blackbox(site: &Site, facts: &Facts, out: &mut Writer) {
+    let name = "blackbox_exporter_build_info";
+    out.family(name, Kind::Gauge, "1, with what answers /probe here.");
+    let labels = Labels::none()
+        .with("branch", "healthd")
+        .with("version", env!("CARGO_PKG_VERSION"));
+    out.sample(name, &labels, 1.0);
+    // A reload that was refused leaves the one before it in force.
+    let (taken, at) = match facts.reload {
+        Some(reload) => (reload.taken, reload.at),
+        None => (true, facts.head.started),
+    };
+    let name = "blackbox_exporter_config_last_reload_successful";
+    out.family(
+        name,
+        Kind::Gauge,
+        "Whether the config that was read last was taken.",
+    );
+    out.sample(name, &Labels::none(), f64::from(u8::from(taken)));
+    let name = "blackbox_exporter_config_last_reload_success_timestamp_seconds";
+    out.family(name, Kind::Gauge, "When a config was last taken.");
+    let at = if taken { at } else { facts.head.started };
+    out.sample(name, &Labels::none(), at as f64 / 1e9);
+    let name = "blackbox_module_unknown_total";
+    out.family(
+        name,
+        Kind::Counter,
+        "Requests for modules that there are not.",
+    );
+    out.sample(name, &Labels::none(), site.probes.unknown.get() as f64);
 }
 
 fn web(site: &Site, out: &mut Writer) {

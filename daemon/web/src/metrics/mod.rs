@@ -2,16 +2,17 @@
 
 mod checks;
 mod daemon;
-mod format;
+pub mod format;
 
 use crate::body::Answer;
 use crate::facts::{Facts, Row};
-use crate::query::values;
-use crate::routes::{Site, text, typed};
+use crate::problem::Problem;
+use crate::routes::{Answered, Call, Site, typed};
 use format::{Kind, Labels, Writer, label_name};
+use healthd_core::check::outcome::Verdict;
 use healthd_core::config::ChosenLabels;
-use healthd_core::wire::glob::Glob;
-use hyper::{Response, StatusCode};
+use healthd_core::matching::Match;
+use hyper::StatusCode;
 use std::rc::Rc;
 
 pub use format::Format;
@@ -22,28 +23,25 @@ const LARGE_AT_ONCE: usize = 8;
 const PART: usize = 32 << 10;
 
 /// `with_checks`: the families of checks too.
-pub fn answer(site: &Rc<Site>, format: Format, query: &str, with_checks: bool) -> Response<Answer> {
+pub async fn answer(site: &Rc<Site>, format: Format, call: &Call, with_checks: bool) -> Answered {
     if site.large.get() >= LARGE_AT_ONCE {
-        return text(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "too many scrapes at once; ask again\n",
-        );
+        let busy = "too many scrapes at once; ask again";
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, busy));
     }
     let facts = match site.keeper.borrow_mut().facts() {
         Ok(facts) => facts,
         Err(e) => {
-            let why = format!("the manager's maps cannot be read: {e}\n");
-            return text(StatusCode::SERVICE_UNAVAILABLE, why);
+            let why = format!("the manager's maps cannot be read: {e}");
+            return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, why));
         }
     };
-    let globs: Vec<Filter> = values(query, "match")
-        .iter()
-        .map(|m| Filter::new(m))
-        .collect();
+    let matches = call.values("match");
+    let matches = matches.iter().map(|text| matching(text));
+    let matches: Vec<Match> = matches.collect::<Result<_, _>>()?;
     let parts = Parts {
         facts,
         labels: site.keeper.borrow_mut().labels(),
-        globs,
+        matches,
         out: Writer::new(format),
         step: if with_checks {
             Step::Checks(0, 0)
@@ -53,11 +51,16 @@ pub fn answer(site: &Rc<Site>, format: Format, query: &str, with_checks: bool) -
         begun: false,
         large: Large::new(site.clone()),
     };
-    typed(
+    Ok(typed(
         StatusCode::OK,
         format.content_type(),
         Answer::Parts(Box::new(parts)),
-    )
+    ))
+}
+
+/// In the language of routes and silences, with `verdict` and `plugin` beside the labels that [web] has chosen.
+fn matching(text: &str) -> Result<Match, Problem> {
+    Match::parse(text).map_err(|e| Problem::bad(format!("`match` {}", e.what)).help(e.help))
 }
 
 /// Counts among the large answers until it is dropped.
@@ -78,27 +81,6 @@ impl Drop for Large {
     }
 }
 
-/// `team=web*` asks a label, anything else the name.
-struct Filter {
-    key: Option<String>,
-    glob: Glob,
-}
-
-impl Filter {
-    fn new(text: &str) -> Filter {
-        match text.split_once('=') {
-            Some((key, glob)) => Filter {
-                key: Some(key.to_owned()),
-                glob: Glob::new(glob),
-            },
-            None => Filter {
-                key: None,
-                glob: Glob::new(text),
-            },
-        }
-    }
-}
-
 enum Step {
     /// Which family, and which check comes next in it.
     Checks(usize, usize),
@@ -112,7 +94,7 @@ struct Parts {
     facts: Facts,
     labels: Rc<ChosenLabels>,
     /// Empty: all checks.
-    globs: Vec<Filter>,
+    matches: Vec<Match>,
     out: Writer,
     step: Step,
     begun: bool,
@@ -120,15 +102,19 @@ struct Parts {
 }
 
 impl Parts {
-    fn wants(&self, name: &str) -> bool {
-        self.globs.is_empty()
-            || self.globs.iter().any(|f| match &f.key {
-                None => f.glob.matches(name),
-                Some(wanted) => {
-                    let mut own = self.labels.get(name).into_iter().flatten();
-                    own.any(|(key, value)| key == wanted && f.glob.matches(value))
-                }
-            })
+    fn wants(&self, row: &Row) -> bool {
+        if self.matches.is_empty() {
+            return true;
+        }
+        let name = self.facts.name(row);
+        let own = self.labels.get(name);
+        let value = |key: &str| match own.and_then(|own| own.get(key)) {
+            Some(value) => Some(value.as_str()),
+            None if key == "verdict" => Some(row.verdict.unwrap_or(Verdict::Pending).as_str()),
+            None if key == "plugin" => Some(self.facts.plugins[row.plugin].0.as_str()),
+            None => None,
+        };
+        self.matches.iter().any(|m| m.fits_by(name, value))
     }
 
     fn labels_of(&self, row: &Row) -> Labels {
@@ -154,7 +140,7 @@ impl Parts {
             }
             let row = &self.facts.rows[at];
             let name = self.facts.name(row);
-            if !name.is_empty() && self.wants(name) {
+            if !name.is_empty() && self.wants(row) {
                 (table.write)(table, row, &self.labels_of(row), &mut self.out);
             }
         }
@@ -177,7 +163,7 @@ impl Parts {
             let Some(row) = self.facts.rows.get(*row) else {
                 continue;
             };
-            if self.wants(self.facts.name(row)) {
+            if self.wants(row) {
                 let (unit, number) = format::base(&value.unit, value.value);
                 let labels = self.labels_of(row).with("metric", &value.name);
                 self.out.sample(NAME, &labels.with("unit", unit), number);
