@@ -3,6 +3,7 @@
 
 use crate::harness::ctl::wait_for;
 use crate::harness::http::{address, get};
+use crate::harness::plugins::built;
 use crate::harness::{Config, Daemon, check};
 use healthd_testing::{Certs, Folder, Nginx, Process, Server, accepts, free_port, program};
 use nix::sys::signal::Signal;
@@ -47,19 +48,19 @@ const MODULES: [(&str, &str, &str, &str); 9] = [
     (
         "dns_a",
         "dns",
-        "{ servers = [\"{target}\"], name = \"x.example\", recurse = false }",
+        "{ servers = [\"{target}\"], name = \"x.example\" }",
         "{prober: dns, dns: {preferred_ip_protocol: ip4, query_name: x.example, query_type: A}}",
     ),
     (
         "dns_soa",
         "dns",
-        "{ servers = [\"{target}\"], name = \"example\", type = \"SOA\", recurse = false }",
+        "{ servers = [\"{target}\"], name = \"example\", type = \"SOA\" }",
         "{prober: dns, dns: {preferred_ip_protocol: ip4, query_name: example, query_type: SOA}}",
     ),
     (
         "dns_none",
         "dns",
-        "{ servers = [\"{target}\"], name = \"none.example\", recurse = false }",
+        "{ servers = [\"{target}\"], name = \"none.example\" }",
         "{prober: dns, dns: {preferred_ip_protocol: ip4, query_name: none.example, query_type: A}}",
     ),
     (
@@ -131,7 +132,8 @@ fn both() -> Option<Both> {
     wait_for("the exporter listens", || {
         std::net::TcpStream::connect(&theirs).is_ok()
     });
-    let mut config = Config::new().section(
+    let net = built("healthd-net", "libhealthd_net.so");
+    let mut config = Config::new().plugin_file(net).section(
         "web",
         "listen = \"127.0.0.1:0\"\ntargets = [\"localhost\", \"127.0.0.1\", \"no.such.invalid\"]",
     );

@@ -18,7 +18,7 @@ use std::cell::Cell;
 use std::fmt::Write;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// At the same time; the next ones wait for their turn, within their own time.
@@ -70,7 +70,6 @@ pub async fn answer(site: Rc<Site>, call: Call) -> Answered {
         hostname: call.value("hostname").filter(|h| !h.is_empty()),
         timeout_ms: time.as_millis() as u64,
     };
-    let begun = Instant::now();
     let probed = match run(&site, ask, time + OFFSET / 2).await {
         Ok(probed) => probed,
         Err(Failure::Refused(e)) if e.code == ErrorCode::NoSuchCheck => {
@@ -84,7 +83,7 @@ pub async fn answer(site: Rc<Site>, call: Call) -> Answered {
         let why = format!("not probed ({}): {}", fault.as_str(), probed.message);
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, why));
     }
-    let page = families::page(&probed, begun.elapsed());
+    let page = families::page(&probed);
     Ok(match call.value("debug").as_deref() {
         Some("true") => text(StatusCode::OK, debug(&probed, &page)),
         _ => typed(
