@@ -229,6 +229,31 @@ fn a_reload_starts_it_ends_it_and_gives_it_other_settings() {
     stop(daemon);
 }
 
+#[test]
+fn a_socket_of_the_service_manager_is_answered_on() {
+    let config = Config::new().section("web", "listen = \"systemd\"\nread = \"open\"");
+    // What systemd does before it starts a service.
+    let script = "import os, socket, sys\n\
+        s = socket.socket(); s.bind(('127.0.0.1', 0)); s.listen(8)\n\
+        s.fileno() == 3 or os.dup2(s.fileno(), 3)\n\
+        os.set_inheritable(3, True)\n\
+        os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid()))\n\
+        os.execv(sys.argv[1], sys.argv[1:])";
+    if !std::path::Path::new("/usr/bin/python3").exists() {
+        return skipped("python3 is missing");
+    }
+    let config = config.wrapper(&["/usr/bin/python3", "-c", script]);
+    let daemon = config.check(good("a")).spawn();
+    daemon.expect_notify("READY=1");
+    let at = address(&daemon);
+    assert!(at.starts_with("127.0.0.1:"), "{at}");
+    assert_eq!(get(&at, "/livez", &[]).body, "ok\n");
+    // It stays open while nobody answers: who comes then waits, and is answered.
+    kill(daemon.role("web")[0], Signal::SIGKILL);
+    assert_eq!(get(&at, "/livez", &[]).status, 200);
+    stop(daemon);
+}
+
 /// Killed when dropped.
 struct Prometheus(Child);
 

@@ -4,11 +4,13 @@
 //! abstract address; the words are the crate's. Without NOTIFY_SOCKET all of this does nothing.
 
 use crate::lifecycle::Notice;
+use healthd_sys::spawn;
 use sd_notify::NotifyState;
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -20,6 +22,25 @@ pub struct ServiceManager {
     complained: bool,
     status: String,
     watchdog_ns: Option<u64>,
+    /// What it listens on for us (sd_listen_fds(3)): the web process gets it.
+    socket: Option<OwnedFd>,
+}
+
+/// The first of what was handed over, if it is meant for us.
+fn handed_over() -> Option<OwnedFd> {
+    const FIRST: i32 = 3;
+    let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
+    if number("LISTEN_PID")? != std::process::id() {
+        return None;
+    }
+    match number("LISTEN_FDS")? {
+        0 => return None,
+        1 => {}
+        n => log::warn!("{n} sockets were handed over, and only the first is used"),
+    }
+    spawn::adopt_fd(FIRST)
+        .inspect_err(|e| log::warn!("the socket that was handed over cannot be used: {e}"))
+        .ok()
 }
 
 impl ServiceManager {
@@ -40,7 +61,12 @@ impl ServiceManager {
             waiting: VecDeque::new(),
             complained: false,
             status: String::new(),
+            socket: handed_over(),
         }
+    }
+
+    pub fn socket(&self) -> Option<&OwnedFd> {
+        self.socket.as_ref()
     }
 
     /// WATCHDOG_USEC, in ns.

@@ -1,7 +1,7 @@
-//! Where connections come from: an address, or a unix socket.
+//! Where connections come from: an address, a unix socket, or one of the two that the service manager has opened.
 
 use healthd_core::config::Listen;
-use healthd_sys::unix_socket;
+use healthd_sys::{spawn, unix_socket};
 use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
@@ -20,8 +20,10 @@ const SOCKET_MODE: u32 = 0o660;
 
 impl Listener {
     /// And how it is called in the log.
-    pub fn bind(listen: &Listen) -> io::Result<(Listener, String)> {
+    /// `handed_over`: the number of the service manager's socket; -1: there is none.
+    pub fn bind(listen: &Listen, handed_over: i32) -> io::Result<(Listener, String)> {
         match listen {
+            Listen::Systemd => Listener::adopt(handed_over),
             Listen::Tcp(address) => {
                 let listener = std::net::TcpListener::bind(address)
                     .map_err(|e| told(&address.to_string(), &e))?;
@@ -38,6 +40,25 @@ impl Listener {
                 Ok((Listener::Unix(UnixListener::from_std(listener)?), name))
             }
         }
+    }
+
+    fn adopt(handed_over: i32) -> io::Result<(Listener, String)> {
+        if handed_over < 0 {
+            return Err(io::Error::other(
+                "no socket was handed over, and `listen` of [web] is `systemd`: enable healthd-web.socket and start healthd anew",
+            ));
+        }
+        let fd = spawn::adopt_fd(handed_over)?;
+        let unix = std::os::unix::net::UnixListener::from(fd.try_clone()?);
+        unix.set_nonblocking(true)?;
+        if let Ok(address) = unix.local_addr() {
+            let path = address.as_pathname().unwrap_or(Path::new(""));
+            let name = format!("unix:{}", path.display());
+            return Ok((Listener::Unix(UnixListener::from_std(unix)?), name));
+        }
+        let listener = std::net::TcpListener::from(fd);
+        let name = listener.local_addr()?.to_string();
+        Ok((Listener::Tcp(TcpListener::from_std(listener)?), name))
     }
 
     pub async fn accept(&self) -> io::Result<(Stream, Peer)> {

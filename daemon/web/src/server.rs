@@ -28,7 +28,7 @@ const STALL: Duration = Duration::from_secs(30);
 const LONGEST: Duration = Duration::from_secs(600);
 
 pub async fn serve(site: Rc<Site>) -> io::Result<()> {
-    let (listener, name) = Listener::bind(&site.settings.web.listen)?;
+    let (listener, name) = Listener::bind(&site.settings.web.listen, site.args.socket)?;
     log::info!("web listens  address={name}");
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {

@@ -45,6 +45,8 @@ pub enum Listen {
     /// An address with its port.
     Tcp(std::net::SocketAddr),
     Unix(std::path::PathBuf),
+    /// The socket that the service manager hands over (LISTEN_FDS).
+    Systemd,
 }
 
 /// What `[history]` says.
@@ -170,12 +172,18 @@ pub fn web(table: &Table, secrets: bool, cx: &mut Reading<'_>) -> Web {
             }
         }
     };
-    if let (Listen::Tcp(address), None) = (&listen, table.get("token"))
-        && !address.ip().is_loopback()
+    let may_be_far = match &listen {
+        Listen::Tcp(address) => !address.ip().is_loopback(),
+        // What its unit says is not known here.
+        Listen::Systemd => true,
+        Listen::Unix(_) => false,
+    };
+    if may_be_far
+        && table.get("token").is_none()
         && !matches!(table.get("read").map(|e| &e.node.value), Some(Value::Str(s)) if s == "open")
         && let Some(entry) = table.get("listen")
     {
-        let e = error("`listen` of [web] is open to other machines, and there is no `token`");
+        let e = error("`listen` of [web] may be open to other machines, and there is no `token`");
         let help =
             "add `token = { file = \"...\" }`, or say `read = \"open\"` if everybody may read";
         cx.push(e.at(entry.node.span).help(help));
@@ -199,6 +207,9 @@ fn listen(node: &Node, cx: &mut Reading<'_>) -> Option<Listen> {
     if let Some(path) = text.strip_prefix("unix:") {
         return Some(Listen::Unix(cx.absolute(std::path::Path::new(path))));
     }
+    if text == "systemd" {
+        return Some(Listen::Systemd);
+    }
     if let Ok(address) = text.parse() {
         return Some(Listen::Tcp(address));
     }
@@ -207,7 +218,7 @@ fn listen(node: &Node, cx: &mut Reading<'_>) -> Option<Listen> {
         Some(port) => {
             format!("write `listen = \"127.0.0.1:{port}\"`, or `\"[::]:{port}\"` for all addresses")
         }
-        None => "write an address and a port as `127.0.0.1:8420` or `[::1]:8420`, or `unix:PATH`"
+        None => "write an address and a port as `127.0.0.1:8420` or `[::1]:8420`, `unix:PATH`, or `systemd`"
             .to_owned(),
     };
     let e = error(format!("`listen` of [web] is no address: `{text}`"));

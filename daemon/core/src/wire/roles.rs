@@ -98,6 +98,8 @@ pub struct ReaderArgs {
     pub parent: u32,
     /// Number of the fd of a sealed memfd: what the config says for it, as JSON. Secrets may be in it.
     pub settings: i32,
+    /// Number of the fd of a socket that the service manager has handed over; -1: none.
+    pub socket: i32,
     pub runtime_dir: PathBuf,
     pub state_dir: PathBuf,
     pub log: String,
@@ -150,6 +152,7 @@ impl ReaderArgs {
         let mut argv = Argv::new(self.role.as_str());
         argv.pair("--parent", self.parent.to_string());
         argv.pair("--settings", self.settings.to_string());
+        argv.pair("--socket", self.socket.to_string());
         argv.pair("--runtime-dir", &self.runtime_dir);
         argv.pair("--state-dir", &self.state_dir);
         argv.pair("--log", &self.log);
@@ -198,6 +201,7 @@ impl Role {
                     role,
                     parent: given.number("--parent")?,
                     settings: given.number("--settings")?,
+                    socket: given.number("--socket")?,
                     runtime_dir: given.take("--runtime-dir")?.into(),
                     state_dir: given.take("--state-dir")?.into(),
                     log: given.text("--log")?,
@@ -330,6 +334,7 @@ mod tests {
                 role,
                 parent: 1,
                 settings: 12,
+                socket: -1,
                 runtime_dir: "/run/healthd".into(),
                 state_dir: "/var/lib/healthd".into(),
                 log: "info".into(),

@@ -46,15 +46,18 @@ impl Supervisor {
 
     fn start_reader(&mut self, role: Reader, settings: &OwnedFd) -> io::Result<u32> {
         let proof = SingleThreaded::check()?;
+        let socket = self.service.socket().filter(|_| role == Reader::Web);
         let args = ReaderArgs {
             role,
             parent: std::process::id(),
             settings: settings.as_raw_fd(),
+            socket: socket.map_or(-1, AsRawFd::as_raw_fd),
             runtime_dir: self.runtime_dir.clone(),
             state_dir: self.state_dir.clone(),
             log: self.log.clone(),
         };
-        let pass = [settings.as_fd()];
+        let mut pass = vec![settings.as_fd()];
+        pass.extend(socket.map(AsFd::as_fd));
         let pid = self.exe.start(
             &proof,
             &args.to_argv(),
