@@ -105,6 +105,7 @@ fn metrics_say_what_the_daemon_says_in_every_state() {
     assert_eq!(wrong.status, 400);
     assert!(wrong.body.contains("`!verdict=ok`"), "{}", wrong.body);
     let own = get(&at, "/metrics/self", &[]);
+    assert_eq!(own.value("healthd_silences{kind=\"ack\"}"), Some(0.0));
     assert!(!own.body.contains("healthd_check_") && own.body.contains("healthd_build_info"));
     promtool(&own);
 

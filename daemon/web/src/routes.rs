@@ -7,7 +7,7 @@ use crate::body::Answer;
 use crate::control::ASK_AT_ONCE;
 use crate::facts::Keeper;
 use crate::listen::Peer;
-use crate::metrics::{self, Format};
+use crate::metrics::{self, Asked, Format};
 use crate::pages::board::Board;
 use crate::picture::Viewer;
 use crate::probe::{self, Probes};
@@ -54,6 +54,7 @@ pub struct Site {
     /// Clients that are told what happens, for as long as they like.
     pub live: Cell<usize>,
     pub probes: Probes,
+    pub alerts: Asked,
     /// Whose requests over a unix socket may change something.
     own_uid: u32,
 }
@@ -156,6 +157,7 @@ impl Site {
             large: Cell::new(0),
             live: Cell::new(0),
             probes: Probes::default(),
+            alerts: Asked::default(),
             own_uid: std::fs::metadata("/proc/self").map_or(0, |m| m.uid()),
         }
     }

@@ -1,5 +1,6 @@
 //! `/metrics` and `/metrics/self`: made in parts as the client takes them, so 10,000 checks cost little memory.
 
+mod alerts;
 mod checks;
 mod daemon;
 pub mod format;
@@ -12,9 +13,11 @@ use format::{Kind, Labels, Writer, label_name};
 use healthd_core::check::outcome::Verdict;
 use healthd_core::config::ChosenLabels;
 use healthd_core::matching::Match;
+use healthd_core::wire::alerts::AlertsReport;
 use hyper::StatusCode;
 use std::rc::Rc;
 
+pub use alerts::Asked;
 pub use format::Format;
 
 /// Answers at once that hold a picture of all checks: each may be some megabytes.
@@ -24,6 +27,10 @@ const PART: usize = 32 << 10;
 
 /// `with_checks`: the families of checks too.
 pub async fn answer(site: &Rc<Site>, format: Format, call: &Call, with_checks: bool) -> Answered {
+    let matches = call.values("match");
+    let matches = matches.iter().map(|text| matching(text));
+    let matches: Vec<Match> = matches.collect::<Result<_, _>>()?;
+    let alerts = alerts::report(site).await;
     if site.large.get() >= LARGE_AT_ONCE {
         let busy = "too many scrapes at once; ask again";
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, busy));
@@ -35,13 +42,11 @@ pub async fn answer(site: &Rc<Site>, format: Format, call: &Call, with_checks: b
             return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, why));
         }
     };
-    let matches = call.values("match");
-    let matches = matches.iter().map(|text| matching(text));
-    let matches: Vec<Match> = matches.collect::<Result<_, _>>()?;
     let parts = Parts {
         facts,
         labels: site.keeper.borrow_mut().labels(),
         matches,
+        alerts,
         out: Writer::new(format),
         step: if with_checks {
             Step::Checks(0, 0)
@@ -95,6 +100,7 @@ struct Parts {
     labels: Rc<ChosenLabels>,
     /// Empty: all checks.
     matches: Vec<Match>,
+    alerts: Option<Rc<AlertsReport>>,
     out: Writer,
     step: Step,
     begun: bool,
@@ -193,6 +199,9 @@ impl Iterator for Parts {
                 Step::Measured(from) => self.measured(from),
                 Step::End => {
                     daemon::write(&self.large.0, &self.facts, &mut self.out);
+                    if let Some(report) = &self.alerts {
+                        alerts::write(report, &mut self.out);
+                    }
                     self.out.end();
                     Step::Done
                 }
