@@ -192,6 +192,7 @@ mod tests {
             complained: false,
             status: String::new(),
             watchdog_ns: None,
+            socket: None,
         };
         (ours, theirs)
     }
