@@ -5,7 +5,7 @@
   const live = $('live');
   const say = (word, gone) => { if (live) { live.textContent = word; live.className = gone ? 'gone' : ''; } };
   const made = (html) => { const t = document.createElement('template'); t.innerHTML = html; return t.content; };
-  // Who stood on a link that was made anew stands on it still.
+  // Who stood on a link stands on it still.
   const keep = (box, change) => {
     const on = document.activeElement;
     const href = box.contains(on) && on.getAttribute('href');
@@ -29,8 +29,7 @@
     let last = '';
     const start = () => {
       if (open || document.hidden) return;
-      const from = last && !url().includes('after=') ? '' : last;
-      open = new EventSource(from ? url().replace(/after=\d*/, 'after=' + from) : url());
+      open = new EventSource(last ? url().replace(/after=\d*/, 'after=' + last) : url());
       open.onopen = () => say('● live');
       open.onerror = () => {
         say('○ not connected', true);
@@ -39,8 +38,7 @@
       };
       on(open, (id) => { last = id; });
     };
-    // A page that nobody sees asks for nothing.
-    document.addEventListener('visibilitychange', () => {
+      document.addEventListener('visibilitychange', () => {
       if (!document.hidden) return start();
       if (open) open.close();
       open = null;
@@ -68,19 +66,19 @@
       };
     });
   }
-  if (body.reload) follow(() => body.reload, (source) => {
-    source.onmessage = async () => {
-      if (document.querySelector('dialog[open]')) return;
-      const answer = await fetch(location.href);
-      if (!answer.ok) return;
-      const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
-      const said = $('said') && $('said').textContent;
-      keep($('main'), () => $('main').replaceChildren(...page.getElementById('main').childNodes));
-      document.title = page.title;
-      if (said && $('said')) $('said').textContent = said;
-      acts();
-    };
-  });
+  // All of this page anew, but for what one is told.
+  const refresh = async () => {
+    if (document.querySelector('dialog[open]')) return;
+    const answer = await fetch(location.href);
+    if (!answer.ok) return;
+    const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
+    const said = $('said') && $('said').textContent;
+    keep($('main'), () => $('main').replaceChildren(...page.getElementById('main').childNodes));
+    document.title = page.title;
+    if (said && $('said')) $('said').textContent = said;
+    acts();
+  };
+  if (body.reload) follow(() => body.reload, (source) => { source.onmessage = refresh; });
   // "/" goes to the filter.
   addEventListener('keydown', (e) => {
     if (e.key === '/' && $('q') && !/INPUT|SELECT|TEXTAREA/.test(e.target.tagName)) { e.preventDefault(); $('q').focus(); }
@@ -154,6 +152,7 @@
           await send(kind === 'ack' ? '/v1/ack' : '/v1/silences', { ...given, [kind === 'ack' ? 'name' : 'match']: name });
           $('said').textContent = kind === 'ack' ? 'Acknowledged.' : 'Silenced.';
         }
+        await refresh();
       } catch (e) { $('said').textContent = 'Not done: ' + e.message; }
     };
   };
