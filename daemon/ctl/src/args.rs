@@ -123,6 +123,14 @@ pub enum Command {
     /// Show changes as they happen, until Ctrl-C
     #[command(after_long_help = columns::help("watch"))]
     Watch(WatchArgs),
+    /// Show the checks on a full screen, from the maps alone: also of a daemon that is stopped or hangs
+    #[command(
+        long_about = "Show the checks on a full screen, problems first. It reads the maps that the manager writes, once a \
+        second: so it shows what a daemon that is stopped, or hangs, has left, and says so. Keys: arrows and j k, PgUp \
+        PgDn, Home End; Enter opens a check; / filters; s sorts; r runs, a acknowledges, S silences for an hour; w \
+        workers, p plugins by cost; q quits. The mouse chooses, opens and scrolls."
+    )]
+    Top(TopArgs),
     /// Show what has happened: verdicts that flipped, workers that died, pauses, reloads; each with its number
     #[command(
         long_about = "Show what has happened, oldest first: verdicts that flipped, checks that were held or paused, \
@@ -384,6 +392,13 @@ pub struct WatchArgs {
     /// When healthd hangs up (a restart), wait for it and go on
     #[arg(long, short)]
     pub reconnect: bool,
+}
+
+#[derive(Group, Debug)]
+pub struct TopArgs {
+    /// Which checks: names, globs, plugin=http, verdict=critical, as in a route
+    #[arg(value_name = "FILTER")]
+    pub filter: Option<String>,
 }
 
 #[derive(Group, Debug)]

@@ -23,6 +23,7 @@ mod show;
 mod silence;
 mod status;
 mod stop;
+mod top;
 mod try_plugin;
 mod validate;
 mod version;
@@ -41,6 +42,7 @@ pub fn run(session: &mut Session, command: &Command) -> Result<u8, CtlError> {
         Command::Show(args) => show::run(session, args),
         Command::Run(args) => run::run(session, args),
         Command::Watch(args) => watch::run(session, args),
+        Command::Top(args) => top::run(session, args),
         Command::Events(args) => events::run(session, args),
         #[cfg(feature = "history")]
         Command::History(args) => history::history(session, args),

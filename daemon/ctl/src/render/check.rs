@@ -69,7 +69,7 @@ pub fn by_urgency(rows: &mut [CheckRow]) {
     rows.sort_by_key(|row| (urgency(row), row.index));
 }
 
-fn urgency(row: &CheckRow) -> u8 {
+pub fn urgency(row: &CheckRow) -> u8 {
     match row.verdict {
         _ if row.paused || row.disabled => 6,
         Some(Verdict::Critical) => 0,
