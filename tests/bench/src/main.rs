@@ -12,6 +12,7 @@ mod measure;
 mod names;
 mod needs;
 mod objects;
+mod page;
 mod peers;
 mod ping;
 mod readers;
@@ -21,7 +22,7 @@ mod shared_work;
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|needs|readers|upgrade|reload|stats|digest|objects|names|kinds|ping|
-                         alerts|storm|silent|ways|measure|scrape|all]
+                         alerts|storm|silent|ways|measure|scrape|page|all]
                         [--seconds N] [--checks N] [--kills N] [--upgrades N] [--values N] [--mib N] [--rounds N]
 
   load   10,000 HTTP checks at 2 s beside 2,000 that hang, then HAProxy with the same checks   (60 s each)
@@ -41,9 +42,10 @@ const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|needs|readers
   storm  a parent and 500 children down and up, receivers that fail, kills, a reload, a restart     (20 times)
   silent 10,000 http checks at 2 s without routes, and with three of which two never answer         (60 s each; 3,600 for all of it)
   alerts these three
-  measure  10,000 checks at 10 s with history and scrapes: the recorder's CPU, its file, its report against each result  (60 s; 3600)
-  scrape  10,000 checks at 2 s without and beside wrk on /metrics: who is late                     (60 s each)
-  objects  token requests of 1,000 checks, a rate limit, 10,000 runs of a group, 1,000 locks, a holder killed";
+  measure 10,000 checks at 10 s with history and scrapes: the recorder's CPU, its file, its report against each result  (60 s; 3600)
+  scrape 10,000 checks at 2 s without and beside wrk on /metrics: who is late                     (60 s each)
+  page   bytes and time to the first byte of pages and /metrics at 100, 1,000, 10,000 checks; 20 open pages (10 s each)
+  objects token requests of 1,000 checks, a rate limit, 10,000 runs of a group, 1,000 locks, a holder killed";
 
 pub struct Options {
     pub seconds: u64,
@@ -101,7 +103,7 @@ fn run() -> Result<(), String> {
             "--rounds" => options.rounds = number()?.max(1),
             "stats" | "digest" | "objects" | "load" | "kill" | "idle" | "ready" | "needs"
             | "readers" | "upgrade" | "reload" | "names" | "kinds" | "ping" | "alerts" | "storm"
-            | "silent" | "ways" | "measure" | "scrape" | "all" => what = Some(arg),
+            | "silent" | "ways" | "measure" | "scrape" | "page" | "all" => what = Some(arg),
             _ => return Err(USAGE.into()),
         }
     }
@@ -125,6 +127,7 @@ fn run() -> Result<(), String> {
         "ways" => alerts::slow_ways(&options),
         "measure" => measure::measure(&options),
         "scrape" => measure::scrape(&options),
+        "page" => page::page(&options),
         "stats" => shared_work::stats::stats(&options),
         "digest" => shared_work::digest::digest(&options),
         _ => {
