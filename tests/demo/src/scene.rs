@@ -13,6 +13,8 @@ use std::path::Path;
 
 pub struct Scene {
     pub web: Web,
+    /// Where healthd's own page is.
+    pub page: String,
     /// The checks, as name and what is special about it.
     pub checks: Vec<&'static str>,
     /// What is not shown, and why.
@@ -38,15 +40,20 @@ impl Scene {
         for (name, file) in &programs.plugins {
             folder.copy(file, &format!("plugins/libhealthd_{name}.so"))?;
         }
+        // Free a moment ago, and healthd takes it next.
+        let (held, page) = closed_port().map_err(|e| format!("a port of 127.0.0.1: {e}"))?;
+        drop(held);
+        let page = format!("127.0.0.1:{page}");
         let mut scene = Scene {
             web: Web::start(moody)?,
+            page: format!("http://{page}/"),
             checks: Vec::new(),
             left_out: Vec::new(),
             _closed: None,
             _postgres: None,
         };
         let mut config = format!(
-            "# Made by the demo.\n[daemon]\nplugin_dir = {:?}\nruntime_dir = {:?}\nstate_dir = {:?}\nstop_grace = \"3s\"\n{HEAD}",
+            "# Made by the demo.\n[daemon]\nplugin_dir = {:?}\nruntime_dir = {:?}\nstate_dir = {:?}\nstop_grace = \"3s\"\n[web]\nlisten = {page:?}\n[history]\n{HEAD}",
             folder.path("plugins"),
             folder.path("run"),
             folder.path("state"),

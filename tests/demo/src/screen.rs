@@ -134,10 +134,15 @@ impl Screen {
         let mut lines = Vec::new();
         let seconds = left.as_secs() + 1;
         lines.push(format!(
-            "{}  {} checks, ready after {} ms",
+            "{}  {} checks, ready after {} ms{}",
             self.paint("1", "healthd demo"),
             scene.checks.len(),
             daemon.ready_after.as_millis(),
+            match self.on_terminal {
+                true => format!("; its page: {}", scene.page),
+                // It is another one each time.
+                false => String::new(),
+            },
         ));
         let color = match mood {
             Mood::Healthy => "32",

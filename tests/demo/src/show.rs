@@ -61,6 +61,7 @@ pub fn run(
         "healthd is ready after {ready} ms, with {} checks",
         scene.checks.len()
     ));
+    say(&format!("its page: {}", scene.page));
     for (name, why) in &scene.left_out {
         say(&format!("left out: {name}: {why}"));
     }
