@@ -9,6 +9,7 @@ mod api;
 mod body;
 mod control;
 mod facts;
+pub mod fuzzing;
 mod history;
 mod listen;
 mod metrics;

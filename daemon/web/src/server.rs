@@ -1,7 +1,7 @@
 //! Connections and what they may take: how many, how long a head, how long without a byte. No client can hold
 //! another one up for longer than these.
 
-use crate::listen::{Listener, Stream};
+use crate::listen::{Listener, Peer};
 use crate::routes::Site;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -45,30 +45,36 @@ pub async fn serve(site: Rc<Site>) -> io::Result<()> {
         let site = site.clone();
         tokio::task::spawn_local(async move {
             let _place = place;
-            let answer = service_fn(move |request| {
-                let site = site.clone();
-                async move { Ok::<_, std::convert::Infallible>(site.answer(request, peer).await) }
-            });
-            let stream = TokioIo::new(Patient::new(stream));
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_TIME)
-                .max_buf_size(HEAD)
-                .serve_connection(stream, answer);
-            // Whatever a client does wrong is its own affair.
-            let _ = tokio::time::timeout(LONGEST, connection).await;
+            connection(&site, stream, peer).await;
         });
     }
 }
 
+/// Until it ends, or has lived long enough. Whatever a client does wrong is its own affair.
+pub async fn connection<S>(site: &Rc<Site>, stream: S, peer: Peer)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let answer = service_fn(|request| {
+        let site = site.clone();
+        async move { Ok::<_, std::convert::Infallible>(site.answer(request, peer).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .max_buf_size(HEAD)
+        .serve_connection(TokioIo::new(Patient::new(stream)), answer);
+    let _ = tokio::time::timeout(LONGEST, connection).await;
+}
+
 /// A connection whose writes fail when nothing of them is taken for `STALL`.
-struct Patient {
-    stream: Stream,
+struct Patient<S> {
+    stream: S,
     until: Option<Pin<Box<Sleep>>>,
 }
 
-impl Patient {
-    fn new(stream: Stream) -> Patient {
+impl<S> Patient<S> {
+    fn new(stream: S) -> Patient<S> {
         Patient {
             stream,
             until: None,
@@ -94,7 +100,7 @@ impl Patient {
     }
 }
 
-impl AsyncRead for Patient {
+impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -104,7 +110,7 @@ impl AsyncRead for Patient {
     }
 }
 
-impl AsyncWrite for Patient {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -21,12 +21,13 @@ mod names;
 #[path = "../../../plugins/exec/src/perfdata.rs"]
 mod perfdata;
 mod plugins;
+mod web;
 
 /// What takes the bytes.
 pub type Target = fn(&[u8]);
 
 /// By name; the corpus of each lies in `corpus/NAME`.
-pub const TARGETS: [(&str, Target); 15] = [
+pub const TARGETS: [(&str, Target); 16] = [
     ("worker_frames", daemon::worker_frames),
     ("supervisor_frames", daemon::supervisor_frames),
     ("maps", daemon::maps),
@@ -42,4 +43,5 @@ pub const TARGETS: [(&str, Target); 15] = [
     ("http", plugins::http),
     ("targets", plugins::targets),
     ("names", names::names),
+    ("web", web::requests),
 ];
