@@ -1,5 +1,9 @@
 //! The page and the API: what they tell is what the daemon tells, and only who may change something does.
 
+mod browser;
+mod described;
+mod top;
+
 use crate::harness::ctl::wait_for;
 use crate::harness::http::{Page, address, ask, get};
 use crate::harness::{Check, Config, Daemon, check, kill};
@@ -17,6 +21,16 @@ fn good(name: &str) -> Check {
 fn bad(name: &str) -> Check {
     let check = check(name).script("echo \"it <b>burns</b>\"; exit 2");
     check.set("attempts", "1").interval("100ms")
+}
+
+/// It listens at an address, and looking is open.
+fn token(config: Config) -> Config {
+    let file = config.dir().join("token");
+    std::fs::write(&file, "s3cret\n").expect("our own directory");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(file, mode).expect("our own file");
+    let lines = "listen = \"127.0.0.1:0\"\ntoken = { file = \"token\" }";
+    config.section("web", lines)
 }
 
 fn stop(mut daemon: Daemon) {
@@ -72,6 +86,7 @@ fn what_it_tells_is_what_healthctl_tells() {
     let at = address(&daemon);
     daemon.watch(&["db/b"]).until_verdict("db/b", "critical");
     daemon.until_ok(&["web/a"]);
+    assert_eq!(get(&at, "/public", &[]).status, 404, "no check is public");
 
     let page = get(&at, "/", &["Accept: text/html"]);
     assert_eq!(page.status, 200, "{}", page.body);
@@ -102,9 +117,9 @@ fn what_it_tells_is_what_healthctl_tells() {
     assert_eq!(page.status, 200, "{}", page.body);
     for part in [
         "critical",
-        "healthctl ack db/b",
+        "healthctl silence db/b",
         "History is off",
-        "attempt 1 of 1",
+        "1 of 1",
     ] {
         assert!(page.body.contains(part), "{part}: {}", page.body);
     }
@@ -231,14 +246,9 @@ fn a_batch_runs_through_the_pool_and_what_fails_is_among_its_results() {
 
 #[test]
 fn what_is_changed_is_changed_by_who_may() {
-    let config = Config::new();
-    std::fs::write(config.dir().join("token"), "s3cret\n").expect("our own directory");
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-    std::fs::set_permissions(config.dir().join("token"), mode).expect("our own file");
-    let lines = "listen = \"127.0.0.1:0\"\ntoken = { file = \"token\" }";
     // Whose receiver is not there: a problem is told for as long as it is one.
     let route = "plugin = \"webhook\"\nconfig = { url = \"http://127.0.0.1:9/\" }";
-    let config = config.section("web", lines).notify(route);
+    let config = token(Config::new()).notify(route);
     let daemon = config.check(bad("db/b")).spawn();
     daemon.expect_notify("READY=1");
     let at = address(&daemon);
@@ -297,5 +307,47 @@ fn what_is_changed_is_changed_by_who_may() {
         .status,
         400
     );
+    stop(daemon);
+}
+
+#[test]
+fn everybody_sees_what_is_public_and_nothing_else() {
+    let config = Config::new();
+    std::fs::write(config.dir().join("token"), "s3cret\n").expect("our own directory");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(config.dir().join("token"), mode).expect("our own file");
+    let lines = "listen = \"127.0.0.1:0\"\nread = \"token\"\ntoken = { file = \"token\" }";
+    let config = config.section("web", lines).section("history", "");
+    let public = |check: Check| check.set("public", "\"The <shop>\"");
+    let daemon = config
+        .check(public(
+            bad("internal-name").set("title", "\"Front & page\""),
+        ))
+        .check(public(good("search")))
+        .check(bad("of-ours"))
+        .spawn();
+    daemon.expect_notify("READY=1");
+    let at = address(&daemon);
+    daemon
+        .watch(&["hidden"])
+        .until_verdict("hidden", "critical");
+    daemon
+        .watch(&["internal-name"])
+        .until_verdict("internal-name", "critical");
+    assert_eq!(get(&at, "/", &[]).status, 401);
+    let page = get(&at, "/public", &[]);
+    assert_eq!(page.status, 200, "{}", page.body);
+    for part in ["The &#60;shop&#62;", "Front &#38; page", "search", "down"] {
+        assert!(page.body.contains(part), "{part}: {}", page.body);
+    }
+    for not in ["of-ours", "internal-name", "burns", "exec"] {
+        assert!(!page.body.contains(not), "{not}: {}", page.body);
+    }
+    let feed = get(&at, "/public.atom", &[]);
+    assert!(feed.head.contains("application/atom+xml"), "{}", feed.head);
+    assert!(!feed.body.contains("internal-name"), "{}", feed.body);
+    // As a password too, and only that one.
+    let basic = |pair| get(&at, "/", &[&format!("Authorization: Basic {pair}")]).status;
+    assert_eq!((basic("eDpzM2NyZXQ="), basic("eDp3cm9uZw==")), (200, 401));
     stop(daemon);
 }

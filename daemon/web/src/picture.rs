@@ -48,6 +48,8 @@ pub struct Row {
 
 #[derive(Default)]
 pub struct Picture {
+    /// Another one, another content.
+    pub serial: u64,
     pub rows: Vec<Row>,
     pub slots: Vec<(u32, SlotRecord)>,
     /// CLOCK_MONOTONIC, ns.
@@ -67,6 +69,7 @@ pub struct Viewer {
     file: Option<Open>,
     picture: Rc<Picture>,
     read_at: Option<Instant>,
+    serial: u64,
     plugins: Vec<Rc<str>>,
 }
 
@@ -84,6 +87,7 @@ impl Viewer {
             file: None,
             picture: Rc::default(),
             read_at: None,
+            serial: 0,
             plugins: Vec::new(),
         }
     }
@@ -130,7 +134,9 @@ impl Viewer {
             let record = words.map(SlotRecord::from_words).filter(|s| s.used);
             used.extend(record.map(|record| (n as u32, record)));
         })?;
+        self.serial += 1;
         self.picture = Rc::new(Picture {
+            serial: self.serial,
             rows,
             slots: used,
             beat: head[h::BEAT],

@@ -9,6 +9,8 @@ use crate::facts::Keeper;
 use crate::listen::Peer;
 use crate::metrics::{self, Asked, Format};
 use crate::pages::board::Board;
+use crate::pages::parts::Views;
+use crate::pages::public::Kept;
 use crate::picture::Viewer;
 use crate::probe::{self, Probes};
 use crate::problem::Problem;
@@ -42,6 +44,8 @@ pub struct Site {
     /// The checks as they are, for pages.
     pub viewer: RefCell<Viewer>,
     pub board: Board,
+    pub views: Views,
+    pub public: Kept,
     /// Places at the control socket.
     pub asking: Arc<Semaphore>,
     /// The same, for batches of runs.
@@ -148,6 +152,8 @@ impl Site {
             keeper: RefCell::new(Keeper::new(&args.runtime_dir)),
             viewer: RefCell::new(Viewer::new(&args.runtime_dir)),
             board: Board::default(),
+            views: Views::default(),
+            public: Kept::default(),
             asking: Arc::new(Semaphore::new(ASK_AT_ONCE)),
             running: Arc::new(Semaphore::new(ASK_AT_ONCE)),
             zone: TimeZone::system(),

@@ -1,5 +1,6 @@
 //! What the tests have in common: a daemon in a directory of its own, and the ends of what it talks to.
 
+pub mod browser;
 pub mod ctl;
 mod daemon;
 mod events;

@@ -53,7 +53,9 @@ pub use model::{
 };
 pub use needs::DEEPEST as DEEPEST_NEEDS;
 pub use probes::{Probe, TARGET_MAX, host_of};
-pub use readers::{ChosenLabels, History, LABELS_FILE, Listen, RecorderSettings, Web, WebSettings};
+pub use readers::{
+    ChosenLabels, History, LABELS_FILE, Listen, PUBLIC_LABEL, RecorderSettings, Web, WebSettings,
+};
 pub use resolve::{DaemonPaths, With, daemon_paths, load, load_with};
 pub use slo::{OBJECTIVES_FILE, Objective, Slo, objectives};
 pub use tryout::{Complaint, TryOut, What};

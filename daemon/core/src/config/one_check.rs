@@ -15,6 +15,7 @@ use super::needs::Written;
 use super::options::{Options, Plan, Secrets, Variables, template_error};
 use super::probes::Probe;
 use super::raw::{Node, RawCheck, Value, shortened};
+use super::readers::PUBLIC_LABEL;
 use super::reading::Reading;
 use super::report::{error, warning};
 use super::slo;
@@ -220,6 +221,11 @@ impl OneCheck<'_> {
             read_labels(&entry.node, &mut labels, &owner, cx, |cx, node| {
                 expand("labels", node, variables, &owner, cx)
             });
+        }
+
+        // Shown on the public page, in this group: a label, so that whatever knows labels knows it.
+        if let Some(group) = field("public", cx).and_then(|n| cx.text("public", &n, owner)) {
+            labels.insert(PUBLIC_LABEL.to_owned(), group);
         }
 
         let secrets = match self.plugin {

@@ -140,7 +140,7 @@ pub const DEFAULTS_KEYS: [&str; 11] = [
     "labels",
     "config",
 ];
-pub const CHECK_KEYS: [&str; 24] = [
+pub const CHECK_KEYS: [&str; 25] = [
     "name",
     "use",
     "title",
@@ -160,6 +160,7 @@ pub const CHECK_KEYS: [&str; 24] = [
     "recover",
     "flap",
     "invert",
+    "public",
     "runbook",
     "probe",
     "on_change",
@@ -173,7 +174,7 @@ const POOL_KEYS: [&str; 4] = ["isolate", "io", "cpu", "exec"];
 /// Of `[pool.NAME]`.
 const POOL_GROUP_KEYS: [&str; 1] = ["plugins"];
 /// A template's: those of a check that many can share, and the `checks` of a host.
-pub const TEMPLATE_KEYS: [&str; 22] = [
+pub const TEMPLATE_KEYS: [&str; 23] = [
     "use",
     "title",
     "plugin",
@@ -192,13 +193,14 @@ pub const TEMPLATE_KEYS: [&str; 22] = [
     "recover",
     "flap",
     "invert",
+    "public",
     "runbook",
     "on_change",
     "restart",
     "slo",
 ];
 /// What stands below `checks` and for all of them: no plugin, and nothing of one.
-pub const HOST_KEYS: [&str; 21] = [
+pub const HOST_KEYS: [&str; 22] = [
     "name",
     "address",
     "use",
@@ -216,13 +218,14 @@ pub const HOST_KEYS: [&str; 21] = [
     "recover",
     "flap",
     "invert",
+    "public",
     "runbook",
     "on_change",
     "restart",
     "slo",
 ];
 /// Of one of a host's `checks`, where it is written as a table.
-pub const HOST_CHECK_KEYS: [&str; 22] = [
+pub const HOST_CHECK_KEYS: [&str; 23] = [
     "name",
     "use",
     "title",
@@ -241,6 +244,7 @@ pub const HOST_CHECK_KEYS: [&str; 22] = [
     "recover",
     "flap",
     "invert",
+    "public",
     "runbook",
     "on_change",
     "restart",

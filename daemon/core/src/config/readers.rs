@@ -69,9 +69,11 @@ pub struct WebSettings {
     pub history: bool,
 }
 
-/// In `runtime_dir`: the labels of checks that `[web] labels` chose, by check, as JSON. They change with the checks, and
+/// In `runtime_dir`: the labels of checks that `[web] labels` chose, and `public`, by check, as JSON. They change with the checks, and
 /// `web` goes on.
 pub const LABELS_FILE: &str = "web.labels";
+/// The label that `public = "group"` is: for the page that is for everybody.
+pub const PUBLIC_LABEL: &str = "public";
 pub type ChosenLabels = BTreeMap<String, BTreeMap<String, String>>;
 
 /// What `recorder` is started with.
@@ -114,7 +116,7 @@ impl Web {
     pub fn chosen<'a>(&self, checks: impl Iterator<Item = &'a CheckSpec>) -> ChosenLabels {
         let of_check = |check: &CheckSpec| -> BTreeMap<String, String> {
             let own = check.labels.iter();
-            own.filter(|(key, _)| self.labels.contains(key))
+            own.filter(|(key, _)| *key == PUBLIC_LABEL || self.labels.contains(key))
                 .map(|(key, value)| (key.clone(), value.clone()))
                 .collect()
         };

@@ -87,7 +87,7 @@ impl Manager {
     }
 
     fn write_labels(&self) -> io::Result<()> {
-        let Some(web) = self.model.web.as_ref().filter(|w| !w.labels.is_empty()) else {
+        let Some(web) = &self.model.web else {
             return Ok(());
         };
         let labels = serde_json::to_vec(&web.chosen(self.specs()))?;

@@ -127,7 +127,9 @@ impl Parts {
         let name = self.facts.name(row);
         let plugin = &self.facts.plugins[row.plugin].0;
         let labels = Labels::none().with("check", name).with("plugin", plugin);
+        let chosen = &self.large.0.settings.web.labels;
         let own = self.labels.get(name).into_iter().flatten();
+        let own = own.filter(|(key, _)| chosen.contains(key));
         own.fold(labels, |labels, (key, value)| {
             labels.with(&label_name(key), value)
         })

@@ -60,5 +60,13 @@ pub fn held_back<'a>(report: &'a AlertsReport, name: &str) -> Option<&'a Silence
         _ => healthd_core::matching::Match::parse(&s.matches)
             .is_ok_and(|m| m.fits_by(name, |_| None)),
     };
-    report.silences.iter().find(of_check)
+    // Who has it in hand says more than that nobody is told.
+    let is_ack = |s: &&SilenceRow| s.kind == "ack";
+    let mut all = report.silences.iter().filter(of_check);
+    let first = all.next()?;
+    Some(if is_ack(&first) {
+        first
+    } else {
+        all.find(is_ack).unwrap_or(first)
+    })
 }

@@ -70,7 +70,8 @@ pub async fn page(site: Rc<Site>, call: Call) -> Answered {
     let Some(at) = at else {
         return Err(no_such(&name, picture.rows.iter().map(|r| &*r.name)));
     };
-    let known = &picture.rows[at];
+    let known = picture.rows[at].clone();
+    drop(picture);
     let (detail, why) = match alarm.is_empty() {
         true => asked(&site, &name).await,
         false => (None, None),
@@ -109,7 +110,7 @@ pub async fn page(site: Rc<Site>, call: Call) -> Answered {
             false => row.verdict.map_or(Shown::Unknown, of_verdict),
         },
         since: times::age(known.since),
-        remark: super::words::remark(known, now),
+        remark: super::words::remark(&known, now),
         steps: why.as_ref().map_or(Vec::new(), |why| {
             let steps = why.steps.iter();
             steps.map(|s| (step(&s.at), &*s.what, &*s.text)).collect()

@@ -93,12 +93,14 @@ async fn tell(site: &Rc<Site>, asked: &Asked, listening: &Listening) {
         return;
     }
     loop {
-        let scene = scene(site, asked).await;
-        let mut text = sent.changes(site, &scene, asked);
-        if text.is_empty() && said.elapsed() > AT_LEAST {
-            sent.rows.clear();
-            text = sent.changes(site, &scene, asked);
-        }
+        let mut text = {
+            let scene = scene(site, asked).await;
+            if said.elapsed() > AT_LEAST {
+                // All of them anew: ages grow.
+                sent.rows.clear();
+            }
+            sent.changes(site, &scene, asked)
+        };
         if !text.is_empty() {
             said = Instant::now();
             text += &event("clock", &[times::now(&site.zone).as_str()]);

@@ -8,7 +8,8 @@ mod check;
 pub mod events;
 mod live;
 mod overview;
-mod parts;
+pub mod parts;
+pub mod public;
 mod spark;
 pub mod words;
 mod workers;
@@ -23,7 +24,7 @@ use hyper::{Response, StatusCode};
 use std::io;
 use std::rc::Rc;
 
-pub const ROUTES: [Route; 10] = [
+pub const ROUTES: [Route; 12] = [
     Route {
         method: "GET",
         path: "/",
@@ -65,6 +66,18 @@ pub const ROUTES: [Route; 10] = [
         path: "/workers",
         access: Access::Read,
         answer: |site, _| Box::pin(workers::page(site)),
+    },
+    Route {
+        method: "GET",
+        path: "/public",
+        access: Access::Open,
+        answer: |site, _| Box::pin(public::page(site)),
+    },
+    Route {
+        method: "GET",
+        path: "/public.atom",
+        access: Access::Open,
+        answer: |site, _| Box::pin(public::feed(site)),
     },
     Route {
         method: "GET",

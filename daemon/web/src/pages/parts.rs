@@ -13,6 +13,7 @@ use healthd_core::config::thousands;
 use healthd_core::wire::alerts::{AlertsReport, SilenceRow};
 use healthd_scoreboard::samples_map::SamplesView;
 use healthd_sys::clock;
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
@@ -81,23 +82,54 @@ struct NoRows<'a> {
 pub struct Scene {
     pub picture: Rc<Picture>,
     pub alarm: String,
-    pub view: View,
+    pub view: Rc<View>,
     pub alerts: Option<Rc<AlertsReport>>,
 }
 
 pub async fn scene(site: &Rc<Site>, asked: &Asked) -> Scene {
-    let (picture, alarm) = picture(site);
-    let labels = site.keeper.borrow_mut().labels();
+    let (_, alarm) = picture(site);
     // Nobody answers then, and a page is not to wait for that.
     let alerts = match alarm.is_empty() {
         true => board::alerts(site).await,
         false => None,
     };
+    // Not held while somebody is waited for: the next picture is made of it.
+    let (picture, alarm) = picture(site);
+    let labels = site.keeper.borrow_mut().labels();
+    let view = site.views.of(asked, picture.serial, || {
+        view(&picture, &labels, asked, clock::monotonic_ns())
+    });
     Scene {
-        view: view(&picture, &labels, asked, clock::monotonic_ns()),
+        view,
         picture,
         alarm,
         alerts,
+    }
+}
+
+/// What was made of the newest picture: many who look at the same page share it.
+#[derive(Default)]
+pub struct Views(RefCell<OfPicture>);
+
+#[derive(Default)]
+struct OfPicture {
+    serial: u64,
+    views: Vec<(Asked, Rc<View>)>,
+}
+
+impl Views {
+    fn of(&self, asked: &Asked, serial: u64, make: impl FnOnce() -> View) -> Rc<View> {
+        let mut made = self.0.borrow_mut();
+        if made.serial != serial {
+            made.serial = serial;
+            made.views.clear();
+        }
+        if let Some((_, view)) = made.views.iter().find(|(a, _)| a == asked) {
+            return view.clone();
+        }
+        let view = Rc::new(make());
+        made.views.push((asked.clone(), view.clone()));
+        view
     }
 }
 

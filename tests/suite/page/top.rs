@@ -1,0 +1,123 @@
+//! `healthctl top` in a real terminal: the maps alone tell it what it shows.
+
+use super::{bad, good, stop};
+use crate::harness::ctl::wait_for;
+use crate::harness::{Config, Daemon, TempDir, check, kill, skipped};
+use nix::sys::signal::Signal;
+use std::path::PathBuf;
+use std::process::Command;
+
+struct Terminal {
+    socket: PathBuf,
+    _dir: TempDir,
+}
+
+impl Terminal {
+    /// None: tmux is not there.
+    fn open(daemon: &Daemon, columns: u32, lines: u32) -> Option<Terminal> {
+        let dir = TempDir::new();
+        let terminal = Terminal {
+            socket: dir.path().join("tmux"),
+            _dir: dir,
+        };
+        let program = env!("CARGO_BIN_EXE_healthctl");
+        let command = format!("{program} --socket {} top", daemon.socket().display());
+        let (columns, lines) = (columns.to_string(), lines.to_string());
+        terminal.tmux(&["new-session", "-d", "-x", &columns, "-y", &lines, &command])?;
+        Some(terminal)
+    }
+
+    fn tmux(&self, args: &[&str]) -> Option<String> {
+        let mut tmux = Command::new("tmux");
+        tmux.arg("-S").arg(&self.socket).args(["-f", "/dev/null"]);
+        let done = tmux.args(args).env("TERM", "xterm-256color").output();
+        Some(String::from_utf8_lossy(&done.ok()?.stdout).into_owned())
+    }
+
+    fn shows(&self) -> String {
+        self.tmux(&["capture-pane", "-p"]).unwrap_or_default()
+    }
+
+    fn until(&self, part: &str) -> String {
+        wait_for(part, || self.shows().contains(part));
+        self.shows()
+    }
+
+    fn keys(&self, keys: &[&str]) {
+        self.tmux(&[&["send-keys"], keys].concat());
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        self.tmux(&["kill-server"]);
+    }
+}
+
+#[test]
+fn top_shows_the_checks_of_a_daemon_that_runs_hangs_or_was_stopped() {
+    let daemon = Config::new()
+        .check(good("web/a"))
+        .check(bad("db/b"))
+        .check(check("later").script("sleep 1000").interval("1h"))
+        .spawn();
+    daemon.expect_notify("READY=1");
+    daemon.watch(&["db/b"]).until_verdict("db/b", "critical");
+    daemon.until_ok(&["web/a"]);
+    let Some(terminal) = Terminal::open(&daemon, 80, 24) else {
+        skipped("tmux is missing");
+        return stop(daemon);
+    };
+    let shown = terminal.until("db/b");
+    assert!(
+        shown.contains("1 CRITICAL") && shown.contains("it <b>burns</b>"),
+        "{shown}"
+    );
+    let place = |name: &str| shown.find(name).expect("a row");
+    assert!(place("db/b") < place("web/a"), "{shown}");
+    assert!(
+        shown.lines().all(|line| line.chars().count() <= 80),
+        "{shown}"
+    );
+
+    // A filter, a check, workers, plugins.
+    terminal.keys(&["/", "w", "e", "b", "/", "*", "Enter"]);
+    wait_for("it is filtered", || !terminal.shows().contains("db/b"));
+    terminal.keys(&["Escape"]);
+    terminal.until("db/b");
+    terminal.keys(&["Home", "Enter"]);
+    terminal.until("outcomes");
+    terminal.keys(&["w"]);
+    terminal.until("RESTARTS");
+    terminal.keys(&["p"]);
+    let shown = terminal.until("CRASHES");
+    assert!(shown.contains("exec"), "{shown}");
+    terminal.keys(&["p", "r"]);
+    terminal.until("ran: critical");
+
+    // Larger, and as small as it gets.
+    for (columns, lines) in [("200", "60"), ("20", "5")] {
+        terminal.tmux(&["resize-window", "-x", columns, "-y", lines]);
+        wait_for("it fits", || {
+            let shown = terminal.shows();
+            let widest = shown.lines().map(|l| l.chars().count()).max().unwrap_or(0);
+            shown.contains("CRIT") && widest <= columns.parse().expect("a number")
+        });
+    }
+    terminal.tmux(&["resize-window", "-x", "120", "-y", "30"]);
+    terminal.until("web/a");
+
+    // The same rows, and that they are old.
+    kill(daemon.pid(), Signal::SIGSTOP);
+    kill(daemon.manager(), Signal::SIGSTOP);
+    let shown = terminal.until("is silent for");
+    assert!(shown.contains("db/b") && shown.contains("web/a"), "{shown}");
+    kill(daemon.manager(), Signal::SIGCONT);
+    kill(daemon.pid(), Signal::SIGCONT);
+    wait_for("it is awake", || {
+        !terminal.shows().contains("is silent for")
+    });
+    terminal.keys(&["q"]);
+    wait_for("it has ended", || terminal.shows().is_empty());
+    stop(daemon);
+}
