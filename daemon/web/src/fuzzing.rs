@@ -62,6 +62,7 @@ fn settings() -> WebSettings {
             read_with_token: false,
             labels: Vec::new(),
             max_series: 0,
+            targets: Vec::new(),
         },
         history: false,
     }
