@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 pub const EVENTS_FILE: &str = "events.map";
 /// "HDEVENT1", read as a big-endian number.
 pub const EVENTS_MAGIC: u64 = 0x4844_4556_454e_5431;
-pub const EVENTS_VERSION: u64 = 2;
+pub const EVENTS_VERSION: u64 = 3;
 
-/// 320 bytes.
-pub const EVENT_WORDS: usize = 40;
+/// 512 bytes: beside the longest name a message still has 185.
+pub const EVENT_WORDS: usize = 64;
 /// Where the texts of a record begin: subject, cause and message, one after the other, with their lengths in word 3.
 const TEXTS: usize = 5;
 const TEXT_BYTES: usize = (EVENT_WORDS - TEXTS) * WORD;
@@ -24,7 +24,11 @@ const LEAST: usize = 4096;
 /// More than any daemon has.
 const CAPACITY_MOST: usize = 4_000_000;
 
-/// The version before, which is read as well: each text had room of its own.
+/// Versions before, which are read as well. The second was this one with shorter records.
+const SHORT_VERSION: u64 = 2;
+const SHORT_EVENT_WORDS: usize = 40;
+
+/// In the first each text had room of its own.
 mod old {
     pub const VERSION: u64 = 1;
     pub const EVENT_WORDS: usize = 32;
@@ -324,7 +328,13 @@ impl EventRecord {
         Self::of(w, text(old::SUBJECT), text(old::CAUSE), text(old::MESSAGE))
     }
 
-    /// The numbers stand in the same words in both layouts.
+    fn from_short_words(short: &[u64; SHORT_EVENT_WORDS]) -> EventRecord {
+        let mut w = [0; EVENT_WORDS];
+        w[..SHORT_EVENT_WORDS].copy_from_slice(short);
+        Self::from_words(&w)
+    }
+
+    /// The numbers stand in the same words in all layouts.
     fn of(w: &[u64], subject: String, cause: String, message: String) -> EventRecord {
         let (check, plugin) = match w[2] & IS_PLUGIN {
             0 => (subject, String::new()),
@@ -430,10 +440,11 @@ impl Ring {
         }
         let event_words = match head[h::VERSION] {
             EVENTS_VERSION => EVENT_WORDS,
+            SHORT_VERSION => SHORT_EVENT_WORDS,
             old::VERSION => old::EVENT_WORDS,
             other => {
                 return Err(format!(
-                    "layout {other} (this program reads {} and {EVENTS_VERSION})",
+                    "layout {other} (this program reads {} to {EVENTS_VERSION})",
                     old::VERSION
                 ));
             }
@@ -511,6 +522,8 @@ pub fn read_events(first: &[u8], second: &[u8]) -> Result<(Ring, Vec<EventRecord
             old::EVENT_WORDS => {
                 both(first, second, at, number).map(|w| w.map(|w| EventRecord::from_old_words(&w)))
             }
+            SHORT_EVENT_WORDS => both(first, second, at, number)
+                .map(|w| w.map(|w| EventRecord::from_short_words(&w))),
             _ => both(first, second, at, number).map(|w| w.map(|w| EventRecord::from_words(&w))),
         };
         match found.ok_or("truncated")? {
@@ -587,15 +600,35 @@ mod tests {
         let name = "é".repeat(127);
         let long = EventRecord {
             check: name.clone(),
+            message: "é".repeat(200),
             ..event(9)
         };
         let read = EventRecord::from_words(&long.to_words());
         assert_eq!((read.check, read.cause), (name, "timeout".into()));
-        assert_eq!(read.message, "é".repeat(9));
+        assert_eq!(read.message, "é".repeat(105));
     }
 
     #[test]
-    fn a_ring_of_the_version_before_is_read() {
+    fn a_ring_with_shorter_records_is_read() {
+        use events_header as h;
+        let mut words = vec![0; HEADER_WORDS + 4 * SHORT_EVENT_WORDS];
+        words[h::MAGIC] = EVENTS_MAGIC;
+        words[h::VERSION] = SHORT_VERSION;
+        words[h::CAPACITY] = 4;
+        words[h::FIRST] = 1;
+        words[h::LAST] = 6;
+        for number in 3..=6 {
+            let record = &mut words[place(4, number, SHORT_EVENT_WORDS)..][..SHORT_EVENT_WORDS];
+            record.copy_from_slice(&event(number).to_words()[..SHORT_EVENT_WORDS]);
+        }
+        let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_ne_bytes()).collect();
+        assert_eq!(events_size(&bytes), Ok(bytes.len() as u64));
+        let (_, events) = read_events(&bytes, &bytes).expect("a map");
+        assert_eq!(events, (3..=6).map(event).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_ring_of_the_first_version_is_read() {
         use events_header as h;
         let mut words = vec![0; HEADER_WORDS + 4 * old::EVENT_WORDS];
         words[h::MAGIC] = EVENTS_MAGIC;
