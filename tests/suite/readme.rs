@@ -28,6 +28,8 @@ fn each_command_of_the_readme_works() {
         let commands = block.commands();
         match (block.language, block.needs) {
             (_, Some("root")) => not_typed += commands.len(),
+            // Held to the program by `its_mistake_is_shown_as_it_is`.
+            ("text", Some("mistake")) => {}
             (_, Some("until-ctrl-c")) => {
                 let [command] = &commands[..] else {
                     panic!("one command that ends by Ctrl-C: {}", block.text);
@@ -80,6 +82,34 @@ fn each_command_of_the_readme_works() {
     assert_eq!(said.code, Some(0), "{said:?}");
 }
 
+/// What its example of a mistake shows is what `validate` says of its check, with the plugin's name mistyped.
+#[test]
+fn its_mistake_is_shown_as_it_is() {
+    let readme = fs::read_to_string(tree().join("README.md")).expect("shipped");
+    let of = |language: &str, needs: Option<&str>| {
+        let block = blocks(&readme).find(|b| b.language == language && b.needs == needs);
+        block.expect("the README has it").text.to_owned()
+    };
+    let (dir, shop) = (TempDir::new(), of("toml", None));
+    let http = plugins::shipped("http");
+    fs::create_dir(dir.path().join("plugins")).expect("our own folder");
+    symlink(&http, dir.path().join("plugins/http.so")).expect("our own folder");
+    symlink(plugins::shipped("tcp"), dir.path().join("plugins/tcp.so")).expect("our own folder");
+    fs::create_dir(dir.path().join("checks.d")).expect("our own folder");
+    let config = dir.path().join("healthd.toml");
+    fs::write(&config, "daemon.plugin_dir = \"plugins\"\n").expect("our own folder");
+    let mistyped = shop.trim_start().replacen("\"http\"", "\"htp\"", 1);
+    fs::write(dir.path().join("checks.d/shop.toml"), mistyped).expect("our own folder");
+    let mut validate = Command::new(env!("CARGO_BIN_EXE_healthctl"));
+    let said = say(validate
+        .arg("validate")
+        .arg(&config)
+        .current_dir(dir.path()));
+    assert_eq!(said.code, Some(2), "{said:?}");
+    let shown = of("text", Some("mistake"));
+    assert!(said.err.contains(shown.trim()), "{}", said.err);
+}
+
 /// A newcomer reads it in one sitting.
 #[test]
 fn it_is_short_and_its_links_lead_somewhere() {
@@ -118,7 +148,7 @@ fn below(folder: &Path) -> Vec<PathBuf> {
     entries.map(|entry| entry.path()).collect()
 }
 
-/// Each figure of speed.md stands beside a command, and the bench knows each of them.
+/// Each figure of speed.md stands beside a command that the bench knows, and beside the commit that was measured.
 #[test]
 fn each_figure_has_its_command() {
     let page = fs::read_to_string(tree().join("daemon/docs/speed.md")).expect("shipped");
@@ -129,6 +159,10 @@ fn each_figure_has_its_command() {
         let cell = row.split('|').nth(1).unwrap_or_default();
         commands.extend(cell.split('`').skip(1).step_by(2));
         assert!(!commands.is_empty(), "whose is {row}");
+        let commit = row.trim_end_matches([' ', '|']).rsplit('|').next();
+        let commit = commit.unwrap_or_default().trim().trim_matches('`');
+        let is_hex = commit.len() == 7 && commit.chars().all(|c| c.is_ascii_hexdigit());
+        assert!(is_hex, "of which commit is {row}");
     }
     assert!(commands.len() > 8, "{commands:?}");
     for command in commands {
