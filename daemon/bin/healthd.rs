@@ -14,6 +14,7 @@ fn main() {
         Ok(Invocation::Run(config)) => healthd_supervisor::main(&config),
         Ok(Invocation::Here) => healthd_supervisor::main_here(),
         Ok(Invocation::Test { config, json }) => healthd_supervisor::test(&config, json),
+        Ok(Invocation::TestHere { json }) => healthd_supervisor::test_here(json),
         Ok(Invocation::Role(Role::Manager(args))) => {
             logging::init_filtered("manager", &args.log);
             healthd_manager::main(&args)
@@ -44,6 +45,7 @@ fn main() {
         }
         Ok(Invocation::Replay(config)) => healthd_supervisor::replay(&config),
         Ok(Invocation::Verify(file)) => healthd_supervisor::verify(&file),
+        Ok(Invocation::Schema(plugins)) => healthd_supervisor::schema(&plugins),
         Ok(Invocation::Try(args)) => healthd_worker::try_main(&args),
         Ok(Invocation::Help) => {
             refusal::say(HELP);
@@ -83,6 +85,9 @@ enum Invocation {
         config: PathBuf,
         json: bool,
     },
+    TestHere {
+        json: bool,
+    },
     Role(Role),
     /// `copy`: standard input is a copy of the file, and that is what is judged.
     Probe {
@@ -96,6 +101,8 @@ enum Invocation {
         user: Option<String>,
     },
     Verify(PathBuf),
+    /// For healthctl only.
+    Schema(PathBuf),
     /// For healthctl only: standard input says what has happened.
     Replay(PathBuf),
     Try(Vec<String>),
@@ -117,6 +124,10 @@ fn parse(args: &[OsString]) -> Result<Invocation, String> {
                     .ok_or("--tryout needs the pid of its parent")?,
                 user: text(1).map(str::to_owned),
             });
+        }
+        Some((first, rest)) if first == "--schema" => {
+            let plugins = rest.first().ok_or("--schema needs the folder of plugins")?;
+            return Ok(Invocation::Schema(plugins.into()));
         }
         Some((first, rest)) if first == "--replay" => {
             let config = rest.first().ok_or("--replay needs the path of a config")?;
@@ -176,7 +187,8 @@ fn parse(args: &[OsString]) -> Result<Invocation, String> {
     }
     match (config, test, probe) {
         (None, false, None) if here && !copy => Ok(Invocation::Here),
-        _ if here => Err("--here goes with no other option".into()),
+        (None, true, None) if here && !copy => Ok(Invocation::TestHere { json }),
+        _ if here => Err("--here goes with -t and no other option".into()),
         (None, false, Some(file)) => Ok(Invocation::Probe { file, copy, nobody }),
         _ if copy || nobody => Err("--copy and --nobody go with --probe only".into()),
         (_, _, Some(_)) => Err("--probe goes with no other option".into()),
@@ -194,7 +206,7 @@ Usage:
   healthd --here               run without root, with everything below ./.healthd; its plugins are those
                                beside this program, else the installed ones
   healthd --config FILE -t [--json]
-                               check the config, say what is wrong with it, and end
+                               check the config, say what is wrong with it, and end; also --here -t
   healthd --probe FILE.so      print what a plugin says of itself, as JSON
   healthd --verify FILE.so     check a plugin file as a start would, and print what it says of itself
   healthd --try FILE.so [--plugin NAME] [--options FILE] [KEY=VALUE...]
@@ -280,7 +292,15 @@ mod tests {
             parsed("--tryout 7 healthd"),
             Ok(Invocation::TryOut { parent: 7, user })
         );
+        assert_eq!(
+            parsed("--schema /plugins"),
+            Ok(Invocation::Schema("/plugins".into()))
+        );
         assert_eq!(parsed("--here"), Ok(Invocation::Here));
+        assert_eq!(
+            parsed("--here -t"),
+            Ok(Invocation::TestHere { json: false })
+        );
         assert_eq!(parsed("--help"), Ok(Invocation::Help));
         assert_eq!(parsed("-V"), Ok(Invocation::Version));
     }
@@ -290,7 +310,7 @@ mod tests {
         for (line, wrong) in [
             ("", "--config FILE or --here is missing"),
             ("-t", "--config FILE or --here is missing"),
-            ("--here -t", "--here goes with no other option"),
+            ("--here -c a", "--here goes with -t and no other option"),
             ("--config", "--config needs the path of a file"),
             ("--config=", "--config needs the path of a file"),
             ("--conf a", "unknown argument `--conf`"),

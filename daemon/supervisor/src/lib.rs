@@ -38,6 +38,14 @@ pub fn main_here() -> i32 {
     }
 }
 
+/// `--here -t`: makes that config if there is none, and judges it. Returns the exit code.
+pub fn test_here(json: bool) -> i32 {
+    match here::config() {
+        Ok(config) => start::test(&config, json),
+        Err(refusal) => refusal.print(),
+    }
+}
+
 /// `greet`: once nothing can refuse the start any more.
 fn run(config: &Path, greet: impl FnOnce()) -> i32 {
     let setup = match start::prepare(config) {
@@ -58,6 +66,11 @@ fn run(config: &Path, greet: impl FnOnce()) -> i32 {
 /// `--verify FILE`: prints as JSON what a start would say of a plugin file. Exit code 0: it would be loaded; 1: not.
 pub fn verify(file: &Path) -> i32 {
     start::verify(file)
+}
+
+/// `--schema FOLDER`: prints the JSON Schema of the config, with the plugins in that folder. Returns the exit code.
+pub fn schema(plugins: &Path) -> i32 {
+    start::schema(plugins)
 }
 
 /// `--replay CONFIG`: what its routes would have sent. Returns the exit code.

@@ -5,7 +5,9 @@ use crate::folders::{self, Folders};
 use crate::instance::Instance;
 use crate::placing::{self, Placing};
 use crate::refusal::{self, Refusal, exit};
+use healthd_alerts::config::{MAINTENANCE_KEYS, NOTIFY_KEYS};
 use healthd_catalog::{RealFiles, Shelf};
+use healthd_core::config::json_schema::{self, AlertKeys};
 use healthd_core::config::{self, Daemon};
 use healthd_core::wire::history::full_bytes;
 use healthd_sys::privileges::{self, Account};
@@ -125,6 +127,24 @@ pub fn verify(file: &Path) -> i32 {
     };
     refusal::say(&format!("{answer}\n"));
     code
+}
+
+/// Prints the JSON Schema of the config with the options of the plugins in this folder, and which of them a start
+/// would refuse. Returns the exit code.
+pub fn schema(plugins: &Path) -> i32 {
+    let owners = healthd_catalog::owners(getuid().as_raw());
+    let catalog = Shelf::default().scan(plugins, &owners).catalog;
+    let alerts = AlertKeys {
+        notify: &NOTIFY_KEYS,
+        maintenance: &MAINTENANCE_KEYS,
+    };
+    let answer = serde_json::json!({
+        "schema": json_schema::of_config(&catalog.plugins, alerts),
+        "plugins": catalog.plugins.len(),
+        "refused": catalog.refused,
+    });
+    refusal::say(&format!("{answer}\n"));
+    exit::OK
 }
 
 /// The config's level, unless the environment has one.

@@ -26,6 +26,19 @@ pub fn cpu_of_thread_ns(tid: u32) -> Option<u64> {
     Some(as_ns(t))
 }
 
+/// Whether somebody keeps the time of day right here, as the kernel knows it; changes nothing. An error: this process
+/// may not ask.
+pub fn is_synchronised() -> std::io::Result<bool> {
+    // SAFETY: all zeroes is a valid timex; no mode is set, so it only asks.
+    let mut timex: libc::timex = unsafe { std::mem::zeroed() };
+    // SAFETY: a live timex.
+    let state = unsafe { libc::adjtimex(&raw mut timex) };
+    if state < 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    Ok(state != libc::TIME_ERROR && timex.status & libc::STA_UNSYNC == 0)
+}
+
 fn read(clock: ClockId) -> u64 {
     as_ns(clock_gettime(clock).expect("these clocks exist on every Linux"))
 }

@@ -52,6 +52,13 @@ pub fn lookup_user(name: &str) -> io::Result<Option<Account>> {
     }))
 }
 
+/// All groups of an account, as the user database has them.
+pub fn groups_of(account: &Account) -> io::Result<Vec<u32>> {
+    let name = CString::new(account.name.as_str()).map_err(io::Error::other)?;
+    let groups = getgrouplist(&name, account.gid)?;
+    Ok(groups.into_iter().map(Gid::as_raw).collect())
+}
+
 pub fn lookup_group(name: &str) -> io::Result<Option<Gid>> {
     Ok(Group::from_name(name)?.map(|g| g.gid))
 }

@@ -7,6 +7,7 @@
 //! `raw` is what the files say, `resolve` and `checks` turn it into the model; `templates` lays
 //! templates below checks and makes checks of hosts; `for_each` makes many checks of one block; `probes` are checks
 //! that run when they are asked; `options` deals with a check's `config` and its secrets.
+//! `json_schema` tells editors what may stand in a file.
 
 pub mod alert_keys;
 mod catalog;
@@ -17,6 +18,7 @@ mod files;
 mod for_each;
 mod groups;
 mod hosts;
+pub mod json_schema;
 mod laid;
 mod meant;
 mod model;

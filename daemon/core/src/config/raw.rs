@@ -169,10 +169,10 @@ pub const CHECK_KEYS: [&str; 25] = [
 ];
 
 /// Classes of workers that may have a user of their own.
-const USERS_KEYS: [&str; 2] = ["worker", "exec"];
-const POOL_KEYS: [&str; 4] = ["isolate", "io", "cpu", "exec"];
+pub const USERS_KEYS: [&str; 2] = ["worker", "exec"];
+pub const POOL_KEYS: [&str; 4] = ["isolate", "io", "cpu", "exec"];
 /// Of `[pool.NAME]`.
-const POOL_GROUP_KEYS: [&str; 1] = ["plugins"];
+pub const POOL_GROUP_KEYS: [&str; 1] = ["plugins"];
 /// A template's: those of a check that many can share, and the `checks` of a host.
 pub const TEMPLATE_KEYS: [&str; 23] = [
     "use",
@@ -255,6 +255,9 @@ pub const HOST_CHECK_KEYS: [&str; 23] = [
 macro_rules! pool_keys {
     ($($own:literal),*) => { [$($own,)* "sandbox", "max_rss", "max_fds", "max_runs"] };
 }
+pub const IO_KEYS: [&str; 6] = pool_keys!("workers", "threads");
+pub const CPU_KEYS: [&str; 5] = pool_keys!("workers");
+pub const EXEC_KEYS: [&str; 5] = pool_keys!("max_parallel");
 
 /// Which of the two kinds of file this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -431,21 +434,9 @@ impl Reader<'_> {
                     for part in self.section(entry, "[pool]", &POOL_KEYS).entries {
                         match part.key.as_str() {
                             "isolate" => file.pool.entries.push(part),
-                            "io" => {
-                                file.pool_io = self.section(
-                                    part,
-                                    "[pool.io]",
-                                    &pool_keys!("workers", "threads"),
-                                );
-                            }
-                            "cpu" => {
-                                file.pool_cpu =
-                                    self.section(part, "[pool.cpu]", &pool_keys!("workers"))
-                            }
-                            _ => {
-                                file.pool_exec =
-                                    self.section(part, "[pool.exec]", &pool_keys!("max_parallel"))
-                            }
+                            "io" => file.pool_io = self.section(part, "[pool.io]", &IO_KEYS),
+                            "cpu" => file.pool_cpu = self.section(part, "[pool.cpu]", &CPU_KEYS),
+                            _ => file.pool_exec = self.section(part, "[pool.exec]", &EXEC_KEYS),
                         }
                     }
                 }
