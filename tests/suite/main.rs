@@ -29,6 +29,7 @@ mod jail;
 mod labels;
 mod limits;
 mod lookups;
+mod machine;
 mod manager_death;
 mod manager_instants;
 mod maps;

@@ -221,6 +221,31 @@ pub enum Command {
     Reload,
     /// Check a configuration and tell every mistake in it, without the daemon
     Validate(ValidateArgs),
+    /// Find what runs on this machine, and write checks of it
+    #[command(
+        long_about = "Find what runs on this machine, and write checks of it.\n\n\
+        It looks for servers by the ports on which somebody listens and by the names of processes (root sees all of \
+        them), asks each of them once with the plugin that fits, and writes those checks that are well, with comments, \
+        into checks.d/this-machine.toml; and a configuration beside it if there is none. In a terminal it asks before \
+        each one. No file that is there is touched."
+    )]
+    Init(InitArgs),
+    /// Look at this machine and at healthd on it: what is wrong, and the command that mends it
+    #[command(
+        long_about = "Look at this machine and at healthd on it: programs, socket, configuration, plugins, permissions, limits, disk, \
+        clock, resolver and kernel; what is wrong, and the command that mends it. Nothing is changed. Root sees more.\n\n\
+        Exit codes: 0 nothing to mend, 1 warnings, 2 problems.",
+        after_long_help = columns::help("doctor")
+    )]
+    Doctor(DoctorArgs),
+    /// Print what may stand in a configuration, as a JSON Schema for editors; does not need the daemon
+    #[command(
+        long_about = "Print what may stand in a configuration, as a JSON Schema for editors; does not need the daemon.\n\n\
+        It has the options of each plugin in the plugin folder. An installation has one of the shipped plugins as \
+        /usr/share/healthd/healthd.schema.json; for plugins of your own, write one and name it in the first line of \
+        a file: `#:schema file:///PATH`. taplo and the editors that use it read that line."
+    )]
+    Schema(SchemaArgs),
     /// Stop healthd: no new runs, those in flight may finish
     Stop(StopArgs),
     /// Measure how fast healthd is on this machine, and with how many workers and threads
@@ -771,6 +796,39 @@ impl ValidateArgs {
     pub fn config(&self) -> Option<&Path> {
         self.config.as_deref().or(self.file.as_deref())
     }
+}
+
+#[derive(Group, Debug)]
+pub struct InitArgs {
+    /// Ask nothing: take all that is found
+    #[arg(long, short)]
+    pub yes: bool,
+    /// Only print what would be written
+    #[arg(long)]
+    pub print: bool,
+    /// Tell this address of problems, by the mail server of this machine
+    #[arg(long, value_name = "ADDRESS")]
+    pub mail: Option<String>,
+    /// The configuration whose checks.d gets the file; made if there is none [default: /etc/healthd/healthd.toml]
+    #[arg(long, short, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Group, Debug)]
+pub struct DoctorArgs {
+    /// The configuration [default: that of the running healthd]
+    #[arg(long, short, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Group, Debug)]
+pub struct SchemaArgs {
+    /// The configuration whose plugin_dir is read [default: /etc/healthd/healthd.toml if it is there]
+    #[arg(long, short, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+    /// The folder of the plugins, in place of that of a configuration
+    #[arg(long, value_name = "FOLDER", conflicts_with = "config", value_hint = clap::ValueHint::DirPath)]
+    pub plugins: Option<PathBuf>,
 }
 
 #[derive(Group, Debug)]

@@ -60,8 +60,8 @@ pub const HISTORY: &[Column] = &[
     ("RUNS", "runs that ended in it"),
     ("BAD", "those that were warning or critical"),
     (
-        "UNJUDGED",
-        "those that were unknown, or that we failed ourselves",
+        "UNKNOWN",
+        "those that were unknown, or not evaluated by our own fault",
     ),
     ("MEAN", "of how long runs took"),
     (
@@ -321,6 +321,18 @@ pub const WHO: &[Column] = &[
     ("WHY", "when, or why not"),
 ];
 
+pub const DOCTOR: &[Column] = &[
+    (
+        "STATE",
+        "ok; WARNING: it works, but less well than it could; PROBLEM: healthd cannot do its work",
+    ),
+    ("AREA", "what was looked at"),
+    (
+        "WHAT",
+        "what was found, and below it the command that mends it",
+    ),
+];
+
 /// The tables of a command, each with its heading.
 pub fn of(command: &str) -> &'static [(&'static str, &'static [Column])] {
     match command {
@@ -347,6 +359,7 @@ pub fn of(command: &str) -> &'static [(&'static str, &'static [Column])] {
         "history" => &[("Columns of the roll-ups", HISTORY)],
         "report" => &[("Columns", REPORT), ("Columns of objectives", OBJECTIVES)],
         "calibrate" => &[("Columns", CALIBRATE)],
+        "doctor" => &[("Columns", DOCTOR)],
         _ => &[],
     }
 }

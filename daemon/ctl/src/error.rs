@@ -120,6 +120,14 @@ pub enum CtlError {
         file: PathBuf,
         reason: String,
     },
+    /// `init`: what it would write is there.
+    Exists {
+        file: PathBuf,
+    },
+    /// `schema`: nothing to tell of.
+    NoPlugins {
+        folder: PathBuf,
+    },
     Unsupported {
         what: &'static str,
         why: &'static str,
@@ -299,6 +307,12 @@ impl CtlError {
             CtlError::NoPlugin { .. } => {
                 "`healthctl plugins` lists those of a running healthd; a file is named with its path, as ./x.so"
             }
+            CtlError::Exists { .. } => {
+                "`healthctl init --print` shows what it would hold; to write it anew, remove it first"
+            }
+            CtlError::NoPlugins { .. } => {
+                "name a folder of plugins with --plugins FOLDER, or a configuration with --config FILE"
+            }
             CtlError::NoHealthd { .. } => {
                 "install healthd beside healthctl or into a directory of PATH"
             }
@@ -453,6 +467,12 @@ impl std::fmt::Display for CtlError {
                 let folders: Vec<String> =
                     folders.iter().map(|f| f.display().to_string()).collect();
                 write!(f, "no plugin `{name}` in {}", folders.join(" or "))
+            }
+            CtlError::Exists { file } => {
+                write!(f, "{} is there already, and stays as it is", file.display())
+            }
+            CtlError::NoPlugins { folder } => {
+                write!(f, "no plugin in {}", folder.display())
             }
             CtlError::PluginCrashed { file, signal } => {
                 write!(f, "{}: the plugin crashed: {signal}", file.display())

@@ -57,6 +57,19 @@ fn of_daemon(session: &mut Session, name: &str) -> Option<PathBuf> {
     asked.ok().and(found).filter(|file| file.is_file())
 }
 
+/// The first of those folders that holds any plugin.
+pub fn folder() -> PathBuf {
+    let is_plugin = |path: &Path| path.extension().is_some_and(|e| e == "so");
+    let holds = |folder: &Path| {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        entries
+            .map(|entry| entry.path())
+            .any(|path| is_plugin(&path))
+    };
+    let found = folders().into_iter().find(|folder| holds(folder));
+    found.unwrap_or_else(|| INSTALLED.into())
+}
+
 fn folders() -> Vec<PathBuf> {
     let beside = std::env::current_exe()
         .ok()

@@ -147,6 +147,16 @@ impl Screen {
         self.print(&format!("{line}\n"))
     }
 
+    /// A sentence; on a terminal its words are whole.
+    pub fn print_prose(&mut self, text: &str, indent: &str) -> Result<(), CtlError> {
+        let room = match self.look().width {
+            Some(width) => width.saturating_sub(indent.len()),
+            None => usize::MAX,
+        };
+        let lines = wrap(text, room);
+        self.print_line(&lines.join(&format!("\n{indent}")))
+    }
+
     /// A line on standard error: `healthctl: note: …`.
     pub fn note(&mut self, kind: &str, text: &str) {
         let paint = match kind {

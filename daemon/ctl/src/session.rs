@@ -108,6 +108,11 @@ impl Session {
         }
     }
 
+    /// The daemon of this folder is meant.
+    pub fn is_here(&self) -> bool {
+        self.here
+    }
+
     pub fn timeout(&self) -> Option<Duration> {
         self.timeout
     }

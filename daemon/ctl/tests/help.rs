@@ -5,7 +5,7 @@ mod support;
 use std::path::Path;
 use support::{Dir, ctl, expect_file, expect_path};
 
-const COMMANDS: [&str; 22] = [
+const COMMANDS: [&str; 26] = [
     "status",
     "list",
     "show",
@@ -21,6 +21,9 @@ const COMMANDS: [&str; 22] = [
     "plugins",
     "try",
     "add",
+    "init",
+    "doctor",
+    "schema",
     "pause",
     "resume",
     "reload",

@@ -39,6 +39,18 @@ pub fn library_of(plugin: &str) -> Option<&'static str> {
     SHIPPED.iter().find(has).map(|(library, _)| *library)
 }
 
+/// Each library that a plain `cargo build` leaves.
+pub fn all_shipped() -> Vec<PathBuf> {
+    let tree = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let workspace = std::fs::read_to_string(tree.join("Cargo.toml")).expect("shipped");
+    let members = workspace.split("\ndefault-members").nth(1);
+    let members = members.and_then(|list| list.split(']').next());
+    let names = members.unwrap_or_default().split('"');
+    let libraries: Vec<&str> = names.filter_map(|m| m.strip_prefix("plugins/")).collect();
+    assert!(libraries.len() > 8, "{libraries:?}");
+    libraries.into_iter().map(shipped).collect()
+}
+
 /// `http` -> the path of `libhealthd_http.so` of this build.
 pub fn shipped(name: &str) -> PathBuf {
     built(&format!("healthd-{name}"), &format!("libhealthd_{name}.so"))

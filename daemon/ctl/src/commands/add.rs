@@ -8,13 +8,10 @@ use crate::healthd::Helper;
 use crate::render::text::escape;
 use crate::render::{block, check};
 use crate::session::Session;
-use crate::{commands::reload, exit};
+use crate::{commands::reload, config_file, exit};
 use healthd_core::config::pairs;
 use healthd_core::wire::control::{CheckRow, ErrorCode, Filter, Op, Reply};
 use std::ffi::OsStr;
-use std::fs;
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 pub fn run(session: &mut Session, args: &AddArgs) -> Result<u8, CtlError> {
@@ -58,7 +55,7 @@ pub fn run(session: &mut Session, args: &AddArgs) -> Result<u8, CtlError> {
         }
         Err(error) if error.is_no_answer() => without_daemon(session, &config, &file, &args.name),
         Err(mut error) => {
-            let taken = taken_away(&file);
+            let taken = config_file::taken_away(&file);
             match &mut error {
                 CtlError::Answer(refused) if refused.code == ErrorCode::BadConfig => {
                     let mend = "nothing has changed: mend what is named above and say it again";
@@ -73,53 +70,13 @@ pub fn run(session: &mut Session, args: &AddArgs) -> Result<u8, CtlError> {
 
 /// The file of this check, which did not exist before.
 fn write(config: &Path, name: &str, text: &str) -> Result<PathBuf, CtlError> {
-    let folder = config.with_file_name("checks.d");
-    let failed = |file: &Path| {
-        let file = file.to_owned();
-        move |error| CtlError::Write { file, error }
-    };
-    let parent = config.parent().filter(|p| !p.as_os_str().is_empty());
-    let around = fs::metadata(parent.unwrap_or(Path::new("."))).map_err(failed(&folder))?;
-    if !folder.is_dir() {
-        let mode = around.permissions().mode() & 0o777;
-        fs::DirBuilder::new()
-            .mode(mode)
-            .create(&folder)
-            .map_err(failed(&folder))?;
-        give(&folder, around.gid());
-    }
-    let about = fs::metadata(&folder).map_err(failed(&folder))?;
+    let folder = config_file::checks_folder(config)?;
     let mut free = (1u32..).map(|n| folder.join(block::file_name(name, n)));
     loop {
         let file = free.next().expect("numbers do not end");
-        let opened = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            // Whoever may look into the folder may read it: the daemon's user.
-            .mode(about.permissions().mode() & 0o644)
-            .open(&file);
-        match opened {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(failed(&file)(error)),
-            Ok(mut opened) => {
-                give(&file, about.gid());
-                opened.write_all(text.as_bytes()).map_err(failed(&file))?;
-                return Ok(file);
-            }
+        if config_file::create(&file, text)? {
+            return Ok(file);
         }
-    }
-}
-
-/// As root we may; else it has our group, which is right for a daemon of our own.
-fn give(file: &Path, group: u32) {
-    let _ = std::os::unix::fs::chown(file, None, Some(group));
-}
-
-fn taken_away(file: &Path) -> String {
-    let shown = file.display();
-    match fs::remove_file(file) {
-        Ok(()) => format!("{shown} is taken away again"),
-        Err(error) => format!("{shown} could not be taken away again: {error}"),
     }
 }
 
@@ -134,7 +91,7 @@ fn without_daemon(
     let line = [OsStr::new("--config"), config.as_os_str(), OsStr::new("-t")];
     let ended = Helper::default().run(&line)?;
     if ended.output.status.code() != Some(0) {
-        let taken = taken_away(file);
+        let taken = config_file::taken_away(file);
         session.screen.note("note", &taken);
         return Ok(exit::CRITICAL);
     }

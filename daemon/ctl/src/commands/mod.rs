@@ -6,10 +6,12 @@ mod bench;
 #[cfg(feature = "history")]
 mod calibrate;
 mod completions;
+mod doctor;
 mod events;
 mod feed;
 #[cfg(feature = "history")]
 mod history;
+mod init;
 mod list;
 mod man;
 mod nagios;
@@ -19,6 +21,7 @@ mod plugins;
 mod reload;
 mod replay;
 mod run;
+pub mod schema;
 mod show;
 mod silence;
 mod status;
@@ -66,6 +69,9 @@ pub fn run(session: &mut Session, command: &Command) -> Result<u8, CtlError> {
         Command::Resume(args) => pause::resume(session, args),
         Command::Reload => reload::run(session),
         Command::Validate(args) => validate::run(session, args),
+        Command::Init(args) => init::run(session, args),
+        Command::Doctor(args) => doctor::run(session, args),
+        Command::Schema(args) => schema::run(session, args),
         Command::Stop(args) => stop::run(session, args),
         Command::Bench(args) => bench::run(session, args),
         Command::Version => version::run(session),

@@ -18,7 +18,7 @@ pub fn ask(session: &mut Session, op: Op, what: &str) -> Result<u8, CtlError> {
         session.print_json(&report)?;
         return Ok(exit::OK);
     }
-    session.screen.print_line(&sentence(what, &report))?;
+    session.screen.print_prose(&sentence(what, &report), "  ")?;
     Ok(exit::OK)
 }
 

@@ -46,15 +46,9 @@ pub fn run(session: &mut Session, args: &TryArgs) -> Result<u8, CtlError> {
         stdin: args.options_from.as_deref() == Some(Path::new("-")),
         ..Helper::default()
     };
-    let ended = helper.run(&line)?;
-    if let Some(signal) = ended.killed_by() {
-        return Err(CtlError::PluginCrashed { file, signal });
-    }
-    let tried: CheckDetail = match (ended.output.stdout.is_empty(), ended.output.status.code()) {
-        // It has said on standard error why there was nothing to run.
-        (true, Some(NOT_RUN)) => return Ok(exit::UNKNOWN),
-        (true, Some(code)) => return Err(CtlError::PluginExited { file, code }),
-        _ => ended.answer()?,
+    // If it has nothing to run it has said why on standard error.
+    let Some(tried) = once(&helper, &file, &line)? else {
+        return Ok(exit::UNKNOWN);
     };
     if session.json {
         session.print_json(&tried)?;
@@ -65,4 +59,22 @@ pub fn run(session: &mut Session, args: &TryArgs) -> Result<u8, CtlError> {
             .print(&detail::tried(&tried.row, &tried, &look))?;
     }
     Ok(exit::of_runs(&[tried.row]))
+}
+
+/// One run, by `healthd --try ...`. None: there was nothing to run.
+pub fn once(
+    helper: &Helper,
+    file: &Path,
+    line: &[&OsStr],
+) -> Result<Option<CheckDetail>, CtlError> {
+    let ended = helper.run(line)?;
+    let file = file.to_owned();
+    if let Some(signal) = ended.killed_by() {
+        return Err(CtlError::PluginCrashed { file, signal });
+    }
+    match (ended.output.stdout.is_empty(), ended.output.status.code()) {
+        (true, Some(NOT_RUN)) => Ok(None),
+        (true, Some(code)) => Err(CtlError::PluginExited { file, code }),
+        _ => Ok(Some(ended.answer()?)),
+    }
 }

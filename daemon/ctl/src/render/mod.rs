@@ -6,6 +6,7 @@ pub mod block;
 pub mod calibrate;
 pub mod check;
 pub mod detail;
+pub mod doctor;
 pub mod events;
 #[cfg(feature = "history")]
 pub mod history;
