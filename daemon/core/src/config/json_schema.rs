@@ -76,28 +76,36 @@ pub fn of_config(plugins: &[PluginInfo], alerts: AlertKeys<'_>) -> Value {
     }
     pool["additionalProperties"] = table(&raw::POOL_GROUP_KEYS, Section::PoolGroup);
 
+    let mut sections = json!({
+        "daemon": table(&raw::DAEMON_KEYS, Section::Daemon),
+        "users": table(&raw::USERS_KEYS, Section::Users),
+        "pool": pool,
+        "web": table(&WEB_KEYS, Section::Web),
+        "history": table(&HISTORY_KEYS, Section::History),
+        "defaults": defaults,
+        "check": list(check, "One block for each check, or for each list of checks."),
+        "host": list(host, "Makes a check of each of its `checks`, called HOST/NAME."),
+        "template": {
+            "type": "object",
+            "additionalProperties": template,
+            "description": "Keys that checks share; they take them with `use`.",
+        },
+        "notify": list(notify, "Who is told of problems and of their end."),
+        "maintenance": list(maintenance, "Planned times without alerts."),
+    });
+    // One that nobody has described here may hold anything.
+    for section in raw::MAIN_SECTIONS {
+        if sections[section].is_null() {
+            sections[section] = json!({});
+        }
+    }
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "healthd",
         "description": "The configuration of healthd: healthd.toml, and checks.d/*.toml beside it.",
         "type": "object",
         "additionalProperties": false,
-        "properties": {
-            "daemon": table(&raw::DAEMON_KEYS, Section::Daemon),
-            "pool": pool,
-            "web": table(&WEB_KEYS, Section::Web),
-            "history": table(&HISTORY_KEYS, Section::History),
-            "defaults": defaults,
-            "check": list(check, "One block for each check, or for each list of checks."),
-            "host": list(host, "Makes a check of each of its `checks`, called HOST/NAME."),
-            "template": {
-                "type": "object",
-                "additionalProperties": template,
-                "description": "Keys that checks share; they take them with `use`.",
-            },
-            "notify": list(notify, "Who is told of problems and of their end."),
-            "maintenance": list(maintenance, "Planned times without alerts."),
-        },
+        "properties": sections,
         "$defs": defs,
     })
 }
@@ -106,6 +114,7 @@ pub fn of_config(plugins: &[PluginInfo], alerts: AlertKeys<'_>) -> Value {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Section {
     Daemon,
+    Users,
     Pool,
     PoolGroup,
     IoPool,
@@ -371,6 +380,14 @@ fn meaning(section: Section, key: &str) -> (Value, &'static str) {
             text(),
             "off, error, warn, info, debug or trace; also by part: info,healthd_manager=debug.",
         ),
+        (S::Users, "worker") => (
+            text(),
+            "The user of workers, instead of the daemon's own; it takes root.",
+        ),
+        (S::Users, "exec") => (
+            text(),
+            "The user of programs that checks run, instead of the daemon's own; it takes root.",
+        ),
         (S::Pool, "isolate") => (
             boolean(),
             "Each plugin file that did not come with healthd has workers of its own. Default true.",
@@ -626,6 +643,7 @@ mod tests {
     fn each_key_has_a_meaning() {
         let own = [
             (Section::Daemon, &raw::DAEMON_KEYS[..]),
+            (Section::Users, &raw::USERS_KEYS),
             (Section::Defaults, &raw::DEFAULTS_KEYS),
             (Section::Check, &raw::CHECK_KEYS),
             (Section::Host, &raw::HOST_KEYS),

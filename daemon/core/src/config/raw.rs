@@ -259,6 +259,21 @@ pub const IO_KEYS: [&str; 6] = pool_keys!("workers", "threads");
 pub const CPU_KEYS: [&str; 5] = pool_keys!("workers");
 pub const EXEC_KEYS: [&str; 5] = pool_keys!("max_parallel");
 
+/// What may stand in the main file.
+pub const MAIN_SECTIONS: [&str; 11] = [
+    "daemon",
+    "users",
+    "pool",
+    "web",
+    "history",
+    "defaults",
+    "template",
+    "host",
+    "check",
+    "notify",
+    "maintenance",
+];
+
 /// Which of the two kinds of file this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -629,19 +644,7 @@ impl Reader<'_> {
 
     fn unknown_section(&mut self, key: &str, span: Span, node: &Node, role: Role) {
         let known: &[&str] = match role {
-            Role::Main => &[
-                "daemon",
-                "users",
-                "pool",
-                "web",
-                "history",
-                "defaults",
-                "template",
-                "host",
-                "check",
-                "notify",
-                "maintenance",
-            ],
+            Role::Main => &MAIN_SECTIONS,
             Role::Checks => &[
                 "defaults",
                 "template",

@@ -240,6 +240,7 @@ pub fn of_machine(root: &Path) -> Vec<Candidate> {
         check("machine/disks", "The file systems of this machine", "disk"),
         check("machine/memory", "Its memory", "memory"),
         check("machine/load", "Its processors", "load"),
+        check("machine/clock", "Its clock", "clock"),
     ];
     if root.join("run/systemd/system").is_dir() {
         all.push(check(
