@@ -48,6 +48,7 @@ fn nowhere() -> ReaderArgs {
         role: Reader::Web,
         parent: 0,
         settings: -1,
+        socket: -1,
         runtime_dir: PathBuf::from("/nonexistent"),
         state_dir: PathBuf::from("/nonexistent"),
         log: String::new(),

@@ -102,8 +102,10 @@ fn run() -> Result<(), String> {
             "--mib" => options.mib = number()?.max(1),
             "--rounds" => options.rounds = number()?.max(1),
             "stats" | "digest" | "objects" | "load" | "kill" | "idle" | "ready" | "needs"
-            | "readers" | "upgrade" | "reload" | "names" | "kinds" | "ping" | "alerts" | "storm"
-            | "silent" | "ways" | "measure" | "scrape" | "page" | "all" => what = Some(arg),
+            | "readers" | "upgrade" | "reload" | "names" | "kinds" | "ping" | "alerts"
+            | "storm" | "silent" | "ways" | "measure" | "scrape" | "page" | "all" => {
+                what = Some(arg)
+            }
             _ => return Err(USAGE.into()),
         }
     }

@@ -41,7 +41,7 @@ fn measure(checks: usize, seconds: u64) -> Result<(), String> {
     );
     let daemon = Daemon::start("ping", &config)?;
     println!("ping: {checks} hosts at 10 s, one packet each");
-    warm_up(&daemon, 25.0)?;
+    warm_up(&daemon, 25.0, "")?;
     let (runs, cpu) = (
         runs_of(&daemon.state()?, "ping-"),
         procs::cpu_ms(daemon.pid()),

@@ -21,7 +21,7 @@ fn nginx() -> Option<Server> {
     let nginx = program("nginx", "nginx-light")?;
     Some(Server::start(
         |folder, port| {
-            folder.write("large", &"x".repeat(1 << 20));
+            folder.write("large", "x".repeat(1 << 20));
             let dir = folder.path().display();
             let temp = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
                 .map(|name| format!("{name}_temp_path {dir}/{name};"))
