@@ -297,7 +297,7 @@ pub fn slow_ways(options: &Options) -> Result<(), String> {
     let begun = Instant::now();
     let mut told = None;
     while begun.elapsed() < Duration::from_secs(seconds) {
-        gate.set(begun.elapsed().as_secs() % 2 == 0);
+        gate.set(begun.elapsed().as_secs().is_multiple_of(2));
         wait(0.1);
         if told.is_none() && !backup.all().is_empty() {
             told = Some(begun.elapsed());
