@@ -41,7 +41,7 @@ fn each_command_of_the_readme_works() {
             ("toml", Some("receiver")) => {}
             ("toml", _) => {
                 // From here on healthd is installed; here it is the one of this folder.
-                let shop = format!("{}\n{FRONT}", block.text);
+                let shop = format!("{}\n{REFUSED}", block.text);
                 fs::write(dir.path().join("shop.toml"), shop).expect("our own folder");
                 script += "cp shop.toml .healthd/checks.d/\n";
                 script += "healthctl() { command healthctl --here \"$@\"; }\n";
@@ -180,9 +180,9 @@ type_it() {
 "#;
 
 /// What `why` in the README asks for is a check of the demo.
-const FRONT: &str = r#"
+const REFUSED: &str = r#"
 [[check]]
-name = "shop/front"
+name = "shop/nobody-listens"
 plugin = "tcp"
 config = { host = "127.0.0.1", port = 1 }
 "#;
