@@ -603,15 +603,23 @@ fn meaning(section: Section, key: &str) -> (Value, &'static str) {
             boolean(),
             "It runs once for each request of /probe, with {target} in its options. Default false.",
         ),
+        (S::History, "slo") => (
+            strings(),
+            "Objectives of several checks together, by match: { \"team=web\" = \"99.9% 30d\" }.",
+        ),
         (_, "slo") => (
-            json!({ "type": ["string", "number", "object"] }),
-            "What it is to reach, as 99.9%.",
+            text(),
+            "How much of which time it should be up, as 99.9% 30d.",
+        ),
+        (_, "public") => (
+            text(),
+            "A group of the page /public, which is for everybody.",
+        ),
+        (S::Notify, "budget") => (
+            integer(1, 1_000_000),
+            "So many messages a week are enough: beyond that an event names the noisiest checks.",
         ),
         (S::Web, "targets") => (texts(), "Globs over what /probe may be asked to look at."),
-        (S::Web, "public") => (
-            json!({ "type": ["boolean", "string", "array"] }),
-            "What the public status page shows.",
-        ),
         _ => (json!({}), ""),
     }
 }

@@ -117,7 +117,7 @@ fn rollups(rollups: &[Rollup], look: &Look) -> String {
         Column::right("FOR").gives_way(2),
         Column::right("RUNS"),
         Column::right("BAD"),
-        Column::right("UNJUDGED").gives_way(3),
+        Column::right("UNKNOWN").gives_way(3),
         Column::right("MEAN").gives_way(4),
         Column::right("P50"),
         Column::right("P95"),
