@@ -224,39 +224,6 @@ fn validate_tells_what_it_will_take() {
     );
 }
 
-#[test]
-fn a_page_that_is_overwritten_costs_the_file_and_no_event_that_is_still_known() {
-    let (config, dir) = config();
-    let daemon = config.spawn();
-    daemon.expect_notify("READY=1");
-    daemon.until_ok(&["moody"]);
-    flip(&daemon, true);
-    until_verdicts(&daemon, &["ok", "critical"]);
-    let file = dir.join("state/history.db");
-    // Into the file itself, and not only its log.
-    let first = recorder(&daemon);
-    kill(first, Signal::SIGTERM);
-    daemon.expect_log("recorder died");
-    wait_for(
-        "another recorder",
-        || matches!(daemon.role("recorder")[..], [pid] if pid != first),
-    );
-    let rows = std::fs::OpenOptions::new().write(true).open(&file);
-    let rows = rows.expect("it is there");
-    std::os::unix::fs::FileExt::write_all_at(&rows, &[0xAA; 4096], 0).expect("our own file");
-    kill(recorder(&daemon), Signal::SIGKILL);
-    daemon.expect_log("history is not written: history.db is damaged");
-    daemon.expect_log("a new history is begun");
-    flip(&daemon, false);
-    until_verdicts(&daemon, &["ok", "critical", "ok"]);
-    assert!(dir.join("state/history.db.broken").exists());
-    let runs = daemon.detail("moody")["runs"].as_u64();
-    wait_for("it runs on", || {
-        daemon.detail("moody")["runs"].as_u64() > runs
-    });
-    stop(daemon);
-}
-
 /// A stopped recorder misses what the ring of events has no room for: counted to the event, and told.
 #[test]
 fn what_a_stopped_recorder_misses_is_counted_to_the_event() {
