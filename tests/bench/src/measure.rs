@@ -206,7 +206,7 @@ pub fn measure(options: &Options) -> Result<(), String> {
             println!("  said beforehand       {line}");
         }
     }
-    warm_up(&daemon, 30.0, "")?;
+    warm_up(&daemon, 30.0, "web-")?;
     let (recorder, web) = (
         role(&daemon, "healthd-record")?,
         role(&daemon, "healthd-web")?,
@@ -339,7 +339,7 @@ pub fn scrape(options: &Options) -> Result<(), String> {
         "scrape: {} http checks at 2 s, {} s without and with wrk on /metrics",
         options.checks, options.seconds
     );
-    warm_up(&daemon, 15.0, "")?;
+    warm_up(&daemon, 15.0, "web-")?;
     let mut since = now();
     wait(options.seconds as f64);
     // The server writes its log each second.
