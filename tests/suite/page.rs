@@ -329,8 +329,8 @@ fn everybody_sees_what_is_public_and_nothing_else() {
     daemon.expect_notify("READY=1");
     let at = address(&daemon);
     daemon
-        .watch(&["hidden"])
-        .until_verdict("hidden", "critical");
+        .watch(&["of-ours"])
+        .until_verdict("of-ours", "critical");
     daemon
         .watch(&["internal-name"])
         .until_verdict("internal-name", "critical");
