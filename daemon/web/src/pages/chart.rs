@@ -192,10 +192,10 @@ pub fn uptime(days: &[Point], end: u64, zone: &TimeZone) -> (String, String) {
         });
         (start, runs.saturating_sub(unjudged), bad)
     };
-    let (mut judged, mut failed, mut squares) = (0, 0, String::new());
+    let (mut known, mut failed, mut squares) = (0, 0, String::new());
     for n in 0..DAYS {
         let (start, runs, bad) = day(n);
-        judged += runs;
+        known += runs;
         failed += bad;
         let good = (runs > 0).then(|| 1.0 - bad as f64 / runs as f64);
         let class = match good {
@@ -216,12 +216,12 @@ pub fn uptime(days: &[Point], end: u64, zone: &TimeZone) -> (String, String) {
             SIDE - 2
         );
     }
-    if judged == 0 {
+    if known == 0 {
         return (String::new(), String::new());
     }
     let words = format!(
-        "{:.2} % of {judged} runs in 90 days were ok",
-        (1.0 - failed as f64 / judged as f64) * 100.0
+        "{:.2} % of {known} runs in 90 days were ok",
+        (1.0 - failed as f64 / known as f64) * 100.0
     );
     let svg = format!(
         "<svg class=days viewBox=\"0 0 {} 24\" role=img aria-label=\"{words}\">{squares}</svg>",
