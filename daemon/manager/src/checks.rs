@@ -33,7 +33,7 @@ impl Checks {
     }
 
     /// The check that this one needs and for which it is not evaluated.
-    pub fn in_the_way(&self, check: &Check) -> Option<&Check> {
+    pub fn obstacle(&self, check: &Check) -> Option<&Check> {
         let needed = check.spec.needs.iter();
         let mut needed = needed.filter_map(|name| self.get(self.find(name)?));
         needed.find(|n| n.is_in_the_way())
@@ -41,13 +41,13 @@ impl Checks {
 
     /// The one at the end of that chain: it is not ok itself. None: it is by now.
     pub fn root(&self, check: &Check) -> Option<&Check> {
-        let mut at = self.in_the_way(check)?;
+        let mut at = self.obstacle(check)?;
         // A config has no circle in it, and no longer chain.
         for _ in 0..DEEPEST {
             if !at.lies_behind() {
                 return Some(at);
             }
-            at = self.in_the_way(at)?;
+            at = self.obstacle(at)?;
         }
         None
     }

@@ -14,8 +14,8 @@ pub fn tells(check: &Check) -> bool {
 /// `was`: its verdict before, if that is known.
 pub fn standing(check: &Check, checks: &Checks, was: Option<Verdict>) -> Standing {
     let behind = check.lies_behind().then(|| {
-        let in_the_way = checks.in_the_way(check).map(|n| &n.spec.name);
-        in_the_way.or(check.spec.needs.first())
+        let obstacle = checks.obstacle(check).map(|n| &n.spec.name);
+        obstacle.or(check.spec.needs.first())
     });
     let behind = behind.flatten().map(|name| Arc::from(name.as_str()));
     Standing {

@@ -90,7 +90,7 @@ impl States {
         inbox: &Arc<Inbox>,
         owners: impl FnOnce() -> HashSet<Owner>,
     ) -> io::Result<()> {
-        self.send(Job::Ask(asked), path, inbox, owners)
+        self.hand_on(Job::Ask(asked), path, inbox, owners)
     }
 
     /// A word for a check that is fed; the answer comes by the inbox.
@@ -101,10 +101,10 @@ impl States {
         inbox: &Arc<Inbox>,
         owners: impl FnOnce() -> HashSet<Owner>,
     ) -> io::Result<()> {
-        self.send(Job::Feed(Box::new(feed)), path, inbox, owners)
+        self.hand_on(Job::Feed(Box::new(feed)), path, inbox, owners)
     }
 
-    fn send(
+    fn hand_on(
         &mut self,
         job: Job,
         path: PathBuf,
