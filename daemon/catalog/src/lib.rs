@@ -24,7 +24,7 @@ pub use plugins::{PluginEntry, PluginFile, verify};
 pub use scan::{Scan, Shelf, Standing};
 pub use watch::DirWatch;
 
-use healthd_core::config::{self, Diagnostics, Model, TryOut, With};
+use healthd_core::config::{self, CheckSpec, Diagnostics, Model, TryOut, With};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -46,8 +46,10 @@ pub fn load(config: &Path, owners: &[u32], shelf: &mut Shelf) -> Result<Loaded, 
 /// The plugins of which a model needs the bytes.
 pub fn used(model: &Model) -> BTreeSet<String> {
     let checks = model.checks.iter().filter(|c| c.enabled);
-    let all = checks.chain(&model.notifiers);
-    all.map(|c| c.plugin.clone()).collect()
+    let all = checks.chain(model.others());
+    all.flat_map(CheckSpec::plugins)
+        .map(str::to_owned)
+        .collect()
 }
 
 /// The same, and every plugin is asked about the options of its checks: for a reload, and for whoever wants to know.

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::iter;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::alert_keys::CheckAlerts;
 use super::diagnostic::Diagnostics;
+use super::on_change::RUN_BY;
 use super::probes::Probe;
 use super::readers::{History, Web};
 use super::slo::Slo;
@@ -69,6 +71,12 @@ impl Model {
     /// Name and title of each check.
     pub fn names(&self) -> impl Iterator<Item = (&str, &str)> {
         self.checks.iter().map(|c| (&*c.name, &*c.title))
+    }
+
+    /// What is no check and yet runs as one. A route that is switched off ends what it has told.
+    pub fn others(&self) -> impl Iterator<Item = &CheckSpec> {
+        let modules = self.modules.iter().filter(|m| m.enabled);
+        modules.chain(&self.notifiers)
     }
 }
 
@@ -248,6 +256,12 @@ fn is_nothing(layers: &Arc<[Layer]>) -> bool {
 }
 
 impl CheckSpec {
+    /// What it runs: its own plugin, and the one that runs its programs of `on_change`.
+    pub fn plugins(&self) -> impl Iterator<Item = &str> {
+        let acts = !self.alerts.actions.is_empty();
+        iter::once(self.plugin.as_str()).chain(acts.then_some(RUN_BY))
+    }
+
     /// A number that changes when the check has to be planned anew. It is the same in every process
     /// and every build, and leaves out the name and the place in the file: moving a check to
     /// another line is no change.

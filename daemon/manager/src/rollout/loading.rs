@@ -11,7 +11,7 @@ use crate::rollout::handover;
 use crate::rollout::plugins::Rejected;
 use crate::rollout::work::{Found, LoadResult, Work};
 use healthd_catalog::{Loaded, PluginFile, Scan, Shelf, Standing};
-use healthd_core::config::{Catalog, PluginInfo};
+use healthd_core::config::{Catalog, CheckSpec, PluginInfo};
 use healthd_core::wire::control::{ControlError, ErrorCode, ReloadReport, Reply};
 use healthd_core::wire::events::EventKind;
 use healthd_core::wire::supervisor::ToSupervisor;
@@ -134,8 +134,10 @@ impl Manager {
 
     fn plugins_used(&self) -> BTreeSet<String> {
         let checks = self.checks.iter().map(|c| &c.spec).filter(|s| s.enabled);
-        let all = checks.chain(&self.model.notifiers);
-        all.map(|spec| spec.plugin.clone()).collect()
+        let all = checks.chain(self.model.others());
+        all.flat_map(CheckSpec::plugins)
+            .map(str::to_owned)
+            .collect()
     }
 
     /// The files whose plugins are in use, whole.

@@ -106,8 +106,7 @@ impl Manager {
             Force::Model { model, .. } => model,
             Force::Plugins => &self.model,
         };
-        let asked = model.modules.iter().filter(|m| m.enabled);
-        let usable = (model.notifiers.iter().chain(asked)).filter(|n| n.unusable.is_none());
+        let usable = model.others().filter(|n| n.unusable.is_none());
         names.extend(usable.map(|n| n.plugin.as_str()));
         let acts = |spec: &CheckSpec| spec.enabled && !spec.alerts.actions.is_empty();
         let any_acts = match force {
@@ -185,8 +184,7 @@ impl Manager {
             Force::Model { model, .. } => model,
             Force::Plugins => &self.model,
         };
-        let others = model.modules.iter().chain(&model.notifiers);
-        others.for_each(&mut note);
+        model.others().for_each(&mut note);
         all
     }
 }
