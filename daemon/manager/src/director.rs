@@ -2,7 +2,6 @@
 
 use crate::alerts::Alerts;
 use crate::books::Books;
-use crate::check::ns;
 use crate::checks::Checks;
 use crate::control::Clients;
 use crate::fleet::Fleet;
@@ -123,11 +122,8 @@ impl Manager {
     /// nobody needs any more.
     fn tell_routes(&mut self, now: u64) -> Vec<u32> {
         // A manager that goes on finds its checks as they were.
-        let starting_ns = match self.args.restore {
-            true => 0,
-            false => ns(self.model.daemon.start_spread),
-        };
-        let turn = (self.alerts).turn(&self.checks, &self.model, &self.books, starting_ns);
+        let starts = !self.args.restore;
+        let turn = (self.alerts).turn(&self.checks, &self.model, &self.books, starts);
         if let Some(memory) = turn.memory {
             let kept = ToSupervisor::KeepAlerts;
             self.fleet.supervisor.say_with(&kept, vec![memory]);

@@ -22,7 +22,7 @@ pub use commands::Silenced;
 pub use disk::Written;
 
 use crate::books::Books;
-use crate::check::Check;
+use crate::check::{Check, ns};
 use crate::checks::Checks;
 use crate::control::Asker;
 use crate::inbox::Inbox;
@@ -229,19 +229,13 @@ impl Alerts {
         patience.chain(self.next).chain(retry).min()
     }
 
-    /// `starting_ns`: first runs are spread over so long from now on; 0: they are not.
-    pub fn turn(
-        &mut self,
-        checks: &Checks,
-        model: &Model,
-        books: &Books,
-        starting_ns: u64,
-    ) -> Turn {
+    /// `starts`: the daemon does, so first runs are spread from now on.
+    pub fn turn(&mut self, checks: &Checks, model: &Model, books: &Books, starts: bool) -> Turn {
         let now = both_clocks();
         let mut turn = Turn::default();
         if std::mem::take(&mut self.is_new) {
             self.beside.actions.forget(checks);
-            self.configure(checks, model, starting_ns, now, &mut turn);
+            self.configure(checks, model, starts, now, &mut turn);
         }
         for (id, was) in std::mem::take(&mut self.heard) {
             if let Some(check) = checks.get(id).filter(|c| !c.removed) {
@@ -299,7 +293,7 @@ impl Alerts {
         &mut self,
         checks: &Checks,
         model: &Model,
-        starting_ns: u64,
+        starts: bool,
         now: Now,
         turn: &mut Turn,
     ) {
@@ -327,8 +321,8 @@ impl Alerts {
             );
             turn.facts.push(Fact::new(EventKind::NotTold).why(why));
         }
-        if starting_ns > 0 && !was_on {
-            self.engine.starting_until(now.mono + starting_ns);
+        if starts && !was_on {
+            self.engine.starting_until(now.mono + first_runs(model));
         }
         for check in checks.order().iter().filter_map(|id| checks.get(*id)) {
             if check.spec.enabled && tells(check) {
@@ -456,6 +450,13 @@ impl Alerts {
 
 /// A refusal in the last step makes no other message due: the next try is seconds away.
 const STEPS: usize = 3;
+
+/// The first runs of all checks are due within so many ns.
+fn first_runs(model: &Model) -> u64 {
+    let enabled = model.checks.iter().filter(|c| c.enabled);
+    let longest = enabled.map(|c| c.interval).max().unwrap_or_default();
+    ns(longest.min(model.daemon.start_spread))
+}
 
 pub fn both_clocks() -> Now {
     Now {
