@@ -133,6 +133,9 @@ fn the_shipped_config_is_valid() {
     let mut daemon = with.daemon.clone();
     assert_eq!(daemon.user.take().as_deref(), Some("healthd"));
     assert_eq!(daemon.control_group.take().as_deref(), Some("adm"));
+    let users = std::mem::take(&mut daemon.users);
+    assert_eq!(users.worker.as_deref(), Some("healthd-worker"));
+    assert_eq!(users.exec.as_deref(), Some("healthd-exec"));
     assert_eq!(daemon, model.daemon);
     assert_eq!(
         (with.pool.io, with.pool.exec),

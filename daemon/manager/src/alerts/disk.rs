@@ -75,6 +75,11 @@ impl Disk {
         }
     }
 
+    /// The manager before us may have died before its last words were on disk: all is written anew.
+    pub fn catch_up(&mut self) {
+        self.retry_at = Some(0);
+    }
+
     /// What a daemon before us has left.
     pub fn read(&mut self) -> Vec<Record> {
         let file = match File::open(&self.path) {
@@ -201,7 +206,8 @@ impl Disk {
 
     /// All of it, now.
     pub fn finish(&mut self, snapshot: impl FnOnce() -> Vec<Record>) {
-        let has_news = !self.next.is_empty() || self.is_broken && self.last > 0;
+        let is_behind = self.is_broken && (self.last > 0 || self.retry_at.is_some());
+        let has_news = !self.next.is_empty() || is_behind;
         if has_news {
             self.is_broken = true;
             self.begin(snapshot);

@@ -120,7 +120,12 @@ impl Alerts {
     pub fn restore(left: Option<OwnedFd>, state_dir: &Path, inbox: &Arc<Inbox>) -> Alerts {
         let mut disk = Disk::new(state_dir, inbox.clone());
         let (memory, records) = match left.map(Memory::open) {
-            Some(Ok(found)) => found,
+            Some(Ok(found)) => {
+                if !found.1.is_empty() {
+                    disk.catch_up();
+                }
+                found
+            }
             Some(Err(e)) => {
                 log::error!(
                     "what was told of alerts, as the manager before knew it, cannot be read: {e}"

@@ -171,7 +171,7 @@ pub fn view(picture: &Picture, labels: &ChosenLabels, asked: &Asked, now: u64) -
     }
     let all: Vec<usize> = by_urgency.concat();
     let pages = all.len().div_ceil(PAGE).max(1);
-    let page = asked.page.min(pages);
+    let page = asked.page.clamp(1, pages);
     let (groups, more_groups) = groups(&found, labels, asked);
     View {
         counts,

@@ -51,6 +51,7 @@ fn next(bytes: &[u8]) -> Option<(Option<Key>, usize)> {
             };
             let text = str::from_utf8(bytes.get(..length)?);
             let char = text.ok().and_then(|t| t.chars().next());
+            let char = char.filter(|c| !c.is_control());
             return Some((char.map(Key::Char), length));
         }
     };
