@@ -122,14 +122,11 @@ impl Browser {
     }
 
     pub fn click(&self, css: &str) {
-        let found = self.element(css);
-        self.of_session("POST", &format!("/element/{found}/click"), &json!({}));
+        self.to_element(css, "click", &json!({}));
     }
 
     pub fn type_into(&self, css: &str, text: &str) {
-        let found = self.element(css);
-        let keys = json!({ "text": text });
-        self.of_session("POST", &format!("/element/{found}/value"), &keys);
+        self.to_element(css, "value", &json!({ "text": text }));
     }
 
     /// To what has the focus.
@@ -142,11 +139,23 @@ impl Browser {
         self.of_session("POST", "/actions", &actions);
     }
 
-    fn element(&self, css: &str) -> String {
-        let asked = json!({ "using": "css selector", "value": css });
-        let found = self.of_session("POST", "/element", &asked);
-        let id = found.as_object().and_then(|o| o.values().next());
-        id.and_then(Value::as_str).expect("an element").to_owned()
+    /// A page that is live may replace what was just found, and nothing was done to it then: once more.
+    fn to_element(&self, css: &str, what: &str, body: &Value) {
+        let begun = Instant::now();
+        let session = format!("/session/{}/element", self.session);
+        let find = json!({ "using": "css selector", "value": css });
+        let once = || -> Result<Value, Value> {
+            let found = self.try_to("POST", &session, &find)?;
+            let id = found.as_object().and_then(|o| o.values().next());
+            let id = id.and_then(Value::as_str).expect("an element");
+            self.try_to("POST", &format!("{session}/{id}/{what}"), body)
+        };
+        while let Err(e) = once() {
+            let passes = ["stale element reference", "no such element"];
+            let passes = passes.iter().any(|kind| e["error"] == *kind);
+            assert!(passes && begun.elapsed() < DEADLINE, "{what} {css}: {e}");
+            std::thread::yield_now();
+        }
     }
 
     /// Errors and warnings of its console since the last time.
@@ -167,6 +176,11 @@ impl Browser {
     }
 
     fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
+        let answer = self.try_to(method, path, body);
+        answer.unwrap_or_else(|e| panic!("{method} {path} {body}: {e}"))
+    }
+
+    fn try_to(&self, method: &str, path: &str, body: &Value) -> Result<Value, Value> {
         let body = body.to_string();
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("it listens");
         stream.set_read_timeout(Some(DEADLINE)).expect("a time");
@@ -194,8 +208,10 @@ impl Browser {
         stream.read_exact(&mut answer).expect("it answers whole");
         let answer: Value = serde_json::from_slice(&answer).expect("JSON");
         let value = &answer["value"];
-        assert!(value["error"].is_null(), "{method} {path} {body}: {value}");
-        value.clone()
+        match value["error"].is_null() {
+            true => Ok(value.clone()),
+            false => Err(value.clone()),
+        }
     }
 }
 
