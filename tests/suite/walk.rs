@@ -36,7 +36,7 @@ fn key(line: &str) -> String {
     format!("{EXEC}{line}\n")
 }
 
-/// A key of [daemon], or whole sections, before the check.
+/// A key of `[daemon]`, or whole sections, before the check.
 fn before(lines: &str) -> String {
     format!("{lines}\n{EXEC}")
 }

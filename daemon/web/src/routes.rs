@@ -92,7 +92,7 @@ pub enum Access {
     Read,
     /// A bearer token, or over a unix socket root and the daemon's own user; and JSON, which no form sends.
     Change,
-    /// A sign of life of a job, whose client can do little: the token in the query is enough. Without a token in [web] also
+    /// A sign of life of a job, whose client can do little: the token in the query is enough. Without a token in `[web]` also
     /// over the network, but for browsers: a page of somebody else could let them say anything.
     Beat,
 }

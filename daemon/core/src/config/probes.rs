@@ -264,7 +264,7 @@ fn host_and_port(target: &str) -> Option<(String, u16)> {
     Some((bare.to_owned(), port))
 }
 
-/// The host that a target names, without scheme, user, port and path: what `targets` of [web] are asked of.
+/// The host that a target names, without scheme, user, port and path: what `targets` of `[web]` are asked of.
 pub fn host_of(target: &str) -> &str {
     let rest = target.split_once("://").map_or(target, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();

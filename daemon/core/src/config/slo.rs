@@ -1,6 +1,6 @@
 //! Objectives: which part of a time a check, or some checks together, should be up.
 //!
-//! `slo = "99.9% 30d"` of a check is one; `slo = { "team=web" = "99.9% 30d" }` of [history] is one for all that fit.
+//! `slo = "99.9% 30d"` of a check is one; `slo = { "team=web" = "99.9% 30d" }` of `[history]` is one for all that fit.
 
 use std::fmt;
 use std::time::Duration;
@@ -80,7 +80,7 @@ pub(super) fn of_check(node: &Node, owner: &dyn fmt::Display, cx: &mut Reading<'
     }
 }
 
-/// The key `slo` of [history]: by `match`.
+/// The key `slo` of `[history]`: by `match`.
 pub(super) fn of_history(table: &Table, cx: &mut Reading<'_>) -> Vec<(Match, Slo)> {
     const OWNER: &str = "[history]";
     let Some(entry) = table.get("slo") else {
@@ -106,7 +106,7 @@ pub(super) fn of_history(table: &Table, cx: &mut Reading<'_>) -> Vec<(Match, Slo
     all.entries.iter().filter_map(|e| read(e, cx)).collect()
 }
 
-/// Those of checks, and those of [history].
+/// Those of checks, and those of `[history]`.
 pub fn objectives<'c>(
     of_history: &[(Match, Slo)],
     checks: impl Iterator<Item = &'c CheckSpec> + Clone,

@@ -63,7 +63,7 @@ pub async fn answer(site: &Rc<Site>, format: Format, call: &Call, with_checks: b
     ))
 }
 
-/// In the language of routes and silences, with `verdict` and `plugin` beside the labels that [web] has chosen.
+/// In the language of routes and silences, with `verdict` and `plugin` beside the labels that `[web]` has chosen.
 fn matching(text: &str) -> Result<Match, Problem> {
     Match::parse(text).map_err(|e| Problem::bad(format!("`match` {}", e.what)).help(e.help))
 }
