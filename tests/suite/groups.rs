@@ -334,12 +334,6 @@ fn what_a_dead_worker_leaves_behind_is_dead_before_the_next_begins() {
     let daemon = config.check(alone("a", &text)).spawn();
     daemon.expect_notify("READY=1");
     let runs = || std::fs::read(&begun).map_or(0, |lines| lines.len());
-    let in_flight = || {
-        let rows = daemon.ask("workers", json!({}));
-        rows.iter()
-            .filter_map(|w| w["in_flight"].as_u64())
-            .sum::<u64>()
-    };
     for round in 0..10 {
         // The first run comes by itself.
         let _asked = (round > 0).then(|| ask_for_run(&daemon, "a"));
@@ -348,7 +342,7 @@ fn what_a_dead_worker_leaves_behind_is_dead_before_the_next_begins() {
         wait_for("it has run again", || runs() == 2 * round + 2);
         wait_for("it has ended", || {
             let row = daemon.row("a");
-            row["message"] == "alone" && in_flight() == 0
+            row["message"] == "alone" && daemon.in_flight() == 0
         });
     }
     daemon.workers();

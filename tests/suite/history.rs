@@ -235,39 +235,34 @@ fn what_a_stopped_recorder_misses_is_counted_to_the_event() {
     let daemon = config.spawn();
     daemon.expect_notify("READY=1");
     daemon.ask("pause", serde_json::json!({ "names": ["*"] }));
+    // Runs that were under way end first: nothing happens then but what we do. Number and check of the newest event.
     let last = || {
+        wait_for("no run is under way", || daemon.in_flight() == 0);
         let all = daemon.ask("events", serde_json::json!({}));
-        all.last().and_then(|e| e["seq"].as_u64()).unwrap_or(0)
+        let newest = all.last().expect("something happened");
+        let seq = newest["seq"].as_u64().expect("a number");
+        (seq, newest["check"].as_str().expect("a name").to_owned())
     };
-    // Nothing happens now but what we do.
-    let written = |wanted: u64| {
-        let said = daemon.healthctl(&["--json", "history", "many/1499"]);
+    let written = |(wanted, check): &(u64, String)| {
+        let said = daemon.healthctl(&["--json", "history", check]);
         let found: Value = serde_json::from_str(&said.out).unwrap_or_default();
         let seqs = found["events"].as_array().cloned().unwrap_or_default();
-        seqs.iter().any(|e| e["seq"].as_u64() == Some(wanted))
+        seqs.iter().any(|e| e["seq"].as_u64() == Some(*wanted))
     };
-    let seq_of = |kind: &str| {
-        let of = serde_json::json!({ "names": ["many/1499"] });
-        let all = daemon.ask("events", of);
-        let found = all.iter().rev().find(|e| e["kind"] == kind);
-        found.and_then(|e| e["seq"].as_u64()).expect("it happened")
-    };
-    let paused = seq_of("paused");
-    wait_for("all is written", || written(paused));
     let before = last();
+    wait_for("all is written", || written(&before));
     let pid = recorder(&daemon);
     kill(pid, Signal::SIGSTOP);
     for op in ["resume", "pause", "resume", "pause"] {
         daemon.ask(op, serde_json::json!({ "names": ["*"] }));
     }
     let after = last();
-    assert!(after - before > RING, "{before} {after}");
+    assert!(after.0 - before.0 > RING, "{before:?} {after:?}");
     kill(pid, Signal::SIGCONT);
-    let missed = after - RING - before;
+    let missed = after.0 - RING - before.0;
     daemon.expect_log(&format!("missed={missed}"));
-    let paused = seq_of("paused");
-    wait_for("the rest is written", || written(paused));
-    let said = daemon.healthctl(&["history", "many/1499"]);
+    wait_for("the rest is written", || written(&after));
+    let said = daemon.healthctl(&["history", &after.1]);
     assert!(
         said.err.contains(&format!("{missed} events were lost")),
         "{said:?}"

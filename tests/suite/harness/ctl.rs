@@ -239,6 +239,11 @@ impl Daemon {
         rows
     }
 
+    pub fn in_flight(&self) -> u64 {
+        let rows = self.ask("workers", json!({}));
+        rows.iter().filter_map(|w| w["in_flight"].as_u64()).sum()
+    }
+
     /// Waits for the workers to be like this. No event tells of it, so each look is a question.
     pub fn until_workers(&self, what: &str, wanted: impl Fn(&[Value]) -> bool) -> Vec<Value> {
         let begun = Instant::now();
