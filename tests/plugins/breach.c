@@ -1,6 +1,6 @@
 /* breach, breach_step - break their contract, each in one way.
  *
- * how     limit (one of open files), hard (one that only root can lift), alarm (in a second), handler (of SIGUSR1), mask (of the thread), umask, cwd, threads (two
+ * how     limit (one of open files), hard (one that only root can lift), alarm (in ten seconds), handler (of SIGUSR1), mask (of the thread), umask, cwd, threads (two
  *         more each time), nothing (a task that waits for nothing; breach_step), undefined (returns 42), destroy (an alarm, when the
  *         instance ends; breach), none
  * status  what they return then, if it is anything else: 2 is CRITICAL */
@@ -25,7 +25,7 @@ static hd_ret break_it(void *instance) {
   few.rlim_cur = 20;
   if (strcmp(how, "hard") == 0) few.rlim_max = 20;
   if (strcmp(how, "limit") == 0 || strcmp(how, "hard") == 0) setrlimit(RLIMIT_NOFILE, &few);
-  if (strcmp(how, "alarm") == 0) alarm(1);
+  if (strcmp(how, "alarm") == 0) alarm(10);
   if (strcmp(how, "handler") == 0) signal(SIGUSR1, SIG_IGN);
   if (strcmp(how, "umask") == 0) umask(0777);
   if (strcmp(how, "cwd") == 0 && chdir("/proc") != 0) abort();
@@ -47,7 +47,7 @@ static hd_ret run(void *instance, const hd_ctx *c) {
 static void destroy(void *instance) {
   char how[32];
   text(instance, "how", how, sizeof how);
-  if (strcmp(how, "destroy") == 0) alarm(1);
+  if (strcmp(how, "destroy") == 0) alarm(10);
   free(instance);
 }
 

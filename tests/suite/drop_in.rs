@@ -476,7 +476,7 @@ fn bytes_that_stand_their_trial_stay_and_a_person_may_go_back() {
     let said = daemon.healthctl(&["plugins", "reload", "version"]);
     assert_eq!(said.code, Some(0), "{said:?}");
     serves(&daemon, "2.0");
-    let table = daemon.healthctl(&["plugins"]).out;
+    let table = daemon.told_by_daemon(&["plugins"]).out;
     assert!(
         table.contains("version") && table.contains("2.0"),
         "{table}"

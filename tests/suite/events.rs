@@ -212,7 +212,7 @@ fn healthctl_follows_over_a_managers_death() {
     kill(ctl.id(), Signal::SIGTERM);
     assert_eq!(ctl.wait().expect("it ends").code(), Some(0));
     // For people, on a screen of 80 columns or in a pipe.
-    let page = daemon.healthctl(&["events", "--since", "1h"]);
+    let page = daemon.told_by_daemon(&["events", "--since", "1h"]);
     assert!(page.out.starts_with("SEQ  AT "), "{page:?}");
     assert!(
         page.out.contains("paused") && page.out.contains("night"),

@@ -469,7 +469,7 @@ fn a_program_that_may_not_be_killed_is_named_and_never_piled_up() {
         .send(&serde_json::json!({"op": "run", "names": ["b"]}));
     wait_for("the other waits for its turn", || {
         daemon
-            .healthctl(&["why", "b"])
+            .told_by_daemon(&["why", "b"])
             .out
             .contains("a process of a that does not end")
     });

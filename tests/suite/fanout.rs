@@ -100,9 +100,9 @@ fn chunks_run_in_several_workers_and_are_told_in_order() {
     let sum = fanout["own"].as_u64().zip(fanout["elsewhere"].as_u64());
     assert_eq!(sum.map(|(a, b)| a + b), Some(40), "{shown}");
     assert_eq!(chunks(&daemon, "own") + chunks(&daemon, "finished"), 40);
-    let why = daemon.healthctl(&["why", "wide"]);
+    let why = daemon.told_by_daemon(&["why", "wide"]);
     assert!(why.out.contains("40 chunks: "), "{}", why.out);
-    let shown = daemon.healthctl(&["show", "wide"]);
+    let shown = daemon.told_by_daemon(&["show", "wide"]);
     assert!(shown.out.contains("40 chunks"), "{}", shown.out);
 }
 

@@ -169,7 +169,7 @@ fn healthctl_believes_no_socket_of_a_stranger() {
     }
     let daemon = config().daemon("user", "\"nobody\"").spawn();
     daemon.expect_notify("READY=1");
-    assert_eq!(daemon.healthctl(&["version"]).code, Some(0));
+    assert_eq!(daemon.told_by_daemon(&["version"]).code, Some(0));
     // As if nobody had made it in a folder of root's that he may write.
     chown(daemon.dir().join("run"), Some(0), None).expect("we are root");
     let said = daemon.healthctl(&["version"]);
@@ -184,7 +184,7 @@ fn healthctl_believes_no_socket_of_a_stranger() {
 
 fn answers(daemon: &Daemon) {
     daemon.expect_notify("READY=1");
-    let said = daemon.healthctl(&["--json", "version"]);
+    let said = daemon.told_by_daemon(&["--json", "version"]);
     assert_eq!(said.code, Some(0), "{said:?}");
     daemon.run("a");
 }

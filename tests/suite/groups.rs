@@ -35,7 +35,7 @@ fn ask_for_run(daemon: &Daemon, name: &str) -> crate::harness::ctl::Client {
 }
 
 fn why(daemon: &Daemon, name: &str) -> String {
-    daemon.healthctl(&["why", name]).out
+    daemon.told_by_daemon(&["why", name]).out
 }
 
 fn until_why(daemon: &Daemon, name: &str, what: &str) {

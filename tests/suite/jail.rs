@@ -231,10 +231,10 @@ fn quarantine_is_entered_shown_and_left_by_survival() {
         );
         assert_eq!(detail["quarantine"]["crashes"], 3);
         assert!(daemon.expect_log("check quarantined").contains(&begin));
-        let why = daemon.healthctl(&["why", "bad"]);
+        let why = daemon.told_by_daemon(&["why", "bad"]);
         assert!(why.out.contains(&begin), "{why:?}");
         assert!(why.out.contains("next: held for"), "{why:?}");
-        let status = daemon.healthctl(&["status"]);
+        let status = daemon.told_by_daemon(&["status"]);
         assert!(status.out.contains("(quarantined)"), "{status:?}");
         let list = daemon.healthctl(&["--json", "list", "bad"]).json();
         assert_eq!(list[0]["quarantined"], true, "{list}");
@@ -242,7 +242,7 @@ fn quarantine_is_entered_shown_and_left_by_survival() {
         let of = |name: &str| plugins.iter().find(|p| p["name"] == name).expect("a row");
         assert_eq!(of(plugin)["quarantined"], 1, "{plugins:#?}");
         assert!(of("echo_step")["quarantined"].is_null(), "{plugins:#?}");
-        let table = daemon.healthctl(&["plugins"]);
+        let table = daemon.told_by_daemon(&["plugins"]);
         assert!(table.out.contains("loaded, 1 quarantined"), "{table:?}");
         // From here on it costs nobody else a worker.
         let before: u64 = pool_restarts(&daemon);
@@ -297,9 +297,9 @@ fn a_jail_is_a_row_of_workers_and_its_account_balances() {
         (&"io".into(), &1.into())
     );
     assert_eq!(jail["pid"], again.pid, "{jail}");
-    let table = daemon.healthctl(&["workers"]);
+    let table = daemon.told_by_daemon(&["workers"]);
     assert!(table.out.contains("io solo"), "{table:?}");
-    let why = daemon.healthctl(&["why", "held"]);
+    let why = daemon.told_by_daemon(&["why", "held"]);
     assert!(why.out.contains("io solo worker in slot"), "{why:?}");
     again.open();
     until_no_jail(&daemon);

@@ -1,6 +1,6 @@
 //! What healthctl says of a machine and of a configuration without anybody's help: `doctor`, `init`, `schema`.
 
-use crate::harness::ctl::{Said, say};
+use crate::harness::ctl::{Said, say, wait_for};
 use crate::harness::{Config, TempDir, plugins, skipped};
 use healthd_testing::Nginx;
 use serde_json::Value;
@@ -299,17 +299,22 @@ fn init_finds_a_server_writes_its_check_and_overwrites_nothing() {
         .next()
         .map(|p| p.trim_end_matches('/').to_owned());
     let name = format!("nginx/{}", port.expect("it has one"));
-    let said = healthctl(
-        dir.path(),
-        &["--here", "init", "--yes", "--mail", "ops@example.org"],
-    );
-    assert_eq!(said.code, Some(0), "{said:?}");
-    assert!(said.out.contains("this-machine.toml: "), "{said:?}");
-    assert!(said.out.ends_with("next: healthd --here &\n"), "{said:?}");
     let file = dir.path().join(".healthd/checks.d/this-machine.toml");
-    let written = fs::read_to_string(&file).expect("it says so");
+    let asked = format!("name = \"{name}\"\nplugin = \"http\"\n");
+    let init = || {
+        let _ = fs::remove_file(&file);
+        let args = ["--here", "init", "--yes", "--mail", "ops@example.org"];
+        let said = healthctl(dir.path(), &args);
+        assert_eq!(said.code, Some(0), "{said:?}");
+        assert!(said.out.contains("this-machine.toml: "), "{said:?}");
+        assert!(said.out.ends_with("next: healthd --here &\n"), "{said:?}");
+        fs::read_to_string(&file).expect("it says so")
+    };
+    // It gives a server three seconds, which one on a busy machine may miss.
+    wait_for("nginx has answered", || init().contains(&asked));
+    let written = fs::read_to_string(&file).expect("it is there");
     for part in [
-        &*format!("name = \"{name}\"\nplugin = \"http\"\n"),
+        &asked,
         "name = \"machine/disks\"",
         "config = { to = \"ops@example.org\" }",
         "# nginx listens on port ",
@@ -322,8 +327,10 @@ fn init_finds_a_server_writes_its_check_and_overwrites_nothing() {
     assert_eq!(again.code, Some(3), "{again:?}");
     assert!(again.err.contains("stays as it is"), "{again:?}");
     assert_eq!(fs::read_to_string(&file).ok().as_deref(), Some("# mine\n"));
-    let printed = healthctl(dir.path(), &["--here", "init", "--print"]);
-    assert!(printed.out.contains(&name), "{printed:?}");
+    wait_for("it is printed", || {
+        let printed = healthctl(dir.path(), &["--here", "init", "--print"]);
+        printed.out.contains(&name)
+    });
     assert_eq!(fs::read_to_string(&file).ok().as_deref(), Some("# mine\n"));
 
     // Elsewhere a configuration is made as well, with every key in it.

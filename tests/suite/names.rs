@@ -52,13 +52,13 @@ fn every_command_takes_and_shows_them() {
     let longest = longest();
     for name in [OFFICE, QUOTED, &longest] {
         daemon.expect_log("from=pending to=critical");
-        has(&daemon.healthctl(&["show", name]), name);
-        has(&daemon.healthctl(&["why", name]), name);
+        has(&daemon.told_by_daemon(&["show", name]), name);
+        has(&daemon.told_by_daemon(&["why", name]), name);
         has(&daemon.healthctl(&["list"]), name);
-        has(&daemon.healthctl(&["status"]), name);
-        has(&daemon.healthctl(&["status", "--nagios"]), name);
-        has(&daemon.healthctl(&["events"]), name);
-        let row = daemon.healthctl(&["--json", "status", name]).json();
+        has(&daemon.told_by_daemon(&["status"]), name);
+        has(&daemon.told_by_daemon(&["status", "--nagios"]), name);
+        has(&daemon.told_by_daemon(&["events"]), name);
+        let row = daemon.told_by_daemon(&["--json", "status", name]).json();
         assert_eq!(row[0]["name"], name, "{row}");
         assert_eq!(daemon.run(name)["verdict"], "critical");
         for act in ["pause", "resume"] {
@@ -85,7 +85,7 @@ fn every_command_takes_and_shows_them() {
         listed.sort_unstable();
         assert_eq!(listed, names, "{pattern}");
     }
-    let near = daemon.healthctl(&["show", "Büro: Drucker im 3. Stock"]);
+    let near = daemon.told_by_daemon(&["show", "Büro: Drucker im 3. Stock"]);
     assert!(
         near.err.contains(&format!("did you mean `{OFFICE}`")),
         "{near:?}"

@@ -122,7 +122,7 @@ fn a_notifier_that_crashes_hangs_spins_or_leaks_hurts_its_own_route() {
     .into_iter()
     .enumerate()
     {
-        fs::write(&mood, letter).expect("our own folder");
+        say(&dir, "mood", letter);
         say(&dir, "web", "critical it is down");
         let of = |kind: &'static str| move |g: &Got| g.accepted && g.text("kind") == kind;
         receiver.wait(letter, n + 1, of("problem"));
@@ -130,7 +130,7 @@ fn a_notifier_that_crashes_hangs_spins_or_leaks_hurts_its_own_route() {
             let refusal = notice_on(&daemon, "bad")["refusal"].clone();
             refusal.as_str().is_some_and(|r| r.contains(why))
         });
-        fs::write(&mood, "well").expect("our own folder");
+        say(&dir, "mood", "well");
         say(&dir, "web", "ok fine");
         receiver.wait(letter, n + 1, of("recovery"));
         wait_for("it is told in the end", || {

@@ -66,7 +66,14 @@ fn value(page: &Page) -> Value {
 /// What does not change between two answers.
 fn steady(row: &Value) -> Value {
     let mut row = row.clone();
-    for key in ["type", "last_run", "next_run", "latency_ms", "metrics"] {
+    for key in [
+        "type",
+        "last_run",
+        "next_run",
+        "latency_ms",
+        "metrics",
+        "worker",
+    ] {
         row.as_object_mut().expect("a row").remove(key);
     }
     row

@@ -15,7 +15,7 @@ fn module(name: &str, plugin: &str, options: &str) -> Check {
 }
 
 fn ask(daemon: &Daemon, fields: Value) -> Result<Value, Value> {
-    let mut all = json!({ "timeout_ms": 5_000 });
+    let mut all = json!({ "timeout_ms": 30_000 });
     for (key, value) in fields.as_object().expect("fields") {
         all[key] = value.clone();
     }

@@ -43,10 +43,9 @@ fn spawn(config: Config) -> Daemon {
     daemon
 }
 
-/// Of each worker that works: its class, and the plugins whose own it is.
-fn own(daemon: &Daemon) -> Vec<String> {
+/// Until these are the workers, and each works: its class, and the plugins whose own it is.
+fn until_own(daemon: &Daemon, wanted: &[impl AsRef<str> + std::fmt::Debug]) {
     let ready = |w: &Value| w["state"] == "ready" && w["jail"].is_null();
-    let workers = daemon.until_workers("those of before have gone", |all| all.iter().all(ready));
     let name = |w: &Value| {
         let plugins = w["plugins"].as_array().cloned().unwrap_or_default();
         let plugins: Vec<&str> = plugins.iter().filter_map(Value::as_str).collect();
@@ -56,9 +55,12 @@ fn own(daemon: &Daemon) -> Vec<String> {
             plugins.join("+")
         )
     };
-    let mut names: Vec<String> = workers.iter().map(name).collect();
-    names.sort();
-    names
+    daemon.until_workers(&format!("{wanted:?}"), |all| {
+        let mut names: Vec<String> = all.iter().map(name).collect();
+        names.sort();
+        let are_there = names.iter().eq(wanted.iter().map(AsRef::as_ref));
+        are_there && all.iter().all(ready)
+    });
 }
 
 fn worker_of(daemon: &Daemon, check: &str) -> Value {
@@ -99,7 +101,7 @@ fn a_file_that_did_not_come_with_healthd_has_workers_of_its_own() {
         list.sort();
         list
     };
-    assert_eq!(own(&daemon), all(&["io crash", "io echo"]));
+    until_own(&daemon, &all(&["io crash", "io echo"]));
     for name in ["port", "one", "fine"] {
         assert_eq!(daemon.run(name)["status"], "ok", "{name}");
     }
@@ -108,7 +110,7 @@ fn a_file_that_did_not_come_with_healthd_has_workers_of_its_own() {
         .filter_map(|name| daemon.detail(name)["worker"].as_u64())
         .collect();
     assert_eq!(pids.len(), 3, "{:?}", daemon.workers());
-    let table = daemon.healthctl(&["workers"]).out;
+    let table = daemon.told_by_daemon(&["workers"]).out;
     assert!(
         table.contains("  PLUGINS  ") && table.contains("  shared  "),
         "{table}"
@@ -117,7 +119,7 @@ fn a_file_that_did_not_come_with_healthd_has_workers_of_its_own() {
     // One that nothing uses any more ends; another class of the same file is another worker.
     daemon.written.rewrite(&[port(&listener), fine(), heavy]);
     daemon.ask("reload", json!({}));
-    assert_eq!(own(&daemon), all(&["cpu crash_cpu", "io crash"]));
+    until_own(&daemon, &all(&["cpu crash_cpu", "io crash"]));
     assert_eq!(daemon.run("heavy")["status"], "ok");
 }
 
@@ -154,7 +156,7 @@ fn a_hand_may_group_them() {
             config = config.pool(name, lines);
         }
         let daemon = spawn(config);
-        assert_eq!(own(&daemon), workers);
+        until_own(&daemon, workers);
         for name in ["port", "one", "fine"] {
             assert_eq!(daemon.run(name)["status"], "ok", "{name}");
         }
@@ -174,7 +176,7 @@ fn a_name_alone_makes_no_file_one_of_healthd_s_own() {
     .expect("our own");
     let daemon = written.spawn();
     daemon.expect_notify("READY=1");
-    assert_eq!(own(&daemon), ["io echo"]);
+    until_own(&daemon, &["io echo"]);
     assert_eq!(daemon.run("one")["status"], "ok");
 }
 
@@ -318,7 +320,7 @@ fn a_check_that_blocks_others_again_and_again_gets_a_worker_apart() {
     assert_eq!(daemon.detail("blocks")["worker"], shared);
     fs::write(&file, "").expect("our own folder");
     // On a machine that does not let it run nobody is blamed: then it takes some more runs.
-    let why = || daemon.healthctl(&["why", "blocks"]).out;
+    let why = || daemon.told_by_daemon(&["why", "blocks"]).out;
     let apart = "it runs in a worker apart";
     wait_for("it is sent away", || {
         daemon.run_anew("blocks");

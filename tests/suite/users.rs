@@ -87,7 +87,7 @@ fn each_kind_of_worker_has_its_user_and_none_of_another_s_rights() {
     }
     let said = daemon.row("who")["message"].to_string();
     assert!(said.contains(&uid(EXEC).to_string()), "{said}");
-    let said = daemon.healthctl(&["version"]);
+    let said = daemon.told_by_daemon(&["version"]);
     let line = format!(
         "workers run under `{WORKER}`, programs of checks under `{EXEC}`, the rest under `{OWN}`"
     );
@@ -144,7 +144,7 @@ fn without_the_rights_everything_works_under_one_user_and_it_is_said() {
     daemon.expect_notify("READY=1");
     daemon.expect_log("[users] is without effect");
     daemon.until_ok(&["fine"]);
-    let said = daemon.healthctl(&["version"]);
+    let said = daemon.told_by_daemon(&["version"]);
     assert!(
         said.out.contains("everything runs under `proxy`"),
         "{said:?}"

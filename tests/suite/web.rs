@@ -360,11 +360,13 @@ fn a_real_prometheus_scrapes_it_and_answers_each_query_of_the_dashboard() {
         let value = &answer["data"]["result"][0]["value"][1];
         value.as_str()?.parse().ok()
     };
+    // One that is slower than its second, on a machine that does other things, leaves a gap until the next.
     wait_for("three scrapes that were good", || {
-        query("count_over_time(up[1m])").is_some_and(|n| n >= 3.0)
-            && query("min_over_time(up[1m])") == Some(1.0)
+        query("sum_over_time(up[1m])").is_some_and(|n| n >= 3.0)
     });
-    assert_eq!(query("healthd_check_up{check=\"a\"}"), Some(1.0));
+    wait_for("what one of them brought", || {
+        query("healthd_check_up{check=\"a\"}") == Some(1.0)
+    });
     for expr in dashboard() {
         wait_for(&expr, || query(&expr).is_some());
     }

@@ -98,19 +98,23 @@ impl Browser {
         self.of_session("POST", "/execute/sync", &body)
     }
 
-    /// Until the script says something that is not false, null or empty; that.
+    /// Until the script says something that is not false, null or empty; that. A page on its way to another may have
+    /// nothing of what the script looks at, which is not so yet.
     pub fn until(&self, what: &str, script: &str) -> Value {
         let begun = Instant::now();
+        let path = format!("/session/{}/execute/sync", self.session);
+        let body = json!({ "script": script, "args": [] });
         loop {
-            let value = self.run(script, json!([]));
-            match value {
-                Value::Null | Value::Bool(false) => {}
-                Value::String(ref text) if text.is_empty() => {}
-                value => return value,
+            let value = self.try_to("POST", &path, &body);
+            match &value {
+                Err(_) | Ok(Value::Null | Value::Bool(false)) => {}
+                Ok(Value::String(text)) if text.is_empty() => {}
+                Ok(value) => return value.clone(),
             }
             if begun.elapsed() > DEADLINE {
                 let page = self.run("return document.body.innerText", json!([]));
-                panic!("not so: {what}\n{page}\nlog: {:?}", self.complaints());
+                let log = self.complaints();
+                panic!("not so: {what}: {value:?}\n{page}\nlog: {log:?}");
             }
             std::thread::yield_now();
         }
@@ -151,7 +155,12 @@ impl Browser {
             self.try_to("POST", &format!("{session}/{id}/{what}"), body)
         };
         while let Err(e) = once() {
-            let passes = ["stale element reference", "no such element"];
+            let passes = [
+                "stale element reference",
+                "no such element",
+                "element click intercepted",
+                "element not interactable",
+            ];
             let passes = passes.iter().any(|kind| e["error"] == *kind);
             assert!(passes && begun.elapsed() < DEADLINE, "{what} {css}: {e}");
             std::thread::yield_now();

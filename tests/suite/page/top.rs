@@ -4,6 +4,7 @@ use super::{bad, good, stop};
 use crate::harness::ctl::wait_for;
 use crate::harness::{Config, Daemon, TempDir, check, kill, skipped};
 use nix::sys::signal::Signal;
+use std::cell::RefCell;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -38,9 +39,14 @@ impl Terminal {
         self.tmux(&["capture-pane", "-p"]).unwrap_or_default()
     }
 
-    fn until(&self, part: &str) -> String {
-        wait_for(part, || self.shows().contains(part));
-        self.shows()
+    /// What it shows when all of these are there: a look may fall into the middle of its writing.
+    fn until(&self, parts: &[&str]) -> String {
+        let shown = RefCell::default();
+        wait_for(&format!("{parts:?}"), || {
+            *shown.borrow_mut() = self.shows();
+            parts.iter().all(|part| shown.borrow().contains(part))
+        });
+        shown.into_inner()
     }
 
     fn keys(&self, keys: &[&str]) {
@@ -68,11 +74,7 @@ fn top_shows_the_checks_of_a_daemon_that_runs_hangs_or_was_stopped() {
         skipped("tmux is missing");
         return stop(daemon);
     };
-    let shown = terminal.until("db/b");
-    assert!(
-        shown.contains("1 CRITICAL") && shown.contains("it <b>burns</b>"),
-        "{shown}"
-    );
+    let shown = terminal.until(&["db/b", "web/a", "1 CRITICAL", "it <b>burns</b>"]);
     let place = |name: &str| shown.find(name).expect("a row");
     assert!(place("db/b") < place("web/a"), "{shown}");
     assert!(
@@ -84,16 +86,15 @@ fn top_shows_the_checks_of_a_daemon_that_runs_hangs_or_was_stopped() {
     terminal.keys(&["/", "w", "e", "b", "/", "*", "Enter"]);
     wait_for("it is filtered", || !terminal.shows().contains("db/b"));
     terminal.keys(&["Escape"]);
-    terminal.until("db/b");
+    terminal.until(&["db/b"]);
     terminal.keys(&["Home", "Enter"]);
-    terminal.until("outcomes");
+    terminal.until(&["outcomes"]);
     terminal.keys(&["w"]);
-    terminal.until("RESTARTS");
+    terminal.until(&["RESTARTS"]);
     terminal.keys(&["p"]);
-    let shown = terminal.until("CRASHES");
-    assert!(shown.contains("exec"), "{shown}");
+    terminal.until(&["CRASHES", "exec"]);
     terminal.keys(&["p", "r"]);
-    terminal.until("ran: critical");
+    terminal.until(&["ran: critical"]);
 
     // Larger, and as small as it gets.
     for (columns, lines) in [("200", "60"), ("20", "5")] {
@@ -105,13 +106,12 @@ fn top_shows_the_checks_of_a_daemon_that_runs_hangs_or_was_stopped() {
         });
     }
     terminal.tmux(&["resize-window", "-x", "120", "-y", "30"]);
-    terminal.until("web/a");
+    terminal.until(&["web/a"]);
 
     // The same rows, and that they are old.
     kill(daemon.pid(), Signal::SIGSTOP);
     kill(daemon.manager(), Signal::SIGSTOP);
-    let shown = terminal.until("is silent for");
-    assert!(shown.contains("db/b") && shown.contains("web/a"), "{shown}");
+    terminal.until(&["is silent for", "db/b", "web/a"]);
     kill(daemon.manager(), Signal::SIGCONT);
     kill(daemon.pid(), Signal::SIGCONT);
     wait_for("it is awake", || {
