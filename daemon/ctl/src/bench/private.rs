@@ -15,7 +15,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-const GETS_READY_WITHIN: Duration = Duration::from_secs(30);
+const GETS_READY_WITHIN: Duration = Duration::from_secs(120);
 /// A run that does not end in this time will not end.
 const ENDS_WITHIN: Duration = Duration::from_secs(300);
 
@@ -110,7 +110,7 @@ impl Private {
             names: names.to_vec(),
             ..Filter::default()
         };
-        let patience = Some(Duration::from_secs(10));
+        let patience = Some(Duration::from_secs(60));
         let mut connection = Connection::ask(&self.socket(), Op::Run(filter), patience)?;
         let until = Instant::now() + ENDS_WITHIN;
         let mut ran = 0;

@@ -69,7 +69,7 @@ impl Drop for Web {
 }
 
 fn answer(mut stream: TcpStream, wait: Duration) {
-    let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
+    let _ = stream.set_read_timeout(Some(Duration::from_secs(60)));
     if stream.read(&mut [0; 1024]).unwrap_or(0) > 0 {
         std::thread::sleep(wait);
         let _ = stream.write_all(ANSWER);
