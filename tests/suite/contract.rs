@@ -1,7 +1,9 @@
 //! A plugin that breaks its contract is UNKNOWN with the breach named, and nobody is CRITICAL for it: neither itself nor
 //! a neighbour in its worker.
 
-use crate::harness::{Check, Config, Daemon, check, fixtures};
+use crate::harness::ctl::wait_for;
+use crate::harness::{Check, Config, Daemon, TempDir, check, fixtures};
+use std::cell::Cell;
 use std::net::TcpListener;
 
 fn breach(plugin: &str, how: &str) -> Check {
@@ -139,6 +141,106 @@ fn threads_that_become_more_with_each_run_are_named_and_their_worker_is_replaced
         daemon.run("threads");
     }
     daemon.expect_log("why=\"plugin `breach` left 2 more threads (");
+}
+
+/// One check alone, so that nothing else is under way. `more`: of its config.
+fn alone(how: &str, timeout: &str, more: &str) -> Daemon {
+    let one = check(how)
+        .plugin("breach_step")
+        .interval("1h")
+        .timeout(timeout)
+        .set("attempts", "1")
+        .set("config", &format!("{{ how = {how:?}{more} }}"));
+    spawn(vec![one])
+}
+
+#[test]
+fn what_a_step_leaves_behind_is_named_whichever_step_it_is() {
+    let limit = "a limit of 20 for open files (RLIMIT_NOFILE)";
+    let handler = "another handler for SIGUSR1";
+    for (how, at, words) in [
+        ("handler", "start", handler),
+        ("umask", "start", "a umask of 777"),
+        ("cwd", "start", "another working directory"),
+        ("mask", "step", "a signal mask of its own"),
+        ("limit", "step", limit),
+        ("handler", "step", handler),
+        // It is not the target that has let it wait.
+        ("limit", "wait", limit),
+        ("handler", "wait", handler),
+        ("alarm", "drop", "an alarm (SIGALRM)"),
+    ] {
+        let (timeout, call) = match at {
+            "wait" | "drop" => ("2s", "a step"),
+            call => ("20s", call),
+        };
+        let daemon = alone(how, timeout, &format!(", at = {at:?}"));
+        let words = format!("plugin `breach_step` left {words} behind in {call}, which its");
+        told(&daemon, how, &words);
+        let workers = daemon.ask("workers", serde_json::json!({}));
+        assert_eq!(workers[0]["restarts"], 0);
+    }
+}
+
+#[test]
+fn what_steps_begin_to_leave_behind_later_on_is_named_too() {
+    let folder = TempDir::new();
+    let trigger = folder.path().join("trigger");
+    let daemon = alone("handler", "20s", &format!(", if_file = {trigger:?}"));
+    for _ in 0..20 {
+        assert_eq!(daemon.run("handler")["status"], "critical");
+    }
+    std::fs::write(&trigger, "").expect("a file");
+    // Once a second all is looked at that a step may leave, and from what was found on after each step.
+    wait_for("it is named", || {
+        daemon.run("handler")["fault"] == "plugin-error"
+    });
+    let words = "plugin `breach_step` left another handler for SIGUSR1 behind in start";
+    told(&daemon, "handler", words);
+}
+
+#[test]
+fn threads_that_become_more_with_the_steps_of_each_run_are_named() {
+    for at in ["start", "step", "wait"] {
+        let timeout = if at == "wait" { "200ms" } else { "20s" };
+        let daemon = alone("threads", timeout, &format!(", at = {at:?}"));
+        let named = Cell::new(None);
+        wait_for("it is named", || {
+            let row = daemon.run("threads");
+            let is_named = row["fault"] == "plugin-error";
+            named.set(Some(row));
+            is_named
+        });
+        let row = named.take().expect("a run");
+        let message = row["message"].as_str().unwrap_or_default();
+        assert!(
+            message.starts_with("plugin `breach_step` left 2 more threads (")
+                && message.contains(" so far) behind in "),
+            "{message}"
+        );
+        daemon.expect_log("plugin breaks its contract  plugin=breach_step culprit=threads");
+    }
+    // In the end their worker is replaced.
+    let daemon = alone("threads", "20s", "");
+    daemon.run("threads");
+    let first = daemon.pids("io");
+    wait_for("another worker", || {
+        daemon.run("threads");
+        daemon.pids("io") != first
+    });
+}
+
+#[test]
+fn a_thread_that_ends_after_it_has_woken_its_task_is_no_breach() {
+    let daemon = alone("helper", "20s", "");
+    for _ in 0..200 {
+        let row = daemon.run("helper");
+        assert_eq!(
+            (&row["status"], &row["fault"]),
+            (&"critical".into(), &serde_json::Value::Null),
+            "{row}"
+        );
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The plugins of Debian's monitoring-plugins and nagios-plugins-contrib, 500 command lines and more, beside a direct run:
 //! the same status, the same first line, and every entry of the performance data is a metric or is named.
 //!
-//! `cargo test --test suite -- nagios:: --nocapture` prints the count.
+//! `tests/run` shows the count among its totals; so does `cargo test --test suite -- nagios:: --show-output`.
 
 use crate::harness::{Check, Config, check, skipped};
 use serde_json::Value;
@@ -78,7 +78,7 @@ fn plugins_of_debian_beside_a_direct_run() {
         }
     }
     eprintln!(
-        "{} command lines: {count:?}; {} differ",
+        "counted: {} command lines of Debian's monitoring plugins beside a direct run: {count:?}; {} differ",
         lines.len(),
         wrong.len()
     );

@@ -76,8 +76,18 @@ pub fn all_stays() {
     let _ = ACTIONS.set(SIGNALS.iter().filter_map(|(n, _)| action(*n)).collect());
 }
 
-/// Puts back the handlers that were changed, and names their signals.
-pub fn signals_back() -> impl Iterator<Item = &'static str> {
+/// Puts back the handlers that were changed.
+pub fn handlers_back() -> Option<Left> {
+    let what: Vec<String> = named_handlers().collect();
+    (!what.is_empty()).then_some(Left { what, stays: false })
+}
+
+fn named_handlers() -> impl Iterator<Item = String> {
+    signals_back().map(|name| format!("another handler for {name}"))
+}
+
+/// Names the signals too.
+fn signals_back() -> impl Iterator<Item = &'static str> {
     let actions = ACTIONS.get().into_iter().flatten().zip(SIGNALS);
     actions.filter_map(|(was, (n, name))| {
         let now = action(n)?;
@@ -155,8 +165,7 @@ impl Before {
             if let Some(Some(surroundings)) = SURROUNDINGS.get() {
                 left.what.extend(surroundings.back());
             }
-            left.what
-                .extend(signals_back().map(|name| format!("another handler for {name}")));
+            left.what.extend(named_handlers());
             if !same(before, &mask()) {
                 left.what.push("a signal mask of its own".into());
                 // SAFETY: a mask that was in force before on this thread.

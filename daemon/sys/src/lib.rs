@@ -16,5 +16,6 @@ pub mod signal_snapshot;
 pub mod signal_stacks;
 pub mod signals;
 pub mod spawn;
+pub mod threads;
 pub mod unix_socket;
 pub mod usage;

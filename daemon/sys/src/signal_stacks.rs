@@ -4,8 +4,9 @@
 //! Only a thread can set its own (sigaltstack(2)), and std sets one for the threads that our own code makes. For the
 //! others the program `healthd` has `healthd_pthread_create` as its `pthread_create` (build.rs), which the libraries
 //! that it loads find before libc's. It adds nothing until a role asks for it. A thread that is made in another way
-//! (clone(2), thrd_create(3), inside of libc) goes without.
+//! (clone(2), thrd_create(3), inside of libc) goes without. Here it is counted too whose threads these are (`threads`).
 
+use crate::threads::{self, Owner};
 use std::ffi::{c_int, c_void};
 use std::io;
 use std::mem::MaybeUninit;
@@ -42,6 +43,7 @@ struct Head {
     mapping: *mut c_void,
     len: usize,
     stack: libc::stack_t,
+    owner: Owner,
 }
 
 /// From now on each new thread has one.
@@ -127,6 +129,7 @@ fn map(plan: &Plan, start: Start, arg: *mut c_void) -> Option<*mut Head> {
             ss_flags: 0,
             ss_size: below - plan.page,
         },
+        owner: threads::born(),
     };
     let at = mapping.wrapping_byte_add(below).cast::<Head>();
     // SAFETY: inside of the mapping, which is ours alone; its end and the size of a head are multiples of a head's alignment.
@@ -141,7 +144,13 @@ fn map(plan: &Plan, start: Start, arg: *mut c_void) -> Option<*mut Head> {
 
 fn unmap(head: *mut Head) {
     // SAFETY: written by `map`, and still there: who calls this holds the only pointer.
-    let Head { mapping, len, .. } = unsafe { head.read() };
+    let Head {
+        mapping,
+        len,
+        owner,
+        ..
+    } = unsafe { head.read() };
+    threads::died(owner);
     // SAFETY: the whole mapping of `map`, and nobody uses it any more.
     unsafe { libc::munmap(mapping, len) };
 }
@@ -151,8 +160,13 @@ extern "C-unwind" fn begin(head: *mut c_void) -> *mut c_void {
     let head = head.cast::<Head>();
     // SAFETY: written by `map` for this thread, and nobody else knows of it.
     let Head {
-        start, arg, stack, ..
+        start,
+        arg,
+        stack,
+        owner,
+        ..
     } = unsafe { head.read() };
+    threads::begins(owner);
     if freed_at_the_end(head) {
         // SAFETY: the memory stays until `free` has told the kernel. Refused, it goes unused.
         unsafe { libc::sigaltstack(&stack, null_mut()) };

@@ -106,6 +106,8 @@ pub struct Active {
     pub chunk: Option<ChunkJob>,
     /// What one of its steps left behind, or a call beside it.
     pub breach: Option<Breach>,
+    /// How many its steps have made.
+    pub threads: u32,
     /// Its time is up, and its program is being ended: how it ends, whatever its plugin returns.
     pub ending: Option<End>,
 }
@@ -128,6 +130,7 @@ impl Active {
             notice: None,
             chunk: None,
             breach: None,
+            threads: 0,
             ending: None,
         }
     }

@@ -3,7 +3,7 @@
 //! have suffered from it.
 //!
 //! A call on a thread is watched by itself, the steps of a turn of the reactor together: each look is some system calls,
-//! and a step is short. Once a turn was found to leave something, and nobody knows which of its runs it was, each step is.
+//! and a step is short. Only a plugin's first steps are looked at one by one, and so is each once something was found. Threads that steps make are counted where they are made, which costs next to nothing.
 //!
 //! Runs in: pool threads around each call, and the reactor.
 
@@ -11,7 +11,8 @@ use crate::verdict::{End, join};
 use healthd_core::check::fault::Fault;
 use healthd_core::check::outcome::Status;
 use healthd_core::wire::worker::{Ending, Finished};
-use healthd_sys::leftovers::{Before, signals_back, threads};
+use healthd_sys::leftovers::{Before, handlers_back, threads};
+use healthd_sys::threads::{self as whose, WorksFor};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -27,17 +28,6 @@ static INSIDE: AtomicU64 = AtomicU64::new(0);
 
 pub fn starts_programs() {
     CHANGES_FILES.store(true, SeqCst);
-}
-
-/// What steps have done to the handlers of signals; once a second.
-pub fn handlers_back() {
-    let changed: Vec<&str> = signals_back().collect();
-    if !changed.is_empty() {
-        log::warn!(
-            "a plugin breaks its contract: it left other handlers for {} behind; put back",
-            changed.join(", ")
-        );
-    }
 }
 
 pub fn is_broken() -> bool {
@@ -80,8 +70,13 @@ impl Watched {
         Watched::enter(Before::look(!CHANGES_FILES.load(SeqCst)), threads)
     }
 
-    /// Steps, of which there are many: handlers of signals are looked at once a second.
-    pub fn steps() -> Watched {
+    /// One step by itself: its threads are counted where they are made.
+    fn step() -> Watched {
+        Watched::enter(Before::look(!CHANGES_FILES.load(SeqCst)), None)
+    }
+
+    /// Steps, of which there are many: the rest of what they may leave is looked at once a second.
+    fn steps() -> Watched {
         Watched::enter(Before::glance(!CHANGES_FILES.load(SeqCst)), None)
     }
 
@@ -174,6 +169,49 @@ fn left_running(plugin: u16, before: u64) -> Option<Breach> {
     })
 }
 
+/// So many steps of each plugin are watched by themselves.
+const FIRST_STEPS: u8 = 8;
+/// What a run's threads need at most to end after it. Only what lasts for longer has stayed.
+const WINDOW_NS: u64 = 100_000_000;
+
+/// The threads that the steps of one plugin have made and that live. Those of runs under way may be needed, and those of a
+/// run that has just ended may be about to end. So the fewest count that there were beyond them, of some time each.
+#[derive(Debug, Default)]
+struct Growing {
+    /// As many as one run has made.
+    a_run: u32,
+    since_ns: u64,
+    fewest: Option<u32>,
+    before: u32,
+    in_a_row: u32,
+}
+
+impl Growing {
+    /// A run has ended that has made so many; so many live, and other runs are under way.
+    fn ended(&mut self, now_ns: u64, made: u32, live: u32, running: u32) {
+        self.a_run = self.a_run.max(made);
+        let beyond = live.saturating_sub(self.a_run.saturating_mul(running));
+        let fewest = self.fewest.map_or(beyond, |fewest| fewest.min(beyond));
+        self.fewest = Some(fewest);
+        if now_ns.saturating_sub(self.since_ns) >= WINDOW_NS {
+            let more = fewest > self.before;
+            self.in_a_row = if more { self.in_a_row + 1 } else { 0 };
+            self.before = fewest;
+            self.fewest = None;
+            self.since_ns = now_ns;
+        }
+    }
+
+    fn is_too_many(&self) -> bool {
+        self.in_a_row >= IN_A_ROW && self.before >= IN_A_ROW
+    }
+}
+
+/// Threads that are made from here on are the plugin's.
+pub fn works_for(plugin: u16) -> WorksFor {
+    WorksFor::owner(plugin.wrapping_add(1))
+}
+
 /// The steps of a turn.
 #[derive(Default)]
 pub struct Steps {
@@ -183,6 +221,11 @@ pub struct Steps {
     several: bool,
     /// Which of several it was could not be told once.
     each: bool,
+    /// By plugin: how many of its steps were watched by themselves.
+    seen: Vec<u8>,
+    /// Of this thread, when all plugins were loaded.
+    loaded: Option<Before>,
+    growing: BTreeMap<u16, Growing>,
 }
 
 /// What the steps of a turn have left behind.
@@ -193,10 +236,15 @@ pub struct LeftByTurn {
 }
 
 impl Steps {
+    /// All plugins are loaded: so the process is to stay.
+    pub fn loaded(&mut self) {
+        self.loaded = Some(Before::look(!CHANGES_FILES.load(SeqCst)));
+    }
+
     /// A step is about to be made. Some: it is watched by itself.
-    pub fn enter(&mut self, key: u64, call: &'static str) -> Option<Watched> {
-        if self.each {
-            return Some(Watched::steps());
+    pub fn enter(&mut self, key: u64, call: &'static str, plugin: u16) -> Option<Watched> {
+        if self.each || self.is_one_of_the_first(plugin) {
+            return Some(Watched::step());
         }
         self.watched.get_or_insert_with(Watched::steps);
         match self.first {
@@ -204,6 +252,22 @@ impl Steps {
             _ => self.first = Some((key, call)),
         }
         None
+    }
+
+    fn is_one_of_the_first(&mut self, plugin: u16) -> bool {
+        let at = usize::from(plugin);
+        if self.seen.len() <= at {
+            self.seen.resize(at + 1, 0);
+        }
+        let seen = &mut self.seen[at];
+        let is_first = *seen < FIRST_STEPS;
+        *seen += u8::from(is_first);
+        is_first
+    }
+
+    /// Something was found: from now on each step is watched by itself.
+    pub fn found(&mut self) {
+        self.each = true;
     }
 
     /// The turn is over.
@@ -214,6 +278,42 @@ impl Steps {
         breach.certain &= by.is_some();
         self.each |= by.is_none();
         Some(LeftByTurn { breach, by })
+    }
+
+    /// What steps have done that a glance does not show; once a second, between turns. While a call is under way it may
+    /// do with limits what it likes. Some: why this process must go.
+    pub fn all_back(&mut self) -> Option<String> {
+        let whole = self.loaded.as_ref().filter(|_| INSIDE.load(SeqCst) == 0);
+        let left = match whole {
+            Some(loaded) => loaded.put_back(),
+            None => handlers_back(),
+        };
+        let left = left?;
+        self.each = true;
+        let what = left.to_string();
+        log::warn!("a plugin breaks its contract: it left {what} behind");
+        if !left.stays {
+            return None;
+        }
+        let _ = BROKEN.set(what.clone());
+        Some(format!("a plugin left {what} behind"))
+    }
+
+    /// A run has ended whose steps have made so many threads, with so many other runs of its plugin under way. Some: they
+    /// make more with each run.
+    pub fn ended(&mut self, plugin: u16, made: u32, running: u32, now_ns: u64) -> Option<Breach> {
+        let live = whose::live(plugin.wrapping_add(1));
+        if live == 0 {
+            return None;
+        }
+        let growing = self.growing.entry(plugin).or_default();
+        growing.ended(now_ns, made, live, running);
+        let so_far = growing.before;
+        (made > 0 && growing.is_too_many()).then(|| Breach {
+            what: format!("{made} more threads ({so_far} so far)"),
+            certain: true,
+            stays: u64::from(so_far) > MOST,
+        })
     }
 }
 
@@ -287,5 +387,38 @@ mod tests {
             slow.called(5, 6);
             assert!(!slow.is_too_many(), "{slow:?}");
         }
+    }
+
+    #[test]
+    fn what_runs_under_way_need_is_no_leak_of_steps() {
+        // More runs at once each time, each with two threads that end shortly after it.
+        let mut busy = Growing::default();
+        for round in 1..50 {
+            let at_once = 1 + round % 9;
+            for ended in 0..at_once {
+                let under_way = at_once - ended - 1;
+                let now = u64::from(round) * WINDOW_NS;
+                busy.ended(now, 2, 2 * (under_way + 1), under_way);
+                assert!(!busy.is_too_many(), "{busy:?}");
+            }
+        }
+        // A runtime has made its threads in its first run, and keeps them.
+        let mut runtime = Growing::default();
+        for round in 1..50 {
+            runtime.ended(round * WINDOW_NS, u32::from(round == 1) * 8, 8, 0);
+            assert!(!runtime.is_too_many(), "{runtime:?}");
+        }
+        let mut leak = Growing::default();
+        for round in 1..=3 {
+            leak.ended(u64::from(round) * WINDOW_NS, 2, 2 * round, 0);
+            assert!(!leak.is_too_many(), "{leak:?}");
+        }
+        // However many end within the time of one.
+        for live in 7..20 {
+            leak.ended(3 * WINDOW_NS + 1, 2, live, 0);
+            assert!(!leak.is_too_many(), "{leak:?}");
+        }
+        leak.ended(4 * WINDOW_NS, 2, 22, 0);
+        assert!(leak.is_too_many(), "{leak:?}");
     }
 }

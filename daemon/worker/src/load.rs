@@ -92,6 +92,7 @@ impl Reactor {
         }
         // With the handlers that a runtime in one of them needs.
         healthd_sys::leftovers::all_stays();
+        self.steps.loaded();
         self.loading = Loading::Done;
         let threads = 1 + self.pool.threads() as u32;
         let layers = self.layers;

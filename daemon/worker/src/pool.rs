@@ -4,6 +4,7 @@
 //! threads. So beyond the first few a thread is added only when the queue has not moved for a moment.
 
 use healthd_scoreboard::worker_map::WorkerMap;
+use healthd_sys::threads::WorksFor;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -168,6 +169,8 @@ impl Pool {
         state.threads += 1;
         drop(state);
         let pool = self.clone();
+        // Whoever has asked for it, it is not theirs.
+        let _ours = WorksFor::nobody();
         let made = std::thread::Builder::new()
             .name(self.0.name.into())
             .stack_size(self.0.stack.load(Ordering::Relaxed))

@@ -203,9 +203,9 @@ impl Reactor {
             self.let_chunks_in();
             self.let_programs_start(clock::monotonic_ns());
             let end = clock::monotonic_ns();
-            if end >= self.caches_at {
+            let a_second = end >= self.caches_at;
+            if a_second {
                 self.caches_at = crate::caches::tell(&mut self.outbox, end);
-                crate::contract::handlers_back();
                 self.waited.look();
             }
             if let Some(plugin) = self.shared.destroyer.hangs(end, STUCK_NS) {
@@ -215,6 +215,9 @@ impl Reactor {
                 ));
             }
             self.watch_steps();
+            if a_second && let Some(why) = self.steps.all_back() {
+                self.unwell(&why);
+            }
             self.settle(end - turn);
             self.outbox.flush(end)?;
             self.publish(end);

@@ -2,7 +2,7 @@
 
 use crate::active::State;
 use crate::bill::{self, Ended};
-use crate::contract::{Breach, LeftByTurn, Watched};
+use crate::contract::{self, Breach, LeftByTurn, Watched};
 use crate::reactor::{MS, Reactor, Timer};
 use crate::run_lane::phase_on_this_thread;
 use crate::side;
@@ -15,11 +15,27 @@ use healthd_core::wire::worker::Ending;
 use healthd_loader::{Context, ContextSpec, Event, Instance, NoAddress, Started, Task};
 use healthd_names::Told;
 use healthd_sys::clock;
+use healthd_sys::threads::WorksFor;
 use healthd_sys::usage::Usage;
 use std::sync::Arc;
 
 /// A step may take this long (the header's budget); much longer is worth a line in the log.
 const SLOW_STEP_NS: u64 = 50 * MS;
+
+/// Before a call into a plugin on this thread.
+struct Before {
+    usage: Option<Usage>,
+    works_for: WorksFor,
+}
+
+impl Before {
+    fn look(plugin: u16) -> Before {
+        Before {
+            usage: bill::look(),
+            works_for: contract::works_for(plugin),
+        }
+    }
+}
 
 impl Reactor {
     pub(crate) fn start_step(&mut self, key: u64, instance: Arc<Instance>) {
@@ -45,9 +61,9 @@ impl Reactor {
         });
         self.active[at].started_ns = call.since_ns;
         self.active[at].state = State::Stepping;
-        let before = bill::look();
+        let before = Before::look(plugin);
         self.map.enter(self.line, call);
-        let watched = self.steps.enter(key, "start");
+        let watched = self.steps.enter(key, "start", plugin);
         let started = instance.start(context);
         self.watch(key, watched);
         self.left(key, call.since_ns, before, "start");
@@ -78,8 +94,32 @@ impl Reactor {
         let (Some(breach), Some(at)) = (breach, self.find(key)) else {
             return;
         };
+        self.steps.found();
         self.tell_breach(self.active[at].run.check, &breach);
         self.active[at].breach.get_or_insert(breach);
+    }
+
+    /// How a task's run ends in the face of what it has left behind, or what was left beside it.
+    fn in_spite_of(&mut self, at: usize, call: &str, end: End) -> End {
+        let active = &mut self.active[at];
+        let (check, made) = (active.run.check, active.threads);
+        let mut breach = active.breach.take();
+        let plugin = self.def(check).map_or(u16::MAX, |d| d.plugin);
+        let loaded = self.plugins.get(usize::from(plugin));
+        let running = loaded
+            .and_then(Option::as_ref)
+            .map_or(0, |l| l.running.saturating_sub(1));
+        let now = clock::monotonic_ns();
+        if let Some(more) = self.steps.ended(plugin, made, running, now) {
+            self.tell_breach(check, &more);
+            breach.get_or_insert(more);
+        }
+        match breach {
+            Some(breach) if end.ending != Ending::Cancelled => {
+                breach.end(&self.plugin_name(check), call, end)
+            }
+            _ => end,
+        }
     }
 
     /// The turn is over: what have its steps left behind? All its runs may have suffered from it, also those that have
@@ -169,9 +209,9 @@ impl Reactor {
         if let Event::Exec(done) = event {
             self.active[at].bill.cpu_ns += done.cpu_ns;
         }
-        let before = bill::look();
+        let before = Before::look(plugin);
         self.map.enter(self.line, call);
-        let watched = self.steps.enter(key, "step");
+        let watched = self.steps.enter(key, "step", plugin);
         let ret = task.step(event);
         self.watch(key, watched);
         self.left(key, call.since_ns, before, "step");
@@ -208,14 +248,18 @@ impl Reactor {
     }
 
     /// A call has come back: its time goes to the run's bill.
-    fn left(&mut self, key: u64, since_ns: u64, before: Option<Usage>, call: &str) {
+    fn left(&mut self, key: u64, since_ns: u64, before: Before, call: &str) {
         healthd_sys::fork_guard::end_if_forked();
         self.map.leave(self.line);
+        let Before { usage, works_for } = before;
+        let made = works_for.made();
+        drop(works_for);
         let took = clock::monotonic_ns() - since_ns;
         let Some(at) = self.find(key) else { return };
         self.turn.stepped(key);
         let active = &mut self.active[at];
-        let grew = bill::grown_since(before);
+        active.threads += made;
+        let grew = bill::grown_since(usage);
         let before_ns = active.bill.cpu_ns;
         active.bill.step(&mut self.turn, took, grew);
         if took > SLOW_STEP_NS {
@@ -244,9 +288,11 @@ impl Reactor {
         let run = self.active[at].run;
         let plugin = self.def(run.check).map_or(u16::MAX, |d| d.plugin);
         let call = self.call(Entry::Drop, plugin, run.check, run.run_id, run.attempt);
-        let before = bill::look();
+        let before = Before::look(plugin);
         self.map.enter(self.line, call);
+        let watched = self.steps.enter(key, "drop", plugin);
         let context = task.finish();
+        self.watch(key, watched);
         self.left(key, call.since_ns, before, "drop");
         self.shared.names.forget(key);
         if side::with(|side| side.children.abandon(key)) == Some(true) {
@@ -261,6 +307,8 @@ impl Reactor {
         self.timers_asked();
         // What it has said until then stands behind the time-out.
         let said = context.take_results();
+        let Some(at) = self.find(key) else { return };
+        let end = self.in_spite_of(at, "a step", end);
         self.finish(key, end, said);
     }
 
@@ -270,6 +318,7 @@ impl Reactor {
         let Some(at) = self.find(key) else { return };
         let run = self.active[at].run;
         if let Some(end) = self.active[at].ending.take() {
+            let end = self.in_spite_of(at, call, end);
             said.note_cut();
             self.finish(key, end, said);
             return;
@@ -293,10 +342,7 @@ impl Reactor {
         if end.ending == Ending::Fault(Fault::Panic) {
             self.drop_instance(run.check, run.epoch);
         }
-        let end = match self.active[at].breach.take() {
-            Some(breach) => breach.end(&self.plugin_name(run.check), call, end),
-            None => end,
-        };
+        let end = self.in_spite_of(at, call, end);
         said.note_cut();
         self.finish(key, end, said);
     }

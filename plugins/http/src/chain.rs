@@ -14,7 +14,9 @@ use healthd_plugin::tls::Connector;
 use std::borrow::Cow;
 
 /// So many redirects are followed unless the config says otherwise: curl's users know 10 from other checks.
-const REDIRECTS: u8 = 10;
+const MOST: u8 = 10;
+/// The codes that lead on.
+const REDIRECTS: [u16; 5] = [301, 302, 303, 307, 308];
 
 /// The last answer of a chain.
 pub struct Answer {
@@ -35,6 +37,7 @@ impl Http {
             body: self.expect.needs_body(),
             max_body: u64::from(self.options.max_body),
         })
+        .following(REDIRECTS.map(|code| if self.follows(code) { code } else { 0 }))
     }
 
     pub(crate) async fn ask(&self, cx: Cx<'_>, request: &Request) -> Result<Answer, Failed> {
@@ -93,14 +96,17 @@ impl Http {
         Ok(answer.map(|answer| request.answered(answer, r)))
     }
 
-    /// A redirect that shall be followed. Whoever names its code in `status` wants to see it, unless he also says how
-    /// many to follow.
-    fn leads_on(&self, r: &Response) -> bool {
+    /// Whoever names a code in `status` wants to see it, unless he also says how many to follow.
+    fn follows(&self, code: u16) -> bool {
         let wanted = match self.options.redirects {
-            None => !self.expect.takes_status(r.status),
+            None => !self.expect.takes_status(code),
             Some(n) => n > 0,
         };
-        wanted && matches!(r.status, 301 | 302 | 303 | 307 | 308) && r.header("location").is_some()
+        wanted && REDIRECTS.contains(&code)
+    }
+
+    fn leads_on(&self, r: &Response) -> bool {
+        self.follows(r.status) && r.header("location").is_some()
     }
 
     async fn exchange(
@@ -150,7 +156,7 @@ impl Http {
         asked: &Request,
         mut answer: Answer,
     ) -> Result<Answer, Failed> {
-        let most = self.options.redirects.unwrap_or(REDIRECTS);
+        let most = self.options.redirects.unwrap_or(MOST);
         let mut request = Cow::Borrowed(asked);
         for n in 1..=most {
             let next = request.redirected(&answer.response)?;

@@ -4,8 +4,8 @@ use crate::response::Response;
 use crate::url::Url;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// More than any login needs; what comes after is not kept.
-const MAX: usize = 50;
+/// As many as browsers keep of one site; what comes after is not kept.
+const MAX: usize = 180;
 
 #[derive(Clone, Debug, Default)]
 pub struct Jar(Vec<Cookie>);
@@ -114,7 +114,18 @@ fn parse(url: &Url, line: &str) -> Option<(Cookie, bool)> {
         (None, Some(at)) => at <= now(),
         (None, None) => false,
     };
-    (!cookie.secure || url.https).then_some((cookie, gone))
+    let allowed = (!cookie.secure || url.https) && prefix_holds(&cookie);
+    allowed.then_some((cookie, gone))
+}
+
+/// What these prefixes of a name promise; as browsers, curl and RFC 6265bis have it.
+fn prefix_holds(cookie: &Cookie) -> bool {
+    let begins = |prefix: &str| {
+        let start = cookie.name.get(..prefix.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+    };
+    let host = cookie.secure && !cookie.domain && cookie.path == "/";
+    (!begins("__Secure-") || cookie.secure) && (!begins("__Host-") || host)
 }
 
 fn now() -> i64 {
@@ -190,6 +201,31 @@ mod tests {
     fn sent(jar: &Jar, url: &str) -> String {
         jar.header(&Url::parse(url).expect("a URL"))
             .unwrap_or_default()
+    }
+
+    #[test]
+    fn a_prefix_of_a_name_is_a_promise() {
+        let url = "https://shop.test/a";
+        for (line, expected) in [
+            ("__Host-a=1; Path=/; Secure", "__Host-a=1"),
+            ("__Host-a=1; Path=/", ""),
+            ("__host-a=1; Path=/a; Secure", ""),
+            ("__Host-a=1; Path=/; Secure; Domain=.test.shop.test", ""),
+            ("__Secure-a=1; Secure", "__Secure-a=1"),
+            ("__Secure-a=1", ""),
+            ("__Hosta=1", "__Hosta=1"),
+        ] {
+            assert_eq!(sent(&jar(&[(url, line)]), url), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn as_many_are_kept_as_browsers_keep() {
+        let lines: Vec<String> = (0..300).map(|n| format!("c{n}=1; Path=/")).collect();
+        let steps: Vec<(&str, &str)> = lines.iter().map(|l| ("http://a.test/", &**l)).collect();
+        let sent = sent(&jar(&steps), "http://a.test/");
+        assert_eq!(sent.split("; ").count(), MAX);
+        assert!(sent.ends_with("c179=1"), "{sent}");
     }
 
     #[test]

@@ -119,10 +119,12 @@ pub fn of_url(url: &str, files: &Files<'_>) -> Result<Settings, String> {
             .ok_or(format!("url: parameter {} has no =", n + 1))?;
         let key = known(key).map_err(|why| match why {
             Some(why) => format!("url: {key}: {why}"),
-            None => format!(
-                "url: libpq has no parameter of the name of the {}. one",
-                n + 1
-            ),
+            None => {
+                let n = n + 1;
+                let near =
+                    near(key).map_or(String::new(), |name| format!("; did you mean {name}?"));
+                format!("url: the name of parameter {n} is none that libpq has{near}")
+            }
         })?;
         settings.insert(key.into(), decoded(value)?);
     }
@@ -146,6 +148,18 @@ fn known(key: &str) -> Result<&str, Option<&'static str>> {
         Some((_, Some(why))) => Err(Some(why)),
         None => Err(None),
     }
+}
+
+/// A name of libpq's that may be meant: what was written itself could be a piece of a password.
+fn near(key: &str) -> Option<&'static str> {
+    let plain = |name: &str| name.to_ascii_lowercase().replace(['-', '_'], "");
+    let key = plain(key);
+    let is_near = |name: &str| {
+        let name = plain(name);
+        name == key || (key.len() >= 4 && name.starts_with(&key))
+    };
+    let mut names = KNOWN.iter().map(|(name, _)| *name);
+    names.find(|name| is_near(name))
 }
 
 /// `user:password@host:port,host:port`.
@@ -414,6 +428,25 @@ mod tests {
             let e = parse(url).unwrap_err();
             assert!(e.starts_with("url: "), "{url}: {e}");
             assert!(!e.contains("ter2") && !e.contains("hun"), "{url}: {e}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_nearly_right_is_told() {
+        for (url, end) in [
+            ("postgres://h/x?a=1", "is none that libpq has"),
+            (
+                "postgres://h/x?user=u&sslmod=require",
+                "did you mean sslmode?",
+            ),
+            ("postgres://h/x?ssl_mode=require", "did you mean sslmode?"),
+            (
+                "postgres://h/x?Connect-Timeout=1",
+                "did you mean connect_timeout?",
+            ),
+        ] {
+            let e = parse(url).unwrap_err();
+            assert!(e.ends_with(end), "{url}: {e}");
         }
     }
 

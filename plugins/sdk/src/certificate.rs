@@ -152,22 +152,48 @@ impl<'d> Certificate<'d> {
         }
     }
 
-    fn alternative_names(&self) -> Vec<AlternativeName<'d>> {
-        const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1D, 0x11];
-        let mut found = Vec::new();
+    /// Without a word on what it is for it is for all.
+    pub fn is_for_servers(&self) -> bool {
+        const EXTENDED_KEY_USAGE: &[u8] = &[0x55, 0x1D, 0x25];
+        const SERVER_AUTH: &[u8] = &[0x2B, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x01];
+        const ANY: &[u8] = &[0x55, 0x1D, 0x25, 0x00];
+        let mut said = self.values_of(EXTENDED_KEY_USAGE).peekable();
+        said.peek().is_none()
+            || said.any(|mut uses| {
+                std::iter::from_fn(move || {
+                    let (_, oid, after) = tlv(uses)?;
+                    uses = after;
+                    Some(oid)
+                })
+                .any(|oid| oid == SERVER_AUTH || oid == ANY)
+            })
+    }
+
+    /// What is inside of the SEQUENCE of each extension of this kind.
+    fn values_of(&self, kind: &'static [u8]) -> impl Iterator<Item = &'d [u8]> {
         let mut rest = self.extensions;
-        while let Some((_, extension, after)) = tlv(rest) {
+        let extensions = std::iter::from_fn(move || {
+            let (_, extension, after) = tlv(rest)?;
             rest = after;
-            let Some((OID, SUBJECT_ALT_NAME, mut value)) = tlv(extension) else {
-                continue;
+            Some(extension)
+        });
+        extensions.filter_map(move |extension| {
+            let (OID, oid, mut value) = tlv(extension)? else {
+                return None;
             };
             // A BOOLEAN may say that it is critical.
             if let Some((0x01, _, after)) = tlv(value) {
                 value = after;
             }
-            let mut names = tlv(value)
-                .and_then(|(_, octets, _)| tlv(octets))
-                .map_or(&[][..], |(_, names, _)| names);
+            let inside = tlv(value).and_then(|(_, octets, _)| tlv(octets));
+            (oid == kind).then_some(inside.map_or(&[][..], |(_, inside, _)| inside))
+        })
+    }
+
+    fn alternative_names(&self) -> Vec<AlternativeName<'d>> {
+        const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1D, 0x11];
+        let mut found = Vec::new();
+        for mut names in self.values_of(SUBJECT_ALT_NAME) {
             while let Some((tag, name, after)) = tlv(names) {
                 names = after;
                 let ip = |name: &[u8]| match name.len() {

@@ -366,6 +366,27 @@ fn what_the_server_said_stands_behind_the_time_out() {
 }
 
 #[test]
+fn what_is_shown_is_the_answer_to_what_was_said() {
+    let peer = Peer::new(|mut stream| {
+        let _ = stream.write_all(b"220 mail ESMTP ready\r\n");
+        let mut said = [0; 8];
+        if stream.read_exact(&mut said).is_ok() {
+            let _ = stream.write_all(b"421 too busy\r\n");
+        }
+    });
+    let steps = json!([{"expect": "^220"}, {"send": "EHLO x\\r\\n", "expect": "^250"}]);
+    let o = check(json!({"host": "127.0.0.1", "port": peer.addr.port(), "steps": steps}));
+    assert_eq!(o.message, "answer \"421 too busy\" does not match ^250");
+    // What is left of an answer before it is none.
+    let peer = Peer::new(|mut stream| {
+        let _ = stream.write_all(b"220 mail ESMTP ready\r\n");
+        let _ = stream.read_exact(&mut [0; 8]);
+    });
+    let o = check(json!({"host": "127.0.0.1", "port": peer.addr.port(), "steps": steps}));
+    assert_eq!(o.message, "receive: connection closed without an answer");
+}
+
+#[test]
 fn starttls_as_postgres_asks_for_it() {
     let Some(server) = healthd_testing::Postgres::start() else {
         return;

@@ -90,6 +90,8 @@ pub struct Response {
     pub transfer: Vec<String>,
     /// The server refused to answer over HTTP/2, and would over 1.1.
     pub wants_http1: bool,
+    /// Redirects by which the reader goes on: nobody looks at their bodies.
+    followed: [u16; 5],
 }
 
 /// What a head says of the body after it.
@@ -129,7 +131,14 @@ impl Response {
             declared: None,
             transfer: Vec::new(),
             wants_http1: false,
+            followed: [0; 5],
         }
+    }
+
+    /// An answer with one of these codes and a Location ends with its head.
+    pub fn following(mut self, codes: [u16; 5]) -> Response {
+        self.followed = codes;
+        self
     }
 
     /// The head of an answer that is not in HTTP/1's form. Its pieces follow, then [`end`](Self::end).
@@ -376,7 +385,8 @@ impl Response {
             (None, Some(n)) => State::Length { left: n, of: n },
             (None, None) => State::UntilClose,
         };
-        if self.wanted.max_body == 0 && self.state != State::Done {
+        let leads_on = self.followed.contains(&status) && self.header("location").is_some();
+        if (leads_on || self.wanted.max_body == 0) && self.state != State::Done {
             self.cut = true;
             self.state = State::Done;
         }

@@ -325,6 +325,23 @@ fn a_body_that_never_ends_is_none_of_the_heads_business() {
     assert_eq!(o.message, "timeout after 200ms in phase transfer");
 }
 
+#[test]
+fn nobody_waits_for_the_body_of_a_redirect_that_is_followed() {
+    let peer = Peer::new(|mut stream| {
+        let mut asked = [0; 4096];
+        let n = stream.read(&mut asked).unwrap_or(0);
+        if asked[..n].starts_with(b"GET /end ") {
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbye");
+            return;
+        }
+        // Neither a length nor an end.
+        let _ = stream.write_all(b"HTTP/1.1 302 Found\r\nLocation: /end\r\n\r\nhello");
+        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+    });
+    let (status, message) = ask(&peer, json!({"body_contains": "bye"}));
+    assert_eq!(status, Status::Ok, "{message}");
+}
+
 /// What takes long to judge has a thread of its own, and the verdict is the same.
 #[test]
 fn large_bodies_are_judged_as_small_ones() {

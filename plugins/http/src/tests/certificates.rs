@@ -128,6 +128,39 @@ fn a_self_signed_certificate_is_its_own_ca() {
 }
 
 #[test]
+fn a_certificate_for_clients_is_none_for_a_server() {
+    let Some(pki) = Pki::new() else { return };
+    let only = |what: &str| format!("{SAN} -addext extendedKeyUsage={what}");
+    pki.own("client", EC, &only("clientAuth"));
+    pki.own("both", EC, &only("clientAuth,serverAuth"));
+    pki.own("any", EC, &only("anyExtendedKeyUsage"));
+    pki.own("root", EC, "-subj /CN=root");
+    pki.signed(
+        "by-root",
+        "root",
+        90,
+        &format!("{LEAF}extendedKeyUsage=clientAuth\n"),
+    );
+    for (name, ca, status) in [
+        ("client", "client", Status::Critical),
+        ("by-root", "root", Status::Critical),
+        ("both", "both", Status::Ok),
+        ("any", "any", Status::Ok),
+    ] {
+        let server = pki.serve(&format!("-cert {name}.pem -key {name}.key"));
+        let o = server.ask(json!({"ca_file": pki.path(&format!("{ca}.pem"))}));
+        assert_eq!(o.status, status, "{name}: {}", o.message);
+        assert_eq!(
+            o.message
+                .starts_with("tls: certificate is not one for servers"),
+            status == Status::Critical,
+            "{name}: {}",
+            o.message
+        );
+    }
+}
+
+#[test]
 fn the_first_certificate_of_the_chain_to_end_counts() {
     let Some(pki) = Pki::new() else { return };
     pki.own("root", EC, "-subj /CN=root");
@@ -168,6 +201,7 @@ fn insecure_takes_any_and_says_what() {
         ("short", "-newkey rsa:1024"),
         ("p521", "-newkey ec -pkeyopt ec_paramgen_curve:secp521r1"),
         ("ed448", "-newkey ed448"),
+        ("pss", "-newkey rsa-pss -pkeyopt rsa_keygen_bits:2048"),
         ("plain", EC),
     ] {
         pki.own(name, key, "-subj /CN=device");
@@ -196,6 +230,7 @@ fn insecure_takes_any_and_says_what() {
             "`device`, self-signed, key on curve P-521",
         ),
         ("ed448", "-tls1_3", "`device`, self-signed, Ed448 key"),
+        ("pss", "-tls1_3", "`device`, self-signed"),
         ("plain", "-tls1_3", "`device`, self-signed"),
     ] {
         let server = pki.serve(&format!(
@@ -206,6 +241,11 @@ fn insecure_takes_any_and_says_what() {
         let end = format!(" (not verified: {said})");
         assert!(o.message.ends_with(&end), "{name}: {}", o.message);
     }
+    // With TLS 1.2 rustls has no such keys.
+    let server = pki.serve("-cert pss.pem -key pss.key -tls1_2");
+    let o = server.ask(json!({"insecure": true}));
+    assert_eq!(o.status, Status::Unknown, "{}", o.message);
+    assert!(o.message.contains("cannot be used here"), "{}", o.message);
 }
 
 #[test]

@@ -40,6 +40,9 @@ impl Refused {
     }
 }
 
+/// Of keys that TLS allows and rustls has no name for: RSA-PSS keys (RFC 8446, 4.2.3) and Brainpool curves (RFC 8734).
+const UNNAMED: [u16; 6] = [0x0809, 0x080a, 0x080b, 0x081a, 0x081b, 0x081c];
+
 /// By what a chain is judged.
 pub(super) struct Judge {
     /// None: anybody is fine.
@@ -88,6 +91,9 @@ impl Judge {
         }
         if now < certificate.not_before {
             return Err(Refused::new("certificate is not valid yet"));
+        }
+        if !certificate.is_for_servers() {
+            return Err(Refused::new(words::NOT_FOR_SERVERS));
         }
         let is_for = match name {
             ServerName::DnsName(name) => certificate.is_for_name(name.as_ref()),
@@ -353,6 +359,7 @@ impl ServerCertVerifier for Verifier {
                 SignatureScheme::RSA_PKCS1_SHA1,
                 SignatureScheme::ECDSA_SHA1_Legacy,
             ]);
+            schemes.extend(UNNAMED.map(SignatureScheme::Unknown));
         }
         schemes
     }

@@ -3,7 +3,7 @@
 use super::verify::Refused;
 use crate::certificate::{Certificate, KeyKind};
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{AlertDescription, PeerIncompatible};
+use rustls::{AlertDescription, PeerIncompatible, PeerMisbehaved};
 use std::io;
 
 /// What the server has asked for and did not get.
@@ -117,6 +117,10 @@ fn rustls_error(error: &rustls::Error, wanted: Wanted) -> (io::ErrorKind, String
             Unsupported,
             format!("the server wants what cannot be done here: {why:?} ({OUR_TLS})"),
         ),
+        rustls::Error::PeerMisbehaved(PeerMisbehaved::SignedKxWithWrongAlgorithm) => (
+            Unsupported,
+            format!("the server's key is of a kind that cannot be used here with TLS 1.2 ({OUR_TLS})"),
+        ),
         rustls::Error::AlertReceived(_) => (
             InvalidData,
             format!("the server sent alert {}", alert(error)),
@@ -149,6 +153,9 @@ fn alert(error: &rustls::Error) -> String {
     }
 }
 
+pub(super) const NOT_FOR_SERVERS: &str =
+    "certificate is not one for servers (its extended key usage says what it is for)";
+
 pub(super) fn not_for(name: &ServerName<'_>) -> String {
     format!("certificate is not for {}", name.to_str())
 }
@@ -170,6 +177,7 @@ pub(super) fn refused(
             c.not_before > now
         })),
         E::CertNotValidForName(_) => say(not_for(name)),
+        E::RequiredEkuNotFoundContext(_) => say(NOT_FOR_SERVERS.into()),
         E::CertRevoked => say("certificate is revoked".into()),
         E::CaUsedAsEndEntity => Refused {
             why: "certificate is one of a CA and not of a server; give it as `ca_file` to trust it"
