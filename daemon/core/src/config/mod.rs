@@ -11,9 +11,11 @@
 
 pub mod alert_keys;
 mod catalog;
+mod changes;
 mod checks;
 mod defaults;
 mod diagnostic;
+mod elsewhere;
 mod files;
 mod for_each;
 mod groups;
@@ -23,6 +25,7 @@ mod laid;
 mod meant;
 mod model;
 mod needs;
+mod not_toml;
 pub mod notifiers;
 pub mod on_change;
 mod one_check;
@@ -46,6 +49,7 @@ mod tryout;
 mod words;
 
 pub use catalog::{Catalog, Class, PluginInfo, Refused};
+pub use changes::{AtStart, changes};
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
 pub use files::Files;
 pub use model::{
