@@ -203,6 +203,63 @@ fn what_was_told_outlives_the_manager_and_the_daemon() {
     assert_paired(&receiver);
 }
 
+/// When a check was ok last, and how a route is doing, are known to the next manager and to the next daemon.
+#[test]
+fn what_a_message_tells_and_what_a_route_has_sent_outlive_the_manager_and_the_daemon() {
+    let receiver = Receiver::new();
+    let config = config();
+    let dir = config.dir().to_owned();
+    let mut daemon = config
+        .check(told(&dir, "web"))
+        .check(told(&dir, "db"))
+        .notify(&(route("hook", &receiver) + "by = \"check\"\nbudget = 2\n"))
+        .spawn();
+    daemon.expect_notify("READY=1");
+    until_all_are_ok(&daemon);
+    let message = |kind: &str, name: &str| {
+        let like =
+            |g: &Got| g.accepted && g.text("kind") == kind && g.body["checks"][0]["name"] == name;
+        let got = receiver.wait(&format!("{kind} of {name}"), 1, like);
+        got[0].body["checks"][0]["last_ok"].clone()
+    };
+    say(&dir, "web", "warning it is slow");
+    say(&dir, "db", "warning it is slow");
+    let (web, db) = (message("problem", "web"), message("problem", "db"));
+    assert!(web.is_string() && db.is_string(), "{web} {db}");
+    let of_route = |daemon: &Daemon| {
+        let row = &report(daemon)["routes"][0];
+        ["last_ok", "accepted", "took_s", "week", "budget"].map(|key| row[key].clone())
+    };
+    let until_accepted = |daemon: &Daemon, count: u64| {
+        wait_for("its end is known", || of_route(daemon)[1] == count);
+        of_route(daemon)
+    };
+    let before = until_accepted(&daemon, 2);
+    assert!(before[0].is_string(), "{before:?}");
+    assert_eq!(before[3], 2);
+    kill(daemon.manager(), Signal::SIGKILL);
+    daemon.expect_log("ready  ");
+    wait_for("the next manager knows it", || of_route(&daemon) == before);
+    say(&dir, "web", "critical it is down");
+    assert_eq!(message("worse", "web"), web);
+    let before = until_accepted(&daemon, 3);
+    daemon.signal(Signal::SIGTERM);
+    assert!(daemon.wait_exit().success());
+    let daemon = daemon.restart();
+    daemon.expect_notify("READY=1");
+    wait_for("the next daemon knows it", || of_route(&daemon) == before);
+    say(&dir, "db", "critical it is down");
+    assert_eq!(message("worse", "db"), db);
+    let after = until_accepted(&daemon, 4);
+    assert_eq!((&after[3], &after[4]), (&json!(4), &json!(2)));
+    // By the third it was one too many; that is said once a week, whoever counts.
+    let events = daemon.ask("events", json!({}));
+    let over = events.iter().filter(|e| e["kind"] == "over-budget");
+    let said: Vec<&Value> = over.map(|e| &e["message"]).collect();
+    let expected = "3 messages in a week, budget 2; most of them about web (2), db (1)";
+    assert_eq!(said, [expected]);
+}
+
 #[test]
 fn a_receiver_that_refuses_is_asked_again_and_healthctl_says_why() {
     let receiver = Receiver::new();

@@ -1,9 +1,14 @@
 //! What is going on on one route: deliveries in flight, who waits for a place, and how it has gone lately.
 
+use crate::delivery::Outcome;
 use crate::rate::Times;
-use crate::time::{MINUTE, SECOND};
+use crate::record::SavedRoute;
+use crate::time::{MINUTE, Now, SECOND};
 use crate::when::Watch;
+use healthd_core::text::cut;
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 #[derive(Clone, Debug, Default)]
 pub struct Lane {
@@ -20,7 +25,8 @@ pub struct Lane {
 }
 
 /// How deliveries of a route have ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Ends {
     pub accepted: u64,
     pub refused: u64,
@@ -29,6 +35,53 @@ pub struct Ends {
     pub took: u64,
 }
 
+impl Lane {
+    /// A delivery is over: at `wall`, and after so many ns.
+    pub fn end(&mut self, outcome: &Outcome, took: u64, wall: u64) {
+        self.flying = self.flying.saturating_sub(1);
+        self.ends.took += took;
+        let count = match outcome {
+            Outcome::Accepted { .. } => &mut self.ends.accepted,
+            Outcome::Refused { .. } => &mut self.ends.refused,
+            Outcome::Unknown { .. } => &mut self.ends.unknown,
+        };
+        *count += 1;
+        match outcome {
+            Outcome::Accepted { .. } => {
+                self.last_ok = Some(wall);
+                self.last_error = None;
+            }
+            Outcome::Refused { reason, .. } | Outcome::Unknown { reason, .. } => {
+                self.last_error = Some(reason.clone());
+            }
+        }
+    }
+
+    pub fn saved(&self, name: &Arc<str>) -> SavedRoute {
+        SavedRoute {
+            name: name.clone(),
+            last_ok: self.last_ok,
+            last_error: self
+                .last_error
+                .as_ref()
+                .map(|why| cut(why, REASON_MAX).to_owned()),
+            ends: self.ends,
+        }
+    }
+
+    pub fn restored(saved: SavedRoute) -> Lane {
+        Lane {
+            last_ok: saved.last_ok,
+            last_error: saved.last_error,
+            ends: saved.ends,
+            ..Lane::default()
+        }
+    }
+}
+
+/// So many bytes of a refusal are written down.
+const REASON_MAX: usize = 500;
+
 /// So many deliveries of one route at once.
 pub const FLYING_MOST: usize = 4;
 
@@ -36,19 +89,33 @@ pub const FLYING_MOST: usize = 4;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Trouble {
     pub tries: u32,
-    /// The monotonic clock's.
+    /// The monotonic clock's. 0: only the other one knows.
     pub since: u64,
     pub next: u64,
+    /// The wall clock's.
+    pub since_wall: u64,
 }
 
 impl Trouble {
-    pub fn again(self, now: u64, retry_after: Option<u64>) -> Trouble {
+    /// As another manager has left it: it is tried at once.
+    pub fn restored(since_wall: u64) -> Trouble {
+        Trouble {
+            tries: 1,
+            since: 0,
+            next: 0,
+            since_wall,
+        }
+    }
+
+    pub fn again(self, now: Now, retry_after: Option<u64>) -> Trouble {
+        let is_first = self.tries == 0;
         let wait = (FIRST_RETRY << self.tries.min(7)).min(LAST_RETRY);
         let wait = retry_after.map_or(wait, |after| after.clamp(SECOND, RETRY_AFTER_MOST));
         Trouble {
             tries: self.tries + 1,
-            since: if self.tries == 0 { now } else { self.since },
-            next: now.saturating_add(wait),
+            since: if is_first { now.mono } else { self.since },
+            next: now.mono.saturating_add(wait),
+            since_wall: if is_first { now.wall } else { self.since_wall },
         }
     }
 }
@@ -62,18 +129,25 @@ const RETRY_AFTER_MOST: u64 = 60 * MINUTE;
 mod tests {
     use super::*;
 
+    fn at(mono: u64) -> Now {
+        let wall = 1_000 + mono;
+        Now { mono, wall }
+    }
+
     #[test]
     fn retries_double_from_5_s_to_10_min_and_the_receiver_may_say_otherwise() {
         let mut trouble = Trouble::default();
         let mut waits = Vec::new();
         for _ in 0..9 {
-            trouble = trouble.again(0, None);
+            trouble = trouble.again(at(0), None);
             waits.push(trouble.next / SECOND);
         }
         assert_eq!(waits, [5, 10, 20, 40, 80, 160, 320, 600, 600]);
-        assert_eq!(trouble.again(SECOND, Some(7 * SECOND)).next, 8 * SECOND);
-        assert_eq!(trouble.again(0, Some(0)).next, SECOND);
-        assert_eq!(trouble.again(0, Some(u64::MAX)).next, 3600 * SECOND);
-        assert_eq!(Trouble::default().again(3, None).again(9, None).since, 3);
+        let after = |now, after| trouble.again(at(now), Some(after)).next;
+        assert_eq!(after(SECOND, 7 * SECOND), 8 * SECOND);
+        assert_eq!(after(0, 0), SECOND);
+        assert_eq!(after(0, u64::MAX), 3600 * SECOND);
+        let twice = Trouble::default().again(at(3), None).again(at(9), None);
+        assert_eq!((twice.since, twice.since_wall), (3, 1_003));
     }
 }

@@ -23,6 +23,7 @@ mod route;
 mod steady;
 mod time;
 mod wakes;
+mod week;
 mod when;
 mod who;
 
@@ -42,5 +43,6 @@ pub use report::{NoticeRow, Report, RouteRow, SilenceRow};
 pub use route::{By, Config, Maintenance, On, Route};
 pub use steady::invert;
 pub use time::Now;
+pub use week::OverBudget;
 pub use when::{When, WrongWhen, Zones, zones};
 pub use who::{Answer, Because, who};

@@ -271,6 +271,7 @@ impl Notice {
             since: self.since,
             told_at: self.told_at,
             ended_at: self.ended_at,
+            failing: self.trouble.map(|(_, trouble)| trouble.since_wall),
             members: (self.members.iter())
                 .map(|(name, m)| SavedMember(name.clone(), m.said, m.since))
                 .collect(),
@@ -287,6 +288,11 @@ impl Notice {
             SavedStage::EndingMaybe => ending(Knew::Maybe),
             SavedStage::EndingUntold => ending(Knew::No),
         };
+        let class = match stage {
+            Stage::Collecting { .. } | Stage::Refused | Stage::Sending { .. } => Class::Problem,
+            Stage::Told => Class::Extra,
+            Stage::Ending { .. } => Class::Recovery,
+        };
         let member = |SavedMember(name, said, since)| {
             let member = Member {
                 said,
@@ -299,6 +305,7 @@ impl Notice {
             stage,
             members: saved.members.into_iter().map(member).collect(),
             recovery: saved.recovery,
+            trouble: saved.failing.map(|at| (class, Trouble::restored(at))),
             extra: saved.extra,
             told_at: saved.told_at,
             ended_at: saved.ended_at,

@@ -1,8 +1,9 @@
-//! What must be written down: a notice's whole row, its end, a hold, its end. The last one of an id counts, so a log
-//! of them may be cut short by leaving out what is superseded.
+//! What must be written down: a notice's whole row, its end, a hold, its end, how a route is doing, a message that was
+//! accepted. The last one of an id counts, so a log of them may be cut short by leaving out what is superseded.
 
 use crate::delivery::Kind;
 use crate::holds::Hold;
+use crate::lane::Ends;
 use healthd_core::check::outcome::Verdict;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -15,6 +16,36 @@ pub enum Record {
     NoticeGone(u64),
     Hold(u64, Hold),
     HoldGone(u64),
+    Route(SavedRoute),
+    Sent(SavedSent),
+}
+
+/// How deliveries of a route have ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SavedRoute {
+    pub name: Arc<str>,
+    /// CLOCK_REALTIME, ns: the last that was accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_ok: Option<u64>,
+    /// Why the last was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+    #[serde(default)]
+    pub ends: Ends,
+}
+
+/// A message that a receiver has accepted, which counts for a week.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SavedSent {
+    pub route: Arc<str>,
+    /// CLOCK_REALTIME, ns.
+    pub at: u64,
+    /// The first of its checks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<Arc<str>>,
+    /// It was one too many, and that was said.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub said: bool,
 }
 
 /// What the receiver of a route has been told of some checks.
@@ -35,6 +66,9 @@ pub struct SavedNotice {
     pub told_at: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<u64>,
+    /// CLOCK_REALTIME, ns: since then what is due on it has not got through.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing: Option<u64>,
     pub members: Vec<SavedMember>,
 }
 
@@ -101,6 +135,7 @@ mod tests {
             since: u64::MAX,
             told_at: u64::MAX,
             ended_at: Some(u64::MAX),
+            failing: Some(u64::MAX),
             members: members.collect(),
         });
         let bytes = record.encode();
@@ -127,6 +162,14 @@ mod tests {
         let text = r#"{"notice":{"id":1,"route":"mail","stage":"sending","problem":2,"since":9,"told_at":0,"members":[["web",{"bad":"critical"},8]]}}"#;
         let record = Record::decode(text.as_bytes()).expect("a record");
         assert_eq!(record.encode(), text.as_bytes());
+        for text in [
+            r#"{"route":{"name":"mail","last_ok":7,"last_error":"no","ends":{"accepted":1,"refused":2,"unknown":3,"took":4}}}"#,
+            r#"{"sent":{"route":"mail","at":7,"check":"web","said":true}}"#,
+            r#"{"sent":{"route":"mail","at":7}}"#,
+        ] {
+            let record = Record::decode(text.as_bytes()).expect("a record");
+            assert_eq!(record.encode(), text.as_bytes());
+        }
         assert_eq!(Record::NoticeGone(1).encode(), br#"{"notice_gone":1}"#);
         assert!(Record::decode(b"{}").is_err() && Record::decode(b"").is_err());
     }

@@ -45,6 +45,8 @@ pub struct RouteRow {
     pub last_error: Option<String>,
     #[serde(skip)]
     pub ends: Ends,
+    /// Messages of the last seven days, and how many are enough.
+    pub week: u64,
     pub budget: Option<u32>,
 }
 
@@ -77,6 +79,7 @@ impl Engine {
                 .open_notices()
                 .filter(|n| n.route == route.name && due(n).is_some())
                 .count(),
+            week: self.week(&route.name, now),
             budget: route.budget,
             oldest: failing(&route.name),
             ends: lane.map(|lane| lane.ends).unwrap_or_default(),

@@ -99,7 +99,8 @@ fn start(args: &ManagerArgs) -> io::Result<i32> {
         let (config, scan, said) = (args.config.clone(), scan.clone(), model.warnings.clone());
         ask_plugins(config, scan, said);
     }
-    let past = recall::recall(&args.state_dir, &args.runtime_dir);
+    let counted = samples::left(&args.runtime_dir);
+    let past = recall::recall(&args.state_dir, &args.runtime_dir, counted);
     let mut manager = build(args, supervisor, listener, model, owners, &past, left)?;
     manager.rollout.go_on_from(shelf, kept_model, versions);
     manager.first_start(scan, past);
@@ -166,7 +167,7 @@ fn build(
         MAP_MODE,
     );
     journal.record(Fact::started(std::process::id(), args.restore));
-    let samples = samples::create(&args.runtime_dir, &model, &samples::left(&args.runtime_dir));
+    let samples = samples::create(&args.runtime_dir, &model, &past.counted);
     let metrics = samples::create_metrics(&args.runtime_dir, &model);
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     let inbox = Arc::new(Inbox::new()?);

@@ -2,6 +2,7 @@
 
 use super::map::{Map, read_words};
 use super::word;
+use healthd_core::check::schedule;
 use healthd_core::wire::maps::{WORD, whole, words_at};
 use healthd_core::wire::names::{self, Names};
 use healthd_core::wire::samples::{
@@ -34,6 +35,12 @@ pub fn left_in(dir: &Path) -> io::Result<Left> {
         Some((words[sample::HASH], words))
     });
     Ok(records.collect())
+}
+
+/// When the last run of this check was ok, as far as that is known.
+pub fn last_ok_in(left: &Left, name: &str) -> u64 {
+    let record = left.get(&schedule::hash(name.as_bytes()));
+    record.map_or(0, |words| words[sample::LAST_OK])
 }
 
 impl SamplesMap {
@@ -128,6 +135,7 @@ fn count(words: &[AtomicU64], run: &Run) {
             plus(at(word), 1);
         }
     }
+    word::set(at(sample::LAST_OK), run.last_ok);
     if let Some(ns) = took {
         plus(at(sample::SUM), ns);
         plus_half(sample::BUCKETS, bucket_of(ns));

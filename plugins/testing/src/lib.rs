@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod certs;
+mod exim;
 mod mariadb;
 mod name_server;
 mod network;
@@ -12,6 +13,7 @@ mod postgres;
 mod server;
 
 pub use certs::Certs;
+pub use exim::Exim;
 pub use mariadb::MariaDb;
 pub use name_server::NameServer;
 pub use network::{in_own_network, ip, net_sysctl};

@@ -3,6 +3,7 @@
 
 use crate::Options;
 use crate::daemon::{Daemon, arrivals};
+use crate::mail::Post;
 use crate::peers;
 use crate::runs::{http_checks, runs_of, wait, warm_up};
 use healthd_test_support::procs;
@@ -144,14 +145,16 @@ fn late_p99(log: &Path, since: f64) -> Result<f64, String> {
 
 // ------------------------------------------------------------------------------------------ a storm
 
-/// A parent and 500 children, half of which need it, go down and up 20 times. Receivers refuse, reset or hang half of the
-/// time; every 2 s some role is killed; within are a reload and a restart. By id: one problem, one recovery.
+/// A parent and 500 children, half of which need it, go down and up 20 times. Two webhooks and a mail server refuse, reset
+/// or hang half of the time; every 2 s some role is killed; within are a reload and a restart. By id: one problem, one
+/// recovery.
 pub fn storm(options: &Options) -> Result<(), String> {
-    let rounds = options.rounds.max(5) * 4;
+    let rounds = options.rounds * 4;
     println!(
         "alerts, storm: a parent and 500 children, {rounds} times down and up; kills every 2 s, a reload, a restart"
     );
     let receivers = [Receiver::new(), Receiver::new()];
+    let post = Post::start();
     let mut gate = Gate::new()?;
     let check = |name: &str, more: &str| {
         format!(
@@ -173,7 +176,13 @@ pub fn storm(options: &Options) -> Result<(), String> {
         )
         + &check("other-{item}", "for_each = \"0..250\"\n")
         + &route(0, "")
-        + &route(1, "by = \"check\"\nmatch = \"parent\"\n");
+        + &route(1, "by = \"check\"\nmatch = \"parent\"\n")
+        + &post.as_ref().map_or_else(String::new, |post| {
+            format!(
+                "[[notify]]\nplugin = \"mail\"\nwait = \"1s\"\nconfig = {{ to = \"ops@example.org\", server = \"127.0.0.1:{}\" }}\n",
+                post.port()
+            )
+        });
     let mut daemon = Daemon::start_with("storm", "start_spread = \"1s\"\n", &config, &[])?;
     warm_up(&daemon, 8.0, "")?;
     let (mut kills, mut seed) = (0, 7_u64);
@@ -190,6 +199,7 @@ pub fn storm(options: &Options) -> Result<(), String> {
                 _ => Manner::Hang,
             };
             receivers.iter().for_each(|r| r.be(manner));
+            post.iter().for_each(|p| p.be(manner));
             gate.set(up);
             for _ in 0..3 {
                 let pids = procs::tree(daemon.pid());
@@ -214,6 +224,7 @@ pub fn storm(options: &Options) -> Result<(), String> {
         }
     }
     receivers.iter().for_each(|r| r.be(Manner::Accept));
+    post.iter().for_each(|p| p.be(Manner::Accept));
     // The longest wait between two tries after so much of this.
     let until = Instant::now() + Duration::from_secs(660);
     loop {
@@ -251,6 +262,13 @@ pub fn storm(options: &Options) -> Result<(), String> {
         println!(
             "  of children           {:8} messages (0 wanted: they need the parent)",
             children.count()
+        );
+    }
+    if let Some(post) = post {
+        let mail = post.arrived().map_err(|why| format!("mail: {why}"))?;
+        println!(
+            "  mail                  {:8} taken by Exim: {} problems and {} recoveries by Message-ID; {} came again with an id that was known",
+            mail.mails, mail.problems, mail.recoveries, mail.again
         );
     }
     println!(

@@ -8,6 +8,7 @@ mod alerts;
 mod changes;
 mod daemon;
 mod kinds;
+mod mail;
 mod measure;
 mod names;
 mod needs;
@@ -39,7 +40,7 @@ const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|needs|readers
   kinds  CPU a check and memory in flight of each kind, as a table
   ping   10,000 hosts at 10 s beside fping and check_icmp, idle and under load; as root       (60 s)
   ways   a backup after 5 min, `repeat`, a check that flips each second                            (330 s; 3,600 for all of it)
-  storm  a parent and 500 children down and up, receivers that fail, kills, a reload, a restart     (20 times)
+  storm  a parent and 500 children down and up, receivers that fail, kills, a reload, a restart     (4 x 5 rounds)
   silent 10,000 http checks at 2 s without routes, and with three of which two never answer         (60 s each; 3,600 for all of it)
   alerts these three
   measure 10,000 checks at 10 s with history and scrapes: the recorder's CPU, its file, its report against each result  (60 s; 3600)

@@ -3,6 +3,7 @@
 use super::Around;
 use super::blocks::{Block, match_of, when_of};
 use crate::route::{By, On, Route};
+use crate::week::BUDGET_MOST;
 use healthd_core::config::alert_keys::rate;
 use healthd_core::config::did_you_mean;
 use healthd_core::config::notifiers::Notifier;
@@ -165,7 +166,7 @@ fn route(block: &Block<'_>, around: &Around<'_>, cx: &mut Reading<'_>) -> Option
         );
     }
     if let Some(node) = node("budget") {
-        let budget = cx.integer("budget", node, owner, 1, 1_000_000);
+        let budget = cx.integer("budget", node, owner, 1, BUDGET_MOST);
         take(budget.map(|n| route.budget = u32::try_from(n).ok()));
     }
     if knows_one_check(&route.plugin, node("config")) {

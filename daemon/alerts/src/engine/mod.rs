@@ -25,12 +25,13 @@ use crate::check::Check;
 use crate::delivery::{Delivery, Kind, Outcome, Sure};
 use crate::holds::{Hold, Holds, Scope, Until};
 use crate::ids::Ids;
-use crate::lane::Lane;
+use crate::lane::{Ends, Lane};
 use crate::notice::{Key, Notice};
-use crate::record::Record;
+use crate::record::{Record, SavedRoute};
 use crate::route::{Config, Route};
 use crate::time::Now;
 use crate::wakes::Wakes;
+use crate::week::{OverBudget, Weeks};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -54,8 +55,10 @@ pub struct Engine {
     wakes: Wakes<Wake>,
     /// Until then what is found is collected: the first runs after a start are one message.
     starting_until: u64,
+    weeks: Weeks,
     records: Vec<Record>,
     deliver: Vec<Delivery>,
+    over_budget: Vec<OverBudget>,
     #[cfg(test)]
     pub rules: crate::histories::Rules,
 }
@@ -75,6 +78,8 @@ struct Flight {
     route: Arc<str>,
     notice: Option<u64>,
     kind: Kind,
+    /// The first of its checks.
+    check: Option<Arc<str>>,
     /// CLOCK_MONOTONIC: it was handed out.
     since: u64,
 }
@@ -85,6 +90,8 @@ pub struct Output {
     /// To be written down before anything of `deliver` is started.
     pub records: Vec<Record>,
     pub deliver: Vec<Delivery>,
+    /// Routes that have sent more than is enough, each said once a week.
+    pub over_budget: Vec<OverBudget>,
     /// CLOCK_MONOTONIC: when the engine wants to be asked again, at the latest.
     pub next: Option<u64>,
 }
@@ -105,8 +112,10 @@ impl Engine {
             flights: BTreeMap::new(),
             wakes: Wakes::default(),
             starting_until: 0,
+            weeks: Weeks::default(),
             records: Vec::new(),
             deliver: Vec::new(),
+            over_budget: Vec::new(),
             #[cfg(test)]
             rules: crate::histories::Rules::default(),
         }
@@ -136,6 +145,7 @@ impl Engine {
         Output {
             records: std::mem::take(&mut self.records),
             deliver: std::mem::take(&mut self.deliver),
+            over_budget: std::mem::take(&mut self.over_budget),
             next: self.wakes.next(),
         }
     }
@@ -233,6 +243,7 @@ impl Engine {
             route: route.clone(),
             notice: None,
             kind,
+            check: None,
             since: now.mono,
         };
         self.flights.insert(id, flight);
@@ -267,7 +278,15 @@ impl Engine {
         notices
             .map(|n| Record::Notice(n.saved()))
             .chain(holds.map(|(id, hold)| Record::Hold(id, hold.clone())))
+            .chain(self.weeks.saved().map(Record::Sent))
+            .chain(self.rows_of_routes().map(Record::Route))
             .collect()
+    }
+
+    /// Of one on which nothing was ever sent there is nothing to keep.
+    fn rows_of_routes(&self) -> impl Iterator<Item = SavedRoute> {
+        let rows = self.lanes.iter().map(|(name, lane)| lane.saved(name));
+        rows.filter(|row| row.ends != Ends::default())
     }
 
     /// What has become of a delivery. One that is not on its way is nobody's.
@@ -276,31 +295,23 @@ impl Engine {
             return;
         };
         if let Some(lane) = self.lanes.get_mut(&flight.route) {
-            lane.flying = lane.flying.saturating_sub(1);
-            lane.ends.took += now.mono.saturating_sub(flight.since);
-            match &outcome {
-                Outcome::Accepted { .. } => lane.ends.accepted += 1,
-                Outcome::Refused { .. } => lane.ends.refused += 1,
-                Outcome::Unknown { .. } => lane.ends.unknown += 1,
-            }
-            match &outcome {
-                Outcome::Accepted { .. } => {
-                    lane.last_ok = Some(now.wall);
-                    lane.last_error = None;
-                }
-                Outcome::Refused { reason, .. } | Outcome::Unknown { reason, .. } => {
-                    lane.last_error = Some(reason.clone());
-                }
-            }
+            lane.end(&outcome, now.mono.saturating_sub(flight.since), now.wall);
+            self.records.push(Record::Route(lane.saved(&flight.route)));
+        }
+        if flight.notice.is_some() && matches!(outcome, Outcome::Accepted { .. }) {
+            let budget = self.route(&flight.route).and_then(|route| route.budget);
+            let (sent, over) = (self.weeks).accepted(&flight.route, flight.check, budget, now.wall);
+            self.records.push(Record::Sent(sent));
+            self.over_budget.extend(over);
         }
         if let Some(id) = flight.notice {
             self.notice_outcome(id, flight.kind, outcome, now);
         }
     }
 
-    /// Messages a week that are enough on this route.
-    pub fn budget(&self, route: &str) -> Option<u32> {
-        self.route(route).and_then(|route| route.budget)
+    /// Messages of the last seven days.
+    pub(crate) fn week(&self, route: &str, now: Now) -> u64 {
+        self.weeks.count(route, now.wall)
     }
 
     pub(crate) fn config(&self) -> &Config {

@@ -226,6 +226,7 @@ impl Engine {
             route: delivery.route.clone(),
             notice: Some(id),
             kind,
+            check: delivery.checks.first().map(|line| line.name.clone()),
             since: now.mono,
         };
         self.flights.insert(message, flight);

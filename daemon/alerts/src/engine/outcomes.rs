@@ -36,7 +36,7 @@ impl Engine {
             Some((of, trouble)) if of == class => trouble,
             _ => Trouble::default(),
         };
-        notice.trouble = Some((class, before.again(now.mono, retry_after.map(ns))));
+        notice.trouble = Some((class, before.again(now, retry_after.map(ns))));
         notice.refusal = Some(reason);
         match (class, notice.stage) {
             (Class::Problem, Stage::Sending { .. }) if !written_first => {

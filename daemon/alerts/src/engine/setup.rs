@@ -47,6 +47,11 @@ impl Engine {
                     engine.ids.seen(id);
                     engine.holds.take_back(id);
                 }
+                Record::Route(saved) => {
+                    let name = saved.name.clone();
+                    engine.lanes.insert(name, Lane::restored(saved));
+                }
+                Record::Sent(sent) => engine.weeks.restore(sent),
             }
         }
         for notice in engine.notices.values() {
@@ -86,6 +91,8 @@ impl Engine {
                     .by(Wake::Alive(route.name.clone()), now.mono + soon);
             }
         }
+        let lanes = &self.lanes;
+        self.weeks.keep(|route| lanes.contains_key(route));
         let orphans = self.drop_routes(now);
         for (name, check) in &mut self.checks {
             match lookup(name) {
@@ -103,6 +110,9 @@ impl Engine {
                 }
                 if notice.told_from == 0 {
                     notice.told_from = now.mono_before(notice.told_at);
+                }
+                if let Some((_, trouble)) = notice.trouble.as_mut().filter(|(_, t)| t.since == 0) {
+                    trouble.since = now.mono_before(trouble.since_wall);
                 }
                 self.wakes.by(Wake::Notice(id), now.mono);
                 let place = (notice.route.clone(), notice.key.clone());

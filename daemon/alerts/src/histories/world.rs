@@ -8,6 +8,7 @@ use crate::engine::Engine;
 use crate::holds::{Hold, Scope, Until};
 use crate::rate::Rate;
 use crate::record::Record;
+use crate::report::RouteRow;
 use crate::route::{By, Config, On, Route};
 use crate::time::{Now, SECOND};
 use healthd_core::check::outcome::Verdict;
@@ -250,9 +251,15 @@ impl<'s> World<'s> {
         for receiver in &mut self.receivers {
             receiver.firsts.clear();
         }
+        let before = self.engine.report(self.now).routes;
         self.engine = Engine::restore(self.now.wall, log);
         self.engine.rules = self.rules;
         self.configure();
+        let told = |row: &RouteRow| (row.last_ok, row.last_error.clone(), row.ends, row.week);
+        let after = self.engine.report(self.now).routes;
+        if !before.iter().map(told).eq(after.iter().map(told)) {
+            self.fail("another manager does not know how a route is doing");
+        }
     }
 
     fn configure(&mut self) {

@@ -154,6 +154,7 @@ impl CheckState {
         status: Option<Status>,
         fault: Option<Fault>,
         since: u64,
+        last_ok: u64,
     ) -> CheckState {
         let is_own = fault.is_some_and(Fault::is_own);
         let tracker = Tracker::restore(verdict, against, is_own);
@@ -167,7 +168,7 @@ impl CheckState {
             fault,
             since,
             oks: 0,
-            last_ok: 0,
+            last_ok,
         }
     }
 
@@ -192,7 +193,7 @@ impl CheckState {
         self.since
     }
 
-    /// CLOCK_REALTIME, of a run since this manager's start.
+    /// CLOCK_REALTIME.
     pub fn last_ok(&self) -> Option<u64> {
         (self.last_ok != 0).then_some(self.last_ok)
     }
@@ -412,7 +413,7 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_not_known_after_a_restart_either() {
-        let restored = |verdict, fault| CheckState::restore(verdict, 0, None, fault, 7);
+        let restored = |verdict, fault| CheckState::restore(verdict, 0, None, fault, 7, 0);
         let ours = Some(Fault::WorkerDied);
         assert!(restored(Verdict::Unknown, ours).lapsed_ns().is_some());
         for (verdict, fault) in [

@@ -616,7 +616,7 @@ fn meaning(section: Section, key: &str) -> (Value, &'static str) {
             "A group of the page /public, which is for everybody.",
         ),
         (S::Notify, "budget") => (
-            integer(1, 1_000_000),
+            integer(1, 10_000),
             "So many messages a week are enough: beyond that an event names the noisiest checks.",
         ),
         (S::Web, "targets") => (texts(), "Globs over what /probe may be asked to look at."),

@@ -51,6 +51,8 @@ pub mod sample {
     pub const OVERRUNS: usize = 11;
     /// ns from due to started, of the runs that were started.
     pub const LATE_SUM: usize = 12;
+    /// CLOCK_REALTIME, ns: of the check's last run that was ok. 0: none is known.
+    pub const LAST_OK: usize = 13;
     /// Two to a word.
     pub const BUCKETS: usize = 16;
     /// A byte a run, in a ring: the run of number n (of all) stands at n % 32.
@@ -85,6 +87,8 @@ pub struct Run {
     pub cpu: u64,
     pub crashed: bool,
     pub overran: bool,
+    /// CLOCK_REALTIME, ns: of the check's last run that was ok, this one or one before it. 0: none is known.
+    pub last_ok: u64,
 }
 
 impl Run {
@@ -96,6 +100,7 @@ impl Run {
             cpu: 0,
             crashed: false,
             overran: false,
+            last_ok: 0,
         }
     }
 }

@@ -5,7 +5,6 @@
 //! [`Alerts::turn`], once a turn of the loop, and only if there is something to do. Without routes and silences that is never.
 
 mod actions;
-mod budget;
 mod carriers;
 mod commands;
 mod deliveries;
@@ -30,12 +29,11 @@ use crate::journal::Fact;
 use crate::rollout::plugin_use::PluginUse;
 use crate::time::MS;
 use actions::{Act, Actions};
-use budget::Budgets;
 use carriers::{Carriers, Load};
 use deliveries::{Deliveries, Sent};
 use disk::Disk;
 use evidence::{IN_FULL, evidence};
-use healthd_alerts::{Config, Delivery, Engine, Kind, Now, Outcome, Record};
+use healthd_alerts::{Config, Delivery, Engine, Now, Outcome, OverBudget, Record};
 use healthd_core::check::outcome::Verdict;
 use healthd_core::config::Model;
 use healthd_core::wire::alerts::{AlertsReport, Tested};
@@ -80,7 +78,6 @@ pub struct Alerts {
 struct Beside {
     planned: Planned,
     actions: Actions,
-    budgets: Budgets,
     /// Who waits for what becomes of a test, by its message.
     testers: BTreeMap<u64, Asker>,
 }
@@ -195,12 +192,7 @@ impl Alerts {
         let report = self.engine.report(both_clocks());
         let is_open = |id: u64| report.notices.iter().any(|n| n.id == id);
         self.deliveries.keep_receipts(is_open);
-        let mut rows = rows::report(report, |id| self.deliveries.receipt(id));
-        let now = clock::monotonic_ns();
-        for route in &mut rows.routes {
-            route.week = self.beside.budgets.count(&route.name, now);
-        }
-        rows
+        rows::report(report, |id| self.deliveries.receipt(id))
     }
 
     pub fn is_due(&self, now: u64) -> bool {
@@ -250,16 +242,6 @@ impl Alerts {
         }
         for (sent, outcome) in self.deliveries.take() {
             turn.facts.extend(self.deliveries.fact(&sent, &outcome));
-            let is_of_a_notice = !matches!(sent.kind, Kind::Test | Kind::Alive);
-            if is_of_a_notice && matches!(outcome, Outcome::Accepted { .. }) {
-                let budget = self.engine.budget(&sent.route);
-                let check = sent.check.clone();
-                let over = self
-                    .beside
-                    .budgets
-                    .accepted(&sent.route, check, budget, now.mono);
-                turn.facts.extend(over);
-            }
             let tester = self.beside.testers.remove(&sent.message);
             let tested = tester.map(|asker| (asker, sent.tested(&outcome)));
             turn.tested.extend(tested);
@@ -270,6 +252,8 @@ impl Alerts {
         self.next = output.next;
         turn.facts
             .extend(self.beside.planned.look(&mut self.engine, checks));
+        turn.facts
+            .extend(output.over_budget.into_iter().map(over_budget));
         let batch = self.write_down(output.records, &mut turn);
         self.waiting
             .extend(output.deliver.into_iter().map(|delivery| Waiting {
@@ -451,6 +435,12 @@ impl Alerts {
         self.kept.disk.add(&records, || engine.snapshot());
         self.kept.disk.finish(|| engine.snapshot());
     }
+}
+
+fn over_budget(over: OverBudget) -> Fact {
+    Fact::new(EventKind::OverBudget)
+        .cause(over.route)
+        .why(over.why)
 }
 
 /// A refusal in the last step makes no other message due: the next try is seconds away.

@@ -38,7 +38,7 @@ fn route(row: RouteRow) -> wire::RouteRow {
         refused: row.ends.refused,
         unknown: row.ends.unknown,
         took_s: row.ends.took as f64 / 1e9,
-        week: 0,
+        week: row.week,
         budget: row.budget.map(u64::from),
     }
 }

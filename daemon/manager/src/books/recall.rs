@@ -1,6 +1,6 @@
 //! State over a restart: of the manager (from `state.map`), and of the daemon (from disk).
 
-use crate::books::saved::{self, Saved, SavedCheck};
+use crate::books::saved::{self, Ahead, Saved, SavedCheck};
 use crate::check::ns;
 use crate::fleet::pool_key::PoolKey;
 use crate::fleet::quarantine::SavedStanding;
@@ -8,6 +8,7 @@ use crate::schedule::pause::Paused;
 use healthd_core::check::outcome::Verdict;
 use healthd_core::config::CheckSpec;
 use healthd_core::wire::maps::{self, CheckRecord, StateSnapshot};
+use healthd_scoreboard::samples_map::{self, Left};
 use healthd_sys::files;
 use std::collections::HashMap;
 use std::path::Path;
@@ -25,11 +26,15 @@ pub struct Past {
     pub finished: u64,
     /// Its slots: their accounts go on.
     pub slots: Vec<(u32, maps::SlotRecord)>,
+    /// What it had counted.
+    pub counted: Left,
 }
 
-pub fn recall(state_dir: &Path, runtime_dir: &Path) -> Past {
+/// `counted`: the samples of a manager that died.
+pub fn recall(state_dir: &Path, runtime_dir: &Path, counted: Left) -> Past {
     let mut past = Past {
         next_run: 1,
+        counted,
         ..Past::default()
     };
     let mut saved_next = 1;
@@ -110,8 +115,8 @@ impl Past {
             record.against = saved.against();
             record.since = saved.since;
             record.last_run = saved.last_run;
-            record.next_run = saved.next_due;
-            record.in_flight = saved.in_flight;
+            record.next_run = saved.ahead.next_due;
+            record.in_flight = saved.ahead.in_flight;
             record.latency_ns = saved.latency_ns;
             record.worker = saved.worker.unwrap_or(u32::MAX);
             record.runs = saved.runs;
@@ -153,7 +158,9 @@ fn from_map(past: &mut Past, snapshot: StateSnapshot, saved_next: u64) {
         let on_disk = past.checks.get(record.name.as_ref());
         let standing =
             SavedStanding::of(&record.standing, on_disk.and_then(|c| c.standing.as_ref()));
+        let last_ok = samples_map::last_ok_in(&past.counted, &record.name);
         let saved = SavedCheck {
+            last_ok: last_ok.max(on_disk.map_or(0, |c| c.last_ok)),
             standing,
             name: record.name.to_string(),
             plugin: record.plugin.to_string(),
@@ -170,8 +177,10 @@ fn from_map(past: &mut Past, snapshot: StateSnapshot, saved_next: u64) {
             latency_ns: record.latency_ns,
             worker: (record.worker != u32::MAX).then_some(record.worker),
             paused,
-            next_due: record.next_run,
-            in_flight: record.in_flight,
+            ahead: Ahead {
+                next_due: record.next_run,
+                in_flight: record.in_flight,
+            },
         };
         past.checks.insert(record.name.into_owned(), saved);
     }
@@ -193,7 +202,8 @@ mod tests {
         crate::books::disk::Disk::new(&dir)
             .all(&saved)
             .expect("room");
-        assert_eq!(recall(&dir, &dir).next_run, 1000 + RUN_ID_JUMP);
+        let recalled = || recall(&dir, &dir, Left::new());
+        assert_eq!(recalled().next_run, 1000 + RUN_ID_JUMP);
         let mut map = healthd_scoreboard::state_map::StateMap::prepare(
             &dir,
             2,
@@ -203,7 +213,7 @@ mod tests {
         .expect("map");
         map.header(maps::state_header::NEXT_RUN, 1234);
         map.reveal().expect("reveal");
-        assert_eq!(recall(&dir, &dir).next_run, 1234);
+        assert_eq!(recalled().next_run, 1234);
         std::fs::remove_dir_all(&dir).expect("remove");
     }
 

@@ -1,7 +1,7 @@
 //! What was known of a check goes back to it, and what is known goes to the disk.
 
 use super::recall::{Past, ROWS_A_TURN};
-use crate::books::saved::{News, Saved, SavedCheck};
+use crate::books::saved::{Ahead, News, Saved, SavedCheck};
 use crate::books::store::Due;
 use crate::director::Manager;
 use healthd_core::check::verdict::CheckState;
@@ -22,6 +22,7 @@ impl Manager {
             saved.status,
             saved.fault,
             saved.since,
+            saved.last_ok,
         );
         check.last.started_wall = saved.last_run;
         check.last.message = saved.message.clone();
@@ -64,13 +65,13 @@ impl Manager {
             skipped: c.counts.skipped,
             since: c.state.since(),
             last_run: c.last.started_wall,
+            last_ok: c.state.last_ok().unwrap_or_default(),
             message: c.last.message.clone(),
             fault: c.state.fault(),
             latency_ns: c.latency_ns(),
             worker: c.last.worker,
             paused: c.paused.clone(),
-            next_due: 0,
-            in_flight: 0,
+            ahead: Ahead::default(),
         })
     }
 

@@ -65,6 +65,9 @@ pub struct SavedCheck {
     /// CLOCK_REALTIME, ns.
     pub since: u64,
     pub last_run: u64,
+    /// CLOCK_REALTIME, ns. 0: none is known.
+    #[serde(default)]
+    pub last_ok: u64,
     #[serde(default)]
     pub message: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -80,10 +83,16 @@ pub struct SavedCheck {
     /// What speaks against it, if anything does.
     #[serde(default, rename = "rap", skip_serializing_if = "Option::is_none")]
     pub standing: Option<SavedStanding>,
-    /// From the map only: CLOCK_MONOTONIC of the next run, and whether one was in flight.
     #[serde(skip)]
+    pub ahead: Ahead,
+}
+
+/// From the map only: what was to come.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ahead {
+    /// CLOCK_MONOTONIC.
     pub next_due: u64,
-    #[serde(skip)]
+    /// Run in flight; 0: none.
     pub in_flight: u64,
 }
 
@@ -244,14 +253,14 @@ pub mod tests {
             skipped: 0,
             since: 0,
             last_run: 0,
+            last_ok: 0,
             message: "as it was".into(),
             fault,
             latency_ns: 0,
             worker: None,
             paused: None,
             standing: None,
-            next_due: 0,
-            in_flight: 0,
+            ahead: Ahead::default(),
         }
     }
 

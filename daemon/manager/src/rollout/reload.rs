@@ -282,10 +282,11 @@ impl Manager {
             return;
         };
         let saved = past.and_then(|p| p.checks.get(&check.spec.name));
-        let due = match saved {
+        let ahead = saved.map(|s| s.ahead);
+        let due = match ahead {
             // A run that a dead manager had started, and nobody finished, runs again at once.
-            Some(s) if s.in_flight != 0 => now,
-            Some(s) if s.next_due > now && s.next_due < now + 2 * check.interval_ns() => s.next_due,
+            Some(a) if a.in_flight != 0 => now,
+            Some(a) if a.next_due > now && a.next_due < now + 2 * check.interval_ns() => a.next_due,
             _ => return self.plan_anew(id, now),
         };
         self.plan(id, due);

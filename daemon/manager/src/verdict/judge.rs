@@ -221,6 +221,7 @@ impl Manager {
             cpu: f.cpu_ns,
             crashed: fault == Some(Fault::Crash),
             overran: fault == Some(Fault::Overrun),
+            last_ok: check.state.last_ok().unwrap_or_default(),
         };
         self.books.count(check.identity.index, &run);
         self.books

@@ -2,11 +2,11 @@
 
 use crate::mail::compose::{address, domain, escaped};
 use crate::mail::send::stuffed;
-use crate::mail::servers::{Exim, PASSWORD, Submission, USER};
+use crate::mail::servers::{PASSWORD, Submission, USER};
 use crate::tests::{deliver, message, plugin, refused};
 use healthd_plugin::Status;
 use healthd_plugin::serde_json::{self, Value, json};
-use healthd_testing::{Folder, Peer, program, until};
+use healthd_testing::{Exim, Folder, Peer, program, until};
 use std::io::{BufRead, BufReader, Write};
 use std::process::Command;
 use std::sync::{Arc, Mutex};

@@ -1,10 +1,11 @@
-//! What an answer says of the message: 2xx has it; 4xx but 408, 425 and 429 does not have it, for certain; of anything
+//! What an answer says of the message: 2xx has it, unless the service says otherwise in the body; 4xx but 408, 425 and 429 does not have it, for certain; of anything
 //! else nobody knows.
 
 use super::options::Preset;
 use crate::end::NotTaken;
 use crate::words::one_line;
 use healthd_client::http::Response;
+use healthd_client::http::url::masked;
 use healthd_plugin::cut;
 use healthd_plugin::serde_json::{self, Value};
 
@@ -18,16 +19,15 @@ pub fn judge(preset: Preset, response: &Response) -> Result<String, NotTaken> {
     };
     let text = format!("HTTP {}{}", response.status, word());
     match response.status {
-        200..=299 if preset == Preset::Telegram && json["ok"] == false => {
-            Err(NotTaken::surely(text))
-        }
+        200..=299 if objects(preset, &json, &body) => Err(NotTaken::surely(text)),
         200..=299 => Ok(text),
         300..=399 => {
-            let to = header(response, "location").unwrap_or_default();
-            Err(NotTaken::perhaps(format!(
-                "{text}: it has moved to {}; write that URL",
-                one_line(cut(&to, 200))
-            )))
+            // A query may be a key.
+            let to = header(response, "location").filter(|to| !to.is_empty());
+            Err(NotTaken::perhaps(match to {
+                Some(to) => format!("{text}: it has moved to {}; write that URL", masked(&to)),
+                None => text,
+            }))
         }
         408 | 425 | 429 | 500.. => Err(NotTaken {
             retry_after: retry_after(response, &json),
@@ -45,17 +45,28 @@ fn header(response: &Response, name: &str) -> Option<String> {
     response.header(name).map(|h| h.text().into_owned())
 }
 
+/// These say by a body that they have not taken it, and 200 all the same.
+fn objects(preset: Preset, json: &Value, body: &str) -> bool {
+    match preset {
+        Preset::Slack | Preset::Telegram => json["ok"] == false,
+        Preset::Pushover => json["status"].as_i64().is_some_and(|status| status != 1),
+        Preset::Teams => body.contains("delivery failed"),
+        _ => false,
+    }
+}
+
 /// The part of the answer that is for people.
 fn said(preset: Preset, json: &Value) -> Option<String> {
-    let key = match preset {
-        Preset::Telegram => "description",
-        Preset::PagerDuty => "dedup_key",
-        Preset::Opsgenie => "requestId",
-        Preset::Ntfy | Preset::Gotify => "id",
-        Preset::Pushover => "request",
+    let keys = match preset {
+        Preset::Slack => ["error", "ts"],
+        Preset::Telegram => ["description", "message"],
+        Preset::PagerDuty => ["dedup_key", "message"],
+        Preset::Opsgenie => ["requestId", "message"],
+        Preset::Ntfy | Preset::Gotify => ["id", "message"],
+        Preset::Pushover => ["errors", "request"],
         _ => return None,
     };
-    let value = json.get(key).or_else(|| json.get("message"))?;
+    let value = keys.iter().find_map(|key| json.get(key))?;
     Some(match value {
         Value::String(text) => text.clone(),
         other => other.to_string(),
@@ -78,8 +89,13 @@ pub fn seconds(text: &str, now: jiff::Timestamp) -> Option<u64> {
     if let Ok(seconds) = text.parse::<f64>() {
         return seconds.is_finite().then(|| seconds.max(0.0).ceil() as u64);
     }
-    let date = jiff::fmt::rfc2822::DateTimeParser::new()
-        .parse_timestamp(text)
-        .ok()?;
+    // The form of today, and the two that RFC 9110 wants to be read as well.
+    let parser = jiff::fmt::rfc2822::DateTimeParser::new();
+    let older = ["%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
+    let older = older.into_iter().find_map(|form| {
+        let time = jiff::civil::DateTime::strptime(form, text).ok()?;
+        jiff::tz::TimeZone::UTC.to_timestamp(time).ok()
+    });
+    let date = parser.parse_timestamp(text).ok().or(older)?;
     Some(u64::try_from(date.as_second() - now.as_second()).unwrap_or(0))
 }

@@ -11,6 +11,7 @@ use crate::sign::{hex, hmac_sha256};
 use crate::templates::Templates;
 use healthd_client::http::url::Url;
 use healthd_client::server::Server;
+use healthd_plugin::base64::base64;
 use healthd_plugin::secrets::Secrets;
 use healthd_plugin::serde_json;
 use healthd_plugin::{Check, Cx, Status};
@@ -21,8 +22,15 @@ pub struct Webhook {
     options: Options,
     base: Url,
     server: Server,
+    proxy: Option<Proxy>,
     templates: Templates,
     secrets: Secrets,
+}
+
+/// An HTTP proxy on the way to the receiver.
+struct Proxy {
+    url: Url,
+    server: Server,
 }
 
 impl Check for Webhook {
@@ -41,6 +49,8 @@ impl Check for Webhook {
         }
         let server = Server::new(&base.host, base.port, o.family)?;
         let server = server.with_tls(base.https, o.ca_file.as_deref(), o.insecure, None)?;
+        let proxy = o.proxy.as_ref().map(|text| Proxy::new(text, &o));
+        let proxy = proxy.transpose()?;
         for (name, value) in &o.headers {
             let good = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
             if name.is_empty() || !name.chars().all(good) || value.chars().any(char::is_control) {
@@ -54,9 +64,17 @@ impl Check for Webhook {
         for secret in hidden.chain(path).chain(o.headers.values()) {
             secrets.add(secret);
         }
+        let urls = [Some(&base), proxy.as_ref().map(|proxy| &proxy.url)];
+        for url in urls.into_iter().flatten() {
+            if let Some((user, password)) = &url.userinfo {
+                secrets.add(password);
+                secrets.add(&basic(user, password));
+            }
+        }
         Ok(Webhook {
             base,
             server,
+            proxy,
             templates: Templates::new(o.title.as_deref(), o.text.as_deref())?,
             options: o,
             secrets,
@@ -74,17 +92,27 @@ impl Webhook {
         let fields =
             serde_json::from_str(notice.json).map_err(|e| NotTaken::surely(e.to_string()))?;
         let post = presets::post(&self.options, &self.base, &message, &words, fields);
-        let post = post.map_err(NotTaken::surely)?;
+        let mut post = post.map_err(NotTaken::surely)?;
         let request = self.request(&message, &post);
-        let response = exchange::post(self, cx, &request).await?;
+        let mut response = exchange::post(self, cx, &request).await?;
+        // Too large, for the receiver or what stands before it: its first checks say what is the matter.
+        if response.status == 413 && presets::shorten(&mut post.body) {
+            let request = self.request(&message, &post);
+            response = exchange::post(self, cx, &request).await?;
+        }
         answer::judge(self.options.preset, &response)
     }
 
     fn request(&self, message: &Message, post: &Post) -> Vec<u8> {
         let body = post.body.to_string();
+        // What goes to a proxy in plain has the whole URL, and what opens the proxy.
+        let (origin, authorization) = match &self.proxy {
+            Some(proxy) if !self.base.https => (self.base.origin(), proxy.authorization()),
+            _ => Default::default(),
+        };
         let mut head = format!(
-            "POST {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: healthd/{}\r\nAccept: application/json, */*\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\nIdempotency-Key: {}\r\n",
+            "POST {origin}{} HTTP/1.1\r\nHost: {}\r\nUser-Agent: healthd/{}\r\nAccept: application/json, */*\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\nIdempotency-Key: {}\r\n{authorization}",
             post.path,
             self.base.authority(),
             env!("CARGO_PKG_VERSION"),
@@ -107,12 +135,48 @@ impl Webhook {
             .headers
             .iter()
             .map(|(name, value)| (*name, value.clone()));
-        for (name, value) in given.chain(own).chain(signed) {
+        let of_url = self.base.userinfo.as_ref();
+        let of_url = of_url
+            .filter(|_| !self.authorizes(post))
+            .map(|(user, password)| ("Authorization", basic(user, password)));
+        for (name, value) in given.chain(own).chain(of_url).chain(signed) {
             head += &format!("{name}: {value}\r\n");
         }
         head += "\r\n";
         [head.into_bytes(), body.into_bytes()].concat()
     }
+}
+
+impl Webhook {
+    /// Who we are is said already, by the preset or by a header of the config.
+    fn authorizes(&self, post: &Post) -> bool {
+        let own = self.options.headers.keys().map(String::as_str);
+        let mut names = post.headers.iter().map(|(name, _)| *name).chain(own);
+        names.any(|name| name.eq_ignore_ascii_case("authorization"))
+    }
+}
+
+impl Proxy {
+    fn new(text: &str, o: &Options) -> Result<Proxy, String> {
+        let url = Url::parse(text).map_err(|e| format!("proxy: {e}"))?;
+        if url.https || url.path != "/" {
+            return Err("proxy: http://HOST:PORT is all that can be given".into());
+        }
+        let server = Server::new(&url.host, url.port, o.family)?;
+        Ok(Proxy { url, server })
+    }
+
+    /// A line of a head, if the proxy has a user.
+    fn authorization(&self) -> String {
+        let line = |(user, password): &(String, String)| {
+            format!("Proxy-Authorization: {}\r\n", basic(user, password))
+        };
+        self.url.userinfo.as_ref().map(line).unwrap_or_default()
+    }
+}
+
+fn basic(user: &str, password: &str) -> String {
+    format!("Basic {}", base64(format!("{user}:{password}").as_bytes()))
 }
 
 #[cfg(test)]

@@ -21,6 +21,8 @@ options! {
         hmac_key: Option<String> { min_length: 1 },
         /// Header that carries the signature, as `sha256=` and hexadecimal digits.
         hmac_header: String { min_length: 1, max_length: 100 } = "X-Healthd-Signature".into(),
+        /// HTTP proxy to go through: http://HOST:PORT, with user:password@ before the host if it wants that.
+        proxy: Option<String> { pattern: "^http://." },
         /// Address family to use for a host name.
         family: Family = Family::Any,
         /// PEM file of the CA certificates to trust, instead of the machine's.

@@ -62,6 +62,8 @@ pub fn post(
     let key = o.key.as_deref().unwrap_or_default();
     let user = o.user.as_deref().unwrap_or_default();
     let both = format!("{}\n{}", words.title, words.text);
+    // For those who read Markdown.
+    let (title, text) = (unlinked(&words.title), unlinked(&words.text));
     let below = |path: &str| format!("{}{path}", base.path.trim_end_matches('/'));
     let mut headers = Vec::new();
     let mut path = base.path.clone();
@@ -72,11 +74,11 @@ pub fn post(
             "attachments": [{ "color": colour(m), "text": cut(&slack(&words.text), 7_000), "fallback": cut(&slack(&words.title), 3_000) }],
         }),
         Preset::Mattermost => json!({
-            "text": cut(&format!("{} **{}**", sign(m), words.title), 4_000),
+            "text": cut(&format!("{} **{}**", sign(m), title.replace('@', "@\u{200b}")), 4_000),
             "attachments": [{ "color": colour(m), "text": cut(&format!("```\n{}\n```", words.text.replace("```", "'''")), 12_000), "fallback": cut(&words.title, 4_000) }],
         }),
         Preset::Discord => json!({
-            "content": cut_units(&format!("{} {both}", sign(m)), 2_000),
+            "content": cut_units(&format!("{} {title}\n{text}", sign(m)), 2_000),
             // A check's message calls nobody.
             "allowed_mentions": { "parse": [] },
         }),
@@ -90,8 +92,8 @@ pub fn post(
                     "type": "AdaptiveCard",
                     "version": "1.4",
                     "body": [
-                        { "type": "TextBlock", "text": cut(&format!("{} {}", sign(m), words.title), 2_000), "weight": "Bolder", "wrap": true },
-                        { "type": "TextBlock", "text": cut(&words.text, 16_000).replace('\n', "\n\n"), "wrap": true },
+                        { "type": "TextBlock", "text": cut(&format!("{} {title}", sign(m)), 2_000), "weight": "Bolder", "wrap": true },
+                        { "type": "TextBlock", "text": cut(&text, 16_000).replace('\n', "\n\n"), "wrap": true },
                     ],
                 },
             }],
@@ -176,6 +178,19 @@ pub fn post(
     })
 }
 
+/// Leaves the first checks of a list that is long. False: it is none, or short already.
+pub fn shorten(body: &mut Value) -> bool {
+    let checks = body.get_mut("checks").and_then(Value::as_array_mut);
+    let Some(checks) = checks.filter(|list| list.len() > FIRST) else {
+        return false;
+    };
+    checks.truncate(FIRST);
+    true
+}
+
+/// So many checks are enough where there is no room for all.
+const FIRST: usize = 20;
+
 fn pagerduty(key: &str, m: &Message, words: &Words) -> Result<Value, String> {
     if m.kind == Kind::Alive {
         return Err(no_alive("PagerDuty"));
@@ -209,11 +224,7 @@ fn alertmanager(m: &Message) -> Value {
     let alert = |name: &str, c: &Check| {
         let mut labels = Map::new();
         for (key, value) in &c.labels {
-            let key: String = key
-                .chars()
-                .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
-                .collect();
-            labels.insert(key, value.clone().into());
+            labels.insert(label(key), value.clone().into());
         }
         labels.insert("alertname".into(), name.into());
         labels.insert("check".into(), c.name.clone().into());
@@ -231,7 +242,12 @@ fn alertmanager(m: &Message) -> Value {
             (_, Kind::Alive | Kind::Test) => far(1),
             _ => far(24 * 365),
         };
+        // What ends before it began, as the clock was set meanwhile, is refused.
         let begun = if m.from.is_empty() { &m.time } else { &m.from };
+        let begun = match ends.as_ref().filter(|ends| is_before(ends, begun)) {
+            Some(ends) => ends,
+            None => begun,
+        };
         let mut alert = json!({ "labels": labels, "annotations": annotations, "startsAt": begun });
         if let Some(ends) = ends {
             alert["endsAt"] = ends.into();
@@ -254,6 +270,21 @@ fn alertmanager(m: &Message) -> Value {
         }
         _ => m.checks.iter().map(|c| alert("healthd", c)).collect(),
     }
+}
+
+/// A name that Alertmanager takes: letters, digits and `_`, and no digit first.
+fn label(key: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+    let name: String = key.chars().map(plain).collect();
+    match name.starts_with(|c: char| c.is_ascii_digit()) {
+        true => format!("_{name}"),
+        false => name,
+    }
+}
+
+fn is_before(a: &str, b: &str) -> bool {
+    let time = |text: &str| text.parse::<jiff::Timestamp>().ok();
+    matches!((time(a), time(b)), (Some(a), Some(b)) if a < b)
 }
 
 /// What this service knows the problem by.
@@ -303,6 +334,11 @@ fn slack(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
+}
+
+/// Without a link whose words hide where it leads.
+fn unlinked(text: &str) -> String {
+    text.replace("](", "]\u{200b}(")
 }
 
 /// At most so many letters.

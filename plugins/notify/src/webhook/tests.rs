@@ -11,7 +11,7 @@ use healthd_client::http::url::Url;
 use healthd_plugin::Options as _;
 use healthd_plugin::Status;
 use healthd_plugin::serde_json::{self, Value, json};
-use healthd_testing::{Peer, Server, program};
+use healthd_testing::{Nginx, Peer, Server, accepts, free_port, program};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
@@ -100,6 +100,10 @@ fn mistakes_in_options() {
         (
             json!({"url": "http://x/", "text": "{% if %}"}),
             "text, line 1: ",
+        ),
+        (
+            json!({"url": "http://x/", "proxy": "http://p/x"}),
+            "proxy: http://HOST:PORT is all that can be given",
         ),
     ] {
         let said = refused("webhook", &options);
@@ -253,14 +257,21 @@ fn five_hundred_members_fit_into_what_each_service_takes() {
 fn a_check_cannot_call_people_nor_make_links() {
     let mut hostile = message("problem");
     hostile["checks"][0]["message"] =
-        "<!channel> <http://evil|here> @everyone ``` \u{1b}[31m".into();
+        "<!channel> <http://evil|here> @everyone [here](http://evil) ``` \u{1b}[31m".into();
     let slack = body(&of("slack"), &hostile).to_string();
     assert!(slack.contains("&lt;!channel&gt;") && !slack.contains("<!channel>"));
     assert_eq!(
         body(&of("discord"), &hostile)["allowed_mentions"]["parse"],
         json!([])
     );
+    for preset in ["discord", "teams"] {
+        let said = body(&of(preset), &hostile).to_string();
+        assert!(said.contains("[here]") && !said.contains("]("), "{said}");
+    }
     let mattermost = body(&of("mattermost"), &hostile);
+    let title = mattermost["text"].as_str().expect("a text");
+    assert!(title.contains("everyone") && !title.contains("@everyone"));
+    assert!(!title.contains("]("), "{title}");
     assert_eq!(
         mattermost["attachments"][0]["text"]
             .as_str()
@@ -363,9 +374,15 @@ fn what_an_answer_means() {
             None,
         ),
         (
-            "HTTP/1.1 302 Found\r\nLocation: https://new.example/\r\nContent-Length: 0\r\n\r\n",
+            "HTTP/1.1 302 Found\r\nLocation: https://u:p@new.example/?token=x\r\nContent-Length: 0\r\n\r\n",
             Status::Unknown,
-            "HTTP 302: it has moved to https://new.example/; write that URL",
+            "HTTP 302: it has moved to https://***@new.example/; write that URL",
+            None,
+        ),
+        (
+            "HTTP/1.1 304 Not Modified\r\n\r\n",
+            Status::Unknown,
+            "HTTP 304",
             None,
         ),
         (
@@ -422,6 +439,187 @@ fn what_an_answer_means() {
     );
 }
 
+/// Each of these has been seen with a status of 200.
+#[test]
+fn what_a_service_has_not_taken_it_may_say_with_200() {
+    for (preset, body, status, text) in [
+        (
+            "slack",
+            r#"{"ok":false,"error":"channel_not_found"}"#,
+            Status::Critical,
+            "HTTP 200 channel_not_found",
+        ),
+        (
+            "slack",
+            r#"{"ok":true,"ts":"1503435956.000247","message":{"text":"x"}}"#,
+            Status::Ok,
+            "HTTP 200 1503435956.000247",
+        ),
+        ("slack", "ok", Status::Ok, "HTTP 200 ok"),
+        (
+            "telegram",
+            r#"{"ok":false,"error_code":400,"description":"Bad Request: chat not found"}"#,
+            Status::Critical,
+            "HTTP 200 Bad Request: chat not found",
+        ),
+        (
+            "teams",
+            "Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error 429",
+            Status::Critical,
+            "HTTP 200 Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error 429",
+        ),
+        ("teams", "1", Status::Ok, "HTTP 200 1"),
+        (
+            "pushover",
+            r#"{"status":0,"request":"r","errors":["user identifier is invalid"]}"#,
+            Status::Critical,
+            "HTTP 200 [\"user identifier is invalid\"]",
+        ),
+        (
+            "pushover",
+            r#"{"status":1,"request":"647d2300"}"#,
+            Status::Ok,
+            "HTTP 200 647d2300",
+        ),
+        // Nobody knows what it means elsewhere.
+        (
+            "generic",
+            r#"{"ok":false}"#,
+            Status::Ok,
+            r#"HTTP 200 {"ok":false}"#,
+        ),
+    ] {
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let (peer, _) = server(answer.leak());
+        let mut options = of(preset);
+        options["url"] = format!("http://{}/hook", peer.addr).into();
+        let o = deliver("webhook", &options, &message("problem"));
+        assert_eq!((o.status, o.message.as_str()), (status, text), "{preset}");
+    }
+}
+
+#[test]
+fn a_user_in_the_url_is_who_asks() {
+    let (peer, heard) = server("HTTP/1.1 401 No\r\nContent-Length: 3\r\n\r\nana");
+    let ask = |more: &Value| {
+        let mut options = json!({"url": format!("http://ana:p%40ssw0rd@{}/x", peer.addr)});
+        for (key, value) in more.as_object().expect("a table") {
+            options[key] = value.clone();
+        }
+        let o = deliver("webhook", &options, &message("problem"));
+        assert_eq!(o.status, Status::Critical, "{}", o.message);
+        let request = heard.lock().expect("no panic").pop().expect("a request");
+        let lines = request.lines().map(str::to_owned);
+        lines
+            .filter(|l| l.contains("uthorization: "))
+            .collect::<Vec<_>>()
+    };
+    // ana:p@ssw0rd
+    let basic = "Authorization: Basic YW5hOnBAc3N3MHJk";
+    assert_eq!(ask(&json!({})), [basic]);
+    let own = json!({"headers": {"authorization": "Bearer t0ken"}});
+    assert_eq!(ask(&own), ["authorization: Bearer t0ken"]);
+}
+
+/// A real nginx, which takes no more than so much.
+#[test]
+fn what_is_too_large_is_said_of_the_first_checks() {
+    if !Nginx::installed() {
+        return;
+    }
+    let nginx = Nginx::start(
+        "location /x { client_max_body_size 16k; return 200 $content_length; } location /no { client_max_body_size 1; return 200; }",
+    );
+    let send = |path: &str, count: usize| {
+        let options = json!({ "url": nginx.url(path) });
+        let o = deliver("webhook", &options, &storm("problem", count));
+        (o.status, o.message)
+    };
+    let (status, said) = send("/x", 500);
+    assert_eq!(status, Status::Ok, "{said}");
+    let length: usize = said["HTTP 200 ".len()..].parse().expect("a length");
+    assert!((2_000..16_000).contains(&length), "{said}");
+    let (status, said) = send("/no", 500);
+    assert_eq!(status, Status::Critical, "{said}");
+    assert!(said.starts_with("HTTP 413 "), "{said}");
+}
+
+/// A real tinyproxy, and nginx behind it, in plain and inside of TLS.
+#[test]
+fn through_a_proxy() {
+    if !Nginx::installed() {
+        return;
+    }
+    let Some(tinyproxy) = program("/usr/bin/tinyproxy", "tinyproxy-bin") else {
+        return;
+    };
+    let nginx = Nginx::start(
+        "location /x { return 200 \"$request_method $host via=$http_via $http_proxy_authorization\"; }",
+    );
+    let proxy = Server::start(
+        |folder, port| {
+            let conf = folder.write(
+                "conf",
+                format!(
+                    "Port {port}\nListen 127.0.0.1\nTimeout 60\nAllow 127.0.0.1\nBasicAuth u s3cret\nViaProxyName \"tiny\"\nConnectPort {}\n",
+                    nginx.port_tls
+                ),
+            );
+            let mut command = Command::new(&tinyproxy);
+            command.arg("-d").arg("-c").arg(conf);
+            command
+        },
+        |_, port| accepts(port),
+    );
+    let at = |who: &str| format!("http://{who}127.0.0.1:{}", proxy.port);
+    let ca = nginx.certs.ca();
+    let tls = format!("https://localhost:{}/x", nginx.port_tls);
+    let send = |url: &str, proxy: &str| {
+        let mut options = json!({"url": url, "proxy": proxy});
+        if url.starts_with("https") {
+            options["ca_file"] = ca.display().to_string().into();
+        }
+        let o = deliver("webhook", &options, &message("problem"));
+        (o.status, o.message)
+    };
+    let (status, said) = send(&nginx.url("/x"), &at("u:s3cret@"));
+    assert_eq!(
+        (status, said.as_str()),
+        (
+            Status::Ok,
+            "HTTP 200 POST 127.0.0.1 via=1.1 tiny (tinyproxy/1.11.1)"
+        ),
+        "{}",
+        proxy.log()
+    );
+    let (status, said) = send(&tls, &at("u:s3cret@"));
+    assert_eq!(
+        (status, said.as_str()),
+        (Status::Ok, "HTTP 200 POST localhost via="),
+        "{}",
+        proxy.log()
+    );
+    // Nothing has left: a definite refusal, and none of the secrets is told.
+    let nobody = format!("http://127.0.0.1:{}", free_port("127.0.0.1"));
+    for (url, proxy, why) in [
+        (nginx.url("/x"), at(""), "HTTP 407"),
+        (tls.clone(), at("u:wr0ngpass@"), "when asked for localhost:"),
+        (tls.clone(), nobody, "connect: connection refused"),
+        (
+            "https://localhost:1/".into(),
+            at("u:s3cret@"),
+            "HTTP 403 when asked for localhost:1",
+        ),
+    ] {
+        let (status, said) = send(&url, &proxy);
+        assert_eq!(status, Status::Critical, "{said}");
+        assert!(said.contains(why) && !said.contains("wr0ng"), "{said}");
+    }
+}
+
 #[test]
 fn the_request_has_its_id_its_signature_and_no_secret_comes_back() {
     let (peer, heard) =
@@ -463,6 +661,8 @@ fn retry_after_is_a_number_or_a_date() {
     assert_eq!(seconds("120", now), Some(120));
     assert_eq!(seconds("Sun, 29 Nov 2026 02:01:30 GMT", now), Some(90));
     assert_eq!(seconds("Sun, 29 Nov 2026 01:00:00 GMT", now), Some(0));
+    assert_eq!(seconds("Sunday, 29-Nov-26 02:01:30 GMT", now), Some(90));
+    assert_eq!(seconds("Sun Nov 29 02:01:30 2026", now), Some(90));
     assert_eq!(seconds("soon", now), None);
 }
 
@@ -535,6 +735,18 @@ fn a_real_alertmanager_takes_our_alerts_and_ends_them() {
         there,
         ["host-0000/größe", "host-0001/größe", "host-0002/größe"]
     );
+    // Labels as people have them; and a clock that was set back while it lasted.
+    let mut odd = at(message("problem"), false);
+    odd["checks"][0]["labels"] = json!({"1st": "a", "größe": "b", "x.y/z": "c", "empty": ""});
+    let o = deliver("webhook", &options, &odd);
+    assert_eq!(o.status, Status::Ok, "{}", o.message);
+    assert_eq!(active().len(), 4);
+    let mut over = at(message("recovery"), true);
+    over["checks"][0]["labels"] = odd["checks"][0]["labels"].clone();
+    over["to"] = "2026-11-01T00:00:00Z".into();
+    let o = deliver("webhook", &options, &over);
+    assert_eq!(o.status, Status::Ok, "{}", o.message);
+    assert_eq!(active().len(), 3);
     // Told again it is the same alert.
     deliver("webhook", &options, &at(storm("repeat", 3), false));
     assert_eq!(active().len(), 3);
