@@ -132,6 +132,63 @@ fn metrics_say_what_the_daemon_says_in_every_state() {
     stop(daemon);
 }
 
+/// The families of `daemon/docs/metrics.md`.
+fn documented() -> Vec<String> {
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("daemon/docs/metrics.md");
+    let page = std::fs::read_to_string(file).expect("shipped");
+    let (_, series) = page.split_once("\n## Series\n").expect("a section");
+    let rows = series.lines().filter_map(|line| line.strip_prefix("| "));
+    let names = rows.filter_map(|row| row.split(" |").next());
+    let words = names.flat_map(|names| names.split('`').skip(1).step_by(2));
+    words.map(str::to_owned).collect()
+}
+
+/// The families that a page tells, those without a sample too.
+fn told(page: &Page) -> Vec<String> {
+    let types = page.body.lines().filter_map(|l| l.strip_prefix("# TYPE "));
+    let names = types.filter_map(|line| line.split(' ').next());
+    names.map(str::to_owned).collect()
+}
+
+/// A scrape of a daemon that has all: each documented family is in it, and no other.
+#[test]
+fn what_is_documented_is_told_and_the_other_way_round() {
+    let route = "plugin = \"script\"\nconfig = { argv = [\"/bin/true\"] }\n";
+    let lines = "listen = \"unix:web.sock\"\ntargets = [\"127.0.0.1\"]";
+    let daemon = Config::new()
+        .section("web", lines)
+        .section("history", "")
+        .notify(route)
+        .check(good("a"))
+        .spawn();
+    daemon.expect_notify("READY=1");
+    daemon.until_ok(&["a"]);
+    let at = address(&daemon);
+    let wanted = documented();
+    assert!(wanted.len() > 40, "{wanted:?}");
+    // Recorder and manager say their part when they have begun.
+    wait_for("all families", || {
+        let told = told(&get(&at, "/metrics", &[]));
+        wanted.iter().all(|name| told.contains(name))
+    });
+    let page = get(&at, "/metrics", &[]);
+    for name in told(&page) {
+        assert!(wanted.contains(&name), "{name} is not in metrics.md");
+    }
+    // Of what is no counter of something that has not happened there is a value.
+    for series in [
+        "healthd_plugin_stuck_threads{plugin=\"exec\"}",
+        "healthd_notify_messages_total{route=\"script\",result=\"accepted\"}",
+        "healthd_notify_oldest_pending_seconds{route=\"script\"}",
+        "healthd_notify_duration_seconds_count{route=\"script\"}",
+        "healthd_metrics_dropped",
+    ] {
+        assert_eq!(page.value(series), Some(0.0), "{series}\n{}", page.body);
+    }
+    promtool(&page);
+    stop(daemon);
+}
+
 #[test]
 fn a_manager_that_hangs_is_told_by_readyz_and_checks_go_on_without_web() {
     let daemon = config().check(good("a")).spawn();
