@@ -45,6 +45,7 @@ mod page;
 mod panics;
 mod plugin_hang;
 mod probes;
+mod push;
 mod readme;
 mod recycle;
 mod reload;

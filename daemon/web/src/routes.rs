@@ -59,6 +59,8 @@ pub struct Site {
     /// Clients that are told what happens, for as long as they like.
     pub live: Cell<usize>,
     pub probes: Probes,
+    #[cfg(feature = "push")]
+    pub pushed: crate::push::Pushed,
     /// What the manager has told for metrics.
     pub alerts: Asked<AlertsReport>,
     pub stuck: Asked<Stuck>,
@@ -167,6 +169,8 @@ impl Site {
             large: Cell::new(0),
             live: Cell::new(0),
             probes: Probes::default(),
+            #[cfg(feature = "push")]
+            pushed: Default::default(),
             alerts: Asked::default(),
             stuck: Asked::default(),
             delivered: Delivered::default(),

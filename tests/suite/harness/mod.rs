@@ -12,6 +12,7 @@ pub mod http;
 mod leash;
 mod notify;
 pub mod plugins;
+pub mod prometheus;
 mod record;
 mod tracer;
 
