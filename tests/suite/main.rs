@@ -24,6 +24,7 @@ mod folders;
 mod groups;
 mod heartbeat;
 mod history;
+mod history_faults;
 mod host;
 mod jail;
 mod labels;
