@@ -4,6 +4,10 @@ mod alerts;
 mod asked;
 mod checks;
 mod daemon;
+#[cfg_attr(
+    not(feature = "push"),
+    allow(dead_code, reason = "series one by one are for those that push them")
+)]
 pub mod format;
 
 use crate::body::Answer;
