@@ -17,7 +17,7 @@ fn moody(dir: &Path) -> Check {
         .set("slo", "\"99.9% 30d\"")
 }
 
-fn config() -> (Config, PathBuf) {
+pub fn config() -> (Config, PathBuf) {
     let config = Config::new().section(
         "history",
         "max_size = \"16MiB\"\nslo = { \"mood*\" = \"50% 1h\" }",
@@ -26,14 +26,14 @@ fn config() -> (Config, PathBuf) {
     (config.check(moody(&dir)), dir)
 }
 
-fn stop(mut daemon: Daemon) -> Daemon {
+pub fn stop(mut daemon: Daemon) -> Daemon {
     daemon.signal(Signal::SIGTERM);
     assert_eq!(daemon.wait_exit().code(), Some(0));
     daemon.assert_no_orphan();
     daemon
 }
 
-fn flip(daemon: &Daemon, bad: bool) {
+pub fn flip(daemon: &Daemon, bad: bool) {
     let file = daemon.dir().join("bad");
     let mut watch = daemon.watch(&["moody"]);
     match bad {
@@ -43,7 +43,7 @@ fn flip(daemon: &Daemon, bad: bool) {
     watch.until_verdict("moody", if bad { "critical" } else { "ok" });
 }
 
-fn history(daemon: &Daemon) -> Value {
+pub fn history(daemon: &Daemon) -> Value {
     daemon.healthctl(&["--json", "history", "moody"]).json()
 }
 
@@ -68,11 +68,11 @@ fn verdicts(daemon: &Daemon) -> Vec<String> {
         .collect()
 }
 
-fn until_verdicts(daemon: &Daemon, wanted: &[&str]) {
+pub fn until_verdicts(daemon: &Daemon, wanted: &[&str]) {
     wait_for(&format!("{wanted:?}"), || verdicts(daemon) == wanted);
 }
 
-fn recorder(daemon: &Daemon) -> u32 {
+pub fn recorder(daemon: &Daemon) -> u32 {
     match daemon.role("recorder")[..] {
         [pid] => pid,
         ref others => daemon.fail(&format!("one recorder was expected: {others:?}")),

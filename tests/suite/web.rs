@@ -104,8 +104,12 @@ fn metrics_say_what_the_daemon_says_in_every_state() {
     let wrong = get(&at, "/metrics?match=verdict!%3Dok", &[]);
     assert_eq!(wrong.status, 400);
     assert!(wrong.body.contains("`!verdict=ok`"), "{}", wrong.body);
+    // The manager is asked for these, and a scrape does not wait for it.
+    wait_for("silences are told", || {
+        let own = get(&at, "/metrics/self", &[]);
+        own.value("healthd_silences{kind=\"ack\"}") == Some(0.0)
+    });
     let own = get(&at, "/metrics/self", &[]);
-    assert_eq!(own.value("healthd_silences{kind=\"ack\"}"), Some(0.0));
     assert!(!own.body.contains("healthd_check_") && own.body.contains("healthd_build_info"));
     promtool(&own);
 
@@ -129,6 +133,67 @@ fn metrics_say_what_the_daemon_says_in_every_state() {
     let page = get(&at, "/metrics", &[]);
     assert!(!page.body.contains(bad));
     assert!(runs(&page).expect("it is there") >= before);
+    stop(daemon);
+}
+
+/// The families of `daemon/docs/metrics.md`.
+fn documented() -> Vec<String> {
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("daemon/docs/metrics.md");
+    let page = std::fs::read_to_string(file).expect("shipped");
+    let (_, series) = page.split_once("\n## Series\n").expect("a section");
+    let rows = series.lines().filter_map(|line| line.strip_prefix("| "));
+    let names = rows.filter_map(|row| row.split(" |").next());
+    let words = names.flat_map(|names| names.split('`').skip(1).step_by(2));
+    words.map(str::to_owned).collect()
+}
+
+/// The families that a page tells, those without a sample too.
+fn told(page: &Page) -> Vec<String> {
+    let types = page.body.lines().filter_map(|l| l.strip_prefix("# TYPE "));
+    let names = types.filter_map(|line| line.split(' ').next());
+    names.map(str::to_owned).collect()
+}
+
+/// A scrape of a daemon that has all: each documented family is in it, and no other.
+#[test]
+fn what_is_documented_is_told_and_the_other_way_round() {
+    let route = "plugin = \"script\"\nconfig = { argv = [\"/bin/true\"] }\n";
+    let lines = "listen = \"unix:web.sock\"\ntargets = [\"127.0.0.1\"]";
+    let daemon = Config::new()
+        .section("web", lines)
+        .section("history", "")
+        .notify(route)
+        .check(good("a"))
+        .spawn();
+    daemon.expect_notify("READY=1");
+    daemon.until_ok(&["a"]);
+    let at = address(&daemon);
+    let wanted = documented();
+    assert!(wanted.len() > 40, "{wanted:?}");
+    // The recorder says its part when it has begun, and the manager when it has the time: no two scrapes need be alike.
+    let last = std::cell::RefCell::new(None);
+    wait_for("all families", || {
+        let page = get(&at, "/metrics", &[]);
+        let told = told(&page);
+        let all = wanted.iter().all(|name| told.contains(name));
+        last.replace(Some(page));
+        all
+    });
+    let page = last.take().expect("there was one");
+    for name in told(&page) {
+        assert!(wanted.contains(&name), "{name} is not in metrics.md");
+    }
+    // Of what is no counter of something that has not happened there is a value.
+    for series in [
+        "healthd_plugin_stuck_threads{plugin=\"exec\"}",
+        "healthd_notify_messages_total{route=\"script\",result=\"accepted\"}",
+        "healthd_notify_oldest_pending_seconds{route=\"script\"}",
+        "healthd_notify_duration_seconds_count{route=\"script\"}",
+        "healthd_metrics_dropped",
+    ] {
+        assert_eq!(page.value(series), Some(0.0), "{series}\n{}", page.body);
+    }
+    promtool(&page);
     stop(daemon);
 }
 

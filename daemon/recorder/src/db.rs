@@ -10,10 +10,11 @@ use std::collections::HashMap;
 use std::fmt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// An operator's own writing may hold us up for so long.
 const BUSY: Duration = Duration::from_secs(1);
+const LOOK_THROUGH: Duration = Duration::from_secs(2);
 const PAGE: u64 = 4096;
 /// Bytes of the log, beyond which nothing is written until whoever reads with an open transaction lets go.
 const LOG_MOST: u64 = 64 << 20;
@@ -127,7 +128,7 @@ impl Db {
         let version: i64 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
         match version {
             0 => conn.execute_batch(&schema())?,
-            VERSION => {}
+            VERSION => look_through(&conn)?,
             other => {
                 return Err(Trouble::Other(format!(
                     "history.db is of version {other}, and this healthd writes {VERSION}: move it away, or run the healthd that wrote it"
@@ -484,6 +485,21 @@ impl Db {
     }
 }
 
+/// What was written over while nobody looked is found before anything is added to it; in so long as a start may take, which
+/// is some hundred megabytes.
+fn look_through(conn: &Connection) -> Done<()> {
+    let begun = Instant::now();
+    conn.progress_handler(1_000, Some(move || begun.elapsed() > LOOK_THROUGH))?;
+    let said = conn.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
+    conn.progress_handler(0, None::<fn() -> bool>)?;
+    match said {
+        Ok(said) if said == "ok" => Ok(()),
+        Ok(what) => Err(Trouble::Broken(what.trim().replace('\n', "; "))),
+        Err(e) if e.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}
+
 pub const VERSION: i64 = 1;
 
 fn schema() -> String {
@@ -640,6 +656,42 @@ mod tests {
         db.write_events(&[event(9_999_999)], 0, Place::default())
             .expect("it goes on");
         assert!(db.sizes().1 < 1 << 20);
+        std::fs::remove_dir_all(dir).expect("our own");
+    }
+
+    /// Each table's first page in turn, so it matters not which one is looked at first.
+    #[test]
+    fn a_page_that_was_written_over_is_found_by_the_next_start() {
+        let dir = dir("page");
+        let path = dir.join("history.db");
+        let mut db = Db::open(&path, 64 << 20).expect("new");
+        let events: Vec<EventRecord> = (1..=200).map(event).collect();
+        db.write_events(&events, 0, Place { last: 200, base: 0 })
+            .expect("written");
+        let pages: Vec<u64> = {
+            let sql = "SELECT rootpage FROM sqlite_master WHERE rootpage > 1";
+            let mut ask = db.conn.prepare(sql).expect("a schema");
+            let rows = ask.query_map([], |row| row.get::<_, i64>(0));
+            let pages = rows.expect("tables").map(|page| page.expect("a number"));
+            pages.map(i64::cast_unsigned).collect()
+        };
+        assert!(pages.len() > 8, "{pages:?}");
+        // Closed last, so all of it is in the file.
+        drop(db);
+        let whole = std::fs::read(&path).expect("our own");
+        for page in pages {
+            let mut bytes = whole.clone();
+            let at = ((page - 1) * PAGE) as usize;
+            bytes[at..at + PAGE as usize].fill(0xa5);
+            std::fs::write(&path, &bytes).expect("our own");
+            match Db::open(&path, 64 << 20) {
+                Err(Trouble::Broken(_)) => {}
+                other => panic!("page {page}: {:?}", other.map(drop)),
+            }
+        }
+        std::fs::write(&path, &whole).expect("our own");
+        let db = Db::open(&path, 64 << 20).expect("it is whole");
+        assert_eq!(count(&db, "event"), 200);
         std::fs::remove_dir_all(dir).expect("our own");
     }
 

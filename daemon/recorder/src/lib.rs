@@ -14,6 +14,7 @@ pub mod read;
 pub mod report;
 mod rolls;
 mod status;
+mod steady;
 mod watch;
 
 use healthd_core::config::RecorderSettings;

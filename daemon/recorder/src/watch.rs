@@ -5,6 +5,7 @@ use crate::db::{Db, Place, Trouble};
 use crate::kept::Kept;
 use crate::rolls::{Row, Span};
 use crate::status::Status;
+use crate::steady::Steady;
 use healthd_core::config::History;
 use healthd_core::wire::events::{EventKind, EventRecord};
 use healthd_core::wire::glob::Glob;
@@ -68,6 +69,7 @@ pub struct Watch {
     values: HashMap<String, Vec<Value>>,
     /// CLOCK_REALTIME, s, of the last hour in which old rows were removed.
     tidied: u64,
+    clock: Steady,
     /// What has been said of the file's trouble, and is not said again until it is over.
     said: Option<String>,
     /// The daemon that is seen now was told of.
@@ -97,6 +99,7 @@ impl Watch {
             keep: history.keep.iter().map(|g| Glob::new(g)).collect(),
             values: HashMap::new(),
             tidied: 0,
+            clock: Steady::default(),
             said: None,
             greeted: false,
             args: args.clone(),
@@ -273,6 +276,7 @@ impl Watch {
     fn look(&mut self, now: u64) -> Result<(), Trouble> {
         let wall = clock::realtime_ns();
         let seconds = wall / S;
+        let is_steady = self.clock.look(now, wall);
         let counted = now.saturating_sub(self.looked_at);
         let is_full = |level: &Option<(Span, u64)>| level.is_some_and(|(s, _)| seconds >= s.end);
         let full: Vec<usize> = (0..LEVELS.len())
@@ -311,7 +315,9 @@ impl Watch {
         };
         db.write_alive(wall)?;
         if seconds / HOUR != self.tidied {
-            db.forget_old(seconds)?;
+            if is_steady {
+                db.forget_old(seconds)?;
+            }
             self.tidied = seconds / HOUR;
             self.numbered = None;
             let _ = self.kept.save(&self.args.state_dir, wall);

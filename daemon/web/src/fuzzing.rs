@@ -3,7 +3,7 @@
 use crate::listen::Peer;
 use crate::routes::Site;
 use crate::server::connection;
-use healthd_core::config::{Listen, Web, WebSettings};
+use healthd_core::config::{Web, WebSettings};
 use healthd_core::wire::roles::{Reader, ReaderArgs};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -64,15 +64,9 @@ fn nowhere() -> ReaderArgs {
 
 fn settings() -> WebSettings {
     WebSettings {
-        web: Web {
-            listen: Listen::Unix(PathBuf::from("/nonexistent/web.sock")),
-            token: None,
-            read_with_token: false,
-            labels: Vec::new(),
-            max_series: 0,
-            targets: Vec::new(),
-        },
+        web: Web::that_listens_nowhere(),
         history: false,
+        push: None,
     }
 }
 

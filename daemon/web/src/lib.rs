@@ -2,7 +2,8 @@
 //! notices. What the maps do not hold, and what changes something, it asks over the control socket like any client.
 //!
 //! One thread. `server` takes connections and their limits, `routes` says who answers what and who may ask, `facts` and
-//! `picture` read the maps, `control` asks the manager. `metrics`, `ready`, `api` and `pages` make answers of them.
+//! `picture` read the maps, `control` asks the manager. `metrics`, `ready`, `api` and `pages` make answers of them. `push`
+//! sends metrics to those who cannot ask.
 #![forbid(unsafe_code)]
 
 mod api;
@@ -17,6 +18,8 @@ mod pages;
 mod picture;
 mod probe;
 mod problem;
+#[cfg(feature = "push")]
+mod push;
 mod query;
 mod ready;
 mod routes;
@@ -53,5 +56,11 @@ fn start(args: &ReaderArgs) -> io::Result<()> {
         .build()?;
     let tasks = tokio::task::LocalSet::new();
     let site = Rc::new(routes::Site::new(args, settings));
-    runtime.block_on(tasks.run_until(server::serve(site)))
+    runtime.block_on(tasks.run_until(async {
+        #[cfg(feature = "push")]
+        if let Some(push) = site.settings.push.clone() {
+            tokio::task::spawn_local(push::run(site.clone(), push));
+        }
+        server::serve(site).await
+    }))
 }

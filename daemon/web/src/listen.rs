@@ -24,6 +24,7 @@ impl Listener {
     pub fn bind(listen: &Listen, handed_over: i32) -> io::Result<(Listener, String)> {
         match listen {
             Listen::Systemd => Listener::adopt(handed_over),
+            Listen::Nowhere => Err(io::Error::other("nobody is to be listened to")),
             Listen::Tcp(address) => {
                 let listener = std::net::TcpListener::bind(address)
                     .map_err(|e| told(&address.to_string(), &e))?;

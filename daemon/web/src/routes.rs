@@ -7,7 +7,7 @@ use crate::body::Answer;
 use crate::control::ASK_AT_ONCE;
 use crate::facts::Keeper;
 use crate::listen::Peer;
-use crate::metrics::{self, Asked, Format};
+use crate::metrics::{self, Asked, Delivered, Format, Stuck};
 use crate::pages::board::Board;
 use crate::pages::parts::Views;
 use crate::pages::public::Kept;
@@ -19,6 +19,7 @@ use crate::{api, pages, ready};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use healthd_core::config::WebSettings;
+use healthd_core::wire::alerts::AlertsReport;
 use healthd_core::wire::roles::ReaderArgs;
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{
@@ -58,7 +59,12 @@ pub struct Site {
     /// Clients that are told what happens, for as long as they like.
     pub live: Cell<usize>,
     pub probes: Probes,
-    pub alerts: Asked,
+    #[cfg(feature = "push")]
+    pub pushed: crate::push::Pushed,
+    /// What the manager has told for metrics.
+    pub alerts: Asked<AlertsReport>,
+    pub stuck: Asked<Stuck>,
+    pub delivered: Delivered,
     /// Whose requests over a unix socket may change something.
     own_uid: u32,
 }
@@ -163,7 +169,11 @@ impl Site {
             large: Cell::new(0),
             live: Cell::new(0),
             probes: Probes::default(),
+            #[cfg(feature = "push")]
+            pushed: Default::default(),
             alerts: Asked::default(),
+            stuck: Asked::default(),
+            delivered: Delivered::default(),
             own_uid: std::fs::metadata("/proc/self").map_or(0, |m| m.uid()),
         }
     }

@@ -3,6 +3,7 @@
 
 use crate::listen::{Listener, Peer};
 use crate::routes::Site;
+use healthd_core::config::Listen;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -28,6 +29,9 @@ const STALL: Duration = Duration::from_secs(30);
 const LONGEST: Duration = Duration::from_secs(600);
 
 pub async fn serve(site: Rc<Site>) -> io::Result<()> {
+    if site.settings.web.listen == Listen::Nowhere {
+        return std::future::pending().await;
+    }
     let (listener, name) = Listener::bind(&site.settings.web.listen, site.args.socket)?;
     log::info!("web listens  address={name}");
     let places = Arc::new(Semaphore::new(CONNECTIONS));

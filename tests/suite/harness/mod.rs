@@ -12,13 +12,14 @@ pub mod http;
 mod leash;
 mod notify;
 pub mod plugins;
+pub mod prometheus;
 mod record;
 mod tracer;
 
 pub use daemon::{Check, Config, Daemon, check, fine, kill};
 pub use full::Full;
 pub use gate::{Gate, Visit};
-pub use healthd_test_support::Small;
+pub use healthd_test_support::{ReadOnly, Small};
 pub use healthd_test_support::procs::{children, state, tree};
 pub use healthd_test_support::receiver;
 pub use hog::Hog;

@@ -2,7 +2,7 @@
 //! it was sent.
 
 use serde_json::Value;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -207,5 +207,12 @@ fn request(from: &mut impl BufRead) -> Option<(String, Value)> {
     }
     let mut body = vec![0; length];
     from.read_exact(&mut body).ok()?;
+    if head.to_ascii_lowercase().contains("content-encoding: gzip") {
+        let mut plain = Vec::new();
+        flate2::read::GzDecoder::new(&body[..])
+            .read_to_end(&mut plain)
+            .ok()?;
+        body = plain;
+    }
     Some((head, serde_json::from_slice(&body).unwrap_or_default()))
 }

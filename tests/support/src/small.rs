@@ -33,6 +33,28 @@ impl Small {
     }
 }
 
+/// A folder in which nothing more can be opened for writing, as long as this lives.
+pub struct ReadOnly(PathBuf);
+
+impl ReadOnly {
+    /// It stays the same folder. None where this machine does not let us.
+    pub fn over(folder: &Path) -> Option<ReadOnly> {
+        let mount = |args: &[&str]| {
+            let done = Command::new("mount").args(args).arg(folder).output();
+            done.is_ok_and(|d| d.status.success())
+        };
+        let on_itself = folder.to_string_lossy();
+        let mounted = mount(&["--bind", &on_itself]).then(|| ReadOnly(folder.to_owned()))?;
+        mount(&["-o", "remount,bind,ro"]).then_some(mounted)
+    }
+}
+
+impl Drop for ReadOnly {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
 impl Drop for Small {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg("-l").arg(&self.0).status();

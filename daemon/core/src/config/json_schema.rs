@@ -8,6 +8,7 @@
 use serde_json::{Map, Value, json};
 
 use super::catalog::{Class, PluginInfo};
+use super::push::PUSH_KEYS;
 use super::raw;
 use super::readers::{HISTORY_KEYS, WEB_KEYS};
 
@@ -81,6 +82,7 @@ pub fn of_config(plugins: &[PluginInfo], alerts: AlertKeys<'_>) -> Value {
         "users": table(&raw::USERS_KEYS, Section::Users),
         "pool": pool,
         "web": table(&WEB_KEYS, Section::Web),
+        "push": table(&PUSH_KEYS, Section::Push),
         "history": table(&HISTORY_KEYS, Section::History),
         "defaults": defaults,
         "check": list(check, "One block for each check, or for each list of checks."),
@@ -121,6 +123,7 @@ enum Section {
     CpuPool,
     ExecPool,
     Web,
+    Push,
     History,
     Defaults,
     Check,
@@ -442,6 +445,28 @@ fn meaning(section: Section, key: &str) -> (Value, &'static str) {
             integer(0, 10_000_000),
             "The most series of plugins' own metrics. Default 100000.",
         ),
+        (S::Push, "url") => (
+            text(),
+            "Where metrics are sent: an http:// or https:// URL. What ends in /v1/metrics takes OTLP, any other remote write.",
+        ),
+        (S::Push, "format") => (
+            word(&["remote-write", "otlp"]),
+            "What the receiver takes, where its path does not say so.",
+        ),
+        (S::Push, "interval") => (duration(), "Between two pictures. Default 15s."),
+        (S::Push, "token") => (
+            secret(),
+            "Sent as a bearer token, or as the password of `user`, by where it is: { file = \"PATH\" }, { credential = \"NAME\" } or { env = \"NAME\" }.",
+        ),
+        (S::Push, "user") => (text(), "Sent with the token as its password."),
+        (S::Push, "ca") => (
+            text(),
+            "A file with the certificates that are trusted. Default: the machine's.",
+        ),
+        (S::Push, "labels") => (
+            json!({ "type": "object", "additionalProperties": text() }),
+            "Of each series, beside its own. Default job = healthd, instance = the host's name.",
+        ),
         (S::History, "max_size") => (
             size(),
             "What the file and its log may have together. Default 1GiB; 0 is no limit.",
@@ -662,6 +687,7 @@ mod tests {
             (Section::CpuPool, &raw::CPU_KEYS),
             (Section::ExecPool, &raw::EXEC_KEYS),
             (Section::Web, &WEB_KEYS),
+            (Section::Push, &PUSH_KEYS),
             (Section::History, &HISTORY_KEYS),
         ];
         let missing: Vec<String> = own

@@ -33,6 +33,7 @@ mod options;
 pub mod pairs;
 mod pool_groups;
 mod probes;
+mod push;
 pub mod raw;
 mod readers;
 pub mod reading;
@@ -59,6 +60,7 @@ pub use model::{
 };
 pub use needs::DEEPEST as DEEPEST_NEEDS;
 pub use probes::{Probe, TARGET_MAX, host_of};
+pub use push::{Endpoint, Push, PushFormat};
 pub use readers::{
     ChosenLabels, History, LABELS_FILE, Listen, PUBLIC_LABEL, RecorderSettings, Web, WebSettings,
 };

@@ -17,6 +17,7 @@ use super::changes::AtStart;
 use super::diagnostic::Diagnostics;
 use super::on_change::RUN_BY;
 use super::probes::Probe;
+use super::push::Push;
 use super::readers::{History, Web};
 use super::slo::Slo;
 use crate::wire::class::WorkerClass;
@@ -43,6 +44,9 @@ pub struct Model {
     /// None: nobody answers HTTP.
     #[serde(default)]
     pub web: Option<Web>,
+    /// None: nothing is pushed. There is a `web` with it.
+    #[serde(default)]
+    pub push: Option<Push>,
     /// None: nothing is recorded.
     #[serde(default)]
     pub history: Option<History>,
@@ -540,6 +544,7 @@ mod tests {
                 }],
             },
             web: None,
+            push: None,
             history: None,
             checks: vec![check()],
             modules: vec![check()],

@@ -7,7 +7,11 @@ use toml::de::{DeTable, DeValue};
 
 use super::elsewhere;
 use super::model::Layer;
+<<<<<<< HEAD
 use super::not_toml;
+=======
+use super::push::PUSH_KEYS;
+>>>>>>> measure
 use super::readers::{HISTORY_KEYS, WEB_KEYS};
 use super::report::{Finding, Report, error};
 use super::source::{Sources, Span};
@@ -84,6 +88,7 @@ pub struct RawFile {
     pub users: Table,
     /// None: there is no such section.
     pub web: Option<(Span, Table)>,
+    pub push: Option<(Span, Table)>,
     pub history: Option<(Span, Table)>,
     pub defaults: Table,
     pub checks: Vec<RawCheck>,
@@ -262,11 +267,12 @@ pub const CPU_KEYS: [&str; 5] = pool_keys!("workers");
 pub const EXEC_KEYS: [&str; 5] = pool_keys!("max_parallel");
 
 /// What may stand in the main file.
-pub const MAIN_SECTIONS: [&str; 11] = [
+pub const MAIN_SECTIONS: [&str; 12] = [
     "daemon",
     "users",
     "pool",
     "web",
+    "push",
     "history",
     "defaults",
     "template",
@@ -445,6 +451,9 @@ impl Reader<'_> {
                 }
                 ("web", Role::Main) => {
                     file.web = Some((entry.key_span, self.section(entry, "[web]", &WEB_KEYS)));
+                }
+                ("push", Role::Main) => {
+                    file.push = Some((entry.key_span, self.section(entry, "[push]", &PUSH_KEYS)));
                 }
                 ("history", Role::Main) => {
                     let span = entry.key_span;

@@ -7,6 +7,7 @@ use healthd_units::size;
 use serde::{Deserialize, Serialize};
 
 use super::model::{CheckSpec, Model};
+use super::push::Push;
 use super::raw::{Node, Table, Value};
 use super::reading::Reading;
 use super::report::{error, warning};
@@ -47,6 +48,8 @@ pub enum Listen {
     Unix(std::path::PathBuf),
     /// The socket that the service manager hands over (LISTEN_FDS).
     Systemd,
+    /// It only pushes.
+    Nowhere,
 }
 
 /// What `[history]` says.
@@ -67,6 +70,9 @@ pub struct WebSettings {
     pub web: Web,
     /// History is written, so whether it is can be told.
     pub history: bool,
+    /// None: nothing is pushed.
+    #[serde(default)]
+    pub push: Option<Push>,
 }
 
 /// In `runtime_dir`: the labels of checks that `[web] labels` chose, and `public`, by check, as JSON. They change with the checks, and
@@ -96,6 +102,7 @@ impl Model {
             let settings = WebSettings {
                 web: web.clone(),
                 history: self.history.is_some(),
+                push: self.push.clone(),
             };
             (Reader::Web, json(serde_json::to_vec(&settings)))
         });
@@ -112,6 +119,8 @@ impl Model {
 }
 
 impl Web {
+    pub const MAX_SERIES: u32 = 100_000;
+
     /// Of each check that has one of `labels`: those.
     pub fn chosen<'a>(&self, checks: impl Iterator<Item = &'a CheckSpec>) -> ChosenLabels {
         let of_check = |check: &CheckSpec| -> BTreeMap<String, String> {
@@ -127,12 +136,14 @@ impl Web {
     }
 }
 
-/// Whether this build has that process; told where a section wants one that it has not.
-pub fn is_built(role: Reader, span: Span, cx: &mut Reading<'_>) -> bool {
-    let (section, feature, built) = match role {
-        Reader::Web => (WEB, "web", cfg!(feature = "web")),
-        Reader::Recorder => (HISTORY, "history", cfg!(feature = "history")),
-    };
+/// What a section needs: itself, the cargo feature, and whether this build has it.
+pub type Part = (&'static str, &'static str, bool);
+pub const WEB_PART: Part = (WEB, "web", cfg!(feature = "web"));
+pub const HISTORY_PART: Part = (HISTORY, "history", cfg!(feature = "history"));
+pub const PUSH_PART: Part = ("[push]", "push", cfg!(feature = "push"));
+
+/// Whether this build has it; told where it has not.
+pub fn is_built((section, feature, built): Part, span: Span, cx: &mut Reading<'_>) -> bool {
     if !built {
         let e = error(format!(
             "this healthd was built without what {section} needs"
@@ -149,7 +160,9 @@ pub fn web(table: &Table, secrets: bool, cx: &mut Reading<'_>) -> Web {
         .get("listen")
         .and_then(|e| listen(&e.node, cx))
         .unwrap_or(Listen::Tcp(([127, 0, 0, 1], 8420).into()));
-    let token = table.get("token").and_then(|e| token(&e.node, secrets, cx));
+    let token = table
+        .get("token")
+        .and_then(|e| secret_of(WEB, &e.node, secrets, cx));
     let read_with_token = match table.get("read") {
         None => false,
         Some(entry) => {
@@ -178,7 +191,7 @@ pub fn web(table: &Table, secrets: bool, cx: &mut Reading<'_>) -> Web {
         Listen::Tcp(address) => !address.ip().is_loopback(),
         // What its unit says is not known here.
         Listen::Systemd => true,
-        Listen::Unix(_) => false,
+        Listen::Unix(_) | Listen::Nowhere => false,
     };
     if may_be_far
         && table.get("token").is_none()
@@ -199,7 +212,7 @@ pub fn web(table: &Table, secrets: bool, cx: &mut Reading<'_>) -> Web {
             .get("max_series")
             .and_then(|e| cx.integer("max_series", &e.node, WEB, 0, 10_000_000))
             .and_then(|n| u32::try_from(n).ok())
-            .unwrap_or(100_000),
+            .unwrap_or(Web::MAX_SERIES),
         targets: list("targets", table, WEB, cx),
     }
 }
@@ -215,6 +228,9 @@ fn listen(node: &Node, cx: &mut Reading<'_>) -> Option<Listen> {
     }
     if text == "systemd" {
         return Some(Listen::Systemd);
+    }
+    if text == "none" {
+        return Some(Listen::Nowhere);
     }
     if let Ok(address) = text.parse() {
         return Some(Listen::Tcp(address));
@@ -244,7 +260,8 @@ fn listen(node: &Node, cx: &mut Reading<'_>) -> Option<Listen> {
     None
 }
 
-fn token(node: &Node, secrets: bool, cx: &mut Reading<'_>) -> Option<String> {
+/// The key `token` of that section: where a secret is.
+pub fn secret_of(owner: &str, node: &Node, secrets: bool, cx: &mut Reading<'_>) -> Option<String> {
     let kind = |key: &str| match key {
         "env" => Some(SecretKind::Env),
         "file" => Some(SecretKind::File),
@@ -268,10 +285,10 @@ fn token(node: &Node, secrets: bool, cx: &mut Reading<'_>) -> Option<String> {
         };
     }
     let message = match node.value {
-        Value::Str(_) => {
-            "`token` of [web] stands in the config, where everybody reads it who may read that"
-        }
-        _ => "`token` of [web] has to say where the secret is",
+        Value::Str(_) => format!(
+            "`token` of {owner} stands in the config, where everybody reads it who may read that"
+        ),
+        _ => format!("`token` of {owner} has to say where the secret is"),
     };
     let help =
         "write `token = { file = \"...\" }`, `{ credential = \"...\" }` or `{ env = \"...\" }`";

@@ -17,14 +17,14 @@ use super::model::{
 };
 use super::notifiers::ReadAlerts;
 use super::pool_groups;
+use super::push;
 use super::raw::{self, Node, RawFile, Role, Table, Value, shortened};
-use super::readers;
+use super::readers::{self, Web};
 use super::reading::{DurationLimits, Reading, io_reason};
 use super::report::{error, warning};
 use super::templates;
 use super::tryout::{self, TryOut};
 use super::words::{did_you_mean, one_of};
-use crate::wire::roles::Reader;
 
 /// Reads `main` and `checks.d/*.toml` beside it.
 ///
@@ -90,12 +90,20 @@ pub fn load_with(
     };
     let web = list[0].web.take().and_then(|(span, table)| {
         let web = readers::web(&table, catalog.is_some(), &mut cx);
-        readers::is_built(Reader::Web, span, &mut cx).then_some(web)
+        readers::is_built(readers::WEB_PART, span, &mut cx).then_some(web)
     });
+    let push = list[0].push.take().and_then(|(span, table)| {
+        let push = push::push(&table, span, catalog.is_some(), &mut cx);
+        readers::is_built(readers::PUSH_PART, span, &mut cx).then_some(push)?
+    });
+    let web = match &push {
+        Some(_) => web.or_else(|| Some(Web::that_listens_nowhere())),
+        None => web,
+    };
     let history_at = list[0].history.as_ref().map(|(span, _)| *span);
     let history = list[0].history.take().and_then(|(span, table)| {
         let history = readers::history(&table, &mut cx);
-        readers::is_built(Reader::Recorder, span, &mut cx).then_some(history)
+        readers::is_built(readers::HISTORY_PART, span, &mut cx).then_some(history)
     });
     let Resolved {
         checks,
@@ -143,6 +151,7 @@ pub fn load_with(
         daemon,
         pool,
         web,
+        push,
         history,
         checks,
         modules,

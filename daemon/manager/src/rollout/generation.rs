@@ -583,6 +583,7 @@ fn empty_of(model: &Model) -> Model {
     Model {
         daemon: model.daemon.clone(),
         web: None,
+        push: None,
         history: None,
         pool: model.pool.clone(),
         checks: Vec::new(),

@@ -1,39 +1,34 @@
-//! The families of alerts: what routes have to say, and what is held back. No map has them, so the manager is asked; while
-//! it does not answer they are left out.
+//! The families of alerts: what routes have to say and have delivered, and what is held back.
 
 use super::format::{Kind, Labels, Writer};
-use crate::control::{SHORT, one};
-use crate::routes::Site;
 use healthd_core::wire::alerts::{AlertsReport, RouteRow};
-use healthd_core::wire::control::{Op, Reply};
 use std::cell::RefCell;
-use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::collections::BTreeMap;
 
-/// So long an answer is good, and so long nobody asks again: whoever scrapes without end costs the manager no more.
-const GOOD_FOR: Duration = Duration::from_secs(1);
-
-/// When the manager was asked last, and what it said.
+/// What routes have delivered. The counters of the manager begin anew with each manager; here they go on.
 #[derive(Default)]
-pub struct Asked(RefCell<Option<(Instant, Option<Rc<AlertsReport>>)>>);
+pub struct Delivered(RefCell<BTreeMap<(String, &'static str), Counter>>);
 
-/// None: the manager does not answer, and a scrape does not wait for it.
-pub async fn report(site: &Site) -> Option<Rc<AlertsReport>> {
-    if let Some((at, said)) = &*site.alerts.0.borrow()
-        && at.elapsed() < GOOD_FOR
-    {
-        return said.clone();
-    }
-    let said = one(site, Op::Alerts, SHORT, |reply| match reply {
-        Reply::Alerts(report) => Some(Rc::new(*report)),
-        _ => None,
-    });
-    let said = said.await.ok();
-    *site.alerts.0.borrow_mut() = Some((Instant::now(), said.clone()));
-    said
+#[derive(Clone, Copy, Default)]
+struct Counter {
+    /// What managers before this one had counted when they were asked last.
+    before: f64,
+    last: f64,
 }
 
-pub fn write(report: &AlertsReport, out: &mut Writer) {
+impl Delivered {
+    fn go_on(&self, route: &str, what: &'static str, now: f64) -> f64 {
+        let mut all = self.0.borrow_mut();
+        let counter = all.entry((route.to_owned(), what)).or_default();
+        if now < counter.last {
+            counter.before += counter.last;
+        }
+        counter.last = now;
+        counter.before + now
+    }
+}
+
+pub fn write(report: &AlertsReport, delivered: &Delivered, out: &mut Writer) {
     let of = |route: &RouteRow| Labels::none().with("route", &route.name);
     if !report.routes.is_empty() {
         let name = "healthd_notices_open";
@@ -49,6 +44,29 @@ pub fn write(report: &AlertsReport, out: &mut Writer) {
         for route in &report.routes {
             out.sample(name, &of(route), route.pending as f64);
         }
+        let name = "healthd_notify_oldest_pending_seconds";
+        let help = "For how long the oldest of them has been failing; 0: none has.";
+        out.family(name, Kind::Gauge, help);
+        for route in &report.routes {
+            out.sample(name, &of(route), route.oldest_pending_s);
+        }
+        let name = "healthd_notify_messages_total";
+        let help = "Deliveries by how they ended; unknown: it may have arrived.";
+        out.family(name, Kind::Counter, help);
+        for route in &report.routes {
+            for (result, n) in ended(route) {
+                let n = delivered.go_on(&route.name, result, n as f64);
+                out.sample(name, &of(route).with("result", result), n);
+            }
+        }
+        let name = "healthd_notify_duration_seconds";
+        out.family(name, Kind::Summary, "How long deliveries took.");
+        for route in &report.routes {
+            let took = delivered.go_on(&route.name, "took", route.took_s);
+            let all = ended(route).map(|(_, n)| n).iter().sum::<u64>();
+            let all = delivered.go_on(&route.name, "all", all as f64);
+            out.summary(name, &of(route), took, all as u64);
+        }
     }
     let name = "healthd_silences";
     out.family(name, Kind::Gauge, "What holds problems back.");
@@ -59,32 +77,68 @@ pub fn write(report: &AlertsReport, out: &mut Writer) {
     }
 }
 
+fn ended(route: &RouteRow) -> [(&'static str, u64); 3] {
+    [
+        ("accepted", route.accepted),
+        ("refused", route.refused),
+        ("unknown", route.unknown),
+    ]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::metrics::Format;
 
-    #[test]
-    fn each_route_has_its_series_and_each_kind_of_silence() {
+    fn page(delivered: &Delivered, routes: Vec<RouteRow>) -> String {
         let report = AlertsReport {
-            routes: vec![RouteRow {
-                name: "mail".into(),
-                pending: 2,
-                ..RouteRow::default()
-            }],
+            routes,
             ..AlertsReport::default()
         };
         let mut out = Writer::new(Format::Text);
-        write(&report, &mut out);
+        write(&report, delivered, &mut out);
+        out.text()
+    }
+
+    #[test]
+    fn each_route_has_its_series_and_each_kind_of_silence() {
+        let mail = RouteRow {
+            name: "mail".into(),
+            pending: 2,
+            oldest_pending_s: 1.5,
+            ..RouteRow::default()
+        };
+        let text = page(&Delivered::default(), vec![mail]);
         for series in [
             "healthd_notices_open{route=\"mail\"} 0\n",
             "healthd_notify_pending{route=\"mail\"} 2\n",
+            "healthd_notify_oldest_pending_seconds{route=\"mail\"} 1.5\n",
+            "healthd_notify_messages_total{route=\"mail\",result=\"refused\"} 0\n",
             "healthd_silences{kind=\"ack\"} 0\n",
         ] {
-            assert!(out.text.contains(series), "{series}\n{}", out.text);
+            assert!(text.contains(series), "{series}\n{text}");
         }
-        let mut none = Writer::new(Format::Text);
-        write(&AlertsReport::default(), &mut none);
-        assert!(!none.text.contains("route="));
+        assert!(!page(&Delivered::default(), Vec::new()).contains("route="));
+    }
+
+    #[test]
+    fn what_was_delivered_goes_on_over_a_manager() {
+        let delivered = Delivered::default();
+        let after = |accepted: u64| {
+            let mail = RouteRow {
+                name: "mail".into(),
+                accepted,
+                refused: 1,
+                took_s: accepted as f64 / 2.0,
+                ..RouteRow::default()
+            };
+            page(&delivered, vec![mail])
+        };
+        let series = "healthd_notify_messages_total{route=\"mail\",result=\"accepted\"}";
+        assert!(after(7).contains(&format!("{series} 7\n")));
+        let text = after(2);
+        assert!(text.contains(&format!("{series} 9\n")), "{text}");
+        assert!(text.contains("healthd_notify_duration_seconds_sum{route=\"mail\"} 4.5\n"));
+        assert!(text.contains("healthd_notify_duration_seconds_count{route=\"mail\"} 11\n"));
     }
 }

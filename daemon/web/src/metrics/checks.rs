@@ -78,10 +78,8 @@ pub const FAMILIES: [Family; 7] = [
         name: "healthd_check_run_seconds",
         kind: Kind::Summary,
         help: "How long runs took, of those that a worker finished.",
-        write: |_, row, labels, out| {
-            let sum = row.sum_ns as f64 / 1e9;
-            out.sample("healthd_check_run_seconds_sum", labels, sum);
-            out.sample("healthd_check_run_seconds_count", labels, row.timed as f64);
+        write: |family, row, labels, out| {
+            out.summary(family.name, labels, row.sum_ns as f64 / 1e9, row.timed);
         },
     },
 ];

@@ -1,6 +1,7 @@
 //! The families of the daemon itself: its plugins, workers and processes.
 
-use super::format::{Kind, Labels, Writer, bound};
+use super::asked::Stuck;
+use super::format::{Kind, Labels, Writer};
 use crate::facts::{Facts, Sum, history_status};
 use crate::routes::Site;
 use healthd_core::wire::history::HistoryStatus;
@@ -12,9 +13,9 @@ use healthd_sys::{clock, process};
 /// Buckets of the map, at whose bounds run times are told: each is a bound of the map, so no count is a guess.
 const TOLD: [usize; 12] = [4, 8, 12, 14, 16, 18, 20, 22, 24, 26, 30, 36];
 
-pub fn write(site: &Site, facts: &Facts, out: &mut Writer) {
+pub fn write(site: &Site, facts: &Facts, stuck: Option<&Stuck>, out: &mut Writer) {
     about(facts, out);
-    plugins(facts, out);
+    plugins(facts, stuck, out);
     workers(facts, out);
     let history = history(site);
     processes(site, facts, history.as_ref(), out);
@@ -22,6 +23,10 @@ pub fn write(site: &Site, facts: &Facts, out: &mut Writer) {
         recorder(history, out);
     }
     web(site, out);
+    #[cfg(feature = "push")]
+    if site.settings.push.is_some() {
+        site.pushed.write(out);
+    }
     if !site.settings.web.targets.is_empty() {
         blackbox(site, facts, out);
     }
@@ -73,7 +78,7 @@ fn about(facts: &Facts, out: &mut Writer) {
     }
 }
 
-fn plugins(facts: &Facts, out: &mut Writer) {
+fn plugins(facts: &Facts, stuck: Option<&Stuck>, out: &mut Writer) {
     let labels = |plugin: &str| Labels::none().with("plugin", plugin);
     let each = |out: &mut Writer, name: &str, help: &str, of: fn(&Sum) -> f64| {
         out.family(name, Kind::Counter, help);
@@ -115,6 +120,14 @@ fn plugins(facts: &Facts, out: &mut Writer) {
         "Runs in which a call was not back at its deadline.",
         |s| s.overruns as f64,
     );
+    if let Some(stuck) = stuck {
+        let name = "healthd_plugin_stuck_threads";
+        let help = "Threads that are in a call whose deadline has passed.";
+        out.family(name, Kind::Gauge, help);
+        for (plugin, threads) in stuck {
+            out.sample(name, &labels(plugin), *threads as f64);
+        }
+    }
     let name = "healthd_runs_skipped_total";
     out.family(
         name,
@@ -135,7 +148,7 @@ fn plugins(facts: &Facts, out: &mut Writer) {
         let counts = TOLD.map(|bucket| (Some(bucket_upper_ns(bucket) as f64 / 1e9), below(bucket)));
         let all = below(BUCKETS - 1);
         let counts = counts.into_iter().chain([(None, all)]);
-        histogram(name, &labels(plugin), counts, sum.sum_ns, out);
+        out.histogram(name, &labels(plugin), counts, sum.sum_ns as f64 / 1e9);
     }
     let name = "healthd_run_lateness_seconds";
     out.family(
@@ -152,25 +165,12 @@ fn plugins(facts: &Facts, out: &mut Writer) {
     for (_, sum) in &facts.plugins {
         late_ns = late_ns.saturating_add(sum.late_sum_ns);
     }
-    histogram(name, &Labels::none(), counts.into_iter(), late_ns, out);
-}
-
-/// `counts`: for each bound, how many are not above it; the last has no bound.
-fn histogram(
-    name: &str,
-    labels: &Labels,
-    counts: impl Iterator<Item = (Option<f64>, u64)>,
-    sum_ns: u64,
-    out: &mut Writer,
-) {
-    let mut all = 0;
-    for (upper, count) in counts {
-        let labels = labels.clone().with("le", &bound(upper));
-        out.sample(&format!("{name}_bucket"), &labels, count as f64);
-        all = count;
-    }
-    out.sample(&format!("{name}_sum"), labels, sum_ns as f64 / 1e9);
-    out.sample(&format!("{name}_count"), labels, all as f64);
+    out.histogram(
+        name,
+        &Labels::none(),
+        counts.into_iter(),
+        late_ns as f64 / 1e9,
+    );
 }
 
 fn workers(facts: &Facts, out: &mut Writer) {

@@ -1,8 +1,13 @@
 //! `/metrics` and `/metrics/self`: made in parts as the client takes them, so 10,000 checks cost little memory.
 
 mod alerts;
+mod asked;
 mod checks;
 mod daemon;
+#[cfg_attr(
+    not(feature = "push"),
+    allow(dead_code, reason = "series one by one are for those that push them")
+)]
 pub mod format;
 
 use crate::body::Answer;
@@ -17,49 +22,24 @@ use healthd_core::wire::alerts::AlertsReport;
 use hyper::StatusCode;
 use std::rc::Rc;
 
-pub use alerts::Asked;
+pub use alerts::Delivered;
+pub use asked::{Asked, Stuck};
 pub use format::Format;
 
 /// Answers at once that hold a picture of all checks: each may be some megabytes.
 const LARGE_AT_ONCE: usize = 8;
-/// Bytes of one part.
-const PART: usize = 32 << 10;
 
 /// `with_checks`: the families of checks too.
 pub async fn answer(site: &Rc<Site>, format: Format, call: &Call, with_checks: bool) -> Answered {
     let matches = call.values("match");
     let matches = matches.iter().map(|text| matching(text));
     let matches: Vec<Match> = matches.collect::<Result<_, _>>()?;
-    let alerts = alerts::report(site).await;
-    if site.large.get() >= LARGE_AT_ONCE {
-        let busy = "too many scrapes at once; ask again";
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, busy));
-    }
-    let facts = match site.keeper.borrow_mut().facts() {
-        Ok(facts) => facts,
-        Err(e) => {
-            let why = format!("the manager's maps cannot be read: {e}");
-            return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, why));
-        }
-    };
-    let parts = Parts {
-        facts,
-        labels: site.keeper.borrow_mut().labels(),
-        matches,
-        alerts,
-        out: Writer::new(format),
-        step: if with_checks {
-            Step::Checks(0, 0)
-        } else {
-            Step::End
-        },
-        begun: false,
-        large: Large::new(site.clone()),
-    };
+    let busy = |why: String| Problem::new(StatusCode::SERVICE_UNAVAILABLE, why);
+    let parts = Parts::new(site, Writer::new(format), matches, with_checks).await;
     Ok(typed(
         StatusCode::OK,
         format.content_type(),
-        Answer::Parts(Box::new(parts)),
+        Answer::Parts(Box::new(parts.map_err(busy)?)),
     ))
 }
 
@@ -95,19 +75,79 @@ enum Step {
     Done,
 }
 
-struct Parts {
+/// What is told of this moment, made part by part.
+pub struct Parts {
     facts: Facts,
     labels: Rc<ChosenLabels>,
     /// Empty: all checks.
     matches: Vec<Match>,
     alerts: Option<Rc<AlertsReport>>,
+    stuck: Option<Rc<Stuck>>,
     out: Writer,
     step: Step,
-    begun: bool,
     large: Large,
 }
 
 impl Parts {
+    /// `with_checks`: the families of checks too. The error says why it cannot be told now.
+    pub async fn new(
+        site: &Rc<Site>,
+        out: Writer,
+        matches: Vec<Match>,
+        with_checks: bool,
+    ) -> Result<Parts, String> {
+        let alerts = asked::alerts(site).await;
+        let stuck = asked::stuck(site).await;
+        if site.large.get() >= LARGE_AT_ONCE {
+            return Err("too many scrapes at once; ask again".into());
+        }
+        let facts = site.keeper.borrow_mut().facts();
+        let facts = facts.map_err(|e| format!("the manager's maps cannot be read: {e}"))?;
+        let mut parts = Parts {
+            facts,
+            labels: site.keeper.borrow_mut().labels(),
+            matches,
+            alerts,
+            stuck,
+            out,
+            step: if with_checks {
+                Step::Checks(0, 0)
+            } else {
+                Step::End
+            },
+            large: Large::new(site.clone()),
+        };
+        checks::counts(&parts.facts, &mut parts.out);
+        Ok(parts)
+    }
+
+    /// The next part for those that push; None: all is told.
+    #[cfg(feature = "push")]
+    pub fn families(&mut self) -> Option<Vec<format::Family>> {
+        self.fill();
+        Some(self.out.take()).filter(|families| !families.is_empty())
+    }
+
+    /// Writes until it is enough for a part, or all is told.
+    fn fill(&mut self) {
+        while !self.out.is_full() {
+            self.step = match self.step {
+                Step::Checks(family, from) => self.family(family, from),
+                Step::Measured(from) => self.measured(from),
+                Step::End => {
+                    let stuck = self.stuck.as_deref();
+                    daemon::write(&self.large.0, &self.facts, stuck, &mut self.out);
+                    if let Some(report) = &self.alerts {
+                        alerts::write(report, &self.large.0.delivered, &mut self.out);
+                    }
+                    self.out.end();
+                    Step::Done
+                }
+                Step::Done => break,
+            };
+        }
+    }
+
     fn wants(&self, row: &Row) -> bool {
         if self.matches.is_empty() {
             return true;
@@ -143,7 +183,7 @@ impl Parts {
             self.out.family(table.name, table.kind, table.help);
         }
         for at in from..self.facts.rows.len() {
-            if self.out.text.len() >= PART {
+            if self.out.is_full() {
                 return Step::Checks(family, at);
             }
             let row = &self.facts.rows[at];
@@ -164,7 +204,7 @@ impl Parts {
         let most = self.large.0.settings.web.max_series as usize;
         let told = self.facts.measured.len().min(most);
         for at in from..told {
-            if self.out.text.len() >= PART {
+            if self.out.is_full() {
                 return Step::Measured(at);
             }
             let (row, value) = &self.facts.measured[at];
@@ -191,26 +231,7 @@ impl Iterator for Parts {
     type Item = String;
 
     fn next(&mut self) -> Option<String> {
-        if !self.begun {
-            self.begun = true;
-            checks::counts(&self.facts, &mut self.out);
-        }
-        while self.out.text.len() < PART {
-            self.step = match self.step {
-                Step::Checks(family, from) => self.family(family, from),
-                Step::Measured(from) => self.measured(from),
-                Step::End => {
-                    daemon::write(&self.large.0, &self.facts, &mut self.out);
-                    if let Some(report) = &self.alerts {
-                        alerts::write(report, &mut self.out);
-                    }
-                    self.out.end();
-                    Step::Done
-                }
-                Step::Done => break,
-            };
-        }
-        let text = std::mem::take(&mut self.out.text);
-        Some(text).filter(|t| !t.is_empty())
+        self.fill();
+        Some(self.out.text()).filter(|text| !text.is_empty())
     }
 }

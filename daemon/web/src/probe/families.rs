@@ -68,7 +68,7 @@ impl Families {
                 out.sample(family.name, labels, *value);
             }
         }
-        out.text
+        out.text()
     }
 
     fn of(&mut self, p: &Probed) {
