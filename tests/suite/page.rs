@@ -341,10 +341,33 @@ fn everybody_sees_what_is_public_and_nothing_else() {
     daemon
         .watch(&["internal-name"])
         .until_verdict("internal-name", "critical");
+    for name in ["internal-name", "of-ours"] {
+        let said = daemon.healthctl(&["incident", "note", name, &format!("<b> of {name:.5}")]);
+        assert_eq!(
+            (said.code, said.out),
+            (Some(0), format!("noted of {name}\n"))
+        );
+    }
+    for (name, text, code) in [
+        ("searc", "x", "no_such_check"),
+        ("search", " ", "bad_request"),
+        ("search", "x".repeat(500).as_str(), "bad_request"),
+    ] {
+        let refused = daemon
+            .client()
+            .ask("note", json!({ "name": name, "text": text }));
+        assert_eq!(refused.expect_err("it is no note")["code"], code);
+    }
     assert_eq!(get(&at, "/", &[]).status, 401);
     let page = get(&at, "/public", &[]);
     assert_eq!(page.status, 200, "{}", page.body);
-    for part in ["The &#60;shop&#62;", "Front &#38; page", "search", "down"] {
+    for part in [
+        "The &#60;shop&#62;",
+        "Front &#38; page",
+        "search",
+        "is down since",
+        "&#60;b&#62; of inter",
+    ] {
         assert!(page.body.contains(part), "{part}: {}", page.body);
     }
     for not in ["of-ours", "internal-name", "burns", "exec"] {
@@ -353,6 +376,11 @@ fn everybody_sees_what_is_public_and_nothing_else() {
     let feed = get(&at, "/public.atom", &[]);
     assert!(feed.head.contains("application/atom+xml"), "{}", feed.head);
     assert!(!feed.body.contains("internal-name"), "{}", feed.body);
+    assert!(
+        feed.body.contains("of inter") && !feed.body.contains("of of-ou"),
+        "{}",
+        feed.body
+    );
     // As a password too, and only that one.
     let basic = |pair| get(&at, "/", &[&format!("Authorization: Basic {pair}")]).status;
     assert_eq!((basic("eDpzM2NyZXQ="), basic("eDp3cm9uZw==")), (200, 401));

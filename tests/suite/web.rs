@@ -2,10 +2,12 @@
 
 use crate::harness::ctl::wait_for;
 use crate::harness::http::{Page, address, ask, get};
-use crate::harness::{Config, Daemon, check, kill, skipped, state};
+use crate::harness::{Config, DEADLINE, Daemon, check, kill, skipped, state};
 use healthd_testing::free_port;
 use nix::sys::signal::Signal;
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 
 fn config() -> Config {
@@ -443,4 +445,75 @@ fn a_real_prometheus_scrapes_it_and_answers_each_query_of_the_dashboard() {
     });
     drop(prometheus);
     stop(daemon);
+}
+
+/// Up to this text, which has to come.
+fn read_until(stream: &mut TcpStream, part: &str) {
+    stream
+        .set_read_timeout(Some(DEADLINE))
+        .expect("a time that is not zero");
+    let mut read = Vec::new();
+    while !String::from_utf8_lossy(&read).contains(part) {
+        let mut some = [0; 4096];
+        let n = stream.read(&mut some).expect("it goes on");
+        assert!(n > 0, "no `{part}`: {}", String::from_utf8_lossy(&read));
+        read.extend_from_slice(&some[..n]);
+    }
+}
+
+#[test]
+fn a_stop_ends_streams_and_kept_connections_in_order() {
+    let config = Config::new().section("web", "listen = \"127.0.0.1:0\"");
+    let mut daemon = config.check(good("a")).spawn();
+    daemon.expect_notify("READY=1");
+    let at = address(&daemon);
+    let open = |request: &str, until: &str| {
+        let mut stream = TcpStream::connect(&at).expect("it listens");
+        let request = format!("GET {request} HTTP/1.1\r\nHost: healthd\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("it reads");
+        read_until(&mut stream, until);
+        stream
+    };
+    let mut pages = open("/live", "retry: 500");
+    let mut events = open("/events/live", "retry: 500");
+    let mut kept = open("/livez", "\r\n\r\nok\n");
+    // Not from the supervisor: it says nothing to it.
+    let [web] = daemon.role("web")[..] else {
+        daemon.fail("one web process was expected")
+    };
+    kill(web, Signal::SIGTERM);
+    assert_eq!(get(&at, "/livez", &[]).status, 200);
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.wait_exit().code(), Some(0));
+    let rest = |stream: &mut TcpStream| {
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).expect("an end, no reset");
+        rest
+    };
+    for stream in [&mut pages, &mut events] {
+        // The last of its chunks: whoever reads knows that no more was to come.
+        assert!(rest(stream).ends_with(b"0\r\n\r\n"));
+    }
+    assert_eq!(rest(&mut kept), b"");
+    daemon.expect_log("web ends  connections=3 cut=0");
+    let ended = daemon.expect_log("web ended  pid=");
+    assert!(ended.contains("how=\"exit code 0\""), "{ended}");
+}
+
+#[test]
+fn half_a_request_holds_up_no_stop() {
+    let mut daemon = config().check(good("a")).spawn();
+    daemon.expect_notify("READY=1");
+    let at = address(&daemon);
+    let path = at.strip_prefix("unix:").expect("a path").to_owned();
+    let mut half = UnixStream::connect(&path).expect("it listens");
+    half.write_all(b"GET /livez HTTP/1.1\r\nHost")
+        .expect("room");
+    // Connections are taken in turn: the one before has been, too.
+    assert_eq!(get(&at, "/livez", &[]).status, 200);
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.wait_exit().code(), Some(0));
+    let ended = daemon.expect_log("web ended  pid=");
+    assert!(ended.contains("how=\"exit code 0\""), "{ended}");
+    assert!(!std::fs::exists(path).expect("our own directory"));
 }

@@ -195,6 +195,8 @@ pub enum Command {
     },
     /// Take a problem: nobody else is told of it, until it is over
     Ack(AckArgs),
+    /// Say something of an incident to everybody: on the public page, beside what healthd says of it
+    Incident(IncidentArgs),
     /// Say that a job is well, has begun, or has failed: for a check with plugin `heartbeat`
     #[command(
         override_usage = "healthctl heartbeat <NAME> [ok|start|fail|EXITCODE]",
@@ -501,6 +503,24 @@ pub struct SilenceArgs {
         hide_default_value = true
     )]
     pub reason: String,
+}
+
+#[derive(Group, Debug)]
+pub struct IncidentArgs {
+    #[command(subcommand)]
+    pub action: IncidentAction,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum IncidentAction {
+    /// Add a note, which everybody may read where the check is public; it is an event, and stays
+    Note {
+        /// The name of the check
+        #[arg(add = complete::checks())]
+        name: String,
+        /// What there is to say
+        text: String,
+    },
 }
 
 #[derive(Group, Debug)]

@@ -51,7 +51,7 @@ fn examples_are_what_goes_over_the_wire() {
     assert_eq!(
         ops,
         all(
-            "status show run watch why workers objects events alerts alerts_who silence unsilence ack alerts_test heartbeat submit probe plugins plugins_reload plugins_rollback pause resume release reload stop \
+            "status show run watch why workers objects events alerts alerts_who silence unsilence ack note alerts_test heartbeat submit probe plugins plugins_reload plugins_rollback pause resume release reload stop \
              version"
         )
     );

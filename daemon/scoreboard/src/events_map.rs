@@ -1,7 +1,7 @@
 //! `events.map`: the ring of numbered events that the manager writes, and its copy on disk, from which the
 //! numbers go on after a restart.
 
-use super::map::{Map, read_words};
+use super::map::{Map, each_record, read_words};
 use healthd_core::wire::events::{
     self, EVENT_WORDS, EVENTS_FILE, EVENTS_HEAD, EVENTS_MAGIC, EVENTS_VERSION, EventRecord, Ring,
     event_offset, events_header as h, events_words, read_events,
@@ -92,6 +92,39 @@ impl EventsView {
             &read_words(&self.0, offset)?,
             number,
         ))
+    }
+}
+
+/// Records that are read at once.
+const AT_ONCE: u64 = 128;
+
+impl EventsView {
+    /// Newest first, of those before this number, until `take` says that it is enough (false). Each as its words: few
+    /// are wanted of many.
+    pub fn backwards(
+        &self,
+        before: u64,
+        mut take: impl FnMut(&[u64; EVENT_WORDS]) -> bool,
+    ) -> io::Result<()> {
+        let ring = self.ring()?;
+        let oldest = ring.oldest().max(1);
+        let mut end = ring.last.saturating_add(1).min(before);
+        while end > oldest {
+            // As many as stand one after the other in the file.
+            let in_row = (end - 1) % ring.capacity as u64 + 1;
+            let count = AT_ONCE.min(in_row).min(end - oldest);
+            let begin = end - count;
+            let mut some = Vec::with_capacity(count as usize);
+            let from = event_offset(ring.capacity, begin);
+            each_record::<EVENT_WORDS>(&self.0, from, count as usize, |n, words| {
+                some.extend(words.filter(|w| w[0] >> 1 == begin + n as u64).copied());
+            })?;
+            if !some.iter().rev().all(&mut take) {
+                return Ok(());
+            }
+            end = begin;
+        }
+        Ok(())
     }
 }
 
@@ -241,6 +274,19 @@ mod tests {
         assert_eq!(map.ring().begin(0), (9, 8));
         assert_eq!(map.read(8), None);
         assert_eq!(map.read(9), Some(event(9)));
+        let view = EventsView::open(&dir).expect("a map");
+        let back = |before: u64, most: usize| {
+            let mut found = Vec::new();
+            let take = |words: &[u64; EVENT_WORDS]| {
+                found.push(EventRecord::from_words(words));
+                found.len() < most
+            };
+            view.backwards(before, take).expect("a ring");
+            found
+        };
+        assert_eq!(back(u64::MAX, 9), [12, 11, 10, 9].map(event));
+        assert_eq!(back(12, 2), [11, 10].map(event));
+        assert_eq!(back(9, 2), []);
         let left = left_in(&dir).expect("a map");
         assert_eq!((left.next, numbers(&left)), (13, vec![9, 10, 11, 12]));
         // Its writer dies inside the next one.

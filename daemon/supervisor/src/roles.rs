@@ -18,7 +18,7 @@ use std::time::Duration;
 pub struct Row {
     /// How it is started again.
     pub policy: Policy,
-    /// How it is ended. What has something to write down gets SIGTERM, and SIGKILL if it is still there after `ENDING`.
+    /// How it is ended. What ends in order gets SIGTERM, and SIGKILL if it is still there after `ENDING`.
     pub ends_by: Signal,
 }
 
@@ -32,13 +32,10 @@ pub fn row(kind: Kind) -> &'static Row {
             policy: respawn::WORKER,
             ends_by: Signal::SIGKILL,
         },
-        Kind::Reader(Reader::Recorder) => &Row {
+        // What has something to write down, and what has somebody to answer.
+        Kind::Reader(Reader::Recorder | Reader::Web) => &Row {
             policy: respawn::READER,
             ends_by: Signal::SIGTERM,
-        },
-        Kind::Reader(Reader::Web) => &Row {
-            policy: respawn::READER,
-            ends_by: Signal::SIGKILL,
         },
     }
 }

@@ -1,5 +1,6 @@
 //! Signals: blocked over fork and exec, read with their sender from a fd, or caught and dropped.
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::io;
@@ -32,6 +33,13 @@ pub enum Sender {
     Claimed { pid: u32 },
 }
 
+impl Arrived {
+    /// SIGTERM: to end in order.
+    pub fn is_term(&self) -> bool {
+        self.number == libc::SIGTERM
+    }
+}
+
 impl Signals {
     /// Blocks them for the whole process: call it while there is one thread.
     pub fn take() -> io::Result<Signals> {
@@ -42,6 +50,13 @@ impl Signals {
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&all), None)?;
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
         Ok(Signals(SignalFd::with_flags(&all, flags)?))
+    }
+
+    /// Until one has arrived.
+    pub fn wait(&self) {
+        let mut fds = [PollFd::new(self.as_fd(), PollFlags::POLLIN)];
+        // Interrupted: whoever waits looks again.
+        let _ = poll(&mut fds, PollTimeout::NONE);
     }
 
     /// None: no more has arrived.
@@ -129,7 +144,8 @@ mod tests {
                     let own = getpid().as_raw();
                     // SAFETY: the call takes numbers only, and the value is not followed.
                     unsafe { libc::sigqueue(own, libc::SIGTERM, value) };
-                    right &= matches!(signals.next()?.sender, Sender::Claimed { .. });
+                    let term = signals.next()?;
+                    right &= term.is_term() && matches!(term.sender, Sender::Claimed { .. });
                     Some(right && signals.next().is_none())
                 };
                 crate::process::exit_now(if right() == Some(true) { 0 } else { 1 });

@@ -38,7 +38,7 @@
       };
       on(open, (id) => { last = id; });
     };
-      document.addEventListener('visibilitychange', () => {
+    document.addEventListener('visibilitychange', () => {
       if (!document.hidden) return start();
       if (open) open.close();
       open = null;
@@ -78,8 +78,8 @@
     if (said && $('said')) $('said').textContent = said;
     acts();
   };
+  if (body.poll === '') setInterval(() => document.hidden || refresh(), 60000);
   if (body.reload) follow(() => body.reload, (source) => { source.onmessage = refresh; });
-  // "/" goes to the filter.
   addEventListener('keydown', (e) => {
     if (e.key === '/' && $('q') && !/INPUT|SELECT|TEXTAREA/.test(e.target.tagName)) { e.preventDefault(); $('q').focus(); }
   });

@@ -48,6 +48,15 @@ pub async fn report(site: &Site, name: &str, since: u64) -> Result<Report, NoHis
     read(site, move |db| db::report(db, &name, since)).await
 }
 
+/// What part of the time since then (ns) each of these was up, 0 to 1. Those of which nothing is known are left out.
+pub async fn availability(
+    site: &Site,
+    names: Vec<String>,
+    since: u64,
+) -> Result<Vec<(String, f64)>, NoHistory> {
+    read(site, move |db| db::availability(db, &names, since)).await
+}
+
 /// As `healthctl --json history NAME` has it.
 pub async fn all(site: &Site, name: &str, since: u64) -> Result<Value, NoHistory> {
     let name = name.to_owned();
@@ -75,6 +84,7 @@ mod db {
     use crate::times;
     use healthd_recorder::read::{History, OfCheck};
     use healthd_sys::clock;
+    use std::collections::HashSet;
     use std::path::Path;
     use std::time::Duration;
 
@@ -117,6 +127,20 @@ mod db {
         })
     }
 
+    pub fn availability(
+        file: &Path,
+        names: &[String],
+        since: u64,
+    ) -> Result<Vec<(String, f64)>, NoHistory> {
+        let history = History::open_for(file, LONGEST).map_err(NoHistory::Failed)?;
+        let names: HashSet<&str> = names.iter().map(String::as_str).collect();
+        let rows = history.report(since, clock::realtime_ns(), |n| names.contains(n));
+        let rows = rows.map_err(NoHistory::Failed)?.into_iter();
+        Ok(rows
+            .filter_map(|r| Some((r.name, r.availability?)))
+            .collect())
+    }
+
     pub fn all(file: &Path, name: &str, since: u64) -> Result<Value, NoHistory> {
         let found = of_check(file, name, since)?;
         serde_json::to_value(found).map_err(|e| NoHistory::Failed(e.to_string()))
@@ -133,6 +157,10 @@ mod db {
     }
 
     pub fn report(_: &Path, _: &str, _: u64) -> Result<Report, NoHistory> {
+        Err(NoHistory::Off)
+    }
+
+    pub fn availability(_: &Path, _: &[String], _: u64) -> Result<Vec<(String, f64)>, NoHistory> {
         Err(NoHistory::Off)
     }
 

@@ -1,14 +1,15 @@
 //! The role `web`: answers HTTP from what the manager writes into its maps. It may be dead for an hour, and no check
 //! notices. What the maps do not hold, and what changes something, it asks over the control socket like any client.
 //!
-//! One thread. `server` takes connections and their limits, `routes` says who answers what and who may ask, `facts` and
-//! `picture` read the maps, `control` asks the manager. `metrics`, `ready`, `api` and `pages` make answers of them. `push`
-//! sends metrics to those who cannot ask.
+//! One thread. `server` takes connections and their limits and ends them in order, `routes` says who answers what and
+//! who may ask, `facts` and `picture` read the maps, `control` asks the manager. `metrics`, `ready`, `api` and `pages`
+//! make answers of them. `push` sends metrics to those who cannot ask.
 #![forbid(unsafe_code)]
 
 mod api;
 mod body;
 mod control;
+mod ending;
 mod facts;
 pub mod fuzzing;
 mod history;
@@ -32,7 +33,7 @@ use healthd_sys::{memfd, process, signals, spawn};
 use std::io;
 use std::rc::Rc;
 
-/// Until the supervisor ends it. Another exit code than 0: it could not go on.
+/// Until the supervisor says that it ends. Another exit code than 0: it could not go on.
 pub fn main(args: &ReaderArgs) -> i32 {
     process::set_name(c"healthd-web");
     match start(args) {
@@ -46,9 +47,9 @@ pub fn main(args: &ReaderArgs) -> i32 {
 
 fn start(args: &ReaderArgs) -> io::Result<()> {
     let settings = spawn::adopt_fd(args.settings)?;
-    signals::disregard()?;
+    // SIGTERM is read, and nothing else ends us. Before there is a second thread.
+    let signals = signals::Signals::take()?;
     process::die_with_parent(args.parent)?;
-    signals::unblock_all();
     let settings: WebSettings =
         serde_json::from_slice(&memfd::read_all(&settings)?).map_err(io::Error::other)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -56,11 +57,14 @@ fn start(args: &ReaderArgs) -> io::Result<()> {
         .build()?;
     let tasks = tokio::task::LocalSet::new();
     let site = Rc::new(routes::Site::new(args, settings));
-    runtime.block_on(tasks.run_until(async {
+    let served = runtime.block_on(tasks.run_until(async {
         #[cfg(feature = "push")]
         if let Some(push) = site.settings.push.clone() {
             tokio::task::spawn_local(push::run(site.clone(), push));
         }
-        server::serve(site).await
-    }))
+        server::serve(site, signals).await
+    }));
+    // What a thread still reads of history, nobody waits for any more.
+    runtime.shutdown_background();
+    served
 }

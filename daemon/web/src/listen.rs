@@ -4,7 +4,7 @@ use healthd_core::config::Listen;
 use healthd_sys::{spawn, unix_socket};
 use std::io;
 use std::os::unix::fs::FileTypeExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -12,7 +12,11 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 pub enum Listener {
     Tcp(TcpListener),
-    Unix(UnixListener),
+    Unix {
+        listener: UnixListener,
+        /// It goes with us; that of the service manager stays.
+        own: Option<PathBuf>,
+    },
 }
 
 /// Whoever may reach the control socket's folder may connect; a proxy is given the group.
@@ -38,7 +42,9 @@ impl Listener {
                 let listener =
                     unix_socket::listen(path, SOCKET_MODE).map_err(|e| told(&name, &e))?;
                 listener.set_nonblocking(true)?;
-                Ok((Listener::Unix(UnixListener::from_std(listener)?), name))
+                let listener = UnixListener::from_std(listener)?;
+                let own = Some(path.clone());
+                Ok((Listener::Unix { listener, own }, name))
             }
         }
     }
@@ -55,7 +61,14 @@ impl Listener {
         if let Ok(address) = unix.local_addr() {
             let path = address.as_pathname().unwrap_or(Path::new(""));
             let name = format!("unix:{}", path.display());
-            return Ok((Listener::Unix(UnixListener::from_std(unix)?), name));
+            let listener = UnixListener::from_std(unix)?;
+            return Ok((
+                Listener::Unix {
+                    listener,
+                    own: None,
+                },
+                name,
+            ));
         }
         let listener = std::net::TcpListener::from(fd);
         let name = listener.local_addr()?.to_string();
@@ -70,13 +83,25 @@ impl Listener {
                 let _ = stream.set_nodelay(true);
                 Ok((Stream::Tcp(stream), Peer::Network))
             }
-            Listener::Unix(listener) => {
+            Listener::Unix { listener, .. } => {
                 let (stream, _) = listener.accept().await?;
                 let peer = stream
                     .peer_cred()
                     .map_or(Peer::Network, |c| Peer::User(c.uid()));
                 Ok((Stream::Unix(stream), peer))
             }
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Listener::Unix {
+            own: Some(path), ..
+        } = self
+        {
+            // Nobody is told if it is away already.
+            let _ = std::fs::remove_file(path);
         }
     }
 }

@@ -5,10 +5,12 @@
 
 use crate::body::Answer;
 use crate::control::ASK_AT_ONCE;
+use crate::ending::Ending;
 use crate::facts::Keeper;
 use crate::listen::Peer;
 use crate::metrics::{self, Asked, Delivered, Format, Stuck};
 use crate::pages::board::Board;
+use crate::pages::day::Days;
 use crate::pages::parts::Views;
 use crate::pages::public::Kept;
 use crate::picture::Viewer;
@@ -46,6 +48,7 @@ pub struct Site {
     pub viewer: RefCell<Viewer>,
     pub board: Board,
     pub views: Views,
+    pub days: Days,
     pub public: Kept,
     /// Places at the control socket.
     pub asking: Arc<Semaphore>,
@@ -65,6 +68,7 @@ pub struct Site {
     pub alerts: Asked<AlertsReport>,
     pub stuck: Asked<Stuck>,
     pub delivered: Delivered,
+    pub ending: Ending,
     /// Whose requests over a unix socket may change something.
     own_uid: u32,
 }
@@ -88,7 +92,30 @@ pub struct Route {
     /// `{name}` is anything, slashes too.
     pub path: &'static str,
     pub access: Access,
-    pub answer: fn(Rc<Site>, Call) -> Answering,
+    pub answer: Answers,
+}
+
+pub type Answers = fn(Rc<Site>, Call) -> Answering;
+
+pub const fn get(path: &'static str, access: Access, answer: Answers) -> Route {
+    route("GET", path, access, answer)
+}
+
+pub const fn post(path: &'static str, access: Access, answer: Answers) -> Route {
+    route("POST", path, access, answer)
+}
+
+pub const fn delete(path: &'static str, access: Access, answer: Answers) -> Route {
+    route("DELETE", path, access, answer)
+}
+
+const fn route(method: &'static str, path: &'static str, access: Access, answer: Answers) -> Route {
+    Route {
+        method,
+        path,
+        access,
+        answer,
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,40 +135,21 @@ const BODY: usize = 1 << 20;
 const BODY_TIME: Duration = Duration::from_secs(10);
 
 const OWN: [Route; 5] = [
-    Route {
-        method: "GET",
-        path: "/metrics",
-        access: Access::Read,
-        answer: |site, call| {
-            Box::pin(async move { metrics::answer(&site, format(&call), &call, true).await })
-        },
-    },
-    Route {
-        method: "GET",
-        path: "/metrics/self",
-        access: Access::Read,
-        answer: |site, call| {
-            Box::pin(async move { metrics::answer(&site, format(&call), &call, false).await })
-        },
-    },
-    Route {
-        method: "GET",
-        path: "/probe",
-        access: Access::Read,
-        answer: |site, call| Box::pin(probe::answer(site, call)),
-    },
-    Route {
-        method: "GET",
-        path: "/livez",
-        access: Access::Open,
-        answer: |_, _| Box::pin(async { Ok(text(StatusCode::OK, "ok\n")) }),
-    },
-    Route {
-        method: "GET",
-        path: "/readyz",
-        access: Access::Open,
-        answer: |site, _| Box::pin(async move { Ok(ready::answer(&site)) }),
-    },
+    get("/metrics", Access::Read, |site, call| {
+        Box::pin(async move { metrics::answer(&site, format(&call), &call, true).await })
+    }),
+    get("/metrics/self", Access::Read, |site, call| {
+        Box::pin(async move { metrics::answer(&site, format(&call), &call, false).await })
+    }),
+    get("/probe", Access::Read, |site, call| {
+        Box::pin(probe::answer(site, call))
+    }),
+    get("/livez", Access::Open, |_, _| {
+        Box::pin(async { Ok(text(StatusCode::OK, "ok\n")) })
+    }),
+    get("/readyz", Access::Open, |site, _| {
+        Box::pin(async move { Ok(ready::answer(&site)) })
+    }),
 ];
 
 /// All of them, those of a fixed path before those that take any name.
@@ -159,6 +167,7 @@ impl Site {
             viewer: RefCell::new(Viewer::new(&args.runtime_dir)),
             board: Board::default(),
             views: Views::default(),
+            days: Days::default(),
             public: Kept::default(),
             asking: Arc::new(Semaphore::new(ASK_AT_ONCE)),
             running: Arc::new(Semaphore::new(ASK_AT_ONCE)),
@@ -174,6 +183,7 @@ impl Site {
             alerts: Asked::default(),
             stuck: Asked::default(),
             delivered: Delivered::default(),
+            ending: Ending::default(),
             own_uid: std::fs::metadata("/proc/self").map_or(0, |m| m.uid()),
         }
     }

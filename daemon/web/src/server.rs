@@ -1,14 +1,17 @@
 //! Connections and what they may take: how many, how long a head, how long without a byte. No client can hold
-//! another one up for longer than these.
+//! another one up for longer than these, nor the end of the process for longer than `GRACE`.
 
+use crate::ending;
 use crate::listen::{Listener, Peer};
 use crate::routes::Site;
 use healthd_core::config::Listen;
+use healthd_sys::signals::Signals;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -27,14 +30,38 @@ const HEAD_TIME: Duration = Duration::from_secs(5);
 const STALL: Duration = Duration::from_secs(30);
 /// No connection lives longer.
 const LONGEST: Duration = Duration::from_secs(600);
+/// At the end: for answers that are under way. The supervisor kills us after twice this time.
+const GRACE: Duration = Duration::from_secs(1);
 
-pub async fn serve(site: Rc<Site>) -> io::Result<()> {
+/// Until the supervisor says that we end; then until no connection is left, or `GRACE` is over.
+pub async fn serve(site: Rc<Site>, signals: Signals) -> io::Result<()> {
+    let end = ending::asked_for(signals, site.args.parent)?;
     if site.settings.web.listen == Listen::Nowhere {
-        return std::future::pending().await;
+        // Err: the thread that waits is gone, and nothing else is served here.
+        let _ = end.await;
+        return Ok(());
     }
     let (listener, name) = Listener::bind(&site.settings.web.listen, site.args.socket)?;
     log::info!("web listens  address={name}");
     let places = Arc::new(Semaphore::new(CONNECTIONS));
+    {
+        let end = pin!(end);
+        let taking = pin!(take(&site, &listener, &places));
+        first(end, taking).await;
+    }
+    // Who comes now is turned away; who was there is served.
+    drop(listener);
+    site.ending.begin();
+    let held = || CONNECTIONS - places.available_permits();
+    let connections = held();
+    let none_left = places.acquire_many(CONNECTIONS as u32);
+    let _ = tokio::time::timeout(GRACE, none_left).await;
+    log::info!("web ends  connections={connections} cut={}", held());
+    Ok(())
+}
+
+/// Connections, for ever.
+async fn take(site: &Rc<Site>, listener: &Listener, places: &Arc<Semaphore>) {
     loop {
         let place = places.clone().acquire_owned().await;
         let (stream, peer) = match listener.accept().await {
@@ -54,7 +81,8 @@ pub async fn serve(site: Rc<Site>) -> io::Result<()> {
     }
 }
 
-/// Until it ends, or has lived long enough. Whatever a client does wrong is its own affair.
+/// Until it ends, has lived long enough, or the process ends and what was asked is answered. Whatever a client does
+/// wrong is its own affair.
 pub async fn connection<S>(site: &Rc<Site>, stream: S, peer: Peer)
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -68,7 +96,23 @@ where
         .header_read_timeout(HEAD_TIME)
         .max_buf_size(HEAD)
         .serve_connection(TokioIo::new(Patient::new(stream)), answer);
-    let _ = tokio::time::timeout(LONGEST, connection).await;
+    let mut connection = pin!(connection);
+    let served = async {
+        if site.ending.or(connection.as_mut()).await.is_none() {
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
+        }
+    };
+    let _ = tokio::time::timeout(LONGEST, served).await;
+}
+
+/// Until one of the two ends.
+async fn first<A: Future, B: Future>(mut a: Pin<&mut A>, mut b: Pin<&mut B>) {
+    poll_fn(|cx| match a.as_mut().poll(cx) {
+        Poll::Pending => b.as_mut().poll(cx).map(|_| ()),
+        Poll::Ready(_) => Poll::Ready(()),
+    })
+    .await;
 }
 
 /// A connection whose writes fail when nothing of them is taken for `STALL`.

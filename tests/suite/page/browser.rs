@@ -234,6 +234,66 @@ fn one_acknowledges_and_silences_with_the_token() {
     stop(daemon);
 }
 
+/// What the rules of accessibility say that axe-core knows: colours, names, order, roles.
+#[test]
+fn no_page_breaks_a_rule_of_accessibility() {
+    // `tests/run` brings it.
+    let axe = concat!(env!("CARGO_MANIFEST_DIR"), "/target/axe.min.js");
+    let Ok(axe) = std::fs::read_to_string(axe) else {
+        return skipped("axe-core is missing: `tests/run` brings it");
+    };
+    let Some(light) = browser(&Kind::default()) else {
+        return;
+    };
+    let dark = Kind {
+        dark: true,
+        ..Kind::default()
+    };
+    let dark = Browser::start(&dark).expect("it was there");
+    let public = |check: crate::harness::Check| check.set("public", "\"Shop\"");
+    let (daemon, at) = start(
+        open()
+            .section("history", "")
+            .check(public(good("web/a")))
+            .check(public(bad("db/b")))
+            .check(
+                check("warns")
+                    .script("echo \"full|used=91%\"; exit 1")
+                    .set("attempts", "1"),
+            )
+            .check(check("later").script("sleep 1000").interval("1h")),
+    );
+    daemon.watch(&["db/b"]).until_verdict("db/b", "critical");
+    daemon.watch(&["warns"]).until_verdict("warns", "warning");
+    daemon.until_ok(&["web/a"]);
+    for page in [
+        "/",
+        "/?q=a!%3Db",
+        "/check/db/b",
+        "/check/warns",
+        "/events",
+        "/alerts",
+        "/workers",
+        "/public",
+        "/none",
+    ] {
+        for browser in [&light, &dark] {
+            browser.open(&format!("http://{at}{page}"));
+            browser.run(&axe, json!([]));
+            browser.run(
+                "axe.run().then((r) => { window.found = r.violations.map((v) => v.id + ': ' + v.nodes.map((n) => n.html)); });",
+                json!([]),
+            );
+            let found = browser.until(
+                "axe has looked",
+                "return window.found && JSON.stringify(window.found)",
+            );
+            assert_eq!(found, "[]", "{page}");
+        }
+    }
+    stop(daemon);
+}
+
 #[test]
 fn it_is_whole_without_scripts_on_a_small_screen_and_in_the_dark() {
     let kind = Kind {

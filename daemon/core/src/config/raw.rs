@@ -7,11 +7,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::elsewhere;
 use super::model::Layer;
-<<<<<<< HEAD
 use super::not_toml;
-=======
 use super::push::PUSH_KEYS;
->>>>>>> measure
 use super::readers::{HISTORY_KEYS, WEB_KEYS};
 use super::report::{Finding, Report, error};
 use super::source::{Sources, Span};

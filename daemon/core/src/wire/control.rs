@@ -141,6 +141,11 @@ pub enum Op {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         for_ms: Option<u64>,
     },
+    /// What somebody says of an incident of this check: an event, for the public page among others.
+    Note {
+        name: String,
+        text: String,
+    },
     /// Sends a message over this route: a `tested` line when it is known what became of it.
     #[serde(rename = "alerts_test")]
     AlertsTest {
@@ -183,6 +188,7 @@ impl Op {
             | Op::Silence(_)
             | Op::Unsilence { .. }
             | Op::Ack { .. }
+            | Op::Note { .. }
             | Op::AlertsTest { .. }
             | Op::Probe(_)
             | Op::Heartbeat(_)

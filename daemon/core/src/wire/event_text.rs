@@ -33,6 +33,9 @@ impl EventRow {
             parts.extend(cause);
             parts.extend(self.check.as_ref().map(|check| format!("by {check}")));
         }
+        if self.kind == "noted" {
+            parts.extend(self.cause.clone());
+        }
         if let Some(ms) = self.for_ms {
             let took = about_ms(ms as f64);
             parts.push(match self.kind.as_str() {

@@ -81,6 +81,12 @@ pub fn events_words(capacity: usize) -> usize {
     HEADER_WORDS + capacity * EVENT_WORDS
 }
 
+/// Bytes of a message that is kept whole beside these two.
+pub fn message_room(subject: &str, cause: &str) -> usize {
+    let beside = subject.len().min(SUBJECT_BYTES) + cause.len().min(CAUSE_BYTES);
+    TEXT_BYTES - beside
+}
+
 /// What kind of thing happened. The words are part of the control protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[repr(u8)]
@@ -137,12 +143,14 @@ pub enum EventKind {
     NotActed = 34,
     /// A route has sent more messages in a week than are enough.
     OverBudget = 35,
+    /// What somebody says of an incident.
+    Noted = 36,
     /// Only told, never written: the reader asked for more than there is.
     Gap = 255,
 }
 
 impl EventKind {
-    pub const ALL: [EventKind; 37] = [
+    pub const ALL: [EventKind; 38] = [
         EventKind::Other,
         EventKind::Started,
         EventKind::ManagerRestarted,
@@ -179,6 +187,7 @@ impl EventKind {
         EventKind::Acted,
         EventKind::NotActed,
         EventKind::OverBudget,
+        EventKind::Noted,
         EventKind::Gap,
     ];
 
@@ -220,6 +229,7 @@ impl EventKind {
             EventKind::Acted => "acted",
             EventKind::NotActed => "not-acted",
             EventKind::OverBudget => "over-budget",
+            EventKind::Noted => "noted",
             EventKind::Gap => "gap",
         }
     }
@@ -485,6 +495,14 @@ pub fn gap(missed: u64, before: u64, time: u64) -> EventRecord {
     }
 }
 
+/// Whether these words are of an event of this check: without making one of them.
+pub fn is_of(w: &[u64; EVENT_WORDS], check: &str) -> bool {
+    let name = cut(check, SUBJECT_BYTES).as_bytes();
+    let length = usize::from((w[3] >> 32) as u8);
+    let bytes = w[TEXTS..].iter().flat_map(|w| w.to_ne_bytes());
+    w[2] & IS_PLUGIN == 0 && length == name.len() && bytes.zip(name).all(|(a, b)| a == *b)
+}
+
 /// The event of this number, if two copies of its place agree that it is there.
 pub fn event_in(
     first: &[u64; EVENT_WORDS],
@@ -585,6 +603,8 @@ mod tests {
     fn an_event_survives_the_map() {
         let of_check = event(7);
         assert_eq!(EventRecord::from_words(&of_check.to_words()), of_check);
+        assert!(is_of(&of_check.to_words(), "web/ä"));
+        assert!(!is_of(&of_check.to_words(), "web/b") && !is_of(&of_check.to_words(), "web"));
         let of_plugin = EventRecord {
             check: String::new(),
             plugin: "http".into(),
@@ -593,6 +613,7 @@ mod tests {
             ..event(8)
         };
         assert_eq!(EventRecord::from_words(&of_plugin.to_words()), of_plugin);
+        assert!(!is_of(&of_plugin.to_words(), "http"));
     }
 
     #[test]
@@ -606,6 +627,7 @@ mod tests {
         let read = EventRecord::from_words(&long.to_words());
         assert_eq!((read.check, read.cause), (name, "timeout".into()));
         assert_eq!(read.message, "é".repeat(105));
+        assert_eq!(message_room(&long.check, &long.cause) / 2, 105);
     }
 
     #[test]

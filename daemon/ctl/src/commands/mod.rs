@@ -11,6 +11,7 @@ mod events;
 mod feed;
 #[cfg(feature = "history")]
 mod history;
+mod incident;
 mod init;
 mod list;
 mod man;
@@ -61,6 +62,7 @@ pub fn run(session: &mut Session, command: &Command) -> Result<u8, CtlError> {
         Command::Maintenance(args) => silence::silence(session, args, true),
         Command::Unsilence { id } => silence::unsilence(session, id),
         Command::Ack(args) => silence::ack(session, args),
+        Command::Incident(args) => incident::run(session, args),
         Command::Heartbeat(args) => feed::heartbeat(session, args),
         Command::Submit(args) => feed::submit(session, args),
         Command::Plugins(args) => plugins::run(session, args),

@@ -15,7 +15,7 @@ use crate::time::MS;
 use healthd_core::check::outcome::Verdict;
 use healthd_core::matching::Match;
 use healthd_core::wire::control::{ErrorCode, Filter, Op, Reply, VersionInfo};
-use healthd_core::wire::events::EventKind;
+use healthd_core::wire::events::{EventKind, message_room};
 use healthd_core::wire::glob;
 use healthd_core::wire::probe::ProbeAsk;
 use healthd_core::wire::supervisor::ToSupervisor;
@@ -122,6 +122,7 @@ impl Manager {
                     self.silenced(client, held);
                 }
             }
+            Op::Note { name, text } => self.note(client, &name, text),
             Op::AlertsTest { route } => {
                 let asker = self.clients.asker(client);
                 match self.alerts.test(&route, asker) {
@@ -244,6 +245,29 @@ impl Manager {
             }
             Err(e) => self.clients.reply(client, &Reply::Error(e)),
         }
+    }
+
+    /// Nothing is kept of it but the event.
+    fn note(&mut self, client: usize, name: &str, text: String) {
+        if self.named(client, name).is_none() {
+            return;
+        }
+        let author = format!("uid {}", self.uid_of(client));
+        let (length, room) = (text.len(), message_room(name, &author));
+        let wrong = match text.trim().is_empty() {
+            true => Some(("the note says nothing".to_owned(), "say something")),
+            false => (length > room).then(|| {
+                let message = format!("a note of {length} bytes: there is room for {room}");
+                (message, "shorten it, or make it two")
+            }),
+        };
+        if let Some((message, help)) = wrong {
+            let e = error(ErrorCode::BadRequest, message, help);
+            return self.clients.reply(client, &Reply::Error(e));
+        }
+        let fact = Fact::new(EventKind::Noted).check(name).cause(author);
+        self.books.journal.record(fact.why(text));
+        self.clients.reply(client, &Reply::End);
     }
 
     fn who(&mut self, client: usize, id: u32, at: Option<String>, verdict: Option<Verdict>) {

@@ -336,6 +336,7 @@ fn too_long(op: &Op) -> Option<ControlError> {
         Op::Ack { name, reason, .. } => (std::slice::from_ref(name), reason),
         Op::AlertsWho { name, .. } => (std::slice::from_ref(name), ""),
         Op::Probe(ask) => (std::slice::from_ref(&ask.module), ""),
+        Op::Note { name, .. } => (std::slice::from_ref(name), ""),
         Op::Heartbeat(beat) => (std::slice::from_ref(&beat.name), ""),
         Op::Submit(submission) => (std::slice::from_ref(&submission.name), ""),
         Op::AlertsTest { route } => (std::slice::from_ref(route), ""),

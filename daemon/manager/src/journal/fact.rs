@@ -57,6 +57,7 @@ fn line(kind: EventKind) -> (Level, &'static str) {
         K::Acted => (Level::Info, "acted on a change"),
         K::OverBudget => (Level::Warn, "a route tells too much"),
         K::NotActed => (Level::Warn, "did not act on a change"),
+        K::Noted => (Level::Info, "incident note"),
         K::Gap | K::Other => (Level::Info, "event"),
     }
 }

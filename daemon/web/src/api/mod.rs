@@ -11,7 +11,7 @@ mod run;
 
 use crate::body::Answer;
 use crate::problem::Problem;
-use crate::routes::{Access, Answered, Call, Route, typed};
+use crate::routes::{Access, Answered, Answers, Call, Route, delete, get, post, typed};
 use hyper::StatusCode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -19,123 +19,69 @@ use serde::de::DeserializeOwned;
 pub const OPENAPI: &str = include_str!("../../openapi.json");
 
 /// In the paths of healthchecks.io, so that its clients work.
-macro_rules! beat {
-    ($method:literal, $path:literal, $answer:path) => {
-        Route {
-            method: $method,
-            path: $path,
-            access: Access::Beat,
-            answer: |site, call| Box::pin($answer(site, call)),
-        }
-    };
-}
-
 pub const BEATS: [Route; 6] = [
-    beat!("GET", "/ping/{name}/start", ping::start),
-    beat!("POST", "/ping/{name}/start", ping::start),
-    beat!("GET", "/ping/{name}/fail", ping::fail),
-    beat!("POST", "/ping/{name}/fail", ping::fail),
-    beat!("GET", "/ping/{name}", ping::done),
-    beat!("POST", "/ping/{name}", ping::done),
+    get("/ping/{name}/start", Access::Beat, START),
+    post("/ping/{name}/start", Access::Beat, START),
+    get("/ping/{name}/fail", Access::Beat, FAIL),
+    post("/ping/{name}/fail", Access::Beat, FAIL),
+    get("/ping/{name}", Access::Beat, DONE),
+    post("/ping/{name}", Access::Beat, DONE),
 ];
 
+const START: Answers = |site, call| Box::pin(ping::start(site, call));
+const FAIL: Answers = |site, call| Box::pin(ping::fail(site, call));
+const DONE: Answers = |site, call| Box::pin(ping::done(site, call));
+
 pub const ROUTES: [Route; 15] = [
-    Route {
-        method: "GET",
-        path: "/v1/checks",
-        access: Access::Read,
-        answer: |site, call| Box::pin(checks::all(site, call)),
-    },
-    Route {
-        method: "GET",
-        path: "/v1/checks/{name}",
-        access: Access::Read,
-        answer: |site, call| Box::pin(checks::one(site, call)),
-    },
-    Route {
-        method: "GET",
-        path: "/v1/history/{name}",
-        access: Access::Read,
-        answer: |site, call| Box::pin(checks::history(site, call)),
-    },
-    Route {
-        method: "GET",
-        path: "/v1/events",
-        access: Access::Read,
-        answer: |site, call| Box::pin(events::events(site, call)),
-    },
-    Route {
-        method: "GET",
-        path: "/v1/workers",
-        access: Access::Read,
-        answer: |site, _| Box::pin(checks::workers(site)),
-    },
-    Route {
-        method: "GET",
-        path: "/v1/plugins",
-        access: Access::Read,
-        answer: |site, _| Box::pin(checks::plugins(site)),
-    },
-    Route {
-        method: "POST",
-        path: "/v1/run",
-        access: Access::Change,
-        answer: |site, call| Box::pin(run::run(site, call)),
-    },
+    get("/v1/checks", Access::Read, |site, call| {
+        Box::pin(checks::all(site, call))
+    }),
+    get("/v1/checks/{name}", Access::Read, |site, call| {
+        Box::pin(checks::one(site, call))
+    }),
+    get("/v1/history/{name}", Access::Read, |site, call| {
+        Box::pin(checks::history(site, call))
+    }),
+    get("/v1/events", Access::Read, |site, call| {
+        Box::pin(events::events(site, call))
+    }),
+    get("/v1/workers", Access::Read, |site, _| {
+        Box::pin(checks::workers(site))
+    }),
+    get("/v1/plugins", Access::Read, |site, _| {
+        Box::pin(checks::plugins(site))
+    }),
+    post("/v1/run", Access::Change, |site, call| {
+        Box::pin(run::run(site, call))
+    }),
     // It changes nothing, but costs: who may not change anything may not ask for it either.
-    Route {
-        method: "POST",
-        path: "/v1/analyse",
-        access: Access::Change,
-        answer: |_, call| Box::pin(analyse::analyse(call)),
-    },
-    Route {
-        method: "GET",
-        path: "/v1/alerts",
-        access: Access::Read,
-        answer: |site, _| Box::pin(alerts::report(site)),
-    },
-    Route {
-        method: "GET",
-        path: "/v1/silences",
-        access: Access::Read,
-        answer: |site, _| Box::pin(alerts::silences(site)),
-    },
-    Route {
-        method: "POST",
-        path: "/v1/silences",
-        access: Access::Change,
-        answer: |site, call| Box::pin(alerts::silence(site, call)),
-    },
-    Route {
-        method: "DELETE",
-        path: "/v1/silences/{name}",
-        access: Access::Change,
-        answer: |site, call| Box::pin(alerts::unsilence(site, call)),
-    },
-    Route {
-        method: "POST",
-        path: "/v1/ack",
-        access: Access::Change,
-        answer: |site, call| Box::pin(alerts::ack(site, call)),
-    },
-    Route {
-        method: "GET",
-        path: "/badge/{name}.svg",
-        access: Access::Read,
-        answer: |site, call| Box::pin(badge::badge(site, call)),
-    },
-    Route {
-        method: "GET",
-        path: "/v1/openapi.json",
-        access: Access::Open,
-        answer: |_, _| {
-            Box::pin(async {
-                let kind = "application/json";
-                Ok(typed(StatusCode::OK, kind, Answer::text(OPENAPI)))
-            })
-        },
-    },
+    post("/v1/analyse", Access::Change, |_, call| {
+        Box::pin(analyse::analyse(call))
+    }),
+    get("/v1/alerts", Access::Read, |site, _| {
+        Box::pin(alerts::report(site))
+    }),
+    get("/v1/silences", Access::Read, |site, _| {
+        Box::pin(alerts::silences(site))
+    }),
+    post("/v1/silences", Access::Change, |site, call| {
+        Box::pin(alerts::silence(site, call))
+    }),
+    delete("/v1/silences/{name}", Access::Change, |site, call| {
+        Box::pin(alerts::unsilence(site, call))
+    }),
+    post("/v1/ack", Access::Change, |site, call| {
+        Box::pin(alerts::ack(site, call))
+    }),
+    get("/badge/{name}.svg", Access::Read, |site, call| {
+        Box::pin(badge::badge(site, call))
+    }),
+    get("/v1/openapi.json", Access::Open, |_, _| {
+        Box::pin(async {
+            let kind = "application/json";
+            Ok(typed(StatusCode::OK, kind, Answer::text(OPENAPI)))
+        })
+    }),
 ];
 
 /// One value on one line.

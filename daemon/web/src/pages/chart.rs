@@ -104,8 +104,8 @@ pub fn latency(points: &[Point], span: Span, end: u64, zone: &TimeZone) -> Strin
         }
         if piece.len() == 1 {
             // A dot.
-            line.push_str("h1");
-            most.push_str("h1");
+            line.push_str("h3");
+            most.push_str("h3");
         }
         for (t, [p50, ..], _) in piece.iter().rev() {
             let _ = write!(band, "L{:.0} {:.0}", x(*t), y(*p50));

@@ -29,32 +29,73 @@ struct Page<'a> {
     shown: Shown,
     since: String,
     remark: String,
-    detail: Option<&'a CheckDetail>,
-    why: Option<&'a Why>,
-    steps: Vec<(String, &'a str, &'a str)>,
+    spark: String,
+    path: String,
     took: String,
-    /// And within what time it has to end.
-    every: String,
     next: String,
+    deeds: Deeds,
+    /// Of the manager. None: it does not answer.
+    detail: Option<Detail<'a>>,
+    why: Option<Steps<'a>>,
     held: Option<&'a SilenceRow>,
     notices: Vec<&'a NoticeRow>,
-    spark: String,
     span: Span,
-    path: String,
-    latency: String,
-    uptime: String,
-    uptime_words: String,
-    report: String,
-    no_history: String,
-    phases: Vec<(String, String)>,
-    metrics: Vec<(&'a Metric, [String; 3])>,
-    config: Vec<(String, String)>,
+    past: Past,
     events: Vec<Line>,
+}
+
+/// What one may do to it here.
+struct Deeds {
     may_change: bool,
     needs_token: bool,
     /// There is a problem, and somebody would be told of it.
     may_ack: bool,
+    /// Its name for a shell.
     quoted: String,
+}
+
+/// What it is.
+struct Detail<'a> {
+    of: &'a CheckDetail,
+    /// And within what time it has to end.
+    every: String,
+    phases: Vec<(String, String)>,
+    metrics: Vec<(&'a Metric, [String; 3])>,
+    config: Vec<(String, String)>,
+}
+
+impl<'a> Detail<'a> {
+    fn new(of: &'a CheckDetail) -> Detail<'a> {
+        let time = |ms: u64| times::latency(ms as f64);
+        let metrics = of.row.metrics.iter().flatten();
+        Detail {
+            of,
+            every: format!("{}, timeout {}", time(of.interval_ms), time(of.timeout_ms)),
+            phases: phases(&of.phases, of.row.latency_ms),
+            metrics: metrics.map(|m| (m, numbers(m))).collect(),
+            config: flat(&of.config),
+        }
+    }
+}
+
+/// Why it is so: when, what, and more of it.
+struct Steps<'a> {
+    steps: Vec<(String, &'a str, &'a str)>,
+    next: &'a str,
+}
+
+impl<'a> Steps<'a> {
+    fn new(why: &'a Why, site: &Site) -> Steps<'a> {
+        let time = |at: &Option<String>| {
+            let at = at.as_deref().and_then(times::parse);
+            at.map_or_else(String::new, |at| times::of_day(at, &site.zone))
+        };
+        let steps = why.steps.iter();
+        Steps {
+            steps: steps.map(|s| (time(&s.at), &*s.what, &*s.text)).collect(),
+            next: &why.next,
+        }
+    }
 }
 
 pub async fn page(site: Rc<Site>, call: Call) -> Answered {
@@ -98,12 +139,9 @@ pub async fn page(site: Rc<Site>, call: Call) -> Answered {
     let past = past(&site, &name, span).await;
     let samples = SamplesView::open(&site.args.runtime_dir).ok();
     let last = samples.and_then(|s| s.read(at)).map(|s| s.last);
-    let step = |at: &Option<String>| {
-        let at = at.as_deref().and_then(times::parse);
-        at.map_or_else(String::new, |at| times::of_day(at, &site.zone))
-    };
     let now = clock::monotonic_ns();
-    let page = Page {
+    let needs_token = site.settings.web.token.is_some();
+    html(&Page {
         top: Top::new(&site, "/check", alarm),
         shown: match row.paused || row.disabled {
             true => Shown::Paused,
@@ -111,52 +149,32 @@ pub async fn page(site: Rc<Site>, call: Call) -> Answered {
         },
         since: times::age(known.since),
         remark: super::words::remark(&known, now),
-        steps: why.as_ref().map_or(Vec::new(), |why| {
-            let steps = why.steps.iter();
-            steps.map(|s| (step(&s.at), &*s.what, &*s.text)).collect()
-        }),
+        spark: last.as_deref().map_or_else(String::new, spark::drawing),
+        path: check_path(&name),
         took: row.latency_ms.map_or_else(String::new, times::latency),
-        every: detail.as_ref().map_or_else(String::new, |d| {
-            let time = |ms: u64| times::latency(ms as f64);
-            format!("{}, timeout {}", time(d.interval_ms), time(d.timeout_ms))
-        }),
         next: match known.next_run.checked_sub(now) {
             Some(left) if !known.paused && known.next_run > 0 => times::span(left),
             _ => String::new(),
         },
+        deeds: Deeds {
+            may_change: needs_token || call.peer != crate::listen::Peer::Network,
+            needs_token,
+            may_ack: known.urgency(now) <= 2
+                && alerts.as_deref().is_some_and(|r| !r.routes.is_empty()),
+            quoted: shell(&name),
+        },
+        detail: detail.as_ref().map(Detail::new),
+        why: why.as_ref().map(|why| Steps::new(why, &site)),
         held: alerts.as_deref().and_then(|r| held_back(r, &name)),
         notices: alerts.as_deref().map_or(Vec::new(), |r| {
-            r.notices
-                .iter()
-                .filter(|n| n.checks.contains(&name))
-                .collect()
+            let of_it = r.notices.iter().filter(|n| n.checks.contains(&name));
+            of_it.collect()
         }),
-        spark: last.as_deref().map_or_else(String::new, spark::drawing),
         span,
-        path: check_path(&name),
-        latency: past.latency,
-        uptime: past.uptime,
-        uptime_words: past.uptime_words,
-        report: past.report,
-        no_history: past.none,
-        phases: phases(detail.as_ref().map_or(&[], |d| &d.phases), row.latency_ms),
-        metrics: row
-            .metrics
-            .iter()
-            .flatten()
-            .map(|m| (m, numbers(m)))
-            .collect(),
-        config: detail.as_ref().map_or(Vec::new(), |d| flat(&d.config)),
+        past,
         events: of_check(&site, &name, 20),
-        may_change: site.settings.web.token.is_some() || call.peer != crate::listen::Peer::Network,
-        may_ack: known.urgency(now) <= 2 && alerts.as_deref().is_some_and(|r| !r.routes.is_empty()),
-        needs_token: site.settings.web.token.is_some(),
-        quoted: shell(&name),
-        detail: detail.as_ref(),
-        why: why.as_ref(),
         row,
-    };
-    html(&page)
+    })
 }
 
 fn no_such<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Problem {

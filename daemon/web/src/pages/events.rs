@@ -8,7 +8,7 @@ use crate::query::check_path;
 use crate::routes::{Answered, Call, Site};
 use crate::times;
 use askama::Template;
-use healthd_core::wire::events::{EventRow, gap};
+use healthd_core::wire::events::{EVENT_WORDS, EventRecord, EventRow, gap, is_of};
 use healthd_core::wire::glob::Glob;
 use healthd_scoreboard::events_map::EventsView;
 use std::io;
@@ -73,37 +73,47 @@ impl Line {
     }
 }
 
-/// Those of which `wanted` says yes, newest first: so many before `before`, and where to go on (0: nowhere).
+/// What is shown of the ring.
+#[derive(Default)]
+struct Found {
+    /// Newest first.
+    lines: Vec<Line>,
+    /// Number of the newest of all.
+    newest: u64,
+    /// Where to go on; 0: nowhere.
+    older: u64,
+}
+
+/// So many before `before` of which `wanted` says yes, by its words first, as most are not.
 fn newest(
     site: &Site,
     before: u64,
     most: usize,
-    wanted: impl Fn(&EventRow) -> bool,
-) -> io::Result<(Vec<Line>, u64, u64)> {
+    wanted: impl Fn(&[u64; EVENT_WORDS]) -> bool,
+) -> io::Result<Found> {
     let view = EventsView::open(&site.args.runtime_dir)?;
-    let ring = view.ring()?;
-    let mut lines = Vec::new();
-    let mut number = ring.last.min(before.saturating_sub(1));
-    while number >= ring.oldest().max(1) && lines.len() < most {
-        if let Some(event) = view.read(number)? {
-            let row = event.row(times::rfc3339);
-            if wanted(&row) {
-                lines.push(Line::new(&row, site));
-            }
-        }
-        number -= 1;
-    }
-    let older = if number >= ring.oldest().max(1) {
-        number + 1
-    } else {
-        0
+    let mut found = Found {
+        newest: view.ring()?.last,
+        ..Found::default()
     };
-    Ok((lines, ring.last, older))
+    view.backwards(before, |words| {
+        if !wanted(words) {
+            return true;
+        }
+        if found.lines.len() == most {
+            found.older = found.lines.last().map_or(0, |line| line.seq);
+            return false;
+        }
+        let row = EventRecord::from_words(words).row(times::rfc3339);
+        found.lines.push(Line::new(&row, site));
+        true
+    })?;
+    Ok(found)
 }
 
 pub fn of_check(site: &Site, name: &str, most: usize) -> Vec<Line> {
-    let of_it = |row: &EventRow| row.check.as_deref() == Some(name);
-    newest(site, u64::MAX, most, of_it).map_or(Vec::new(), |(lines, ..)| lines)
+    let found = newest(site, u64::MAX, most, |words| is_of(words, name));
+    found.map_or(Vec::new(), |found| found.lines)
 }
 
 /// `q` is a glob of names, `name` one of them.
@@ -124,13 +134,16 @@ pub async fn page(site: Rc<Site>, call: Call) -> Answered {
     let (_, alarm) = picture(&site);
     let before = call.value("before").and_then(|n| n.parse().ok());
     let filter = call.value("q").unwrap_or_default();
-    let found = newest(&site, before.unwrap_or(u64::MAX), PAGE, wanted(&call));
-    let (lines, newest, older) = found.unwrap_or_default();
+    let wanted = wanted(&call);
+    let found = newest(&site, before.unwrap_or(u64::MAX), PAGE, |words| {
+        wanted(&EventRecord::from_words(words).row(times::rfc3339))
+    })
+    .unwrap_or_default();
     html(&Page {
         top: Top::new(&site, "/events", alarm),
-        lines,
-        newest,
-        older,
+        lines: found.lines,
+        newest: found.newest,
+        older: found.older,
         filter: &filter,
     })
 }

@@ -55,17 +55,20 @@ impl Drop for Listening {
 }
 
 impl Listening {
-    /// False: nobody listens any more, or it has been long enough.
+    /// False: nobody listens any more, it has been long enough, or the process ends.
     pub async fn say(&self, text: String) -> bool {
-        self.sender.send(Ok(text.into())).await.is_ok() && Instant::now() < self.until
+        let sent = self.site.ending.or(self.sender.send(Ok(text.into()))).await;
+        sent.is_some_and(|sent| sent.is_ok()) && self.goes_on()
     }
 
-    /// Until something may have changed; false: nobody listens any more.
+    /// Until something may have changed; false: as of `say`.
     pub async fn pause(&self, time: Duration) -> bool {
-        match tokio::time::timeout(time, self.sender.closed()).await {
-            Ok(()) => false,
-            Err(_) => Instant::now() < self.until,
-        }
+        let gone = self.site.ending.or(self.sender.closed());
+        tokio::time::timeout(time, gone).await.is_err() && self.goes_on()
+    }
+
+    fn goes_on(&self) -> bool {
+        Instant::now() < self.until && !self.site.ending.has_begun()
     }
 }
 
@@ -118,8 +121,8 @@ async fn tell(site: &Rc<Site>, asked: &Asked, listening: &Listening) {
 #[derive(Default)]
 struct Sent {
     order: Vec<usize>,
-    /// By its place: of which record, and how it is held back.
-    rows: HashMap<usize, (u64, u8, String)>,
+    /// By its place: of which record, how it is held back, and what of it history has.
+    rows: HashMap<usize, (u64, u8, String, String)>,
     parts: HashMap<&'static str, String>,
     begun: bool,
 }
@@ -136,6 +139,7 @@ impl Sent {
                 row.seq,
                 row.urgency(now) | u8::from(row.is_stale(now)) << 4,
                 held.map(|s| s.id.clone()).unwrap_or_default(),
+                site.days.of(&row.name),
             )
         };
         let keys: HashMap<usize, _> = scene.view.rows.iter().map(|at| (*at, key(*at))).collect();
@@ -153,7 +157,7 @@ impl Sent {
                 let samples = SamplesView::open(&site.args.runtime_dir).ok();
                 for at in changed {
                     let id = format!("c{at}");
-                    text += &event("row", &[&id, &row(scene, at, samples.as_ref())]);
+                    text += &event("row", &[&id, &row(site, scene, at, samples.as_ref())]);
                 }
             }
             self.others(without_rows(scene, asked), &mut text);

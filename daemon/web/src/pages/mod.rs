@@ -5,7 +5,9 @@ mod alerts;
 pub mod board;
 mod chart;
 mod check;
+pub mod day;
 pub mod events;
+mod incidents;
 mod live;
 mod overview;
 pub mod parts;
@@ -16,7 +18,7 @@ mod workers;
 
 use crate::body::Answer;
 use crate::problem::Problem;
-use crate::routes::{Access, Answered, Route, Site, typed};
+use crate::routes::{Access, Answered, Route, Site, get, typed};
 use crate::{picture::Picture, times};
 use askama::Template;
 use hyper::header::{CACHE_CONTROL, HeaderValue};
@@ -25,78 +27,42 @@ use std::io;
 use std::rc::Rc;
 
 pub const ROUTES: [Route; 12] = [
-    Route {
-        method: "GET",
-        path: "/",
-        access: Access::Read,
-        answer: |site, call| Box::pin(parts::page(site, call)),
-    },
-    Route {
-        method: "GET",
-        path: "/live",
-        access: Access::Read,
-        answer: |site, call| Box::pin(live::overview(site, call)),
-    },
-    Route {
-        method: "GET",
-        path: "/check/{name}",
-        access: Access::Read,
-        answer: |site, call| Box::pin(check::page(site, call)),
-    },
-    Route {
-        method: "GET",
-        path: "/events",
-        access: Access::Read,
-        answer: |site, call| Box::pin(events::page(site, call)),
-    },
-    Route {
-        method: "GET",
-        path: "/events/live",
-        access: Access::Read,
-        answer: |site, call| Box::pin(events::live(site, call)),
-    },
-    Route {
-        method: "GET",
-        path: "/alerts",
-        access: Access::Read,
-        answer: |site, call| Box::pin(alerts::page(site, call)),
-    },
-    Route {
-        method: "GET",
-        path: "/workers",
-        access: Access::Read,
-        answer: |site, _| Box::pin(workers::page(site)),
-    },
-    Route {
-        method: "GET",
-        path: "/public",
-        access: Access::Open,
-        answer: |site, _| Box::pin(public::page(site)),
-    },
-    Route {
-        method: "GET",
-        path: "/public.atom",
-        access: Access::Open,
-        answer: |site, _| Box::pin(public::feed(site)),
-    },
-    Route {
-        method: "GET",
-        path: "/style.css",
-        access: Access::Open,
-        answer: |_, _| Box::pin(async { asset("text/css; charset=utf-8", STYLE) }),
-    },
-    Route {
-        method: "GET",
-        path: "/page.js",
-        access: Access::Open,
-        answer: |_, _| Box::pin(async { asset("text/javascript; charset=utf-8", SCRIPT) }),
-    },
-    Route {
-        method: "GET",
-        path: "/icon.svg",
-        access: Access::Open,
-        answer: |_, _| Box::pin(async { asset("image/svg+xml", ICON) }),
-    },
+    get("/", Access::Read, |site, call| {
+        Box::pin(parts::page(site, call))
+    }),
+    get("/live", Access::Read, |site, call| {
+        Box::pin(live::overview(site, call))
+    }),
+    get("/check/{name}", Access::Read, |site, call| {
+        Box::pin(check::page(site, call))
+    }),
+    get("/events", Access::Read, |site, call| {
+        Box::pin(events::page(site, call))
+    }),
+    get("/events/live", Access::Read, |site, call| {
+        Box::pin(events::live(site, call))
+    }),
+    get("/alerts", Access::Read, |site, call| {
+        Box::pin(alerts::page(site, call))
+    }),
+    get("/workers", Access::Read, |site, _| {
+        Box::pin(workers::page(site))
+    }),
+    get("/public", Access::Open, |site, _| {
+        Box::pin(public::page(site))
+    }),
+    get("/public.atom", Access::Open, |site, _| {
+        Box::pin(public::feed(site))
+    }),
+    get("/style.css", Access::Open, |_, _| {
+        Box::pin(async { asset("text/css; charset=utf-8", STYLE) })
+    }),
+    get("/page.js", Access::Open, |_, _| {
+        Box::pin(async { asset("text/javascript; charset=utf-8", SCRIPT) })
+    }),
+    get("/icon.svg", Access::Open, |_, _| {
+        Box::pin(async { asset("image/svg+xml", ICON) })
+    }),
 ];
 
 const STYLE: &str = include_str!("../../assets/style.css");
@@ -214,8 +180,8 @@ mod tests {
 
     #[test]
     fn styles_and_scripts_are_small_and_nothing_is_from_elsewhere() {
-        assert!(STYLE.len() <= 8192, "{}", STYLE.len());
-        assert!(SCRIPT.len() <= 8192, "{}", SCRIPT.len());
+        assert!(STYLE.len() <= 8_000, "{}", STYLE.len());
+        assert!(SCRIPT.len() <= 8_000, "{}", SCRIPT.len());
         for text in [STYLE, SCRIPT] {
             assert!(
                 !text.contains("http") && !text.contains("@import"),

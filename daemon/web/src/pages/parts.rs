@@ -3,7 +3,7 @@
 use super::board::{self, held_back};
 use super::overview::{Asked, Counts, View, view};
 use super::words::{Shown, remark, shown};
-use super::{Top, html, part, picture, spark};
+use super::{Top, day, html, part, picture, spark};
 use crate::picture::{Picture, Row};
 use crate::query::check_path;
 use crate::routes::{Answered, Call, Site};
@@ -25,6 +25,7 @@ struct Overview<'a> {
     view: &'a View,
     by: Vec<String>,
     parts: Parts,
+    history: bool,
 }
 
 /// By the id of the element that each fills.
@@ -68,6 +69,8 @@ struct RowPart<'a> {
     age: String,
     held: Option<&'a SilenceRow>,
     spark: String,
+    /// None: there is no history at all.
+    day: Option<String>,
     latency: String,
 }
 
@@ -76,6 +79,7 @@ struct RowPart<'a> {
 struct NoRows<'a> {
     view: &'a View,
     filtered: bool,
+    columns: usize,
 }
 
 /// All that is known when it is asked for.
@@ -94,17 +98,31 @@ pub async fn scene(site: &Rc<Site>, asked: &Asked) -> Scene {
         false => None,
     };
     // Not held while somebody is waited for: the next picture is made of it.
+    let shown = {
+        let (picture, _) = picture(site);
+        let view = view_of(site, asked, &picture);
+        let names = view
+            .rows
+            .iter()
+            .map(|at| picture.rows[*at].name.to_string());
+        names.collect::<Vec<_>>()
+    };
+    day::ask(site, shown.iter().map(String::as_str)).await;
     let (picture, alarm) = picture(site);
-    let labels = site.keeper.borrow_mut().labels();
-    let view = site.views.of(asked, picture.serial, || {
-        view(&picture, &labels, asked, clock::monotonic_ns())
-    });
+    let view = view_of(site, asked, &picture);
     Scene {
         view,
         picture,
         alarm,
         alerts,
     }
+}
+
+fn view_of(site: &Site, asked: &Asked, picture: &Picture) -> Rc<View> {
+    let labels = site.keeper.borrow_mut().labels();
+    site.views.of(asked, picture.serial, || {
+        view(picture, &labels, asked, clock::monotonic_ns())
+    })
 }
 
 /// What was made of the newest picture: many who look at the same page share it.
@@ -144,6 +162,7 @@ pub async fn page(site: Rc<Site>, call: Call) -> Answered {
         view: &scene.view,
         asked: &asked,
         by: by.into_iter().cloned().collect(),
+        history: site.settings.history,
     })
 }
 
@@ -153,10 +172,12 @@ pub fn parts(site: &Site, scene: &Scene, asked: &Asked) -> Parts {
         true => part(&NoRows {
             view: &scene.view,
             filtered: !asked.filter.is_empty(),
+            columns: 6 + usize::from(site.settings.history),
         }),
         false => {
             let rows = scene.view.rows.iter();
-            rows.map(|at| row(scene, *at, samples.as_ref())).collect()
+            rows.map(|at| row(site, scene, *at, samples.as_ref()))
+                .collect()
         }
     };
     Parts {
@@ -207,7 +228,7 @@ fn counts(scene: &Scene) -> String {
     })
 }
 
-pub fn row(scene: &Scene, at: usize, samples: Option<&SamplesView>) -> String {
+pub fn row(site: &Site, scene: &Scene, at: usize, samples: Option<&SamplesView>) -> String {
     let row = &scene.picture.rows[at];
     let now = clock::monotonic_ns();
     let sample = samples.and_then(|samples| samples.read(at));
@@ -224,6 +245,7 @@ pub fn row(scene: &Scene, at: usize, samples: Option<&SamplesView>) -> String {
             .filter(|_| row.urgency(now) <= 3)
             .and_then(|report| held_back(report, &row.name)),
         spark: sample.map_or_else(String::new, |s| spark::drawing(&s.last)),
+        day: site.settings.history.then(|| site.days.of(&row.name)),
         latency: match row.last_run {
             0 => String::new(),
             _ => times::latency(row.latency_ns as f64 / 1e6),

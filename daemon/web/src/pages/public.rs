@@ -1,6 +1,7 @@
-//! The page for everybody: of checks that say `public = "group"`, whether they are well, and how 90 days were. No message,
-//! no target, no label, no error: what a target says may hold anything.
+//! The page for everybody: of checks that say `public = "group"`, whether they are well, how 90 days were, and what people
+//! have said of an outage. No message, no target, no label, no error: what a target says may hold anything.
 
+use super::incidents::Incidents;
 use super::words::{Shown, shown};
 use super::{Top, chart, html, picture};
 use crate::body::Answer;
@@ -10,7 +11,7 @@ use crate::routes::{Answered, Site, typed};
 use crate::times;
 use askama::Template;
 use healthd_core::config::PUBLIC_LABEL;
-use healthd_core::wire::events::EventKind;
+use healthd_core::wire::events::EventRecord;
 use healthd_scoreboard::events_map::EventsView;
 use healthd_sys::clock;
 use hyper::StatusCode;
@@ -22,8 +23,6 @@ use std::time::{Duration, Instant};
 
 /// Whoever comes within this time gets the same page.
 const GOOD_FOR: Duration = Duration::from_secs(15);
-/// Newest first.
-const INCIDENTS: usize = 30;
 const DAYS: u64 = 90;
 
 #[derive(Default)]
@@ -38,7 +37,7 @@ pub struct Page {
     alarm: bool,
     worst: Shown,
     groups: Vec<Group>,
-    incidents: Vec<Incident>,
+    incidents: Vec<Told>,
 }
 
 struct Group {
@@ -54,12 +53,19 @@ struct Entry {
     words: String,
 }
 
-struct Incident {
+/// An incident, for everybody.
+struct Told {
     seq: u64,
     label: String,
-    shown: Shown,
-    time: String,
-    rfc3339: String,
+    shown: Option<Shown>,
+    /// Empty: it is not known, or it goes on.
+    begun: String,
+    ended: String,
+    lasted: String,
+    /// RFC 3339.
+    updated: String,
+    /// When, and what.
+    notes: Vec<(String, String)>,
 }
 
 #[derive(Template)]
@@ -111,7 +117,12 @@ async fn made(site: &Site) -> Result<Rc<Page>, Problem> {
         return Err(none.help("`public = \"group\"` in a check shows it here"));
     }
     // Worse is further to the left.
-    let order = [Shown::Critical, Shown::Unknown, Shown::Warning];
+    let order = [
+        Shown::Critical,
+        Shown::Unknown,
+        Shown::Warning,
+        Shown::Pending,
+    ];
     let is_there = |wanted: &Shown| groups.values().flatten().any(|e| e.shown == *wanted);
     let top = Top::new(site, "", String::new());
     let page = Rc::new(Page {
@@ -124,39 +135,51 @@ async fn made(site: &Site) -> Result<Rc<Page>, Problem> {
             .into_iter()
             .map(|(name, checks)| Group { name, checks })
             .collect(),
-        incidents: incidents(site, &names).unwrap_or_default(),
+        incidents: told(site, &names).unwrap_or_default(),
     });
     *site.public.0.borrow_mut() = Some((Instant::now(), page.clone()));
     Ok(page)
 }
 
-/// When what of them was said to be otherwise.
-fn incidents(site: &Site, names: &HashMap<String, String>) -> io::Result<Vec<Incident>> {
-    let view = EventsView::open(&site.args.runtime_dir)?;
-    let ring = view.ring()?;
-    let mut found = Vec::new();
-    let mut number = ring.last;
-    while number >= ring.oldest().max(1) && found.len() < INCIDENTS {
-        let event = view.read(number)?;
-        let flipped = event.filter(|e| e.kind == EventKind::Flipped && e.from != "pending");
-        if let Some(event) = flipped
-            && let Some(label) = names.get(&event.check)
-            && let Some(shown) = Shown::of_word(event.to)
-        {
-            found.push(Incident {
-                seq: number,
-                label: label.clone(),
-                shown,
-                time: times::of_day(event.time, &site.zone),
-                rfc3339: times::rfc3339(event.time).unwrap_or_default(),
-            });
-        }
-        number -= 1;
-    }
-    Ok(found)
+fn told(site: &Site, labels: &HashMap<String, String>) -> io::Result<Vec<Told>> {
+    let mut incidents = Incidents::default();
+    EventsView::open(&site.args.runtime_dir)?.backwards(u64::MAX, |words| {
+        let event = EventRecord::from_words(words);
+        !labels.contains_key(&event.check) || incidents.add(event)
+    })?;
+    let found = incidents.all();
+    let time = |ns: Option<u64>| ns.map(|ns| times::of_day(ns, &site.zone));
+    Ok(found
+        .into_iter()
+        .map(|incident| Told {
+            seq: incident.seq,
+            label: labels[&incident.check].clone(),
+            shown: incident.worst,
+            begun: time(incident.begun).unwrap_or_default(),
+            ended: time(incident.ended).unwrap_or_default(),
+            lasted: match (incident.begun, incident.ended) {
+                (Some(begun), Some(ended)) => times::span(ended.saturating_sub(begun)),
+                _ => String::new(),
+            },
+            updated: times::rfc3339(incident.updated()).unwrap_or_default(),
+            notes: incident
+                .notes
+                .into_iter()
+                .map(|(at, text)| (times::of_day(at, &site.zone), text))
+                .collect(),
+        })
+        .collect())
 }
 
 impl Page {
+    fn headline(&self) -> String {
+        match (self.alarm, self.worst) {
+            (true, _) => "How things are is not known".to_owned(),
+            (false, Shown::Ok) => "All is up".to_owned(),
+            (false, worst) => format!("Something is {}", Page::said(&worst)),
+        }
+    }
+
     /// In a word for everybody.
     fn said(shown: &Shown) -> &'static str {
         match shown {
@@ -166,6 +189,31 @@ impl Page {
             Shown::Unknown => "not known",
             Shown::Pending => "not known yet",
             Shown::Paused => "in maintenance",
+        }
+    }
+}
+
+impl Told {
+    fn class(&self) -> &'static str {
+        match self.ended.is_empty() {
+            true => self.shown.map_or("z", Shown::class),
+            false => "o",
+        }
+    }
+
+    /// "was down for 21 min".
+    fn words(&self) -> String {
+        let what = match self.shown {
+            // Its begin is not known any more, and so is what it was.
+            None if !self.ended.is_empty() => "not up",
+            None => return String::new(),
+            Some(shown) => Page::said(&shown),
+        };
+        match (self.begun.as_str(), self.ended.as_str()) {
+            ("", "") => format!("is {what}"),
+            (begun, "") => format!("is {what} since {begun}"),
+            ("", ended) => format!("was {what} until {ended}"),
+            (begun, ended) => format!("was {what} for {}, {begun} to {ended}", self.lasted),
         }
     }
 }

@@ -117,8 +117,8 @@ impl Page {
         kb.map_or_else(|| "-".to_owned(), |kb| size::about(kb as f64 * 1024.0))
     }
 
-    /// CPU, its part of all, a run's time.
-    fn cost(&self, cost: &PluginCost) -> [String; 3] {
+    /// CPU, its part of all, a run's time; each with its word.
+    fn cost(&self, cost: &PluginCost) -> [(&'static str, String); 3] {
         let share = cost
             .cpu_share
             .map_or_else(String::new, |s| format!("{:.0} %", s * 100.0));
@@ -126,6 +126,7 @@ impl Page {
             0 => String::new(),
             runs => times::latency(cost.cost.wall_ms / runs as f64),
         };
-        [times::latency(cost.cost.cpu_ms), share, run]
+        let cpu = times::latency(cost.cost.cpu_ms);
+        [("CPU", cpu), ("part", share), ("a run", run)]
     }
 }
