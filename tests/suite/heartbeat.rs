@@ -98,10 +98,12 @@ fn a_job_that_says_nothing_in_time_is_told_and_its_next_word_ends_it() {
     daemon.run("nightly");
     until(&daemon, "nightly", "critical", "with exit code 3: x");
     assert_eq!(
-        daemon.healthctl(&["heartbeat", "nightly", "fail"]).code,
+        daemon
+            .healthctl(&["heartbeat", "nightly", "fail", "--text", "no tape"])
+            .code,
         Some(0)
     );
-    until(&daemon, "nightly", "critical", "it failed ");
+    until(&daemon, "nightly", "critical", "no tape");
     assert_eq!(
         daemon.healthctl(&["heartbeat", "nightly", "ok"]).code,
         Some(0)
@@ -174,6 +176,30 @@ fn results_of_others_are_taken_until_they_are_too_old() {
         "{err}"
     );
     until(&daemon, "db1/disk", "critical", "DISK CRITICAL");
+}
+
+#[test]
+fn what_is_said_while_its_check_runs_is_looked_at_after_that() {
+    let fed = check("fed").plugin("passive").interval("1h");
+    let daemon = config()
+        .pool("io", "workers = 1")
+        .check(fed.set("attempts", "1"))
+        .spawn();
+    daemon.expect_notify("READY=1");
+    until(&daemon, "fed", "unknown", "no result was submitted yet");
+    let runs = || daemon.detail("fed")["runs"].as_u64().expect("a number");
+    let before = runs();
+    let worker = daemon.role("worker io")[0];
+    kill(worker, Signal::SIGSTOP);
+    daemon.healthctl(&["submit", "fed", "warning", "one"]);
+    wait_for("it runs", || daemon.in_flight() == 1);
+    daemon.healthctl(&["submit", "fed", "ok", "two"]);
+    // Longer than anybody looks ahead.
+    daemon.assert_alive_for(std::time::Duration::from_millis(500));
+    assert_eq!(daemon.in_flight(), 1);
+    kill(worker, Signal::SIGCONT);
+    wait_for("it has run for both", || runs() == before + 2);
+    until(&daemon, "fed", "ok", "two");
 }
 
 #[test]

@@ -64,6 +64,8 @@ pub struct Plan {
     pub timer: Option<Key>,
     /// It fell due in a standstill, and was put off for that.
     pub put_off: bool,
+    /// Something was said to it while it ran: it runs once more after that.
+    pub again: bool,
 }
 
 /// What speaks against it.

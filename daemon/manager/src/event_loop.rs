@@ -43,8 +43,6 @@ const GAP_NS: u64 = 500 * MS;
 const HUNG_UP_NS: u64 = 3000 * MS;
 /// Lines of the log that wait for their reader are tried again so soon.
 const LOG_MS: u64 = 20;
-/// A check that was fed while it ran is run again after so long.
-const FED_AGAIN_NS: u64 = 200 * MS;
 /// The most messages that one worker is heard for in a turn.
 const MESSAGES_A_TURN: usize = 256;
 
@@ -204,13 +202,11 @@ impl Manager {
         }
         let id = self.checks.find(&fed.check);
         if let Some((id, check)) = id.and_then(|id| Some((id, self.checks.get_mut(id)?))) {
-            let now = clock::monotonic_ns();
-            // One that runs may have looked before.
-            let due = match check.stage.is_busy() {
-                true => now + FED_AGAIN_NS,
-                false => now,
-            };
-            self.schedule.plan(check, id, due);
+            match check.stage.is_busy() {
+                // It may have looked before.
+                true => check.plan.again = true,
+                false => self.schedule.plan(check, id, clock::monotonic_ns()),
+            }
         }
     }
 

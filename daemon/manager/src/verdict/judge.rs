@@ -232,6 +232,10 @@ impl Manager {
         {
             self.plan(id, retry.max(now + dispatch::LOOK_AHEAD_NS / 10));
         }
+        let check = self.checks.get_mut(id);
+        if check.is_some_and(|c| std::mem::take(&mut c.plan.again)) {
+            self.plan(id, now);
+        }
         self.books.saving.changed();
         self.clients.run_finished(id);
         self.publish(id);
