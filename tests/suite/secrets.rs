@@ -148,3 +148,34 @@ fn a_secret_that_has_changed_is_known_at_once_and_the_old_one_is_not_forgotten()
     let log = daemon.log.all().join("\n");
     assert!(!log.contains("another-Word"), "{log}");
 }
+
+#[test]
+fn half_a_secret_is_not_shown_where_the_words_of_a_program_are_cut() {
+    let mut config = Config::new();
+    fs::write(config.dir().join("password"), format!("{PASSWORD}\n")).expect("our own folder");
+    // At `max_output`, and at the end of the longest first line.
+    let ways = [
+        ("out", 250, "", 256),
+        ("err", 250, ">&2", 256),
+        ("line", (31 << 10) - 4, "", 65_536),
+    ];
+    for (name, before, to, max) in ways {
+        let script = format!(
+            "{{ head -c {before} /dev/zero | tr '\\0' x; echo \"$T, see above\"; }} {to}; exit 1"
+        );
+        let options = format!(
+            "{{ argv = [\"/bin/sh\", \"-c\", {script:?}], env = {{ T = {{ file = \"password\" }} }}, max_output = {max} }}"
+        );
+        let one = check(name).plugin("exec").interval("1h");
+        config = config.check(one.set("attempts", "1").set("config", &options));
+    }
+    let daemon = config.spawn();
+    daemon.expect_notify("READY=1");
+    for (name, ..) in ways {
+        let row = daemon.run(name);
+        assert_eq!(row["status"], "warning", "{name}: {row}");
+        let all = daemon.detail(name).to_string();
+        assert!(all.contains("xxx***"), "{name}: {all}");
+        assert!(!all.contains(&PASSWORD[..4]), "{name}: {all}");
+    }
+}

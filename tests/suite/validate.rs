@@ -69,7 +69,7 @@ fn places(file: &std::path::Path) -> Vec<String> {
     [
         ("body_regex = ", "\"(\""),
         ("expect = ", "\"[\""),
-        ("argv = ", "[\"/bin/echo"),
+        ("argv = [", "\"/bin/echo"),
         ("ca_file = ", "\""),
     ]
     .map(at)

@@ -263,7 +263,14 @@ impl Task {
                 self.call(&raw)
             }
             Event::Exec(done) => {
-                let header = exec_done(done);
+                // Before it is cut into lines and to length: half a secret is found no more.
+                let cx = self.context();
+                let (out, err) = (cx.clean_bytes(&done.out), cx.clean_bytes(&done.err));
+                let header = abi::HdExecDone {
+                    out: HdStr::from_bytes(&out),
+                    err: HdStr::from_bytes(&err),
+                    ..exec_done(done)
+                };
                 raw.kind = abi::EV_EXT;
                 raw.token = done.token;
                 raw.data = (&raw const header).cast();

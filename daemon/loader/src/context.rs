@@ -438,6 +438,17 @@ impl Context {
         }
     }
 
+    /// The same of what may be no text: unchanged, if there is none of them in it.
+    pub(crate) fn clean_bytes<'t>(&self, bytes: &'t [u8]) -> Cow<'t, [u8]> {
+        let Some(secrets) = &self.secrets else {
+            return bytes.into();
+        };
+        match secrets.scrub(&String::from_utf8_lossy(bytes)) {
+            Cow::Owned(clean) => clean.into_bytes().into(),
+            Cow::Borrowed(_) => bytes.into(),
+        }
+    }
+
     pub(crate) fn say(&self, f: impl FnOnce(&mut Results)) {
         // A plugin's message cannot re-enter this, as nothing in here calls out.
         f(&mut self.results.borrow_mut());

@@ -240,8 +240,15 @@ fn one_run(
     let finished = manager
         .join()
         .map_err(|_| "the run could not be followed".to_owned())?;
-    served.map_err(|e| e.to_string())?;
+    served.map_err(|e| broken(file, &e))?;
     finished
+}
+
+/// Neither a result nor a crash: whoever does that has hurt what is not its own.
+fn broken(file: &str, e: &dyn std::fmt::Display) -> String {
+    format!(
+        "{file}: the plugin broke the worker that ran it ({e}): it may have closed descriptors that are not its own"
+    )
 }
 
 fn files_in(dir: &Path) -> std::io::Result<Files> {
@@ -260,7 +267,10 @@ fn play_manager(
     copy: OwnedFd,
     run: OneRun,
 ) -> Result<Finished, String> {
-    let text = |e: std::io::Error| e.to_string();
+    let ToWorker::Load { file, .. } = load else {
+        return Err("nothing to load".into());
+    };
+    let text = |e: std::io::Error| broken(file, &e);
     let mut message = Vec::new();
     load.encode(&mut message);
     unix_socket::send(link, &message, &[copy.as_fd()]).map_err(text)?;
@@ -270,10 +280,10 @@ fn play_manager(
     let mut buffer = vec![0; MAX_MESSAGE];
     loop {
         let mut fds = [PollFd::new(link.as_fd(), PollFlags::POLLIN)];
-        poll(&mut fds, PollTimeout::NONE).map_err(|e| e.to_string())?;
+        poll(&mut fds, PollTimeout::NONE).map_err(|e| broken(file, &e))?;
         match unix_socket::receive(link, &mut buffer, false).map_err(text)? {
             Received::Empty => {}
-            Received::Closed => return Err("the worker ended without a result".into()),
+            Received::Closed => return Err(broken(file, &"it ended without a result")),
             Received::Message(n, _) => {
                 let mut rest = &buffer[..n];
                 while let Some(said) = ToManager::decode(&mut rest).map_err(|e| e.to_string())? {

@@ -312,6 +312,7 @@ impl<'a> Plan<'a> {
         let option = dotted(path, None);
         let what = match place {
             sensitive::Place::Url => "user and password in its URL",
+            sensitive::Place::Query => "a secret in the query of its URL",
             _ => "a secret in clear text",
         };
         let w = warning(format!("option `{option}` of {owner} holds {what}"));

@@ -13,6 +13,8 @@ pub enum Place {
     Name,
     /// User and password in a URL.
     Url,
+    /// `name=value` in the query of a URL.
+    Query,
     /// A user alone, who is nobody's secret and not shown either.
     User,
     /// `key=value` within a longer text, which may be meant otherwise.
@@ -130,15 +132,26 @@ fn masked_text(text: &str) -> Option<(Place, String)> {
         whole,
     ) {
         (false, whole) => {
-            let place = match has_password(text) {
-                true => Place::Url,
-                false => Place::User,
+            let place = match (has_password(text), &whole) {
+                (true, _) => Place::Url,
+                (false, Some(_)) if is_url(text) => Place::Query,
+                (false, _) => Place::User,
             };
             Some((place, whole.unwrap_or_else(|| url.into_owned())))
         }
+        (true, Some(whole)) if is_url(text) => Some((Place::Query, whole)),
         (true, Some(whole)) => Some((Place::Within, whole)),
         (true, None) => None,
     }
+}
+
+/// Nothing else, and with a query.
+fn is_url(text: &str) -> bool {
+    let scheme = text.split_once("://").map_or("", |(scheme, _)| scheme);
+    !scheme.is_empty()
+        && scheme.chars().all(|c| c.is_ascii_alphanumeric())
+        && text.contains('?')
+        && !text.contains(char::is_whitespace)
 }
 
 /// In a URL of it, behind a user: `https://user:password@host`. A token may stand in the user's place.
@@ -277,6 +290,7 @@ mod tests {
             ("postgres://health:@db/app", Place::User),
             ("postgres://health:s@db/app", Place::Url),
             ("https://ghp_16C7e42F292c6912E7@h/", Place::Url),
+            ("https://health@h/x?a=1&api_key=s", Place::Query),
         ] {
             let (shown, places) = masked(&json!({ "url": url })).expect("a user");
             assert_eq!(places[0].1, place, "{url}");
@@ -284,6 +298,14 @@ mod tests {
                 shown["url"].as_str().is_some_and(|u| u.contains("://***@")),
                 "{shown}"
             );
+        }
+        for (text, place) in [
+            ("https://h/x?page=2&access_token=s", Some(Place::Query)),
+            ("see https://h/x?token=s", Some(Place::Within)),
+            ("https://h/x?page=2", None),
+        ] {
+            let found = masked(&json!({ "url": text })).map(|(_, places)| places[0].1);
+            assert_eq!(found, place, "{text}");
         }
         // What was masked already is no news.
         assert!(masked(&shown).is_none(), "{:?}", masked(&shown));

@@ -72,12 +72,21 @@ pub(super) fn finding(
             tables.extend(defaults(&files[0], &check.plugin));
             let found = tables.iter().find_map(|table| meant(table, &said));
             let (path, at) = found.unwrap_or((Vec::new(), whole));
-            let described = catalog
+            let schema = catalog
                 .and_then(|c| c.plugin(&check.plugin))
-                .filter(|_| !path.is_empty())
-                .and_then(|info| Schema::compile(&info.schema).ok()?.described(&path));
+                .and_then(|info| Schema::compile(&info.schema).ok());
+            // Of an entry of a table or list what is said of the whole.
+            let help = schema.and_then(|schema| {
+                let mut outwards = (1..=path.len()).rev().map(|n| &path[..n]);
+                outwards.find_map(|path| {
+                    let described = lower_first(&schema.described(path)?);
+                    Some(format!(
+                        "`{}`: {described}",
+                        super::schema::dotted(path, None)
+                    ))
+                })
+            });
             let option = super::schema::dotted(&path, None);
-            let help = described.map(|d| format!("`{option}`: {}", lower_first(&d)));
             of(format!("check `{}`: {said}", check.name))
                 .at(at)
                 .maybe_help(help)
@@ -114,8 +123,8 @@ fn defaults<'f>(file: &'f RawFile, plugin: &str) -> Option<&'f Table> {
     }
 }
 
-/// The option with which the words begin, or the first that they name between backticks, or whose value they quote; as
-/// deep as they say it (`steps[1].expect: ...`), and its place.
+/// The option with which the words begin, or the first that they name between backticks, or whose value they quote, or
+/// that holds a path which they name; as deep as they say it (`steps[1].expect: ...`), and its place.
 fn meant(table: &Table, said: &str) -> Option<(Vec<Step>, Span)> {
     let begins = |key: &str| {
         let rest = said.strip_prefix(key)?;
@@ -132,7 +141,16 @@ fn meant(table: &Table, said: &str) -> Option<(Vec<Step>, Span)> {
                 _ => false,
             };
             let entries = || table.entries.iter();
-            entries().find(named).or_else(|| entries().find(quoted))?
+            let paths = || {
+                said.split([' ', ':'])
+                    .filter(|w| w.len() > 3 && w.starts_with('/'))
+            };
+            let holds = |e: &&Entry| match &e.node.value {
+                Value::Str(text) => paths().any(|path| text.contains(path)),
+                _ => false,
+            };
+            let found = entries().find(named).or_else(|| entries().find(quoted));
+            found.or_else(|| entries().find(holds))?
         }
     };
     let mut path = vec![Step::Key(entry.key.clone())];
@@ -142,7 +160,33 @@ fn meant(table: &Table, said: &str) -> Option<(Vec<Step>, Span)> {
         path.push(step);
         (node, rest) = (inner, after);
     }
+    if let Some((step, span)) = quoted_in(node, rest) {
+        path.push(step);
+        return Some((path, span));
+    }
     Some((path, node.span))
+}
+
+/// The place in a list or table that the words quote: an entry's text, or its key.
+fn quoted_in(node: &Node, said: &str) -> Option<(Step, Span)> {
+    let quotes = |text: &str| said.contains(&format!("{text:?}"));
+    let is_quoted = |node: &Node| matches!(&node.value, Value::Str(text) if quotes(text));
+    match &node.value {
+        Value::Array(items) => {
+            let at = items.iter().position(is_quoted)?;
+            Some((Step::Index(at), items[at].span))
+        }
+        Value::Table(table) => {
+            let mut all = table.entries.iter();
+            let entry = all.find(|e| quotes(&e.key) || is_quoted(&e.node))?;
+            let span = match quotes(&entry.key) {
+                true => entry.key_span,
+                false => entry.node.span,
+            };
+            Some((Step::Key(entry.key.clone()), span))
+        }
+        _ => None,
+    }
 }
 
 /// One step deeper: `[1]` in a list, `.key` in a table.
@@ -175,7 +219,7 @@ mod tests {
     #[test]
     fn the_option_that_is_meant_is_found() {
         let text = "[[check]]\nname = \"a\"\nplugin = \"p\"\n\
-            config = { body = \"x\", body_regex = \"(\", steps = [{ send = \"a\" }, { expect = \"b\" }], headers = { A = \"c\" }, ca = \"/etc/x\" }\n";
+            config = { body = \"x\", body_regex = \"(\", steps = [{ send = \"a\" }, { expect = \"b\" }], headers = { A = \"c\", \"X Y\" = \"d\" }, ca = \"/etc/x\", url = \"pg://h?cert=/etc/y\", hosts = [\"a\", \"b c\"] }\n";
         let mut sources = Sources::default();
         let source = sources.add(Path::new("a.toml"), text.into());
         let file = read(&sources, source, Role::Main, &mut Report::default());
@@ -194,6 +238,10 @@ mod tests {
             ("headers.A: a control character", Some("\"c\"")),
             ("it goes not with `body`", Some("\"x\"")),
             ("/etc/x: no such file", Some("\"/etc/x\"")),
+            ("TLS: /etc/y: no such file", Some("\"pg://h?cert=/etc/y\"")),
+            ("hosts: \"b c\" is no host", Some("\"b c\"")),
+            ("headers: \"X Y\" is no name", Some("\"X Y\"")),
+            ("headers: \"d\" is no value", Some("\"d\"")),
             ("nothing of that name", None),
         ] {
             let at =
