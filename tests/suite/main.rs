@@ -49,6 +49,7 @@ mod readme;
 mod recycle;
 mod reload;
 mod reload_model;
+mod reload_sections;
 mod sandbox;
 mod secrets;
 mod servers;

@@ -24,7 +24,7 @@ use crate::services::{KeptMaps, Locks, States};
 use healthd_catalog::{Loaded, Scan, Shelf};
 use healthd_core::check::schedule::Standstill;
 use healthd_core::check::wheel::Wheel;
-use healthd_core::config::{Diagnostics, Model};
+use healthd_core::config::{AtStart, Diagnostics, Model};
 use healthd_core::wire::maps::{SlotRecord, state_header as h};
 use healthd_core::wire::objects_map;
 use healthd_core::wire::roles::ManagerArgs;
@@ -78,7 +78,10 @@ fn start(args: &ManagerArgs) -> io::Result<i32> {
     } else {
         match healthd_catalog::load(&args.config, &owners, &mut shelf) {
             Ok(Loaded { model, scan }) => Restored {
-                model,
+                model: Model {
+                    at_start: Some(AtStart::of(&model.daemon)),
+                    ..model
+                },
                 kept_model: None,
                 scan,
                 versions: Versions::default(),

@@ -11,6 +11,7 @@
 
 pub mod alert_keys;
 mod catalog;
+mod changes;
 mod checks;
 mod defaults;
 mod diagnostic;
@@ -46,6 +47,7 @@ mod tryout;
 mod words;
 
 pub use catalog::{Catalog, Class, PluginInfo, Refused};
+pub use changes::{AtStart, changes};
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
 pub use files::Files;
 pub use model::{

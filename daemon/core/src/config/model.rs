@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::alert_keys::CheckAlerts;
+use super::changes::AtStart;
 use super::diagnostic::Diagnostics;
 use super::on_change::RUN_BY;
 use super::probes::Probe;
@@ -62,6 +63,9 @@ pub struct Model {
     /// Where secrets were read from: what stands there may change.
     #[serde(default)]
     pub secret_files: Vec<PathBuf>,
+    /// What the daemon that runs was started with; None: nothing runs by this config yet.
+    #[serde(default)]
+    pub at_start: Option<AtStart>,
     /// What is allowed but looks like a slip. Only for the one who reads the config now.
     #[serde(skip)]
     pub warnings: Diagnostics,
@@ -543,6 +547,7 @@ mod tests {
             alerts: serde_json::json!({ "routes": [] }),
             digest: 7,
             secret_files: vec!["/run/token".into()],
+            at_start: None,
             warnings: Diagnostics::default(),
         };
         let json = serde_json::to_string(&model).expect("plain data");

@@ -149,6 +149,7 @@ pub fn load_with(
         alerts,
         digest: cx.sources.digest(),
         secret_files: cx.secret_files,
+        at_start: None,
         warnings: Reading::told(cx.report, cx.open_secrets),
     })
 }

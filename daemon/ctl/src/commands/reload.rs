@@ -19,6 +19,9 @@ pub fn ask(session: &mut Session, op: Op, what: &str) -> Result<u8, CtlError> {
         return Ok(exit::OK);
     }
     session.screen.print_prose(&sentence(what, &report), "  ")?;
+    if let Some(waits) = waits(&report) {
+        session.screen.print_prose(&waits, "  ")?;
+    }
     Ok(exit::OK)
 }
 
@@ -37,37 +40,64 @@ pub fn report(session: &mut Session, op: Op) -> Result<ReloadReport, CtlError> {
 }
 
 fn sentence(what: &str, report: &ReloadReport) -> String {
-    let changes: Vec<String> = [
-        (report.added, "added"),
-        (report.changed, "changed"),
-        (report.removed, "removed"),
-    ]
-    .iter()
-    .filter(|(number, _)| *number > 0)
-    .map(|(number, what)| format!("{} {what}", thousands(*number)))
-    .collect();
-    let same = changes.is_empty() && report.plugins.is_empty() && report.new_generation.is_none();
-    let changes = match changes.as_slice() {
-        [] if same => "nothing has changed".to_owned(),
-        [] => "no check changed".to_owned(),
-        some => some.join(", "),
+    let counts = counts(report);
+    let more: String = more(report).iter().map(|m| format!("; {m}")).collect();
+    let changes = match counts.as_str() {
+        "" if more.is_empty() => "nothing has changed",
+        "" => "no check changed",
+        some => some,
     };
-    let plugins = match report.plugins.as_slice() {
-        [] => String::new(),
-        some => format!("; {}", some.join(", ")),
-    };
-    let workers = report
-        .new_generation
-        .map(|n| format!("; all workers were replaced by new ones (generation {n})"))
-        .unwrap_or_default();
     format!(
-        "{what} in {}: {changes}; {} as before{plugins}{workers}",
+        "{what} in {}: {changes}; {} as before{more}",
         time::latency(report.took_ms as f64),
         match report.unchanged {
             1 => "1 check".to_owned(),
             n => format!("{} checks", thousands(n)),
         },
     )
+}
+
+/// Of checks: "2 added, 1 removed".
+fn counts(report: &ReloadReport) -> String {
+    let all = [
+        (report.added, "added"),
+        (report.changed, "changed"),
+        (report.removed, "removed"),
+    ];
+    let some = all.iter().filter(|(number, _)| *number > 0);
+    let some: Vec<String> = some
+        .map(|(number, what)| format!("{} {what}", thousands(*number)))
+        .collect();
+    some.join(", ")
+}
+
+/// What changed besides checks.
+fn more(report: &ReloadReport) -> Vec<String> {
+    let mut more = report.settings.clone();
+    if !report.plugins.is_empty() {
+        more.push(report.plugins.join(", "));
+    }
+    let workers = |n| format!("all workers were replaced by new ones (generation {n})");
+    more.extend(report.new_generation.map(workers));
+    more
+}
+
+/// What a reload took in besides the one check for which it was asked: somebody else had edited the files.
+pub fn beside_one_check(report: &ReloadReport) -> Option<String> {
+    let mut others = vec![counts(&ReloadReport {
+        added: report.added.saturating_sub(1),
+        ..report.clone()
+    })];
+    others.extend(report.settings.iter().cloned());
+    others.retain(|other| !other.is_empty());
+    let others = others.join("; ");
+    (!others.is_empty()).then(|| format!("other edits came into effect with it: {others}"))
+}
+
+/// Of this reload or of one before it.
+fn waits(report: &ReloadReport) -> Option<String> {
+    let keys = report.waiting.join(", ");
+    (!keys.is_empty()).then(|| format!("waits for a restart of healthd: {keys}"))
 }
 
 #[cfg(test)]
@@ -107,6 +137,43 @@ mod tests {
         assert_eq!(
             sentence("reloaded", &report),
             "reloaded in 3.0 ms: nothing has changed; 1 check as before"
+        );
+        assert_eq!(waits(&report), None);
+        let report = ReloadReport {
+            settings: vec![
+                "[daemon] changed (log)".into(),
+                "[web] added (healthd-web starts)".into(),
+            ],
+            waiting: vec!["`log` of [daemon]".into(), "`exec` of [users]".into()],
+            ..report
+        };
+        assert_eq!(
+            sentence("reloaded", &report),
+            "reloaded in 3.0 ms: no check changed; 1 check as before; \
+             [daemon] changed (log); [web] added (healthd-web starts)"
+        );
+        assert_eq!(
+            waits(&report).as_deref(),
+            Some("waits for a restart of healthd: `log` of [daemon], `exec` of [users]")
+        );
+        assert_eq!(
+            beside_one_check(&report).as_deref(),
+            Some(
+                "other edits came into effect with it: [daemon] changed (log); \
+                 [web] added (healthd-web starts)"
+            )
+        );
+        let one = ReloadReport {
+            added: 1,
+            unchanged: 7,
+            new_generation: Some(2),
+            ..ReloadReport::default()
+        };
+        assert_eq!(beside_one_check(&one), None);
+        let three = ReloadReport { added: 3, ..one };
+        assert_eq!(
+            beside_one_check(&three).as_deref(),
+            Some("other edits came into effect with it: 2 added")
         );
     }
 }

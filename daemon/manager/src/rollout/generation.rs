@@ -591,6 +591,7 @@ fn empty_of(model: &Model) -> Model {
         alerts: serde_json::Value::Null,
         digest: model.digest,
         secret_files: Vec::new(),
+        at_start: None,
         warnings: Diagnostics::default(),
     }
 }

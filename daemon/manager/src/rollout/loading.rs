@@ -11,7 +11,7 @@ use crate::rollout::handover;
 use crate::rollout::plugins::Rejected;
 use crate::rollout::work::{Found, LoadResult, Work};
 use healthd_catalog::{Loaded, PluginFile, Scan, Shelf, Standing};
-use healthd_core::config::{Catalog, CheckSpec, PluginInfo};
+use healthd_core::config::{AtStart, Catalog, CheckSpec, PluginInfo};
 use healthd_core::wire::control::{ControlError, ErrorCode, ReloadReport, Reply};
 use healthd_core::wire::events::EventKind;
 use healthd_core::wire::supervisor::ToSupervisor;
@@ -32,6 +32,7 @@ struct Reader {
     /// Of the plugins in use.
     infos: Vec<PluginInfo>,
     digest: u64,
+    at_start: Option<AtStart>,
     /// Some check has a plugin that could not be used: perhaps it can be now.
     some_unusable: bool,
     /// The plugins of the checks that there are.
@@ -120,6 +121,7 @@ impl Manager {
                 .cloned()
                 .collect(),
             digest: self.model.digest,
+            at_start: self.model.at_start.clone(),
             some_unusable: self
                 .checks
                 .iter()
@@ -237,15 +239,19 @@ impl Manager {
 
     fn tell_end(&mut self, work: &Work, r: &ReloadReport) {
         let fields = format!(
-            "added={} changed={} removed={} untouched={} plugins=\"{}\" generation={} took={}ms",
+            "added={} changed={} removed={} untouched={} settings=\"{}\" plugins=\"{}\" generation={} took={}ms",
             r.added,
             r.changed,
             r.removed,
             r.unchanged,
+            r.settings.join(", "),
             r.plugins.join(", "),
             self.rollout.generation,
             r.took_ms
         );
+        if !r.waiting.is_empty() {
+            log::warn!("waits for a restart of healthd: {}", r.waiting.join(", "));
+        }
         let to = match work {
             Work::Rollback { .. } => "rolled back",
             _ => "loaded",
@@ -255,8 +261,13 @@ impl Manager {
                 "{} added, {} changed, {} removed",
                 r.added, r.changed, r.removed
             );
+            let told: Vec<&str> = std::iter::once(&counts)
+                .chain(&r.settings)
+                .map(String::as_str)
+                .collect();
+            let told = told.join("; ");
             self.services.states.keep(|| self.checks.owners());
-            let fact = Fact::new(EventKind::Reloaded).why(counts).fields(fields);
+            let fact = Fact::new(EventKind::Reloaded).why(told).fields(fields);
             let fact = match work {
                 Work::Secrets => fact.titled("secrets read anew"),
                 _ => fact,
@@ -337,7 +348,7 @@ impl Reader {
         if let Work::Reload(_) = work {
             let over = |dir: &Path, scan| self.over(dir, scan);
             let loaded = healthd_catalog::judge_over(&self.config, &self.owners, shelf, over);
-            return Found::Config(loaded.map(packed));
+            return Found::Config(loaded.map(|loaded| self.packed(loaded)));
         }
         let scan = shelf.scan(&self.plugin_dir, &self.owners);
         let scan = self.over(&self.plugin_dir, scan);
@@ -351,7 +362,7 @@ impl Reader {
         // The config as it was when it was put in force, and not as somebody is editing it.
         match (healthd_catalog::untried(&self.config, &scan), new_options) {
             (Ok(model), _) if model.digest == self.digest => {
-                Found::Config(Ok(packed(Loaded { model, scan })))
+                Found::Config(Ok(self.packed(Loaded { model, scan })))
             }
             (Ok(_), Some(name)) => Found::Unfit(format!(
                 "the new `{name}` takes other options, and the config was edited since it was loaded: \
@@ -369,7 +380,7 @@ impl Reader {
     fn with_new_secrets(&self, scan: Scan) -> Found {
         match healthd_catalog::untried(&self.config, &scan) {
             Ok(model) if model.digest == self.digest => {
-                Found::Config(Ok(packed(Loaded { model, scan })))
+                Found::Config(Ok(self.packed(Loaded { model, scan })))
             }
             Ok(_) => Found::Unfit(
                 "the config was edited since it was loaded: `healthctl reload` takes both".into(),
@@ -404,15 +415,17 @@ impl Reader {
         };
         self.infos.iter().find(differs).map(|i| i.name.clone())
     }
-}
 
-fn packed(loaded: Loaded) -> (Force, Scan) {
-    let kept = handover::pack(&loaded.model);
-    let force = Force::Model {
-        model: Box::new(loaded.model),
-        kept,
-    };
-    (force, loaded.scan)
+    fn packed(&self, loaded: Loaded) -> (Force, Scan) {
+        let Loaded { mut model, scan } = loaded;
+        model.at_start = self.at_start.clone();
+        let kept = handover::pack(&model);
+        let force = Force::Model {
+            model: Box::new(model),
+            kept,
+        };
+        (force, scan)
+    }
 }
 
 fn post(inbox: &Inbox, result: LoadResult) {

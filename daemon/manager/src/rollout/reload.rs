@@ -15,7 +15,7 @@ use crate::rollout::worker_plan::{same_plugins, same_pool};
 use crate::time::MS;
 use healthd_catalog::Scan;
 use healthd_core::check::schedule;
-use healthd_core::config::Model;
+use healthd_core::config::{Model, changes};
 use healthd_core::wire::control::ReloadReport;
 use healthd_core::wire::events::EventKind;
 use healthd_core::wire::maps::state_header as h;
@@ -163,6 +163,9 @@ impl Manager {
             order.push(id);
         }
         self.checks.set_order(order);
+        report.settings = changes(&self.model, &model);
+        let at_start = model.at_start.as_ref();
+        report.waiting = at_start.map_or_else(Vec::new, |s| s.waits(&model.daemon));
         self.model = model;
         self.rollout.scan = scan;
         for id in self.checks.order().to_vec() {
@@ -310,15 +313,16 @@ impl Manager {
         let Some(check) = self.checks.get_mut(id) else {
             return false;
         };
+        // What of its config is a secret is the worker's affair too.
         let same = check.identity.fingerprint == spec.fingerprint()
+            && check.spec.shown_config == spec.shown_config
             && check.target.is_some() == target.is_some();
         check.identity.index = index;
         if same {
+            let differs = check.spec.alerts != spec.alerts || check.spec.slo != spec.slo;
             check.target = target;
-            check.spec.source = spec.source;
-            check.spec.unusable = spec.unusable;
-            check.spec.alerts = spec.alerts;
-            return false;
+            check.spec = spec;
+            return differs;
         }
         let other_plugin = check.spec.plugin != spec.plugin;
         let was_planned = check.is_planned();

@@ -136,7 +136,9 @@ impl Manager {
                 let wanted = settings(pool, key.class).limits.sandbox;
                 let fit = Fit::of(wanted, key.class, (file, entry), named);
                 let refused = match (self.requires_sandbox(force), &fit, &file.copy) {
-                    (true, Fit::Legacy, _) => Some(NO_SANDBOX.to_owned()),
+                    (true, Fit::Legacy, _) => {
+                        Some(format!("{}: {NO_SANDBOX}", file.path.display()))
+                    }
                     (_, _, None) => Some("nobody has made a copy of it: reload once more".into()),
                     _ => None,
                 };
@@ -192,8 +194,16 @@ impl Manager {
 /// `try_again`: one that could not be used is to be loaded once more.
 pub fn same_plugins(new: &[PluginUse], old: &[PluginUse], try_again: bool) -> bool {
     let key = |p: &PluginUse| (p.name.clone(), p.index, p.hash);
+    let ruled_out = |p: &PluginUse| {
+        let why = p.left_out.as_ref();
+        why.is_some_and(|why| why.ends_with(NO_SANDBOX))
+    };
     new.len() == old.len()
         && new.iter().zip(old).all(|(n, o)| o.fit.covers(&n.fit))
+        && new
+            .iter()
+            .zip(old)
+            .all(|(n, o)| ruled_out(o) || !ruled_out(n))
         && (!try_again || old.iter().all(|p| p.left_out.is_none()))
         && new.iter().map(key).eq(old.iter().map(key))
 }
