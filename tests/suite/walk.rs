@@ -428,11 +428,226 @@ fn walks() -> Vec<(String, Vec<Step>)> {
             EXEC.into(),
             vec![Remove("move it out of", "checks.d/web.toml.bak")],
         ),
+        // Words of Nagios, Prometheus, Gatus and others.
+        (key("check_interval = \"5s\""), vec![Rule]),
+        (key("scrape_interval = \"5s\""), vec![Rule]),
+        (key("max_check_attempts = 3"), vec![Rule]),
+        (key("retryInterval = \"5s\""), vec![Rule]),
+        (key("notes_url = \"https://wiki.example.org/\""), vec![Rule]),
+        (key("tags = { team = \"web\" }"), vec![Rule]),
+        (key("group = \"core\""), vec![Rule, Rule]),
+        (key("labels = [\"team=web\"]"), vec![Rule]),
+        (key("depends_on = [\"b\"]"), {
+            let other = "write the name of another check";
+            vec![Rule, Rule, Person(other, "needs = \"b\"\n", NEEDED)]
+        }),
+        (
+            key("needs = [\"b\", \"c\"]"),
+            vec![Person(
+                "give those that are needed a label",
+                "needs = [\"b\", \"c\"]\n",
+                NEEDED_BY_LABEL,
+            )],
+        ),
+        (
+            key("disabled = true"),
+            vec![Person(
+                "`enabled = false` stands for",
+                "disabled = true",
+                "enabled = false",
+            )],
+        ),
+        (
+            key("warning = 80"),
+            vec![Person("are options of the plugin", "warning = 80\n", "")],
+        ),
+        (
+            key("contact_groups = \"ops\""),
+            vec![Person("`[[notify]]`", "contact_groups = \"ops\"\n", "")],
+        ),
+        (EXEC.replace("name =", "service_description ="), vec![Rule]),
+        (EXEC.replace("name =", "Name ="), vec![Rule]),
+        (EXEC.replace("plugin =", "type ="), vec![Rule]),
+        (EXEC.replace("plugin =", "prober ="), vec![Rule]),
+        (EXEC.replace("\"exec\"", "\"shell\""), vec![Rule]),
+        (
+            EXEC.replace("\"exec\"", "\"libhealthd_exec.so\""),
+            vec![Rule],
+        ),
+        (
+            EXEC.replace("[[check]]", "[[service]]"),
+            vec![Person("checks are written `[[check]]`", "service", "check")],
+        ),
+        (
+            EXEC.replace("[[check]]", "[check.web]"),
+            vec![Person("use two brackets", "[check.web]", "[[check]]")],
+        ),
+        (
+            format!(
+                "{EXEC}[check]\nname = \"b\"\nplugin = \"exec\"\nconfig.argv = [\"/bin/true\"]\n"
+            ),
+            vec![Person("write `[[check]]`", "\n[check]\n", "\n[[check]]\n")],
+        ),
+        (
+            before("[global]\nlog = \"info\""),
+            vec![Person("are below `[daemon]`", "[global]\n", "")],
+        ),
+        (
+            before("[[downtime]]\nmatch = \"a\"\nwhen = \"sun 02:00-04:00\""),
+            vec![Person("`[[maintenance]]`", "downtime", "maintenance")],
+        ),
+        (
+            before("[maintenance]\nmatch = \"a\"\nwhen = \"sun 02:00-04:00\""),
+            vec![Person(
+                "use two brackets",
+                "[maintenance]",
+                "[[maintenance]]",
+            )],
+        ),
+        (
+            before("include = [\"checks.d/*.toml\"]"),
+            vec![Person(
+                "are read by themselves",
+                "include = [\"checks.d/*.toml\"]\n",
+                "",
+            )],
+        ),
+        (before("log_level = \"info\""), vec![Rule]),
+        (before("log = \"warning\""), vec![Rule]),
+        (
+            before("log = \"/var/log/healthd.log\""),
+            vec![Person("no file", "\"/var/log/healthd.log\"", "\"info\"")],
+        ),
+        (
+            before("pid_file = \"/run/healthd.pid\""),
+            vec![Person(
+                "there is none",
+                "pid_file = \"/run/healthd.pid\"\n",
+                "",
+            )],
+        ),
+        (
+            before("workers = 4"),
+            vec![Person("`[pool.io]`", "workers", "[pool.io]\nworkers")],
+        ),
+        (before("[web]\nport = 8420"), vec![Rule, Rule]),
+        (before("[web]\nlisten = \"*:8420\""), vec![Rule]),
+        (before("[web]\nlisten = \"localhost:8420\""), vec![Rule]),
+        (
+            before("[web]\nlisten = \"http://127.0.0.1:8420/\""),
+            vec![Rule],
+        ),
+        (before("[web]\nlisten = \"127.0.0.1\""), vec![Rule]),
+        (
+            before("[history]\nretention = \"30d\""),
+            vec![Person(
+                "is bounded by its size",
+                "retention = \"30d\"",
+                "max_size = \"1GiB\"",
+            )],
+        ),
+        // Options by the names that they have elsewhere.
+        (exec("command = \"/bin/true\""), vec![Rule, Rule]),
+        (of("tcp", "address = \"127.0.0.1\", port = 22"), vec![Rule]),
+        (
+            of("http", "host = \"127.0.0.1\""),
+            vec![Rule, Person("http:// or https://", "\"127", "\"http://127")],
+        ),
+        (
+            of("http", &format!("{web}, keyword = \"up\"")),
+            vec![Person("`body_contains`", "keyword", "body_contains")],
+        ),
+        (
+            of("http", &format!("{web}, valid_status_codes = 200")),
+            vec![Rule, Rule],
+        ),
+        (
+            of("http", "url = \"https://127.0.0.1/\", verify = false"),
+            vec![Person(
+                "`insecure = true` stands for",
+                "verify = false",
+                "insecure = true",
+            )],
+        ),
+        (
+            of("http", &format!("{web}, timeout = \"5s\"")),
+            vec![Person(
+                "write it beside `config`",
+                ", timeout = \"5s\" }",
+                " }\ntimeout = \"5s\"",
+            )],
+        ),
+        (
+            of("http", &format!("{web}, warning = \"500ms\"")),
+            vec![Person("`latency_warn`", "warning", "latency_warn")],
+        ),
+        // Signs.
+        (key("intervall = \"5s\"").replace('\n', "\r\n"), vec![Rule]),
+        (
+            EXEC.replace("name =", "name\u{a0}="),
+            vec![Person("write a plain blank", "\u{a0}", " ")],
+        ),
+        (
+            EXEC.replace("\"a\"", "\u{201c}a\u{201d}"),
+            vec![Person("write plain quotes", "\u{201c}a\u{201d}", "\"a\"")],
+        ),
+        (
+            exec("argv = [\"/bin/true\"]; cwd = \"/\""),
+            vec![Person("write a comma", ";", ",")],
+        ),
+        (
+            exec("argv: [\"/bin/true\"]"),
+            vec![Person("write `=`", "argv:", "argv =")],
+        ),
+        (
+            key("interval = \"5s\","),
+            vec![Person("remove the comma", "\"5s\",", "\"5s\"")],
+        ),
+        (
+            key("-- every day"),
+            vec![Person("a comment starts with `#`", "--", "#")],
+        ),
+        (
+            format!("<<<<<<< HEAD\n{EXEC}=======\n{EXEC}>>>>>>> x\n"),
+            vec![
+                Person("take one side", "<<<<<<< HEAD\n", ""),
+                Person("take one side", MERGED, ""),
+            ],
+        ),
+        (
+            before("[pool.io]\nworkers = 2\n[pool.io]\nthreads = 3"),
+            vec![Person(
+                "put its keys below the first one",
+                "[pool.io]\nthreads",
+                "threads",
+            )],
+        ),
+        (
+            of("http", &format!("{web}, body_regex = \"\\d+\"")),
+            vec![Person("between single quotes", "\"\\d+\"", "'\\d+'")],
+        ),
+        (key("interval = \"5 minutes\""), vec![Rule]),
+        (
+            key("interval = \"*/5 * * * *\""),
+            vec![Person("as in", "\"*/5 * * * *\"", "\"5m\"")],
+        ),
+        (
+            key("timeout = none"),
+            vec![Person("remove the line", "timeout = none\n", "")],
+        ),
+        (
+            EXEC.replace("\"a\"", "\"a-{item.host}\"") + "for_each = [{ host = \"x\" }]\n",
+            vec![Person("write `{host}`", "{item.host}", "{host}")],
+        ),
         (String::new(), vec![Person("write one into ", "", EXEC)]),
     ]
 }
 
 const NEEDED: &str = "needs = \"b\"\n[[check]]\nname = \"b\"\nplugin = \"exec\"\nconfig = { argv = [\"/bin/true\"] }\n";
+
+const NEEDED_BY_LABEL: &str = "needs = \"role=way\"\n[[check]]\nname = \"b\"\nplugin = \"exec\"\nlabels = { role = \"way\" }\nconfig = { argv = [\"/bin/true\"] }\n";
+/// The other side of a merge.
+const MERGED: &str = "=======\n[[check]]\nname = \"a\"\nplugin = \"exec\"\nconfig = { argv = [\"/bin/true\"] }\n>>>>>>> x\n";
 
 #[test]
 fn a_help_never_leads_into_the_next_mistake() {
@@ -445,7 +660,7 @@ fn a_help_never_leads_into_the_next_mistake() {
             .expect("our own folder");
     }
     let walks = walks();
-    assert!(walks.len() >= 45, "only {}", walks.len());
+    assert!(walks.len() >= 150, "only {}", walks.len());
     let begin = std::time::Instant::now();
     let next = std::sync::atomic::AtomicUsize::new(0);
     let lost: std::sync::Mutex<Vec<String>> = std::sync::Mutex::default();
@@ -612,7 +827,10 @@ fn by_rule(text: &str, told: &Value) -> Option<String> {
         lines.insert(line, new);
         return Some(lines.join("\n") + "\n");
     }
-    let new = if let Some(new) = word("exists: ").or_else(|| word("did you mean ")) {
+    let new = if let Some(new) = word("exists: ")
+        .or_else(|| word("did you mean "))
+        .or_else(|| word("it is called "))
+    {
         quotes(&new)
     } else if let Some(new) = word("the levels are ") {
         quotes(&new)

@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use super::catalog::{Catalog, Class, PluginInfo};
 use super::defaults::Defaults;
+use super::elsewhere;
 use super::for_each::ForEach;
 use super::model::{CHECKS_MAX, CheckSpec, Daemon, Layer, Source};
 use super::needs::{self, Written};
@@ -163,8 +164,11 @@ impl<'a> Maker<'a> {
     ) {
         let owner = Owner::Block(&block.label);
         for key in ["name", "plugin"] {
+            // One slip, one message: it may be there by another name.
+            let unknown = &mut block.unknown.iter();
+            let is_meant = unknown.any(|word| elsewhere::means(word, key));
             // In a file that does not parse, the key may be in the part that was skipped.
-            if block.table.get(key).is_none() && !torn {
+            if block.table.get(key).is_none() && !torn && !is_meant {
                 let e = error(format!("{owner} has no `{key}`")).code("missing-key");
                 let example = match key {
                     "name" => "name = \"web\"".to_owned(),
@@ -450,6 +454,9 @@ impl<'a> Maker<'a> {
         let mut known: Vec<&str> = catalog.plugins.iter().map(|p| p.name.as_str()).collect();
         known.sort_unstable();
         let dir = self.daemon.plugin_dir.display();
+        if let Some(help) = elsewhere::plugin(name, &|word| known.contains(&word)) {
+            return e.help(help);
+        }
         let e = match did_you_mean(name, known.iter().copied()) {
             // The list of all would only hide it.
             Some(near) => return e.help(format!("a plugin with a similar name exists: `{near}`")),

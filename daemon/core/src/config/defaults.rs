@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::groups;
 use super::model::{SHORTEST_INTERVAL, TimeoutStatus};
+use super::needs;
 use super::raw::{Entry, Node, Table, Value, bare, shortened};
 use super::reading::{DurationLimits, Reading};
 use super::report::error;
@@ -93,7 +94,7 @@ impl<'a> Defaults<'a> {
             exclusive: field("exclusive")
                 .and_then(|n| groups::exclusive(n, owner, cx, |_, node| Some(Cow::Borrowed(node)))),
             max_parallel: field("max_parallel").and_then(|n| groups::max_parallel(n, owner, cx)),
-            needs: field("needs").and_then(|n| Some((cx.text("needs", n, owner)?, n.span))),
+            needs: field("needs").and_then(|n| Some((needs::text(n, &owner, cx)?, n.span))),
             labels,
             options,
         }

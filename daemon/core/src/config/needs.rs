@@ -3,9 +3,10 @@
 //! way.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt::Display;
 
 use super::model::CheckSpec;
-use super::raw::shortened;
+use super::raw::{Node, Value, shortened};
 use super::reading::Reading;
 use super::report::{Finding, error, warning};
 use super::source::Span;
@@ -23,6 +24,27 @@ pub enum Written {
     Check(Span),
     /// In the defaults, a template or a host: for many.
     Defaults(Span),
+}
+
+/// As it is written: no list, as other tools have one.
+pub fn text(node: &Node, owner: &dyn Display, cx: &mut Reading<'_>) -> Option<String> {
+    let Value::Array(items) = &node.value else {
+        return cx.text("needs", node, owner);
+    };
+    let e = error(format!("`needs` of {owner} is one text, and no list"));
+    let help = match items.as_slice() {
+        [
+            Node {
+                value: Value::Str(only),
+                ..
+            },
+        ] => format!("write `needs = {:?}`", shortened(only)),
+        _ => {
+            "give those that are needed a label, and name it: `needs = \"role=uplink\"`".to_owned()
+        }
+    };
+    cx.push(e.at(node.span).code("wrong-type").help(help).once("needs"));
+    None
 }
 
 /// Puts the names of checks in place of what is written. `list`: places in `checks` of those that need others, and where

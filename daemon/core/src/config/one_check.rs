@@ -11,7 +11,7 @@ use super::checks::{Owner, Plugin};
 use super::defaults::{Defaults, INTERVAL, TIMEOUT, Timing, attempts, read_labels, timeout_status};
 use super::groups;
 use super::model::{CheckSpec, Group, Layer, NAME_MAX, Source};
-use super::needs::Written;
+use super::needs::{self, Written};
 use super::options::{Options, Plan, Secrets, Variables, template_error};
 use super::probes::Probe;
 use super::raw::{Node, RawCheck, Value, shortened};
@@ -116,7 +116,7 @@ impl OneCheck<'_> {
         // An empty one switches off what the defaults say.
         let needs = field("needs", cx).map(|n| match &n.value {
             Value::Str(none) if none.is_empty() => String::new(),
-            _ => cx.text("needs", &n, owner).unwrap_or_default(),
+            _ => needs::text(&n, &owner, cx).unwrap_or_default(),
         });
 
         let slo = field("slo", cx).and_then(|n| slo::of_check(&n, &owner, cx));

@@ -5,7 +5,9 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::elsewhere;
 use super::model::Layer;
+use super::not_toml;
 use super::readers::{HISTORY_KEYS, WEB_KEYS};
 use super::report::{Finding, Report, error};
 use super::source::{Sources, Span};
@@ -314,6 +316,15 @@ impl Reader<'_> {
     fn parse(&mut self) -> Table {
         let (root, errors) = DeTable::parse_recoverable(self.sources.text(self.source));
         let text = self.sources.text(self.source);
+        if let Some(first) = errors.first()
+            && let Some((what, help)) = not_toml::format_of(text)
+        {
+            let e = error(format!("this file is no TOML: it looks like {what}"));
+            let span = self.span(first.span().unwrap_or(0..0));
+            let e = e.code("syntax").help(help);
+            self.report.push_syntax(self.sources, span, e);
+            return Table::default();
+        }
         for e in errors.iter().take(SYNTAX_ERRORS_MAX) {
             let span = e.span().unwrap_or(0..0);
             let (message, help, span) = match without_quotes(e.message(), text, span.start) {
@@ -612,6 +623,10 @@ impl Reader<'_> {
                 shortened(&entry.key)
             ))
             .code("unknown-key");
+            if let Some(help) = elsewhere::key(&entry.key, owner, keys) {
+                self.push(entry.key_span, e.help(help));
+                return false;
+            }
             let e = match did_you_mean(&entry.key, keys.iter().copied()) {
                 Some(near) => e.help(format!("a key with a similar name exists: `{near}`")),
                 None if keys.contains(&"config") && keys.contains(&"plugin") => e
@@ -660,6 +675,11 @@ impl Reader<'_> {
             "key"
         };
         let e = error(format!("unknown {what} `{}`", shortened(key))).code("unknown-key");
+        if home_of(key).is_none()
+            && let Some(help) = elsewhere::section(key)
+        {
+            return self.push(span, e.help(help));
+        }
         let near = did_you_mean(key, known.iter().copied());
         let e = match near {
             Some("check") => e.help("checks are written `[[check]]`"),
@@ -770,11 +790,54 @@ fn syntax(message: &str, text: &str, span: Span) -> (String, Option<String>) {
     let (what, help) = if here.starts_with(|c: char| c.is_control() && !c.is_whitespace()) {
         let help = "remove it; inside a string write it as `\\uXXXX`";
         ("a control character", Some(help.to_owned()))
+    } else if let Some(sign) = here.chars().next().filter(|c| BLANKS.contains(c)) {
+        let what = "a sign that looks like a blank and is none";
+        let help = format!("write a plain blank in place of U+{:04X}", sign as u32);
+        (what, Some(help))
+    } else if here.starts_with(CURLY) {
+        let what = "quotes of a word processor";
+        (what, Some("write plain quotes: `\"`".into()))
+    } else if message.starts_with("carriage return must be followed by newline") {
+        let what = "a carriage return that ends no line";
+        (
+            what,
+            Some("save it with line ends of Unix (LF) or Windows (CRLF)".into()),
+        )
+    } else if ["<<<<<<<", "=======", ">>>>>>>"]
+        .iter()
+        .any(|m| line.starts_with(m))
+    {
+        let what = "a merge conflict that nobody has resolved";
+        let help = "take one side, and remove the lines `<<<<<<<`, `=======` and `>>>>>>>`";
+        (what, Some(help.into()))
+    } else if message.starts_with("duplicate key") && line.trim_start().starts_with('[') {
+        let name = line.trim().trim_matches(['[', ']']);
+        let is_list = ["check", "host", "notify", "maintenance"].contains(&name);
+        let help = match is_list && !line.trim_start().starts_with("[[") {
+            true => format!("each is one block of a list: write `[[{name}]]`"),
+            false => "put its keys below the first one".into(),
+        };
+        ("this table stands twice", Some(help))
     } else if message.starts_with("duplicate key") {
         (
             "this key stands twice in its table",
             Some("remove one of the two".into()),
         )
+    } else if message.starts_with("missing escaped value") {
+        let help = "between single quotes a backslash is itself: `'\\d+'`; between double quotes it is written `\\\\`";
+        ("a backslash that begins no escape", Some(help.into()))
+    } else if message.starts_with("missing comma") {
+        let what = "something else than a comma between two values";
+        (what, Some("write a comma".into()))
+    } else if message.starts_with("missing assignment") {
+        let what = "a key without its `=`";
+        (what, Some("write `=` between a key and its value".into()))
+    } else if message.starts_with("unexpected key or value") {
+        let help = match here.starts_with(',') {
+            true => "remove the comma: lines have none at their end",
+            false => "write one `key = value` a line, and a text in quotes",
+        };
+        ("something behind the value", Some(help.into()))
     } else if message.starts_with("cannot recurse further") {
         ("nested too deep", None)
     } else if message.starts_with("invalid basic string, expected `\"`")
@@ -783,7 +846,10 @@ fn syntax(message: &str, text: &str, span: Span) -> (String, Option<String>) {
         let help = "write the quote at the string's end; a quote within it is `\\\"`";
         ("a string without its closing quote", Some(help.into()))
     } else if message.starts_with("key with no value") {
-        let help = if line.trim_start().starts_with([';', '/']) {
+        let is_comment = [";", "/", "--", "%"]
+            .iter()
+            .any(|sign| line.trim_start().starts_with(sign));
+        let help = if is_comment {
             "a comment starts with `#`".into()
         } else if let Some((key, value)) =
             line.split_once([':', ' ']).filter(|(key, _)| is_bare(key))
@@ -818,6 +884,14 @@ fn syntax(message: &str, text: &str, span: Span) -> (String, Option<String>) {
     (format!("not valid TOML: {what}"), help)
 }
 
+/// No-break, zero-width and other blanks, and the mark of a text's beginning.
+const BLANKS: [char; 6] = [
+    '\u{a0}', '\u{2009}', '\u{200b}', '\u{202f}', '\u{3000}', '\u{feff}',
+];
+const CURLY: [char; 7] = [
+    '\u{201c}', '\u{201d}', '\u{201e}', '\u{2018}', '\u{2019}', '\u{ab}', '\u{bb}',
+];
+
 const WITHOUT_QUOTES: &str = "not valid TOML: text has to stand in quotes";
 
 /// A text that somebody wrote as it is, where the parser sees a number, a boolean or a date that is none: how to write
@@ -846,6 +920,7 @@ fn without_quotes(message: &str, text: &str, at: usize) -> Option<(String, Range
         _ if !first || word.contains('"') => return None,
         "true" | "yes" | "on" => "write `true`".into(),
         "false" | "no" | "off" => "write `false`".into(),
+        "none" | "null" | "nil" | "undefined" => "there is no empty value: remove the line".into(),
         _ => format!("write `\"{}\"`", shortened(word)),
     };
     Some((help, begin..begin + word.len()))

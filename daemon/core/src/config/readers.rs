@@ -205,6 +205,10 @@ pub fn web(table: &Table, secrets: bool, cx: &mut Reading<'_>) -> Web {
 }
 
 fn listen(node: &Node, cx: &mut Reading<'_>) -> Option<Listen> {
+    if let Value::Int(port) = node.value {
+        let example = format!("\"127.0.0.1:{port}\"");
+        return cx.wrong_type("listen", node, WEB, "an address with its port", &example);
+    }
     let text = cx.text("listen", node, WEB)?;
     if let Some(path) = text.strip_prefix("unix:") {
         return Some(Listen::Unix(cx.absolute(std::path::Path::new(path))));
@@ -215,10 +219,22 @@ fn listen(node: &Node, cx: &mut Reading<'_>) -> Option<Listen> {
     if let Ok(address) = text.parse() {
         return Some(Listen::Tcp(address));
     }
-    let port = text.strip_prefix(':').and_then(|p| p.parse::<u16>().ok());
+    let bare = text.split_once("://").map_or(&*text, |(_, rest)| rest);
+    let bare = bare.trim_end_matches('/');
+    let of_all = |host: &str| matches!(host, "" | "*" | "localhost");
+    let port = match bare.rsplit_once(':') {
+        Some((host, port)) if of_all(host) => port.parse::<u16>().ok(),
+        _ => bare.parse().ok(),
+    };
     let help = match port {
         Some(port) => {
             format!("write `listen = \"127.0.0.1:{port}\"`, or `\"[::]:{port}\"` for all addresses")
+        }
+        None if bare.parse::<std::net::SocketAddr>().is_ok() => {
+            format!("write `listen = \"{bare}\"`")
+        }
+        None if bare.parse::<std::net::IpAddr>().is_ok() => {
+            format!("write `listen = \"{bare}:8420\"`, with its port")
         }
         None => "write an address and a port as `127.0.0.1:8420` or `[::1]:8420`, `unix:PATH`, or `systemd`"
             .to_owned(),

@@ -92,6 +92,11 @@ impl<'a> Reading<'a> {
             Ok(text) => Some(self.sources.add(path, text)),
             Err(e) => {
                 let at = e.utf8_error().valid_up_to();
+                let utf16 = [[0xff, 0xfe], [0xfe, 0xff]];
+                let what = match utf16.iter().any(|mark| e.as_bytes().starts_with(mark)) {
+                    true => "this file is UTF-16, as editors on Windows may save it",
+                    false => "this file is no UTF-8 text: here is a byte that stands for no letter",
+                };
                 let text = String::from_utf8_lossy(e.as_bytes()).into_owned();
                 let source = self.sources.add(path, text);
                 let span = Span {
@@ -99,9 +104,8 @@ impl<'a> Reading<'a> {
                     start: at as u32,
                     end: at as u32 + 1,
                 };
-                let e =
-                    error("this file is no UTF-8 text: here is a byte that stands for no letter");
-                self.push(e.at(span).code("unreadable").help("save it as UTF-8"));
+                let e = error(what).at(span);
+                self.push(e.code("unreadable").help("save it as UTF-8"));
                 None
             }
         }

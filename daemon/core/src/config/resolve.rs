@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::catalog::Catalog;
 use super::checks::{self, Resolved};
 use super::diagnostic::Diagnostics;
+use super::elsewhere;
 use super::files::Files;
 use super::model::{
     CpuPool, Daemon, ExecPool, IoPool, Limits, Model, Pool, SOCKET_NAME, SOCKET_PATH_MAX,
@@ -324,7 +325,12 @@ fn log_filter(node: &Node, owner: &str, cx: &mut Reading<'_>) -> Option<String> 
                 "`log` of {owner} has an unknown level `{}`",
                 shortened(level)
             ));
+            let elsewhere = elsewhere::level(level);
             let e = match did_you_mean(level, LEVELS) {
+                _ if elsewhere.is_some() => e.maybe_help(elsewhere),
+                None if level.contains(['/', '.']) => e.help(
+                    "it is a level, and no file: the log goes to standard error, which the journal keeps",
+                ),
                 Some(near) => e.help(format!("a level with a similar name exists: `{near}`")),
                 None => e.help(format!("the levels are {}", one_of(&LEVELS, "and"))),
             };

@@ -162,7 +162,10 @@ fn variable(inner: &str, names: &[String]) -> Result<Part, TemplateError> {
     };
     let Some(index) = names.iter().position(|n| n == name) else {
         let listed: Vec<String> = names.iter().map(|n| format!("{{{n}}}")).collect();
-        let help = if !is_variable(name) {
+        let last = name.rsplit('.').next().unwrap_or(name);
+        let help = if last != name && names.iter().any(|n| n == last) {
+            format!("write `{{{last}}}`: each key of a row is a placeholder")
+        } else if !is_variable(name) {
             "a plain brace is written twice in a block with `for_each`: `{{` and `}}`".into()
         } else if let Some(near) = did_you_mean(name, names.iter().map(String::as_str)) {
             format!("a placeholder with a similar name exists: `{{{near}}}`")

@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use serde_json::{Map, Value};
 
+use super::super::elsewhere;
 use super::super::raw::shortened;
 use super::super::words::{did_you_mean, one_of};
 use super::{
@@ -418,12 +419,13 @@ impl<'a> Judge<'a> {
                     .filter(|name| !map.contains_key(*name)),
             )
             .or_else(|| did_you_mean(key, names.iter().copied()));
+            let elsewhere = elsewhere::option(key, &names, path.is_empty());
+            let meant = elsewhere.as_ref().map_or(near, |(_, meant)| *meant);
+            // One slip, one message: the misspelt key is the missing one.
+            missing.retain(|name| Some(name.as_str()) != meant);
             let help = match near {
-                Some(near) => {
-                    // One slip, one message: the misspelt key is the missing one.
-                    missing.retain(|name| name.as_str() != near);
-                    format!("an option with a similar name exists: `{near}`")
-                }
+                _ if elsewhere.is_some() => elsewhere.map(|(help, _)| help).unwrap_or_default(),
+                Some(near) => format!("an option with a similar name exists: `{near}`"),
                 None if names.is_empty() => "no option is known here".into(),
                 None => format!("known options: {}", names.join(", ")),
             };
