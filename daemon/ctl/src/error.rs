@@ -3,7 +3,7 @@
 use crate::exit;
 use healthd_core::wire::control::{ControlError, ErrorCode, Op};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 #[derive(Debug)]
@@ -134,8 +134,17 @@ pub enum CtlError {
     },
     /// What was written as options is none.
     Options(String),
+    /// `add`: there is a check of this name.
+    Taken {
+        name: String,
+        source: String,
+    },
     /// Of `history` and `report`.
     History(String),
+    /// The same: nothing is recorded there.
+    NoHistory {
+        dir: PathBuf,
+    },
     /// Of `bench`.
     Bench(String),
     Write {
@@ -210,7 +219,8 @@ impl CtlError {
                 code: ErrorCode::BadConfig | ErrorCode::Failed,
                 ..
             })
-            | CtlError::PluginRefused { .. } => exit::CRITICAL,
+            | CtlError::PluginRefused { .. }
+            | CtlError::Taken { .. } => exit::CRITICAL,
             _ => exit::UNKNOWN,
         }
     }
@@ -271,6 +281,9 @@ impl CtlError {
             CtlError::Refused { socket } if socket.starts_with(HERE) => {
                 "`healthd --here` starts it again"
             }
+            CtlError::NoSocket { .. } if Path::new(HERE).join("run/control.sock").exists() => {
+                "that of this folder, which `healthd --here` runs, is asked with --here: `healthctl --here status`"
+            }
             CtlError::NoSocket { .. } => {
                 "is healthd running? `systemctl status healthd` tells, `systemctl start healthd` \
                  starts it; for another instance give --socket PATH or HEALTHD_SOCKET"
@@ -306,6 +319,12 @@ impl CtlError {
             CtlError::NothingMatches { .. } => "`healthctl list` shows the names",
             CtlError::NoPlugin { .. } => {
                 "`healthctl plugins` lists those of a running healthd; a file is named with its path, as ./x.so"
+            }
+            CtlError::Taken { .. } => {
+                "give the new one another name, or edit that file and `healthctl reload`"
+            }
+            CtlError::NoHistory { .. } => {
+                "a section `[history]` in healthd.toml and `healthctl reload` start it; --file FILE reads one from elsewhere"
             }
             CtlError::Exists { .. } => {
                 "`healthctl init --print` shows what it would hold; to write it anew, remove it first"
@@ -490,6 +509,12 @@ impl std::fmt::Display for CtlError {
             }
             CtlError::PluginRefused { file, reason } => write!(f, "{}: {reason}", file.display()),
             CtlError::Unsupported { what, why } => write!(f, "{what}: {why}"),
+            CtlError::Taken { name, source } => {
+                write!(f, "there is a check `{name}` already, in {source}")
+            }
+            CtlError::NoHistory { dir } => {
+                write!(f, "nothing is recorded by the healthd of {}", dir.display())
+            }
             CtlError::Options(wrong) | CtlError::History(wrong) | CtlError::Bench(wrong) => {
                 f.write_str(wrong)
             }

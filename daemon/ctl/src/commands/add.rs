@@ -36,14 +36,21 @@ pub fn run(session: &mut Session, args: &AddArgs) -> Result<u8, CtlError> {
         Some(config) => config.clone(),
         None => session.config_in_force()?,
     };
+    if let Some(source) = taken(session, &args.name) {
+        let name = args.name.clone();
+        return Err(CtlError::Taken { name, source });
+    }
     let file = write(&config, &args.name, &text)?;
     match reload::report(session, Op::Reload) {
-        Ok(_) => {
+        Ok(report) => {
             session.screen.print_line(&format!(
                 "added {} in {}",
                 escape(&args.name),
                 escape(&file.to_string_lossy())
             ))?;
+            if let Some(others) = reload::beside_one_check(&report) {
+                session.screen.note("note", &others);
+            }
             first_run(session, &args.name)
         }
         // It may read the file at any time: what then happens is told there.
@@ -66,6 +73,18 @@ pub fn run(session: &mut Session, args: &AddArgs) -> Result<u8, CtlError> {
             Err(error)
         }
     }
+}
+
+/// Where the daemon has a check of this name from. None also where it says nothing: then a reload judges.
+fn taken(session: &mut Session, name: &str) -> Option<String> {
+    let op = Op::Show {
+        name: name.to_owned(),
+    };
+    let detail = session.ask_one(op, "detail", |reply| match reply {
+        Reply::Detail(detail) => Some(detail.source),
+        _ => None,
+    });
+    detail.ok()
 }
 
 /// The file of this check, which did not exist before.

@@ -164,11 +164,7 @@ fn recorded(session: &mut Session) -> Result<PathBuf, CtlError> {
             if usual.exists() && dir == Path::new("/run/healthd") {
                 return Ok(usual);
             }
-            let text = format!(
-                "no recorder has left word in {}: `[history]` in healthd.toml starts one; --file reads a file",
-                dir.display()
-            );
-            return Err(CtlError::History(text));
+            return Err(CtlError::NoHistory { dir });
         }
     };
     if status.events_lost > 0 {

@@ -208,7 +208,10 @@ impl Page<'_> {
     fn configuration(&mut self, row: &CheckRow, d: &CheckDetail) {
         let attempts = row
             .attempts
-            .map(|n| format!(", {n} attempts"))
+            .map(|n| match n {
+                1 => ", 1 attempt".to_owned(),
+                n => format!(", {n} attempts"),
+            })
             .unwrap_or_default();
         self.line(
             "schedule",
