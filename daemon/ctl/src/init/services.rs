@@ -9,28 +9,17 @@ struct Service {
     processes: &'static [&'static str],
     ports: &'static [u16],
     udp: bool,
-    ways: fn(&Listener) -> Vec<Way>,
+    ways: Ways,
 }
 
 const SERVICES: &[Service] = &[
-    Service {
-        processes: &[],
-        ports: &[443, 8443],
-        udp: false,
-        ways: |l| {
-            vec![
-                of("tls", with_host(l).and("insecure", true)).hint(SITE),
-                port(l),
-            ]
-        },
-    },
-    Service {
-        processes: &[
+    tcp(&[], &[443, 8443], over_tls),
+    tcp(
+        &[
             "nginx", "apache2", "httpd", "lighttpd", "caddy", "haproxy", "traefik", "varnishd",
         ],
-        ports: &[80, 8000, 8080, 8081, 8888, 3000, 9090, 9100],
-        udp: false,
-        ways: |l| {
+        &[80, 8000, 8080, 8081, 8888, 3000, 9090, 9100],
+        |l| {
             let url = format!("http://{}:{}/", bracketed(&l.host), l.port);
             let url = Table::new().and("url", url);
             // A login page, or no page at all, is an answer too.
@@ -39,102 +28,43 @@ const SERVICES: &[Service] = &[
                 .and("status", Value::Array(vec!["200-499".into()]));
             vec![of("http", url), of("http", any), port(l)]
         },
-    },
-    Service {
-        processes: &["sshd", "dropbear"],
-        ports: &[22],
-        udp: false,
-        ways: |l| vec![of("ssh", with_host(l)), port(l)],
-    },
-    Service {
-        processes: &["postgres", "pgbouncer"],
-        ports: &[5432, 6432],
-        udp: false,
-        ways: |l| {
-            vec![port(l).hint("a login, a query, a standby: healthctl plugins show postgres")]
+    ),
+    tcp(&["sshd", "dropbear"], &[22], |l| asked("ssh", l)),
+    tcp(&["postgres", "pgbouncer"], &[5432, 6432], |l| {
+        vec![port(l).hint("a login, a query, a standby: healthctl plugins show postgres")]
+    }),
+    tcp(&["mysqld", "mariadbd"], &[3306], |l| {
+        vec![port(l).hint("a login, a query, replicas, Galera: healthctl plugins show mysql")]
+    }),
+    tcp(
+        &["redis-server", "valkey-server", "keydb-server"],
+        &[6379],
+        |l| {
+            let with_password = "with its password: healthctl plugins show redis";
+            vec![of("redis", with_host(l)), port(l).hint(with_password)]
         },
-    },
-    Service {
-        processes: &["mysqld", "mariadbd"],
-        ports: &[3306],
-        udp: false,
-        ways: |l| {
-            vec![port(l).hint("a login, a query, replicas, Galera: healthctl plugins show mysql")]
-        },
-    },
-    Service {
-        processes: &["redis-server", "valkey-server", "keydb-server"],
-        ports: &[6379],
-        udp: false,
-        ways: |l| {
-            vec![
-                of("redis", with_host(l)),
-                port(l).hint("with its password: healthctl plugins show redis"),
-            ]
-        },
-    },
-    Service {
-        processes: &["memcached"],
-        ports: &[11211],
-        udp: false,
-        ways: |l| vec![of("memcached", with_host(l)), port(l)],
-    },
-    Service {
-        processes: &["rabbitmq", "beam.smp"],
-        ports: &[5672],
-        udp: false,
-        ways: |l| {
-            vec![port(l).hint("a login, a queue and its messages: healthctl plugins show amqp")]
-        },
-    },
-    Service {
-        processes: &["mosquitto"],
-        ports: &[1883],
-        udp: false,
-        ways: |l| {
-            vec![
-                of("mqtt", with_host(l)),
-                port(l).hint("with user and password: healthctl plugins show mqtt"),
-            ]
-        },
-    },
-    Service {
-        processes: &["slapd"],
-        ports: &[389],
-        udp: false,
-        ways: |l| vec![of("ldap", with_host(l)), port(l)],
-    },
-    Service {
-        processes: &["master", "exim4", "smtpd", "sendmail"],
-        ports: &[25, 587],
-        udp: false,
-        ways: |l| vec![of("smtp", with_host(l)), port(l)],
-    },
-    Service {
-        processes: &[],
-        ports: &[143],
-        udp: false,
-        ways: |l| vec![of("imap", with_host(l).and("tls", "none")), port(l)],
-    },
-    Service {
-        processes: &[],
-        ports: &[110],
-        udp: false,
-        ways: |l| vec![of("pop3", with_host(l).and("tls", "none")), port(l)],
-    },
-    Service {
-        processes: &[],
-        ports: &[465, 993, 995, 636, 5671, 8883],
-        udp: false,
-        ways: |l| {
-            vec![
-                of("tls", with_host(l).and("insecure", true)).hint(SITE),
-                port(l),
-            ]
-        },
-    },
-    Service {
-        processes: &[
+    ),
+    tcp(&["memcached"], &[11211], |l| asked("memcached", l)),
+    tcp(&["rabbitmq", "beam.smp"], &[5672], |l| {
+        vec![port(l).hint("a login, a queue and its messages: healthctl plugins show amqp")]
+    }),
+    tcp(&["mosquitto"], &[1883], |l| {
+        let with_login = "with user and password: healthctl plugins show mqtt";
+        vec![of("mqtt", with_host(l)), port(l).hint(with_login)]
+    }),
+    tcp(&["slapd"], &[389], |l| asked("ldap", l)),
+    tcp(&["master", "exim4", "smtpd", "sendmail"], &[25, 587], |l| {
+        asked("smtp", l)
+    }),
+    tcp(&[], &[143], |l| {
+        vec![of("imap", with_host(l).and("tls", "none")), port(l)]
+    }),
+    tcp(&[], &[110], |l| {
+        vec![of("pop3", with_host(l).and("tls", "none")), port(l)]
+    }),
+    tcp(&[], &[465, 993, 995, 636, 5671, 8883], over_tls),
+    udp(
+        &[
             "named",
             "unbound",
             "dnsmasq",
@@ -143,9 +73,8 @@ const SERVICES: &[Service] = &[
             "pdns_recursor",
             "systemd-resolve",
         ],
-        ports: &[53],
-        udp: true,
-        ways: |l| {
+        &[53],
+        |l| {
             let server = format!("{}:{}", bracketed(&l.host), l.port);
             let servers = Value::Array(vec![server.into()]);
             let ask = Table::new()
@@ -154,20 +83,42 @@ const SERVICES: &[Service] = &[
                 .and("type", "NS");
             vec![of("dns", ask).hint("a name that matters to you in place of the root")]
         },
-    },
-    Service {
-        processes: &["chronyd", "ntpd"],
-        ports: &[123],
-        udp: true,
-        ways: |l| vec![of("ntp", Table::new().and("server", l.host.clone()))],
-    },
-    Service {
-        processes: &["snmpd"],
-        ports: &[161],
-        udp: true,
-        ways: |l| vec![of("snmp", Table::new().and("host", l.host.clone()))],
-    },
+    ),
+    udp(&["chronyd", "ntpd"], &[123], |l| {
+        vec![of("ntp", Table::new().and("server", l.host.clone()))]
+    }),
+    udp(&["snmpd"], &[161], |l| {
+        vec![of("snmp", Table::new().and("host", l.host.clone()))]
+    }),
 ];
+
+type Ways = fn(&Listener) -> Vec<Way>;
+
+const fn tcp(processes: &'static [&'static str], ports: &'static [u16], ways: Ways) -> Service {
+    Service {
+        processes,
+        ports,
+        udp: false,
+        ways,
+    }
+}
+
+const fn udp(processes: &'static [&'static str], ports: &'static [u16], ways: Ways) -> Service {
+    Service {
+        udp: true,
+        ..tcp(processes, ports, ways)
+    }
+}
+
+/// By its own plugin, which needs to know no more than where it is; else by its port.
+fn asked(plugin: &'static str, l: &Listener) -> Vec<Way> {
+    vec![of(plugin, with_host(l)), port(l)]
+}
+
+fn over_tls(l: &Listener) -> Vec<Way> {
+    let any = with_host(l).and("insecure", true);
+    vec![of("tls", any).hint(SITE), port(l)]
+}
 
 const SITE: &str = "verified for its name: `host` or `server_name` of your site, without `insecure`; or the plugin http";
 
