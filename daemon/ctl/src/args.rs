@@ -2,16 +2,21 @@
 //!
 //! The man page and the shell completions are made from this file, so each help text is written once.
 
+mod plugins;
+mod selection;
+mod values;
+
+pub use plugins::{Bench, BenchArgs, PluginsAction, PluginsArgs, TryArgs};
+pub use selection::{Selection, Targets, VerdictArg};
+
 use crate::{columns, complete};
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
-use healthd_core::check::outcome::{Status, Verdict};
+use healthd_core::check::outcome::Status;
 use healthd_core::wire::alerts::BeatEvent;
-use healthd_core::wire::control::Filter;
-use healthd_units::duration;
-use jiff::civil::{DateTime, Time};
-use jiff::{Timestamp, ZonedDateTime};
+use jiff::Timestamp;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use values::*;
 
 pub const DEFAULT_SOCKET: &str = "/run/healthd/control.sock";
 pub const DEFAULT_CONFIG: &str = "/etc/healthd/healthd.toml";
@@ -264,109 +269,6 @@ pub enum Command {
     Man,
 }
 
-/// Which checks; nothing given: all.
-#[derive(Group, Debug, Default)]
-pub struct Selection {
-    /// Names, globs, or labels: web-*, team=web, "team=web !api"; none: all checks
-    #[arg(value_name = "NAME", add = complete::checks())]
-    pub names: Vec<String>,
-    #[command(flatten)]
-    pub state: StateFilter,
-}
-
-#[derive(Group, Debug, Default)]
-#[group(skip)]
-pub struct StateFilter {
-    /// Only checks of these plugins (names or globs)
-    #[arg(long, value_name = "PLUGIN", value_delimiter = ',', add = complete::plugins())]
-    pub plugin: Vec<String>,
-    /// Only checks with these verdicts: ok, warning, critical, unknown, pending
-    #[arg(
-        long,
-        value_name = "VERDICT",
-        hide_possible_values = true,
-        value_delimiter = ',',
-        ignore_case = true
-    )]
-    pub verdict: Vec<VerdictArg>,
-    /// Short for --verdict warning,critical,unknown
-    #[arg(long, short)]
-    pub problems: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum VerdictArg {
-    Ok,
-    Warning,
-    Critical,
-    Unknown,
-    Pending,
-}
-
-impl VerdictArg {
-    pub fn verdict(self) -> Verdict {
-        match self {
-            VerdictArg::Ok => Verdict::Ok,
-            VerdictArg::Warning => Verdict::Warning,
-            VerdictArg::Critical => Verdict::Critical,
-            VerdictArg::Unknown => Verdict::Unknown,
-            VerdictArg::Pending => Verdict::Pending,
-        }
-    }
-}
-
-impl StateFilter {
-    fn filter_with(&self, names: &[String]) -> Filter {
-        let mut verdicts = Vec::new();
-        let problems = [
-            VerdictArg::Warning,
-            VerdictArg::Critical,
-            VerdictArg::Unknown,
-        ];
-        for verdict in (self.problems.then_some(problems).into_iter().flatten())
-            .chain(self.verdict.iter().copied())
-        {
-            let verdict = verdict.verdict();
-            if !verdicts.contains(&verdict) {
-                verdicts.push(verdict);
-            }
-        }
-        Filter {
-            names: names.to_vec(),
-            plugins: self.plugin.clone(),
-            verdicts,
-        }
-    }
-}
-
-impl Selection {
-    pub fn filter(&self) -> Filter {
-        self.state.filter_with(&self.names)
-    }
-}
-
-/// Which checks, for commands that act: "all" must be said.
-#[derive(Group, Debug)]
-#[group(skip)]
-#[command(group = clap::ArgGroup::new("targets").required(true).multiple(true)
-    .args(["names", "all", "plugin", "verdict", "problems"]))]
-pub struct Targets {
-    /// Names, globs, or labels, as team=web
-    #[arg(value_name = "NAME", add = complete::checks())]
-    pub names: Vec<String>,
-    /// All checks
-    #[arg(long, conflicts_with = "names")]
-    pub all: bool,
-    #[command(flatten)]
-    pub state: StateFilter,
-}
-
-impl Targets {
-    pub fn filter(&self) -> Filter {
-        self.state.filter_with(&self.names)
-    }
-}
-
 #[derive(Group, Debug)]
 pub struct StatusArgs {
     #[command(flatten)]
@@ -491,112 +393,6 @@ pub struct ReportArgs {
     /// Another file than that of the running healthd
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub file: Option<PathBuf>,
-}
-
-#[derive(Group, Debug)]
-#[command(args_conflicts_with_subcommands = true)]
-pub struct PluginsArgs {
-    /// What each plugin costs: CPU, time, waits, hangs, crashes, and who makes workers grow; the most expensive first
-    #[arg(long)]
-    pub cost: bool,
-    #[command(subcommand)]
-    pub action: Option<PluginsAction>,
-}
-
-#[derive(Subcommand, Debug)]
-pub enum PluginsAction {
-    /// List the files in the plugin directory and what became of them (the default)
-    List,
-    /// Read the plugin directory again, and try again what was refused or rolled back
-    #[command(
-        long_about = "Read the plugin directory again, and try again what was refused or rolled back.\n\n\
-        Returns when the new build has taken over; it is then on trial (plugin_trial). Needed only \
-        where plugin_watch is off, or to try the same file once more."
-    )]
-    Reload {
-        /// Only the file of this plugin
-        #[arg(value_name = "NAME", add = complete::plugins())]
-        name: Option<String>,
-    },
-    /// Go back to the build of this plugin that was in use before
-    #[command(
-        long_about = "Go back to the build of this plugin that was in use before.\n\n\
-        The file that lies in the plugin directory is not taken again until it changes, or until \
-        `plugins reload`. One build before is kept for each plugin, until a restart."
-    )]
-    Rollback {
-        /// The plugin
-        #[arg(value_name = "NAME", add = complete::plugins())]
-        name: String,
-    },
-    /// Show the options of a plugin: type, default, meaning; does not need the daemon
-    #[command(after_long_help = columns::help("plugins show"))]
-    Show {
-        /// The plugin, or its file
-        #[arg(value_name = "NAME", add = complete::plugins())]
-        name: String,
-        /// Which plugin, when a file was named that holds several
-        #[arg(long, value_name = "NAME")]
-        plugin: Option<String>,
-        /// As a man page: `healthctl plugins show http --man | man -l -`
-        #[arg(long)]
-        man: bool,
-    },
-    /// Say whether healthd would load this file, and what is in it; does not need the daemon
-    Verify {
-        /// The plugin file
-        #[arg(value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
-        file: PathBuf,
-    },
-    /// End the quarantine, or the hold, of checks that have killed workers, without waiting until they survive
-    /// three runs alone
-    Release {
-        /// Checks by name or glob; or plugins, whose checks are meant then
-        #[arg(value_name = "NAME", required = true, add = complete::checks())]
-        names: Vec<String>,
-    },
-}
-
-#[derive(Group, Debug)]
-pub struct TryArgs {
-    /// The plugin: its name, or its file, as ./x.so
-    #[arg(value_name = "PLUGIN", add = complete::plugins())]
-    pub plugin_or_file: String,
-    /// Options of the check; the value is TOML if it parses (5, true, ["a", "b"]), else text; dots nest
-    #[arg(value_name = "KEY=VALUE", value_parser = parse_option)]
-    pub options: Vec<String>,
-    /// Which plugin, when the file holds several
-    #[arg(long, value_name = "NAME")]
-    pub plugin: Option<String>,
-    /// Options from a file, TOML or JSON; -: from standard input. What stands on the command line can be seen by
-    /// everybody on this machine
-    #[arg(long = "options", value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
-    pub options_from: Option<PathBuf>,
-}
-
-#[derive(Group, Debug)]
-pub struct BenchArgs {
-    /// What to measure
-    pub bench: Bench,
-    /// About how long it may take [default: 20 to 70, by bench]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    pub seconds: Option<u16>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Bench {
-    /// Checks that wait: one after the other, by threads, by event loops
-    Io,
-    /// Checks that compute: in one process, by threads, by processes
-    Cpu,
-    /// Tiny checks, so many handed over at once
-    Chunks,
-    /// The best number of workers and threads, as lines for the configuration
-    Tune,
-    /// Statistics of ten million numbers
-    Data,
-    /// Checks a second of each kind until it is full
-    Limit,
 }
 
 #[derive(Group, Debug)]
@@ -843,76 +639,6 @@ pub struct CompletionsArgs {
     pub shell: clap_complete::Shell,
 }
 
-fn parse_option(text: &str) -> Result<String, String> {
-    match text.split_once('=') {
-        Some((key, _)) if !key.trim().is_empty() => Ok(text.to_owned()),
-        _ => Err("an option is written as key=value, as in url=https://example.org/".to_owned()),
-    }
-}
-
-/// As `parse_since`, but a span lies ahead.
-fn parse_at(text: &str) -> Result<Timestamp, String> {
-    let now = ZonedDateTime::now();
-    let ahead = duration::parse(text).ok();
-    let at = match ahead {
-        Some(ahead) => now.timestamp().checked_add(ahead).ok(),
-        None => since(text, &now),
-    };
-    at.ok_or_else(|| "a time is written as 10m (from now), 03:00, 2026-11-22, \"2026-11-22 10:00\" or 2026-11-22T10:00:00Z".to_owned())
-}
-
-#[cfg(feature = "history")]
-fn parse_slo(text: &str) -> Result<f64, String> {
-    let number = text.trim_end_matches('%').trim().parse::<f64>();
-    match number {
-        Ok(percent) if percent > 0.0 && percent < 100.0 => Ok(percent / 100.0),
-        _ => Err("it is written as 99.9%, between 0 and 100".to_owned()),
-    }
-}
-
-fn parse_since(text: &str) -> Result<Timestamp, String> {
-    since(text, &ZonedDateTime::now()).ok_or_else(|| {
-        "a time is written as 10m (ago), 10:00, 2026-11-22, \"2026-11-22 10:00\" or 2026-11-22T10:00:00Z".to_owned()
-    })
-}
-
-/// Times without a zone are meant as `now` has it.
-fn since(text: &str, now: &ZonedDateTime) -> Option<Timestamp> {
-    if let Ok(ago) = duration::parse(text) {
-        return now.timestamp().checked_sub(ago).ok();
-    }
-    if let Ok(time) = text.parse::<Timestamp>() {
-        return Some(time);
-    }
-    let when = match text.parse::<DateTime>() {
-        Ok(when) => when,
-        Err(_) => now.date().to_datetime(text.parse::<Time>().ok()?),
-    };
-    Some(
-        when.to_zoned_datetime(now.time_zone().clone())
-            .ok()?
-            .timestamp(),
-    )
-}
-
-fn parse_pause(text: &str) -> Result<Duration, String> {
-    let time = duration::parse(text).map_err(|error| format!("it {error}; {}", error.help()))?;
-    match time.as_millis() {
-        1..=31_622_400_000 => Ok(time),
-        _ => Err("a pause lasts between 1ms and 366d".to_owned()),
-    }
-}
-
-/// Written as in the configuration.
-fn parse_duration(text: &str) -> Result<Duration, String> {
-    let time = duration::parse(text).map_err(|error| format!("it {error}; {}", error.help()))?;
-    // A day is more than anyone waits for a socket, and keeps deadlines far from overflow.
-    match time.as_millis() {
-        1..=86_400_000 => Ok(time),
-        _ => Err("a time lies between 1ms and 24h".to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -921,67 +647,6 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Args::command().debug_assert();
-    }
-
-    #[test]
-    fn durations() {
-        assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
-        assert_eq!(parse_duration("1m30s"), Ok(Duration::from_secs(90)));
-        assert_eq!(parse_duration("2m"), Ok(Duration::from_secs(120)));
-        assert_eq!(parse_duration("1.5s"), Ok(Duration::from_millis(1500)));
-        for wrong in ["", "5", "s", "-1s", "1.5", "2d", "0s", "99999999h", "25h"] {
-            assert!(parse_duration(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn since_when() {
-        let now: ZonedDateTime = "2026-11-22T10:00:00+01:00[+01:00]".parse().expect("a time");
-        for (text, meant) in [
-            ("10m", "2026-11-22T08:50:00Z"),
-            ("09:30", "2026-11-22T08:30:00Z"),
-            ("09:30:05", "2026-11-22T08:30:05Z"),
-            ("2026-11-21", "2026-11-20T23:00:00Z"),
-            ("2026-11-21 12:00", "2026-11-21T11:00:00Z"),
-            ("2026-11-21T12:00:00", "2026-11-21T11:00:00Z"),
-            ("2026-11-21T12:00:00.5Z", "2026-11-21T12:00:00.5Z"),
-            ("2026-11-21T12:00:00+02:00", "2026-11-21T10:00:00Z"),
-        ] {
-            let time = since(text, &now).map(|t| t.to_string());
-            assert_eq!(time.as_deref(), Some(meant), "{text}");
-        }
-        for wrong in ["", "5", "yesterday", "25:00", "2026-13-01", "-1m"] {
-            assert_eq!(since(wrong, &now), None, "{wrong}");
-        }
-    }
-
-    #[test]
-    fn acting_on_all_checks_must_be_said() {
-        for line in ["run", "pause", "resume"] {
-            assert!(Args::try_parse_from(["healthctl", line]).is_err(), "{line}");
-            assert!(Args::try_parse_from(["healthctl", line, "--all"]).is_ok());
-            assert!(Args::try_parse_from(["healthctl", line, "web-*"]).is_ok());
-            assert!(Args::try_parse_from(["healthctl", line, "--plugin", "http"]).is_ok());
-            assert!(Args::try_parse_from(["healthctl", line, "--problems"]).is_ok());
-            assert!(Args::try_parse_from(["healthctl", line, "--all", "web"]).is_err());
-        }
-    }
-
-    #[test]
-    fn verdicts_in_any_case_and_in_lists() {
-        let args = Args::try_parse_from(["healthctl", "status", "--verdict", "CRITICAL,ok", "-p"]);
-        let Command::Status(status) = args.expect("parses").command else {
-            panic!()
-        };
-        assert_eq!(
-            status.selection.filter().verdicts,
-            [
-                Verdict::Warning,
-                Verdict::Critical,
-                Verdict::Unknown,
-                Verdict::Ok
-            ]
-        );
     }
 
     #[test]
