@@ -4,6 +4,7 @@ use crate::harness::ctl::{Said, say};
 use crate::harness::{Config, TempDir, plugins, skipped};
 use healthd_testing::Nginx;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
@@ -188,6 +189,46 @@ fn the_shipped_configs_fit_their_schema_and_wrong_ones_do_not() {
             assert!(rule["description"].is_string(), "{block}.{key}: {rule}");
         }
     }
+}
+
+#[test]
+fn each_key_of_the_config_stands_in_its_man_page() {
+    let dir = TempDir::new();
+    // One is enough for all keys but options.
+    let to = dir.path().join("libhealthd_exec.so");
+    symlink(plugins::shipped("exec"), to).expect("our own folder");
+    let plugins = dir.path().to_string_lossy().into_owned();
+    let said = healthctl(dir.path(), &["schema", "--plugins", &plugins]);
+    let schema: Value = serde_json::from_str(&said.out).expect("a schema");
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("etc/man/healthd.toml.5");
+    let page = fs::read_to_string(page).expect("shipped");
+    let named = page.lines().filter_map(|line| {
+        let line = line.strip_prefix('.')?;
+        line.contains("Ic ").then(|| line.split([' ', ',']))
+    });
+    let named: BTreeSet<&str> = named.flatten().collect();
+    let sections = schema["properties"].as_object().expect("sections");
+    let mut keys = 0;
+    for (section, rule) in sections {
+        let rules = [
+            rule,
+            &rule["items"],
+            &rule["additionalProperties"],
+            &rule["properties"]["io"],
+            &rule["properties"]["cpu"],
+            &rule["properties"]["exec"],
+        ];
+        let of_section = rules.iter().filter_map(|r| r["properties"].as_object());
+        for key in of_section.flat_map(|keys| keys.keys()) {
+            let is_section = section == "pool" && ["io", "cpu", "exec"].contains(&key.as_str());
+            assert!(
+                is_section || named.contains(key.as_str()),
+                "`{key}` of {section} stands in no `.It Ic` of healthd.toml(5)"
+            );
+            keys += 1;
+        }
+    }
+    assert!(keys > 120, "only {keys} keys");
 }
 
 #[test]
