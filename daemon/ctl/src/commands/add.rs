@@ -147,7 +147,7 @@ fn first_run(session: &mut Session, name: &str) -> Result<u8, CtlError> {
         let look = session.screen.look();
         session
             .screen
-            .print_line(&check::run_line(&row, 0, &look))?;
+            .print_line(&check::run_alone(&row, 0, &look))?;
     }
     Ok(exit::of_runs(&[row]))
 }

@@ -102,9 +102,11 @@ impl Report {
             return session.print_json(row);
         }
         let look = session.screen.look();
-        session
-            .screen
-            .print_line(&check::run_line(row, self.name_width, &look))
+        let line = match self.total {
+            Some(1) => check::run_alone(row, self.name_width, &look),
+            _ => check::run_line(row, self.name_width, &look),
+        };
+        session.screen.print_line(&line)
     }
 
     fn progress(&mut self, session: &mut Session) {

@@ -2,7 +2,7 @@
 
 use super::paint::{Paint, status_word, word};
 use super::table::{Cell, Column, Table};
-use super::text::{count, cut, escape, width};
+use super::text::{count, cut, escape, width, wrap};
 use super::{Look, time};
 use healthd_core::check::outcome::{Status, Verdict};
 use healthd_core::config::thousands;
@@ -157,6 +157,19 @@ pub fn run_line(row: &CheckRow, name_width: usize, look: &Look) -> String {
     )
     .trim_end()
     .to_owned()
+}
+
+/// A run that nobody asked for others beside: its message is told in full, on lines below where it is long.
+pub fn run_alone(row: &CheckRow, name_width: usize, look: &Look) -> String {
+    let whole = Look {
+        width: None,
+        ..look.clone()
+    };
+    let line = run_line(row, name_width, &whole);
+    match look.width {
+        Some(columns) => wrap(&line, columns.saturating_sub(4)).join("\n    "),
+        None => line,
+    }
 }
 
 /// One change: `10:00:00  web-1  ok -> CRITICAL  timeout after 5s in phase connect`.
@@ -418,6 +431,10 @@ pub mod tests {
         assert_eq!(
             line,
             "CRITICAL  web-1         12 ms  timeout after 5s in phase co…"
+        );
+        assert_eq!(
+            run_alone(&bad, 10, &look(Some(60))),
+            "CRITICAL  web-1         12 ms  timeout after 5s in phase\n    connect, \\x1b[2J and much more of it"
         );
         let before = row("web-1", Verdict::Ok);
         assert_eq!(
