@@ -73,6 +73,11 @@ fn base(dir: &str) -> File {
             "[web]",
             "listen = \"unix:one.sock\"\ntargets = [\"127.0.0.1\"]",
         ),
+        (
+            "push",
+            "[push]",
+            &format!("url = \"http://127.0.0.1:1/\"\ntoken = {{ file = \"{dir}/token\" }}"),
+        ),
         ("history", "[history]", "max_size = \"64MiB\""),
         ("defaults", "[defaults]", ""),
         (
@@ -265,6 +270,41 @@ const CASES: &[(&str, &str, &str)] = &[
         "[web] changed (targets; healthd-web starts anew)",
     ),
     (
+        "push",
+        "url = \"http://127.0.0.1:2/\"",
+        "[push] changed (url; healthd-web starts anew)",
+    ),
+    (
+        "push",
+        "format = \"otlp\"",
+        "[push] changed (format; healthd-web starts anew)",
+    ),
+    (
+        "push",
+        "interval = \"1h\"",
+        "[push] changed (interval; healthd-web starts anew)",
+    ),
+    (
+        "push",
+        "token = { file = \"DIR/other\" }",
+        "[push] changed (token; healthd-web starts anew)",
+    ),
+    (
+        "push",
+        "user = \"u\"",
+        "[push] changed (user; healthd-web starts anew)",
+    ),
+    (
+        "push",
+        "ca = \"DIR/ca.pem\"",
+        "[push] changed (ca; healthd-web starts anew)",
+    ),
+    (
+        "push",
+        "labels = { site = \"a\" }",
+        "[push] changed (labels; healthd-web starts anew)",
+    ),
+    (
         "history",
         "max_size = \"32MiB\"",
         "[history] changed (max_size; healthd-record starts anew)",
@@ -384,6 +424,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("pool.cpu", &["pool.cpu"]),
     ("pool.exec", &["pool.exec"]),
     ("web", &["web"]),
+    ("push", &["push"]),
     ("history", &["history"]),
     ("notify", &["notify"]),
     ("maintenance", &["maintenance"]),
@@ -393,6 +434,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
 /// Block by block, what the answer says when it is gone.
 const GONE: &[(&[&str], &str)] = &[
     (&["web"], "[web] removed (healthd-web ends)"),
+    (&["push"], "[push] removed (healthd-web starts anew)"),
     (&["history"], "[history] removed (healthd-record ends)"),
     (&["maintenance"], "[[maintenance]]: 1 removed"),
     (&["notify", "backup"], "[[notify]]: 2 removed; new workers"),
@@ -453,9 +495,11 @@ fn each_key_of_each_section_is_told_and_what_waits_for_a_restart() {
         .notify("plugin = \"webhook\"")
         .write();
     let dir = written.dir().to_str().expect("a plain path").to_owned();
-    let token = written.dir().join("token");
-    fs::write(&token, "abc\n").expect("our own folder");
-    fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).expect("our own file");
+    for (name, secret) in [("token", "abc\n"), ("other", "def\n")] {
+        let token = written.dir().join(name);
+        fs::write(&token, secret).expect("our own folder");
+        fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).expect("our own file");
+    }
     let mut file = base(&dir);
     fs::write(written.file(), file.text()).expect("our own file");
     let daemon = written.spawn();

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use super::model::{CheckSpec, CpuPool, Daemon, ExecPool, IoPool, Limits, Model, Pool, Users};
-use super::readers::{History, Web};
+use super::push::Push;
+use super::readers::{History, Listen, Web};
 
 /// Settings that a daemon takes at its start and, at least in part, never again: as they were then.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,8 +72,24 @@ pub fn changes(old: &Model, new: &Model) -> Vec<String> {
     let keys = |section: &str, keys: Vec<&str>| {
         (!keys.is_empty()).then(|| format!("[{section}] changed ({})", keys.join(", ")))
     };
-    let daemon = differing(of_daemon(&old.daemon, &new.daemon)).collect();
-    let (was, is) = (&old.pool, &new.pool);
+    // A section more does not compile before it is told here.
+    let Model {
+        daemon,
+        pool: was,
+        web,
+        push,
+        history,
+        checks: _,
+        modules: _,
+        notifiers: _,
+        alerts: _,
+        digest: _,
+        secret_files: _,
+        at_start: _,
+        warnings: _,
+    } = old;
+    let daemon = differing(of_daemon(daemon, &new.daemon)).collect();
+    let is = &new.pool;
     let Pool {
         io,
         cpu,
@@ -106,11 +123,19 @@ pub fn changes(old: &Model, new: &Model) -> Vec<String> {
     }));
     let gone = was.keys().filter(|name| !is.contains_key(*name));
     told.extend(gone.map(|name| format!("[pool.{name}] removed")));
-    told.extend(reader("web", "healthd-web", &old.web, &new.web, of_web));
+    // [push] without [web] brings a web that listens nowhere, which nobody wrote. One process is of both.
+    let listens = |web: &Option<Web>| web.clone().filter(|w| w.listen != Listen::Nowhere);
+    let (web, new_web) = (listens(web), listens(&new.web));
+    let pushes = push.is_some() && new.push.is_some();
+    let serves = web.is_some() && new_web.is_some();
+    let of_both = ("healthd-web", pushes);
+    told.extend(reader("web", of_both, &web, &new_web, of_web));
+    let of_both = ("healthd-web", serves);
+    told.extend(reader("push", of_both, push, &new.push, of_push));
     told.extend(reader(
         "history",
-        "healthd-record",
-        &old.history,
+        ("healthd-record", false),
+        history,
         &new.history,
         of_history,
     ));
@@ -220,6 +245,28 @@ fn of_limits(old: &Limits, new: &Limits) -> impl Iterator<Item = &'static str> +
     ])
 }
 
+fn of_push(old: &Push, new: &Push) -> Vec<&'static str> {
+    let Push {
+        url,
+        format,
+        interval,
+        token,
+        user,
+        ca,
+        labels,
+    } = old;
+    differing([
+        (*url != new.url, "url"),
+        (*format != new.format, "format"),
+        (*interval != new.interval, "interval"),
+        (*token != new.token, "token"),
+        (*user != new.user, "user"),
+        (*ca != new.ca, "ca"),
+        (*labels != new.labels, "labels"),
+    ])
+    .collect()
+}
+
 fn of_web(old: &Web, new: &Web) -> Vec<&'static str> {
     let Web {
         listen,
@@ -255,17 +302,24 @@ fn of_history(old: &History, new: &History) -> Vec<&'static str> {
 }
 
 /// A section that has a process of its own.
+/// `stays`: the process is there for something else, before and after.
 fn reader<T>(
     section: &str,
-    process: &str,
+    (process, stays): (&str, bool),
     old: &Option<T>,
     new: &Option<T>,
     keys: impl Fn(&T, &T) -> Vec<&'static str>,
 ) -> Option<String> {
     match (old, new) {
         (None, None) => None,
-        (None, Some(_)) => Some(format!("[{section}] added ({process} starts)")),
-        (Some(_), None) => Some(format!("[{section}] removed ({process} ends)")),
+        (None, Some(_)) => {
+            let then = if stays { "starts anew" } else { "starts" };
+            Some(format!("[{section}] added ({process} {then})"))
+        }
+        (Some(_), None) => {
+            let then = if stays { "starts anew" } else { "ends" };
+            Some(format!("[{section}] removed ({process} {then})"))
+        }
         (Some(old), Some(new)) => {
             let keys = keys(old, new);
             (!keys.is_empty()).then(|| {
