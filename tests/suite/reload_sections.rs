@@ -433,8 +433,8 @@ const SECTIONS: &[(&str, &[&str])] = &[
 
 /// Block by block, what the answer says when it is gone.
 const GONE: &[(&[&str], &str)] = &[
-    (&["web"], "[web] removed (healthd-web ends)"),
-    (&["push"], "[push] removed (healthd-web starts anew)"),
+    (&["web"], "[web] removed (healthd-web starts anew)"),
+    (&["push"], "[push] removed (healthd-web ends)"),
     (&["history"], "[history] removed (healthd-record ends)"),
     (&["maintenance"], "[[maintenance]]: 1 removed"),
     (&["notify", "backup"], "[[notify]]: 2 removed; new workers"),

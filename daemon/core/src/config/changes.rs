@@ -301,8 +301,7 @@ fn of_history(old: &History, new: &History) -> Vec<&'static str> {
     .collect()
 }
 
-/// A section that has a process of its own.
-/// `stays`: the process is there for something else, before and after.
+/// A section that has a process of its own. `stays`: the process is there for something else, before and after.
 fn reader<T>(
     section: &str,
     (process, stays): (&str, bool),
