@@ -301,15 +301,21 @@ pub fn slow_ways(options: &Options) -> Result<(), String> {
     };
     let route = |name: &str, receiver: &Receiver, more: &str| {
         format!(
-            "[[notify]]\nname = \"{name}\"\nplugin = \"webhook\"\nwait = \"0s\"\nconfig = {{ url = \"{}\" }}\n{more}",
+            "[[notify]]\nname = \"{name}\"\nplugin = \"webhook\"\nconfig = {{ url = \"{}\" }}\n{more}",
             receiver.url()
         )
     };
+    // What flaps is told by a route as it comes, the rest at once.
+    let at_once = "wait = \"0s\"\nmatch = \"down\"\n";
     let config = check("down", nobody)
         + &check("flappy", gate.port)
-        + &route("first", &refuses, "match = \"down\"\nbackup = \"second\"\n")
-        + &route("second", &backup, "match = \"none\"\n")
-        + &route("again", &again, "match = \"down\"\nrepeat = \"1m\"\n")
+        + &route(
+            "first",
+            &refuses,
+            &format!("{at_once}backup = \"second\"\n"),
+        )
+        + &route("second", &backup, "wait = \"0s\"\nmatch = \"none\"\n")
+        + &route("again", &again, &format!("{at_once}repeat = \"1m\"\n"))
         + &route("flaps", &flaps, "match = \"flappy\"\n");
     let daemon = Daemon::start_with("ways", "start_spread = \"0s\"\n", &config, &[])?;
     let begun = Instant::now();

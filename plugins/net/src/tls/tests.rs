@@ -290,7 +290,7 @@ fn many_kinds_of_certificates_beside_openssls_verdict() {
             LONG_LIVED,
             "ec",
             none,
-            "bad certificate: ",
+            "certificate is not one for servers ",
         ),
         (
             "odd",
