@@ -33,6 +33,10 @@ pub enum NoHistory {
     /// By the config, or by the build.
     Off,
     /// Nothing was recorded of that check yet.
+    #[cfg_attr(
+        not(feature = "history"),
+        expect(dead_code, reason = "only a history knows")
+    )]
     NoCheck,
     Failed(String),
 }
