@@ -735,10 +735,10 @@ pub struct ReloadReport {
     /// What got other bytes: "http 0.1.0 (1f2e3d4c) -> http 0.1.1 (5b6a7988)".
     #[serde(default)]
     pub plugins: Vec<String>,
-    /// What changed besides checks, a section each: "[web] changed (listen; healthd-web starts anew)".
+    /// What changed besides checks, a section each: `[web] changed (listen; healthd-web starts anew)`.
     #[serde(default)]
     pub settings: Vec<String>,
-    /// What waits for a restart, from this reload or an earlier one: "`user` of [daemon]".
+    /// What waits for a restart, from this reload or an earlier one: ``"`user` of [daemon]"``.
     #[serde(default)]
     pub waiting: Vec<String>,
 }
