@@ -74,6 +74,17 @@ struct Cost {
     grew: i64,
 }
 
+const SETTLES: Duration = Duration::from_secs(40);
+
+/// Down for 4 s of every 8.
+fn flap(gate: &mut Gate, time: Duration) {
+    let begun = Instant::now();
+    while begun.elapsed() < time {
+        gate.set(begun.elapsed().as_secs() % 8 < 4);
+        wait(0.2);
+    }
+}
+
 fn under_load(options: &Options, routes: &str) -> Result<Cost, String> {
     let nginx = peers::nginx()?;
     let mut gate = Gate::new()?;
@@ -86,16 +97,14 @@ fn under_load(options: &Options, routes: &str) -> Result<Cost, String> {
     let daemon = Daemon::start("alerts", &config)?;
     warm_up(&daemon, 20.0, "")?;
     let manager = role(&daemon, "manager")?;
+    // What the first outages and messages take once is no growth.
+    flap(&mut gate, SETTLES);
     let since = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0.0, |t| t.as_secs_f64());
     let (before, memory) = (daemon.state()?, procs::pss_of(manager));
-    let (cpu, begun) = (procs::cpu_ms(daemon.pid()), Instant::now());
-    while begun.elapsed() < Duration::from_secs(options.seconds) {
-        // Down for 4 s of every 8.
-        gate.set(begun.elapsed().as_secs() % 8 < 4);
-        wait(0.2);
-    }
+    let cpu = procs::cpu_ms(daemon.pid());
+    flap(&mut gate, Duration::from_secs(options.seconds));
     let cpu = procs::cpu_ms(daemon.pid()) - cpu;
     let after = daemon.state()?;
     let runs = runs_of(&after, "") - runs_of(&before, "");

@@ -210,8 +210,8 @@ pub fn lateness(nginx: &peers::Server, period: f64, since: f64) -> Result<(), St
     let mut gaps = 0;
     for times in by_check.values_mut().filter(|t| t.len() > 3) {
         times.sort_by(f64::total_cmp);
-        // The first run is off the grid by design.
-        let on_grid = &times[1..];
+        // The first run is off the grid by design, and so is one that comes between it and the grid.
+        let on_grid = &times[2..];
         let mut phases: Vec<f64> = on_grid.iter().map(|t| t.rem_euclid(period)).collect();
         phases.sort_by(f64::total_cmp);
         let phase = phases[phases.len() / 4];
