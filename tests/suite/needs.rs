@@ -291,6 +291,8 @@ fn a_stop_while_a_result_waits_judges_nobody() {
     let visit = gate.wait_entered();
     daemon.signal(Signal::SIGTERM);
     daemon.expect_notify("STOPPING=1");
+    // The service manager hears of it before the manager does.
+    daemon.expect_log("manager: stopping");
     visit.open_with(2);
     assert_eq!(daemon.wait_exit().code(), Some(0));
     daemon.assert_no_orphan();

@@ -46,6 +46,8 @@ fn sigterm_lets_the_running_check_end() {
     leash.wait_held(&daemon);
     daemon.signal(Signal::SIGTERM);
     daemon.expect_notify("STOPPING=1");
+    // Told by the manager: from here on no other run begins.
+    daemon.expect_notify("STATUS=Stopping: 1 run in flight");
     daemon.expect_notify("EXTEND_TIMEOUT_USEC=");
     std::fs::write(&go, "x\n").expect("the check reads it");
     assert_eq!(daemon.wait_exit().code(), Some(0));
