@@ -6,6 +6,7 @@ use crate::daemon::{Daemon, target_dir};
 use crate::peers;
 use crate::runs::{lateness, wait, warm_up};
 use healthd_test_support::procs;
+use healthd_testing::free_port;
 use std::collections::HashMap;
 use std::fs;
 use std::io::{Read, Write};
@@ -136,7 +137,7 @@ impl Drop for Prometheus {
 impl Prometheus {
     /// None: it is not installed.
     fn start(dir: &Path, target: u16) -> Result<Option<Prometheus>, String> {
-        let port = peers::free_port()?;
+        let port = free_port("127.0.0.1");
         let config = dir.join("prometheus.yml");
         let text = format!(
             "global: {{scrape_interval: 15s}}\nscrape_configs:\n- job_name: healthd\n  static_configs: [{{targets: ['127.0.0.1:{target}']}}]\n"
@@ -185,7 +186,7 @@ pub fn measure(options: &Options) -> Result<(), String> {
         OUTAGES,
         "location / { if ($bad) { return 503; } return 200 \"ok\\n\"; }",
     )?;
-    let port = peers::free_port()?;
+    let port = free_port("127.0.0.1");
     let config = format!(
         "[history]\nmax_size = \"1GiB\"\n\n[web]\nlisten = \"127.0.0.1:{port}\"\n\n{}",
         checks(options.checks, nginx.port, "10s")
@@ -329,7 +330,7 @@ fn compare(daemon: &Daemon, log: &Path, since: f64) -> Result<(), String> {
 /// `--checks` checks at 2 s: how late they are, and how late they are beside wrk on /metrics.
 pub fn scrape(options: &Options) -> Result<(), String> {
     let nginx = peers::nginx()?;
-    let port = peers::free_port()?;
+    let port = free_port("127.0.0.1");
     let config = format!(
         "[web]\nlisten = \"127.0.0.1:{port}\"\n\n{}",
         checks(options.checks, nginx.port, "2s")
