@@ -15,9 +15,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub const NOTIFY_KEYS: [&str; 17] = [
+pub const NOTIFY_KEYS: [&str; 18] = [
     "name", "plugin", "config", "enabled", "match", "on", "wait", "after", "repeat", "when", "by",
-    "limit", "backup", "budget", "alive", "title", "text",
+    "limit", "backup", "budget", "alive", "title", "text", "body",
 ];
 
 /// Where in the files what of a route stands, for warnings.
@@ -245,7 +245,7 @@ fn on(node: &Node, owner: &str, cx: &mut Reading<'_>) -> Option<On> {
 
 fn notifier(block: &Block<'_>, route: &Route, cx: &mut Reading<'_>) -> Notifier {
     let mut templates = Vec::new();
-    for key in ["title", "text"] {
+    for key in ["title", "text", "body"] {
         if let Some(entry) = block.table.get(key)
             && cx.text(key, &entry.node, &block.label).is_some()
         {

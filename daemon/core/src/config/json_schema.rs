@@ -528,6 +528,7 @@ fn meaning(section: Section, key: &str) -> (Value, &'static str) {
         ),
         (S::Notify, "title") => (text(), "Template of the title."),
         (S::Notify, "text") => (text(), "Template of the text."),
+        (S::Notify, "body") => (text(), "Template of the whole body that a webhook sends."),
         (S::Notify, "config") => (any_table(), "The plugin's options."),
         (S::Host, "name") => (text(), "The host's name."),
         (S::Host, "address") => (text(), "Where it is; the default is its name."),
