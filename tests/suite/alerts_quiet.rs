@@ -50,12 +50,10 @@ fn a_result_that_is_no_news_is_not_looked_at() {
     assert!(lines(&daemon, STEP) < 200, "a step a result, or nearly");
 }
 
-/// Of 150 results none makes the alerts take a step; one or two may come of the clock, or of the disk.
+/// Of 100 results none makes the alerts take a step; one or two may come of the clock, or of the disk.
 fn assert_quiet(daemon: &Daemon, when: &str) {
     let (results, steps) = (lines(daemon, RESULT), lines(daemon, STEP));
-    wait_for("so many results", || {
-        lines(daemon, RESULT) >= results + 150
-    });
+    wait_for("so many results", || lines(daemon, RESULT) >= results + 100);
     let taken = lines(daemon, STEP) - steps;
-    assert!(taken <= 2, "{when}: {taken} steps for 150 results");
+    assert!(taken <= 2, "{when}: {taken} steps for 100 results");
 }
