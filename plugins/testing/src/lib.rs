@@ -9,6 +9,7 @@ mod name_server;
 mod network;
 mod nginx;
 mod peer;
+mod postfix;
 mod postgres;
 mod server;
 
@@ -19,6 +20,7 @@ pub use name_server::NameServer;
 pub use network::{in_own_network, ip, net_sysctl};
 pub use nginx::Nginx;
 pub use peer::Peer;
+pub use postfix::Postfix;
 pub use postgres::Postgres;
 pub use server::{Server, accepts, program};
 

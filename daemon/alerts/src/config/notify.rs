@@ -240,7 +240,7 @@ fn on(node: &Node, owner: &str, cx: &mut Reading<'_>) -> Option<On> {
 
 fn notifier(block: &Block<'_>, route: &Route, cx: &mut Reading<'_>) -> Notifier {
     let mut templates = Vec::new();
-    for key in ["title", "text"] {
+    for key in ["title", "text", "body"] {
         if let Some(entry) = block.table.get(key)
             && cx.text(key, &entry.node, &block.label).is_some()
         {

@@ -380,6 +380,7 @@ static KEYS: &[Key] = keys! {
         "alive": DurationOrNever; "A sign of life, sent so often while no message is overdue."
         "title": Text; "Template of the title."
         "text": Text; "Template of the text."
+        "body": Text; "Template of the whole body that a webhook sends."
     }
     [Maintenance] => {
         "when": Text; "Planned times, as in sun 02:00-04:00 Europe/Berlin."
