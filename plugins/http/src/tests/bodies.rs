@@ -84,6 +84,66 @@ fn packed_bodies_are_unpacked() {
     );
 }
 
+/// What is longer than 64 KiB is looked at as it comes, if only texts are looked for in it.
+#[test]
+fn long_bodies_are_judged_as_short_ones() {
+    let mut text = vec![b'.'; 300_000];
+    text.extend(b"Welcome");
+    let chunked: Vec<u8> = text
+        .chunks(7_000)
+        .flat_map(|piece| [format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat())
+        .chain(*b"0\r\n\r\n")
+        .collect();
+    let chunked = [
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        &chunked[..],
+    ];
+    let peers = [
+        page("X-A: b", &text),
+        page("Content-Encoding: gzip", &packed("gzip", &text)),
+        page(
+            "Content-Encoding: zstd, gzip",
+            &packed("gzip", &packed("zstd", &text)),
+        ),
+        Peer::answering(chunked.concat()),
+    ];
+    let cut = "body does not contain \"Welcome\" in the part that was read (max_body)";
+    for peer in &peers {
+        for (options, status, why) in [
+            (json!({"body_contains": "Welcome"}), Status::Ok, ""),
+            (
+                json!({"body_contains": ".Welcome", "body_not_contains": "Welcomes"}),
+                Status::Ok,
+                "",
+            ),
+            (
+                json!({"body_contains": "welcome"}),
+                Status::Critical,
+                "body does not contain \"welcome\"",
+            ),
+            (
+                json!({"body_contains": "Welcome", "body_not_contains": "....."}),
+                Status::Critical,
+                "body contains \".....\"",
+            ),
+            (
+                json!({"body_contains": "Welcome", "max_body": 200_000}),
+                Status::Critical,
+                cut,
+            ),
+            (
+                json!({"body_contains": "Welcome", "body_regex": "Welcome$"}),
+                Status::Ok,
+                "",
+            ),
+        ] {
+            let said = ask(peer, options.clone());
+            assert_eq!(said.0, status, "{options}: {}", said.1);
+            assert!(status == Status::Ok || said.1 == why, "{}", said.1);
+        }
+    }
+}
+
 /// pzstd and the like pack in pieces, and write frames between them that hold something else.
 #[test]
 fn zstd_in_several_frames() {
