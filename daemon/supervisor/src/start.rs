@@ -60,11 +60,13 @@ pub fn test(config: &Path, json: bool) -> i32 {
     let owners = healthd_catalog::owners(getuid().as_raw());
     let judged = healthd_catalog::judge(config, &owners, &mut Shelf::default());
     let mut room = None;
+    let mut listens = None;
     let (checks, said) = match judged {
         Ok(loaded) => {
             let checks = loaded.model.checks.len() as u64;
             let history = loaded.model.history.as_ref();
             room = history.map(|h| (full_bytes(checks), h.max_size));
+            listens = loaded.model.web.as_ref().map(|w| w.listen.clone());
             let mut said = loaded.model.warnings;
             // A start looks for these as well.
             let Daemon {
@@ -93,6 +95,7 @@ pub fn test(config: &Path, json: bool) -> i32 {
                 "full_bytes": full,
                 "max_bytes": most,
             })),
+            "web": listens,
         });
         refusal::say(&format!("{answer}\n"));
     } else {

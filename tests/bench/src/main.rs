@@ -19,11 +19,12 @@ mod ping;
 mod readers;
 mod runs;
 mod shared_work;
+mod viewers;
 
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|needs|readers|upgrade|reload|stats|digest|objects|names|kinds|ping|
-                         alerts|storm|silent|ways|measure|scrape|page|all]
+                         alerts|storm|silent|ways|measure|scrape|page|viewers|slow|top|all]
                         [--seconds N] [--checks N] [--kills N] [--upgrades N] [--values N] [--mib N] [--rounds N]
 
   load   10,000 HTTP checks at 2 s beside 2,000 that hang, then HAProxy with the same checks   (60 s each)
@@ -46,6 +47,9 @@ const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|needs|readers
   measure 10,000 checks at 10 s with history and scrapes: the recorder's CPU, its file, its report against each result  (60 s; 3600)
   scrape 10,000 checks at 2 s without and beside wrk on /metrics: who is late                     (60 s each)
   page   bytes and time to the first byte of pages and /metrics at 100, 1,000, 10,000 checks; 20 open pages (10 s each)
+  viewers 10,000 checks at 2 s without and beside 20 open pages and wrk on / and /metrics: who is late     (4 times 15 s each)
+  slow   1,000 clients of slowhttptest with slow heads, bodies and reads, and one that is not slow            (20 s each)
+  top    `healthctl top` in tmux at three sizes with 10,000 checks: its CPU                                   (20 s each)
   objects token requests of 1,000 checks, a rate limit, 10,000 runs of a group, 1,000 locks, a holder killed";
 
 pub struct Options {
@@ -104,9 +108,8 @@ fn run() -> Result<(), String> {
             "--rounds" => options.rounds = number()?.max(1),
             "stats" | "digest" | "objects" | "load" | "kill" | "idle" | "ready" | "needs"
             | "readers" | "upgrade" | "reload" | "names" | "kinds" | "ping" | "alerts"
-            | "storm" | "silent" | "ways" | "measure" | "scrape" | "page" | "all" => {
-                what = Some(arg)
-            }
+            | "storm" | "silent" | "ways" | "measure" | "scrape" | "page" | "viewers" | "slow"
+            | "top" | "all" => what = Some(arg),
             _ => return Err(USAGE.into()),
         }
     }
@@ -131,6 +134,9 @@ fn run() -> Result<(), String> {
         "measure" => measure::measure(&options),
         "scrape" => measure::scrape(&options),
         "page" => page::page(&options),
+        "viewers" => viewers::viewers(&options),
+        "slow" => viewers::slow(&options),
+        "top" => viewers::top(&options),
         "stats" => shared_work::stats::stats(&options),
         "digest" => shared_work::digest::digest(&options),
         _ => {
