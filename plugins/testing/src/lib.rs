@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod certs;
+mod dovecot;
 mod exim;
 mod mariadb;
 mod name_server;
@@ -14,6 +15,7 @@ mod postgres;
 mod server;
 
 pub use certs::Certs;
+pub use dovecot::Dovecot;
 pub use exim::Exim;
 pub use mariadb::MariaDb;
 pub use name_server::NameServer;

@@ -25,7 +25,7 @@ use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|needs|readers|upgrade|reload|stats|digest|objects|names|kinds|ping|
                          alerts|storm|silent|ways|measure|scrape|page|viewers|slow|top|all]
-                        [--seconds N] [--checks N] [--kills N] [--upgrades N] [--values N] [--mib N] [--rounds N]
+                        [--seconds N] [--only KIND[,KIND...]] [--checks N] [--kills N] [--upgrades N] [--values N] [--mib N] [--rounds N]
 
   load   10,000 HTTP checks at 2 s beside 2,000 that hang, then HAProxy with the same checks   (60 s each)
   kill   the same load while workers are killed with SIGKILL                                   (100 kills)
@@ -38,7 +38,7 @@ const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|needs|readers
   stats  10,000,000 values with 1 and 2 cpu workers, and numpy on the same values                (5 rounds)
   digest a tree of 4,096 MiB with 2 cpu workers, and sha256sum -c                                (5 rounds)
   names  10,000 checks of names at 10 s without and beside 60 in a silent zone, and by getaddrinfo; as root (3 x 60 s)
-  kinds  CPU a check and memory in flight of each kind, as a table
+  kinds  CPU a check and memory in flight of each kind, or of those of --only, as a table; as root     (some 25 s each)
   ping   10,000 hosts at 10 s beside fping and check_icmp, idle and under load; as root       (60 s)
   ways   a backup after 5 min, `repeat`, a check that flips each second                            (330 s; 3,600 for all of it)
   storm  a parent and 500 children down and up, receivers that fail, kills, a reload, a restart     (4 x 5 rounds)
@@ -60,6 +60,8 @@ pub struct Options {
     pub values: u64,
     pub mib: u64,
     pub rounds: u64,
+    /// Empty: all.
+    pub only: Vec<String>,
 }
 
 fn main() -> ExitCode {
@@ -93,10 +95,16 @@ fn run() -> Result<(), String> {
         values: 10_000_000,
         mib: 4096,
         rounds: 5,
+        only: Vec::new(),
     };
     let mut what = None;
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
+        if arg == "--only" {
+            let kinds = args.next().ok_or(USAGE)?;
+            options.only = kinds.split(',').map(str::to_owned).collect();
+            continue;
+        }
         let mut number = || args.next().and_then(|n| n.parse().ok()).ok_or(USAGE);
         match arg.as_str() {
             "--seconds" => options.seconds = number()?,
