@@ -38,6 +38,7 @@ fn peak_kb(pid: u64) -> u64 {
     of("VmHWM:") - of("RssFile:") - of("RssShmem:")
 }
 
+const LARGE: usize = 6;
 const OK: &str = "HTTP/1.1 200 OK\r\n\r\n";
 const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
 
@@ -45,7 +46,8 @@ const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
 fn bodies_without_end_take_no_memory_and_no_runs_of_others() {
     let large = || endless(OK, vec![b'x'; 64 << 10]);
     let small = || endless(CHUNKED, b"1\r\nx\r\n".repeat(10_000));
-    let peers = [large(), large(), large(), large(), small(), small()];
+    let mut peers: Vec<Peer> = (0..LARGE).map(|_| large()).collect();
+    peers.extend([small(), small()]);
     let good = Peer::answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
     let mut config = Config::new()
         .daemon("log", "\"info\"")
@@ -53,7 +55,7 @@ fn bodies_without_end_take_no_memory_and_no_runs_of_others() {
         .check(asks("good", &good, ", body_contains = \"ok\""));
     let mut names = Vec::new();
     for (n, peer) in peers.iter().enumerate() {
-        let most = if n < 4 { 16 << 20 } else { 1 << 20 };
+        let most = if n < LARGE { 6 << 20 } else { 1 << 18 };
         let options = format!(", body_contains = \"never\", max_body = {most}");
         names.push(format!("bad-{n}"));
         config = config.check(asks(&names[n], peer, &options));
@@ -75,5 +77,6 @@ fn bodies_without_end_take_no_memory_and_no_runs_of_others() {
     let pid = workers.iter().find(|w| w["slot"] == worker);
     let pid = pid.and_then(|w| w["pid"].as_u64()).expect("a worker");
     let peak = peak_kb(pid);
-    assert!(peak < 32 << 10, "{peak} KiB");
+    // All of them kept would be 36 MiB, and more while they grow.
+    assert!(peak < 28 << 10, "{peak} KiB");
 }
