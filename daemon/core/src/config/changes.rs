@@ -254,6 +254,8 @@ fn of_push(old: &Push, new: &Push) -> Vec<&'static str> {
         user,
         ca,
         labels,
+        traces,
+        sample,
     } = old;
     differing([
         (*url != new.url, "url"),
@@ -263,6 +265,8 @@ fn of_push(old: &Push, new: &Push) -> Vec<&'static str> {
         (*user != new.user, "user"),
         (*ca != new.ca, "ca"),
         (*labels != new.labels, "labels"),
+        (*traces != new.traces, "traces"),
+        (*sample != new.sample, "sample"),
     ])
     .collect()
 }

@@ -467,6 +467,14 @@ fn meaning(section: Section, key: &str) -> (Value, &'static str) {
             json!({ "type": "object", "additionalProperties": text() }),
             "Of each series, beside its own. Default job = healthd, instance = the host's name.",
         ),
+        (S::Push, "traces") => (
+            text(),
+            "Where some of the runs are sent as traces, as OTLP: an http:// or https:// URL. Without it none is traced.",
+        ),
+        (S::Push, "sample") => (
+            json!({ "type": "number", "exclusiveMinimum": 0, "maximum": 1 }),
+            "Share of the runs that are traced. Default 0.1: one in ten.",
+        ),
         (S::History, "max_size") => (
             size(),
             "What the file and its log may have together. Default 1GiB; 0 is no limit.",

@@ -1,5 +1,5 @@
-//! `[push]`: where metrics are sent by a machine that nobody can scrape. The process of `[web]` does it;
-//! without that section it listens nowhere.
+//! `[push]`: where metrics are sent by a machine that nobody can scrape, and where some runs are told as traces. The
+//! process of `[web]` does it; without that section it listens nowhere.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,12 +15,15 @@ use super::report::{error, warning};
 use super::source::Span;
 use super::words::one_of;
 
-pub const PUSH_KEYS: [&str; 7] = ["url", "format", "interval", "token", "user", "ca", "labels"];
+pub const PUSH_KEYS: [&str; 9] = [
+    "url", "format", "interval", "token", "user", "ca", "labels", "traces", "sample",
+];
 
 /// What `[push]` says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Push {
-    pub url: Endpoint,
+    /// Of metrics; None: they are not sent.
+    pub url: Option<Endpoint>,
     pub format: PushFormat,
     pub interval: Duration,
     /// A secret: it is sent as a bearer token, or as the password of `user`.
@@ -30,6 +33,12 @@ pub struct Push {
     pub ca: Option<PathBuf>,
     /// Of each series, beside its own.
     pub labels: BTreeMap<String, String>,
+    /// Takes OTLP; None: no run is traced.
+    #[serde(default)]
+    pub traces: Option<Endpoint>,
+    /// Share of the runs that are traced, 0 to 1.
+    #[serde(default)]
+    pub sample: f64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,6 +121,11 @@ impl Endpoint {
         }
     }
 
+    fn is_of_otlp(&self) -> bool {
+        let path = self.path.split('?').next();
+        path.is_some_and(|path| path.ends_with("/v1/metrics"))
+    }
+
     fn is_near(&self) -> bool {
         let ip = self.host.parse::<std::net::IpAddr>();
         self.host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
@@ -143,15 +157,13 @@ impl Web {
 
 /// None: it was told what is wrong. `secrets`: read them, or leave them for the one who runs this.
 pub fn push(table: &Table, at: Span, secrets: bool, cx: &mut Reading<'_>) -> Option<Push> {
-    let url = match table.get("url") {
-        Some(entry) => endpoint("url", &entry.node, cx),
-        None => {
-            let e = error("[push] does not say where to: `url` is missing");
-            let help = "write `url = \"https://HOST/api/v1/write\"`, or `.../v1/metrics` for OTLP";
-            cx.push(e.at(at).code("missing-key").help(help));
-            None
-        }
-    };
+    let url = (table.get("url")).and_then(|entry| endpoint("url", &entry.node, cx));
+    let traces = (table.get("traces")).and_then(|entry| endpoint("traces", &entry.node, cx));
+    if table.get("url").is_none() && table.get("traces").is_none() {
+        let e = error("[push] does not say where to: `url` is missing");
+        let help = "write `url = \"https://HOST/api/v1/write\"`, or `.../v1/metrics` for OTLP; `traces` has a URL of its own";
+        cx.push(e.at(at).code("missing-key").help(help));
+    }
     let format = table.get("format").map(|entry| format(&entry.node, cx));
     let token = table
         .get("token")
@@ -164,7 +176,7 @@ pub fn push(table: &Table, at: Span, secrets: bool, cx: &mut Reading<'_>) -> Opt
                 .help("add `token = { file = \"...\" }`"),
         );
     }
-    let goes_open = url.as_ref().is_some_and(|url| !url.tls && !url.is_near());
+    let goes_open = (url.iter().chain(&traces)).any(|url| !url.tls && !url.is_near());
     if let (true, Some(entry)) = (goes_open, table.get("token")) {
         let w = warning("`token` of [push] goes over the network in clear");
         let help = "write `https://` where the receiver has it";
@@ -177,18 +189,15 @@ pub fn push(table: &Table, at: Span, secrets: bool, cx: &mut Reading<'_>) -> Opt
     let interval = (table.get("interval"))
         .and_then(|entry| cx.duration("interval", &entry.node, OWNER, limits));
     let labels = labels(table, cx);
-    let url = url?;
+    let sample = sample(table, cx);
+    // One of them was told to be wrong.
+    if url.is_none() && traces.is_none() {
+        return None;
+    }
     Some(Push {
         format: match format {
             Some(format) => format?,
-            None if url
-                .path
-                .split('?')
-                .next()
-                .is_some_and(|p| p.ends_with("/v1/metrics")) =>
-            {
-                PushFormat::Otlp
-            }
+            None if url.as_ref().is_some_and(Endpoint::is_of_otlp) => PushFormat::Otlp,
             None => PushFormat::RemoteWrite,
         },
         url,
@@ -197,6 +206,15 @@ pub fn push(table: &Table, at: Span, secrets: bool, cx: &mut Reading<'_>) -> Opt
         user,
         ca,
         labels,
+        // As the standard has it for a receiver that is named without a path.
+        traces: traces.map(|url| match url.path.as_str() {
+            "/" => Endpoint {
+                path: "/v1/traces".into(),
+                ..url
+            },
+            _ => url,
+        }),
+        sample: sample.unwrap_or(SAMPLE),
     })
 }
 
@@ -230,6 +248,30 @@ fn format(node: &Node, cx: &mut Reading<'_>) -> Option<PushFormat> {
     }
 }
 
+fn sample(table: &Table, cx: &mut Reading<'_>) -> Option<f64> {
+    let entry = table.get("sample")?;
+    let node = &entry.node;
+    let share = match node.value {
+        Value::Float(share) => share,
+        Value::Int(share) => share as f64,
+        _ => return cx.wrong_type("sample", node, OWNER, "a number", "0.1"),
+    };
+    if table.get("traces").is_none() {
+        let e = error("`sample` of [push] is the share of the runs in `traces`, which is missing");
+        let help = "add `traces = \"https://HOST/v1/traces\"`, or remove it";
+        cx.push(e.at(node.span).help(help));
+    }
+    if share > 0.0 && share <= 1.0 {
+        return Some(share);
+    }
+    let e = error(format!(
+        "`sample` of [push] is no share of the runs: {share}"
+    ));
+    let help = "write a number above 0, and at most 1: `0.1` is one run in ten";
+    cx.push(e.at(node.span).code("bad-value").help(help));
+    None
+}
+
 fn labels(table: &Table, cx: &mut Reading<'_>) -> BTreeMap<String, String> {
     let Some(entry) = table.get("labels") else {
         return BTreeMap::new();
@@ -260,6 +302,8 @@ fn labels(table: &Table, cx: &mut Reading<'_>) -> BTreeMap<String, String> {
 }
 
 const OWNER: &str = "[push]";
+/// One run in ten.
+const SAMPLE: f64 = 0.1;
 
 #[cfg(test)]
 mod tests {
