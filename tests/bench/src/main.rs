@@ -7,6 +7,7 @@
 mod alerts;
 mod changes;
 mod daemon;
+mod day;
 mod kinds;
 mod mail;
 mod measure;
@@ -18,12 +19,13 @@ mod peers;
 mod ping;
 mod readers;
 mod runs;
+mod scrapes;
 mod shared_work;
 
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|needs|readers|upgrade|reload|stats|digest|objects|names|kinds|ping|
-                         alerts|storm|silent|ways|measure|scrape|page|all]
+                         alerts|storm|silent|ways|measure|scrape|day|page|all]
                         [--seconds N] [--checks N] [--kills N] [--upgrades N] [--values N] [--mib N] [--rounds N]
 
   load   10,000 HTTP checks at 2 s beside 2,000 that hang, then HAProxy with the same checks   (60 s each)
@@ -45,6 +47,7 @@ const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|needs|readers
   alerts these three
   measure 10,000 checks at 10 s with history and scrapes: the recorder's CPU, its file, its report against each result  (60 s; 3600)
   scrape 10,000 checks at 2 s without and beside wrk on /metrics: who is late                     (60 s each)
+  day    as many scrapes as a day has, in less time, with managers killed: failures, counters, series, growth  (7200 s; with --checks 1000 600)
   page   bytes and time to the first byte of pages and /metrics at 100, 1,000, 10,000 checks; 20 open pages (10 s each)
   objects token requests of 1,000 checks, a rate limit, 10,000 runs of a group, 1,000 locks, a holder killed";
 
@@ -104,7 +107,7 @@ fn run() -> Result<(), String> {
             "--rounds" => options.rounds = number()?.max(1),
             "stats" | "digest" | "objects" | "load" | "kill" | "idle" | "ready" | "needs"
             | "readers" | "upgrade" | "reload" | "names" | "kinds" | "ping" | "alerts"
-            | "storm" | "silent" | "ways" | "measure" | "scrape" | "page" | "all" => {
+            | "storm" | "silent" | "ways" | "measure" | "scrape" | "day" | "page" | "all" => {
                 what = Some(arg)
             }
             _ => return Err(USAGE.into()),
@@ -130,6 +133,7 @@ fn run() -> Result<(), String> {
         "ways" => alerts::slow_ways(&options),
         "measure" => measure::measure(&options),
         "scrape" => measure::scrape(&options),
+        "day" => day::day(&options),
         "page" => page::page(&options),
         "stats" => shared_work::stats::stats(&options),
         "digest" => shared_work::digest::digest(&options),
