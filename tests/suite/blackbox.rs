@@ -6,7 +6,7 @@ use crate::harness::http::{address, get};
 use crate::harness::plugins::built;
 use crate::harness::prometheus::Prometheus;
 use crate::harness::{Config, Daemon, check, skipped};
-use healthd_testing::{Certs, Folder, Nginx, Process, Server, accepts, free_port, program};
+use healthd_testing::{Certs, Folder, Nginx, Process, Server, free_port, program};
 use nix::sys::signal::Signal;
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Command, Stdio};
@@ -113,7 +113,10 @@ fn both() -> Option<Both> {
             command.arg("-g").arg("-c").arg(folder.write("conf", conf));
             command
         },
-        |_, port| accepts(port),
+        |folder, _| {
+            let log = std::fs::read_to_string(folder.file("log"));
+            log.is_ok_and(|log| log.contains("all zones loaded"))
+        },
     );
     let ca = good.certs.ca().display().to_string();
     let folder = Folder::new();
@@ -372,7 +375,7 @@ fn one_scrape_config_for_both_and_each_query_of_the_dashboards_has_data() {
         modules.iter().map(job).collect()
     };
     let config = format!(
-        "global: {{scrape_interval: 2s, scrape_timeout: 2s}}\nscrape_configs:\n{}{}- job_name: ours\n  static_configs: [{{targets: ['{}']}}]\n",
+        "global: {{scrape_interval: 5s, scrape_timeout: 5s}}\nscrape_configs:\n{}{}- job_name: ours\n  static_configs: [{{targets: ['{}']}}]\n",
         jobs("healthd", &both.ours),
         jobs("blackbox", &both.theirs),
         both.ours,

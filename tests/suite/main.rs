@@ -5,6 +5,8 @@ mod harness;
 
 mod accounting;
 mod alerts;
+mod alerts_newcomer;
+mod alerts_quiet;
 mod attempts;
 mod attribution;
 mod authors;

@@ -2,8 +2,10 @@
 
 use crate::delivery::{Delivery, Line, Sure};
 use healthd_core::text::cut;
+use healthd_units::duration;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
+use std::time::Duration;
 
 /// What else is known of a check.
 pub type More<'m> = dyn Fn(usize, &str) -> Map<String, Value> + 'm;
@@ -11,6 +13,8 @@ pub type More<'m> = dyn Fn(usize, &str) -> Map<String, Value> + 'm;
 impl Delivery {
     /// `wall`: CLOCK_REALTIME, ns. `more`: what else is known of a check, by its place in the message and its name.
     pub fn json(&self, host: &str, wall: u64, more: &More<'_>) -> Value {
+        let lasted = self.to.unwrap_or(wall).saturating_sub(self.from);
+        let lasted = Duration::from_secs(lasted / 1_000_000_000);
         let mut message = json!({
             "id": self.id.to_string(),
             "notice": self.notice.to_string(),
@@ -26,10 +30,15 @@ impl Delivery {
             "near": self.near.iter().map(|name| &**name).collect::<Vec<_>>(),
             "also": self.also.iter().map(|name| &**name).collect::<Vec<_>>(),
             "from": time(self.from),
-            "lasted_s": self.to.unwrap_or(wall).saturating_sub(self.from) / 1_000_000_000,
+            "since": time(self.from),
+            "lasted_s": lasted.as_secs(),
+            "lasted": duration::show(lasted),
             "to": self.to.map(time),
             "unsure": self.sure == Sure::Not,
         });
+        if let Some((author, reason)) = self.checks.iter().find_map(|line| line.ack.as_ref()) {
+            message["ack"] = json!({ "author": author, "reason": reason });
+        }
         if let Some((route, reason)) = &self.instead_of {
             message["instead_of"] =
                 json!({ "route": &**route, "reason": cut(reason, MESSAGE_MAX) });
@@ -119,7 +128,8 @@ mod tests {
                 "since": "2026-11-29T02:00:00Z", "labels": {"team": "web"}, "runbook": "https://wiki/shop/db",
                 "ack": {"author": "uid 0", "reason": "on it"},
             }],
-            "behind": ["a"], "behind_count": 30, "near": ["uplink"], "also": ["mail"], "lasted_s": 12, "from": "2026-11-29T02:00:00Z", "to": null, "unsure": false,
+            "behind": ["a"], "behind_count": 30, "near": ["uplink"], "also": ["mail"], "lasted_s": 12, "lasted": "12s", "from": "2026-11-29T02:00:00Z",
+            "since": "2026-11-29T02:00:00Z", "ack": {"author": "uid 0", "reason": "on it"}, "to": null, "unsure": false,
             "instead_of": {"route": "slack", "reason": "404"},
         });
         assert_eq!(json, expected);

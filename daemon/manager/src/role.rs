@@ -46,6 +46,7 @@ pub const MAP_MODE: u32 = 0o640;
 /// Until the daemon stops. 0: stopped as asked; 78: bad config; 1: something that another manager may not meet.
 pub fn main(args: &ManagerArgs) -> i32 {
     process::set_name(c"healthd-manager");
+    process::keep_the_heap_small();
     // All secrets are in it.
     process::keep_memory_private();
     match start(args) {

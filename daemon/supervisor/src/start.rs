@@ -5,9 +5,8 @@ use crate::folders::{self, Folders};
 use crate::instance::Instance;
 use crate::placing::{self, Placing};
 use crate::refusal::{self, Refusal, exit};
-use healthd_alerts::config::{MAINTENANCE_KEYS, NOTIFY_KEYS};
 use healthd_catalog::{RealFiles, Shelf};
-use healthd_core::config::json_schema::{self, AlertKeys};
+use healthd_core::config::json_schema;
 use healthd_core::config::{self, Daemon};
 use healthd_core::wire::history::full_bytes;
 use healthd_sys::privileges::{self, Account};
@@ -134,12 +133,8 @@ pub fn verify(file: &Path) -> i32 {
 pub fn schema(plugins: &Path) -> i32 {
     let owners = healthd_catalog::owners(getuid().as_raw());
     let catalog = Shelf::default().scan(plugins, &owners).catalog;
-    let alerts = AlertKeys {
-        notify: &NOTIFY_KEYS,
-        maintenance: &MAINTENANCE_KEYS,
-    };
     let answer = serde_json::json!({
-        "schema": json_schema::of_config(&catalog.plugins, alerts),
+        "schema": json_schema::of_config(&catalog.plugins),
         "plugins": catalog.plugins.len(),
         "refused": catalog.refused,
     });

@@ -1,4 +1,4 @@
-//! `title` and `text` in somebody's own words: minijinja over the fields of the message. A template that does not end
+//! `title`, `text` and `body` in somebody's own words: minijinja over the fields of the message. A template that does not end
 //! runs out of fuel, and its delivery is refused by name.
 
 use crate::end::NotTaken;
@@ -12,28 +12,43 @@ pub struct Templates {
     env: Environment<'static>,
     title: bool,
     text: bool,
+    body: bool,
 }
 
 pub struct Words {
     pub title: String,
     pub text: String,
+    /// Of a request, where the config has a template of it.
+    pub body: Option<String>,
 }
 
 impl Templates {
     pub fn new(title: Option<&str>, text: Option<&str>) -> Result<Templates, String> {
-        let mut env = Environment::new();
-        env.set_fuel(Some(FUEL));
-        for (name, source) in [("title", title), ("text", text)] {
-            if let Some(source) = source {
-                let added = env.add_template_owned(name, source.to_owned());
-                added.map_err(|e| said(name, &e))?;
-            }
-        }
-        Ok(Templates {
-            env,
+        let mut templates = Templates {
+            env: Environment::new(),
             title: title.is_some(),
             text: text.is_some(),
-        })
+            body: false,
+        };
+        templates.env.set_fuel(Some(FUEL));
+        templates.env.add_filter("tojson", tojson);
+        for (name, source) in [("title", title), ("text", text)] {
+            templates.add(name, source)?;
+        }
+        Ok(templates)
+    }
+
+    /// With one of the whole body.
+    pub fn with_body(mut self, body: Option<&str>) -> Result<Templates, String> {
+        self.add("body", body)?;
+        self.body = body.is_some();
+        Ok(self)
+    }
+
+    fn add(&mut self, name: &'static str, source: Option<&str>) -> Result<(), String> {
+        let Some(source) = source else { return Ok(()) };
+        let added = self.env.add_template_owned(name, source.to_owned());
+        added.map_err(|e| said(name, &e))
     }
 
     /// The message of this run, and what is to be said of it.
@@ -50,8 +65,9 @@ impl Templates {
         let mut words = Words {
             title: words::title(message),
             text: words::text(message),
+            body: None,
         };
-        if !self.title && !self.text {
+        if !self.title && !self.text && !self.body {
             return Ok(words);
         }
         let mut fields: Value = serde_json::from_str(json).map_err(|e| e.to_string())?;
@@ -64,6 +80,10 @@ impl Templates {
         }
         if self.text {
             words.text = self.render("text", &fields)?;
+            fields["text"] = words.text.clone().into();
+        }
+        if self.body {
+            words.body = Some(self.render("body", &fields)?);
         }
         Ok(words)
     }
@@ -75,6 +95,12 @@ impl Templates {
             .map_err(|e| said(name, &e))?;
         Ok(healthd_plugin::cut(&text, TEXT_MAX).to_owned())
     }
+}
+
+/// A value as JSON has it: a text with its quotes.
+fn tojson(value: &minijinja::Value) -> Result<String, minijinja::Error> {
+    serde_json::to_string(value)
+        .map_err(|e| minijinja::Error::new(minijinja::ErrorKind::BadSerialization, e.to_string()))
 }
 
 fn said(name: &str, e: &minijinja::Error) -> String {

@@ -174,10 +174,14 @@ fn every_field_of_the_page_is_there() {
     full["instead_of"] = json!({"route": "slack", "reason": "404"});
     full["near"] = json!(["uplink"]);
     full["lasted_s"] = 659.into();
+    full["lasted"] = "10m59s".into();
+    full["since"] = full["from"].clone();
+    full["ack"] = json!({"author": "uid 0", "reason": "on it"});
     full["also"] = json!(["pager"]);
     for (name, value) in [
         ("title", json!("The shop")),
         ("plugin", json!("http")),
+        ("attempt", json!(2)),
         ("attempts", json!(3)),
         ("took_ms", json!(2.5)),
         ("recent", json!("▁▁✖")),

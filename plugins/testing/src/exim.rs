@@ -9,6 +9,7 @@ use std::process::Command;
 pub struct Exim {
     pub certs: Certs,
     server: Server,
+    port: u16,
 }
 
 impl Exim {
@@ -20,6 +21,18 @@ impl Exim {
     /// # Panics
     /// If it does not start.
     pub fn start() -> Option<Exim> {
+        Exim::on(None)
+    }
+
+    /// On the port that mail has, as on a machine with a mail server of its own: for a test with a network of its own.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn on_the_port_of_mail() -> Option<Exim> {
+        Exim::on(Some(25))
+    }
+
+    fn on(fixed: Option<u16>) -> Option<Exim> {
         let exim = program("exim4", "exim4-daemon-light")?;
         let root = std::fs::metadata("/proc/self").is_ok_and(|of| of.uid() == 0);
         if !Certs::possible() || !root {
@@ -63,17 +76,21 @@ impl Exim {
                 let conf = folder.write("exim.conf", conf);
                 let mut command = Command::new(&exim);
                 command.arg("-C").arg(conf).arg("-bdf");
-                command.arg("-oX").arg(port.to_string());
+                command.arg("-oX").arg(fixed.unwrap_or(port).to_string());
                 command.arg("-oP").arg(spool.join("pid"));
                 command
             },
-            |_, port| accepts(port),
+            |_, port| accepts(fixed.unwrap_or(port)),
         );
-        Some(Exim { certs, server })
+        Some(Exim {
+            certs,
+            port: fixed.unwrap_or(server.port),
+            server,
+        })
     }
 
     pub fn port(&self) -> u16 {
-        self.server.port
+        self.port
     }
 
     pub fn log(&self) -> String {

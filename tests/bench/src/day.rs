@@ -8,6 +8,7 @@ use crate::peers;
 use crate::runs::{wait, warm_up};
 use crate::scrapes::{Prometheus, Scrapes, promtool};
 use healthd_test_support::procs;
+use healthd_testing::free_port;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::time::Instant;
@@ -21,7 +22,7 @@ const OF_A_CHECK: usize = 10;
 
 pub fn day(options: &Options) -> Result<(), String> {
     let nginx = peers::nginx()?;
-    let port = peers::free_port()?;
+    let port = free_port("127.0.0.1");
     let config = format!(
         "[history]\n\n[web]\nlisten = \"127.0.0.1:{port}\"\n\n{}",
         checks(options.checks, nginx.port, "10s")

@@ -7,6 +7,7 @@ use crate::peers;
 use crate::runs::{lateness, wait, warm_up};
 use crate::scrapes::{Prometheus, Scrapes, promtool};
 use healthd_test_support::procs;
+use healthd_testing::free_port;
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
@@ -46,7 +47,7 @@ pub fn measure(options: &Options) -> Result<(), String> {
         OUTAGES,
         "location / { if ($bad) { return 503; } return 200 \"ok\\n\"; }",
     )?;
-    let port = peers::free_port()?;
+    let port = free_port("127.0.0.1");
     let config = format!(
         "[history]\nmax_size = \"1GiB\"\n\n[web]\nlisten = \"127.0.0.1:{port}\"\n\n{}",
         checks(options.checks, nginx.port, "10s")
@@ -183,7 +184,7 @@ fn compare(daemon: &Daemon, log: &Path, since: f64) -> Result<(), String> {
 /// `--checks` checks at 2 s: how late they are, and how late they are beside wrk on /metrics.
 pub fn scrape(options: &Options) -> Result<(), String> {
     let nginx = peers::nginx()?;
-    let port = peers::free_port()?;
+    let port = free_port("127.0.0.1");
     let config = format!(
         "[web]\nlisten = \"127.0.0.1:{port}\"\n\n{}",
         checks(options.checks, nginx.port, "2s")

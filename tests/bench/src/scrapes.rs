@@ -1,6 +1,6 @@
 //! Scrapes of `/metrics`: our own, by which each page is held against the one before, and those of a real Prometheus.
 
-use crate::peers;
+use healthd_testing::free_port;
 use std::collections::HashMap;
 use std::fs;
 use std::io::{Read, Write};
@@ -116,7 +116,7 @@ impl Drop for Prometheus {
 impl Prometheus {
     /// None: it is not installed.
     pub fn start(dir: &Path, target: u16) -> Result<Option<Prometheus>, String> {
-        let port = peers::free_port()?;
+        let port = free_port("127.0.0.1");
         let config = dir.join("prometheus.yml");
         let text = format!(
             "global: {{scrape_interval: 15s}}\nscrape_configs:\n- job_name: healthd\n  static_configs: [{{targets: ['127.0.0.1:{target}']}}]\n"

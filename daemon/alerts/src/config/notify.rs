@@ -15,11 +15,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub const NOTIFY_KEYS: [&str; 17] = [
-    "name", "plugin", "config", "enabled", "match", "on", "wait", "after", "repeat", "when", "by",
-    "limit", "backup", "budget", "alive", "title", "text",
-];
-
 /// Where in the files what of a route stands, for warnings.
 pub struct Places {
     pub block: Span,
@@ -245,7 +240,7 @@ fn on(node: &Node, owner: &str, cx: &mut Reading<'_>) -> Option<On> {
 
 fn notifier(block: &Block<'_>, route: &Route, cx: &mut Reading<'_>) -> Notifier {
     let mut templates = Vec::new();
-    for key in ["title", "text"] {
+    for key in ["title", "text", "body"] {
         if let Some(entry) = block.table.get(key)
             && cx.text(key, &entry.node, &block.label).is_some()
         {

@@ -14,6 +14,7 @@ use crate::time::{Now, SECOND};
 use healthd_core::check::outcome::Verdict;
 use healthd_core::matching::Match;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +41,12 @@ pub struct Tally {
     pub unsure: u64,
     /// Problems that a backup was told.
     pub stood_in: u64,
+    /// Messages with several checks in them.
+    pub joined: u64,
+    pub kills: u64,
+    pub power_cuts: u64,
+    pub full_disks: u64,
+    pub reloads: u64,
 }
 
 impl Tally {
@@ -50,6 +57,32 @@ impl Tally {
         self.again += other.again;
         self.unsure += other.unsure;
         self.stood_in += other.stood_in;
+        self.joined += other.joined;
+        self.kills += other.kills;
+        self.power_cuts += other.power_cuts;
+        self.full_disks += other.full_disks;
+        self.reloads += other.reloads;
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (kind, count) in &self.arrived {
+            write!(f, "{count} {}, ", kind.as_str())?;
+        }
+        write!(
+            f,
+            "{} came again; {} not known to be told, {} by a backup, {} of several checks; \
+             {} kills, {} power cuts, {} full disks, {} reloads",
+            self.again,
+            self.unsure,
+            self.stood_in,
+            self.joined,
+            self.kills,
+            self.power_cuts,
+            self.full_disks,
+            self.reloads
+        )
     }
 }
 
@@ -62,6 +95,8 @@ struct World<'s> {
     engine: Engine,
     memory: Vec<Record>,
     disk: Vec<Record>,
+    /// So much of it is there for certain: no message leaves before that.
+    waited_for: usize,
     disk_is_full: bool,
     /// Something could not be written: from now on a power cut loses it.
     disk_is_stale: bool,
@@ -89,6 +124,8 @@ struct Receiver {
     mode: Mode,
     /// Ids of messages.
     known: BTreeSet<u64>,
+    /// To it, whether or not they arrived.
+    sent: BTreeSet<u64>,
     doubtful: BTreeSet<u64>,
     /// Notices that it believes to be open, and their checks.
     open: BTreeMap<u64, BTreeSet<Arc<str>>>,
@@ -129,6 +166,7 @@ impl<'s> World<'s> {
             engine: Engine::new(now.wall),
             memory: Vec::new(),
             disk: Vec::new(),
+            waited_for: 0,
             disk_is_full: false,
             disk_is_stale: false,
             has_lost: false,
@@ -195,11 +233,20 @@ impl<'s> World<'s> {
                 self.checks[check(who)].exists = true;
                 self.configure();
             }
-            Step::Reload => self.configure(),
-            Step::Kill => self.start(self.memory.clone()),
+            Step::Reload => {
+                self.tally.reloads += 1;
+                self.configure();
+            }
+            Step::Kill => {
+                self.tally.kills += 1;
+                self.start(self.memory.clone(), true);
+            }
             Step::PowerCut => {
+                self.tally.power_cuts += 1;
                 self.has_lost |= self.disk_is_stale;
                 self.disk_is_stale = false;
+                // What was written after the last message left may not be on the disk yet.
+                self.disk.truncate(self.waited_for);
                 self.memory = self.disk.clone();
                 for truth in &mut self.checks {
                     truth.silence = None;
@@ -221,9 +268,10 @@ impl<'s> World<'s> {
                         truth.silence = Some(id);
                     }
                 }
-                self.start(self.memory.clone());
+                self.start(self.memory.clone(), false);
             }
             Step::DiskFull(is) => {
+                self.tally.full_disks += u64::from(is);
                 self.disk_is_full = is;
                 self.write(Vec::new());
             }
@@ -241,8 +289,8 @@ impl<'s> World<'s> {
         self.feed();
     }
 
-    /// Another manager takes over, from one of the logs. Its workers are new as well.
-    fn start(&mut self, log: Vec<Record>) {
+    /// Another manager takes over, from one of the logs. Its workers are new as well. `knows_all`: the log has every word.
+    fn start(&mut self, log: Vec<Record>, knows_all: bool) {
         self.now.wall += SECOND;
         for flight in std::mem::take(&mut self.flights) {
             let receiver = self.receiver(&flight.delivery.route);
@@ -250,6 +298,10 @@ impl<'s> World<'s> {
         }
         for receiver in &mut self.receivers {
             receiver.firsts.clear();
+            if !knows_all {
+                // What became of it may be what was lost: then it is sent once more, with its id.
+                receiver.doubtful.extend(&receiver.sent);
+            }
         }
         let before = self.engine.report(self.now).routes;
         self.engine = Engine::restore(self.now.wall, log);
@@ -257,7 +309,7 @@ impl<'s> World<'s> {
         self.configure();
         let told = |row: &RouteRow| (row.last_ok, row.last_error.clone(), row.ends, row.week);
         let after = self.engine.report(self.now).routes;
-        if !before.iter().map(told).eq(after.iter().map(told)) {
+        if knows_all && !before.iter().map(told).eq(after.iter().map(told)) {
             self.fail("another manager does not know how a route is doing");
         }
     }
@@ -309,6 +361,9 @@ impl<'s> World<'s> {
         if open > most && self.rules.endings_are_finished {
             self.fail("there are more notices than there can be");
         }
+        if !output.deliver.is_empty() && !self.disk_is_full {
+            self.waited_for = self.disk.len();
+        }
         for delivery in output.deliver {
             self.launch(delivery);
         }
@@ -327,6 +382,8 @@ impl<'s> World<'s> {
         } else if self.disk_is_stale {
             self.disk = self.engine.snapshot();
             self.disk_is_stale = false;
+            // In place of what was there, or not at all.
+            self.waited_for = self.disk.len();
         } else {
             self.disk.extend(records);
         }
@@ -362,6 +419,7 @@ impl<'s> World<'s> {
             .and_then(|r| r.limit);
         let receiver = self.receiver(&route);
         let doubtful = receiver.doubtful.contains(&id);
+        receiver.sent.insert(id);
         let mode = receiver.mode;
         match delivery.kind {
             Kind::Problem => {
@@ -459,6 +517,7 @@ impl<'s> World<'s> {
         *self.tally.arrived.entry(delivery.kind).or_default() += 1;
         self.tally.unsure += u64::from(delivery.sure == Sure::Not);
         self.tally.stood_in += u64::from(delivery.instead_of.is_some());
+        self.tally.joined += u64::from(delivery.checks.len() > 1);
         let receiver = self.receiver(&delivery.route);
         receiver.known.insert(delivery.id);
         let notice = delivery.notice;

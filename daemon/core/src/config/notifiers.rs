@@ -40,7 +40,7 @@ pub struct Notifier {
     pub plugin_at: Span,
     /// The key `config`.
     pub config: Option<Entry>,
-    /// `title` and `text`, which are options of its plugin.
+    /// `title`, `text` and `body`, which are options of its plugin.
     pub templates: Vec<Entry>,
     pub block: Span,
 }

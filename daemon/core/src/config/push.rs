@@ -8,16 +8,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::keys::Section;
 use super::raw::{Node, Table, Value};
 use super::readers::{Listen, Web, secret_of};
 use super::reading::Reading;
 use super::report::{error, warning};
 use super::source::Span;
-use super::words::one_of;
-
-pub const PUSH_KEYS: [&str; 9] = [
-    "url", "format", "interval", "token", "user", "ca", "labels", "traces", "sample",
-];
+use super::values::Values;
 
 /// What `[push]` says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,7 +33,7 @@ pub struct Push {
     /// Takes OTLP; None: no run is traced.
     #[serde(default)]
     pub traces: Option<Endpoint>,
-    /// Share of the runs that are traced, 0 to 1.
+    /// Share of the runs that are traced.
     #[serde(default)]
     pub sample: f64,
 }
@@ -121,9 +118,10 @@ impl Endpoint {
         }
     }
 
-    fn is_of_otlp(&self) -> bool {
-        let path = self.path.split('?').next();
-        path.is_some_and(|path| path.ends_with("/v1/metrics"))
+    /// What the path says of its receiver.
+    fn takes_otlp(&self) -> bool {
+        let path = self.path.split('?').next().unwrap_or_default();
+        path.ends_with("/v1/metrics")
     }
 
     fn is_near(&self) -> bool {
@@ -149,27 +147,28 @@ impl Web {
             token: None,
             read_with_token: false,
             labels: Vec::new(),
-            max_series: Web::MAX_SERIES,
+            max_series: Section::Web
+                .default_of("max_series")
+                .parse()
+                .expect("a number of the table"),
             targets: Vec::new(),
         }
     }
 }
 
 /// None: it was told what is wrong. `secrets`: read them, or leave them for the one who runs this.
-pub fn push(table: &Table, at: Span, secrets: bool, cx: &mut Reading<'_>) -> Option<Push> {
-    let url = (table.get("url")).and_then(|entry| endpoint("url", &entry.node, cx));
-    let traces = (table.get("traces")).and_then(|entry| endpoint("traces", &entry.node, cx));
-    if table.get("url").is_none() && table.get("traces").is_none() {
+pub fn push(given: Values<'_>, at: Span, secrets: bool, cx: &mut Reading<'_>) -> Option<Push> {
+    let url = (given.get("url")).and_then(|entry| endpoint("url", &entry.node, cx));
+    let traces = (given.get("traces")).and_then(|entry| endpoint("traces", &entry.node, cx));
+    if given.get("url").is_none() && given.get("traces").is_none() {
         let e = error("[push] does not say where to: `url` is missing");
         let help = "write `url = \"https://HOST/api/v1/write\"`, or `.../v1/metrics` for OTLP; `traces` has a URL of its own";
         cx.push(e.at(at).code("missing-key").help(help));
     }
-    let format = table.get("format").map(|entry| format(&entry.node, cx));
-    let token = table
-        .get("token")
-        .and_then(|entry| secret_of(OWNER, &entry.node, secrets, cx));
-    let user = (table.get("user")).and_then(|entry| cx.text("user", &entry.node, OWNER));
-    if let (Some(entry), None) = (table.get("user"), table.get("token")) {
+    let format = given.word("format", cx);
+    let token = secret_of(given, "token", secrets, cx);
+    let user = given.text("user", cx);
+    if let (Some(entry), None) = (given.get("user"), given.get("token")) {
         let e = error("`user` of [push] has no `token`, which is its password");
         cx.push(
             e.at(entry.node.span)
@@ -177,31 +176,32 @@ pub fn push(table: &Table, at: Span, secrets: bool, cx: &mut Reading<'_>) -> Opt
         );
     }
     let goes_open = (url.iter().chain(&traces)).any(|url| !url.tls && !url.is_near());
-    if let (true, Some(entry)) = (goes_open, table.get("token")) {
+    if let (true, Some(entry)) = (goes_open, given.get("token")) {
         let w = warning("`token` of [push] goes over the network in clear");
         let help = "write `https://` where the receiver has it";
         cx.push(w.at(entry.node.span).code("open-secret").help(help));
     }
-    let ca = (table.get("ca"))
-        .and_then(|entry| cx.text("ca", &entry.node, OWNER))
-        .map(|path| cx.absolute(std::path::Path::new(&path)));
-    let limits = (Duration::from_secs(1), Duration::from_secs(3_600));
-    let interval = (table.get("interval"))
-        .and_then(|entry| cx.duration("interval", &entry.node, OWNER, limits));
-    let labels = labels(table, cx);
-    let sample = sample(table, cx);
-    // One of them was told to be wrong.
+    let ca = given.path("ca", cx);
+    let interval = given.duration("interval", cx);
+    let labels = labels(given.table, cx);
+    let sample = given.share("sample", cx);
+    if let (Some(entry), None) = (given.get("sample"), given.get("traces")) {
+        let e = error("`sample` of [push] is the share of the runs in `traces`, which is missing");
+        let help = "add `traces = \"https://HOST/v1/traces\"`, or remove it";
+        cx.push(e.at(entry.node.span).help(help));
+    }
+    // It was told what is wrong with them.
     if url.is_none() && traces.is_none() {
         return None;
     }
     Some(Push {
         format: match format {
-            Some(format) => format?,
-            None if url.as_ref().is_some_and(Endpoint::is_of_otlp) => PushFormat::Otlp,
-            None => PushFormat::RemoteWrite,
+            "otlp" => PushFormat::Otlp,
+            "" if url.as_ref().is_some_and(Endpoint::takes_otlp) => PushFormat::Otlp,
+            _ => PushFormat::RemoteWrite,
         },
         url,
-        interval: interval.unwrap_or(Duration::from_secs(15)),
+        interval,
         token,
         user,
         ca,
@@ -214,7 +214,7 @@ pub fn push(table: &Table, at: Span, secrets: bool, cx: &mut Reading<'_>) -> Opt
             },
             _ => url,
         }),
-        sample: sample.unwrap_or(SAMPLE),
+        sample,
     })
 }
 
@@ -229,47 +229,6 @@ fn endpoint(key: &str, node: &Node, cx: &mut Reading<'_>) -> Option<Endpoint> {
             None
         }
     }
-}
-
-fn format(node: &Node, cx: &mut Reading<'_>) -> Option<PushFormat> {
-    match cx.text("format", node, OWNER)?.as_str() {
-        "remote-write" => Some(PushFormat::RemoteWrite),
-        "otlp" => Some(PushFormat::Otlp),
-        other => {
-            let e = error(format!("`format` of [push] has an unknown value `{other}`"));
-            let words = one_of(&["remote-write", "otlp"], "and");
-            cx.push(
-                e.at(node.span)
-                    .code("bad-value")
-                    .help(format!("its values are {words}")),
-            );
-            None
-        }
-    }
-}
-
-fn sample(table: &Table, cx: &mut Reading<'_>) -> Option<f64> {
-    let entry = table.get("sample")?;
-    let node = &entry.node;
-    let share = match node.value {
-        Value::Float(share) => share,
-        Value::Int(share) => share as f64,
-        _ => return cx.wrong_type("sample", node, OWNER, "a number", "0.1"),
-    };
-    if table.get("traces").is_none() {
-        let e = error("`sample` of [push] is the share of the runs in `traces`, which is missing");
-        let help = "add `traces = \"https://HOST/v1/traces\"`, or remove it";
-        cx.push(e.at(node.span).help(help));
-    }
-    if share > 0.0 && share <= 1.0 {
-        return Some(share);
-    }
-    let e = error(format!(
-        "`sample` of [push] is no share of the runs: {share}"
-    ));
-    let help = "write a number above 0, and at most 1: `0.1` is one run in ten";
-    cx.push(e.at(node.span).code("bad-value").help(help));
-    None
 }
 
 fn labels(table: &Table, cx: &mut Reading<'_>) -> BTreeMap<String, String> {
@@ -302,8 +261,6 @@ fn labels(table: &Table, cx: &mut Reading<'_>) -> BTreeMap<String, String> {
 }
 
 const OWNER: &str = "[push]";
-/// One run in ten.
-const SAMPLE: f64 = 0.1;
 
 #[cfg(test)]
 mod tests {

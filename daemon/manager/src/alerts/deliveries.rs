@@ -63,6 +63,10 @@ impl Deliveries {
         self.ended.is_empty()
     }
 
+    pub fn len(&self) -> usize {
+        self.ended.len()
+    }
+
     pub fn take(&mut self) -> Vec<(Sent, Outcome)> {
         std::mem::take(&mut self.ended)
     }

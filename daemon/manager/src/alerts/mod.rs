@@ -230,6 +230,11 @@ impl Alerts {
     pub fn turn(&mut self, checks: &Checks, model: &Model, books: &Books, starts: bool) -> Turn {
         let now = both_clocks();
         let mut turn = Turn::default();
+        log::debug!(
+            "alerts: a step  heard={} ended={}",
+            self.heard.len(),
+            self.deliveries.len()
+        );
         if std::mem::take(&mut self.is_new) {
             self.beside.actions.forget(checks);
             self.configure(checks, model, starts, now, &mut turn);

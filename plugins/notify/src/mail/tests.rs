@@ -6,8 +6,10 @@ use crate::mail::servers::{PASSWORD, Submission, USER};
 use crate::tests::{deliver, message, plugin, refused};
 use healthd_plugin::Status;
 use healthd_plugin::serde_json::{self, Value, json};
-use healthd_testing::{Exim, Folder, Peer, program, until};
+use healthd_testing::{Exim, Folder, Peer, Postfix, program, until};
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
@@ -209,11 +211,15 @@ fn what_a_server_may_say() {
 
 /// What Python's `email` makes of what a server has heard between DATA and the dot.
 fn parsed(data: &str) -> Option<Value> {
-    let python = program("python3", "python3")?;
     let folder = Folder::new();
     let body = data.split_once("DATA\r\n").map_or(data, |(_, rest)| rest);
     let end = body.rfind("\r\n.\r\n").map_or(body, |end| &body[..end + 2]);
-    let file = folder.write("mail", end.replace("\r\n..", "\r\n."));
+    read(&folder.write("mail", end.replace("\r\n..", "\r\n.")))
+}
+
+/// What Python's `email` makes of a mail in a file.
+fn read(file: &Path) -> Option<Value> {
+    let python = program("python3", "python3")?;
     let script = "import sys, json, email, email.policy\n\
         m = email.message_from_binary_file(open(sys.argv[1], 'rb'), policy=email.policy.default)\n\
         parts = {p.get_content_type(): p.get_content() for p in m.walk() if not p.is_multipart()}\n\
@@ -382,6 +388,100 @@ fn exim_takes_a_problem_and_its_recovery_from_who_has_logged_in() {
         assert_eq!(o.status, Status::Critical, "{more}: {}", o.message);
         assert!(o.message.starts_with(why), "{more}: {}", o.message);
         assert!(!o.message.contains("wrong word"), "{}", o.message);
+    }
+}
+
+/// All the way into a mailbox: letters of every kind, a long text, lines that begin with dots, and no header of a check's.
+#[test]
+fn postfix_takes_all_that_is_hard_from_who_has_logged_in_and_it_is_one_thread() {
+    let Some(postfix) = Postfix::start() else {
+        return;
+    };
+    let ask = |more: Value, message: &Value| {
+        let mut options = json!({
+            "to": "ops@example.org", "server": format!("localhost:{}", postfix.port()), "family": "ipv4", "tls": "starttls",
+            "ca_file": postfix.certs.ca(), "user": USER, "password": PASSWORD,
+        });
+        for (key, value) in more.as_object().expect("options") {
+            options[key] = value.clone();
+        }
+        options
+            .as_object_mut()
+            .expect("options")
+            .retain(|_, v| !v.is_null());
+        deliver("mail", &options, message)
+    };
+    let long = "0123456789".repeat(2_000);
+    let mut mails = BTreeMap::new();
+    for (n, (kind, auth)) in [
+        ("problem", "plain"),
+        ("update", "cram-md5"),
+        ("recovery", "login"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut message = message(kind);
+        message["id"] = format!("179591760000000{}", n + 2).into();
+        message["checks"][0]["message"] =
+            format!("größe \u{1f534}\r\nBcc: evil@example.org\r\n\r\n.\r\n.leading dot\r\n{long}")
+                .into();
+        let o = ask(json!({"auth": auth}), &message);
+        assert_eq!(
+            o.status,
+            Status::Ok,
+            "{auth}: {}\n{}",
+            o.message,
+            postfix.log()
+        );
+        // By the receipt its mail is found in the server's own log.
+        let id = o.message.rsplit(' ').next().expect("250 ... queued as ID");
+        let delivered = format!("{id}: to=<ops@example.org>");
+        until(
+            || {
+                postfix
+                    .log()
+                    .lines()
+                    .any(|l| l.contains(&delivered) && l.contains("status=sent"))
+            },
+            || postfix.log(),
+        );
+        until(|| postfix.mails().len() > n, || postfix.log());
+        for file in postfix.mails() {
+            let known = mails.values().any(|(of, _)| *of == file);
+            if !known && let Some(mail) = read(&file) {
+                mails.insert(n, (file, mail));
+            }
+        }
+    }
+    for (more, why) in [
+        (json!({"password": "wrong word"}), "AUTH: 535 "),
+        (
+            json!({"user": null, "password": null}),
+            "RCPT TO ops@example.org: ",
+        ),
+    ] {
+        let o = ask(more.clone(), &message("problem"));
+        assert_eq!(o.status, Status::Critical, "{more}: {}", o.message);
+        assert!(o.message.starts_with(why), "{more}: {}", o.message);
+    }
+    let mails: Vec<Value> = mails.into_values().map(|(_, mail)| mail).collect();
+    let [problem, update, recovery] = &mails[..] else {
+        return; // Python is missing, which was said.
+    };
+    let root = header(problem, "Message-ID")[0];
+    for later in [update, recovery] {
+        assert_eq!(header(later, "References"), [root]);
+        assert_eq!(header(later, "In-Reply-To"), [root]);
+    }
+    for mail in &mails {
+        assert_eq!(mail["defects"], json!([]));
+        assert_eq!(header(mail, "Subject").len(), 1);
+        assert!(header(mail, "Bcc").is_empty());
+    }
+    let text = problem["parts"]["text/plain"].as_str().expect("a text");
+    for part in ["größe \u{1f534}", ".leading dot", &long] {
+        assert!(text.contains(part), "{}", &part[..part.len().min(40)]);
     }
 }
 

@@ -157,6 +157,7 @@ mod tests {
         let words = Words {
             title: words::title(&message),
             text: words::text(&message),
+            body: None,
         };
         Macros::of(&message, &words, Some("ops@example.org"))
     }

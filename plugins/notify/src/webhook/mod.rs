@@ -75,7 +75,8 @@ impl Check for Webhook {
             base,
             server,
             proxy,
-            templates: Templates::new(o.title.as_deref(), o.text.as_deref())?,
+            templates: Templates::new(o.title.as_deref(), o.text.as_deref())?
+                .with_body(o.body.as_deref())?,
             options: o,
             secrets,
         })
@@ -93,18 +94,19 @@ impl Webhook {
             serde_json::from_str(notice.json).map_err(|e| NotTaken::surely(e.to_string()))?;
         let post = presets::post(&self.options, &self.base, &message, &words, fields);
         let mut post = post.map_err(NotTaken::surely)?;
-        let request = self.request(&message, &post);
+        let own = words.body;
+        let body = |post: &Post| own.clone().unwrap_or_else(|| post.body.to_string());
+        let request = self.request(&message, &post, body(&post));
         let mut response = exchange::post(self, cx, &request).await?;
         // Too large, for the receiver or what stands before it: its first checks say what is the matter.
-        if response.status == 413 && presets::shorten(&mut post.body) {
-            let request = self.request(&message, &post);
+        if response.status == 413 && own.is_none() && presets::shorten(&mut post.body) {
+            let request = self.request(&message, &post, body(&post));
             response = exchange::post(self, cx, &request).await?;
         }
         answer::judge(self.options.preset, &response)
     }
 
-    fn request(&self, message: &Message, post: &Post) -> Vec<u8> {
-        let body = post.body.to_string();
+    fn request(&self, message: &Message, post: &Post, body: String) -> Vec<u8> {
         // What goes to a proxy in plain has the whole URL, and what opens the proxy.
         let (origin, authorization) = match &self.proxy {
             Some(proxy) if !self.base.https => (self.base.origin(), proxy.authorization()),
@@ -112,7 +114,7 @@ impl Webhook {
         };
         let mut head = format!(
             "POST {origin}{} HTTP/1.1\r\nHost: {}\r\nUser-Agent: healthd/{}\r\nAccept: application/json, */*\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\nIdempotency-Key: {}\r\n{authorization}",
+             Content-Length: {}\r\nConnection: close\r\nIdempotency-Key: {}\r\n{authorization}",
             post.path,
             self.base.authority(),
             env!("CARGO_PKG_VERSION"),
@@ -131,6 +133,10 @@ impl Webhook {
                 format!("sha256={}", hex(&mac)),
             )
         });
+        // Who writes the body may say what it is.
+        if !self.says("content-type") {
+            head += "Content-Type: application/json\r\n";
+        }
         let given = post
             .headers
             .iter()
@@ -150,9 +156,14 @@ impl Webhook {
 impl Webhook {
     /// Who we are is said already, by the preset or by a header of the config.
     fn authorizes(&self, post: &Post) -> bool {
-        let own = self.options.headers.keys().map(String::as_str);
-        let mut names = post.headers.iter().map(|(name, _)| *name).chain(own);
-        names.any(|name| name.eq_ignore_ascii_case("authorization"))
+        let mut given = post.headers.iter().map(|(name, _)| *name);
+        self.says("authorization") || given.any(|name| name.eq_ignore_ascii_case("authorization"))
+    }
+
+    /// A header of the config.
+    fn says(&self, name: &str) -> bool {
+        let mut own = self.options.headers.keys();
+        own.any(|own| own.eq_ignore_ascii_case(name))
     }
 }
 

@@ -33,6 +33,8 @@ options! {
         title: Option<String> { min_length: 1 },
         /// Template of the text.
         text: Option<String> { min_length: 1 },
+        /// Template of the whole body, in place of the preset's.
+        body: Option<String> { min_length: 1 },
     }
 }
 

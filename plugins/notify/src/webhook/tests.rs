@@ -29,6 +29,7 @@ fn post(options: &Value, message: &Value) -> Result<Post, String> {
     let words = Words {
         title: words::title(&m),
         text: words::text(&m),
+        body: None,
     };
     presets::post(
         &o,
@@ -653,6 +654,47 @@ fn the_request_has_its_id_its_signature_and_no_secret_comes_back() {
     ] {
         assert!(!json[key].is_null(), "{key}");
     }
+}
+
+#[test]
+fn a_body_of_ones_own_is_sent_as_it_is_written() {
+    let (peer, heard) = server("HTTP/1.1 413 Large\r\nContent-Length: 0\r\n\r\n");
+    let options = json!({
+        "url": format!("http://{}/x", peer.addr), "hmac_key": "t0ken", "headers": {"content-type": "text/plain"},
+        "title": "{{ count }} down",
+        "body": "{\"what\": {{ title | tojson }}, \"names\": [{% for c in checks %}{{ c.name | tojson }}{% if not loop.last %}, {% endif %}{% endfor %}]}",
+    });
+    let mut quoted = storm("problem", 30);
+    quoted["checks"][0]["name"] = "a \"b\"".into();
+    let o = deliver("webhook", &options, &quoted);
+    assert_eq!(
+        (o.status, o.message.as_str()),
+        (Status::Critical, "HTTP 413")
+    );
+    let heard = heard.lock().expect("no panic").clone();
+    // It is whole or nothing: no second try with less of it.
+    let [request] = &heard[..] else {
+        panic!("{heard:#?}")
+    };
+    let (head, body) = request.split_once("\r\n\r\n").expect("a head");
+    let types: Vec<&str> = head
+        .lines()
+        .filter(|l| l.to_ascii_lowercase().starts_with("content-type:"))
+        .collect();
+    assert_eq!(types, ["content-type: text/plain"]);
+    let mac = crate::sign::hex(&crate::sign::hmac_sha256(b"t0ken", body.as_bytes()));
+    assert!(
+        head.contains(&format!("X-Healthd-Signature: sha256={mac}")),
+        "{head}"
+    );
+    let json: Value = serde_json::from_str(body).expect("json");
+    assert_eq!(
+        (&json["what"], &json["names"][0]),
+        (&json!("30 down"), &json!("a \"b\""))
+    );
+    assert_eq!(json["names"].as_array().map(Vec::len), Some(30));
+    let said = refused("webhook", &json!({"url": "http://x/", "body": "{% for %}"}));
+    assert!(said.starts_with("body, line 1: "), "{said}");
 }
 
 #[test]
