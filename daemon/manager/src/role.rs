@@ -5,6 +5,7 @@ use crate::books::Books;
 use crate::books::recall::{self, Past};
 use crate::books::samples;
 use crate::books::store::Saving;
+use crate::books::traces;
 use crate::checks::Checks;
 use crate::control::Clients;
 use crate::director::{Clockwork, Manager, Phase};
@@ -170,6 +171,7 @@ fn build(
     journal.record(Fact::started(std::process::id(), args.restore));
     let samples = samples::create(&args.runtime_dir, &model, &past.counted);
     let metrics = samples::create_metrics(&args.runtime_dir, &model);
+    let traces = traces::create(&args.runtime_dir, &model, MAP_MODE);
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     let inbox = Arc::new(Inbox::new()?);
     let readable = |token| EpollEvent::new(EpollFlags::EPOLLIN, token);
@@ -214,7 +216,7 @@ fn build(
             map,
             MAP_MODE,
             journal,
-            (samples, metrics),
+            (samples, metrics, traces),
             Saving::start(&args.state_dir)?,
             past,
         ),

@@ -68,7 +68,7 @@ fn start(args: &ReaderArgs) -> io::Result<()> {
     let served = runtime.block_on(tasks.run_until(async {
         #[cfg(feature = "push")]
         if let Some(push) = site.settings.push.clone() {
-            tokio::task::spawn_local(push::run(site.clone(), push));
+            push::begin(&site, push);
         }
         server::serve(site, signals).await
     }));

@@ -149,7 +149,7 @@ const OWN: [Route; 5] = [
         Box::pin(async { Ok(text(StatusCode::OK, "ok\n")) })
     }),
     get("/readyz", Access::Open, |site, _| {
-        Box::pin(async move { Ok(ready::answer(&site)) })
+        Box::pin(async move { Ok(ready::answer(&site).await) })
     }),
 ];
 

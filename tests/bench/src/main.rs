@@ -7,6 +7,7 @@
 mod alerts;
 mod changes;
 mod daemon;
+mod day;
 mod kinds;
 mod mail;
 mod measure;
@@ -18,13 +19,14 @@ mod peers;
 mod ping;
 mod readers;
 mod runs;
+mod scrapes;
 mod shared_work;
 mod viewers;
 
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|needs|readers|upgrade|reload|stats|digest|objects|names|kinds|ping|
-                         alerts|storm|silent|ways|measure|scrape|page|viewers|slow|top|all]
+                         alerts|storm|silent|ways|measure|scrape|day|page|viewers|slow|top|all]
                         [--seconds N] [--only KIND[,KIND...]] [--checks N] [--kills N] [--upgrades N] [--values N] [--mib N] [--rounds N]
 
   load   10,000 HTTP checks at 2 s beside 2,000 that hang, then HAProxy with the same checks   (60 s each)
@@ -46,6 +48,7 @@ const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|needs|readers
   alerts these three
   measure 10,000 checks at 10 s with history and scrapes: the recorder's CPU, its file, its report against each result  (60 s; 3600)
   scrape 10,000 checks at 2 s without and beside wrk on /metrics: who is late                     (60 s each)
+  day    as many scrapes as a day has, in less time, with managers killed: failures, counters, series, growth  (7200 s; with --checks 1000 600)
   page   bytes and time to the first byte of pages and /metrics at 100, 1,000, 10,000 checks; 20 open pages (10 s each)
   viewers 10,000 checks at 2 s without and beside 20 open pages and wrk on / and /metrics: who is late     (4 times 15 s each)
   slow   1,000 clients of slowhttptest with slow heads, bodies and reads, and one that is not slow            (20 s each)
@@ -116,8 +119,8 @@ fn run() -> Result<(), String> {
             "--rounds" => options.rounds = number()?.max(1),
             "stats" | "digest" | "objects" | "load" | "kill" | "idle" | "ready" | "needs"
             | "readers" | "upgrade" | "reload" | "names" | "kinds" | "ping" | "alerts"
-            | "storm" | "silent" | "ways" | "measure" | "scrape" | "page" | "viewers" | "slow"
-            | "top" | "all" => what = Some(arg),
+            | "storm" | "silent" | "ways" | "measure" | "scrape" | "day" | "page" | "viewers"
+            | "slow" | "top" | "all" => what = Some(arg),
             _ => return Err(USAGE.into()),
         }
     }
@@ -141,6 +144,7 @@ fn run() -> Result<(), String> {
         "ways" => alerts::slow_ways(&options),
         "measure" => measure::measure(&options),
         "scrape" => measure::scrape(&options),
+        "day" => day::day(&options),
         "page" => page::page(&options),
         "viewers" => viewers::viewers(&options),
         "slow" => viewers::slow(&options),

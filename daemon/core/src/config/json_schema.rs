@@ -279,6 +279,7 @@ fn rule(grammar: Grammar) -> Value {
         Grammar::Size(_) => any_of([none(), text()]),
         Grammar::Rate => rate(),
         Grammar::RateOrNever => any_of([only("never"), rate()]),
+        Grammar::Share => json!({ "type": "number", "exclusiveMinimum": 0, "maximum": 1 }),
         Grammar::Word(words) => json!({ "enum": words }),
         Grammar::WordOrWords(words) => {
             let word = json!({ "enum": words });

@@ -56,6 +56,8 @@ pub enum Grammar {
     /// `20/10m`
     Rate,
     RateOrNever,
+    /// Of a whole: above 0, and at most 1.
+    Share,
     Word(&'static [&'static str]),
     WordOrWords(&'static [&'static str]),
     /// By where it is: `{ file = "PATH" }`.
@@ -285,6 +287,9 @@ static KEYS: &[Key] = keys! {
         "user": Text; "Sent with the token as its password."
         "ca": Path; "A file with the certificates that are trusted. Default: the machine's."
         "labels": TextByName; "Of each series, beside its own. Default job = healthd, instance = the host's name."
+        "traces": Text;
+            "Where some of the runs are sent as traces, as OTLP: an http:// or https:// URL. Without it none is traced."
+        "sample": Share = "0.1"; "Share of the runs that are traced."
     }
     [History] => {
         // Some days of some checks; and the log alone may have a megabyte.

@@ -1,5 +1,5 @@
-//! `[push]`: where metrics are sent by a machine that nobody can scrape. The process of `[web]` does it;
-//! without that section it listens nowhere.
+//! `[push]`: where metrics are sent by a machine that nobody can scrape, and where some runs are told as traces. The
+//! process of `[web]` does it; without that section it listens nowhere.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,7 +19,8 @@ use super::values::Values;
 /// What `[push]` says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Push {
-    pub url: Endpoint,
+    /// Of metrics; None: they are not sent.
+    pub url: Option<Endpoint>,
     pub format: PushFormat,
     pub interval: Duration,
     /// A secret: it is sent as a bearer token, or as the password of `user`.
@@ -29,6 +30,12 @@ pub struct Push {
     pub ca: Option<PathBuf>,
     /// Of each series, beside its own.
     pub labels: BTreeMap<String, String>,
+    /// Takes OTLP; None: no run is traced.
+    #[serde(default)]
+    pub traces: Option<Endpoint>,
+    /// Share of the runs that are traced.
+    #[serde(default)]
+    pub sample: f64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -151,15 +158,13 @@ impl Web {
 
 /// None: it was told what is wrong. `secrets`: read them, or leave them for the one who runs this.
 pub fn push(given: Values<'_>, at: Span, secrets: bool, cx: &mut Reading<'_>) -> Option<Push> {
-    let url = match given.get("url") {
-        Some(entry) => endpoint("url", &entry.node, cx),
-        None => {
-            let e = error("[push] does not say where to: `url` is missing");
-            let help = "write `url = \"https://HOST/api/v1/write\"`, or `.../v1/metrics` for OTLP";
-            cx.push(e.at(at).code("missing-key").help(help));
-            None
-        }
-    };
+    let url = (given.get("url")).and_then(|entry| endpoint("url", &entry.node, cx));
+    let traces = (given.get("traces")).and_then(|entry| endpoint("traces", &entry.node, cx));
+    if given.get("url").is_none() && given.get("traces").is_none() {
+        let e = error("[push] does not say where to: `url` is missing");
+        let help = "write `url = \"https://HOST/api/v1/write\"`, or `.../v1/metrics` for OTLP; `traces` has a URL of its own";
+        cx.push(e.at(at).code("missing-key").help(help));
+    }
     let format = given.word("format", cx);
     let token = secret_of(given, "token", secrets, cx);
     let user = given.text("user", cx);
@@ -170,7 +175,7 @@ pub fn push(given: Values<'_>, at: Span, secrets: bool, cx: &mut Reading<'_>) ->
                 .help("add `token = { file = \"...\" }`"),
         );
     }
-    let goes_open = url.as_ref().is_some_and(|url| !url.tls && !url.is_near());
+    let goes_open = (url.iter().chain(&traces)).any(|url| !url.tls && !url.is_near());
     if let (true, Some(entry)) = (goes_open, given.get("token")) {
         let w = warning("`token` of [push] goes over the network in clear");
         let help = "write `https://` where the receiver has it";
@@ -179,11 +184,20 @@ pub fn push(given: Values<'_>, at: Span, secrets: bool, cx: &mut Reading<'_>) ->
     let ca = given.path("ca", cx);
     let interval = given.duration("interval", cx);
     let labels = labels(given.table, cx);
-    let url = url?;
+    let sample = given.share("sample", cx);
+    if let (Some(entry), None) = (given.get("sample"), given.get("traces")) {
+        let e = error("`sample` of [push] is the share of the runs in `traces`, which is missing");
+        let help = "add `traces = \"https://HOST/v1/traces\"`, or remove it";
+        cx.push(e.at(entry.node.span).help(help));
+    }
+    // It was told what is wrong with them.
+    if url.is_none() && traces.is_none() {
+        return None;
+    }
     Some(Push {
         format: match format {
             "otlp" => PushFormat::Otlp,
-            "" if url.takes_otlp() => PushFormat::Otlp,
+            "" if url.as_ref().is_some_and(Endpoint::takes_otlp) => PushFormat::Otlp,
             _ => PushFormat::RemoteWrite,
         },
         url,
@@ -192,6 +206,15 @@ pub fn push(given: Values<'_>, at: Span, secrets: bool, cx: &mut Reading<'_>) ->
         user,
         ca,
         labels,
+        // As the standard has it for a receiver that is named without a path.
+        traces: traces.map(|url| match url.path.as_str() {
+            "/" => Endpoint {
+                path: "/v1/traces".into(),
+                ..url
+            },
+            _ => url,
+        }),
+        sample,
     })
 }
 

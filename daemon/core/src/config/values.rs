@@ -86,6 +86,28 @@ impl<'t> Values<'t> {
         }
     }
 
+    /// Above 0, and at most 1.
+    pub fn share(&self, key: &str, cx: &mut Reading<'_>) -> f64 {
+        let owner = self.section.header();
+        let given = self.node(key).and_then(|node| {
+            let share = match node.value {
+                Value::Float(share) => share,
+                Value::Int(share) => share as f64,
+                _ => return cx.wrong_type(key, node, owner, "a number", "0.1"),
+            };
+            if share > 0.0 && share <= 1.0 {
+                return Some(share);
+            }
+            let e = error(format!("`{key}` of {owner} is no share: {share}"));
+            let help = "write a number above 0, and at most 1: `0.1` is one in ten";
+            cx.push(e.at(node.span).code("bad-value").help(help));
+            None
+        });
+        given
+            .or_else(|| self.section.default_of(key).parse().ok())
+            .unwrap_or(1.0)
+    }
+
     /// Bytes; 0 is no limit.
     pub fn size(&self, key: &str, cx: &mut Reading<'_>) -> u64 {
         let Grammar::Size(least) = self.section.grammar(key) else {
