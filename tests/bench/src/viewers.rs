@@ -5,6 +5,7 @@ use crate::daemon::{Daemon, target_dir};
 use crate::page::{TABS, config, cpu_ticks, ms, pss_kb, tab, until_all_ran, web};
 use crate::peers;
 use crate::runs::{http_checks, late, wait, warm_up};
+use healthd_testing::free_port;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -16,7 +17,7 @@ const TURNS: u32 = 4;
 /// `--checks` checks at 2 s, without and with 20 open pages and wrk on `/` and `/metrics`: who is late.
 pub fn viewers(options: &Options) -> Result<(), String> {
     let nginx = peers::nginx()?;
-    let port = peers::free_port()?;
+    let port = free_port("127.0.0.1");
     let checks = http_checks(options.checks, nginx.port);
     let config = format!("[web]\nlisten = \"127.0.0.1:{port}\"\n\n{checks}");
     let daemon = Daemon::start_with("viewers", "start_spread = \"2s\"\n", &config, &[])?;
@@ -111,7 +112,7 @@ fn now() -> f64 {
 
 /// slowhttptest with more clients than there are places, and how long another client waits meanwhile.
 pub fn slow(options: &Options) -> Result<(), String> {
-    let port = peers::free_port()?;
+    let port = free_port("127.0.0.1");
     let web = format!("[web]\nlisten = \"127.0.0.1:{port}\"\n");
     let checks = config(1_000).replacen("[web]\nlisten = \"unix:web.sock\"\n", &web, 1);
     let daemon = Daemon::start("slow", &checks)?;
