@@ -13,6 +13,7 @@ use std::time::Instant;
 /// With build 1.0 of the plugin in place; a folder `sway` says what builds do.
 fn config() -> Config {
     let config = Config::new()
+        .only_asked()
         .daemon("log", "\"info\"")
         .daemon("plugin_trial", "\"1h\"");
     let plugins = config.dir().join("plugins");
@@ -32,7 +33,6 @@ fn started(config: Config) -> Daemon {
     daemon.expect_notify("READY=1");
     daemon.expect_log("manager: ready");
     assert_eq!(daemon.run("v")["message"], "version 1.0");
-    daemon.until_own_run("v");
     daemon
 }
 
@@ -393,6 +393,8 @@ fn bytes_on_trial_that_end_their_worker_go_back_once_it_is_known_who_it_was() {
         .set("config", &format!("{{ gate = {:?} }}", gate.path()));
     let daemon = started(config.check(held).pool("io", "workers = 1"));
     // Another one that is in a call whenever a worker dies, and comes into question as well.
+    let held = json!({"v": 1, "op": "run", "names": ["held"]});
+    daemon.client().send(&held);
     let mut stands = gate.wait_entered();
     let moods = [
         (
@@ -409,7 +411,6 @@ fn bytes_on_trial_that_end_their_worker_go_back_once_it_is_known_who_it_was() {
         until_state(&daemon, "trial");
         // It has gone on in the old worker: its next run is in the new one.
         let mut client = daemon.client();
-        let held = json!({"v": 1, "op": "run", "names": ["held"]});
         client.send(&held);
         client.line().expect("it waits for that run");
         stands.open();
@@ -544,7 +545,7 @@ fn a_config_that_is_being_edited_does_not_take_force_by_a_drop() {
 
 #[test]
 fn a_check_whose_plugin_was_refused_lives_when_a_good_one_is_dropped_in() {
-    let config = config();
+    let config = config().daemon("start_spread", "\"0s\"");
     fs::write(config.dir().join("plugins/libversion.so"), "no plugin").expect("our own file");
     let daemon = config.spawn();
     daemon.expect_notify("READY=1");
@@ -661,6 +662,8 @@ fn what_runs_while_bytes_change_ends_with_the_bytes_it_began_with() {
     let daemon = config().check(held).spawn();
     daemon.expect_notify("READY=1");
     assert_eq!(daemon.run("v")["message"], "version 1.0");
+    let held = json!({"v": 1, "op": "run", "names": ["held"]});
+    daemon.client().send(&held);
     let visit = gate.wait_entered();
     drop_in(&daemon, "2.0", 'o');
     daemon.expect_log("plugins changed");

@@ -128,6 +128,7 @@ fn whose_turn_does_not_come_within_its_interval_says_so_and_keeps_its_verdict() 
     let config = config();
     let file = config.dir().join("alone");
     let daemon = config
+        .only_asked()
         .check(solo("long", &file, &gate).set("exclusive", "\"db\""))
         .check(
             check("short")
@@ -140,6 +141,7 @@ fn whose_turn_does_not_come_within_its_interval_says_so_and_keeps_its_verdict() 
     daemon.expect_notify("READY=1");
     let mut watch = daemon.watch(&["short"]);
     watch.until_verdict("short", "ok");
+    let _asked = ask_for_run(&daemon, "long");
     let visit = gate.wait_entered();
     let row = watch.until("its turn did not come", |r| r["status"] == "unknown");
     let message = row["message"].as_str().expect("a message");

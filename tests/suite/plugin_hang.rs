@@ -273,7 +273,7 @@ fn assert_never_blamed(daemon: &Daemon) {
 
 #[test]
 fn a_reactor_that_is_kept_from_running_is_not_stalled() {
-    let config = config();
+    let config = config().only_asked();
     let file = config.dir().join("spin");
     let daemon = config
         .good(4)
@@ -281,7 +281,6 @@ fn a_reactor_that_is_kept_from_running_is_not_stalled() {
         .spawn();
     daemon.expect_notify("READY=1");
     assert_eq!(daemon.run("busy")["status"], "ok");
-    daemon.until_own_run("busy");
     fs::write(&file, "").expect("our own folder");
     let Some(hog) = Hog::starve(vec![daemon.pids("io")[&0]]) else {
         return;
@@ -300,7 +299,7 @@ fn a_reactor_that_is_kept_from_running_is_not_stalled() {
 
 #[test]
 fn a_reactor_that_never_runs_is_replaced_in_the_end_and_nobody_is_blamed() {
-    let config = config();
+    let config = config().only_asked();
     let file = config.dir().join("spin");
     let daemon = config
         .good(4)
@@ -308,7 +307,6 @@ fn a_reactor_that_never_runs_is_replaced_in_the_end_and_nobody_is_blamed() {
         .spawn();
     daemon.expect_notify("READY=1");
     assert_eq!(daemon.run("busy")["status"], "ok");
-    daemon.until_own_run("busy");
     fs::write(&file, "").expect("our own folder");
     let Some(hog) = Hog::starve(vec![daemon.pids("io")[&0]]) else {
         return;
@@ -331,7 +329,7 @@ fn a_reactor_that_never_runs_is_replaced_in_the_end_and_nobody_is_blamed() {
 
 #[test]
 fn a_reactor_that_computes_for_ever_is_stalled() {
-    let config = config();
+    let config = config().only_asked();
     let file = config.dir().join("spin");
     let daemon = config
         .check(spinning("crash_step", "30s", 600_000, &file))
@@ -356,14 +354,13 @@ fn a_reactor_that_computes_for_ever_is_stalled() {
 
 #[test]
 fn a_call_that_is_kept_from_running_has_not_overrun() {
-    let config = config().pool("io", "workers = 1\nthreads = 1");
+    let config = config().only_asked().pool("io", "workers = 1\nthreads = 1");
     let file = config.dir().join("spin");
     let daemon = config
         .check(spinning("crash", "3s", 600_000, &file))
         .spawn();
     daemon.expect_notify("READY=1");
     assert_eq!(daemon.run("busy")["status"], "ok");
-    daemon.until_own_run("busy");
     let pid = daemon.pids("io")[&0];
     let runs = || threads(pid).into_iter().find(|t| t.name == "run");
     fs::write(&file, "").expect("our own folder");

@@ -136,6 +136,7 @@ fn new_bytes_of_a_plugin_are_a_new_generation_and_the_old_one_drains() {
     let gate = Gate::new();
     let one = fixtures::named_variant("versioned", "FINE", "wrong", "1.0");
     let daemon = config()
+        .only_asked()
         .daemon("plugin_watch", "false")
         .plugin_file(&one)
         .check(check("v").plugin("wrong").interval("1h"))
@@ -147,7 +148,8 @@ fn new_bytes_of_a_plugin_are_a_new_generation_and_the_old_one_drains() {
         .join(one.file_name().expect("a file"));
     daemon.expect_notify("READY=1");
     assert_eq!(daemon.run("v")["message"], "version 1.0");
-    daemon.until_own_run("v");
+    let asked = json!({"v": 1, "op": "run", "names": ["held"]});
+    daemon.client().send(&asked);
     let visit = gate.wait_entered();
     let old = daemon.pids("io");
     let two = fixtures::named_variant("versioned_2", "FINE", "wrong", "2.0");
@@ -188,6 +190,7 @@ fn new_bytes_of_a_plugin_are_a_new_generation_and_the_old_one_drains() {
 fn a_generation_that_does_not_come_up_changes_nothing() {
     let one = fixtures::named_variant("versioned", "FINE", "wrong", "1.0");
     let daemon = config()
+        .only_asked()
         .daemon("plugin_watch", "false")
         .plugin_file(&one)
         .check(check("v").plugin("wrong").interval("1h"))
@@ -199,7 +202,6 @@ fn a_generation_that_does_not_come_up_changes_nothing() {
         .join(one.file_name().expect("a file"));
     daemon.expect_notify("READY=1");
     daemon.ask("run", json!({}));
-    daemon.until_own_run("v");
     let workers = daemon.pids("io");
     for (variant, why) in [("INIT_CRASH", "SIGSEGV"), ("INIT_FAIL", "init")] {
         let bad = fixtures::named_variant(&format!("versioned_{variant}"), variant, "wrong", "2.0");

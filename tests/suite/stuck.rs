@@ -30,6 +30,7 @@ fn echo(message: &str) -> Check {
 /// A daemon with a plugin in this mood beside a good one.
 fn in_mood(letter: &str) -> Config {
     let config = Config::new()
+        .only_asked()
         .daemon("log", "\"info\"")
         .plugin_file(fixtures::fixture("echo"))
         .plugin_file(fixtures::fixture("moody"));
@@ -193,12 +194,10 @@ fn a_program_that_writes_without_end_holds_no_other() {
     client.line().expect("it begins");
     assert_eq!(daemon.run("short")["message"], "short");
     let rows = client.answer().expect("it ends at its deadline");
-    assert!(
-        rows[0]["message"]
-            .as_str()
-            .is_some_and(|m| m.starts_with("timeout")),
-        "{rows:?}"
-    );
+    // On a machine that is busy it may have had too little of a processor.
+    let ended = ["timeout", "self:starved"];
+    let message = rows[0]["message"].as_str().unwrap_or_default();
+    assert!(ended.iter().any(|e| message.starts_with(e)), "{rows:?}");
     assert_eq!(daemon.pids("exec"), workers);
 }
 

@@ -126,6 +126,8 @@ fn a_manager_that_cannot_come_up_is_tried_later_and_later_and_stops_the_petting(
         .watchdog(Duration::from_secs(4))
         .spawn();
     daemon.expect_notify("READY=1");
+    // Where the start took long the petting had stopped, which is said once until it begins.
+    daemon.expect_notify("WATCHDOG=1");
     // No manager can make its map now.
     let map = daemon.dir().join("run/state.map");
     std::fs::remove_file(&map).expect("it is there");

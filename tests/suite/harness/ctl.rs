@@ -202,19 +202,6 @@ impl Daemon {
         lines.into_iter().next_back().expect("one run, one row")
     }
 
-    /// After a `run` of it: until its first run by itself has come too. A `run` later on would join that one, in
-    /// the worker to which it was sent.
-    pub fn until_own_run(&self, name: &str) {
-        let begun = Instant::now();
-        let ran = |key: &str| self.detail(name)[key].as_u64().expect("a number");
-        while ran("runs") + ran("skipped") < 2 {
-            if begun.elapsed() > DEADLINE {
-                self.fail(&format!("{name} does not run by itself"));
-            }
-            let_others_run();
-        }
-    }
-
     /// Until each has a verdict, and it is ok. A first run comes by itself, soon after the start.
     pub fn until_ok(&self, names: &[impl AsRef<str>]) {
         let mut left: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
