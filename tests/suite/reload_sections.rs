@@ -305,6 +305,16 @@ const CASES: &[(&str, &str, &str)] = &[
         "[push] changed (labels; healthd-web starts anew)",
     ),
     (
+        "push",
+        "traces = \"http://127.0.0.1:9/v1/traces\"",
+        "[push] changed (traces; healthd-web starts anew)",
+    ),
+    (
+        "push",
+        "sample = 0.5",
+        "[push] changed (sample; healthd-web starts anew)",
+    ),
+    (
         "history",
         "max_size = \"32MiB\"",
         "[history] changed (max_size; healthd-record starts anew)",
