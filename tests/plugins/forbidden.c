@@ -61,6 +61,18 @@ CALL(t_fsopen, SYS_fsopen, 0, 0, 0, 0)
 CALL(t_setns, SYS_setns, -1, 0, 0, 0)
 CALL(t_unshare, SYS_unshare, 0, 0, 0, 0)
 CALL(t_io_uring, SYS_io_uring_setup, 0, 0, 0, 0)
+CALL(t_io_uring_enter, SYS_io_uring_enter, -1, 0, 0, 0)
+CALL(t_io_uring_register, SYS_io_uring_register, -1, 0, 0, 0)
+CALL(t_fsconfig, SYS_fsconfig, -1, 0, 0, 0)
+CALL(t_fsmount, SYS_fsmount, -1, 0, 0, 0)
+CALL(t_fspick, SYS_fspick, -1, "/nowhere", 0, 0)
+CALL(t_mount_setattr, SYS_mount_setattr, -1, "", 0, 0)
+#ifdef __x86_64__
+CALL(t_kexec_file, SYS_kexec_file_load, -1, -1, 0, 0)
+CALL(t_iopl, SYS_iopl, 9, 0, 0, 0)
+CALL(t_ioperm, SYS_ioperm, -1, 0, 0, 0)
+CALL(t_modify_ldt, SYS_modify_ldt, 99, 0, 0, 0)
+#endif
 CALL(t_execve, SYS_execve, "/nowhere", 0, 0, 0)
 CALL(t_execveat, SYS_execveat, -1, "/nowhere", 0, 0)
 CALL(t_setsid, SYS_setsid, 0, 0, 0, 0)
@@ -165,7 +177,13 @@ static const struct act { const char *name; long (*try)(void); int who; char lay
   { "mount", t_mount, ALL, 'c' }, { "umount", t_umount, ALL, 'c' }, { "pivot_root", t_pivot, ALL, 'c' },
   { "chroot", t_chroot, ALL, 'c' }, { "move_mount", t_move_mount, ALL, 'c' }, { "open_tree", t_open_tree, ALL, 'c' },
   { "fsopen", t_fsopen, ALL, 'c' }, { "setns", t_setns, ALL, 'c' }, { "unshare", t_unshare, ALL, 'c' },
-  { "io_uring", t_io_uring, ALL, 'c' },
+  { "io_uring", t_io_uring, ALL, 'c' }, { "io_uring_enter", t_io_uring_enter, ALL, 'c' },
+  { "io_uring_register", t_io_uring_register, ALL, 'c' }, { "fsconfig", t_fsconfig, ALL, 'c' },
+  { "fsmount", t_fsmount, ALL, 'c' }, { "fspick", t_fspick, ALL, 'c' }, { "mount_setattr", t_mount_setattr, ALL, 'c' },
+#ifdef __x86_64__
+  { "kexec_file", t_kexec_file, ALL, 'c' }, { "iopl", t_iopl, ALL, 'c' }, { "ioperm", t_ioperm, ALL, 'c' },
+  { "modify_ldt", t_modify_ldt, ALL, 'c' },
+#endif
   { "fork", t_fork, LIGHT, 'c' }, { "spawn", t_spawn, LIGHT, 'c' }, { "execve", t_execve, LIGHT, 'c' },
   { "execveat", t_execveat, LIGHT, 'c' }, { "setsid", t_setsid, LIGHT, 'c' }, { "setpgid", t_setpgid, LIGHT, 'c' },
   { "setuid", t_setuid, LIGHT, 'c' }, { "setgid", t_setgid, LIGHT, 'c' }, { "setgroups", t_setgroups, LIGHT, 'c' },

@@ -150,6 +150,7 @@ fn the_only_worker_killed_again_and_again() {
 fn a_run_that_is_asked_for_twice_is_one_run() {
     let gate = crate::harness::Gate::new();
     let daemon = Config::new()
+        .only_asked()
         .plugin_file(fixtures::fixture("hold"))
         .check(
             check("held")

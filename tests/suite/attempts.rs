@@ -5,7 +5,9 @@ use std::fs;
 
 #[test]
 fn a_problem_needs_its_attempts_and_a_recovery_one() {
-    let config = Config::new().plugin_file(fixtures::fixture("echo"));
+    let config = Config::new()
+        .only_asked()
+        .plugin_file(fixtures::fixture("echo"));
     let target = config.dir().join("target");
     fs::write(&target, "ok all well\ntime 0.25 s\n").expect("our own folder");
     let daemon = config
@@ -97,7 +99,9 @@ fn pending_becomes_a_problem_only_after_its_attempts() {
 
 #[test]
 fn what_a_plugin_may_not_return_is_unknown_and_says_so() {
-    let mut config = Config::new().plugin_file(fixtures::fixture("echo"));
+    let mut config = Config::new()
+        .only_asked()
+        .plugin_file(fixtures::fixture("echo"));
     let cases = [
         (42, "returned 42 from run", "plugin-error"),
         (100, "returned 100 from run", "plugin-error"),

@@ -52,6 +52,7 @@ fn echo(name: &str, status: &str) -> crate::harness::Check {
 
 fn daemon() -> Daemon {
     let daemon = Config::new()
+        .only_asked()
         .daemon("log", "\"info\"")
         .plugin_file(fixtures::fixture("echo"))
         .check(echo("web/good", "ok"))

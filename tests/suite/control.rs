@@ -77,6 +77,8 @@ fn who_may_only_read_is_told_so_and_the_control_group_may_change_things() {
                 .arg(&program)
                 .arg("--socket")
                 .arg(daemon.socket())
+                // However slow the daemon is, its maps are not read instead.
+                .args(["--timeout", "60s"])
                 .args(args);
             say(&mut command)
         };

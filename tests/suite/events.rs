@@ -43,6 +43,7 @@ fn what_happens_is_told_in_order_and_by_name() {
     let config = config();
     let file = config.dir().join("crash");
     let daemon = config
+        .only_asked()
         .check(echo("good", "ok"))
         .check(echo("bad", "critical"))
         .check(

@@ -19,7 +19,7 @@ fn script(name: &str, text: &str) -> Check {
 }
 
 fn start(config: Config) -> Daemon {
-    let daemon = config.spawn();
+    let daemon = config.only_asked().spawn();
     daemon.expect_notify("READY=1");
     daemon
 }
@@ -101,12 +101,12 @@ fn the_whole_group_ends_at_the_deadline() {
     let mut leash = Leash::new(config.dir());
     let text =
         leash.script("trap '' TERM; sleep 1000 & (sleep 1000; true) & setsid sleep 1000 & wait");
-    let daemon = start(config.check(script("slow", &text).timeout("500ms")));
+    let daemon = start(config.check(script("slow", &text).timeout("3s")));
     let row = daemon.run("slow");
     assert_eq!(row["status"], "critical", "{row}");
     let message = row["message"].as_str().unwrap_or_default();
     assert!(
-        message.starts_with("timeout after 500ms: killed after ")
+        message.starts_with("timeout after 3s: killed after ")
             && message.ends_with("s by SIGKILL; it had said: no output"),
         "{row}"
     );
@@ -296,10 +296,10 @@ fn a_program_past_its_time_may_clean_up_and_its_words_are_kept() {
     );
     let daemon = start(
         config
-            .check(script("clean", &clean).timeout("1s"))
+            .check(script("clean", &clean).timeout("3s"))
             .check(
                 script("unknown", "echo so far; exec sleep 1000")
-                    .timeout("300ms")
+                    .timeout("3s")
                     .set("timeout_status", "\"unknown\""),
             )
             .check(program("silent", &["/bin/sleep", "1000"]).timeout("200ms")),
@@ -308,7 +308,7 @@ fn a_program_past_its_time_may_clean_up_and_its_words_are_kept() {
     let message = row["message"].as_str().unwrap_or_default();
     assert_eq!(row["status"], "critical", "{row}");
     assert!(
-        message.starts_with("timeout after 1s: ended by SIGTERM after 1.")
+        message.starts_with("timeout after 3s: ended by SIGTERM after ")
             && message.ends_with("exit code 2; it had said: checked 41 of 42"),
         "{row}"
     );
@@ -366,7 +366,7 @@ fn what_is_left_in_a_session_of_its_own_ends_with_its_run_whoever_runs_beside_it
         if busy {
             daemon
                 .client()
-                .send(&serde_json::json!({"op": "run", "names": ["beside"]}));
+                .send(&serde_json::json!({"v": 1, "op": "run", "names": ["beside"]}));
             wait_for("the other program runs", || other.exists());
         }
         assert_eq!(daemon.run("leaves")["message"], "left");
@@ -435,7 +435,7 @@ fn a_program_that_may_not_be_killed_is_named_and_never_piled_up() {
     let argv = as_root.display().to_string();
     let one = |name: &str| {
         program(name, &[&argv])
-            .timeout("300ms")
+            .timeout("2s")
             .set("exclusive", "\"disk\"")
     };
     let daemon = start(
@@ -466,7 +466,7 @@ fn a_program_that_may_not_be_killed_is_named_and_never_piled_up() {
     // In its group nobody else runs.
     daemon
         .client()
-        .send(&serde_json::json!({"op": "run", "names": ["b"]}));
+        .send(&serde_json::json!({"v": 1, "op": "run", "names": ["b"]}));
     wait_for("the other waits for its turn", || {
         daemon
             .told_by_daemon(&["why", "b"])

@@ -16,6 +16,7 @@ fn fan(name: &str, options: &str) -> Check {
 
 fn config(workers: u32) -> Config {
     Config::new()
+        .only_asked()
         .daemon("log", "\"debug\"")
         .pool("cpu", &format!("workers = {workers}"))
         .plugin_file(fixtures::fixture("fan"))

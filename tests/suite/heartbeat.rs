@@ -4,7 +4,7 @@ use crate::alerts::{config, count, route};
 use crate::harness::ctl::wait_for;
 use crate::harness::http::{address, ask, get};
 use crate::harness::receiver::Receiver;
-use crate::harness::{Daemon, check, kill};
+use crate::harness::{Daemon, Gate, check, fixtures, kill};
 use nix::sys::signal::Signal;
 use serde_json::json;
 use std::io::Write;
@@ -200,6 +200,35 @@ fn what_is_said_while_its_check_runs_is_looked_at_after_that() {
     kill(worker, Signal::SIGCONT);
     wait_for("it has run for both", || runs() == before + 2);
     until(&daemon, "fed", "ok", "two");
+}
+
+/// Between two managers nobody remembers it but the map.
+#[test]
+fn what_is_said_while_its_check_waits_outlives_the_manager() {
+    let gate = Gate::new();
+    let fed = check("fed").plugin("passive").interval("1h");
+    let holds = check("holds").plugin("hold").interval("1h");
+    let path = format!("{{ gate = {:?} }}", gate.path());
+    let daemon = config()
+        .plugin_file(fixtures::fixture("hold"))
+        .check(fed.set("attempts", "1").set("exclusive", "\"one\""))
+        .check(holds.set("config", &path).set("exclusive", "\"one\""))
+        .spawn();
+    daemon.expect_notify("READY=1");
+    // The first runs come by themselves, each in its turn.
+    gate.wait_entered().open();
+    until(&daemon, "fed", "unknown", "no result was submitted yet");
+    wait_for("nothing runs", || daemon.in_flight() == 0);
+    let mut client = daemon.client();
+    client.send(&json!({"v": 1, "op": "run", "names": ["holds"]}));
+    let visit = gate.wait_entered();
+    let said = daemon.told_by_daemon(&["submit", "fed", "warning", "said in between"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    kill(daemon.manager(), Signal::SIGKILL);
+    visit.assert_hung_up();
+    // The run that was cut off comes once more, before it or after it.
+    gate.wait_entered().open();
+    until(&daemon, "fed", "warning", "said in between");
 }
 
 #[test]

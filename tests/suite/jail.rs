@@ -236,7 +236,7 @@ fn quarantine_is_entered_shown_and_left_by_survival() {
         assert!(why.out.contains("next: held for"), "{why:?}");
         let status = daemon.told_by_daemon(&["status"]);
         assert!(status.out.contains("(quarantined)"), "{status:?}");
-        let list = daemon.healthctl(&["--json", "list", "bad"]).json();
+        let list = daemon.told_by_daemon(&["--json", "list", "bad"]).json();
         assert_eq!(list[0]["quarantined"], true, "{list}");
         let plugins = daemon.ask("plugins", json!({}));
         let of = |name: &str| plugins.iter().find(|p| p["name"] == name).expect("a row");
@@ -314,7 +314,7 @@ fn a_jail_is_a_row_of_workers_and_its_account_balances() {
 
 #[test]
 fn release_ends_it_by_name_glob_or_plugin() {
-    let config = config();
+    let config = config().only_asked();
     let file = config.dir().join("armed");
     let daemon = config
         .check(hurting("web/a", "crash", "segv", &file))
@@ -356,7 +356,7 @@ fn release_ends_it_by_name_glob_or_plugin() {
 
 #[test]
 fn it_outlives_the_manager_and_the_daemon() {
-    let config = config();
+    let config = config().only_asked();
     let file: PathBuf = config.dir().join("armed");
     let daemon = config
         .check(hurting("bad", "crash", "segv", &file))
@@ -411,7 +411,7 @@ fn it_outlives_the_manager_and_the_daemon() {
 
 #[test]
 fn a_reload_that_changes_it_gives_it_another_chance_and_one_that_removes_it_ends_all() {
-    let config = config();
+    let config = config().only_asked();
     let file = config.dir().join("armed");
     let other = || {
         check("other")
@@ -443,7 +443,7 @@ fn a_reload_that_changes_it_gives_it_another_chance_and_one_that_removes_it_ends
 
 #[test]
 fn other_bytes_of_its_plugin_begin_anew() {
-    let config = config();
+    let config = config().only_asked();
     let file = config.dir().join("armed");
     let daemon = config.check(hurting("bad", "crash", "segv", &file)).spawn();
     daemon.expect_notify("READY=1");
@@ -576,7 +576,7 @@ fn a_check_that_dies_in_create_is_quarantined_too() {
 
 #[test]
 fn a_jail_that_is_closed_before_it_is_up_leaves_nothing() {
-    let config = config();
+    let config = config().only_asked();
     let file = config.dir().join("armed");
     let daemon = config
         .check(hurting("bad", "crash", "segv", &file))

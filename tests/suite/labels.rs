@@ -52,7 +52,7 @@ fn four() -> Daemon {
 
 fn names(daemon: &Daemon, words: &[&str]) -> Vec<String> {
     let line = [&["--json", "list"], words].concat();
-    let said = daemon.healthctl(&line);
+    let said = daemon.told_by_daemon(&line);
     assert!(matches!(said.code, Some(0)), "{said:?}");
     let json = said.json();
     let rows = json.as_array().expect("a list").iter();
@@ -87,10 +87,10 @@ fn labels_choose_checks_in_every_command() {
         assert_eq!(names(&daemon, words), expected, "{words:?}");
     }
 
-    let ran = daemon.healthctl(&["--json", "run", "team=db"]);
+    let ran = daemon.told_by_daemon(&["--json", "run", "team=db"]);
     assert_eq!(ran.code, Some(2), "{ran:?}");
     assert_eq!(ran.out.lines().count(), 2, "{ran:?}");
-    let status = daemon.healthctl(&["status", "team=db tier=1"]);
+    let status = daemon.told_by_daemon(&["status", "team=db tier=1"]);
     assert_eq!(status.code, Some(2), "{status:?}");
     assert!(
         status.out.contains("d1/query") && !status.out.contains("w1"),
@@ -110,7 +110,7 @@ fn labels_choose_checks_in_every_command() {
     assert_eq!(daemon.row("w1/up")["paused"], Value::Null);
     assert_eq!(daemon.row("w2/up")["paused"], json!(true));
 
-    let told = daemon.healthctl(&["--json", "events", "team=web kind=load"]);
+    let told = daemon.told_by_daemon(&["--json", "events", "team=web kind=load"]);
     let lines = told
         .out
         .lines()
@@ -154,7 +154,7 @@ fn a_slip_in_a_label_is_told() {
         ("team!=web", "has `!=`", "write `!team=web`"),
     ] {
         for command in [&["status"][..], &["run"], &["pause"], &["list"]] {
-            let said = daemon.healthctl(&[command, &[word]].concat());
+            let said = daemon.told_by_daemon(&[command, &[word]].concat());
             assert_eq!(said.code, Some(3), "{said:?}");
             assert!(
                 said.err.contains(what) && said.err.contains(help),
@@ -163,7 +163,7 @@ fn a_slip_in_a_label_is_told() {
         }
     }
     // A pattern may fit nothing.
-    let said = daemon.healthctl(&["status", "team=x*"]);
+    let said = daemon.told_by_daemon(&["status", "team=x*"]);
     assert!(said.err.contains("no check matches"), "{said:?}");
 }
 
@@ -218,7 +218,7 @@ fn show_says_where_each_value_came_from() {
         json!(["config.status", "labels.kind"])
     );
     assert_eq!(layer("host `w1`"), json!(["labels.tier"]));
-    let page = daemon.healthctl(&["show", "w1/load"]).out;
+    let page = daemon.told_by_daemon(&["show", "w1/load"]).out;
     assert!(page.contains("checks.d/fleet.toml:2"), "{page}");
     assert!(page.contains("template `calm`"), "{page}");
 }
@@ -228,7 +228,7 @@ fn maps_know_names_and_say_that_they_know_no_labels() {
     let daemon = four();
     wait_for("the first runs", || {
         daemon
-            .healthctl(&["status", "--verdict", "pending"])
+            .told_by_daemon(&["status", "--verdict", "pending"])
             .out
             .is_empty()
     });

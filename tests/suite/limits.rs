@@ -30,7 +30,7 @@ fn a_talkative_plugin_is_cut_and_made_readable() {
         assert!(!message.contains('\n'), "{message:?}");
         assert!(message.len() <= 32 << 10);
         for command in ["show", "why"] {
-            let said = daemon.healthctl(&[command, what]);
+            let said = daemon.told_by_daemon(&[command, what]);
             assert!(
                 !said.out.contains('\x1b') && !said.out.contains('\x07'),
                 "{said:?}"
@@ -57,7 +57,7 @@ fn a_talkative_plugin_is_cut_and_made_readable() {
             >= 50
     );
     assert_eq!(daemon.pids("io"), workers);
-    assert_eq!(daemon.healthctl(&["status"]).code, Some(0));
+    assert_eq!(daemon.told_by_daemon(&["status"]).code, Some(0));
 }
 
 /// Standard error of a plugin is no way into the daemon's log: its lines are named, escaped and limited.

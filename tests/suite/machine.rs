@@ -325,6 +325,62 @@ fn doctor_names_the_command_that_mends() {
 }
 
 #[test]
+fn doctor_tells_that_the_page_could_not_be_served() {
+    let other = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = other.local_addr().expect("bound");
+    let mut daemon = Config::new().spawn_here();
+    daemon.expect_notify("READY=1");
+    let dir = daemon.dir().to_owned();
+    let (_, rows) = doctor(&dir);
+    assert!(rows.iter().all(|row| row["area"] != "web"), "{rows:#?}");
+    let config = dir.join(".healthd/healthd.toml");
+    let before = fs::read_to_string(&config).expect("it was made");
+    let listen = |at: &str| {
+        let text = format!("{before}\n[web]\nlisten = \"{at}\"\nread = \"open\"\n");
+        fs::write(&config, text).expect("our own file");
+        let said = healthctl(&dir, &["--here", "--timeout", "60s", "reload"]);
+        assert_eq!(said.code, Some(0), "{said:?}");
+    };
+    let told = |state: &str, part: &str| {
+        let (_, rows) = doctor(&dir);
+        let found = of_area(&rows, "web", state);
+        let says = |row: &&Value| row["what"].as_str().is_some_and(|w| w.contains(part));
+        found.iter().any(|row| says(row))
+    };
+    // Somebody else has the port: he takes connections and says nothing.
+    listen(&address.to_string());
+    daemon.expect_log("web cannot go on: cannot listen on");
+    let taken = std::thread::spawn(move || {
+        // Until the test's last doctor has been: who is asked for nothing hangs up.
+        while let Ok((stream, _)) = other.accept() {
+            let mut first = [0; 1];
+            let n = std::io::Read::read(&mut &stream, &mut first);
+            if n.is_ok_and(|n| n == 1 && first[0] == b'Q') {
+                break;
+            }
+        }
+    });
+    // It is started again and again: in the moment of a life it does not look dead.
+    wait_for("it is told", || told("problem", "another program does"));
+    std::io::Write::write_all(
+        &mut std::net::TcpStream::connect(address).expect("it listens"),
+        b"Q",
+    )
+    .expect("room");
+    taken.join().expect("it ends");
+    wait_for("it listens", || told("ok", "[web] answers on http://"));
+    // An address of documentation, which no machine has.
+    listen("192.0.2.1:8420");
+    wait_for("it is told", || {
+        told("problem", "does not have that address")
+    });
+    listen("unix:web.sock");
+    wait_for("it listens", || told("ok", "[web] answers on unix:"));
+    daemon.signal(nix::sys::signal::Signal::SIGTERM);
+    daemon.wait_exit();
+}
+
+#[test]
 fn init_finds_a_server_writes_its_check_and_overwrites_nothing() {
     if !Nginx::installed() {
         return skipped("nginx is not installed");

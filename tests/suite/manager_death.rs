@@ -35,6 +35,7 @@ fn verdicts_attempts_pauses_and_phases_come_back() {
             )
     };
     let daemon = config()
+        .only_asked()
         .check(once("good", "ok", "3"))
         .check(once("soft", "warning", "3"))
         .check(once("hard", "critical", "1"))

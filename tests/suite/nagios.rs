@@ -7,7 +7,6 @@ use crate::harness::{Check, Config, check, skipped};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
@@ -40,9 +39,7 @@ fn plugins_of_debian_beside_a_direct_run() {
     let web = healthd_testing::Peer::answering(
         "HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello",
     );
-    let closed = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let refused = closed.local_addr().expect("bound").port().to_string();
-    drop(closed);
+    let refused = healthd_testing::free_port("127.0.0.1").to_string();
     let lines = command_lines(&names, &web.addr.port().to_string(), &refused);
     assert!(lines.len() >= 500, "{} command lines", lines.len());
 

@@ -54,7 +54,7 @@ fn every_command_takes_and_shows_them() {
         daemon.expect_log("from=pending to=critical");
         has(&daemon.told_by_daemon(&["show", name]), name);
         has(&daemon.told_by_daemon(&["why", name]), name);
-        has(&daemon.healthctl(&["list"]), name);
+        has(&daemon.told_by_daemon(&["list"]), name);
         has(&daemon.told_by_daemon(&["status"]), name);
         has(&daemon.told_by_daemon(&["status", "--nagios"]), name);
         has(&daemon.told_by_daemon(&["events"]), name);
@@ -66,8 +66,8 @@ fn every_command_takes_and_shows_them() {
         }
     }
     for args in [&["status"][..], &["show", OFFICE], &["why", OFFICE]] {
-        has(&daemon.healthctl(args), TITLE);
-        let json = daemon.healthctl(&[&["--json"], args].concat()).json();
+        has(&daemon.told_by_daemon(args), TITLE);
+        let json = daemon.told_by_daemon(&[&["--json"], args].concat()).json();
         let row = if json.is_array() { &json[0] } else { &json };
         assert_eq!(row["title"], TITLE, "{args:?}: {json}");
     }
@@ -80,7 +80,7 @@ fn every_command_takes_and_shows_them() {
         ("ä*x", vec![&longest[..]]),
         ("* *", vec![OFFICE, QUOTED]),
     ] {
-        let said = daemon.healthctl(&["list", pattern]);
+        let said = daemon.told_by_daemon(&["list", pattern]);
         let mut listed: Vec<&str> = said.out.lines().collect();
         listed.sort_unstable();
         assert_eq!(listed, names, "{pattern}");
@@ -102,7 +102,7 @@ fn every_command_takes_and_shows_them() {
 fn they_outlive_the_manager_and_the_daemon() {
     let mut daemon = start();
     let before = daemon.ask("status", json!({}));
-    let events = |daemon: &Daemon| daemon.healthctl(&["events", "--json"]).out;
+    let events = |daemon: &Daemon| daemon.told_by_daemon(&["events", "--json"]).out;
     assert!(events(&daemon).contains(&longest()));
     let manager = daemon.manager();
     kill(manager, Signal::SIGKILL);

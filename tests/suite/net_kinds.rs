@@ -234,7 +234,8 @@ fn ntp_in_the_daemon() {
     let port = nobody.local_addr().expect("it is bound").port();
     let options = format!("{{ server = \"127.0.0.1\", port = {port}, samples = 1 }}");
     let one = check("mute").plugin("ntp").interval("1h");
-    let daemon = config().check(one.set("config", &options)).spawn();
+    let one = one.set("config", &options);
+    let daemon = config().only_asked().check(one).spawn();
     daemon.expect_notify("READY=1");
     let row = daemon.run("mute");
     assert_eq!(row["message"], "no answer to 1 questions", "{row}");

@@ -1,7 +1,9 @@
 //! The page and the API: what they tell is what the daemon tells, and only who may change something does.
 
+mod asked;
 mod browser;
 mod described;
+mod hostile;
 mod top;
 
 use crate::harness::ctl::wait_for;
@@ -151,6 +153,17 @@ fn what_it_tells_is_what_healthctl_tells() {
     }
     let some = value(&get(&at, "/v1/checks?match=team%3Dx", &[]));
     assert_eq!(some[0]["name"], "web/a");
+    // A blank is "and".
+    for both in ["*%20!db/b", "w*%20*/a", "'web/a'%20*"] {
+        let some = value(&get(&at, &format!("/v1/checks?match={both}"), &[]));
+        let names: Vec<&Value> = some
+            .as_array()
+            .expect(both)
+            .iter()
+            .map(|r| &r["name"])
+            .collect();
+        assert_eq!(names, ["web/a"], "{both}");
+    }
     let one = value(&get(&at, "/v1/checks/db/b", &[]));
     assert_eq!(one["config"], daemon.detail("db/b")["config"]);
     let none = get(&at, "/v1/checks/none", &[]);
@@ -182,11 +195,10 @@ fn what_it_tells_is_what_healthctl_tells() {
             .body
             .contains("The manager has been silent")
     });
-    assert!(
-        get(&at, "/check/db/b", &[])
-            .body
-            .contains("what it has left")
-    );
+    let page = get(&at, "/check/db/b", &[]).body;
+    for part in ["what it has left", "is not known here"] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
     let rows = value(&get(&at, "/v1/checks", &[]));
     assert_eq!(
         (&rows[1]["verdict"], &rows[1]["stale"]),

@@ -175,6 +175,7 @@ fn a_short_stall_is_held_against_nobody() {
     let mut config = config();
     let file = config.dir().join("stall");
     config = config
+        .only_asked()
         .check(check("bad").plugin("crash_step").interval("1h").set(
             "config",
             &format!("{{ how = \"stall\", ms = 700, if_file = {file:?} }}"),

@@ -235,7 +235,7 @@ fn a_long_run_ends_in_the_old_worker_over_reload_and_stop() {
 
 #[test]
 fn one_call_that_takes_it_all_costs_its_worker_and_no_check_its_verdict() {
-    let mut config = config().good(20);
+    let mut config = config().only_asked().good(20);
     let file = config.dir().join("leak");
     config = config.pool("io", "workers = 2\nmax_rss = \"64MiB\"").check(
         check("greedy")

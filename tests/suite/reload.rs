@@ -30,12 +30,15 @@ fn held(gate: &Gate) -> Check {
 fn what_has_not_changed_keeps_its_run_its_plan_and_its_attempts() {
     let gate = Gate::new();
     let daemon = config()
+        .only_asked()
         .check(held(&gate))
         .check(echo("soft", "critical"))
         .check(echo("changed", "ok"))
         .check(echo("gone", "ok"))
         .spawn();
     daemon.expect_notify("READY=1");
+    let mut client = daemon.client();
+    client.send(&json!({"v": 1, "op": "run", "names": ["held"]}));
     let visit = gate.wait_entered();
     daemon.ask("run", json!({"names": ["soft", "changed", "gone"]}));
     let before = daemon.ask("status", json!({}));

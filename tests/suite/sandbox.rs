@@ -1,11 +1,14 @@
 //! What a worker gives up before it loads a plugin: tried by a plugin that tries it.
 
+use crate::harness::ctl::wait_for;
 use crate::harness::{Check, Config, Daemon, check, fixtures, skipped};
+use healthd_testing::Peer;
 use serde_json::{Value, json};
 use std::fs;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::Path;
+use std::process::Command;
 
 /// A folder that no check names.
 struct Outside(std::path::PathBuf);
@@ -124,7 +127,7 @@ fn what_no_check_needs_is_refused_in_each_class() {
             .next()
             .and_then(|n| n.parse().ok())
             .unwrap_or(0);
-        let least = if class == "exec" { 31 } else { 60 };
+        let least = if class == "exec" { 37 } else { 66 };
         assert!(tried >= least, "{plugin}: {message}");
     }
     // Nothing of it has happened.
@@ -227,4 +230,125 @@ fn what_delivers_messages_has_one_too() {
             .notify("plugin = \"script\"\nconfig = { argv = [\"/bin/true\"] }\n"),
     );
     assert_eq!(sandbox(&daemon, "notify"), sandbox(&daemon, "exec"));
+}
+
+/// Without `[users]` both are the daemon's user, and so are the programs of all checks.
+#[test]
+fn a_program_ends_neither_its_worker_nor_another_program() {
+    let config = config();
+    let (pid, fifo) = (config.dir().join("pid"), config.dir().join("fifo"));
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("our own");
+    let (pid, fifo) = (pid.display(), fifo.display());
+    let script = |name: &str, script: &str| {
+        check(name)
+            .interval("1h")
+            .timeout("100s")
+            .set("attempts", "1")
+            .script(script)
+    };
+    let other = format!("echo $$ > {pid}.new; mv {pid}.new {pid}; read word < {fifo}; echo $word");
+    let ends = format!(
+        "kill -9 $PPID; a=$?; kill -9 $(cat {pid}); b=$?; sleep 100 & kill -9 $!; echo $a $b $?"
+    );
+    let daemon = spawn(
+        config
+            .check(script("other", &other))
+            .check(script("fine", "exit 0")),
+    );
+    daemon.run("fine");
+    let words = sandbox(&daemon, "exec");
+    if !layers(&words).contains('s') {
+        fs::write(fifo.to_string(), "").expect("its reader waits");
+        return skipped(&format!("this kernel does not keep signals in: {words}"));
+    }
+    wait_for("the other program", || Path::new(&pid.to_string()).exists());
+    let before = daemon.pids("exec");
+    daemon.written.rewrite(&[
+        script("other", &other),
+        script("fine", "exit 0"),
+        script("ends", &ends),
+    ]);
+    daemon.ask("reload", json!({}));
+    let row = daemon.run("ends");
+    assert_eq!(row["message"], "1 1 0", "{row}");
+    assert_eq!(daemon.pids("exec"), before);
+    fs::write(fifo.to_string(), "alive\n").expect("its reader waits");
+    daemon.until_ok(&["other"]);
+    assert_eq!(daemon.row("other")["message"], "alive");
+}
+
+/// An error that a library makes nothing of is not seen in a verdict: here a call that is refused is the end of its worker.
+#[test]
+fn the_shipped_kinds_make_no_call_that_is_refused() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let port = listener.local_addr().expect("bound").port();
+    let page = Peer::answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    let config = Config::new()
+        .daemon("log", "\"info\"")
+        .env("HEALTHD_TEST_SANDBOX", "kill")
+        .pool("exec", "sandbox = \"on\"");
+    let dir = config.dir().to_owned();
+    for (name, text) in [("numbers", "1\n2\n3\n"), ("log", "fine\n")] {
+        fs::write(dir.join(name), text).expect("our own");
+    }
+    let [log, numbers, database] = ["log", "numbers", "database"].map(|name| dir.join(name));
+    let made = Command::new("sqlite3")
+        .arg(&database)
+        .arg("create table t (a)")
+        .status();
+    let has_database = made.is_ok_and(|status| status.success());
+    let mut kinds = vec![
+        ("cpu", "{ duration = \"20ms\" }".to_owned()),
+        ("disk", "{ paths = [\"/\"] }".to_owned()),
+        ("file", format!("{{ path = {log:?} }}")),
+        (
+            "http",
+            format!("{{ url = \"http://localhost:{}/\" }}", page.addr.port()),
+        ),
+        ("interface", "{ name = \"lo\" }".to_owned()),
+        ("load", "{ load5_warn = 1000 }".to_owned()),
+        (
+            "log",
+            format!("{{ path = {log:?}, pattern = [\"ERROR\"] }}"),
+        ),
+        ("memory", "{ available_warn = \"0%\" }".to_owned()),
+        ("process", "{ name = \"healthd\" }".to_owned()),
+        (
+            "sqlite",
+            format!("{{ path = {database:?}, query = \"select 1\" }}"),
+        ),
+        (
+            "stats",
+            format!("{{ path = {numbers:?}, format = \"csv\", column = \"1\", header = false }}"),
+        ),
+        ("tcp", format!("{{ host = \"localhost\", port = {port} }}")),
+    ];
+    kinds.retain(|(kind, _)| has_database || *kind != "sqlite");
+    let made = kinds.iter().fold(config, |config, (kind, options)| {
+        config.check(of(kind, kind, options))
+    });
+    let daemon = spawn(made.check(of("exec", "exec", "{ argv = [\"/bin/true\"] }")));
+    for name in kinds.iter().map(|(kind, _)| *kind).chain(["exec"]) {
+        let row = daemon.run(name);
+        let message = row["message"].as_str().unwrap_or_default();
+        assert!(!message.starts_with("self:"), "{row}");
+    }
+    for worker in daemon.workers() {
+        assert_eq!(
+            (&worker["restarts"], &worker["lost"]),
+            (&json!(0), &json!(0)),
+            "{worker}"
+        );
+    }
+    // And it does end who makes one.
+    if sandbox(&daemon, "io") == "none" {
+        return skipped("this kernel has no seccomp filters");
+    }
+    drop(daemon);
+    let fatal = "{ layers = \"c\", outside = \"-/nowhere\" }";
+    let config = self::config().env("HEALTHD_TEST_SANDBOX", "kill");
+    let daemon = spawn(config.check(of("fatal", "forbidden", fatal)));
+    let row = daemon.run("fatal");
+    let message = row["message"].as_str().unwrap_or_default();
+    assert!(message.contains("SIGSYS"), "{row}");
 }

@@ -95,6 +95,7 @@ fn a_secret_is_read_anew_when_its_file_changes() {
         peer.addr
     );
     let daemon = Config::new()
+        .only_asked()
         .check(
             check("api")
                 .plugin("http")
@@ -198,13 +199,14 @@ fn postgres() {
         )
     };
     let daemon = Config::new()
+        .only_asked()
         .check(ask("up", ""))
         .check(ask(
             "many",
             ", query = \"select 50\", warn = 10, crit = 100",
         ))
         .check(ask("wrong", ", query = \"select nothing from nowhere\""))
-        .check(ask("slow", ", query = \"select pg_sleep(100)\"").timeout("500ms"))
+        .check(ask("slow", ", query = \"select pg_sleep(100)\"").timeout("3s"))
         .spawn();
     daemon.expect_notify("READY=1");
     assert_eq!(daemon.run("up")["status"], "ok", "{}", daemon.row("up"));
@@ -296,6 +298,7 @@ fn digest() {
     );
     let manifest = folder.file("SUMS");
     let daemon = Config::new()
+        .only_asked()
         .pool("cpu", "workers = 2")
         .check(check("backup").plugin("digest").interval("1h").set(
             "config",

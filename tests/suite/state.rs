@@ -19,6 +19,7 @@ fn echo(name: &str, status: &str, attempts: u32) -> Check {
 
 fn start() -> Daemon {
     let daemon = Config::new()
+        .only_asked()
         .daemon("log", "\"info\"")
         .plugin_file(fixtures::fixture("echo"))
         .check(echo("good", "ok", 3))
@@ -159,6 +160,7 @@ fn the_state_of_an_older_healthd_is_taken_over() {
 #[test]
 fn one_that_flaps_is_appended_and_the_others_are_not_written_again() {
     let config = Config::new()
+        .only_asked()
         .daemon("log", "\"info\"")
         .plugin_file(fixtures::fixture("echo"));
     let file = config.dir().join("target");

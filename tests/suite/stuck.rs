@@ -173,7 +173,7 @@ fn a_program_that_writes_without_end_holds_no_other() {
             check("endless")
                 .plugin("exec")
                 .interval("1h")
-                .timeout("2s")
+                .timeout("6s")
                 .set(
                     "config",
                     "{ argv = [\"/bin/sh\", \"-c\", \"exec yes\"], max_output = 1000 }",
@@ -183,7 +183,7 @@ fn a_program_that_writes_without_end_holds_no_other() {
             check("short")
                 .script("echo short")
                 .interval("1h")
-                .timeout("1s"),
+                .timeout("5s"),
         )
         .spawn();
     daemon.expect_notify("READY=1");

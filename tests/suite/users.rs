@@ -181,7 +181,7 @@ fn what_healthd_has_started_may_look_and_not_change_anything() {
             .interval("1h")
             .set("attempts", "1")
             .script(&format!(
-                "{healthctl} --socket {} {words} 2>&1",
+                "{healthctl} --timeout 60s --socket {} {words} 2>&1",
                 socket.display()
             ))
     };

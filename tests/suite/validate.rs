@@ -2,6 +2,7 @@
 //! reload and start, and a plugin that crashes or hangs over options costs its own checks a warning.
 
 use crate::harness::ctl::say;
+use crate::harness::plugins::built;
 use crate::harness::{Check, Config, check, fixtures, is_root, skipped};
 use serde_json::{Value, json};
 use std::fs;
@@ -313,6 +314,106 @@ fn what_would_fail_later_is_a_warning_now() {
         assert_eq!(found[0]["severity"], "warning");
     }
     assert_eq!(told.len(), 11, "{told:#?}");
+}
+
+/// Of every kind of plugin: limits of which the warning can never be given.
+#[test]
+fn limits_in_the_wrong_order_are_told() {
+    let swapped = [
+        (
+            "http",
+            "url = \"http://127.0.0.1:1/\", latency_warn = \"2s\", latency_crit = \"1s\"",
+            "option `latency_warn` (2s) of check `http-0` can never warn: whatever is beyond it is beyond `latency_crit` (1s) too",
+        ),
+        (
+            "tcp",
+            "host = \"127.0.0.1\", port = 1, tls = true, certificate_warn_days = 7, certificate_crit_days = 14",
+            "option `certificate_warn_days` (7) of check `tcp-1` can never warn: whatever is beyond it is beyond `certificate_crit_days` (14) too",
+        ),
+        (
+            "tls",
+            "host = \"127.0.0.1\", days_warn = 3",
+            "option `days_warn` (3) of check `tls-2` can never warn: whatever is beyond it is beyond `days_crit` (7) too",
+        ),
+        (
+            "ping",
+            "host = \"127.0.0.1\", loss_warn = \"80%\"",
+            "option `loss_warn` (80%) of check `ping-3` can never warn: whatever is beyond it is beyond `loss_crit` (60%) too",
+        ),
+        (
+            "disk",
+            "free_warn = \"1GiB\", free_crit = \"5GiB\"",
+            "option `free_warn` (1GiB) of check `disk-4` can never warn: whatever is beyond it is beyond `free_crit` (5GiB) too",
+        ),
+        (
+            "file",
+            "path = \"/etc/hostname\", size_warn = \"1000:\", size_crit = \"2000:\"",
+            "option `size_warn` (1000:) of check `file-5` can never warn: whatever is beyond it is beyond `size_crit` (2000:) too",
+        ),
+        (
+            "stats",
+            "path = \"/etc/hostname\", format = \"log\", pattern = \"([0-9]+)\", limits = { p99 = { warn = 250, crit = 100 } }",
+            "option `limits.p99.warn` (250) of check `stats-6` can never warn: whatever is beyond it is beyond `limits.p99.crit` (100) too",
+        ),
+        (
+            "cpu",
+            "warn_below = 40, crit_below = 60",
+            "option `warn_below` (40) of check `cpu-7` can never warn: whatever is beyond it is beyond `crit_below` (60) too",
+        ),
+    ];
+    let mut config = Config::new().plugin_file(built("healthd-net", "libhealthd_net.so"));
+    for (n, (plugin, options, _)) in swapped.iter().enumerate() {
+        let name = format!("{plugin}-{n}");
+        config = config.check(
+            check(&name)
+                .plugin(plugin)
+                .set("config", &format!("{{ {options} }}")),
+        );
+    }
+    // In order: equal ones, a default that nobody wrote, and two that cannot be compared.
+    for (n, (plugin, options)) in [
+        (
+            "http",
+            "url = \"http://127.0.0.1:1/\", latency_warn = \"1s\", latency_crit = \"1000ms\"",
+        ),
+        ("tls", "host = \"127.0.0.1\", days_crit = 30"),
+        ("disk", "free_warn = \"1MiB\""),
+    ]
+    .iter()
+    .enumerate()
+    {
+        let name = format!("good-{n}");
+        config = config.check(
+            check(&name)
+                .plugin(plugin)
+                .set("config", &format!("{{ {options} }}")),
+        );
+    }
+    let written = config.write();
+    let output = written.run(&["-t", "--json"]);
+    let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(
+        (output.status.code(), &told["ok"]),
+        (Some(0), &json!(true)),
+        "{told:#}"
+    );
+    let told: Vec<_> = told["diagnostics"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .collect();
+    let said: Vec<_> = told
+        .iter()
+        .map(|d| d["message"].as_str().unwrap_or_default())
+        .collect();
+    let wanted: Vec<_> = swapped.iter().map(|(_, _, text)| *text).collect();
+    assert_eq!(said, wanted, "{told:#?}");
+    for d in told {
+        assert_eq!(
+            (&d["code"], &d["severity"]),
+            (&json!("limits-swapped"), &json!("warning"))
+        );
+    }
 }
 
 #[test]

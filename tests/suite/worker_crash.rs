@@ -83,7 +83,7 @@ fn each_way_to_die_is_named_and_the_others_run_on() {
             " called from libfixture_crash.so+0x",
         ),
     ];
-    let mut config = neighbours(config());
+    let mut config = neighbours(config().only_asked());
     let file = |how: &str| config.dir().join(how);
     let mut crashing_checks = Vec::new();
     for (how, _, _) in &WAYS {
@@ -277,7 +277,7 @@ fn with_one_worker_too_a_run_is_tried_twice_and_no_more() {
 
 #[test]
 fn a_crash_in_create_and_in_a_later_step_is_named_too() {
-    let config = config();
+    let config = config().only_asked();
     let file = config.dir().join("crash");
     let mut daemon = config;
     for (name, plugin, when) in [

@@ -79,10 +79,10 @@ impl Match {
         }
     }
 
-    /// Whether a word of a command line is meant as one: a name and a glob hold no `=` and no comma, and do not begin
-    /// with `!`. Where a check has just this name, that check is meant.
+    /// Whether a word of a command line is meant as one: a name and a glob hold no `=` and no comma, and no word of them
+    /// begins with `!`. Where a check has just this name, that check is meant.
     pub fn is_meant(word: &str) -> bool {
-        word.contains(['=', ',']) || word.starts_with('!')
+        word.contains(['=', ',']) || word.starts_with('!') || word.contains(" !")
     }
 
     /// The check of that name, and no other: no name has what globs are made of.

@@ -64,7 +64,7 @@ pub struct Plan {
     pub timer: Option<Key>,
     /// It fell due in a standstill, and was put off for that.
     pub put_off: bool,
-    /// Something was said to it while it ran: it runs once more after that.
+    /// Something was said to it since its last run began: it runs once more.
     pub again: bool,
 }
 
@@ -297,6 +297,7 @@ impl Check {
             in_flight: self.stage.run().map_or(0, |f| f.run_id),
             in_flight_try: self.stage.run().map_or(0, |f| f.attempt),
             in_flight_slot: self.stage.run().map_or(0, |f| f.slot),
+            is_due: self.plan.again || self.stage.waiting().is_some(),
             fingerprint: self.identity.fingerprint,
             runs: self.counts.runs,
             skipped: self.counts.skipped,

@@ -202,11 +202,12 @@ impl Manager {
         }
         let id = self.checks.find(&fed.check);
         if let Some((id, check)) = id.and_then(|id| Some((id, self.checks.get_mut(id)?))) {
-            match check.stage.is_busy() {
-                // It may have looked before.
-                true => check.plan.again = true,
-                false => self.schedule.plan(check, id, clock::monotonic_ns()),
+            // A run that is under way may have looked before; the next one begins at its end.
+            check.plan.again = true;
+            if !check.stage.is_busy() {
+                self.schedule.plan(check, id, clock::monotonic_ns());
             }
+            self.publish(id);
         }
     }
 

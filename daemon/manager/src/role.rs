@@ -5,6 +5,7 @@ use crate::books::Books;
 use crate::books::recall::{self, Past};
 use crate::books::samples;
 use crate::books::store::Saving;
+use crate::books::traces;
 use crate::checks::Checks;
 use crate::control::Clients;
 use crate::director::{Clockwork, Manager, Phase};
@@ -45,6 +46,7 @@ pub const MAP_MODE: u32 = 0o640;
 /// Until the daemon stops. 0: stopped as asked; 78: bad config; 1: something that another manager may not meet.
 pub fn main(args: &ManagerArgs) -> i32 {
     process::set_name(c"healthd-manager");
+    process::keep_the_heap_small();
     // All secrets are in it.
     process::keep_memory_private();
     match start(args) {
@@ -169,6 +171,7 @@ fn build(
     journal.record(Fact::started(std::process::id(), args.restore));
     let samples = samples::create(&args.runtime_dir, &model, &past.counted);
     let metrics = samples::create_metrics(&args.runtime_dir, &model);
+    let traces = traces::create(&args.runtime_dir, &model, MAP_MODE);
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     let inbox = Arc::new(Inbox::new()?);
     let readable = |token| EpollEvent::new(EpollFlags::EPOLLIN, token);
@@ -213,7 +216,7 @@ fn build(
             map,
             MAP_MODE,
             journal,
-            (samples, metrics),
+            (samples, metrics, traces),
             Saving::start(&args.state_dir)?,
             past,
         ),

@@ -6,6 +6,7 @@
 //! Runs in: worker, on the thread of the event loop, while it is the only one.
 #![forbid(unsafe_code)]
 
+pub mod alone;
 mod calls;
 mod files;
 mod reach;

@@ -30,6 +30,8 @@ pub mod samples_map;
 #[cfg(not(loom))]
 pub mod state_map;
 #[cfg(not(loom))]
+pub mod traces_map;
+#[cfg(not(loom))]
 pub mod worker_map;
 
 #[cfg(all(test, loom))]

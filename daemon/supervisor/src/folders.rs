@@ -44,15 +44,15 @@ pub fn make_state_dir(dir: &Path, account: Option<&Account>) -> Result<(), Refus
 
 impl Supervisor {
     pub(super) fn look_after_folders(&mut self) {
-        let state = self.folders.state == Folders::place(&self.state_dir);
-        let runtime = self.instance.is_locked() && self.instance.is_reached();
+        let state = self.setup.folders.state == Folders::place(&self.setup.state_dir);
+        let runtime = self.setup.instance.is_locked() && self.setup.instance.is_reached();
         if state && runtime {
             return;
         }
         let taken = if runtime {
-            &self.state_dir
+            &self.setup.state_dir
         } else {
-            &self.runtime_dir
+            &self.setup.runtime_dir
         };
         let taken = taken.display().to_string();
         match self.make_anew(state, runtime) {
@@ -74,15 +74,15 @@ impl Supervisor {
 
     fn make_anew(&mut self, state: bool, runtime: bool) -> Result<(), Refusal> {
         if !state {
-            make_state_dir(&self.state_dir, None)?;
-            self.folders.state = Folders::place(&self.state_dir);
+            make_state_dir(&self.setup.state_dir, None)?;
+            self.setup.folders.state = Folders::place(&self.setup.state_dir);
         }
         if !runtime {
-            make_runtime_dir(&self.runtime_dir, None, self.folders.group)?;
-            if !self.instance.is_locked() {
-                self.instance = Instance::claim(&self.runtime_dir)?;
+            make_runtime_dir(&self.setup.runtime_dir, None, self.setup.folders.group)?;
+            if !self.setup.instance.is_locked() {
+                self.setup.instance = Instance::claim(&self.setup.runtime_dir)?;
             }
-            self.listener = self.instance.listen(self.folders.group)?;
+            self.setup.listener = self.setup.instance.listen(self.setup.folders.group)?;
         }
         Ok(())
     }

@@ -5,9 +5,8 @@ use crate::folders::{self, Folders};
 use crate::instance::Instance;
 use crate::placing::{self, Placing};
 use crate::refusal::{self, Refusal, exit};
-use healthd_alerts::config::{MAINTENANCE_KEYS, NOTIFY_KEYS};
 use healthd_catalog::{RealFiles, Shelf};
-use healthd_core::config::json_schema::{self, AlertKeys};
+use healthd_core::config::json_schema;
 use healthd_core::config::{self, Daemon};
 use healthd_core::wire::history::full_bytes;
 use healthd_sys::privileges::{self, Account};
@@ -61,11 +60,13 @@ pub fn test(config: &Path, json: bool) -> i32 {
     let owners = healthd_catalog::owners(getuid().as_raw());
     let judged = healthd_catalog::judge(config, &owners, &mut Shelf::default());
     let mut room = None;
+    let mut listens = None;
     let (checks, said) = match judged {
         Ok(loaded) => {
             let checks = loaded.model.checks.len() as u64;
             let history = loaded.model.history.as_ref();
             room = history.map(|h| (full_bytes(checks), h.max_size));
+            listens = loaded.model.web.as_ref().map(|w| w.listen.clone());
             let mut said = loaded.model.warnings;
             // A start looks for these as well.
             let Daemon {
@@ -94,6 +95,7 @@ pub fn test(config: &Path, json: bool) -> i32 {
                 "full_bytes": full,
                 "max_bytes": most,
             })),
+            "web": listens,
         });
         refusal::say(&format!("{answer}\n"));
     } else {
@@ -134,12 +136,8 @@ pub fn verify(file: &Path) -> i32 {
 pub fn schema(plugins: &Path) -> i32 {
     let owners = healthd_catalog::owners(getuid().as_raw());
     let catalog = Shelf::default().scan(plugins, &owners).catalog;
-    let alerts = AlertKeys {
-        notify: &NOTIFY_KEYS,
-        maintenance: &MAINTENANCE_KEYS,
-    };
     let answer = serde_json::json!({
-        "schema": json_schema::of_config(&catalog.plugins, alerts),
+        "schema": json_schema::of_config(&catalog.plugins),
         "plugins": catalog.plugins.len(),
         "refused": catalog.refused,
     });

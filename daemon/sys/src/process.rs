@@ -395,6 +395,20 @@ pub fn trim_heap() {
     }
 }
 
+/// Before there are threads. glibc would give each thread a heap of its own, of which something is always in use, and
+/// would keep what it once had: here threads share two, and what is large goes back to the kernel as soon as it is free.
+pub fn keep_the_heap_small() {
+    #[cfg(target_env = "gnu")]
+    for (what, value) in [
+        (libc::M_ARENA_MAX, 2),
+        (libc::M_MMAP_THRESHOLD, 512 << 10),
+        (libc::M_TRIM_THRESHOLD, 1 << 20),
+    ] {
+        // SAFETY: plain numbers; mallopt(3) takes the allocator's own lock.
+        unsafe { libc::mallopt(what, value) };
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

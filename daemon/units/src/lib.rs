@@ -6,6 +6,7 @@
 
 pub mod duration;
 mod number;
+pub mod range;
 pub mod rate;
 pub mod size;
 

@@ -1,6 +1,7 @@
 //! For tests that send any bytes: a site without a daemon behind it, and one connection to it.
 
 use crate::listen::Peer;
+use crate::places::Places;
 use crate::routes::Site;
 use crate::server::connection;
 use healthd_core::config::{Web, WebSettings};
@@ -31,7 +32,8 @@ pub fn answer(bytes: &[u8]) -> Vec<u8> {
         let (mut read, mut write) = tokio::io::split(ours);
         // Root, so that nothing is refused before it is read.
         let serve = tokio::task::spawn_local(async move {
-            connection(&site, theirs, Peer::User(0)).await;
+            let seat = Places::new(1).take().await;
+            connection(&site, theirs, Peer::User(0), &seat).await;
         });
         let mut answer = Vec::new();
         let talk = async {

@@ -17,6 +17,7 @@ mod listen;
 mod metrics;
 mod pages;
 mod picture;
+mod places;
 mod probe;
 mod problem;
 #[cfg(feature = "push")]
@@ -29,13 +30,20 @@ mod times;
 
 use healthd_core::config::WebSettings;
 use healthd_core::wire::roles::ReaderArgs;
-use healthd_sys::{memfd, process, signals, spawn};
+use healthd_sys::{limits, memfd, process, signals, spawn};
 use std::io;
 use std::rc::Rc;
+
+/// Whoever looks waits for checks, not checks for whoever looks.
+const NICE: i32 = 5;
 
 /// Until the supervisor says that it ends. Another exit code than 0: it could not go on.
 pub fn main(args: &ReaderArgs) -> i32 {
     process::set_name(c"healthd-web");
+    // Of all threads to come as well.
+    if let Err(e) = limits::nice_thread(process::gettid(), NICE) {
+        log::debug!("no lower priority: {e}");
+    }
     match start(args) {
         Ok(()) => 0,
         Err(e) => {
@@ -60,7 +68,7 @@ fn start(args: &ReaderArgs) -> io::Result<()> {
     let served = runtime.block_on(tasks.run_until(async {
         #[cfg(feature = "push")]
         if let Some(push) = site.settings.push.clone() {
-            tokio::task::spawn_local(push::run(site.clone(), push));
+            push::begin(&site, push);
         }
         server::serve(site, signals).await
     }));

@@ -41,6 +41,14 @@ impl Problem {
         }
     }
 
+    pub fn with_status(self, status: StatusCode) -> Problem {
+        Problem {
+            title: status.canonical_reason().unwrap_or("Error"),
+            status: status.as_u16(),
+            ..self
+        }
+    }
+
     pub fn bad(detail: impl Into<String>) -> Problem {
         Problem::new(StatusCode::BAD_REQUEST, detail)
     }

@@ -2,7 +2,10 @@
 
 use crate::body::Answer;
 use crate::facts::history_status;
+use crate::metrics;
 use crate::routes::{Site, text};
+use crate::times;
+use healthd_core::wire::alerts::AlertsReport;
 use healthd_core::wire::maps::{CLASSES, SLOT_STATES, SlotRecord};
 use healthd_sys::clock;
 use hyper::{Response, StatusCode};
@@ -12,8 +15,10 @@ use std::rc::Rc;
 /// The manager turns twice a second; so long without is a manager that hangs, or is dead.
 const SILENT: u64 = 10_000_000_000;
 const RECORDER_SILENT: u64 = 30_000_000_000;
+/// A message that has been failing for so long is overdue, as the manager has it for `backup` and `alive`.
+const OVERDUE_S: f64 = 300.0;
 
-pub fn answer(site: &Rc<Site>) -> Response<Answer> {
+pub async fn answer(site: &Rc<Site>) -> Response<Answer> {
     let head = match site.keeper.borrow_mut().head() {
         Ok(head) => head,
         Err(e) => {
@@ -26,6 +31,9 @@ pub fn answer(site: &Rc<Site>) -> Response<Answer> {
     let age = clock::monotonic_ns().saturating_sub(head.beat);
     let mut missing = missing(age, &head.slots);
     missing.extend(recorder(site));
+    // Of a manager that does not answer nothing is known here: its beat speaks for it.
+    let alerts = metrics::alerts(site).await;
+    missing.extend(alerts.iter().flat_map(|report| overdue(report)));
     match missing.is_empty() {
         true => text(StatusCode::OK, "ready\n"),
         false => {
@@ -46,6 +54,21 @@ fn recorder(site: &Site) -> Option<String> {
     let beat = history_status(&site.args.runtime_dir).map_or(0, |h| h.beat);
     let age = clock::monotonic_ns().saturating_sub(beat);
     (age > RECORDER_SILENT).then(|| "the recorder has not turned for 30 s".to_owned())
+}
+
+/// Whoever is to be told of problems is not.
+fn overdue(report: &AlertsReport) -> impl Iterator<Item = String> {
+    let late = report
+        .routes
+        .iter()
+        .filter(|r| r.oldest_pending_s >= OVERDUE_S);
+    late.map(|route| {
+        let since = times::span((route.oldest_pending_s * 1e9) as u64);
+        format!(
+            "a message of route `{}` has not got through for {since}",
+            route.name
+        )
+    })
 }
 
 fn missing(age: u64, slots: &[(u32, SlotRecord)]) -> Vec<String> {
@@ -69,6 +92,23 @@ fn missing(age: u64, slots: &[(u32, SlotRecord)]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use healthd_core::wire::alerts::RouteRow;
+
+    #[test]
+    fn a_route_that_reaches_nobody_is_named() {
+        let route = |name: &str, oldest_pending_s| RouteRow {
+            name: name.into(),
+            oldest_pending_s,
+            ..RouteRow::default()
+        };
+        let report = AlertsReport {
+            routes: vec![route("mail", 299.0), route("slack", 420.0)],
+            ..AlertsReport::default()
+        };
+        let told: Vec<String> = overdue(&report).collect();
+        assert_eq!(told.len(), 1);
+        assert!(told[0].starts_with("a message of route `slack` has not got through for 7"));
+    }
 
     #[test]
     fn what_is_missing_is_named() {

@@ -14,6 +14,7 @@ use crate::pages::day::Days;
 use crate::pages::parts::Views;
 use crate::pages::public::Kept;
 use crate::picture::Viewer;
+use crate::places::Seat;
 use crate::probe::{self, Probes};
 use crate::problem::Problem;
 use crate::query::{decoded, values};
@@ -25,8 +26,8 @@ use healthd_core::wire::alerts::AlertsReport;
 use healthd_core::wire::roles::ReaderArgs;
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{
-    ACCEPT, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue,
-    WWW_AUTHENTICATE,
+    ACCEPT, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue,
+    TRANSFER_ENCODING, WWW_AUTHENTICATE,
 };
 use hyper::{Method, Request, Response, StatusCode};
 use jiff::tz::TimeZone;
@@ -148,7 +149,7 @@ const OWN: [Route; 5] = [
         Box::pin(async { Ok(text(StatusCode::OK, "ok\n")) })
     }),
     get("/readyz", Access::Open, |site, _| {
-        Box::pin(async move { Ok(ready::answer(&site)) })
+        Box::pin(async move { Ok(ready::answer(&site).await) })
     }),
 ];
 
@@ -192,6 +193,7 @@ impl Site {
         self: &Rc<Site>,
         request: Request<Incoming>,
         peer: Peer,
+        seat: &Seat,
     ) -> Response<Answer> {
         let (head, body) = request.into_parts();
         let path = head.uri.path();
@@ -216,9 +218,13 @@ impl Site {
                 };
                 match self.may(route, &call) {
                     Err(problem) => Err(problem),
-                    Ok(()) if method == "GET" => (route.answer)(self.clone(), call).await,
+                    Ok(()) if method == "GET" => {
+                        seat.is_answered();
+                        (route.answer)(self.clone(), call).await
+                    }
                     Ok(()) => match whole(body).await {
                         Ok(body) => {
+                            seat.is_answered();
                             call.body = body;
                             (route.answer)(self.clone(), call).await
                         }
@@ -242,6 +248,10 @@ impl Site {
             .or_insert(HeaderValue::from_static("no-store"));
         for (name, value) in ALWAYS {
             headers.insert(name, HeaderValue::from_static(value));
+        }
+        // Where its body ends is what servers read differently: nothing behind it is taken for another request.
+        if head.headers.contains_key(TRANSFER_ENCODING) {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let key = (counted, response.status().as_u16());
         *self.asked.borrow_mut().entry(key).or_default() += 1;

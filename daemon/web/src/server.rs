@@ -1,8 +1,9 @@
 //! Connections and what they may take: how many, how long a head, how long without a byte. No client can hold
-//! another one up for longer than these, nor the end of the process for longer than `GRACE`.
+//! another one up, nor the end of the process for longer than `GRACE`.
 
 use crate::ending;
 use crate::listen::{Listener, Peer};
+use crate::places::{Places, Seat, UnderWay};
 use crate::routes::Site;
 use healthd_core::config::Listen;
 use healthd_sys::signals::Signals;
@@ -13,14 +14,12 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, Sleep};
 
-/// At the same time; the next ones wait in the kernel's queue.
+/// At the same time.
 const CONNECTIONS: usize = 256;
 /// Bytes of a request's head.
 const HEAD: usize = 16 << 10;
@@ -43,7 +42,7 @@ pub async fn serve(site: Rc<Site>, signals: Signals) -> io::Result<()> {
     }
     let (listener, name) = Listener::bind(&site.settings.web.listen, site.args.socket)?;
     log::info!("web listens  address={name}");
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let places = Places::new(CONNECTIONS);
     {
         let end = pin!(end);
         let taking = pin!(take(&site, &listener, &places));
@@ -52,18 +51,15 @@ pub async fn serve(site: Rc<Site>, signals: Signals) -> io::Result<()> {
     // Who comes now is turned away; who was there is served.
     drop(listener);
     site.ending.begin();
-    let held = || CONNECTIONS - places.available_permits();
-    let connections = held();
-    let none_left = places.acquire_many(CONNECTIONS as u32);
-    let _ = tokio::time::timeout(GRACE, none_left).await;
-    log::info!("web ends  connections={connections} cut={}", held());
+    let connections = places.taken();
+    let _ = tokio::time::timeout(GRACE, places.empty()).await;
+    log::info!("web ends  connections={connections} cut={}", places.taken());
     Ok(())
 }
 
 /// Connections, for ever.
-async fn take(site: &Rc<Site>, listener: &Listener, places: &Arc<Semaphore>) {
+async fn take(site: &Rc<Site>, listener: &Listener, places: &Rc<Places>) {
     loop {
-        let place = places.clone().acquire_owned().await;
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(e) => {
@@ -73,23 +69,24 @@ async fn take(site: &Rc<Site>, listener: &Listener, places: &Arc<Semaphore>) {
                 continue;
             }
         };
+        let seat = places.take().await;
         let site = site.clone();
-        tokio::task::spawn_local(async move {
-            let _place = place;
-            connection(&site, stream, peer).await;
-        });
+        tokio::task::spawn_local(async move { connection(&site, stream, peer, &seat).await });
     }
 }
 
-/// Until it ends, has lived long enough, or the process ends and what was asked is answered. Whatever a client does
-/// wrong is its own affair.
-pub async fn connection<S>(site: &Rc<Site>, stream: S, peer: Peer)
+/// Until it ends, has lived long enough, waits while another one needs its place, or the process ends and what was asked
+/// is answered. Whatever a client does wrong is its own affair.
+pub async fn connection<S>(site: &Rc<Site>, stream: S, peer: Peer, seat: &Rc<Seat>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let answer = service_fn(|request| {
-        let site = site.clone();
-        async move { Ok::<_, std::convert::Infallible>(site.answer(request, peer).await) }
+        let (site, seat) = (site.clone(), seat.clone());
+        async move {
+            let answer = site.answer(request, peer, &seat).await;
+            Ok::<_, std::convert::Infallible>(answer.map(|body| UnderWay::new(body, seat)))
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -97,17 +94,18 @@ where
         .max_buf_size(HEAD)
         .serve_connection(TokioIo::new(Patient::new(stream)), answer);
     let mut connection = pin!(connection);
-    let served = async {
+    let served = pin!(async {
         if site.ending.or(connection.as_mut()).await.is_none() {
             connection.as_mut().graceful_shutdown();
             let _ = connection.await;
         }
-    };
-    let _ = tokio::time::timeout(LONGEST, served).await;
+    });
+    let given_up = pin!(seat.is_given_up());
+    let _ = tokio::time::timeout(LONGEST, first(served, given_up)).await;
 }
 
 /// Until one of the two ends.
-async fn first<A: Future, B: Future>(mut a: Pin<&mut A>, mut b: Pin<&mut B>) {
+async fn first(mut a: Pin<&mut impl Future>, mut b: Pin<&mut impl Future>) {
     poll_fn(|cx| match a.as_mut().poll(cx) {
         Poll::Pending => b.as_mut().poll(cx).map(|_| ()),
         Poll::Ready(_) => Poll::Ready(()),

@@ -21,9 +21,10 @@ fn real_of_monotonic(ns: u64) -> u64 {
     (u128::from(real) + u128::from(ns)).saturating_sub(u128::from(mono)) as u64
 }
 
+/// CLOCK_REALTIME, ns. What is before 1970 or after 2262 is the first or the last of these.
 pub fn parse(text: &str) -> Option<u64> {
     let time: Timestamp = text.parse().ok()?;
-    u64::try_from(time.as_nanosecond()).ok()
+    u64::try_from(time.as_nanosecond().clamp(0, i64::MAX.into())).ok()
 }
 
 /// "4 min": how long ago that is. Empty: never.
@@ -58,6 +59,12 @@ pub fn of_day(ns: u64, zone: &TimeZone) -> String {
         false => "%Y-%m-%d %H:%M:%S",
     };
     time.strftime(format).to_string()
+}
+
+/// The same of what the manager has written; empty: it has not happened.
+pub fn of_text(rfc3339: Option<&str>, zone: &TimeZone) -> String {
+    let time = rfc3339.and_then(parse);
+    time.map_or_else(String::new, |time| of_day(time, zone))
 }
 
 /// "02:43:07 CET".

@@ -3,6 +3,7 @@
 use crate::bill::Bill;
 use crate::contract::Breach;
 use crate::fanout::{ChunkJob, Worked};
+use crate::give_way::GaveWay;
 use crate::verdict::End;
 use healthd_core::check::outcome::Status;
 use healthd_core::check::wheel::Key;
@@ -87,6 +88,7 @@ pub struct Active {
     pub timer: Option<Key>,
     /// What the task itself asked for.
     pub task_timer: Option<Key>,
+    pub gave_way: GaveWay,
     /// When the plugin was first called for it; 0: not yet.
     pub started_ns: u64,
     pub bill: Bill,
@@ -120,6 +122,7 @@ impl Active {
             state: State::Waiting,
             timer: None,
             task_timer: None,
+            gave_way: GaveWay::default(),
             started_ns: 0,
             bill: Bill::default(),
             extended: false,

@@ -4,6 +4,7 @@ use crate::active::Active;
 use crate::bill;
 use crate::load::{Loading, ToLoad};
 use crate::reactor::{MS, Reactor, Timer, key};
+use crate::side;
 use crate::verdict::End;
 use healthd_core::wire::worker::{Run, ToManager, ToWorker};
 use healthd_loader::secrets;
@@ -57,6 +58,7 @@ impl Reactor {
             },
             ToWorker::Sandbox(sandbox) => {
                 self.layers = healthd_sandbox::put_on(&sandbox);
+                side::with(|s| s.children.start_alone(self.layers.scope));
             }
             ToWorker::Start => self.load_all()?,
             ToWorker::Define(define) => {

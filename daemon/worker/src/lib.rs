@@ -15,6 +15,7 @@ mod deadline;
 mod destroy;
 mod exec;
 mod fanout;
+mod give_way;
 mod inbox;
 mod load;
 mod notice;

@@ -11,6 +11,7 @@ use crate::deadline::STUCK_NS;
 use crate::deadline::cancel_ahead;
 use crate::exec::Children;
 use crate::fanout::Desk;
+use crate::give_way;
 use crate::load::{Loading, ToLoad};
 use crate::outbox::Outbox;
 use crate::pace::Pace;
@@ -81,6 +82,8 @@ pub struct Reactor {
     /// Calls that were written off and have not come back.
     pub(crate) stuck: BTreeSet<u64>,
     pub(crate) written_off: u64,
+    /// Tasks whose peers never pause.
+    pub(crate) gave_way: give_way::Queue,
     /// Plugins with room again, whose waiting runs are to be let in.
     pub(crate) freed: Vec<usize>,
     /// Fan-outs of this worker's runs.
@@ -146,6 +149,7 @@ impl Reactor {
             never: Cancel::flag_only(),
             stuck: BTreeSet::new(),
             written_off: 0,
+            gave_way: give_way::Queue::default(),
             freed: Vec::new(),
             desk: Desk::default(),
             chunks: VecDeque::new(),
@@ -202,6 +206,7 @@ impl Reactor {
             self.let_waiting_in();
             self.let_chunks_in();
             self.let_programs_start(clock::monotonic_ns());
+            self.let_go_on();
             let end = clock::monotonic_ns();
             let a_second = end >= self.caches_at;
             if a_second {
@@ -240,6 +245,9 @@ impl Reactor {
     }
 
     fn wake_at(&self, now: u64) -> u64 {
+        if !self.gave_way.is_empty() {
+            return now;
+        }
         let timer = self.wheel.next_wake().map(|ms| ms.saturating_mul(MS));
         let grown = [self.pool.grow(), self.shared.resolvers.grow()];
         let again = grown.into_iter().flatten().min();
@@ -286,7 +294,12 @@ impl Reactor {
             side::with(|s| Children::ready(s, (owner & !CHILD) as usize, fd));
         } else {
             let ready = side::ready_mask(event.events());
-            self.step(owner, &Event::Io { fd, ready });
+            let kept = self
+                .find(owner)
+                .is_some_and(|at| self.active[at].gave_way.keeps(fd, ready));
+            if !kept {
+                self.step(owner, &Event::Io { fd, ready });
+            }
         }
         Ok(false)
     }

@@ -46,6 +46,7 @@ pub fn main(args: &WorkerArgs) -> i32 {
 }
 
 fn start(args: &WorkerArgs) -> std::io::Result<EndOfWork> {
+    process::keep_the_heap_small();
     let link = spawn::adopt_fd(args.link)?;
     healthd_loader::secrets::tell_to(spawn::adopt_fd(args.secrets_to)?);
     signals::disregard()?;

@@ -354,10 +354,13 @@ impl Reactor {
         };
         for (task, when) in asked {
             let Some(at) = self.find(task) else { continue };
+            self.active[at].gave_way.timer_is_over();
             if let Some(old) = self.active[at].task_timer.take() {
                 self.wheel.cancel(old);
             }
-            if when != 0 {
+            if when != 0 && when <= clock::monotonic_ns() {
+                self.gives_way(task);
+            } else if when != 0 {
                 let timer = self.wheel.insert(when.div_ceil(MS), Timer::Task(task));
                 self.active[at].task_timer = Some(timer);
             }

@@ -10,6 +10,7 @@ mod verdict;
 mod work;
 
 use clock::{Stamp, machine_ticks};
+use healthd_plugin::options::Bad::Below;
 use healthd_plugin::options::{Limits, OptionValue, duration_text};
 use healthd_plugin::serde_json::Value;
 use healthd_plugin::{BlockingCheck, Cx, Status, options, plugins};
@@ -32,7 +33,7 @@ options! {
         /// factor, sine or both. Without it the check only measures.
         baseline: Option<Baseline>,
         /// Warning below so many percent of the baseline.
-        warn_below: f64 { min: 0, max: 1000 } = 80.0,
+        warn_below: f64 { min: 0, max: 1000, bad: Below } = 80.0,
         /// Critical below so many percent of the baseline.
         crit_below: f64 { min: 0, max: 1000 } = 50.0,
     }
@@ -104,12 +105,6 @@ impl BlockingCheck for Cpu {
         }
         if o.duration.is_some_and(|d| d.is_zero()) {
             return Err("duration: must be above 0s".into());
-        }
-        if o.crit_below > o.warn_below {
-            return Err(format!(
-                "crit_below: {} is above warn_below ({}), so it would never only warn",
-                o.crit_below, o.warn_below
-            ));
         }
         if let Some(Baseline::Each(_)) = &o.baseline {
             let used = ["factor", "sine"].into_iter().filter(|name| o.does(name));

@@ -3,9 +3,8 @@
 use crate::{environment, hd_plugin_v1, signal_name};
 use healthd_plugin::mock::{MockCheck, MockHost, Outcome};
 use healthd_plugin::{Status, abi, serde_json::json};
+use healthd_testing::{Peer, free_port};
 use std::fs::File;
-use std::io::{Read, Write};
-use std::net::TcpListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -97,15 +96,8 @@ fn check_disk_counts_bytes() {
 
 #[test]
 fn check_tcp_and_http_against_a_server() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port().to_string();
-    std::thread::spawn(move || {
-        for mut peer in listener.incoming().flatten() {
-            let _ = peer.set_read_timeout(Some(Duration::from_millis(200)));
-            let _ = peer.read(&mut [0; 1024]);
-            let _ = peer.write_all(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nhi");
-        }
-    });
+    let web = Peer::answering("HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nhi");
+    let port = web.addr.port().to_string();
     let Some(o) = debian("check_http", ["-I", "127.0.0.1", "-p", &port]) else {
         return;
     };
@@ -118,9 +110,7 @@ fn check_tcp_and_http_against_a_server() {
     assert_eq!(o.status, Status::Ok, "{o:?}");
     assert!(o.metric("time").value > 0.0);
 
-    let refused = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = refused.local_addr().unwrap().port().to_string();
-    drop(refused);
+    let port = free_port("127.0.0.1").to_string();
     let o = debian("check_tcp", ["-H", "127.0.0.1", "-p", &port]).unwrap();
     assert_eq!(o.status, Status::Critical, "{o:?}");
     assert!(o.message.contains("refused"), "{o:?}");

@@ -3,6 +3,7 @@
 //! Asks nobody but the kernel; `ntp` compares with a server.
 
 use crate::report::{Grade, Report};
+use healthd_plugin::options::Bad::Above;
 use healthd_plugin::thresholds::Upper;
 use healthd_plugin::{BlockingCheck, Clock, Cx, Metric, Status, options};
 use std::time::Duration;
@@ -13,11 +14,11 @@ options! {
         /// What a clock is that nobody keeps right (chrony, ntpd, systemd-timesyncd).
         unsynchronised: Grade = Grade::Crit,
         /// Warning if more than this is still to be corrected.
-        offset_warn: Duration = Duration::from_millis(50),
+        offset_warn: Duration { bad: Above } = Duration::from_millis(50),
         /// Critical, likewise.
         offset_crit: Duration = Duration::from_millis(500),
         /// Warning if it may be off by more at the worst.
-        error_warn: Option<Duration>,
+        error_warn: Option<Duration> { bad: Above },
         /// Critical, likewise.
         error_crit: Option<Duration>,
     }

@@ -9,6 +9,7 @@ mod tests;
 use crate::glob;
 use crate::report::{Report, time_text};
 use api::{Api, Trouble};
+use healthd_plugin::options::Bad::Above;
 use healthd_plugin::options::{Size, size_text};
 use healthd_plugin::serde_json::Value;
 use healthd_plugin::thresholds::Upper;
@@ -31,15 +32,15 @@ options! {
         /// Check the health that the container's own check has found.
         health: bool = true,
         /// Warning if it was restarted more often since the last run.
-        restarts_warn: Option<u64> = Some(0),
+        restarts_warn: Option<u64> { bad: Above } = Some(0),
         /// Critical, likewise.
         restarts_crit: Option<u64>,
         /// Warning if it uses more memory.
-        memory_warn: Option<Size>,
+        memory_warn: Option<Size> { bad: Above },
         /// Critical, likewise.
         memory_crit: Option<Size>,
         /// Warning if its image is older.
-        image_age_warn: Option<Duration>,
+        image_age_warn: Option<Duration> { bad: Above },
         /// Critical, likewise.
         image_age_crit: Option<Duration>,
     }

@@ -11,6 +11,7 @@ use crate::mountinfo::{self, Mount};
 use crate::report::{Floor, Grade, Report, time_text};
 use crate::stuck::{Answer, Question, ask_each};
 use find::{Space, Target};
+use healthd_plugin::options::Bad::Below;
 use healthd_plugin::options::{Amount, ReadPath, Size, size_text};
 use healthd_plugin::thresholds::Lower;
 use healthd_plugin::{BlockingCheck, Cx, Forecast, Kept, Metric, Status, options};
@@ -31,17 +32,17 @@ options! {
         /// Without paths: only file systems of at least this size.
         min_size: Size = Size(0),
         /// Warning if less is free for ordinary users: a share ("10%") or a size ("5GiB").
-        free_warn: Option<Amount> = Some(Amount::Percent(10.0)),
+        free_warn: Option<Amount> { bad: Below } = Some(Amount::Percent(10.0)),
         /// Critical, likewise.
         free_crit: Option<Amount> = Some(Amount::Percent(5.0)),
         /// Warning if less of the inodes is free, in percent.
-        inodes_warn: Option<f64> { min: 0, max: 100 } = Some(10.0),
+        inodes_warn: Option<f64> { min: 0, max: 100, bad: Below } = Some(10.0),
         /// Critical, likewise.
         inodes_crit: Option<f64> { min: 0, max: 100 } = Some(5.0),
         /// What a file system is that has turned read-only: `crit`, `warn` or `ok`.
         readonly: Grade = Grade::Crit,
         /// Warning if it will be full within this time, if it goes on like this.
-        full_within_warn: Option<Duration>,
+        full_within_warn: Option<Duration> { bad: Below },
         /// Critical, likewise.
         full_within_crit: Option<Duration>,
         /// How long one file system may take to answer. Then it is unknown, and not asked again before it answers.

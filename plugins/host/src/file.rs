@@ -12,6 +12,7 @@ use crate::report::{Report, Unit, time_text};
 use crate::stuck::{Answer, Question, ask};
 use content::Content;
 use find::{Entry, Found, Kind};
+use healthd_plugin::options::Bad::{Above, Below};
 use healthd_plugin::options::{ReadPath, Size, Thresholds, size_text};
 use healthd_plugin::thresholds::{Lower, Upper};
 use healthd_plugin::{BlockingCheck, Cx, Delta, Kept, Metric, Range, Status, Width, options};
@@ -33,11 +34,11 @@ options! {
         /// Of many files: whose age counts, the `newest` or the `oldest`.
         age_of: AgeOf = AgeOf::Newest,
         /// Warning if it was modified longer ago.
-        age_warn: Option<Duration>,
+        age_warn: Option<Duration> { bad: Above },
         /// Critical, likewise.
         age_crit: Option<Duration>,
         /// Warning if it was modified more recently.
-        age_min_warn: Option<Duration>,
+        age_min_warn: Option<Duration> { bad: Below },
         /// Critical, likewise.
         age_min_crit: Option<Duration>,
         /// Warning if the size in bytes, of all together, is outside of this range.
@@ -45,7 +46,7 @@ options! {
         /// Critical, likewise.
         size_crit: Option<Range>,
         /// Warning if all together grew by more bytes a second since the last run.
-        growth_warn: Option<Size>,
+        growth_warn: Option<Size> { bad: Above },
         /// Critical, likewise.
         growth_crit: Option<Size>,
         /// Warning if the number of files that match, or of entries in the folder, is outside of this range.

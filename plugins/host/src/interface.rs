@@ -3,6 +3,7 @@
 use crate::glob;
 use crate::kernel::Kernel;
 use crate::report::{Report, Unit};
+use healthd_plugin::options::Bad::{Above, Below};
 use healthd_plugin::options::size_text;
 use healthd_plugin::thresholds::{Lower, Upper};
 use healthd_plugin::{BlockingCheck, Cx, Delta, Kept, Metric, Status, Width, options};
@@ -18,25 +19,25 @@ options! {
         /// Critical without a carrier: no cable, or nobody at its other end.
         carrier: bool = true,
         /// Warning if it is slower, in megabits a second.
-        speed_warn: Option<u64>,
+        speed_warn: Option<u64> { bad: Below },
         /// Critical, likewise.
         speed_crit: Option<u64>,
         /// Warning if it is not full duplex.
         duplex: Option<Duplex>,
         /// Warning above so many errors a second, in and out, since the last run.
-        errors_warn: Option<f64> { min: 0 } = Some(0.0),
+        errors_warn: Option<f64> { min: 0, bad: Above } = Some(0.0),
         /// Critical, likewise.
         errors_crit: Option<f64> { min: 0 },
         /// Warning if errors are more percent of the packets since the last run.
-        errors_share_warn: Option<f64> { min: 0, max: 100 },
+        errors_share_warn: Option<f64> { min: 0, max: 100, bad: Above },
         /// Critical, likewise.
         errors_share_crit: Option<f64> { min: 0, max: 100 },
         /// Warning above so many dropped packets a second, in and out, since the last run.
-        drops_warn: Option<f64> { min: 0 },
+        drops_warn: Option<f64> { min: 0, bad: Above },
         /// Critical, likewise.
         drops_crit: Option<f64> { min: 0 },
         /// Warning if the busier direction used more percent of the speed since the last run.
-        utilisation_warn: Option<f64> { min: 0, max: 100 },
+        utilisation_warn: Option<f64> { min: 0, max: 100, bad: Above },
         /// Critical, likewise.
         utilisation_crit: Option<f64> { min: 0, max: 100 },
     }

@@ -6,6 +6,7 @@ use crate::matching::{Limits, Patterns, Seen, Window, now};
 use crate::place::Place;
 use crate::program;
 use crate::report::Report;
+use healthd_plugin::options::Bad::Above;
 use healthd_plugin::serde_json::{self, Value, json};
 use healthd_plugin::thresholds::Upper;
 use healthd_plugin::{Check, Cx, ExecOutput, Status, options};
@@ -27,7 +28,7 @@ options! {
         /// Regular expressions: an entry does not count if one of them matches.
         ignore: Vec<String> = Vec::new(),
         /// Warning if more entries matched within `window`.
-        count_warn: Option<u64>,
+        count_warn: Option<u64> { bad: Above },
         /// Critical, likewise.
         count_crit: Option<u64> = Some(0),
         /// The time in which matches are counted.

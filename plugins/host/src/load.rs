@@ -5,6 +5,7 @@
 
 use crate::kernel::{self, Kernel, Pressure};
 use crate::report::{Report, Unit};
+use healthd_plugin::options::Bad::Above;
 use healthd_plugin::thresholds::Upper;
 use healthd_plugin::{BlockingCheck, Cx, Kept, Metric, Status, options};
 
@@ -14,43 +15,43 @@ options! {
         /// Divide the load averages by the number of processors.
         per_core: bool = true,
         /// Warning if the load average of one minute is higher.
-        load1_warn: Option<f64> { min: 0 },
+        load1_warn: Option<f64> { min: 0, bad: Above },
         /// Critical, likewise.
         load1_crit: Option<f64> { min: 0 },
         /// Warning if the load average of five minutes is higher.
-        load5_warn: Option<f64> { min: 0 } = Some(2.0),
+        load5_warn: Option<f64> { min: 0, bad: Above } = Some(2.0),
         /// Critical, likewise.
         load5_crit: Option<f64> { min: 0 } = Some(4.0),
         /// Warning if the load average of fifteen minutes is higher.
-        load15_warn: Option<f64> { min: 0 },
+        load15_warn: Option<f64> { min: 0, bad: Above },
         /// Critical, likewise.
         load15_crit: Option<f64> { min: 0 },
         /// Warning if the processors were busy for more percent of the time since the last run.
-        busy_warn: Option<f64> { min: 0, max: 100 },
+        busy_warn: Option<f64> { min: 0, max: 100, bad: Above },
         /// Critical, likewise.
         busy_crit: Option<f64> { min: 0, max: 100 },
         /// Warning if they waited for disks for more percent of the time since the last run.
-        iowait_warn: Option<f64> { min: 0, max: 100 },
+        iowait_warn: Option<f64> { min: 0, max: 100, bad: Above },
         /// Critical, likewise.
         iowait_crit: Option<f64> { min: 0, max: 100 },
         /// Warning if the hypervisor gave more percent of their time to others since the last run.
-        steal_warn: Option<f64> { min: 0, max: 100 },
+        steal_warn: Option<f64> { min: 0, max: 100, bad: Above },
         /// Critical, likewise.
         steal_crit: Option<f64> { min: 0, max: 100 },
         /// Warning if some process waited for a processor in more percent of the last minute.
-        pressure_some_warn: Option<f64> { min: 0, max: 100 },
+        pressure_some_warn: Option<f64> { min: 0, max: 100, bad: Above },
         /// Critical, likewise.
         pressure_some_crit: Option<f64> { min: 0, max: 100 },
         /// Warning if more processes are running or ready to.
-        running_warn: Option<u64>,
+        running_warn: Option<u64> { bad: Above },
         /// Critical, likewise.
         running_crit: Option<u64>,
         /// Warning if more processes wait for a disk.
-        blocked_warn: Option<u64>,
+        blocked_warn: Option<u64> { bad: Above },
         /// Critical, likewise.
         blocked_crit: Option<u64>,
         /// Warning if the container's quota stopped it in more percent of its periods since the last run.
-        throttled_warn: Option<f64> { min: 0, max: 100 },
+        throttled_warn: Option<f64> { min: 0, max: 100, bad: Above },
         /// Critical, likewise.
         throttled_crit: Option<f64> { min: 0, max: 100 },
     }

@@ -13,6 +13,7 @@ use crate::place::Place;
 use crate::report::{Grade, Report, Unit, time_text};
 use crate::stuck::{Answer, Question, ask};
 use follow::{Follow, Position};
+use healthd_plugin::options::Bad::Above;
 use healthd_plugin::options::{ReadPath, Size, size_text};
 use healthd_plugin::serde_json::{Value, json};
 use healthd_plugin::thresholds::Upper;
@@ -31,13 +32,13 @@ options! {
         /// Regular expressions: a line does not count if one of them matches.
         ignore: Vec<String> = Vec::new(),
         /// Warning if more lines matched within `window`.
-        count_warn: Option<u64>,
+        count_warn: Option<u64> { bad: Above },
         /// Critical, likewise.
         count_crit: Option<u64> = Some(0),
         /// The time in which matches are counted.
         window: Duration = Duration::from_secs(300),
         /// Warning if more lines a second are written, since the last run.
-        rate_warn: Option<f64> { min: 0 },
+        rate_warn: Option<f64> { min: 0, bad: Above },
         /// Critical, likewise.
         rate_crit: Option<f64> { min: 0 },
         /// Where the first run begins: at the `end` of the file, or at its `begin`.

@@ -8,6 +8,7 @@ mod tests;
 
 use crate::kernel::{self, Kernel, Pressure};
 use crate::report::{Floor, Report, Unit};
+use healthd_plugin::options::Bad::{Above, Below};
 use healthd_plugin::options::{Amount, Size, size_text};
 use healthd_plugin::thresholds::Upper;
 use healthd_plugin::{BlockingCheck, Cx, Delta, Growth, Kept, Metric, Status, Width, options};
@@ -16,27 +17,27 @@ options! {
     /// Available memory, swap, pressure and the OOM killer.
     pub struct Options {
         /// Warning if less is available: a share ("10%") or a size ("512MiB").
-        available_warn: Option<Amount> = Some(Amount::Percent(10.0)),
+        available_warn: Option<Amount> { bad: Below } = Some(Amount::Percent(10.0)),
         /// Critical, likewise.
         available_crit: Option<Amount> = Some(Amount::Percent(5.0)),
         /// Warning if more of the swap is used, in percent.
-        swap_used_warn: Option<f64> { min: 0, max: 100 },
+        swap_used_warn: Option<f64> { min: 0, max: 100, bad: Above },
         /// Critical, likewise.
         swap_used_crit: Option<f64> { min: 0, max: 100 },
         /// Warning if more is swapped in and out, in bytes a second, between two runs.
-        swap_rate_warn: Option<Size>,
+        swap_rate_warn: Option<Size> { bad: Above },
         /// Critical, likewise.
         swap_rate_crit: Option<Size>,
         /// Warning if some process waited for memory in more percent of the last minute.
-        pressure_some_warn: Option<f64> { min: 0, max: 100 },
+        pressure_some_warn: Option<f64> { min: 0, max: 100, bad: Above },
         /// Critical, likewise.
         pressure_some_crit: Option<f64> { min: 0, max: 100 },
         /// Warning if all processes waited for memory in more percent of the last minute.
-        pressure_full_warn: Option<f64> { min: 0, max: 100 },
+        pressure_full_warn: Option<f64> { min: 0, max: 100, bad: Above },
         /// Critical, likewise.
         pressure_full_crit: Option<f64> { min: 0, max: 100 },
         /// Warning if the OOM killer took more processes since the last run.
-        oom_kills_warn: Option<u64> = Some(0),
+        oom_kills_warn: Option<u64> { bad: Above } = Some(0),
         /// Critical, likewise.
         oom_kills_crit: Option<u64>,
         /// Whose memory: `auto` is the container's limit, if this is a container with one, else the machine's; `none` is always

@@ -9,6 +9,7 @@ mod tests;
 
 use crate::kernel::Kernel;
 use crate::report::{Report, Unit, time_text};
+use healthd_plugin::options::Bad::{Above, Below};
 use healthd_plugin::options::{ReadPath, Size, Thresholds, size_text};
 use healthd_plugin::thresholds::{Lower, Upper};
 use healthd_plugin::{BlockingCheck, Cx, Delta, Kept, Metric, Range, Status, Width, options};
@@ -38,39 +39,39 @@ options! {
         /// Count what their children use too, and their children's.
         children: bool = false,
         /// Warning if more of them are zombies.
-        zombies_warn: Option<u64>,
+        zombies_warn: Option<u64> { bad: Above },
         /// Critical, likewise.
         zombies_crit: Option<u64>,
         /// Warning if more of them wait for a disk without being interruptible (state D).
-        blocked_warn: Option<u64>,
+        blocked_warn: Option<u64> { bad: Above },
         /// Critical, likewise.
         blocked_crit: Option<u64>,
         /// Warning if all of them together use more of a processor, in percent of one.
-        cpu_warn: Option<f64> { min: 0 },
+        cpu_warn: Option<f64> { min: 0, bad: Above },
         /// Critical, likewise.
         cpu_crit: Option<f64> { min: 0 },
         /// Warning if all of them together have more resident memory.
-        rss_warn: Option<Size>,
+        rss_warn: Option<Size> { bad: Above },
         /// Critical, likewise.
         rss_crit: Option<Size>,
         /// Warning if all of them together have more memory, what they share counted once (PSS).
-        pss_warn: Option<Size>,
+        pss_warn: Option<Size> { bad: Above },
         /// Critical, likewise.
         pss_crit: Option<Size>,
         /// Warning if one of them uses more of its file descriptors, in percent.
-        fds_warn: Option<f64> { min: 0, max: 100 },
+        fds_warn: Option<f64> { min: 0, max: 100, bad: Above },
         /// Critical, likewise.
         fds_crit: Option<f64> { min: 0, max: 100 },
         /// Warning if the oldest is younger: it was restarted.
-        age_min_warn: Option<Duration>,
+        age_min_warn: Option<Duration> { bad: Below },
         /// Critical, likewise.
         age_min_crit: Option<Duration>,
         /// Warning if the oldest is older: it hangs.
-        age_max_warn: Option<Duration>,
+        age_max_warn: Option<Duration> { bad: Above },
         /// Critical, likewise.
         age_max_crit: Option<Duration>,
         /// Warning if the oldest was another one more often within `restarts_within`.
-        restarts_warn: Option<u64>,
+        restarts_warn: Option<u64> { bad: Above },
         /// Critical, likewise.
         restarts_crit: Option<u64>,
         /// The time in which restarts are counted.

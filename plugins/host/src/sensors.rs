@@ -5,6 +5,7 @@
 use crate::glob;
 use crate::kernel::Kernel;
 use crate::report::Report;
+use healthd_plugin::options::Bad::Above;
 use healthd_plugin::{BlockingCheck, Cx, Metric, Status, options};
 
 options! {
@@ -15,7 +16,7 @@ options! {
         /// Not these, as patterns.
         exclude: Vec<String> = Vec::new(),
         /// Warning at a higher temperature, in degrees Celsius, whatever its own limit is.
-        temperature_warn: Option<f64>,
+        temperature_warn: Option<f64> { bad: Above },
         /// Critical, likewise.
         temperature_crit: Option<f64>,
         /// Check each input against the limits that its chip gives.

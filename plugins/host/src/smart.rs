@@ -8,6 +8,7 @@ mod disk;
 use crate::program;
 use crate::report::{Report, time_text};
 use disk::{Disk, Limits};
+use healthd_plugin::options::Bad::Above;
 use healthd_plugin::options::ReadPath;
 use healthd_plugin::serde_json::{self, Value};
 use healthd_plugin::thresholds::Upper;
@@ -27,15 +28,15 @@ options! {
         /// Unknown if such a document is older.
         files_age: Duration = Duration::from_secs(2 * 3600),
         /// Warning above this temperature, in °C.
-        temperature_warn: Option<f64>,
+        temperature_warn: Option<f64> { bad: Above },
         /// Critical, likewise.
         temperature_crit: Option<f64>,
         /// Warning if more of its life is used, in percent; what flash disks tell.
-        wear_warn: f64 { min: 0 } = 90.0,
+        wear_warn: f64 { min: 0, bad: Above } = 90.0,
         /// Critical, likewise.
         wear_crit: f64 { min: 0 } = 100.0,
         /// Warning if more sectors are worn out, wait for it, or cannot be read.
-        sectors_warn: u64 = 0,
+        sectors_warn: u64 { bad: Above } = 0,
         /// Critical, likewise.
         sectors_crit: Option<u64>,
         /// Wake disks that sleep.

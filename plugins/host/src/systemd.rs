@@ -10,6 +10,7 @@ mod wire;
 use crate::glob;
 use crate::report::{Report, time_text};
 use bus::{Bus, Trouble, Unit};
+use healthd_plugin::options::Bad::Above;
 use healthd_plugin::options::{Size, size_text};
 use healthd_plugin::thresholds::Upper;
 use healthd_plugin::{Check, Cx, Delta, Kept, Metric, Status, Width, options};
@@ -25,23 +26,23 @@ options! {
         /// The states that are fine: anything else is critical.
         states: Vec<State> { min_items: 1 } = vec![State::Active, State::Reloading],
         /// Warning if it was restarted more often since the last run.
-        restarts_warn: Option<u64> = Some(0),
+        restarts_warn: Option<u64> { bad: Above } = Some(0),
         /// Critical, likewise.
         restarts_crit: Option<u64>,
         /// Warning if it uses more memory.
-        memory_warn: Option<Size>,
+        memory_warn: Option<Size> { bad: Above },
         /// Critical, likewise.
         memory_crit: Option<Size>,
         /// Timers: warning if it is later than it should have run by this.
-        late_by_warn: Option<Duration>,
+        late_by_warn: Option<Duration> { bad: Above },
         /// Critical, likewise.
         late_by_crit: Option<Duration>,
         /// Timers: warning if it last ran longer ago, or never.
-        last_run_warn: Option<Duration>,
+        last_run_warn: Option<Duration> { bad: Above },
         /// Critical, likewise.
         last_run_crit: Option<Duration>,
         /// Warning if more units of this machine have failed.
-        failed_warn: Option<u64>,
+        failed_warn: Option<u64> { bad: Above },
         /// Critical, likewise. 0 if there are neither units nor `failed_warn`.
         failed_crit: Option<u64>,
         /// These do not count as failed, as patterns.

@@ -8,6 +8,7 @@ mod dnf;
 use crate::kernel::Kernel;
 use crate::program;
 use crate::report::{Grade, Report, time_text};
+use healthd_plugin::options::Bad::Above;
 use healthd_plugin::thresholds::Upper;
 use healthd_plugin::{Check, Cx, ExecOutput, Metric, Status, options};
 use std::path::Path;
@@ -21,15 +22,15 @@ options! {
         /// Packages that do not count, or patterns of them: "linux-*".
         exclude: Vec<String> = Vec::new(),
         /// Warning if more updates wait.
-        updates_warn: Option<u64>,
+        updates_warn: Option<u64> { bad: Above },
         /// Critical, likewise.
         updates_crit: Option<u64>,
         /// Warning if more of them are for security.
-        security_warn: Option<u64>,
+        security_warn: Option<u64> { bad: Above },
         /// Critical, likewise.
         security_crit: Option<u64> = Some(0),
         /// Warning if the lists are older: then nobody knows what waits.
-        lists_age_warn: Option<Duration> = Some(Duration::from_secs(3 * 86_400)),
+        lists_age_warn: Option<Duration> { bad: Above } = Some(Duration::from_secs(3 * 86_400)),
         /// Critical, likewise.
         lists_age_crit: Option<Duration>,
         /// What a machine is that should be started again.

@@ -33,7 +33,7 @@ pub async fn unpack(cx: Cx<'_>, response: &mut Response, max: usize) -> Result<(
         let n = codings.len();
         return Err(Failed::critical(format!("body: {n} content codings")));
     }
-    for name in codings.iter().rev() {
+    for (n, name) in codings.iter().enumerate().rev() {
         if response.body.is_empty() {
             return Ok(());
         }
@@ -43,11 +43,17 @@ pub async fn unpack(cx: Cx<'_>, response: &mut Response, max: usize) -> Result<(
         }
         let packed = Cursor::new(std::mem::take(&mut response.body));
         let mut reader = reader(name, packed)?;
-        let mut out = Vec::new();
+        // Still packed, or the body itself, which may be too long to be kept.
+        let is_last = n == 0;
+        let (mut out, mut size) = (Vec::new(), 0);
         loop {
-            let before = out.len();
-            let room = (max - before).min(PIECE) as u64;
+            let room = (max - size).min(PIECE) as u64;
             let read = reader.by_ref().take(room).read_to_end(&mut out);
+            size += read.as_ref().copied().unwrap_or(0);
+            if is_last {
+                response.keep(&out);
+                out.clear();
+            }
             match read {
                 // What was cut at `max_body` ends where it must.
                 Err(_) if response.cut => break,
@@ -55,14 +61,16 @@ pub async fn unpack(cx: Cx<'_>, response: &mut Response, max: usize) -> Result<(
                     return Err(Failed::critical(format!("body: cannot be read as {name}")));
                 }
                 Ok(0) => break,
-                Ok(_) if out.len() >= max => {
+                Ok(_) if size >= max => {
                     response.cut = true;
                     break;
                 }
                 Ok(_) => cx.sleep(Duration::from_micros(1)).await,
             }
         }
-        response.body = out;
+        if !is_last {
+            response.body = out;
+        }
     }
     Ok(())
 }
@@ -209,15 +217,8 @@ fn zstd_window(frame: &[u8]) -> Option<u64> {
 /// is none as windows-1252, as browsers do.
 pub fn text(response: &Response) -> Cow<'_, str> {
     let body = response.body.as_slice();
-    if let Some((encoding, mark)) = Encoding::for_bom(body) {
+    if let Some((encoding, mark)) = declared(response) {
         return encoding.decode_without_bom_handling(&body[mark..]).0;
-    }
-    let declared = response
-        .header("content-type")
-        .and_then(|h| charset_of(&h.text()))
-        .or_else(|| within(body));
-    if let Some(encoding) = declared {
-        return encoding.decode_without_bom_handling(body).0;
     }
     match std::str::from_utf8(body) {
         Ok(text) => text.into(),
@@ -225,6 +226,16 @@ pub fn text(response: &Response) -> Cow<'_, str> {
         Err(e) if e.error_len().is_none() => UTF_8.decode_without_bom_handling(body).0,
         Err(_) => WINDOWS_1252.decode_without_bom_handling(body).0,
     }
+}
+
+/// What the body is said to be written in, and the bytes before it. None: nothing is said.
+pub fn declared(response: &Response) -> Option<(&'static Encoding, usize)> {
+    let body = response.body.as_slice();
+    Encoding::for_bom(body).or_else(|| {
+        let header = response.header("content-type");
+        let said = header.and_then(|h| charset_of(&h.text()));
+        Some((said.or_else(|| within(body))?, 0))
+    })
 }
 
 /// `text/html; charset="utf-8"`

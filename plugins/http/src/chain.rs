@@ -37,6 +37,7 @@ impl Http {
             body: self.expect.needs_body(),
             max_body: u64::from(self.options.max_body),
         })
+        .looked_at_by(self.expect.onlooker())
         .following(REDIRECTS.map(|code| if self.follows(code) { code } else { 0 }))
     }
 

@@ -4,12 +4,14 @@ use crate::body;
 use crate::failed::Failed;
 use crate::json;
 use crate::options::{Options, StatusSet};
-use crate::response::Response;
+use crate::response::{Onlooker, Response};
+use crate::search::Search;
 use crate::url::{Url, masked};
 use healthd_plugin::pattern::Pattern;
 use healthd_plugin::serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 #[derive(Debug)]
 pub struct Expect {
@@ -23,6 +25,8 @@ pub struct Expect {
     not_headers: Vec<(String, Pattern)>,
     url: Option<Pattern>,
     tls: bool,
+    /// The texts of `contains` and `not_contains`, in this order, if nothing else is asked of the body.
+    search: Option<Arc<[String]>>,
 }
 
 impl Expect {
@@ -38,13 +42,20 @@ impl Expect {
                 .map(|(n, t)| Ok((n.clone(), compile(&format!("{name}.{n}"), t)?)))
                 .collect::<Result<Vec<_>, String>>()
         };
+        let regexes = [&o.body_regex, &o.body_not_regex];
+        let json = json::rules(o)?;
+        let texts = [&o.body_contains, &o.body_not_contains];
+        let texts = texts.into_iter().flatten().cloned();
+        let search =
+            (json.is_empty() && regexes.iter().all(|r| r.is_none())).then(|| texts.collect());
         Ok(Expect {
+            search,
             status: o.status.clone(),
             contains: o.body_contains.clone(),
             not_contains: o.body_not_contains.clone(),
             regex: regex("body_regex", &o.body_regex)?,
             not_regex: regex("body_not_regex", &o.body_not_regex)?,
-            json: json::rules(o)?,
+            json,
             url: regex("expect_url", &o.expect_url)?,
             tls: o.expect_tls,
             headers: headers("expect_headers", &o.expect_headers)?,
@@ -62,6 +73,12 @@ impl Expect {
             || self.regex.is_some()
             || self.not_regex.is_some()
             || !self.json.is_empty()
+    }
+
+    /// Who looks at a long body, if what is asked of it can be told without keeping it.
+    pub fn onlooker(&self) -> Option<Box<dyn Onlooker>> {
+        let wanted = self.search.as_ref().filter(|w| !w.is_empty())?;
+        Some(Box::new(Search::new(wanted.clone())))
     }
 
     pub fn takes_status(&self, code: u16) -> bool {
@@ -105,6 +122,10 @@ impl Expect {
         self.judge_head(url, r).map_err(Failed::critical)?;
         if !body || !self.needs_body() {
             return Ok(Vec::new());
+        }
+        if let Some(onlooker) = r.onlooker() {
+            let judged = self.judge_texts(|n, _| onlooker.has_seen(n), r.cut);
+            return judged.map(|()| Vec::new());
         }
         let text = body::text(r);
         if let Some((name, why)) = too_much(self.of_body(), text.len()) {
@@ -173,24 +194,28 @@ impl Expect {
         Ok(())
     }
 
+    /// `has`: whether a text is in the body, by its number in `search` or by itself.
+    fn judge_texts(&self, has: impl Fn(usize, &str) -> bool, is_cut: bool) -> Result<(), Failed> {
+        if let Some(wanted) = self.contains.as_ref().filter(|w| !has(0, w)) {
+            let cut = said_of_cut(is_cut);
+            let why = format!("body does not contain {}{cut}", Quoted(wanted));
+            return Err(Failed::critical(why));
+        }
+        let n = usize::from(self.contains.is_some());
+        match self.not_contains.as_ref().filter(|w| has(n, w)) {
+            Some(other) => Err(Failed::critical(format!("body contains {}", Quoted(other)))),
+            None => Ok(()),
+        }
+    }
+
     /// The first thing that is not as expected of the body's text. The JSON in it is returned if some rule needs it.
     pub fn judge_body(&self, text: &str, is_cut: bool) -> Result<Option<Value>, Failed> {
         if !self.needs_body() {
             return Ok(None);
         }
-        let cut = if is_cut {
-            " in the part that was read (max_body)"
-        } else {
-            ""
-        };
+        self.judge_texts(|_, wanted| text.contains(wanted), is_cut)?;
+        let cut = said_of_cut(is_cut);
         let bad = |why: String| Err(Failed::critical(why));
-        let contains = |wanted: &String| text.contains(wanted.as_str());
-        if let Some(wanted) = self.contains.as_ref().filter(|w| !contains(w)) {
-            return bad(format!("body does not contain {}{cut}", Quoted(wanted)));
-        }
-        if let Some(other) = self.not_contains.as_ref().filter(|w| contains(w)) {
-            return bad(format!("body contains {}", Quoted(other)));
-        }
         if let Some(regex) = self.regex.as_ref().filter(|r| !r.is_match(text)) {
             return bad(format!("body does not match {regex}{cut}"));
         }
@@ -207,6 +232,13 @@ impl Expect {
         let judged = self.json.iter().try_for_each(|rule| rule.judge(&json));
         judged.map_err(Failed::critical)?;
         Ok(Some(json))
+    }
+}
+
+fn said_of_cut(is_cut: bool) -> &'static str {
+    match is_cut {
+        true => " in the part that was read (max_body)",
+        false => "",
     }
 }
 

@@ -18,6 +18,7 @@ mod limit;
 mod oauth;
 mod options;
 mod request;
+mod search;
 mod way;
 
 use crate::url::Url;

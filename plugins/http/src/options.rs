@@ -1,5 +1,6 @@
 //! The options of an HTTP check. `README.md` beside this folder shows them in use.
 
+use healthd_plugin::options::Bad::{Above, Below};
 pub use healthd_plugin::options::Scalar;
 use healthd_plugin::options::{Limits, OptionValue, ReadPath};
 use healthd_plugin::serde_json::Value;
@@ -92,7 +93,7 @@ options! {
         /// lead are asked for by their own names.
         server_name: Option<String> { min_length: 1 },
         /// Warn when a certificate of the chain, of any hop, is valid for fewer days than this.
-        certificate_warn_days: Option<f64> { min: 0 },
+        certificate_warn_days: Option<f64> { min: 0, bad: Below },
         /// Critical when a certificate of the chain, of any hop, is valid for fewer days than this.
         certificate_crit_days: Option<f64> { min: 0 },
         /// PEM file of the client's own certificate, with its chain. Read anew when it changes.
@@ -112,7 +113,7 @@ options! {
         /// with this option and all workers.
         rate_limit: Option<Rate>,
         /// Warn when the whole check takes longer.
-        latency_warn: Option<Duration>,
+        latency_warn: Option<Duration> { bad: Above },
         /// Critical when the whole check takes longer.
         latency_crit: Option<Duration>,
         /// Labels on the result tell what was seen: address, status, version, redirects, lengths, TLS.

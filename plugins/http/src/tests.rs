@@ -599,8 +599,9 @@ fn a_silent_server_is_a_timeout_in_its_phase() {
         let check = plugin
             .create(json!({"url": url, "insecure": true}).to_string())
             .unwrap();
-        let o = check.run(Duration::from_millis(30));
-        assert_eq!(o.message, format!("timeout after 30ms in phase {phase}"));
+        // Time enough to get there, however busy the machine is.
+        let o = check.run(Duration::from_secs(2));
+        assert_eq!(o.message, format!("timeout after 2s in phase {phase}"));
     }
     // A cancel at the first wait leaves nothing behind: MockHost looks.
     plugin
@@ -749,13 +750,14 @@ fn a_silent_target_is_critical_after_any_wait() {
     let options = json!({"url": url, "rate_limit": "5/s"}).to_string();
     let check = plugin.create(options).expect("fine");
     let begun = std::time::Instant::now();
-    for o in check.run_many(2, Duration::from_millis(300)) {
+    for o in check.run_many(2, Duration::from_secs(2)) {
         assert_eq!(
             told(&o),
-            (Status::Critical, "timeout after 300ms in phase ttfb")
+            (Status::Critical, "timeout after 2s in phase ttfb")
         );
     }
-    assert!(begun.elapsed() >= Duration::from_millis(500));
+    // The second has waited for its turn before.
+    assert!(begun.elapsed() >= Duration::from_millis(2200));
 }
 
 /// A redirect that has to wait for its turn: neither slow, nor are the phases of the first request in those of the last.

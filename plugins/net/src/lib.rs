@@ -25,8 +25,6 @@ mod certificate;
 mod dns;
 #[cfg(feature = "domain")]
 mod domain;
-#[cfg(test)]
-mod dovecot;
 #[cfg(feature = "grpc")]
 mod grpc;
 #[cfg(feature = "imap")]

@@ -16,6 +16,7 @@ mod wire;
 
 use exchange::{Answer, Failed, Times, log_in};
 use healthd_plugin::fresh::{Fresh, read_whole};
+use healthd_plugin::options::Bad::{Above, Below};
 use healthd_plugin::options::{FirstCell, Scalar, Thresholds};
 use healthd_plugin::thresholds::{Lower, Upper, validity};
 use healthd_plugin::tls::{self, Connector, Roots};
@@ -55,11 +56,11 @@ options! {
         /// File of services for `service=` in the URL, instead of ~/.pg_service.conf and the machine's.
         service_file: Option<String> { min_length: 1 },
         /// Warn when the server's certificate is valid for fewer days than this.
-        certificate_warn_days: Option<f64> { min: 0 },
+        certificate_warn_days: Option<f64> { min: 0, bad: Below },
         /// Critical when the server's certificate is valid for fewer days than this.
         certificate_crit_days: Option<f64> { min: 0 },
         /// Warn when the whole check takes longer.
-        latency_warn: Option<Duration>,
+        latency_warn: Option<Duration> { bad: Above },
         /// Critical when the whole check takes longer.
         latency_crit: Option<Duration>,
     }

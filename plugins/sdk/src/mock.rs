@@ -111,7 +111,8 @@ impl MockPlugin {
     /// Holds a plugin's page of options against its schema.
     ///
     /// # Panics
-    /// If an option has no description, or the page no line that begins with ``| `option` |``.
+    /// If an option has no description, or the page no line that begins with ``| `option` |``; if of a pair of limits
+    /// (`x_warn`, `x_crit`) nobody says on which side a value is bad, so that the daemon cannot tell of a wrong order.
     pub fn assert_documented(&self, page: &str) {
         let schema = self.schema();
         let options = schema["properties"]
@@ -126,6 +127,14 @@ impl MockPlugin {
             assert!(
                 page.lines().any(|l| l.starts_with(&line)),
                 "no line for {name} in the page"
+            );
+            let crit = name.replace("warn", "crit");
+            let is_pair = crit != *name && options.contains_key(&crit);
+            assert!(
+                !is_pair
+                    || option["x-bad"].is_string()
+                    || option.to_string().contains(r#""format":"range""#),
+                "{name} is no range, and does not say `{{ bad: Above }}` or `{{ bad: Below }}`"
             );
         }
     }

@@ -590,7 +590,7 @@ fn children_run() {
         .unwrap();
     let waits =
         std::thread::spawn(move || listener.accept().unwrap().0.read(&mut [0; 1]).unwrap_or(0));
-    assert_eq!(check.run(Duration::from_secs(1)).code, abi::PENDING);
+    assert_eq!(check.run(Duration::from_secs(5)).code, abi::PENDING);
     assert_eq!(waits.join().unwrap(), 0);
 }
 

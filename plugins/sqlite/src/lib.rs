@@ -12,6 +12,7 @@ mod locks;
 mod tests;
 
 use database::{Answer, Database, Failure};
+use healthd_plugin::options::Bad::Above;
 use healthd_plugin::options::{FirstCell, Scalar, Thresholds, WritePath};
 use healthd_plugin::thresholds::Upper;
 use healthd_plugin::{BlockingCheck, Cx, Metric, Range, Status, options, plugins};
@@ -39,7 +40,7 @@ options! {
         /// Nobody ever changes this file: read it without locks. Wrong answers if somebody does.
         immutable: bool = false,
         /// Warn when the whole check takes longer.
-        latency_warn: Option<Duration>,
+        latency_warn: Option<Duration> { bad: Above },
         /// Critical when the whole check takes longer.
         latency_crit: Option<Duration>,
     }

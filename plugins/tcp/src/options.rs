@@ -1,6 +1,7 @@
 //! The options of a TCP check. `README.md` beside this folder shows them in use.
 
 use healthd_plugin::options;
+use healthd_plugin::options::Bad::{Above, Below};
 use healthd_plugin::options::ReadPath;
 use healthd_plugin::tls::{Dialect, Pin, Version};
 use std::time::Duration;
@@ -42,11 +43,11 @@ options! {
         /// curl's pinnedpubkey, or "sha256:" and its fingerprint in hexadecimal. For `tls`.
         pins: Vec<Pin> = Vec::new(),
         /// Warn when a certificate of the chain is valid for fewer days than this. For `tls`.
-        certificate_warn_days: Option<f64> { min: 0 },
+        certificate_warn_days: Option<f64> { min: 0, bad: Below },
         /// Critical when a certificate of the chain is valid for fewer days than this. For `tls`.
         certificate_crit_days: Option<f64> { min: 0 },
         /// Warn when the whole check takes longer.
-        latency_warn: Option<Duration>,
+        latency_warn: Option<Duration> { bad: Above },
         /// Critical when the whole check takes longer.
         latency_crit: Option<Duration>,
         /// Labels on the result tell what was seen: address, TLS, and whether the answer was not as expected.

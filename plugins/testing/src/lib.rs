@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod certs;
+mod dovecot;
 mod exim;
 mod mariadb;
 mod name_server;
@@ -14,6 +15,7 @@ mod postgres;
 mod server;
 
 pub use certs::Certs;
+pub use dovecot::Dovecot;
 pub use exim::Exim;
 pub use mariadb::MariaDb;
 pub use name_server::NameServer;
@@ -25,8 +27,11 @@ pub use postgres::Postgres;
 pub use server::{Server, accepts, program};
 
 use std::net::TcpListener;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -115,19 +120,29 @@ pub fn until(mut holds: impl FnMut() -> bool, log: impl Fn() -> String) {
     }
 }
 
-/// A TCP port of `address` that is free now and that this process hands out once. Not from the range of which the
-/// kernel takes the ports of outgoing connections: the tests beside make thousands. Whoever listens there must still
-/// cope with losing a race against another process.
+/// A TCP port of `address` that is free now, and that no other process of ours gets as long as this one lives. Not from
+/// the range of which the kernel takes the ports of outgoing connections: the tests beside make thousands. Whoever
+/// listens there must still cope with losing a race against a stranger.
 pub fn free_port(address: &str) -> u16 {
     const FIRST: u32 = 10_240;
     const COUNT: u32 = 22_000;
     static NEXT: AtomicU32 = AtomicU32::new(0);
+    static OURS: Mutex<Vec<UnixDatagram>> = Mutex::new(Vec::new());
     for _ in 0..COUNT {
         let start = std::process::id().wrapping_mul(101);
         let port = (FIRST + start.wrapping_add(NEXT.fetch_add(1, Relaxed)) % COUNT) as u16;
+        let Some(mark) = mark(port) else { continue };
         if TcpListener::bind((address, port)).is_ok() {
+            OURS.lock().expect("nobody panics here").push(mark);
             return port;
         }
     }
     panic!("no free port on {address}");
+}
+
+/// Says to the other processes of tests whose port this is: an abstract socket, which belongs to the same network as the
+/// port, and ends with its owner. None: it is somebody else's.
+fn mark(port: u16) -> Option<UnixDatagram> {
+    let name = format!("healthd-test-port-{port}");
+    UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(name).ok()?).ok()
 }

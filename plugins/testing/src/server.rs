@@ -1,6 +1,8 @@
 //! A server program that a test starts, and its log.
 
 use crate::{Folder, Process, free_port};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::fs::File;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -17,9 +19,40 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub struct Server {
     pub port: u16,
-    // Before the folder: a program still writes there.
-    _process: Process,
+    process: Process,
     folder: Folder,
+}
+
+impl Drop for Server {
+    /// With those that it has started itself: until they are gone they write into the folder, also when it is removed.
+    fn drop(&mut self) {
+        let _ = self.process.0.kill();
+        let _ = self.process.0.wait();
+        let begun = Instant::now();
+        loop {
+            let left = naming(self.folder.path());
+            left.iter().for_each(|pid| {
+                let _ = kill(*pid, Signal::SIGKILL);
+            });
+            if left.is_empty() || begun.elapsed() > DEADLINE {
+                return;
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+}
+
+/// The processes with a path in this folder on their command line.
+fn naming(folder: &Path) -> Vec<Pid> {
+    let below = format!("{}/", folder.display());
+    let pids = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let names = |pid: &i32| {
+        // That of a zombie is empty.
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(&below)
+    };
+    pids.filter(names).map(Pid::from_raw).collect()
 }
 
 impl Server {
@@ -63,7 +96,7 @@ impl Server {
             if !ended {
                 return Server {
                     port,
-                    _process: process,
+                    process,
                     folder,
                 };
             }
@@ -86,7 +119,7 @@ impl Server {
     }
 
     pub fn pid(&self) -> u32 {
-        self._process.0.id()
+        self.process.0.id()
     }
 }
 

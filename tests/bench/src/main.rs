@@ -7,6 +7,7 @@
 mod alerts;
 mod changes;
 mod daemon;
+mod day;
 mod kinds;
 mod mail;
 mod measure;
@@ -18,13 +19,15 @@ mod peers;
 mod ping;
 mod readers;
 mod runs;
+mod scrapes;
 mod shared_work;
+mod viewers;
 
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|needs|readers|upgrade|reload|stats|digest|objects|names|kinds|ping|
-                         alerts|storm|full|silent|ways|measure|scrape|page|all]
-                        [--seconds N] [--checks N] [--kills N] [--upgrades N] [--values N] [--mib N] [--rounds N]
+                         alerts|storm|full|silent|ways|measure|scrape|day|page|viewers|slow|top|all]
+                        [--seconds N] [--only KIND[,KIND...]] [--checks N] [--kills N] [--upgrades N] [--values N] [--mib N] [--rounds N]
 
   load   10,000 HTTP checks at 2 s beside 2,000 that hang, then HAProxy with the same checks   (60 s each)
   kill   the same load while workers are killed with SIGKILL                                   (100 kills)
@@ -37,7 +40,7 @@ const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|needs|readers
   stats  10,000,000 values with 1 and 2 cpu workers, and numpy on the same values                (5 rounds)
   digest a tree of 4,096 MiB with 2 cpu workers, and sha256sum -c                                (5 rounds)
   names  10,000 checks of names at 10 s without and beside 60 in a silent zone, and by getaddrinfo; as root (3 x 60 s)
-  kinds  CPU a check and memory in flight of each kind, as a table
+  kinds  CPU a check and memory in flight of each kind, or of those of --only, as a table; as root     (some 25 s each)
   ping   10,000 hosts at 10 s beside fping and check_icmp, idle and under load; as root       (60 s)
   ways   a backup after 5 min, `repeat`, a check that flips each second                            (330 s; 3,600 for all of it)
   storm  a parent and 500 children down and up, receivers that fail, kills, a reload, a restart     (4 x 5 rounds; 8 min)
@@ -46,7 +49,11 @@ const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|needs|readers
   alerts these four
   measure 10,000 checks at 10 s with history and scrapes: the recorder's CPU, its file, its report against each result  (60 s; 3600)
   scrape 10,000 checks at 2 s without and beside wrk on /metrics: who is late                     (60 s each)
+  day    as many scrapes as a day has, in less time, with managers killed: failures, counters, series, growth  (7200 s; with --checks 1000 600)
   page   bytes and time to the first byte of pages and /metrics at 100, 1,000, 10,000 checks; 20 open pages (10 s each)
+  viewers 10,000 checks at 2 s without and beside 20 open pages and wrk on / and /metrics: who is late     (4 times 15 s each)
+  slow   1,000 clients of slowhttptest with slow heads, bodies and reads, and one that is not slow            (20 s each)
+  top    `healthctl top` in tmux at three sizes with 10,000 checks: its CPU                                   (20 s each)
   objects token requests of 1,000 checks, a rate limit, 10,000 runs of a group, 1,000 locks, a holder killed";
 
 pub struct Options {
@@ -57,6 +64,8 @@ pub struct Options {
     pub values: u64,
     pub mib: u64,
     pub rounds: u64,
+    /// Empty: all.
+    pub only: Vec<String>,
 }
 
 fn main() -> ExitCode {
@@ -90,10 +99,16 @@ fn run() -> Result<(), String> {
         values: 10_000_000,
         mib: 4096,
         rounds: 5,
+        only: Vec::new(),
     };
     let mut what = None;
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
+        if arg == "--only" {
+            let kinds = args.next().ok_or(USAGE)?;
+            options.only = kinds.split(',').map(str::to_owned).collect();
+            continue;
+        }
         let mut number = || args.next().and_then(|n| n.parse().ok()).ok_or(USAGE);
         match arg.as_str() {
             "--seconds" => options.seconds = number()?,
@@ -105,9 +120,8 @@ fn run() -> Result<(), String> {
             "--rounds" => options.rounds = number()?.max(1),
             "stats" | "digest" | "objects" | "load" | "kill" | "idle" | "ready" | "needs"
             | "readers" | "upgrade" | "reload" | "names" | "kinds" | "ping" | "alerts"
-            | "storm" | "full" | "silent" | "ways" | "measure" | "scrape" | "page" | "all" => {
-                what = Some(arg)
-            }
+            | "storm" | "full" | "silent" | "ways" | "measure" | "scrape" | "day" | "page"
+            | "viewers" | "slow" | "top" | "all" => what = Some(arg),
             _ => return Err(USAGE.into()),
         }
     }
@@ -132,7 +146,11 @@ fn run() -> Result<(), String> {
         "ways" => alerts::ways(&options),
         "measure" => measure::measure(&options),
         "scrape" => measure::scrape(&options),
+        "day" => day::day(&options),
         "page" => page::page(&options),
+        "viewers" => viewers::viewers(&options),
+        "slow" => viewers::slow(&options),
+        "top" => viewers::top(&options),
         "stats" => shared_work::stats::stats(&options),
         "digest" => shared_work::digest::digest(&options),
         _ => {

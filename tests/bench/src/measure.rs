@@ -5,13 +5,13 @@ use crate::Options;
 use crate::daemon::{Daemon, target_dir};
 use crate::peers;
 use crate::runs::{lateness, wait, warm_up};
+use crate::scrapes::{Prometheus, Scrapes, promtool};
 use healthd_test_support::procs;
+use healthd_testing::free_port;
 use std::collections::HashMap;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const SCRAPE: Duration = Duration::from_secs(15);
@@ -20,7 +20,7 @@ const SCRAPE: Duration = Duration::from_secs(15);
 const OUTAGES: &str = "split_clients $uri $unlucky { 5% 1; * 0; }
   map \"$unlucky$msec\" $bad { \"~^1[0-9]{8}[0-4]\" 1; default 0; }";
 
-fn checks(n: usize, port: u16, interval: &str) -> String {
+pub fn checks(n: usize, port: u16, interval: &str) -> String {
     format!(
         "[[check]]\nname = \"web-{{a}}-{{b}}\"\nplugin = \"http\"\nfor_each = {{ a = \"0..{}\", b = \"1..251\" }}\n\
          interval = \"{interval}\"\ntimeout = \"5s\"\nattempts = 1\n\
@@ -34,148 +34,10 @@ fn now() -> f64 {
     since.unwrap_or_default().as_secs_f64()
 }
 
-fn role(daemon: &Daemon, name: &str) -> Result<u32, String> {
+pub fn role(daemon: &Daemon, name: &str) -> Result<u32, String> {
     let all = procs::tree(daemon.pid());
     let found = all.into_iter().find(|pid| procs::name(*pid) == name);
     found.ok_or_else(|| format!("there is no {name}"))
-}
-
-fn get(port: u16, path: &str) -> Result<String, String> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).map_err(|e| e.to_string())?;
-    let request = format!("GET {path} HTTP/1.0\r\nHost: x\r\n\r\n");
-    stream
-        .write_all(request.as_bytes())
-        .map_err(|e| e.to_string())?;
-    let mut answer = String::new();
-    stream
-        .read_to_string(&mut answer)
-        .map_err(|e| e.to_string())?;
-    match answer.split_once("\r\n\r\n") {
-        Some((head, body)) if head.contains(" 200 ") => Ok(body.to_owned()),
-        _ => Err(answer.lines().next().unwrap_or_default().to_owned()),
-    }
-}
-
-/// `counters go back`, `scrapes`, `failed`.
-#[derive(Default)]
-struct Scrapes {
-    done: usize,
-    failed: usize,
-    back: usize,
-    slowest: Duration,
-    bytes: usize,
-    before: HashMap<String, f64>,
-}
-
-impl Scrapes {
-    fn scrape(&mut self, port: u16) -> Option<String> {
-        let begun = Instant::now();
-        self.done += 1;
-        let page = match get(port, "/metrics") {
-            Ok(page) => page,
-            Err(e) => {
-                println!("  a scrape failed: {e}");
-                self.failed += 1;
-                return None;
-            }
-        };
-        self.slowest = self.slowest.max(begun.elapsed());
-        self.bytes = page.len();
-        let counters = page
-            .lines()
-            .filter(|l| !l.starts_with('#') && l.contains("_total"));
-        for line in counters {
-            let Some((series, value)) = line.rsplit_once(' ') else {
-                continue;
-            };
-            let value: f64 = value.parse().unwrap_or(0.0);
-            if let Some(before) = self.before.insert(series.to_owned(), value) {
-                self.back += usize::from(value < before);
-            }
-        }
-        Some(page)
-    }
-}
-
-fn promtool(page: &str) -> String {
-    let tool = Command::new("promtool")
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn();
-    let Ok(mut tool) = tool else {
-        return "promtool is not installed".into();
-    };
-    if let Some(mut stdin) = tool.stdin.take() {
-        let _ = stdin.write_all(page.as_bytes());
-    }
-    match tool.wait_with_output() {
-        Ok(done) => format!(
-            "promtool check metrics: rc {}{}",
-            done.status.code().unwrap_or(-1),
-            String::from_utf8_lossy(&done.stderr)
-        ),
-        Err(e) => e.to_string(),
-    }
-}
-
-/// A real one, which scrapes each 15 s.
-struct Prometheus {
-    child: Child,
-    port: u16,
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Prometheus {
-    /// None: it is not installed.
-    fn start(dir: &Path, target: u16) -> Result<Option<Prometheus>, String> {
-        let port = peers::free_port()?;
-        let config = dir.join("prometheus.yml");
-        let text = format!(
-            "global: {{scrape_interval: 15s}}\nscrape_configs:\n- job_name: healthd\n  static_configs: [{{targets: ['127.0.0.1:{target}']}}]\n"
-        );
-        fs::write(&config, text).map_err(|e| e.to_string())?;
-        let child = Command::new("prometheus")
-            .arg(format!("--config.file={}", config.display()))
-            .arg(format!(
-                "--storage.tsdb.path={}",
-                dir.join("tsdb").display()
-            ))
-            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        Ok(child.ok().map(|child| Prometheus { child, port }))
-    }
-
-    fn query(&self, query: &str) -> String {
-        let encoded: String = query.bytes().map(|b| format!("%{b:02x}")).collect();
-        let page = get(self.port, &format!("/api/v1/query?query={encoded}"));
-        let answer: serde_json::Value = page
-            .ok()
-            .and_then(|page| serde_json::from_str(&page).ok())
-            .unwrap_or_default();
-        let value = &answer["data"]["result"][0]["value"][1];
-        value.as_str().unwrap_or("?").to_owned()
-    }
-
-    fn tell(&self) {
-        println!(
-            "  Prometheus            {:>8} scrapes, {} failed, {} samples each, {} s the slowest",
-            self.query("count_over_time(up[2d])"),
-            self.query("count_over_time(up[2d]) - sum_over_time(up[2d])"),
-            self.query("max_over_time(scrape_samples_scraped[2d])"),
-            self.query("max_over_time(scrape_duration_seconds[2d])"),
-        );
-    }
 }
 
 /// `--checks` checks at 10 s for `--seconds`: the recorder's CPU, its file, its report, and the scrapes.
@@ -185,7 +47,7 @@ pub fn measure(options: &Options) -> Result<(), String> {
         OUTAGES,
         "location / { if ($bad) { return 503; } return 200 \"ok\\n\"; }",
     )?;
-    let port = peers::free_port()?;
+    let port = free_port("127.0.0.1");
     let config = format!(
         "[history]\nmax_size = \"1GiB\"\n\n[web]\nlisten = \"127.0.0.1:{port}\"\n\n{}",
         checks(options.checks, nginx.port, "10s")
@@ -237,14 +99,7 @@ pub fn measure(options: &Options) -> Result<(), String> {
         percent(procs::own_cpu_ms(web), before.1),
         procs::pss_of(web)
     );
-    println!(
-        "  scrapes               {:8}  {} failed, {} counters went back, slowest {:.0} ms, {:.1} MB",
-        scrapes.done,
-        scrapes.failed,
-        scrapes.back,
-        scrapes.slowest.as_secs_f64() * 1e3,
-        scrapes.bytes as f64 / 1e6
-    );
+    scrapes.tell();
     println!("  {}", promtool(&last));
     match &prometheus {
         None => println!("  (prometheus is not installed: only our own scrapes)"),
@@ -329,7 +184,7 @@ fn compare(daemon: &Daemon, log: &Path, since: f64) -> Result<(), String> {
 /// `--checks` checks at 2 s: how late they are, and how late they are beside wrk on /metrics.
 pub fn scrape(options: &Options) -> Result<(), String> {
     let nginx = peers::nginx()?;
-    let port = peers::free_port()?;
+    let port = free_port("127.0.0.1");
     let config = format!(
         "[web]\nlisten = \"127.0.0.1:{port}\"\n\n{}",
         checks(options.checks, nginx.port, "2s")

@@ -7,9 +7,10 @@ use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-const TABS: usize = 20;
+pub const TABS: usize = 20;
 const ASKED: u64 = 200;
 
 pub fn page(options: &Options) -> Result<(), String> {
@@ -52,20 +53,9 @@ pub fn page(options: &Options) -> Result<(), String> {
         }
         let pid = web(daemon.pid()).ok_or("there is no web process")?;
         let seconds = options.seconds.min(10);
-        let mut open = Vec::new();
-        for _ in 0..TABS {
-            let mut stream = UnixStream::connect(&socket).map_err(|e| e.to_string())?;
-            write!(stream, "GET /live HTTP/1.1\r\nHost: healthd\r\n\r\n")
-                .map_err(|e| e.to_string())?;
-            let mut stream = BufReader::new(stream);
-            let mut line = String::new();
-            stream.read_line(&mut line).map_err(|e| e.to_string())?;
-            open.push(std::thread::spawn(move || {
-                // Until the daemon ends.
-                let mut buffer = [0; 65536];
-                while stream.read(&mut buffer).is_ok_and(|n| n > 0) {}
-            }));
-        }
+        let connect = || UnixStream::connect(&socket);
+        let open: Result<Vec<_>, String> = (0..TABS).map(|_| tab(connect())).collect();
+        let open = open?;
         let before = cpu_ticks(pid);
         std::thread::sleep(Duration::from_secs(seconds));
         let ticks = cpu_ticks(pid).saturating_sub(before);
@@ -81,8 +71,31 @@ pub fn page(options: &Options) -> Result<(), String> {
     Ok(())
 }
 
+/// An open page: what comes is read until the daemon ends, or the stream is shut down.
+pub fn tab<S: Read + Write + Send + 'static>(
+    stream: std::io::Result<S>,
+) -> Result<JoinHandle<u64>, String> {
+    let text = |e: std::io::Error| e.to_string();
+    let mut stream = stream.map_err(text)?;
+    write!(stream, "GET /live HTTP/1.1\r\nHost: healthd\r\n\r\n").map_err(text)?;
+    let mut stream = BufReader::new(stream);
+    let mut line = String::new();
+    stream.read_line(&mut line).map_err(text)?;
+    if !line.contains(" 200 ") {
+        return Err(format!("a page is not told what changes: {line}"));
+    }
+    Ok(std::thread::spawn(move || {
+        let mut read = 0;
+        let mut buffer = [0; 65536];
+        while let Ok(n @ 1..) = stream.read(&mut buffer) {
+            read += n as u64;
+        }
+        read
+    }))
+}
+
 /// One in a hundred is a problem, and each runs every 10 s.
-fn config(checks: usize) -> String {
+pub fn config(checks: usize) -> String {
     let mut text =
         String::from("[web]\nlisten = \"unix:web.sock\"\n[defaults]\ninterval = \"10s\"\n");
     for n in 0..checks {
@@ -99,7 +112,7 @@ fn config(checks: usize) -> String {
     text
 }
 
-fn until_all_ran(daemon: &Daemon, checks: usize) -> Result<(), String> {
+pub fn until_all_ran(daemon: &Daemon, checks: usize) -> Result<(), String> {
     let begun = Instant::now();
     loop {
         let state = daemon.state()?;
@@ -135,7 +148,7 @@ fn ask(socket: &Path, path: &str) -> Result<(Duration, usize), String> {
     Ok((took, rest.len() - head - 4))
 }
 
-fn web(supervisor: u32) -> Option<u32> {
+pub fn web(supervisor: u32) -> Option<u32> {
     let children =
         std::fs::read_to_string(format!("/proc/{supervisor}/task/{supervisor}/children"));
     let children = children.ok()?;
@@ -149,7 +162,7 @@ fn web(supervisor: u32) -> Option<u32> {
         .find(is_web)
 }
 
-fn cpu_ticks(pid: u32) -> u64 {
+pub fn cpu_ticks(pid: u32) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let rest = stat.rsplit(") ").next().unwrap_or_default();
     let field = |n: usize| {
@@ -161,13 +174,13 @@ fn cpu_ticks(pid: u32) -> u64 {
     field(11) + field(12)
 }
 
-fn pss_kb(pid: u32) -> u64 {
+pub fn pss_kb(pid: u32) -> u64 {
     let maps = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
     let line = maps.lines().find_map(|l| l.strip_prefix("Pss:"));
     let number = line.and_then(|l| l.trim().trim_end_matches(" kB").parse().ok());
     number.unwrap_or(0)
 }
 
-fn ms(time: Duration) -> String {
+pub fn ms(time: Duration) -> String {
     format!("{:.2} ms", time.as_secs_f64() * 1e3)
 }

@@ -1,7 +1,8 @@
 //! The other programs of a measurement: nginx as the target, a target that never answers, HAProxy beside us.
 
+use healthd_testing::free_port;
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -20,14 +21,6 @@ impl Drop for Server {
         let _ = self.child.wait();
         let _ = fs::remove_dir_all(&self.dir);
     }
-}
-
-pub fn free_port() -> Result<u16, String> {
-    let listener = TcpListener::bind("127.0.0.1:0").map_err(|e| e.to_string())?;
-    listener
-        .local_addr()
-        .map(|a| a.port())
-        .map_err(|e| e.to_string())
 }
 
 fn wait_for(port: u16, what: &str) -> Result<(), String> {
@@ -58,7 +51,7 @@ pub fn nginx_with(format: &str, http: &str, server: &str) -> Result<Server, Stri
     let program =
         installed("nginx").ok_or("nginx is not installed: apt-get install nginx-light")?;
     let dir = crate::daemon::temp_dir("nginx")?;
-    let port = free_port()?;
+    let port = free_port("127.0.0.1");
     let d = dir.display();
     let config = format!(
         "daemon off;\nmaster_process off;\npid {d}/pid;\nerror_log {d}/error.log;\nevents {{ worker_connections 8192; }}\n\
@@ -89,7 +82,7 @@ pub fn haproxy(checks: usize, target: u16) -> Result<Option<Server>, String> {
         return Ok(None);
     };
     let dir = crate::daemon::temp_dir("haproxy")?;
-    let port = free_port()?;
+    let port = free_port("127.0.0.1");
     let mut config = format!(
         "global\n  maxconn 100\n  nbthread 1\n  spread-checks 50\ndefaults\n  mode http\n  timeout connect 5s\n  timeout server 5s\n  timeout client 5s\n\
          listen front\n  bind 127.0.0.1:{port}\n  http-request return status 200\nbackend checked\n  option httpchk GET /haproxy HTTP/1.1\n  default-server inter 2s\n"

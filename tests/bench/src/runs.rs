@@ -197,17 +197,42 @@ pub fn verdicts(state: &StateSnapshot) {
     println!("  verdicts              {}", rows.join(", "));
 }
 
-/// How far each request of a check was from its own grid, by the server's clock.
-pub fn lateness(nginx: &peers::Server, period: f64, since: f64) -> Result<(), String> {
+/// How late requests of checks came, in ms.
+pub struct Late {
+    all: Vec<f64>,
+    /// Requests that did not come at all.
+    pub missed: usize,
+}
+
+impl Late {
+    pub fn at(&self, q: f64) -> f64 {
+        self.all[((self.all.len() - 1) as f64 * q) as usize] * 1e3
+    }
+
+    /// The same, finer than the server's clock, which counts whole milliseconds: as if those of one were spread over it.
+    pub fn between(&self, q: f64) -> f64 {
+        let whole = self.at(q).round();
+        let up_to = |ms: f64| self.all.partition_point(|late| late * 1e3 < ms);
+        let (below, with) = (up_to(whole - 0.5), up_to(whole + 0.5));
+        let rank = self.all.len() as f64 * q - below as f64;
+        whole - 0.5 + (rank / (with - below).max(1) as f64).clamp(0.0, 1.0)
+    }
+}
+
+/// How far each request of a check was from its own grid, by the server's clock; of those that came within one of
+/// these times.
+pub fn late(nginx: &peers::Server, period: f64, times: &[(f64, f64)]) -> Result<Late, String> {
+    let slice = |at: f64| {
+        let within = |(begun, ended): &(f64, f64)| at >= *begun && at <= *ended;
+        times.iter().position(within)
+    };
     let mut by_check: HashMap<String, Vec<f64>> = HashMap::new();
     for (uri, at) in arrivals(&nginx.dir.join("access.log"))? {
-        if at < since {
-            continue;
+        if slice(at).is_some() {
+            by_check.entry(uri).or_default().push(at);
         }
-        by_check.entry(uri).or_default().push(at);
     }
-    let mut late: Vec<f64> = Vec::new();
-    let mut gaps = 0;
+    let (mut all, mut missed) = (Vec::new(), 0);
     for times in by_check.values_mut().filter(|t| t.len() > 3) {
         times.sort_by(f64::total_cmp);
         // The first run is off the grid by design, and so is one that comes between it and the grid.
@@ -217,32 +242,38 @@ pub fn lateness(nginx: &peers::Server, period: f64, since: f64) -> Result<(), St
         let phase = phases[phases.len() / 4];
         for t in on_grid {
             let off = (t - phase).rem_euclid(period);
-            late.push(if off > 0.75 * period {
+            all.push(if off > 0.75 * period {
                 off - period
             } else {
                 off
             });
         }
-        gaps += on_grid
+        missed += on_grid
             .windows(2)
-            .filter(|w| w[1] - w[0] > 1.5 * period)
+            .filter(|w| slice(w[0]) == slice(w[1]) && w[1] - w[0] > 1.5 * period)
             .count();
     }
-    late.sort_by(f64::total_cmp);
-    if late.is_empty() {
+    all.sort_by(f64::total_cmp);
+    if all.is_empty() {
         return Err(format!(
             "too short to say who was late: no check came more than 3 times; measure for {:.0} s and more",
             5.0 * period
         ));
     }
-    let at = |q: f64| late[((late.len() - 1) as f64 * q) as usize] * 1e3;
+    Ok(Late { all, missed })
+}
+
+/// The same of all since then, printed.
+pub fn lateness(nginx: &peers::Server, period: f64, since: f64) -> Result<(), String> {
+    let late = late(nginx, period, &[(since, f64::INFINITY)])?;
     println!(
-        "  late (by nginx's log) p50 {:.0} ms, p99 {:.0} ms, p99.9 {:.0} ms, max {:.0} ms of {} requests; {gaps} missed",
-        at(0.5),
-        at(0.99),
-        at(0.999),
-        at(1.0),
-        late.len()
+        "  late (by nginx's log) p50 {:.0} ms, p99 {:.0} ms, p99.9 {:.0} ms, max {:.0} ms of {} requests; {} missed",
+        late.at(0.5),
+        late.at(0.99),
+        late.at(0.999),
+        late.at(1.0),
+        late.all.len(),
+        late.missed
     );
     Ok(())
 }

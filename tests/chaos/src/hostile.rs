@@ -15,8 +15,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-pub const MANNERS: [&str; 9] = [
-    "headers", "header", "continue", "body", "chunks", "drip", "silence", "garbage", "records",
+pub const MANNERS: [&str; 10] = [
+    "headers",
+    "header",
+    "continue",
+    "body",
+    "chunks",
+    "drip",
+    "silence",
+    "garbage",
+    "records",
+    "redirects",
 ];
 pub const TIMEOUT_MS: u64 = 2000;
 /// How long each of these goes on.
@@ -115,6 +124,11 @@ fn talk(mut stream: TcpStream, manner: &AtomicUsize) -> std::io::Result<()> {
         "chunks" => (&chunked, b"1\r\nx\r\n".repeat(5000), 0),
         "drip" => (OK, b"A".to_vec(), 20),
         "silence" => ("", Vec::new(), 50),
+        "redirects" => (
+            "HTTP/1.1 302 Found\r\nLocation: /again\r\nContent-Length: 0\r\n\r\n",
+            Vec::new(),
+            50,
+        ),
         // PostgreSQL's notices, at that.
         "garbage" => ("N\0\0\0\x08\0\0\0\0", request[..n].repeat(8), 0),
         // TLS: empty handshake records without end.

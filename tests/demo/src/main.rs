@@ -12,6 +12,7 @@ mod postgres;
 mod programs;
 mod scene;
 mod screen;
+mod screenshots;
 mod show;
 mod web;
 
@@ -28,12 +29,13 @@ Runs healthd with checks of every kind against servers of its own, without root,
 Usage: cargo demo [OPTIONS]
 
 Options:
-  --once          end when every check has a verdict; exit code 0
-  --lines         plain lines, as in a pipe, on a terminal too
-  --debug         build without optimisation: sooner ready, slower checks
-  --picture FILE  write an SVG, a picture of the live table in each mood of the web server, and end
-  --programs DIR  take healthd, healthctl and the plugins from DIR instead of building them
-  -h, --help      this text
+  --once             end when every check has a verdict; exit code 0
+  --lines            plain lines, as in a pipe, on a terminal too
+  --debug            build without optimisation: sooner ready, slower checks
+  --picture FILE     write an SVG, a picture of the live table in each mood of the web server, and end
+  --screenshots DIR  write pictures of healthd's page, as Chromium shows it, and end
+  --programs DIR     take healthd, healthctl and the plugins from DIR instead of building them
+  -h, --help         this text
 ";
 
 fn main() -> ExitCode {
@@ -63,6 +65,7 @@ struct Args {
     lines: bool,
     debug: bool,
     picture: Option<PathBuf>,
+    screenshots: Option<PathBuf>,
     programs: Option<PathBuf>,
 }
 
@@ -76,6 +79,10 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Args>, String
             "--picture" => {
                 let file = words.next().ok_or("--picture needs a file")?;
                 args.picture = Some(file.into());
+            }
+            "--screenshots" => {
+                let dir = words.next().ok_or("--screenshots needs a folder")?;
+                args.screenshots = Some(dir.into());
             }
             "--programs" => {
                 let dir = words.next().ok_or("--programs needs a folder")?;
@@ -98,9 +105,10 @@ fn run(args: &Args) -> Result<(), String> {
     let folder = Folder::new()?;
     let scene = Scene::set(&folder, &programs, !args.once)?;
     let daemon = Daemon::start(&folder, &programs)?;
-    let shown = match &args.picture {
-        Some(file) => show::picture(file, &scene, &daemon, &events, &inbox),
-        None => show::run(args.once, args.lines, &scene, &daemon, &events, &inbox),
+    let shown = match (&args.picture, &args.screenshots) {
+        (Some(file), _) => show::picture(file, &scene, &daemon, &events, &inbox),
+        (None, Some(into)) => screenshots::take(into, &scene, &folder),
+        (None, None) => show::run(args.once, args.lines, &scene, &daemon, &events, &inbox),
     };
     // A daemon that has failed explains more than the client that has lost it.
     let stopped = daemon.stop();

@@ -54,7 +54,11 @@ impl TempDir {
 
 impl Drop for TempDir {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        if std::fs::remove_dir_all(&self.0).is_err() {
+            // What a test has mounted below may be dropped only after it.
+            healthd_test_support::unmount_below(&self.0);
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
     }
 }
 

@@ -1,8 +1,9 @@
 //! The real Prometheus, in a folder of the test's own and on loopback. It ends with its owner.
 
 use super::ctl::wait_for;
-use super::http::get;
+use super::http::{Page, get};
 use healthd_testing::free_port;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -64,12 +65,21 @@ impl Prometheus {
 
     /// `at`: seconds since 1970.
     pub fn query_at(&self, query: &str, at: Option<f64>) -> Option<f64> {
-        let encoded: String = query.bytes().map(|b| format!("%{b:02x}")).collect();
         let at = at.map_or_else(String::new, |at| format!("&time={at}"));
-        let answer = self.api(&format!("query?query={encoded}{at}"));
+        let answer = self.api(&format!("query?query={}{at}", encoded(query)));
         let value = &answer["data"]["result"][0]["value"][1];
         value.as_str()?.parse().ok()
     }
+
+    /// How many series it has an answer for.
+    pub fn count(&self, query: &str) -> usize {
+        let answer = self.api(&format!("query?query={}", encoded(query)));
+        answer["data"]["result"].as_array().map_or(0, Vec::len)
+    }
+}
+
+fn encoded(text: &str) -> String {
+    text.bytes().map(|b| format!("%{b:02x}")).collect()
 }
 
 fn run(dir: &Path, address: &str, args: &[&str]) -> Option<Child> {
@@ -84,4 +94,20 @@ fn run(dir: &Path, address: &str, args: &[&str]) -> Option<Child> {
         .stderr(Stdio::null())
         .spawn()
         .ok()
+}
+
+/// What Prometheus' own tool says of a page, which has to be nothing; None: it is not installed.
+pub fn promtool(page: &Page) -> Option<String> {
+    let mut tool = Command::new("promtool");
+    tool.args(["check", "metrics"]).stdin(Stdio::piped());
+    let tool = tool.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut tool = tool.ok()?;
+    let mut stdin = tool.stdin.take().expect("it is piped");
+    stdin.write_all(page.body.as_bytes()).expect("it reads");
+    drop(stdin);
+    let done = tool.wait_with_output().expect("it ends");
+    let said = [done.stdout, done.stderr].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    assert!(done.status.success(), "{said}\n{}", page.body);
+    Some(said)
 }

@@ -69,7 +69,9 @@ fn each_answer_is_one_that_is_described() {
     for (path, pattern, wanted) in [
         ("/v1/checks", "/v1/checks", 200),
         ("/v1/checks?match=team%3Dx&match=db*", "/v1/checks", 200),
-        ("/v1/checks?match=", "/v1/checks", 404),
+        ("/v1/checks?match=", "/v1/checks", 400),
+        ("/v1/checks?match=web/*+!web/a", "/v1/checks", 200),
+        ("/v1/checks?match='web/a'+web*", "/v1/checks", 200),
         ("/v1/checks?match=%3D%3D", "/v1/checks", 400),
         ("/v1/checks/db/b", "/v1/checks/{name}", 200),
         ("/v1/checks/web%2Fa", "/v1/checks/{name}", 200),
@@ -82,6 +84,7 @@ fn each_answer_is_one_that_is_described() {
         ),
         ("/v1/events", "/v1/events", 200),
         ("/v1/events?after=3&match=db/*", "/v1/events", 200),
+        ("/v1/events?match=none", "/v1/events", 200),
         ("/v1/events?after=99999999", "/v1/events", 200),
         ("/v1/events?after=x", "/v1/events", 400),
         ("/v1/workers", "/v1/workers", 200),
@@ -125,7 +128,8 @@ fn each_answer_is_one_that_is_described() {
             let path = format!("/v1/silences/{id}");
             let ended = hold("DELETE", &path, "/v1/silences/{name}", "");
             assert_eq!(ended.status, 200, "{}", ended.body);
-            hold("DELETE", &path, "/v1/silences/{name}", "");
+            let again = hold("DELETE", &path, "/v1/silences/{name}", "");
+            assert_eq!(again.status, 404, "{}", again.body);
         }
     }
     let without = send(&at, "POST", "/v1/run", "{}", "");

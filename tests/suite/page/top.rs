@@ -121,3 +121,38 @@ fn top_shows_the_checks_of_a_daemon_that_runs_hangs_or_was_stopped() {
     wait_for("it has ended", || terminal.shows().is_empty());
     stop(daemon);
 }
+
+#[test]
+fn top_keeps_what_a_daemon_has_left_that_ended() {
+    let checks = |config: Config| config.check(good("web/a")).check(bad("db/b"));
+    let ready = |daemon: &Daemon| {
+        daemon.expect_notify("READY=1");
+        daemon.watch(&["db/b"]).until_verdict("db/b", "critical");
+        daemon.until_ok(&["web/a"]);
+    };
+    let rows = ["db/b", "web/a", "1 CRITICAL"];
+    let mut daemon = checks(Config::new()).spawn();
+    ready(&daemon);
+    let Some(open) = Terminal::open(&daemon, 100, 30) else {
+        skipped("tmux is missing");
+        return stop(daemon);
+    };
+    open.until(&rows);
+    // Killed, with all that it had started: its maps are there, for who comes later too.
+    daemon.signal(Signal::SIGKILL);
+    daemon.wait_exit();
+    let silent = [&rows[..], &["is silent for"]].concat();
+    open.until(&silent);
+    let later = Terminal::open(&daemon, 80, 24).expect("it was there");
+    later.until(&silent);
+    drop((open, later, daemon));
+
+    // Stopped in order: who looks already keeps what was shown last, and is told that it is no more.
+    let mut daemon = checks(Config::new()).spawn();
+    ready(&daemon);
+    let open = Terminal::open(&daemon, 100, 30).expect("it was there");
+    open.until(&rows);
+    daemon.signal(Signal::SIGTERM);
+    daemon.wait_exit();
+    open.until(&[&rows[..], &["there are none"]].concat());
+}

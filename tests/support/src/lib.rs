@@ -8,4 +8,4 @@ pub mod receiver;
 mod small;
 
 pub use hole::black_hole;
-pub use small::{ReadOnly, Small};
+pub use small::{ReadOnly, Small, unmount_below};

@@ -51,12 +51,30 @@ impl ReadOnly {
 
 impl Drop for ReadOnly {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+        unmount(&self.0);
     }
 }
 
 impl Drop for Small {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+        unmount(&self.0);
     }
+}
+
+/// All that is mounted in a folder of a test.
+pub fn unmount_below(folder: &Path) {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mut below: Vec<&Path> = (mounts.lines())
+        .filter_map(|line| line.split(' ').nth(4).map(Path::new))
+        .filter(|path| path.starts_with(folder))
+        .collect();
+    // The last first: one may lie on or in another.
+    while let Some(path) = below.pop() {
+        unmount(path);
+    }
+}
+
+/// That it is not there any more is fine.
+fn unmount(path: &Path) {
+    let _ = Command::new("umount").arg("-l").arg(path).output();
 }

@@ -7,12 +7,11 @@ mod blocks;
 mod notify;
 mod warnings;
 
-pub use notify::NOTIFY_KEYS;
-
 use crate::route::{Config, Maintenance};
 use crate::when::{Zones, zones};
 use blocks::{Block, blocks, match_of, when_of};
 use healthd_core::config::CheckSpec;
+use healthd_core::config::Section;
 use healthd_core::config::notifiers::{Alerts, Notifier, ReadAlerts};
 use healthd_core::config::raw::Entry;
 use healthd_core::config::reading::Reading;
@@ -78,8 +77,8 @@ pub fn resolve(entries: &[&Entry], around: &Around<'_>, cx: &mut Reading<'_>) ->
     let mut maintenance = Vec::new();
     for entry in entries {
         match entry.key.as_str() {
-            "notify" => routes.extend(blocks(entry, &NOTIFY_KEYS, cx)),
-            "maintenance" => maintenance.extend(blocks(entry, &MAINTENANCE_KEYS, cx)),
+            "notify" => routes.extend(blocks(entry, &Section::Notify.keys(), cx)),
+            "maintenance" => maintenance.extend(blocks(entry, &Section::Maintenance.keys(), cx)),
             _ => {}
         }
     }
@@ -124,8 +123,6 @@ fn maintenance_of(
         reason,
     })
 }
-
-pub const MAINTENANCE_KEYS: [&str; 3] = ["match", "when", "reason"];
 
 #[cfg(test)]
 mod tests;

@@ -15,11 +15,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub const NOTIFY_KEYS: [&str; 18] = [
-    "name", "plugin", "config", "enabled", "match", "on", "wait", "after", "repeat", "when", "by",
-    "limit", "backup", "budget", "alive", "title", "text", "body",
-];
-
 /// Where in the files what of a route stands, for warnings.
 pub struct Places {
     pub block: Span,

@@ -6,20 +6,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::defaults::whole;
 use super::on_change::{self, Action};
 use super::raw::{Node, Value};
 use super::reading::Reading;
 use super::report::error;
 use crate::check::rate::Rate;
-
-pub const KEYS: [&str; 6] = [
-    "recover",
-    "flap",
-    "invert",
-    "runbook",
-    "on_change",
-    "restart",
-];
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckAlerts {
@@ -60,8 +52,8 @@ impl CheckAlerts {
     ) -> CheckAlerts {
         let mut keys = CheckAlerts::default();
         let recover = key("recover", cx);
-        if let Some(n) = recover.and_then(|n| cx.integer("recover", &n, owner, 1, 1_000)) {
-            keys.recover = u32::try_from(n).unwrap_or(1);
+        if let Some(n) = recover.and_then(|n| whole("recover", &n, owner, cx)) {
+            keys.recover = n;
         }
         if let Some(node) = key("flap", cx) {
             keys.flap = flap(&node, owner, cx).unwrap_or(keys.flap);

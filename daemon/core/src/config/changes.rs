@@ -5,73 +5,69 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use super::model::{CheckSpec, CpuPool, Daemon, ExecPool, IoPool, Limits, Model, Pool, Users};
-use super::push::Push;
-use super::readers::{History, Listen, Web};
+use super::keys::{Grammar, Key, Section, Takes};
+use super::model::{CheckSpec, Daemon, Model, Pool};
+use super::readers::{Listen, Web};
 
 /// Settings that a daemon takes at its start and, at least in part, never again: as they were then.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AtStart {
-    runtime_dir: std::path::PathBuf,
-    state_dir: std::path::PathBuf,
-    user: Option<String>,
-    control_group: Option<String>,
-    log: String,
-    users: Users,
-}
+#[serde(transparent)]
+pub struct AtStart(Json);
 
 impl AtStart {
     pub fn of(daemon: &Daemon) -> AtStart {
-        AtStart {
-            runtime_dir: daemon.runtime_dir.clone(),
-            state_dir: daemon.state_dir.clone(),
-            user: daemon.user.clone(),
-            control_group: daemon.control_group.clone(),
-            log: daemon.log.clone(),
-            users: daemon.users.clone(),
+        let mut daemon = json(daemon);
+        if let Some(keys) = daemon.as_object_mut() {
+            keys.retain(|name, _| match Section::Daemon.row(name) {
+                Some(key) => key.takes != Takes::Reload,
+                // [users], which is in it.
+                None => true,
+            });
         }
+        AtStart(daemon)
     }
 
     /// What this config says otherwise: each key with its section, and what of it counts already.
     pub fn waits(&self, daemon: &Daemon) -> Vec<String> {
-        let AtStart {
-            runtime_dir,
-            state_dir,
-            user,
-            control_group,
-            log,
-            users,
-        } = self;
-        let of_group =
-            " (who may change things has changed, the group of the socket and of the maps has not)";
-        let all = [
-            (*runtime_dir != daemon.runtime_dir, "runtime_dir", ""),
-            (*state_dir != daemon.state_dir, "state_dir", ""),
-            (*user != daemon.user, "user", ""),
-            (
-                *control_group != daemon.control_group,
-                "control_group",
-                of_group,
-            ),
-            (
-                *log != daemon.log,
-                "log",
-                " (processes that start from now on have it)",
-            ),
-        ];
-        let of_daemon = all.into_iter().filter(|(differs, ..)| *differs);
-        let of_daemon = of_daemon.map(|(_, key, note)| format!("`{key}` of [daemon]{note}"));
-        let of_users = differing(of_users(users, &daemon.users));
-        let of_users = of_users.map(|key| format!("`{key}` of [users]"));
-        of_daemon.chain(of_users).collect()
+        let is = json(daemon);
+        let of_daemon = differing(Section::Daemon, &self.0, &is);
+        let of_users = differing(Section::Users, &self.0["users"], &is["users"]);
+        let waiting = of_daemon.chain(of_users);
+        let told = waiting.filter_map(|(section, key)| {
+            let note = match key.takes {
+                Takes::Reload => return None,
+                Takes::Partly(note) => note,
+                Takes::Restart => "",
+            };
+            Some(format!("`{}` of {}{note}", key.name, section.header()))
+        });
+        told.collect()
     }
+}
+
+/// The keys of a section that have another value.
+fn differing(
+    section: Section,
+    old: &Json,
+    new: &Json,
+) -> impl Iterator<Item = (Section, &'static Key)> {
+    // Limits are keys of their pool.
+    let of = |all: &Json, key: &Key| match all.get(key.name) {
+        Some(value) => value.clone(),
+        None => all["limits"][key.name].clone(),
+    };
+    let rows = section.rows();
+    let differs = rows.filter(move |key| of(old, key) != of(new, key));
+    differs.map(move |key| (section, key))
+}
+
+/// Plain data, but for a path that is no UTF-8, which no config can name.
+fn json(section: &impl Serialize) -> Json {
+    serde_json::to_value(section).unwrap_or_default()
 }
 
 /// Each section that differs, with what of it does. Checks are counted by whoever puts them in force.
 pub fn changes(old: &Model, new: &Model) -> Vec<String> {
-    let keys = |section: &str, keys: Vec<&str>| {
-        (!keys.is_empty()).then(|| format!("[{section}] changed ({})", keys.join(", ")))
-    };
     // A section more does not compile before it is told here.
     let Model {
         daemon,
@@ -88,27 +84,20 @@ pub fn changes(old: &Model, new: &Model) -> Vec<String> {
         at_start: _,
         warnings: _,
     } = old;
-    let daemon = differing(of_daemon(daemon, &new.daemon)).collect();
-    let is = &new.pool;
-    let Pool {
-        io,
-        cpu,
-        exec,
-        isolate,
-        groups: _,
-    } = was;
+    let (is, pool) = (&new.pool, json(&new.pool));
+    let old_pool = json(was);
     let mut told: Vec<String> = [
-        keys("daemon", daemon),
-        keys(
-            "pool",
-            differing([(*isolate != is.isolate, "isolate")]).collect(),
-        ),
-        keys("pool.io", of_io(io, &is.io)),
-        keys("pool.cpu", of_cpu(cpu, &is.cpu)),
-        keys("pool.exec", of_exec(exec, &is.exec)),
+        (Section::Daemon, &json(daemon), &json(&new.daemon)),
+        (Section::Pool, &old_pool, &pool),
+        (Section::IoPool, &old_pool["io"], &pool["io"]),
+        (Section::CpuPool, &old_pool["cpu"], &pool["cpu"]),
+        (Section::ExecPool, &old_pool["exec"], &pool["exec"]),
     ]
     .into_iter()
-    .flatten()
+    .filter_map(|(section, old, new)| {
+        let keys = told_keys(section, old, new)?;
+        Some(format!("{} changed ({keys})", section.header()))
+    })
     .collect();
     let groups = |pool: &Pool| -> BTreeMap<String, Vec<String>> {
         let groups = pool.groups.iter();
@@ -128,17 +117,9 @@ pub fn changes(old: &Model, new: &Model) -> Vec<String> {
     let (web, new_web) = (listens(web), listens(&new.web));
     let pushes = push.is_some() && new.push.is_some();
     let serves = web.is_some() && new_web.is_some();
-    let of_both = ("healthd-web", pushes);
-    told.extend(reader("web", of_both, &web, &new_web, of_web));
-    let of_both = ("healthd-web", serves);
-    told.extend(reader("push", of_both, push, &new.push, of_push));
-    told.extend(reader(
-        "history",
-        ("healthd-record", false),
-        history,
-        &new.history,
-        of_history,
-    ));
+    told.extend(reader(Section::Web, pushes, &web, &new_web));
+    told.extend(reader(Section::Push, serves, push, &new.push));
+    told.extend(reader(Section::History, false, history, &new.history));
     told.extend(named("[[notify]]", &routes(old), &routes(new)));
     told.extend(unnamed(
         "[[maintenance]]",
@@ -153,178 +134,40 @@ pub fn changes(old: &Model, new: &Model) -> Vec<String> {
     told
 }
 
-type Differs = (bool, &'static str);
-
-fn differing<const N: usize>(keys: [Differs; N]) -> impl Iterator<Item = &'static str> {
-    keys.into_iter()
-        .filter_map(|(differs, key)| differs.then_some(key))
-}
-
-// Each of these takes its section apart by name, so that a new key cannot be forgotten here.
-
-/// Those that take force at once, and those that do so in part.
-fn of_daemon(old: &Daemon, new: &Daemon) -> [Differs; 8] {
-    let Daemon {
-        plugin_dir,
-        runtime_dir: _,
-        state_dir: _,
-        user: _,
-        users: _,
-        control_group,
-        stop_grace,
-        start_spread,
-        plugin_watch,
-        plugin_trial,
-        require_sandbox,
-        log,
-    } = old;
-    [
-        (*plugin_dir != new.plugin_dir, "plugin_dir"),
-        (*control_group != new.control_group, "control_group"),
-        (*stop_grace != new.stop_grace, "stop_grace"),
-        (*start_spread != new.start_spread, "start_spread"),
-        (*plugin_watch != new.plugin_watch, "plugin_watch"),
-        (*plugin_trial != new.plugin_trial, "plugin_trial"),
-        (*require_sandbox != new.require_sandbox, "require_sandbox"),
-        (*log != new.log, "log"),
-    ]
-}
-
-fn of_users(old: &Users, new: &Users) -> [Differs; 2] {
-    let Users { worker, exec } = old;
-    [
-        (*worker != new.worker, "worker"),
-        (*exec != new.exec, "exec"),
-    ]
-}
-
-fn of_io(old: &IoPool, new: &IoPool) -> Vec<&'static str> {
-    let IoPool {
-        workers,
-        threads,
-        limits,
-    } = old;
-    let own = [
-        (*workers != new.workers, "workers"),
-        (*threads != new.threads, "threads"),
-    ];
-    differing(own)
-        .chain(of_limits(limits, &new.limits))
-        .collect()
-}
-
-fn of_cpu(old: &CpuPool, new: &CpuPool) -> Vec<&'static str> {
-    let CpuPool { workers, limits } = old;
-    differing([(*workers != new.workers, "workers")])
-        .chain(of_limits(limits, &new.limits))
-        .collect()
-}
-
-fn of_exec(old: &ExecPool, new: &ExecPool) -> Vec<&'static str> {
-    let ExecPool {
-        max_parallel,
-        limits,
-    } = old;
-    differing([(*max_parallel != new.max_parallel, "max_parallel")])
-        .chain(of_limits(limits, &new.limits))
-        .collect()
-}
-
-fn of_limits(old: &Limits, new: &Limits) -> impl Iterator<Item = &'static str> + use<> {
-    let Limits {
-        max_rss,
-        max_fds,
-        max_runs,
-        sandbox,
-    } = old;
-    differing([
-        (*sandbox != new.sandbox, "sandbox"),
-        (*max_rss != new.max_rss, "max_rss"),
-        (*max_fds != new.max_fds, "max_fds"),
-        (*max_runs != new.max_runs, "max_runs"),
-    ])
-}
-
-fn of_push(old: &Push, new: &Push) -> Vec<&'static str> {
-    let Push {
-        url,
-        format,
-        interval,
-        token,
-        user,
-        ca,
-        labels,
-    } = old;
-    differing([
-        (*url != new.url, "url"),
-        (*format != new.format, "format"),
-        (*interval != new.interval, "interval"),
-        (*token != new.token, "token"),
-        (*user != new.user, "user"),
-        (*ca != new.ca, "ca"),
-        (*labels != new.labels, "labels"),
-    ])
-    .collect()
-}
-
-fn of_web(old: &Web, new: &Web) -> Vec<&'static str> {
-    let Web {
-        listen,
-        token,
-        read_with_token,
-        labels,
-        max_series,
-        targets,
-    } = old;
-    differing([
-        (*listen != new.listen, "listen"),
-        (*token != new.token, "token"),
-        (*read_with_token != new.read_with_token, "read"),
-        (*labels != new.labels, "labels"),
-        (*max_series != new.max_series, "max_series"),
-        (*targets != new.targets, "targets"),
-    ])
-    .collect()
-}
-
-fn of_history(old: &History, new: &History) -> Vec<&'static str> {
-    let History {
-        max_size,
-        keep,
-        slo,
-    } = old;
-    differing([
-        (*max_size != new.max_size, "max_size"),
-        (*keep != new.keep, "keep"),
-        (*slo != new.slo, "slo"),
-    ])
-    .collect()
+/// Those of which a reload takes another value, at least in part.
+fn told_keys(section: Section, old: &Json, new: &Json) -> Option<String> {
+    let keys = differing(section, old, new).filter(|(_, key)| {
+        key.takes != Takes::Restart && !matches!(key.grammar, Grammar::Section(_))
+    });
+    let keys: Vec<&str> = keys.map(|(_, key)| key.name).collect();
+    (!keys.is_empty()).then(|| keys.join(", "))
 }
 
 /// A section that has a process of its own. `stays`: the process is there for something else, before and after.
-fn reader<T>(
-    section: &str,
-    (process, stays): (&str, bool),
+fn reader<T: Serialize>(
+    section: Section,
+    stays: bool,
     old: &Option<T>,
     new: &Option<T>,
-    keys: impl Fn(&T, &T) -> Vec<&'static str>,
 ) -> Option<String> {
+    let header = section.header();
+    let process = match section {
+        Section::History => "healthd-record",
+        _ => "healthd-web",
+    };
     match (old, new) {
         (None, None) => None,
         (None, Some(_)) => {
             let then = if stays { "starts anew" } else { "starts" };
-            Some(format!("[{section}] added ({process} {then})"))
+            Some(format!("{header} added ({process} {then})"))
         }
         (Some(_), None) => {
             let then = if stays { "starts anew" } else { "ends" };
-            Some(format!("[{section}] removed ({process} {then})"))
+            Some(format!("{header} removed ({process} {then})"))
         }
         (Some(old), Some(new)) => {
-            let keys = keys(old, new);
-            (!keys.is_empty()).then(|| {
-                let keys = keys.join(", ");
-                format!("[{section}] changed ({keys}; {process} starts anew)")
-            })
+            let keys = told_keys(section, &json(old), &json(new))?;
+            Some(format!("{header} changed ({keys}; {process} starts anew)"))
         }
     }
 }

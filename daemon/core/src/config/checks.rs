@@ -10,6 +10,7 @@ use super::catalog::{Catalog, Class, PluginInfo};
 use super::defaults::Defaults;
 use super::elsewhere;
 use super::for_each::ForEach;
+use super::keys::Section;
 use super::model::{CHECKS_MAX, CheckSpec, Daemon, Layer, Source};
 use super::needs::{self, Written};
 use super::notifiers::{self, ReadAlerts};
@@ -46,10 +47,10 @@ pub fn resolve(
         full: false,
         size: 0,
     };
-    let main = Defaults::read(&files[0].defaults, cx);
+    let main = Defaults::read(files[0].values(Section::Defaults).table, cx);
     let locals: Vec<Defaults> = files[1..]
         .iter()
-        .map(|f| Defaults::read(&f.defaults, cx))
+        .map(|f| Defaults::read(f.values(Section::Defaults).table, cx))
         .collect();
     for (i, file) in files.iter().enumerate() {
         let local = i.checked_sub(1).map(|i| &locals[i]);

@@ -3,17 +3,18 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use super::groups;
-use super::model::{SHORTEST_INTERVAL, TimeoutStatus};
+use super::keys::Section;
+use super::model::TimeoutStatus;
 use super::needs;
 use super::raw::{Entry, Node, Table, Value, bare, shortened};
 use super::reading::{DurationLimits, Reading};
 use super::report::error;
 use super::source::Span;
 use super::template::scalar;
-use super::words::{did_you_mean, one_of};
 
 /// One `[defaults]`, its values judged where they stand.
 pub struct Defaults<'a> {
@@ -83,17 +84,17 @@ impl<'a> Defaults<'a> {
             table,
             timing: Timing {
                 interval: field("interval")
-                    .and_then(|n| cx.duration("interval", n, owner, INTERVAL)),
-                timeout: field("timeout").and_then(|n| cx.duration("timeout", n, owner, TIMEOUT)),
+                    .and_then(|n| cx.duration("interval", n, owner, *INTERVAL)),
+                timeout: field("timeout").and_then(|n| cx.duration("timeout", n, owner, *TIMEOUT)),
                 retry_interval: field("retry_interval")
-                    .and_then(|n| cx.duration("retry_interval", n, owner, INTERVAL)),
-                attempts: field("attempts").and_then(|n| attempts(n, owner, cx)),
+                    .and_then(|n| cx.duration("retry_interval", n, owner, *INTERVAL)),
+                attempts: field("attempts").and_then(|n| whole("attempts", n, owner, cx)),
             },
             enabled: field("enabled").and_then(|n| cx.boolean("enabled", n, owner)),
             timeout_status: field("timeout_status").and_then(|n| timeout_status(n, owner, cx)),
             exclusive: field("exclusive")
                 .and_then(|n| groups::exclusive(n, owner, cx, |_, node| Some(Cow::Borrowed(node)))),
-            max_parallel: field("max_parallel").and_then(|n| groups::max_parallel(n, owner, cx)),
+            max_parallel: field("max_parallel").and_then(|n| whole("max_parallel", n, owner, cx)),
             needs: field("needs").and_then(|n| Some((needs::text(n, &owner, cx)?, n.span))),
             labels,
             options,
@@ -126,9 +127,16 @@ impl<'a> Defaults<'a> {
     }
 }
 
-pub fn attempts(node: &Node, owner: &dyn fmt::Display, cx: &mut Reading<'_>) -> Option<u32> {
-    cx.integer("attempts", node, owner, 1, 1000)
-        .and_then(|n| u32::try_from(n).ok())
+/// A whole number of a check.
+pub fn whole(
+    key: &str,
+    node: &Node,
+    owner: &dyn fmt::Display,
+    cx: &mut Reading<'_>,
+) -> Option<u32> {
+    let (least, most) = Section::Check.integers(key);
+    let n = cx.integer(key, node, owner, least, most)?;
+    u32::try_from(n).ok()
 }
 
 pub fn timeout_status(
@@ -136,22 +144,8 @@ pub fn timeout_status(
     owner: &dyn fmt::Display,
     cx: &mut Reading<'_>,
 ) -> Option<TimeoutStatus> {
-    let Value::Str(text) = &node.value else {
-        return cx.wrong_type("timeout_status", node, owner, "a string", "\"critical\"");
-    };
-    let status = TimeoutStatus::from_name(text);
-    if status.is_none() {
-        let e = error(format!(
-            "`timeout_status` of {owner} has an unknown value `{}`",
-            shortened(text)
-        ));
-        let help = match did_you_mean(text, TimeoutStatus::NAMES) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("write {}", one_of(&TimeoutStatus::NAMES, "or")),
-        };
-        cx.push(e.at(node.span).help(help).once("timeout_status"));
-    }
-    status
+    let word = cx.word("timeout_status", node, owner, &TimeoutStatus::NAMES)?;
+    TimeoutStatus::from_name(word)
 }
 
 pub fn read_labels<'n>(
@@ -224,8 +218,10 @@ pub fn read_labels<'n>(
     }
 }
 
-const DAY: u64 = 86_400;
-pub const INTERVAL: DurationLimits = (SHORTEST_INTERVAL, Duration::from_secs(366 * DAY));
-pub const TIMEOUT: DurationLimits = (Duration::from_millis(1), Duration::from_secs(DAY));
+/// Also of `retry_interval`.
+pub static INTERVAL: LazyLock<DurationLimits> =
+    LazyLock::new(|| Section::Check.durations("interval"));
+pub static TIMEOUT: LazyLock<DurationLimits> =
+    LazyLock::new(|| Section::Check.durations("timeout"));
 const LABELS_MAX: usize = 32;
 const LABEL_MAX: usize = 256;

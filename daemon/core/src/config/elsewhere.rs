@@ -1,7 +1,7 @@
 //! What other tools call it: whoever comes from Nagios, monit, Prometheus, Gatus or Uptime Kuma writes their words first.
 //! Each has its word here, so that the help is the way out and not a list to search.
 
-use super::raw::CHECK_KEYS;
+use super::keys::Section;
 use super::words::{did_you_mean, one_of};
 
 type Row = (&'static [&'static str], &'static str);
@@ -490,24 +490,24 @@ fn called(ours: &str) -> String {
     format!("here it is called `{ours}`")
 }
 
-/// A key that `owner` does not have; `keys` are those that it has.
-pub fn key(word: &str, owner: &str, keys: &[&str]) -> Option<String> {
+/// A key that the section does not have.
+pub fn key(word: &str, section: Section) -> Option<String> {
     let word = plain(word);
-    let (names, texts): (&[Row], &[Row]) = match owner {
-        "[daemon]" => (DAEMON, DAEMON_OTHERWISE),
-        "[web]" => (WEB, WEB_OTHERWISE),
-        "[history]" => (HISTORY, HISTORY_OTHERWISE),
-        _ if keys.contains(&"attempts") => (CHECK, CHECK_OTHERWISE),
+    let (names, texts): (&[Row], &[Row]) = match section {
+        Section::Daemon => (DAEMON, DAEMON_OTHERWISE),
+        Section::Web => (WEB, WEB_OTHERWISE),
+        Section::History => (HISTORY, HISTORY_OTHERWISE),
+        _ if section.has("attempts") => (CHECK, CHECK_OTHERWISE),
         _ => return None,
     };
-    let name = find(names, &word).filter(|ours| keys.contains(ours));
+    let name = find(names, &word).filter(|ours| section.has(ours));
     name.map(called)
         .or_else(|| find(texts, &word).map(str::to_owned))
 }
 
 /// Whether a key that no check has stands for this one.
 pub fn means(word: &str, key: &str) -> bool {
-    let near = || did_you_mean(word, CHECK_KEYS);
+    let near = || did_you_mean(word, Section::Check.keys());
     find(CHECK, &plain(word)).or_else(near) == Some(key)
 }
 
@@ -576,7 +576,7 @@ pub fn option<'n>(
         [] => {}
         some => return Some((format!("here it is {}", one_of(some, "or")), None)),
     }
-    (on_top && CHECK_KEYS.contains(&&*word)).then(|| {
+    (on_top && Section::Check.has(&word)).then(|| {
         let help = format!("`{word}` is a key of the check: write it beside `config`");
         (help, None)
     })
@@ -597,41 +597,39 @@ pub fn level(word: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::raw::{DAEMON_KEYS, MAIN_SECTIONS};
-    use super::super::readers::{HISTORY_KEYS, WEB_KEYS};
     use super::*;
     use std::collections::HashSet;
 
-    /// Its name, words that are keys here, words that are none, its keys.
-    type Section<'a> = (&'a str, &'a [Row], &'a [Row], &'a [&'a str]);
+    /// It, words that are keys here, words that are none.
+    type Words<'a> = (Section, &'a [Row], &'a [Row]);
 
     #[test]
     fn each_word_stands_once_and_leads_to_something_that_is_there() {
-        let tables: [Section<'_>; 4] = [
-            ("check `a`", CHECK, CHECK_OTHERWISE, &CHECK_KEYS),
-            ("[daemon]", DAEMON, DAEMON_OTHERWISE, &DAEMON_KEYS),
-            ("[web]", WEB, WEB_OTHERWISE, &WEB_KEYS),
-            ("[history]", HISTORY, HISTORY_OTHERWISE, &HISTORY_KEYS),
+        let tables: [Words<'_>; 4] = [
+            (Section::Check, CHECK, CHECK_OTHERWISE),
+            (Section::Daemon, DAEMON, DAEMON_OTHERWISE),
+            (Section::Web, WEB, WEB_OTHERWISE),
+            (Section::History, HISTORY, HISTORY_OTHERWISE),
         ];
-        for (owner, names, texts, keys) in tables {
+        for (section, names, texts) in tables {
             let mut seen = HashSet::new();
             for (words, ours) in names {
-                assert!(keys.contains(ours), "{owner}: {ours}");
+                assert!(section.has(ours), "{section:?}: {ours}");
                 for word in *words {
-                    assert!(seen.insert(*word), "{owner}: {word} stands twice");
-                    assert!(!keys.contains(word), "{owner}: {word} is a key");
-                    assert_eq!(key(word, owner, keys), Some(called(ours)));
+                    assert!(seen.insert(*word), "{section:?}: {word} stands twice");
+                    assert!(!section.has(word), "{section:?}: {word} is a key");
+                    assert_eq!(key(word, section), Some(called(ours)));
                 }
             }
             for word in texts.iter().flat_map(|(words, _)| words.iter()) {
-                assert!(seen.insert(*word), "{owner}: {word} stands twice");
-                assert!(!keys.contains(word), "{owner}: {word} is a key");
+                assert!(seen.insert(*word), "{section:?}: {word} stands twice");
+                assert!(!section.has(word), "{section:?}: {word} is a key");
             }
         }
         let mut seen = HashSet::new();
         for word in SECTIONS.iter().flat_map(|(words, _)| words.iter()) {
             assert!(seen.insert(*word), "{word} stands twice");
-            assert!(!MAIN_SECTIONS.contains(word), "{word} is a section");
+            assert!(Section::called(word).is_none(), "{word} is a section");
         }
         let mut seen = HashSet::new();
         for word in PLUGINS.iter().flat_map(|(words, _)| words.iter()) {

@@ -67,10 +67,4 @@ fn group_name(
     None
 }
 
-pub fn max_parallel(node: &Node, owner: &dyn fmt::Display, cx: &mut Reading<'_>) -> Option<u32> {
-    cx.integer("max_parallel", node, owner, 1, PARALLEL_MAX)
-        .and_then(|n| u32::try_from(n).ok())
-}
-
 const GROUPS_MAX: usize = 8;
-const PARALLEL_MAX: i64 = 100_000;

@@ -21,6 +21,7 @@ mod for_each;
 mod groups;
 mod hosts;
 pub mod json_schema;
+mod keys;
 mod laid;
 mod meant;
 mod model;
@@ -44,19 +45,22 @@ mod secrets;
 pub mod sensitive;
 mod slo;
 pub mod source;
+mod syntax;
 mod template;
 mod templates;
 mod tryout;
+mod values;
 mod words;
 
 pub use catalog::{Catalog, Class, PluginInfo, Refused};
 pub use changes::{AtStart, changes};
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
 pub use files::Files;
+pub use keys::{Grammar, Key, Section, Takes};
 pub use model::{
     CHECKS_MAX, CONFIG_JSON_MAX, CheckSpec, CpuPool, Daemon, ExecPool, Group, IoPool, Layer,
-    Limits, Model, NAME_MAX, Pool, PoolGroup, SHORTEST_INTERVAL, SOCKET_NAME, SOCKET_PATH_MAX,
-    Source, TimeoutStatus, UseSandbox, Users,
+    Limits, Model, NAME_MAX, Pool, PoolGroup, SOCKET_NAME, SOCKET_PATH_MAX, Source, TimeoutStatus,
+    UseSandbox, Users,
 };
 pub use needs::DEEPEST as DEEPEST_NEEDS;
 pub use probes::{Probe, TARGET_MAX, host_of};

@@ -22,8 +22,6 @@ use super::readers::{History, Web};
 use super::slo::Slo;
 use crate::wire::class::WorkerClass;
 
-/// The shortest time between two runs of a check, and between two attempts.
-pub const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 /// The longest name of a check, and its longest title, in bytes.
 pub const NAME_MAX: usize = 255;
 /// The longest name of a group, in bytes.

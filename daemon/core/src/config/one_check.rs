@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::alert_keys::CheckAlerts;
 use super::checks::{Owner, Plugin};
-use super::defaults::{Defaults, INTERVAL, TIMEOUT, Timing, attempts, read_labels, timeout_status};
+use super::defaults::{Defaults, INTERVAL, TIMEOUT, Timing, read_labels, timeout_status, whole};
 use super::groups;
 use super::model::{CheckSpec, Group, Layer, NAME_MAX, Source};
 use super::needs::{self, Written};
@@ -95,11 +95,11 @@ impl OneCheck<'_> {
         };
         let own = Timing {
             interval: field("interval", cx)
-                .and_then(|n| cx.duration("interval", &n, owner, INTERVAL)),
-            timeout: field("timeout", cx).and_then(|n| cx.duration("timeout", &n, owner, TIMEOUT)),
+                .and_then(|n| cx.duration("interval", &n, owner, *INTERVAL)),
+            timeout: field("timeout", cx).and_then(|n| cx.duration("timeout", &n, owner, *TIMEOUT)),
             retry_interval: field("retry_interval", cx)
-                .and_then(|n| cx.duration("retry_interval", &n, owner, INTERVAL)),
-            attempts: field("attempts", cx).and_then(|n| attempts(&n, &owner, cx)),
+                .and_then(|n| cx.duration("retry_interval", &n, owner, *INTERVAL)),
+            attempts: field("attempts", cx).and_then(|n| whole("attempts", &n, &owner, cx)),
         };
         let title = field("title", cx).and_then(|n| title(&n, &owner, cx));
         let enabled = field("enabled", cx).and_then(|n| cx.boolean("enabled", &n, owner));
@@ -112,7 +112,7 @@ impl OneCheck<'_> {
             })
         });
         let own_limit =
-            field("max_parallel", cx).and_then(|n| groups::max_parallel(&n, &owner, cx));
+            field("max_parallel", cx).and_then(|n| whole("max_parallel", &n, &owner, cx));
         // An empty one switches off what the defaults say.
         let needs = field("needs", cx).map(|n| match &n.value {
             Value::Str(none) if none.is_empty() => String::new(),

@@ -15,7 +15,7 @@ use super::model::CONFIG_JSON_MAX;
 use super::raw::{Entry, Node, Table, Value};
 use super::reading::Reading;
 use super::report::{Finding, error, warning};
-use super::schema::{Masks, Schema, Sight, Step, Violation, What, dotted};
+use super::schema::{Masks, Schema, Sight, Step, Swallowed, Violation, What, dotted};
 use super::secrets::SecretKind;
 use super::sensitive;
 use super::source::Span;
@@ -267,6 +267,7 @@ impl<'a> Plan<'a> {
             return None;
         }
 
+        self.tell_swallowed(owner, cx);
         for (path, place) in sensitive.into_iter().flat_map(|(_, places)| places) {
             self.tell_open_secret(&path, place, owner, cx);
         }
@@ -289,6 +290,34 @@ impl<'a> Plan<'a> {
         }
         let shown = shown.unwrap_or_else(|| config.clone());
         Some(Options { config, shown })
+    }
+
+    /// Limits in the wrong order: a warning that can never be given.
+    fn tell_swallowed(&self, owner: &dyn Display, cx: &mut Reading<'_>) {
+        let swallowed = self.schema.iter().flat_map(|s| s.swallowed(&self.value));
+        for Swallowed {
+            path,
+            warn,
+            crit: (crit, value),
+            is_default,
+        } in swallowed
+        {
+            let option = dotted(&path, None);
+            let crit = dotted(&path[..path.len() - 1], Some(&crit));
+            let w = warning(format!(
+                "option `{option}` ({warn}) of {owner} can never warn: whatever is beyond it is beyond `{crit}` ({value}) too"
+            ));
+            let help = match is_default {
+                true => format!("`{crit}` is {value} unless you set it: set it too"),
+                false => format!("swap the two, or leave `{option}` out"),
+            };
+            cx.push(
+                w.at(self.locate(&path, None))
+                    .help(help)
+                    .code("limits-swapped")
+                    .once(&format!("swapped {option}")),
+            );
+        }
     }
 
     /// A secret that stands in the config, where everybody reads it who may read that.

@@ -1,5 +1,5 @@
-//! `[push]`: where metrics are sent by a machine that nobody can scrape. The process of `[web]` does it;
-//! without that section it listens nowhere.
+//! `[push]`: where metrics are sent by a machine that nobody can scrape, and where some runs are told as traces. The
+//! process of `[web]` does it; without that section it listens nowhere.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,19 +8,19 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::keys::Section;
 use super::raw::{Node, Table, Value};
 use super::readers::{Listen, Web, secret_of};
 use super::reading::Reading;
 use super::report::{error, warning};
 use super::source::Span;
-use super::words::one_of;
-
-pub const PUSH_KEYS: [&str; 7] = ["url", "format", "interval", "token", "user", "ca", "labels"];
+use super::values::Values;
 
 /// What `[push]` says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Push {
-    pub url: Endpoint,
+    /// Of metrics; None: they are not sent.
+    pub url: Option<Endpoint>,
     pub format: PushFormat,
     pub interval: Duration,
     /// A secret: it is sent as a bearer token, or as the password of `user`.
@@ -30,6 +30,12 @@ pub struct Push {
     pub ca: Option<PathBuf>,
     /// Of each series, beside its own.
     pub labels: BTreeMap<String, String>,
+    /// Takes OTLP; None: no run is traced.
+    #[serde(default)]
+    pub traces: Option<Endpoint>,
+    /// Share of the runs that are traced.
+    #[serde(default)]
+    pub sample: f64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,6 +118,12 @@ impl Endpoint {
         }
     }
 
+    /// What the path says of its receiver.
+    fn takes_otlp(&self) -> bool {
+        let path = self.path.split('?').next().unwrap_or_default();
+        path.ends_with("/v1/metrics")
+    }
+
     fn is_near(&self) -> bool {
         let ip = self.host.parse::<std::net::IpAddr>();
         self.host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
@@ -135,68 +147,74 @@ impl Web {
             token: None,
             read_with_token: false,
             labels: Vec::new(),
-            max_series: Web::MAX_SERIES,
+            max_series: Section::Web
+                .default_of("max_series")
+                .parse()
+                .expect("a number of the table"),
             targets: Vec::new(),
         }
     }
 }
 
 /// None: it was told what is wrong. `secrets`: read them, or leave them for the one who runs this.
-pub fn push(table: &Table, at: Span, secrets: bool, cx: &mut Reading<'_>) -> Option<Push> {
-    let url = match table.get("url") {
-        Some(entry) => endpoint("url", &entry.node, cx),
-        None => {
-            let e = error("[push] does not say where to: `url` is missing");
-            let help = "write `url = \"https://HOST/api/v1/write\"`, or `.../v1/metrics` for OTLP";
-            cx.push(e.at(at).code("missing-key").help(help));
-            None
-        }
-    };
-    let format = table.get("format").map(|entry| format(&entry.node, cx));
-    let token = table
-        .get("token")
-        .and_then(|entry| secret_of(OWNER, &entry.node, secrets, cx));
-    let user = (table.get("user")).and_then(|entry| cx.text("user", &entry.node, OWNER));
-    if let (Some(entry), None) = (table.get("user"), table.get("token")) {
+pub fn push(given: Values<'_>, at: Span, secrets: bool, cx: &mut Reading<'_>) -> Option<Push> {
+    let url = (given.get("url")).and_then(|entry| endpoint("url", &entry.node, cx));
+    let traces = (given.get("traces")).and_then(|entry| endpoint("traces", &entry.node, cx));
+    if given.get("url").is_none() && given.get("traces").is_none() {
+        let e = error("[push] does not say where to: `url` is missing");
+        let help = "write `url = \"https://HOST/api/v1/write\"`, or `.../v1/metrics` for OTLP; `traces` has a URL of its own";
+        cx.push(e.at(at).code("missing-key").help(help));
+    }
+    let format = given.word("format", cx);
+    let token = secret_of(given, "token", secrets, cx);
+    let user = given.text("user", cx);
+    if let (Some(entry), None) = (given.get("user"), given.get("token")) {
         let e = error("`user` of [push] has no `token`, which is its password");
         cx.push(
             e.at(entry.node.span)
                 .help("add `token = { file = \"...\" }`"),
         );
     }
-    let goes_open = url.as_ref().is_some_and(|url| !url.tls && !url.is_near());
-    if let (true, Some(entry)) = (goes_open, table.get("token")) {
+    let goes_open = (url.iter().chain(&traces)).any(|url| !url.tls && !url.is_near());
+    if let (true, Some(entry)) = (goes_open, given.get("token")) {
         let w = warning("`token` of [push] goes over the network in clear");
         let help = "write `https://` where the receiver has it";
         cx.push(w.at(entry.node.span).code("open-secret").help(help));
     }
-    let ca = (table.get("ca"))
-        .and_then(|entry| cx.text("ca", &entry.node, OWNER))
-        .map(|path| cx.absolute(std::path::Path::new(&path)));
-    let limits = (Duration::from_secs(1), Duration::from_secs(3_600));
-    let interval = (table.get("interval"))
-        .and_then(|entry| cx.duration("interval", &entry.node, OWNER, limits));
-    let labels = labels(table, cx);
-    let url = url?;
+    let ca = given.path("ca", cx);
+    let interval = given.duration("interval", cx);
+    let labels = labels(given.table, cx);
+    let sample = given.share("sample", cx);
+    if let (Some(entry), None) = (given.get("sample"), given.get("traces")) {
+        let e = error("`sample` of [push] is the share of the runs in `traces`, which is missing");
+        let help = "add `traces = \"https://HOST/v1/traces\"`, or remove it";
+        cx.push(e.at(entry.node.span).help(help));
+    }
+    // It was told what is wrong with them.
+    if url.is_none() && traces.is_none() {
+        return None;
+    }
     Some(Push {
         format: match format {
-            Some(format) => format?,
-            None if url
-                .path
-                .split('?')
-                .next()
-                .is_some_and(|p| p.ends_with("/v1/metrics")) =>
-            {
-                PushFormat::Otlp
-            }
-            None => PushFormat::RemoteWrite,
+            "otlp" => PushFormat::Otlp,
+            "" if url.as_ref().is_some_and(Endpoint::takes_otlp) => PushFormat::Otlp,
+            _ => PushFormat::RemoteWrite,
         },
         url,
-        interval: interval.unwrap_or(Duration::from_secs(15)),
+        interval,
         token,
         user,
         ca,
         labels,
+        // As the standard has it for a receiver that is named without a path.
+        traces: traces.map(|url| match url.path.as_str() {
+            "/" => Endpoint {
+                path: "/v1/traces".into(),
+                ..url
+            },
+            _ => url,
+        }),
+        sample,
     })
 }
 
@@ -208,23 +226,6 @@ fn endpoint(key: &str, node: &Node, cx: &mut Reading<'_>) -> Option<Endpoint> {
             let e = error(format!("`{key}` of [push] {what}")).code("bad-value");
             let help = format!("write it as `{key} = \"https://HOST/PATH\"`");
             cx.push(e.at(node.span).help(help));
-            None
-        }
-    }
-}
-
-fn format(node: &Node, cx: &mut Reading<'_>) -> Option<PushFormat> {
-    match cx.text("format", node, OWNER)?.as_str() {
-        "remote-write" => Some(PushFormat::RemoteWrite),
-        "otlp" => Some(PushFormat::Otlp),
-        other => {
-            let e = error(format!("`format` of [push] has an unknown value `{other}`"));
-            let words = one_of(&["remote-write", "otlp"], "and");
-            cx.push(
-                e.at(node.span)
-                    .code("bad-value")
-                    .help(format!("its values are {words}")),
-            );
             None
         }
     }

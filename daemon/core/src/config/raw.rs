@@ -1,17 +1,19 @@
 //! What the file says: its tables and values, each with the bytes it stands in, unknown keys
 //! denied. Nothing here looks outside the file, and no value is judged yet.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::elsewhere;
+use super::keys::{Grammar, Section};
 use super::model::Layer;
 use super::not_toml;
-use super::push::PUSH_KEYS;
-use super::readers::{HISTORY_KEYS, WEB_KEYS};
 use super::report::{Finding, Report, error};
 use super::source::{Sources, Span};
+use super::syntax::{WITHOUT_QUOTES, syntax, without_quotes};
+use super::values::Values;
 use super::words::{did_you_mean, one_of};
 
 #[derive(Clone, Debug)]
@@ -72,28 +74,35 @@ impl Table {
 /// One file. Every table in it holds known keys only; the rest is reported.
 #[derive(Debug, Default)]
 pub struct RawFile {
-    pub daemon: Table,
-    /// `notify` and `maintenance`, whose keys others know.
+    /// The sections that are one table, each with the place of its name.
+    tables: BTreeMap<Section, (Span, Table)>,
+    /// `notify` and `maintenance`, which another crate reads.
     pub alerts: Vec<Entry>,
-    pub pool_io: Table,
-    pub pool_cpu: Table,
-    pub pool_exec: Table,
-    /// What `[pool]` has besides tables.
-    pub pool: Table,
     /// Workers that somebody has grouped by hand, by name.
     pub pool_groups: Vec<(Entry, Table)>,
-    pub users: Table,
-    /// None: there is no such section.
-    pub web: Option<(Span, Table)>,
-    pub push: Option<(Span, Table)>,
-    pub history: Option<(Span, Table)>,
-    pub defaults: Table,
     pub checks: Vec<RawCheck>,
     pub templates: Vec<RawTemplate>,
     /// `[[host]]` blocks; `templates` makes checks of them.
     pub hosts: Vec<RawCheck>,
     /// The file does not parse: what seems to be missing may only have been skipped.
     pub torn: bool,
+}
+
+impl RawFile {
+    /// None: there is no such section.
+    pub fn section(&self, section: Section) -> Option<(Span, Values<'_>)> {
+        let (span, table) = self.tables.get(&section)?;
+        Some((*span, Values::of(section, table)))
+    }
+
+    /// What the section says, which is nothing if there is none.
+    pub fn values(&self, section: Section) -> Values<'_> {
+        static NOTHING: Table = Table {
+            entries: Vec::new(),
+        };
+        let table = self.tables.get(&section).map(|(_, table)| table);
+        Values::of(section, table.unwrap_or(&NOTHING))
+    }
 }
 
 #[derive(Debug)]
@@ -118,167 +127,6 @@ pub struct RawTemplate {
     pub block: RawCheck,
 }
 
-pub const DAEMON_KEYS: [&str; 11] = [
-    "plugin_dir",
-    "runtime_dir",
-    "state_dir",
-    "user",
-    "control_group",
-    "stop_grace",
-    "start_spread",
-    "plugin_watch",
-    "plugin_trial",
-    "require_sandbox",
-    "log",
-];
-pub const DEFAULTS_KEYS: [&str; 11] = [
-    "interval",
-    "timeout",
-    "attempts",
-    "retry_interval",
-    "enabled",
-    "timeout_status",
-    "exclusive",
-    "max_parallel",
-    "needs",
-    "labels",
-    "config",
-];
-pub const CHECK_KEYS: [&str; 25] = [
-    "name",
-    "use",
-    "title",
-    "plugin",
-    "interval",
-    "timeout",
-    "attempts",
-    "retry_interval",
-    "enabled",
-    "timeout_status",
-    "exclusive",
-    "max_parallel",
-    "needs",
-    "labels",
-    "config",
-    "for_each",
-    "recover",
-    "flap",
-    "invert",
-    "public",
-    "runbook",
-    "probe",
-    "on_change",
-    "restart",
-    "slo",
-];
-
-/// Classes of workers that may have a user of their own.
-pub const USERS_KEYS: [&str; 2] = ["worker", "exec"];
-pub const POOL_KEYS: [&str; 4] = ["isolate", "io", "cpu", "exec"];
-/// Of `[pool.NAME]`.
-pub const POOL_GROUP_KEYS: [&str; 1] = ["plugins"];
-/// A template's: those of a check that many can share, and the `checks` of a host.
-pub const TEMPLATE_KEYS: [&str; 23] = [
-    "use",
-    "title",
-    "plugin",
-    "interval",
-    "timeout",
-    "attempts",
-    "retry_interval",
-    "enabled",
-    "timeout_status",
-    "exclusive",
-    "max_parallel",
-    "needs",
-    "labels",
-    "config",
-    "checks",
-    "recover",
-    "flap",
-    "invert",
-    "public",
-    "runbook",
-    "on_change",
-    "restart",
-    "slo",
-];
-/// What stands below `checks` and for all of them: no plugin, and nothing of one.
-pub const HOST_KEYS: [&str; 22] = [
-    "name",
-    "address",
-    "use",
-    "checks",
-    "for_each",
-    "interval",
-    "timeout",
-    "attempts",
-    "retry_interval",
-    "enabled",
-    "timeout_status",
-    "exclusive",
-    "needs",
-    "labels",
-    "recover",
-    "flap",
-    "invert",
-    "public",
-    "runbook",
-    "on_change",
-    "restart",
-    "slo",
-];
-/// Of one of a host's `checks`, where it is written as a table.
-pub const HOST_CHECK_KEYS: [&str; 23] = [
-    "name",
-    "use",
-    "title",
-    "plugin",
-    "interval",
-    "timeout",
-    "attempts",
-    "retry_interval",
-    "enabled",
-    "timeout_status",
-    "exclusive",
-    "max_parallel",
-    "needs",
-    "labels",
-    "config",
-    "recover",
-    "flap",
-    "invert",
-    "public",
-    "runbook",
-    "on_change",
-    "restart",
-    "slo",
-];
-
-/// The keys of one pool: its own, and those of every pool.
-macro_rules! pool_keys {
-    ($($own:literal),*) => { [$($own,)* "sandbox", "max_rss", "max_fds", "max_runs"] };
-}
-pub const IO_KEYS: [&str; 6] = pool_keys!("workers", "threads");
-pub const CPU_KEYS: [&str; 5] = pool_keys!("workers");
-pub const EXEC_KEYS: [&str; 5] = pool_keys!("max_parallel");
-
-/// What may stand in the main file.
-pub const MAIN_SECTIONS: [&str; 12] = [
-    "daemon",
-    "users",
-    "pool",
-    "web",
-    "push",
-    "history",
-    "defaults",
-    "template",
-    "host",
-    "check",
-    "notify",
-    "maintenance",
-];
-
 /// Which of the two kinds of file this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -286,6 +134,13 @@ pub enum Role {
     Main,
     /// One of `checks.d`: no `[daemon]` and no `[pool]`.
     Checks,
+}
+
+impl Role {
+    fn sections(self) -> impl Iterator<Item = Section> {
+        let all = Section::ON_TOP.into_iter();
+        all.filter(move |section| self == Role::Main || section.is_of_checks())
+    }
 }
 
 /// Reads the text of one source; what is wrong goes to `report`.
@@ -432,61 +287,55 @@ impl Reader<'_> {
             ..RawFile::default()
         };
         for entry in root.entries {
-            match (entry.key.as_str(), role) {
-                ("check", _) => file.checks = self.blocks(entry, "check", &CHECK_KEYS),
-                ("host", _) => file.hosts = self.blocks(entry, "host", &HOST_KEYS),
-                ("template", _) => file.templates = self.templates(entry),
-                ("notify" | "maintenance", _) => file.alerts.push(entry),
-                ("defaults", _) => {
-                    file.defaults = self.section(entry, "[defaults]", &DEFAULTS_KEYS);
-                }
-                ("daemon", Role::Main) => {
-                    file.daemon = self.section(entry, "[daemon]", &DAEMON_KEYS);
-                }
-                ("users", Role::Main) => {
-                    file.users = self.section(entry, "[users]", &USERS_KEYS);
-                }
-                ("web", Role::Main) => {
-                    file.web = Some((entry.key_span, self.section(entry, "[web]", &WEB_KEYS)));
-                }
-                ("push", Role::Main) => {
-                    file.push = Some((entry.key_span, self.section(entry, "[push]", &PUSH_KEYS)));
-                }
-                ("history", Role::Main) => {
-                    let span = entry.key_span;
-                    file.history = Some((span, self.section(entry, "[history]", &HISTORY_KEYS)));
-                }
-                ("pool", Role::Main) => {
-                    let (groups, entry) = groups_of(entry);
-                    for (key, group) in groups {
-                        let owner = format!("[pool.{}]", bare(&key.key));
-                        let table = self.known_only(group, &owner, &POOL_GROUP_KEYS);
-                        file.pool_groups.push((key, table));
-                    }
-                    for part in self.section(entry, "[pool]", &POOL_KEYS).entries {
-                        match part.key.as_str() {
-                            "isolate" => file.pool.entries.push(part),
-                            "io" => file.pool_io = self.section(part, "[pool.io]", &IO_KEYS),
-                            "cpu" => file.pool_cpu = self.section(part, "[pool.cpu]", &CPU_KEYS),
-                            _ => file.pool_exec = self.section(part, "[pool.exec]", &EXEC_KEYS),
-                        }
-                    }
-                }
-                ("daemon" | "users" | "pool" | "web" | "history", Role::Checks) => {
+            match Section::called(&entry.key) {
+                Some(section) if role == Role::Checks && !section.is_of_checks() => {
                     let message = format!("`{}` may stand in the main file only", entry.key);
-                    let help = "files in checks.d hold `[[check]]`, `[[host]]`, `[template.NAME]` and `[defaults]`";
+                    let headers: Vec<&str> = role.sections().map(Section::header).collect();
+                    let help = format!("files in checks.d hold {}", one_of(&headers, "and"));
                     self.push(entry.key_span, error(message).help(help));
                 }
+                Some(Section::Check) => file.checks = self.blocks(entry, Section::Check),
+                Some(Section::Host) => file.hosts = self.blocks(entry, Section::Host),
+                Some(Section::Template) => file.templates = self.templates(entry),
+                Some(Section::Notify | Section::Maintenance) => file.alerts.push(entry),
+                Some(Section::Pool) => self.pool(entry, &mut file),
+                Some(section) => self.one_table(entry, section, &mut file),
                 // Below a header that does not parse, keys land where they were not written.
-                (key, _) if file.torn && home_of(key).is_some() => {}
-                (key, _) => self.unknown_section(key, entry.key_span, &entry.node, role),
+                None if file.torn && home_of(&entry.key).is_some() => {}
+                None => self.unknown_section(&entry.key, entry.key_span, &entry.node, role),
             }
         }
         file
     }
 
+    fn one_table(&mut self, entry: Entry, section: Section, file: &mut RawFile) {
+        let span = entry.key_span;
+        let table = self.section(entry, section);
+        file.tables.insert(section, (span, table));
+    }
+
+    /// `[pool]`: its keys, the classes of workers, and groups of any other name.
+    fn pool(&mut self, pool: Entry, file: &mut RawFile) {
+        let (groups, pool) = groups_of(pool);
+        for (key, group) in groups {
+            let owner = format!("[pool.{}]", bare(&key.key));
+            let table = self.known_only(group, &owner, Section::PoolGroup);
+            file.pool_groups.push((key, table));
+        }
+        let span = pool.key_span;
+        let mut own = self.section(pool, Section::Pool);
+        for part in std::mem::take(&mut own.entries) {
+            match Section::Pool.row(&part.key).map(|row| row.grammar) {
+                Some(Grammar::Section(class)) => self.one_table(part, class, file),
+                _ => own.entries.push(part),
+            }
+        }
+        file.tables.insert(Section::Pool, (span, own));
+    }
+
     /// `[[check]]` or `[[host]]`.
-    fn blocks(&mut self, entry: Entry, what: &str, keys: &[&str]) -> Vec<RawCheck> {
+    fn blocks(&mut self, entry: Entry, section: Section) -> Vec<RawCheck> {
+        let what = section.word();
         let blocks = match entry.node.value {
             Value::Array(blocks) => blocks,
             Value::Broken => return Vec::new(),
@@ -518,7 +367,7 @@ impl Reader<'_> {
                         }
                         _ => format!("{what} number {}", i + 1),
                     };
-                    list.push(self.block(block.span, table, label, keys));
+                    list.push(self.block(block.span, table, label, section));
                 }
                 Value::Broken => {}
                 _ => {
@@ -531,11 +380,11 @@ impl Reader<'_> {
         list
     }
 
-    fn block(&mut self, span: Span, table: Table, label: String, keys: &[&str]) -> RawCheck {
+    fn block(&mut self, span: Span, table: Table, label: String, section: Section) -> RawCheck {
         let all = table.entries.iter().map(|e| e.key.clone());
-        let unknown = all.filter(|k| !keys.contains(&k.as_str())).collect();
-        let mut table = self.known_only(table, &label, keys);
-        if keys.contains(&"checks") {
+        let unknown = all.filter(|k| !section.has(k)).collect();
+        let mut table = self.known_only(table, &label, section);
+        if section.has("checks") {
             self.host_checks(&mut table, &label);
         }
         RawCheck {
@@ -555,7 +404,7 @@ impl Reader<'_> {
             for item in items {
                 if let Value::Table(table) = &mut item.value {
                     let owner = format!("a check of {label}");
-                    *table = self.known_only(std::mem::take(table), &owner, &HOST_CHECK_KEYS);
+                    *table = self.known_only(std::mem::take(table), &owner, Section::HostCheck);
                 }
             }
         }
@@ -580,7 +429,7 @@ impl Reader<'_> {
                 Value::Table(table) => {
                     let label = format!("[template.{}]", bare(&template.key));
                     list.push(RawTemplate {
-                        block: self.block(template.key_span, table, label, &TEMPLATE_KEYS),
+                        block: self.block(template.key_span, table, label, Section::Template),
                         name: template.key,
                     });
                 }
@@ -597,10 +446,10 @@ impl Reader<'_> {
         list
     }
 
-    fn section(&mut self, entry: Entry, name: &str, keys: &[&str]) -> Table {
-        let kind = entry.node.kind();
+    fn section(&mut self, entry: Entry, section: Section) -> Table {
+        let (kind, name) = (entry.node.kind(), section.header());
         match entry.node.value {
-            Value::Table(table) => self.known_only(table, name, keys),
+            Value::Table(table) => self.known_only(table, name, section),
             Value::Broken => Table::default(),
             Value::Array(_) => {
                 let e = error(format!("`{name}` has to be one table, not a list")).help(format!(
@@ -618,10 +467,10 @@ impl Reader<'_> {
         }
     }
 
-    fn known_only(&mut self, mut table: Table, owner: &str, keys: &[&str]) -> Table {
+    fn known_only(&mut self, mut table: Table, owner: &str, section: Section) -> Table {
         let has_config = table.get("config").is_some();
         table.entries.retain(|entry| {
-            if keys.contains(&entry.key.as_str()) {
+            if section.has(&entry.key) {
                 return true;
             }
             let e = error(format!(
@@ -629,13 +478,13 @@ impl Reader<'_> {
                 shortened(&entry.key)
             ))
             .code("unknown-key");
-            if let Some(help) = elsewhere::key(&entry.key, owner, keys) {
+            if let Some(help) = elsewhere::key(&entry.key, section) {
                 self.push(entry.key_span, e.help(help));
                 return false;
             }
-            let e = match did_you_mean(&entry.key, keys.iter().copied()) {
+            let e = match did_you_mean(&entry.key, section.keys()) {
                 Some(near) => e.help(format!("a key with a similar name exists: `{near}`")),
-                None if keys.contains(&"config") && keys.contains(&"plugin") => e
+                None if section.has("config") && section.has("plugin") => e
                     .help(match has_config {
                         // It may be an inline table, to which no line below it can add.
                         true => format!(
@@ -649,13 +498,13 @@ impl Reader<'_> {
                     })
                     .note(format!(
                         "keys of a {}: {}",
-                        match keys.contains(&"checks") {
-                            true => "template",
-                            false => "check",
+                        match section {
+                            Section::Template => "template",
+                            _ => "check",
                         },
-                        keys.join(", ")
+                        section.keys().join(", ")
                     )),
-                None => e.help(format!("known keys: {}", keys.join(", "))),
+                None => e.help(format!("known keys: {}", section.keys().join(", "))),
             };
             self.push(entry.key_span, e);
             false
@@ -664,17 +513,6 @@ impl Reader<'_> {
     }
 
     fn unknown_section(&mut self, key: &str, span: Span, node: &Node, role: Role) {
-        let known: &[&str] = match role {
-            Role::Main => &MAIN_SECTIONS,
-            Role::Checks => &[
-                "defaults",
-                "template",
-                "host",
-                "check",
-                "notify",
-                "maintenance",
-            ],
-        };
         let what = if matches!(node.value, Value::Table(_) | Value::Array(_)) {
             "section"
         } else {
@@ -686,24 +524,22 @@ impl Reader<'_> {
         {
             return self.push(span, e.help(help));
         }
-        let near = did_you_mean(key, known.iter().copied());
-        let e = match near {
-            Some("check") => e.help("checks are written `[[check]]`"),
-            Some("host") => e.help("hosts are written `[[host]]`"),
-            Some(near @ ("notify" | "maintenance")) => {
-                e.help(format!("it is written `{}`", header(near)))
+        let near = did_you_mean(key, role.sections().map(Section::word));
+        let e = match (near.and_then(Section::called), home_of(key)) {
+            (Some(Section::Check), _) => e.help("checks are written `[[check]]`"),
+            (Some(Section::Host), _) => e.help("hosts are written `[[host]]`"),
+            (Some(near), _) if near.is_list() => {
+                e.help(format!("it is written `{}`", near.header()))
             }
-            Some(near) => e.help(format!(
+            (Some(near), _) => e.help(format!(
                 "a section with a similar name exists: `{}`",
-                header(near)
+                near.header()
             )),
-            None => match home_of(key) {
-                Some(section) => e.help(format!("`{key}` belongs below `{section}`")),
-                None => {
-                    let list: Vec<String> = known.iter().map(|name| header(name)).collect();
-                    e.help(format!("this file may hold {}", one_of(&list, "and")))
-                }
-            },
+            (None, Some(sections)) => e.help(format!("`{key}` belongs below {sections}")),
+            (None, None) => {
+                let list: Vec<&str> = role.sections().map(Section::header).collect();
+                e.help(format!("this file may hold {}", one_of(&list, "and")))
+            }
         };
         self.push(span, e);
     }
@@ -721,7 +557,7 @@ fn groups_of(mut pool: Entry) -> (Vec<(Entry, Table)>, Entry) {
     let mut groups = Vec::new();
     for mut entry in std::mem::take(&mut table.entries) {
         match &mut entry.node.value {
-            Value::Table(of_group) if !POOL_KEYS.contains(&entry.key.as_str()) => {
+            Value::Table(of_group) if !Section::Pool.has(&entry.key) => {
                 let of_group = std::mem::take(of_group);
                 groups.push((entry, of_group));
             }
@@ -731,31 +567,20 @@ fn groups_of(mut pool: Entry) -> (Vec<(Entry, Table)>, Entry) {
     (groups, pool)
 }
 
-fn header(section: &str) -> String {
-    match section {
-        "check" | "host" | "notify" | "maintenance" => format!("[[{section}]]"),
-        "template" => "[template.NAME]".into(),
-        _ => format!("[{section}]"),
-    }
-}
-
-/// The section a lost key belongs to.
-fn home_of(key: &str) -> Option<&'static str> {
-    if DAEMON_KEYS.contains(&key) {
-        Some("[daemon]")
-    } else if CHECK_KEYS.contains(&key) {
-        Some("[[check]]` or `[defaults]")
-    } else if matches!(key, "workers" | "threads") {
-        Some("[pool.io]")
-    } else if key == "isolate" {
-        Some("[pool]")
-    } else if key == "max_parallel" {
-        Some("[pool.exec]")
-    } else if matches!(key, "sandbox" | "max_rss" | "max_fds" | "max_runs") {
-        Some("[pool.io]`, `[pool.cpu]` or `[pool.exec]")
-    } else {
-        None
-    }
+/// The sections that a lost key belongs to.
+fn home_of(key: &str) -> Option<String> {
+    use Section::{Check, CpuPool, Daemon, Defaults, ExecPool, IoPool, Pool};
+    let homes: [&[Section]; 3] = [
+        &[Daemon],
+        &[Check, Defaults],
+        &[Pool, IoPool, CpuPool, ExecPool],
+    ];
+    let homes = homes.into_iter().map(|sections| {
+        let of = sections.iter().filter(|section| section.has(key));
+        of.map(|section| section.header()).collect::<Vec<_>>()
+    });
+    let mut homes = homes.filter(|headers| !headers.is_empty());
+    Some(one_of(&homes.next()?, "or"))
 }
 
 /// A key as it can be written in TOML without quotes, or with them.
@@ -767,7 +592,7 @@ pub fn bare(key: &str) -> String {
     }
 }
 
-fn is_bare(key: &str) -> bool {
+pub fn is_bare(key: &str) -> bool {
     !key.is_empty()
         && key
             .bytes()
@@ -781,155 +606,6 @@ pub fn shortened(text: &str) -> String {
         None => text.to_owned(),
         Some((at, _)) => format!("{}...", &text[..at]),
     }
-}
-
-/// The parser's words made plainer, with a hint for the slips that happen most.
-fn syntax(message: &str, text: &str, span: Span) -> (String, Option<String>) {
-    let at = (span.start as usize).min(text.len());
-    let start = text
-        .get(..at)
-        .and_then(|t| t.rfind('\n'))
-        .map_or(0, |n| n + 1);
-    let line = text.get(start..).unwrap_or("").lines().next().unwrap_or("");
-    let here = text.get(at..).unwrap_or("");
-
-    let (what, help) = if here.starts_with(|c: char| c.is_control() && !c.is_whitespace()) {
-        let help = "remove it; inside a string write it as `\\uXXXX`";
-        ("a control character", Some(help.to_owned()))
-    } else if let Some(sign) = here.chars().next().filter(|c| BLANKS.contains(c)) {
-        let what = "a sign that looks like a blank and is none";
-        let help = format!("write a plain blank in place of U+{:04X}", sign as u32);
-        (what, Some(help))
-    } else if here.starts_with(CURLY) {
-        let what = "quotes of a word processor";
-        (what, Some("write plain quotes: `\"`".into()))
-    } else if message.starts_with("carriage return must be followed by newline") {
-        let what = "a carriage return that ends no line";
-        (
-            what,
-            Some("save it with line ends of Unix (LF) or Windows (CRLF)".into()),
-        )
-    } else if ["<<<<<<<", "=======", ">>>>>>>"]
-        .iter()
-        .any(|m| line.starts_with(m))
-    {
-        let what = "a merge conflict that nobody has resolved";
-        let help = "take one side, and remove the lines `<<<<<<<`, `=======` and `>>>>>>>`";
-        (what, Some(help.into()))
-    } else if message.starts_with("duplicate key") && line.trim_start().starts_with('[') {
-        let name = line.trim().trim_matches(['[', ']']);
-        let is_list = ["check", "host", "notify", "maintenance"].contains(&name);
-        let help = match is_list && !line.trim_start().starts_with("[[") {
-            true => format!("each is one block of a list: write `[[{name}]]`"),
-            false => "put its keys below the first one".into(),
-        };
-        ("this table stands twice", Some(help))
-    } else if message.starts_with("duplicate key") {
-        (
-            "this key stands twice in its table",
-            Some("remove one of the two".into()),
-        )
-    } else if message.starts_with("missing escaped value") {
-        let help = "between single quotes a backslash is itself: `'\\d+'`; between double quotes it is written `\\\\`";
-        ("a backslash that begins no escape", Some(help.into()))
-    } else if message.starts_with("missing comma") {
-        let what = "something else than a comma between two values";
-        (what, Some("write a comma".into()))
-    } else if message.starts_with("missing assignment") {
-        let what = "a key without its `=`";
-        (what, Some("write `=` between a key and its value".into()))
-    } else if message.starts_with("unexpected key or value") {
-        let help = match here.starts_with(',') {
-            true => "remove the comma: lines have none at their end",
-            false => "write one `key = value` a line, and a text in quotes",
-        };
-        ("something behind the value", Some(help.into()))
-    } else if message.starts_with("cannot recurse further") {
-        ("nested too deep", None)
-    } else if message.starts_with("invalid basic string, expected `\"`")
-        || message.starts_with("invalid literal string, expected `'`")
-    {
-        let help = "write the quote at the string's end; a quote within it is `\\\"`";
-        ("a string without its closing quote", Some(help.into()))
-    } else if message.starts_with("key with no value") {
-        let is_comment = [";", "/", "--", "%"]
-            .iter()
-            .any(|sign| line.trim_start().starts_with(sign));
-        let help = if is_comment {
-            "a comment starts with `#`".into()
-        } else if let Some((key, value)) =
-            line.split_once([':', ' ']).filter(|(key, _)| is_bare(key))
-        {
-            // `key : "value"`: the sign is not of the value, and what has quotes needs no more.
-            let value = value.trim_start_matches([':', ' ', '\t']).trim_end();
-            let as_it_is = value.starts_with(['"', '\'', '[', '{'])
-                || value.parse::<f64>().is_ok()
-                || ["true", "false"].contains(&value);
-            match as_it_is {
-                true => format!("write `{key} = {}`", shortened(value)),
-                false => format!("write `{key} = \"{}\"`", shortened(value)),
-            }
-        } else {
-            "a line is `key = value`, `[section]` or `# comment`".into()
-        };
-        ("a key without a value", Some(help))
-    } else if message.starts_with("unclosed") {
-        let closing = message
-            .rsplit_once("expected ")
-            .map_or("`]`", |(_, sign)| sign);
-        let line = if closing == "`}`" {
-            ", on the same line"
-        } else {
-            ""
-        };
-        let help = format!("write the {closing} that closes it{line}");
-        (message, Some(help))
-    } else {
-        (message, None)
-    };
-    (format!("not valid TOML: {what}"), help)
-}
-
-/// No-break, zero-width and other blanks, and the mark of a text's beginning.
-const BLANKS: [char; 6] = [
-    '\u{a0}', '\u{2009}', '\u{200b}', '\u{202f}', '\u{3000}', '\u{feff}',
-];
-const CURLY: [char; 7] = [
-    '\u{201c}', '\u{201d}', '\u{201e}', '\u{2018}', '\u{2019}', '\u{ab}', '\u{bb}',
-];
-
-const WITHOUT_QUOTES: &str = "not valid TOML: text has to stand in quotes";
-
-/// A text that somebody wrote as it is, where the parser sees a number, a boolean or a date that is none: how to write
-/// it, and where it stands.
-fn without_quotes(message: &str, text: &str, at: usize) -> Option<(String, Range<usize>)> {
-    let about_a_word = [
-        "string values must be quoted",
-        "invalid boolean",
-        "invalid float",
-        "invalid integer number",
-        "invalid mantissa",
-        "invalid fraction",
-        "invalid date-time",
-    ];
-    if !about_a_word.iter().any(|begin| message.starts_with(begin)) {
-        return None;
-    }
-    let before = text.get(..at)?;
-    let begin = before.rfind(['=', '[', ',', '\n'])? + 1;
-    let rest = text.get(begin..)?;
-    let end = rest.find([',', ']', '}', '#', '\n']).unwrap_or(rest.len());
-    let begin = begin + rest.len() - rest.trim_start_matches([' ', '\t']).len();
-    let word = rest.get(..end)?.trim();
-    let first = word.starts_with(|c: char| c.is_alphanumeric() || "/~.*".contains(c));
-    let help = match word.to_ascii_lowercase().as_str() {
-        _ if !first || word.contains('"') => return None,
-        "true" | "yes" | "on" => "write `true`".into(),
-        "false" | "no" | "off" => "write `false`".into(),
-        "none" | "null" | "nil" | "undefined" => "there is no empty value: remove the line".into(),
-        _ => format!("write `\"{}\"`", shortened(word)),
-    };
-    Some((help, begin..begin + word.len()))
 }
 
 const TOO_LARGE: &str = "this number is too large";

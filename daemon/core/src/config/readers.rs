@@ -6,21 +6,20 @@ use std::collections::BTreeMap;
 use healthd_units::size;
 use serde::{Deserialize, Serialize};
 
+use super::keys::Section;
 use super::model::{CheckSpec, Model};
 use super::push::Push;
-use super::raw::{Node, Table, Value};
+use super::raw::{Node, Value};
 use super::reading::Reading;
 use super::report::{error, warning};
 use super::secrets::SecretKind;
 use super::slo::{self, Slo};
 use super::source::Span;
-use super::words::{one_of, thousands};
+use super::values::Values;
+use super::words::thousands;
 use crate::matching::Match;
 use crate::wire::history::rows_bytes;
 use crate::wire::roles::Reader;
-
-pub const WEB_KEYS: [&str; 6] = ["listen", "token", "read", "labels", "max_series", "targets"];
-pub const HISTORY_KEYS: [&str; 3] = ["max_size", "keep", "slo"];
 
 /// What `[web]` says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,6 +28,7 @@ pub struct Web {
     /// A secret: who brings it as a bearer token may do more.
     pub token: Option<String>,
     /// Reading needs the token too.
+    #[serde(rename = "read", alias = "read_with_token")]
     pub read_with_token: bool,
     /// Labels of checks that become labels of their metrics.
     pub labels: Vec<String>,
@@ -119,8 +119,6 @@ impl Model {
 }
 
 impl Web {
-    pub const MAX_SERIES: u32 = 100_000;
-
     /// Of each check that has one of `labels`: those.
     pub fn chosen<'a>(&self, checks: impl Iterator<Item = &'a CheckSpec>) -> ChosenLabels {
         let of_check = |check: &CheckSpec| -> BTreeMap<String, String> {
@@ -136,18 +134,20 @@ impl Web {
     }
 }
 
-/// What a section needs: itself, the cargo feature, and whether this build has it.
-pub type Part = (&'static str, &'static str, bool);
-pub const WEB_PART: Part = (WEB, "web", cfg!(feature = "web"));
-pub const HISTORY_PART: Part = (HISTORY, "history", cfg!(feature = "history"));
-pub const PUSH_PART: Part = ("[push]", "push", cfg!(feature = "push"));
-
-/// Whether this build has it; told where it has not.
-pub fn is_built((section, feature, built): Part, span: Span, cx: &mut Reading<'_>) -> bool {
+/// Whether this build has what the section needs; told where it has not.
+pub fn is_built(section: Section, span: Span, cx: &mut Reading<'_>) -> bool {
+    let built = match section {
+        Section::Web => cfg!(feature = "web"),
+        Section::Push => cfg!(feature = "push"),
+        Section::History => cfg!(feature = "history"),
+        _ => true,
+    };
     if !built {
         let e = error(format!(
-            "this healthd was built without what {section} needs"
+            "this healthd was built without what {} needs",
+            section.header()
         ));
+        let feature = section.word();
         let help = format!("remove the section, or build with `--features {feature}`");
         cx.push(e.at(span).help(help));
     }
@@ -155,48 +155,31 @@ pub fn is_built((section, feature, built): Part, span: Span, cx: &mut Reading<'_
 }
 
 /// `secrets`: read them, or leave them for the one who runs this.
-pub fn web(table: &Table, secrets: bool, cx: &mut Reading<'_>) -> Web {
-    let listen = table
-        .get("listen")
-        .and_then(|e| listen(&e.node, cx))
-        .unwrap_or(Listen::Tcp(([127, 0, 0, 1], 8420).into()));
-    let token = table
-        .get("token")
-        .and_then(|e| secret_of(WEB, &e.node, secrets, cx));
-    let read_with_token = match table.get("read") {
-        None => false,
-        Some(entry) => {
-            let node = &entry.node;
-            let word = cx.text("read", node, WEB);
-            match word.as_deref() {
-                Some("open") | None => false,
-                Some("token") => {
-                    if table.get("token").is_none() {
-                        let e = error("`read = \"token\"` of [web], but there is no `token`");
-                        let help = "add `token = { file = \"...\" }`";
-                        cx.push(e.at(node.span).help(help));
-                    }
-                    true
-                }
-                Some(other) => {
-                    let e = error(format!("`read` of [web] has an unknown value `{other}`"));
-                    let words = one_of(&["open", "token"], "and");
-                    cx.push(e.at(node.span).help(format!("its values are {words}")));
-                    false
-                }
-            }
-        }
+pub fn web(given: Values<'_>, secrets: bool, cx: &mut Reading<'_>) -> Web {
+    let listen = match given.get("listen") {
+        Some(entry) => listen(&entry.node, cx),
+        None => None,
     };
+    let default = given.section.default_of("listen").parse();
+    let listen = listen.unwrap_or_else(|| Listen::Tcp(default.expect("an address of the table")));
+    let token = secret_of(given, "token", secrets, cx);
+    let read = given.word("read", cx);
+    if let (Some(entry), None, "token") = (given.get("read"), given.get("token"), read) {
+        let e = error("`read = \"token\"` of [web], but there is no `token`");
+        let help = "add `token = { file = \"...\" }`";
+        cx.push(e.at(entry.node.span).help(help));
+    }
     let may_be_far = match &listen {
         Listen::Tcp(address) => !address.ip().is_loopback(),
         // What its unit says is not known here.
         Listen::Systemd => true,
         Listen::Unix(_) | Listen::Nowhere => false,
     };
+    let says_open = given.get("read").is_some() && read == "open";
     if may_be_far
-        && table.get("token").is_none()
-        && !matches!(table.get("read").map(|e| &e.node.value), Some(Value::Str(s)) if s == "open")
-        && let Some(entry) = table.get("listen")
+        && given.get("token").is_none()
+        && !says_open
+        && let Some(entry) = given.get("listen")
     {
         let e = error("`listen` of [web] may be open to other machines, and there is no `token`");
         let help =
@@ -206,14 +189,10 @@ pub fn web(table: &Table, secrets: bool, cx: &mut Reading<'_>) -> Web {
     Web {
         listen,
         token,
-        read_with_token,
-        labels: list("labels", table, WEB, cx),
-        max_series: table
-            .get("max_series")
-            .and_then(|e| cx.integer("max_series", &e.node, WEB, 0, 10_000_000))
-            .and_then(|n| u32::try_from(n).ok())
-            .unwrap_or(Web::MAX_SERIES),
-        targets: list("targets", table, WEB, cx),
+        read_with_token: read == "token",
+        labels: given.texts("labels", "[\"team\"]", cx),
+        max_series: given.number("max_series", cx),
+        targets: given.texts("targets", "[\"*.example.org\"]", cx),
     }
 }
 
@@ -260,8 +239,14 @@ fn listen(node: &Node, cx: &mut Reading<'_>) -> Option<Listen> {
     None
 }
 
-/// The key `token` of that section: where a secret is.
-pub fn secret_of(owner: &str, node: &Node, secrets: bool, cx: &mut Reading<'_>) -> Option<String> {
+/// A key that says where a secret is.
+pub fn secret_of(
+    given: Values<'_>,
+    key: &str,
+    secrets: bool,
+    cx: &mut Reading<'_>,
+) -> Option<String> {
+    let (owner, node) = (given.section.header(), &given.get(key)?.node);
     let kind = |key: &str| match key {
         "env" => Some(SecretKind::Env),
         "file" => Some(SecretKind::File),
@@ -286,24 +271,25 @@ pub fn secret_of(owner: &str, node: &Node, secrets: bool, cx: &mut Reading<'_>) 
     }
     let message = match node.value {
         Value::Str(_) => format!(
-            "`token` of {owner} stands in the config, where everybody reads it who may read that"
+            "`{key}` of {owner} stands in the config, where everybody reads it who may read that"
         ),
-        _ => format!("`token` of {owner} has to say where the secret is"),
+        _ => format!("`{key}` of {owner} has to say where the secret is"),
     };
-    let help =
-        "write `token = { file = \"...\" }`, `{ credential = \"...\" }` or `{ env = \"...\" }`";
+    let help = format!(
+        "write `{key} = {{ file = \"...\" }}`, `{{ credential = \"...\" }}` or `{{ env = \"...\" }}`"
+    );
     cx.push(error(message).at(node.span).code("open-secret").help(help));
     None
 }
 
-pub fn history(table: &Table, cx: &mut Reading<'_>) -> History {
+pub fn history(given: Values<'_>, cx: &mut Reading<'_>) -> History {
     History {
-        max_size: table
-            .get("max_size")
-            .and_then(|e| cx.size("max_size", &e.node, HISTORY, LEAST_HISTORY))
-            .map_or(1 << 30, |n| if n == 0 { u64::MAX } else { n }),
-        keep: list("keep", table, HISTORY, cx),
-        slo: slo::of_history(table, cx),
+        max_size: match given.size("max_size", cx) {
+            0 => u64::MAX,
+            n => n,
+        },
+        keep: given.texts("keep", "[\"used\"]", cx),
+        slo: slo::of_history(given.table, cx),
     }
 }
 
@@ -327,28 +313,4 @@ pub fn judge_room(history: &History, checks: usize, span: Span, cx: &mut Reading
     cx.push(w.at(span).code("history-size").help(help));
 }
 
-/// Texts; what is none is told.
-fn list(key: &str, table: &Table, owner: &str, cx: &mut Reading<'_>) -> Vec<String> {
-    let Some(entry) = table.get(key) else {
-        return Vec::new();
-    };
-    let Value::Array(items) = &entry.node.value else {
-        let example = match key {
-            "keep" => "[\"used\"]",
-            "targets" => "[\"*.example.org\"]",
-            _ => "[\"team\"]",
-        };
-        return cx
-            .wrong_type(key, &entry.node, owner, "a list of texts", example)
-            .unwrap_or_default();
-    };
-    items
-        .iter()
-        .filter_map(|item| cx.text(key, item, owner))
-        .collect()
-}
-
 const WEB: &str = "[web]";
-const HISTORY: &str = "[history]";
-/// Some days of some checks; and the log alone may have a megabyte.
-const LEAST_HISTORY: u64 = 8 << 20;

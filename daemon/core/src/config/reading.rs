@@ -9,10 +9,11 @@ use healthd_units::{duration, size};
 
 use super::diagnostic::Diagnostics;
 use super::files::Files;
-use super::raw::{Node, Value};
+use super::raw::{Node, Value, shortened};
 use super::report::{Finding, Report, error};
 use super::secrets::SecretCache;
 use super::source::{Sources, Span};
+use super::words::{did_you_mean, one_of};
 
 /// One reading of a config: the texts, what was found in them, and the way outside.
 pub struct Reading<'a> {
@@ -250,6 +251,30 @@ impl Reading<'_> {
         }
     }
 
+    /// One of these words.
+    pub fn word(
+        &mut self,
+        key: &str,
+        node: &Node,
+        owner: impl std::fmt::Display,
+        words: &[&'static str],
+    ) -> Option<&'static str> {
+        let Value::Str(text) = &node.value else {
+            let example = format!("\"{}\"", words[0]);
+            return self.wrong_type(key, node, owner, "a string", &example);
+        };
+        let word = words.iter().find(|word| *word == text);
+        if word.is_none() {
+            let help = match did_you_mean(text, words.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("write {}", one_of(words, "or")),
+            };
+            let e = unknown_value(key, owner, text).at(node.span).help(help);
+            self.push(e.once(key));
+        }
+        word.copied()
+    }
+
     pub fn wrong_type<T>(
         &mut self,
         key: &str,
@@ -272,6 +297,11 @@ impl Reading<'_> {
         }
         None
     }
+}
+
+pub fn unknown_value(key: &str, owner: impl std::fmt::Display, text: &str) -> Finding {
+    let text = shortened(text);
+    error(format!("`{key}` of {owner} has an unknown value `{text}`")).code("bad-value")
 }
 
 /// Why a file could not be read, in few words.

@@ -4,13 +4,13 @@
 //! right, so that one run shows all there is to mend.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use super::catalog::Catalog;
 use super::checks::{self, Resolved};
 use super::diagnostic::Diagnostics;
 use super::elsewhere;
 use super::files::Files;
+use super::keys::Section;
 use super::model::{
     CpuPool, Daemon, ExecPool, IoPool, Limits, Model, Pool, SOCKET_NAME, SOCKET_PATH_MAX,
     UseSandbox, Users,
@@ -18,12 +18,13 @@ use super::model::{
 use super::notifiers::ReadAlerts;
 use super::pool_groups;
 use super::push;
-use super::raw::{self, Node, RawFile, Role, Table, Value, shortened};
+use super::raw::{self, RawFile, Role, shortened};
 use super::readers::{self, Web};
-use super::reading::{DurationLimits, Reading, io_reason};
+use super::reading::{Reading, io_reason};
 use super::report::{error, warning};
 use super::templates;
 use super::tryout::{self, TryOut};
+use super::values::Values;
 use super::words::{did_you_mean, one_of};
 
 /// Reads `main` and `checks.d/*.toml` beside it.
@@ -80,30 +81,24 @@ pub fn load_with(
 
     tell_passed_over(&dir, &mut cx);
     templates::apply(&mut list, &mut cx);
-    let daemon = Daemon {
-        users: users(&list[0].users, &mut cx),
-        ..daemon(&list[0].daemon, &mut cx)
-    };
-    let pool = Pool {
-        groups: pool_groups::read(&list[0], catalog, &mut cx),
-        ..pool(&list[0], &mut cx)
-    };
-    let web = list[0].web.take().and_then(|(span, table)| {
-        let web = readers::web(&table, catalog.is_some(), &mut cx);
-        readers::is_built(readers::WEB_PART, span, &mut cx).then_some(web)
+    let main = &list[0];
+    let daemon = daemon(main, &mut cx);
+    let pool = pool(main, catalog, &mut cx);
+    let web = main.section(Section::Web).and_then(|(span, values)| {
+        let web = readers::web(values, catalog.is_some(), &mut cx);
+        readers::is_built(Section::Web, span, &mut cx).then_some(web)
     });
-    let push = list[0].push.take().and_then(|(span, table)| {
-        let push = push::push(&table, span, catalog.is_some(), &mut cx);
-        readers::is_built(readers::PUSH_PART, span, &mut cx).then_some(push)?
+    let push = main.section(Section::Push).and_then(|(span, values)| {
+        let push = push::push(values, span, catalog.is_some(), &mut cx);
+        readers::is_built(Section::Push, span, &mut cx).then_some(push)?
     });
     let web = match &push {
         Some(_) => web.or_else(|| Some(Web::that_listens_nowhere())),
         None => web,
     };
-    let history_at = list[0].history.as_ref().map(|(span, _)| *span);
-    let history = list[0].history.take().and_then(|(span, table)| {
-        let history = readers::history(&table, &mut cx);
-        readers::is_built(readers::HISTORY_PART, span, &mut cx).then_some(history)
+    let history = main.section(Section::History).and_then(|(span, values)| {
+        let history = readers::history(values, &mut cx);
+        readers::is_built(Section::History, span, &mut cx).then_some((history, span))
     });
     let Resolved {
         checks,
@@ -111,10 +106,11 @@ pub fn load_with(
         notifiers: (notifiers, places),
         alerts,
     } = checks::resolve(&list, &daemon, catalog, with.alerts, &mut cx);
-    if let (Some(history), Some(span)) = (&history, history_at) {
+    let history = history.map(|(history, span)| {
         let recorded = checks.iter().filter(|c| c.probe.is_none()).count();
-        readers::judge_room(history, recorded, span, &mut cx);
-    }
+        readers::judge_room(&history, recorded, span, &mut cx);
+        history
+    });
     if let Some(plugins) = with.plugins {
         for complaint in plugins.try_out(&daemon, &notifiers) {
             let (spec, place) = (&notifiers[complaint.check], places[complaint.check]);
@@ -215,45 +211,33 @@ pub struct DaemonPaths {
 /// Best effort: where the file is missing or wrong the defaults stand in; [`load`] says why.
 pub fn daemon_paths(main: &Path, files: &dyn Files) -> DaemonPaths {
     let mut cx = Reading::new(main, files);
-    let table = match cx.source(main, None) {
-        Some(source) => raw::read(&cx.sources, source, Role::Main, &mut cx.report).daemon,
-        None => Table::default(),
+    let file = match cx.source(main, None) {
+        Some(source) => raw::read(&cx.sources, source, Role::Main, &mut cx.report),
+        None => RawFile::default(),
     };
-    let Daemon {
-        plugin_dir,
-        runtime_dir,
-        state_dir,
-        user,
-        ..
-    } = daemon(&table, &mut cx);
+    let daemon = daemon(&file, &mut cx);
     DaemonPaths {
-        plugin_dir,
-        runtime_dir,
-        state_dir,
-        user,
+        plugin_dir: daemon.plugin_dir,
+        runtime_dir: daemon.runtime_dir,
+        state_dir: daemon.state_dir,
+        user: daemon.user,
     }
 }
 
 // ------------------------------------------------------------------------------ [daemon], [pool]
 
-fn daemon(table: &Table, cx: &mut Reading<'_>) -> Daemon {
-    const OWNER: &str = "[daemon]";
-    let env_dir = |cx: &Reading<'_>, name: &str, default: &str| {
+fn daemon(file: &RawFile, cx: &mut Reading<'_>) -> Daemon {
+    let given = file.values(Section::Daemon);
+    let folder = |key: &str, variable: Option<&str>, cx: &mut Reading<'_>| {
         // systemd puts several folders into one variable, colons between them.
-        let value = cx.files.env(name).unwrap_or_default();
-        let first = value.split(':').next().unwrap_or_default();
-        PathBuf::from(if first.is_empty() { default } else { first })
+        let value = variable.and_then(|v| cx.files.env(v)).unwrap_or_default();
+        let first = value.split(':').next().filter(|first| !first.is_empty());
+        let default = PathBuf::from(first.unwrap_or(given.section.default_of(key)));
+        given.path(key, cx).unwrap_or(default)
     };
-    let runtime_default = env_dir(cx, "RUNTIME_DIRECTORY", "/run/healthd");
-    let state_default = env_dir(cx, "STATE_DIRECTORY", "/var/lib/healthd");
-    let path = |cx: &mut Reading<'_>, key: &str| {
-        let entry = table.get(key)?;
-        let text = cx.text(key, &entry.node, OWNER)?;
-        Some(cx.absolute(Path::new(&text)))
-    };
-    let plugin_dir = path(cx, "plugin_dir").unwrap_or_else(|| PLUGIN_DIR.into());
-    let runtime_dir = path(cx, "runtime_dir").unwrap_or(runtime_default);
-    let state_dir = path(cx, "state_dir").unwrap_or(state_default);
+    let plugin_dir = folder("plugin_dir", None, cx);
+    let runtime_dir = folder("runtime_dir", Some("RUNTIME_DIRECTORY"), cx);
+    let state_dir = folder("state_dir", Some("STATE_DIRECTORY"), cx);
 
     let socket = runtime_dir.join(SOCKET_NAME);
     let length = socket.as_os_str().len();
@@ -263,75 +247,43 @@ fn daemon(table: &Table, cx: &mut Reading<'_>) -> Daemon {
             socket.display()
         ))
         .help(format!("choose a `runtime_dir` of at most {} bytes", SOCKET_PATH_MAX - SOCKET_NAME.len() - 1));
-        cx.push(match table.get("runtime_dir") {
+        cx.push(match given.get("runtime_dir") {
             Some(entry) => e.at(entry.node.span),
             None => e,
         });
     }
-
-    let text =
-        |cx: &mut Reading<'_>, key: &str| table.get(key).and_then(|e| cx.text(key, &e.node, OWNER));
-    let user = text(cx, "user");
-    let control_group = text(cx, "control_group");
-    let stop_grace = table
-        .get("stop_grace")
-        .and_then(|e| cx.duration("stop_grace", &e.node, OWNER, STOP_GRACE))
-        .unwrap_or(Duration::from_secs(10));
-    let start_spread = table
-        .get("start_spread")
-        .and_then(|e| cx.duration("start_spread", &e.node, OWNER, START_SPREAD))
-        .unwrap_or(Duration::from_secs(60));
-    let plugin_watch = table
-        .get("plugin_watch")
-        .and_then(|e| cx.boolean("plugin_watch", &e.node, OWNER))
-        .unwrap_or(true);
-    let plugin_trial = table
-        .get("plugin_trial")
-        .and_then(|e| cx.duration("plugin_trial", &e.node, OWNER, PLUGIN_TRIAL))
-        .unwrap_or(Duration::from_secs(30));
-    let require_sandbox = table
-        .get("require_sandbox")
-        .and_then(|e| cx.boolean("require_sandbox", &e.node, OWNER))
-        .unwrap_or(false);
-    let log = table
-        .get("log")
-        .and_then(|e| log_filter(&e.node, OWNER, cx))
-        .unwrap_or_else(|| "info".into());
+    let users = file.values(Section::Users);
     Daemon {
         plugin_dir,
         runtime_dir,
         state_dir,
-        user,
-        users: Users::default(),
-        control_group,
-        stop_grace,
-        start_spread,
-        plugin_watch,
-        plugin_trial,
-        require_sandbox,
-        log,
+        user: given.text("user", cx),
+        users: Users {
+            worker: users.text("worker", cx),
+            exec: users.text("exec", cx),
+        },
+        control_group: given.text("control_group", cx),
+        stop_grace: given.duration("stop_grace", cx),
+        start_spread: given.duration("start_spread", cx),
+        plugin_watch: given.boolean("plugin_watch", cx),
+        plugin_trial: given.duration("plugin_trial", cx),
+        require_sandbox: given.boolean("require_sandbox", cx),
+        log: log_filter(given, cx),
     }
 }
 
-fn users(table: &Table, cx: &mut Reading<'_>) -> Users {
-    let mut user = |key: &str| {
-        let entry = table.get(key)?;
-        cx.text(key, &entry.node, "[users]")
-    };
-    Users {
-        worker: user("worker"),
-        exec: user("exec"),
-    }
-}
-
-fn log_filter(node: &Node, owner: &str, cx: &mut Reading<'_>) -> Option<String> {
+fn log_filter(given: Values<'_>, cx: &mut Reading<'_>) -> String {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
-    let text = cx.text("log", node, owner)?;
+    let default = given.section.default_of("log").to_owned();
+    let (Some(entry), Some(text)) = (given.get("log"), given.text("log", cx)) else {
+        return default;
+    };
     for part in text.split(',') {
         let level = part.rsplit('=').next().unwrap_or(part).trim();
         if !LEVELS.contains(&level.to_ascii_lowercase().as_str()) {
             let e = error(format!(
-                "`log` of {owner} has an unknown level `{}`",
+                "`log` of {} has an unknown level `{}`",
+                given.section.header(),
                 shortened(level)
             ));
             let elsewhere = elsewhere::level(level);
@@ -344,116 +296,52 @@ fn log_filter(node: &Node, owner: &str, cx: &mut Reading<'_>) -> Option<String> 
                 None => e.help(format!("the levels are {}", one_of(&LEVELS, "and"))),
             };
             cx.push(
-                e.at(node.span)
+                e.at(entry.node.span)
                     .note("one level for all, or `info,healthd_manager=debug`"),
             );
-            return None;
+            return default;
         }
     }
-    Some(text)
+    text
 }
 
-fn pool(file: &RawFile, cx: &mut Reading<'_>) -> Pool {
-    let number =
-        |cx: &mut Reading<'_>, table: &Table, owner: &str, key: &str, max: i64, default: u16| {
-            table
-                .get(key)
-                .and_then(|e| cx.integer(key, &e.node, owner, 1, max))
-                .and_then(|n| u16::try_from(n).ok())
-                .unwrap_or(default)
-        };
-    let cores = cx.files.cores().clamp(1, 256);
+fn pool(file: &RawFile, catalog: Option<&Catalog>, cx: &mut Reading<'_>) -> Pool {
+    let io = file.values(Section::IoPool);
+    let cpu = file.values(Section::CpuPool);
+    let exec = file.values(Section::ExecPool);
     Pool {
         io: IoPool {
-            workers: number(cx, &file.pool_io, "[pool.io]", "workers", 64, 2),
-            threads: number(cx, &file.pool_io, "[pool.io]", "threads", 1024, 64),
-            limits: limits(&file.pool_io, "[pool.io]", cx),
+            workers: io.number("workers", cx),
+            threads: io.number("threads", cx),
+            limits: limits(io, cx),
         },
         cpu: CpuPool {
-            workers: number(cx, &file.pool_cpu, "[pool.cpu]", "workers", 256, cores),
-            limits: limits(&file.pool_cpu, "[pool.cpu]", cx),
+            workers: match cpu.number("workers", cx) {
+                0 => cx.files.cores().clamp(1, 256),
+                n => n,
+            },
+            limits: limits(cpu, cx),
         },
         exec: ExecPool {
-            max_parallel: match file.pool_exec.get("max_parallel").map(|e| &e.node.value) {
-                Some(Value::Str(word)) if word == "auto" => 0,
-                Some(Value::Str(word)) if word.parse::<u16>().is_err() => {
-                    let node = file.pool_exec.get("max_parallel").map(|e| e.node.span);
-                    let e = error(format!(
-                        "`max_parallel` of [pool.exec] has an unknown value `{}`",
-                        shortened(word)
-                    ));
-                    let e = e.help("write `max_parallel = \"auto\"`, or a number");
-                    cx.push(match node {
-                        Some(span) => e.at(span),
-                        None => e,
-                    });
-                    0
-                }
-                _ => number(cx, &file.pool_exec, "[pool.exec]", "max_parallel", 4096, 0),
-            },
-            limits: limits(&file.pool_exec, "[pool.exec]", cx),
+            max_parallel: exec.number("max_parallel", cx),
+            limits: limits(exec, cx),
         },
-        isolate: file
-            .pool
-            .get("isolate")
-            .and_then(|e| cx.boolean("isolate", &e.node, "[pool]"))
-            .unwrap_or(true),
-        groups: Vec::new(),
+        isolate: file.values(Section::Pool).boolean("isolate", cx),
+        groups: pool_groups::read(file, catalog, cx),
     }
 }
 
-fn limits(table: &Table, owner: &str, cx: &mut Reading<'_>) -> Limits {
-    let default = Limits::default();
-    let number = |cx: &mut Reading<'_>, key: &str, least: i64| {
-        let entry = table.get(key)?;
-        // 0 is no limit; what lies between that and the least would replace workers all the time.
-        let n = cx.integer(key, &entry.node, owner, 0, 1_000_000_000_000)?;
-        if n != 0 && n < least {
-            let e = error(format!("`{key}` of {owner} is too small: {n}"));
-            let help = format!("the smallest is {least}, and 0 is no limit");
-            cx.push(e.at(entry.node.span).help(help));
-            return None;
-        }
-        u64::try_from(n).ok()
-    };
+fn limits(given: Values<'_>, cx: &mut Reading<'_>) -> Limits {
     Limits {
-        max_rss: table
-            .get("max_rss")
-            .and_then(|e| cx.size("max_rss", &e.node, owner, LEAST_RSS))
-            .unwrap_or(default.max_rss),
-        max_fds: number(cx, "max_fds", LEAST_FDS).unwrap_or(default.max_fds),
-        max_runs: number(cx, "max_runs", LEAST_RUNS).unwrap_or(default.max_runs),
-        sandbox: table
-            .get("sandbox")
-            .and_then(|e| sandbox(&e.node, owner, cx))
-            .unwrap_or_default(),
+        max_rss: given.size("max_rss", cx),
+        max_fds: given.number("max_fds", cx),
+        max_runs: given.number("max_runs", cx),
+        sandbox: match given.word("sandbox", cx) {
+            "on" => UseSandbox::On,
+            "off" => UseSandbox::Off,
+            _ => UseSandbox::Auto,
+        },
     }
 }
 
-fn sandbox(node: &Node, owner: &str, cx: &mut Reading<'_>) -> Option<UseSandbox> {
-    const WORDS: [&str; 3] = ["auto", "on", "off"];
-    match cx.text("sandbox", node, owner)?.as_str() {
-        "auto" => Some(UseSandbox::Auto),
-        "on" => Some(UseSandbox::On),
-        "off" => Some(UseSandbox::Off),
-        word => {
-            let word = shortened(word);
-            let e = error(format!(
-                "`sandbox` of {owner} has an unknown value `{word}`"
-            ));
-            let help = format!("write one of {}", one_of(&WORDS, "and"));
-            cx.push(e.at(node.span).help(help));
-            None
-        }
-    }
-}
-
-/// A worker with its plugins needs some 10 MB and 20 descriptors by itself.
-const LEAST_RSS: u64 = 32 << 20;
-const LEAST_FDS: i64 = 64;
-const LEAST_RUNS: i64 = 10;
 const PASSED_OVER_TOLD: usize = 20;
-const PLUGIN_DIR: &str = "/usr/lib/healthd/plugins";
-const PLUGIN_TRIAL: DurationLimits = (Duration::ZERO, Duration::from_secs(3600));
-const STOP_GRACE: DurationLimits = (Duration::ZERO, Duration::from_secs(3600));
-const START_SPREAD: DurationLimits = (Duration::ZERO, Duration::from_secs(3600));

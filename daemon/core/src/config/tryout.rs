@@ -4,6 +4,7 @@
 use super::catalog::Catalog;
 use super::checks::Block;
 use super::diagnostic::Severity;
+use super::keys::Section;
 use super::model::{CheckSpec, Daemon};
 use super::options::lower_first;
 use super::raw::{Entry, Node, RawFile, Table, Value};
@@ -114,7 +115,13 @@ pub(super) fn of_notifier(spec: &CheckSpec, place: Span, complaint: Complaint) -
 }
 
 fn defaults<'f>(file: &'f RawFile, plugin: &str) -> Option<&'f Table> {
-    let Value::Table(plugins) = &file.defaults.get("config")?.node.value else {
+    let Value::Table(plugins) = &file
+        .values(Section::Defaults)
+        .table
+        .get("config")?
+        .node
+        .value
+    else {
         return None;
     };
     match &plugins.get(plugin)?.node.value {

@@ -236,6 +236,8 @@ pub struct CheckRecord<'a> {
     pub in_flight_try: u8,
     /// Slot of the run in flight.
     pub in_flight_slot: u32,
+    /// A run of it is due that no worker has yet.
+    pub is_due: bool,
     pub fingerprint: u64,
     pub runs: u64,
     pub skipped: u64,
@@ -312,7 +314,7 @@ impl CheckRecord<'_> {
         w[12] = self.skipped.min(u64::from(u32::MAX))
             | short(self.lead_ns) << 33
             | u64::from(self.last_try > 1) << 32;
-        w[13] = u64::from(self.against) | short(self.queue_ns) << 32;
+        w[13] = u64::from(self.against) | short(self.queue_ns) << 32 | u64::from(self.is_due) << 63;
         w[14] = self.standing.hold_until;
         w[15] = u64::from(self.standing.crashes)
             | u64::from(self.standing.unexplained) << 8
@@ -373,7 +375,8 @@ impl CheckRecord<'_> {
             lead_ns: (w[12] >> 33) * SHORT_NS,
             last_try: (w[1] >> 23 & 1) as u8 + (w[12] >> 32 & 1) as u8,
             against: w[13] as u32,
-            queue_ns: (w[13] >> 32) * SHORT_NS,
+            queue_ns: (w[13] >> 32 & SHORT_MAX) * SHORT_NS,
+            is_due: w[13] >> 63 != 0,
             worker_pid: (w[9] >> 32) as u32 & MAX_PID,
             fault: Fault::from_code((w[9] >> 56) as u8),
             doubted: w[1] >> 22 & 1 != 0,
@@ -396,9 +399,11 @@ const MAX_PID: u32 = (1 << 24) - 1;
 
 /// Unit of the times that have less than half a word: up to 5 hours.
 const SHORT_NS: u64 = 10_000;
+/// Such a time has 31 bits.
+const SHORT_MAX: u64 = u32::MAX as u64 >> 1;
 
 fn short(ns: u64) -> u64 {
-    (ns / SHORT_NS).min(u64::from(u32::MAX >> 1))
+    (ns / SHORT_NS).min(SHORT_MAX)
 }
 
 /// Header words of `worker.SLOT.PID.map`.
@@ -744,6 +749,7 @@ mod tests {
             in_flight: 77,
             in_flight_try: 1,
             in_flight_slot: 4,
+            is_due: true,
             fingerprint: u64::MAX,
             runs: 9,
             skipped: 8,

@@ -21,5 +21,6 @@ pub mod samples;
 pub mod sandbox;
 pub mod supervisor;
 pub mod told_secrets;
+pub mod traces;
 pub mod tryout;
 pub mod worker;

@@ -27,11 +27,13 @@ pub fn run(session: &mut Session, args: &DoctorArgs) -> Result<u8, CtlError> {
     let patient = patient(session, args, asked.as_ref().ok());
     let root = Root("/".into());
     let now = session.screen.look().now;
-    let areas: [Findings; 10] = [
+    let judged = daemon::judged(&patient);
+    let areas: [Findings; 11] = [
         daemon::program(),
         daemon::socket(session, &asked, &patient),
-        daemon::config(&patient),
+        daemon::config(&patient, &judged),
         daemon::plugins(&patient),
+        doctor::web::look(&patient, judged.as_ref().ok()),
         doctor::permissions::look(&patient),
         doctor::limits::look(&root, &patient),
         doctor::disk::look(&patient),

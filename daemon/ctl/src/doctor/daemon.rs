@@ -101,18 +101,11 @@ pub fn socket(
     found
 }
 
-/// What `validate` says, in one line.
-pub fn config(patient: &Patient) -> Findings {
-    let mut found = Findings::of("config");
-    let (config, shown) = (&patient.config, patient.config.display());
-    if !config.exists() {
-        let init = format!("{}healthctl {}init", patient.sudo(), here(patient));
-        found.problem(format!("{shown} is not there"), init);
-        return found;
-    }
+/// What healthd makes of the configuration.
+pub fn judged(patient: &Patient) -> Result<Value, CtlError> {
     let line = [
         "--config".as_ref(),
-        config.as_os_str(),
+        patient.config.as_os_str(),
         "-t".as_ref(),
         "--json".as_ref(),
     ];
@@ -120,7 +113,19 @@ pub fn config(patient: &Patient) -> Findings {
         capture_stderr: true,
         ..Helper::default()
     };
-    let said: Value = match helper.run(&line).and_then(|ended| ended.answer()) {
+    helper.run(&line).and_then(|ended| ended.answer())
+}
+
+/// What `validate` says, in one line.
+pub fn config(patient: &Patient, judged: &Result<Value, CtlError>) -> Findings {
+    let mut found = Findings::of("config");
+    let (config, shown) = (&patient.config, patient.config.display());
+    if !config.exists() {
+        let init = format!("{}healthctl {}init", patient.sudo(), here(patient));
+        found.problem(format!("{shown} is not there"), init);
+        return found;
+    }
+    let said = match judged {
         Ok(said) => said,
         Err(error) => {
             found.problem(
@@ -198,7 +203,7 @@ fn command_in(reason: &str, sudo: &str) -> Option<String> {
     Some(each.join(" && "))
 }
 
-fn here(patient: &Patient) -> &'static str {
+pub fn here(patient: &Patient) -> &'static str {
     match patient.here {
         true => "--here ",
         false => "",

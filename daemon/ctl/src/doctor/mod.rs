@@ -8,6 +8,7 @@ pub mod kernel;
 pub mod limits;
 pub mod permissions;
 pub mod resolver;
+pub mod web;
 
 use serde::Serialize;
 use std::path::{Path, PathBuf};

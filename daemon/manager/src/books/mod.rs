@@ -7,6 +7,7 @@ mod remember;
 pub mod samples;
 pub mod saved;
 pub mod store;
+pub mod traces;
 
 use crate::journal::Journal;
 use crate::verdict::cost::Costs;
@@ -15,6 +16,7 @@ use healthd_core::wire::samples::{LastRun, Run};
 use healthd_scoreboard::metrics_map::MetricsMap;
 use healthd_scoreboard::samples_map::SamplesMap;
 use healthd_scoreboard::state_map::StateMap;
+use healthd_scoreboard::traces_map::TracesMap;
 use recall::Past;
 use store::Saving;
 
@@ -27,6 +29,8 @@ pub struct Books {
     samples: Option<SamplesMap>,
     /// None: nobody wants to know, or there was no room for it.
     metrics: Option<MetricsMap>,
+    /// The same.
+    traces: Option<TracesMap>,
     pub saving: Saving,
     pub costs: Costs,
     pub next_run: u64,
@@ -39,7 +43,7 @@ impl Books {
         map: StateMap,
         map_mode: u32,
         journal: Journal,
-        (samples, metrics): (Option<SamplesMap>, Option<MetricsMap>),
+        (samples, metrics, traces): (Option<SamplesMap>, Option<MetricsMap>, Option<TracesMap>),
         saving: Saving,
         past: &Past,
     ) -> Books {
@@ -49,6 +53,7 @@ impl Books {
             journal,
             samples,
             metrics,
+            traces,
             saving,
             costs: Costs::default(),
             next_run: past.next_run,

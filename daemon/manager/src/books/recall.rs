@@ -117,6 +117,7 @@ impl Past {
             record.last_run = saved.last_run;
             record.next_run = saved.ahead.next_due;
             record.in_flight = saved.ahead.in_flight;
+            record.is_due = saved.ahead.is_due;
             record.latency_ns = saved.latency_ns;
             record.worker = saved.worker.unwrap_or(u32::MAX);
             record.runs = saved.runs;
@@ -180,6 +181,7 @@ fn from_map(past: &mut Past, snapshot: StateSnapshot, saved_next: u64) {
             ahead: Ahead {
                 next_due: record.next_run,
                 in_flight: record.in_flight,
+                is_due: record.is_due,
             },
         };
         past.checks.insert(record.name.into_owned(), saved);

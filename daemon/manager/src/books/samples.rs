@@ -49,6 +49,7 @@ impl Manager {
         let left = old.as_ref().map_or_else(Left::new, SamplesMap::left);
         self.books.samples = create(&self.args.runtime_dir, model, &left);
         self.books.metrics = create_metrics(&self.args.runtime_dir, model);
+        self.books.renew_traces(&self.args.runtime_dir, model);
         if let Some(old) = old {
             old.supersede();
         }

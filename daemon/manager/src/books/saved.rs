@@ -94,6 +94,8 @@ pub struct Ahead {
     pub next_due: u64,
     /// Run in flight; 0: none.
     pub in_flight: u64,
+    /// A run was due that no worker had.
+    pub is_due: bool,
 }
 
 impl SavedCheck {

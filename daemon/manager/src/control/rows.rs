@@ -1,6 +1,5 @@
 //! The rows of `workers` and `plugins`.
 
-use crate::check::Check;
 use crate::director::Manager;
 use crate::rollout::plugin_use::PluginUse;
 use crate::rollout::plugins::version_text;
@@ -69,6 +68,8 @@ impl Manager {
     pub(super) fn plugin_rows(&mut self) -> Vec<PluginRow> {
         self.open_views();
         let stuck = self.stuck_threads();
+        let counted = self.counted();
+        let count = |plugin: &str| counted.get(plugin).copied().unwrap_or_default();
         let mut rows = Vec::new();
         for file in &self.rollout.scan.files {
             for entry in &file.plugins {
@@ -96,14 +97,13 @@ impl Manager {
                     class: entry.class.name().into(),
                     state: state.into(),
                     reason,
-                    checks: self.checks_of(&entry.name),
+                    checks: count(&entry.name).checks,
                     abi: entry.abi.clone(),
                     hash: format!("{:016x}", file.hash),
                     since: used.and_then(|u| time::rfc3339(u.since)),
                     trial_until: trial.and_then(|t| time::rfc3339(time::wall(t.until_ns))),
                     previous: previous.map(|f| version_text(f, &entry.name)),
-                    quarantined: self
-                        .count_of(&entry.name, |c| c.standing.crashes.quarantine.is_some()),
+                    quarantined: count(&entry.name).quarantined,
                     cost: used.map(|_| {
                         let threads = stuck.get(&entry.name).copied().unwrap_or(0);
                         self.books.costs.shown(&entry.name, threads)
@@ -129,7 +129,7 @@ impl Manager {
                     .unwrap_or_default()
             });
             rows.push(PluginRow {
-                checks: self.checks_of(&name),
+                checks: count(&name).checks,
                 name,
                 file: refused.file.display().to_string(),
                 state: "refused".into(),
@@ -181,16 +181,21 @@ impl Manager {
         stuck
     }
 
-    fn checks_of(&self, plugin: &str) -> u64 {
-        self.count_of(plugin, |_| true)
+    /// The checks of each plugin, in one pass: there may be many of both.
+    fn counted(&self) -> HashMap<&str, Counted> {
+        let mut all: HashMap<&str, Counted> = HashMap::new();
+        let order = self.checks.order().iter();
+        for check in order.filter_map(|id| self.checks.get(*id)) {
+            let of_plugin = all.entry(&check.spec.plugin).or_default();
+            of_plugin.checks += 1;
+            of_plugin.quarantined += u64::from(check.standing.crashes.quarantine.is_some());
+        }
+        all
     }
+}
 
-    fn count_of(&self, plugin: &str, which: impl Fn(&Check) -> bool) -> u64 {
-        self.checks
-            .order()
-            .iter()
-            .filter_map(|id| self.checks.get(*id))
-            .filter(|c| c.spec.plugin == plugin && which(c))
-            .count() as u64
-    }
+#[derive(Clone, Copy, Default)]
+struct Counted {
+    checks: u64,
+    quarantined: u64,
 }

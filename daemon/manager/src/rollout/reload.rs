@@ -284,8 +284,8 @@ impl Manager {
         let saved = past.and_then(|p| p.checks.get(&check.spec.name));
         let ahead = saved.map(|s| s.ahead);
         let due = match ahead {
-            // A run that a dead manager had started, and nobody finished, runs again at once.
-            Some(a) if a.in_flight != 0 => now,
+            // What a dead manager had started and nobody finished, or had due and not started, runs at once.
+            Some(a) if a.in_flight != 0 || a.is_due => now,
             Some(a) if a.next_due > now && a.next_due < now + 2 * check.interval_ns() => a.next_due,
             _ => return self.plan_anew(id, now),
         };

@@ -188,6 +188,7 @@ impl Manager {
         s.work.runs.insert(run_id, id);
         s.accounts.dispatched += 1;
         s.process.held.sent += 1;
+        check.plan.again = false;
         check.stage = Stage::Flying(InFlight {
             run_id,
             epoch: check.identity.epoch,

@@ -226,6 +226,7 @@ impl Manager {
         self.books.count(check.identity.index, &run);
         self.books
             .measured(check.identity.index, &check.last.metrics);
+        self.books.trace(check);
         // Sooner, but never later than it would be anyway.
         if let Some(retry) = judged.retry_ns.filter(|_| check.is_planned())
             && (check.plan.next_due == 0 || retry < check.plan.next_due)

@@ -1,7 +1,7 @@
 //! The manager as the supervisor sees it: started with what the last one left, heard, and followed by another
 //! when it ends.
 
-use super::{CHILD_TOKEN, LINK_TOKEN, MS, ORPHANS, RETRY, Supervisor, nanos};
+use super::{CHILD_TOKEN, Kept, LINK_TOKEN, MS, ORPHANS, RETRY, Supervisor, nanos};
 use crate::instance::remove_old_maps;
 use crate::lifecycle::{Event, Phase};
 use crate::link::{Incoming, Link};
@@ -43,7 +43,7 @@ impl Supervisor {
             return;
         };
         // The runs of the last one's workers begin again under the new one: first those must be gone.
-        let open = self.burials.iter().any(|b| b.left.is_empty());
+        let open = self.workers.burials.iter().any(|b| b.left.is_empty());
         if now < start_at || !self.reaper.has_readers_only() || open {
             return;
         }
@@ -52,7 +52,7 @@ impl Supervisor {
             return;
         }
         // A manager removes the maps of the workers that die under it; nobody has removed those that died with it.
-        remove_old_maps(&self.runtime_dir);
+        remove_old_maps(&self.setup.runtime_dir);
         match self.start_manager() {
             Ok(manager) => {
                 log::info!(
@@ -65,7 +65,7 @@ impl Supervisor {
                 self.heart.manager_started(now);
             }
             Err(e) => {
-                let pause = self.manager_record.died(&MANAGER, Life::NeverReady);
+                let pause = self.record.died(&MANAGER, Life::NeverReady);
                 log::error!("manager not started  why=\"{e}\" retry={:?}", pause.wait);
                 self.manager = Manager::Absent {
                     start_at: now + nanos(pause.wait).max(RETRY),
@@ -80,23 +80,23 @@ impl Supervisor {
         let (ours, theirs) = unix_socket::link_pair()?;
         let args = ManagerArgs {
             link: theirs.as_raw_fd(),
-            listen: self.listener.as_raw_fd(),
+            listen: self.setup.listener.as_raw_fd(),
             parent: std::process::id(),
-            config: self.config.clone(),
-            runtime_dir: self.runtime_dir.clone(),
-            state_dir: self.state_dir.clone(),
-            log: self.log.clone(),
-            started: self.started,
-            started_as: self.started_as,
-            users: self.placing.words(),
-            restore: self.kept.is_some(),
+            config: self.setup.config.clone(),
+            runtime_dir: self.setup.runtime_dir.clone(),
+            state_dir: self.setup.state_dir.clone(),
+            log: self.setup.log.clone(),
+            started: self.setup.started,
+            started_as: self.setup.started_as,
+            users: self.setup.placing.words(),
+            restore: self.kept.model.is_some(),
         };
-        let link = Link::new(ours, &self.epoll, LINK_TOKEN)?;
-        if let Some(kept) = &self.kept {
+        let link = Link::new(ours, &self.ears.epoll, LINK_TOKEN)?;
+        if let Some(kept) = &self.kept.model {
             for (n, part) in kept.iter().enumerate() {
                 let last = n + 1 == kept.len();
-                let maps = self.kept_maps.as_ref().filter(|_| last);
-                let alerts = self.kept_alerts.as_ref().filter(|_| last);
+                let maps = self.kept.maps.as_ref().filter(|_| last);
+                let alerts = self.kept.alerts.as_ref().filter(|_| last);
                 let restore = ToManager::Restore {
                     last,
                     maps: maps.is_some(),
@@ -107,17 +107,17 @@ impl Supervisor {
                 link.send_first(&restore, &fds)?;
             }
         }
-        let pass = [theirs.as_fd(), self.listener.as_fd()];
-        let pid = self.exe.start(
+        let pass = [theirs.as_fd(), self.setup.listener.as_fd()];
+        let pid = self.setup.exe.start(
             &proof,
             &args.to_argv(),
             &pass,
-            self.null.as_fd(),
+            self.setup.null.as_fd(),
             None,
             None,
         )?;
         self.reaper
-            .watch(pid, Kind::Manager, &self.epoll, CHILD_TOKEN)?;
+            .watch(pid, Kind::Manager, &self.ears.epoll, CHILD_TOKEN)?;
         Ok(Alive {
             pid,
             link,
@@ -132,7 +132,10 @@ impl Supervisor {
                 return;
             };
             let pid = manager.pid;
-            match manager.link.receive(&mut self.buffer, &self.epoll) {
+            match manager
+                .link
+                .receive(&mut self.ears.buffer, &self.ears.epoll)
+            {
                 Incoming::Message(message, fds) => {
                     log::trace!("from manager: {message:?}");
                     self.hear(message, fds);
@@ -140,7 +143,7 @@ impl Supervisor {
                 Incoming::Nothing => return,
                 Incoming::Broken(why) => {
                     log::error!("manager is broken and is replaced  pid={pid} why=\"{why}\"");
-                    manager.link.close(&self.epoll);
+                    manager.link.close(&self.ears.epoll);
                     self.reaper.kill(pid);
                     return;
                 }
@@ -151,35 +154,35 @@ impl Supervisor {
     fn hear(&mut self, message: ToSupervisor, fds: Vec<OwnedFd>) {
         let now = monotonic_ns();
         match message {
-            ToSupervisor::Slots(specs) => self.pool.want(specs, now),
+            ToSupervisor::Slots(specs) => self.workers.pool.want(specs, now),
             ToSupervisor::WorkerReady { slot, pid } => {
-                if self.pool.ready(slot, pid, now) {
+                if self.workers.pool.ready(slot, pid, now) {
                     log::debug!("worker ready  slot={slot} pid={pid}");
                 }
             }
             ToSupervisor::Kill { slot, pid, reason } => {
-                if self.pool.holds(slot, pid) {
+                if self.workers.pool.holds(slot, pid) {
                     log::info!("worker is killed  slot={slot} pid={pid} why=\"{reason}\"");
                     self.reaper.kill(pid);
                 }
             }
             ToSupervisor::Keep { first, last } => {
                 if first {
-                    self.keeping.clear();
+                    self.kept.coming.clear();
                 }
-                self.keeping.push(fds);
+                self.kept.coming.push(fds);
                 if last {
-                    self.kept = Some(std::mem::take(&mut self.keeping));
+                    self.kept.model = Some(std::mem::take(&mut self.kept.coming));
                 }
             }
             ToSupervisor::KeepMaps => {
                 if let Some(maps) = fds.into_iter().next() {
-                    self.kept_maps = Some(maps);
+                    self.kept.maps = Some(maps);
                 }
             }
             ToSupervisor::KeepAlerts => {
                 if let Some(alerts) = fds.into_iter().next() {
-                    self.kept_alerts = Some(alerts);
+                    self.kept.alerts = Some(alerts);
                 }
             }
             ToSupervisor::Ready { status } => {
@@ -192,9 +195,9 @@ impl Supervisor {
             ToSupervisor::Reloading => self.happen(Event::ReloadBegan),
             ToSupervisor::Reloaded { status } => self.happen(Event::ReloadEnded { status }),
             ToSupervisor::Settings { stop_grace_ms, log } => {
-                self.grace_ns = stop_grace_ms.saturating_mul(MS);
+                self.setup.grace_ns = stop_grace_ms.saturating_mul(MS);
                 if std::env::var_os("HEALTHD_LOG").is_none() {
-                    self.log = log;
+                    self.setup.log = log;
                 }
             }
             ToSupervisor::Readers(specs) => self.want_readers(specs, fds),
@@ -224,7 +227,7 @@ impl Supervisor {
         let Manager::Alive(mut manager) = last else {
             return;
         };
-        manager.link.close(&self.epoll);
+        manager.link.close(&self.ears.epoll);
         self.heart.manager_died(now);
         let expected = match self.phase {
             Phase::Draining { .. } | Phase::Killing { .. } | Phase::Stopped { .. } => true,
@@ -240,22 +243,17 @@ impl Supervisor {
                 Some(since) => Life::Ready(Duration::from_nanos(now.saturating_sub(since))),
                 None => Life::NeverReady,
             };
-            let pause = self.manager_record.died(&MANAGER, life);
+            let pause = self.record.died(&MANAGER, life);
             let (pid, wait) = (ended.pid, pause.wait);
             log::warn!("manager died  pid={pid} why=\"{why}\" next_in={wait:?}");
             self.manager = Manager::Absent {
                 start_at: now + nanos(pause.wait),
                 patience,
             };
-            if manager.restored
-                && manager.ready.is_none()
-                && self.manager_record.deaths() >= RESTORES
-            {
+            if manager.restored && manager.ready.is_none() && self.record.deaths() >= RESTORES {
                 // What it is to go on with may be what kills it.
                 log::error!("manager does not come up with what it had: it starts afresh");
-                self.kept = None;
-                self.kept_maps = None;
-                self.kept_alerts = None;
+                self.kept = Kept::default();
             }
         }
         self.happen(Event::ManagerDied(ended.exit));

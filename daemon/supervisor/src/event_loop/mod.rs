@@ -6,11 +6,8 @@
 mod manager;
 mod readers;
 
-use crate::folders::Folders;
 use crate::heart::Heart;
-use crate::instance::Instance;
 use crate::lifecycle::{self, Command, Event, Now, Phase};
-use crate::placing::Placing;
 use crate::pool::Pool;
 use crate::reaper::{self, Kind, Reaper};
 use crate::respawn::Record;
@@ -28,7 +25,7 @@ use healthd_scoreboard::worker_map::Blank;
 use healthd_sys::clock::monotonic_ns;
 use healthd_sys::process::{self, Exit};
 use healthd_sys::signals::Signals;
-use healthd_sys::spawn::{SelfExe, SingleThreaded};
+use healthd_sys::spawn::SingleThreaded;
 use healthd_sys::{files, memfd, unix_socket};
 use manager::Manager;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -36,58 +33,63 @@ use nix::sys::signal::Signal;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
 use std::time::Duration;
 
 pub struct Supervisor {
-    exe: SelfExe,
-    null: OwnedFd,
-    /// Our standard error under another number, for the workers' logs: their own is a pipe, see [`Words`].
-    stderr: OwnedFd,
-    /// By pid.
-    words: BTreeMap<u32, Words>,
-    pub(crate) listener: UnixListener,
-    pub(crate) instance: Instance,
-    pub(crate) folders: Folders,
-    config: PathBuf,
-    pub(crate) runtime_dir: PathBuf,
-    pub(crate) state_dir: PathBuf,
-    log: String,
-    grace_ns: u64,
-    started: u64,
-    started_as: u32,
-    placing: Placing,
+    /// What it was started with; a reload and a lost folder change some of it.
+    pub(crate) setup: Setup,
+    ears: Ears,
+    service: ServiceManager,
+    phase: Phase,
+    manager: Manager,
+    /// How managers have ended.
+    record: Record,
+    heart: Heart,
+    kept: Kept,
+    workers: Workers,
+    readers: Readers,
+    reaper: Reaper,
+    ticks: Ticks,
+}
 
+/// What the loop waits with.
+struct Ears {
     epoll: Epoll,
     signals: Signals,
     buffer: Vec<u8>,
-    service: ServiceManager,
+    /// When the last wait had to end at the latest.
+    expected: u64,
+}
 
-    phase: Phase,
-    manager: Manager,
-    manager_record: Record,
-    heart: Heart,
-    /// What the next manager goes on with: the fds that the last one gave, a list for each message.
-    kept: Option<Vec<Vec<OwnedFd>>>,
+/// What the next manager goes on with. Nobody here reads any of it.
+#[derive(Default)]
+struct Kept {
+    /// The fds that the last one gave, a list for each message.
+    model: Option<Vec<Vec<OwnedFd>>>,
     /// The same while it is still coming.
-    keeping: Vec<Vec<OwnedFd>>,
-    /// The memory of the plugins' maps, which nobody here reads.
-    kept_maps: Option<OwnedFd>,
-    /// The memory of who has been told of what, which nobody here reads either.
-    kept_alerts: Option<OwnedFd>,
-    pool: Pool,
-    readers: Readers,
-    reaper: Reaper,
-    burials: Vec<Burial>,
+    coming: Vec<Vec<OwnedFd>>,
+    /// The memory of the plugins' maps.
+    maps: Option<OwnedFd>,
+    /// The memory of who has been told of what.
+    alerts: Option<OwnedFd>,
+}
 
-    tick_ns: u64,
-    next_tick: u64,
+struct Workers {
+    pool: Pool,
+    /// What they write to standard error, by pid.
+    words: BTreeMap<u32, Words>,
+    /// Our standard error under another number, for their logs: their own is a pipe, see [`Words`].
+    stderr: OwnedFd,
+    burials: Vec<Burial>,
+}
+
+struct Ticks {
+    /// From one to the next while nothing is being stopped.
+    longest: u64,
+    next: u64,
     next_pet: u64,
     /// False: no manager turns, and the service manager may know it.
     petting: bool,
-    /// When the last wait had to end at the latest.
-    expected: u64,
 }
 
 /// A worker that has ended, while what it left behind is being ended too: only then is its death told,
@@ -112,45 +114,36 @@ impl Supervisor {
         let service = ServiceManager::from_env();
         let watchdog = service.watchdog_ns();
         Ok(Supervisor {
-            exe: setup.exe,
-            null: setup.null,
-            stderr: io::stderr().as_fd().try_clone_to_owned()?,
-            words: BTreeMap::new(),
-            listener: setup.listener,
-            instance: setup.instance,
-            folders: setup.folders,
-            config: setup.config,
-            runtime_dir: setup.runtime_dir,
-            state_dir: setup.state_dir,
-            log: setup.log,
-            grace_ns: setup.grace_ns,
-            started: setup.started,
-            started_as: setup.started_as,
-            placing: setup.placing,
-            epoll,
-            signals,
-            buffer: Vec::new(),
+            setup,
+            ears: Ears {
+                epoll,
+                signals,
+                buffer: Vec::new(),
+                expected: now,
+            },
             service,
             phase: Phase::Starting { reload: false },
             manager: Manager::Absent {
                 start_at: now,
                 patience: now,
             },
-            manager_record: Record::default(),
+            record: Record::default(),
             heart: Heart::new(watchdog, now),
-            kept: None,
-            keeping: Vec::new(),
-            kept_maps: None,
-            kept_alerts: None,
-            pool: Pool::default(),
+            kept: Kept::default(),
+            workers: Workers {
+                pool: Pool::default(),
+                words: BTreeMap::new(),
+                stderr: io::stderr().as_fd().try_clone_to_owned()?,
+                burials: Vec::new(),
+            },
             readers: Readers::default(),
             reaper: Reaper::default(),
-            burials: Vec::new(),
-            tick_ns: watchdog.map_or(IDLE_TICK, |w| (w / 4).clamp(SHORTEST_TICK, IDLE_TICK)),
-            next_tick: now,
-            next_pet: now,
-            petting: true,
-            expected: now,
+            ticks: Ticks {
+                longest: watchdog.map_or(IDLE_TICK, |w| (w / 4).clamp(SHORTEST_TICK, IDLE_TICK)),
+                next: now,
+                next_pet: now,
+                petting: true,
+            },
         })
     }
 
@@ -159,7 +152,7 @@ impl Supervisor {
             "starting  pid={} version={} config={}",
             std::process::id(),
             env!("CARGO_PKG_VERSION"),
-            self.config.display()
+            self.setup.config.display()
         );
         let code = loop {
             let now = monotonic_ns();
@@ -173,14 +166,14 @@ impl Supervisor {
         if let Some(left) = self.reaper.left() {
             log::error!("a process could not be ended  {left}");
         }
-        self.instance.leave();
+        self.setup.instance.leave();
         log::info!("stopped  code={code}");
         code
     }
 
     /// Everything that is due by the clock.
     fn turn(&mut self, now: u64) {
-        if now >= self.next_tick {
+        if now >= self.ticks.next {
             self.tick(now);
         }
         self.bury(now);
@@ -229,44 +222,47 @@ impl Supervisor {
             }
         }
         if let Some(watchdog) = self.service.watchdog_ns()
-            && now >= self.next_pet
+            && now >= self.ticks.next_pet
         {
             let may_pet = self.heart.may_pet(now);
             if may_pet {
                 self.service.pet();
             }
-            if may_pet != self.petting {
+            if may_pet != self.ticks.petting {
                 match may_pet {
                     true => log::info!("the manager runs again: systemd's watchdog is told so"),
                     false => log::error!(
                         "no manager runs: systemd's watchdog is told nothing, and will restart healthd"
                     ),
                 }
-                self.petting = may_pet;
+                self.ticks.petting = may_pet;
             }
-            self.next_pet = now + watchdog / 4;
+            self.ticks.next_pet = now + watchdog / 4;
         }
         self.service.flush();
-        self.words.values_mut().for_each(|words| words.look(now));
+        self.workers
+            .words
+            .values_mut()
+            .for_each(|words| words.look(now));
         self.happen(Event::Tick);
-        self.next_tick = now + self.tick_period();
+        self.ticks.next = now + self.tick_period();
     }
 
     fn tick_period(&self) -> u64 {
         match self.phase {
-            Phase::Draining { .. } | Phase::Killing { .. } => self.tick_ns.min(STOPPING_TICK),
+            Phase::Draining { .. } | Phase::Killing { .. } => self.ticks.longest.min(STOPPING_TICK),
             Phase::Starting { .. }
             | Phase::Running
             | Phase::Reloading { .. }
             | Phase::Recovering { .. }
-            | Phase::Stopped { .. } => self.tick_ns,
+            | Phase::Stopped { .. } => self.ticks.longest,
         }
     }
 
     /// CLOCK_MONOTONIC of the manager's last turn, by the map that it writes.
     fn beat(&self, pid: u32) -> Option<u64> {
         // Opened anew each time, as it may be a new file by now.
-        let map = files::open(&self.runtime_dir.join(STATE_FILE)).ok()?;
+        let map = files::open(&self.setup.runtime_dir.join(STATE_FILE)).ok()?;
         let words: [u64; 8] = read_words(&map, 0).ok()?;
         let ours = words[header::MAGIC] == STATE_MAGIC
             && words[header::MANAGER_PID] == u64::from(pid)
@@ -276,7 +272,7 @@ impl Supervisor {
 
     /// We were stopped, or the machine was: what looks late now had no chance to be on time.
     fn forgive_gap(&mut self, now: u64) {
-        let late = now.saturating_sub(self.expected);
+        let late = now.saturating_sub(self.ears.expected);
         if late > GAP {
             log::warn!("stood still for {:?}", Duration::from_nanos(late));
             self.heart.forgive_gap(now);
@@ -287,12 +283,12 @@ impl Supervisor {
 
     fn wait(&mut self, now: u64) {
         let until = self.next_deadline(now);
-        self.expected = until;
+        self.ears.expected = until;
         // Rounded up: a wake-up before its time would only be repeated.
         let ms = until.saturating_sub(now).div_ceil(MS);
         let timeout = EpollTimeout::try_from(ms).unwrap_or(EpollTimeout::MAX);
         let mut events = [EpollEvent::empty(); 16];
-        let n = match self.epoll.wait(&mut events, timeout) {
+        let n = match self.ears.epoll.wait(&mut events, timeout) {
             Ok(n) => n,
             Err(nix::errno::Errno::EINTR) => 0,
             Err(e) => {
@@ -306,7 +302,7 @@ impl Supervisor {
             match event.data() {
                 LINK_TOKEN => {
                     if let Manager::Alive(manager) = &mut self.manager {
-                        manager.link.flush(&self.epoll);
+                        manager.link.flush(&self.ears.epoll);
                     }
                     self.read_manager(MESSAGES_A_TURN);
                 }
@@ -321,13 +317,13 @@ impl Supervisor {
     }
 
     fn next_deadline(&self, now: u64) -> u64 {
-        let mut next = self.next_tick;
+        let mut next = self.ticks.next;
         let mut at = |time: u64| next = next.min(time);
         if self.service.is_waiting() {
             at(now + RETRY);
         }
         // SIGCHLD wakes us for these; the clock is the belt to it.
-        if !self.burials.is_empty() {
+        if !self.workers.burials.is_empty() {
             at(now + RETRY);
         }
         match self.phase {
@@ -342,7 +338,7 @@ impl Supervisor {
                         at(now + RETRY);
                     }
                 }
-                if let Some(start) = self.pool.next_start() {
+                if let Some(start) = self.workers.pool.next_start() {
                     at(start.max(now));
                 }
                 if let Some(start) = self.next_reader(now) {
@@ -358,7 +354,7 @@ impl Supervisor {
     fn take_signals(&mut self) -> bool {
         let mut deaths = false;
         for _ in 0..SIGNALS_A_TURN {
-            let Some(arrived) = self.signals.next() else {
+            let Some(arrived) = self.ears.signals.next() else {
                 break;
             };
             let event = match Signal::try_from(arrived.number) {
@@ -371,7 +367,7 @@ impl Supervisor {
                 }
             };
             let signal = Signal::try_from(arrived.number).map_or("?", |s| s.as_str());
-            let programs = self.pool.has_programs();
+            let programs = self.workers.pool.has_programs();
             match sender::judge(arrived.sender, programs, |pid| self.reaper.who(pid)) {
                 Ok(from) => {
                     log::info!("signal  signal={signal} from=\"{from}\"");
@@ -394,7 +390,7 @@ impl Supervisor {
     pub(crate) fn happen(&mut self, event: Event) {
         let now = Now {
             ns: monotonic_ns(),
-            grace_ns: self.grace_ns,
+            grace_ns: self.setup.grace_ns,
             manager: matches!(self.manager, Manager::Alive(_)),
         };
         let before = self.phase;
@@ -403,7 +399,7 @@ impl Supervisor {
         if std::mem::discriminant(&before) != std::mem::discriminant(&phase) {
             log::debug!("phase  from={before:?} to={phase:?}");
             // The period may be shorter here.
-            self.next_tick = self.next_tick.min(now.ns + self.tick_period());
+            self.ticks.next = self.ticks.next.min(now.ns + self.tick_period());
             if let (Phase::Draining { .. }, Phase::Killing { code: 1, .. }) = (before, phase) {
                 log::error!("not everything ended in time: killing what is left");
             }
@@ -417,12 +413,12 @@ impl Supervisor {
                     for pid in self.reaper.workers() {
                         self.reaper.kill(pid);
                     }
-                    self.pool.clear();
+                    self.workers.pool.clear();
                 }
                 Command::KillEverything => {
                     self.readers.stop(now.ns);
                     self.reaper.end_all();
-                    self.pool.clear();
+                    self.workers.pool.clear();
                 }
             }
         }
@@ -431,7 +427,7 @@ impl Supervisor {
     fn tell(&mut self, message: &ToManager, fds: Vec<OwnedFd>) {
         if let Manager::Alive(manager) = &mut self.manager {
             log::trace!("to manager: {message:?}");
-            manager.link.send(message, fds, &self.epoll);
+            manager.link.send(message, fds, &self.ears.epoll);
         }
     }
 
@@ -441,7 +437,7 @@ impl Supervisor {
         if !matches!(self.manager, Manager::Alive(_)) {
             return;
         }
-        for spec in self.pool.due(now) {
+        for spec in self.workers.pool.due(now) {
             match self.start_worker(&spec) {
                 Ok((pid, ours)) => {
                     let SlotSpec {
@@ -455,11 +451,11 @@ impl Supervisor {
                         "worker started  slot={slot} pid={pid} class={} generation={generation}",
                         class.as_str()
                     );
-                    self.pool.started(slot, pid);
+                    self.workers.pool.started(slot, pid);
                     self.tell(&ToManager::Started { slot, pid, birth }, vec![ours]);
                 }
                 Err(e) => {
-                    let Some(pause) = self.pool.not_started(spec.slot, now) else {
+                    let Some(pause) = self.workers.pool.not_started(spec.slot, now) else {
                         continue;
                     };
                     let (slot, wait) = (spec.slot, pause.wait);
@@ -476,34 +472,35 @@ impl Supervisor {
         let proof = SingleThreaded::check()?;
         let (ours, theirs) = unix_socket::link_pair()?;
         let secrets = memfd::empty("secrets")?;
-        let map = Blank::new(&self.runtime_dir, spec.slot, MAP_MODE)?;
+        let map = Blank::new(&self.setup.runtime_dir, spec.slot, MAP_MODE)?;
         // Without it checks still run; the manager has said so.
-        let counters = ObjectsMap::open_file(&self.runtime_dir).ok();
+        let counters = ObjectsMap::open_file(&self.setup.runtime_dir).ok();
         let args = WorkerArgs {
             link: theirs.as_raw_fd(),
             parent: std::process::id(),
-            of: self.runtime_dir.clone(),
+            of: self.setup.runtime_dir.clone(),
             slot: spec.slot,
             class: spec.class,
             generation: spec.generation,
             threads: spec.threads,
             map: map.file.as_raw_fd(),
             counters: counters.as_ref().map_or(-1, |file| file.as_raw_fd()),
-            log_to: self.stderr.as_raw_fd(),
+            log_to: self.workers.stderr.as_raw_fd(),
             secrets_to: secrets.as_raw_fd(),
-            log: self.log.clone(),
+            log: self.setup.log.clone(),
         };
         let (words, errors) = Words::pipe()?;
         let mut pass = vec![
             theirs.as_fd(),
-            self.stderr.as_fd(),
+            self.workers.stderr.as_fd(),
             secrets.as_fd(),
             map.file.as_fd(),
         ];
         pass.extend(counters.as_ref().map(|file| file.as_fd()));
-        let (null, errors) = (self.null.as_fd(), Some(errors.as_fd()));
-        let under = self.placing.of(spec.class);
+        let (null, errors) = (self.setup.null.as_fd(), Some(errors.as_fd()));
+        let under = self.setup.placing.of(spec.class);
         let pid = self
+            .setup
             .exe
             .start(&proof, &args.to_argv(), &pass, null, errors, under)?;
         // It may be dead already, and its map is read all the same.
@@ -511,17 +508,19 @@ impl Supervisor {
             log::warn!("the map of a worker has no name  pid={pid} why=\"{e}\"");
         }
         let kind = Kind::Worker { slot: spec.slot };
-        self.reaper.watch(pid, kind, &self.epoll, CHILD_TOKEN)?;
+        self.reaper
+            .watch(pid, kind, &self.ears.epoll, CHILD_TOKEN)?;
         let readable = EpollEvent::new(EpollFlags::EPOLLIN, WORDS_TOKEN | u64::from(pid));
-        self.epoll.add(&words, readable)?;
-        self.words
+        self.ears.epoll.add(&words, readable)?;
+        self.workers
+            .words
             .insert(pid, Words::new(spec, pid, words, secrets));
         Ok((pid, ours))
     }
 
     /// A worker's plugins have written something to standard error, or its last writer has closed it.
     fn listen(&mut self, pid: u32) {
-        let Some(words) = self.words.get_mut(&pid) else {
+        let Some(words) = self.workers.words.get_mut(&pid) else {
             return;
         };
         if !words.listen(monotonic_ns()) {
@@ -530,10 +529,10 @@ impl Supervisor {
     }
 
     fn last_words(&mut self, pid: u32) {
-        if let Some(mut words) = self.words.remove(&pid) {
+        if let Some(mut words) = self.workers.words.remove(&pid) {
             words.end(monotonic_ns());
             // A child that is between fork and exec holds a copy of the fd, so closing is not enough.
-            let _ = self.epoll.delete(&words);
+            let _ = self.ears.epoll.delete(&words);
         }
     }
 
@@ -551,14 +550,14 @@ impl Supervisor {
     // ------------------------------------------------------------------------------------- deaths
 
     fn collect(&mut self) {
-        for ended in self.reaper.collect(&self.epoll) {
+        for ended in self.reaper.collect(&self.ears.epoll) {
             match ended.kind {
                 Kind::Manager => self.manager_ended(ended),
                 Kind::Reader(role) => self.reader_ended(role, ended),
                 Kind::Worker { slot } => {
                     self.last_words(ended.pid);
-                    reaper::end_groups(&self.runtime_dir, slot, ended.pid);
-                    self.burials.push(Burial {
+                    reaper::end_groups(&self.setup.runtime_dir, slot, ended.pid);
+                    self.workers.burials.push(Burial {
                         slot,
                         pid: ended.pid,
                         exit: ended.exit,
@@ -571,20 +570,24 @@ impl Supervisor {
     }
 
     fn bury(&mut self, now: u64) {
-        if self.burials.is_empty() {
+        if self.workers.burials.is_empty() {
             return;
         }
         let orphans = self.reaper.end_adopted();
         let fresh = self.unknown(&orphans);
         let is_open = |b: &Burial| b.left.is_empty();
         // Nobody knows whose they are: with the first worker all are told that wait for them.
-        let late = self.burials.iter().any(|b| is_open(b) && now >= b.until);
-        let any_open = self.burials.iter().any(is_open);
-        for mut burial in std::mem::take(&mut self.burials) {
+        let late = self
+            .workers
+            .burials
+            .iter()
+            .any(|b| is_open(b) && now >= b.until);
+        let any_open = self.workers.burials.iter().any(is_open);
+        for mut burial in std::mem::take(&mut self.workers.burials) {
             let Burial { slot, pid, .. } = burial;
             if is_open(&burial) {
                 if !fresh.is_empty() && !late {
-                    self.burials.push(burial);
+                    self.workers.burials.push(burial);
                     continue;
                 }
                 burial.left.clone_from(&fresh);
@@ -602,14 +605,14 @@ impl Supervisor {
                 }
             }
             if !burial.left.is_empty() {
-                self.burials.push(burial);
+                self.workers.burials.push(burial);
             }
         }
     }
 
     /// Those that were not there when the last death was told: nobody waits for the others any more.
     fn unknown(&self, orphans: &[u32]) -> Vec<u32> {
-        let known = |pid: &&u32| self.burials.iter().any(|b| b.left.contains(pid));
+        let known = |pid: &&u32| self.workers.burials.iter().any(|b| b.left.contains(pid));
         orphans.iter().filter(|pid| !known(pid)).copied().collect()
     }
 
@@ -623,7 +626,7 @@ impl Supervisor {
                 burial.left
             );
         }
-        let next = self.pool.died(slot, pid, now);
+        let next = self.workers.pool.died(slot, pid, now);
         // For people the manager says it, with what it meant for the checks.
         log::debug!("worker died  slot={slot} pid={pid} why=\"{death}\"");
         let reason = format!("{death} before it was ready");

@@ -52,22 +52,22 @@ impl Supervisor {
             parent: std::process::id(),
             settings: settings.as_raw_fd(),
             socket: socket.map_or(-1, AsRawFd::as_raw_fd),
-            runtime_dir: self.runtime_dir.clone(),
-            state_dir: self.state_dir.clone(),
-            log: self.log.clone(),
+            runtime_dir: self.setup.runtime_dir.clone(),
+            state_dir: self.setup.state_dir.clone(),
+            log: self.setup.log.clone(),
         };
         let mut pass = vec![settings.as_fd()];
         pass.extend(socket.map(AsFd::as_fd));
-        let pid = self.exe.start(
+        let pid = self.setup.exe.start(
             &proof,
             &args.to_argv(),
             &pass,
-            self.null.as_fd(),
+            self.setup.null.as_fd(),
             None,
             None,
         )?;
         self.reaper
-            .watch(pid, Kind::Reader(role), &self.epoll, CHILD_TOKEN)?;
+            .watch(pid, Kind::Reader(role), &self.ears.epoll, CHILD_TOKEN)?;
         Ok(pid)
     }
 

@@ -1,12 +1,12 @@
 //! Who was told of what, and what holds problems back.
 
-use super::{body, json};
+use super::{body, json, matching, possible};
 use crate::control::{self, PATIENCE};
 use crate::pages::board;
 use crate::problem::Problem;
 use crate::routes::{Answered, Call, Site};
 use healthd_core::wire::alerts::{AlertsReport, SilenceAsk, SilenceRow};
-use healthd_core::wire::control::{Op, Reply};
+use healthd_core::wire::control::{ErrorCode, Op, Reply};
 use healthd_units::duration;
 use hyper::StatusCode;
 use serde::Deserialize;
@@ -48,6 +48,9 @@ pub async fn silence(site: Rc<Site>, call: Call) -> Answered {
     // A check of just this name is meant, whatever is in it.
     let picture = site.viewer.borrow_mut().picture();
     let is_name = picture.is_ok_and(|p| p.rows.iter().any(|r| *r.name == *asked.matches));
+    if !is_name {
+        matching(&asked.matches)?;
+    }
     let matches = match is_name && asked.matches.contains([' ', ',', '=', '!', '"', '\'']) {
         true if asked.matches.contains('"') => format!("'{}'", asked.matches),
         true => format!("\"{}\"", asked.matches),
@@ -63,7 +66,12 @@ pub async fn silence(site: Rc<Site>, call: Call) -> Answered {
 }
 
 pub async fn unsilence(site: Rc<Site>, call: Call) -> Answered {
-    done(&site, Op::Unsilence { id: call.name }, StatusCode::OK).await
+    let asked = done(&site, Op::Unsilence { id: call.name }, StatusCode::OK).await;
+    // The one thing that may be wrong with it: there is no such.
+    asked.map_err(|problem| match problem.code {
+        Some(ErrorCode::BadRequest) => problem.with_status(StatusCode::NOT_FOUND),
+        _ => problem,
+    })
 }
 
 #[derive(Deserialize)]
@@ -79,6 +87,7 @@ struct Ack {
 
 pub async fn ack(site: Rc<Site>, call: Call) -> Answered {
     let asked: Ack = body(&call)?;
+    possible(&asked.name)?;
     let op = Op::Ack {
         name: asked.name,
         reason: asked.reason,

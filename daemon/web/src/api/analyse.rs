@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 static TURN: Semaphore = Semaphore::const_new(1);
 /// Fewer than this are not worth a thread.
 const PART: usize = 16_384;
-const BINS: u32 = 1_000;
+const BINS: f64 = 1_000.0;
 /// So many of them as a body holds have a sum.
 const MOST: f64 = 1e300;
 
@@ -23,16 +23,16 @@ const MOST: f64 = 1e300;
 #[serde(deny_unknown_fields)]
 struct Asked {
     values: Vec<f64>,
-    /// Of the histogram.
+    /// Of the histogram; a whole number, as JSON has it: 10.0 is one.
     #[serde(default = "ten")]
-    bins: u32,
+    bins: f64,
     /// `std` divided by n - 1 instead of n.
     #[serde(default)]
     sample: bool,
 }
 
-fn ten() -> u32 {
-    10
+fn ten() -> f64 {
+    10.0
 }
 
 #[derive(Debug, PartialEq, Serialize)]
@@ -76,7 +76,7 @@ pub async fn analyse(call: Call) -> Answered {
             "{beyond} of `values` is beyond {MOST:e}"
         )));
     }
-    if !(1..=BINS).contains(&asked.bins) {
+    if !(1.0..=BINS).contains(&asked.bins) || asked.bins.fract() != 0.0 {
         return Err(Problem::bad(format!("`bins` is none of 1 to {BINS}")));
     }
     let _turn = TURN.acquire().await.expect("it is never closed");
@@ -111,7 +111,7 @@ fn of(asked: Asked) -> Analysis {
     let moments = moments.into_iter().fold(Moments::default(), Moments::merge);
     let quantile = |p| quantile(&runs, moments.count, p);
     let (min, max, median) = (quantile(0.0), quantile(1.0), quantile(0.5));
-    let edges = edges(min, max, asked.bins);
+    let edges = edges(min, max, asked.bins as u32);
     Analysis {
         count: moments.count,
         mean: moments.mean,
@@ -141,7 +141,7 @@ mod tests {
     fn analysis(values: Vec<f64>) -> Analysis {
         of(Asked {
             values,
-            bins: 2,
+            bins: 2.0,
             sample: false,
         })
     }

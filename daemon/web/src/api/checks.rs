@@ -1,13 +1,12 @@
 //! Rows as `healthctl` has them: the manager's own; what it has left in its map when it does not answer.
 
-use super::json;
+use super::{json, match_of, possible};
 use crate::body::Answer;
 use crate::control::{self, Failure, PATIENCE, Replies};
 use crate::history::{self, NoHistory};
 use crate::problem::Problem;
 use crate::routes::{Answered, Call, Site, typed};
 use crate::times;
-use healthd_core::matching::Match;
 use healthd_core::wire::control::{CheckRow, Filter, Op, Reply};
 use healthd_core::wire::maps::{STATE_FILE, STATE_HEAD, read_state, state_size};
 use healthd_sys::{clock, files};
@@ -19,10 +18,9 @@ use std::rc::Rc;
 use tokio::sync::mpsc::channel;
 
 pub async fn all(site: Rc<Site>, call: Call) -> Answered {
-    let names = call.values("match");
-    for word in names.iter().filter(|word| Match::is_meant(word)) {
-        Match::parse(word).map_err(|e| Problem::bad(format!("`match` {}", e.what)).help(e.help))?;
-    }
+    let asked = call.values("match").into_iter();
+    let names: Result<Vec<String>, Problem> = asked.map(|text| match_of(&site, text)).collect();
+    let names = names?;
     let filter = Filter {
         names,
         ..Filter::default()
@@ -98,6 +96,7 @@ fn left(site: &Site, filter: &Filter) -> io::Result<Vec<CheckRow>> {
 }
 
 pub async fn one(site: Rc<Site>, call: Call) -> Answered {
+    possible(&call.name)?;
     let show = Op::Show {
         name: call.name.clone(),
     };

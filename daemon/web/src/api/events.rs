@@ -4,7 +4,6 @@ use crate::body::Answer;
 use crate::pages::events::{follow, since};
 use crate::problem::Problem;
 use crate::routes::{Answered, Call, Site, typed};
-use healthd_core::matching::Match;
 use healthd_core::wire::events::EventRow;
 use hyper::StatusCode;
 use std::rc::Rc;
@@ -12,10 +11,7 @@ use std::rc::Rc;
 pub async fn events(site: Rc<Site>, call: Call) -> Answered {
     let filter = match call.value("match") {
         None => None,
-        Some(text) => Some(
-            Match::parse(&text)
-                .map_err(|e| Problem::bad(format!("`match` {}", e.what)).help(e.help))?,
-        ),
+        Some(text) => Some(super::matching(&text)?),
     };
     let after = match call.value("after") {
         None => None,
@@ -41,7 +37,7 @@ pub async fn events(site: Rc<Site>, call: Call) -> Answered {
         });
     }
     let mut next = Some(after.unwrap_or(0));
-    let (mut begun, mut done) = (false, false);
+    let (mut opened, mut any, mut done) = (false, false, false);
     // Without `after` nobody has missed anything.
     let exact = after.is_some();
     let parts = std::iter::from_fn(move || {
@@ -50,19 +46,20 @@ pub async fn events(site: Rc<Site>, call: Call) -> Answered {
         }
         let before = next;
         let rows = since(&site, &mut next).unwrap_or_default();
-        let mut text = if begun { "" } else { "[" }.to_owned();
+        let mut text = if opened { "" } else { "[" }.to_owned();
+        opened = true;
         let kept = rows.iter().filter(|row| match row.missed {
             Some(_) => exact,
             None => wanted(row),
         });
         for row in kept {
-            text += if begun { ",\n" } else { "\n" };
-            begun = true;
+            text += if any { ",\n" } else { "\n" };
+            any = true;
             text += &serde_json::to_string(row).unwrap_or_default();
         }
         if rows.is_empty() || next == before {
             done = true;
-            text += if begun { "\n]\n" } else { "]\n" };
+            text += if any { "\n]\n" } else { "]\n" };
         }
         // An empty part would be taken for the end.
         Some(if text.is_empty() {

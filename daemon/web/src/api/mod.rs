@@ -11,7 +11,9 @@ mod run;
 
 use crate::body::Answer;
 use crate::problem::Problem;
-use crate::routes::{Access, Answered, Answers, Call, Route, delete, get, post, typed};
+use crate::routes::{Access, Answered, Answers, Call, Route, Site, delete, get, post, typed};
+use healthd_core::matching::Match;
+use healthd_core::wire::glob;
 use hyper::StatusCode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -91,6 +93,45 @@ fn json(status: StatusCode, value: &impl Serialize) -> Answered {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
     })?;
     Ok(typed(status, "application/json", Answer::text(text + "\n")))
+}
+
+/// Characters of a `match`: in bytes at most what healthd takes.
+const MATCH: usize = 250;
+/// Bytes; no check has a longer one.
+const NAME: usize = 256;
+
+fn matching(text: &str) -> Result<Match, Problem> {
+    if text.chars().count() > MATCH {
+        let long = Problem::bad(format!("`match` is longer than {MATCH} characters"));
+        return Err(long.help("name a label that the checks have"));
+    }
+    Match::parse(text).map_err(|e| Problem::bad(format!("`match` {}", e.what)).help(e.help))
+}
+
+/// A `match` as healthd takes it for one: what has neither `=` nor a comma may be a name, or a glob with a blank in it.
+fn match_of(site: &Site, text: String) -> Result<String, Problem> {
+    let picture = site.viewer.borrow_mut().picture();
+    if picture.is_ok_and(|p| p.rows.iter().any(|r| *r.name == *text)) {
+        return Ok(text);
+    }
+    matching(&text)?;
+    let text = text.trim();
+    match Match::is_meant(text) || !text.contains([' ', '\'', '"']) {
+        true => {
+            possible(text)?;
+            Ok(text.to_owned())
+        }
+        // Twice the same is the same.
+        false => Ok(format!("{text}, {text}")),
+    }
+}
+
+/// A name that a check may have.
+fn possible(name: &str) -> Result<(), Problem> {
+    match name.len() <= NAME || Match::is_meant(name) || glob::is_pattern(name) {
+        true => Ok(()),
+        false => Err(Problem::no_check(name)),
+    }
 }
 
 fn body<T: DeserializeOwned>(call: &Call) -> Result<T, Problem> {

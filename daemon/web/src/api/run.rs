@@ -1,7 +1,7 @@
 //! A batch of checks through the pool: a line for each run as it ends, and at last what it comes to. What fails is among
 //! them, and hides nothing of the rest.
 
-use super::body;
+use super::{body, match_of};
 use crate::body::Answer;
 use crate::control::{self, Failure, PATIENCE, Replies};
 use crate::problem::Problem;
@@ -46,7 +46,7 @@ pub async fn run(site: Rc<Site>, call: Call) -> Answered {
         return Err(Problem::bad("`match` is empty").help("`*` runs all checks"));
     }
     let filter = Filter {
-        names: vec![asked.matches],
+        names: vec![match_of(&site, asked.matches)?],
         ..Filter::default()
     };
     let mut replies = control::ask_from(&site.running, &site, Op::Run(filter), PATIENCE).await?;

@@ -23,7 +23,7 @@ use hyper::StatusCode;
 use std::rc::Rc;
 
 pub use alerts::Delivered;
-pub use asked::{Asked, Stuck};
+pub use asked::{Asked, Stuck, alerts};
 pub use format::Format;
 
 /// Answers at once that hold a picture of all checks: each may be some megabytes.

@@ -23,8 +23,7 @@ struct Page<'a> {
 impl Page<'_> {
     /// On the clock of this machine.
     fn time(&self, rfc3339: &Option<String>) -> String {
-        let time = rfc3339.as_deref().and_then(times::parse);
-        time.map_or_else(String::new, |time| times::of_day(time, self.zone))
+        times::of_text(rfc3339.as_deref(), self.zone)
     }
 }
 

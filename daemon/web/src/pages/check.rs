@@ -19,6 +19,7 @@ use healthd_core::wire::control::{CheckDetail, CheckRow, Op, Reply, Why};
 use healthd_scoreboard::samples_map::SamplesView;
 use healthd_sys::clock;
 use hyper::StatusCode;
+use jiff::tz::TimeZone;
 use std::rc::Rc;
 
 #[derive(Template)]
@@ -38,10 +39,19 @@ struct Page<'a> {
     detail: Option<Detail<'a>>,
     why: Option<Steps<'a>>,
     held: Option<&'a SilenceRow>,
-    notices: Vec<&'a NoticeRow>,
+    /// None: it is not known.
+    notices: Option<Vec<&'a NoticeRow>>,
+    zone: &'a TimeZone,
     span: Span,
     past: Past,
     events: Vec<Line>,
+}
+
+impl Page<'_> {
+    /// On the clock of this machine.
+    fn time(&self, rfc3339: &Option<String>) -> String {
+        times::of_text(rfc3339.as_deref(), self.zone)
+    }
 }
 
 /// What one may do to it here.
@@ -86,10 +96,7 @@ struct Steps<'a> {
 
 impl<'a> Steps<'a> {
     fn new(why: &'a Why, site: &Site) -> Steps<'a> {
-        let time = |at: &Option<String>| {
-            let at = at.as_deref().and_then(times::parse);
-            at.map_or_else(String::new, |at| times::of_day(at, &site.zone))
-        };
+        let time = |at: &Option<String>| times::of_text(at.as_deref(), &site.zone);
         let steps = why.steps.iter();
         Steps {
             steps: steps.map(|s| (time(&s.at), &*s.what, &*s.text)).collect(),
@@ -166,10 +173,11 @@ pub async fn page(site: Rc<Site>, call: Call) -> Answered {
         detail: detail.as_ref().map(Detail::new),
         why: why.as_ref().map(|why| Steps::new(why, &site)),
         held: alerts.as_deref().and_then(|r| held_back(r, &name)),
-        notices: alerts.as_deref().map_or(Vec::new(), |r| {
+        notices: alerts.as_deref().map(|r| {
             let of_it = r.notices.iter().filter(|n| n.checks.contains(&name));
             of_it.collect()
         }),
+        zone: &site.zone,
         span,
         past,
         events: of_check(&site, &name, 20),

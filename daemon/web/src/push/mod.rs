@@ -1,7 +1,8 @@
 //! `[push]`: a picture of all series each `interval`, sent to whoever takes remote write or OTLP, for machines that
-//! nobody can scrape. What a scrape would have got is what is sent.
+//! nobody can scrape. What a scrape would have got is what is sent. And some runs as traces, to whoever takes OTLP.
 //!
-//! `encode` makes bodies of families, `queue` holds those that are not sent yet, `send` and `connect` bring them away.
+//! `encode` makes bodies of families, `traces` of runs; `queue` holds those that are not sent yet, `send` and `connect`
+//! bring them away.
 
 mod connect;
 mod encode;
@@ -9,12 +10,14 @@ mod otlp;
 mod queue;
 mod remote_write;
 mod send;
+mod spans;
+mod traces;
 
 use crate::metrics::Parts;
 use crate::metrics::format::{Kind, Labels, Writer};
 use crate::routes::Site;
 use encode::Encoder;
-use healthd_core::config::Push;
+use healthd_core::config::{Endpoint, Push};
 use healthd_sys::clock;
 use queue::Queue;
 use send::{Sender, Signal};
@@ -29,18 +32,25 @@ pub struct Pushed {
     queues: RefCell<Vec<(&'static str, Rc<Queue>)>>,
     /// Pictures that could not be taken.
     missed: Cell<u64>,
+    /// Runs that were to be traced, and were written over before they were read.
+    traces_missed: Cell<u64>,
 }
 
 /// For as long as the process lives.
-pub async fn run(site: Rc<Site>, push: Push) {
+pub fn begin(site: &Rc<Site>, push: Push) {
+    if let Some(to) = push.traces.clone() {
+        tokio::task::spawn_local(traces::run(site.clone(), push.clone(), to));
+    }
+    if let Some(to) = push.url.clone() {
+        tokio::task::spawn_local(metrics(site.clone(), push, to));
+    }
+}
+
+async fn metrics(site: Rc<Site>, push: Push, to: Endpoint) {
     let queue = site.pushed.queue("metrics");
+    log::info!("metrics are pushed  to={to} each={:?}", push.interval);
     let signal = Signal::of(push.format);
-    let sender = Sender::new(&push, push.url.clone(), signal, queue.clone());
-    log::info!(
-        "metrics are pushed  to={} each={:?}",
-        push.url,
-        push.interval
-    );
+    let sender = Sender::new(&push, to, signal, queue.clone());
     tokio::task::spawn_local(sender.run());
     let mut encoder = Encoder::new(push.format, labels(&push));
     let mut turns = interval(push.interval);
@@ -129,5 +139,9 @@ impl Pushed {
         let help = "Times that there was nothing to push, as the manager's maps could not be read.";
         out.family(name, Kind::Counter, help);
         out.sample(name, &Labels::none(), self.missed.get() as f64);
+        let name = "healthd_push_traces_missed_total";
+        let help = "Runs that were to be traced, and of which there was no room to be told.";
+        out.family(name, Kind::Counter, help);
+        out.sample(name, &Labels::none(), self.traces_missed.get() as f64);
     }
 }

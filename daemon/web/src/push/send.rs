@@ -253,13 +253,15 @@ mod tests {
     fn sender(signal: Signal) -> Sender {
         let url = Endpoint::parse("http://127.0.0.1:9/x").expect("a URL");
         let push = Push {
-            url: url.clone(),
+            url: Some(url.clone()),
             format: PushFormat::RemoteWrite,
             interval: Duration::from_secs(1),
             token: Some("s3cret".into()),
             user: None,
             ca: None,
             labels: BTreeMap::new(),
+            traces: None,
+            sample: 0.1,
         };
         Sender::new(&push, url, signal, Rc::default())
     }
@@ -292,6 +294,9 @@ mod tests {
         let end = judged(Signal::Otlp, 200, partial);
         let why = "too old".to_owned();
         assert_eq!(end, End::Taken { refused: 3, why });
+        let partial = r#"{"partialSuccess":{"rejectedSpans":"2"}}"#;
+        let end = judged(Signal::Otlp, 200, partial);
+        assert_eq!(refused(end), Some(2));
     }
 
     #[test]

@@ -41,6 +41,8 @@ const STREAM: EpollFlags = EpollFlags::EPOLLIN
 pub struct Children {
     map: Option<&'static WorkerMap>,
     slab: Slab<Running>,
+    /// Each program gets a domain of its own, and can send signals to nobody else.
+    alone: bool,
     /// How many were started: the number of the next.
     started: u64,
     /// When to look next for what checks' children left behind; 0: there is nothing.
@@ -101,6 +103,10 @@ pub struct Starved {
 impl Children {
     pub fn set_map(&mut self, map: &'static WorkerMap) {
         self.map = Some(map);
+    }
+
+    pub fn start_alone(&mut self, alone: bool) {
+        self.alone = alone;
     }
 
     pub fn len(&self) -> usize {

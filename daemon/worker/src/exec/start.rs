@@ -7,6 +7,7 @@ use crate::side::{CHILD, Side};
 use healthd_core::starvation::{Share, Suspicion};
 use healthd_loader::ExecSpec;
 use healthd_sys::process::{self, Stat};
+use healthd_sys::threads::WorksFor;
 use healthd_sys::{clock, limits};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::epoll::EpollFlags;
@@ -74,9 +75,17 @@ fn try_spawn(side: &mut Side, task: u64, spec: ExecSpec) -> io::Result<()> {
         .process_group(0);
     // A plugin may have opened something without O_CLOEXEC.
     process::keep_fds_to_ourselves();
-    let mut child = match spec.limits.files {
+    let mut start = || match spec.limits.files {
         0 => limits::with_soft_files(soft_files(), || command.spawn()),
         _ => command.spawn(),
+    };
+    let mut child = match side.children.alone {
+        true => {
+            // The thread is ours, not the plugin's that asked for the start.
+            let _nobody = WorksFor::nobody();
+            healthd_sandbox::alone::start(start)
+        }
+        false => start(),
     }?;
     // Else our copies of the child's ends would keep its output open.
     drop(command);

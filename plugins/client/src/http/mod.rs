@@ -13,4 +13,4 @@ pub mod url;
 #[cfg(all(feature = "tls", feature = "url"))]
 pub use get::{Get, get};
 pub use receive::{Fault, exchange, receive};
-pub use response::{Response, Wanted};
+pub use response::{Onlooker, Response, Wanted};

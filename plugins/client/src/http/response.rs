@@ -59,6 +59,18 @@ impl fmt::Display for Malformed {
     }
 }
 
+/// A body up to this size is kept, whoever looks at it.
+const KEPT: usize = 64 << 10;
+
+/// Looks at a long body as it comes, so that nobody has to keep it.
+pub trait Onlooker: fmt::Debug + Send {
+    /// Its beginning is in `response.body`, which is let go afterwards.
+    fn begin(&mut self, response: &Response);
+    fn look(&mut self, piece: &[u8]);
+    /// Whether what it looks for was there, by its number.
+    fn has_seen(&self, which: usize) -> bool;
+}
+
 /// What the reader wants to keep of a response.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted {
@@ -92,6 +104,11 @@ pub struct Response {
     pub wants_http1: bool,
     /// Redirects by which the reader goes on: nobody looks at their bodies.
     followed: [u16; 5],
+    onlooker: Option<Box<dyn Onlooker>>,
+    /// The body was too long to be kept, and the onlooker has seen it.
+    passes: bool,
+    /// What comes is packed: what the onlooker is to see is in it.
+    is_packed: bool,
 }
 
 /// What a head says of the body after it.
@@ -132,7 +149,21 @@ impl Response {
             transfer: Vec::new(),
             wants_http1: false,
             followed: [0; 5],
+            onlooker: None,
+            passes: false,
+            is_packed: false,
         }
+    }
+
+    /// Of a long body nothing is kept but what this one says.
+    pub fn looked_at_by(mut self, onlooker: Option<Box<dyn Onlooker>>) -> Response {
+        self.onlooker = onlooker;
+        self
+    }
+
+    /// Who has seen the body that was not kept.
+    pub fn onlooker(&self) -> Option<&dyn Onlooker> {
+        self.onlooker.as_deref().filter(|_| self.passes)
     }
 
     /// An answer with one of these codes and a Location ends with its head.
@@ -177,6 +208,8 @@ impl Response {
             status: self.status,
             cut: self.cut,
             body_bytes: self.body_bytes,
+            onlooker: self.onlooker.take(),
+            passes: self.passes,
             ..Response::new(self.wanted)
         }
     }
@@ -372,6 +405,9 @@ impl Response {
 
     fn after_head(&mut self, status: u16, fields: &Fields) -> Result<(), Malformed> {
         self.status = status;
+        let is_identity = |h: &Header| h.value.trim_ascii().eq_ignore_ascii_case(b"identity");
+        self.is_packed =
+            !self.transfer.is_empty() || !self.all("content-encoding").all(is_identity);
         // Transfer-Encoding goes before Content-Length (RFC 9112, 6.3), whatever that says.
         if fields.bad_length && fields.coding.is_none() {
             return Err(Malformed::ContentLength);
@@ -400,7 +436,10 @@ impl Response {
         let (piece, rest) = data.split_at(n);
         self.body_bytes += n as u64;
         if self.wanted.body {
-            self.body.extend_from_slice(piece);
+            match self.is_packed {
+                true => self.body.extend_from_slice(piece),
+                false => self.keep(piece),
+            }
         }
         // At the cap all is over, unless this was the end of a body of known length.
         if self.body_bytes == self.wanted.max_body
@@ -410,6 +449,27 @@ impl Response {
             self.state = State::Done;
         }
         rest
+    }
+
+    /// A piece of the body as it is, unpacked if it was packed.
+    pub fn keep(&mut self, piece: &[u8]) {
+        let room = KEPT.saturating_sub(self.body.len());
+        let Some(mut onlooker) = self.onlooker.take_if(|_| self.passes || piece.len() > room)
+        else {
+            self.body.extend_from_slice(piece);
+            return;
+        };
+        let mut rest = piece;
+        if !self.passes {
+            let (first, after) = piece.split_at(room);
+            self.body.extend_from_slice(first);
+            onlooker.begin(self);
+            self.body = Vec::new();
+            self.passes = true;
+            rest = after;
+        }
+        onlooker.look(rest);
+        self.onlooker = Some(onlooker);
     }
 
     /// The lines of the chunked coding.

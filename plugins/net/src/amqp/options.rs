@@ -2,6 +2,7 @@
 
 use crate::options::Family;
 use healthd_plugin::options;
+use healthd_plugin::options::Bad::{Above, Below};
 use std::time::Duration;
 
 options! {
@@ -30,15 +31,15 @@ options! {
         /// Queue that must be there; it is not made, and no message is taken.
         queue: Option<String> { min_length: 1, max_length: 255 },
         /// Warn when more messages wait in `queue`.
-        messages_warn: Option<u64>,
+        messages_warn: Option<u64> { bad: Above },
         /// Critical when more messages wait in `queue`.
         messages_crit: Option<u64>,
         /// Warn when fewer consumers listen to `queue`.
-        consumers_warn: Option<u64>,
+        consumers_warn: Option<u64> { bad: Below },
         /// Critical when fewer consumers listen to `queue`.
         consumers_crit: Option<u64>,
         /// Warn when all of it takes longer.
-        latency_warn: Option<Duration>,
+        latency_warn: Option<Duration> { bad: Above },
         /// Critical when all of it takes longer.
         latency_crit: Option<Duration>,
     }

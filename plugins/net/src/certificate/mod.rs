@@ -4,6 +4,7 @@
 
 use crate::report::{Report, Unit};
 use healthd_plugin::fresh::read_whole;
+use healthd_plugin::options::Bad::Below;
 use healthd_plugin::options::ReadPath;
 use healthd_plugin::thresholds::{Lower, validity};
 use healthd_plugin::tls::rustls::pki_types::pem::PemObject;
@@ -27,7 +28,7 @@ options! {
         /// Name that each certificate must be for.
         server_name: Option<String> { min_length: 1, max_length: 253 },
         /// Warn when a certificate is valid for fewer days than this.
-        days_warn: f64 { min: 0 } = 21.0,
+        days_warn: f64 { min: 0, bad: Below } = 21.0,
         /// Critical when a certificate is valid for fewer days than this.
         days_crit: f64 { min: 0 } = 7.0,
         /// Check the days of all certificates of a file, not only of the first.

@@ -2,6 +2,7 @@
 
 use crate::options::Family;
 use healthd_plugin::options;
+use healthd_plugin::options::Bad::{Above, Below};
 use std::time::Duration;
 
 options! {
@@ -42,11 +43,11 @@ options! {
         /// Warn when a record may be kept longer.
         ttl_max: Option<Duration>,
         /// Warn when a signature of the records is valid for fewer days, or there is none.
-        rrsig_days_warn: Option<f64> { min: 0 },
+        rrsig_days_warn: Option<f64> { min: 0, bad: Below },
         /// Critical when a signature of the records is valid for fewer days, or there is none.
         rrsig_days_crit: Option<f64> { min: 0 },
         /// Warn when the slowest server takes longer.
-        latency_warn: Option<Duration>,
+        latency_warn: Option<Duration> { bad: Above },
         /// Critical when the slowest server takes longer.
         latency_crit: Option<Duration>,
         /// Labels on the result tell what was seen: the address that was asked, how many records each part of the answer has.

@@ -2,6 +2,7 @@
 
 use crate::options::Family;
 use healthd_plugin::options;
+use healthd_plugin::options::Bad::Below;
 use std::time::Duration;
 
 options! {
@@ -10,7 +11,7 @@ options! {
         /// The domain, as it was registered: "example.org".
         name: String { min_length: 3, max_length: 253 },
         /// Warn when it ends within fewer days.
-        days_warn: f64 { min: 0 } = 30.0,
+        days_warn: f64 { min: 0, bad: Below } = 30.0,
         /// Critical when it ends within fewer days.
         days_crit: f64 { min: 0 } = 7.0,
         /// Statuses that are critical, as RDAP has them.

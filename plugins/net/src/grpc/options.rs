@@ -2,6 +2,7 @@
 
 use crate::options::Family;
 use healthd_plugin::options;
+use healthd_plugin::options::Bad::Above;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ options! {
         /// Metadata to send: { authorization = "Bearer ..." }.
         metadata: BTreeMap<String, String> { max_items: 32 } = BTreeMap::new(),
         /// Warn when connection and answer take longer.
-        latency_warn: Option<Duration>,
+        latency_warn: Option<Duration> { bad: Above },
         /// Critical when connection and answer take longer.
         latency_crit: Option<Duration>,
     }

@@ -3,6 +3,7 @@
 use crate::options::Family;
 use healthd_client::wire::TlsMode;
 use healthd_plugin::options;
+use healthd_plugin::options::Bad::{Above, Below};
 use std::time::Duration;
 
 options! {
@@ -29,19 +30,19 @@ options! {
         /// Mailbox to look at; needs `user`.
         mailbox: String { min_length: 1, max_length: 254 } = "INBOX".into(),
         /// Warn when more messages are unread.
-        unseen_warn: Option<u32>,
+        unseen_warn: Option<u32> { bad: Above },
         /// Critical when more messages are unread.
         unseen_crit: Option<u32>,
         /// Warn when a message has been there for longer: nobody fetches them.
-        oldest_warn: Option<Duration>,
+        oldest_warn: Option<Duration> { bad: Above },
         /// Critical when a message has been there for longer.
         oldest_crit: Option<Duration>,
         /// Warn when the certificate is valid for fewer days than this. For TLS.
-        certificate_days_warn: Option<f64> { min: 0 },
+        certificate_days_warn: Option<f64> { min: 0, bad: Below },
         /// Critical when the certificate is valid for fewer days than this. For TLS.
         certificate_days_crit: Option<f64> { min: 0 },
         /// Warn when the whole conversation takes longer.
-        latency_warn: Option<Duration>,
+        latency_warn: Option<Duration> { bad: Above },
         /// Critical when the whole conversation takes longer.
         latency_crit: Option<Duration>,
     }

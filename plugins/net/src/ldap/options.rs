@@ -3,6 +3,7 @@
 use crate::options::Family;
 use healthd_client::wire::TlsMode;
 use healthd_plugin::options;
+use healthd_plugin::options::Bad::Above;
 use healthd_plugin::options::Range;
 use std::time::Duration;
 
@@ -40,7 +41,7 @@ options! {
         /// Range of good numbers of entries; CRITICAL outside. Without both: at least one.
         entries_crit: Option<Range>,
         /// Warn when the whole conversation takes longer.
-        latency_warn: Option<Duration>,
+        latency_warn: Option<Duration> { bad: Above },
         /// Critical when the whole conversation takes longer.
         latency_crit: Option<Duration>,
     }

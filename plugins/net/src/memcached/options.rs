@@ -2,6 +2,7 @@
 
 use crate::options::{Family, Percent};
 use healthd_plugin::options;
+use healthd_plugin::options::Bad::{Above, Below};
 use std::time::Duration;
 
 options! {
@@ -24,19 +25,19 @@ options! {
         /// Name the certificate must be for, instead of `host`. For `tls`.
         server_name: Option<String> { min_length: 1 },
         /// Warn when more of the allowed connections are in use.
-        connections_warn: Percent = Percent(90.0),
+        connections_warn: Percent { bad: Above } = Percent(90.0),
         /// Critical when more of the allowed connections are in use.
         connections_crit: Percent = Percent(98.0),
         /// Warn when more items a second are thrown out for others, since the last run.
-        evictions_warn: Option<f64> { min: 0 },
+        evictions_warn: Option<f64> { min: 0, bad: Above },
         /// Critical, likewise.
         evictions_crit: Option<f64> { min: 0 },
         /// Warn when a smaller share of what is asked for is there, since the last run.
-        hits_warn: Option<Percent>,
+        hits_warn: Option<Percent> { bad: Below },
         /// Critical, likewise.
         hits_crit: Option<Percent>,
         /// Warn when connection and answers take longer.
-        latency_warn: Option<Duration>,
+        latency_warn: Option<Duration> { bad: Above },
         /// Critical when connection and answers take longer.
         latency_crit: Option<Duration>,
     }

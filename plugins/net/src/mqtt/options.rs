@@ -2,6 +2,7 @@
 
 use crate::options::Family;
 use healthd_plugin::options;
+use healthd_plugin::options::Bad::Above;
 use healthd_plugin::options::{Range, Scalar};
 use std::time::Duration;
 
@@ -39,7 +40,7 @@ options! {
         /// Range of good numbers in that message; CRITICAL outside.
         crit: Option<Range>,
         /// Warn when all of it takes longer.
-        latency_warn: Option<Duration>,
+        latency_warn: Option<Duration> { bad: Above },
         /// Critical when all of it takes longer.
         latency_crit: Option<Duration>,
     }

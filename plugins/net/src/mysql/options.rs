@@ -2,6 +2,7 @@
 
 use crate::options::{Family, Percent};
 use healthd_plugin::options;
+use healthd_plugin::options::Bad::Above;
 use healthd_plugin::options::{Range, Scalar};
 use std::time::Duration;
 
@@ -43,7 +44,7 @@ options! {
         /// It must be a replica, whose threads run.
         replica: bool = false,
         /// Warn when a replica is behind its primary by more.
-        lag_warn: Option<Duration>,
+        lag_warn: Option<Duration> { bad: Above },
         /// Critical when a replica is behind its primary by more.
         lag_crit: Option<Duration>,
         /// It must be a node of a Galera cluster, in its primary component.
@@ -51,11 +52,11 @@ options! {
         /// Critical when the Galera cluster has fewer nodes.
         galera_size_min: Option<u32> { min: 1 },
         /// Warn when more of `max_connections` are in use.
-        connections_warn: Percent = Percent(90.0),
+        connections_warn: Percent { bad: Above } = Percent(90.0),
         /// Critical when more of `max_connections` are in use.
         connections_crit: Percent = Percent(98.0),
         /// Warn when the whole conversation takes longer.
-        latency_warn: Option<Duration>,
+        latency_warn: Option<Duration> { bad: Above },
         /// Critical when the whole conversation takes longer.
         latency_crit: Option<Duration>,
     }

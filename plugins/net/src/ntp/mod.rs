@@ -41,9 +41,6 @@ impl Check for Ntp {
     type Options = Options;
 
     fn create(o: Options, _: Cx<'_>) -> Result<Self, String> {
-        if o.offset_warn > o.offset_crit {
-            return Err("offset_warn: larger than offset_crit".into());
-        }
         Ok(Ntp {
             host: Host::new(&o.server, o.family)?,
             options: o,

@@ -2,6 +2,7 @@
 
 use crate::options::{Family, Percent};
 use healthd_plugin::options;
+use healthd_plugin::options::Bad::Above;
 use std::time::Duration;
 
 options! {
@@ -28,11 +29,11 @@ options! {
         /// Network interface to send through.
         interface: Option<String> { min_length: 1, max_length: 15 },
         /// Warn when at least this share is lost.
-        loss_warn: Percent = Percent(20.0),
+        loss_warn: Percent { bad: Above } = Percent(20.0),
         /// Critical when at least this share is lost.
         loss_crit: Percent = Percent(60.0),
         /// Warn when the average round trip takes longer.
-        rtt_warn: Option<Duration>,
+        rtt_warn: Option<Duration> { bad: Above },
         /// Critical when the average round trip takes longer.
         rtt_crit: Option<Duration>,
         /// Labels on the result tell what was seen: the time until the first request left, in seconds.

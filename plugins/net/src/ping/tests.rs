@@ -327,6 +327,90 @@ fn no_way_there() {
     });
 }
 
+/// The kernel's own emulation of a bad line: what it drops is lost, what it doubles comes twice, and nothing else.
+#[test]
+fn a_line_of_netem() {
+    network(|| {
+        let tc = |arguments: &str| Command::new("tc").args(arguments.split(' ')).output();
+        let netem = |what: &str| {
+            let done = tc(&format!("qdisc replace dev lo root netem {what}"));
+            let Ok(done) = done else {
+                eprintln!("skipped: tc is missing (package iproute2)");
+                return false;
+            };
+            let why = String::from_utf8_lossy(&done.stderr).into_owned();
+            if why.contains("qdisc kind is unknown") {
+                eprintln!("skipped: this kernel has no netem");
+                return false;
+            }
+            assert!(done.status.success(), "{what}: {why}");
+            true
+        };
+        let dropped = || {
+            let said = tc("-s -j qdisc show dev lo").unwrap().stdout;
+            let said: Value = healthd_plugin::serde_json::from_slice(&said).unwrap();
+            said[0]["drops"].as_f64().unwrap()
+        };
+        let ping = |more: &Value| {
+            let mut options = json!({"host": "127.0.0.1", "packets": 40, "spacing": "2ms"});
+            for (key, value) in more.as_object().unwrap() {
+                options[key] = value.clone();
+            }
+            check("ping", &options)
+        };
+        if !netem("delay 30ms") {
+            return;
+        }
+        let o = ping(&json!({"rtt_warn": "59ms"}));
+        assert_eq!(
+            (o.status, o.metric("loss").value),
+            (Status::Warn, 0.0),
+            "{}",
+            o.message
+        );
+        // There and back.
+        assert!(o.metric("rtt_min").value >= 0.06, "{}", o.message);
+        assert!(netem("loss 20%"));
+        let o = ping(&json!({}));
+        let lost = 100.0 * dropped() / 40.0;
+        assert_eq!(o.metric("loss").value, lost, "{}", o.message);
+        assert!(netem("loss 100%"));
+        let o = ping(&json!({}));
+        assert_eq!(told(&o), (Status::Critical, "no answer to 40 packets"));
+        assert!(netem("duplicate 100%"));
+        let o = ping(&json!({}));
+        assert_eq!(
+            (o.status, o.metric("loss").value),
+            (Status::Ok, 0.0),
+            "{}",
+            o.message
+        );
+        assert!(o.metric("duplicates").value >= 39.0, "{}", o.message);
+        assert!(netem("corrupt 100%"));
+        assert_eq!(ping(&json!({})).status, Status::Critical);
+    });
+}
+
+/// Without netem: a host that takes its time, for each answer longer.
+#[test]
+fn a_slow_line() {
+    network(|| {
+        let slow = json!({"packets": 3, "spacing": "150ms", "wait": "20s"});
+        let o = against(&slow, |h| {
+            std::thread::sleep(Duration::from_millis(20 * (u64::from(h.seq()) + 1)));
+            vec![(5, h.answer(|_| ()))]
+        });
+        assert_eq!(o.metric("loss").value, 0.0, "{}", o.message);
+        let of = |name| o.metric(name).value;
+        assert!(
+            of("rtt_min") >= 0.02 && of("rtt_max") >= 0.06,
+            "{}",
+            o.message
+        );
+        assert!(of("rtt") >= 0.04 && of("rtt_stddev") > 0.0, "{}", o.message);
+    });
+}
+
 #[test]
 fn little_time_is_shared_and_no_loss_is_invented() {
     network(|| {

@@ -3,6 +3,7 @@
 use crate::options::Family;
 use healthd_client::wire::TlsMode;
 use healthd_plugin::options;
+use healthd_plugin::options::Bad::{Above, Below};
 use std::time::Duration;
 
 options! {
@@ -27,15 +28,15 @@ options! {
         /// Password.
         password: Option<String> { min_length: 1, max_length: 254 },
         /// Warn when more messages wait.
-        messages_warn: Option<u32>,
+        messages_warn: Option<u32> { bad: Above },
         /// Critical when more messages wait.
         messages_crit: Option<u32>,
         /// Warn when the certificate is valid for fewer days than this. For TLS.
-        certificate_days_warn: Option<f64> { min: 0 },
+        certificate_days_warn: Option<f64> { min: 0, bad: Below },
         /// Critical when the certificate is valid for fewer days than this. For TLS.
         certificate_days_crit: Option<f64> { min: 0 },
         /// Warn when the whole conversation takes longer.
-        latency_warn: Option<Duration>,
+        latency_warn: Option<Duration> { bad: Above },
         /// Critical when the whole conversation takes longer.
         latency_crit: Option<Duration>,
     }

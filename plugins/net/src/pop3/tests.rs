@@ -1,11 +1,10 @@
 //! The plugin on MockHost against Debian's dovecot and against peers that say what it would not.
 
-use crate::dovecot::Dovecot;
 use crate::tests::{at, check, plugin, refused};
 use healthd_plugin::Status;
 use healthd_plugin::mock::Outcome;
 use healthd_plugin::serde_json::{Value, json};
-use healthd_testing::Peer;
+use healthd_testing::{Dovecot, Peer};
 
 fn ask(port: u16, more: &Value) -> Outcome {
     check("pop3", &at(port, more))

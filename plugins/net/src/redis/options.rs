@@ -2,6 +2,7 @@
 
 use crate::options::{Family, Percent};
 use healthd_plugin::options;
+use healthd_plugin::options::Bad::Above;
 use healthd_plugin::options::{Range, Scalar};
 use std::time::Duration;
 
@@ -35,11 +36,11 @@ options! {
         /// A primary must have at least so many replicas that follow it.
         replicas_min: Option<u32>,
         /// Warn when a replica has not heard of its primary for longer.
-        lag_warn: Option<Duration>,
+        lag_warn: Option<Duration> { bad: Above },
         /// Critical when a replica has not heard of its primary for longer.
         lag_crit: Option<Duration>,
         /// Warn when more of `maxmemory` is in use.
-        memory_warn: Percent = Percent(90.0),
+        memory_warn: Percent { bad: Above } = Percent(90.0),
         /// Critical when more of `maxmemory` is in use.
         memory_crit: Percent = Percent(98.0),
         /// Command to run besides, a word each: ["LLEN", "jobs"].
@@ -51,7 +52,7 @@ options! {
         /// Range of good answers of the command; CRITICAL outside.
         crit: Option<Range>,
         /// Warn when PING takes longer.
-        latency_warn: Option<Duration>,
+        latency_warn: Option<Duration> { bad: Above },
         /// Critical when PING takes longer.
         latency_crit: Option<Duration>,
     }

@@ -3,6 +3,7 @@
 use crate::options::Family;
 use healthd_client::wire::TlsMode;
 use healthd_plugin::options;
+use healthd_plugin::options::Bad::{Above, Below};
 use std::time::Duration;
 
 options! {
@@ -35,11 +36,11 @@ options! {
         /// Codes that are a good answer to the last command: 550 shows that a relay is closed.
         expect: Vec<u16> { min_items: 1, max_items: 16, min: 200, max: 599 } = vec![220, 235, 250, 251],
         /// Warn when the certificate is valid for fewer days than this. For TLS.
-        certificate_days_warn: Option<f64> { min: 0 },
+        certificate_days_warn: Option<f64> { min: 0, bad: Below },
         /// Critical when the certificate is valid for fewer days than this. For TLS.
         certificate_days_crit: Option<f64> { min: 0 },
         /// Warn when the whole conversation takes longer.
-        latency_warn: Option<Duration>,
+        latency_warn: Option<Duration> { bad: Above },
         /// Critical when the whole conversation takes longer.
         latency_crit: Option<Duration>,
     }

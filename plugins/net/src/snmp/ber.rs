@@ -1,4 +1,4 @@
-//! SNMP's messages (RFC 1157, 3416) in BER, as far as GET needs them, from an agent that may say anything.
+//! SNMP's questions and answers (RFC 1157, 3416) in BER, as far as GET needs them, from an agent that may say anything.
 
 use crate::ber::{INTEGER, OCTETS, Reader, SEQUENCE, integer, signed, tagged};
 use healthd_plugin::Width;
@@ -11,6 +11,8 @@ const NULL: u8 = 0x05;
 const OID: u8 = 0x06;
 const GET: u8 = 0xA0;
 const RESPONSE: u8 = 0xA2;
+/// Of version 3: what an agent says of the message, and not of its question.
+const REPORT: u8 = 0xA8;
 
 /// `1.3.6.1.2.1.1.3.0`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +35,7 @@ pub enum Value {
 /// An answer.
 #[derive(Debug, PartialEq)]
 pub struct Response {
+    pub is_report: bool,
     pub id: i32,
     /// 0: none.
     pub error: i64,
@@ -106,19 +109,19 @@ impl fmt::Display for Oid {
     }
 }
 
-/// The question for these. `version` is 0 for 1, 1 for 2c.
-pub fn get(version: i32, community: &str, id: i32, oids: &[Oid]) -> Vec<u8> {
+/// The question for these.
+pub fn get(id: i32, oids: &[Oid]) -> Vec<u8> {
     let pairs = oids
         .iter()
         .map(|oid| tagged(SEQUENCE, &[oid.encode(), tagged(NULL, &[])].concat()));
     let pairs = tagged(SEQUENCE, &pairs.collect::<Vec<_>>().concat());
-    let pdu = [integer(id), integer(0), integer(0), pairs].concat();
-    let whole = [
-        integer(version),
-        tagged(OCTETS, community.as_bytes()),
-        tagged(GET, &pdu),
-    ];
-    tagged(SEQUENCE, &whole.concat())
+    tagged(GET, &[integer(id), integer(0), integer(0), pairs].concat())
+}
+
+/// A question as versions 1 and 2c send it. `version` is 0 for 1, 1 for 2c.
+pub fn with_community(version: i32, community: &str, question: &[u8]) -> Vec<u8> {
+    let head = [integer(version), tagged(OCTETS, community.as_bytes())];
+    tagged(SEQUENCE, &[&head.concat(), question].concat())
 }
 
 /// Some agents forget the byte that keeps a large number from being a negative one.
@@ -169,11 +172,22 @@ fn opaque(content: &[u8]) -> Value {
 }
 
 impl Response {
+    /// Out of a message of version 1 or 2c.
     pub fn parse(datagram: &[u8]) -> Result<Response, String> {
         let mut message = Reader(Reader(datagram).want(SEQUENCE)?);
         message.integer()?;
         message.want(OCTETS)?;
-        let mut pdu = Reader(message.want(RESPONSE)?);
+        Response::read(&mut message)
+    }
+
+    pub fn read(message: &mut Reader<'_>) -> Result<Response, String> {
+        let (tag, content) = message.next()?;
+        if tag != RESPONSE && tag != REPORT {
+            return Err(format!(
+                "it has type {tag:#04x} where {RESPONSE:#04x} belongs"
+            ));
+        }
+        let mut pdu = Reader(content);
         let id = pdu.integer()?;
         let (error, error_index) = (pdu.integer()?, pdu.integer()?);
         let mut pairs = Reader(pdu.want(SEQUENCE)?);
@@ -185,6 +199,7 @@ impl Response {
             values.push((oid, value(tag, content)?));
         }
         Ok(Response {
+            is_report: tag == REPORT,
             id: i32::try_from(id).map_err(|_| "it has a number of no request")?,
             error,
             error_index,
@@ -237,17 +252,33 @@ impl fmt::Display for Value {
 #[cfg(test)]
 /// What an agent answers: for the tests.
 pub fn response(id: i32, error: i32, pairs: &[(Oid, Vec<u8>)]) -> Vec<u8> {
+    with_community(1, "public", &answer(RESPONSE, id, error, pairs))
+}
+
+#[cfg(test)]
+/// The same without its envelope: that something has no value.
+pub fn response_pdu(id: i32, oid: &str) -> Vec<u8> {
+    let oid = Oid::parse(oid).expect("an OID");
+    answer(RESPONSE, id, 0, &[(oid, tagged(NULL, &[]))])
+}
+
+#[cfg(test)]
+/// What an agent reports of a message of version 3.
+pub fn report(id: i32, oid: &str) -> Vec<u8> {
+    let oid = Oid::parse(oid).expect("an OID");
+    answer(REPORT, id, 0, &[(oid, vec![0x41, 1, 1])])
+}
+
+#[cfg(test)]
+fn answer(tag: u8, id: i32, error: i32, pairs: &[(Oid, Vec<u8>)]) -> Vec<u8> {
     let pairs = pairs
         .iter()
         .map(|(oid, value)| tagged(SEQUENCE, &[oid.encode(), value.clone()].concat()));
     let pairs = tagged(SEQUENCE, &pairs.collect::<Vec<_>>().concat());
-    let pdu = [integer(id), integer(error), integer(1), pairs].concat();
-    let whole = [
-        integer(1),
-        tagged(OCTETS, b"public"),
-        tagged(RESPONSE, &pdu),
-    ];
-    tagged(SEQUENCE, &whole.concat())
+    tagged(
+        tag,
+        &[integer(id), integer(error), integer(1), pairs].concat(),
+    )
 }
 
 #[cfg(test)]

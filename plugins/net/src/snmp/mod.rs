@@ -1,9 +1,11 @@
-//! The `snmp` plugin: values of an SNMP agent, version 1 and 2c. Options, metrics and verdicts are in `SNMP.md`.
+//! The `snmp` plugin: values of an SNMP agent, version 1, 2c and 3. Options, metrics and verdicts are in `SNMP.md`.
 //!
 //! Runs in: the step lane.
 
 mod ber;
 mod options;
+mod usm;
+mod v3;
 
 use crate::report::Report;
 use ber::{Oid, Response, Value};
@@ -16,6 +18,7 @@ use regex_lite::Regex;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
+use v3::{Engine, Heard, User};
 
 /// When the agent began (sysUpTime): counters before that are of another life.
 const UPTIME: &str = "1.3.6.1.2.1.1.3.0";
@@ -23,6 +26,8 @@ const UPTIME: &str = "1.3.6.1.2.1.1.3.0";
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Of a run's time a twentieth is kept back for the verdict.
 const FOR_THE_VERDICT: u32 = 20;
+/// So often an agent of version 3 may say in one run that it is another one, or of another time.
+const INTRODUCTIONS_MAX: usize = 3;
 const NO_SUCH_NAME: i64 = 2;
 const AUTHORIZATION_ERROR: i64 = 16;
 
@@ -34,6 +39,10 @@ pub struct Snmp {
     /// Of those that are shown.
     names: Vec<String>,
     matches: Option<Regex>,
+    /// Of version 3.
+    user: Option<User>,
+    /// The agent, once it has made itself known to that user.
+    engine: Kept<Option<Engine>>,
     before: Kept<Before>,
 }
 
@@ -66,6 +75,7 @@ impl Check for Snmp {
         if !o.scale.is_finite() {
             return Err("scale: no number to multiply by".into());
         }
+        let user = user(&o)?;
         let mut asked = Vec::new();
         for text in o.oid.iter().chain(o.also.values()) {
             asked.push(oid(text)?);
@@ -77,6 +87,8 @@ impl Check for Snmp {
             asked,
             names: o.also.keys().cloned().collect(),
             matches: matches.map_err(|e| format!("matches: {e}"))?,
+            user,
+            engine: Kept::default(),
             before: Kept::default(),
             options: o,
         })
@@ -122,33 +134,101 @@ impl Snmp {
 
     async fn exchange(&self, cx: Cx<'_>, ips: &[IpAddr], oids: &[Oid]) -> Result<Response, Status> {
         let o = &self.options;
-        let id = (RandomState::new().hash_one(0) as i32).max(1);
+        if let Some(user) = &self.user {
+            return self.exchange_as(cx, ips, user, oids).await;
+        }
+        let id = new_id();
         let version = i32::from(o.version == Version::V2c);
-        let question = ber::get(version, &o.community, id, oids);
+        let community = o.community.as_deref().unwrap_or("public");
+        let question = ber::with_community(version, community, &ber::get(id, oids));
+        let hear = |datagram: &[u8]| {
+            let response = Response::parse(datagram)?;
+            Ok((response.id == id).then_some(response))
+        };
+        let hint = " (a wrong community is not answered either)";
+        self.converse(cx, ips, &question, hear, hint).await
+    }
+
+    /// As a user of version 3. An agent makes itself known first, and says so when it has begun anew since.
+    async fn exchange_as(
+        &self,
+        cx: Cx<'_>,
+        ips: &[IpAddr],
+        user: &User,
+        oids: &[Oid],
+    ) -> Result<Response, Status> {
+        let mut introductions = 0;
+        loop {
+            let id = new_id();
+            let engine = self.engine.with(|engine| engine.clone());
+            let question = match &engine {
+                Some(engine) => user.question(id, engine, cx.now_ns(), &ber::get(id, oids)),
+                None => user.introduction(id),
+            };
+            let hear = |datagram: &[u8]| user.hear(datagram, id, engine.as_ref());
+            let heard = self.converse(cx, ips, &question, hear, "").await?;
+            let Heard { response, .. } = &heard;
+            if !response.is_report {
+                return match response.id == id && engine.is_some() {
+                    true => Ok(heard.response),
+                    false => {
+                        Err(cx.critical("the answer is broken: it is one to another question"))
+                    }
+                };
+            }
+            let said = response.values.first().map(|(oid, _)| oid.to_string());
+            let said = said.unwrap_or_default();
+            introductions += 1;
+            let known = match said.as_str() {
+                v3::UNKNOWN_ENGINE => None,
+                // Only itself can say so, if it signs at all.
+                v3::WRONG_TIME if heard.is_signed || user.auth.is_none() => engine,
+                _ => {
+                    return Err(
+                        cx.unknown(format_args!("the agent refuses: {}", v3::meaning(&said)))
+                    );
+                }
+            };
+            if introductions > INTRODUCTIONS_MAX {
+                return Err(cx.critical(format_args!(
+                    "the agent goes on to say: {}",
+                    v3::meaning(&said)
+                )));
+            }
+            let mut engine = known.unwrap_or_else(|| Engine::new(heard.engine.clone(), user));
+            (engine.time, engine.seen_ns) = (heard.time, cx.now_ns());
+            self.engine.with(|kept| *kept = Some(engine));
+        }
+    }
+
+    /// Asks until there is an answer, each address in turn. `hear` says `None` of what is no answer to this.
+    async fn converse<T>(
+        &self,
+        cx: Cx<'_>,
+        ips: &[IpAddr],
+        question: &[u8],
+        hear: impl Fn(&[u8]) -> Result<Option<T>, String>,
+        hint: &str,
+    ) -> Result<T, Status> {
         let kept = cx.remaining() / FOR_THE_VERDICT;
         let end = cx.deadline_ns().saturating_sub(kept.as_nanos() as u64);
         let mut sent = 0;
-        // Each address in turn.
         for ip in ips.iter().cycle() {
             let left = Duration::from_nanos(end.saturating_sub(cx.now_ns()));
             if left.is_zero() {
                 break;
             }
-            let socket = UdpSocket::connect(cx, SocketAddr::new(*ip, o.port));
+            let socket = UdpSocket::connect(cx, SocketAddr::new(*ip, self.options.port));
             let socket = socket.map_err(|e| cx.fail("socket", &e))?;
-            let done = socket.send(&question).await;
+            let done = socket.send(question).await;
             done.map_err(|e| cx.fail("send", &e))?;
             sent += 1;
-            let heard = cx
-                .timeout(left.min(AGAIN_AFTER), hear(cx, &socket, id))
-                .await;
-            if let Ok(heard) = heard {
+            let listening = listen(cx, &socket, &hear);
+            if let Ok(heard) = cx.timeout(left.min(AGAIN_AFTER), listening).await {
                 return heard;
             }
         }
-        Err(cx.critical(format_args!(
-            "no answer to {sent} questions (a wrong community is not answered either)"
-        )))
+        Err(cx.critical(format_args!("no answer to {sent} questions{hint}")))
     }
 
     fn values(&self, cx: Cx<'_>, response: Response, asked: &[Oid]) -> Result<Vec<Value>, Status> {
@@ -313,18 +393,51 @@ impl Snmp {
     }
 }
 
-/// Only datagrams from the agent's address and port come in. One with another number is no answer to this question.
-async fn hear(cx: Cx<'_>, socket: &UdpSocket<'_>, id: i32) -> Result<Response, Status> {
+/// Only datagrams from the agent's address and port come in.
+async fn listen<T>(
+    cx: Cx<'_>,
+    socket: &UdpSocket<'_>,
+    hear: impl Fn(&[u8]) -> Result<Option<T>, String>,
+) -> Result<T, Status> {
     let mut buffer = vec![0; 1 << 16];
     loop {
         let n = socket.recv(&mut buffer).await;
         let n = n.map_err(|e| cx.fail("query", &e))?;
-        match Response::parse(&buffer[..n]) {
-            Ok(response) if response.id == id => return Ok(response),
-            Ok(_) => continue,
+        match hear(&buffer[..n]) {
+            Ok(Some(heard)) => return Ok(heard),
+            Ok(None) => continue,
             Err(why) => return Err(cx.critical(format_args!("the answer is broken: {why}"))),
         }
     }
+}
+
+/// Nobody can guess it who does not see the question.
+fn new_id() -> i32 {
+    (RandomState::new().hash_one(0) as i32 & i32::MAX).max(1)
+}
+
+/// Who asks, in version 3.
+fn user(o: &Options) -> Result<Option<User>, String> {
+    let (auth, privacy) = (o.auth_password.clone(), o.priv_password.clone());
+    if o.version != Version::V3 {
+        let of_version_3 = [&o.user, &auth, &privacy, &o.context];
+        return match of_version_3.iter().any(|option| option.is_some()) {
+            true => Err("user, auth_password, priv_password, context: need version = \"3\"".into()),
+            false => Ok(None),
+        };
+    }
+    if o.community.is_some() {
+        return Err("community: not for version 3, which has `user`".into());
+    }
+    if privacy.is_some() && auth.is_none() {
+        return Err("priv_password: needs `auth_password`".into());
+    }
+    Ok(Some(User {
+        name: o.user.clone().ok_or("user: version 3 needs one")?,
+        context: o.context.clone().unwrap_or_default(),
+        auth: auth.map(|password| (o.auth_protocol, password)),
+        privacy: privacy.map(|password| (o.priv_protocol, password)),
+    }))
 }
 
 fn error_name(error: i64) -> String {

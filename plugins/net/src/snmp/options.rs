@@ -16,8 +16,20 @@ options! {
         family: Family = Family::Any,
         /// Version of the protocol.
         version: Version = Version::V2c,
-        /// Community: the agent's password, which is told in plain.
-        community: String { min_length: 1, max_length: 255 } = "public".into(),
+        /// Community: the agent's password, which is told in plain; "public" if nothing is said. For the versions 1 and 2c.
+        community: Option<String> { min_length: 1, max_length: 255 },
+        /// User to ask as. For version 3.
+        user: Option<String> { min_length: 1, max_length: 32 },
+        /// Password by which questions and answers are signed. For version 3; without it nothing is.
+        auth_password: Option<String> { min_length: 8, max_length: 255 },
+        /// How they are signed.
+        auth_protocol: AuthProtocol = AuthProtocol::Sha,
+        /// Password by which they are encrypted. For version 3, with `auth_password`; without it everybody can read them.
+        priv_password: Option<String> { min_length: 8, max_length: 255 },
+        /// How they are encrypted.
+        priv_protocol: PrivProtocol = PrivProtocol::Aes,
+        /// Context, where an agent has several. For version 3.
+        context: Option<String> { max_length: 255 },
         /// The value to check, as numbers with points: "1.3.6.1.2.1.2.2.1.8.1". Without it only the time since the agent's start is asked for.
         oid: Option<String> { min_length: 3, max_length: 1408 },
         /// Name of the value as a metric.
@@ -43,5 +55,30 @@ options! {
 
 options! {
     #[derive(Clone, Copy, Debug, PartialEq)]
-    pub enum Version { V1 = "1", V2c = "2c" }
+    pub enum Version { V1 = "1", V2c = "2c", V3 = "3" }
+}
+
+options! {
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    pub enum AuthProtocol {
+        Md5 = "md5",
+        Sha = "sha",
+        Sha224 = "sha224",
+        Sha256 = "sha256",
+        Sha384 = "sha384",
+        Sha512 = "sha512",
+    }
+}
+
+options! {
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    pub enum PrivProtocol {
+        Des = "des",
+        Aes = "aes",
+        Aes192 = "aes192",
+        Aes256 = "aes256",
+        /// As Cisco makes the longer keys.
+        Aes192c = "aes192c",
+        Aes256c = "aes256c",
+    }
 }

@@ -1,13 +1,17 @@
 //! The plugin on MockHost against Debian's snmpd and against agents that say what it would not.
 
-use super::ber::{Oid, response};
+use super::ber::{Oid, response, response_pdu};
+use super::v3::{Engine, User};
 use crate::tests::{LONG, at, check, check_for, plugin, refused, told};
 use healthd_plugin::Status;
 use healthd_plugin::mock::Outcome;
 use healthd_plugin::serde_json::{Value, json};
-use healthd_testing::{Server, program, until};
+use healthd_testing::{Folder, Server, program, until};
 use std::net::UdpSocket;
+use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering::SeqCst};
 use std::time::Duration;
 
 fn ask(port: u16, more: &Value) -> Outcome {
@@ -16,7 +20,43 @@ fn ask(port: u16, more: &Value) -> Outcome {
 
 /// net-snmp's agent. Below `OURS` it answers with what stands in the file `value`: a type and a value.
 fn snmpd() -> Option<Server> {
+    snmpd_after(None)
+}
+
+/// The users of version 3, their way to sign and to encrypt.
+const USERS: [(&str, &str, &str); 10] = [
+    ("plain", "", ""),
+    ("signed", "MD5", ""),
+    ("signed512", "SHA-512", ""),
+    ("des", "MD5", "DES"),
+    ("aes", "SHA", "AES"),
+    ("aes192", "SHA-224", "AES-192"),
+    ("aes256", "SHA-256", "AES-256"),
+    ("long", "MD5", "AES-256"),
+    ("cisco192", "MD5", "AES-192-C"),
+    ("cisco256", "SHA", "AES-256-C"),
+];
+const AUTH_PASSWORD: &str = "signs all of it";
+const PRIV_PASSWORD: &str = "hides all of it";
+
+/// One that goes on where one before it ended, with what that one kept.
+fn snmpd_after(before: Option<&Path>) -> Option<Server> {
     let snmpd = program("snmpd", "snmpd")?;
+    let users: String = USERS
+        .iter()
+        .map(|(name, auth, cipher)| {
+            let auth = match *auth {
+                "" => String::new(),
+                auth => format!(" {auth} \"{AUTH_PASSWORD}\""),
+            };
+            let (cipher, level) = match *cipher {
+                "" if auth.is_empty() => (String::new(), "noauth"),
+                "" => (String::new(), "auth"),
+                cipher => (format!(" {cipher} \"{PRIV_PASSWORD}\""), "priv"),
+            };
+            format!("createUser {name}{auth}{cipher}\nrouser {name} {level}\n")
+        })
+        .collect();
     let server = Server::start(
         |folder, port| {
             let value = folder.write("value", "integer\n5\n");
@@ -30,12 +70,13 @@ fn snmpd() -> Option<Server> {
             );
             let conf = format!(
                 "rocommunity public 127.0.0.1\nview narrow included .1.3.6.1.2.1.1.5\n\
-                 rocommunity narrow 127.0.0.1 -V narrow\nsysName box\nsysDescr a \"box\"\npass_persist .{OURS} /bin/sh {}\n",
+                 rocommunity narrow 127.0.0.1 -V narrow\nsysName box\nsysDescr a \"box\"\npass_persist .{OURS} /bin/sh {}\n{users}",
                 script.display()
             );
             let conf = folder.write("snmpd.conf", conf);
             let mut command = Command::new(&snmpd);
-            command.env("SNMP_PERSISTENT_DIR", folder.file("state"));
+            let state = before.map_or_else(|| folder.file("state"), Path::to_owned);
+            command.env("SNMP_PERSISTENT_DIR", state);
             command
                 .args(["-f", "-Lo", "-C", "-I", "-smux", "-c"])
                 .arg(conf);
@@ -72,6 +113,23 @@ fn mistakes_in_options() {
         (
             json!({"warn": 5}),
             "rate, expect, matches, warn, crit: need `oid`",
+        ),
+        (
+            json!({"user": "me"}),
+            "user, auth_password, priv_password, context: need version = \"3\"",
+        ),
+        (json!({"version": "3"}), "user: version 3 needs one"),
+        (
+            json!({"version": "3", "user": "me", "community": "x"}),
+            "community: not for version 3, which has `user`",
+        ),
+        (
+            json!({"version": "3", "user": "me", "priv_password": "long enough"}),
+            "priv_password: needs `auth_password`",
+        ),
+        (
+            json!({"version": "3", "user": "me", "auth_password": "short"}),
+            "auth_password: shorter than 8 characters",
         ),
         (
             json!({"oid": "1.3.6", "rate": true, "expect": 5}),
@@ -200,6 +258,214 @@ fn an_agent_and_its_values() {
     );
 }
 
+/// The options of one of `USERS`.
+fn as_user(name: &str) -> Value {
+    let (_, auth, cipher) = USERS.iter().find(|(n, ..)| *n == name).unwrap();
+    let mut options = json!({"version": "3", "user": name, "oid": SYS_NAME});
+    let word = |s: &str| s.to_lowercase().replace("-c", "c").replace('-', "");
+    if !auth.is_empty() {
+        options["auth_protocol"] = word(auth).into();
+        options["auth_password"] = AUTH_PASSWORD.into();
+    }
+    if !cipher.is_empty() {
+        options["priv_protocol"] = word(cipher).into();
+        options["priv_password"] = PRIV_PASSWORD.into();
+    }
+    options
+}
+
+#[test]
+fn users_of_version_3() {
+    let Some(snmpd) = snmpd() else {
+        return;
+    };
+    for (name, ..) in USERS {
+        let options = at(snmpd.port, &as_user(name));
+        let check = plugin("snmp").create(options.to_string()).unwrap();
+        // The first run asks who the agent is; the second one knows.
+        for _ in 0..2 {
+            let o = check.run(LONG);
+            let good = (Status::Ok, "value is \"box\"");
+            assert_eq!(told(&o), good, "{name}: {}", snmpd.log());
+        }
+    }
+    let refused = |text: &str| (Status::Unknown, format!("the agent refuses: {text}"));
+    for (name, more, wanted) in [
+        (
+            "plain",
+            json!({"user": "nobody"}),
+            refused("it does not know this user"),
+        ),
+        (
+            "aes",
+            json!({"auth_password": "something else"}),
+            refused("the signature is wrong: another auth_password or auth_protocol"),
+        ),
+        (
+            "aes",
+            json!({"auth_protocol": "md5"}),
+            refused("the signature is wrong: another auth_password or auth_protocol"),
+        ),
+        (
+            "signed",
+            json!({"priv_password": "of no use here"}),
+            refused(
+                "it does not take questions of this security level (auth_password, priv_password)",
+            ),
+        ),
+        // Known, and without a right to anything at this level.
+        (
+            "aes",
+            json!({"priv_password": null}),
+            (
+                Status::Unknown,
+                "the agent says authorizationError".to_owned(),
+            ),
+        ),
+        (
+            "aes",
+            json!({"oid": "1.3.6.1.2.1.1.99.0"}),
+            (
+                Status::Unknown,
+                "1.3.6.1.2.1.1.99.0: no such object at this agent".to_owned(),
+            ),
+        ),
+    ] {
+        let mut options = as_user(name);
+        for (key, value) in more.as_object().unwrap() {
+            match value {
+                Value::Null => drop(options.as_object_mut().unwrap().remove(key)),
+                value => options[key] = value.clone(),
+            }
+        }
+        let o = ask(snmpd.port, &options);
+        assert_eq!((o.status, o.message), wanted, "{name} {more}");
+    }
+    // It cannot read the question: some agents say so, net-snmp's says nothing.
+    let mut options = at(snmpd.port, &as_user("aes"));
+    options["priv_password"] = "something else".into();
+    let o = check_for("snmp", &options, Duration::from_secs(3));
+    let said = ["the agent refuses: it cannot decrypt: ", "no answer to "];
+    assert!(said.iter().any(|s| o.message.starts_with(s)), "{o:?}");
+    assert_ne!(o.status, Status::Ok);
+}
+
+/// Hands datagrams to the agent on the port that stands there now, and its answers back.
+struct Relay {
+    port: u16,
+    to: Arc<AtomicU16>,
+}
+
+impl Relay {
+    fn new(to: u16) -> Relay {
+        let front = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = front.local_addr().unwrap().port();
+        let to = Arc::new(AtomicU16::new(to));
+        let agent = to.clone();
+        // Until the test's process ends: it holds no more than two sockets.
+        std::thread::spawn(move || {
+            let back = UdpSocket::bind("127.0.0.1:0").unwrap();
+            let mut buffer = [0; 4096];
+            while let Ok((n, from)) = front.recv_from(&mut buffer) {
+                back.send_to(&buffer[..n], ("127.0.0.1", agent.load(SeqCst)))
+                    .unwrap();
+                let n = back.recv(&mut buffer).unwrap();
+                front.send_to(&buffer[..n], from).unwrap();
+            }
+        });
+        Relay { port, to }
+    }
+}
+
+#[test]
+fn an_agent_of_version_3_that_began_anew_and_another_in_its_place() {
+    let Some(first) = snmpd() else {
+        return;
+    };
+    let relay = Relay::new(first.port);
+    let checks: Vec<_> = ["plain", "signed", "aes"]
+        .map(|name| at(relay.port, &as_user(name)))
+        .map(|options| plugin("snmp").create(options.to_string()).unwrap())
+        .into();
+    let all_are_well = |server: &Server| {
+        for check in &checks {
+            let o = check.run(LONG);
+            assert_eq!(
+                told(&o),
+                (Status::Ok, "value is \"box\""),
+                "{}",
+                server.log()
+            );
+        }
+    };
+    all_are_well(&first);
+    let kept = Folder::new();
+    let state = first.folder().file("state");
+    healthd_testing::run(Command::new("cp").arg("-r").arg(state).arg(kept.path()));
+    drop(first);
+    // The same engine, which counts that it began once more.
+    let second = snmpd_after(Some(&kept.file("state"))).unwrap();
+    relay.to.store(second.port, SeqCst);
+    all_are_well(&second);
+    drop(second);
+    let third = snmpd().unwrap();
+    relay.to.store(third.port, SeqCst);
+    all_are_well(&third);
+}
+
+#[test]
+fn what_an_agent_of_version_3_may_say() {
+    const TIME: &str = "1.3.6.1.6.3.15.1.1.2.0";
+    let options = json!({"version": "3", "user": "me", "oid": SYS_NAME});
+    let nobody = User {
+        name: "me".into(),
+        context: String::new(),
+        auth: None,
+        privacy: None,
+    };
+    let engine = Engine::new(b"engine".to_vec(), &nobody);
+    // In the envelope of our own questions, which is that of answers too.
+    let saying = |what: fn(i32) -> Vec<u8>| {
+        let (nobody, engine) = (nobody.clone(), engine.clone());
+        answering(&options, 1, move |id, _| {
+            nobody.question(id, &engine, 0, &what(id))
+        })
+        .remove(0)
+    };
+    for (what, status, text) in [
+        (
+            (|id| super::ber::report(id, TIME)) as fn(i32) -> Vec<u8>,
+            Status::Critical,
+            "the agent goes on to say: it is of another time than it said",
+        ),
+        (
+            |id| super::ber::report(id, "1.3.6.1.6.3.15.1.1.4.0"),
+            Status::Critical,
+            "the agent goes on to say: it is another one than it said",
+        ),
+        (
+            |id| super::ber::report(id, "1.3.6.1.9"),
+            Status::Unknown,
+            "the agent refuses: it reports 1.3.6.1.9",
+        ),
+        (
+            |id| response_pdu(id, SYS_NAME),
+            Status::Critical,
+            "the answer is broken: it is one to another question",
+        ),
+        (
+            |_| b"\x30\x80".to_vec(),
+            Status::Critical,
+            "the answer is broken: it has an indefinite length, which this protocol has not",
+        ),
+    ] {
+        assert_eq!(saying(what), (status, text.to_owned()));
+    }
+    let old = answering(&options, 1, |id, _| response(id, 0, &[])).remove(0);
+    let text = "the answer is broken: it is not of version 3 (1)";
+    assert_eq!(old, (Status::Critical, text.to_owned()));
+}
+
 #[test]
 fn rates_of_a_counter() {
     let Some(snmpd) = snmpd() else {
@@ -262,7 +528,12 @@ fn answering(
 
 /// The number of a question: behind the GET's head.
 fn number_of(question: &[u8]) -> i32 {
-    let at = question.iter().position(|b| *b == 0xA0).unwrap() + 2;
+    // An integer follows it.
+    let at = question
+        .windows(3)
+        .position(|w| w[0] == 0xA0 && w[2] == 2)
+        .unwrap()
+        + 2;
     let size = usize::from(question[at + 1]);
     question[at + 2..at + 2 + size]
         .iter()

@@ -2,6 +2,7 @@
 
 use crate::options::Family;
 use healthd_plugin::options;
+use healthd_plugin::options::Bad::Above;
 use std::time::Duration;
 
 options! {
@@ -20,7 +21,7 @@ options! {
         /// Algorithms that the server may not offer, like "ssh-rsa" or "3des-cbc".
         forbid: Vec<String> { max_items: 64 } = Vec::new(),
         /// Warn when the whole conversation takes longer.
-        latency_warn: Option<Duration>,
+        latency_warn: Option<Duration> { bad: Above },
         /// Critical when the whole conversation takes longer.
         latency_crit: Option<Duration>,
     }

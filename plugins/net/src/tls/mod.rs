@@ -208,16 +208,23 @@ impl Tls {
 
 /// What a verifier says; of a chain that leads nowhere, where it ends.
 fn explained(why: &str, chain: &[Option<Certificate<'_>>]) -> String {
-    let last = chain.iter().flatten().last();
-    match (last, chain.len()) {
-        (Some(own), 1) if why.contains("no CA that is trusted here") && !own.is_self_issued() => {
-            let issuer = own.issuer_name();
-            format!("{why}: the server sends it without that of its issuer, {issuer}")
-        }
-        (Some(last), 2..) if why.contains("no CA that is trusted here") => {
-            format!("{why}: its chain ends with {}", last.issuer_name())
-        }
-        _ => why.into(),
+    let mut all = chain.iter().flatten();
+    let Some(own) = all
+        .next()
+        .filter(|_| why.ends_with("no CA that is trusted here"))
+    else {
+        return why.into();
+    };
+    let mut end = own;
+    // Each of the others at most once: they may lead round in a circle.
+    let mut left: Vec<_> = all.collect();
+    while let Some(at) = left.iter().position(|c| c.subject() == end.issuer()) {
+        end = left.remove(at);
+    }
+    let issuer = end.issuer_name();
+    match std::ptr::eq(end, own) && !own.is_self_issued() {
+        true => format!("{why}: the server sends it without that of its issuer, {issuer}"),
+        false => format!("{why}: its chain ends with {issuer}"),
     }
 }
 

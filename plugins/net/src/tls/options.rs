@@ -2,6 +2,7 @@
 
 use crate::options::Family;
 use healthd_plugin::options;
+use healthd_plugin::options::Bad::{Above, Below};
 use healthd_plugin::options::ReadPath;
 use healthd_plugin::tls::{Dialect, Pin, Version};
 use std::time::Duration;
@@ -32,7 +33,7 @@ options! {
         /// Verify neither who signed the certificate nor for whom it is: only days, keys, protocol and fingerprint.
         insecure: bool = false,
         /// Warn when a certificate is valid for fewer days than this.
-        days_warn: f64 { min: 0 } = 21.0,
+        days_warn: f64 { min: 0, bad: Below } = 21.0,
         /// Critical when a certificate is valid for fewer days than this.
         days_crit: f64 { min: 0 } = 7.0,
         /// Check the days of all certificates that the server shows, not only of its own.
@@ -49,7 +50,7 @@ options! {
         /// Text that must stand in the issuer's name of the server's own certificate.
         issuer: Option<String> { min_length: 1 },
         /// Warn when connecting and shaking hands takes longer.
-        latency_warn: Option<Duration>,
+        latency_warn: Option<Duration> { bad: Above },
         /// Critical when connecting and shaking hands takes longer.
         latency_crit: Option<Duration>,
     }

@@ -22,7 +22,16 @@ const CONFIG: &str = "[ca]\ndefault_ca = x\n[x]\ndir = .\ndatabase = ./index.txt
     [odd]\nsubjectAltName = DNS:localhost\n1.2.3.4.5 = critical,ASN1:UTF8String:odd\n\
     [many]\nsubjectAltName = @names\n[names]\nDNS.1 = a.example\nDNS.2 = localhost\nemail.1 = a@b.example\nURI.1 = http://x/\n\
     [isca]\nbasicConstraints = critical,CA:true\nsubjectAltName = DNS:localhost\n\
-    [inter]\nbasicConstraints = critical,CA:true\n";
+    [inter]\nbasicConstraints = critical,CA:true\n\
+    [upper]\nsubjectAltName = DNS:LOCALHOST\n\
+    [otherip]\nsubjectAltName = IP:127.0.0.9\n\
+    [any]\nsubjectAltName = DNS:localhost\nextendedKeyUsage = anyExtendedKeyUsage\n\
+    [email]\nsubjectAltName = DNS:localhost\nextendedKeyUsage = emailProtection\n\
+    [lastca]\nbasicConstraints = critical,CA:true,pathlen:0\n\
+    [permits]\nbasicConstraints = critical,CA:true\nnameConstraints = critical,permitted;DNS:localhost\n\
+    [forbids]\nbasicConstraints = critical,CA:true\nnameConstraints = critical,excluded;DNS:localhost\n\
+    [elsewhere]\nbasicConstraints = critical,CA:true\nnameConstraints = critical,permitted;DNS:example.org\n\
+    [clientca]\nbasicConstraints = critical,CA:true\nextendedKeyUsage = clientAuth\n";
 const LONG_LIVED: &str = "-days 90";
 
 impl Pki {
@@ -116,19 +125,16 @@ impl Pki {
         check("tls", &options)
     }
 
-    /// Does openssl trust it for localhost?
-    fn openssl_trusts(&self, name: &str, chain: &[&str]) -> bool {
+    /// Does openssl trust it for this name or address?
+    fn openssl_trusts(&self, name: &str, chain: &[&str], host: &str) -> bool {
+        let by = match host.parse::<std::net::IpAddr>() {
+            Ok(_) => "-verify_ip",
+            Err(_) => "-verify_hostname",
+        };
         let mut command = Command::new("openssl");
         command
-            .args([
-                "verify",
-                "-CAfile",
-                "ca.pem",
-                "-verify_hostname",
-                "localhost",
-                "-purpose",
-                "sslserver",
-            ])
+            .args(["verify", "-CAfile", "ca.pem", by, host])
+            .args(["-purpose", "sslserver"])
             .current_dir(self.folder.path());
         for other in chain {
             command.args(["-untrusted", &format!("{other}.pem")]);
@@ -333,9 +339,255 @@ fn many_kinds_of_certificates_beside_openssls_verdict() {
         let trusted = wrong.is_empty() || name.ends_with("soon");
         // A name in the subject alone is enough for openssl; for browsers and rustls it is not.
         if name != "nosan" {
-            assert_eq!(pki.openssl_trusts(name, chain), trusted, "{name}");
+            assert_eq!(
+                pki.openssl_trusts(name, chain, "localhost"),
+                trusted,
+                "{name}"
+            );
         }
         assert!(o.metric("days").unit == "d" && o.metric("handshake").value > 0.0);
+    }
+}
+
+#[test]
+fn chains_and_names_of_many_kinds_beside_openssls_verdict() {
+    if !Certs::possible() {
+        return;
+    }
+    let pki = Pki::new();
+    let past = "-startdate 20200101000000Z -enddate 20210101000000Z";
+    let future = "-startdate 20390101000000Z -enddate 20400101000000Z";
+    let none: &[&str] = &[];
+    for (name, extensions, validity) in [
+        ("lastca", "lastca", LONG_LIVED),
+        ("permits", "permits", LONG_LIVED),
+        ("forbids", "forbids", LONG_LIVED),
+        ("elsewhere", "elsewhere", LONG_LIVED),
+        ("clientca", "clientca", LONG_LIVED),
+        ("noca", "leaf", LONG_LIVED),
+        ("oldca", "inter", past),
+        ("nextca", "inter", future),
+    ] {
+        pki.issue(name, extensions, "ca", validity, "ec");
+    }
+    pki.issue("toodeep", "inter", "lastca", LONG_LIVED, "ec");
+    pki.issue("deep", "inter", "inter", LONG_LIVED, "ec");
+    // Another CA of the same name: what it signs only looks as if ours had.
+    pki.openssl(
+        "req -x509 -nodes -days 365 -subj /CN=root -keyout twin.key -out twin.pem",
+        "ec",
+    );
+    let local = "localhost";
+    // name, extensions, by, validity, key, chain, asked for, what we say of it (nothing: it is good)
+    let all = [
+        (
+            "wildgood",
+            "wild",
+            "ca",
+            LONG_LIVED,
+            "ec",
+            none,
+            "www.example.org",
+            "",
+        ),
+        (
+            "wilddeep",
+            "wild",
+            "ca",
+            LONG_LIVED,
+            "ec",
+            none,
+            "a.b.example.org",
+            "certificate is not for a.b.example.org",
+        ),
+        (
+            "wildbare",
+            "wild",
+            "ca",
+            LONG_LIVED,
+            "ec",
+            none,
+            "example.org",
+            "certificate is not for example.org",
+        ),
+        ("upper", "upper", "ca", LONG_LIVED, "ec", none, local, ""),
+        (
+            "address",
+            "leaf",
+            "ca",
+            LONG_LIVED,
+            "ec",
+            none,
+            "127.0.0.1",
+            "",
+        ),
+        (
+            "otherip",
+            "otherip",
+            "ca",
+            LONG_LIVED,
+            "ec",
+            none,
+            "127.0.0.1",
+            "certificate is not for 127.0.0.1",
+        ),
+        ("decade", "leaf", "ca", "-days 3650", "ec", none, local, ""),
+        (
+            "rsa3072", "leaf", "ca", LONG_LIVED, "rsa:3072", none, local, "",
+        ),
+        (
+            "any",
+            "any",
+            "ca",
+            LONG_LIVED,
+            "ec",
+            none,
+            local,
+            "certificate is not one for servers ",
+        ),
+        (
+            "email",
+            "email",
+            "ca",
+            LONG_LIVED,
+            "ec",
+            none,
+            local,
+            "certificate is not one for servers ",
+        ),
+        (
+            "twin-signed",
+            "leaf",
+            "twin",
+            LONG_LIVED,
+            "ec",
+            none,
+            local,
+            "certificate is signed by no CA that is trusted here, but by another one with the name of one that is",
+        ),
+        (
+            "two-below",
+            "leaf",
+            "deep",
+            LONG_LIVED,
+            "ec",
+            &["deep", "inter"][..],
+            local,
+            "",
+        ),
+        (
+            "gap",
+            "leaf",
+            "deep",
+            LONG_LIVED,
+            "ec",
+            &["inter"],
+            local,
+            "certificate is signed by no CA that is trusted here: the server sends it without that of its issuer, deep",
+        ),
+        (
+            "by-lastca",
+            "leaf",
+            "lastca",
+            LONG_LIVED,
+            "ec",
+            &["lastca"],
+            local,
+            "",
+        ),
+        (
+            "too-deep",
+            "leaf",
+            "toodeep",
+            LONG_LIVED,
+            "ec",
+            &["toodeep", "lastca"],
+            local,
+            "certificate has more CAs above it than one of them allows (path length)",
+        ),
+        (
+            "permitted",
+            "leaf",
+            "permits",
+            LONG_LIVED,
+            "ec",
+            &["permits"],
+            local,
+            "",
+        ),
+        (
+            "forbidden",
+            "leaf",
+            "forbids",
+            LONG_LIVED,
+            "ec",
+            &["forbids"],
+            local,
+            "certificate is for names for which a CA above it may sign none (name constraints)",
+        ),
+        (
+            "not-permitted",
+            "leaf",
+            "elsewhere",
+            LONG_LIVED,
+            "ec",
+            &["elsewhere"],
+            local,
+            "certificate is for names for which a CA above it may sign none (name constraints)",
+        ),
+        (
+            "by-clientca",
+            "leaf",
+            "clientca",
+            LONG_LIVED,
+            "ec",
+            &["clientca"],
+            local,
+            "certificate is not one for servers ",
+        ),
+        (
+            "by-noca",
+            "leaf",
+            "noca",
+            LONG_LIVED,
+            "ec",
+            &["noca"],
+            local,
+            "certificate is signed by one that is none of a CA",
+        ),
+        (
+            "by-oldca",
+            "leaf",
+            "oldca",
+            LONG_LIVED,
+            "ec",
+            &["oldca"],
+            local,
+            "intermediate certificate `oldca` has expired",
+        ),
+        (
+            "by-nextca",
+            "leaf",
+            "nextca",
+            LONG_LIVED,
+            "ec",
+            &["nextca"],
+            local,
+            "intermediate certificate `nextca` is not valid yet",
+        ),
+    ];
+    for (name, extensions, by, validity, key, chain, host, wrong) in all {
+        pki.issue(name, extensions, by, validity, key);
+        let server = pki.serve(name, chain, "");
+        let o = pki.look(&server, &json!({"server_name": host}));
+        assert!(o.message.starts_with(wrong), "{name}: {}", o.message);
+        let status = match wrong {
+            "" => Status::Ok,
+            _ => Status::Critical,
+        };
+        assert_eq!(o.status, status, "{name}: {}", o.message);
+        let trusted = pki.openssl_trusts(name, chain, host);
+        assert_eq!(trusted, wrong.is_empty(), "{name}: {}", o.message);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::options::Family;
 use healthd_plugin::options;
+use healthd_plugin::options::Bad::Above;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ options! {
         /// Send a ping, which must come back.
         ping: bool = true,
         /// Warn when all of it takes longer.
-        latency_warn: Option<Duration>,
+        latency_warn: Option<Duration> { bad: Above },
         /// Critical when all of it takes longer.
         latency_crit: Option<Duration>,
     }

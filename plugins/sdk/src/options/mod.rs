@@ -18,7 +18,7 @@ pub use range::{Range, Thresholds};
 pub use scalar::{CellVerdict, FirstCell, Scalar};
 pub use size::{Amount, Size, size_text};
 pub(crate) use value::refused;
-pub use value::{Limits, OptionValue, duration_text, parse_duration};
+pub use value::{Bad, Limits, OptionValue, duration_text, parse_duration};
 
 use serde_json::Value;
 
@@ -228,6 +228,9 @@ impl ObjectSchema {
             self.properties += &format!(r#""description":{},"#, Value::from(doc));
         }
         self.properties += &T::schema(limits);
+        if let Some(bad) = limits.bad {
+            self.properties += &format!(r#","x-bad":"{}""#, bad.word());
+        }
         if let Some(default) = &default {
             self.properties += &format!(r#","default":{}"#, default.to_json());
         } else if T::if_missing().is_none() {

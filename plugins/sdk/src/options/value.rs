@@ -19,6 +19,25 @@ pub struct Limits {
     pub pattern: Option<&'static str>,
     /// The schema's `format`: a hint for people and editors.
     pub format: Option<&'static str>,
+    /// Of the warning limit of a pair, whose names differ in `warn` and `crit` only. The daemon then tells of a warning
+    /// that can never be given, since the critical limit is passed first.
+    pub bad: Option<Bad>,
+}
+
+/// On which side of a limit a value is bad.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bad {
+    Above,
+    Below,
+}
+
+impl Bad {
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Bad::Above => "above",
+            Bad::Below => "below",
+        }
+    }
 }
 
 impl Limits {
@@ -31,6 +50,7 @@ impl Limits {
         max_items: None,
         pattern: None,
         format: None,
+        bad: None,
     };
 
     pub fn min(self, bound: impl Into<f64>) -> Self {
@@ -85,6 +105,13 @@ impl Limits {
     pub fn format(self, name: &'static str) -> Self {
         Limits {
             format: Some(name),
+            ..self
+        }
+    }
+
+    pub fn bad(self, side: Bad) -> Self {
+        Limits {
+            bad: Some(side),
             ..self
         }
     }

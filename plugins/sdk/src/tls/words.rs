@@ -153,6 +153,7 @@ fn alert(error: &rustls::Error) -> String {
     }
 }
 
+const UNTRUSTED: &str = "certificate is signed by no CA that is trusted here";
 pub(super) const NOT_FOR_SERVERS: &str =
     "certificate is not one for servers (its extended key usage says what it is for)";
 
@@ -193,9 +194,12 @@ pub(super) fn refused(
                 .chain(others)
                 .filter_map(|der| Certificate::parse(der))
                 .find(|c| !can_verify(c.key) && matches!(error, E::InvalidSignatureForPublicKey));
-            match odd {
-                Some(c) => cannot_verify(c.key),
-                None => say("certificate is signed by no CA that is trusted here".into()),
+            match (odd, error) {
+                (Some(c), _) => cannot_verify(c.key),
+                (None, E::InvalidSignatureForPublicKey) => say(format!(
+                    "{UNTRUSTED}, but by another one with the name of one that is"
+                )),
+                _ => say(UNTRUSTED.into()),
             }
         }
         E::UnsupportedSignatureAlgorithmContext(_)
@@ -204,6 +208,17 @@ pub(super) fn refused(
                 .into(),
             cannot: true,
         },
+        E::EndEntityUsedAsCa => say("certificate is signed by one that is none of a CA".into()),
+        E::PathLenConstraintViolated => say(
+            "certificate has more CAs above it than one of them allows (path length)".into(),
+        ),
+        E::NameConstraintViolation => say(
+            "certificate is for names for which a CA above it may sign none (name constraints)"
+                .into(),
+        ),
+        E::UnsupportedCriticalExtension => {
+            say("bad certificate: a critical extension is not known here".into())
+        }
         other => say(format!("bad certificate: {other}")),
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use regex_lite::Regex;
 use serde_json::{Map, Value};
 
-use super::{Additional, Ignored, Rule, RuleId, Schema, SchemaError, Type};
+use super::{Additional, Ignored, Rule, RuleId, Schema, SchemaError, Type, limits};
 
 impl Schema {
     pub fn compile(schema: &Value) -> Result<Schema, SchemaError> {
@@ -170,6 +170,7 @@ impl Compiler<'_> {
                 let id = self.rule(schema, &format!("{at}/properties/{}", escape(name)))?;
                 rule.properties.push((name.clone(), id));
             }
+            rule.pairs = limits::pairs(table);
         }
         rule.additional = match map.get("additionalProperties") {
             None => Additional::Unsaid,

@@ -5,7 +5,7 @@
 //! anyOf, oneOf, allOf, $ref to a place in the same schema, and `format` if it is `duration`,
 //! `size`, `amount`, `rate` or `ip` (as `healthd-units` reads them). `title`, `description` and `default`
 //! are for people: a default is filled in by the plugin. Any other keyword is ignored, as the
-//! standard wants it, and told: at load, and by `plugins verify`.
+//! standard wants it, and told: at load, and by `plugins verify`. `x-bad` is our own: see `limits`.
 //!
 //! One thing is stricter than the standard: `1.0` is no integer, as no typed plugin would take it.
 //!
@@ -14,6 +14,7 @@
 
 mod compile;
 mod judge;
+mod limits;
 
 use std::fmt;
 
@@ -21,6 +22,7 @@ use regex_lite::Regex;
 use serde_json::Value;
 
 use super::raw::bare;
+pub use limits::Swallowed;
 
 #[derive(Debug)]
 pub struct Schema {
@@ -153,6 +155,7 @@ struct Rule {
     any_of: Vec<RuleId>,
     one_of: Vec<RuleId>,
     reference: Option<RuleId>,
+    pairs: Vec<limits::Pair>,
     description: Option<String>,
 }
 

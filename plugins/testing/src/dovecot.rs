@@ -1,9 +1,10 @@
-//! Debian's dovecot for the tests of both mailbox protocols: one user, whose mailbox is a folder.
+//! Debian's dovecot, for both mailbox protocols: one user, whose mailbox is a folder.
 
-use healthd_testing::{Certs, Folder, Server, accepts, free_port, program};
+use crate::{Certs, Folder, Server, accepts, free_port, program};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::process::Command;
 
+#[derive(Debug)]
 pub struct Dovecot {
     pub imap: u16,
     pub imaps: u16,
@@ -18,6 +19,9 @@ impl Dovecot {
     pub const PASSWORD: &str = "s3cret \"x\\";
 
     /// With so many messages, none of them read. None if it cannot run here.
+    ///
+    /// # Panics
+    /// With its log, if it does not start.
     pub fn start(messages: usize) -> Option<Dovecot> {
         let dovecot = program("dovecot", "dovecot-imapd")?;
         if !Certs::possible() || !nix::unistd::geteuid().is_root() {
@@ -29,7 +33,8 @@ impl Dovecot {
         let server = Server::start(
             |folder, pop3| {
                 mailbox(folder, messages);
-                std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+                std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755))
+                    .expect("our own folder");
                 let users = format!("{}:{{PLAIN}}{}\n", Self::USER, Self::PASSWORD);
                 let users = folder.write("users", users);
                 let (dir, pem, key) = (folder.path().display(), certs.certificate(), certs.key());
@@ -69,16 +74,17 @@ impl Dovecot {
 
 fn mailbox(folder: &Folder, messages: usize) {
     let mail = folder.file("mail");
-    let own = |path: &std::path::Path| chown(path, Some(65534), Some(65534)).unwrap();
-    std::fs::create_dir(&mail).unwrap();
+    let own =
+        |path: &std::path::Path| chown(path, Some(65534), Some(65534)).expect("our own folder");
+    std::fs::create_dir(&mail).expect("our own folder");
     own(&mail);
     for part in ["new", "cur", "tmp"] {
-        std::fs::create_dir(mail.join(part)).unwrap();
+        std::fs::create_dir(mail.join(part)).expect("our own folder");
         own(&mail.join(part));
     }
     for n in 0..messages {
         let file = mail.join(format!("new/{}.x{n}.host", 1_700_000_000 + n));
-        std::fs::write(&file, "Subject: a\r\n\r\nb\r\n").unwrap();
+        std::fs::write(&file, "Subject: a\r\n\r\nb\r\n").expect("our own folder");
         own(&file);
     }
 }
