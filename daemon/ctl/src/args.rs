@@ -495,6 +495,9 @@ pub struct SilenceArgs {
     /// For so long: 30m, 2h, 7d [default: until `unsilence`]
     #[arg(long = "for", value_name = "TIME", value_parser = parse_pause)]
     pub time: Option<Duration>,
+    /// Until then: a time of day (08:00), a date, or both
+    #[arg(long, value_name = "TIME", conflicts_with = "time", value_parser = parse_until)]
+    pub until: Option<Duration>,
     /// Why: shown by `alerts`
     #[arg(
         long,
@@ -587,6 +590,9 @@ pub struct AckArgs {
     /// At most for so long [default: until the problem is over]
     #[arg(long = "for", value_name = "TIME", value_parser = parse_pause)]
     pub time: Option<Duration>,
+    /// At most until then: a time of day (08:00), a date, or both
+    #[arg(long, value_name = "TIME", conflicts_with = "time", value_parser = parse_until)]
+    pub until: Option<Duration>,
     /// What you are doing about it: shown by `alerts`
     #[arg(
         long,

@@ -26,7 +26,7 @@ mod viewers;
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|needs|readers|upgrade|reload|stats|digest|objects|names|kinds|ping|
-                         alerts|storm|silent|ways|measure|scrape|day|page|viewers|slow|top|all]
+                         alerts|storm|full|silent|ways|measure|scrape|day|page|viewers|slow|top|all]
                         [--seconds N] [--only KIND[,KIND...]] [--checks N] [--kills N] [--upgrades N] [--values N] [--mib N] [--rounds N]
 
   load   10,000 HTTP checks at 2 s beside 2,000 that hang, then HAProxy with the same checks   (60 s each)
@@ -43,9 +43,10 @@ const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|needs|readers
   kinds  CPU a check and memory in flight of each kind, or of those of --only, as a table; as root     (some 25 s each)
   ping   10,000 hosts at 10 s beside fping and check_icmp, idle and under load; as root       (60 s)
   ways   a backup after 5 min, `repeat`, a check that flips each second                            (330 s; 3,600 for all of it)
-  storm  a parent and 500 children down and up, receivers that fail, kills, a reload, a restart     (4 x 5 rounds)
-  silent 10,000 http checks at 2 s without routes, and with three of which two never answer         (60 s each; 3,600 for all of it)
-  alerts these three
+  storm  a parent and 500 children down and up, receivers that fail, kills, a reload, a restart     (4 x 5 rounds; 8 min)
+  full   the same on a full disk, without the restart; as root                                      (5 rounds)
+  silent 10,000 http checks at 2 s without routes, with three of which two never answer, without    (60 s each; 3,600 for all of it)
+  alerts these four
   measure 10,000 checks at 10 s with history and scrapes: the recorder's CPU, its file, its report against each result  (60 s; 3600)
   scrape 10,000 checks at 2 s without and beside wrk on /metrics: who is late                     (60 s each)
   day    as many scrapes as a day has, in less time, with managers killed: failures, counters, series, growth  (7200 s; with --checks 1000 600)
@@ -119,8 +120,8 @@ fn run() -> Result<(), String> {
             "--rounds" => options.rounds = number()?.max(1),
             "stats" | "digest" | "objects" | "load" | "kill" | "idle" | "ready" | "needs"
             | "readers" | "upgrade" | "reload" | "names" | "kinds" | "ping" | "alerts"
-            | "storm" | "silent" | "ways" | "measure" | "scrape" | "day" | "page" | "viewers"
-            | "slow" | "top" | "all" => what = Some(arg),
+            | "storm" | "full" | "silent" | "ways" | "measure" | "scrape" | "day" | "page"
+            | "viewers" | "slow" | "top" | "all" => what = Some(arg),
             _ => return Err(USAGE.into()),
         }
     }
@@ -140,8 +141,9 @@ fn run() -> Result<(), String> {
         "ping" => ping::ping(&options),
         "alerts" => alerts::alerts(&options),
         "storm" => alerts::storm(&options),
+        "full" => alerts::storm_on_a_full_disk(&options),
         "silent" => alerts::silent(&options),
-        "ways" => alerts::slow_ways(&options),
+        "ways" => alerts::ways(&options),
         "measure" => measure::measure(&options),
         "scrape" => measure::scrape(&options),
         "day" => day::day(&options),

@@ -57,6 +57,27 @@ fn since(text: &str, now: &ZonedDateTime) -> Option<Timestamp> {
     )
 }
 
+/// How long it is until then; of a time of day, the next that comes.
+pub fn parse_until(text: &str) -> Result<Duration, String> {
+    ahead(text, &ZonedDateTime::now())
+}
+
+fn ahead(text: &str, now: &ZonedDateTime) -> Result<Duration, String> {
+    let at = since(text, now).filter(|_| duration::parse(text).is_err());
+    let at = at.ok_or("a time is written as 08:00, 2026-11-22, \"2026-11-22 10:00\" or 2026-11-22T10:00:00Z; how long is `--for`")?;
+    let mut ms = at.as_millisecond() - now.timestamp().as_millisecond();
+    if ms <= 0 && text.parse::<Time>().is_ok() {
+        let tomorrow = now.date().tomorrow().map_err(|e| e.to_string())?;
+        let next = since(&format!("{tomorrow} {text}"), now).ok_or("it has no next day")?;
+        ms = next.as_millisecond() - now.timestamp().as_millisecond();
+    }
+    match u64::try_from(ms) {
+        Ok(ms @ 1..=31_622_400_000) => Ok(Duration::from_millis(ms)),
+        Ok(_) => Err("it is more than 366 days away".to_owned()),
+        Err(_) => Err("it is past".to_owned()),
+    }
+}
+
 pub fn parse_pause(text: &str) -> Result<Duration, String> {
     let time = duration::parse(text).map_err(|error| format!("it {error}; {}", error.help()))?;
     match time.as_millis() {
@@ -78,6 +99,29 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn until_then() {
+        let now: ZonedDateTime = "2026-11-29T22:00:00+01:00[Europe/Berlin]"
+            .parse()
+            .expect("a time");
+        let hours = |text: &str| ahead(text, &now).map(|d| d.as_secs_f64() / 3600.0);
+        assert_eq!(hours("23:30"), Ok(1.5));
+        // Of the morning that comes.
+        assert_eq!(hours("08:00"), Ok(10.0));
+        assert_eq!(hours("2026-11-30"), Ok(2.0));
+        assert_eq!(hours("2026-11-30 10:00"), Ok(12.0));
+        assert_eq!(hours("2026-11-29T22:00:00Z"), Ok(1.0));
+        for (wrong, why) in [
+            ("2026-11-28", "it is past"),
+            ("2028-11-28", "it is more than 366 days away"),
+            ("2h", "a time is written as"),
+            ("soon", "a time is written as"),
+        ] {
+            let said = hours(wrong).expect_err(wrong);
+            assert!(said.starts_with(why), "{wrong}: {said}");
+        }
+    }
 
     #[test]
     fn durations() {

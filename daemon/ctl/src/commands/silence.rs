@@ -15,14 +15,14 @@ pub fn silence(session: &mut Session, args: &SilenceArgs, planned: bool) -> Resu
     let op = Op::Silence(SilenceAsk {
         matches: args.matches.clone(),
         reason: args.reason.clone(),
-        for_ms: args.time.map(ms),
+        for_ms: args.time.or(args.until).map(ms),
         planned,
     });
     let done = match planned {
         true => "in maintenance",
         false => "silenced",
     };
-    let until = match args.time {
+    let until = match args.time.or(args.until) {
         Some(time) => format!("for {}", time::duration(ms(time))),
         None => "until `unsilence`".to_owned(),
     };
@@ -34,9 +34,9 @@ pub fn ack(session: &mut Session, args: &AckArgs) -> Result<u8, CtlError> {
     let op = Op::Ack {
         name: args.name.clone(),
         reason: args.note.clone(),
-        for_ms: args.time.map(ms),
+        for_ms: args.time.or(args.until).map(ms),
     };
-    let until = match args.time {
+    let until = match args.time.or(args.until) {
         Some(time) => format!("for {}", time::duration(ms(time))),
         None => "until it is over".to_owned(),
     };
