@@ -106,7 +106,11 @@ fn read_capped(path: &Path, cap: u64) -> io::Result<Vec<u8>> {
     // (files in /proc have none).
     file.take(cap + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > cap {
-        let text = format!("it is larger than {} MiB", cap >> 20);
+        let size = meta.len() as f64 / (1 << 20) as f64;
+        let text = match meta.len() > cap {
+            true => format!("it has {size:.1} MiB, and {} MiB is the most", cap >> 20),
+            false => format!("it is larger than {} MiB", cap >> 20),
+        };
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
     }
     Ok(bytes)

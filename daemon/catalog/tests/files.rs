@@ -63,10 +63,10 @@ fn large_files_are_refused() {
     let e = RealFiles
         .read_secret(&dir.path("a"))
         .expect_err("too large for a secret");
-    assert_eq!(e.to_string(), "it is larger than 1 MiB");
-    file.set_len((4 << 20) + 1).expect("sparse");
+    assert_eq!(e.to_string(), "it has 4.0 MiB, and 1 MiB is the most");
+    file.set_len(5 << 20).expect("sparse");
     let e = RealFiles.read(&dir.path("a")).expect_err("too large");
-    assert_eq!(e.to_string(), "it is larger than 4 MiB");
+    assert_eq!(e.to_string(), "it has 5.0 MiB, and 4 MiB is the most");
 }
 
 #[test]

@@ -124,7 +124,7 @@ impl Manager {
             self.tell_people(now);
             // In the map before it is on its way: no run id is given twice, whenever we die.
             self.publish_accounts();
-            self.flush_links();
+            self.fleet.flush_links();
             if self.books.journal.take_news() {
                 self.clients.tell_events();
             }
@@ -289,7 +289,7 @@ impl Manager {
         self.publish_slot(slot);
         match is_linked {
             true => self.greet(slot),
-            false => self.lacks_descriptors("the link of a worker"),
+            false => self.clockwork.lacks_descriptors("the link of a worker"),
         }
     }
 
@@ -312,7 +312,7 @@ impl Manager {
             }
         }
         if lacks {
-            self.lacks_descriptors("the map of a worker");
+            self.clockwork.lacks_descriptors("the map of a worker");
         }
     }
 

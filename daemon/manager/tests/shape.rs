@@ -12,9 +12,9 @@ const FIELDS: usize = 12;
 /// Those that still have more, and how many: none may grow.
 const WIDE: [(&str, usize); 3] = [("Client", 14), ("Last", 20), ("SavedCheck", 18)];
 /// Files in which the director is written. Each room's part of it is what it still does with others' state.
-const DIRECTOR_FILES: usize = 42;
+const DIRECTOR_FILES: usize = 35;
 /// Calls of the director's methods from one room to another: what is not yet a value that is handed back.
-const CALLS: usize = 201;
+const CALLS: usize = 187;
 /// The most files that need each other in a circle by what they `use`.
 const CIRCLE: usize = 3;
 
@@ -75,7 +75,10 @@ fn fields(files: &BTreeMap<String, String>) -> BTreeMap<String, usize> {
                 };
                 !word(l).is_empty() && l[word(l).len()..].starts_with(": ")
             };
-            found.insert(word(name).to_owned(), body.filter(is_field).count());
+            // Of several of one name the widest.
+            let fields = body.filter(is_field).count();
+            let most = found.entry(word(name).to_owned()).or_default();
+            *most = fields.max(*most);
         }
     }
     found

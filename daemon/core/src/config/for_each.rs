@@ -12,6 +12,7 @@
 //! zeros; `{{` and `}}` are plain braces. A string that is one placeholder and nothing else takes
 //! the value as it is, so that `port = "{port}"` is a number.
 
+use std::io;
 use std::path::PathBuf;
 
 use super::model::CHECKS_MAX;
@@ -389,15 +390,16 @@ fn from_file(
             return None;
         }
         Err(e) => {
+            let help = match e.kind() {
+                io::ErrorKind::FileTooLarge => "split it into several, each with its own block",
+                _ => "a relative path starts at the folder of the main file",
+            };
             let e = error(format!(
                 "cannot read the list {}: {}",
                 full.display(),
                 io_reason(&e)
             ));
-            cx.push(
-                e.at(path_span)
-                    .help("a relative path starts at the folder of the main file"),
-            );
+            cx.push(e.at(path_span).help(help));
             return None;
         }
     };

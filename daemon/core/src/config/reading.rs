@@ -69,6 +69,7 @@ impl<'a> Reading<'a> {
                     (io::ErrorKind::PermissionDenied, _) => {
                         "the daemon's user has to be able to read it".to_owned()
                     }
+                    (io::ErrorKind::FileTooLarge, _) => TOO_LONG.to_owned(),
                     (_, Some(dir)) => format!("correct it, or move it out of {}", dir.display()),
                     _ => "a config is a plain text file".to_owned(),
                 };
@@ -77,18 +78,6 @@ impl<'a> Reading<'a> {
                 return None;
             }
         };
-        if bytes.len() > FILE_MAX {
-            let e = error(format!(
-                "{} is larger than {} MiB",
-                path.display(),
-                FILE_MAX >> 20
-            ));
-            self.push(
-                e.code("too-large")
-                    .help("split it into files in checks.d, or use `for_each`"),
-            );
-            return None;
-        }
         match String::from_utf8(bytes) {
             Ok(text) => Some(self.sources.add(path, text)),
             Err(e) => {
@@ -320,5 +309,6 @@ pub fn io_reason(e: &io::Error) -> String {
     }
 }
 
-/// Far above any config written by hand or by a tool; a place in a file is counted in 32 bits.
-const FILE_MAX: usize = 64 << 20;
+/// The way out of a file that is larger than [`Files`] takes.
+const TOO_LONG: &str = "split it into several files in checks.d, or let one block stand for many checks: `for_each`, or a \
+                        `[template.NAME]` and `[[host]]` blocks that use it";

@@ -1,6 +1,6 @@
 //! What each check's runs were like, in numbers: kept in `samples.map`, which goes on when a manager dies.
 
-use crate::director::Manager;
+use super::Books;
 use crate::role::MAP_MODE;
 use crate::time;
 use healthd_core::config::Model;
@@ -42,21 +42,21 @@ pub fn create_metrics(dir: &Path, model: &Model) -> Option<MetricsMap> {
         .ok()
 }
 
-impl Manager {
+impl Books {
     /// Another model: the counters of the checks that stay go on, in the new order.
-    pub fn renew_samples(&mut self, model: &Model) {
-        let old = self.books.samples.take();
+    pub fn renew_samples(&mut self, dir: &Path, model: &Model) {
+        let old = self.samples.take();
         let left = old.as_ref().map_or_else(Left::new, SamplesMap::left);
-        self.books.samples = create(&self.args.runtime_dir, model, &left);
-        self.books.metrics = create_metrics(&self.args.runtime_dir, model);
-        self.books.renew_traces(&self.args.runtime_dir, model);
+        self.samples = create(dir, model, &left);
+        self.metrics = create_metrics(dir, model);
+        self.renew_traces(dir, model);
         if let Some(old) = old {
             old.supersede();
         }
     }
 
     pub fn samples_of(&self, index: u64) -> Option<Samples> {
-        let record = self.books.samples.as_ref()?.read(index as usize)?;
+        let record = self.samples.as_ref()?.read(index as usize)?;
         Some(shown(&record))
     }
 }

@@ -334,7 +334,7 @@ impl Manager {
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return,
                 Err(e) => {
                     match is_lack(&e) {
-                        true => self.lacks_descriptors("a control client"),
+                        true => self.clockwork.lacks_descriptors("a control client"),
                         false => log::warn!("no control client can be accepted for a moment: {e}"),
                     }
                     return self.listen_later(REST_NS);

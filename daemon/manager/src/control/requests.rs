@@ -38,7 +38,7 @@ impl Manager {
                 if let Some(id) = self.named(client, &name) {
                     let detail = self.checks.get(id).map(|c| {
                         let mut detail = c.detail();
-                        detail.samples = self.samples_of(c.identity.index);
+                        detail.samples = self.books.samples_of(c.identity.index);
                         Reply::Detail(Box::new(detail))
                     });
                     detail.iter().for_each(|d| self.clients.reply(client, d));

@@ -83,7 +83,7 @@ impl Manager {
                 "run {} (try {}) is with {} for {age}",
                 flight.run_id,
                 flight.attempt,
-                self.slot_name(flight.slot)
+                self.fleet.slot_name(flight.slot)
             );
             story.tell(flight.dispatched_ns, "in flight", text);
         }
@@ -108,7 +108,11 @@ impl Manager {
         if let Some(s) = slot.and_then(|n| self.fleet.slots.get(&n))
             && !s.succession.note.is_empty()
         {
-            let text = format!("{} {}", self.slot_name(s.spec.slot), s.succession.note);
+            let text = format!(
+                "{} {}",
+                self.fleet.slot_name(s.spec.slot),
+                s.succession.note
+            );
             story.tell(0, "worker", text);
         }
     }

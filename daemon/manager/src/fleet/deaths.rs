@@ -4,7 +4,7 @@
 use crate::director::{Manager, Phase};
 use crate::fleet::descriptors::is_lack;
 use crate::fleet::pool_key::PoolKey;
-use crate::fleet::postmortem::{Blame, Cause, Dead};
+use crate::fleet::postmortem::{Blame, Cause, Dead, Postmortem};
 use crate::fleet::slots::{Condemned, Slot, SlotState, Solo};
 use crate::fleet::worker_inbox::loading;
 use crate::journal::Fact;
@@ -73,7 +73,8 @@ impl Manager {
             None => s.accounts.lost_worker_died += runs.len() as u64,
         }
         if lacks {
-            self.lacks_descriptors("the map of a worker that died");
+            self.clockwork
+                .lacks_descriptors("the map of a worker that died");
         }
         if was == SlotState::Starting {
             self.died_while_starting(slot, view.as_ref(), death, condemned.as_ref());
@@ -86,7 +87,7 @@ impl Manager {
         };
         let mut accused = runs.clone();
         accused.extend(self.chunk_on_the_thread(slot));
-        let mut cause = self.attribute(&Dead {
+        let mut cause = self.postmortem().attribute(&Dead {
             slot,
             pid,
             death,
@@ -197,6 +198,13 @@ impl Manager {
             self.refuse_coming(objection);
         }
         self.generation_progress();
+    }
+
+    fn postmortem(&self) -> Postmortem<'_> {
+        Postmortem {
+            fleet: &self.fleet,
+            checks: &self.checks,
+        }
     }
 
     fn tell_death(&mut self, slot: u32, pid: u32, death: &Death, in_flight: usize, cause: &Cause) {
@@ -354,7 +362,8 @@ impl Manager {
             None => {
                 let crash = view.crash();
                 let place = crash.as_ref().map_or(String::new(), |crash| {
-                    self.place(slot, view, None, (crash.pc, &crash.trace))
+                    self.postmortem()
+                        .place(slot, view, None, (crash.pc, &crash.trace))
                         .text(" at ", " called from ")
                 });
                 let words = crash.and_then(|c| c.words);

@@ -25,7 +25,7 @@ impl Manager {
     pub(super) fn hold_culprit(&mut self, id: u32, blame: &Blame, why: &str) {
         let now = clock::monotonic_ns();
         let hash = self.plugin_hash(id);
-        self.charge_death(id, blame.stalled);
+        self.books.charge_death(&mut self.checks, id, blame.stalled);
         let Some(check) = self.checks.get_mut(id) else {
             return;
         };

@@ -295,7 +295,8 @@ impl Manager {
                     grew.kb
                 );
                 let epoch = check.identity.epoch;
-                self.charge_late(id, epoch, 0, grew);
+                self.books
+                    .charge_late(&mut self.checks, (id, epoch), 0, grew);
             }
         }
     }

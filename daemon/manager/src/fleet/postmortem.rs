@@ -3,7 +3,8 @@
 //! Said is only what is certain. A map may hold nonsense, as the plugin could write anywhere: whatever is read from it is
 //! looked up in our own books before it counts.
 
-use crate::director::Manager;
+use crate::checks::Checks;
+use crate::fleet::Fleet;
 use crate::fleet::slots::{Condemned, LibraryUse};
 use healthd_catalog::place::Place;
 use healthd_catalog::symbols::{self, Code};
@@ -69,7 +70,13 @@ const HANDLED: [i32; 7] = [
     libc::SIGSYS,
 ];
 
-impl Manager {
+/// What is looked up.
+pub struct Postmortem<'a> {
+    pub fleet: &'a Fleet,
+    pub checks: &'a Checks,
+}
+
+impl Postmortem<'_> {
     pub(super) fn attribute(&self, dead: &Dead<'_>) -> Cause {
         if let Some(condemned) = dead.condemned
             && let Some(run_id) = condemned.culprit
@@ -104,7 +111,7 @@ impl Manager {
 
     fn stalled(&self, dead: &Dead<'_>, run_id: u64, reason: &str) -> Cause {
         let plugin = self.plugin_of(dead, run_id);
-        let name = self.slot_name(dead.slot);
+        let name = self.fleet.slot_name(dead.slot);
         Cause::Culprit(Blame {
             run_id,
             message: format!(
@@ -159,7 +166,7 @@ impl Manager {
         what: &str,
         (pc, trace): (u64, &[u64]),
     ) -> Cause {
-        let name = self.slot_name(dead.slot);
+        let name = self.fleet.slot_name(dead.slot);
         let Some(line) = line.filter(|l| l.entry != Entry::Idle) else {
             return self.done_by_thread(dead, view, what, (pc, trace));
         };
@@ -203,7 +210,7 @@ impl Manager {
         what: &str,
         addresses: (u64, &[u64]),
     ) -> Cause {
-        let name = self.slot_name(dead.slot);
+        let name = self.fleet.slot_name(dead.slot);
         let place = self.place(dead.slot, view, None, addresses);
         let library = place.file().and_then(|f| self.library(dead.slot, f));
         let Some(library) = library else {

@@ -133,7 +133,16 @@ impl Manager {
                 epoch,
                 cpu_ns,
                 grew,
-            } => self.charge_late(check, epoch, cpu_ns, grew),
+            } => self
+                .books
+                .charge_late(&mut self.checks, (check, epoch), cpu_ns, grew),
+        }
+    }
+
+    /// Writes a slot's line in the map.
+    pub fn publish_slot(&self, slot: u32) {
+        if let Some(s) = self.fleet.slots.get(&slot) {
+            self.books.map.slot(slot as usize, &s.record());
         }
     }
 
@@ -409,27 +418,30 @@ impl Manager {
         for (pool, at_work) in at_work {
             let fact = match self.fleet.pools.look(pool, at_work, now) {
                 None => continue,
-                Some(News::Down) => Fact::new(EventKind::PoolDown).why(self.why_no_worker(pool)),
+                Some(News::Down) => {
+                    let why = self.fleet.why_no_worker(pool, self.rollout.generation);
+                    Fact::new(EventKind::PoolDown).why(why)
+                }
                 Some(News::Up(lasted)) => Fact::new(EventKind::PoolUp).lasts(lasted),
             };
-            let name = self.pool_name(pool);
+            let name = self.fleet.pool_name(pool, self.rollout.generation);
             self.books.journal.record(fact.cause(name));
         }
     }
 
     /// What is the matter with healthd itself.
     pub fn problems(&self) -> Vec<Problem> {
-        let now = clock::monotonic_ns();
+        let (now, generation) = (clock::monotonic_ns(), self.rollout.generation);
         let told = |(pool, since): (PoolKey, u64)| {
             let of_pool = |c: &&Check| c.is_planned() && c.target.is_some_and(|t| t.pool == pool);
             let checks = self.checks.iter().filter(of_pool).count();
             Problem {
-                pool: Some(self.pool_name(pool)),
+                pool: Some(self.fleet.pool_name(pool, generation)),
                 since: crate::time::rfc3339(crate::time::wall(since)),
                 text: format!(
                     "for {} now {}; checks that it should run: {checks}",
                     crate::time::span(now.saturating_sub(since)),
-                    self.why_no_worker(pool)
+                    self.fleet.why_no_worker(pool, generation)
                 ),
             }
         };

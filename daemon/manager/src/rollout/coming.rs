@@ -1,6 +1,7 @@
 //! What is to take force, and the generation of workers that comes up for it.
 
 use crate::books::recall::Past;
+use crate::checks::Checks;
 use crate::rollout::plugin_use::PluginUse;
 use crate::rollout::plugins::Canary;
 use crate::rollout::work::Work;
@@ -39,6 +40,22 @@ pub enum Force {
 }
 
 impl Force {
+    /// The config that is in force then; `now`: the one that is.
+    pub fn model<'m>(&'m self, now: &'m Model) -> &'m Model {
+        match self {
+            Force::Model { model, .. } => model,
+            Force::Plugins => now,
+        }
+    }
+
+    /// Its checks; `now`: those that are in force.
+    pub fn specs<'m>(&'m self, now: &'m Checks) -> Vec<&'m CheckSpec> {
+        match self {
+            Force::Model { model, .. } => model.checks.iter().collect(),
+            Force::Plugins => now.iter().map(|c| &c.spec).collect(),
+        }
+    }
+
     /// The checks of this plugin by name; None: those in force.
     pub fn specs_of(&self, plugin: &str) -> Option<HashMap<&str, &CheckSpec>> {
         match self {

@@ -44,7 +44,8 @@ impl Manager {
     pub fn first_start(&mut self, scan: Scan, past: Past) {
         let settings = empty_of(&self.model);
         let model = std::mem::replace(&mut self.model, settings);
-        self.tell_plugin_news(&scan);
+        self.rollout
+            .tell_plugin_news(&scan, &mut self.books.journal);
         let kept = match self.rollout.kept_model.clone() {
             Some(kept) => Ok(kept),
             None => handover::pack(&model),
@@ -53,7 +54,10 @@ impl Manager {
             model: Box::new(model),
             kept,
         };
-        let plugins = self.plugins_in_use(&force, &scan, true);
+        let plugins = {
+            let now = (&self.model, &self.checks);
+            self.rollout.plugins_in_use(&force, &scan, now, true)
+        };
         let now = clock::monotonic_ns();
         self.bring_up(force, scan, plugins, None, now, Some(past));
     }
@@ -67,10 +71,7 @@ impl Manager {
         begun_ns: u64,
         first: Option<Past>,
     ) {
-        let pool = match &force {
-            Force::Model { model, .. } => &model.pool,
-            Force::Plugins => &self.model.pool,
-        };
+        let pool = &force.model(&self.model).pool;
         let wanted = wanted(pool, &plugins);
         let generation = self.rollout.generation + 1;
         let mut slots = Vec::new();
@@ -320,7 +321,7 @@ impl Manager {
         if matches!(work, Work::Dropped | Work::Plugins { .. }) {
             let changed = match blamed {
                 Some(plugin) => vec![plugin],
-                None => self.changed_plugins(&coming.plugins),
+                None => self.rollout.changed_plugins(&coming.plugins),
             };
             for plugin in &changed {
                 if let Some((file, _)) = coming.scan.find(plugin) {
@@ -391,7 +392,7 @@ impl Manager {
             .filter(|s| s.spec.generation != coming.generation)
             .map(|s| s.spec.slot)
             .collect();
-        let changed = self.changed_plugins(&coming.plugins);
+        let changed = self.rollout.changed_plugins(&coming.plugins);
         let old_serving = self.serving();
         let Coming {
             generation,

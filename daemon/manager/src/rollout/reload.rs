@@ -34,7 +34,8 @@ impl Manager {
                 log::warn!("config: {}", warning.message);
             }
         }
-        self.tell_plugin_news(&scan);
+        self.rollout
+            .tell_plugin_news(&scan, &mut self.books.journal);
         if let Work::Plugins {
             name: Some(name), ..
         } = &work
@@ -43,11 +44,11 @@ impl Manager {
             self.take_scan(scan);
             return self.end_work(work, Err(error));
         }
-        let plugins = self.plugins_in_use(&force, &scan, work.tries_again());
-        let pool = match &force {
-            Force::Model { model, .. } => &model.pool,
-            Force::Plugins => &self.model.pool,
-        };
+        let now = (&self.model, &self.checks);
+        let plugins = self
+            .rollout
+            .plugins_in_use(&force, &scan, now, work.tries_again());
+        let pool = &force.model(&self.model).pool;
         let same = same_plugins(&plugins, &self.rollout.plugins, work.tries_again())
             && same_pool(pool, &self.model.pool);
         if !same {
@@ -85,7 +86,8 @@ impl Manager {
     /// Something else is in force: the manager after us has to know it, and what was watched may be another.
     pub(super) fn settled(&mut self) {
         self.watch_plugins();
-        self.watch_secrets();
+        let files = &self.model.secret_files;
+        self.rollout.watch_secrets(files, &self.clockwork.inbox);
         self.settle_all(clock::monotonic_ns());
         self.keep();
         // Reading a config leaves a heap several times as large as what is kept of it.
@@ -105,7 +107,7 @@ impl Manager {
             self.books.map.supersede();
             self.books.map = map;
             self.books.journal.fit(model.checks.len());
-            self.renew_samples(&model);
+            self.books.renew_samples(&self.args.runtime_dir, &model);
         }
         let now = clock::monotonic_ns();
         let mut report = ReloadReport::default();

@@ -1,7 +1,7 @@
 //! Files that secrets were read from: when one changes, the checks that use it get the new value, without a reload by
 //! hand. A thread looks at them once a second, since any file system may hold whoever asks it.
 
-use crate::director::Manager;
+use super::Rollout;
 use crate::inbox::{Inbox, Message};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -96,22 +96,14 @@ fn is_recent(stamps: &[Stamp]) -> bool {
         .any(|stamp| stamp.5 + RECENT_S >= now)
 }
 
-impl Manager {
+impl Rollout {
     /// Has those files watched that the config in force names, if there are any.
-    pub(super) fn watch_secrets(&mut self) {
-        let files = &self.model.secret_files;
+    pub(super) fn watch_secrets(&mut self, files: &[PathBuf], inbox: &Arc<Inbox>) {
+        let watched = self.secret_files.as_ref();
         if files.is_empty() {
-            self.rollout.secret_files = None;
-        } else if self
-            .rollout
-            .secret_files
-            .as_ref()
-            .is_none_or(|s| s.files != *files)
-        {
-            self.rollout.secret_files = match SecretFiles::start(
-                files.clone(),
-                self.clockwork.inbox.clone(),
-            ) {
+            self.secret_files = None;
+        } else if watched.is_none_or(|s| s.files != *files) {
+            self.secret_files = match SecretFiles::start(files.to_vec(), Arc::clone(inbox)) {
                 Ok(watch) => Some(watch),
                 Err(e) => {
                     log::error!(

@@ -1,15 +1,16 @@
 //! Which plugins and which workers a config asks for, and what of that is news.
 
 use crate::check::worker_class;
-use crate::director::Manager;
+use crate::checks::Checks;
 use crate::fleet::pool_key::{PoolKey, SHARED};
-use crate::journal::Fact;
+use crate::journal::{Fact, Journal};
+use crate::rollout::Rollout;
 use crate::rollout::coming::Force;
 use crate::rollout::fit::{Fit, paths_of};
 use crate::rollout::plugin_use::PluginUse;
 use healthd_catalog::{PluginFile, Scan, Standing};
 use healthd_core::config::on_change::RUN_BY;
-use healthd_core::config::{CheckSpec, Limits, Pool};
+use healthd_core::config::{CheckSpec, Limits, Model, Pool};
 use healthd_core::wire::sandbox::OpenPath;
 use healthd_core::wire::supervisor::WorkerClass;
 use healthd_sys::clock;
@@ -26,11 +27,11 @@ pub fn lost(plugins: &[PluginUse]) -> HashMap<String, String> {
         .collect()
 }
 
-impl Manager {
+impl Rollout {
     /// The plugins that serve now and have other bytes in this list.
     pub(super) fn changed_plugins(&self, new: &[PluginUse]) -> Vec<String> {
         let replaced = |p: &&PluginUse| {
-            let mut old = self.rollout.plugins.iter();
+            let mut old = self.plugins.iter();
             old.any(|o| o.name == p.name && o.hash != p.hash)
         };
         new.iter()
@@ -41,18 +42,17 @@ impl Manager {
 
     /// A file that cannot be used is said even while no check uses it: whoever dropped it in looks here.
     /// Each piece of news once.
-    pub(super) fn tell_plugin_news(&mut self, scan: &Scan) {
+    pub(super) fn tell_plugin_news(&self, scan: &Scan, journal: &mut Journal) {
         for refused in &scan.catalog.refused {
-            if !self.rollout.scan.catalog.refused.contains(refused) {
+            if !self.scan.catalog.refused.contains(refused) {
                 let fact = Fact::plugin(refused.name.as_deref().unwrap_or_default(), "refused");
                 let fact = fact.titled("plugin refused").level(log::Level::Warn);
                 let reason = refused.reason.clone();
-                self.books.journal.record(fact.why(&reason).fields(reason));
+                journal.record(fact.why(&reason).fields(reason));
             }
         }
         for file in &scan.files {
             let told = self
-                .rollout
                 .scan
                 .files
                 .iter()
@@ -66,7 +66,7 @@ impl Manager {
                 .level(log::Level::Warn)
                 .why("its copy stays in use until a restart")
                 .fields(format!("file={}", file.path.display()));
-                self.books.journal.record(fact);
+                journal.record(fact);
             }
         }
     }
@@ -77,54 +77,34 @@ impl Manager {
         &self,
         force: &Force,
         scan: &Scan,
+        now: (&Model, &Checks),
         try_again: bool,
     ) -> Vec<PluginUse> {
-        let lost = lost(&self.rollout.plugins);
-        let pool = match force {
-            Force::Model { model, .. } => &model.pool,
-            Force::Plugins => &self.model.pool,
+        let lost = lost(&self.plugins);
+        let model = force.model(now.0);
+        let (pool, specs) = (&model.pool, force.specs(now.1));
+        // What is in force is unusable for want of the plugin; what was read anew has other reasons.
+        let may_use = |s: &CheckSpec| match (&s.unusable, force) {
+            (None, _) => true,
+            (Some(why), Force::Plugins) => Some(why) == lost.get(&s.plugin),
+            (Some(_), Force::Model { .. }) => false,
         };
-        let mut names: Vec<&str> = match force {
-            Force::Model { model, .. } => model
-                .checks
-                .iter()
-                .filter(|c| c.enabled && c.unusable.is_none())
-                .map(|c| c.plugin.as_str())
-                .collect(),
-            Force::Plugins => self
-                .checks
-                .iter()
-                .map(|c| &c.spec)
-                .filter(|s| {
-                    s.enabled
-                        && (s.unusable.is_none() || s.unusable.as_ref() == lost.get(&s.plugin))
-                })
-                .map(|s| s.plugin.as_str())
-                .collect(),
-        };
-        let model = match force {
-            Force::Model { model, .. } => model,
-            Force::Plugins => &self.model,
-        };
+        let in_use = specs.iter().filter(|s| s.enabled && may_use(s));
+        let mut names: Vec<&str> = in_use.map(|s| s.plugin.as_str()).collect();
         let usable = model.others().filter(|n| n.unusable.is_none());
         names.extend(usable.map(|n| n.plugin.as_str()));
-        let acts = |spec: &CheckSpec| spec.enabled && !spec.alerts.actions.is_empty();
-        let any_acts = match force {
-            Force::Model { model, .. } => model.checks.iter().any(acts),
-            Force::Plugins => self.checks.iter().any(|c| acts(&c.spec)),
-        };
-        names.extend(any_acts.then_some(RUN_BY));
+        let acts = |spec: &&CheckSpec| spec.enabled && !spec.alerts.actions.is_empty();
+        names.extend(specs.iter().any(acts).then_some(RUN_BY));
         names.sort_unstable();
         names.dedup();
-        let now = clock::realtime_ns();
+        let since = clock::realtime_ns();
         let mut groups = Groups::new(pool);
-        let mut paths = self.paths(force, scan);
+        let mut paths = paths(model, &specs, scan);
         names
             .into_iter()
             .filter_map(|name| {
                 let (file, entry) = scan.find(name)?;
                 let old = self
-                    .rollout
                     .plugins
                     .iter()
                     .find(|p| p.name == name && p.hash == file.hash);
@@ -135,7 +115,7 @@ impl Manager {
                 let named = paths.remove(name).unwrap_or_default();
                 let wanted = settings(pool, key.class).limits.sandbox;
                 let fit = Fit::of(wanted, key.class, (file, entry), named);
-                let refused = match (self.requires_sandbox(force), &fit, &file.copy) {
+                let refused = match (model.daemon.require_sandbox, &fit, &file.copy) {
                     (true, Fit::Legacy, _) => {
                         Some(format!("{}: {NO_SANDBOX}", file.path.display()))
                     }
@@ -153,42 +133,26 @@ impl Manager {
                         let old = old.filter(|_| !try_again);
                         old.and_then(|o| o.left_out.clone())
                     }),
-                    since: old.map_or(now, |o| o.since),
+                    since: old.map_or(since, |o| o.since),
                     tally: old.map(|o| o.tally).unwrap_or_default(),
                     fit,
                 })
             })
             .collect()
     }
+}
 
-    fn requires_sandbox(&self, force: &Force) -> bool {
-        match force {
-            Force::Model { model, .. } => model.daemon.require_sandbox,
-            Force::Plugins => self.model.daemon.require_sandbox,
+/// Those that the checks of each plugin name.
+fn paths(model: &Model, specs: &[&CheckSpec], scan: &Scan) -> HashMap<String, BTreeSet<OpenPath>> {
+    let mut all: HashMap<String, BTreeSet<OpenPath>> = HashMap::new();
+    for spec in specs.iter().copied().chain(model.others()) {
+        if spec.enabled && spec.config.contains("\"/") {
+            let schema = scan.catalog.plugin(&spec.plugin).map(|p| &p.schema);
+            let found = all.entry(spec.plugin.clone()).or_default();
+            paths_of(spec, schema, found);
         }
     }
-
-    /// Those that the checks of each plugin name.
-    fn paths(&self, force: &Force, scan: &Scan) -> HashMap<String, BTreeSet<OpenPath>> {
-        let mut all: HashMap<String, BTreeSet<OpenPath>> = HashMap::new();
-        let mut note = |spec: &CheckSpec| {
-            if spec.enabled && spec.config.contains("\"/") {
-                let schema = scan.catalog.plugin(&spec.plugin).map(|p| &p.schema);
-                let found = all.entry(spec.plugin.clone()).or_default();
-                paths_of(spec, schema, found);
-            }
-        };
-        match force {
-            Force::Model { model, .. } => model.checks.iter().for_each(&mut note),
-            Force::Plugins => self.checks.iter().map(|c| &c.spec).for_each(&mut note),
-        }
-        let model = match force {
-            Force::Model { model, .. } => model,
-            Force::Plugins => &self.model,
-        };
-        model.others().for_each(&mut note);
-        all
-    }
+    all
 }
 
 /// `try_again`: one that could not be used is to be loaded once more.

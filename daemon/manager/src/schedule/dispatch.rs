@@ -126,7 +126,7 @@ impl Manager {
     }
 
     pub fn choose_of(&self, hash: u64, pool: PoolKey, generation: u64) -> Option<u32> {
-        let cap = self.cap(pool.class);
+        let cap = self.fleet.cap(pool.class, &self.model.pool);
         self.fleet
             .slots
             .values()
@@ -157,7 +157,7 @@ impl Manager {
             .fleet
             .slots
             .get(&slot)
-            .map_or(0, |s| self.cap(s.spec.class));
+            .map_or(0, |s| self.fleet.cap(s.spec.class, &self.model.pool));
         let Some(check) = self.checks.get_mut(id) else {
             return;
         };
@@ -316,7 +316,7 @@ impl Manager {
         if check.comes_too_late(self.clockwork.stood, clock::monotonic_ns()) {
             let text = format!(
                 "no {} worker had room for it within its interval",
-                self.pool_name(pool)
+                self.fleet.pool_name(pool, self.rollout.generation)
             );
             self.own_fault(id, Fault::Overload, &text);
         } else {
@@ -351,7 +351,9 @@ impl Manager {
                         true => Fault::Overload,
                         false => Fault::NoWorker,
                     };
-                    let text = self.why_not_taken(pool, ready);
+                    let text = self
+                        .fleet
+                        .why_not_taken(pool, self.rollout.generation, ready);
                     self.own_fault(id, fault, &text);
                 }
             }

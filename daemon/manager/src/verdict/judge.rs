@@ -52,7 +52,7 @@ impl Manager {
         let in_flight = self.checks.get(f.check).and_then(|c| c.stage.flight());
         let elsewhere = in_flight.map_or(0, |f| f.chunks.cpu_ns);
         f.cpu_ns = f.cpu_ns.saturating_add(elsewhere);
-        self.charge(&f);
+        self.books.charge(&mut self.checks, &f);
         let Some(check) = self.checks.get_mut(f.check) else {
             return;
         };

@@ -11,7 +11,6 @@
 
 use crate::check::{definition, ns};
 use crate::director::Manager;
-use crate::rollout::coming::Force;
 use crate::rollout::work::Work;
 use crate::time::MS;
 use healthd_core::check::fault::Fault;
@@ -87,17 +86,14 @@ impl Manager {
         let Some(coming) = &self.rollout.coming else {
             return Vec::new();
         };
-        let trial = match &coming.force {
-            Force::Model { model, .. } => model.daemon.plugin_trial,
-            Force::Plugins => self.model.daemon.plugin_trial,
-        };
+        let trial = coming.force.model(&self.model).daemon.plugin_trial;
         if matches!(coming.work, Some(Work::Rollback { .. }))
             || coming.first.is_some()
             || trial.is_zero()
         {
             return Vec::new();
         }
-        self.changed_plugins(&coming.plugins)
+        self.rollout.changed_plugins(&coming.plugins)
     }
 
     fn send_canary(&mut self, plugin: &str) -> Option<Canary> {
