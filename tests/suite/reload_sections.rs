@@ -357,6 +357,7 @@ const CASES: &[(&str, &str, &str)] = &[
     ("notify", "alive = \"1d\"", "[[notify]]: 1 changed"),
     ("notify", "title = \"x\"", "[[notify]]: 1 changed"),
     ("notify", "text = \"y\"", "[[notify]]: 1 changed"),
+    ("notify", "body = \"z\"", "[[notify]]: 1 changed"),
     ("maintenance", "match = \"b\"", "[[maintenance]]: 1 changed"),
     (
         "maintenance",
