@@ -15,6 +15,8 @@ use sha2::{Sha224, Sha256, Sha384, Sha512};
 const PASSWORD_BYTES: usize = 1 << 20;
 const DES_BLOCK: usize = 8;
 const AES_BLOCK: usize = 16;
+/// Encrypts one block in its place.
+type Encrypt = Box<dyn Fn(&mut [u8; AES_BLOCK])>;
 
 /// Both numbers of an agent's clock: how often it began, and the seconds since then.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -169,8 +171,7 @@ impl PrivProtocol {
         Some(data)
     }
 
-    /// What encrypts one block.
-    fn aes(self, key: &[u8]) -> Box<dyn Fn(&mut [u8; AES_BLOCK])> {
+    fn aes(self, key: &[u8]) -> Encrypt {
         macro_rules! of {
             ($cipher:ty) => {{
                 let cipher = <$cipher>::new_from_slice(key).expect("a key of its length");
