@@ -345,7 +345,7 @@ fn doctor_tells_that_the_page_could_not_be_served() {
         let (_, rows) = doctor(&dir);
         let found = of_area(&rows, "web", state);
         let says = |row: &&Value| row["what"].as_str().is_some_and(|w| w.contains(part));
-        found.iter().any(|row| says(row))
+        found.iter().any(says)
     };
     // Somebody else has the port: he takes connections and says nothing.
     listen(&address.to_string());
