@@ -66,7 +66,19 @@ pub fn seal(fd: &OwnedFd) -> nix::Result<()> {
         | SealFlag::F_SEAL_GROW
         | SealFlag::F_SEAL_WRITE
         | SealFlag::F_SEAL_SEAL;
-    fcntl(fd, FcntlArg::F_ADD_SEALS(seals)).map(drop)
+    patiently(|| fcntl(fd, FcntlArg::F_ADD_SEALS(seals)).map(drop))
+}
+
+/// The kernel says EBUSY also of a file that nobody maps, while it holds a page of it itself (to move it, to look how old
+/// it is). It says so after a wait of some 0.1 s; of one that is mapped writable at once. So asking again costs nothing there.
+fn patiently(mut seal: impl FnMut() -> nix::Result<()>) -> nix::Result<()> {
+    for _ in 0..20 {
+        match seal() {
+            Err(Errno::EBUSY) => {}
+            done => return done,
+        }
+    }
+    seal()
 }
 
 pub fn size(fd: &OwnedFd) -> io::Result<u64> {
@@ -105,6 +117,18 @@ pub fn fingerprint(fd: &OwnedFd) -> io::Result<u64> {
 mod tests {
     use super::*;
     use std::io::Write as _;
+
+    #[test]
+    fn a_page_that_the_kernel_holds_for_a_moment_is_no_error() {
+        let mut busy = 3;
+        let mut after = |last: nix::Result<()>| {
+            busy -= 1;
+            if busy > 0 { Err(Errno::EBUSY) } else { last }
+        };
+        assert_eq!(patiently(|| after(Ok(()))), Ok(()));
+        assert_eq!(patiently(|| after(Err(Errno::EPERM))), Err(Errno::EPERM));
+        assert_eq!(patiently(|| Err(Errno::EBUSY)), Err(Errno::EBUSY));
+    }
 
     #[test]
     fn a_sealed_copy_cannot_be_written() {

@@ -304,7 +304,7 @@ fn tls_modes() {
             (o.status, &*o.message),
             (
                 Status::Critical,
-                "tls: certificate is signed by no CA that is trusted here"
+                "tls: certificate is signed by no CA that is trusted here, but by another one with the name of one that is"
             ),
             "{mode}"
         );

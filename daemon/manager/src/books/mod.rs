@@ -30,7 +30,7 @@ pub struct Books {
     /// None: nobody wants to know, or there was no room for it.
     metrics: Option<MetricsMap>,
     /// The same.
-    traces: Option<TracesMap>,
+    pub traces: Option<TracesMap>,
     pub saving: Saving,
     pub costs: Costs,
     pub next_run: u64,

@@ -1,6 +1,6 @@
 //! What each check's runs were like, in numbers: kept in `samples.map`, which goes on when a manager dies.
 
-use super::Books;
+use super::{Books, traces};
 use crate::role::MAP_MODE;
 use crate::time;
 use healthd_core::config::Model;
@@ -49,7 +49,7 @@ impl Books {
         let left = old.as_ref().map_or_else(Left::new, SamplesMap::left);
         self.samples = create(dir, model, &left);
         self.metrics = create_metrics(dir, model);
-        self.renew_traces(dir, model);
+        traces::renew(&mut self.traces, dir, model, self.map_mode);
         if let Some(old) = old {
             old.supersede();
         }

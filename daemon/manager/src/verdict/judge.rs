@@ -1,6 +1,7 @@
 //! From a result to a verdict, and to what comes next.
 
 use crate::alerts::{self, outcome_of};
+use crate::books::traces;
 use crate::director::{Manager, Phase};
 use crate::fleet::chunks::RunChunks;
 use crate::journal::Fact;
@@ -226,7 +227,7 @@ impl Manager {
         self.books.count(check.identity.index, &run);
         self.books
             .measured(check.identity.index, &check.last.metrics);
-        self.books.trace(check);
+        traces::trace(self.books.traces.as_ref(), check);
         // Sooner, but never later than it would be anyway.
         if let Some(retry) = judged.retry_ns.filter(|_| check.is_planned())
             && (check.plan.next_due == 0 || retry < check.plan.next_due)
