@@ -280,10 +280,11 @@ fn a_neighbour_is_not_critical_for_it() {
     ]);
     for _ in 0..20 {
         let rows = daemon.ask("run", serde_json::json!({}));
-        for row in rows.iter().filter(|r| r["type"] == "check") {
-            assert_ne!(row["status"], "critical", "{row}");
-        }
+        // Two that leave the same behind at once hide one another: what they say of themselves is not asked here.
+        let target = rows.iter().find(|r| r["name"] == "target");
+        let target = target.expect("it ran with the others");
         // In a worker that cannot be mended it is not known; never is it the target's fault.
+        assert_ne!(target["status"], "critical", "{target}");
         assert_ne!(daemon.run("target")["status"], "critical");
     }
     daemon.expect_log("plugin breaks its contract");
