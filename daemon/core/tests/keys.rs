@@ -46,7 +46,12 @@ impl Files for Only {
 }
 
 fn model() -> Model {
-    let text = "[web]\n[history]\n[push]\nurl = \"https://a.example/\"\n[[check]]\nname = \"a\"\nplugin = \"tcp\"\n";
+    model_of(
+        "[web]\n[history]\n[push]\nurl = \"https://a.example/\"\n[[check]]\nname = \"a\"\nplugin = \"tcp\"\n",
+    )
+}
+
+fn model_of(text: &'static str) -> Model {
     match load(Path::new("healthd.toml"), &Only(text), None) {
         Ok(model) => model,
         Err(all) => panic!("{}", all.render(false)),
@@ -101,6 +106,25 @@ fn what_nobody_writes_is_what_the_table_says() {
     let flap = format!("{}/{}", flap.count, duration::show(flap.per));
     assert_eq!(flap, default("flap"));
     assert_eq!(check.probe.is_some().to_string(), default("probe"));
+}
+
+/// On a machine of four processors.
+#[test]
+fn a_pool_by_itself_and_by_auto() {
+    let sizes = |text| {
+        let pool = model_of(text).pool;
+        (pool.io.workers, pool.io.threads, pool.cpu.workers)
+    };
+    let default = |section: Section, key| section.default_of(key).parse::<u16>().ok();
+    let (workers, threads, computing) = sizes("");
+    assert_eq!(default(Section::IoPool, "workers"), Some(workers));
+    assert_eq!(default(Section::IoPool, "threads"), Some(threads));
+    assert_eq!(computing, 4);
+    let auto =
+        "[pool.io]\nworkers = \"auto\"\nthreads = \"auto\"\n[pool.cpu]\nworkers = \"auto\"\n";
+    assert_eq!(sizes(auto), (4, 64, 4));
+    let by_hand = "[pool.io]\nworkers = 3\nthreads = 5\n[pool.cpu]\nworkers = 7\n";
+    assert_eq!(sizes(by_hand), (3, 5, 7));
 }
 
 /// As it is shown: 60s is 1m.

@@ -7,7 +7,7 @@ use crate::placing::{self, Placing};
 use crate::refusal::{self, Refusal, exit};
 use healthd_catalog::{RealFiles, Shelf};
 use healthd_core::config::json_schema;
-use healthd_core::config::{self, Daemon};
+use healthd_core::config::{self, Daemon, Pool};
 use healthd_core::wire::history::full_bytes;
 use healthd_sys::privileges::{self, Account};
 use healthd_sys::spawn::SelfExe;
@@ -61,12 +61,14 @@ pub fn test(config: &Path, json: bool) -> i32 {
     let judged = healthd_catalog::judge(config, &owners, &mut Shelf::default());
     let mut room = None;
     let mut listens = None;
+    let mut pool = None;
     let (checks, said) = match judged {
         Ok(loaded) => {
             let checks = loaded.model.checks.len() as u64;
             let history = loaded.model.history.as_ref();
             room = history.map(|h| (full_bytes(checks), h.max_size));
             listens = loaded.model.web.as_ref().map(|w| w.listen.clone());
+            pool = Some(loaded.model.pool);
             let mut said = loaded.model.warnings;
             // A start looks for these as well.
             let Daemon {
@@ -96,10 +98,21 @@ pub fn test(config: &Path, json: bool) -> i32 {
                 "max_bytes": most,
             })),
             "web": listens,
+            // `auto` is a number here.
+            "pool": pool.map(|p| serde_json::json!({
+                "io": { "workers": p.io.workers, "threads": p.io.threads },
+                "cpu": { "workers": p.cpu.workers },
+            })),
         });
         refusal::say(&format!("{answer}\n"));
     } else {
         refusal::print(&said);
+        if let Some(Pool { io, cpu, .. }) = pool.filter(|_| good) {
+            refusal::say(&format!(
+                "workers: io {} with up to {} threads each, cpu {}\n",
+                io.workers, io.threads, cpu.workers
+            ));
+        }
         if good {
             refusal::say(&format!("{}: good, checks: {checks}\n", config.display()));
             if let Some((full, most)) = room {

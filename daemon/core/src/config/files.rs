@@ -20,6 +20,6 @@ pub trait Files {
     fn env(&self, name: &str) -> Option<String>;
     /// `$CREDENTIALS_DIRECTORY`, where systemd puts what `LoadCredential=` names.
     fn credentials_dir(&self) -> Option<PathBuf>;
-    /// How many processors this process may use: the default of `pool.cpu.workers`.
+    /// How many processors this process may use: what `auto` goes by in `[pool.io]` and `[pool.cpu]`.
     fn cores(&self) -> u16;
 }

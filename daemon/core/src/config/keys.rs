@@ -252,11 +252,13 @@ static KEYS: &[Key] = keys! {
         "plugins": Texts; "These plugins share workers, which run no others."
     }
     [IoPool] => {
-        "workers": Integer(1, 64) = "2"; "Processes for checks that wait."
-        "threads": Integer(1, 1024) = "64"; "The most threads of one such process, for plugins whose library blocks."
+        "workers": IntegerOrAuto(1, 64) = "2";
+            "Processes for checks that wait. auto: one for each processor, 2 to 16."
+        "threads": IntegerOrAuto(1, 1024) = "64";
+            "The most threads of one such process, for plugins whose library blocks. auto: four for each processor, 64 at least."
     }
     [CpuPool] => {
-        "workers": Integer(1, 256); "Processes for checks that compute. Default: the number of processors."
+        "workers": IntegerOrAuto(1, 256) = "auto"; "Processes for checks that compute. auto: one for each processor."
     }
     [ExecPool] => {
         "max_parallel": IntegerOrAuto(1, 4096) = "auto"; "The most programs that run at one time."

@@ -10,6 +10,7 @@
 //! `json_schema` tells editors what may stand in a file.
 
 pub mod alert_keys;
+pub mod auto;
 mod catalog;
 mod changes;
 mod checks;

@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::auto;
 use super::catalog::Catalog;
 use super::checks::{self, Resolved};
 use super::diagnostic::Diagnostics;
@@ -309,17 +310,19 @@ fn pool(file: &RawFile, catalog: Option<&Catalog>, cx: &mut Reading<'_>) -> Pool
     let io = file.values(Section::IoPool);
     let cpu = file.values(Section::CpuPool);
     let exec = file.values(Section::ExecPool);
+    let cores = cx.files.cores();
+    let or = |given: u16, auto: fn(u16) -> u16| match given {
+        0 => auto(cores),
+        n => n,
+    };
     Pool {
         io: IoPool {
-            workers: io.number("workers", cx),
-            threads: io.number("threads", cx),
+            workers: or(io.number("workers", cx), auto::io_workers),
+            threads: or(io.number("threads", cx), auto::io_threads),
             limits: limits(io, cx),
         },
         cpu: CpuPool {
-            workers: match cpu.number("workers", cx) {
-                0 => cx.files.cores().clamp(1, 256),
-                n => n,
-            },
+            workers: or(cpu.number("workers", cx), auto::cpu_workers),
             limits: limits(cpu, cx),
         },
         exec: ExecPool {
