@@ -112,12 +112,21 @@ impl Results {
         self.detail.push_str(kept);
     }
 
-    pub fn metric(&mut self, mut metric: Metric) {
-        metric.name = cut(&metric.name, MAX_NAME).to_owned();
-        metric.unit = cut(&metric.unit, MAX_NAME).to_owned();
-        if self.metrics.len() < MAX_METRICS && self.take(metric.name.len() + metric.unit.len() + 52)
-        {
-            self.metrics.push(metric);
+    /// As it crossed the border: NaN and the infinities become "absent".
+    pub fn metric(&mut self, name: &str, unit: &str, m: &abi::HdMetric) {
+        let (name, unit) = (cut(name, MAX_NAME), cut(unit, MAX_NAME));
+        let finite = |v: f64| v.is_finite().then_some(v);
+        if self.metrics.len() < MAX_METRICS && self.take(name.len() + unit.len() + 52) {
+            self.metrics.push(Metric {
+                name: name.to_owned(),
+                unit: unit.to_owned(),
+                value: finite(m.value),
+                warn: finite(m.warn),
+                crit: finite(m.crit),
+                min: finite(m.min),
+                max: finite(m.max),
+                counter: m.kind == abi::COUNTER,
+            });
         } else {
             self.lost_metrics += 1;
         }
@@ -461,21 +470,6 @@ impl Context {
         if let Some(tell) = self.on_phase.get() {
             tell(name);
         }
-    }
-}
-
-/// A metric as it crossed the border: NaN and the infinities become "absent".
-pub(crate) fn metric_from(name: String, unit: String, m: &abi::HdMetric) -> Metric {
-    let finite = |v: f64| v.is_finite().then_some(v);
-    Metric {
-        name,
-        unit,
-        value: finite(m.value),
-        warn: finite(m.warn),
-        crit: finite(m.crit),
-        min: finite(m.min),
-        max: finite(m.max),
-        counter: m.kind == abi::COUNTER,
     }
 }
 

@@ -3,7 +3,7 @@
 
 use crate::cache;
 use crate::call::Ended;
-use crate::context::{Context, metric_from};
+use crate::context::Context;
 use crate::counter;
 use crate::grace;
 use crate::notice;
@@ -281,7 +281,7 @@ unsafe extern "C" fn metric(c: *const HdCtx, m: *const HdMetric) {
     // SAFETY: as above.
     let unit = unsafe { text(m.unit) };
     let (name, unit) = (context.clean(&name), context.clean(&unit));
-    context.say(|r| r.metric(metric_from(name.into_owned(), unit.into_owned(), &m)));
+    context.say(|r| r.metric(&name, &unit, &m));
 }
 
 unsafe extern "C" fn label(c: *const HdCtx, key: HdStr, value: HdStr) {

@@ -330,8 +330,9 @@ impl Manager {
         }) else {
             return;
         };
-        let (name, plugin) = (check.spec.name.clone(), check.spec.plugin.clone());
+        let (name, plugin) = (&check.spec.name, &check.spec.plugin);
         let fact = match self.fleet.apart.ran(id, blocked) {
+            // Nearly always, at the end of each run.
             None => return,
             Some(Move::Away) => Fact::new(EventKind::Quarantined)
                 .titled("check runs apart")
@@ -344,7 +345,7 @@ impl Manager {
                     "{TO_COME_BACK} runs in a row did not block their worker"
                 )),
         };
-        self.books.journal.record(fact.check(&name));
+        self.books.journal.record(fact.check(name));
     }
 
     /// Now and then: the worker is there when it is needed, and who belongs to it is sent there once it is ready.
