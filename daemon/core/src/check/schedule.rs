@@ -22,12 +22,20 @@ pub fn first_due(name_hash: u64, ready_ns: u64, interval_ns: u64, spread_ns: u64
     ready_ns + name_hash % interval_ns.min(spread_ns).max(1)
 }
 
+/// Points of a grid lie so far apart: each wake-up of a worker then starts some runs, where there are many.
+const MOST_APART_NS: u64 = 10_000_000;
+
+/// The point of its interval at which a check is due, in steps of a thousandth of it: 10 ms at most.
+fn phase(name_hash: u64, interval_ns: u64) -> u64 {
+    let phase = name_hash % interval_ns;
+    phase - phase % (interval_ns / 1000).clamp(1, MOST_APART_NS)
+}
+
 /// The next point of the check's own grid after a run that was due at `last_ns`, half an interval later at the earliest
 /// and one at the latest. Where that point is nearer, as after a first run off the grid, a run comes in between.
 pub fn next_due(name_hash: u64, last_ns: u64, interval_ns: u64) -> u64 {
     let interval = interval_ns.max(1);
-    let phase = name_hash % interval;
-    let to_grid = interval - (last_ns + interval - phase) % interval;
+    let to_grid = interval - (last_ns + interval - phase(name_hash, interval)) % interval;
     match to_grid < interval / 2 {
         true => last_ns + to_grid + interval / 2,
         false => last_ns + to_grid,
@@ -106,10 +114,38 @@ mod tests {
                     due = next;
                 }
                 // From here on it is on its grid.
-                assert_eq!(due % interval, h % interval);
+                assert_eq!(due % interval, phase(h, interval));
                 assert_eq!(next_due(h, due, interval) - due, interval);
             }
         }
+    }
+
+    #[test]
+    fn checks_of_one_interval_are_due_together_and_not_all_at_once() {
+        const MS: u64 = 1_000_000;
+        for (interval, apart) in [
+            (500, 500_000),
+            (2_000, 2 * MS),
+            (10_000, 10 * MS),
+            (60_000, 10 * MS),
+        ] {
+            let interval = interval * MS;
+            let mut due = std::collections::BTreeMap::new();
+            for i in 0..10_000 {
+                let h = hash(format!("web-{i}").as_bytes());
+                let next = next_due(h, 7 * interval, interval);
+                assert!(next > 7 * interval && next <= 8 * interval + interval / 2);
+                *due.entry(phase(h, interval)).or_insert(0) += 1;
+            }
+            assert!(due.keys().all(|at| at % apart == 0 && *at < interval));
+            let points = interval / apart;
+            let most = due.values().max().expect("not empty");
+            assert!(
+                *most <= 3 * 10_000u64.div_ceil(points).max(4),
+                "{most} of {points} points"
+            );
+        }
+        assert_eq!((phase(7, 1), phase(12_345, 999)), (0, 12_345 % 999));
     }
 
     #[test]

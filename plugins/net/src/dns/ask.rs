@@ -101,11 +101,10 @@ async fn over_udp(cx: Cx<'_>, question: &Question, to: &[SocketAddr]) -> Result<
 /// Only datagrams from the server's address and port come in. Of those with another id or question, which somebody may
 /// have forged, none counts.
 async fn hear(socket: &UdpSocket<'_>, question: &Question, id: u16) -> Result<Answer, Failed> {
-    let mut buffer = vec![0; 1 << 16];
     loop {
-        let n = socket.recv(&mut buffer).await;
-        let n = n.map_err(|e| failure("receive", &e))?;
-        match question.answer(id, &buffer[..n]) {
+        let datagram = socket.receive().await;
+        let datagram = datagram.map_err(|e| failure("receive", &e))?;
+        match question.answer(id, &datagram) {
             Ok(answer) => return Ok(answer),
             Err(NoAnswer::Stranger(_)) => continue,
             Err(NoAnswer::Broken(why)) => return Err((Status::Critical, why)),

@@ -1,6 +1,6 @@
 //! The `ping` plugin: ICMP echo. Options, metrics and verdicts are in `PING.md`.
 //!
-//! Runs in: the step lane. A run has a socket of its own, so its answers are nobody else's.
+//! Runs in: the step lane. A run has a socket for itself, so its answers are nobody else's.
 
 mod count;
 mod options;

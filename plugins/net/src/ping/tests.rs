@@ -11,10 +11,10 @@ use nix::sys::socket::{
     setsockopt, socket, sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 /// A network in which everybody may ping.
@@ -26,6 +26,7 @@ fn network(test: impl FnOnce() + Send + 'static) {
 }
 
 /// A request of the run that was heard on the wire: the ICMP message without its IP header, and that header.
+#[derive(Clone)]
 struct Heard {
     header: Vec<u8>,
     icmp: Vec<u8>,
@@ -66,25 +67,32 @@ fn sealed(mut icmp: Vec<u8>) -> Vec<u8> {
     icmp
 }
 
+/// 127.0.0.`last`, by hand.
+fn host_at(last: u8) -> OwnedFd {
+    let raw = socket(
+        AddressFamily::Inet,
+        SockType::Raw,
+        SockFlag::empty(),
+        SockProtocol::Icmp,
+    )
+    .unwrap();
+    bind(raw.as_raw_fd(), &SockaddrIn::new(127, 0, 0, last, 0)).unwrap();
+    setsockopt(&raw, sockopt::ReceiveTimeout, &TimeVal::milliseconds(20)).unwrap();
+    raw
+}
+
+fn say(raw: &OwnedFd, packet: &[u8]) {
+    let to = SockaddrIn::new(127, 0, 0, 1, 0);
+    sendto(raw.as_raw_fd(), packet, &to, MsgFlags::empty()).unwrap();
+}
+
 /// Pings 127.0.0.5, where `host` says what comes back, and from which last byte of an address.
 fn against(
     options: &Value,
     mut host: impl FnMut(&Heard) -> Vec<(u8, Vec<u8>)> + Send + 'static,
 ) -> Outcome {
     net_sysctl("ipv4/icmp_echo_ignore_all", "1");
-    let open = |last: u8| {
-        let raw = socket(
-            AddressFamily::Inet,
-            SockType::Raw,
-            SockFlag::empty(),
-            SockProtocol::Icmp,
-        )
-        .unwrap();
-        bind(raw.as_raw_fd(), &SockaddrIn::new(127, 0, 0, last, 0)).unwrap();
-        setsockopt(&raw, sockopt::ReceiveTimeout, &TimeVal::milliseconds(20)).unwrap();
-        raw
-    };
-    let (five, nine) = (open(5), open(9));
+    let (five, nine) = (host_at(5), host_at(9));
     let over = Arc::new(AtomicBool::new(false));
     let stop = over.clone();
     let answering = std::thread::spawn(move || {
@@ -102,9 +110,7 @@ fn against(
                 icmp: icmp.to_vec(),
             };
             for (from, packet) in host(&heard) {
-                let raw = if from == 5 { &five } else { &nine };
-                let to = SockaddrIn::new(127, 0, 0, 1, 0);
-                sendto(raw.as_raw_fd(), &packet, &to, MsgFlags::empty()).unwrap();
+                say(if from == 5 { &five } else { &nine }, &packet);
             }
         }
     });
@@ -252,6 +258,39 @@ fn answers_that_are_none() {
             vec![(5, answer)]
         };
         assert_eq!(told(&against(&json!({}), wrong)), none);
+    });
+}
+
+#[test]
+fn what_comes_after_a_runs_end_is_of_no_other_run() {
+    network(|| {
+        let one = json!({"packets": 1});
+        let (tell, told_of) = mpsc::channel();
+        let o = against(&one, move |h| {
+            tell.send(h.clone()).unwrap();
+            vec![]
+        });
+        assert_eq!(told(&o), (Status::Critical, "no answer to 1 packets"));
+        let first = told_of.recv().unwrap();
+        let late = first.clone();
+        let o = against(&one, move |h| {
+            let same = late.icmp[4..6] == h.icmp[4..6];
+            assert!(same, "the next run has the socket of the first");
+            vec![
+                (5, late.answer(|_| ())),
+                (5, late.unreachable(1, late.icmp.len())),
+                (5, h.answer(|_| ())),
+            ]
+        });
+        assert_eq!(o.status, Status::Ok, "{}", o.message);
+        assert_eq!(
+            (o.metric("loss").value, o.metric("duplicates").value),
+            (0.0, 0.0)
+        );
+        // While no run has it; the next pings another host.
+        say(&host_at(5), &first.unreachable(1, 8));
+        let o = check("ping", &json!({"host": "127.0.0.1", "packets": 1}));
+        assert_eq!(o.status, Status::Ok, "{}", o.message);
     });
 }
 

@@ -399,11 +399,10 @@ async fn listen<T>(
     socket: &UdpSocket<'_>,
     hear: impl Fn(&[u8]) -> Result<Option<T>, String>,
 ) -> Result<T, Status> {
-    let mut buffer = vec![0; 1 << 16];
     loop {
-        let n = socket.recv(&mut buffer).await;
-        let n = n.map_err(|e| cx.fail("query", &e))?;
-        match hear(&buffer[..n]) {
+        let datagram = socket.receive().await;
+        let datagram = datagram.map_err(|e| cx.fail("query", &e))?;
+        match hear(&datagram) {
             Ok(Some(heard)) => return Ok(heard),
             Ok(None) => continue,
             Err(why) => return Err(cx.critical(format_args!("the answer is broken: {why}"))),

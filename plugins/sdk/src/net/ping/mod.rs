@@ -3,22 +3,26 @@
 //! A ping socket's id is the kernel's, and only answers to that id arrive. A raw socket (CAP_NET_RAW) gets every
 //! answer that its peer sends to this machine, so the id is looked at here.
 
+mod idle;
+mod message;
+
 use super::bind::{Bind, set};
 use super::source::{RawAddr, Source, domain, socket_of};
 use crate::cx::Cx;
 use healthd_abi::{IO_READ, IO_WRITE};
+use idle::Fd;
+use message::{Message, receive};
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::mem::zeroed;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::ptr::null_mut;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Sends echo requests to one address and hears what comes back.
 pub struct PingSocket<'a> {
-    source: Source<'a, OwnedFd>,
+    source: Source<'a, Fd>,
     cx: Cx<'a>,
     to: IpAddr,
     /// On a raw socket the id is ours.
@@ -26,6 +30,8 @@ pub struct PingSocket<'a> {
     /// At the begin of each payload: an answer to an earlier run, or to somebody else, has another.
     nonce: u64,
     packet: Vec<u8>,
+    /// An error of an earlier request that was met on the way to send the next.
+    met: Cell<Option<Heard>>,
 }
 
 /// What a [`PingSocket`] heard.
@@ -80,6 +86,10 @@ impl<'a> PingSocket<'a> {
         dont_fragment: bool,
         bind: &Bind,
     ) -> io::Result<PingSocket<'a>> {
+        let is_usual = !dont_fragment && *bind == Bind::default();
+        if let Some(fd) = Fd::idle(to).filter(|_| is_usual) {
+            return PingSocket::on(cx, to, size, fd, false);
+        }
         let (fd, raw) = open(to)?;
         bind.apply(&fd, to)?;
         set(&fd, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)?;
@@ -99,13 +109,18 @@ impl<'a> PingSocket<'a> {
                 set(&fd, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, mode)?;
             }
         }
-        let nonce = RandomState::new().hash_one((cx.now_ns(), cx.run_id()));
-        let raw_id = raw.then_some(nonce as u16);
         if raw {
             only_echo_replies(&fd, to)?;
             // Only the peer's packets are for this socket then.
             RawAddr::inet(&SocketAddr::new(to, 0)).connect(&fd)?;
         }
+        let fd = Fd::new(fd, to, is_usual && !raw);
+        PingSocket::on(cx, to, size, fd, raw)
+    }
+
+    fn on(cx: Cx<'a>, to: IpAddr, size: usize, fd: Fd, raw: bool) -> io::Result<PingSocket<'a>> {
+        let nonce = RandomState::new().hash_one((cx.now_ns(), cx.run_id()));
+        let raw_id = raw.then_some(nonce as u16);
         let mut packet = vec![0; HEADER + size.max(PING_SIZE_MIN)];
         packet[0] = if to.is_ipv4() {
             ECHO_REQUEST
@@ -121,6 +136,7 @@ impl<'a> PingSocket<'a> {
             raw_id,
             nonce,
             packet,
+            met: Cell::new(None),
         })
     }
 
@@ -136,8 +152,24 @@ impl<'a> PingSocket<'a> {
         let connected = self.raw_id.is_some();
         poll_fn(|task| {
             self.source.retry(task, IO_WRITE, |fd| {
-                let now = self.cx.now_ns();
-                to.send(fd, &self.packet, connected).map(|_| now)
+                loop {
+                    let now = self.cx.now_ns();
+                    match to.send(fd, &self.packet, connected) {
+                        Ok(_) => return Ok(now),
+                        Err(e) if is_passing(&e) => return Err(e),
+                        // Of this request, or of an earlier one, perhaps of another run?
+                        Err(e) => match receive(fd, libc::MSG_ERRQUEUE) {
+                            Ok(message) if !message.is_local => {
+                                let error = message.error.filter(|_| self.is_quoted(&message));
+                                self.met.set(error.or(self.met.get()));
+                            }
+                            _ => {
+                                fd.spoilt();
+                                return Err(e);
+                            }
+                        },
+                    }
+                }
             })
         })
         .await
@@ -145,17 +177,22 @@ impl<'a> PingSocket<'a> {
 
     /// The next answer or error that belongs to this socket's own requests.
     pub async fn hear(&self) -> io::Result<Heard> {
+        if let Some(error) = self.met.take() {
+            return Ok(error);
+        }
         poll_fn(|task| {
             self.source.retry(task, IO_READ, |fd| {
                 loop {
                     let heard = match receive(fd, 0) {
                         Ok(message) => self.echo(&message),
-                        Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Err(e),
-                        Err(e) if e.kind() == io::ErrorKind::Interrupted => None,
+                        Err(e) if is_passing(&e) => return Err(e),
                         // An ICMP error shows up as the socket's; what it was is in the queue of errors.
                         Err(e) => match receive(fd, libc::MSG_ERRQUEUE) {
                             Ok(message) => message.error.filter(|_| self.is_quoted(&message)),
-                            Err(_) => return Err(e),
+                            Err(_) => {
+                                fd.spoilt();
+                                return Err(e);
+                            }
                         },
                     };
                     if let Some(heard) = heard {
@@ -167,11 +204,17 @@ impl<'a> PingSocket<'a> {
         .await
     }
 
-    /// A raw socket also hears of what others sent to its peer.
+    /// A raw socket also hears of what others sent to its peer, and any of what an earlier run sent. A router need not
+    /// quote more than the begin, without the payload.
     fn is_quoted(&self, message: &Message) -> bool {
-        let id = message.data().get(4..6);
-        self.raw_id
-            .is_none_or(|ours| id.is_none_or(|id| id == ours.to_be_bytes()))
+        let quoted = message.data();
+        let is_ours = |at: usize, ours: &[u8]| {
+            let said = quoted.get(at..at + ours.len());
+            said.is_none_or(|said| said == ours)
+        };
+        message.from.is_none_or(|from| from == self.to)
+            && self.raw_id.is_none_or(|id| is_ours(4, &id.to_be_bytes()))
+            && is_ours(HEADER, &self.nonce.to_be_bytes())
     }
 
     fn echo(&self, message: &Message) -> Option<Heard> {
@@ -197,6 +240,14 @@ impl<'a> PingSocket<'a> {
             ttl: message.ttl,
         })
     }
+}
+
+/// The caller waits, or tries again.
+fn is_passing(e: &io::Error) -> bool {
+    matches!(
+        e.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
 }
 
 /// The host's time of a packet that the kernel stamped with the time of day.
@@ -249,165 +300,6 @@ fn only_echo_replies(fd: &OwnedFd, to: IpAddr) -> io::Result<()> {
     }
 }
 
-/// What one recvmsg gave.
-struct Message {
-    data: [u8; 128],
-    len: usize,
-    from: Option<IpAddr>,
-    stamp_ns: Option<u64>,
-    ttl: Option<u8>,
-    /// From the queue of errors. None if it is about something else.
-    error: Option<Heard>,
-}
-
-impl Message {
-    fn data(&self) -> &[u8] {
-        &self.data[..self.len.min(self.data.len())]
-    }
-}
-
-fn receive(fd: &OwnedFd, flags: i32) -> io::Result<Message> {
-    let mut message = Message {
-        data: [0; 128],
-        len: 0,
-        from: None,
-        stamp_ns: None,
-        ttl: None,
-        error: None,
-    };
-    // u64: aligned as cmsghdr wants.
-    let mut control = [0u64; 64];
-    // SAFETY: all zeroes is a valid sockaddr_storage.
-    let mut name: libc::sockaddr_storage = unsafe { zeroed() };
-    let mut vec = libc::iovec {
-        iov_base: message.data.as_mut_ptr().cast(),
-        iov_len: message.data.len(),
-    };
-    // SAFETY: all zeroes is a valid msghdr: no buffers.
-    let mut header: libc::msghdr = unsafe { zeroed() };
-    header.msg_name = (&raw mut name).cast();
-    header.msg_namelen = size_of_val(&name) as libc::socklen_t;
-    header.msg_iov = &raw mut vec;
-    header.msg_iovlen = 1;
-    header.msg_control = control.as_mut_ptr().cast();
-    header.msg_controllen = size_of_val(&control) as _;
-    // SAFETY: every pointer of the header is to a live buffer of the length beside it.
-    let n = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut header, flags) };
-    if n < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    message.len = n as usize;
-    header.msg_iov = null_mut();
-    message.from = address(&name);
-    // SAFETY: the kernel filled header and control, which live on.
-    let mut at = unsafe { libc::CMSG_FIRSTHDR(&raw const header) };
-    // SAFETY: NULL or a whole cmsghdr within control.
-    while let Some(one) = unsafe { at.as_ref() } {
-        // SAFETY: `at` is such a header.
-        let data = unsafe { libc::CMSG_DATA(at) };
-        let overhead = data.addr() - at.addr();
-        #[allow(clippy::unnecessary_cast, reason = "another type with musl")]
-        let len = (one.cmsg_len as usize).saturating_sub(overhead);
-        // SAFETY: the kernel says that so many bytes follow, all within control.
-        let data = unsafe { std::slice::from_raw_parts(data, len) };
-        message.take(one.cmsg_level, one.cmsg_type, data);
-        // SAFETY: `at` is a header of this msghdr.
-        at = unsafe { libc::CMSG_NXTHDR(&raw const header, at) };
-    }
-    Ok(message)
-}
-
-impl Message {
-    fn take(&mut self, level: i32, kind: i32, data: &[u8]) {
-        match (level, kind) {
-            (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => {
-                let number = |at: usize| Some(i64::from_ne_bytes(*data.get(at..)?.first_chunk()?));
-                // Both are 64 bits wide on 64-bit machines; elsewhere there is no stamp and the reading counts.
-                if data.len() == 16 {
-                    self.stamp_ns = number(0).zip(number(8)).and_then(|(s, ns)| {
-                        u64::try_from(s)
-                            .ok()?
-                            .checked_mul(1_000_000_000)?
-                            .checked_add(ns as u64)
-                    });
-                }
-            }
-            (libc::IPPROTO_IP, libc::IP_TTL) | (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT) => {
-                let ttl = data.first_chunk().map(|b| i32::from_ne_bytes(*b));
-                self.ttl = ttl.and_then(|ttl| u8::try_from(ttl).ok());
-            }
-            (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) => {
-                self.error = self.undelivered(data);
-            }
-            _ => {}
-        }
-    }
-
-    /// `data` is a sock_extended_err with the offender's address behind it; the message itself is what was quoted.
-    fn undelivered(&self, data: &[u8]) -> Option<Heard> {
-        let &[
-            _,
-            _,
-            _,
-            _,
-            origin,
-            kind,
-            code,
-            _,
-            a,
-            b,
-            c,
-            d,
-            _,
-            _,
-            _,
-            _,
-            ..,
-        ] = data
-        else {
-            return None;
-        };
-        let info = u32::from_ne_bytes([a, b, c, d]);
-        let why = match (origin, kind, code) {
-            (libc::SO_EE_ORIGIN_LOCAL, ..) => Undelivered::TooBig(info),
-            (libc::SO_EE_ORIGIN_ICMP, 3, 4) | (libc::SO_EE_ORIGIN_ICMP6, 2, _) => {
-                Undelivered::TooBig(info)
-            }
-            (libc::SO_EE_ORIGIN_ICMP, 3, code) | (libc::SO_EE_ORIGIN_ICMP6, 1, code) => {
-                Undelivered::Unreachable(code)
-            }
-            (libc::SO_EE_ORIGIN_ICMP, 11, _) | (libc::SO_EE_ORIGIN_ICMP6, 3, _) => {
-                Undelivered::TimeExceeded
-            }
-            _ => Undelivered::Other(kind, code),
-        };
-        let quoted = self.data();
-        Some(Heard::Error {
-            from: offender(&data[16..]),
-            seq: quoted
-                .get(6..8)
-                .map(|seq| u16::from_be_bytes([seq[0], seq[1]])),
-            why,
-        })
-    }
-}
-
-fn offender(raw: &[u8]) -> Option<IpAddr> {
-    let family = i32::from(u16::from_ne_bytes(*raw.first_chunk()?));
-    match family {
-        libc::AF_INET => Some(Ipv4Addr::from(*raw.get(4..)?.first_chunk::<4>()?).into()),
-        libc::AF_INET6 => Some(Ipv6Addr::from(*raw.get(8..)?.first_chunk::<16>()?).into()),
-        _ => None,
-    }
-}
-
-fn address(name: &libc::sockaddr_storage) -> Option<IpAddr> {
-    let len = size_of::<libc::sockaddr_in6>();
-    // SAFETY: a sockaddr_storage is longer than a sockaddr_in6, and every byte of it was written.
-    let raw = unsafe { std::slice::from_raw_parts((&raw const *name).cast::<u8>(), len) };
-    offender(raw)
-}
-
 fn checksum(packet: &[u8]) -> u16 {
     let mut sum: u32 = packet
         .chunks(2)
@@ -452,45 +344,5 @@ mod tests {
         // The clock was set back, or far ahead.
         assert_eq!(arrival(now, Some(day + 3_600_000_000_000)), now);
         assert_eq!(arrival(now, Some(day - 3_600_000_000_000)), now);
-    }
-
-    #[test]
-    fn errors_with_short_quotes() {
-        let mut message = Message {
-            data: [0; 128],
-            len: 8,
-            from: None,
-            stamp_ns: None,
-            ttl: None,
-            error: None,
-        };
-        message.data[7] = 9;
-        let mut data = vec![0; 32];
-        (data[4], data[5], data[6]) = (libc::SO_EE_ORIGIN_ICMP, 3, 1);
-        data[16..18].copy_from_slice(&(libc::AF_INET as u16).to_ne_bytes());
-        data[20..24].copy_from_slice(&[192, 0, 2, 1]);
-        let from = Some(IpAddr::from([192, 0, 2, 1]));
-        let why = Undelivered::Unreachable(1);
-        let seq = Some(9);
-        assert_eq!(
-            message.undelivered(&data),
-            Some(Heard::Error { from, seq, why })
-        );
-        message.len = 4;
-        let seq = None;
-        assert_eq!(
-            message.undelivered(&data),
-            Some(Heard::Error { from, seq, why })
-        );
-        for end in 0..16 {
-            assert_eq!(message.undelivered(&data[..end]), None);
-        }
-        let from = None;
-        for end in 16..24 {
-            assert_eq!(
-                message.undelivered(&data[..end]),
-                Some(Heard::Error { from, seq, why })
-            );
-        }
     }
 }
