@@ -4,6 +4,7 @@ use crate::failed::Failed;
 use crate::response::Response;
 use encoding_rs::{Encoding, UTF_8, WINDOWS_1252};
 use flate2::bufread::GzDecoder;
+use healthd_client::held::Held;
 use healthd_plugin::Cx;
 use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 use std::borrow::Cow;
@@ -41,12 +42,20 @@ pub async fn unpack(cx: Cx<'_>, response: &mut Response, max: usize) -> Result<(
         if !CODINGS.contains(&name.as_str()) && is_text(&response.body) {
             continue;
         }
-        let packed = Cursor::new(std::mem::take(&mut response.body));
-        let mut reader = reader(name, packed)?;
+        let (packed, _held) = response.take_packed();
+        let mut reader = reader(name, Cursor::new(packed))?;
         // Still packed, or the body itself, which may be too long to be kept.
         let is_last = n == 0;
         let (mut out, mut size) = (Vec::new(), 0);
+        let mut out_held = Held::default();
         loop {
+            let has_room = match is_last {
+                true => response.make_room(cx, PIECE).await,
+                false => Box::pin(out_held.grow(cx, size + PIECE, max))
+                    .await
+                    .map(drop),
+            };
+            has_room.map_err(|e| Failed::io("body", &e))?;
             let room = (max - size).min(PIECE) as u64;
             let read = reader.by_ref().take(room).read_to_end(&mut out);
             size += read.as_ref().copied().unwrap_or(0);
@@ -60,7 +69,8 @@ pub async fn unpack(cx: Cx<'_>, response: &mut Response, max: usize) -> Result<(
                 Err(_) => {
                     return Err(Failed::critical(format!("body: cannot be read as {name}")));
                 }
-                Ok(0) => break,
+                // The end, as it is not the whole piece.
+                Ok(n) if (n as u64) < room => break,
                 Ok(_) if size >= max => {
                     response.cut = true;
                     break;
@@ -69,7 +79,7 @@ pub async fn unpack(cx: Cx<'_>, response: &mut Response, max: usize) -> Result<(
             }
         }
         if !is_last {
-            response.body = out;
+            response.put_packed(out, out_held);
         }
     }
     Ok(())

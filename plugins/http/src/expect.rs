@@ -4,6 +4,7 @@ use crate::body;
 use crate::failed::Failed;
 use crate::json;
 use crate::options::{Options, StatusSet};
+use crate::places::Places;
 use crate::response::{Onlooker, Response};
 use crate::search::Search;
 use crate::url::{Url, masked};
@@ -11,7 +12,7 @@ use healthd_plugin::pattern::Pattern;
 use healthd_plugin::serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 #[derive(Debug)]
 pub struct Expect {
@@ -21,6 +22,9 @@ pub struct Expect {
     regex: Option<Pattern>,
     not_regex: Option<Pattern>,
     pub json: Vec<json::Rule>,
+    /// Where these can come to, and the bytes that it may take.
+    places: Places,
+    most_json: usize,
     headers: Vec<(String, Pattern)>,
     not_headers: Vec<(String, Pattern)>,
     url: Option<Pattern>,
@@ -55,6 +59,8 @@ impl Expect {
             not_contains: o.body_not_contains.clone(),
             regex: regex("body_regex", &o.body_regex)?,
             not_regex: regex("body_not_regex", &o.body_not_regex)?,
+            places: Places::of(json.iter().map(json::Rule::text)),
+            most_json: MOST_JSON + MOST_JSON_A_BYTE * o.max_body as usize,
             json,
             url: regex("expect_url", &o.expect_url)?,
             tls: o.expect_tls,
@@ -225,7 +231,9 @@ impl Expect {
         if self.json.is_empty() {
             return Ok(None);
         }
-        let json = json::read(text, is_cut).map_err(Failed::critical)?;
+        // Long ones are judged on threads apart: one after the other, as each takes much more than its text.
+        let _alone = (text.len() > LARGE).then(|| LONG_JSON.lock());
+        let json = json::read(text, is_cut, &self.places, self.most_json)?;
         if let Some(why) = json::too_much(&self.json, &json) {
             return Err(Failed::unknown(why));
         }
@@ -245,6 +253,10 @@ fn said_of_cut(is_cut: bool) -> &'static str {
 /// Bytes that are judged at once; what is longer has a thread of its own.
 const LARGE: usize = 64 << 10;
 const COSTLY: usize = 4 << 10;
+/// For values of JSON: what there is for all, and for each byte of `max_body`.
+const MOST_JSON: usize = 8 << 20;
+const MOST_JSON_A_BYTE: usize = 24;
+static LONG_JSON: Mutex<()> = Mutex::new(());
 
 /// The first pattern that cannot be looked for in a text of so many bytes, and why.
 fn too_much<'p>(

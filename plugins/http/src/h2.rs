@@ -11,6 +11,8 @@ use std::io;
 
 /// As for HTTP/1.1.
 const MAX_HEAD: u32 = 300 << 10;
+/// Of a body, as long as the peer is not told that it may send larger ones.
+const MAX_FRAME: usize = 16 << 10;
 
 /// What ALPN calls it.
 pub const PROTOCOL: &[u8] = b"h2";
@@ -61,7 +63,12 @@ pub async fn run<S: AsyncRead + AsyncWrite + Unpin>(
         cx.phase("transfer");
         let wait = response.is_endless().then(|| cx.remaining() / 2);
         let rest = async {
-            while let Some(piece) = body.data().await {
+            loop {
+                let room = response.make_room(cx, MAX_FRAME).await;
+                room.map_err(|e| Failed::io("transfer", &e))?;
+                let Some(piece) = body.data().await else {
+                    break;
+                };
                 let piece = piece.map_err(|e| failed("transfer", &e))?;
                 let _ = body.flow_control().release_capacity(piece.len());
                 response.piece(&piece);

@@ -1,10 +1,12 @@
 //! What the JSON of a body must say: one rule for each place in it.
 
 use crate::expect::Quoted;
+use crate::failed::Failed;
 use crate::options::{JsonRule, Options, Quantity};
+use crate::places::{Places, Unread};
 use healthd_plugin::options::{Scalar, Thresholds};
 use healthd_plugin::pattern::Pattern;
-use healthd_plugin::serde_json::{self, Value};
+use healthd_plugin::serde_json::Value;
 use serde_json_path::JsonPath;
 
 #[derive(Debug)]
@@ -312,19 +314,24 @@ impl std::fmt::Display for Shown<'_> {
     }
 }
 
-/// The body's JSON.
-pub fn read(text: &str, cut: bool) -> Result<Value, String> {
+/// Of the body's JSON what the rules can come to, in `most` bytes.
+pub fn read(text: &str, cut: bool, places: &Places, most: usize) -> Result<Value, Failed> {
     let text = text.trim_start_matches('\u{feff}');
     // JSON allows more than serde_json can hold.
-    let read = serde_json::from_str(text).or_else(|e| {
-        let other = held(text).ok_or(e)?;
-        serde_json::from_str(&other)
+    let read = places.read(text, most).or_else(|unread| match unread {
+        Unread::NoJson(_) => places.read(&held(text).ok_or(unread)?, most),
+        Unread::TooLarge(_) => Err(unread),
     });
-    match read {
-        Ok(value) => Ok(value),
-        Err(_) if cut => Err("body is longer than max_body, so its JSON is cut".into()),
-        Err(e) => Err(format!("body is no JSON: {e}")),
-    }
+    read.map_err(|unread| match unread {
+        Unread::TooLarge(most) => Failed::unknown(format!(
+            "what the JSON paths come to in this body takes more than {} MiB: narrower paths, or a larger max_body, with which this bound grows",
+            most >> 20
+        )),
+        Unread::NoJson(_) if cut => {
+            Failed::critical("body is longer than max_body, so its JSON is cut".into())
+        }
+        Unread::NoJson(e) => Failed::critical(format!("body is no JSON: {e}")),
+    })
 }
 
 /// The text with what no `Value` can hold as the nearest that one can: a number beyond all is the largest one, half a
@@ -405,10 +412,14 @@ mod tests {
 
     const BODY: &str = r#"{"n": 5, "s": "up", "t": "7.5", "l": [1, 2, 30], "o": {"a": null}, "d": [{"v": 1}, {"v": 9}], "e": ""}"#;
 
+    fn whole(text: &str) -> Result<Value, Failed> {
+        read(text, false, &Places::of(["$"].into_iter()), 1 << 20)
+    }
+
     fn judge(rule: Value) -> Result<(), String> {
         let o = json!({"url": "http://x", "json": [rule]});
         let rules = rules(&Options::parse(o.to_string().as_bytes())?)?;
-        rules[0].judge(&read(BODY, false)?)
+        rules[0].judge(&whole(BODY).map_err(|failed| failed.why)?)
     }
 
     #[test]
@@ -427,7 +438,7 @@ mod tests {
                 json!({"1e999": [f64::MAX, "-1e999"]}),
             ),
         ] {
-            assert_eq!(read(text, false), Ok(expected), "{text}");
+            assert_eq!(whole(text).expect(text), expected, "{text}");
         }
         for bad in [
             "",
@@ -439,8 +450,8 @@ mod tests {
             "1e999x",
             r#""\"#,
         ] {
-            let e = read(bad, false).unwrap_err();
-            assert!(e.starts_with("body is no JSON: "), "{bad}: {e}");
+            let e = whole(bad).unwrap_err();
+            assert!(e.why.starts_with("body is no JSON: "), "{bad}: {e}");
         }
     }
 

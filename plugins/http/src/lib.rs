@@ -17,6 +17,7 @@ mod json;
 mod limit;
 mod oauth;
 mod options;
+mod places;
 mod request;
 mod search;
 mod way;

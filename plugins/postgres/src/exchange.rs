@@ -255,7 +255,7 @@ async fn secure<'a>(
     let guard = |private| Guard::new(&target.auth, private);
     let Some(trust) = trust else {
         let local = matches!(stream, Stream::Unix(_));
-        return Ok(Wire::plain(stream, guard(local)));
+        return Ok(Wire::plain(cx, stream, guard(local)));
     };
     cx.phase("tls");
     let fail = |e: &io::Error| Failed::of("tls", e);
@@ -264,10 +264,10 @@ async fn secure<'a>(
         false => ask_for_tls(&mut stream).await.map_err(|e| fail(&e))?,
     };
     let wire = match offer {
-        Offer::Tls => Wire::tls(stream, trust, guard(true))
+        Offer::Tls => Wire::tls(cx, stream, trust, guard(true))
             .await
             .map_err(|e| fail(&e))?,
-        Offer::Plain if target.ssl_mode == SslMode::Prefer => Wire::plain(stream, guard(false)),
+        Offer::Plain if target.ssl_mode == SslMode::Prefer => Wire::plain(cx, stream, guard(false)),
         Offer::Plain => {
             return Err(Failed::critical(
                 "tls: the server offers no TLS, and sslmode requires it",
@@ -345,14 +345,14 @@ impl Session<'_> {
         // It is no log-in: the server wants no password for it. What it answers is nothing.
         let guard = Guard::default();
         let mut wire = match &self.trust {
-            None => Wire::plain(stream, guard),
+            None => Wire::plain(cx, stream, guard),
             Some(trust) => {
                 if !self.direct
                     && let Offer::Plain = ask_for_tls(&mut stream).await?
                 {
                     return Ok(());
                 }
-                Wire::tls(stream, trust, guard).await?
+                Wire::tls(cx, stream, trust, guard).await?
             }
         };
         let token = self.client.cancel_token();

@@ -12,6 +12,8 @@ const MAX_ASIDES: u32 = 5_000;
 const MAX_ASIDE_BYTES: usize = 4 << 20;
 /// A server has 4,096 unless it was told otherwise. So many take some 50 ms, in which nothing else goes on.
 const MAX_ROUNDS: u64 = 200_000;
+/// From here on they take more than a step may.
+const HEAVY_ROUNDS: u64 = 4_096;
 
 /// Follows the server's messages: a tag, four bytes of length, which count themselves, and the content.
 #[derive(Default)]
@@ -29,6 +31,8 @@ pub struct Guard {
     asked: bool,
     asides: u32,
     aside_bytes: usize,
+    /// What was looked at last is answered with so much work that others go first.
+    pub is_heavy: bool,
 }
 
 /// In a message of the tag R.
@@ -38,7 +42,7 @@ const SASL_CONTINUE: u32 = 11;
 const MAX_WISH: usize = 4 << 10;
 
 /// The server's first message of SCRAM (RFC 5802): `r=...,s=...,i=4096`.
-fn rounds(message: &[u8]) -> io::Result<()> {
+fn rounds(message: &[u8]) -> io::Result<u64> {
     let count = message.split(|b| *b == b',').find_map(|part| {
         let digits = part.strip_prefix(b"i=")?;
         std::str::from_utf8(digits).ok()?.parse::<u64>().ok()
@@ -50,7 +54,7 @@ fn rounds(message: &[u8]) -> io::Result<()> {
                 "the server wants {count} rounds of SCRAM (scram_iterations), more than the {MAX_ROUNDS} that are done here"
             ),
         )),
-        _ => Ok(()),
+        count => Ok(count.unwrap_or(0)),
     }
 }
 
@@ -65,6 +69,7 @@ impl Guard {
     }
 
     pub fn look(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        self.is_heavy = false;
         while !bytes.is_empty() {
             if self.left > 0 {
                 let n = self.left.min(bytes.len());
@@ -118,7 +123,8 @@ impl Guard {
         };
         let wish = u32::from_be_bytes(*wish);
         if wish == SASL_CONTINUE && self.left == 0 {
-            return rounds(more);
+            self.is_heavy = rounds(more)? >= HEAVY_ROUNDS;
+            return Ok(());
         }
         if known >= 4 {
             return Ok(());
@@ -230,6 +236,7 @@ mod tests {
                 let mut guard = Guard::default();
                 let heard = bytes.chunks(size).try_for_each(|p| guard.look(p));
                 assert_eq!(heard.is_ok(), good, "{count} in pieces of {size}");
+                assert_eq!(guard.is_heavy, good, "{count} in pieces of {size}");
             }
         }
     }

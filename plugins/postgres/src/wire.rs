@@ -1,6 +1,7 @@
 //! The stream under tokio-postgres: plain or TLS, and guarded.
 
 use super::guard::{Guard, not_postgres};
+use healthd_plugin::Cx;
 use healthd_plugin::net::{self, Stream};
 use healthd_plugin::tls::{Connector, Shown, TlsStream};
 use std::io;
@@ -11,6 +12,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 pub struct Wire<'a> {
     transport: Transport<'a>,
     guard: Guard,
+    cx: Cx<'a>,
+    kept: Option<Kept<'a>>,
+}
+
+/// Read, and not shown before others have had their turn: the client answers it with much work, in one piece.
+struct Kept<'a> {
+    bytes: Vec<u8>,
+    turn: Pin<Box<dyn Future<Output = ()> + 'a>>,
 }
 
 enum Transport<'a> {
@@ -43,18 +52,27 @@ pub async fn ask_for_tls(stream: &mut Stream<'_>) -> io::Result<Offer> {
 }
 
 impl<'a> Wire<'a> {
-    pub fn plain(stream: Stream<'a>, guard: Guard) -> Self {
-        Wire {
-            transport: Transport::Plain(stream),
-            guard,
-        }
+    pub fn plain(cx: Cx<'a>, stream: Stream<'a>, guard: Guard) -> Self {
+        Wire::over(cx, Transport::Plain(stream), guard)
     }
 
-    pub async fn tls(stream: Stream<'a>, connector: &Connector, guard: Guard) -> io::Result<Self> {
-        Ok(Wire {
-            transport: Transport::Tls(Box::new(connector.connect(stream).await?)),
+    pub async fn tls(
+        cx: Cx<'a>,
+        stream: Stream<'a>,
+        connector: &Connector,
+        guard: Guard,
+    ) -> io::Result<Self> {
+        let stream = Box::new(connector.connect(stream).await?);
+        Ok(Wire::over(cx, Transport::Tls(stream), guard))
+    }
+
+    fn over(cx: Cx<'a>, transport: Transport<'a>, guard: Guard) -> Self {
+        Wire {
+            transport,
             guard,
-        })
+            cx,
+            kept: None,
+        }
     }
 
     pub fn is_tls(&self) -> bool {
@@ -78,11 +96,34 @@ impl AsyncRead for Wire<'_> {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
-        ready!(match &mut this.transport {
-            Transport::Plain(s) => AsyncRead::poll_read(Pin::new(s), cx, buf),
-            Transport::Tls(s) => Pin::new(s).poll_read(cx, buf),
-        })?;
-        Poll::Ready(this.guard.look(&buf.filled()[before..]))
+        if this.kept.is_none() {
+            ready!(match &mut this.transport {
+                Transport::Plain(s) => AsyncRead::poll_read(Pin::new(s), cx, buf),
+                Transport::Tls(s) => Pin::new(s).poll_read(cx, buf),
+            })?;
+            this.guard.look(&buf.filled()[before..])?;
+            if !this.guard.is_heavy {
+                return Poll::Ready(Ok(()));
+            }
+            this.kept = Some(Kept {
+                bytes: buf.filled()[before..].to_vec(),
+                turn: Box::pin(this.cx.yield_now()),
+            });
+            buf.set_filled(before);
+        }
+        if let Some(kept) = &mut this.kept {
+            ready!(kept.turn.as_mut().poll(cx));
+            // Whoever reads offers no less room than before; what would not fit stays for the next time.
+            let rest = kept.bytes.split_off(kept.bytes.len().min(buf.remaining()));
+            buf.put_slice(&kept.bytes);
+            kept.bytes = rest;
+        }
+        this.kept.take_if(|kept| kept.bytes.is_empty());
+        if let Some(kept) = &mut this.kept {
+            // Its turn has come, and is not waited for again.
+            kept.turn = Box::pin(std::future::ready(()));
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

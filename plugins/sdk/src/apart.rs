@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::panic::resume_unwind;
+use std::pin::pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -72,27 +73,43 @@ impl Cx<'_> {
                 waker.wake();
             }
         }))?;
+        let done = poll_fn(|task| {
+            let mut seat = lock(&seat);
+            match seat.done.take() {
+                Some(done) => Poll::Ready(done),
+                None => {
+                    seat.waker = Some(task.waker().clone());
+                    Poll::Pending
+                }
+            }
+        });
+        match self
+            .own_wait(done, "this machine takes too long over it")
+            .await?
+        {
+            Ok(result) => Ok(result),
+            Err(panic) => resume_unwind(panic),
+        }
+    }
+
+    /// Step lane: what `future` comes to, which waits for something of our own: a thread, a place, memory. The time is given
+    /// back ([`Cx::give_back`]); if it becomes too much, that is an [`own fault`](crate::own_fault) of the name `too_long`.
+    /// The future is polled every 100 ms, also if nobody wakes it.
+    pub async fn own_wait<T>(
+        self,
+        future: impl Future<Output = T>,
+        too_long: &str,
+    ) -> io::Result<T> {
+        let mut future = pin!(future);
         loop {
             match self.give_back(SLICE) {
                 Ok(()) => {}
                 // A host that gives nothing back: then the run's own time must do.
                 Err(e) if e.kind() == io::ErrorKind::Unsupported => {}
-                Err(_) => return Err(own_fault("this machine takes too long over it")),
+                Err(_) => return Err(own_fault(too_long)),
             }
-            let done = poll_fn(|task| {
-                let mut seat = lock(&seat);
-                match seat.done.take() {
-                    Some(done) => Poll::Ready(done),
-                    None => {
-                        seat.waker = Some(task.waker().clone());
-                        Poll::Pending
-                    }
-                }
-            });
-            match self.timeout(SLICE, done).await {
-                Ok(Ok(result)) => return Ok(result),
-                Ok(Err(panic)) => resume_unwind(panic),
-                Err(_) => {}
+            if let Ok(done) = self.timeout(SLICE, future.as_mut()).await {
+                return Ok(done);
             }
         }
     }

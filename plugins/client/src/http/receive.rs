@@ -29,8 +29,11 @@ impl fmt::Display for Fault {
 
 thread_local! {
     /// What a read fills. One for all tasks of the thread: the bytes are parsed before the task waits again.
-    static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; 16 << 10].into());
+    static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; PIECE].into());
 }
+
+/// Read at once.
+const PIECE: usize = 16 << 10;
 
 /// Sends `request` and reads the whole answer. The phases are `send`, `answer` and `transfer`.
 pub async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
@@ -77,6 +80,8 @@ pub async fn receive<S: AsyncRead + Unpin>(
     let mut ttfb = 0;
     loop {
         let phase = if ttfb == 0 { first } else { "transfer" };
+        let room = response.make_room(cx, PIECE).await;
+        room.map_err(|e| Fault::Io(phase, e))?;
         let piece = read_some(response);
         let read = match patience {
             None => piece.await,

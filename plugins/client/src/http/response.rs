@@ -5,8 +5,10 @@
 //! callgrind): 32,600 instructions for a check on MockHost, the `http` plugin with all its metrics 17,000.
 
 use super::head::{Header, each_header, status_line};
+use crate::held::Held;
+use healthd_plugin::Cx;
 use std::borrow::Cow;
-use std::fmt;
+use std::{fmt, io};
 
 const HTTP: &[u8] = b"HTTP/";
 /// Head and trailers together, as curl has it.
@@ -93,6 +95,10 @@ pub struct Response {
     /// All headers if wanted, else those that we need ourselves.
     pub headers: Vec<Header>,
     pub body: Vec<u8>,
+    /// What is counted of `body`, if it is long.
+    held: Held,
+    /// How long room for it was waited for, in nanoseconds: no time of the peer's.
+    pub waited: u64,
     pub body_bytes: u64,
     /// The body goes on after `max_body`, or nobody waited for its end.
     pub cut: bool,
@@ -143,6 +149,8 @@ impl Response {
             minor_version: 1,
             headers: Vec::new(),
             body: Vec::new(),
+            held: Held::default(),
+            waited: 0,
             body_bytes: 0,
             cut: false,
             declared: None,
@@ -205,6 +213,7 @@ impl Response {
         Response {
             headers: std::mem::take(&mut self.headers),
             body: std::mem::take(&mut self.body),
+            held: std::mem::take(&mut self.held),
             status: self.status,
             cut: self.cut,
             body_bytes: self.body_bytes,
@@ -212,6 +221,37 @@ impl Response {
             passes: self.passes,
             ..Response::new(self.wanted)
         }
+    }
+
+    /// Makes room for so many bytes more, if they are kept and the body becomes long by them: before they are read. The error
+    /// is an own fault.
+    pub async fn make_room(&mut self, cx: Cx<'_>, more: usize) -> io::Result<()> {
+        let needed = self.body.len() + more;
+        let is_kept = self.wanted.body && (self.onlooker.is_none() || self.is_packed);
+        if needed <= self.held.bytes().max(KEPT) || !is_kept {
+            return Ok(());
+        }
+        let most = usize::try_from(self.wanted.max_body).unwrap_or(usize::MAX);
+        // As a `Vec` grows. Boxed: most bodies are short, and all would carry the room for it.
+        let grown = Box::pin(self.held.grow(cx, needed.next_power_of_two(), most)).await;
+        self.waited += grown?;
+        Ok(())
+    }
+
+    /// The body as it came, to be unpacked, with what is counted of it. What is kept from now on is not packed any more.
+    pub fn take_packed(&mut self) -> (Vec<u8>, Held) {
+        self.is_packed = false;
+        (
+            std::mem::take(&mut self.body),
+            std::mem::take(&mut self.held),
+        )
+    }
+
+    /// Of a layer of packing below which there is another one.
+    pub fn put_packed(&mut self, body: Vec<u8>, held: Held) {
+        self.is_packed = true;
+        self.body = body;
+        self.held = held;
     }
 
     /// Nobody can say when it ends, and nobody looks at it.
