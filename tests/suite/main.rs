@@ -6,6 +6,7 @@ mod harness;
 mod accounting;
 mod alerts;
 mod alerts_newcomer;
+mod alerts_nights;
 mod alerts_quiet;
 mod attempts;
 mod attribution;

@@ -270,6 +270,11 @@ const CASES: &[(&str, &str, &str)] = &[
         "[web] changed (targets; healthd-web starts anew)",
     ),
     (
+        "web",
+        "url = \"https://health.example.org\"",
+        "[web] changed (url; healthd-web starts anew)",
+    ),
+    (
         "push",
         "url = \"http://127.0.0.1:2/\"",
         "[push] changed (url; healthd-web starts anew)",

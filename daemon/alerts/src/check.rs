@@ -2,7 +2,7 @@
 
 use crate::flap::Flap;
 use crate::rate::Rate;
-use crate::time::Now;
+use crate::time::{Now, SECOND};
 use healthd_core::check::outcome::Verdict;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -165,6 +165,16 @@ impl Check {
         !self.is_bad() && !matches!(self.now, Heard::Nothing)
     }
 
+    /// It is well: from then on it has been so for twice as long as it was bad, or it is ten seconds since that began. None: it
+    /// never flaps. So who is told at once of what goes up and down is not told of each time.
+    pub fn calm_at(&self) -> Option<u64> {
+        let is_well = self.now == Heard::Verdict(Verdict::Ok);
+        self.flap_rate.filter(|_| is_well)?;
+        let was_bad = self.changed.saturating_sub(self.bad_from);
+        let twice = self.changed.saturating_add(2 * was_bad);
+        Some(twice.min(self.bad_from.saturating_add(CALM)))
+    }
+
     pub fn flaps(&self) -> bool {
         self.settles.is_some()
     }
@@ -183,3 +193,6 @@ impl Check {
         here.map(|(_, id)| *id)
     }
 }
+
+/// What was bad for so long is over as soon as it is well.
+const CALM: u64 = 10 * SECOND;

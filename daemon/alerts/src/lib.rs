@@ -36,6 +36,7 @@ pub use engine::{Engine, Orphan, Output};
 pub use healthd_core::matching::{Match, WrongMatch};
 pub use holds::{Hold, Scope, Until};
 pub use lane::Ends;
+pub use message::Home;
 pub use rate::{Rate, Times};
 pub use record::Record;
 pub use replay::{Flip, Sent, replay};

@@ -1,6 +1,7 @@
 //! A delivery as the JSON that a notifier is handed, and that the `generic` webhook sends: part of what others build on.
 
-use crate::delivery::{Delivery, Line, Sure};
+use crate::delivery::{Delivery, Line, Sure, Word};
+use healthd_core::page_paths::{self, check_path};
 use healthd_core::text::cut;
 use healthd_units::duration;
 use jiff::Timestamp;
@@ -10,9 +11,17 @@ use std::time::Duration;
 /// What else is known of a check.
 pub type More<'m> = dyn Fn(usize, &str) -> Map<String, Value> + 'm;
 
+/// The machine that tells.
+#[derive(Clone, Copy, Debug)]
+pub struct Home<'h> {
+    pub host: &'h str,
+    /// Where its page is, without a slash at its end.
+    pub page: Option<&'h str>,
+}
+
 impl Delivery {
     /// `wall`: CLOCK_REALTIME, ns. `more`: what else is known of a check, by its place in the message and its name.
-    pub fn json(&self, host: &str, wall: u64, more: &More<'_>) -> Value {
+    pub fn json(&self, home: Home<'_>, wall: u64, more: &More<'_>) -> Value {
         let lasted = self.to.unwrap_or(wall).saturating_sub(self.from);
         let lasted = Duration::from_secs(lasted / 1_000_000_000);
         let mut message = json!({
@@ -20,7 +29,7 @@ impl Delivery {
             "notice": self.notice.to_string(),
             "kind": self.kind.as_str(),
             "route": &*self.route,
-            "host": host,
+            "host": home.host,
             "time": time(wall),
             "count": self.checks.len(),
             "bad": self.bad,
@@ -39,11 +48,22 @@ impl Delivery {
         if let Some((author, reason)) = self.checks.iter().find_map(|line| line.ack.as_ref()) {
             message["ack"] = json!({ "author": author, "reason": reason });
         }
+        if let Some(page) = home.page {
+            message["url"] = format!("{page}{}", self.path()).into();
+        }
         if let Some((route, reason)) = &self.instead_of {
             message["instead_of"] =
                 json!({ "route": &**route, "reason": cut(reason, MESSAGE_MAX) });
         }
         message
+    }
+
+    /// The page of what this is about: of its check, if it is one that is there.
+    fn path(&self) -> String {
+        match &*self.checks {
+            [only] if only.verdict != Word::Removed => check_path(&only.name),
+            _ => page_paths::ALERTS.to_owned(),
+        }
     }
 }
 
@@ -83,7 +103,7 @@ const MESSAGE_MAX: usize = 1_000;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delivery::{Kind, Word};
+    use crate::delivery::Kind;
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
@@ -119,7 +139,11 @@ mod tests {
             let url = format!("https://wiki/{name}");
             Map::from_iter([("runbook".to_owned(), url.into())])
         };
-        let json = delivery.json("web1", 1_795_917_612_345_000_000, &runbook);
+        let home = Home {
+            host: "web1",
+            page: Some("https://health.example.org"),
+        };
+        let json = delivery.json(home, 1_795_917_612_345_000_000, &runbook);
         let expected = json!({
             "id": "8", "notice": "7", "kind": "problem", "route": "mail", "host": "web1", "time": "2026-11-29T02:00:12Z",
             "count": 1, "bad": 1,
@@ -130,11 +154,17 @@ mod tests {
             }],
             "behind": ["a"], "behind_count": 30, "near": ["uplink"], "also": ["mail"], "lasted_s": 12, "lasted": "12s", "from": "2026-11-29T02:00:00Z",
             "since": "2026-11-29T02:00:00Z", "ack": {"author": "uid 0", "reason": "on it"}, "to": null, "unsure": false,
-            "instead_of": {"route": "slack", "reason": "404"},
+            "instead_of": {"route": "slack", "reason": "404"}, "url": "https://health.example.org/check/shop/db",
         });
         assert_eq!(json, expected);
+        delivery.checks[0].verdict = Word::Removed;
+        let url =
+            |delivery: &Delivery, home: Home<'_>| delivery.json(home, 0, &runbook)["url"].clone();
+        assert_eq!(url(&delivery, home), "https://health.example.org/alerts");
         delivery.checks = (0..1_500).map(|n| line(&format!("{n:0>255}"))).collect();
-        let largest = delivery.json("web1", 0, &runbook).to_string();
+        assert_eq!(url(&delivery, home), "https://health.example.org/alerts");
+        assert_eq!(url(&delivery, Home { page: None, ..home }), Value::Null);
+        let largest = delivery.json(home, 0, &runbook).to_string();
         assert!(largest.len() < 1 << 20, "{}", largest.len());
         assert!(largest.contains("\"count\":1500"));
     }

@@ -135,6 +135,8 @@ pub struct Look {
     pub worse_at: Option<u64>,
     /// Some are over that its receiver believes to be bad.
     pub partial: bool,
+    /// If they are over: from then on that is told.
+    pub calm_at: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,6 +185,9 @@ impl Notice {
             Stage::Collecting { ripe } if now < ripe => Plan::Wait(Some(ripe)),
             Stage::Collecting { .. } => self.again(Kind::Problem, now),
             Stage::Refused if look.over && look.held => Plan::Drop,
+            Stage::Told if look.over && look.calm_at.is_some_and(|at| now < at) => {
+                Plan::Wait(look.calm_at)
+            }
             Stage::Refused | Stage::Sending { .. } | Stage::Told if look.over => {
                 self.again(Kind::Recovery, now)
             }

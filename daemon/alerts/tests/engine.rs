@@ -691,6 +691,52 @@ fn a_check_that_flaps_is_one_problem_and_little_more() {
 }
 
 #[test]
+fn without_a_wait_a_check_that_flaps_is_one_problem_too() {
+    let mut house = House::new(vec![route(|r| r.wait = Duration::ZERO)]);
+    let flap = Rate::parse("5/30m").ok();
+    for n in 0..3_600 {
+        let verdict = if n % 2 == 0 { Critical } else { Ok };
+        house.set_as("a", verdict, |s| s.flap = flap);
+        house.pass(1);
+    }
+    house.set_as("a", Ok, |s| s.flap = flap);
+    house.pass(7_200);
+    assert_eq!(house.told(), ["problem a", "recovery a"]);
+}
+
+#[test]
+fn a_short_problem_is_over_when_it_was_well_for_twice_as_long() {
+    let flap = Rate::parse("5/30m").ok();
+    // Bad for so long; so long until its end is told. What never flaps is believed at once.
+    for (bad, flap, held) in [
+        (2, flap, 4),
+        (4, flap, 6),
+        (9, flap, 1),
+        (10, flap, 0),
+        (60, flap, 0),
+        (2, None, 0),
+    ] {
+        let mut house = House::new(vec![route(|r| r.wait = Duration::ZERO)]);
+        house.set_as("a", Critical, |s| s.flap = flap);
+        house.pass(bad);
+        assert_eq!(house.told(), ["problem a"]);
+        house.set_as("a", Ok, |s| s.flap = flap);
+        if held > 0 {
+            house.pass(held - 1);
+            assert_eq!(house.told(), [""; 0], "bad for {bad} s");
+            house.pass(1);
+        } else {
+            house.pass(0);
+        }
+        let over = house.sent.last().map(|d| (d.from, d.to));
+        let began = START;
+        let ended = began + bad * SECOND;
+        assert_eq!(over, Some((began, Some(ended))), "when it was well");
+        assert_eq!(house.told(), ["recovery a"], "bad for {bad} s");
+    }
+}
+
+#[test]
 fn the_wall_clock_an_hour_back_and_forth_says_nothing() {
     let mut house = House::new(vec![route(|r| r.after = Duration::from_secs(30))]);
     house.set("a", Critical);

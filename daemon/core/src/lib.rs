@@ -5,6 +5,7 @@ pub mod check;
 pub mod config;
 pub mod matching;
 pub mod objects;
+pub mod page_paths;
 pub mod scrub;
 pub mod starvation;
 pub mod text;

@@ -1,6 +1,6 @@
 //! What stands behind the `?` of a request, and names in paths.
 
-use std::fmt::Write;
+pub use healthd_core::page_paths::{check_path, encoded};
 
 /// The values of this parameter, percent-decoded.
 pub fn values(query: &str, wanted: &str) -> Vec<String> {
@@ -35,31 +35,6 @@ pub fn decoded(text: &str, plus: bool) -> String {
         });
     }
     String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// For a path: slashes stay.
-pub fn encoded(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' | b':' => {
-                out.push(char::from(byte));
-            }
-            byte => {
-                let _ = write!(out, "%{byte:02X}");
-            }
-        }
-    }
-    out
-}
-
-/// Where the page of this check is.
-pub fn check_path(name: &str) -> String {
-    // A browser takes such a segment away before it asks.
-    match name.split('/').any(|part| matches!(part, "." | "..")) {
-        true => format!("/check/?name={}", encoded(name)),
-        false => format!("/check/{}", encoded(name)),
-    }
 }
 
 #[cfg(test)]

@@ -31,6 +31,8 @@ pub struct Message {
     /// Of a recovery: nobody knows whether the problem was told.
     pub unsure: bool,
     pub instead_of: Option<InsteadOf>,
+    /// Where its page is.
+    pub url: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -58,6 +60,8 @@ pub struct Check {
     pub since: String,
     pub labels: BTreeMap<String, String>,
     pub runbook: Option<String>,
+    /// Its own page.
+    pub url: Option<String>,
     /// A sign for each of the last runs.
     pub recent: Option<String>,
     pub took_ms: Option<f64>,

@@ -134,6 +134,7 @@ fn the_text_has_what_one_needs_at_night() {
         {"at": null, "what": "lost", "text": "try 1 was lost"},
     ]);
     problem["instead_of"] = json!({"route": "slack", "reason": "404 no_service"});
+    problem["url"] = "https://health.example.org/check/shop/db".into();
     let text = words::text(&read(&problem));
     for part in [
         "CRITICAL  shop/db: connect: connection refused (since 2026-11-29T02:39:01Z)",
@@ -142,7 +143,7 @@ fn the_text_has_what_one_needs_at_night() {
         "          02:39:01.104 due        run 7 was due\n                       lost       try 1 was lost\n",
         "30 checks behind it cannot be evaluated: a, b, ...",
         "route slack cannot reach its receiver: 404 no_service",
-        "healthd on web1.example.org, 2026-11-29T02:39:12Z",
+        "healthd on web1.example.org, 2026-11-29T02:39:12Z\nhttps://health.example.org/check/shop/db",
     ] {
         assert!(text.contains(part), "{part}\n{text}");
     }
@@ -160,13 +161,24 @@ fn the_text_has_what_one_needs_at_night() {
 #[test]
 fn every_field_of_the_page_is_there() {
     let page = include_str!("../WEBHOOK.md");
-    let fields = page.lines().filter_map(|l| {
-        l.strip_prefix("| `{{ ")?
-            .split_once(" }}` |")
-            .map(|(field, _)| field)
+    // `{{ checks[0].phases[0].name }}`, `.at_ms` are two fields of one thing.
+    let fields = page.lines().filter_map(|line| {
+        let (names, _) = line.strip_prefix("| `{{ ")?.split_once(" |")?;
+        let (first, others) = names.split_once(" }}`")?;
+        let thing = first.rsplit_once('.').map_or("", |(thing, _)| thing);
+        let others = others.split('`').filter(|part| part.starts_with('.'));
+        let others = others.map(move |name| format!("{thing}{name}"));
+        Some([first.to_owned()].into_iter().chain(others))
     });
-    let all: Vec<&str> = fields.collect();
-    assert!(all.len() > 15, "{all:?}");
+    let all: Vec<String> = fields.flatten().collect();
+    for field in [
+        "url",
+        "checks[0].phases[0].at_ms",
+        "checks[0].metrics[0].unit",
+        "ack.reason",
+    ] {
+        assert!(all.iter().any(|known| known == field), "{field}: {all:?}");
+    }
     let mut full = message("recovery");
     full["behind"] = json!(["a"]);
     full["behind_count"] = 1.into();
@@ -178,12 +190,19 @@ fn every_field_of_the_page_is_there() {
     full["since"] = full["from"].clone();
     full["ack"] = json!({"author": "uid 0", "reason": "on it"});
     full["also"] = json!(["pager"]);
+    full["url"] = "https://health.example.org/check/shop/db".into();
     for (name, value) in [
         ("title", json!("The shop")),
         ("plugin", json!("http")),
         ("attempt", json!(2)),
         ("attempts", json!(3)),
         ("took_ms", json!(2.5)),
+        ("url", json!("https://health.example.org/check/shop/db")),
+        ("phases", json!([{"name": "connect", "at_ms": 0.5}])),
+        (
+            "metrics",
+            json!([{"name": "used", "value": 91.5, "unit": "%"}]),
+        ),
         ("recent", json!("▁▁✖")),
         ("last_ok", json!("2026-11-29T02:38:51Z")),
         ("ack", json!({"author": "uid 0", "reason": "on it"})),
@@ -197,7 +216,7 @@ fn every_field_of_the_page_is_there() {
     for field in all {
         let template = format!("<{{{{ {field} }}}}>");
         let words = Templates::new(Some(&template), None)
-            .expect(field)
+            .expect(&field)
             .words(&read(&full), &full.to_string());
         let words = words.unwrap_or_else(|e| panic!("{field}: {e}"));
         assert!(words.title.len() > 2, "{field} is empty: {}", words.title);

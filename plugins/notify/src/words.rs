@@ -104,6 +104,9 @@ pub fn text(m: &Message) -> String {
         let _ = writeln!(out, "\nat about the same time: {}", m.near.join(", "));
     }
     let _ = write!(out, "\nhealthd on {}, {}", m.host, m.time);
+    if let Some(url) = &m.url {
+        let _ = write!(out, "\n{url}");
+    }
     out
 }
 

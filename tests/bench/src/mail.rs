@@ -18,11 +18,16 @@ pub struct Post {
 struct Gate {
     manner: Manner,
     hanging: Vec<TcpStream>,
+    /// Message-IDs of what was handed on without a word back, each as often as that happened.
+    hidden: Vec<String>,
 }
 
 /// What has arrived, by Message-ID.
 pub struct Arrived {
     pub mails: usize,
+    /// It had them, and had hidden that it has: whoever cannot know sends again.
+    pub hidden: usize,
+    /// It had said that it has them.
     pub again: usize,
     pub problems: usize,
     pub recoveries: usize,
@@ -37,6 +42,7 @@ impl Post {
         let gate = Arc::new(Mutex::new(Gate {
             manner: Manner::Accept,
             hanging: Vec::new(),
+            hidden: Vec::new(),
         }));
         let state = gate.clone();
         std::thread::spawn(move || {
@@ -47,8 +53,8 @@ impl Post {
                     Manner::Hang => gate.hanging.push(client),
                     Manner::Answer(..) => drop((&client).write_all(b"421 busy\r\n")),
                     Manner::Accept | Manner::Swallow => {
-                        let swallows = manner == Manner::Swallow;
-                        std::thread::spawn(move || hand_on(client, behind, swallows));
+                        let hides = (manner == Manner::Swallow).then(|| state.clone());
+                        std::thread::spawn(move || hand_on(client, behind, hides));
                     }
                 }
             }
@@ -89,10 +95,18 @@ impl Post {
             });
         }
         let apart = unpaired(&all)?;
+        let hidden = locked(&self.gate).hidden.clone();
+        let of_id = |id: &str| all.iter().filter(|mail| mail.text("id") == id).count();
+        let said = known.keys().map(|id| {
+            let hidden = hidden.iter().filter(|hidden| hidden == id).count();
+            of_id(id).saturating_sub(hidden + 1)
+        });
+        let (all_again, again) = (all.len() - apart, said.sum::<usize>());
         let of = |kind: &str| known.values().filter(|m| m.kind == kind).count();
         Ok(Arrived {
             mails: all.len(),
-            again: all.len() - apart,
+            hidden: all_again.saturating_sub(again),
+            again,
             problems: of("problem"),
             recoveries: of("recovery"),
         })
@@ -125,8 +139,8 @@ fn locked(gate: &Mutex<Gate>) -> MutexGuard<'_, Gate> {
     gate.lock().unwrap_or_else(|e| e.into_inner())
 }
 
-/// `swallows`: what Exim says of the mail itself is not handed back, and the line is cut.
-fn hand_on(mut client: TcpStream, behind: u16, swallows: bool) -> Option<()> {
+/// `hides`: what Exim says of the mail itself is not handed back, and the line is cut; there its id is written down.
+fn hand_on(mut client: TcpStream, behind: u16, hides: Option<Arc<Mutex<Gate>>>) -> Option<()> {
     let mut server = TcpStream::connect(("127.0.0.1", behind)).ok()?;
     let is_mute = Arc::new(AtomicBool::new(false));
     let (mut back, mut from, mute) = (
@@ -143,14 +157,19 @@ fn hand_on(mut client: TcpStream, behind: u16, swallows: bool) -> Option<()> {
         }
         let _ = (back.shutdown(Shutdown::Both), from.shutdown(Shutdown::Both));
     });
-    let (mut piece, mut tail) = ([0; 4096], Vec::new());
+    let (mut piece, mut said) = ([0; 4096], Vec::new());
     while let Ok(n @ 1..) = client.read(&mut piece) {
-        tail.extend_from_slice(&piece[..n]);
-        if swallows && tail.ends_with(b"\r\n.\r\n") {
+        said.extend_from_slice(&piece[..n]);
+        if let Some(gate) = &hides
+            && said.ends_with(b"\r\n.\r\n")
+        {
             is_mute.store(true, Ordering::SeqCst);
+            let said = String::from_utf8_lossy(&said);
+            let ids = said.lines().filter_map(|l| l.strip_prefix("Message-ID: "));
+            locked(gate)
+                .hidden
+                .extend(ids.map(|id| id.trim().to_owned()));
         }
-        let kept = tail.len().saturating_sub(5);
-        tail.drain(..kept);
         server.write_all(&piece[..n]).ok()?;
     }
     server.shutdown(Shutdown::Write).ok()

@@ -73,6 +73,7 @@ impl Engine {
                 continue;
             };
             look.over &= check.is_over();
+            look.calm_at = look.calm_at.max(check.calm_at());
             if look.still_bad.is_none() && check.is_bad() {
                 look.still_bad = Some(name.clone());
             }

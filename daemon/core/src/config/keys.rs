@@ -279,6 +279,7 @@ static KEYS: &[Key] = keys! {
         "labels": Texts; "Labels of checks that become labels of their metrics."
         "max_series": Integer(0, 10_000_000) = "100000"; "The most series of plugins' own metrics."
         "targets": Texts; "Globs over what /probe may be asked to look at."
+        "url": Text; "Under which address people reach the page: messages of alerts lead there. Default: by `listen`."
     }
     [Push] => {
         "url": Text;

@@ -152,6 +152,7 @@ impl Web {
                 .parse()
                 .expect("a number of the table"),
             targets: Vec::new(),
+            url: None,
         }
     }
 }

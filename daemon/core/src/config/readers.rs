@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::keys::Section;
 use super::model::{CheckSpec, Model};
-use super::push::Push;
-use super::raw::{Node, Value};
+use super::push::{Endpoint, Push};
+use super::raw::{Node, Value, shortened};
 use super::reading::Reading;
 use super::report::{error, warning};
 use super::secrets::SecretKind;
@@ -37,6 +37,9 @@ pub struct Web {
     /// Globs: hosts that `/probe` may ask. Without any there is no `/probe`.
     #[serde(default)]
     pub targets: Vec<String>,
+    /// Under which address people reach the page, without a slash at its end.
+    #[serde(default)]
+    pub url: Option<String>,
 }
 
 /// Where HTTP is answered.
@@ -116,6 +119,16 @@ impl Model {
         let web = self.web.as_ref().is_some_and(|w| w.max_series > 0);
         web || self.history.as_ref().is_some_and(|h| !h.keep.is_empty())
     }
+
+    /// Where people find the page, without a slash at its end. None: there is none, or nobody knows.
+    pub fn page_url(&self) -> Option<String> {
+        let web = self.web.as_ref()?;
+        match web.listen {
+            _ if web.url.is_some() => web.url.clone(),
+            Listen::Tcp(at) if !at.ip().is_unspecified() => Some(format!("http://{at}")),
+            _ => None,
+        }
+    }
 }
 
 impl Web {
@@ -193,7 +206,26 @@ pub fn web(given: Values<'_>, secrets: bool, cx: &mut Reading<'_>) -> Web {
         labels: given.texts("labels", "[\"team\"]", cx),
         max_series: given.number("max_series", cx),
         targets: given.texts("targets", "[\"*.example.org\"]", cx),
+        url: given.get("url").and_then(|entry| url(&entry.node, cx)),
     }
+}
+
+/// Where people reach the page.
+fn url(node: &Node, cx: &mut Reading<'_>) -> Option<String> {
+    let text = cx.text("url", node, WEB)?;
+    let wrong = match Endpoint::parse(&text) {
+        Err(_) if text.contains('@') => {
+            "has a user in it, and everybody who is told would read that"
+        }
+        Err(what) => what,
+        Ok(_) if text.contains('?') => "has a `?` in it, and paths are put behind it",
+        Ok(_) if text.len() > URL_MAX => "is too long",
+        Ok(_) => return Some(text.trim_end_matches('/').to_owned()),
+    };
+    let e = error(format!("`url` of [web] {wrong}: `{}`", shortened(&text)));
+    let help = "write the address at which people reach the page, as `https://health.example.org`";
+    cx.push(e.at(node.span).code("bad-value").help(help));
+    None
 }
 
 fn listen(node: &Node, cx: &mut Reading<'_>) -> Option<Listen> {
@@ -314,3 +346,4 @@ pub fn judge_room(history: &History, checks: usize, span: Span, cx: &mut Reading
 }
 
 const WEB: &str = "[web]";
+const URL_MAX: usize = 200;

@@ -63,19 +63,38 @@ pub fn parse_until(text: &str) -> Result<Duration, String> {
 }
 
 fn ahead(text: &str, now: &ZonedDateTime) -> Result<Duration, String> {
-    let at = since(text, now).filter(|_| duration::parse(text).is_err());
+    let is_of_day = text.parse::<Timestamp>().is_err() && text.parse::<DateTime>().is_err();
+    let at = match text.parse::<Time>() {
+        Ok(time) if is_of_day => next(time, now),
+        _ => since(text, now).filter(|_| duration::parse(text).is_err()),
+    };
     let at = at.ok_or("a time is written as 08:00, 2026-11-22, \"2026-11-22 10:00\" or 2026-11-22T10:00:00Z; how long is `--for`")?;
-    let mut ms = at.as_millisecond() - now.timestamp().as_millisecond();
-    if ms <= 0 && text.parse::<Time>().is_ok() {
-        let tomorrow = now.date().tomorrow().map_err(|e| e.to_string())?;
-        let next = since(&format!("{tomorrow} {text}"), now).ok_or("it has no next day")?;
-        ms = next.as_millisecond() - now.timestamp().as_millisecond();
-    }
+    let ms = at.as_millisecond() - now.timestamp().as_millisecond();
     match u64::try_from(ms) {
         Ok(ms @ 1..=31_622_400_000) => Ok(Duration::from_millis(ms)),
         Ok(_) => Err("it is more than 366 days away".to_owned()),
         Err(_) => Err("it is past".to_owned()),
     }
+}
+
+/// When the clock on the wall shows this next. It may do so twice in a night; or never, and then it is when it is set past it.
+fn next(time: Time, now: &ZonedDateTime) -> Option<Timestamp> {
+    let zone = now.time_zone();
+    let instants = |day: jiff::civil::Date| {
+        let there = zone.to_ambiguous_timestamp(day.to_datetime(time));
+        let (earlier, later) = (there.earlier().ok()?, there.later().ok()?);
+        let is_gap = matches!(there.offset(), jiff::tz::AmbiguousOffset::Gap { .. });
+        Some(match is_gap {
+            true => {
+                let set = zone.following(earlier).next()?.timestamp();
+                [set, set]
+            }
+            false => [earlier, later],
+        })
+    };
+    let days = [now.date(), now.date().tomorrow().ok()?];
+    let all = days.into_iter().filter_map(instants).flatten();
+    all.into_iter().find(|at| *at > now.timestamp())
 }
 
 pub fn parse_pause(text: &str) -> Result<Duration, String> {
@@ -112,6 +131,59 @@ mod tests {
         assert_eq!(hours("2026-11-30"), Ok(2.0));
         assert_eq!(hours("2026-11-30 10:00"), Ok(12.0));
         assert_eq!(hours("2026-11-29T22:00:00Z"), Ok(1.0));
+        // The nights in which clocks are set: 02:30 comes twice, or is 03:00 at once; Lord Howe's step is half an hour.
+        for (now, text, at) in [
+            (
+                "2026-10-25T01:00:00+02:00[Europe/Berlin]",
+                "02:30",
+                "2026-10-25T00:30:00Z",
+            ),
+            (
+                "2026-10-25T02:45:00+02:00[Europe/Berlin]",
+                "02:30",
+                "2026-10-25T01:30:00Z",
+            ),
+            (
+                "2026-10-25T02:45:00+01:00[Europe/Berlin]",
+                "02:30",
+                "2026-10-26T01:30:00Z",
+            ),
+            (
+                "2026-03-29T01:30:00+01:00[Europe/Berlin]",
+                "02:30",
+                "2026-03-29T01:00:00Z",
+            ),
+            (
+                "2026-03-29T03:10:00+02:00[Europe/Berlin]",
+                "02:30",
+                "2026-03-30T00:30:00Z",
+            ),
+            (
+                "2026-03-08T01:30:00-03:30[America/St_Johns]",
+                "02:30",
+                "2026-03-08T05:30:00Z",
+            ),
+            (
+                "2026-11-01T01:45:00-02:30[America/St_Johns]",
+                "01:30",
+                "2026-11-01T05:00:00Z",
+            ),
+            (
+                "2026-04-05T01:55:00+11:00[Australia/Lord_Howe]",
+                "01:40",
+                "2026-04-04T15:10:00Z",
+            ),
+            (
+                "2026-10-04T01:30:00+10:30[Australia/Lord_Howe]",
+                "02:15",
+                "2026-10-03T15:30:00Z",
+            ),
+        ] {
+            let now: ZonedDateTime = now.parse().expect("a time");
+            let ahead = ahead(text, &now).expect(text);
+            let then = now.timestamp().checked_add(ahead).expect("a time");
+            assert_eq!(then.to_string(), at, "{text} at {now}");
+        }
         for (wrong, why) in [
             ("2026-11-28", "it is past"),
             ("2028-11-28", "it is more than 366 days away"),

@@ -7,7 +7,7 @@ use crate::books::Books;
 use crate::check::Check;
 use crate::checks::Checks;
 use crate::journal::Fact;
-use healthd_alerts::{Delivery, Engine, Kind, Line, Now, Outcome, Sure, Times};
+use healthd_alerts::{Delivery, Engine, Home, Kind, Line, Now, Outcome, Sure, Times};
 use healthd_core::check::outcome::Verdict;
 use healthd_core::config::CheckSpec;
 use healthd_core::config::on_change::{Action, RUN_BY};
@@ -104,7 +104,7 @@ impl Actions {
         engine: &mut Engine,
         checks: &Checks,
         books: &Books,
-        (host, now): (&str, Now),
+        (home, now): (Home<'_>, Now),
         facts: &mut Vec<Fact>,
     ) -> Option<Act> {
         loop {
@@ -149,7 +149,7 @@ impl Actions {
                 fields.insert("soft".to_owned(), json!(change.is_soft));
                 fields
             };
-            let json = delivery.json(host, now.wall, &more).to_string();
+            let json = delivery.json(home, now.wall, &more).to_string();
             return Some(Act {
                 acted,
                 spec: spec(check, action),

@@ -167,8 +167,9 @@ fn carried_by(notifier: &CheckSpec, what: &Load) -> CheckSpec {
     }
 }
 
-/// `was_sent`: a worker may have begun with it.
-pub fn outcome_of(f: &Finished, was_sent: bool) -> Outcome {
+/// `was_sent`: a worker may have begun with it. `lost`: so may another one, which has died with it: whatever comes of this
+/// try, the receiver may have the message of that one.
+pub fn outcome_of(f: &Finished, was_sent: bool, lost: bool) -> Outcome {
     let reason = f.message.clone();
     let retry_after = retry_after(&f.metrics);
     // Whatever it was, the plugin was not called.
@@ -186,11 +187,11 @@ pub fn outcome_of(f: &Finished, was_sent: bool) -> Outcome {
     );
     match (f.status, f.ending) {
         (Status::Ok, Ending::Returned) => Outcome::Accepted { receipt: reason },
-        (Status::Critical, Ending::Returned) => Outcome::Refused {
+        (Status::Critical, Ending::Returned) if !lost => Outcome::Refused {
             reason,
             retry_after,
         },
-        _ if !was_sent || not_begun => Outcome::Refused {
+        _ if !lost && (!was_sent || not_begun) => Outcome::Refused {
             reason,
             retry_after,
         },
@@ -205,4 +206,66 @@ fn retry_after(metrics: &[Metric]) -> Option<Duration> {
     let metric = metrics.iter().find(|m| m.name == "retry_after")?;
     let seconds = metric.value.filter(|v| (0.0..1e9).contains(v))?;
     Some(Duration::from_secs_f64(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finished(status: Status, ending: Ending) -> Finished {
+        Finished {
+            run_id: 1,
+            check: 1,
+            attempt: 1,
+            status,
+            ending,
+            started_ns: 0,
+            finished_ns: 0,
+            queue_ns: 0,
+            cpu_ns: 0,
+            steps: 0,
+            stalls: 0,
+            blocked: 0,
+            grew: Default::default(),
+            message: String::new(),
+            detail: String::new(),
+            metrics: Vec::new(),
+            labels: Vec::new(),
+            phases: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_refusal_after_a_try_that_was_lost_is_none() {
+        let word = |status, ending, was_sent, lost| match outcome_of(
+            &finished(status, ending),
+            was_sent,
+            lost,
+        ) {
+            Outcome::Accepted { .. } => "accepted",
+            Outcome::Refused { .. } => "refused",
+            Outcome::Unknown { .. } => "unknown",
+        };
+        let no_worker = Ending::Fault(Fault::NoWorker);
+        for (status, ending, was_sent, lost, expected) in [
+            (Status::Ok, Ending::Returned, true, false, "accepted"),
+            (Status::Ok, Ending::Returned, true, true, "accepted"),
+            (Status::Critical, Ending::Returned, true, false, "refused"),
+            (Status::Critical, Ending::Returned, true, true, "unknown"),
+            (Status::Unknown, Ending::Returned, true, false, "unknown"),
+            (Status::Unknown, no_worker, false, false, "refused"),
+            (Status::Unknown, no_worker, true, false, "refused"),
+            (Status::Unknown, no_worker, true, true, "unknown"),
+            (
+                Status::Unknown,
+                Ending::Fault(Fault::WorkerDied),
+                true,
+                true,
+                "unknown",
+            ),
+        ] {
+            let said = word(status, ending, was_sent, lost);
+            assert_eq!(said, expected, "{status:?} {ending:?} {was_sent} {lost}");
+        }
+    }
 }

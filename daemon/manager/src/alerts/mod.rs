@@ -33,9 +33,10 @@ use carriers::{Carriers, Load};
 use deliveries::{Deliveries, Sent};
 use disk::Disk;
 use evidence::{IN_FULL, evidence};
-use healthd_alerts::{Config, Delivery, Engine, Now, Outcome, OverBudget, Record};
+use healthd_alerts::{Config, Delivery, Engine, Home, Now, Outcome, OverBudget, Record};
 use healthd_core::check::outcome::Verdict;
 use healthd_core::config::Model;
+use healthd_core::page_paths::check_path;
 use healthd_core::wire::alerts::{AlertsReport, Tested};
 use healthd_core::wire::events::EventKind;
 use healthd_core::wire::worker::Notice;
@@ -274,7 +275,14 @@ impl Alerts {
             turn.departures.extend(message.map(Departure::Message));
         }
         turn.facts.extend(self.beside.actions.facts());
-        let around = (self.host.as_str(), now);
+        let page = model.page_url();
+        let around = (
+            Home {
+                host: &self.host,
+                page: page.as_deref(),
+            },
+            now,
+        );
         while let Some(act) =
             (self.beside.actions).next(&mut self.engine, checks, books, around, &mut turn.facts)
         {
@@ -360,6 +368,7 @@ impl Alerts {
                 "the route is not in the config",
             );
         };
+        let page = model.page_url();
         let more = |place: usize, name: &str| {
             let check = checks.find(name).and_then(|id| checks.get(id));
             let Some(check) = check else {
@@ -369,11 +378,18 @@ impl Alerts {
                 true => evidence(place, check, &books.last_runs(check.identity.index)),
                 false => Map::new(),
             };
+            let page = page.as_ref().filter(|_| place < IN_FULL);
+            let page = page.map(|page| format!("{page}{}", check_path(name)));
+            fields.extend(page.map(|url| ("url".to_owned(), url.into())));
             let runbook = check.spec.alerts.runbook.clone();
             fields.extend(runbook.map(|url| ("runbook".to_owned(), url.into())));
             fields
         };
-        let json = delivery.json(&self.host, clock::realtime_ns(), &more);
+        let home = Home {
+            host: &self.host,
+            page: page.as_deref(),
+        };
+        let json = delivery.json(home, clock::realtime_ns(), &more);
         let message = (&delivery, Load::Message(Sent::of(&delivery)));
         let loaded = (self.carriers).load(message, &json.to_string(), notifier, checks, plugins);
         loaded

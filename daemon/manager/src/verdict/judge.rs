@@ -132,7 +132,8 @@ impl Manager {
             // A worker may have begun with it, whoever says how it ended.
             let was_sent = flight.dispatched_ns != 0;
             if !self.clients.probes.ended(id, &f) {
-                self.alerts.ended(id, outcome_of(&f, was_sent));
+                let lost = !flight.lost.is_empty();
+                self.alerts.ended(id, outcome_of(&f, was_sent, lost));
             }
             return;
         }

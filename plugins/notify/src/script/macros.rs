@@ -70,6 +70,7 @@ impl Macros {
                 "SERVICENOTESURL",
                 first.and_then(|c| c.runbook.clone()).unwrap_or_default(),
             ),
+            ("SERVICEACTIONURL", m.url.clone().unwrap_or_default()),
             ("SERVICEPROBLEMID", m.notice.clone()),
             ("LONGDATETIME", m.time.clone()),
             ("SHORTDATETIME", m.time.clone()),
@@ -141,6 +142,7 @@ mod tests {
             host: "web1".into(),
             route: "pager".into(),
             time: "2026-11-29T02:00:12Z".into(),
+            url: Some("https://health.example.org/check/shop/db".into()),
             count: 1,
             bad: 1,
             checks: vec![Check {
@@ -176,6 +178,7 @@ mod tests {
             "LASTSERVICESTATE=OK",
             "SERVICEOUTPUT=no $disk$ left",
             "SERVICENOTESURL=https://wiki/db",
+            "SERVICEACTIONURL=https://health.example.org/check/shop/db",
             "LONGDATETIME=2026-11-29T02:00:12Z",
             "USEREMAIL=ops@example.org",
             "HEALTHD_ID=8",

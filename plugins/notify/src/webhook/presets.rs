@@ -67,7 +67,7 @@ pub fn post(
     let below = |path: &str| format!("{}{path}", base.path.trim_end_matches('/'));
     let mut headers = Vec::new();
     let mut path = base.path.clone();
-    let body = match o.preset {
+    let mut body = match o.preset {
         Preset::Generic => fields,
         Preset::Slack => json!({
             "text": cut(&slack(&format!("{} {}", sign(m), words.title)), 3_000),
@@ -171,11 +171,52 @@ pub fn post(
             alertmanager(m)
         }
     };
+    if let Some(url) = &m.url {
+        link(o.preset, &mut body, url, &m.host);
+    }
     Ok(Post {
         path,
         headers,
         body,
     })
+}
+
+/// Where the service has a place for a link of its own; in the text it stands anyway.
+fn link(preset: Preset, body: &mut Value, url: &str, host: &str) {
+    let on = format!("healthd on {host}");
+    match preset {
+        Preset::Slack | Preset::Mattermost => {
+            let attachment = &mut body["attachments"][0];
+            attachment["title"] = on.into();
+            attachment["title_link"] = url.into();
+        }
+        Preset::Teams => {
+            body["attachments"][0]["content"]["actions"] =
+                json!([{ "type": "Action.OpenUrl", "title": on, "url": url }]);
+        }
+        Preset::Ntfy => body["click"] = url.into(),
+        Preset::Gotify => {
+            body["extras"] = json!({ "client::notification": { "click": { "url": url } } });
+        }
+        Preset::Pushover => {
+            // Longer ones are refused, and with them the message.
+            if url.len() <= 512 {
+                body["url"] = url.into();
+                body["url_title"] = chars(&on, 100).into();
+            }
+        }
+        Preset::PagerDuty if body["event_action"] == "trigger" => body["client_url"] = url.into(),
+        Preset::Opsgenie if body.get("message").is_some() => {
+            body["details"] = json!({ "url": url })
+        }
+        // That of the check: each is an alert of its own.
+        Preset::Alertmanager
+        | Preset::PagerDuty
+        | Preset::Opsgenie
+        | Preset::Generic
+        | Preset::Discord
+        | Preset::Telegram => {}
+    }
 }
 
 /// Leaves the first checks of a list that is long. False: it is none, or short already.
@@ -251,6 +292,9 @@ fn alertmanager(m: &Message) -> Value {
         let mut alert = json!({ "labels": labels, "annotations": annotations, "startsAt": begun });
         if let Some(ends) = ends {
             alert["endsAt"] = ends.into();
+        }
+        if let Some(url) = c.url.as_ref().or(m.url.as_ref()) {
+            alert["generatorURL"] = url.as_str().into();
         }
         alert
     };

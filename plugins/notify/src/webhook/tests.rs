@@ -223,6 +223,50 @@ fn the_form_of_each_service() {
 }
 
 #[test]
+fn a_link_stands_where_a_service_has_a_place_for_it() {
+    let to = "https://health.example.org/check/shop/db";
+    let (mut problem, mut over) = (message("problem"), message("recovery"));
+    for message in [&mut problem, &mut over] {
+        message["url"] = to.into();
+        message["checks"][0]["url"] = to.into();
+    }
+    for (preset, place) in [
+        ("generic", "/url"),
+        ("slack", "/attachments/0/title_link"),
+        ("mattermost", "/attachments/0/title_link"),
+        ("teams", "/attachments/0/content/actions/0/url"),
+        ("ntfy", "/click"),
+        ("gotify", "/extras/client::notification/click/url"),
+        ("pushover", "/url"),
+        ("pagerduty", "/client_url"),
+        ("opsgenie", "/details/url"),
+        ("alertmanager", "/0/generatorURL"),
+    ] {
+        let options = match preset {
+            "generic" | "alertmanager" => json!({"preset": preset, "url": "http://h"}),
+            preset => of(preset),
+        };
+        let linked = body(&options, &problem);
+        assert_eq!(
+            linked.pointer(place),
+            Some(&json!(to)),
+            "{preset}: {linked}"
+        );
+        let without = body(&options, &message("problem"));
+        assert_eq!(without.pointer(place), None, "{preset}: {without}");
+        // An end has no place for it at these.
+        let ended = body(&options, &over);
+        let has = !matches!(preset, "pagerduty" | "opsgenie");
+        assert_eq!(ended.pointer(place).is_some(), has, "{preset}: {ended}");
+    }
+    for (preset, key) in [("discord", "content"), ("telegram", "text")] {
+        let linked = body(&of(preset), &problem);
+        let text = linked[key].as_str().expect("a text");
+        assert!(text.ends_with(to), "{preset}: {text}");
+    }
+}
+
+#[test]
 fn five_hundred_members_fit_into_what_each_service_takes() {
     let units = |v: &Value| v.as_str().expect("a text").encode_utf16().count();
     let chars = |v: &Value| v.as_str().expect("a text").chars().count();

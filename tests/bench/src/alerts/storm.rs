@@ -256,9 +256,17 @@ impl Storm {
         if let Some(post) = &self.post {
             let mail = post.arrived().map_err(|why| format!("mail: {why}"))?;
             println!(
-                "  mail                  {:8} taken by Exim: {} problems and {} recoveries by Message-ID; {} came again with an id that was known",
-                mail.mails, mail.problems, mail.recoveries, mail.again
+                "  mail                  {:8} taken by Exim: {} problems and {} recoveries by Message-ID; {} ({:.1} %) came again with an id that was known, \
+                 {} more because Exim had taken them and the line was cut before it said so",
+                mail.mails,
+                mail.problems,
+                mail.recoveries,
+                mail.again,
+                percent(mail.again, mail.mails),
+                mail.hidden
             );
+            let seldom = mail.again <= AGAIN_FEW || percent(mail.again, mail.mails) < AGAIN_MOST;
+            wanted(seldom, "mails came again")?;
         }
         println!(
             "  outages               {outages:8}: none lost, none out of order, none false, no child told"
@@ -305,6 +313,10 @@ impl Told {
     }
 
     fn again_percent(&self) -> f64 {
-        100.0 * self.again as f64 / self.accepted.max(1) as f64
+        percent(self.again, self.accepted)
     }
+}
+
+fn percent(part: usize, whole: usize) -> f64 {
+    100.0 * part as f64 / whole.max(1) as f64
 }
