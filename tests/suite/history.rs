@@ -146,12 +146,15 @@ fn runs_and_flips_are_kept_over_every_death_and_a_restart() {
     assert_eq!(row["slo"]["objective"], 0.999);
     assert!(row["slo"]["budget_left"].as_f64() < Some(0.0), "{row}");
     assert!(row["slo"]["burn_1h"].as_f64() > Some(1.0), "{row}");
+    assert!(row["slo"]["verdict"].is_string(), "{row}");
     let rows = daemon.healthctl(&["--json", "report", "moody"]).json();
     assert_eq!(rows[1]["name"], "mood*", "{rows}");
     assert_eq!(rows[1]["slo"]["checks"], 1);
     let said = daemon.healthctl(&["report"]);
     assert!(
-        said.out.contains("99.9 % 30d") && said.out.contains("BURN 1H"),
+        ["99.9 % 30d", "BURN 1H", "VERDICT"]
+            .iter()
+            .all(|part| said.out.contains(part)),
         "{said:?}"
     );
     let said = daemon.healthctl(&["calibrate", "moody"]);
@@ -175,6 +178,9 @@ fn a_damaged_file_is_put_aside_and_another_one_begun() {
     until_verdicts(&daemon, &["ok"]);
     let aside = std::fs::read(dir.join("state/history.db.broken")).expect("kept");
     assert_eq!(aside, [7; 8192]);
+    let said = daemon.healthctl(&["history", "moody"]);
+    assert!(said.out.contains("history.db.broken"), "{said:?}");
+    assert_eq!(history(&daemon)["gaps"][0]["kind"], "history-broken");
     stop(daemon);
 }
 
@@ -265,6 +271,10 @@ fn what_a_stopped_recorder_misses_is_counted_to_the_event() {
     let said = daemon.healthctl(&["history", &after.1]);
     assert!(
         said.err.contains(&format!("{missed} events were lost")),
+        "{said:?}"
+    );
+    assert!(
+        said.out.contains(&format!("{missed} events, until ")),
         "{said:?}"
     );
     stop(daemon);

@@ -1,11 +1,14 @@
-//! A run in a trace viewer: its spans are what OpenTelemetry's own schema takes, they tell of the run what it was, and
-//! without the key nothing of it is there.
+//! A run in a trace viewer, of a check, of a message or of a probe: its spans are what OpenTelemetry's own schema takes, they
+//! tell of the run what it was, and without the key nothing of it is there.
 
+use crate::alerts::{route, say, told as said, until_all_are_ok};
+use crate::harness::ctl::wait_for;
 use crate::harness::http::{address, get};
+use crate::harness::plugins::shipped;
 use crate::harness::receiver::{Got, Manner, Receiver};
-use crate::harness::{Check, Config, Daemon, check, kill, skipped};
+use crate::harness::{Check, Config, Daemon, check, fixtures, kill, skipped};
 use nix::sys::signal::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::net::TcpListener;
@@ -42,6 +45,7 @@ fn attribute(span: &Value, name: &str) -> Option<String> {
 }
 
 /// A run: its own span, and those below it by name.
+#[derive(Debug)]
 struct Trace {
     root: Value,
     below: BTreeMap<String, Value>,
@@ -83,9 +87,13 @@ fn traces(receiver: &Receiver) -> Vec<Trace> {
 
 /// Waits for a run of this check that is told, and is like that.
 fn told(receiver: &Receiver, check: &str, like: impl Fn(&Trace) -> bool) -> Trace {
-    let is_it = |t: &Trace| t.check() == check && like(t);
-    let what = format!("a trace of `{check}`");
-    let got = receiver.wait(&what, 1, |got| traces_of(got).iter().any(is_it));
+    any(receiver, &format!("a trace of `{check}`"), |t| {
+        t.check() == check && like(t)
+    })
+}
+
+fn any(receiver: &Receiver, what: &str, is_it: impl Fn(&Trace) -> bool) -> Trace {
+    let got = receiver.wait(what, 1, |got| traces_of(got).iter().any(&is_it));
     let found = traces_of(&got[0]).into_iter().find(is_it);
     found.expect("it was there")
 }
@@ -215,6 +223,117 @@ fn a_run_is_told_from_when_it_was_due_until_it_was_judged() {
     if !schema_takes(&bodies) {
         skipped("target/otlp is missing (tests/run fetches it)");
     }
+}
+
+/// Deliveries, programs of `on_change` and probes are runs too. What a target holds beside its host is nobody's business.
+#[test]
+fn a_message_a_program_and_a_probe_are_told_as_well() {
+    let (receiver, people) = (Receiver::new(), Receiver::new());
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("it is bound").port();
+    let config = Config::new()
+        .daemon("start_spread", "\"0s\"")
+        .plugin_file(fixtures::fixture("echo"))
+        .plugin_file(shipped("notify"));
+    let dir = config.dir().to_owned();
+    let probe = |name: &str, plugin: &str, options: &str| {
+        let module = check(name).plugin(plugin).set("probe", "true");
+        module.set("config", options)
+    };
+    let daemon = config
+        .section("web", "listen = \"unix:web.sock\"\ntargets = [\"*\"]")
+        .section("push", &section(&receiver))
+        .check(said(&dir, "db").set("on_change", "{ argv = [\"/bin/true\"] }"))
+        .check(probe("page", "http", "{ url = \"{target}\" }"))
+        .check(probe("port", "tcp", "{ host = \"{target}\" }"))
+        .notify(&route("hook", &people))
+        .spawn();
+    daemon.expect_notify("READY=1");
+    until_all_are_ok(&daemon);
+
+    say(&dir, "db", "critical it is down");
+    let problem = people.accepted("problem");
+    let message = any(&receiver, "a delivery", |t| {
+        attribute(&t.root, "healthd.route.name").as_deref() == Some("hook")
+    });
+    assert_eq!(message.root["name"], "notify webhook");
+    for (key, value) in [
+        ("healthd.message.kind", "problem".to_owned()),
+        ("healthd.notice.id", problem.text("notice")),
+        ("healthd.message.id", problem.text("id")),
+        ("healthd.run.status", "ok".to_owned()),
+    ] {
+        assert_eq!(attribute(&message.root, key), Some(value), "{key}");
+    }
+    for name in ["dispatch", "webhook", "judge"] {
+        assert!(message.below.contains_key(name), "{name}: {message:?}");
+    }
+    let program = any(&receiver, "a program", |t| {
+        t.root["name"]
+            .as_str()
+            .is_some_and(|n| n.starts_with("on_change "))
+    });
+    assert_eq!(program.check(), "db");
+
+    // It is asked over the socket, as the web process does it.
+    let asked = |module: &str, target: &str| {
+        let ask = json!({ "module": module, "target": target, "timeout_ms": 5_000 });
+        let answer = daemon.client().ask("probe", ask);
+        answer.expect("an answer")[0]["status"].clone()
+    };
+    let of = |module: &str| {
+        any(&receiver, module, |t| {
+            attribute(&t.root, "healthd.probe.module").as_deref() == Some(module)
+        })
+    };
+    assert_eq!(asked("port", &format!("127.0.0.1:{port}")), "ok");
+    let reached = of("port");
+    assert_eq!(reached.root["name"], "probe tcp");
+    assert!(reached.below.contains_key("connect"), "{reached:?}");
+    let host = attribute(&reached.root, "server.address");
+    assert_eq!(host.as_deref(), Some("127.0.0.1"));
+    assert_eq!(reached.check(), "");
+    let target = "http://ana:s3cret@localhost:1/x?token=s3cret";
+    assert_eq!(asked("page", target), "critical");
+    let refused = of("page");
+    let host = attribute(&refused.root, "server.address");
+    assert_eq!(host.as_deref(), Some("localhost"));
+    assert_eq!(refused.root["status"]["code"], 2);
+    assert!(!format!("{refused:?}").contains("s3cret"), "{refused:?}");
+    stop(daemon);
+    let got = receiver.all();
+    let bodies: Vec<Value> = got.iter().map(|got| got.body.clone()).collect();
+    if !schema_takes(&bodies) {
+        skipped("target/otlp is missing (tests/run fetches it)");
+    }
+}
+
+/// Of what it has, nothing comes twice, and nothing is missing.
+#[test]
+fn a_sender_that_is_started_again_goes_on_where_the_one_before_was() {
+    let receiver = Receiver::new();
+    let daemon = Config::new()
+        .section("push", &section(&receiver))
+        .check(good("a"))
+        .spawn();
+    daemon.expect_notify("READY=1");
+    told(&receiver, "a", |_| true);
+    // The next is sent when it is written down what was taken before. From here on nothing is taken.
+    receiver.be(Manner::Answer(503, "Retry-After: 1\r\n"));
+    receiver.wait("a refusal", 1, |got| !got.accepted);
+    let newest = traces(&receiver).iter().map(Trace::run).max();
+    let [web] = daemon.role("web")[..] else {
+        panic!("it sends")
+    };
+    kill(web, Signal::SIGKILL);
+    wait_for("it has ended", || !daemon.role("web").contains(&web));
+    receiver.be(Manner::Accept);
+    told(&receiver, "a", |t| Some(t.run()) > newest.map(|n| n + 20));
+    stop(daemon);
+    let mut runs: Vec<u64> = traces(&receiver).iter().map(Trace::run).collect();
+    runs.sort_unstable();
+    let all: Vec<u64> = (runs[0]..=runs[runs.len() - 1]).collect();
+    assert_eq!(runs, all);
 }
 
 /// The metrics' form is held against the same schema.

@@ -4,6 +4,7 @@
 //! 6 over six hours are what people are woken for (Google's SRE workbook).
 
 use crate::report::Row;
+use healthd_core::check::outcome::Verdict;
 use serde::Serialize;
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -19,20 +20,28 @@ pub struct Burn {
     pub budget_left: Option<f64>,
     pub burn_1h: Option<f64>,
     pub burn_6h: Option<f64>,
+    /// Critical at 14.4 in the last hour, a warning at 6 in the last six; unknown: nothing is known of them.
+    pub verdict: Verdict,
 }
+
+/// All of a budget of 30 days is gone in two, and in five.
+const CRITICAL_1H: f64 = 14.4;
+const WARNING_6H: f64 = 6.0;
 
 /// `rows` of the checks within the window, the last hour, and the last six.
 pub fn burn(objective: f64, window_s: f64, [whole, hour, six]: [&[&Row]; 3]) -> Burn {
     let allowed = (1.0 - objective).max(1e-12);
     let rate = |rows: &[&Row]| availability(rows).map(|a| (1.0 - a) / allowed);
+    let (burn_1h, burn_6h) = (rate(hour), rate(six));
     Burn {
         objective,
         window_s,
         checks: whole.len(),
         availability: availability(whole),
         budget_left: rate(whole).map(|used| 1.0 - used),
-        burn_1h: rate(hour),
-        burn_6h: rate(six),
+        burn_1h,
+        burn_6h,
+        verdict: verdict(burn_1h, burn_6h),
     }
 }
 
@@ -43,14 +52,12 @@ fn availability(rows: &[&Row]) -> Option<f64> {
     (up + down > 0.0).then(|| up / (up + down))
 }
 
-impl Burn {
-    /// All of it is gone within days.
-    pub fn is_critical(&self) -> bool {
-        self.burn_1h.is_some_and(|b| b >= 14.4)
-    }
-
-    pub fn is_warning(&self) -> bool {
-        self.burn_6h.is_some_and(|b| b >= 6.0)
+fn verdict(burn_1h: Option<f64>, burn_6h: Option<f64>) -> Verdict {
+    match (burn_1h, burn_6h) {
+        (None, None) => Verdict::Unknown,
+        (Some(burn), _) if burn >= CRITICAL_1H => Verdict::Critical,
+        (_, Some(burn)) if burn >= WARNING_6H => Verdict::Warning,
+        _ => Verdict::Ok,
     }
 }
 
@@ -60,6 +67,29 @@ mod tests {
     use crate::report::{State, What, row};
 
     const S: u64 = 1_000_000_000;
+
+    #[test]
+    fn it_is_critical_at_14_4_in_an_hour_and_a_warning_at_6_in_six() {
+        let hour = 3_600 * S;
+        // Of an hour, and of six, so much down that the budget of 99.9 % goes so many times too fast.
+        let down = |hours: u64, times: f64| {
+            let ns = (hours * hour) as f64 * 0.001 * times;
+            let up = (ns as u64, What::Verdict(State::Up));
+            row("a", (0, hours * hour), State::Down, [up])
+        };
+        for (of_1h, of_6h, verdict) in [
+            (14.41, 0.0, Verdict::Critical),
+            (14.39, 0.0, Verdict::Ok),
+            (14.39, 6.01, Verdict::Warning),
+            (0.0, 5.99, Verdict::Ok),
+        ] {
+            let (one, six) = (down(1, of_1h), down(6, of_6h));
+            let b = burn(0.999, 30.0 * 86_400.0, [&[&six], &[&one], &[&six]]);
+            assert_eq!(b.verdict, verdict, "{of_1h} {of_6h}");
+        }
+        let b = burn(0.999, 1.0, [&[], &[], &[]]);
+        assert_eq!(b.verdict, Verdict::Unknown);
+    }
 
     #[test]
     fn a_budget_is_used_by_what_is_down_and_by_nothing_else() {
@@ -78,11 +108,11 @@ mod tests {
         assert!((b.budget_left.expect("known") - 0.5).abs() < 1e-9);
         assert_eq!(b.burn_1h, None);
         assert!((b.burn_6h.expect("known") - 0.5).abs() < 1e-9);
-        assert!(!b.is_critical() && !b.is_warning());
+        assert_eq!(b.verdict, Verdict::Ok);
         let all = row("c", (0, 3_600 * S), State::Down, []);
         let b = burn(0.999, 1.0, [&[&all], &[&all], &[&all]]);
         assert_eq!(b.burn_1h.map(f64::round), Some(1000.0));
-        assert!(b.is_critical() && b.is_warning());
+        assert_eq!(b.verdict, Verdict::Critical);
         assert!(b.budget_left.expect("known") < 0.0);
     }
 }

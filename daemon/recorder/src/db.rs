@@ -257,9 +257,13 @@ impl Db {
     pub fn write_events(&mut self, events: &[EventRecord], missed: u64, place: Place) -> Done<()> {
         self.write(|db| {
             if missed > 0 {
-                let before = events.first().map_or(place.last, |e| e.number);
-                let time = events.first().map_or(0, |e| e.time);
-                db.note(time, "events-missed", missed, &format!("before {before}"))?;
+                let until = events.first().map_or(0, |e| e.time);
+                db.conn.execute(
+                    "INSERT INTO note (time, kind, count, text) VALUES
+                     (ifnull((SELECT time FROM event ORDER BY id DESC LIMIT 1), ?1), 'events-missed', ?2,
+                      'until ' || strftime('%Y-%m-%dT%H:%M:%SZ', ?1 / 1000000000, 'unixepoch'))",
+                    params![until.cast_signed(), missed.cast_signed()],
+                )?;
             }
             for event in events {
                 db.event(event, place.base)?;
@@ -592,10 +596,17 @@ mod tests {
         db.write_rows(0, 300, 300, &[(ids[0], row(11))])
             .expect("in place");
         drop(db);
-        let db = Db::open(&path, 64 << 20).expect("there");
+        let mut db = Db::open(&path, 64 << 20).expect("there");
         assert_eq!(db.place().expect("read"), place);
         let counts = ["event", "roll_300", "checks", "note"].map(|t| count(&db, t));
         assert_eq!(counts, [2, 1, 3, 1]);
+        // From when to when some are missing.
+        db.write_events(&[event(9)], 5, Place { last: 9, base: 0 })
+            .expect("written");
+        let sql = "SELECT time / 1000000000, count, text FROM note ORDER BY id DESC LIMIT 1";
+        let row = |r: &rusqlite::Row<'_>| Ok((r.get(0)?, r.get(1)?, r.get(2)?));
+        let note: (i64, i64, String) = db.conn.query_row(sql, [], row).expect("a note");
+        assert_eq!(note, (3, 5, "until 1970-01-01T00:00:09Z".to_owned()));
         std::fs::remove_dir_all(dir).expect("our own");
     }
 

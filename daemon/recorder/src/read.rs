@@ -5,7 +5,7 @@ use crate::report::{self, State, What};
 use healthd_core::wire::events::EventRow;
 use healthd_core::wire::history::{HISTORY_MAP, HistoryStatus, LEVELS, read_status};
 use healthd_sys::files;
-use rusqlite::{Connection, ErrorCode, OpenFlags, Row, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Row, Statement, params};
 use serde::Serialize;
 use std::io;
 use std::path::Path;
@@ -20,6 +20,13 @@ pub fn status(runtime_dir: &Path) -> io::Result<HistoryStatus> {
     read_status(&bytes).ok_or_else(|| io::Error::other("it is no map of a recorder"))
 }
 
+/// Of a check, in order.
+const CHANGES: &str = "SELECT time, kind, from_state, to_state FROM event WHERE check_id = ?1
+     AND kind IN ('flipped', 'paused', 'resumed', 'removed', 'added', 'maintenance-begun', 'maintenance-ended')
+     ORDER BY id";
+
+type Changes = (Option<State>, Vec<(u64, What)>);
+
 pub struct History {
     conn: Connection,
 }
@@ -30,6 +37,8 @@ pub struct Rollup {
     /// RFC 3339.
     pub start: Option<String>,
     pub seconds: u64,
+    /// So much of it was a maintenance, or paused.
+    pub planned_s: f64,
     pub runs: u64,
     pub bad: u64,
     pub unjudged: u64,
@@ -47,6 +56,24 @@ pub struct OfCheck {
     pub rollups: Vec<Rollup>,
     /// Of the metrics that `keep` names: the last value in each roll-up.
     pub metrics: Vec<Kept>,
+    /// Of the daemon, and so of all checks.
+    pub gaps: Vec<Gap>,
+}
+
+/// A time of which history knows less than it should.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Gap {
+    /// RFC 3339: when it began.
+    pub time: Option<String>,
+    /// `unseen`: healthd did not run. `events-missed`. `history-broken`: what was before lies beside the file.
+    pub kind: String,
+    /// How long nobody looked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub for_s: Option<f64>,
+    /// How many are missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub events: Option<u64>,
+    pub text: String,
 }
 
 /// A metric of a plugin at the end of a roll-up.
@@ -127,9 +154,17 @@ impl History {
                  FROM roll_{} WHERE check_id = ?1 AND start >= ?2 ORDER BY start",
                 level.seconds
             );
+            let planned = self.planned(id)?;
+            let planned_s = |start: u64| {
+                let span = (ns(start), ns(start + level.seconds).min(now));
+                let events = planned.iter().copied();
+                report::row("", span, State::Unknown, events).maintenance_s
+            };
             let mut ask = self.conn.prepare(&sql)?;
             let rollups = ask
-                .query_map(params![id, from.cast_signed()], |row| rollup(row, rfc3339))?
+                .query_map(params![id, from.cast_signed()], |row| {
+                    rollup(row, planned_s, rfc3339)
+                })?
                 .collect::<rusqlite::Result<_>>()?;
             let mut ask = self.conn.prepare(
                 "SELECT seq, time, kind, plugin, from_state, to_state, slot, pid, amount, cause, message
@@ -148,7 +183,7 @@ impl History {
                 .query_map(params![id, from.cast_signed()], |row| {
                     let start = row.get::<_, i64>(0)?.cast_unsigned();
                     Ok(Kept {
-                        start: rfc3339(start.saturating_mul(1_000_000_000)),
+                        start: rfc3339(ns(start)),
                         name: row.get(1)?,
                         value: row.get(2)?,
                     })
@@ -158,9 +193,67 @@ impl History {
                 events,
                 rollups,
                 metrics,
+                gaps: self.gaps(since, rfc3339)?,
             }))
         };
         ask().map_err(|e| told(&e))
+    }
+
+    /// When nobody expected much of it.
+    fn planned(&self, id: i64) -> rusqlite::Result<Vec<(u64, What)>> {
+        let (_, mut events) = Self::changes(&mut self.conn.prepare(CHANGES)?, id)?;
+        events.retain(|(_, what)| matches!(what, What::Paused(_) | What::Planned(_)));
+        if !events.is_empty() {
+            let starts = self.unseen()?.into_iter();
+            events.extend(starts.filter(|(_, what)| matches!(what, What::Planned(_))));
+            events.sort_by_key(|(time, _)| *time);
+        }
+        Ok(events)
+    }
+
+    /// What has become of a check, in order, and what it was before.
+    fn changes(ask: &mut Statement<'_>, id: i64) -> rusqlite::Result<Changes> {
+        let mut events = Vec::new();
+        let mut before = None;
+        let mut rows = ask.query([id])?;
+        while let Some(row) = rows.next()? {
+            let time = row.get::<_, i64>(0)?.cast_unsigned();
+            let kind: String = row.get(1)?;
+            let word = |at: usize| -> rusqlite::Result<String> {
+                Ok(row.get::<_, Option<String>>(at)?.unwrap_or_default())
+            };
+            let what = match kind.as_str() {
+                "flipped" => {
+                    before.get_or_insert(State::of(&word(2)?));
+                    What::Verdict(State::of(&word(3)?))
+                }
+                "paused" => What::Paused(true),
+                "resumed" => What::Paused(false),
+                "maintenance-begun" => What::Planned(true),
+                "maintenance-ended" => What::Planned(false),
+                "removed" => What::Verdict(State::Unknown),
+                _ => continue,
+            };
+            events.push((time, what));
+        }
+        Ok((before, events))
+    }
+
+    fn gaps(&self, since: u64, rfc3339: Rfc3339) -> rusqlite::Result<Vec<Gap>> {
+        let mut ask = self
+            .conn
+            .prepare("SELECT time, kind, count, text FROM note WHERE time >= ?1 ORDER BY time")?;
+        let gaps = ask.query_map([since.cast_signed()], |row| {
+            let (kind, count): (String, i64) = (row.get(1)?, row.get(2)?);
+            Ok(Gap {
+                time: rfc3339(row.get::<_, i64>(0)?.cast_unsigned()),
+                for_s: (kind == "unseen").then_some(count as f64 / 1e9),
+                events: (kind == "events-missed").then_some(count.cast_unsigned()),
+                kind,
+                text: row.get(3)?,
+            })
+        })?;
+        gaps.collect()
     }
 
     fn id(&self, name: &str) -> rusqlite::Result<Option<i64>> {
@@ -189,10 +282,7 @@ impl History {
         let mut ask = self
             .conn
             .prepare("SELECT id, name, verdict, first FROM checks ORDER BY name")?;
-        let mut of_check = self.conn.prepare(
-            "SELECT time, kind, from_state, to_state FROM event
-             WHERE check_id = ?1 AND kind IN ('flipped', 'paused', 'resumed', 'removed', 'added', 'maintenance-begun', 'maintenance-ended') ORDER BY id",
-        )?;
+        let mut of_check = self.conn.prepare(CHANGES)?;
         let mut found = Vec::new();
         let mut checks = ask.query([])?;
         while let Some(check) = checks.next()? {
@@ -202,29 +292,7 @@ impl History {
                 continue;
             }
             let first = check.get::<_, i64>(3)?.cast_unsigned();
-            let mut events = Vec::new();
-            let mut before = None;
-            let mut rows = of_check.query([id])?;
-            while let Some(row) = rows.next()? {
-                let time = row.get::<_, i64>(0)?.cast_unsigned();
-                let kind: String = row.get(1)?;
-                let word = |at: usize| -> rusqlite::Result<String> {
-                    Ok(row.get::<_, Option<String>>(at)?.unwrap_or_default())
-                };
-                let what = match kind.as_str() {
-                    "flipped" => {
-                        before.get_or_insert(State::of(&word(2)?));
-                        What::Verdict(State::of(&word(3)?))
-                    }
-                    "paused" => What::Paused(true),
-                    "resumed" => What::Paused(false),
-                    "maintenance-begun" => What::Planned(true),
-                    "maintenance-ended" => What::Planned(false),
-                    "removed" => What::Verdict(State::Unknown),
-                    _ => continue,
-                };
-                events.push((time, what));
-            }
+            let (before, mut events) = Self::changes(&mut of_check, id)?;
             events.extend(unseen.iter().copied());
             events.sort_by_key(|(time, _)| *time);
             let start = since.max(first).min(now);
@@ -265,13 +333,24 @@ impl History {
     }
 }
 
-fn rollup(row: &Row<'_>, rfc3339: Rfc3339) -> rusqlite::Result<Rollup> {
+/// Of seconds.
+fn ns(seconds: u64) -> u64 {
+    seconds.saturating_mul(1_000_000_000)
+}
+
+/// `planned_s`: of the one that starts then.
+fn rollup(
+    row: &Row<'_>,
+    planned_s: impl Fn(u64) -> f64,
+    rfc3339: Rfc3339,
+) -> rusqlite::Result<Rollup> {
     let n = |at: usize| -> rusqlite::Result<u64> { Ok(row.get::<_, i64>(at)?.cast_unsigned()) };
     let timed = n(5)?;
     let ms = |us: u64| (timed > 0).then_some(us as f64 / 1000.0);
     Ok(Rollup {
-        start: rfc3339(n(0)?.saturating_mul(1_000_000_000)),
+        start: rfc3339(ns(n(0)?)),
         seconds: n(1)?,
+        planned_s: planned_s(n(0)?),
         runs: n(2)?,
         bad: n(3)?,
         unjudged: n(4)?,
@@ -320,5 +399,54 @@ fn plain(e: &io::Error) -> String {
     match text.find(" (os error") {
         Some(at) => text[..at].to_lowercase(),
         None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::{Db, Place};
+    use crate::rolls::Counts;
+    use healthd_core::wire::events::{EventKind, EventRecord};
+
+    #[test]
+    fn a_rollup_tells_how_much_of_it_was_planned_and_a_page_what_is_missing() {
+        let dir = std::env::temp_dir().join(format!("healthd-read-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("temp dir");
+        let path = dir.join("history.db");
+        let mut db = Db::open(&path, 64 << 20).expect("new");
+        let kinds = [
+            (400, EventKind::MaintenanceBegun),
+            (520, EventKind::MaintenanceEnded),
+            (580, EventKind::Paused),
+            (660, EventKind::Resumed),
+            (700, EventKind::MaintenanceBegun),
+        ];
+        let event = |(number, (at, kind)): (u64, (u64, EventKind))| EventRecord {
+            number,
+            time: ns(at),
+            kind,
+            check: "web".into(),
+            ..EventRecord::default()
+        };
+        let events: Vec<EventRecord> = (1..).zip(kinds).map(event).collect();
+        let place = Place { last: 5, base: 0 };
+        db.write_events(&events, 3, place).expect("written");
+        let id = db.ids(&[("web".into(), "ok".into(), 0)], 0).expect("it")[0];
+        for start in [300, 600] {
+            let row = Counts::default().row();
+            db.write_rows(0, start, 300, &[(id, row)]).expect("written");
+        }
+        drop(db);
+        let history = History::open(&path).expect("there");
+        let found = history.of_check("web", 0, ns(800), |ns| Some(ns.to_string()));
+        let found = found.expect("read").expect("it is there");
+        let planned: Vec<f64> = found.rollups.iter().map(|r| r.planned_s).collect();
+        // The last goes on, and ends with now.
+        assert_eq!(planned, [140.0, 160.0]);
+        let gap = &found.gaps[0];
+        assert_eq!((gap.kind.as_str(), gap.events), ("events-missed", Some(3)));
+        assert_eq!(gap.text, "until 1970-01-01T00:06:40Z");
+        std::fs::remove_dir_all(dir).expect("our own");
     }
 }

@@ -7,12 +7,14 @@
 use super::maps::{HEADER_WORDS, WORD, get_text, put_text, whole};
 use crate::check::fault::Fault;
 use crate::check::outcome::{Phase, Status, Verdict};
+use crate::config::host_of;
+use crate::text::cut;
 use serde::{Deserialize, Serialize};
 
 pub const TRACES_FILE: &str = "traces.map";
 /// "HDTRACE1", read as a big-endian number.
 pub const TRACES_MAGIC: u64 = 0x4844_5452_4143_4531;
-pub const TRACES_VERSION: u64 = 1;
+pub const TRACES_VERSION: u64 = 2;
 
 /// 1 KiB.
 pub const TRACE_WORDS: usize = 128;
@@ -20,15 +22,16 @@ const TEXT: usize = 1;
 const TEXT_BYTES: usize = (TRACE_WORDS - TEXT) * WORD;
 /// 2 MiB; the reader looks each second.
 pub const TRACES_CAPACITY: usize = 2048;
-/// Bytes of a message that are kept.
+/// Bytes of a message that are kept, and of a host: no name is longer.
 const MESSAGE: usize = 200;
+const HOST: usize = 253;
 
 /// Header words.
 pub mod traces_header {
     pub const MAGIC: usize = 0;
     pub const VERSION: usize = 1;
     pub const CAPACITY: usize = 2;
-    /// Number of the newest; 0: there is none. The first is 1.
+    /// Number of the newest; 0: there was none yet. The first is 1; a map that takes another's place counts on.
     pub const LAST: usize = 3;
     /// Two random numbers, of which its runs' ids are made.
     pub const KEYS: usize = 4;
@@ -61,11 +64,9 @@ pub fn read_head(head: &[u64; TRACES_HEAD]) -> Result<(u64, [u64; 2]), String> {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TracedRun {
     pub run: u64,
-    pub check: String,
+    pub purpose: Purpose,
     pub plugin: String,
     pub status: Status,
-    /// Of the check, after this run.
-    pub verdict: Verdict,
     /// What ended it, where that was not the plugin's own word.
     pub fault: Option<Fault>,
     /// 1, and more where a worker died with it.
@@ -82,11 +83,39 @@ pub struct TracedRun {
     pub message: String,
 }
 
+/// What it ran for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// Of the config; its verdict after this run.
+    Check { name: String, verdict: Verdict },
+    /// A message of a route.
+    Delivery {
+        route: String,
+        notice: u64,
+        message: u64,
+        kind: String,
+    },
+    /// A program of `on_change`.
+    Action { check: String },
+    /// A request of `/probe`. Of its target the host alone: the rest may hold a secret.
+    Probe { module: String, host: String },
+}
+
+impl Purpose {
+    pub fn probe(module: &str, target: &str) -> Purpose {
+        Purpose::Probe {
+            module: module.to_owned(),
+            host: cut(host_of(target), HOST).to_owned(),
+        }
+    }
+}
+
 impl TracedRun {
     /// None: there is no room for what it is about. What finds no room of its message and its phases is left out.
     pub fn to_words(&self, number: u64) -> Option<[u64; TRACE_WORDS]> {
         let mut run = self.clone();
-        run.message = crate::text::cut(&run.message, MESSAGE).to_owned();
+        run.message = cut(&run.message, MESSAGE).to_owned();
         let text = loop {
             let text = serde_json::to_string(&run).ok()?;
             if text.len() <= TEXT_BYTES {
@@ -132,13 +161,19 @@ pub fn mixed(n: u64) -> u64 {
 mod tests {
     use super::*;
 
+    fn check(name: &str) -> Purpose {
+        Purpose::Check {
+            name: name.into(),
+            verdict: Verdict::Ok,
+        }
+    }
+
     fn run() -> TracedRun {
         TracedRun {
             run: 7,
-            check: "web".into(),
+            purpose: check("web"),
             plugin: "http".into(),
             status: Status::Critical,
-            verdict: Verdict::Ok,
             fault: Some(Fault::Timeout),
             attempt: 1,
             worker: Some(0),
@@ -181,13 +216,24 @@ mod tests {
             ..run()
         };
         let read = back(&long.to_words(1).expect("there is room"), 1).expect("it is there");
-        assert_eq!((read.message.as_str(), read.check.as_str()), ("", "web"));
+        assert_eq!((read.message.as_str(), &read.purpose), ("", &check("web")));
         assert!((1..30).contains(&read.phases.len()), "{read:?}");
         let hopeless = TracedRun {
-            check: "\u{1}".repeat(255),
+            purpose: check(&"\u{1}".repeat(255)),
             ..long
         };
         assert_eq!(hopeless.to_words(1), None);
+    }
+
+    #[test]
+    fn of_a_probes_target_the_host_is_kept() {
+        let target = "https://ana:s3cret@www.example.org:8443/x?token=s3cret";
+        let module = "web".to_owned();
+        let host = "www.example.org".to_owned();
+        assert_eq!(
+            Purpose::probe("web", target),
+            Purpose::Probe { module, host }
+        );
     }
 
     #[test]

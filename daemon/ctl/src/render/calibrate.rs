@@ -8,12 +8,15 @@ use healthd_units::duration::{self, about_seconds};
 use std::time::Duration;
 
 pub fn page(name: &str, c: &Calibration, look: &Look) -> String {
+    let over = match c.problems {
+        0 => "no problem is over".to_owned(),
+        1 => format!("1 problem is over, {} less than 5 min long", c.short),
+        n => format!("{n} problems are over, {} less than 5 min long", c.short),
+    };
     let mut out = format!(
-        "{}: attempts = {}, {} problems are over, {} of them lasted less than 5 min\n\n",
+        "{}\nattempts = {}; {over}\n\n",
         escape(name),
-        c.now.attempts,
-        c.problems,
-        c.short
+        c.now.attempts
     );
     let mut table = Table::new(vec![
         Column::right("ATTEMPTS"),

@@ -2,12 +2,13 @@
 
 use super::Look;
 use super::events::Lines;
-use super::paint::Paint;
+use super::paint::{Paint, word};
 use super::table::{Cell, Column, Table};
 use super::text::{cut, escape};
 use super::time;
+use healthd_core::check::outcome::Verdict;
 use healthd_recorder::burn::Burn;
-use healthd_recorder::read::{Kept, OfCheck, Rollup};
+use healthd_recorder::read::{Gap, Kept, OfCheck, Rollup};
 use healthd_recorder::report::Row;
 use healthd_units::duration::{self, about_seconds};
 use std::time::Duration;
@@ -21,7 +22,7 @@ const STEPS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'
 pub fn page(name: &str, found: &OfCheck, look: &Look) -> String {
     let mut out = format!("{}\n", escape(name));
     if found.rollups.is_empty() && found.events.is_empty() {
-        return out + "nothing is recorded of that time\n";
+        return out + "nothing is recorded of that time\n" + &gaps(&found.gaps, look);
     }
     if !found.rollups.is_empty() {
         out += &chart(&found.rollups, look);
@@ -39,7 +40,35 @@ pub fn page(name: &str, found: &OfCheck, look: &Look) -> String {
             }
         }
     }
-    out
+    out + &gaps(&found.gaps, look)
+}
+
+/// What is missing, and from when on.
+fn gaps(gaps: &[Gap], look: &Look) -> String {
+    let mut out = String::new();
+    for gap in gaps {
+        let at = |at: &str| time::of_day(at, look);
+        let what = match (gap.for_s, gap.events) {
+            (Some(s), _) => format!("{} for {}", gap.text, about_seconds(s.ceil() as u64)),
+            (_, Some(n)) => {
+                let until = gap.text.strip_prefix("until ").map(at);
+                let events = if n == 1 { "event" } else { "events" };
+                format!("{n} {events}, until {}", until.unwrap_or_default())
+            }
+            _ => format!("what was before, in history.db.broken: {}", gap.text),
+        };
+        let line = format!(
+            "  {}  {}",
+            gap.time.as_deref().map_or("-".into(), at),
+            escape(&what)
+        );
+        out += &cut(&line, look.width.unwrap_or(usize::MAX));
+        out.push('\n');
+    }
+    match out.is_empty() {
+        true => out,
+        false => format!("\nnot recorded\n{out}"),
+    }
 }
 
 /// The 95th percentile of each roll-up as a bar, and below those in which a run was bad.
@@ -118,6 +147,7 @@ fn rollups(rollups: &[Rollup], look: &Look) -> String {
         Column::right("RUNS"),
         Column::right("BAD"),
         Column::right("UNKNOWN").gives_way(3),
+        Column::right("PLANNED").gives_way(5),
         Column::right("MEAN").gives_way(4),
         Column::right("P50"),
         Column::right("P95"),
@@ -144,6 +174,10 @@ fn rollups(rollups: &[Rollup], look: &Look) -> String {
             Cell::new(r.runs.to_string()),
             count(r.bad, Paint::Bad),
             count(r.unjudged, Paint::Warn),
+            match r.planned_s {
+                0.0 => Cell::new("0").paint(Paint::Dim),
+                s => Cell::new(about_seconds(s.ceil() as u64)),
+            },
             ms(r.mean),
             ms(r.p50),
             ms(r.p95),
@@ -160,12 +194,12 @@ fn rollups(rollups: &[Rollup], look: &Look) -> String {
 }
 
 pub fn rollups_csv(rollups: &[Rollup]) -> String {
-    let mut out =
-        "start,seconds,runs,bad,unjudged,mean_ms,p50_ms,p95_ms,p99_ms,max_ms\n".to_owned();
+    let mut out = "start,seconds,runs,bad,unjudged,mean_ms,p50_ms,p95_ms,p99_ms,max_ms,planned_s\n"
+        .to_owned();
     for r in rollups {
         let ms = |ms: Option<f64>| ms.map_or(String::new(), |ms| format!("{ms:.3}"));
         out += &format!(
-            "{},{},{},{},{},{},{},{},{},{}\n",
+            "{},{},{},{},{},{},{},{},{},{},{:.3}\n",
             r.start.as_deref().unwrap_or(""),
             r.seconds,
             r.runs,
@@ -175,7 +209,8 @@ pub fn rollups_csv(rollups: &[Rollup]) -> String {
             ms(r.p50),
             ms(r.p95),
             ms(r.p99),
-            ms(r.max)
+            ms(r.max),
+            r.planned_s
         );
     }
     out
@@ -241,12 +276,12 @@ fn objectives(rows: &[Row], look: &Look) -> String {
         Column::right("LEFT"),
         Column::right("BURN 1H").gives_way(1),
         Column::right("BURN 6H").gives_way(2),
+        Column::left("VERDICT"),
     ]);
     for (row, slo) in with {
-        let paint = match (slo.is_critical(), slo.is_warning()) {
-            (true, _) => Paint::Bad,
-            (_, true) => Paint::Warn,
-            _ => Paint::Plain,
+        let paint = match slo.verdict {
+            Verdict::Ok => Paint::Plain,
+            other => other.into(),
         };
         let left = slo.budget_left.map(|left| format!("{:.0} %", left * 100.0));
         let speed = |burn: Option<f64>| Cell::maybe(burn.map(|b| format!("{b:.1}"))).paint(paint);
@@ -261,6 +296,7 @@ fn objectives(rows: &[Row], look: &Look) -> String {
             Cell::maybe(left).paint(paint),
             speed(slo.burn_1h),
             speed(slo.burn_6h),
+            Cell::new(word(slo.verdict)).paint(paint),
         ]);
     }
     format!("\n{}", table.render(look))
@@ -272,14 +308,25 @@ fn percent(part: f64) -> String {
 }
 
 pub fn report_csv(rows: &[Row]) -> String {
-    let mut out =
-        "name,availability,up_s,down_s,maintenance_s,unknown_s,failures,mttr_s,mtbf_s,longest_s\n"
-            .to_owned();
+    let mut out = "name,availability,up_s,down_s,maintenance_s,unknown_s,failures,mttr_s,mtbf_s,longest_s,is_down,\
+                   objective,window_s,budget_left,burn_1h,burn_6h,slo_verdict\n"
+        .to_owned();
     for r in rows {
         let maybe =
             |n: Option<f64>, places: usize| n.map_or(String::new(), |n| format!("{n:.places$}"));
+        let slo = r.slo.as_ref().map_or(",,,,,".to_owned(), |slo| {
+            format!(
+                "{},{},{},{},{},{}",
+                slo.objective,
+                slo.window_s,
+                maybe(slo.budget_left, 6),
+                maybe(slo.burn_1h, 3),
+                maybe(slo.burn_6h, 3),
+                slo.verdict
+            )
+        });
         out += &format!(
-            "{},{},{:.3},{:.3},{:.3},{:.3},{},{},{},{:.3}\n",
+            "{},{},{:.3},{:.3},{:.3},{:.3},{},{},{},{:.3},{},{slo}\n",
             field(&r.name),
             maybe(r.availability, 6),
             r.up_s,
@@ -289,7 +336,8 @@ pub fn report_csv(rows: &[Row]) -> String {
             r.failures,
             maybe(r.mttr_s, 3),
             maybe(r.mtbf_s, 3),
-            r.longest_s
+            r.longest_s,
+            r.is_down
         );
     }
     out
@@ -316,6 +364,7 @@ mod tests {
         Rollup {
             start: Some(format!("2026-11-22T09:{minute:02}:00Z")),
             seconds: 300,
+            planned_s: 0.0,
             runs: 30,
             bad,
             unjudged: 0,
@@ -335,12 +384,37 @@ mod tests {
         }
     }
 
+    fn gap(kind: &str, for_s: Option<f64>, events: Option<u64>, text: &str) -> Gap {
+        Gap {
+            time: Some("2026-11-22T09:10:00Z".into()),
+            kind: kind.into(),
+            for_s,
+            events,
+            text: text.into(),
+        }
+    }
+
     #[test]
     fn a_page_fits_its_terminal() {
         let found = OfCheck {
             events: Vec::new(),
             rollups: (0..60).map(|n| rollup(n, n / 50, n as f64)).collect(),
             metrics: (0..60).map(kept).collect(),
+            gaps: vec![
+                gap("unseen", Some(301.5), None, "the daemon did not run"),
+                gap(
+                    "events-missed",
+                    None,
+                    Some(120),
+                    "until 2026-11-22T09:20:00Z",
+                ),
+                gap(
+                    "history-broken",
+                    None,
+                    None,
+                    &"it is no database ".repeat(9),
+                ),
+            ],
         };
         for width in [60, 80, 100, 120] {
             let page = page("shop/front", &found, &look(Some(width)));
@@ -348,6 +422,13 @@ mod tests {
                 assert!(super::super::text::width(line) <= width, "{width}: {line}");
             }
             assert!(page.contains('✖') && page.contains('█'), "{page}");
+            for part in [
+                "did not run for 5m 2s",
+                "120 events, until ",
+                "history.db.broken: it",
+            ] {
+                assert!(page.contains(part), "{part}: {page}");
+            }
         }
     }
 
@@ -367,7 +448,7 @@ mod tests {
         let row = text.lines().nth(1).expect("a row");
         assert_eq!(
             row,
-            "2026-11-22T09:05:00Z,300,30,1,0,0.500,0.500,1.000,1.500,2.000"
+            "2026-11-22T09:05:00Z,300,30,1,0,0.500,0.500,1.000,1.500,2.000,0.000"
         );
     }
 }

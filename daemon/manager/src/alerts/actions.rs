@@ -54,7 +54,7 @@ pub struct Act {
 #[derive(Clone, Debug)]
 pub struct Acted {
     place: Place,
-    check: String,
+    pub check: String,
     program: String,
 }
 

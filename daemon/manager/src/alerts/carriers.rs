@@ -116,6 +116,10 @@ impl Carriers {
         Some((notice, cargo.json.clone()))
     }
 
+    pub fn cargo(&self, id: u32) -> Option<&Load> {
+        Some(&self.0.get(&id)?.cargo.as_ref()?.what)
+    }
+
     pub fn unload(&mut self, id: u32) -> Option<Load> {
         let cargo = self.0.get_mut(&id)?.cargo.take()?;
         Some(cargo.what)

@@ -39,6 +39,7 @@ use healthd_core::config::Model;
 use healthd_core::page_paths::check_path;
 use healthd_core::wire::alerts::{AlertsReport, Tested};
 use healthd_core::wire::events::EventKind;
+use healthd_core::wire::traces::Purpose;
 use healthd_core::wire::worker::Notice;
 use healthd_sys::clock;
 use memory::Memory;
@@ -167,6 +168,21 @@ impl Alerts {
             Some(Load::Message(sent)) => self.deliveries.end(sent, outcome),
             Some(Load::Act(acted)) => self.beside.actions.ended(acted, outcome),
             None => {}
+        }
+    }
+
+    /// For whoever traces the run of this carrier.
+    pub fn purpose(&self, carrier: u32) -> Option<Purpose> {
+        match self.carriers.cargo(carrier)? {
+            Load::Message(sent) => Some(Purpose::Delivery {
+                route: sent.route.to_string(),
+                notice: sent.notice,
+                message: sent.message,
+                kind: sent.kind.as_str().to_owned(),
+            }),
+            Load::Act(acted) => Some(Purpose::Action {
+                check: acted.check.clone(),
+            }),
         }
     }
 

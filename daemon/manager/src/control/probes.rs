@@ -13,6 +13,7 @@ use healthd_core::check::schedule;
 use healthd_core::config::{CheckSpec, did_you_mean};
 use healthd_core::wire::control::{ControlError, ErrorCode};
 use healthd_core::wire::probe::{ProbeAsk, Probed};
+use healthd_core::wire::traces::Purpose;
 use healthd_core::wire::worker::Finished;
 use healthd_sys::clock;
 use std::collections::{BTreeMap, HashMap};
@@ -36,6 +37,7 @@ pub struct Probes {
 struct UnderWay {
     asker: Asker,
     module: String,
+    target: String,
     plugin: String,
     shown_config: String,
     is_over: bool,
@@ -86,6 +88,7 @@ impl Probes {
         let under_way = UnderWay {
             asker,
             module: module.name.clone(),
+            target: ask.target.clone(),
             plugin: module.plugin.clone(),
             shown_config: spec.shown_config.clone(),
             is_over: false,
@@ -95,6 +98,12 @@ impl Probes {
         let id = checks.add_unnamed(check);
         self.under_way.insert(id, under_way);
         Ok(id)
+    }
+
+    /// For whoever traces its run.
+    pub fn purpose(&self, id: u32) -> Option<Purpose> {
+        let probe = self.under_way.get(&id)?;
+        Some(Purpose::probe(&probe.module, &probe.target))
     }
 
     /// What came of it. False: it is no probe.

@@ -131,6 +131,11 @@ impl Manager {
             check.wanted = false;
             // A worker may have begun with it, whoever says how it ended.
             let was_sent = flight.dispatched_ns != 0;
+            let (probes, alerts) = (&self.clients.probes, &self.alerts);
+            let of = || probes.purpose(id).or_else(|| alerts.purpose(id));
+            let plugin = &check.spec.plugin;
+            let map = self.books.traces.as_ref();
+            traces::trace_carried(map, of, plugin, &f, &flight, worker);
             if !self.clients.probes.ended(id, &f) {
                 let lost = !flight.lost.is_empty();
                 self.alerts.ended(id, outcome_of(&f, was_sent, lost));

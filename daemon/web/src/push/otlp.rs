@@ -50,6 +50,7 @@ pub fn compressed(whole: &Json, points: u64) -> Body {
     Body {
         bytes: encoder.finish().unwrap_or_default().into(),
         points,
+        mark: None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! What is not sent yet: as much as there is room for, the newest last. What finds no room is the oldest, and is counted.
 
+use healthd_scoreboard::traces_map::Mark;
 use hyper::body::Bytes;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -14,6 +15,8 @@ pub struct Body {
     pub bytes: Bytes,
     /// How many series or spans it holds.
     pub points: u64,
+    /// Written down when the receiver has said what it makes of it, so that nobody sends it again.
+    pub mark: Option<Mark>,
 }
 
 #[derive(Default)]
@@ -79,6 +82,7 @@ mod tests {
         Body {
             bytes: vec![0; bytes].into(),
             points,
+            mark: None,
         }
     }
 

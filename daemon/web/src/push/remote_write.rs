@@ -131,6 +131,7 @@ impl Request {
             // It fails for 4 GiB alone.
             bytes: compressed.unwrap_or_default().into(),
             points: self.points,
+            mark: None,
         }
     }
 }

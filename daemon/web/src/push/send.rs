@@ -6,6 +6,7 @@ use super::queue::{Body, Queue};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use healthd_core::config::{Endpoint, Push, PushFormat};
+use healthd_scoreboard::traces_map::Mark;
 use healthd_sys::clock;
 use hyper::header::{AUTHORIZATION, HOST, HeaderValue, RETRY_AFTER, USER_AGENT};
 use hyper::{HeaderMap, StatusCode};
@@ -127,6 +128,9 @@ impl Sender {
             match self.send(&mut connection, &body).await {
                 End::Taken { refused, why } => {
                     wait = FIRST_WAIT;
+                    if let Some(Err(e)) = body.mark.as_ref().map(Mark::write) {
+                        log::debug!("push: not remembered as sent: {e}");
+                    }
                     queue.refused.set(queue.refused.get() + refused);
                     let sent = body.points.saturating_sub(refused);
                     queue.sent.set(queue.sent.get() + sent);

@@ -1,9 +1,9 @@
-//! A run as spans of OTLP: the run from when it was due or sent until it was judged; in it `dispatch`, the plugin's part
-//! with its phases, and `judge`.
+//! A run as spans of OTLP: the run, of a check, a message or a probe, from when it was due or sent until it was judged; in it
+//! `dispatch`, the plugin's part with its phases, and `judge`.
 
 use super::otlp::attribute;
 use healthd_core::check::outcome::Status;
-use healthd_core::wire::traces::{TracedRun, mixed};
+use healthd_core::wire::traces::{Purpose, TracedRun, mixed};
 use serde_json::{Value as Json, json};
 
 /// `SPAN_KIND_INTERNAL`, `STATUS_CODE_ERROR`.
@@ -12,7 +12,7 @@ const ERROR: u8 = 2;
 /// Sampled, and no parent is of another process.
 const FLAGS: u32 = 0x101;
 
-/// `keys`: of its map, so that it has the same ids whoever tells it. `labels`: of the check.
+/// `keys`: of its map, so that it has the same ids whoever tells it. `labels`: of its check.
 pub fn spans<'a>(
     run: &TracedRun,
     keys: [u64; 2],
@@ -22,16 +22,15 @@ pub fn spans<'a>(
     let begin = [run.due, run.sent, run.started].into_iter();
     let begin = begin.filter(|at| *at != 0).min().unwrap_or(run.finished);
     let end = run.judged.max(run.finished);
-    let mut own = vec![
-        attribute("healthd.check.name", &run.check),
-        attribute("healthd.check.plugin", &run.plugin),
-        attribute("healthd.check.verdict", run.verdict.as_str()),
+    let (kind, mut own) = about(&run.purpose);
+    own.extend([
+        attribute("healthd.plugin.name", &run.plugin),
         whole("healthd.run.id", run.run),
         attribute("healthd.run.status", run.status.as_str()),
         whole("healthd.run.try", run.attempt.into()),
-    ];
+    ]);
     own.extend(labels.map(|(key, value)| attribute(&format!("healthd.label.{key}"), value)));
-    let root = trace.span(None, &format!("check {}", run.plugin), (begin, end), own);
+    let root = trace.span(None, &format!("{kind} {}", run.plugin), (begin, end), own);
     if run.due != 0 {
         trace.spans[0]["events"] = json!([{ "name": "due", "timeUnixNano": run.due.to_string() }]);
     }
@@ -60,6 +59,41 @@ pub fn spans<'a>(
     }
     trace.span(Some(&root), "judge", (run.finished, end), Vec::new());
     trace.spans
+}
+
+/// What a run was for: the first word of its name, and what is told of it.
+fn about(purpose: &Purpose) -> (&'static str, Vec<Json>) {
+    match purpose {
+        Purpose::Check { name, verdict } => (
+            "check",
+            vec![
+                attribute("healthd.check.name", name),
+                attribute("healthd.check.verdict", verdict.as_str()),
+            ],
+        ),
+        Purpose::Delivery {
+            route,
+            notice,
+            message,
+            kind,
+        } => (
+            "notify",
+            vec![
+                attribute("healthd.route.name", route),
+                whole("healthd.notice.id", *notice),
+                whole("healthd.message.id", *message),
+                attribute("healthd.message.kind", kind),
+            ],
+        ),
+        Purpose::Action { check } => ("on_change", vec![attribute("healthd.check.name", check)]),
+        Purpose::Probe { module, host } => (
+            "probe",
+            vec![
+                attribute("healthd.probe.module", module),
+                attribute("server.address", host),
+            ],
+        ),
+    }
 }
 
 struct Trace<'a> {
@@ -146,10 +180,12 @@ mod tests {
         };
         TracedRun {
             run: 7,
-            check: "web".into(),
+            purpose: Purpose::Check {
+                name: "web".into(),
+                verdict: Verdict::Ok,
+            },
             plugin: "http".into(),
             status: Status::Ok,
-            verdict: Verdict::Ok,
             fault: None,
             attempt: 1,
             worker: Some(2),
@@ -218,6 +254,32 @@ mod tests {
         assert_eq!(spans[0]["status"], Json::Null);
         // The same run told again is the same.
         assert_eq!(told(&run()), spans);
+    }
+
+    #[test]
+    fn what_is_no_check_says_what_it_was_for() {
+        let of = |purpose| told(&TracedRun { purpose, ..run() }).remove(0);
+        let probe = of(Purpose::probe(
+            "web",
+            "https://ana:s3cret@h.example/?t=s3cret",
+        ));
+        assert_eq!(probe["name"], "probe http");
+        assert!(!probe.to_string().contains("s3cret"));
+        let told = of(Purpose::Delivery {
+            route: "mail".into(),
+            notice: 3,
+            message: 9,
+            kind: "problem".into(),
+        });
+        assert_eq!(told["name"], "notify http");
+        let has = |span: &Json, own| {
+            span["attributes"]
+                .as_array()
+                .is_some_and(|a| a.contains(&own))
+        };
+        assert!(has(&probe, attribute("server.address", "h.example")));
+        assert!(has(&told, attribute("healthd.route.name", "mail")));
+        assert!(has(&told, whole("healthd.notice.id", 3)));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Some runs as traces: what the manager writes of them into `traces.map`, read each second and sent as OTLP.
+//! Some runs as traces: what the manager writes of them into `traces.map`, read each second and sent as OTLP. What the
+//! receiver has had is marked, so that a process that follows this one sends the rest, and not all of the ring again.
 
 use super::otlp::{attribute, compressed, resource, scope};
 use super::queue::Body;
@@ -6,8 +7,8 @@ use super::send::{Sender, Signal};
 use super::spans::spans;
 use crate::routes::Site;
 use healthd_core::config::{Endpoint, Push};
-use healthd_core::wire::traces::TracedRun;
-use healthd_scoreboard::traces_map::TracesView;
+use healthd_core::wire::traces::{Purpose, TracedRun};
+use healthd_scoreboard::traces_map::{Mark, TracesView};
 use serde_json::{Value as Json, json};
 use std::path::Path;
 use std::rc::Rc;
@@ -35,11 +36,17 @@ pub async fn run(site: Rc<Site>, push: Push, to: Endpoint) {
             count.set(count.get() + missed);
             let labels = site.keeper.borrow_mut().labels();
             for runs in runs.chunks(AT_ONCE) {
-                let spans = runs.iter().flat_map(|run| {
-                    let own = labels.get(&run.check);
+                let spans = runs.iter().flat_map(|(_, run)| {
+                    let own = match &run.purpose {
+                        Purpose::Check { name, .. } => labels.get(name),
+                        _ => None,
+                    };
                     spans(run, keys, own.into_iter().flatten())
                 });
-                queue.put(body(&of, spans.collect()));
+                let mut body = body(&of, spans.collect());
+                let last = runs.last().map(|(number, _)| *number);
+                body.mark = last.map(|number| Mark::new(&site.args.runtime_dir, number));
+                queue.put(body);
                 // Others want to be answered.
                 tokio::task::yield_now().await;
             }
@@ -51,9 +58,12 @@ pub async fn run(site: Rc<Site>, push: Push, to: Endpoint) {
 #[derive(Default)]
 struct Ring(Option<TracesView>);
 
+/// Runs with their numbers, the keys of their ids, and how many are not there any more.
+type News = (Vec<(u64, TracedRun)>, [u64; 2], u64);
+
 impl Ring {
-    /// Since the last look: runs, the keys of their ids, and how many are not there any more.
-    fn news(&mut self, dir: &Path) -> Vec<(Vec<TracedRun>, [u64; 2], u64)> {
+    /// Since the last look, of each ring that there was.
+    fn news(&mut self, dir: &Path) -> Vec<News> {
         let mut all = Vec::new();
         let mut read = |view: &mut TracesView| match view.news() {
             Ok((runs, missed)) => all.push((runs, view.keys, missed)),
@@ -67,9 +77,15 @@ impl Ring {
                 return all;
             }
         }
-        // The manager may not have begun yet.
-        self.0 = TracesView::open(dir).ok();
-        self.0.iter_mut().for_each(read);
+        let next = match &self.0 {
+            Some(view) => view.next(dir),
+            None => TracesView::open(dir),
+        };
+        // The manager may not have begun yet. What was read is not read again.
+        if let Ok(mut next) = next {
+            read(&mut next);
+            self.0 = Some(next);
+        }
         all
     }
 }
