@@ -19,12 +19,19 @@ mod watch;
 
 use healthd_core::config::RecorderSettings;
 use healthd_core::wire::roles::ReaderArgs;
-use healthd_sys::{memfd, process, signals, spawn};
+use healthd_sys::{memfd, priority, process, signals, spawn};
 use std::io;
+use std::time::Duration;
+
+/// Longer than any other's, so whoever wakes up runs at once: checks wait for no roll-up.
+const PIECE: Duration = Duration::from_millis(20);
 
 /// Until the supervisor says that it ends. Another exit code than 0: it could not go on.
 pub fn main(args: &ReaderArgs) -> i32 {
     process::set_name(c"healthd-record");
+    if let Err(e) = priority::in_long_pieces(PIECE) {
+        log::debug!("no longer pieces: {e}");
+    }
     match start(args) {
         Ok(()) => 0,
         Err(e) => {

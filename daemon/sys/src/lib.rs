@@ -9,6 +9,7 @@ pub mod leftovers;
 pub mod limits;
 pub mod logging;
 pub mod memfd;
+pub mod priority;
 pub mod privileges;
 pub mod process;
 pub mod resolve;

@@ -3,7 +3,7 @@
 //!
 //! One thread. `server` takes connections and their limits and ends them in order, `routes` says who answers what and
 //! who may ask, `facts` and `picture` read the maps, `control` asks the manager. `metrics`, `ready`, `api` and `pages`
-//! make answers of them. `push` sends metrics to those who cannot ask.
+//! make answers of them. `push` sends metrics to those who cannot ask. `manners` is how much of the machine it takes.
 #![forbid(unsafe_code)]
 
 mod api;
@@ -14,6 +14,7 @@ mod facts;
 pub mod fuzzing;
 mod history;
 mod listen;
+mod manners;
 mod metrics;
 mod pages;
 mod picture;
@@ -30,20 +31,13 @@ mod times;
 
 use healthd_core::config::WebSettings;
 use healthd_core::wire::roles::ReaderArgs;
-use healthd_sys::{limits, memfd, process, signals, spawn};
+use healthd_sys::{memfd, process, signals, spawn};
 use std::io;
 use std::rc::Rc;
-
-/// Whoever looks waits for checks, not checks for whoever looks.
-const NICE: i32 = 5;
 
 /// Until the supervisor says that it ends. Another exit code than 0: it could not go on.
 pub fn main(args: &ReaderArgs) -> i32 {
     process::set_name(c"healthd-web");
-    // Of all threads to come as well.
-    if let Err(e) = limits::nice_thread(process::gettid(), NICE) {
-        log::debug!("no lower priority: {e}");
-    }
     match start(args) {
         Ok(()) => 0,
         Err(e) => {
@@ -62,9 +56,11 @@ fn start(args: &ReaderArgs) -> io::Result<()> {
         serde_json::from_slice(&memfd::read_all(&settings)?).map_err(io::Error::other)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .on_thread_start(manners::thread_starts)
         .build()?;
     let tasks = tokio::task::LocalSet::new();
     let site = Rc::new(routes::Site::new(args, settings));
+    site.manners.begin();
     let served = runtime.block_on(tasks.run_until(async {
         #[cfg(feature = "push")]
         if let Some(push) = site.settings.push.clone() {

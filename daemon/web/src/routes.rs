@@ -8,6 +8,7 @@ use crate::control::ASK_AT_ONCE;
 use crate::ending::Ending;
 use crate::facts::Keeper;
 use crate::listen::Peer;
+use crate::manners::{self, Manners};
 use crate::metrics::{self, Asked, Delivered, Format, Stuck};
 use crate::pages::board::Board;
 use crate::pages::day::Days;
@@ -70,6 +71,7 @@ pub struct Site {
     pub stuck: Asked<Stuck>,
     pub delivered: Delivered,
     pub ending: Ending,
+    pub manners: Manners,
     /// Whose requests over a unix socket may change something.
     own_uid: u32,
 }
@@ -185,6 +187,7 @@ impl Site {
             stuck: Asked::default(),
             delivered: Delivered::default(),
             ending: Ending::default(),
+            manners: Manners::default(),
             own_uid: std::fs::metadata("/proc/self").map_or(0, |m| m.uid()),
         }
     }
@@ -195,6 +198,7 @@ impl Site {
         peer: Peer,
         seat: &Seat,
     ) -> Response<Answer> {
+        manners::look(self);
         let (head, body) = request.into_parts();
         let path = head.uri.path();
         let found: Vec<(&Route, &str)> = routes()

@@ -204,12 +204,8 @@ pub fn scrape(options: &Options) -> Result<(), String> {
     let web = role(&daemon, "healthd-web")?;
     let cpu = procs::own_cpu_ms(web);
     since = now();
-    let done = Command::new("wrk")
-        .args(["-t1", "-c4", "--latency"])
-        .arg(format!("-d{}s", options.seconds))
-        .arg(format!("http://127.0.0.1:{port}/metrics"))
-        .output()
-        .map_err(|e| format!("wrk: {e}"))?;
+    let asked = crate::viewers::wrk(port, "/metrics", options.seconds as f64)?;
+    let done = asked.wait_with_output().map_err(|e| format!("wrk: {e}"))?;
     let cpu = (procs::own_cpu_ms(web) - cpu) / 10.0 / options.seconds as f64;
     wait(2.0);
     println!("  beside wrk: web used {cpu:.0} % of a core");

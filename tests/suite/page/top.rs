@@ -156,3 +156,69 @@ fn top_keeps_what_a_daemon_has_left_that_ended() {
     daemon.wait_exit();
     open.until(&[&rows[..], &["there are none"]].concat());
 }
+
+#[test]
+fn in_top_one_sorts_points_acknowledges_and_silences() {
+    // Nobody listens: a problem that nobody was told of may be acknowledged all the same.
+    let route = "plugin = \"webhook\"\nconfig = { url = \"http://127.0.0.1:9/\" }";
+    let daemon = Config::new()
+        .notify(route)
+        .check(good("web/a"))
+        .check(bad("db/b"))
+        .spawn();
+    daemon.expect_notify("READY=1");
+    daemon.watch(&["db/b"]).until_verdict("db/b", "critical");
+    daemon.until_ok(&["web/a"]);
+    let Some(terminal) = Terminal::open(&daemon, 100, 30) else {
+        skipped("tmux is missing");
+        return stop(daemon);
+    };
+    terminal.until(&["db/b", "web/a", "problems first"]);
+    terminal.keys(&["s"]);
+    terminal.until(&["by name"]);
+    terminal.keys(&["s", "s", "s"]);
+    let shown = terminal.until(&["db/b", "web/a", "problems first"]);
+
+    // A click chooses, another one opens; the wheel goes up and down, and the head of the table sorts.
+    let line = |name: &str| 1 + shown.lines().position(|l| l.contains(name)).expect("a row");
+    let press = |button: u32, line: usize| {
+        let sent = format!("\x1b[<{button};5;{line}M\x1b[<{button};5;{line}m");
+        terminal.keys(&["-l", &sent]);
+    };
+    press(0, line("web/a"));
+    wait_for("it is chosen", || {
+        terminal
+            .shows()
+            .lines()
+            .any(|l| l.starts_with('>') && l.contains("web/a"))
+    });
+    press(0, line("web/a"));
+    terminal.until(&["outcomes", "web/a"]);
+    terminal.keys(&["Escape"]);
+    terminal.until(&["db/b", "web/a", "problems first"]);
+    press(64, line("web/a"));
+    wait_for("the first is chosen", || {
+        terminal
+            .shows()
+            .lines()
+            .any(|l| l.starts_with('>') && l.contains("db/b"))
+    });
+    press(0, line("NAME"));
+    terminal.until(&["by name"]);
+
+    // Until alerts know of the problem there is nothing to acknowledge.
+    wait_for("there is a problem to acknowledge", || {
+        daemon.healthctl(&["alerts", "--json"]).out.contains("db/b")
+    });
+    terminal.keys(&["a"]);
+    terminal.until(&["acknowledge, because"]);
+    terminal.keys(&["o", "n", "Space", "i", "t", "Enter"]);
+    terminal.until(&["is acknowledged"]);
+    terminal.keys(&["S"]);
+    terminal.until(&["silence for an hour, because"]);
+    terminal.keys(&["m", "o", "v", "e", "d", "Enter"]);
+    terminal.until(&["is silent for an hour"]);
+    let held = daemon.healthctl(&["alerts", "--json"]).out;
+    assert!(held.contains("on it") && held.contains("moved"), "{held}");
+    stop(daemon);
+}
