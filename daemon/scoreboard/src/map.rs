@@ -11,6 +11,7 @@ use std::num::NonZeroUsize;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
+use std::time::Duration;
 
 /// A map that this process writes. Readers use pread on the file, see `read_words`.
 pub struct Map {
@@ -225,8 +226,8 @@ pub fn read_words<const N: usize>(file: &File, offset: usize) -> io::Result<[u64
     healthd_core::wire::maps::words_at(&bytes, 0).ok_or_else(|| io::Error::other("short read"))
 }
 
-/// Records that stand one after the other, from the word `from` on. None: the writer was inside, or has died there. Each
-/// is read twice, a part of the file at a time, so that a large map costs its reader no memory.
+/// Records that stand one after the other, from the word `from` on. None: the writer has died inside, or stands still
+/// there. Each is read twice, a part of the file at a time, so that a large map costs its reader no memory.
 pub fn each_record<const N: usize>(
     file: &File,
     from: usize,
@@ -248,11 +249,35 @@ pub fn each_record<const N: usize>(
         for n in 0..records {
             let pair = words_at::<N>(&first, n * N).zip(words_at::<N>(&second, n * N));
             let (first, again) = pair.ok_or_else(|| io::Error::other("short read"))?;
-            take(begin + n, Some(&again).filter(|again| whole(&first, again)));
+            if whole(&first, &again) {
+                take(begin + n, Some(&again));
+            } else {
+                let alone = in_the_end(|| read_words::<N>(file, from + (begin + n) * N))?;
+                take(begin + n, alone.as_ref());
+            }
         }
     }
     Ok(())
 }
+
+/// A record that was not whole: most are a moment later, and a writer that lost its core inside goes on when it has it again.
+fn in_the_end<const N: usize>(
+    mut read: impl FnMut() -> io::Result<[u64; N]>,
+) -> io::Result<Option<[u64; N]>> {
+    let mut last = read()?;
+    for _ in 0..LOOKS {
+        let again = read()?;
+        if healthd_core::wire::maps::whole(&last, &again) {
+            return Ok(Some(again));
+        }
+        last = again;
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(None)
+}
+
+/// At a record that is being written, 1 ms apart.
+const LOOKS: u32 = 20;
 
 /// Bytes that are read at once.
 const PART: usize = 64 << 10;
@@ -260,6 +285,41 @@ const PART: usize = 64 << 10;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_record_is_whole_in_the_end_unless_its_writer_never_comes_out() {
+        // While it is read: written once more, then inside, then left alone.
+        let mut seen = [[2, 1], [4, 2], [5, 2], [5, 3], [6, 3], [6, 3]].into_iter();
+        let read = || Ok(seen.next().expect("no more than that"));
+        assert_eq!(in_the_end(read).expect("read"), Some([6, 3]));
+        let inside = in_the_end(|| Ok([7, 1])).expect("read");
+        assert_eq!(inside, None);
+    }
+
+    #[test]
+    fn whoever_reads_all_of_them_misses_none_that_is_whole() {
+        let dir = std::env::temp_dir().join(format!("healthd-records-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("temp dir");
+        let map = Map::create(&dir.join("m"), 4 * 8, 0o640).expect("map");
+        let file = File::open(dir.join("m")).expect("open");
+        let read = || {
+            let mut all = Vec::new();
+            each_record::<8>(&file, 0, 4, |n, words| all.push((n, words.map(|w| w[1]))))
+                .expect("a map");
+            all
+        };
+        (0..4u64).for_each(|n| map.publish(n as usize * 8, &[0, n, 0, 0, 0, 0, 0, 0]));
+        // The writer of the third has died inside.
+        let inside = map.get(16);
+        map.set(16, inside + 1);
+        assert_eq!(
+            read(),
+            [(0, Some(0)), (1, Some(1)), (2, None), (3, Some(3))]
+        );
+        map.set(16, inside + 2);
+        assert_eq!(read()[2], (2, Some(2)));
+        std::fs::remove_dir_all(&dir).expect("remove");
+    }
 
     #[test]
     fn a_reader_never_sees_half_a_record() {

@@ -16,7 +16,7 @@ use healthd_core::wire::samples::{
     sample_offset, samples_header, samples_size,
 };
 use healthd_scoreboard::events_map::EventsView;
-use healthd_scoreboard::map::each_record;
+use healthd_scoreboard::map::{each_record, read_words};
 use healthd_scoreboard::metrics_map::MetricsView;
 use healthd_sys::{clock, files};
 use std::collections::{BTreeMap, HashSet};
@@ -188,7 +188,7 @@ impl Maps {
         self.head[state_header::CHECKS] as usize
     }
 
-    /// Each check with its index; None: its record is not whole.
+    /// Each check with its index; None: its record was never written. One that its writer died in is of the last two.
     fn each_check(
         &self,
         mut take: impl FnMut(usize, Option<CheckRecord<'static>>),
@@ -201,8 +201,9 @@ impl Maps {
             check_offset(self.slots(), 0),
             self.checks(),
             |n, words| {
-                let written = words.filter(|w| w[0] != 0);
-                take(n, written.map(|w| CheckRecord::from_words(w, &names)));
+                let half = || read_words(&self.state, check_offset(self.slots(), n)).ok();
+                let words = words.copied().or_else(half).filter(|w| w[0] != 0);
+                take(n, words.map(|w| CheckRecord::from_words(&w, &names)));
             },
         )
     }
@@ -340,10 +341,15 @@ impl Keeper {
         })?;
         let (rows, plugins) = (&mut facts.rows, &mut facts.plugins);
         maps.each_sample(|n, words| {
-            let (Some(words), Some(row)) = (words, rows.get_mut(n)) else {
+            let Some(row) = rows.get_mut(n) else {
                 return;
             };
-            let record = SampleRecord::from_words(words);
+            // Of a writer that died inside: each word is only ever added to, so that no counter goes back.
+            let half = || read_words(&maps.samples, sample_offset(n)).ok();
+            let Some(words) = words.copied().or_else(half) else {
+                return;
+            };
+            let record = SampleRecord::from_words(&words);
             row.runs = record.runs;
             row.sum_ns = record.sum_ns;
             row.timed = record.buckets.iter().map(|n| u64::from(*n)).sum();
