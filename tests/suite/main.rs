@@ -7,6 +7,7 @@ mod accounting;
 mod alerts;
 mod alerts_newcomer;
 mod alerts_quiet;
+mod allocations;
 mod attempts;
 mod attribution;
 mod authors;
