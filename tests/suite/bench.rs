@@ -16,6 +16,8 @@ fn rows(bench: &str, seconds: u32) -> Vec<Value> {
     let all: Value = serde_json::from_str(&out.out).unwrap_or_else(|e| panic!("{e}: {}", out.out));
     assert_eq!(all["bench"], bench);
     assert!(all["machine"]["cores"].as_u64() > Some(0));
+    let others = all["machine"]["others_percent"].as_f64();
+    assert!(others.is_some_and(|p| (0.0..=100.0).contains(&p)), "{all}");
     all["rows"].as_array().expect("rows").clone()
 }
 

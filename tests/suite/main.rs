@@ -8,6 +8,7 @@ mod alerts;
 mod alerts_newcomer;
 mod alerts_nights;
 mod alerts_quiet;
+mod allocations;
 mod attempts;
 mod attribution;
 mod authors;

@@ -181,6 +181,12 @@ const CASES: &[(&str, &str, &str)] = &[
         "threads = 32",
         "[pool.io] changed (threads); new workers",
     ),
+    // At least 64, wherever this runs.
+    (
+        "pool.io",
+        "threads = \"auto\"",
+        "[pool.io] changed (threads); new workers",
+    ),
     (
         "pool.io",
         "sandbox = \"off\"",

@@ -440,6 +440,27 @@ fn options_are_judged_with_the_rights_of_the_daemon() {
     assert!(said.contains("ca.pem: Permission denied"), "{said}");
 }
 
+/// What `auto` comes to depends on the machine, and is told as the number that it is here.
+#[test]
+fn auto_is_told_as_a_number() {
+    let config = Config::new()
+        .pool("io", "workers = \"auto\"\nthreads = \"auto\"")
+        .pool("cpu", "workers = \"auto\"")
+        .check(good())
+        .write();
+    let told: Value = serde_json::from_slice(&config.run(&["-t", "--json"]).stdout).expect("JSON");
+    let [workers, threads] = ["workers", "threads"].map(|k| told["pool"]["io"][k].as_u64());
+    let (workers, threads) = (workers.expect("a number"), threads.expect("a number"));
+    let computing = told["pool"]["cpu"]["workers"].as_u64().expect("a number");
+    assert!((2..=16).contains(&workers), "{told:#}");
+    assert!((64..=1024).contains(&threads), "{told:#}");
+    assert!((1..=256).contains(&computing), "{told:#}");
+    let said = String::from_utf8_lossy(&config.run(&["-t"]).stdout).into_owned();
+    let line =
+        format!("workers: io {workers} with up to {threads} threads each, cpu {computing}\n");
+    assert!(said.contains(&line), "{said}");
+}
+
 #[test]
 fn who_is_not_there_is_told_before_the_start() {
     for (key, words) in [

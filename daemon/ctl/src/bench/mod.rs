@@ -45,6 +45,11 @@ impl Way<'_> {
         self.pause(Duration::ZERO)
     }
 
+    /// It has taken as long as it may.
+    pub fn is_late(&self) -> bool {
+        self.begun.elapsed().as_secs_f64() > self.seconds
+    }
+
     /// Waits; an error if somebody wants to stop.
     pub fn pause(&mut self, time: Duration) -> Result<(), CtlError> {
         let until = Instant::now() + time;
@@ -85,11 +90,17 @@ pub fn run(screen: &mut Screen, args: &BenchArgs) -> Result<Table, CtlError> {
         seconds: args.seconds.map_or(usual, f64::from),
         begun: Instant::now(),
     };
+    let own = || usage::of(std::process::id()).cpu_s;
+    let (busy, own_busy) = (usage::machine().0, own());
     let table: Result<Table, CtlError> = measure(&mut way);
+    let (busy_then, processors) = usage::machine();
+    let others = (busy_then - busy) - (own() - own_busy);
+    let all = way.begun.elapsed().as_secs_f64() * processors as f64;
     way.screen.clear_progress();
     Ok(Table {
         bench,
         cores,
+        others_percent: (others / all * 100.0).clamp(0.0, 100.0),
         ..table?
     })
 }

@@ -8,6 +8,8 @@ use serde_json::{Map, Value, json};
 pub struct Table {
     pub bench: &'static str,
     pub cores: usize,
+    /// Of all processors of the machine, what other programs took meanwhile.
+    pub others_percent: f64,
     /// What was done, in a line or two.
     pub about: String,
     pub rows: Vec<Row>,
@@ -27,6 +29,8 @@ pub struct Row {
 }
 
 const BAR: f64 = 40.0;
+/// From here on the figures are those of a machine with other work.
+const TELLING: f64 = 10.0;
 
 impl Row {
     pub fn new(name: impl Into<String>, figures: &[(&'static str, f64)]) -> Row {
@@ -69,7 +73,9 @@ impl Table {
             Value::Object(object)
         });
         let mut all = json!({
-            "bench": self.bench, "machine": {"cores": self.cores}, "rows": rows.collect::<Vec<_>>(),
+            "bench": self.bench,
+            "machine": {"cores": self.cores, "others_percent": rounded(self.others_percent)},
+            "rows": rows.collect::<Vec<_>>(),
         });
         if !self.config.is_empty() {
             all["config"] = self.config.clone().into();
@@ -119,6 +125,12 @@ impl Table {
                     shown(self.chart, value)
                 );
             }
+        }
+        if self.others_percent >= TELLING {
+            text += &format!(
+                "\nOther programs took {:.0} % of the processors meanwhile: on a quiet machine the figures are other ones.\n",
+                self.others_percent
+            );
         }
         if !self.config.is_empty() {
             text += &format!("\nFor healthd.toml:\n\n{}", self.config);
@@ -178,6 +190,7 @@ mod tests {
         Table {
             bench: "io",
             cores: 2,
+            others_percent: 9.9,
             about: "About.".into(),
             rows,
             chart: "took_s",
@@ -200,6 +213,13 @@ mod tests {
              event-loop        5       1   5.00 x\n\nTOOK s\n\
              sequential 5  ######################################## 5\nevent-loop 5  ######## 1\n"
         );
+        let busy = Table {
+            others_percent: 87.3,
+            ..table()
+        };
+        assert_eq!(busy.json()["machine"]["others_percent"], 87.3);
+        let text = busy.text(&look(None));
+        assert!(text.contains("Other programs took 87 % of"), "{text}");
         assert_eq!(
             (rounded(0.123_456_7), rounded(12_345.678)),
             (0.123_46, 12_346.0)

@@ -35,6 +35,30 @@ pub fn of(root: u32) -> Usage {
     usage
 }
 
+/// What all processors of the machine have worked since it started, and so has the time that another machine took from
+/// this one: seconds; and how many of them there are.
+pub fn machine() -> (f64, usize) {
+    let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+    of_machine(&stat)
+}
+
+fn of_machine(stat: &str) -> (f64, usize) {
+    let numbers = |line: &str| -> Vec<f64> {
+        let words = line.split_whitespace().skip(1);
+        words.filter_map(|w| w.parse().ok()).collect()
+    };
+    let all = stat.lines().next().map(numbers).unwrap_or_default();
+    // user, nice, system, idle, iowait, irq, softirq, steal; guests are in user.
+    let busy = [0, 1, 2, 5, 6, 7];
+    let ticks: f64 = busy.iter().filter_map(|n| all.get(*n)).sum();
+    let is_one = |line: &&str| {
+        let number = line.strip_prefix("cpu");
+        number.is_some_and(|n| n.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    let processors = stat.lines().filter(is_one).count();
+    (ticks / TICKS_A_SECOND, processors.max(1))
+}
+
 /// pid, parent, seconds.
 fn process(pid: u32) -> Option<(u32, u32, f64)> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -54,6 +78,14 @@ fn memory(pid: u32) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn of_the_machine() {
+        let stat = "cpu  100 20 3 9999 50 4 5 6 7 8\ncpu0 1 2\ncpu1 1 2\nintr 5\n";
+        assert_eq!(super::of_machine(stat), (1.38, 2));
+        assert_eq!(super::of_machine(""), (0.0, 1));
+        assert!(super::machine().0 > 0.0);
+    }
+
     #[test]
     fn of_this_process() {
         let usage = super::of(std::process::id());
