@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 const SUITES: [&str; 2] = ["trixie", "bookworm"];
-const PLUGINS: [&str; 4] = ["cpu", "exec", "http", "tcp"];
+const PLUGINS: [&str; 5] = ["cpu", "exec", "host", "http", "tcp"];
 
 fn main() -> ExitCode {
     // What cargo and other runners ask of a test program.

@@ -24,6 +24,7 @@ main() {
     check 'systemctl reload applies a new config'   reload_applies
     check 'a bad config is refused, the old runs'   reload_refuses
     check 'SIGHUP reloads too'                      hangup_reloads
+    check 'of other processes it says: hidden'      host_checks_see
     check 'a killed worker is replaced'             worker_killed
     check 'a killed manager is replaced'            manager_killed
     check 'a stopped supervisor: the watchdog'      watchdog_restarts
@@ -157,6 +158,17 @@ hangup_reloads() {
     systemctl kill --kill-whom=main --signal=HUP healthd || return
     until_true 'the new check is there' has_check by_hangup || return
     until_true 'the unit is active again' systemctl is-active healthd
+}
+
+# Under ProtectProc=invisible and the rest of the unit: units and file systems are seen, processes of others are not.
+host_checks_see() {
+    config 'a_second' 'own' 'others' 'units' 'root'
+    systemctl reload healthd || return
+    local name
+    for name in own units root; do
+        until_true "$name is ok" verdict_is $name ok || { healthctl status "$name"; return 1; }
+    done
+    until_true 'those of others cannot be counted, and it says so' is_hidden others || { healthctl status others; return 1; }
 }
 
 worker_killed() {
@@ -364,6 +376,9 @@ config() {
             case $name in
                 io) plugin=tcp ;;
                 cpu) plugin=cpu ;;
+                own | others) plugin=process ;;
+                units) plugin=systemd ;;
+                root) plugin=disk ;;
                 *) plugin=exec ;;
             esac
             printf '[[check]]\nname = "%s"\nplugin = "%s"\ninterval = "1s"\ntimeout = "5m"\n' "$name" "$plugin"
@@ -372,6 +387,10 @@ config() {
                 cpu) echo 'config = { duration = "100ms" }' ;;
                 whoami) echo 'config = { argv = ["/usr/bin/whoami"] }' ;;
                 long) echo 'config = { argv = ["/bin/sh", "-c", "sleep 98765 & sleep 98765; true"] }' ;;
+                own) echo 'config = { name = "healthd.*" }' ;;
+                others) echo 'config = { name = "systemd-journal.*" }' ;;
+                units) echo 'config = { units = ["systemd-journald"] }' ;;
+                root) echo 'config = { paths = ["/"], free_warn = "0%", free_crit = "0%", inodes_warn = 0, inodes_crit = 0, readonly = "ok" }' ;;
                 setuid) echo 'config = { argv = ["/usr/local/bin/id-setuid"] }' ;;
                 *) echo 'config = { argv = ["/bin/echo", "fine"] }' ;;
             esac
@@ -408,6 +427,11 @@ message_has() { healthctl --json status "$1" | grep -q "$2"; }
 
 # healthctl's exit code says that it is critical.
 is_refused() { [[ $(healthctl --json status "$1") == *refused* ]]; }
+
+# Likewise that it is unknown.
+is_hidden() {
+    [[ $(healthctl --json status "$1") == *'"verdict":"unknown"'*'cannot see: 0 processes found, and other users'* ]]
+}
 
 has_check() { healthctl --json list | grep -q "$1"; }
 

@@ -316,6 +316,8 @@ mod tests {
     use crate::tests::{LONG, check, create, sample};
     use healthd_plugin::Options as _;
     use healthd_plugin::serde_json::json;
+    use nix::time::{ClockId, clock_gettime};
+    use std::time::{Duration, Instant};
 
     const STAT: &str = "cpu  100 0 100 700 50 0 0 50 7 7\ncpu0 1 1 1 1\ncpu1 1 1 1 1\nintr 5 1 2\nctxt 7\n\
         procs_running 3\nprocs_blocked 2\n";
@@ -426,5 +428,23 @@ mod tests {
         assert_eq!(high.status, Status::Critical, "this one runs: {high:?}");
         let all = check("load", json!({"per_core": false, "load1_crit": 1e6}));
         assert!(!all.message.contains("a core"), "{all:?}");
+    }
+
+    #[test]
+    fn a_loop_that_computes_is_seen() {
+        let check_it = create("load", &json!({"load5_warn": 1e6, "load5_crit": 1e6})).unwrap();
+        let used = || Duration::from(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap());
+        let begun = Instant::now();
+        check_it.run(LONG);
+        let before = used();
+        while used() - before < Duration::from_millis(500) {
+            std::hint::spin_loop();
+        }
+        let after = check_it.run(LONG);
+        let most = begun.elapsed().as_secs_f64();
+        let cores = parse_stat(&std::fs::read_to_string("/proc/stat").unwrap());
+        let busy = after.metric("busy").value / 100.0 * cores.unwrap().cores as f64 * most;
+        // The kernel counts in ticks.
+        assert!(busy >= 0.25, "{busy} s of {most} s: {after:?}");
     }
 }

@@ -6,7 +6,7 @@
 
 #![forbid(unsafe_code)]
 // A library with some kinds left out does not use all of what kinds share.
-#![cfg_attr(not(feature = "default"), allow(dead_code))]
+#![cfg_attr(not(feature = "default"), allow(dead_code, unused_imports))]
 
 #[cfg(any(feature = "ldap", feature = "snmp"))]
 mod ber;

@@ -3,9 +3,10 @@ use super::*;
 use crate::fuse::Fuse;
 use crate::tests::{check, create};
 use healthd_plugin::Options as _;
-use healthd_plugin::serde_json::json;
+use healthd_plugin::serde_json::{Value, json};
 use healthd_testing::Folder;
 use std::path::Path;
+use std::process::Command;
 
 fn options(json: &str) -> Options {
     Options::parse(json.as_bytes()).unwrap()
@@ -137,32 +138,129 @@ fn a_link_is_told_with_its_mount() {
     assert!(o.message.contains(" (on /dev)"), "{o:?}");
 }
 
+/// Runs a test of this file once more, in a process whose mounts are its own. True: this is it.
+fn in_own_mounts(test: &str) -> bool {
+    const INSIDE: &str = "HEALTHD_TEST_OWN_MOUNTS";
+    if std::env::var_os(INSIDE).is_some() {
+        return true;
+    }
+    let done = Command::new("unshare")
+        .args(["--mount", "--"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", &format!("disk::tests::{test}"), "--nocapture"])
+        .env(INSIDE, "1")
+        .output();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    match done.map(|d| (d.status, text(&d.stdout), text(&d.stderr))) {
+        Ok((status, said, why)) if said.contains("running 1 test") => {
+            eprint!(
+                "{}",
+                why.lines()
+                    .filter(|l| l.starts_with("skipped: "))
+                    .collect::<String>()
+            );
+            assert!(status.success(), "{said}{why}");
+        }
+        _ => eprintln!("skipped: no mount namespace here"),
+    }
+    false
+}
+
+#[test]
+fn ext4_that_fills_up_turns_read_only_and_is_covered() {
+    if !in_own_mounts("ext4_that_fills_up_turns_read_only_and_is_covered") {
+        return;
+    }
+    let folder = Folder::new();
+    let (image, point) = (folder.file("image"), folder.file("point"));
+    std::fs::File::create(&image)
+        .unwrap()
+        .set_len(16 << 20)
+        .unwrap();
+    std::fs::create_dir(&point).unwrap();
+    let made = Command::new("mkfs.ext4")
+        .args(["-q", "-F", "-N", "64"])
+        .arg(&image)
+        .output();
+    if !made.is_ok_and(|done| done.status.success()) {
+        eprintln!("skipped: mkfs.ext4 is missing (package e2fsprogs)");
+        return;
+    }
+    let mounted = Command::new("mount")
+        .args(["-o", "loop"])
+        .args([&image, &point])
+        .output()
+        .unwrap();
+    if !mounted.status.success() {
+        let why = String::from_utf8_lossy(&mounted.stderr).replace('\n', " ");
+        eprintln!("skipped: no loop device here: {why}");
+        return;
+    }
+    let made = |limits: Value| {
+        let mut options = json!({
+            "paths": [point], "free_warn": "0%", "free_crit": "0%", "inodes_warn": 0, "inodes_crit": 0,
+        });
+        for (key, value) in limits.as_object().unwrap() {
+            options[key] = value.clone();
+        }
+        create("disk", &options).unwrap()
+    };
+    let of = |limits: Value| made(limits).run(crate::tests::LONG);
+    let tight = || of(json!({"free_warn": "50%", "free_crit": "10%"}));
+    let writes = made(json!({}));
+    for fine in [tight(), writes.run(crate::tests::LONG)] {
+        assert_eq!(fine.status, Status::Ok, "{fine:?}");
+    }
+    let big = point.join("big");
+    // Root may have the last blocks too, so that nothing is left for anybody.
+    let full = std::fs::write(&big, vec![7; 20 << 20]).unwrap_err();
+    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    let o = tight();
+    assert_eq!(o.status, Status::Critical, "{o:?}");
+    assert!(o.message.contains(", below 10%"), "{o:?}");
+    assert!(o.metric("free").value < 1e6, "{o:?}");
+    std::fs::remove_file(&big).unwrap();
+    let mut files = 0;
+    while std::fs::File::create_new(point.join(files.to_string())).is_ok() {
+        files += 1;
+    }
+    assert!(files > 0);
+    let o = of(json!({"inodes_warn": 20, "inodes_crit": 10}));
+    assert_eq!(o.status, Status::Critical, "{o:?}");
+    assert!(o.message.contains("inodes"), "{o:?}");
+    // As the kernel does after an error.
+    healthd_testing::run(Command::new("mount").args(["-o", "remount,ro"]).arg(&point));
+    let o = writes.run(crate::tests::LONG);
+    assert_eq!(o.status, Status::Critical, "{o:?}");
+    assert!(o.message.contains("has turned read-only"), "{o:?}");
+    // It is mounted still, and nobody can reach it: as one that vanishes after mountinfo was read.
+    healthd_testing::run(
+        Command::new("mount")
+            .args(["-t", "tmpfs", "tmpfs"])
+            .arg(folder.path()),
+    );
+    let o = of(json!({}));
+    let text = format!("{}: no such file or directory", point.display());
+    assert_eq!((o.status, &*o.message), (Status::Critical, &*text));
+    let all = check("disk", json!({"readonly": "ok", "mount_timeout": "5s"}));
+    let named = point.to_str().unwrap();
+    assert!(
+        !all.message.contains(named) && !all.detail.contains(named),
+        "{all:?}"
+    );
+    healthd_testing::run(Command::new("umount").arg(folder.path()));
+    healthd_testing::run(Command::new("umount").arg(&point));
+}
+
 /// As a large server has them: two hundred file systems, of which one does not answer.
 #[test]
 fn a_stopped_server_among_two_hundred_mounts() {
     const MANY: usize = 200;
-    if std::env::var_os("HEALTHD_TEST_MANY_MOUNTS").is_none() {
-        let done = std::process::Command::new("unshare")
-            .args(["--mount", "--"])
-            .arg(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "disk::tests::a_stopped_server_among_two_hundred_mounts",
-            ])
-            .arg("--nocapture")
-            .env("HEALTHD_TEST_MANY_MOUNTS", "1")
-            .output();
-        let said = done.map(|d| (d.status, String::from_utf8_lossy(&d.stdout).into_owned()));
-        match said {
-            Ok((status, said)) if said.contains("running 1 test") => {
-                assert!(status.success(), "{said}")
-            }
-            _ => eprintln!("skipped: no mount namespace here"),
-        }
+    if !in_own_mounts("a_stopped_server_among_two_hundred_mounts") {
         return;
     }
     // Those of other tests, which may be stopped too; only here they go.
-    let _ = std::process::Command::new("umount")
+    let _ = Command::new("umount")
         .args(["-a", "-l", "-t", "fuse,fuse.bindfs"])
         .output();
     let folder = Folder::new();
@@ -170,7 +268,7 @@ fn a_stopped_server_among_two_hundred_mounts() {
         let point = folder.file(&n.to_string());
         std::fs::create_dir(&point).unwrap();
         healthd_testing::run(
-            std::process::Command::new("mount")
+            Command::new("mount")
                 .args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"])
                 .arg(&point),
         );
@@ -201,7 +299,7 @@ fn a_stopped_server_among_two_hundred_mounts() {
         );
     }
     drop(fuse);
-    let mut all = std::process::Command::new("umount");
+    let mut all = Command::new("umount");
     all.args((0..MANY).map(|n| folder.file(&n.to_string())));
     healthd_testing::run(&mut all);
 }

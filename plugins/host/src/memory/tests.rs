@@ -2,6 +2,9 @@ use super::*;
 use crate::tests::{LONG, check, create, sample};
 use healthd_plugin::Options as _;
 use healthd_plugin::serde_json::json;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 const MEMINFO: &str = "MemTotal:       8000000 kB\nMemFree:         100000 kB\nMemAvailable:   2000000 kB\n\
     SwapTotal:      1000000 kB\nSwapFree:        250000 kB\n";
@@ -122,4 +125,94 @@ fn rates_need_two_runs() {
     if std::path::Path::new("/proc/pressure/memory").exists() {
         assert_eq!(first.metric("pressure_full").max, 100.0);
     }
+}
+
+/// A cgroup with a limit, of either version.
+struct Group {
+    path: PathBuf,
+    /// Where a container would see it.
+    seen_at: &'static str,
+}
+
+const LIMIT: u64 = 64 << 20;
+
+impl Group {
+    /// None, and a word about it, where nobody may make one.
+    fn new() -> Option<Group> {
+        let is_v2 = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+        let (tree, seen_at, limits) = match is_v2 {
+            true => (
+                "/sys/fs/cgroup",
+                "sys/fs/cgroup",
+                [("memory.swap.max", 0), ("memory.max", LIMIT)],
+            ),
+            // The limit with swap may not be below the one without.
+            false => (
+                "/sys/fs/cgroup/memory",
+                "sys/fs/cgroup/memory",
+                [
+                    ("memory.limit_in_bytes", LIMIT),
+                    ("memory.memsw.limit_in_bytes", LIMIT),
+                ],
+            ),
+        };
+        let path = Path::new(tree).join(format!("healthd-test-{}", std::process::id()));
+        if let Err(e) = std::fs::create_dir(&path) {
+            eprintln!("skipped: no cgroup of one's own: {}: {e}", path.display());
+            return None;
+        }
+        let group = Group { path, seen_at };
+        for (file, limit) in limits {
+            let set = std::fs::write(group.path.join(file), limit.to_string());
+            // Kernels without swap accounting do not have that one.
+            if let Err(e) = set.or_else(|e| if file.contains("sw") { Ok(()) } else { Err(e) }) {
+                eprintln!("skipped: no cgroup with a limit of memory: {file}: {e}");
+                return None;
+            }
+        }
+        Some(group)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.path);
+    }
+}
+
+#[test]
+fn a_real_cgroup_and_who_dies_in_it() {
+    let Some(group) = Group::new() else { return };
+    let (folder, kernel) = sample(&[("proc/meminfo", MEMINFO)]);
+    let seen = folder.path().join(group.seen_at);
+    std::fs::create_dir_all(seen.parent().unwrap()).unwrap();
+    std::os::unix::fs::symlink(&group.path, &seen).unwrap();
+    let memory = Memory {
+        options: Options::parse(b"{}").unwrap(),
+        kernel,
+        before: Kept::default(),
+    };
+    let found = memory.read().unwrap();
+    assert_eq!(
+        (found.of, found.total, found.oom_kills),
+        ("this container", LIMIT as f64, Some(0))
+    );
+    assert!(
+        (0.0..=found.total).contains(&found.available),
+        "{}",
+        found.available
+    );
+    // It keeps a line without an end: all of it.
+    let greedy = "echo $$ >\"$0/cgroup.procs\" && ulimit -v 4000000 && exec tail /dev/zero";
+    let ended = Command::new("sh")
+        .args(["-c", greedy])
+        .arg(&group.path)
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    if ended.signal() != Some(9) {
+        eprintln!("skipped: nobody was killed for the limit: {ended}");
+        return;
+    }
+    assert_eq!(memory.read().unwrap().oom_kills, Some(1));
 }

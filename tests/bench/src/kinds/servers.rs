@@ -79,8 +79,7 @@ pub fn target(kind: &str) -> Option<Target> {
         "postgres" => {
             let server = Postgres::start()?;
             let options = format!(
-                "host = \"{}\", port = {}, user = \"postgres\"",
-                server.socket_folder().display(),
+                "url = \"postgres://postgres@127.0.0.1:{}/postgres\"",
                 server.port
             );
             Some(Target::new(options, server))
@@ -110,7 +109,10 @@ pub fn target(kind: &str) -> Option<Target> {
             let folder = healthd_testing::Folder::new();
             let file = folder.write("numbers", "1\n2\n3\n".repeat(1000));
             Some(Target::new(
-                format!("path = \"{}\"", file.display()),
+                format!(
+                    "path = \"{}\", format = \"csv\", header = false, column = \"1\"",
+                    file.display()
+                ),
                 folder,
             ))
         }
