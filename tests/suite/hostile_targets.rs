@@ -80,3 +80,43 @@ fn bodies_without_end_take_no_memory_and_no_runs_of_others() {
     // All of them kept would be 36 MiB, and more while they grow.
     assert!(peak < 28 << 10, "{peak} KiB");
 }
+
+#[test]
+fn many_large_answers_at_once_have_a_bound_together() {
+    const MANY: usize = 4;
+    // A megabyte; each whole tree of it would take fifty.
+    let body = format!("[{}0]", r#"{"a":[1,2,3]},"#.repeat(70_000));
+    let head = "HTTP/1.1 200 OK\r\nContent-Length:";
+    let answer = format!("{head} {}\r\n\r\n{body}", body.len());
+    let peer = Peer::new(move |mut stream| {
+        let answer = answer.clone();
+        std::thread::spawn(move || {
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(answer.as_bytes());
+        });
+    });
+    let mut config = Config::new().pool("io", "workers = 1");
+    for n in 0..MANY {
+        let options = ", json_path = \"$..status\"";
+        config = config.check(asks(&format!("bad-{n}"), &peer, options));
+    }
+    let whole = asks("whole", &peer, ", json_path = \"$\"");
+    let daemon = config.check(whole).spawn();
+    daemon.expect_notify("READY=1");
+    // Their first runs are under way, or will be.
+    for n in 0..MANY {
+        let row = daemon.run(&format!("bad-{n}"));
+        assert_eq!(row["message"], "$..status finds nothing", "{row}");
+    }
+    let row = daemon.run("whole");
+    assert_eq!(row["status"], "unknown", "{row}");
+    let message = row["message"].as_str().unwrap_or_default();
+    assert!(message.contains("takes more than 32 MiB"), "{row}");
+    let worker = daemon.detail("whole")["worker"].clone();
+    let workers = daemon.workers();
+    let pid = workers.iter().find(|w| w["slot"] == worker);
+    let pid = pid.and_then(|w| w["pid"].as_u64()).expect("a worker");
+    let peak = peak_kb(pid);
+    // 16 MiB of bodies, one tree of at most 32, and the worker itself.
+    assert!(peak < 80 << 10, "{peak} KiB");
+}

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-pub const MANNERS: [&str; 10] = [
+pub const MANNERS: [&str; 11] = [
     "headers",
     "header",
     "continue",
@@ -26,6 +26,7 @@ pub const MANNERS: [&str; 10] = [
     "garbage",
     "records",
     "redirects",
+    "json",
 ];
 pub const TIMEOUT_MS: u64 = 2000;
 /// How long each of these goes on.
@@ -79,6 +80,10 @@ impl Hostile {
             list.push(check(format!("hostile/http-{n}"), "http", options));
             let options = format!("url = \"https://127.0.0.1:{port}/{n}\", insecure = true");
             list.push(check(format!("hostile/tls-{n}"), "http", options));
+            // Some come to nothing in what the server says then, and some to all of it.
+            let path = ["$..status", "$"][n % 2];
+            let options = format!("url = \"http://127.0.0.1:{port}/{n}\", json_path = \"{path}\"");
+            list.push(check(format!("hostile/json-{n}"), "http", options));
             let options = format!("host = \"127.0.0.1\", port = {port}, expect = \"never\"");
             list.push(check(format!("hostile/tcp-{n}"), "tcp", options));
         }
@@ -109,7 +114,7 @@ fn talk(mut stream: TcpStream, manner: &AtomicUsize) -> std::io::Result<()> {
     let n = stream.read(&mut request)?;
     let was = manner.load(SeqCst);
     let Some(how) = was.checked_sub(1).and_then(|n| MANNERS.get(n)) else {
-        let good = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nyes";
+        let good = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\n\"yes\"";
         return stream.write_all(good.as_bytes());
     };
     let filler = "x".repeat(4000);
@@ -129,6 +134,7 @@ fn talk(mut stream: TcpStream, manner: &AtomicUsize) -> std::io::Result<()> {
             Vec::new(),
             50,
         ),
+        "json" => (&wide(), Vec::new(), 50),
         // PostgreSQL's notices, at that.
         "garbage" => ("N\0\0\0\x08\0\0\0\0", request[..n].repeat(8), 0),
         // TLS: empty handshake records without end.
@@ -140,6 +146,15 @@ fn talk(mut stream: TcpStream, manner: &AtomicUsize) -> std::io::Result<()> {
         crate::pause(pause_ms);
     }
     Ok(())
+}
+
+/// A megabyte that is many times as large once it is read.
+fn wide() -> String {
+    let body = format!("[{}0]", "{\"a\":[1,2,3]},".repeat(70_000));
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 impl World {

@@ -6,6 +6,8 @@ use super::{Trouble, server_error};
 const COLUMNS_MAX: u64 = 4096;
 const ROWS_MAX: usize = 10_000;
 const ANSWER_MAX: usize = 4 << 20;
+/// A value takes more than its byte on the wire.
+const VALUES_MAX: usize = 100_000;
 const COM_QUIT: u8 = 1;
 const COM_QUERY: u8 = 3;
 
@@ -77,9 +79,10 @@ impl Packets<'_> {
                 return Err(server_error(&row));
             }
             size += row.len();
-            if table.rows.len() == ROWS_MAX || size > ANSWER_MAX {
+            let values = (table.rows.len() + 1).saturating_mul(table.names.len());
+            if table.rows.len() == ROWS_MAX || values > VALUES_MAX || size > ANSWER_MAX {
                 return Err(Trouble::Ours(format!(
-                    "the query has more than {ROWS_MAX} rows or {} MiB; let it count, or end it with LIMIT",
+                    "the query has more than {ROWS_MAX} rows or {} MiB, or {VALUES_MAX} values; let it count, or end it with LIMIT",
                     ANSWER_MAX >> 20
                 )));
             }

@@ -6,6 +6,8 @@ use std::io;
 
 /// The longest text that is taken: more than INFO has.
 const TEXT_MAX: usize = 1 << 20;
+/// All texts of one answer.
+const TEXTS_MAX: usize = 2 << 20;
 /// So many values in one answer, and so deep inside of each other.
 const VALUES_MAX: usize = 10_000;
 const DEPTH_MAX: usize = 8;
@@ -32,7 +34,7 @@ pub fn command(words: &[&str]) -> Vec<u8> {
 pub async fn answer<S: AsyncRead + AsyncWrite + Unpin>(lines: &mut Lines<S>) -> io::Result<Value> {
     // Lists that are not full yet, the innermost last.
     let mut open: Vec<(usize, Vec<Value>)> = Vec::new();
-    let mut seen = 0;
+    let (mut seen, mut size) = (0, 0);
     loop {
         seen += 1;
         if seen > VALUES_MAX {
@@ -54,6 +56,15 @@ pub async fn answer<S: AsyncRead + AsyncWrite + Unpin>(lines: &mut Lines<S>) -> 
                 continue;
             }
         };
+        if let Value::Text(text) | Value::Error(text) = &value {
+            size += text.len();
+        }
+        if size > TEXTS_MAX {
+            return Err(invalid(format!(
+                "an answer of more than {} MiB",
+                TEXTS_MAX >> 20
+            )));
+        }
         loop {
             let Some((n, mut list)) = open.pop() else {
                 return Ok(value);

@@ -241,7 +241,7 @@ fn a_replica_and_one_that_lost_its_primary() {
 }
 
 /// The outcome if the server says this to the first command.
-fn saying(said: &'static [u8]) -> (Status, String) {
+fn saying(said: &[u8]) -> (Status, String) {
     let peer = Peer::answering(said);
     let o = ask(peer.addr.port(), &json!({}));
     (o.status, o.message)
@@ -320,6 +320,14 @@ fn what_a_server_may_say_instead_of_pong() {
     ] {
         assert_eq!(saying(said), (status, text.into()));
     }
+}
+
+#[test]
+fn texts_have_a_bound_together() {
+    let text = format!("$1000000\r\n{}\r\n", "x".repeat(1_000_000));
+    let said = format!("*9\r\n{}", text.repeat(9));
+    let why = "ping: an answer of more than 2 MiB";
+    assert_eq!(saying(said.as_bytes()), (Status::Critical, why.into()));
 }
 
 #[test]

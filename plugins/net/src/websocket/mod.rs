@@ -11,10 +11,10 @@ use healthd_client::server::Server;
 use healthd_client::wire::Wire;
 use healthd_plugin::base64::base64;
 use healthd_plugin::net::Lines;
+use healthd_plugin::pattern::Pattern;
 use healthd_plugin::thresholds::Upper;
 use healthd_plugin::{Check, Cx, Metric, Status};
 use options::Options;
-use regex_lite::Regex;
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use std::hash::{BuildHasher, RandomState};
 
@@ -28,7 +28,7 @@ const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 pub struct Websocket {
     options: Options,
     server: Server,
-    expect: Option<Regex>,
+    expect: Option<Pattern>,
 }
 
 struct Seen {
@@ -68,7 +68,7 @@ impl Check for Websocket {
         {
             return Err("protocol: one name".into());
         }
-        let expect = o.expect.as_deref().map(Regex::new).transpose();
+        let expect = o.expect.as_deref().map(Pattern::new).transpose();
         Ok(Websocket {
             expect: expect.map_err(|e| format!("expect: {e}"))?,
             server,
@@ -108,8 +108,7 @@ impl Websocket {
         }
         if let Some(expect) = &self.expect {
             cx.phase("expect");
-            let message = expected(&mut lines, &mut pieces, expect).await;
-            seen.message = Some(message.map_err(|why| cx.critical(format_args!("expect: {why}")))?);
+            seen.message = Some(expected(cx, &mut lines, &mut pieces, expect).await?);
         }
         if o.ping {
             cx.phase("ping");
@@ -230,20 +229,39 @@ impl Websocket {
     }
 }
 
-/// A message that matches. The error is in words.
+/// A message that matches.
 async fn expected(
+    cx: Cx<'_>,
     lines: &mut Lines<Wire<'_>>,
     pieces: &mut Option<Message>,
-    expect: &Regex,
-) -> Result<String, String> {
+    expect: &Pattern,
+) -> Result<String, Status> {
+    let critical = |why: String| cx.critical(format_args!("expect: {why}"));
     for _ in 0..MESSAGES_MAX {
-        let message = answered(lines, pieces).await?;
+        let message = answered(lines, pieces).await.map_err(critical)?;
+        if message.kind == PONG {
+            continue;
+        }
         let text = String::from_utf8_lossy(&message.content).into_owned();
-        if message.kind != PONG && expect.is_match(&text) {
+        if let Some(why) = expect.is_too_much(text.len()) {
+            return Err(cx.unknown(format_args!("expect: {why}")));
+        }
+        let found = match expect.is_slow_on(text.len()) {
+            false => expect.is_match(&text).then_some(text),
+            // A long message, and a server may send many: the event loop is for others too.
+            true => {
+                let expect = expect.clone();
+                let looked = cx.apart(move || expect.is_match(&text).then_some(text));
+                looked.await.map_err(|e| cx.fail("expect", &e))?
+            }
+        };
+        if let Some(text) = found {
             return Ok(shown(&text));
         }
     }
-    Err(format!("none of {MESSAGES_MAX} messages matches {expect}"))
+    Err(critical(format!(
+        "none of {MESSAGES_MAX} messages matches {expect}"
+    )))
 }
 
 /// Sends a ping and waits for its pong.
