@@ -7,6 +7,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 #[derive(Debug)]
+#[cfg_attr(
+    not(feature = "history"),
+    allow(dead_code, reason = "two are of commands that read history")
+)]
 pub enum CtlError {
     /// No socket at this path.
     NoSocket {

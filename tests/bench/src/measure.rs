@@ -5,7 +5,7 @@ use crate::Options;
 use crate::daemon::{Daemon, target_dir};
 use crate::peers;
 use crate::runs::{lateness, wait, warm_up};
-use crate::scrapes::{Prometheus, Scrapes, promtool};
+use crate::scrapes::{Prometheus, Scrapes, get, promtool};
 use healthd_test_support::procs;
 use healthd_testing::free_port;
 use std::collections::HashMap;
@@ -75,11 +75,11 @@ pub fn measure(options: &Options) -> Result<(), String> {
     );
     let prometheus = Prometheus::start(&daemon.dir, port)?;
     let mut scrapes = Scrapes::default();
-    let first = scrapes.scrape(port).unwrap_or_default();
-    println!("  {}", promtool(&first));
+    let first = (now(), scrapes.scrape(port).unwrap_or_default());
+    println!("  {}", promtool(&first.1));
     let (since, begun) = (now().ceil(), Instant::now());
     let before = (procs::own_cpu_ms(recorder), procs::own_cpu_ms(web));
-    let mut last = first;
+    let mut last = first.1.clone();
     while begun.elapsed().as_secs() < options.seconds {
         let left = options.seconds as f64 - begun.elapsed().as_secs_f64();
         wait(left.clamp(0.0, SCRAPE.as_secs_f64()));
@@ -115,7 +115,7 @@ pub fn measure(options: &Options) -> Result<(), String> {
     for line in last.lines().filter(|l| l.starts_with("healthd_history_")) {
         println!("  {line}");
     }
-    compare(&daemon, &nginx.dir.join("access.log"), since)
+    compare(&daemon, &nginx.dir.join("access.log"), since, port, &first)
 }
 
 fn rfc3339(at: f64) -> Result<String, String> {
@@ -126,10 +126,34 @@ fn rfc3339(at: f64) -> Result<String, String> {
     Ok(String::from_utf8_lossy(&out.stdout).trim().to_owned())
 }
 
-/// The report against a recomputation from each result, as the server has logged it.
-fn compare(daemon: &Daemon, log: &Path, since: f64) -> Result<(), String> {
+/// By the part of its name after `web-`: runs that were not ok.
+fn bad_runs(page: &str) -> HashMap<&str, f64> {
+    let mut runs = HashMap::new();
+    for line in page.lines() {
+        if let Some(rest) = line.strip_prefix("healthd_check_runs_total{check=\"web-")
+            && let Some((name, rest)) = rest.split_once('"')
+            && !rest.contains("outcome=\"ok\"")
+            && let Some((_, value)) = rest.rsplit_once(' ')
+        {
+            *runs.entry(name).or_default() += value.parse().unwrap_or(0.0);
+        }
+    }
+    runs
+}
+
+/// The report against a recomputation from each result, as the server has logged it. A run that it never answered is no result
+/// of its log: checks that had one are counted, and not compared. `first`: a page of metrics, and when it was asked for.
+fn compare(
+    daemon: &Daemon,
+    log: &Path,
+    since: f64,
+    port: u16,
+    first: &(f64, String),
+) -> Result<(), String> {
     // Events are written once a second.
     wait(2.0);
+    let last = (now(), get(port, "/metrics")?);
+    let (before, after) = (bad_runs(&first.1), bad_runs(&last.1));
     let report = daemon.ctl(&["--json", "report", "--since", &rfc3339(since)?])?;
     let until = now();
     wait(2.0);
@@ -145,13 +169,22 @@ fn compare(daemon: &Daemon, log: &Path, since: f64) -> Result<(), String> {
             list.push((at, status == "200"));
         }
     }
-    let (mut worst, mut compared) = (0.0f64, 0);
+    let (mut worst, mut compared, mut left_out, mut unanswered) = (0.0f64, 0, 0, 0.0);
     let (mut sums, mut theirs) = ((0.0, 0.0), (0.0, 0.0));
     for row in report.as_array().ok_or("no list")? {
         let name = row["name"].as_str().unwrap_or_default();
         let Some(results) = raw.get(name.trim_start_matches("web-")) else {
             continue;
         };
+        let own = name.trim_start_matches("web-");
+        let of = |page: &HashMap<&str, f64>| page.get(own).copied().unwrap_or(0.0);
+        let is_bad = |(at, ok): &&(f64, bool)| !ok && (first.0..last.0).contains(at);
+        let more = of(&after) - of(&before) - results.iter().filter(is_bad).count() as f64;
+        if more != 0.0 {
+            left_out += 1;
+            unanswered += more;
+            continue;
+        }
         let (mut up, mut down) = (0.0, 0.0);
         for (n, (at, ok)) in results.iter().enumerate() {
             let end = results.get(n + 1).map_or(until, |(at, _)| *at);
@@ -172,7 +205,7 @@ fn compare(daemon: &Daemon, log: &Path, since: f64) -> Result<(), String> {
     }
     let part = |(up, down): (f64, f64)| 100.0 * up / (up + down);
     println!(
-        "  report                {:8.4} %, by each result {:.4} %: {:.4} % apart; a check at most {:.4} % ({compared} checks)",
+        "  report                {:8.4} %, by each result {:.4} %: {:.4} % apart; a check at most {:.4} % ({compared} checks)\n                        {left_out} checks more had {unanswered:.0} runs that the server did not answer in time",
         part(theirs),
         part(sums),
         (part(theirs) - part(sums)).abs(),

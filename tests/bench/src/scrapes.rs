@@ -1,7 +1,7 @@
 //! Scrapes of `/metrics`: our own, by which each page is held against the one before, and those of a real Prometheus.
 
 use healthd_testing::free_port;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -30,7 +30,8 @@ pub fn get(port: u16, path: &str) -> Result<String, String> {
 pub struct Scrapes {
     pub done: usize,
     pub failed: usize,
-    pub back: usize,
+    /// Of which family how many series went back, over all scrapes.
+    pub back: BTreeMap<String, usize>,
     pub slowest: Duration,
     pub bytes: usize,
     before: HashMap<String, f64>,
@@ -59,7 +60,10 @@ impl Scrapes {
             };
             let value: f64 = value.parse().unwrap_or(0.0);
             if let Some(before) = self.before.insert(series.to_owned(), value) {
-                self.back += usize::from(value < before);
+                if value < before {
+                    let family = series.split('{').next().unwrap_or_default();
+                    *self.back.entry(family.to_owned()).or_default() += 1;
+                }
             }
         }
         Some(page)
@@ -70,10 +74,13 @@ impl Scrapes {
             "  scrapes               {:8}  {} failed, {} counters went back, slowest {:.0} ms, {:.1} MB",
             self.done,
             self.failed,
-            self.back,
+            self.back.values().sum::<usize>(),
             self.slowest.as_secs_f64() * 1e3,
             self.bytes as f64 / 1e6
         );
+        for (family, times) in &self.back {
+            println!("    went back           {times:8}  {family}");
+        }
     }
 }
 

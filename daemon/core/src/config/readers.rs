@@ -149,6 +149,10 @@ impl Web {
 
 /// Whether this build has what the section needs; told where it has not.
 pub fn is_built(section: Section, span: Span, cx: &mut Reading<'_>) -> bool {
+    #[allow(
+        clippy::match_like_matches_macro,
+        reason = "where none of them is built it is one"
+    )]
     let built = match section {
         Section::Web => cfg!(feature = "web"),
         Section::Push => cfg!(feature = "push"),

@@ -223,11 +223,12 @@ pub fn report(rows: &[Row], slo: Option<f64>, look: &Look) -> String {
         Column::right("AVAILABLE"),
         Column::right("DOWN"),
         Column::right("FAILURES"),
-        Column::right("MTTR").gives_way(2),
-        Column::right("MTBF").gives_way(3),
-        Column::right("LONGEST").gives_way(1),
+        Column::right("MTTR").gives_way(3),
+        Column::right("MTBF").gives_way(5),
+        Column::right("LONGEST").gives_way(2),
         Column::right("PLANNED").gives_way(4),
-        Column::right("UNKNOWN").gives_way(5),
+        // Last: without it a check that nobody could judge for half of the time looks like one that was up.
+        Column::right("UNKNOWN").gives_way(1),
     ];
     columns.extend(slo.map(|_| Column::right("BUDGET")));
     let mut table = Table::new(columns);
@@ -429,6 +430,26 @@ mod tests {
             ] {
                 assert!(page.contains(part), "{part}: {page}");
             }
+        }
+    }
+
+    #[test]
+    fn what_nobody_knows_is_the_last_to_be_left_out() {
+        use healthd_recorder::report::{State, What, row};
+        let s = |s: u64| s * 1_000_000_000;
+        let events = [
+            (s(5_000), What::Verdict(State::Down)),
+            (s(6_111), What::Verdict(State::Up)),
+            (s(8_000), What::Verdict(State::Unknown)),
+        ];
+        let row = row("shop/front-page", (0, s(9_999)), State::Up, events);
+        for width in [60, 80] {
+            let text = report(std::slice::from_ref(&row), None, &look(Some(width)));
+            assert!(
+                text.contains("UNKNOWN") && text.contains("33m 19s"),
+                "{text}"
+            );
+            assert!(!text.contains("MTBF"), "{text}");
         }
     }
 
