@@ -2,9 +2,12 @@
 
 use crate::control::{self, SHORT};
 use crate::routes::Site;
-use healthd_core::wire::alerts::{AlertsReport, SilenceRow};
+use crate::times;
+use healthd_core::wire::alerts::{AlertsReport, NoticeRow, SilenceRow};
 use healthd_core::wire::control::{Op, Reply};
+use jiff::tz::TimeZone;
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -17,7 +20,11 @@ const OLDEST: Duration = Duration::from_secs(10);
 pub struct Board {
     last: RefCell<Option<(Instant, Rc<AlertsReport>)>>,
     asking: Cell<bool>,
+    /// Of which report, and by check the places of its notices.
+    notices: RefCell<Option<(Rc<AlertsReport>, Places)>>,
 }
+
+type Places = Rc<HashMap<String, Vec<usize>>>;
 
 /// None: the manager does not say.
 pub async fn alerts(site: &Rc<Site>) -> Option<Rc<AlertsReport>> {
@@ -32,6 +39,48 @@ pub async fn alerts(site: &Rc<Site>) -> Option<Rc<AlertsReport>> {
             Some(report)
         }
         _ => ask(site).await,
+    }
+}
+
+/// Of each check the places of its notices in the report: once for all who look at it.
+pub fn notices(site: &Site, report: &Rc<AlertsReport>) -> Places {
+    let mut last = site.board.notices.borrow_mut();
+    if let Some((of, places)) = &*last
+        && Rc::ptr_eq(of, report)
+    {
+        return places.clone();
+    }
+    let mut places: HashMap<String, Vec<usize>> = HashMap::new();
+    for (at, notice) in report.notices.iter().enumerate() {
+        for check in &notice.checks {
+            places.entry(check.clone()).or_default().push(at);
+        }
+    }
+    let places = Rc::new(places);
+    *last = Some((report.clone(), places.clone()));
+    places
+}
+
+/// "mail 02:39:12, slack refused": whom a problem was told, or what is in the way. Empty: there is nobody to be told.
+pub fn told<'a>(
+    report: &AlertsReport,
+    notices: impl Iterator<Item = &'a NoticeRow>,
+    zone: &TimeZone,
+) -> String {
+    if report.routes.is_empty() {
+        return String::new();
+    }
+    let told = notices.map(|n| {
+        let how = match n.state.as_str() {
+            "told" => times::of_text(n.told_at.as_deref(), zone),
+            "collecting" => "waits".to_owned(),
+            state => state.to_owned(),
+        };
+        format!("{} {how}", n.route)
+    });
+    match told.collect::<Vec<_>>().join(", ") {
+        none if none.is_empty() => "nobody".to_owned(),
+        some => some,
     }
 }
 
@@ -69,4 +118,33 @@ pub fn held_back<'a>(report: &'a AlertsReport, name: &str) -> Option<&'a Silence
     } else {
         all.find(is_ack).unwrap_or(first)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use healthd_core::wire::alerts::RouteRow;
+
+    #[test]
+    fn a_row_says_whom_it_was_told_and_what_is_in_the_way() {
+        let notice = |route: &str, state: &str, told_at: Option<&str>| NoticeRow {
+            route: route.to_owned(),
+            state: state.to_owned(),
+            told_at: told_at.map(str::to_owned),
+            ..NoticeRow::default()
+        };
+        let notices = [
+            notice("mail", "told", Some("2020-11-29T02:39:12.000Z")),
+            notice("slack", "refused", None),
+            notice("oncall", "collecting", None),
+        ];
+        let mut report = AlertsReport::default();
+        let said =
+            |report: &AlertsReport, n: usize| told(report, notices.iter().take(n), &TimeZone::UTC);
+        assert_eq!(said(&report, 3), "");
+        report.routes.push(RouteRow::default());
+        let all = "mail 2020-11-29 02:39:12, slack refused, oncall waits";
+        assert_eq!(said(&report, 3), all);
+        assert_eq!(said(&report, 0), "nobody");
+    }
 }

@@ -3,6 +3,7 @@
 use crate::history::Point;
 use crate::times;
 use jiff::Timestamp;
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use std::fmt::Write;
 
@@ -104,8 +105,8 @@ pub fn latency(points: &[Point], span: Span, end: u64, zone: &TimeZone) -> Strin
         }
         if piece.len() == 1 {
             // A dot.
-            line.push_str("h3");
-            most.push_str("h3");
+            line.push_str("h-3");
+            most.push_str("h-3");
         }
         for (t, [p50, ..], _) in piece.iter().rev() {
             let _ = write!(band, "L{:.0} {:.0}", x(*t), y(*p50));
@@ -177,16 +178,25 @@ fn told(seconds: u64, span: Span, zone: &TimeZone) -> String {
     }
 }
 
-/// A square a day, 90 of them; and the same in words.
-pub fn uptime(days: &[Point], end: u64, zone: &TimeZone) -> (String, String) {
+const DAY: u64 = 86_400;
+
+/// "2026-11-29": when that day begins, in UTC as days of roll-ups are; seconds.
+pub fn day(date: &str) -> Option<u64> {
+    let date: Date = date.parse().ok()?;
+    let begin = date.to_zoned_datetime(TimeZone::UTC).ok()?.timestamp();
+    u64::try_from(begin.as_second()).ok()
+}
+
+/// A square a day, 90 of them; and the same in words. `link`: what leads to a day, when its date is put behind it.
+pub fn uptime(days: &[Point], end: u64, zone: &TimeZone, link: Option<&str>) -> (String, String) {
     const DAYS: usize = 90;
     const SIDE: usize = 8;
-    let last = end / 86_400;
+    let last = end / DAY;
     let day = |ago: usize| {
-        let start = (last - (DAYS - 1 - ago) as u64) * 86_400;
+        let start = last.saturating_sub((DAYS - 1 - ago) as u64) * DAY;
         let of_day = days
             .iter()
-            .filter(|p| p.start >= start && p.start < start + 86_400);
+            .filter(|p| p.start >= start && p.start < start + DAY);
         let (runs, bad, unjudged) = of_day.fold((0, 0, 0), |(r, b, u), p| {
             (r + p.runs, b + p.bad, u + p.unjudged)
         });
@@ -204,17 +214,28 @@ pub fn uptime(days: &[Point], end: u64, zone: &TimeZone) -> (String, String) {
             Some(good) if good >= 0.99 => "w",
             Some(_) => "c",
         };
-        let date = told(start + 43_200, Span::Month, zone);
+        let date = told(start + DAY / 2, Span::Month, zone);
         let said = match good {
             None => "nothing known".to_owned(),
             Some(good) => format!("{:.2} % of {runs} runs ok", good * 100.0),
         };
-        let _ = write!(
-            squares,
+        let square = format!(
             "<rect class={class} x={} y=0 width={} height=24 rx=1><title>{date}: {said}</title></rect>",
             n * SIDE,
             SIDE - 2
         );
+        // A day of which nothing is known leads nowhere.
+        let _ = match link.filter(|_| good.is_some()) {
+            None => squares.write_str(&square),
+            Some(link) => {
+                let day = iso(start);
+                let label = format!("{date}: {said}");
+                write!(
+                    squares,
+                    "<a href=\"{link}{day}\" aria-label=\"{label}\">{square}</a>"
+                )
+            }
+        };
     }
     if known == 0 {
         return (String::new(), String::new());
@@ -223,11 +244,19 @@ pub fn uptime(days: &[Point], end: u64, zone: &TimeZone) -> (String, String) {
         "{:.2} % of {known} runs in 90 days were ok",
         (1.0 - failed as f64 / known as f64) * 100.0
     );
+    // What is in an image nobody reaches.
+    let role = if link.is_some() { "group" } else { "img" };
     let svg = format!(
-        "<svg class=days viewBox=\"0 0 {} 24\" role=img aria-label=\"{words}\">{squares}</svg>",
+        "<svg class=days viewBox=\"0 0 {} 24\" role={role} aria-label=\"{words}\">{squares}</svg>",
         DAYS * SIDE
     );
     (svg, words)
+}
+
+/// The date of that moment in UTC.
+fn iso(seconds: u64) -> String {
+    let time = Timestamp::from_second(seconds.cast_signed());
+    time.map_or_else(|_| String::new(), |t| t.strftime("%Y-%m-%d").to_string())
 }
 
 #[cfg(test)]
@@ -273,7 +302,7 @@ mod tests {
         let end = 90 * 86_400 + 100;
         let mut good = point(end - 86_400, 1.0);
         good.bad = 0;
-        let (svg, words) = uptime(&[point(end - 50, 1.0), good], end, &TimeZone::UTC);
+        let (svg, words) = uptime(&[point(end - 50, 1.0), good], end, &TimeZone::UTC, None);
         assert_eq!(svg.matches("class=n").count(), 88);
         assert_eq!(
             (
@@ -283,7 +312,26 @@ mod tests {
             (1, 1)
         );
         assert!(words.starts_with("98.33 % of 60 runs"), "{words}");
+        assert!(svg.contains("role=img") && !svg.contains("<a "), "{svg}");
         assert_eq!(round_up(12.0), 20.0);
         assert_eq!(round_up(0.3), 0.5);
+    }
+
+    #[test]
+    fn a_square_leads_to_its_day() {
+        let begin = day("2026-11-29").expect("a day");
+        assert_eq!((begin % DAY, iso(begin).as_str()), (0, "2026-11-29"));
+        assert!([day("2026-13-01"), day("x"), day("1969-12-31")] == [None; 3]);
+        let points = [point(begin + 600, 1.0)];
+        let (svg, _) = uptime(
+            &points,
+            begin + 2 * DAY,
+            &TimeZone::UTC,
+            Some("/check/a?day="),
+        );
+        assert_eq!(svg.matches("<a ").count(), 1);
+        let link =
+            "<a href=\"/check/a?day=2026-11-29\" aria-label=\"Nov 29: 96.67 % of 30 runs ok\">";
+        assert!(svg.contains(link) && svg.contains("role=group"), "{svg}");
     }
 }

@@ -7,7 +7,7 @@ use super::events::{Line, of_check};
 use super::words::{Shown, of_verdict};
 use super::{Top, html, picture, spark};
 use crate::control::{self, PATIENCE, SHORT};
-use crate::history::{self, NoHistory};
+use crate::history::{self, NoHistory, Point};
 use crate::problem::Problem;
 use crate::query::check_path;
 use crate::routes::{Answered, Call, Site};
@@ -43,6 +43,8 @@ struct Page<'a> {
     notices: Option<Vec<&'a NoticeRow>>,
     zone: &'a TimeZone,
     span: Span,
+    /// A day that was asked for, instead of the newest; empty: none.
+    day: String,
     past: Past,
     events: Vec<Line>,
 }
@@ -143,7 +145,9 @@ pub async fn page(site: Rc<Site>, call: Call) -> Answered {
     };
     let row = detail.as_ref().map_or(&of_map, |d| &d.row);
     let span = Span::of(&call.value("span").unwrap_or_default());
-    let past = past(&site, &name, span).await;
+    let asked = call.value("day").unwrap_or_default();
+    let day = chart::day(&asked);
+    let past = past(&site, &name, span, day).await;
     let samples = SamplesView::open(&site.args.runtime_dir).ok();
     let last = samples.and_then(|s| s.read(at)).map(|s| s.last);
     let now = clock::monotonic_ns();
@@ -179,6 +183,7 @@ pub async fn page(site: Rc<Site>, call: Call) -> Answered {
         }),
         zone: &site.zone,
         span,
+        day: day.map_or_else(String::new, |_| asked),
         past,
         events: of_check(&site, &name, 20),
         row,
@@ -225,11 +230,15 @@ struct Past {
     none: String,
 }
 
-async fn past(site: &Site, name: &str, span: Span) -> Past {
+/// `day`: when one of them begins, s; None: the newest `span`.
+async fn past(site: &Site, name: &str, span: Span, day: Option<u64>) -> Past {
     const DAY: u64 = 86_400_000_000_000;
     let now = clock::realtime_ns();
-    let points = history::points(site, name, now.saturating_sub(span.days() * DAY)).await;
-    let points = match points {
+    let since = match day {
+        Some(begin) => begin.saturating_mul(1_000_000_000).min(now),
+        None => now.saturating_sub(span.days() * DAY),
+    };
+    let points = match history::points(site, name, since).await {
         Ok(points) => points,
         Err(NoHistory::Off) => {
             let none = "History is off: an empty [history] in healthd.toml begins it.";
@@ -270,9 +279,23 @@ async fn past(site: &Site, name: &str, span: Span) -> Past {
         Some(words)
     });
     let end = now / 1_000_000_000;
-    let (uptime, uptime_words) = chart::uptime(&days, end, &site.zone);
+    let path = check_path(name);
+    let link = match path.contains('?') {
+        true => format!("{path}&amp;day="),
+        false => format!("{path}?day="),
+    };
+    let (uptime, uptime_words) = chart::uptime(&days, end, &site.zone, Some(&link));
+    let latency = match day {
+        None => chart::latency(&points, span, end, &site.zone),
+        Some(begin) => {
+            let end = begin + 86_400;
+            let of_day = |p: &Point| p.start >= begin && p.start < end;
+            let points: Vec<Point> = points.into_iter().filter(of_day).collect();
+            chart::latency(&points, Span::Day, end, &site.zone)
+        }
+    };
     Past {
-        latency: chart::latency(&points, span, end, &site.zone),
+        latency,
         uptime,
         uptime_words,
         report: report.unwrap_or_default(),

@@ -68,8 +68,21 @@ impl Line {
             from: row.from.clone().unwrap_or_default(),
             shown: Shown::of_word(&to),
             to,
-            text: row.text(),
+            text: match row.kind.as_str() {
+                "silenced" => until(&row.text(), site),
+                _ => row.text(),
+            },
         }
+    }
+}
+
+/// "db/* until 02:43:07 by ana": the manager's time of day, as everywhere on a page.
+fn until(text: &str, site: &Site) -> String {
+    let parts = text.split_once(" until ");
+    let parts = parts.and_then(|(what, rest)| Some((what, rest.split_once(' ')?)));
+    match parts.map(|(what, (at, rest))| (what, times::of_text(Some(at), &site.zone), rest)) {
+        Some((what, at, rest)) if !at.is_empty() => format!("{what} until {at} {rest}"),
+        _ => text.to_owned(),
     }
 }
 

@@ -2,7 +2,7 @@
 //! rows, and a script puts them where they belong.
 
 use super::overview::Asked;
-use super::parts::{Parts, Scene, parts, row, scene, without_rows};
+use super::parts::{Parts, Scene, parts, row, scene, told, without_rows};
 use crate::body::Answer;
 use crate::problem::Problem;
 use crate::routes::{Answered, Call, Site, typed};
@@ -121,7 +121,7 @@ async fn tell(site: &Rc<Site>, asked: &Asked, listening: &Listening) {
 #[derive(Default)]
 struct Sent {
     order: Vec<usize>,
-    /// By its place: of which record, how it is held back, and what of it history has.
+    /// By its place: of which record, how it is held back and whom it was told, and what of it history has.
     rows: HashMap<usize, (u64, u8, String, String)>,
     parts: HashMap<&'static str, String>,
     begun: bool,
@@ -138,7 +138,7 @@ impl Sent {
             (
                 row.seq,
                 row.urgency(now) | u8::from(row.is_stale(now)) << 4,
-                held.map(|s| s.id.clone()).unwrap_or_default(),
+                held.map(|s| s.id.clone()).unwrap_or_default() + &told(site, scene, row, now),
                 site.days.of(&row.name),
             )
         };

@@ -6,6 +6,7 @@ use crate::picture::{Picture, Row};
 use crate::query::{encoded, values};
 use healthd_core::config::{ChosenLabels, thousands};
 use healthd_core::matching::Match;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 /// Rows of a page.
@@ -128,6 +129,8 @@ pub struct View {
     pub problems_only: bool,
     pub groups: Vec<Group>,
     pub more_groups: usize,
+    /// What is not ok, and how many are not evaluated for it: most first.
+    pub behind: Vec<(String, usize)>,
     /// Why the filter cannot be read: what, and what to write.
     pub wrong: Option<(String, String)>,
 }
@@ -182,8 +185,36 @@ pub fn view(picture: &Picture, labels: &ChosenLabels, asked: &Asked, now: u64) -
         problems_only,
         groups,
         more_groups,
+        behind: behind(there().map(|(_, row)| row)),
         wrong,
     }
+}
+
+/// More than these are no summary.
+const BEHIND: usize = 3;
+
+fn behind<'a>(rows: impl Iterator<Item = &'a Row>) -> Vec<(String, usize)> {
+    let mut by_name: BTreeMap<&str, usize> = BTreeMap::new();
+    for name in rows.filter_map(in_the_way) {
+        *by_name.entry(name).or_default() += 1;
+    }
+    let mut all: Vec<(String, usize)> = by_name
+        .into_iter()
+        .map(|(name, n)| (name.to_owned(), n))
+        .collect();
+    all.sort_by_key(|(_, n)| Reverse(*n));
+    all.truncate(BEHIND);
+    all
+}
+
+/// The check for which this one is not evaluated, as the manager says it in the message.
+fn in_the_way(row: &Row) -> Option<&str> {
+    let said = row.message.strip_prefix("self:uplink: ")?;
+    let named = match said.split_once("lies behind `") {
+        Some((_, root)) => root,
+        None => said.strip_prefix('`')?,
+    };
+    named.split_once('`').map(|(name, _)| name)
 }
 
 /// Those with problems first.
@@ -323,6 +354,19 @@ pub mod tests {
                 ("web", "/?q=web/%2A&show=all")
             ]
         );
+    }
+
+    #[test]
+    fn what_lies_behind_another_one_is_counted_by_it() {
+        let mut rows: Vec<Row> = (0..4).map(|n| row(&format!("c{n}"), Verdict::Ok)).collect();
+        rows[0].message = "self:uplink: `line`, which it needs, is critical: cut".into();
+        rows[1].message =
+            "self:uplink: `c0`, which it needs, lies behind `line`, which is critical: cut".into();
+        rows[2].message = "self:uplink: `other`, which it needs, is unknown: x".into();
+        rows[3].message = "the `line` is fine".into();
+        let view = view(&picture(rows), &ChosenLabels::new(), &Asked::default(), 0);
+        let wanted = [("line".to_owned(), 2), ("other".to_owned(), 1)];
+        assert_eq!(view.behind, wanted);
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub struct Parts {
 #[template(path = "counts.html")]
 struct CountsPart<'a> {
     tiles: Vec<(Shown, usize, String)>,
+    /// A check, where it stands, and how many are not evaluated for it.
+    behind: Vec<(&'a str, String, String)>,
     silences: usize,
     refused: Vec<(&'a str, &'a str)>,
 }
@@ -68,6 +70,8 @@ struct RowPart<'a> {
     path: String,
     age: String,
     held: Option<&'a SilenceRow>,
+    /// Whom; empty: it is no problem, or there is nobody.
+    told: String,
     spark: String,
     /// None: there is no history at all.
     day: Option<String>,
@@ -223,9 +227,26 @@ fn counts(scene: &Scene) -> String {
         ]
         .map(|(shown, n)| (shown, n, thousands(n as u64)))
         .to_vec(),
+        behind: scene
+            .view
+            .behind
+            .iter()
+            .map(|(name, n)| (name.as_str(), check_path(name), thousands(*n as u64)))
+            .collect(),
         silences: report.map_or(0, |r| r.silences.len()),
         refused: refused.collect(),
     })
+}
+
+/// Whom a problem was told; empty: it is none, or there is nobody to be told.
+pub fn told(site: &Site, scene: &Scene, row: &Row, now: u64) -> String {
+    let Some(report) = scene.alerts.as_ref().filter(|_| row.urgency(now) <= 3) else {
+        return String::new();
+    };
+    let places = board::notices(site, report);
+    let of_row = places.get(&*row.name).into_iter().flatten();
+    let notices = of_row.filter_map(|at| report.notices.get(*at));
+    board::told(report, notices, &site.zone)
 }
 
 pub fn row(site: &Site, scene: &Scene, at: usize, samples: Option<&SamplesView>) -> String {
@@ -244,6 +265,7 @@ pub fn row(site: &Site, scene: &Scene, at: usize, samples: Option<&SamplesView>)
             .as_deref()
             .filter(|_| row.urgency(now) <= 3)
             .and_then(|report| held_back(report, &row.name)),
+        told: told(site, scene, row, now),
         spark: sample.map_or_else(String::new, |s| spark::drawing(&s.last)),
         day: site.settings.history.then(|| site.days.of(&row.name)),
         latency: match row.last_run {

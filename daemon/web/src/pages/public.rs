@@ -104,7 +104,7 @@ async fn made(site: &Site) -> Result<Rc<Page>, Problem> {
         let since = clock::realtime_ns().saturating_sub(DAYS * 86_400_000_000_000);
         let days = history::points(site, &row.name, since).await;
         let end = clock::realtime_ns() / 1_000_000_000;
-        let (days, words) = chart::uptime(&days.unwrap_or_default(), end, &site.zone);
+        let (days, words) = chart::uptime(&days.unwrap_or_default(), end, &site.zone, None);
         groups.entry(group).or_default().push(Entry {
             label: row.label().to_owned(),
             shown: shown(row),
