@@ -2,6 +2,7 @@
 
 mod asked;
 mod browser;
+mod clients;
 mod described;
 mod hostile;
 mod top;
@@ -326,6 +327,23 @@ fn what_is_changed_is_changed_by_who_may() {
         .status,
         400
     );
+    stop(daemon);
+}
+
+#[test]
+fn the_overview_says_whom_a_problem_was_told_and_what_lies_behind_another() {
+    let route = "plugin = \"webhook\"\nconfig = { url = \"http://127.0.0.1:9/\" }";
+    let daemon = config()
+        .notify(route)
+        .check(bad("uplink"))
+        .check(bad("far").set("needs", "\"uplink\""))
+        .spawn();
+    daemon.expect_notify("READY=1");
+    let at = address(&daemon);
+    // It waits for company, or is refused: in either case its route stands in the row.
+    for part in ["<b>1</b> behind uplink", "<small>told: webhook "] {
+        wait_for(part, || get(&at, "/", &[]).body.contains(part));
+    }
     stop(daemon);
 }
 
