@@ -341,7 +341,7 @@ fn the_overview_says_whom_a_problem_was_told_and_what_lies_behind_another() {
     daemon.expect_notify("READY=1");
     let at = address(&daemon);
     // It waits for company, or is refused: in either case its route stands in the row.
-    for part in ["<b>1</b> behind uplink", "<small>told webhook "] {
+    for part in ["<b>1</b> behind uplink", "<small>told: webhook "] {
         wait_for(part, || get(&at, "/", &[]).body.contains(part));
     }
     stop(daemon);
