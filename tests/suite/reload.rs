@@ -299,3 +299,30 @@ fn other_pool_sizes_replace_the_workers_without_a_gap() {
         );
     }
 }
+
+#[test]
+fn a_run_of_before_does_not_count_for_the_check_as_it_is_now() {
+    let gate = Gate::new();
+    let each = |interval: &str| {
+        check("held")
+            .plugin("hold")
+            .interval(interval)
+            .timeout("5m")
+            .set("config", &format!("{{ gate = {:?} }}", gate.path()))
+    };
+    let daemon = config().only_asked().check(each("1h")).spawn();
+    daemon.expect_notify("READY=1");
+    let mut client = daemon.client();
+    client.send(&json!({"v": 1, "op": "run", "names": ["held"]}));
+    let before = gate.wait_entered();
+    daemon.written.rewrite(&[each("2h")]);
+    let report = daemon.ask("reload", json!({})).remove(0);
+    assert_eq!(report["changed"], 1, "{report}");
+    let mut watch = daemon.watch(&["held"]);
+    before.open();
+    // Nothing is said about it; the check runs at once as it is now.
+    let now = gate.wait_entered();
+    assert_eq!(daemon.row("held")["verdict"], "pending");
+    now.open();
+    watch.until_verdict("held", "ok");
+}

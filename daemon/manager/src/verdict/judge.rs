@@ -78,14 +78,24 @@ impl Manager {
             }
         }
         self.tally(&f, slot);
-        self.take_result(f, flight, Some((slot, pid)));
+        let check = self.checks.get(id).filter(|c| !c.is_carrier());
+        match check.is_some_and(|c| c.identity.epoch != flight.epoch) {
+            false => self.take_result(f, flight, Some((slot, pid))),
+            // It was under way when a reload changed the check, and says how that was before.
+            true => {
+                if let Some(child) = flight.lives_on {
+                    self.leave_behind_one(slot, id, child);
+                }
+                self.taken_back(id, &flight);
+            }
+        }
         if killed > 0 {
             self.hold_for_chunk(id);
         }
     }
 
-    /// Its run was cancelled because a reload has changed the check: it runs as it is now, rather than go
-    /// without a result until it is due again.
+    /// Its run was cancelled, or does not count, because a reload has changed the check: it runs as it is now, rather than
+    /// go without a result until it is due again.
     fn taken_back(&mut self, id: u32, flight: &InFlight) {
         let again = self.phase == Phase::Running
             && self
