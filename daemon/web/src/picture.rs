@@ -2,6 +2,7 @@
 //! look. Only records that were written since are read anew.
 
 use crate::times;
+use healthd_core::check::fault::Fault;
 use healthd_core::check::outcome::{Status, Verdict};
 use healthd_core::wire::maps::{
     CHECK_WORDS, CheckRecord, LAYOUT_VERSION, SLOT_WORDS, STATE_FILE, STATE_HEAD, SlotRecord, WORD,
@@ -43,6 +44,8 @@ pub struct Row {
     pub valid_until: u64,
     pub hold_until: u64,
     pub latency_ns: u64,
+    /// Of the last run.
+    pub fault: Option<Fault>,
     pub message: Box<str>,
 }
 
@@ -212,6 +215,7 @@ impl Row {
             valid_until: record.valid_until,
             hold_until: record.standing.hold_until,
             latency_ns: record.latency_ns,
+            fault: record.fault,
             message: Box::from(&*record.message),
         }
     }

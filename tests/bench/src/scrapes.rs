@@ -59,11 +59,10 @@ impl Scrapes {
                 continue;
             };
             let value: f64 = value.parse().unwrap_or(0.0);
-            if let Some(before) = self.before.insert(series.to_owned(), value) {
-                if value < before {
-                    let family = series.split('{').next().unwrap_or_default();
-                    *self.back.entry(family.to_owned()).or_default() += 1;
-                }
+            let before = self.before.insert(series.to_owned(), value);
+            if before.is_some_and(|before| value < before) {
+                let family = series.split('{').next().unwrap_or_default();
+                *self.back.entry(family.to_owned()).or_default() += 1;
             }
         }
         Some(page)

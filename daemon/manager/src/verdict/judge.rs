@@ -78,16 +78,14 @@ impl Manager {
             }
         }
         self.tally(&f, slot);
+        if let Some(child) = flight.lives_on {
+            self.leave_behind_one(slot, id, child);
+        }
         let check = self.checks.get(id).filter(|c| !c.is_carrier());
         match check.is_some_and(|c| c.identity.epoch != flight.epoch) {
             false => self.take_result(f, flight, Some((slot, pid))),
             // It was under way when a reload changed the check, and says how that was before.
-            true => {
-                if let Some(child) = flight.lives_on {
-                    self.leave_behind_one(slot, id, child);
-                }
-                self.taken_back(id, &flight);
-            }
+            true => self.taken_back(id, &flight),
         }
         if killed > 0 {
             self.hold_for_chunk(id);
@@ -115,9 +113,6 @@ impl Manager {
     /// A result, of a worker or the daemon's own word about a run that no worker finished.
     fn take_result(&mut self, f: Finished, flight: InFlight, worker: Option<(u32, u32)>) {
         let id = f.check;
-        if let Some((child, (slot, _))) = flight.lives_on.zip(worker) {
-            self.leave_behind_one(slot, id, child);
-        }
         // Also while it waits for a word of the check that it needs, which may want in there.
         self.leave_groups(id);
         if let Some((f, flight)) = self.decided(f, flight, worker) {

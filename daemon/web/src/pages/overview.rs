@@ -4,6 +4,7 @@
 use super::words::{Shown, shown};
 use crate::picture::{Picture, Row};
 use crate::query::{encoded, values};
+use healthd_core::check::fault::Fault;
 use healthd_core::config::{ChosenLabels, thousands};
 use healthd_core::matching::Match;
 use std::cmp::Reverse;
@@ -209,6 +210,7 @@ fn behind<'a>(rows: impl Iterator<Item = &'a Row>) -> Vec<(String, usize)> {
 
 /// The check for which this one is not evaluated, as the manager says it in the message.
 fn in_the_way(row: &Row) -> Option<&str> {
+    row.fault.filter(|f| *f == Fault::Dependency)?;
     let said = row.message.strip_prefix("self:uplink: ")?;
     let named = match said.split_once("lies behind `") {
         Some((_, root)) => root,
@@ -312,6 +314,7 @@ pub mod tests {
             valid_until: 0,
             hold_until: 0,
             latency_ns: 0,
+            fault: None,
             message: "".into(),
         }
     }
@@ -359,11 +362,13 @@ pub mod tests {
     #[test]
     fn what_lies_behind_another_one_is_counted_by_it() {
         let mut rows: Vec<Row> = (0..4).map(|n| row(&format!("c{n}"), Verdict::Ok)).collect();
+        let behind = Some(Fault::Dependency);
+        rows[..3].iter_mut().for_each(|row| row.fault = behind);
         rows[0].message = "self:uplink: `line`, which it needs, is critical: cut".into();
         rows[1].message =
             "self:uplink: `c0`, which it needs, lies behind `line`, which is critical: cut".into();
         rows[2].message = "self:uplink: `other`, which it needs, is unknown: x".into();
-        rows[3].message = "the `line` is fine".into();
+        rows[3].message = "self:uplink: `line`, as a script says it".into();
         let view = view(&picture(rows), &ChosenLabels::new(), &Asked::default(), 0);
         let wanted = [("line".to_owned(), 2), ("other".to_owned(), 1)];
         assert_eq!(view.behind, wanted);
