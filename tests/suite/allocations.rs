@@ -31,8 +31,8 @@ fn a_check_by_the_sdk() {
     std::thread::spawn(move || listener.incoming().for_each(drop));
     let options = format!("{{ host = \"127.0.0.1\", port = {port} }}");
     let most = Most {
-        manager: 11.3,
-        workers: 12.0,
+        manager: 12.0,
+        workers: 13.0,
     };
     counted(Config::new(), "tcp", &options, &most);
 }
@@ -40,9 +40,9 @@ fn a_check_by_the_sdk() {
 /// A plugin in C that says one word: what is left is healthd's.
 #[test]
 fn a_check_by_itself_in_the_step_lane_and_in_the_run_lane() {
-    for (plugin, workers) in [("echo_step", 4.0), ("echo", 8.2)] {
+    for (plugin, workers) in [("echo_step", 4.6), ("echo", 8.8)] {
         let most = Most {
-            manager: 4.3,
+            manager: 4.8,
             workers,
         };
         let config = Config::new().plugin_file(fixtures::fixture("echo"));

@@ -2,7 +2,7 @@
 //! is not the target's, and does not read on meanwhile.
 //!
 //! Those who have the room may be in no hurry: their servers decide that. So one of those who wait goes on without room,
-//! [`PATIENCE`] after the last.
+//! `PATIENCE` after the last.
 
 use healthd_plugin::Cx;
 use std::future::poll_fn;

@@ -1,7 +1,7 @@
 //! Was it the kernel, out of memory? It does not say so of a process that it killed; but it counts.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// How far back a count may have moved and still speak of the death at hand.
 const FRESH_NS: u64 = 10_000_000_000;
@@ -15,7 +15,11 @@ pub struct OomWatch {
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct Counts {
+    /// Processes of our group that the kernel killed, whoever had taken the memory.
     group: u64,
+    /// How often our group was at its limit.
+    at_limit: u64,
+    /// Processes that it killed anywhere, in a container at its own limit too.
     machine: u64,
 }
 
@@ -54,21 +58,22 @@ impl OomWatch {
         let before = std::mem::replace(&mut self.seen, counts);
         self.seen_ns = now;
         if counts.group > before.group {
-            Some("out of memory: healthd's control group is at its limit")
-        } else if counts.machine > before.machine {
-            Some("out of memory, as it seems: the kernel has killed for want of it")
-        } else {
-            None
+            return Some(match counts.at_limit > before.at_limit {
+                true => "out of memory: healthd's control group is at its limit",
+                false => "out of memory: the machine has none left",
+            });
         }
+        let elsewhere = self.events.is_none() && counts.machine > before.machine;
+        elsewhere.then_some("out of memory, as it seems: the kernel has killed for want of it")
     }
 
     fn counts(&self) -> Counts {
-        let read = |path: &std::path::Path| {
-            fs::read_to_string(path).map_or(0, |text| count_of("oom_kill", &text))
-        };
+        let text = |path: &Path| fs::read_to_string(path).unwrap_or_default();
+        let group = self.events.as_deref().map(text).unwrap_or_default();
         Counts {
-            group: self.events.as_deref().map_or(0, read),
-            machine: read("/proc/vmstat".as_ref()),
+            group: count_of("oom_kill", &group),
+            at_limit: count_of("oom", &group),
+            machine: count_of("oom_kill", &text("/proc/vmstat".as_ref())),
         }
     }
 }
@@ -94,23 +99,27 @@ mod tests {
     }
 
     #[test]
-    fn only_what_moved_since_the_last_look_counts() {
+    fn only_what_moved_in_our_group_since_the_last_look_counts() {
         let path = std::env::temp_dir().join(format!("healthd-oom-{}", std::process::id()));
-        let say = |n: u64| fs::write(&path, format!("oom_kill {n}\n")).expect("our own file");
-        say(5);
+        let say = |at_limit: u64, killed: u64| {
+            fs::write(&path, format!("oom {at_limit}\noom_kill {killed}\n")).expect("our own file");
+        };
+        say(5, 5);
         let mut watch = OomWatch::new(0);
         watch.events = Some(path.clone());
         watch.seen = watch.counts();
-        say(6);
-        assert!(
-            watch
-                .has_struck(2)
-                .is_some_and(|w| w.contains("control group"))
-        );
-        say(7);
+        say(6, 6);
+        let limit = watch.has_struck(2);
+        assert!(limit.is_some_and(|w| w.contains("control group")));
+        say(6, 7);
+        let machine = watch.has_struck(3);
+        assert!(machine.is_some_and(|w| w.contains("machine")));
+        say(6, 8);
         watch.look(FRESH_NS + 4);
-        let now = watch.has_struck(FRESH_NS + 5);
-        assert!(now.is_none_or(|w| !w.contains("control group")));
+        assert_eq!(watch.has_struck(FRESH_NS + 5), None);
+        // A container at its own limit is none of ours.
+        watch.seen.machine = 0;
+        assert_eq!(watch.has_struck(FRESH_NS + 6), None);
         fs::remove_file(&path).expect("our own file");
     }
 }
