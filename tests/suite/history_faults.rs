@@ -177,9 +177,9 @@ fn a_clock_that_is_set_loses_and_doubles_nothing() {
         Some(rows.iter().filter_map(|row| row["runs"].as_u64()).sum())
     };
     wait_for("each run is counted", || counted() >= runs);
-    assert_eq!(counted(), runs, "once");
     // No two rows are of the same time.
     let rows = history(&daemon)["rollups"].clone();
+    assert_eq!(counted(), runs, "once: {rows}");
     let mut starts: Vec<String> = (rows.as_array().into_iter().flatten())
         .map(|row| row["start"].to_string())
         .collect();

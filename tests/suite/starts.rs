@@ -3,8 +3,10 @@
 //! `HD_STARTS=10 cargo test --test suite -- starts:: --nocapture` makes ten starts in a row with 0.6 s of CPU each, as a large
 //! Perl or Java plugin needs.
 
+use crate::harness::ctl::wait_for;
 use crate::harness::{Config, check, fixtures, kill};
-use healthd_test_support::procs::tree;
+use healthd_test_support::procs::{self, tree};
+use nix::libc;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -53,6 +55,23 @@ fn moment(rfc3339: &str) -> u64 {
     seconds * 1000 + number(20, 23)
 }
 
+/// Stops it where it waits for events, else lets it go on.
+fn stops_asleep(pid: u32) -> bool {
+    kill(pid, Signal::SIGSTOP);
+    wait_for("it is stopped", || procs::state(pid) == Some('T'));
+    let call = std::fs::read_to_string(format!("/proc/{pid}/syscall")).expect("our own process");
+    let waits = [
+        libc::SYS_epoll_pwait,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_epoll_wait,
+    ];
+    let asleep = waits.iter().any(|nr| call.starts_with(&format!("{nr} ")));
+    if !asleep {
+        kill(pid, Signal::SIGCONT);
+    }
+    asleep
+}
+
 #[test]
 fn what_fell_due_while_all_stood_still_is_not_started_in_one_burst() {
     const CHECKS: usize = 60;
@@ -68,6 +87,10 @@ fn what_fell_due_while_all_stood_still_is_not_started_in_one_burst() {
     let mut events = daemon.events();
     daemon.ask("run", json!({}));
     let all = tree(daemon.pid());
+    // In its sleep: of a manager that is stopped in the middle of its work that is no matter of events.
+    wait_for("the manager is stopped asleep", || {
+        stops_asleep(daemon.manager())
+    });
     all.iter().for_each(|pid| kill(*pid, Signal::SIGSTOP));
     // Longer than their interval, so that all of them fall due.
     daemon.assert_alive_for(Duration::from_secs(6));

@@ -92,14 +92,15 @@ pub fn together(name: &str, rows: &[&Row]) -> Row {
     }
 }
 
-/// From `start` to `end`. `before`: its state at the start. `events`: in the order of their times; those before the
-/// start only set the state.
+/// From `start` to `end`; nothing, where the clock was set back and it ends before it starts. `before`: its state at the
+/// start. `events`: in the order of their times; those before the start only set the state.
 pub fn row(
     name: &str,
     (start, end): (u64, u64),
     before: State,
     events: impl IntoIterator<Item = (u64, What)>,
 ) -> Row {
+    let end = end.max(start);
     let mut tally = Tally {
         at: start,
         state: before,
@@ -237,6 +238,14 @@ mod tests {
         let row = row("web", (0, 100 * S), State::Up, events);
         assert_eq!((row.up_s, row.down_s, row.maintenance_s), (60.0, 0.0, 40.0));
         assert_eq!((row.availability, row.failures), (Some(1.0), 0));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_leaves_no_time_and_no_panic() {
+        let events = [(5, What::Planned(true)), (50, What::Planned(false))];
+        let row = row("web", (100, 40), State::Unknown, events);
+        let all = [row.up_s, row.down_s, row.maintenance_s, row.unknown_s];
+        assert_eq!(all, [0.0; 4]);
     }
 
     #[test]

@@ -29,7 +29,8 @@ impl Daemon {
 impl Events {
     /// The next event: its number is one more than that of the one before.
     pub fn event(&mut self) -> Value {
-        loop {
+        let begun = Instant::now();
+        while begun.elapsed() < DEADLINE {
             match self.client.line_or_reset() {
                 Some(line) if line["type"] == "event" => {
                     let seq = line["seq"].as_u64().expect("a number");
@@ -42,6 +43,7 @@ impl Events {
                 _ => self.client = ask(&self.socket, self.last),
             }
         }
+        panic!("no further event; so far: {:#?}", self.seen);
     }
 
     /// The first of which this is true, of those that were not looked at yet.
