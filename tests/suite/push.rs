@@ -131,7 +131,7 @@ fn otlp_goes_to_whoever_takes_it_and_what_is_refused_is_counted() {
     receiver.be(Manner::Answer(503, "Retry-After: 1\r\n"));
     let url = receiver.url().replace("/hook", "/v1/metrics");
     let push = format!("url = {url:?}\ninterval = \"1s\"");
-    let daemon = Config::new()
+    let mut daemon = Config::new()
         .section("push", &push)
         .check(good("a"))
         .spawn();
@@ -179,7 +179,13 @@ fn otlp_goes_to_whoever_takes_it_and_what_is_refused_is_counted() {
     });
     assert_eq!(daemon.role("web").len(), 1);
     assert!(!daemon.log.all().iter().any(|l| l.contains("web listens")));
-    stop(daemon);
+    // What waits when it ends is lost, and is not lost silently.
+    receiver.be(Manner::Answer(503, "Retry-After: 3600\r\n"));
+    daemon.expect_log("is tried again: 503");
+    daemon.signal(Signal::SIGTERM);
+    daemon.expect_log("push: what waited for the receiver is lost  points=");
+    assert_eq!(daemon.wait_exit().code(), Some(0));
+    daemon.assert_no_orphan();
 }
 
 /// Of this check.

@@ -66,7 +66,10 @@ fn start(args: &ReaderArgs) -> io::Result<()> {
         if let Some(push) = site.settings.push.clone() {
             push::begin(&site, push);
         }
-        server::serve(site, signals).await
+        let served = server::serve(site.clone(), signals).await;
+        #[cfg(feature = "push")]
+        site.pushed.ends();
+        served
     }));
     // What a thread still reads of history, nobody waits for any more.
     runtime.shutdown_background();

@@ -26,6 +26,8 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use tokio::time::{MissedTickBehavior, interval};
 
+const METRICS: &str = "metrics";
+
 /// What has become of what was to be sent, for `/metrics`.
 #[derive(Default)]
 pub struct Pushed {
@@ -47,7 +49,7 @@ pub fn begin(site: &Rc<Site>, push: Push) {
 }
 
 async fn metrics(site: Rc<Site>, push: Push, to: Endpoint) {
-    let queue = site.pushed.queue("metrics");
+    let queue = site.pushed.queue(METRICS);
     log::info!("metrics are pushed  to={to} each={:?}", push.interval);
     let signal = Signal::of(push.format);
     let sender = Sender::new(&push, to, signal, queue.clone());
@@ -99,6 +101,17 @@ impl Pushed {
         let queue = Rc::new(Queue::default());
         self.queues.borrow_mut().push((signal, queue.clone()));
         queue
+    }
+
+    /// What waits ends with this process, but for runs: those are sent by the next.
+    pub fn ends(&self) {
+        let queues = self.queues.borrow();
+        let metrics = queues.iter().filter(|(signal, _)| *signal == METRICS);
+        for points in metrics.map(|(_, queue)| queue.points()) {
+            if points > 0 {
+                log::warn!("push: what waited for the receiver is lost  points={points}");
+            }
+        }
     }
 
     pub fn write(&self, out: &mut Writer) {
