@@ -1,6 +1,6 @@
 //! `needs`: while the uplink is down, what lies behind it is not marked; whoever fails first.
 
-use crate::harness::ctl::wait_for;
+use crate::harness::ctl::{Client, wait_for};
 use crate::harness::{Check, Config, Daemon, Gate, check, fixtures};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -151,18 +151,20 @@ fn a_problem_behind_a_good_uplink_counts_once_that_has_said_so() {
     assert_eq!(runs(&daemon, "uplink"), asked + 2);
 }
 
+fn at_gate(gate: &Gate) -> Check {
+    check("uplink")
+        .plugin("hold_step")
+        .interval("1h")
+        .timeout("1m")
+        .set("config", &format!("{{ gate = {:?} }}", gate.path()))
+}
+
 /// The uplink stands at a gate.
 fn held(gate: &Gate) -> Daemon {
     let config = config();
     let dir = config.dir().to_owned();
     let daemon = config
-        .check(
-            check("uplink")
-                .plugin("hold_step")
-                .interval("1h")
-                .timeout("1m")
-                .set("config", &format!("{{ gate = {:?} }}", gate.path())),
-        )
+        .check(at_gate(gate))
         .check(told(&dir, "one").set("needs", "\"uplink\""))
         .spawn();
     daemon.expect_notify("READY=1");
@@ -193,6 +195,11 @@ fn a_result_waits_for_the_word_of_the_uplink() {
     );
     assert_eq!(daemon.row("one")["status"], "ok");
     visit.open_with(2);
+    assert_behind_the_uplink(&mut client);
+}
+
+/// The run that this client has asked for is not judged, as the uplink is down.
+fn assert_behind_the_uplink(client: &mut Client) {
     let rows = client.answer().expect("a result");
     let row = rows.last().expect("a row");
     let message = row["message"].as_str().unwrap_or_default();
@@ -205,6 +212,103 @@ fn a_result_waits_for_the_word_of_the_uplink() {
         (&json!("ok"), &json!(1)),
         "{row}"
     );
+}
+
+#[test]
+fn an_uplink_that_could_not_be_evaluated_is_asked_again() {
+    let gate = Gate::new();
+    let daemon = held(&gate);
+    let mut events = daemon.events();
+    let mut client = daemon.client();
+    client.send(&json!({"v": 1, "op": "run", "names": ["one"]}));
+    for attempt in 1..=2 {
+        let visit = gate.wait_entered();
+        assert_eq!((visit.check.as_str(), visit.attempt), ("uplink", attempt));
+        crate::harness::kill(visit.pid, Signal::SIGKILL);
+    }
+    let told = events.of("not-evaluated", "uplink");
+    assert_eq!(told["cause"], "worker-died", "{told}");
+    // That says neither that it is well nor that it is not.
+    let visit = gate.wait_entered();
+    assert_eq!((visit.check.as_str(), visit.attempt), ("uplink", 1));
+    let why = daemon.told_by_daemon(&["why", "one"]);
+    assert!(why.out.contains("which it needs, has run"), "{why:?}");
+    assert_eq!(daemon.row("one")["status"], "ok");
+    visit.open_with(2);
+    assert_behind_the_uplink(&mut client);
+}
+
+#[test]
+fn an_uplink_that_never_says_how_it_is_hides_a_problem_for_a_while() {
+    let gate = Gate::new();
+    let config = config().only_asked();
+    let dir = config.dir().to_owned();
+    say(&dir, "one", "ok fine");
+    let daemon = config
+        .check(
+            check("long")
+                .plugin("hold_step")
+                .interval("1h")
+                .timeout("5m")
+                .set("exclusive", "\"line\"")
+                .set("config", &format!("{{ gate = {:?} }}", gate.path())),
+        )
+        .check(
+            told(&dir, "uplink")
+                .timeout("100ms")
+                .set("exclusive", "\"line\""),
+        )
+        .check(
+            check("one")
+                .plugin("echo_step")
+                .interval("300ms")
+                .timeout("300ms")
+                .set("attempts", "1")
+                .set("needs", "\"uplink\"")
+                .set("config", &format!("{{ file = {:?} }}", dir.join("one"))),
+        )
+        .spawn();
+    daemon.expect_notify("READY=1");
+    assert_eq!(daemon.run("uplink")["verdict"], "ok");
+    assert_eq!(daemon.run("one")["verdict"], "ok");
+    // From here on no run of the uplink has its turn.
+    let mut client = daemon.client();
+    client.send(&json!({"v": 1, "op": "run", "names": ["long"]}));
+    let visit = gate.wait_entered();
+    let mut watch = daemon.watch(&["one"]);
+    say(&dir, "one", "critical no answer");
+    let row = watch.until("our own fault", |row| row["status"] == "unknown");
+    let said = "self:needed: `uplink`, which it needs, was asked how it is, and has not said it in time; it said critical: no answer";
+    assert_eq!(
+        (&row["verdict"], &row["fault"], &row["message"]),
+        (&json!("ok"), &json!("needed"), &json!(said)),
+        "{row}"
+    );
+    // It ages like any fault of ours; and what is a problem is told as what it is.
+    watch.until_verdict("one", "unknown");
+    watch.until_verdict("one", "critical");
+    visit.open();
+    let log = daemon.log.all().join("\n");
+    assert!(!log.contains("check=one from=ok to=critical"), "{log}");
+}
+
+#[test]
+fn a_result_that_waits_does_not_count_for_what_a_reload_makes_of_its_check() {
+    let gate = Gate::new();
+    let daemon = held(&gate);
+    let mut client = daemon.client();
+    client.send(&json!({"v": 1, "op": "run", "names": ["one"]}));
+    let visit = gate.wait_entered();
+    let dir = daemon.dir().to_owned();
+    let one = told(&dir, "one").set("needs", "\"uplink\"");
+    // It is well when it runs as it is now.
+    let uplink = at_gate(&gate);
+    daemon.written.rewrite(&[uplink, one.timeout("7s")]);
+    let report = daemon.ask("reload", json!({})).remove(0);
+    assert_eq!(report["changed"], 1, "{report}");
+    let rows = client.answer().expect("a result");
+    assert_eq!(rows.last().expect("a row")["status"], "ok", "{rows:?}");
+    visit.open();
 }
 
 #[test]

@@ -4,7 +4,7 @@ use crate::fleet::chunks::RunChunks;
 use crate::fleet::crash_record::{CrashRecord, Place};
 use crate::fleet::pool_key::PoolKey;
 use crate::schedule::pause::Paused;
-use crate::schedule::stage::Stage;
+use crate::schedule::stage::{InFlight, Stage};
 use crate::time;
 use crate::verdict::cost::Tally;
 use healthd_core::check::fault::Fault;
@@ -158,6 +158,11 @@ impl Check {
 
     pub fn is_carrier(&self) -> bool {
         self.identity.index == CARRIER
+    }
+
+    /// A reload has changed it since that run began, which says how it was before.
+    pub fn is_another_since(&self, flight: &InFlight) -> bool {
+        !self.is_carrier() && self.identity.epoch != flight.epoch
     }
 
     pub fn interval_ns(&self) -> u64 {

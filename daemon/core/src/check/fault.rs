@@ -47,13 +47,15 @@ pub enum Fault {
     Dispatch = 40,
     /// Names could not be looked up: no name server answers this machine, or no descriptor was left for it.
     Resolver = 41,
+    /// The check that it needs could not be evaluated, by a fault of ours.
+    Needed = 42,
     /// A word of a later version.
     #[serde(other)]
     Other = 255,
 }
 
 impl Fault {
-    pub const ALL: [Fault; 19] = [
+    pub const ALL: [Fault; 20] = [
         Fault::Timeout,
         Fault::Overrun,
         Fault::Stalled,
@@ -72,6 +74,7 @@ impl Fault {
         Fault::MaxParallel,
         Fault::Dispatch,
         Fault::Resolver,
+        Fault::Needed,
         Fault::Other,
     ];
 
@@ -95,6 +98,7 @@ impl Fault {
             Fault::MaxParallel => "max-parallel",
             Fault::Dispatch => "dispatch",
             Fault::Resolver => "resolver",
+            Fault::Needed => "needed",
             Fault::Other => "other",
         }
     }
@@ -105,7 +109,7 @@ impl Fault {
 
     /// This machine or daemon could not do its part: nothing is known of the target, and no verdict changes.
     pub fn is_own(self) -> bool {
-        (Fault::Resources as u8..=Fault::Resolver as u8).contains(&(self as u8))
+        (Fault::Resources as u8..=Fault::Needed as u8).contains(&(self as u8))
     }
 
     /// The message of a run that ended by our own fault.
@@ -139,6 +143,9 @@ impl Fault {
             Fault::WorkerDied => "it lost two workers, by which nothing is known of its target",
             Fault::Dependency => {
                 "the check that it needs is not ok: `healthctl why` says more about that one"
+            }
+            Fault::Needed => {
+                "whether the check that it needs is ok could not be found out: `healthctl why` says more about that one"
             }
             own if own.is_own() => "nothing is known of its target by this run",
             _ => return None,
@@ -188,7 +195,8 @@ mod tests {
                 "exclusive",
                 "max-parallel",
                 "dispatch",
-                "resolver"
+                "resolver",
+                "needed"
             ]
         );
     }

@@ -37,6 +37,8 @@ struct Age {
     from_ns: u64,
     /// CLOCK_MONOTONIC: since then nothing is known. 0: it is.
     lapsed_ns: u64,
+    /// CLOCK_MONOTONIC: the last of them that a needed check has explained, which is not ok. 0: none.
+    behind_ns: u64,
 }
 
 /// What a run said, or what is said in its place.
@@ -131,6 +133,9 @@ impl CheckState {
         if age.from_ns == 0 {
             age.from_ns = now;
         }
+        if fault == Fault::Dependency {
+            age.behind_ns = now;
+        }
         let bound = rules.interval_ns.saturating_mul(u64::from(rules.attempts));
         let bound = bound.max(HEALS_NS);
         let is_over = age.unjudged >= rules.attempts && now.saturating_sub(age.from_ns) >= bound;
@@ -141,9 +146,10 @@ impl CheckState {
             age.lapsed_ns = now;
         }
         // Behind an uplink that is down a check keeps its verdict: the uplink's own says what is the matter. Its row is stale.
-        match fault {
-            Fault::Dependency => None,
-            _ => self.tracker.give_up(),
+        // So the time behind it makes no later fault of ours old either.
+        match now.saturating_sub(age.behind_ns.max(age.from_ns)) >= bound {
+            true => self.tracker.give_up(),
+            false => None,
         }
     }
 
@@ -381,6 +387,24 @@ mod tests {
         }
         assert_eq!(state.verdict(), Verdict::Ok);
         assert_eq!(state.lapsed_ns(), Some(140 * S));
+    }
+
+    #[test]
+    fn the_time_behind_an_uplink_makes_no_fault_of_ours_old() {
+        let mut state = CheckState::default();
+        feed(&mut state, Status::Ok, None, 100 * S);
+        for at in [110, 120, 130, 140, 150] {
+            feed(&mut state, Status::Unknown, Some(Fault::Dependency), at * S);
+        }
+        for at in [160, 170, 179] {
+            ours(&mut state, at * S);
+            let stale = (state.verdict(), state.lapsed_ns());
+            assert_eq!(stale, (Verdict::Ok, Some(140 * S)));
+        }
+        assert_eq!(
+            ours(&mut state, 180 * S),
+            flipped(Verdict::Ok, Verdict::Unknown)
+        );
     }
 
     #[test]

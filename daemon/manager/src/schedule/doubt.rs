@@ -1,6 +1,6 @@
 //! Whether a result may be judged yet, and who waits for the word of a needed check.
 
-use super::dependency::{Doubted, PATIENCE_NS, Word, not_judged};
+use super::dependency::{Doubted, Needed, PATIENCE_NS, Said, Word, not_judged};
 use super::stage::{InFlight, Stage};
 use crate::check::{Check, ns};
 use crate::director::{Manager, Phase};
@@ -29,11 +29,11 @@ impl Manager {
         }
         match self.word(f.check, f.status, f.finished_ns) {
             Word::Judge => Some((f, flight)),
-            Word::NotOk(why) => Some((not_judged(f, &why), flight)),
-            Word::Ask(_) if self.phase != Phase::Running => {
-                Some((not_judged(f, "it cannot be asked any more"), flight))
+            Word::NotOk(why) => Some((not_judged(f, Fault::Dependency, &why), flight)),
+            Word::Ask { .. } if self.phase != Phase::Running => {
+                Some((not_judged(f, Fault::Needed, NOT_ASKED), flight))
             }
-            Word::Ask(needed) => {
+            Word::Ask { needed, again } => {
                 let id = f.check;
                 let doubted = Doubted {
                     finished: f,
@@ -44,8 +44,7 @@ impl Manager {
                 if let Some(check) = self.checks.get_mut(id) {
                     check.stage = Stage::Doubted(Box::new(doubted));
                 }
-                self.schedule.dependents.add(needed, id);
-                self.ask(needed);
+                self.wait_for_word(needed, id, again);
                 self.publish(id);
                 None
             }
@@ -61,14 +60,14 @@ impl Manager {
         for needs in &check.spec.needs {
             match (self.word_of(check, needs, status, finished_ns), &word) {
                 (Word::NotOk(why), _) => return Word::NotOk(why),
-                (Word::Ask(needed), Word::Judge) => word = Word::Ask(needed),
+                (ask @ Word::Ask { .. }, Word::Judge) => word = ask,
                 _ => {}
             }
         }
         word
     }
 
-    fn word_of(&self, check: &Check, needs: &str, status: Status, finished_ns: u64) -> Word {
+    fn word_of(&self, check: &Check, needs: &str, status: Status, seen_ns: u64) -> Word {
         let Some((needed, n)) = self
             .checks
             .find(needs)
@@ -79,33 +78,23 @@ impl Manager {
         if !n.may_speak() {
             return Word::Judge;
         }
-        let began_after = n.last.run_id != 0 && n.last.started_ns >= finished_ns;
-        let own_fault = n.state.is_unjudged();
-        match n.state.status() {
-            Some(s) if s != Status::Ok && !own_fault => Word::NotOk(format!(
-                "`{needs}`, which it needs, is {s}: {}",
-                n.last.message
-            )),
-            // It lies behind another itself, and that one is not ok.
-            Some(_) if n.lies_behind() && self.checks.root(n).is_some() => {
-                let root = self.checks.root(n);
-                let (name, said) = root.map_or(("", ""), |r| (&r.spec.name, &r.last.message));
-                let is = root.and_then(|r| r.state.status());
-                let is = is.map_or("unknown", |s| s.as_str());
-                Word::NotOk(format!(
-                    "`{needs}`, which it needs, lies behind `{name}`, which is {is}: {said}"
-                ))
-            }
-            // Fresh and ok; or it could not be judged itself, and so says nothing.
-            Some(_) if began_after && !n.lies_behind() => Word::Judge,
-            _ => {
-                let known = check.verdict() == Verdict::from(status)
-                    && !check.state.is_soft(check.spec.attempts);
-                match known {
-                    true => Word::Judge,
-                    false => Word::Ask(needed),
-                }
-            }
+        let root = n.lies_behind().then(|| self.checks.root(n)).flatten();
+        let is_known =
+            check.verdict() == Verdict::from(status) && !check.state.is_soft(check.spec.attempts);
+        match Needed::of(n).says(root.map(Needed::of), seen_ns) {
+            Said::NotOk(why) => Word::NotOk(why),
+            Said::Ok => Word::Judge,
+            // It would change nothing.
+            Said::Nothing { .. } if is_known => Word::Judge,
+            Said::Nothing { again } => Word::Ask { needed, again },
+        }
+    }
+
+    /// `again`: it was asked a moment ago, and is when time has passed.
+    fn wait_for_word(&mut self, needed: u32, id: u32, again: bool) {
+        self.schedule.dependents.add(needed, id);
+        if !again {
+            self.ask(needed);
         }
     }
 
@@ -170,26 +159,51 @@ impl Manager {
     }
 
     fn is_over(&self, needed: u32, since_ns: u64, now: u64) -> bool {
-        let timeout = self.checks.get(needed).map_or(0, |c| ns(c.spec.timeout));
-        now.saturating_sub(since_ns) > timeout.saturating_mul(2) + PATIENCE_NS
+        let Some(check) = self.checks.get(needed) else {
+            return true;
+        };
+        // One that waits for a word itself does so no longer than it may.
+        let patience = ns(check.spec.timeout).saturating_mul(2) + PATIENCE_NS;
+        check.stage.doubted().is_none() && now.saturating_sub(since_ns) > patience
     }
 
-    /// True: it is judged.
+    /// The needed check was waited for long enough. None: the problem counts. What is no problem yet does not become one
+    /// because we were too late: it could not be evaluated either, and ages as anything does of which that is true.
+    fn heard_nothing(&self, id: u32, needed: u32) -> Option<(Fault, String)> {
+        match self.checks.get(id)?.verdict() {
+            Verdict::Ok | Verdict::Pending => {
+                let needed = self.checks.get(needed)?;
+                Some((Fault::Needed, Needed::of(needed).silence()))
+            }
+            _ => None,
+        }
+    }
+
+    /// True: it is judged, or runs again.
     fn settle_one(&mut self, id: u32, now: u64) -> bool {
-        let Some(doubted) = self.checks.get(id).and_then(|c| c.stage.doubted()) else {
+        let Some(check) = self.checks.get(id) else {
+            return false;
+        };
+        let Some(doubted) = check.stage.doubted() else {
             return false;
         };
         let (f, since) = (&doubted.finished, doubted.since_ns);
-        let why = match self.word(id, f.status, f.finished_ns) {
+        let word = match check.is_another_since(&doubted.flight) {
+            // Whatever it said counts no more.
+            true => Word::Judge,
+            false => self.word(id, f.status, f.finished_ns),
+        };
+        let why = match word {
             Word::Judge => None,
-            Word::NotOk(why) => Some(why),
-            Word::Ask(_) if self.phase != Phase::Running => {
-                Some("it cannot be asked any more".to_owned())
+            Word::NotOk(why) => Some((Fault::Dependency, why)),
+            Word::Ask { .. } if self.phase != Phase::Running => {
+                Some((Fault::Needed, NOT_ASKED.to_owned()))
             }
-            Word::Ask(needed) if self.is_over(needed, since, now) => None,
-            Word::Ask(needed) => {
-                self.schedule.dependents.add(needed, id);
-                self.ask(needed);
+            Word::Ask { needed, .. } if self.is_over(needed, since, now) => {
+                self.heard_nothing(id, needed)
+            }
+            Word::Ask { needed, again } => {
+                self.wait_for_word(needed, id, again);
                 return false;
             }
         };
@@ -197,10 +211,12 @@ impl Manager {
             return false;
         };
         let finished = match why {
-            Some(why) => not_judged(doubted.finished, &why),
+            Some((fault, why)) => not_judged(doubted.finished, fault, &why),
             None => doubted.finished,
         };
-        self.judge_result(finished, doubted.flight, doubted.worker);
+        self.judge_waited(finished, doubted.flight, doubted.worker);
         true
     }
 }
+
+const NOT_ASKED: &str = "the check that it needs cannot be asked any more";

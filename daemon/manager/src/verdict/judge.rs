@@ -81,10 +81,9 @@ impl Manager {
         if let Some(child) = flight.lives_on {
             self.leave_behind_one(slot, id, child);
         }
-        let check = self.checks.get(id).filter(|c| !c.is_carrier());
-        match check.is_some_and(|c| c.identity.epoch != flight.epoch) {
+        let check = self.checks.get(id);
+        match check.is_some_and(|c| c.is_another_since(&flight)) {
             false => self.take_result(f, flight, Some((slot, pid))),
-            // It was under way when a reload changed the check, and says how that was before.
             true => self.taken_back(id, &flight),
         }
         if killed > 0 {
@@ -99,7 +98,7 @@ impl Manager {
             && self
                 .checks
                 .get(id)
-                .is_some_and(|c| c.identity.epoch != flight.epoch && c.may_run());
+                .is_some_and(|c| c.is_another_since(flight) && c.may_run());
         // What it runs as now may have other groups.
         self.leave_groups(id);
         if again {
@@ -121,7 +120,16 @@ impl Manager {
         self.settle(id, clock::monotonic_ns());
     }
 
-    pub fn judge_result(&mut self, mut f: Finished, flight: InFlight, worker: Option<(u32, u32)>) {
+    /// A result that has waited for the word of another check.
+    pub fn judge_waited(&mut self, f: Finished, flight: InFlight, worker: Option<(u32, u32)>) {
+        let check = self.checks.get(f.check);
+        match check.is_some_and(|c| c.is_another_since(&flight)) {
+            false => self.judge_result(f, flight, worker),
+            true => self.taken_back(f.check, &flight),
+        }
+    }
+
+    fn judge_result(&mut self, mut f: Finished, flight: InFlight, worker: Option<(u32, u32)>) {
         let moment = moment();
         let (now, now_wall) = (moment.monotonic_ns, moment.realtime_ns);
         let id = f.check;
