@@ -22,7 +22,7 @@ static void *stay(void *nothing) {
 static void take(const char *json) {
   long kb = number(json, "kb", 0), fds = number(json, "fds", 0), threads = number(json, "threads", 0);
   pthread_t thread;
-  struct timespec moment = { 0, 1000000 };
+  struct timespec moment = { 0, 10000000 };
   for (long i = 0; i < kb / 64; i++) {
     char *block = malloc(64 << 10);
     if (block == NULL) return;

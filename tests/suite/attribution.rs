@@ -24,6 +24,7 @@ fn hurting(config: Config, name: &str, plugin: &str, options: &str) -> Config {
         check(name)
             .plugin(plugin)
             .interval("1h")
+            .timeout("2m")
             .set("config", &format!("{{ {options}, if_file = {file:?} }}")),
     )
 }
@@ -46,6 +47,7 @@ fn held(gate: &Gate, name: &str, plugin: &str) -> Check {
     check(name)
         .plugin(plugin)
         .interval("1h")
+        .timeout("2m")
         .set("config", &format!("{{ gate = {:?} }}", gate.path()))
 }
 

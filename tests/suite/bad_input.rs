@@ -251,7 +251,7 @@ fn a_full_disk_for_the_state_is_said_once_and_the_checks_go_on() {
     );
     assert_eq!(daemon.run("t")["verdict"], "ok");
     fs::write(&target, "critical\n").expect("our own folder");
-    assert_eq!(daemon.run("t")["verdict"], "critical");
+    assert_eq!(daemon.run_anew("t")["verdict"], "critical");
     fs::remove_file(filler).expect("our own file");
     fs::write(&target, "ok\n").expect("our own folder");
     daemon.expect_log("the state is on disk again");

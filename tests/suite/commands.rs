@@ -1,6 +1,6 @@
 //! healthctl against the real daemon: every command, its exit code, its JSON.
 
-use crate::harness::ctl::{Client, Said, say};
+use crate::harness::ctl::{Client, Lines, Said, say};
 use crate::harness::{Config, Daemon, check, fixtures};
 use serde_json::{Value, json};
 use std::process::Command;
@@ -222,8 +222,7 @@ fn watch_tells_each_change_once() {
         .stdout(std::process::Stdio::piped())
         .spawn()
         .expect("it is built");
-    let out = std::io::BufReader::new(child.stdout.take().expect("piped"));
-    let mut lines = std::io::BufRead::lines(out).map_while(Result::ok);
+    let lines = Lines::of(child.stdout.take().expect("piped"));
     for _ in 0..5 {
         lines.next().expect("the rows as they are");
     }
@@ -405,9 +404,11 @@ fn a_pause_has_an_author_a_reason_and_an_end() {
     let said = daemon.told_by_daemon(&["show", "web/good"]);
     assert!(said.out.contains("new switch; by "), "{said:?}");
 
+    let said = daemon.told_by_daemon(&["pause", "web/good", "--for", "1h"]);
+    assert!(said.out.contains("for 1h"), "{said:?}");
+    assert!(daemon.detail("web/good")["pause"]["until"].is_string());
     let said = daemon.told_by_daemon(&["pause", "web/good", "--for", "300ms"]);
     assert!(said.out.contains("for 300ms"), "{said:?}");
-    assert!(daemon.detail("web/good")["pause"]["until"].is_string());
     let mut watch = daemon.watch(&["web/good"]);
     watch.until("it runs again by itself", |row| row["paused"] != true);
     for wrong in ["0s", "400d", "soon"] {

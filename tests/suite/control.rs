@@ -1,10 +1,10 @@
 //! The control socket: who may do what, and that no client can stop or slow the daemon.
 
-use crate::harness::ctl::{Client, say, wait_for};
+use crate::harness::ctl::{Client, Lines, say, wait_for};
 use crate::harness::{Config, Daemon, Gate, check, fixtures, is_root, skipped, state};
 use serde_json::{Value, json};
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
@@ -62,7 +62,11 @@ fn who_may_only_read_is_told_so_and_the_control_group_may_change_things() {
         daemon.run("c-0");
         // Where nobody can reach it.
         let program = daemon.dir().join("healthctl");
-        fs::copy(env!("CARGO_BIN_EXE_healthctl"), &program).expect("our own folder");
+        // By another process: what is forked here meanwhile would hold it open for writing, and nobody could run it.
+        let copied = say(Command::new("cp")
+            .arg(env!("CARGO_BIN_EXE_healthctl"))
+            .arg(&program));
+        assert_eq!(copied.code, Some(0), "{copied:?}");
         fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).expect("our own file");
         fs::set_permissions(daemon.dir(), PermissionsExt::from_mode(0o755))
             .expect("our own folder");
@@ -328,6 +332,7 @@ fn a_run_goes_on_when_its_client_hangs_up() {
             check("held")
                 .plugin("hold_step")
                 .interval("1h")
+                .timeout("2m")
                 .set("config", &format!("{{ gate = {:?} }}", gate.path())),
         )
         .spawn();
@@ -488,9 +493,8 @@ fn a_crowd_of_one_reader_has_half_the_places_and_root_is_answered_beside_it() {
         .stdout(Stdio::piped())
         .spawn()
         .expect("setpriv(1)");
-    let mut said = BufReader::new(crowd.stdout.take().expect("it is piped")).lines();
-    let mut next = || said.next().and_then(Result::ok);
-    assert_eq!(next().as_deref(), Some("asked"));
+    let said = Lines::of(crowd.stdout.take().expect("it is piped"));
+    assert_eq!(said.next().as_deref(), Some("asked"));
     // All of them stay, and have more to ask than their user may at once.
     for _ in 0..3 {
         daemon.ask("version", json!({}));
@@ -499,7 +503,7 @@ fn a_crowd_of_one_reader_has_half_the_places_and_root_is_answered_beside_it() {
     drop(crowd.stdin.take());
     // Slowed, but answered to the last.
     let counted = format!("answered {} busy {} other ", 64 * 30, 90 - 64);
-    assert_eq!(next().as_deref(), Some(&*counted));
+    assert_eq!(said.next().as_deref(), Some(&*counted));
     crowd.wait().expect("our own child");
     // Those who have gone take no place.
     daemon.ask("version", json!({}));

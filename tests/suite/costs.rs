@@ -146,7 +146,7 @@ fn what_comes_after_the_end_of_a_run_is_billed_too() {
                 .plugin("leak")
                 .interval("1h")
                 .set("attempts", "1")
-                .timeout("200ms")
+                .timeout("3s")
                 .set(
                     "config",
                     &format!("{{ gate = {gate_path:?}, late_ms = 60 }}"),
@@ -207,7 +207,7 @@ fn hangs_are_counted_by_check_and_by_plugin() {
             .plugin("hold")
             .interval("1h")
             .set("attempts", "1")
-            .timeout("200ms")
+            .timeout("3s")
             .set(
                 "config",
                 &format!("{{ gate = {:?}, deaf = true }}", gate.path()),
@@ -259,19 +259,26 @@ fn hangs_are_counted_by_check_and_by_plugin() {
     for name in ["short", "long", "dies"] {
         daemon.run(name);
     }
+    // A machine that is busy may have kept a step of those runs from its end, which is counted too.
+    let stalls = |name: &str| cost(&daemon, name)["stalls"].as_u64().expect("a number");
+    let before = (stalls("short"), stalls("long"));
     fs::write(&file, "").expect("our own folder");
     let row = daemon.run("short");
     assert_eq!(row["status"], "ok", "{row}");
-    assert_eq!(cost(&daemon, "short")["stalls"], 1);
+    assert_eq!(stalls("short"), before.0 + 1);
     let row = daemon.run("long");
     assert_eq!(row["status"], "unknown", "{row}");
-    assert_eq!(cost(&daemon, "long")["stalls"], 1);
+    assert_eq!(stalls("long"), before.1 + 1);
     let row = daemon.run("dies");
     assert_eq!(row["status"], "unknown", "{row}");
     assert_eq!(cost(&daemon, "dies")["crashes"], 1);
-    assert_eq!(plugin(&daemon, "crash_step")["stalls"], 2);
+    let both = before.0 + before.1 + 2;
+    assert_eq!(plugin(&daemon, "crash_step")["stalls"], both);
     assert_eq!(plugin(&daemon, "crash")["crashes"], 1);
     assert_eq!(plugin(&daemon, "crash")["stalls"], 0);
     let said = daemon.told_by_daemon(&["show", "long"]);
-    assert!(said.out.contains("1 stall"), "{said:?}");
+    assert!(
+        said.out.contains(&format!("{} stall", before.1 + 1)),
+        "{said:?}"
+    );
 }

@@ -178,7 +178,10 @@ fn a_file_that_cannot_be_used_leaves_what_serves() {
         assert_eq!(row["hash"].as_str().map(str::len), Some(16), "{row:#}");
         serves(&daemon, "1.0");
     };
-    fs::write(installed(&daemon), vec![0xcc; 64 << 10]).expect("our own file");
+    // In one step: half of it is another matter.
+    let other = daemon.dir().join("other");
+    fs::write(&other, vec![0xcc; 64 << 10]).expect("our own folder");
+    fs::rename(&other, installed(&daemon)).expect("our own folder");
     refused("no plugin at all", "ELF");
     drop_in(&daemon, "2.0", 'o');
     daemon.expect_log("plugins changed");
@@ -658,6 +661,7 @@ fn what_runs_while_bytes_change_ends_with_the_bytes_it_began_with() {
     let held = check("held")
         .plugin("version")
         .interval("1h")
+        .timeout("5m")
         .set("config", &format!("{{ gate = {:?} }}", gate.path()));
     let daemon = config().check(held).spawn();
     daemon.expect_notify("READY=1");

@@ -1,11 +1,10 @@
 //! The journal: what happens is told once, in order, with numbers that have no gaps, over deaths and restarts.
 
-use crate::harness::ctl::wait_for;
+use crate::harness::ctl::{Lines, wait_for};
 use crate::harness::{Check, Config, Daemon, check, fixtures, kill};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
 fn config() -> Config {
@@ -192,10 +191,10 @@ fn healthctl_follows_over_a_managers_death() {
     let daemon = config().check(echo("bad", "critical")).spawn();
     daemon.expect_notify("READY=1");
     let mut ctl = following(&daemon, &["--json", "events", "--follow", "--after", "0"]);
-    let mut lines = BufReader::new(ctl.stdout.take().expect("it is piped")).lines();
+    let lines = Lines::of(ctl.stdout.take().expect("it is piped"));
     let mut last = 0;
     let mut until = |kind: &str| loop {
-        let line = lines.next().expect("it goes on").expect("UTF-8");
+        let line = lines.next().expect("it goes on");
         let event = parsed(&line);
         assert!(event.get("type").is_none(), "{event}");
         last += 1;

@@ -194,8 +194,8 @@ fn a_chunk_that_dies_with_its_worker_runs_once_more() {
     );
     let shown = daemon.detail("dies");
     assert_eq!(shown["fanout"]["again"], 1, "{shown}");
-    // It killed a worker all the same.
-    assert!(shown["held_until"].is_string(), "{shown}");
+    // It killed a worker all the same: for a second, which may be over by now.
+    daemon.events().of("held", "dies");
     let rows = daemon.workers();
     let restarts: u64 = rows.iter().filter_map(|r| r["restarts"].as_u64()).sum();
     assert_eq!(restarts, 1, "{rows:#?}");
@@ -215,7 +215,7 @@ fn a_chunk_that_dies_twice_fails_its_run() {
     ] {
         assert!(message.contains(part), "{part}: {message}");
     }
-    assert!(daemon.detail("dies")["held_until"].is_string());
+    daemon.events().of("held", "dies");
     assert!(chunks(&daemon, "lost") >= 2);
 }
 
@@ -326,7 +326,7 @@ fn the_parents_deadline_is_its_chunks_deadline() {
     let late = check("late")
         .plugin("fan")
         .interval("1h")
-        .timeout("2s")
+        .timeout("5s")
         .set("timeout_status", "\"warning\"")
         .set("config", &format!("{{ {options} }}"));
     let daemon = started(config(2).check(late));
@@ -336,7 +336,7 @@ fn the_parents_deadline_is_its_chunks_deadline() {
     // On a busy machine the run may need longer than it has to give up; then it is written off.
     let message = row["message"].as_str().unwrap_or_default();
     match row["status"].as_str() {
-        Some("warning") => assert!(message.contains("timeout after 2s"), "{row}"),
+        Some("warning") => assert!(message.contains("timeout after 5s"), "{row}"),
         _ => assert!(message.starts_with("overrun"), "{row}"),
     }
     one.assert_hung_up();
@@ -547,7 +547,10 @@ fn killed_workers_lose_no_chunk() {
                 .sum();
             finished > before && rows.iter().all(|r| r["state"] == "ready")
         });
-        let pid = rows[round % rows.len()]["pid"].as_u64().expect("a pid") as u32;
+        // Not one that holds a suspect: a second death there is told as its doing.
+        let shared: Vec<_> = rows.iter().filter(|r| r["solo"].is_null()).collect();
+        let victim = shared[round % shared.len()];
+        let pid = victim["pid"].as_u64().expect("a pid") as u32;
         kill(pid, Signal::SIGKILL);
         let mut client = daemon.client();
         for _ in 0..5 {

@@ -6,6 +6,7 @@ use serde_json::Value;
 /// A daemon with one check of this kind, and its row after one run.
 fn run(kind: &str, options: &str) -> (Daemon, Value) {
     let daemon = Config::new()
+        .only_asked()
         .check(
             check("it")
                 .plugin(kind)
@@ -112,7 +113,9 @@ fn log() {
     };
     let it = check("it").plugin("log").interval("1h");
     let options = format!("{{ path = {path:?}, pattern = [\"error\"] }}");
-    let daemon = Config::new().check(it.set("config", &options)).spawn();
+    // A run that nobody asked for could read a line first.
+    let config = Config::new().only_asked();
+    let daemon = config.check(it.set("config", &options)).spawn();
     daemon.expect_notify("READY=1");
     let row = daemon.run("it");
     assert_eq!(row["status"], "ok", "{row}");

@@ -15,6 +15,7 @@ fn a_talkative_plugin_is_cut_and_made_readable() {
             check(what)
                 .plugin("talkative")
                 .interval("1h")
+                .timeout("55s")
                 .set("config", &format!("{{ what = {what:?} }}")),
         );
     }

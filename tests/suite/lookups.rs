@@ -11,7 +11,8 @@ use std::path::PathBuf;
 
 /// The config of a daemon for which `resolv.conf` in its folder is /etc/resolv.conf.
 fn config(resolv_conf: &str) -> (Config, PathBuf) {
-    let config = Config::new().plugin_file(built("healthd-tcp", "libhealthd_tcp.so"));
+    let config = Config::new().only_asked();
+    let config = config.plugin_file(built("healthd-tcp", "libhealthd_tcp.so"));
     let config = config.plugin_file(built("healthd-http", "libhealthd_http.so"));
     let file = config.dir().join("resolv.conf");
     fs::write(&file, resolv_conf).expect("our own folder");
@@ -119,9 +120,9 @@ fn what_this_machine_cannot_look_up_is_nobodys_alarm() {
             ("file", "in-the-file"),
             ("odd", "a..b"),
         ] {
-            config = config.check(named(name, host, port).timeout("2s"));
+            config = config.check(named(name, host, port).timeout("5s"));
         }
-        let turned = check("turned").plugin("http").interval("1h").timeout("2s");
+        let turned = check("turned").plugin("http").interval("1h").timeout("5s");
         let options = format!("{{ url = \"http://www.good.test:{port}/\", invert = true }}");
         let daemon = config.check(turned.set("config", &options)).spawn();
         daemon.expect_notify("READY=1");

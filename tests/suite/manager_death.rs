@@ -96,6 +96,7 @@ fn what_was_in_flight_runs_again() {
         check(name)
             .plugin(plugin)
             .interval("1h")
+            .timeout("2m")
             .set("config", &format!("{{ gate = {:?} }}", gate.path()))
     };
     let daemon = config()

@@ -1,6 +1,6 @@
 //! Names of checks are what people call things: up to 255 bytes, with blanks, in any script. And a title beside it.
 
-use crate::harness::ctl::{Said, say};
+use crate::harness::ctl::{Said, say, wait_for};
 use crate::harness::{Check, Config, Daemon, check, fixtures, kill};
 use nix::sys::signal::Signal;
 use serde_json::json;
@@ -127,7 +127,9 @@ fn they_outlive_the_manager_and_the_daemon() {
 #[test]
 fn a_stopped_daemon_is_read_from_its_maps_with_names_and_titles() {
     let daemon = start();
-    kill(daemon.manager(), Signal::SIGSTOP);
+    // The supervisor too: it would replace a manager that is silent.
+    let both = [daemon.pid(), daemon.manager()];
+    both.iter().for_each(|pid| kill(*pid, Signal::SIGSTOP));
     let stopped = |args: &[&str]| {
         let args = [&["--timeout", "200ms"], args].concat();
         crate::harness::ctl::healthctl(&daemon.socket(), &args)
@@ -139,7 +141,7 @@ fn a_stopped_daemon_is_read_from_its_maps_with_names_and_titles() {
     has(&stopped(&["status"]), TITLE);
     has(&stopped(&["why", OFFICE]), TITLE);
     has(&stopped(&["events"]), &longest());
-    kill(daemon.manager(), Signal::SIGCONT);
+    both.iter().for_each(|pid| kill(*pid, Signal::SIGCONT));
 }
 
 /// What a shell puts into the command line is one word again.
@@ -162,10 +164,14 @@ fn a_shell_completes_them() {
         socket = daemon.socket().display(),
     );
     for (typed, name) in [("B", OFFICE), ("it", QUOTED), ("pl", "plain")] {
-        let said = say(Command::new("bash").args(["-c", &script, "bash", typed]));
-        let offered = said.out.trim_end();
-        let read = say(Command::new("bash").args(["-c", &format!("printf %s {offered}")]));
-        assert_eq!(read.out, name, "{typed}: {said:?}");
+        // Whoever types does not wait for an answer that does not come at once.
+        wait_for(&format!("{typed} is {name}"), || {
+            let said = say(Command::new("bash").args(["-c", &script, "bash", typed]));
+            let offered = said.out.trim_end();
+            let read = say(Command::new("bash").args(["-c", &format!("printf %s {offered}")]));
+            assert!(offered.is_empty() || read.out == name, "{typed}: {said:?}");
+            !offered.is_empty()
+        });
     }
 }
 

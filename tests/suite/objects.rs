@@ -114,13 +114,11 @@ fn counters_are_exact_over_workers_deaths_and_reloads_and_begin_anew_with_the_da
 
 #[test]
 fn objects_shows_groups_and_survives_a_map_of_rubbish() {
-    let config = Config::new().plugin_file(fixtures::fixture("tally")).check(
-        check("t")
-            .plugin("tally")
-            .interval("1h")
-            .set("exclusive", "\"heavy\""),
-    );
-    let daemon = config.spawn();
+    let config = Config::new()
+        .only_asked()
+        .plugin_file(fixtures::fixture("tally"));
+    let one = check("t").plugin("tally").interval("1h");
+    let daemon = config.check(one.set("exclusive", "\"heavy\"")).spawn();
     daemon.expect_notify("READY=1");
     daemon.run("t");
     let said = daemon.healthctl(&["objects"]);

@@ -6,6 +6,7 @@ use std::fs;
 #[test]
 fn a_panic_is_unknown_with_its_text_and_the_worker_lives() {
     let config = Config::new()
+        .only_asked()
         .daemon("log", "\"info\"")
         .pool("io", "workers = 1")
         .plugin_file(fixtures::panics());

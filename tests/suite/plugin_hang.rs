@@ -1,10 +1,11 @@
 //! A plugin that does not come back: its own check says so, at its deadline, and the worker goes if it must.
 
 use crate::harness::ctl::wait_for;
-use crate::harness::{Check, Config, Daemon, Gate, Hog, check, fixtures};
+use crate::harness::{Check, Config, DEADLINE, Daemon, Gate, Hog, check, fixtures};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 fn config() -> Config {
     Config::new()
@@ -20,6 +21,7 @@ fn deaf(name: &str, gate: &Gate, timeout: &str) -> Check {
         .plugin("hold")
         .interval("1h")
         .timeout(timeout)
+        .set("retry_interval", "\"1h\"")
         .set(
             "config",
             &format!("{{ gate = {:?}, deaf = true }}", gate.path()),
@@ -29,7 +31,7 @@ fn deaf(name: &str, gate: &Gate, timeout: &str) -> Check {
 #[test]
 fn an_overrun_is_told_at_the_deadline_and_what_comes_later_is_ignored() {
     let gate = Gate::new();
-    let daemon = config().check(deaf("bad", &gate, "500ms")).spawn();
+    let daemon = config().check(deaf("bad", &gate, "5s")).spawn();
     daemon.expect_notify("READY=1");
     let mut watch = daemon.watch(&["bad"]);
     let visit = gate.wait_entered();
@@ -41,7 +43,7 @@ fn an_overrun_is_told_at_the_deadline_and_what_comes_later_is_ignored() {
     );
     assert_eq!(row["attempt"], 1, "{row}");
     let took = row["latency_ms"].as_f64().expect("it ran");
-    assert!((500.0..5_000.0).contains(&took), "{row}");
+    assert!((5_000.0..50_000.0).contains(&took), "{row}");
     // Its second run has a thread and an instance of its own.
     daemon
         .client()
@@ -91,9 +93,9 @@ fn a_plugin_that_hears_the_cancel_has_a_timeout_of_its_target() {
 #[test]
 fn four_stuck_threads_replace_the_worker() {
     let gate = Gate::new();
-    let mut config = config();
+    let mut config = config().only_asked();
     for n in 0..4 {
-        config = config.check(deaf(&format!("deaf-{n}"), &gate, "200ms"));
+        config = config.check(deaf(&format!("deaf-{n}"), &gate, "2s"));
     }
     for n in 0..4 {
         config = config.check(check(&format!("fine-{n}")).plugin("echo").interval("100ms"));
@@ -185,6 +187,7 @@ fn a_short_stall_is_held_against_nobody() {
                 .plugin("hold_step")
                 .interval("1h")
                 .timeout("500ms")
+                .set("retry_interval", "\"1h\"")
                 .set("config", &format!("{{ gate = {:?} }}", gate.path())),
         );
     let daemon = config.spawn();
@@ -199,16 +202,25 @@ fn a_short_stall_is_held_against_nobody() {
             client.ask("run", serde_json::json!({ "names": [name] }))
         })
     };
-    let fine = run("fine");
-    let visit = gate.wait_entered();
-    // The answer is there while the reactor is blocked beyond the deadline.
-    let bad = run("bad");
-    visit.open();
-    let rows = fine.join().expect("no panic").expect("an answer");
-    let row = rows.last().expect("a row");
-    assert_eq!(row["status"], "ok", "{row}");
-    let rows = bad.join().expect("no panic").expect("an answer");
-    assert_eq!(rows.last().expect("a row")["status"], "ok", "{rows:?}");
+    let begun = Instant::now();
+    loop {
+        let started = Instant::now();
+        let fine = run("fine");
+        let visit = gate.wait_entered();
+        // The answer is there while the reactor is blocked beyond the deadline.
+        let bad = run("bad");
+        visit.open();
+        let in_time = started.elapsed() < Duration::from_millis(500);
+        let row = last(fine.join().expect("no panic").expect("an answer"));
+        let rows = bad.join().expect("no panic").expect("an answer");
+        assert_eq!(last(rows)["status"], "ok");
+        if in_time {
+            assert_eq!(row["status"], "ok", "{row}");
+            break;
+        }
+        // We may have been too slow ourselves: then once more.
+        assert!(begun.elapsed() < DEADLINE, "{row}");
+    }
     assert_eq!(daemon.workers()[0]["restarts"], 0);
 }
 
@@ -357,7 +369,7 @@ fn a_call_that_is_kept_from_running_has_not_overrun() {
     let config = config().only_asked().pool("io", "workers = 1\nthreads = 1");
     let file = config.dir().join("spin");
     let daemon = config
-        .check(spinning("crash", "3s", 600_000, &file))
+        .check(spinning("crash", "6s", 600_000, &file))
         .spawn();
     daemon.expect_notify("READY=1");
     assert_eq!(daemon.run("busy")["status"], "ok");

@@ -121,7 +121,13 @@ fn a_deadline_is_the_askers_and_a_module_that_crashes_rests() {
     let crash = json!({ "module": "bad", "target": "segv" });
     let crashed = ask(&daemon, crash.clone()).expect("an answer");
     assert_eq!(crashed["fault"], "crash", "{crashed}");
-    let e = ask(&daemon, crash).expect_err("it rests");
+    // For a second, and after each crash for longer: whoever comes later finds it at work once more.
+    let e = loop {
+        match ask(&daemon, crash.clone()) {
+            Ok(crashed) => assert_eq!(crashed["fault"], "crash", "{crashed}"),
+            Err(e) => break e,
+        }
+    };
     assert!(
         e["message"]
             .as_str()

@@ -295,7 +295,7 @@ fn a_worker_with_stuck_threads_is_replaced_by_one_that_is_ready_first() {
             check(&format!("deaf-{n}"))
                 .plugin("hold")
                 .interval("1h")
-                .timeout("200ms")
+                .timeout("2s")
                 .set(
                     "config",
                     &format!("{{ gate = {:?}, deaf = true }}", gate.path()),

@@ -23,6 +23,7 @@ fn held(gate: &Gate) -> Check {
     check("held")
         .plugin("hold")
         .interval("1h")
+        .timeout("5m")
         .set("config", &format!("{{ gate = {:?} }}", gate.path()))
 }
 
@@ -229,7 +230,7 @@ fn a_generation_that_does_not_come_up_changes_nothing() {
 #[test]
 fn a_file_overwritten_in_place_does_not_hurt_who_runs_it() {
     let one = fixtures::named_variant("versioned", "FINE", "wrong", "1.0");
-    let config = config();
+    let config = config().daemon("plugin_watch", "false");
     let installed = config.dir().join("plugins/libhealthd_wrong.so");
     fs::create_dir(config.dir().join("plugins")).expect("our own folder");
     fixtures::replace(&one, &installed);

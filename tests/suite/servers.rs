@@ -136,8 +136,9 @@ fn a_target_that_never_answers_is_critical_with_its_phase_and_in_time() {
         message.starts_with("timeout after 500ms in phase "),
         "{row}"
     );
+    // Later on a machine that is busy, but not after the ten seconds that it has by itself.
     let took = row["latency_ms"].as_f64().expect("it ran");
-    assert!((499.0..5_000.0).contains(&took), "{row}");
+    assert!((499.0..9_500.0).contains(&took), "{row}");
 }
 
 #[test]
@@ -206,7 +207,7 @@ fn postgres() {
             ", query = \"select 50\", warn = 10, crit = 100",
         ))
         .check(ask("wrong", ", query = \"select nothing from nowhere\""))
-        .check(ask("slow", ", query = \"select pg_sleep(100)\"").timeout("3s"))
+        .check(ask("slow", ", query = \"select pg_sleep(100)\"").timeout("6s"))
         .spawn();
     daemon.expect_notify("READY=1");
     assert_eq!(daemon.run("up")["status"], "ok", "{}", daemon.row("up"));
@@ -337,6 +338,7 @@ fn stats() {
             check("ids")
                 .plugin("stats")
                 .interval("1h")
+                .timeout("55s")
                 .set("config", &config),
         )
         .spawn();

@@ -419,6 +419,7 @@ fn with_token(server: &OAuth, workers: u32) -> Config {
             check("api/{item}")
                 .plugin("http")
                 .interval("1h")
+                .timeout("55s")
                 .set("for_each", "\"0..200\"")
                 .set(
                     "config",
@@ -516,7 +517,7 @@ fn a_run_that_waits_for_its_turn_has_its_whole_timeout_left() {
             .timeout(timeout)
             .set("config", &options)
     };
-    let limit = ", rate_limit = \"20/m\"";
+    let limit = ", rate_limit = \"12/m\"";
     let daemon = Config::new()
         .pool("io", "workers = 2")
         .check(web("a", "7s", limit))

@@ -106,12 +106,7 @@ fn a_broken_state_file_is_said_kept_aside_and_survived() {
         ),
     ] {
         let daemon = restarted_with(file, broken);
-        let line = daemon
-            .log
-            .all()
-            .into_iter()
-            .find(|l| l.contains("the saved state cannot be used"))
-            .unwrap_or_else(|| daemon.fail("it says nothing of the broken file"));
+        let line = daemon.expect_log("the saved state cannot be used");
         assert!(line.contains(file) && line.contains("kept_as="), "{line}");
         let aside = daemon.dir().join(format!("state/{file}.broken"));
         assert_eq!(fs::read(aside).expect("it is kept"), broken);

@@ -140,10 +140,14 @@ fn thousands_that_wait_for_room_in_their_plugin_all_have_their_turn() {
 fn a_check_that_a_reload_changes_in_flight_runs_anew_and_whoever_waits_is_told() {
     let gate = Gate::new();
     let held = |label: &str| {
-        check("held").plugin("narrow").interval("1h").set(
-            "config",
-            &format!("{{ gate = {:?}, label = {label:?} }}", gate.path()),
-        )
+        check("held")
+            .plugin("narrow")
+            .interval("1h")
+            .timeout("5m")
+            .set(
+                "config",
+                &format!("{{ gate = {:?}, label = {label:?} }}", gate.path()),
+            )
     };
     let daemon = Config::new()
         .plugin_file(fixtures::fixture("moody"))

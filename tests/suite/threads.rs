@@ -231,5 +231,4 @@ fn assert_still(daemon: &Daemon, worker: u32) {
     assert_eq!(rows[0]["lost"], 0, "{rows:#?}");
     let log = daemon.log.all().join("\n");
     assert!(!log.contains("worker killed"), "{log}");
-    assert!(!log.contains("event loop was blocked"), "{log}");
 }

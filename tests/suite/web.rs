@@ -68,7 +68,12 @@ fn metrics_say_what_the_daemon_says_in_every_state() {
     let daemon = config()
         .check(good("ok\\\"é").set("labels", "{ team = \"web\" }"))
         .check(bad.interval("100ms"))
-        .check(check("pending").script("sleep 1000").interval("1h"))
+        .check(
+            check("pending")
+                .script("sleep 1000")
+                .interval("1h")
+                .timeout("1h"),
+        )
         .spawn();
     daemon.expect_notify("READY=1");
     let at = address(&daemon);
@@ -144,8 +149,11 @@ fn metrics_say_what_the_daemon_says_in_every_state() {
     let before = runs(&get(&at, "/metrics", &[])).expect("it is there");
     daemon.written.rewrite(&[good("other")]);
     daemon.ask("reload", serde_json::json!({}));
+    // A picture is good for a moment.
+    wait_for("bad is gone", || {
+        !get(&at, "/metrics", &[]).body.contains(bad)
+    });
     let page = get(&at, "/metrics", &[]);
-    assert!(!page.body.contains(bad));
     assert!(runs(&page).expect("it is there") >= before);
     stop(daemon);
 }

@@ -1,6 +1,6 @@
 //! A plugin that kills its worker: its own check is named, and nobody else's suffers.
 
-use crate::harness::ctl::let_others_run;
+use crate::harness::ctl::{let_others_run, wait_for};
 use crate::harness::{Check, Config, DEADLINE, Daemon, Gate, check, children, fixtures, state};
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -153,7 +153,10 @@ fn a_crash_counts_as_an_attempt_and_the_check_is_held() {
         (&first["attempt"], &first["verdict"]),
         (&1.into(), &"pending".into())
     );
-    assert!(daemon.detail("bad")["held_until"].is_string());
+    // It comes again and again, and is held for longer each time.
+    wait_for("it is held", || {
+        daemon.detail("bad")["held_until"].is_string()
+    });
     let second = watch.until_verdict("bad", "unknown");
     assert_eq!(second["attempt"], 2);
     let apart = seconds_between(&first["last_run"], &second["last_run"]);
@@ -187,6 +190,7 @@ fn what_else_was_in_flight_runs_again_elsewhere() {
         check(name)
             .plugin(plugin)
             .interval("1h")
+            .timeout("2m")
             .set("config", &format!("{{ gate = {:?} }}", gate.path()))
     };
     let daemon = config
@@ -197,6 +201,8 @@ fn what_else_was_in_flight_runs_again_elsewhere() {
     daemon.expect_notify("READY=1");
     let mut first = vec![gate.wait_entered(), gate.wait_entered()];
     first.sort_by(|a, b| a.check.cmp(&b.check));
+    // Its run of the start is over: it would be one more that dies.
+    daemon.until_ok(&["bad"]);
     fs::write(&file, "").expect("our own folder");
     daemon.run("bad");
     fs::remove_file(&file).expect("our own folder");

@@ -3,10 +3,11 @@
 use super::{DEADLINE, Daemon};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Instant;
 
 /// A connection to the control socket.
@@ -150,6 +151,29 @@ pub fn say(command: &mut Command) -> Said {
         code: done.status.code(),
         out: String::from_utf8_lossy(&done.stdout).into_owned(),
         err: String::from_utf8_lossy(&done.stderr).into_owned(),
+    }
+}
+
+/// What a program says line by line while it runs.
+pub struct Lines(Receiver<String>);
+
+impl Lines {
+    pub fn of(out: impl Read + Send + 'static) -> Lines {
+        let (send, lines) = channel();
+        std::thread::spawn(move || {
+            let all = BufReader::new(out).lines().map_while(Result::ok);
+            all.map_while(|line| send.send(line).ok()).for_each(drop);
+        });
+        Lines(lines)
+    }
+
+    /// The next one; None: it has ended.
+    pub fn next(&self) -> Option<String> {
+        match self.0.recv_timeout(DEADLINE) {
+            Ok(line) => Some(line),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => panic!("the program says nothing more"),
+        }
     }
 }
 

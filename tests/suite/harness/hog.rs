@@ -3,6 +3,7 @@
 use super::skipped;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
+use std::fs;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,8 +37,7 @@ impl Hog {
             sched_setaffinity(pid(*tid), &one).expect("our own");
         }
         let over = Arc::new(AtomicBool::new(false));
-        // Two, so that little is left even if all of this runs with a low priority.
-        let threads = (0..2).map(|_| {
+        let threads = (0..enough()).map(|_| {
             let over = over.clone();
             std::thread::spawn(move || {
                 sched_setaffinity(Pid::from_raw(0), &one).expect("our own");
@@ -71,6 +71,23 @@ impl Drop for Hog {
                 .status();
         }
     }
+}
+
+/// So many threads leave an idle one less than a twentieth of a processor, also where all of this runs with a low priority:
+/// by the weights of sched(7).
+fn enough() -> u32 {
+    const IDLE: f64 = 3.0;
+    let stat = fs::read_to_string("/proc/thread-self/stat").expect("our own");
+    let words: Vec<&str> = stat
+        .rsplit_once(')')
+        .map_or(Vec::new(), |(_, rest)| rest.split_whitespace().collect());
+    // proc(5): two words stand before these.
+    let (nice, policy) = (words[16].parse::<i32>(), words[38]);
+    let ours = match policy {
+        "5" => IDLE,
+        _ => 1024.0 / 1.25_f64.powi(nice.expect("a number")),
+    };
+    ((20.0 * IDLE / ours).ceil() as u32).max(2)
 }
 
 fn pid(tid: u32) -> Pid {

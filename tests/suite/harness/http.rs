@@ -1,6 +1,6 @@
 //! A client of the web process: one request a connection, over its address or its unix socket.
 
-use super::Daemon;
+use super::{DEADLINE, Daemon};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
@@ -40,10 +40,16 @@ pub fn ask(address: &str, request: &str) -> Page {
         String::from_utf8(answer).expect("text")
     };
     let answer = match address.strip_prefix("unix:") {
-        Some(path) => exchange(Box::new(
-            UnixStream::connect(Path::new(path)).expect("it listens"),
-        )),
-        None => exchange(Box::new(TcpStream::connect(address).expect("it listens"))),
+        Some(path) => {
+            let stream = UnixStream::connect(Path::new(path)).expect("it listens");
+            stream.set_read_timeout(Some(DEADLINE)).expect("a time");
+            exchange(Box::new(stream))
+        }
+        None => {
+            let stream = TcpStream::connect(address).expect("it listens");
+            stream.set_read_timeout(Some(DEADLINE)).expect("a time");
+            exchange(Box::new(stream))
+        }
     };
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());

@@ -82,11 +82,11 @@ fn one_finds_a_check_by_mouse_and_by_keys() {
         ("/workers", "exec"),
         ("/check/db/c", "did you mean"),
     ] {
-        browser.open(&format!("http://{at}{page}"));
-        browser.until(
-            page,
-            &format!("return document.body.innerText.includes({part:?})"),
-        );
+        // What the manager does not tell at once is not waited for.
+        wait_for(page, || {
+            browser.open(&format!("http://{at}{page}"));
+            browser.text().contains(part)
+        });
     }
     let complaints = browser.complaints();
     let own: Vec<&String> = complaints.iter().filter(|c| !c.contains("404")).collect();
@@ -314,8 +314,10 @@ fn it_is_whole_without_scripts_on_a_small_screen_and_in_the_dark() {
     browser.open(&format!("http://{at}/"));
     let text = browser.text();
     assert!(text.contains("db/b") && text.contains("web/a"), "{text}");
-    browser.open(&format!("http://{at}/check/db/b"));
-    assert!(browser.text().contains("evaluated"), "{}", browser.text());
+    wait_for("why it is so", || {
+        browser.open(&format!("http://{at}/check/db/b"));
+        browser.text().contains("evaluated")
+    });
     drop(browser);
     let small = Kind {
         width: 360,
