@@ -5,9 +5,13 @@ mod harness;
 
 mod accounting;
 mod alerts;
+mod alerts_asked;
+mod alerts_held;
+mod alerts_messages;
 mod alerts_newcomer;
 mod alerts_nights;
 mod alerts_quiet;
+mod alerts_routes;
 mod allocations;
 mod attempts;
 mod attribution;

@@ -64,7 +64,7 @@ impl Lane {
             last_error: self
                 .last_error
                 .as_ref()
-                .map(|why| cut(why, REASON_MAX).to_owned()),
+                .map(|why| cut(why, SAID_MAX).to_owned()),
             ends: self.ends,
         }
     }
@@ -79,8 +79,8 @@ impl Lane {
     }
 }
 
-/// So many bytes of a refusal are written down.
-const REASON_MAX: usize = 500;
+/// So many bytes of what a receiver says are written down.
+pub const SAID_MAX: usize = 500;
 
 /// So many deliveries of one route at once.
 pub const FLYING_MOST: usize = 4;

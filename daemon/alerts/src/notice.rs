@@ -36,6 +36,8 @@ pub struct Notice {
     /// The last attempt of this kind did not get through.
     pub trouble: Option<(Class, Trouble)>,
     pub refusal: Option<String>,
+    /// What its receiver said when it took the last message.
+    pub receipt: Option<String>,
     /// CLOCK_REALTIME, ns: when its first problem began, and when something was accepted last.
     pub since: u64,
     pub told_at: u64,
@@ -162,6 +164,7 @@ impl Notice {
             flying: None,
             trouble: None,
             refusal: None,
+            receipt: None,
             since,
             told_at: 0,
             ended_at: None,
@@ -277,6 +280,7 @@ impl Notice {
             told_at: self.told_at,
             ended_at: self.ended_at,
             failing: self.trouble.map(|(_, trouble)| trouble.since_wall),
+            receipt: self.receipt.clone(),
             members: (self.members.iter())
                 .map(|(name, m)| SavedMember(name.clone(), m.said, m.since))
                 .collect(),
@@ -312,6 +316,7 @@ impl Notice {
             recovery: saved.recovery,
             trouble: saved.failing.map(|at| (class, Trouble::restored(at))),
             extra: saved.extra,
+            receipt: saved.receipt,
             told_at: saved.told_at,
             ended_at: saved.ended_at,
             is_saved: true,

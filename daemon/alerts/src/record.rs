@@ -69,6 +69,9 @@ pub struct SavedNotice {
     /// CLOCK_REALTIME, ns: since then what is due on it has not got through.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failing: Option<u64>,
+    /// What the receiver said when it took the last message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<String>,
     pub members: Vec<SavedMember>,
 }
 
@@ -117,6 +120,7 @@ pub const MEMBERS_MAX: usize = 1_500;
 mod tests {
     use super::*;
     use crate::holds::{Scope, Until};
+    use crate::lane::SAID_MAX;
     use healthd_core::config::NAME_MAX;
 
     #[test]
@@ -136,6 +140,7 @@ mod tests {
             told_at: u64::MAX,
             ended_at: Some(u64::MAX),
             failing: Some(u64::MAX),
+            receipt: Some("\u{1}".repeat(SAID_MAX)),
             members: members.collect(),
         });
         let bytes = record.encode();

@@ -30,6 +30,7 @@ pub struct NoticeRow {
     pub told_at: Option<u64>,
     pub next_try: Option<u64>,
     pub refusal: Option<String>,
+    pub receipt: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -137,6 +138,7 @@ fn row(notice: &Notice, now: Now) -> NoticeRow {
         told_at: Some(notice.told_at).filter(|at| *at > 0),
         next_try,
         refusal: notice.refusal.clone(),
+        receipt: notice.receipt.clone(),
     }
 }
 

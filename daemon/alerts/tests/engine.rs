@@ -432,6 +432,8 @@ fn a_restart_or_reload_tells_nothing_twice_and_forgets_nothing() {
         house.pass(60);
     }
     assert_eq!(house.told(), [""; 0]);
+    let open = house.engine.report(house.now).notices;
+    assert_eq!(open[0].receipt.as_deref(), Some("250"));
     // Over while nobody was there to see it.
     house.known.clear();
     for name in ["a", "b"] {

@@ -2,11 +2,12 @@
 
 use super::{Engine, Wake};
 use crate::delivery::{Kind, Outcome};
-use crate::lane::Trouble;
+use crate::lane::{SAID_MAX, Trouble};
 use crate::notice::{Class, Key, Knew, Stage, class};
 use crate::record::Said;
 use crate::route::By;
 use crate::time::{Now, ns};
+use healthd_core::text::cut;
 use std::sync::Arc;
 
 impl Engine {
@@ -21,7 +22,7 @@ impl Engine {
             return;
         };
         let (arrived, reason, retry_after) = match outcome {
-            Outcome::Accepted { .. } => return self.accepted(id, kind, now),
+            Outcome::Accepted { receipt } => return self.accepted(id, kind, &receipt, now),
             Outcome::Refused {
                 reason,
                 retry_after,
@@ -65,7 +66,7 @@ impl Engine {
         }
     }
 
-    fn accepted(&mut self, id: u64, kind: Kind, now: Now) {
+    fn accepted(&mut self, id: u64, kind: Kind, receipt: &str, now: Now) {
         let Some(notice) = self.notice_mut(id) else {
             return;
         };
@@ -80,6 +81,8 @@ impl Engine {
         notice.told_from = now.mono;
         notice.trouble = None;
         notice.refusal = None;
+        let receipt = cut(receipt, SAID_MAX);
+        notice.receipt = (!receipt.is_empty()).then(|| receipt.to_owned());
         notice.extra = None;
         if kind == Kind::Update {
             notice.partial_since = None;

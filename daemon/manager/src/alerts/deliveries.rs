@@ -1,4 +1,4 @@
-//! What became of deliveries: for the engine, as facts, and as receipts for whoever asks.
+//! What became of deliveries: for the engine, and as facts.
 
 use crate::journal::Fact;
 use healthd_alerts::{Delivery, Kind, Outcome};
@@ -50,8 +50,6 @@ pub struct Deliveries {
     ended: Vec<(Sent, Outcome)>,
     /// Why a route does not get through: told once, and not at each try.
     troubles: BTreeMap<Arc<str>, String>,
-    /// By notice; kept while that is open.
-    receipts: BTreeMap<u64, String>,
 }
 
 impl Deliveries {
@@ -71,15 +69,6 @@ impl Deliveries {
         std::mem::take(&mut self.ended)
     }
 
-    pub fn receipt(&self, notice: u64) -> Option<String> {
-        self.receipts.get(&notice).cloned()
-    }
-
-    /// Of notices that are over nobody asks any more.
-    pub fn keep_receipts(&mut self, is_open: impl Fn(u64) -> bool) {
-        self.receipts.retain(|notice, _| is_open(*notice));
-    }
-
     pub fn fact(&mut self, sent: &Sent, outcome: &Outcome) -> Option<Fact> {
         let Sent {
             message,
@@ -92,10 +81,6 @@ impl Deliveries {
         let (event, said) = match outcome {
             Outcome::Accepted { receipt } => {
                 self.troubles.remove(route);
-                match sent.kind {
-                    Kind::Recovery => drop(self.receipts.remove(&sent.notice)),
-                    _ => drop(self.receipts.insert(sent.notice, receipt.clone())),
-                }
                 (EventKind::Told, receipt)
             }
             Outcome::Refused { reason, .. } | Outcome::Unknown { reason, .. } => {

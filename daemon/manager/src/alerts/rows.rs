@@ -4,8 +4,7 @@ use crate::time::rfc3339;
 use healthd_alerts::{Report, RouteRow, SilenceRow};
 use healthd_core::wire::alerts as wire;
 
-/// `receipt` knows what the receiver of a notice said last.
-pub fn report(report: Report, receipt: impl Fn(u64) -> Option<String>) -> wire::AlertsReport {
+pub fn report(report: Report) -> wire::AlertsReport {
     let notices = report.notices.into_iter().map(|n| wire::NoticeRow {
         id: n.id.to_string(),
         route: n.route.to_string(),
@@ -16,7 +15,7 @@ pub fn report(report: Report, receipt: impl Fn(u64) -> Option<String>) -> wire::
         told_at: n.told_at.and_then(rfc3339),
         next_try: n.next_try.and_then(rfc3339),
         refusal: n.refusal,
-        receipt: receipt(n.id),
+        receipt: n.receipt,
     });
     wire::AlertsReport {
         notices: notices.collect(),
