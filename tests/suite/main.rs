@@ -79,6 +79,7 @@ mod supervision;
 mod threads;
 mod threats;
 mod traces;
+mod try_by_name;
 mod users;
 mod validate;
 mod walk;

@@ -114,6 +114,12 @@ pub enum CtlError {
     NoPlugin {
         name: String,
         folders: Vec<PathBuf>,
+        help: String,
+    },
+    /// Several files of one folder hold it.
+    Twins {
+        name: String,
+        files: Vec<PathBuf>,
     },
     /// `try`: the plugin ended the process of its run.
     PluginExited {
@@ -321,8 +327,12 @@ impl CtlError {
                 "`healthctl add NAME PLUGIN key=value...` makes one"
             }
             CtlError::NothingMatches { .. } => "`healthctl list` shows the names",
-            CtlError::NoPlugin { .. } => {
-                "`healthctl plugins` lists those of a running healthd; a file is named with its path, as ./x.so"
+            CtlError::NoPlugin { help, .. } => return help.clone(),
+            CtlError::Twins { name, files } => {
+                return format!(
+                    "healthd would use none of them: remove all but one, or name the file and the plugin: `{} --plugin {name}`",
+                    shown(&files[..1], "")
+                );
             }
             CtlError::Taken { .. } => {
                 "give the new one another name, or edit that file and `healthctl reload`"
@@ -486,10 +496,15 @@ impl std::fmt::Display for CtlError {
                     write!(f, ": {said}")
                 }
             }
-            CtlError::NoPlugin { name, folders } => {
-                let folders: Vec<String> =
-                    folders.iter().map(|f| f.display().to_string()).collect();
-                write!(f, "no plugin `{name}` in {}", folders.join(" or "))
+            CtlError::NoPlugin { name, folders, .. } => {
+                write!(f, "no plugin `{name}` in {}", shown(folders, " or "))
+            }
+            CtlError::Twins { name, files } => {
+                write!(
+                    f,
+                    "plugin `{name}` is in several files: {}",
+                    shown(files, ", ")
+                )
             }
             CtlError::Exists { file } => {
                 write!(f, "{} is there already, and stays as it is", file.display())
@@ -529,6 +544,12 @@ impl std::fmt::Display for CtlError {
             CtlError::Interrupt(error) => write!(f, "cannot prepare for Ctrl-C: {error}"),
         }
     }
+}
+
+/// Paths, as a message has them.
+fn shown(paths: &[PathBuf], between: &str) -> String {
+    let shown: Vec<String> = paths.iter().map(|p| p.display().to_string()).collect();
+    shown.join(between)
 }
 
 impl std::error::Error for CtlError {}

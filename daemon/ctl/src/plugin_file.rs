@@ -4,6 +4,7 @@ use crate::error::CtlError;
 use crate::healthd::{Helper, Probe};
 use crate::render::time;
 use crate::session::Session;
+use healthd_core::config::{called_elsewhere, did_you_mean};
 use healthd_core::wire::control::{Op, Reply};
 use std::ffi::OsStr;
 use std::fs;
@@ -14,52 +15,90 @@ const INSTALLED: &str = "/usr/lib/healthd/plugins";
 const PROBE_LIMIT: Duration = Duration::from_secs(10);
 
 /// A path is taken as it is. A name is looked for in the running healthd, then beside this program, then where
-/// plugins are installed.
+/// plugins are installed: the first of these that has it is meant.
 pub fn find(session: &mut Session, word: &str) -> Result<PathBuf, CtlError> {
     let path = Path::new(word);
     if word.contains('/') || path.extension().is_some_and(|e| e == "so") || path.is_file() {
         return Ok(path.to_owned());
     }
-    if let Some(file) = of_daemon(session, word) {
-        return Ok(file);
-    }
-    installed(word)
+    search(word, of_daemon(session))
 }
 
 /// Of no running healthd: beside this program, then where plugins are installed.
 pub fn installed(word: &str) -> Result<PathBuf, CtlError> {
+    search(word, Vec::new())
+}
+
+/// A plugin's name, and the file that has it.
+type Held = (String, PathBuf);
+
+fn search(word: &str, of_daemon: Vec<Held>) -> Result<PathBuf, CtlError> {
     let folders = folders();
-    let likely = folders
-        .iter()
-        .map(|folder| folder.join(format!("libhealthd_{word}.so")))
-        .find(|file| file.is_file());
-    // Several plugins may share a file: then each is asked.
-    likely
-        .or_else(|| folders.iter().find_map(|folder| holding(folder, word)))
-        .ok_or_else(|| CtlError::NoPlugin {
-            name: word.to_owned(),
-            folders,
+    let mut known = Vec::new();
+    let places = std::iter::once(of_daemon).chain(folders.iter().map(|folder| held_in(folder)));
+    for place in places {
+        let (named, others): (Vec<Held>, Vec<Held>) = place.into_iter().partition(|h| h.0 == word);
+        let mut files: Vec<PathBuf> = named.into_iter().map(|held| held.1).collect();
+        files.dedup();
+        if files.len() > 1 {
+            let name = word.to_owned();
+            return Err(CtlError::Twins { name, files });
+        }
+        if let Some(file) = files.pop() {
+            return Ok(file);
+        }
+        known.extend(others.into_iter().map(|held| held.0));
+    }
+    // A library that holds several, none of them of this name: which, is told when it is read.
+    let library = format!("libhealthd_{word}.so");
+    let mut libraries = folders.iter().map(|folder| folder.join(&library));
+    let library = libraries.find(|file| file.is_file());
+    library.ok_or_else(|| CtlError::NoPlugin {
+        name: word.to_owned(),
+        help: meant(word, &known),
+        folders,
+    })
+}
+
+/// The way out of a name that no plugin has.
+fn meant(word: &str, known: &[String]) -> String {
+    let is_known = |name: &str| known.iter().any(|k| k == name);
+    let near = || did_you_mean(word, known.iter().map(String::as_str));
+    called_elsewhere(word, &is_known)
+        .or_else(|| near().map(|near| format!("a plugin with a similar name exists: `{near}`")))
+        .unwrap_or_else(|| {
+            "`healthctl plugins` lists those of a running healthd; a file is named with its path, as ./x.so".into()
         })
 }
 
-fn of_daemon(session: &mut Session, name: &str) -> Option<PathBuf> {
-    let mut found = None;
+/// What it serves goes before what it refuses: of a refused file the name is a guess.
+fn of_daemon(session: &mut Session) -> Vec<Held> {
+    let mut rows = Vec::new();
     let patience = session.map_patience();
     let asked = session.ask_within(Op::Plugins, patience, |reply| match reply {
         Reply::Plugin(row) => {
-            if row.name == name {
-                found = Some(PathBuf::from(row.file));
-            }
+            rows.push(row);
             true
         }
         _ => false,
     });
-    asked.ok().and(found).filter(|file| file.is_file())
+    if asked.is_err() {
+        return Vec::new();
+    }
+    let served: Vec<String> = rows
+        .iter()
+        .filter(|row| row.state != "refused")
+        .map(|row| row.name.clone())
+        .collect();
+    rows.into_iter()
+        .filter(|row| row.state != "refused" || !served.contains(&row.name))
+        .map(|row| (row.name, PathBuf::from(row.file)))
+        .filter(|(_, file)| file.is_file())
+        .collect()
 }
 
 /// The first of those folders that holds any plugin.
 pub fn folder() -> PathBuf {
-    let is_plugin = |path: &Path| path.extension().is_some_and(|e| e == "so");
     let holds = |folder: &Path| {
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
         entries
@@ -77,16 +116,22 @@ fn folders() -> Vec<PathBuf> {
     beside.into_iter().chain([INSTALLED.into()]).collect()
 }
 
-fn holding(folder: &Path, name: &str) -> Option<PathBuf> {
-    let entries = fs::read_dir(folder).ok()?.flatten();
+fn held_in(folder: &Path) -> Vec<Held> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut files: Vec<PathBuf> = entries
         .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|e| e == "so"))
+        .filter(|path| is_plugin(path))
         .collect();
     files.sort();
-    files.into_iter().find(|file| {
-        probe(file, None).is_ok_and(|probe| probe.plugins.iter().any(|p| p.name == name))
-    })
+    let of = |file: PathBuf| {
+        let plugins = probe(&file, None).map_or(Vec::new(), |probe| probe.plugins);
+        plugins.into_iter().map(move |p| (p.name, file.clone()))
+    };
+    files.into_iter().flat_map(of).collect()
+}
+
+fn is_plugin(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e == "so")
 }
 
 /// What the file says of itself, or why healthd would refuse it. Its constructors run in a process of their own: one

@@ -11,7 +11,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-/// Of answers that are longer than what everybody may keep.
+/// An answer up to this size is kept, and not counted.
+pub const KEPT: usize = 64 << 10;
+/// Of answers that are longer than that.
 const ALL: usize = 16 << 20;
 const PATIENCE: Duration = Duration::from_millis(100);
 
@@ -24,6 +26,15 @@ pub struct Held(usize);
 impl Held {
     pub fn bytes(&self) -> usize {
         self.0
+    }
+
+    /// Before `bytes` of an answer are kept, as a `Vec` grows; else as [`grow`](Self::grow).
+    pub async fn keep(&mut self, cx: Cx<'_>, bytes: usize, most: usize) -> io::Result<u64> {
+        if bytes <= self.0.max(KEPT) {
+            return Ok(0);
+        }
+        // Boxed: most answers are short, and all would carry the room for it.
+        Box::pin(self.grow(cx, bytes.next_power_of_two(), most)).await
     }
 
     /// Counts `to` bytes, or more: `most` is what is needed at the very most. Returns how long that had to be waited for, in

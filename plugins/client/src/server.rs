@@ -98,26 +98,36 @@ impl Server {
 
     /// The phases `dns` and `connect`; to a unix socket only the latter.
     pub async fn connect<'a>(&self, cx: Cx<'a>) -> Result<Stream<'a>, Failure> {
+        Ok(self.reach(cx).await?.0)
+    }
+
+    /// The same, and the seconds of the latter.
+    async fn reach<'a>(&self, cx: Cx<'a>) -> Result<(Stream<'a>, f64), Failure> {
+        let since = |begin: u64| (cx.now_ns() - begin) as f64 / 1e9;
         match &self.socket {
             Some(path) => {
                 cx.phase("connect");
+                let begin = cx.now_ns();
                 let stream = UnixStream::connect(cx, path).await;
                 let at = format!("connect to {}", path.display());
-                Ok(stream.map_err(Failure::at(at))?.into())
+                Ok((stream.map_err(Failure::at(at))?.into(), since(begin)))
             }
             None => {
                 let ips = self.host.resolve(cx).await?;
-                Ok(self.host.reach(cx, ips, self.port).await?.into())
+                let begin = cx.now_ns();
+                let stream = self.host.reach(cx, ips, self.port).await?;
+                Ok((stream.into(), since(begin)))
             }
         }
     }
 
     /// As [`connect`](Self::connect), and the phase `tls` if that begins at once.
     pub async fn open<'a>(&self, cx: Cx<'a>) -> Result<Wire<'a>, Failure> {
-        let stream = self.connect(cx).await?;
+        let (stream, seconds) = self.reach(cx).await?;
+        let wire = Wire::plain(cx, stream).after(seconds);
         match (&self.tls, self.mode) {
-            (Some(tls), TlsMode::Implicit) => Wire::secure(cx, stream, tls).await,
-            _ => Ok(Wire::Plain(stream)),
+            (Some(tls), TlsMode::Implicit) => wire.secure(tls).await,
+            _ => Ok(wire),
         }
     }
 
@@ -127,22 +137,18 @@ impl Server {
     }
 
     /// TLS begins now. What the server has sent in plain behind its answer must not pass for something said inside of TLS.
-    pub async fn upgrade<'a>(
-        &self,
-        cx: Cx<'a>,
-        lines: Lines<Wire<'a>>,
-    ) -> Result<Lines<Wire<'a>>, Failure> {
+    pub async fn upgrade<'a>(&self, lines: Lines<Wire<'a>>) -> Result<Lines<Wire<'a>>, Failure> {
         let line_max = lines.max();
         let wire = lines.into_stream().map_err(Failure::at("starttls"))?;
-        Ok(Lines::new(self.secure(cx, wire).await?, line_max))
+        Ok(Lines::new(self.secure(wire).await?, line_max))
     }
 
     /// TLS begins now: the phase `tls`.
-    pub async fn secure<'a>(&self, cx: Cx<'a>, wire: Wire<'a>) -> Result<Wire<'a>, Failure> {
-        match (wire, &self.tls) {
-            (Wire::Plain(stream), Some(tls)) => Wire::secure(cx, stream, tls).await,
-            _ => {
-                let why = io::Error::other("TLS inside of TLS, or none was asked for");
+    pub async fn secure<'a>(&self, wire: Wire<'a>) -> Result<Wire<'a>, Failure> {
+        match &self.tls {
+            Some(tls) => wire.secure(tls).await,
+            None => {
+                let why = io::Error::other("no TLS was asked for");
                 Err(Failure::at("starttls")(why))
             }
         }

@@ -1,4 +1,5 @@
-//! A file system for tests that stops answering when it is told to.
+//! A file system for tests that stops answering when it is told to. It stands for NFS whose server is gone, too: Debian's NFS
+//! servers have a client in the kernel only, and that of the machines where the tests run has none.
 
 use crate::mountinfo;
 use healthd_testing::Folder;

@@ -5,8 +5,13 @@
 //! feature; what several kinds need stands beside them.
 
 #![forbid(unsafe_code)]
-// With kinds that are left out goes the use of some of what they share.
-#![cfg_attr(not(feature = "default"), allow(dead_code))]
+#![cfg_attr(
+    not(feature = "default"),
+    allow(
+        dead_code,
+        reason = "with kinds left out, not all of what kinds share is used"
+    )
+)]
 
 #[cfg(test)]
 mod fuse;

@@ -14,7 +14,7 @@ use healthd_plugin::options::Bad::Above;
 use healthd_plugin::options::{Size, size_text};
 use healthd_plugin::thresholds::Upper;
 use healthd_plugin::{Check, Cx, Delta, Kept, Metric, Status, Width, options};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 options! {
@@ -123,7 +123,7 @@ impl Systemd {
                 }
             }
         }
-        names.dedup();
+        once_each(&mut names);
         if names.len() > MOST {
             let why = format!("{} units match; at most {MOST} are looked at", names.len());
             return Err(Trouble(why));
@@ -301,6 +301,12 @@ impl Systemd {
             }
         }
     }
+}
+
+/// A unit that is named and matches patterns too, where it comes first.
+fn once_each(names: &mut Vec<String>) {
+    let mut seen = BTreeSet::new();
+    names.retain(|name| seen.insert(name.clone()));
 }
 
 /// How many seconds ago, by the clock that no step moves; None: never.

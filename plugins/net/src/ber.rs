@@ -80,7 +80,8 @@ pub fn signed(content: &[u8]) -> Result<i64, String> {
     }
 }
 
-/// The content of the next sequence of a stream, if it has no more than `max` bytes.
+/// The content of the next sequence of a stream, if it has no more than `max` bytes. It may be kept three times: as it
+/// was read, whole, and the thing in it.
 pub async fn sequence(lines: &mut Lines<Wire<'_>>, max: usize) -> io::Result<Vec<u8>> {
     let odd = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
     let head = lines.bytes(2).await?;
@@ -98,8 +99,9 @@ pub async fn sequence(lines: &mut Lines<Wire<'_>>, max: usize) -> io::Result<Vec
         }
         _ => return Err(odd(format!("it has a length of type {first:#04x}"))),
     };
-    match length <= max {
-        true => Ok(lines.bytes(length).await?.to_vec()),
-        false => Err(odd(format!("it has a message of {length} bytes"))),
+    if length > max {
+        return Err(odd(format!("it has a message of {length} bytes")));
     }
+    lines.get_mut().room(3 * length, 3 * max).await?;
+    Ok(lines.bytes(length).await?.to_vec())
 }

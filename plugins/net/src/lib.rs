@@ -5,8 +5,14 @@
 //! beside them.
 
 #![forbid(unsafe_code)]
-// A library with some kinds left out does not use all of what kinds share.
-#![cfg_attr(not(feature = "default"), allow(dead_code, unused_imports))]
+#![cfg_attr(
+    not(feature = "default"),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "with kinds left out, not all of what kinds share is used"
+    )
+)]
 
 #[cfg(any(feature = "ldap", feature = "snmp"))]
 mod ber;

@@ -2,7 +2,7 @@
 //! each conversation.
 
 use crate::report::{Report, Unit, seconds_text};
-use healthd_client::wire::TlsMode;
+use healthd_client::wire::{Begun, TlsMode};
 use healthd_plugin::Metric;
 use healthd_plugin::thresholds::{Lower, Upper, validity};
 
@@ -21,15 +21,24 @@ pub fn account_is_safe(
     }
 }
 
-/// The metrics `certificate`, if there was one, and `total`.
+/// The metrics `connect`, `tls` and `certificate`, if there was one, and `total`.
 pub fn judge_conversation(
     report: &mut Report<'_>,
-    certificate_days: Option<f64>,
+    begun: Begun,
     certificate: Lower,
     seconds: f64,
     latency: Upper,
 ) {
-    if let Some(days) = certificate_days {
+    let parts = [
+        ("connect", Some(begun.connect_seconds)),
+        ("tls", begun.tls_seconds),
+    ];
+    for (name, seconds) in parts {
+        if let Some(seconds) = seconds {
+            report.metric(Metric::new(name, seconds).unit("s").min(0.0));
+        }
+    }
+    if let Some(days) = begun.certificate_days {
         let text = format!("certificate {}", validity(days));
         let metric = Metric::new("certificate", days).unit("d");
         report.lower(certificate, metric, days, &text, Unit::Days);

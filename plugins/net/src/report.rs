@@ -22,6 +22,12 @@ impl<'a> Report<'a> {
         self.findings.push((status, text.into()));
     }
 
+    /// Shows a value that has no limits.
+    #[cfg(any(feature = "imap", feature = "pop3", feature = "smtp"))]
+    pub fn metric(&mut self, metric: Metric<'_>) {
+        self.cx.metric(metric);
+    }
+
     /// Shows a value with its limits, and adds `text` and the limit if it is above one.
     pub fn upper(&mut self, limits: Upper, metric: Metric<'_>, value: f64, text: &str, unit: Unit) {
         self.cx.metric(limits.on(metric));

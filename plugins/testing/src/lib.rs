@@ -12,6 +12,7 @@ mod nginx;
 mod peer;
 mod postfix;
 mod postgres;
+mod rabbitmq;
 mod server;
 
 pub use certs::Certs;
@@ -24,7 +25,8 @@ pub use nginx::Nginx;
 pub use peer::Peer;
 pub use postfix::Postfix;
 pub use postgres::Postgres;
-pub use server::{Server, accepts, program};
+pub use rabbitmq::RabbitMq;
+pub use server::{Server, accepts, end_all_of, program, unpacked};
 
 use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt;

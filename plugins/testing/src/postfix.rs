@@ -1,6 +1,6 @@
 //! A real Postfix, with STARTTLS, logins by Dovecot, and a mailbox.
 
-use crate::{Certs, Exim, Server, accepts, program};
+use crate::{Certs, Exim, Server, accepts, program, unpacked};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,8 +12,6 @@ pub struct Postfix {
     _logins: Server,
 }
 
-/// Debian has one mail server at a time, and that is Exim: `tests/run` unpacks this one, without installing it.
-const UNPACKED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/postfix");
 const DAEMONS: &str = "usr/lib/postfix/sbin";
 /// Users that Debian always has, and that nobody else uses here.
 const MAIL_OWNER: &str = "uucp";
@@ -30,14 +28,9 @@ impl Postfix {
             eprintln!("skipped: postfix needs root");
             return None;
         }
-        let installed = ["/", UNPACKED].map(PathBuf::from);
-        let Some(tree) = installed
-            .into_iter()
-            .find(|tree| tree.join(DAEMONS).join("master").exists())
-        else {
-            eprintln!("skipped: postfix is missing (`tests/run` unpacks it)");
-            return None;
-        };
+        let master = unpacked("postfix", &format!("{DAEMONS}/master"))?;
+        let depth = Path::new(DAEMONS).components().count() + 1;
+        let tree = master.ancestors().nth(depth)?.to_owned();
         let dovecot = program("dovecot", "dovecot-core")?;
         let (owner, group) = (
             id("/etc/passwd", MAIL_OWNER)?,

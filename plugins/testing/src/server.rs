@@ -24,21 +24,26 @@ pub struct Server {
 }
 
 impl Drop for Server {
-    /// With those that it has started itself: until they are gone they write into the folder, also when it is removed.
     fn drop(&mut self) {
         let _ = self.process.0.kill();
         let _ = self.process.0.wait();
-        let begun = Instant::now();
-        loop {
-            let left = naming(self.folder.path());
-            left.iter().for_each(|pid| {
-                let _ = kill(*pid, Signal::SIGKILL);
-            });
-            if left.is_empty() || begun.elapsed() > DEADLINE {
-                return;
-            }
-            std::thread::sleep(LOOK_AGAIN);
+        end_all_of(&self.folder);
+    }
+}
+
+/// Ends what a server has started itself, with this folder on its command line: until that is gone it writes there, also when
+/// the folder is removed.
+pub fn end_all_of(folder: &Folder) {
+    let begun = Instant::now();
+    loop {
+        let left = naming(folder.path());
+        left.iter().for_each(|pid| {
+            let _ = kill(*pid, Signal::SIGKILL);
+        });
+        if left.is_empty() || begun.elapsed() > DEADLINE {
+            return;
         }
+        std::thread::sleep(LOOK_AGAIN);
     }
 }
 
@@ -130,6 +135,21 @@ fn log_of(folder: &Folder) -> String {
 /// Does somebody accept connections there?
 pub fn accepts(port: u16) -> bool {
     TcpStream::connect(("127.0.0.1", port)).is_ok()
+}
+
+/// A program of a package that `tests/run` only unpacks, since Debian has one of its sort installed at a time: of the machine,
+/// or unpacked. None, and a word about it, if it is in neither.
+pub fn unpacked(package: &str, file: &str) -> Option<PathBuf> {
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target");
+    let trees = [PathBuf::from("/"), target.join(package)];
+    let found = trees
+        .iter()
+        .map(|tree| tree.join(file))
+        .find(|f| f.exists());
+    if found.is_none() {
+        eprintln!("skipped: {package} is missing (`tests/run` unpacks it)");
+    }
+    found
 }
 
 /// The program in one of the usual folders; None, and a word about it, if `package` is not installed.

@@ -48,14 +48,12 @@ async fn once(cx: Cx<'_>, url: &Url, how: &Get<'_>) -> Result<Response, (Status,
     let ips = ips.map_err(|f| own(f.status_and_text()))?;
     let stream = host.reach(cx, ips, url.port).await;
     let stream = stream.map_err(|f| own(f.status_and_text()))?.into();
-    let mut wire = match url.https {
-        false => Wire::Plain(stream),
-        true => {
-            let tls = how.tls.for_name(host.bare()).map_err(unknown)?;
-            let secure = Wire::secure(cx, stream, &tls).await;
-            secure.map_err(|f| own(f.status_and_text()))?
-        }
-    };
+    let mut wire = Wire::plain(cx, stream);
+    if url.https {
+        let tls = how.tls.for_name(host.bare()).map_err(unknown)?;
+        let secure = wire.secure(&tls).await;
+        wire = secure.map_err(|f| own(f.status_and_text()))?;
+    }
     let request = format!(
         "GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: healthd/{}\r\nAccept: {}\r\nConnection: close\r\n\r\n",
         url.path,

@@ -5,7 +5,7 @@
 //! callgrind): 32,600 instructions for a check on MockHost, the `http` plugin with all its metrics 17,000.
 
 use super::head::{Header, each_header, status_line};
-use crate::held::Held;
+use crate::held::{Held, KEPT};
 use healthd_plugin::Cx;
 use std::borrow::Cow;
 use std::{fmt, io};
@@ -60,9 +60,6 @@ impl fmt::Display for Malformed {
         }
     }
 }
-
-/// A body up to this size is kept, whoever looks at it.
-const KEPT: usize = 64 << 10;
 
 /// Looks at a long body as it comes, so that nobody has to keep it.
 pub trait Onlooker: fmt::Debug + Send {
@@ -228,13 +225,11 @@ impl Response {
     pub async fn make_room(&mut self, cx: Cx<'_>, more: usize) -> io::Result<()> {
         let needed = self.body.len() + more;
         let is_kept = self.wanted.body && (self.onlooker.is_none() || self.is_packed);
-        if needed <= self.held.bytes().max(KEPT) || !is_kept {
+        if !is_kept {
             return Ok(());
         }
         let most = usize::try_from(self.wanted.max_body).unwrap_or(usize::MAX);
-        // As a `Vec` grows. Boxed: most bodies are short, and all would carry the room for it.
-        let grown = Box::pin(self.held.grow(cx, needed.next_power_of_two(), most)).await;
-        self.waited += grown?;
+        self.waited += self.held.keep(cx, needed, most).await?;
         Ok(())
     }
 

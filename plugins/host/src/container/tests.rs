@@ -1,103 +1,152 @@
-//! Against Debian's podman, and against daemons that say what it would not.
+//! Against Debian's podman and docker, and against daemons that say what it would not.
 
 use crate::tests::{LONG, check, create};
 use healthd_plugin::Status;
 use healthd_plugin::serde_json::{Value, json};
-use healthd_testing::{Folder, Process, program, run, until};
+use healthd_testing::{Folder, Process, end_all_of, program, run, until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, geteuid};
+use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// podman with storage of its own, its API on a socket, and an image of one program.
-struct Podman {
+/// Containers of an image of one program, by podman or docker: with storage of its own, and its API on a socket.
+struct Engine {
+    name: &'static str,
+    /// What speaks to it, or is it, for a folder.
+    client: fn(&Folder) -> Command,
+    /// Ends and removes all containers.
+    clear: &'static [&'static str],
     socket: PathBuf,
     folder: Folder,
-    _service: Process,
+    service: Process,
 }
 
-impl Podman {
-    /// None, and a word about it, if containers cannot run here.
-    fn start() -> Option<Podman> {
+impl Engine {
+    fn podman() -> Option<Engine> {
         program("podman", "podman")?;
         program("runc", "runc")?;
+        let clear = &["rm", "--all", "--force", "--time", "0"];
+        Engine::start("podman", podman, clear, |folder, socket| {
+            let mut command = podman(folder);
+            command.args(["system", "service", "--time", "0"]);
+            command.arg(format!("unix://{}", socket.display()));
+            command
+        })
+    }
+
+    fn docker() -> Option<Engine> {
+        program("dockerd", "docker.io")?;
+        if !geteuid().is_root() {
+            eprintln!("skipped: dockerd needs root");
+            return None;
+        }
+        let clear = &["rm", "--force", "probe", "web", "job", "broken", "sick"];
+        Engine::start("docker", docker, clear, |folder, socket| {
+            let mut command = Command::new("dockerd");
+            for (option, name) in [
+                ("--data-root", "root"),
+                ("--exec-root", "run"),
+                ("--pidfile", "pid"),
+            ] {
+                command.arg(option).arg(folder.file(name));
+            }
+            command
+                .arg("--config-file")
+                .arg(folder.write("daemon.json", "{}"));
+            command.arg(format!("--host=unix://{}", socket.display()));
+            // It leaves the machine's network as it is.
+            command.args(["--bridge=none", "--iptables=false", "--ip6tables=false"]);
+            command.arg("--storage-driver=vfs");
+            command
+        })
+    }
+
+    /// None, and a word about it, if containers cannot run here.
+    fn start(
+        name: &'static str,
+        client: fn(&Folder) -> Command,
+        clear: &'static [&'static str],
+        service: impl FnOnce(&Folder, &Path) -> Command,
+    ) -> Option<Engine> {
         let busybox = program("busybox", "busybox-static")?;
         let folder = Folder::new();
-        let root = folder.file("image");
+        let (socket, log) = (folder.file("sock"), folder.file("log"));
+        let out = File::create(&log).unwrap();
+        let service = service(&folder, &socket)
+            .stdin(Stdio::null())
+            .stdout(out.try_clone().unwrap())
+            .stderr(out)
+            .spawn()
+            .unwrap();
+        let mut engine = Engine {
+            name,
+            client,
+            clear,
+            service: Process(service),
+            socket,
+            folder,
+        };
+        let said = || std::fs::read_to_string(&log).unwrap_or_default();
+        let mut ended = false;
+        until(
+            || {
+                ended = engine.service.0.try_wait().unwrap().is_some();
+                ended || UnixStream::connect(&engine.socket).is_ok()
+            },
+            said,
+        );
+        if ended {
+            let said = said();
+            let last = said.lines().last().unwrap_or_default();
+            eprintln!("skipped: {name} cannot work here: {last}");
+            return None;
+        }
+        let root = engine.folder.file("image");
         std::fs::create_dir_all(root.join("bin")).unwrap();
         std::fs::copy(busybox, root.join("bin/sh")).unwrap();
-        let tar = folder.file("image.tar");
+        let tar = engine.folder.file("image.tar");
         run(Command::new("tar")
             .arg("-C")
             .arg(&root)
             .arg("-cf")
             .arg(&tar)
             .arg("."));
-        let done = podman(&folder)
-            .arg("import")
-            .arg(&tar)
-            .arg("box")
-            .output()
-            .unwrap();
-        if !done.status.success() {
-            eprintln!(
-                "skipped: podman cannot work here: {}",
-                String::from_utf8_lossy(&done.stderr)
-            );
+        let imported = engine.said(&["import", tar.to_str().unwrap(), "box"]);
+        if let Err(why) = imported.and_then(|()| engine.run("probe", &[], "exit 0")) {
+            eprintln!("skipped: {name} cannot run containers here: {why}");
             return None;
         }
-        let socket = folder.file("sock");
-        let service = podman(&folder)
-            .args(["system", "service", "--time", "0"])
-            .arg(format!("unix://{}", socket.display()))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let podman = Podman {
-            _service: Process(service),
-            socket,
-            folder,
-        };
-        if let Err(why) = podman.run("probe", &[], "exit 0") {
-            eprintln!("skipped: podman cannot run containers here: {why}");
-            return None;
-        }
-        podman.podman(&["rm", "probe"]);
-        until(|| UnixStream::connect(&podman.socket).is_ok(), String::new);
-        Some(podman)
+        engine.said(&["rm", "probe"]).unwrap();
+        Some(engine)
     }
 
     fn run(&self, name: &str, more: &[&str], script: &str) -> Result<(), String> {
-        let done = podman(&self.folder)
-            .args([
-                "run",
-                "--detach",
-                "--interactive",
-                "--network=none",
-                "--ulimit=nofile=100:100",
-                "--ulimit=nproc=100:100",
-            ])
-            .args(["--name", name])
-            .args(more)
-            .args(["box", "/bin/sh", "-c", script])
+        let head = [
+            "run",
+            "--detach",
+            "--interactive",
+            "--network=none",
+            "--ulimit=nofile=100:100",
+            "--ulimit=nproc=100:100",
+            "--name",
+            name,
+        ];
+        self.said(&[&head, more, &["box", "/bin/sh", "-c", script]].concat())
+    }
+
+    fn said(&self, arguments: &[&str]) -> Result<(), String> {
+        let done = (self.client)(&self.folder)
+            .args(arguments)
             .output()
             .unwrap();
         match done.status.success() {
             true => Ok(()),
             false => Err(String::from_utf8_lossy(&done.stderr).into_owned()),
         }
-    }
-
-    fn podman(&self, arguments: &[&str]) -> bool {
-        podman(&self.folder)
-            .args(arguments)
-            .output()
-            .unwrap()
-            .status
-            .success()
     }
 
     fn check(&self, more: Value) -> (Status, String) {
@@ -111,9 +160,18 @@ impl Podman {
     }
 }
 
-impl Drop for Podman {
+impl Drop for Engine {
     fn drop(&mut self) {
-        self.podman(&["rm", "--all", "--force", "--time", "0"]);
+        let _ = self.said(self.clear);
+        // dockerd has started another program, and mounted: it takes both along.
+        let pid = i32::try_from(self.service.0.id()).unwrap();
+        let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        let end = Instant::now() + LONG;
+        while matches!(self.service.0.try_wait(), Ok(None)) && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // podman starts others of itself, which look after what has ended.
+        end_all_of(&self.folder);
     }
 }
 
@@ -135,22 +193,58 @@ fn podman(folder: &Folder) -> Command {
     command
 }
 
+fn docker(folder: &Folder) -> Command {
+    let mut command = Command::new("docker");
+    let socket = folder.file("sock");
+    command.env("DOCKER_CONFIG", folder.file("config"));
+    command.arg(format!("--host=unix://{}", socket.display()));
+    command
+}
+
 /// Runs until somebody ends it.
 const FOREVER: &str = "while read x; do :; done";
 
 #[test]
 fn podman_and_its_containers() {
-    let Some(podman) = Podman::start() else {
+    let Some(podman) = Engine::podman() else {
         return;
     };
+    judges_containers_of(&podman);
+    // By hand: podman leaves that to systemd.
+    podman.run_sick(&["--health-interval=disable"]);
+    podman.said(&["healthcheck", "run", "sick"]).unwrap_err();
+    judges_health_by(&podman);
+}
+
+#[test]
+fn docker_and_its_containers() {
+    let Some(docker) = Engine::docker() else {
+        return;
+    };
+    judges_containers_of(&docker);
+    docker.run_sick(&["--health-interval=100ms"]);
+    let sick = json!({"names": ["sick"]});
+    until(
+        || {
+            docker
+                .check(sick.clone())
+                .1
+                .starts_with("sick is unhealthy; ")
+        },
+        String::new,
+    );
+    judges_health_by(&docker);
+}
+
+fn judges_containers_of(engine: &Engine) {
     assert_eq!(
-        podman.check(json!({})),
+        engine.check(json!({})),
         (Status::Ok, "0 of 0 containers run".into())
     );
-    podman.run("web", &["--label=team=shop"], FOREVER).unwrap();
-    podman.run("job", &[], "exit 0").unwrap();
+    engine.run("web", &["--label=team=shop"], FOREVER).unwrap();
+    engine.run("job", &[], "exit 0").unwrap();
     let done = json!({"names": ["job"], "states": ["exited"]});
-    until(|| podman.check(done.clone()).0 == Status::Ok, String::new);
+    until(|| engine.check(done.clone()).0 == Status::Ok, String::new);
     for (more, status, begin) in [
         (json!({}), Status::Ok, "web is running, for "),
         (
@@ -200,42 +294,40 @@ fn podman_and_its_containers() {
             "the image of web is ",
         ),
     ] {
-        let (s, text) = podman.check(more.clone());
-        assert_eq!(s, status, "{more}: {text}");
-        assert!(text.starts_with(begin), "{more}: {text}");
+        let (s, text) = engine.check(more.clone());
+        assert_eq!(s, status, "{}: {more}: {text}", engine.name);
+        assert!(text.starts_with(begin), "{}: {more}: {text}", engine.name);
     }
-    let (_, text) = podman.check(json!({}));
+    let (_, text) = engine.check(json!({}));
     assert!(
         text.ends_with("; 1 of 2 containers run, 1 finished"),
         "{text}"
     );
-    podman.run("broken", &[], "exit 3").unwrap();
+    engine.run("broken", &[], "exit 3").unwrap();
     let broken = "broken is exited, its exit code was 3, for ";
     until(
-        || podman.check(json!({})).1.starts_with(broken),
+        || engine.check(json!({})).1.starts_with(broken),
         String::new,
     );
-    assert_eq!(podman.check(json!({})).0, Status::Critical);
-    podman
-        .run(
-            "sick",
-            &[
-                "--health-cmd=exit 1",
-                "--health-retries=1",
-                "--health-interval=disable",
-            ],
-            FOREVER,
-        )
-        .unwrap();
-    podman.podman(&["healthcheck", "run", "sick"]);
-    let (status, text) = podman.check(json!({"names": ["sick"]}));
+    assert_eq!(engine.check(json!({})).0, Status::Critical);
+}
+
+impl Engine {
+    fn run_sick(&self, more: &[&str]) {
+        let health = [&["--health-cmd=exit 1", "--health-retries=1"], more].concat();
+        self.run("sick", &health, FOREVER).unwrap();
+    }
+}
+
+fn judges_health_by(engine: &Engine) {
+    let (status, text) = engine.check(json!({"names": ["sick"]}));
     assert_eq!(status, Status::Critical, "{text}");
     assert!(
         text.starts_with("sick is unhealthy; sick is running"),
         "{text}"
     );
     assert_eq!(
-        podman.check(json!({"names": ["sick"], "health": false})).0,
+        engine.check(json!({"names": ["sick"], "health": false})).0,
         Status::Ok
     );
 }

@@ -32,7 +32,8 @@ pub struct Disk {
     sleeps: bool,
     passed: Option<bool>,
     temperature: Option<f64>,
-    hours: Option<f64>,
+    /// In seconds.
+    power_on: Option<f64>,
     /// In percent of its life.
     wear: Option<f64>,
     sectors: Option<f64>,
@@ -66,7 +67,7 @@ impl Disk {
                 .map(|(_, text)| text),
             passed: d["smart_status"]["passed"].as_bool(),
             temperature: d["temperature"]["current"].as_f64(),
-            hours: d["power_on_time"]["hours"].as_f64(),
+            power_on: d["power_on_time"]["hours"].as_f64().map(|h| h * 3600.0),
             wear: nvme["percentage_used"]
                 .as_f64()
                 .or(d["endurance_used"]["current_percent"].as_f64()),
@@ -180,7 +181,7 @@ impl Disk {
             ("wear", "%", self.wear, limits.wear),
             ("sectors", "", self.sectors, limits.sectors),
             ("media_errors", "", self.media_errors, none),
-            ("hours", "h", self.hours, none),
+            ("power_on", "s", self.power_on, none),
         ];
         all.into_iter()
             .filter_map(|(name, unit, value, limits)| Some((name, unit, value?, limits)))

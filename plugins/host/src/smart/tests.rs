@@ -176,7 +176,7 @@ fn what_disks_say() {
         ("temperature", 41.0),
         ("wear", 3.0),
         ("media_errors", 0.0),
-        ("hours", 900.0),
+        ("power_on", 3_240_000.0),
     ];
     assert_eq!(numbers, wanted);
 }

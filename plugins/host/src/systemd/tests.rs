@@ -79,6 +79,21 @@ fn depth_has_an_end() {
 
 /// The properties of the unit, judged on a MockHost.
 #[test]
+fn a_unit_is_judged_once_whoever_names_it() {
+    let mut names = [
+        "b.service",
+        "a.service",
+        "b.service",
+        "c.service",
+        "a.service",
+    ]
+    .map(String::from)
+    .to_vec();
+    super::once_each(&mut names);
+    assert_eq!(names, ["b.service", "a.service", "c.service"]);
+}
+
+#[test]
 fn states_of_units() {
     let text = |t: &str| Value::Text(t.into());
     let unit = Unit::of(vec![

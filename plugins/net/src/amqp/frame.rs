@@ -97,6 +97,8 @@ pub async fn next(lines: &mut Lines<Wire<'_>>) -> io::Result<Frame> {
         if size > FRAME_MAX {
             return Err(odd(format!("it sends a frame of {size} bytes")));
         }
+        // As it was read, and by itself.
+        lines.get_mut().room(2 * size, 2 * FRAME_MAX).await?;
         let content = lines.bytes(size + 1).await?;
         let Some((&FRAME_END, content)) = content.split_last() else {
             return Err(odd("it sends a frame without its end".into()));

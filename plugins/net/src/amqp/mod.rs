@@ -97,7 +97,6 @@ impl Amqp {
     async fn talk(&self, cx: Cx<'_>) -> Result<Seen, Status> {
         let o = &self.options;
         let begin = cx.now_ns();
-        let since = |from: u64| (cx.now_ns() - from) as f64 / 1e9;
         let lines = self.server.lines(cx, LINE_MAX).await;
         let mut lines = lines.map_err(|f| f.tell(cx))?;
         cx.phase("login");
@@ -110,7 +109,7 @@ impl Amqp {
                 return Err(cx.critical(format_args!("login: the broker refuses: {}", c.shown())));
             }
         };
-        let login_seconds = since(begin);
+        let login_seconds = lines.get_ref().seconds_since(begin);
         let mut queue = None;
         let mut refused = None;
         if let Some(name) = &o.queue {
@@ -121,7 +120,7 @@ impl Amqp {
                 Err(Ended::Closed(c)) => refused = Some(c),
             }
         }
-        let seconds = since(begin);
+        let seconds = lines.get_ref().seconds_since(begin);
         let bye = [&200u16.to_be_bytes()[..], &short("bye"), &[0; 4]].concat();
         let bye = frame::frame(0, frame::CLOSE, &bye);
         if lines.write(&bye).await.is_ok() {

@@ -5,10 +5,9 @@ use crate::tests::{at, check, plugin, refused, told};
 use healthd_plugin::Status;
 use healthd_plugin::mock::Outcome;
 use healthd_plugin::serde_json::{Value, json};
-use healthd_testing::{Certs, Folder, Peer, Server, accepts, free_port, program, until};
+use healthd_testing::{Peer, RabbitMq, until};
 use std::io::Write;
 use std::net::TcpStream;
-use std::process::Command;
 
 fn ask(port: u16, more: &Value) -> Outcome {
     check("amqp", &at(port, more))
@@ -43,53 +42,6 @@ fn mistakes_in_options() {
     }
 }
 
-const DEFINITIONS: &str = r#"{
-  "users": [
-    {"name": "health", "password": "s3cret", "tags": ""}],
-  "vhosts": [{"name": "shop"}],
-  "permissions": [
-    {"user": "health", "vhost": "shop", "configure": "", "write": ".*", "read": ".*"}],
-  "queues": [{"name": "orders", "vhost": "shop", "durable": true, "auto_delete": false, "arguments": {}}],
-  "exchanges": [], "bindings": []
-}"#;
-
-/// A node with a port mapper of its own: that of the machine is another's.
-fn rabbit(folder: &Folder, port: u16, secure: u16, mapper: u16, certs: &Certs) -> Command {
-    let definitions = folder.write("definitions.json", DEFINITIONS);
-    let conf = format!(
-        "listeners.tcp.1 = 127.0.0.1:{port}\nlisteners.ssl.1 = 127.0.0.1:{secure}\nload_definitions = {}\n\
-         ssl_options.cacertfile = {}\nssl_options.certfile = {}\nssl_options.keyfile = {}\nlog.console = true\n",
-        definitions.display(),
-        certs.ca().display(),
-        certs.certificate().display(),
-        certs.key().display(),
-    );
-    let conf = folder.write("rabbitmq.conf", conf);
-    let own = folder.path();
-    let mut command = Command::new("/usr/lib/rabbitmq/bin/rabbitmq-server");
-    command
-        .env("HOME", own)
-        .env("LANG", "C.UTF-8")
-        .env("ERL_EPMD_PORT", mapper.to_string())
-        .env("ERL_EPMD_ADDRESS", "127.0.0.1")
-        .env("RABBITMQ_NODENAME", format!("hd{port}@localhost"))
-        .env("RABBITMQ_DIST_PORT", free_port("127.0.0.1").to_string())
-        .env("RABBITMQ_MNESIA_BASE", own.join("db"))
-        .env("RABBITMQ_LOG_BASE", own)
-        .env("RABBITMQ_LOGS", "-")
-        .env("RABBITMQ_CONFIG_FILE", conf)
-        .env("RABBITMQ_CONF_ENV_FILE", "/dev/null")
-        .env("RABBITMQ_GENERATED_CONFIG_DIR", own)
-        .env(
-            "RABBITMQ_ENABLED_PLUGINS_FILE",
-            folder.write("enabled", "[].\n"),
-        )
-        .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "+S 1 +sbwt none")
-        // In the foreground, without a process around it.
-        .env("RUNNING_UNDER_SYSTEMD", "1");
-    command
-}
-
 /// Logs in and sends messages to a queue, all at once.
 fn publish(port: u16, queue: &str, count: usize) -> TcpStream {
     let mut all = HELLO.to_vec();
@@ -116,32 +68,9 @@ fn publish(port: u16, queue: &str, count: usize) -> TcpStream {
 
 #[test]
 fn rabbitmq_and_its_queues() {
-    let (Some(_), Some(epmd)) = (
-        program("rabbitmq-server", "rabbitmq-server"),
-        program("epmd", "erlang-base"),
-    ) else {
+    let Some(server) = RabbitMq::start() else {
         return;
     };
-    if !Certs::possible() {
-        return;
-    }
-    let certs = Certs::new();
-    let mapper = Server::start(
-        |_, port| {
-            let mut command = Command::new(&epmd);
-            command.args(["-address", "127.0.0.1", "-port", &port.to_string()]);
-            command
-        },
-        |_, port| accepts(port),
-    );
-    let secure = free_port("127.0.0.1");
-    let server = Server::start(
-        |folder, port| rabbit(folder, port, secure, mapper.port, &certs),
-        |folder, port| {
-            let log = std::fs::read_to_string(folder.file("log")).unwrap_or_default();
-            log.contains("Server startup complete") && accepts(port) && accepts(secure)
-        },
-    );
     let as_health = |more: Value| {
         let user = json!({"user": "health", "password": "s3cret", "vhost": "shop"});
         crate::tests::with(user, &more)
@@ -159,8 +88,8 @@ fn rabbitmq_and_its_queues() {
     for (port, options, status, begin) in [
         (server.port, as_health(json!({})), Status::Ok, "RabbitMQ 3."),
         (
-            secure,
-            as_health(json!({"tls": true, "ca_file": certs.ca(), "host": "localhost"})),
+            server.secure,
+            as_health(json!({"tls": true, "ca_file": server.certs.ca(), "host": "localhost"})),
             Status::Ok,
             "RabbitMQ 3.",
         ),

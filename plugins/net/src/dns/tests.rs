@@ -1,4 +1,4 @@
-//! The plugin on MockHost against bind, unbound and knot, and against servers that answer as none of them would.
+//! The plugin on MockHost against bind, nsd, unbound and knot, and against servers that answer as none of them would.
 
 use crate::tests::{check, check_for, plugin, refused, told};
 use healthd_plugin::Status;
@@ -68,6 +68,34 @@ fn bind(serial: &str, certs: &Certs) -> Option<(Server, u16)> {
             command
         },
         |folder, _| log_has(folder.path(), "all zones loaded"),
+    );
+    Some((server, tls))
+}
+
+/// Debian's nsd, another authority for it.
+fn nsd(serial: &str, certs: &Certs) -> Option<(Server, u16)> {
+    let nsd = program("nsd", "nsd")?;
+    let tls = free_port("127.0.0.1");
+    let (pem, key) = (certs.certificate(), certs.key());
+    let zone = zone(serial);
+    let server = Server::start(
+        |folder, port| {
+            folder.write("zone", &zone);
+            let dir = folder.path().display();
+            let conf = format!(
+                "server:\n  ip-address: 127.0.0.1@{port}\n  ip-address: 127.0.0.1@{tls}\n  tls-port: {tls}\n\
+                 \x20 tls-service-pem: \"{}\"\n  tls-service-key: \"{}\"\n  username: \"\"\n  chroot: \"\"\n  database: \"\"\n\
+                 \x20 pidfile: \"\"\n  zonesdir: \"{dir}\"\n  xfrdir: \"{dir}\"\n  xfrdfile: \"{dir}/xfrd\"\n  zonelistfile: \"{dir}/list\"\n\
+                 remote-control:\n  control-enable: no\nzone:\n  name: example.org\n  zonefile: zone\n",
+                pem.display(),
+                key.display()
+            );
+            let conf = folder.write("nsd.conf", conf);
+            let mut command = Command::new(&nsd);
+            command.arg("-d").arg("-c").arg(conf);
+            command
+        },
+        |folder, _| log_has(folder.path(), "nsd started"),
     );
     Some((server, tls))
 }
@@ -169,16 +197,27 @@ fn mistakes_in_options() {
     }
 }
 
+type Authority = fn(&str, &Certs) -> Option<(Server, u16)>;
+
 #[test]
 fn bind_over_each_protocol() {
+    answers_over_each_protocol(bind);
+}
+
+#[test]
+fn nsd_over_each_protocol() {
+    answers_over_each_protocol(nsd);
+}
+
+fn answers_over_each_protocol(authority: Authority) {
     if !Certs::possible() {
         return;
     }
     let certs = Certs::new();
-    let Some((bind, tls)) = bind("2026112901", &certs) else {
+    let Some((server, tls)) = authority("2026112901", &certs) else {
         return;
     };
-    let server = at(bind.port);
+    let server = at(server.port);
     let ok = |more: Value| {
         let o = ask(&server, &more);
         assert_eq!(o.status, Status::Ok, "{more}: {}", o.message);

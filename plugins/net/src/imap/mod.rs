@@ -8,7 +8,7 @@ mod talk;
 use crate::mail::{account_is_safe, judge_conversation};
 use crate::report::{Report, Unit, seconds_text};
 use healthd_client::server::Server;
-use healthd_client::wire::{TlsMode, Wire};
+use healthd_client::wire::{Begun, TlsMode, Wire};
 use healthd_plugin::net::Lines;
 use healthd_plugin::thresholds::{Lower, Upper};
 use healthd_plugin::{Check, Cx, Metric, Status};
@@ -26,7 +26,7 @@ pub struct Imap {
 #[derive(Default)]
 struct Seen {
     greeting: String,
-    certificate_days: Option<f64>,
+    begun: Begun,
     /// None: nobody logged in.
     login_seconds: Option<f64>,
     messages: Option<u32>,
@@ -79,7 +79,6 @@ impl Imap {
     async fn talk(&self, cx: Cx<'_>) -> Result<Seen, Status> {
         let o = &self.options;
         let begin = cx.now_ns();
-        let since = |from: u64| (cx.now_ns() - from) as f64 / 1e9;
         let lines = self.server.lines(cx, LINE_MAX).await;
         let mut lines = lines.map_err(|f| f.tell(cx))?;
         cx.phase("greeting");
@@ -98,12 +97,12 @@ impl Imap {
             if !go.ok {
                 return Err(cx.critical(format_args!("starttls: {}", go.text)));
             }
-            let secure = self.server.upgrade(cx, lines).await;
+            let secure = self.server.upgrade(lines).await;
             lines = secure.map_err(|f| f.tell(cx))?;
         }
         let mut seen = Seen {
             greeting: words(&greeting),
-            certificate_days: lines.get_ref().certificate_days(),
+            begun: lines.get_ref().begun(),
             ..Seen::default()
         };
         let able = ask(cx, &mut lines, "capability", "CAPABILITY").await?;
@@ -115,7 +114,7 @@ impl Imap {
             return Err(cx.critical("capability: the server does not say that it speaks IMAP4"));
         }
         if let (Some(user), Some(password)) = (&o.user, &o.password) {
-            let login = cx.now_ns();
+            let login = lines.get_ref().now_ns();
             if !preauth {
                 let words = [user, password].map(|t| quoted(t).unwrap_or_default());
                 let done = ask(
@@ -129,10 +128,10 @@ impl Imap {
                     return Err(refused(cx, "login", &done));
                 }
             }
-            seen.login_seconds = Some(since(login));
+            seen.login_seconds = Some(lines.get_ref().seconds_since(login));
             self.look(cx, &mut lines, &mut seen).await?;
         }
-        seen.seconds = since(begin);
+        seen.seconds = lines.get_ref().seconds_since(begin);
         cx.phase("logout");
         // Its goodbye is nothing to wait for.
         let _ = lines.write(b"a LOGOUT\r\n").await;
@@ -182,13 +181,7 @@ impl Imap {
             crit: o.certificate_days_crit,
         };
         let latency = Upper::of_durations(o.latency_warn, o.latency_crit);
-        judge_conversation(
-            &mut report,
-            seen.certificate_days,
-            certificate,
-            seen.seconds,
-            latency,
-        );
+        judge_conversation(&mut report, seen.begun, certificate, seen.seconds, latency);
         let Some(login) = seen.login_seconds else {
             return report.end(&seen.greeting);
         };

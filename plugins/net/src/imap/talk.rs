@@ -28,11 +28,12 @@ pub async fn command(lines: &mut Lines<Wire<'_>>, text: &str) -> io::Result<Answ
     let mut untagged = Vec::new();
     let mut size = 0;
     for _ in 0..LINES_MAX {
-        let line = whole_line(lines).await?;
+        let line = whole_line(lines, size).await?;
         size += line.len();
         if size > ANSWER_MAX {
             break;
         }
+        keep(lines, size).await?;
         if let Some(rest) = line.strip_prefix("* ") {
             if starts(rest, "BYE") && !starts(text, "LOGOUT") {
                 return Err(invalid(format!("the server hangs up: {}", shown(rest))));
@@ -55,19 +56,26 @@ pub async fn command(lines: &mut Lines<Wire<'_>>, text: &str) -> io::Result<Answ
     Err(invalid("an answer without an end".into()))
 }
 
-/// A line with the literals in it: `{3}` at its end, and the three bytes that follow.
-async fn whole_line(lines: &mut Lines<Wire<'_>>) -> io::Result<String> {
+/// Before an answer has so many bytes.
+async fn keep(lines: &mut Lines<Wire<'_>>, bytes: usize) -> io::Result<()> {
+    lines.get_mut().room(bytes, ANSWER_MAX).await
+}
+
+/// A line with the literals in it: `{3}` at its end, and the three bytes that follow. `size` is that of the lines before.
+async fn whole_line(lines: &mut Lines<Wire<'_>>, size: usize) -> io::Result<String> {
     let mut whole = lines.text().await?;
-    while let Some(size) = literal(&whole) {
-        let size = size.filter(|n| *n <= LITERAL_MAX && whole.len() < ANSWER_MAX);
-        let Some(size) = size else {
+    while let Some(length) = literal(&whole) {
+        let length = length.filter(|n| *n <= LITERAL_MAX && whole.len() < ANSWER_MAX);
+        let Some(length) = length else {
             let text = whole.rsplit('{').next().unwrap_or_default();
             return Err(invalid(format!(
                 "a literal of {} bytes",
                 text.trim_end_matches('}')
             )));
         };
-        let bytes = lines.bytes(size as usize).await?;
+        // As it was read, and in the line.
+        keep(lines, size + whole.len() + 2 * length as usize).await?;
+        let bytes = lines.bytes(length as usize).await?;
         whole += &String::from_utf8_lossy(bytes);
         whole += &lines.text().await?;
     }

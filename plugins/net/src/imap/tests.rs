@@ -1,6 +1,6 @@
 //! The plugin on MockHost against Debian's dovecot and against peers that say what it would not.
 
-use crate::tests::{at, check, plugin, refused};
+use crate::tests::{assert_waits_for_room, at, check, plugin, refused};
 use healthd_plugin::Status;
 use healthd_plugin::mock::Outcome;
 use healthd_plugin::serde_json::{Value, json};
@@ -200,4 +200,16 @@ fn what_a_server_may_say() {
         (status, text.as_str()),
         (Status::Critical, "capability: an answer without an end")
     );
+}
+
+#[test]
+fn long_answers_wait_for_their_room() {
+    let many = "* X yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\n"
+        .repeat(900);
+    let literal = format!("* X {{100000}}\r\n{}\r\n", "x".repeat(100_000));
+    for long in [many, literal] {
+        let answer = format!("{long}* CAPABILITY IMAP4rev1\r\na OK\r\n");
+        let peer = Peer::saying(&["* OK hi\r\n", &answer]);
+        assert_waits_for_room(|| ask(peer.addr.port(), &json!({"tls": "none"})));
+    }
 }

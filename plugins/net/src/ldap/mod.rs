@@ -98,14 +98,13 @@ impl Ldap {
     async fn talk(&self, cx: Cx<'_>) -> Result<Seen, Status> {
         let o = &self.options;
         let begin = cx.now_ns();
-        let since = |from: u64| (cx.now_ns() - from) as f64 / 1e9;
         let wire = self.server.open(cx).await;
         let mut wire = wire.map_err(|f| f.tell(cx))?;
         if self.server.is_starttls() {
             cx.phase("starttls");
             let asked = starttls(wire, Dialect::Ldap, self.server.host().bare()).await;
             let asked = asked.map_err(|e| cx.fail("starttls", &e))?;
-            let secure = self.server.secure(cx, asked).await;
+            let secure = self.server.secure(asked).await;
             wire = secure.map_err(|f| f.tell(cx))?;
         }
         let mut lines = Lines::new(wire, MESSAGE_MAX);
@@ -118,10 +117,10 @@ impl Ldap {
         };
         if let (Some(user), Some(password)) = (&o.user, &o.password) {
             cx.phase("bind");
-            let asked = cx.now_ns();
+            let asked = lines.get_ref().now_ns();
             let done = bind(&mut lines, user, password).await;
             done.map_err(|e| cx.fail("bind", &e))?.fine(cx, "bind")?;
-            seen.bind_seconds = Some(since(asked));
+            seen.bind_seconds = Some(lines.get_ref().seconds_since(asked));
         }
         cx.phase("search");
         let done = self.search(&mut lines, &mut seen.entries).await;
@@ -130,7 +129,7 @@ impl Ldap {
             SIZE_LIMIT_EXCEEDED => seen.more = true,
             _ => done.fine(cx, "search")?,
         }
-        seen.seconds = since(begin);
+        seen.seconds = lines.get_ref().seconds_since(begin);
         cx.phase("unbind");
         let _ = lines.write(&message(3, UNBIND, &[])).await;
         Ok(seen)

@@ -1,7 +1,7 @@
 //! The plugin on MockHost against Debian's slapd and against peers that say what it would not.
 
 use crate::ber::{integer, tagged};
-use crate::tests::{at, check, plugin, refused, told, with};
+use crate::tests::{assert_waits_for_room, at, check, plugin, refused, told, with};
 use healthd_plugin::Status;
 use healthd_plugin::mock::Outcome;
 use healthd_plugin::serde_json::{Value, json};
@@ -176,12 +176,21 @@ fn slapd_and_its_entries() {
     );
 }
 
+fn done(id: i32, tag: u8, code: u8, text: &[u8]) -> Vec<u8> {
+    let content = [tagged(0x0A, &[code]), tagged(4, b""), tagged(4, text)].concat();
+    tagged(0x30, &[integer(id), tagged(tag, &content)].concat())
+}
+
+#[test]
+fn long_answers_wait_for_their_room() {
+    let entry = [integer(2), tagged(0x64, &[0; 300_000])].concat();
+    let answer = [tagged(0x30, &entry), done(2, 0x65, 0, b"")].concat();
+    let peer = Peer::answering(answer);
+    assert_waits_for_room(|| ask(peer.addr.port(), &json!({})));
+}
+
 #[test]
 fn what_a_server_may_say() {
-    let done = |id: i32, tag: u8, code: u8, text: &[u8]| {
-        let content = [tagged(0x0A, &[code]), tagged(4, b""), tagged(4, text)].concat();
-        tagged(0x30, &[integer(id), tagged(tag, &content)].concat())
-    };
     let entry = tagged(0x30, &[integer(2), tagged(0x64, &[])].concat());
     let reference = tagged(0x30, &[integer(2), tagged(0x73, &[])].concat());
     for (said, status, text) in [

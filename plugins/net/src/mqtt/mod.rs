@@ -13,7 +13,7 @@ use healthd_plugin::options::{FirstCell, Thresholds};
 use healthd_plugin::thresholds::Upper;
 use healthd_plugin::{Check, Cx, Metric, Status};
 use options::Options;
-use packet::{CONNACK, DISCONNECT, SUBACK, next, odd};
+use packet::{CONNACK, DISCONNECT, SUBACK, head, next, odd};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::time::Duration;
@@ -78,7 +78,6 @@ impl Mqtt {
     async fn talk(&self, cx: Cx<'_>) -> Result<Seen, Status> {
         let o = &self.options;
         let begin = cx.now_ns();
-        let since = |from: u64| (cx.now_ns() - from) as f64 / 1e9;
         let lines = self.server.lines(cx, LINE_MAX).await;
         let mut lines = lines.map_err(|f| f.tell(cx))?;
         cx.phase("login");
@@ -90,37 +89,32 @@ impl Mqtt {
             return Err(refused(cx, code));
         }
         let mut seen = Seen {
-            connect_seconds: since(begin),
+            connect_seconds: lines.get_ref().seconds_since(begin),
             echo_seconds: None,
             seconds: 0.0,
             retained: None,
         };
         if let Some(topic) = &o.topic {
             cx.phase("echo");
-            let asked = cx.now_ns();
+            let asked = lines.get_ref().now_ns();
             let heard = echo(&mut lines, topic)
                 .await
                 .map_err(|e| cx.fail("echo", &e))?;
             if !heard {
                 return Err(cx.unknown(format_args!("echo: this user may not read {topic}")));
             }
-            seen.echo_seconds = Some(since(asked));
+            seen.echo_seconds = Some(lines.get_ref().seconds_since(asked));
         }
         if let Some(topic) = &o.retained {
             cx.phase("retained");
-            let wait = RETAINED_WAIT.min(cx.remaining() / 3);
-            seen.retained = Some(match cx.timeout(wait, retained(&mut lines, topic)).await {
-                Err(_) => None,
-                Ok(Ok(Some(text))) => Some(text),
-                Ok(Ok(None)) => {
-                    return Err(
-                        cx.unknown(format_args!("retained: this user may not read {topic}"))
-                    );
-                }
-                Ok(Err(e)) => return Err(cx.fail("retained", &e)),
-            });
+            let fail = |e| cx.fail("retained", &e);
+            if !subscribed(&mut lines, 2, topic).await.map_err(fail)? {
+                return Err(cx.unknown(format_args!("retained: this user may not read {topic}")));
+            }
+            let kept = retained(cx, &mut lines, topic).await;
+            seen.retained = Some(kept.map_err(fail)?);
         }
-        seen.seconds = since(begin);
+        seen.seconds = lines.get_ref().seconds_since(begin);
         let _ = lines.write(&DISCONNECT).await;
         Ok(seen)
     }
@@ -206,13 +200,23 @@ async fn echo(lines: &mut Lines<Wire<'_>>, topic: &str) -> io::Result<bool> {
     }
 }
 
-/// The message that the broker keeps. None: this user may not read there. Without a message this waits for ever.
-async fn retained(lines: &mut Lines<Wire<'_>>, topic: &str) -> io::Result<Option<String>> {
-    if !subscribed(lines, 2, topic).await? {
-        return Ok(None);
-    }
+/// The message that the broker keeps, if it has one: it would begin to send it by now.
+async fn retained(
+    cx: Cx<'_>,
+    lines: &mut Lines<Wire<'_>>,
+    topic: &str,
+) -> io::Result<Option<String>> {
+    let wait = RETAINED_WAIT.min(cx.remaining() / 3);
+    let begin = lines.get_ref().now_ns();
     loop {
-        let packet = next(lines).await?;
+        let waited = Duration::from_nanos(lines.get_ref().now_ns() - begin);
+        let Some(left) = wait.checked_sub(waited) else {
+            return Ok(None);
+        };
+        let Ok(begun) = cx.timeout(left, head(lines)).await else {
+            return Ok(None);
+        };
+        let packet = begun?.rest(lines).await?;
         if let Some(m) = packet
             .message()
             .filter(|m| m.is_retained && m.topic == topic.as_bytes())

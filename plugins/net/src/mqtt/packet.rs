@@ -75,6 +75,16 @@ pub fn publish(topic: &str, content: &[u8]) -> Vec<u8> {
 }
 
 pub async fn next(lines: &mut Lines<Wire<'_>>) -> io::Result<Packet> {
+    head(lines).await?.rest(lines).await
+}
+
+/// The begin of a packet, whose content is still to come.
+pub struct Head {
+    kind: u8,
+    length: usize,
+}
+
+pub async fn head(lines: &mut Lines<Wire<'_>>) -> io::Result<Head> {
     let kind = lines.bytes(1).await?[0];
     let mut length = 0usize;
     for shift in [0, 7, 14, 21] {
@@ -84,11 +94,22 @@ pub async fn next(lines: &mut Lines<Wire<'_>>) -> io::Result<Packet> {
             if length > PACKET_MAX {
                 return Err(odd(format!("it sends a packet of {length} bytes")));
             }
-            let content = lines.bytes(length).await?.to_vec();
-            return Ok(Packet { kind, content });
+            return Ok(Head { kind, length });
         }
     }
     Err(odd("it sends a packet whose length has no end".into()))
+}
+
+impl Head {
+    pub async fn rest(self, lines: &mut Lines<Wire<'_>>) -> io::Result<Packet> {
+        // As it was read, by itself, and as text.
+        let kept = 3 * self.length;
+        lines.get_mut().room(kept, 3 * PACKET_MAX).await?;
+        Ok(Packet {
+            kind: self.kind,
+            content: lines.bytes(self.length).await?.to_vec(),
+        })
+    }
 }
 
 impl Packet {

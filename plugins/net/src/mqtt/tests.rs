@@ -1,6 +1,6 @@
 //! The plugin on MockHost against Debian's mosquitto and against peers that say what it would not.
 
-use crate::tests::{at, check, check_for, plugin, refused, told};
+use crate::tests::{assert_waits_for_room, at, check, check_for, plugin, refused, told};
 use healthd_plugin::Status;
 use healthd_plugin::mock::Outcome;
 use healthd_plugin::serde_json::{Value, json};
@@ -256,4 +256,12 @@ fn what_a_broker_may_say() {
         let peer = Peer::saying(&said);
         assert_eq!(told(&ask(peer.addr.port(), more)), (status, text));
     }
+}
+
+#[test]
+fn long_messages_wait_for_their_room() {
+    let message = [&[0, 1, b'a'][..], &[b'x'; 300_000]].concat();
+    let kept = [&b"\x90\x03\0\x02\0\x31\xe3\xa7\x12"[..], &message].concat();
+    let peer = Peer::saying(&[Vec::new(), b"\x20\x02\0\0".to_vec(), kept]);
+    assert_waits_for_room(|| ask(peer.addr.port(), &json!({"retained": "a"})));
 }

@@ -161,7 +161,6 @@ impl Mysql {
     async fn talk(&self, cx: Cx<'_>) -> Result<Seen, Status> {
         let o = &self.options;
         let begin = cx.now_ns();
-        let since = || (cx.now_ns() - begin) as f64 / 1e9;
         let lines = self.server.lines(cx, PACKET_MAX).await;
         let packets = Packets::new(lines.map_err(|f| f.tell(cx))?);
         let account = Account {
@@ -171,7 +170,7 @@ impl Mysql {
             private: self.server.is_private(),
         };
         let (mut packets, version) = login(cx, packets, &self.server, &account).await?;
-        let login_seconds = since();
+        let login_seconds = packets.seconds_since(begin);
         cx.phase("status");
         let failed = |t: Trouble| t.told(cx, "status");
         let variables = packets.ask(VARIABLES).await.map_err(failed)?;
@@ -188,7 +187,7 @@ impl Mysql {
             let asked = read_only(cx, &mut packets, &version, query).await;
             answer = Some(asked.map_err(|t| t.told(cx, "query"))?);
         }
-        let seconds = since();
+        let seconds = packets.seconds_since(begin);
         cx.phase("quit");
         packets.quit().await;
         Ok(Seen {

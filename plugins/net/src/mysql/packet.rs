@@ -1,6 +1,7 @@
 //! MySQL's packets: three bytes of length, a number, the content. A server cannot make us keep more than it should.
 
 use super::Trouble;
+use super::query::TABLE_MAX;
 use healthd_client::server::Server;
 use healthd_client::wire::Wire;
 use healthd_plugin::net::Lines;
@@ -13,11 +14,27 @@ pub struct Packets<'a> {
     lines: Lines<Wire<'a>>,
     /// Of the next packet.
     number: u8,
+    /// What the answers until now take.
+    kept: usize,
 }
 
 impl<'a> Packets<'a> {
     pub fn new(lines: Lines<Wire<'a>>) -> Packets<'a> {
-        Packets { lines, number: 0 }
+        Packets {
+            lines,
+            number: 0,
+            kept: 0,
+        }
+    }
+
+    /// So many bytes of answers are kept from now on.
+    pub fn keep(&mut self, bytes: usize) {
+        self.kept += bytes;
+    }
+
+    /// Of the server, from `begin` on.
+    pub fn seconds_since(&self, begin: u64) -> f64 {
+        self.lines.get_ref().seconds_since(begin)
     }
 
     pub async fn read(&mut self) -> Result<Vec<u8>, Trouble> {
@@ -27,6 +44,10 @@ impl<'a> Packets<'a> {
         if length > PACKET_MAX {
             return Err(Trouble::odd(format!("it sends a packet of {length} bytes")));
         }
+        // As it was read, and by itself.
+        let kept = self.kept + 2 * length;
+        let most = self.kept + TABLE_MAX + 2 * PACKET_MAX;
+        self.lines.get_mut().room(kept, most).await?;
         Ok(self.lines.bytes(length).await?.to_vec())
     }
 
@@ -50,10 +71,10 @@ impl<'a> Packets<'a> {
 
     /// TLS begins now.
     pub async fn secure(self, cx: Cx<'a>, server: &Server) -> Result<Packets<'a>, Status> {
-        let lines = server.upgrade(cx, self.lines).await;
+        let lines = server.upgrade(self.lines).await;
         Ok(Packets {
-            lines: lines.map_err(|f| f.tell(cx))?,
             number: self.number,
+            ..Packets::new(lines.map_err(|f| f.tell(cx))?)
         })
     }
 }

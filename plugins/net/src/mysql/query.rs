@@ -8,6 +8,9 @@ const ROWS_MAX: usize = 10_000;
 const ANSWER_MAX: usize = 4 << 20;
 /// A value takes more than its byte on the wire.
 const VALUES_MAX: usize = 100_000;
+const VALUE: usize = 48;
+/// All of one answer, as it is kept.
+pub const TABLE_MAX: usize = ANSWER_MAX + VALUES_MAX * VALUE;
 const COM_QUIT: u8 = 1;
 const COM_QUERY: u8 = 3;
 
@@ -64,7 +67,9 @@ impl Packets<'_> {
         let mut table = Table::default();
         for _ in 0..columns {
             let column = self.read().await?;
-            table.names.push(name(&column).ok_or_else(cut)?);
+            let name = name(&column).ok_or_else(cut)?;
+            self.keep(name.len() + VALUE);
+            table.names.push(name);
         }
         if !is_end(&self.read().await?) {
             return Err(Trouble::odd("its columns have no end"));
@@ -93,6 +98,7 @@ impl Packets<'_> {
             });
             let cells: Option<Vec<_>> = cells.collect();
             table.rows.push(cells.ok_or_else(cut)?);
+            self.keep(row.len() + table.names.len() * VALUE);
         }
     }
 

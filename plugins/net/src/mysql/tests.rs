@@ -1,6 +1,6 @@
 //! The plugin on MockHost against Debian's MariaDB and against peers that say what it would not.
 
-use crate::tests::{check, plugin, refused, told, with};
+use crate::tests::{assert_waits_for_room, check, plugin, refused, told, with};
 use healthd_plugin::Status;
 use healthd_plugin::mock::Outcome;
 use healthd_plugin::serde_json::{Value, json};
@@ -587,10 +587,33 @@ fn ways_to_log_in() {
     }
 }
 
+const COLUMN: &[u8] = b"\x03def\0\0\0\x01a\0\x0c\x21\0\x05\0\0\0\xfd\0\0\0\0\0";
+const END: [u8; 5] = [0xfe, 0, 0, 2, 0];
+
+#[test]
+fn long_answers_wait_for_their_room() {
+    let cell = [&b"\xfd\xe0\x93\x04"[..], &[b'x'; 300_000]].concat();
+    let table = [
+        packet(1, &[1]),
+        packet(2, COLUMN),
+        packet(3, &END),
+        packet(4, &cell),
+        packet(5, &END),
+    ];
+    let texts = [
+        greeting(NATIVE, true),
+        packet(2, &OK),
+        table.concat(),
+        table.concat(),
+    ];
+    let peer = Peer::saying(&texts);
+    assert_waits_for_room(|| ask(peer.addr.port(), &json!({})));
+}
+
 #[test]
 fn what_a_server_may_answer() {
-    let column = b"\x03def\0\0\0\x01a\0\x0c\x21\0\x05\0\0\0\xfd\0\0\0\0\0";
-    let end = packet(3, &[0xfe, 0, 0, 2, 0]);
+    let column = COLUMN;
+    let end = packet(3, &END);
     for (answer, text) in [
         (packet(1, &[]), "its answer has no number of columns"),
         (

@@ -1,10 +1,10 @@
-//! The plugin on MockHost against Debian's chrony and against servers with the time of somebody else.
+//! The plugin on MockHost against Debian's chrony and ntpsec, and against servers with the time of somebody else.
 
 use crate::tests::{check, check_for, plugin, refused, told};
 use healthd_plugin::mock::Outcome;
 use healthd_plugin::serde_json::{Value, json};
 use healthd_plugin::{Clock, Status};
-use healthd_testing::{Server, program};
+use healthd_testing::{Server, in_own_network, program, unpacked, until};
 use std::net::UdpSocket;
 use std::process::Command;
 use std::sync::Arc;
@@ -90,6 +90,53 @@ fn chrony_that_is_not_synchronised() {
     let o = ask(chrony.port, &json!({}));
     let text = "the server's own clock is not synchronised";
     assert_eq!(told(&o), (Status::Critical, text));
+}
+
+/// Debian's ntpsec without the right to touch our clock, which goes by itself after a second. It insists on port 123.
+fn ntpsec() -> Option<Server> {
+    let ntpd = unpacked("ntpsec", "usr/sbin/ntpd")?;
+    Some(Server::start(
+        |folder, _| {
+            let conf = "interface ignore wildcard\ninterface listen 127.0.0.1\ntos orphan 5 orphanwait 1\n\
+                limit average 100000 burst 100000\n";
+            let mut command = Command::new("setpriv");
+            command
+                .args(["--bounding-set=-sys_time", "--inh-caps=-sys_time"])
+                .arg(&ntpd)
+                .args(["-n", "-N", "-c"])
+                .arg(folder.write("ntp.conf", conf))
+                .arg("-f")
+                .arg(folder.file("drift"))
+                .arg("-p")
+                .arg(folder.file("pid"));
+            command
+        },
+        |folder, _| {
+            let log = std::fs::read_to_string(folder.file("log"));
+            log.is_ok_and(|log| log.contains("127.0.0.1:123"))
+        },
+    ))
+}
+
+#[test]
+fn ntpsec_that_goes_by_itself() {
+    in_own_network(|| {
+        let Some(ntpsec) = ntpsec() else {
+            return;
+        };
+        let fine = json!({"offset_warn": "200ms"});
+        until(
+            || ask(123, &fine).status == Status::Ok,
+            || format!("{:?}: {}", ask(123, &fine), ntpsec.log()),
+        );
+        let o = ask(123, &json!({"offset_warn": "200ms", "stratum_max": 3}));
+        assert_eq!(o.status, Status::Critical, "{}", o.message);
+        assert!(
+            o.message.starts_with("stratum 5, above 3; "),
+            "{}",
+            o.message
+        );
+    });
 }
 
 /// The outcome with a server whose good answers, its clock ahead by `ahead` seconds, are changed like this.

@@ -7,7 +7,7 @@ mod options;
 use crate::mail::{account_is_safe, judge_conversation};
 use crate::report::{Report, Unit};
 use healthd_client::server::Server;
-use healthd_client::wire::{TlsMode, Wire};
+use healthd_client::wire::{Begun, TlsMode, Wire};
 use healthd_plugin::net::Lines;
 use healthd_plugin::thresholds::{Lower, Upper};
 use healthd_plugin::{Check, Cx, Metric, Status};
@@ -22,7 +22,7 @@ pub struct Pop3 {
 
 struct Seen {
     greeting: String,
-    certificate_days: Option<f64>,
+    begun: Begun,
     /// How many, and how many bytes; None: nobody logged in.
     messages: Option<(f64, f64)>,
     seconds: f64,
@@ -73,10 +73,10 @@ impl Pop3 {
         let greeting = answer(cx, &mut lines, "greeting").await?;
         if self.server.is_starttls() {
             ask(cx, &mut lines, "stls", "STLS").await?;
-            let secure = self.server.upgrade(cx, lines).await;
+            let secure = self.server.upgrade(lines).await;
             lines = secure.map_err(|f| f.tell(cx))?;
         }
-        let certificate_days = lines.get_ref().certificate_days();
+        let begun = lines.get_ref().begun();
         let mut messages = None;
         if let (Some(user), Some(password)) = (&o.user, &o.password) {
             ask(cx, &mut lines, "login", &format!("USER {user}")).await?;
@@ -94,7 +94,7 @@ impl Pop3 {
         let _ = lines.write(b"QUIT\r\n").await;
         Ok(Seen {
             greeting,
-            certificate_days,
+            begun,
             messages,
             seconds,
         })
@@ -108,13 +108,7 @@ impl Pop3 {
             crit: o.certificate_days_crit,
         };
         let latency = Upper::of_durations(o.latency_warn, o.latency_crit);
-        judge_conversation(
-            &mut report,
-            seen.certificate_days,
-            certificate,
-            seen.seconds,
-            latency,
-        );
+        judge_conversation(&mut report, seen.begun, certificate, seen.seconds, latency);
         let Some((messages, size)) = seen.messages else {
             return report.end(&seen.greeting);
         };

@@ -83,9 +83,9 @@ impl Redis {
             }
         }
         cx.phase("ping");
-        let begin = cx.now_ns();
+        let begin = lines.get_ref().now_ns();
         let pong = ask(cx, &mut lines, "ping", &["PING"]).await?;
-        let ping_seconds = (cx.now_ns() - begin) as f64 / 1e9;
+        let ping_seconds = lines.get_ref().seconds_since(begin);
         match &pong {
             Value::Text(text) if text == "PONG" => {}
             other => return Err(refused(cx, "ping", other)),

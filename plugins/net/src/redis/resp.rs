@@ -1,6 +1,7 @@
 //! RESP, the protocol of Redis (version 2), read with caps: a server cannot make us keep more than it should.
 
-use healthd_plugin::net::{AsyncRead, AsyncWrite, Lines};
+use healthd_client::wire::Wire;
+use healthd_plugin::net::Lines;
 use std::fmt;
 use std::io;
 
@@ -31,7 +32,7 @@ pub fn command(words: &[&str]) -> Vec<u8> {
 }
 
 /// One answer.
-pub async fn answer<S: AsyncRead + AsyncWrite + Unpin>(lines: &mut Lines<S>) -> io::Result<Value> {
+pub async fn answer(lines: &mut Lines<Wire<'_>>) -> io::Result<Value> {
     // Lists that are not full yet, the innermost last.
     let mut open: Vec<(usize, Vec<Value>)> = Vec::new();
     let (mut seen, mut size) = (0, 0);
@@ -42,7 +43,7 @@ pub async fn answer<S: AsyncRead + AsyncWrite + Unpin>(lines: &mut Lines<S>) -> 
                 "an answer of more than {VALUES_MAX} values"
             )));
         }
-        let mut value = match one(lines).await? {
+        let mut value = match one(lines, size).await? {
             One::Value(value) => value,
             One::List(0) => Value::List(Vec::new()),
             One::List(n) => {
@@ -79,12 +80,19 @@ pub async fn answer<S: AsyncRead + AsyncWrite + Unpin>(lines: &mut Lines<S>) -> 
     }
 }
 
+/// Before an answer takes so many bytes.
+async fn keep(lines: &mut Lines<Wire<'_>>, bytes: usize) -> io::Result<()> {
+    lines.get_mut().room(bytes, TEXTS_MAX + 2 * TEXT_MAX).await
+}
+
 enum One {
     Value(Value),
     List(usize),
 }
 
-async fn one<S: AsyncRead + AsyncWrite + Unpin>(lines: &mut Lines<S>) -> io::Result<One> {
+/// `size`: of the texts before it.
+async fn one(lines: &mut Lines<Wire<'_>>, size: usize) -> io::Result<One> {
+    keep(lines, size).await?;
     let line = lines.text().await?;
     let rest = line.get(1..).unwrap_or_default();
     let bad = || invalid(format!("{:?} is nothing that Redis says", shown(&line)));
@@ -95,10 +103,12 @@ async fn one<S: AsyncRead + AsyncWrite + Unpin>(lines: &mut Lines<S>) -> io::Res
         Some(b'$') => match rest.parse::<i64>().map_err(|_| bad())? {
             -1 => Value::Nothing,
             n => {
-                let size = usize::try_from(n).ok().filter(|n| *n <= TEXT_MAX);
-                let size = size.ok_or_else(|| invalid(format!("an answer of {n} bytes")))?;
-                let text = lines.bytes(size + 2).await?;
-                Value::Text(String::from_utf8_lossy(&text[..size]).into_owned())
+                let length = usize::try_from(n).ok().filter(|n| *n <= TEXT_MAX);
+                let length = length.ok_or_else(|| invalid(format!("an answer of {n} bytes")))?;
+                // As it was read, and by itself.
+                keep(lines, size + 2 * length).await?;
+                let text = lines.bytes(length + 2).await?;
+                Value::Text(String::from_utf8_lossy(&text[..length]).into_owned())
             }
         },
         Some(b'*') => match rest.parse::<i64>().map_err(|_| bad())? {

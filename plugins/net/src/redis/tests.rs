@@ -1,6 +1,6 @@
 //! The plugin on MockHost against Debian's Redis and against peers that say what it would not.
 
-use crate::tests::{at, check, check_for, plugin, refused, told};
+use crate::tests::{assert_waits_for_room, at, check, check_for, plugin, refused, told};
 use healthd_plugin::Status;
 use healthd_plugin::mock::Outcome;
 use healthd_plugin::serde_json::{Value, json};
@@ -328,6 +328,13 @@ fn texts_have_a_bound_together() {
     let said = format!("*9\r\n{}", text.repeat(9));
     let why = "ping: an answer of more than 2 MiB";
     assert_eq!(saying(said.as_bytes()), (Status::Critical, why.into()));
+}
+
+#[test]
+fn long_texts_wait_for_their_room() {
+    let info = format!("$100000\r\nrole:master\r\n{}\r\n", "x".repeat(99_987));
+    let peer = Peer::saying(&["", "+PONG\r\n", &info]);
+    assert_waits_for_room(|| ask(peer.addr.port(), &json!({})));
 }
 
 #[test]

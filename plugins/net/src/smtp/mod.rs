@@ -7,7 +7,7 @@ mod options;
 use crate::mail::{account_is_safe, judge_conversation};
 use crate::report::Report;
 use healthd_client::server::Server;
-use healthd_client::wire::Wire;
+use healthd_client::wire::{Begun, Wire};
 use healthd_plugin::base64::base64;
 use healthd_plugin::net::Lines;
 use healthd_plugin::thresholds::{Lower, Upper};
@@ -30,7 +30,7 @@ struct Seen {
     said: &'static str,
     banner_seconds: f64,
     seconds: f64,
-    certificate_days: Option<f64>,
+    begun: Begun,
 }
 
 impl Check for Smtp {
@@ -85,7 +85,7 @@ impl Smtp {
             reply: last.1,
             banner_seconds,
             seconds,
-            certificate_days: lines.get_ref().certificate_days(),
+            begun: lines.get_ref().begun(),
         })
     }
 
@@ -103,7 +103,7 @@ impl Smtp {
             }
             let go = command(cx, &mut lines, "starttls", "STARTTLS").await?;
             wanted(cx, "starttls", &go, 220)?;
-            let secure = self.server.upgrade(cx, lines).await;
+            let secure = self.server.upgrade(lines).await;
             lines = secure.map_err(|f| f.tell(cx))?;
             offer = self.hello(cx, &mut lines).await?;
         }
@@ -143,13 +143,7 @@ impl Smtp {
             crit: o.certificate_days_crit,
         };
         let latency = Upper::of_durations(o.latency_warn, o.latency_crit);
-        judge_conversation(
-            &mut report,
-            seen.certificate_days,
-            certificate,
-            seen.seconds,
-            latency,
-        );
+        judge_conversation(&mut report, seen.begun, certificate, seen.seconds, latency);
         cx.metric(
             Metric::new("banner", seen.banner_seconds)
                 .unit("s")

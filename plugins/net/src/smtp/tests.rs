@@ -211,6 +211,11 @@ fn exim_inside_of_tls() {
                 let log = exim.server.log();
                 assert_eq!(o.status, status, "{tls} {more}: {}: {log}", o.message);
                 assert!(o.message.starts_with(begin), "{more}: {}", o.message);
+                if status != Status::Critical {
+                    let parts = ["connect", "tls"].map(|name| o.metric(name).value);
+                    assert!(parts[0] > 0.0 && parts[1] > 0.0, "{parts:?}");
+                    assert!(parts[0] + parts[1] < o.metric("total").value, "{parts:?}");
+                }
             }
         }
     }

@@ -33,6 +33,7 @@ struct Seen {
     /// Proved, if one was asked for.
     fingerprint: Option<String>,
     banner_seconds: f64,
+    kex_seconds: f64,
     seconds: f64,
 }
 
@@ -81,12 +82,14 @@ impl Ssh {
             return Err(cx.critical(format_args!("{version:?}: not version 2 of SSH")));
         }
         cx.phase("kex");
+        let asked = cx.now_ns();
         let (offer, fingerprint) = self.exchange(cx, &mut lines, &version).await?;
         Ok(Seen {
             version,
             offer,
             fingerprint,
             banner_seconds,
+            kex_seconds: (cx.now_ns() - asked) as f64 / 1e9,
             seconds: (cx.now_ns() - begin) as f64 / 1e9,
         })
     }
@@ -175,11 +178,9 @@ impl Ssh {
         if !forbidden.is_empty() {
             report.add(Status::Warn, format!("offers {}", forbidden.join(", ")));
         }
-        cx.metric(
-            Metric::new("banner", seen.banner_seconds)
-                .unit("s")
-                .min(0.0),
-        );
+        for (name, seconds) in [("banner", seen.banner_seconds), ("kex", seen.kex_seconds)] {
+            cx.metric(Metric::new(name, seconds).unit("s").min(0.0));
+        }
         let limits = Upper::of_durations(o.latency_warn, o.latency_crit);
         let metric = Metric::new("total", seen.seconds).unit("s").min(0.0);
         let text = format!("took {}", seconds_text(seen.seconds));

@@ -70,6 +70,9 @@ pub async fn next(
             .ok()
             .filter(|n| n.saturating_add(before) <= MESSAGE_MAX);
         let length = fits.ok_or_else(|| odd(&format!("a frame of {length} bytes")))?;
+        // As it was read, by itself, and as text.
+        let kept = 3 * (before + length);
+        lines.get_mut().room(kept, 3 * MESSAGE_MAX).await?;
         let content = lines.bytes(length).await?.to_vec();
         match (kind, pieces.as_mut()) {
             (CLOSE | PING | PONG, _) if is_last && length <= 125 => {

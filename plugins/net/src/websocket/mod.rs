@@ -17,6 +17,7 @@ use healthd_plugin::{Check, Cx, Metric, Status};
 use options::Options;
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use std::hash::{BuildHasher, RandomState};
+use std::io;
 
 const LINE_MAX: usize = 16 << 10;
 const HEADERS_MAX: usize = 100;
@@ -89,13 +90,12 @@ impl Websocket {
     async fn talk(&self, cx: Cx<'_>) -> Result<Seen, Status> {
         let o = &self.options;
         let begin = cx.now_ns();
-        let since = |from: u64| (cx.now_ns() - from) as f64 / 1e9;
         let lines = self.server.lines(cx, LINE_MAX).await;
         let mut lines = lines.map_err(|f| f.tell(cx))?;
         cx.phase("upgrade");
         self.upgrade(cx, &mut lines).await?;
         let mut seen = Seen {
-            open_seconds: since(begin),
+            open_seconds: lines.get_ref().seconds_since(begin),
             ping_seconds: None,
             seconds: 0.0,
             message: None,
@@ -112,12 +112,12 @@ impl Websocket {
         }
         if o.ping {
             cx.phase("ping");
-            let asked = cx.now_ns();
+            let asked = lines.get_ref().now_ns();
             let done = ping(&mut lines, &mut pieces).await;
-            done.map_err(|why| cx.critical(format_args!("ping: {why}")))?;
-            seen.ping_seconds = Some(since(asked));
+            done.map_err(|e| cx.fail("ping", &e))?;
+            seen.ping_seconds = Some(lines.get_ref().seconds_since(asked));
         }
-        seen.seconds = since(begin);
+        seen.seconds = lines.get_ref().seconds_since(begin);
         cx.phase("close");
         // 1000: all is well. Its goodbye is nothing to wait for.
         let _ = lines
@@ -236,9 +236,9 @@ async fn expected(
     pieces: &mut Option<Message>,
     expect: &Pattern,
 ) -> Result<String, Status> {
-    let critical = |why: String| cx.critical(format_args!("expect: {why}"));
     for _ in 0..MESSAGES_MAX {
-        let message = answered(lines, pieces).await.map_err(critical)?;
+        let message = answered(lines, pieces).await;
+        let message = message.map_err(|e| cx.fail("expect", &e))?;
         if message.kind == PONG {
             continue;
         }
@@ -259,38 +259,35 @@ async fn expected(
             return Ok(shown(&text));
         }
     }
-    Err(critical(format!(
-        "none of {MESSAGES_MAX} messages matches {expect}"
+    Err(cx.critical(format_args!(
+        "expect: none of {MESSAGES_MAX} messages matches {expect}"
     )))
 }
 
 /// Sends a ping and waits for its pong.
-async fn ping(lines: &mut Lines<Wire<'_>>, pieces: &mut Option<Message>) -> Result<(), String> {
+async fn ping(lines: &mut Lines<Wire<'_>>, pieces: &mut Option<Message>) -> io::Result<()> {
     let content = random().1;
-    let sent = lines.write(&frame(PING, &content, random().0)).await;
-    sent.map_err(|e| e.to_string())?;
+    lines.write(&frame(PING, &content, random().0)).await?;
     for _ in 0..MESSAGES_MAX {
         let message = answered(lines, pieces).await?;
         if message.kind == PONG && message.content == content {
             return Ok(());
         }
     }
-    Err(format!("no pong among {MESSAGES_MAX} messages"))
+    Err(invalid(format!("no pong among {MESSAGES_MAX} messages")))
 }
 
 /// The next message; the server's own pings are answered on the way.
 async fn answered(
     lines: &mut Lines<Wire<'_>>,
     pieces: &mut Option<Message>,
-) -> Result<Message, String> {
+) -> io::Result<Message> {
     loop {
-        let message = next(lines, pieces).await.map_err(|e| e.to_string())?;
+        let message = next(lines, pieces).await?;
         match message.kind {
             PING => {
-                let sent = lines
-                    .write(&frame(PONG, &message.content, random().0))
-                    .await;
-                sent.map_err(|e| e.to_string())?;
+                let pong = frame(PONG, &message.content, random().0);
+                lines.write(&pong).await?;
             }
             CLOSE => {
                 let code = message
@@ -300,13 +297,16 @@ async fn answered(
                 let text = message.content.get(2..).unwrap_or_default();
                 let text = shown(&String::from_utf8_lossy(text));
                 let code = code.map_or("no reason".into(), |c| c.to_string());
-                return Err(format!("the server closes: {code} {text}")
-                    .trim_end()
-                    .to_owned());
+                let why = format!("the server closes: {code} {text}");
+                return Err(invalid(why.trim_end().to_owned()));
             }
             _ => return Ok(message),
         }
     }
+}
+
+fn invalid(why: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
 /// A mask, and what no other run has.

@@ -1,6 +1,6 @@
 //! The plugin on MockHost against Debian's websockets for Python and against peers that say what it would not.
 
-use crate::tests::{check, plugin, refused, told};
+use crate::tests::{assert_waits_for_room, check, plugin, refused, told};
 use healthd_plugin::Status;
 use healthd_plugin::mock::Outcome;
 use healthd_plugin::serde_json::{Value, json};
@@ -170,7 +170,8 @@ fn what_a_server_may_say() {
 }
 
 /// A server that opens as it should, then sends these bytes.
-fn sending(bytes: &'static [u8]) -> (Status, String) {
+fn sending(bytes: &[u8], more: &Value) -> Outcome {
+    let bytes = bytes.to_vec();
     let peer = Peer::new(move |mut stream| {
         let mut request = Vec::new();
         while !request.ends_with(b"\r\n\r\n") {
@@ -192,12 +193,19 @@ fn sending(bytes: &'static [u8]) -> (Status, String) {
         let head = format!(
             "HTTP/1.1 101 X\r\nupgrade: WebSocket\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
         );
-        let _ = stream.write_all(&[head.as_bytes(), bytes].concat());
+        let _ = stream.write_all(&[head.as_bytes(), &bytes].concat());
         let _ = stream.shutdown(std::net::Shutdown::Write);
         let _ = std::io::copy(&mut stream, &mut std::io::sink());
     });
-    let o = ask(peer.addr.port(), &json!({}));
-    (o.status, o.message)
+    ask(peer.addr.port(), more)
+}
+
+#[test]
+fn long_messages_wait_for_their_room() {
+    let head = b"\x81\x7f\0\0\0\0\0\x04\x93\xe0";
+    let message = [&head[..], &[b'x'; 300_000]].concat();
+    let expect = json!({"ping": false, "expect": "^x"});
+    assert_waits_for_room(|| sending(&message, &expect));
 }
 
 #[test]
@@ -239,6 +247,6 @@ fn frames_that_are_none() {
             "ping: the server closes: 1001",
         ),
     ] {
-        assert_eq!(sending(bytes), (Status::Critical, text.to_owned()));
+        assert_eq!(told(&sending(bytes, &json!({}))), (Status::Critical, text));
     }
 }

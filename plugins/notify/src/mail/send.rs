@@ -40,7 +40,7 @@ pub async fn send(
         if go.code != 220 {
             return Err(refused("STARTTLS", &go));
         }
-        lines = mail.server.upgrade(cx, lines).await?;
+        lines = mail.server.upgrade(lines).await?;
         offer = hello(cx, &mut lines, &helo).await?;
     }
     if let Some(login) = &mail.login {

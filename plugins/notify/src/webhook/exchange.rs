@@ -28,7 +28,7 @@ pub async fn post(hook: &Webhook, cx: Cx<'_>, request: &[u8]) -> Result<Response
                 false => wire,
                 true => {
                     let wire = tunnel(hook, cx, proxy, wire).await.map_err(by)?;
-                    hook.server.secure(cx, wire).await?
+                    hook.server.secure(wire).await?
                 }
             }
         }

@@ -81,6 +81,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Lines<S> {
         &self.stream
     }
 
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.stream
+    }
+
     /// The stream, for a handshake that begins now. If the peer has sent more than was taken, that is an error: what
     /// came in plain must not be taken for something said inside of TLS (command injection, CVE-2011-0411).
     pub fn into_stream(self) -> io::Result<S> {

@@ -41,7 +41,7 @@ const KINDS: [(&str, usize, Option<Silent>, &str); 39] = [
     ("pop3", FEW, Some(Silent::Tcp), ", tls = \"none\""),
     ("ldap", MANY, Some(Silent::Tcp), ""),
     ("mqtt", MANY, Some(Silent::Tcp), ""),
-    ("amqp", MANY, Some(Silent::Tcp), ""),
+    ("amqp", FEW, Some(Silent::Tcp), ""),
     ("postgres", FEW, Some(Silent::Postgres), ""),
     ("mysql", FEW, Some(Silent::Tcp), ", user = \"x\""),
     ("redis", MANY, Some(Silent::Tcp), ""),

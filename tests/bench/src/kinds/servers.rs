@@ -1,7 +1,8 @@
 //! What each kind asks when its cost is measured: the real server from Debian, started for it, or this machine.
 
 use healthd_testing::{
-    Certs, Dovecot, Exim, MariaDb, Nginx, Postgres, Server, accepts, free_port, program, run, until,
+    Certs, Dovecot, Exim, MariaDb, Nginx, Postgres, RabbitMq, Server, accepts, free_port, program,
+    run, until,
 };
 use std::any::Any;
 use std::net::UdpSocket;
@@ -56,6 +57,16 @@ pub fn target(kind: &str) -> Option<Target> {
         "pop3" => dovecot(|d| d.pop3),
         "ldap" => slapd(),
         "mqtt" => mosquitto(),
+        "amqp" => {
+            let server = RabbitMq::start()?;
+            let options = format!(
+                "{}, user = \"{}\", password = \"{}\", vhost = \"shop\", queue = \"orders\"",
+                local(server.port),
+                RabbitMq::USER,
+                RabbitMq::PASSWORD
+            );
+            Some(Target::new(options, server))
+        }
         "redis" => simple(
             "redis-server",
             "redis-server",
@@ -79,8 +90,9 @@ pub fn target(kind: &str) -> Option<Target> {
         "postgres" => {
             let server = Postgres::start()?;
             let options = format!(
-                "url = \"postgres://postgres@127.0.0.1:{}/postgres\"",
-                server.port
+                "url = \"postgres://postgres@127.0.0.1:{}/postgres\", password = \"{}\"",
+                server.port,
+                Postgres::PASSWORD
             );
             Some(Target::new(options, server))
         }
