@@ -296,12 +296,12 @@ fn what_is_changed_is_changed_by_who_may() {
     let made = post(&at, "/v1/silences", &silence, right);
     assert_eq!(made.status, 201, "{}", made.body);
     let id = value(&made)["id"].as_str().expect("an id").to_owned();
-    let page = get(&at, "/alerts", &[]);
-    assert!(
-        page.body.contains(&id) && page.body.contains("&#60;script&#62;"),
-        "{}",
-        page.body
-    );
+    wait_for("the silence is shown", || {
+        get(&at, "/alerts", &[]).body.contains(&id)
+    });
+    wait_for("its reason is a text", || {
+        get(&at, "/alerts", &[]).body.contains("&#60;script&#62;")
+    });
     let acked = post(
         &at,
         "/v1/ack",

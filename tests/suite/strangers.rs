@@ -338,7 +338,7 @@ fn a_check_that_blocks_others_again_and_again_gets_a_worker_apart() {
     // A new generation knows it too.
     daemon.ask("reload", json!({}));
     assert_eq!(daemon.run_anew("blocks")["status"], "ok");
-    // Mended: else it might be sent away again before its old worker has ended.
+    // Mended: with a few more runs that block it would be sent away again.
     fs::remove_file(&file).expect("our own folder");
     let said = daemon.healthctl(&["plugins", "release", "blocks"]);
     assert_eq!(said.code, Some(0), "{said:?}");

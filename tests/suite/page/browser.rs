@@ -220,12 +220,11 @@ fn one_acknowledges_and_silences_with_the_token() {
         "it ran",
         "return document.querySelector('#said').textContent.includes('critical')",
     );
-    browser.open(&format!("http://{at}/alerts"));
-    let text = browser.text();
-    assert!(
-        text.contains("on it <b>") && text.contains("silence"),
-        "{text}"
-    );
+    wait_for("both are told", || {
+        browser.open(&format!("http://{at}/alerts"));
+        let text = browser.text();
+        text.contains("on it <b>") && text.contains("silence")
+    });
     browser.click("[data-end]");
     browser.until(
         "one is left",

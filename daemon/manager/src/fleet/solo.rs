@@ -91,27 +91,18 @@ impl Manager {
             self.leave_queue(id);
             return false;
         };
-        let patience = match self.solo_of(id) {
-            Some(_) => COMING_NS,
-            None => PATIENCE_NS,
-        };
-        let impatient = now >= self.clockwork.stood.since(since) + patience;
-        if place == Place::Pool || (place == Place::RatherSolo && impatient) {
-            // Released, or out of patience.
-            self.schedule.enqueue(target.pool, id);
+        if place != Place::Pool && self.solo_of(id).is_none() {
+            self.open_solo(id, now);
+        }
+        let own = self.solo_of(id);
+        let has_room = |slot: &u32| self.fleet.slots.get(slot).is_some_and(|s| s.credit(1) > 0);
+        if let Some(slot) = own.filter(has_room).filter(|_| place != Place::Pool) {
+            self.send_waiting(id, slot, since);
+            self.publish(id);
             return false;
         }
-        match self.solo_of(id) {
-            Some(slot) if self.fleet.slots.get(&slot).is_some_and(|s| s.credit(1) > 0) => {
-                self.send_waiting(id, slot, since);
-                self.publish(id);
-                return false;
-            }
-            Some(_) => {}
-            None => self.open_solo(id, now),
-        }
-        if place == Place::RatherSolo && !again && self.solo_of(id).is_none() {
-            // All are taken, perhaps for long, and this is no run that was cut off.
+        let waited_ns = now.saturating_sub(self.clockwork.stood.since(since));
+        if is_sent_to_the_pool(place, again, own.is_some(), waited_ns) {
             self.schedule.enqueue(target.pool, id);
             return false;
         }
@@ -303,6 +294,19 @@ impl Manager {
     }
 }
 
+/// Whether one that waits for a solo worker waits no longer. `again`: its run was cut off; `has_one`: a solo worker of its own is
+/// up, or comes up.
+fn is_sent_to_the_pool(place: Place, again: bool, has_one: bool, waited_ns: u64) -> bool {
+    match (place, has_one) {
+        // Released.
+        (Place::Pool, _) => true,
+        (Place::Solo, _) => false,
+        (Place::RatherSolo, true) => waited_ns >= COMING_NS,
+        // All are taken, perhaps for long.
+        (Place::RatherSolo, false) => !again || waited_ns >= PATIENCE_NS,
+    }
+}
+
 /// Room in `state.map` for solo workers, ending ones too.
 pub const SOLO_SLOTS: usize = 2 * MAX_SOLO;
 
@@ -456,5 +460,31 @@ impl Manager {
             None => self.retire_slot(slot),
         }
         self.tell_slots();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_suspect_whose_solo_worker_comes_up_waits_for_it_however_late_it_is_looked_at() {
+        let rather = |again, has_one, waited_ms: u64| {
+            is_sent_to_the_pool(Place::RatherSolo, again, has_one, waited_ms * MS)
+        };
+        // A manager that was kept from its work for a moment.
+        assert!(!rather(true, true, 400) && !rather(false, true, 400));
+        assert!(rather(true, true, 5_000));
+        assert!(!rather(true, false, 100) && rather(true, false, 150));
+        assert!(rather(false, false, 0));
+        for has_one in [true, false] {
+            assert!(!is_sent_to_the_pool(
+                Place::Solo,
+                true,
+                has_one,
+                60_000 * MS
+            ));
+            assert!(is_sent_to_the_pool(Place::Pool, true, has_one, 0));
+        }
     }
 }
