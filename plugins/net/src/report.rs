@@ -23,7 +23,6 @@ impl<'a> Report<'a> {
     }
 
     /// Shows a value that has no limits.
-    #[cfg(any(feature = "imap", feature = "pop3", feature = "smtp"))]
     pub fn metric(&mut self, metric: Metric<'_>) {
         self.cx.metric(metric);
     }
