@@ -5,6 +5,7 @@ mod browser;
 mod clients;
 mod described;
 mod hostile;
+mod live;
 mod top;
 
 use crate::harness::ctl::wait_for;

@@ -260,6 +260,46 @@ pub fn each_record<const N: usize>(
     Ok(())
 }
 
+/// Those of them that were written since: `seen` has the number with which each was taken last, and 0 of what never was.
+/// All are read once, and only what has another number is read again: of a large map little changes between two looks.
+pub fn each_changed<const N: usize>(
+    file: &File,
+    from: usize,
+    seen: &mut [u64],
+    mut take: impl FnMut(usize, &[u64; N]),
+) -> io::Result<()> {
+    use healthd_core::wire::maps::words_at;
+    use std::os::unix::fs::FileExt;
+    let size = N * size_of::<u64>();
+    let mut part = vec![0; (PART / size).max(1) * size];
+    let mut begin = 0;
+    for seen in seen.chunks_mut(part.len() / size) {
+        let part = &mut part[..seen.len() * size];
+        file.read_exact_at(part, (from * size_of::<u64>() + begin * size) as u64)?;
+        let numbers = part
+            .chunks_exact(size)
+            .map(|record| &record[..size_of::<u64>()]);
+        for (n, (seen, number)) in seen.iter_mut().zip(numbers).enumerate() {
+            if *number == seen.to_ne_bytes() {
+                continue;
+            }
+            let at = begin + n;
+            let mut first = words_at::<N>(part, n * N);
+            let read = || {
+                first
+                    .take()
+                    .map_or_else(|| read_words(file, from + at * N), Ok)
+            };
+            if let Some(words) = in_the_end(read)? {
+                *seen = words[0];
+                take(at, &words);
+            }
+        }
+        begin += seen.len();
+    }
+    Ok(())
+}
+
 /// A record that was not whole: most are a moment later, and a writer that lost its core inside goes on when it has it again.
 fn in_the_end<const N: usize>(
     mut read: impl FnMut() -> io::Result<[u64; N]>,
@@ -316,8 +356,20 @@ mod tests {
             read(),
             [(0, Some(0)), (1, Some(1)), (2, None), (3, Some(3))]
         );
+        let mut seen = [0; 4];
+        let mut changed = || {
+            let mut all = Vec::new();
+            each_changed::<8>(&file, 0, &mut seen, |n, words| all.push((n, words[1])))
+                .expect("a map");
+            all
+        };
+        assert_eq!(changed(), [(0, 0), (1, 1), (3, 3)]);
+        assert_eq!(changed(), []);
         map.set(16, inside + 2);
         assert_eq!(read()[2], (2, Some(2)));
+        map.publish(0, &[0, 7, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(changed(), [(0, 7), (2, 2)]);
+        assert_eq!(changed(), []);
         std::fs::remove_dir_all(&dir).expect("remove");
     }
 

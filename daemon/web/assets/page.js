@@ -1,16 +1,17 @@
 'use strict';
-// The page is whole without this. It keeps what is shown as it is, and brings what somebody does to the API.
+// The page is whole without this: it keeps it as it is, and brings what one does to the API.
 (() => {
   const $ = (id) => document.getElementById(id);
   const live = $('live');
   const say = (word, gone) => { if (live) { live.textContent = word; live.className = gone ? 'gone' : ''; } };
+  const well = () => { const old = $('alarm')?.textContent; say(old ? '○ old' : '● live', old); };
   const made = (html) => { const t = document.createElement('template'); t.innerHTML = html; return t.content; };
   // Who stood on a link stands on it still.
   const keep = (box, change) => {
     const on = document.activeElement;
     const href = box.contains(on) && on.getAttribute('href');
     change();
-    if (href) for (const a of document.querySelectorAll('a[href]')) if (a.getAttribute('href') === href) { a.focus(); break; }
+    if (href) document.querySelector('a[href="' + CSS.escape(href) + '"]')?.focus();
   };
   const parts = {
     part: ([id, html]) => { const box = $(id); if (box) keep(box, () => { box.innerHTML = html; }); },
@@ -21,7 +22,7 @@
       if (old.className !== row.className) row.classList.add('new');
       keep(old, () => old.replaceWith(row));
     },
-    alarm: ([text]) => { $('alarm').hidden = !text; $('alarm').textContent = text; },
+    alarm: ([text]) => { $('alarm').hidden = !text; $('alarm').textContent = text; well(); },
     clock: ([text]) => { $('clock').textContent = text; },
   };
   let open = null;
@@ -30,10 +31,10 @@
     const start = () => {
       if (open || document.hidden) return;
       open = new EventSource(last ? url().replace(/after=\d*/, 'after=' + last) : url());
-      open.onopen = () => say('● live');
+      open.onopen = well;
       open.onerror = () => {
         say('○ not connected', true);
-        // The browser comes back by itself, unless it was refused.
+        // It comes back by itself unless refused.
         if (open && open.readyState === 2) { open = null; setTimeout(start, 3000); }
       };
       on(open, (id) => { last = id; });
@@ -66,7 +67,7 @@
       };
     });
   }
-  // All of this page anew, but for what one is told.
+  // All of this page anew, but what one is told.
   const refresh = async () => {
     if (document.querySelector('dialog[open]')) return;
     const answer = await fetch(location.href);

@@ -8,12 +8,38 @@ use tokio::sync::mpsc::Receiver;
 
 pub enum Answer {
     Whole(Option<Bytes>),
-    Parts(Box<dyn Iterator<Item = String>>),
+    Parts(Parts),
     /// An error ends the connection in the middle, so that nobody takes half of an answer for the whole.
     Fed(Receiver<io::Result<Bytes>>),
 }
 
+/// Of a long answer: between two of them all others have their turn, however much its client takes at once.
+pub struct Parts {
+    parts: Box<dyn Iterator<Item = String>>,
+    turn: Option<Pin<Box<dyn Future<Output = ()>>>>,
+}
+
+impl Parts {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<String>> {
+        if let Some(turn) = &mut self.turn
+            && turn.as_mut().poll(cx).is_pending()
+        {
+            return Poll::Pending;
+        }
+        // Until it was looked who else there is.
+        self.turn = Some(Box::pin(tokio::task::yield_now()));
+        Poll::Ready(self.parts.next())
+    }
+}
+
 impl Answer {
+    pub fn parts(parts: impl Iterator<Item = String> + 'static) -> Answer {
+        Answer::Parts(Parts {
+            parts: Box::new(parts),
+            turn: None,
+        })
+    }
+
     pub fn text(text: impl Into<String>) -> Answer {
         Answer::Whole(Some(Bytes::from(text.into())))
     }
@@ -29,7 +55,10 @@ impl Body for Answer {
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let next = match self.get_mut() {
             Answer::Whole(text) => text.take().map(Ok),
-            Answer::Parts(parts) => parts.next().map(|part| Ok(Bytes::from(part))),
+            Answer::Parts(parts) => match parts.poll_next(cx) {
+                Poll::Ready(part) => part.map(|part| Ok(Bytes::from(part))),
+                Poll::Pending => return Poll::Pending,
+            },
             Answer::Fed(parts) => match parts.poll_recv(cx) {
                 Poll::Ready(part) => part,
                 Poll::Pending => return Poll::Pending,

@@ -22,10 +22,6 @@ impl Ending {
         self.0.send_replace(true);
     }
 
-    pub fn has_begun(&self) -> bool {
-        *self.0.borrow()
-    }
-
     pub async fn begun(&self) {
         // Err: nobody would say it any more, and it is us who could.
         let _ = self.0.subscribe().wait_for(|begun| *begun).await;
@@ -33,13 +29,18 @@ impl Ending {
 
     /// None: the end has begun first.
     pub async fn or<T>(&self, other: impl Future<Output = T>) -> Option<T> {
-        let (mut begun, mut other) = (pin!(self.begun()), pin!(other));
-        poll_fn(|cx| match other.as_mut().poll(cx) {
-            Poll::Ready(value) => Poll::Ready(Some(value)),
-            Poll::Pending => begun.as_mut().poll(cx).map(|()| None),
-        })
-        .await
+        unless(self.begun(), other).await
     }
+}
+
+/// None: `end` was there first.
+pub async fn unless<T>(end: impl Future<Output = ()>, other: impl Future<Output = T>) -> Option<T> {
+    let (mut end, mut other) = (pin!(end), pin!(other));
+    poll_fn(|cx| match other.as_mut().poll(cx) {
+        Poll::Ready(value) => Poll::Ready(Some(value)),
+        Poll::Pending => end.as_mut().poll(cx).map(|()| None),
+    })
+    .await
 }
 
 /// Comes when the supervisor says that we end. What others send, as a plugin to its whole process group, ends nobody.

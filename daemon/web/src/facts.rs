@@ -25,7 +25,8 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
+use std::time::{Duration, Instant};
 
 /// What is so of the daemon as a whole.
 pub struct Head {
@@ -138,6 +139,8 @@ impl Facts {
 pub struct Keeper {
     dir: PathBuf,
     maps: Option<Maps>,
+    /// When it was read, for as long as somebody has it.
+    last: Option<(Instant, Weak<Facts>)>,
     /// Of checks that were removed, by plugin.
     gone: BTreeMap<String, Sum>,
     /// The newest event that was looked at.
@@ -233,6 +236,7 @@ impl Keeper {
         Keeper {
             dir: dir.to_owned(),
             maps: None,
+            last: None,
             gone: BTreeMap::new(),
             seen: 0,
             reload: None,
@@ -264,7 +268,18 @@ impl Keeper {
         head(&Maps::open(&self.dir)?)
     }
 
-    pub fn facts(&mut self) -> io::Result<Facts> {
+    /// Who asks while another one is being told has the same, if it is new.
+    pub fn facts(&mut self) -> io::Result<Rc<Facts>> {
+        let last = self.last.as_ref().filter(|(at, _)| at.elapsed() < GOOD_FOR);
+        if let Some(facts) = last.and_then(|(_, facts)| facts.upgrade()) {
+            return Ok(facts);
+        }
+        let facts = Rc::new(self.read()?);
+        self.last = Some((Instant::now(), Rc::downgrade(&facts)));
+        Ok(facts)
+    }
+
+    fn read(&mut self) -> io::Result<Facts> {
         // They may be replaced one after the other while we read.
         let mut last = Ok(());
         for _ in 0..ATTEMPTS {
@@ -440,4 +455,6 @@ fn head(maps: &Maps) -> io::Result<Head> {
 }
 
 const ATTEMPTS: usize = 5;
+/// A picture that somebody has.
+const GOOD_FOR: Duration = Duration::from_millis(200);
 const LABELS_MOST: u64 = 64 << 20;

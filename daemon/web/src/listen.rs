@@ -3,12 +3,13 @@
 use healthd_core::config::Listen;
 use healthd_sys::{spawn, unix_socket};
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 
 pub enum Listener {
     Tcp(TcpListener),
@@ -30,11 +31,9 @@ impl Listener {
             Listen::Systemd => Listener::adopt(handed_over),
             Listen::Nowhere => Err(io::Error::other("nobody is to be listened to")),
             Listen::Tcp(address) => {
-                let listener = std::net::TcpListener::bind(address)
-                    .map_err(|e| told(&address.to_string(), &e))?;
-                listener.set_nonblocking(true)?;
+                let listener = listen_at(*address).map_err(|e| told(&address.to_string(), &e))?;
                 let name = listener.local_addr()?.to_string();
-                Ok((Listener::Tcp(TcpListener::from_std(listener)?), name))
+                Ok((Listener::Tcp(listener), name))
             }
             Listen::Unix(path) => {
                 let name = format!("unix:{}", path.display());
@@ -106,6 +105,21 @@ impl Drop for Listener {
     }
 }
 
+/// So many may connect before they are accepted. Whom the kernel has no place for tries again a second later, then three:
+/// it would wait for others.
+const BACKLOG: u32 = 1024;
+
+fn listen_at(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // What is left of connections of one before us is no reason.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
 /// Who has connected, as far as the kernel knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
@@ -165,6 +179,21 @@ impl AsyncWrite for Stream {
             Stream::Tcp(s) => Pin::new(s).poll_write(cx, bytes),
             Stream::Unix(s) => Pin::new(s).poll_write(cx, bytes),
         }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Tcp(s) => Pin::new(s).poll_write_vectored(cx, parts),
+            Stream::Unix(s) => Pin::new(s).poll_write_vectored(cx, parts),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

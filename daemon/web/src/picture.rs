@@ -8,7 +8,7 @@ use healthd_core::wire::maps::{
     CHECK_WORDS, CheckRecord, LAYOUT_VERSION, SLOT_WORDS, STATE_FILE, STATE_HEAD, SlotRecord, WORD,
     check_offset, names_offset, slot_offset, state_header, state_size, words_at,
 };
-use healthd_scoreboard::map::{each_record, read_words};
+use healthd_scoreboard::map::{each_changed, each_record, read_words};
 use healthd_sys::{clock, files};
 use std::fs::File;
 use std::io;
@@ -24,8 +24,6 @@ const SILENT: u64 = 10_000_000_000;
 
 #[derive(Clone, Debug)]
 pub struct Row {
-    /// Of its record: another one, another content.
-    pub seq: u64,
     pub name: Box<str>,
     pub title: Box<str>,
     pub plugin: Rc<str>,
@@ -49,11 +47,13 @@ pub struct Row {
     pub message: Box<str>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Picture {
-    /// Another one, another content.
-    pub serial: u64,
+    /// Another one: checks stand elsewhere, or are counted elsewhere.
+    pub shape: u64,
     pub rows: Vec<Row>,
+    /// Of each row's record: another one, another content.
+    pub numbers: Vec<u64>,
     pub slots: Vec<(u32, SlotRecord)>,
     /// CLOCK_MONOTONIC, ns.
     pub beat: u64,
@@ -72,7 +72,9 @@ pub struct Viewer {
     file: Option<Open>,
     picture: Rc<Picture>,
     read_at: Option<Instant>,
-    serial: u64,
+    shapes: u64,
+    /// Rows that were stale at the last look.
+    stale: usize,
     plugins: Vec<Rc<str>>,
 }
 
@@ -90,7 +92,8 @@ impl Viewer {
             file: None,
             picture: Rc::default(),
             read_at: None,
-            serial: 0,
+            shapes: 0,
+            stale: 0,
             plugins: Vec::new(),
         }
     }
@@ -105,45 +108,38 @@ impl Viewer {
         use state_header as h;
         let head: [u64; 16] = read_words(&open.file, 0)?;
         // Whoever holds the one before keeps it; then this is a new one.
-        let mut picture = std::mem::take(&mut self.picture);
-        let old = Rc::get_mut(&mut picture).map(std::mem::take);
-        let mut rows = old.map_or_else(|| picture.rows.clone(), |p| p.rows);
+        let mut picture = Rc::unwrap_or_clone(std::mem::take(&mut self.picture));
+        let now = clock::monotonic_ns();
         let plugins = &mut self.plugins;
-        let read = each_record::<CHECK_WORDS>(
-            &open.file,
-            check_offset(slots, 0),
-            checks,
-            |n, words| match (words.filter(|w| w[0] != 0), rows.get_mut(n)) {
-                (Some(words), Some(row)) if row.seq == words[0] => {}
-                (Some(words), Some(row)) => {
-                    let record = CheckRecord::from_words(words, &open.names);
-                    *row = Row::new(words[0], &record, plugins);
-                }
-                (Some(words), None) => {
-                    let record = CheckRecord::from_words(words, &open.names);
-                    rows.push(Row::new(words[0], &record, plugins));
-                }
-                // Its writer is inside, or it is still being made: as it was.
-                (None, None) => rows.push(Row::new(0, &CheckRecord::default(), plugins)),
-                (None, Some(_)) => {}
-            },
-        );
+        let Picture { rows, numbers, .. } = &mut picture;
+        // Empty until they are written.
+        rows.resize_with(checks, || Row::new(&CheckRecord::default(), plugins));
+        numbers.resize(checks, 0);
+        let mut moved = false;
+        let from = check_offset(slots, 0);
+        let read = each_changed::<CHECK_WORDS>(&open.file, from, numbers, |n, words| {
+            let record = CheckRecord::from_words(words, &open.names);
+            let new = Row::new(&record, plugins);
+            moved |= !rows[n].stands_as(&new, now);
+            rows[n] = new;
+        });
         if let Err(e) = read {
             self.file = None;
             return Err(e);
         }
-        let mut used = Vec::new();
+        // A row grows stale without being written.
+        let stale = rows.iter().filter(|row| row.is_stale(now)).count();
+        moved |= std::mem::replace(&mut self.stale, stale) != stale;
+        self.shapes += u64::from(moved);
+        picture.shape = self.shapes;
+        picture.beat = head[h::BEAT];
+        picture.slots.clear();
+        let used = &mut picture.slots;
         each_record::<SLOT_WORDS>(&open.file, slot_offset(0), slots, |n, words| {
             let record = words.map(SlotRecord::from_words).filter(|s| s.used);
             used.extend(record.map(|record| (n as u32, record)));
         })?;
-        self.serial += 1;
-        self.picture = Rc::new(Picture {
-            serial: self.serial,
-            rows,
-            slots: used,
-            beat: head[h::BEAT],
-        });
+        self.picture = Rc::new(picture);
         self.read_at = Some(Instant::now());
         Ok(self.picture.clone())
     }
@@ -176,6 +172,7 @@ impl Viewer {
         open.file.read_exact_at(&mut open.names, from as u64)?;
         self.file = Some(open);
         self.picture = Rc::default();
+        self.shapes += 1;
         Ok(())
     }
 }
@@ -188,7 +185,7 @@ impl Open {
 }
 
 impl Row {
-    fn new(seq: u64, record: &CheckRecord<'_>, plugins: &mut Vec<Rc<str>>) -> Row {
+    fn new(record: &CheckRecord<'_>, plugins: &mut Vec<Rc<str>>) -> Row {
         let plugin = match plugins.iter().find(|p| ***p == *record.plugin) {
             Some(known) => known.clone(),
             None => {
@@ -198,7 +195,6 @@ impl Row {
             }
         };
         Row {
-            seq,
             name: Box::from(&*record.name),
             title: Box::from(&*record.title),
             plugin,
@@ -218,6 +214,19 @@ impl Row {
             fault: record.fault,
             message: Box::from(&*record.message),
         }
+    }
+
+    /// Whether both have the same place on every page, and count as the same.
+    fn stands_as(&self, other: &Row, now: u64) -> bool {
+        let of = |row: &Row| {
+            let behind = row.fault == Some(Fault::Dependency);
+            let (verdict, status) = (row.verdict, row.status);
+            let rests = row.paused || row.disabled;
+            (verdict, status, rests, behind, row.is_stale(now))
+        };
+        of(self) == of(other)
+            && (self.fault != Some(Fault::Dependency) || self.message == other.message)
+            && (&self.name, &self.plugin) == (&other.name, &other.plugin)
     }
 
     pub fn is_stale(&self, now: u64) -> bool {
@@ -244,5 +253,45 @@ impl Row {
             Some(Verdict::Ok) if self.is_stale(now) => 4,
             Some(Verdict::Ok) => 5,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pages::overview::tests::row;
+
+    #[test]
+    fn a_run_that_says_the_same_moves_no_check_and_what_a_page_goes_by_does() {
+        let before = row("web/a", Verdict::Ok);
+        let as_before = |change: fn(&mut Row)| {
+            let mut after = before.clone();
+            change(&mut after);
+            before.stands_as(&after, 100)
+        };
+        assert!(as_before(|row| {
+            row.last_run += 1;
+            row.latency_ns += 1;
+            row.valid_until = 101;
+            row.message = "HTTP 200".into();
+        }));
+        for change in [
+            (|row| row.verdict = Some(Verdict::Critical)) as fn(&mut Row),
+            |row| row.status = Some(Status::Warning),
+            |row| row.paused = true,
+            |row| row.valid_until = 99,
+            |row| row.name = "web/b".into(),
+        ] {
+            assert!(!as_before(change));
+        }
+        // Behind which check it lies stands in its message.
+        let behind = |message: &str| Row {
+            fault: Some(Fault::Dependency),
+            message: message.into(),
+            ..before.clone()
+        };
+        assert!(!before.stands_as(&behind("a"), 100));
+        assert!(!behind("a").stands_as(&behind("b"), 100));
+        assert!(behind("a").stands_as(&behind("a"), 100));
     }
 }

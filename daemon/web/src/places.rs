@@ -1,6 +1,6 @@
 //! Places for connections: so many at once. When all are taken, the next client gets that of the one who has waited
-//! longest: for a head, a body, or that its client takes the rest of an answer. So clients that are slow on purpose hold
-//! up nobody, however many they are. Who is being answered keeps its place.
+//! longest: for a head, a body, or that its client takes more of an answer. So clients that are slow on purpose hold
+//! up nobody, however many they are. Who is being answered, and takes what comes, keeps its place.
 
 use crate::body::Answer;
 use hyper::body::{Body, Bytes, Frame, SizeHint};
@@ -15,8 +15,8 @@ use tokio::sync::Notify;
 pub struct Places {
     most: usize,
     taken: Cell<usize>,
-    /// One was told to go, and is still there.
-    going: Cell<bool>,
+    /// Those that were told to go, and are still there.
+    going: Cell<usize>,
     /// The next place in the order of those who wait.
     next: Cell<u64>,
     waiting: RefCell<BTreeMap<u64, Rc<Go>>>,
@@ -36,7 +36,7 @@ impl Places {
         Rc::new(Places {
             most,
             taken: Cell::new(0),
-            going: Cell::new(false),
+            going: Cell::new(0),
             next: Cell::new(0),
             waiting: RefCell::default(),
             changed: Notify::new(),
@@ -46,13 +46,9 @@ impl Places {
     /// One caller at a time.
     pub async fn take(self: &Rc<Places>) -> Rc<Seat> {
         while self.taken.get() >= self.most {
-            if !self.going.get() {
+            if self.going.get() == 0 {
                 let longest = self.waiting.borrow_mut().pop_first();
-                if let Some((_, go)) = longest {
-                    self.going.set(true);
-                    go.told.set(true);
-                    go.notify.notify_one();
-                }
+                longest.inspect(|(_, go)| self.tell(go));
             }
             self.changed.notified().await;
         }
@@ -61,9 +57,16 @@ impl Places {
             places: self.clone(),
             go: Rc::default(),
             waits: Cell::new(None),
+            under_way: Cell::new(false),
         };
         seat.waits();
         Rc::new(seat)
+    }
+
+    fn tell(&self, go: &Go) {
+        self.going.set(self.going.get() + 1);
+        go.told.set(true);
+        go.notify.notify_one();
     }
 
     pub fn taken(&self) -> usize {
@@ -84,6 +87,8 @@ pub struct Seat {
     go: Rc<Go>,
     /// Where in the order; None: it is being answered.
     waits: Cell<Option<u64>>,
+    /// An answer is made for it, or a part of one still is to be.
+    under_way: Cell<bool>,
 }
 
 impl Seat {
@@ -100,11 +105,44 @@ impl Seat {
         places.changed.notify_one();
     }
 
-    /// Its client waits for us: it has said all of its request.
-    pub fn is_answered(&self) {
+    fn waits_no_more(&self) {
         if let Some(number) = self.waits.take() {
             self.places.waiting.borrow_mut().remove(&number);
         }
+    }
+
+    /// Its client waits for us: it has said all of its request.
+    pub fn is_answered(&self) {
+        self.under_way.set(true);
+        self.waits_no_more();
+    }
+
+    /// Its client takes nothing of its answer.
+    pub fn stands(&self) {
+        self.waits();
+    }
+
+    /// Its client has taken something again: it is not the one who has waited longest.
+    pub fn goes_on(&self) {
+        self.waits_no_more();
+        if !self.under_way.get() {
+            self.waits();
+        }
+    }
+
+    /// Since when it waits, in the order of those who do. None: it does not, or was told to go.
+    pub fn waits_since(&self) -> Option<u64> {
+        self.waits.get().filter(|_| !self.go.told.get())
+    }
+
+    pub fn is_told_to_go(&self) -> bool {
+        self.go.told.get()
+    }
+
+    /// Somebody else is to have what it holds.
+    pub fn give_up(&self) {
+        self.waits_no_more();
+        self.places.tell(&self.go);
     }
 
     /// Somebody else is to have it.
@@ -116,9 +154,9 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         let places = &self.places;
-        self.is_answered();
+        self.waits_no_more();
         if self.go.told.get() {
-            places.going.set(false);
+            places.going.set(places.going.get() - 1);
         }
         places.taken.set(places.taken.get() - 1);
         places.changed.notify_one();
@@ -139,6 +177,7 @@ impl UnderWay {
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
+        self.seat.under_way.set(false);
         self.seat.waits();
     }
 }
@@ -208,6 +247,36 @@ mod tests {
             seats.push(next);
         }
         assert_eq!(places.taken(), 3);
+    }
+
+    #[test]
+    fn whose_client_takes_nothing_of_an_answer_goes_and_who_goes_on_is_the_last_to() {
+        let places = Places::new(3);
+        let mut seats: Vec<Rc<Seat>> = (0..3).filter_map(|_| now(places.take())).collect();
+        for seat in &seats {
+            seat.is_answered();
+            seat.stands();
+        }
+        // The first takes more of an answer that is still being made, the second of one that is all made.
+        seats[0].goes_on();
+        drop(UnderWay::new(Answer::text("x"), seats[1].clone()));
+        seats[1].goes_on();
+        let mut others = Vec::new();
+        for longest in [2, 1] {
+            assert!(now(places.take()).is_none());
+            let told: Vec<bool> = seats.iter().map(goes).collect();
+            assert_eq!(told.iter().position(|told| *told), Some(longest));
+            seats.remove(longest);
+            others.push(now(places.take()).expect("a place is free"));
+            others.iter().for_each(|other| other.is_answered());
+            seats[0].stands();
+            seats[0].goes_on();
+        }
+        // Told for another reason: it is waited for like any.
+        seats[0].stands();
+        assert!(seats[0].waits_since().is_some());
+        seats[0].give_up();
+        assert!(goes(&seats[0]) && seats[0].waits_since().is_none() && seats[0].is_told_to_go());
     }
 
     #[test]

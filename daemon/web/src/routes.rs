@@ -9,9 +9,10 @@ use crate::ending::Ending;
 use crate::facts::Keeper;
 use crate::listen::Peer;
 use crate::manners::{self, Manners};
-use crate::metrics::{self, Asked, Delivered, Format, Stuck};
+use crate::metrics::{self, Asked, Delivered, Format, Larges, Stuck};
 use crate::pages::board::Board;
 use crate::pages::day::Days;
+use crate::pages::live::AllWatched;
 use crate::pages::parts::Views;
 use crate::pages::public::Kept;
 use crate::picture::Viewer;
@@ -50,6 +51,7 @@ pub struct Site {
     pub viewer: RefCell<Viewer>,
     pub board: Board,
     pub views: Views,
+    pub watched: AllWatched,
     pub days: Days,
     pub public: Kept,
     /// Places at the control socket.
@@ -59,8 +61,7 @@ pub struct Site {
     pub zone: TimeZone,
     /// Answers so far, by path and status code.
     pub asked: RefCell<BTreeMap<(&'static str, u16), u64>>,
-    /// Answers that are being sent and hold a picture of all checks.
-    pub large: Cell<usize>,
+    pub larges: Rc<Larges>,
     /// Clients that are told what happens, for as long as they like.
     pub live: Cell<usize>,
     pub probes: Probes,
@@ -84,6 +85,8 @@ pub struct Call {
     pub query: String,
     pub head: HeaderMap,
     pub body: Bytes,
+    /// The place of its connection.
+    pub seat: Rc<Seat>,
 }
 
 pub type Answered = Result<Response<Answer>, Problem>;
@@ -170,6 +173,7 @@ impl Site {
             viewer: RefCell::new(Viewer::new(&args.runtime_dir)),
             board: Board::default(),
             views: Views::default(),
+            watched: AllWatched::default(),
             days: Days::default(),
             public: Kept::default(),
             asking: Arc::new(Semaphore::new(ASK_AT_ONCE)),
@@ -178,7 +182,7 @@ impl Site {
             args: args.clone(),
             settings,
             asked: RefCell::default(),
-            large: Cell::new(0),
+            larges: Rc::default(),
             live: Cell::new(0),
             probes: Probes::default(),
             #[cfg(feature = "push")]
@@ -196,7 +200,7 @@ impl Site {
         self: &Rc<Site>,
         request: Request<Incoming>,
         peer: Peer,
-        seat: &Seat,
+        seat: &Rc<Seat>,
     ) -> Response<Answer> {
         manners::look(self);
         let (head, body) = request.into_parts();
@@ -219,6 +223,7 @@ impl Site {
                     query: head.uri.query().unwrap_or("").to_owned(),
                     head: head.headers.clone(),
                     body: Bytes::new(),
+                    seat: seat.clone(),
                 };
                 match self.may(route, &call) {
                     Err(problem) => Err(problem),

@@ -92,7 +92,7 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
         .max_buf_size(HEAD)
-        .serve_connection(TokioIo::new(Patient::new(stream)), answer);
+        .serve_connection(TokioIo::new(Patient::new(stream, seat.clone())), answer);
     let mut connection = pin!(connection);
     let served = pin!(async {
         if site.ending.or(connection.as_mut()).await.is_none() {
@@ -113,16 +113,18 @@ async fn first(mut a: Pin<&mut impl Future>, mut b: Pin<&mut impl Future>) {
     .await;
 }
 
-/// A connection whose writes fail when nothing of them is taken for `STALL`.
+/// A connection whose writes fail when nothing of them is taken for `STALL`, and which waits for its client until then.
 struct Patient<S> {
     stream: S,
+    seat: Rc<Seat>,
     until: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Patient<S> {
-    fn new(stream: S) -> Patient<S> {
+    fn new(stream: S, seat: Rc<Seat>) -> Patient<S> {
         Patient {
             stream,
+            seat,
             until: None,
         }
     }
@@ -133,9 +135,12 @@ impl<S> Patient<S> {
         taken: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if taken.is_ready() {
-            self.until = None;
+            if self.until.take().is_some() {
+                self.seat.goes_on();
+            }
             return taken;
         }
+        self.seat.stands();
         let until = self
             .until
             .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + STALL)));
@@ -165,6 +170,21 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         let this = self.get_mut();
         let taken = Pin::new(&mut this.stream).poll_write(cx, bytes);
         this.judge(cx, taken)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let taken = Pin::new(&mut this.stream).poll_write_vectored(cx, parts);
+        this.judge(cx, taken)
+    }
+
+    /// Parts of an answer are written from where they are, and no connection keeps room for the longest that it had.
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -289,3 +289,39 @@ fn clients_that_are_slow_on_purpose_keep_nobody_waiting() {
     }
     stop(daemon);
 }
+
+#[test]
+fn who_takes_nothing_of_a_large_answer_keeps_nobody_from_one() {
+    let config = Config::new().section("web", "listen = \"unix:web.sock\"");
+    let name = |n: usize| format!("{}{n}", "x".repeat(150));
+    let checks = (0..400).map(|n| good(&name(n)).set("enabled", "false"));
+    let daemon = checks.fold(config, Config::check).spawn();
+    daemon.expect_notify("READY=1");
+    let at = address(&daemon);
+    let path = at.strip_prefix("unix:").expect("a path");
+    // As many as there are places for, and of each answer more than a socket holds.
+    let stand = || {
+        let mut stream = UnixStream::connect(path).expect("it listens");
+        let request = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).expect("it reads");
+        let mut first = [0; 12];
+        stream.read_exact(&mut first).expect("it answers");
+        assert_eq!(&first, b"HTTP/1.1 200");
+        stream
+    };
+    let mut standing: Vec<UnixStream> = (0..8).map(|_| stand()).collect();
+    // It takes a moment until the last of them is seen to stand.
+    wait_for("another one is answered", || {
+        get(&at, "/metrics", &[]).status == 200
+    });
+    assert_eq!(get(&at, "/", &[]).status, 200);
+    // It had the place of one of them; the others go on where they stood.
+    let is_whole = |stream: &mut UnixStream| {
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest);
+        rest.ends_with(b"\r\n0\r\n\r\n")
+    };
+    let whole = standing.iter_mut().map(is_whole).filter(|whole| *whole);
+    assert_eq!(whole.count(), 7);
+    stop(daemon);
+}

@@ -71,6 +71,6 @@ pub async fn events(site: Rc<Site>, call: Call) -> Answered {
     Ok(typed(
         StatusCode::OK,
         "application/json",
-        Answer::Parts(Box::new(parts)),
+        Answer::parts(parts),
     ))
 }

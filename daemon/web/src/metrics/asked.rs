@@ -4,9 +4,9 @@ use crate::control::{self, Failure, one};
 use crate::routes::Site;
 use healthd_core::wire::alerts::AlertsReport;
 use healthd_core::wire::control::{Op, Reply};
-use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
 
 /// A manager that is busy may take so long; a scrape has 10 s by default.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -15,12 +15,12 @@ const GOOD_FOR: Duration = Duration::from_secs(1);
 /// The same for what plugins hold, which costs it a look at each check.
 const PLUGINS_GOOD_FOR: Duration = Duration::from_secs(15);
 
-/// When the manager was asked last, and what it said.
-pub struct Asked<T>(RefCell<Option<(Instant, Option<Rc<T>>)>>);
+/// When the manager was asked last, and what it said: by one at a time, for all who want to know it.
+pub struct Asked<T>(Mutex<Option<(Instant, Option<Rc<T>>)>>);
 
 impl<T> Default for Asked<T> {
     fn default() -> Asked<T> {
-        Asked(RefCell::default())
+        Asked(Mutex::default())
     }
 }
 
@@ -31,13 +31,14 @@ impl<T> Asked<T> {
         good_for: Duration,
         ask: impl Future<Output = Result<T, Failure>>,
     ) -> Option<Rc<T>> {
-        if let Some((at, said)) = &*self.0.borrow()
+        let mut last = self.0.lock().await;
+        if let Some((at, said)) = &*last
             && at.elapsed() < said.as_ref().map_or(GOOD_FOR, |_| good_for)
         {
             return said.clone();
         }
         let said = ask.await.ok().map(Rc::new);
-        *self.0.borrow_mut() = Some((Instant::now(), said.clone()));
+        *last = Some((Instant::now(), said.clone()));
         said
     }
 }

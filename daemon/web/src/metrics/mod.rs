@@ -9,9 +9,11 @@ mod daemon;
     allow(dead_code, reason = "series one by one are for those that push them")
 )]
 pub mod format;
+mod large;
 
 use crate::body::Answer;
 use crate::facts::{Facts, Row};
+use crate::places::Seat;
 use crate::problem::Problem;
 use crate::routes::{Answered, Call, Site, typed};
 use format::{Kind, Labels, Writer, label_name};
@@ -20,14 +22,13 @@ use healthd_core::config::ChosenLabels;
 use healthd_core::matching::Match;
 use healthd_core::wire::alerts::AlertsReport;
 use hyper::StatusCode;
+use large::Large;
 use std::rc::Rc;
 
 pub use alerts::Delivered;
 pub use asked::{Asked, Stuck, alerts};
 pub use format::Format;
-
-/// Answers at once that hold a picture of all checks: each may be some megabytes.
-const LARGE_AT_ONCE: usize = 8;
+pub use large::Larges;
 
 /// `with_checks`: the families of checks too.
 pub async fn answer(site: &Rc<Site>, format: Format, call: &Call, with_checks: bool) -> Answered {
@@ -35,35 +36,19 @@ pub async fn answer(site: &Rc<Site>, format: Format, call: &Call, with_checks: b
     let matches = matches.iter().map(|text| matching(text));
     let matches: Vec<Match> = matches.collect::<Result<_, _>>()?;
     let busy = |why: String| Problem::new(StatusCode::SERVICE_UNAVAILABLE, why);
-    let parts = Parts::new(site, Writer::new(format), matches, with_checks).await;
+    let out = Writer::new(format);
+    let seat = Some(call.seat.clone());
+    let parts = Parts::new(site, seat, out, matches, with_checks).await;
     Ok(typed(
         StatusCode::OK,
         format.content_type(),
-        Answer::Parts(Box::new(parts.map_err(busy)?)),
+        Answer::parts(parts.map_err(busy)?),
     ))
 }
 
 /// In the language of routes and silences, with `verdict` and `plugin` beside the labels that `[web]` has chosen.
 fn matching(text: &str) -> Result<Match, Problem> {
     Match::parse(text).map_err(|e| Problem::bad(format!("`match` {}", e.what)).help(e.help))
-}
-
-/// Counts among the large answers until it is dropped.
-struct Large(Rc<Site>);
-
-impl Large {
-    fn new(site: Rc<Site>) -> Large {
-        site.large.set(site.large.get() + 1);
-        Large(site)
-    }
-}
-
-impl Drop for Large {
-    fn drop(&mut self) {
-        self.0.large.set(self.0.large.get() - 1);
-        // The picture was large, and the next one may be a while away.
-        healthd_sys::process::trim_heap();
-    }
 }
 
 enum Step {
@@ -77,7 +62,7 @@ enum Step {
 
 /// What is told of this moment, made part by part.
 pub struct Parts {
-    facts: Facts,
+    facts: Rc<Facts>,
     labels: Rc<ChosenLabels>,
     /// Empty: all checks.
     matches: Vec<Match>,
@@ -85,22 +70,25 @@ pub struct Parts {
     stuck: Option<Rc<Stuck>>,
     out: Writer,
     step: Step,
-    large: Large,
+    site: Rc<Site>,
+    /// The last: what it frees is given back then.
+    _large: Large,
 }
 
 impl Parts {
-    /// `with_checks`: the families of checks too. The error says why it cannot be told now.
+    /// `seat`: of whoever takes it. `with_checks`: the families of checks too. The error says why it cannot be told now.
     pub async fn new(
         site: &Rc<Site>,
+        seat: Option<Rc<Seat>>,
         out: Writer,
         matches: Vec<Match>,
         with_checks: bool,
     ) -> Result<Parts, String> {
+        // Before the manager is waited for: so few wait for it at once.
+        let large = site.larges.take(seat).await;
+        let large = large.ok_or("too many scrapes at once; ask again")?;
         let alerts = asked::alerts(site).await;
         let stuck = asked::stuck(site).await;
-        if site.large.get() >= LARGE_AT_ONCE {
-            return Err("too many scrapes at once; ask again".into());
-        }
         let facts = site.keeper.borrow_mut().facts();
         let facts = facts.map_err(|e| format!("the manager's maps cannot be read: {e}"))?;
         let mut parts = Parts {
@@ -115,7 +103,8 @@ impl Parts {
             } else {
                 Step::End
             },
-            large: Large::new(site.clone()),
+            site: site.clone(),
+            _large: large,
         };
         checks::counts(&parts.facts, &mut parts.out);
         Ok(parts)
@@ -136,9 +125,9 @@ impl Parts {
                 Step::Measured(from) => self.measured(from),
                 Step::End => {
                     let stuck = self.stuck.as_deref();
-                    daemon::write(&self.large.0, &self.facts, stuck, &mut self.out);
+                    daemon::write(&self.site, &self.facts, stuck, &mut self.out);
                     if let Some(report) = &self.alerts {
-                        alerts::write(report, &self.large.0.delivered, &mut self.out);
+                        alerts::write(report, &self.site.delivered, &mut self.out);
                     }
                     self.out.end();
                     Step::Done
@@ -167,7 +156,7 @@ impl Parts {
         let name = self.facts.name(row);
         let plugin = &self.facts.plugins[row.plugin].0;
         let labels = Labels::none().with("check", name).with("plugin", plugin);
-        let chosen = &self.large.0.settings.web.labels;
+        let chosen = &self.site.settings.web.labels;
         let own = self.labels.get(name).into_iter().flatten();
         let own = own.filter(|(key, _)| chosen.contains(key));
         own.fold(labels, |labels, (key, value)| {
@@ -201,7 +190,7 @@ impl Parts {
             let help = "What the last run of the check measured; times in seconds, sizes in bytes.";
             self.out.family(NAME, Kind::Gauge, help);
         }
-        let most = self.large.0.settings.web.max_series as usize;
+        let most = self.site.settings.web.max_series as usize;
         let told = self.facts.measured.len().min(most);
         for at in from..told {
             if self.out.is_full() {

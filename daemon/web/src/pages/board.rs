@@ -6,20 +6,23 @@ use crate::times;
 use healthd_core::wire::alerts::{AlertsReport, NoticeRow, SilenceRow};
 use healthd_core::wire::control::{Op, Reply};
 use jiff::tz::TimeZone;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
 
-/// A page has what is no older than this at once; then it is asked for behind its back.
+/// A page has what is no older than this at once; then it is asked for behind its back. Nobody asks again any sooner, and
+/// a manager that does not answer keeps one page waiting.
 const FRESH: Duration = Duration::from_secs(1);
 /// What is older is not shown.
 const OLDEST: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
 pub struct Board {
-    last: RefCell<Option<(Instant, Rc<AlertsReport>)>>,
-    asking: Cell<bool>,
+    /// When it was asked, and what it said.
+    last: RefCell<Option<(Instant, Option<Rc<AlertsReport>>)>>,
+    asking: Mutex<()>,
     /// Of which report, and by check the places of its notices.
     notices: RefCell<Option<(Rc<AlertsReport>, Places)>>,
 }
@@ -30,9 +33,9 @@ type Places = Rc<HashMap<String, Vec<usize>>>;
 pub async fn alerts(site: &Rc<Site>) -> Option<Rc<AlertsReport>> {
     let last = site.board.last.borrow().clone();
     match last {
-        Some((at, report)) if at.elapsed() < FRESH => Some(report),
-        Some((at, report)) if at.elapsed() < OLDEST => {
-            if !site.board.asking.replace(true) {
+        Some((at, said)) if at.elapsed() < FRESH => said,
+        Some((at, Some(report))) if at.elapsed() < OLDEST => {
+            if site.board.asking.try_lock().is_ok() {
                 let site = site.clone();
                 tokio::task::spawn_local(async move { ask(&site).await });
             }
@@ -89,16 +92,20 @@ pub fn forget(site: &Site) {
     site.board.last.borrow_mut().take();
 }
 
+/// One at a time, for all who wait for it.
 async fn ask(site: &Site) -> Option<Rc<AlertsReport>> {
+    let _asking = site.board.asking.lock().await;
+    let last = site.board.last.borrow().clone();
+    if let Some((_, said)) = last.filter(|(at, _)| at.elapsed() < FRESH) {
+        return said;
+    }
     let asked = control::one(site, Op::Alerts, SHORT, |reply| match reply {
         Reply::Alerts(report) => Some(*report),
         _ => None,
     });
-    let report = asked.await.ok().map(Rc::new);
-    site.board.asking.set(false);
-    let now = Instant::now();
-    *site.board.last.borrow_mut() = report.clone().map(|report| (now, report));
-    report
+    let said = asked.await.ok().map(Rc::new);
+    *site.board.last.borrow_mut() = Some((Instant::now(), said.clone()));
+    said
 }
 
 /// Who has this problem in hand, and why; or who has silenced it.

@@ -297,7 +297,6 @@ pub mod tests {
 
     pub fn row(name: &str, verdict: Verdict) -> Row {
         Row {
-            seq: 2,
             name: name.into(),
             title: "".into(),
             plugin: "http".into(),

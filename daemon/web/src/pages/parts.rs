@@ -9,7 +9,7 @@ use crate::query::check_path;
 use crate::routes::{Answered, Call, Site};
 use crate::times;
 use askama::Template;
-use healthd_core::config::thousands;
+use healthd_core::config::{ChosenLabels, thousands};
 use healthd_core::wire::alerts::{AlertsReport, SilenceRow};
 use healthd_scoreboard::samples_map::SamplesView;
 use healthd_sys::clock;
@@ -25,6 +25,7 @@ struct Overview<'a> {
     view: &'a View,
     by: Vec<String>,
     parts: Parts,
+    rows: String,
     history: bool,
 }
 
@@ -33,7 +34,6 @@ pub struct Parts {
     pub counts: String,
     pub groups: String,
     pub caption: String,
-    pub rows: String,
     pub pager: String,
 }
 
@@ -124,32 +124,36 @@ pub async fn scene(site: &Rc<Site>, asked: &Asked) -> Scene {
 
 fn view_of(site: &Site, asked: &Asked, picture: &Picture) -> Rc<View> {
     let labels = site.keeper.borrow_mut().labels();
-    site.views.of(asked, picture.serial, || {
-        view(picture, &labels, asked, clock::monotonic_ns())
-    })
+    site.views.of(asked, picture, &labels)
 }
 
-/// What was made of the newest picture: many who look at the same page share it.
+/// What was made of the newest picture: many who look at the same page share it, for as long as no check moves.
 #[derive(Default)]
-pub struct Views(RefCell<OfPicture>);
+pub struct Views(RefCell<Made>);
 
 #[derive(Default)]
-struct OfPicture {
-    serial: u64,
+struct Made {
+    shape: u64,
+    labels: Rc<ChosenLabels>,
     views: Vec<(Asked, Rc<View>)>,
 }
 
+/// Views that are kept: whoever asks for one more has it made.
+const VIEWS: usize = 16;
+
 impl Views {
-    fn of(&self, asked: &Asked, serial: u64, make: impl FnOnce() -> View) -> Rc<View> {
+    fn of(&self, asked: &Asked, picture: &Picture, labels: &Rc<ChosenLabels>) -> Rc<View> {
         let mut made = self.0.borrow_mut();
-        if made.serial != serial {
-            made.serial = serial;
+        if made.shape != picture.shape || !Rc::ptr_eq(&made.labels, labels) {
+            made.shape = picture.shape;
+            made.labels = labels.clone();
             made.views.clear();
         }
         if let Some((_, view)) = made.views.iter().find(|(a, _)| a == asked) {
             return view.clone();
         }
-        let view = Rc::new(make());
+        let view = Rc::new(view(picture, labels, asked, clock::monotonic_ns()));
+        made.views.truncate(VIEWS - 1);
         made.views.push((asked.clone(), view.clone()));
         view
     }
@@ -162,7 +166,8 @@ pub async fn page(site: Rc<Site>, call: Call) -> Answered {
     let by: BTreeSet<&String> = labels.values().flat_map(|own| own.keys()).collect();
     html(&Overview {
         top: Top::new(&site, "/", scene.alarm.clone()),
-        parts: parts(&site, &scene, &asked),
+        parts: without_rows(&scene, &asked),
+        rows: rows(&site, &scene, &asked),
         view: &scene.view,
         asked: &asked,
         by: by.into_iter().cloned().collect(),
@@ -170,24 +175,19 @@ pub async fn page(site: Rc<Site>, call: Call) -> Answered {
     })
 }
 
-pub fn parts(site: &Site, scene: &Scene, asked: &Asked) -> Parts {
-    let samples = SamplesView::open(&site.args.runtime_dir).ok();
-    let rows: String = match scene.view.rows.is_empty() {
-        true => part(&NoRows {
+/// All rows of the page.
+pub fn rows(site: &Site, scene: &Scene, asked: &Asked) -> String {
+    if scene.view.rows.is_empty() {
+        return part(&NoRows {
             view: &scene.view,
             filtered: !asked.filter.is_empty(),
             columns: 6 + usize::from(site.settings.history),
-        }),
-        false => {
-            let rows = scene.view.rows.iter();
-            rows.map(|at| row(site, scene, *at, samples.as_ref()))
-                .collect()
-        }
-    };
-    Parts {
-        rows,
-        ..without_rows(scene, asked)
+        });
     }
+    let samples = SamplesView::open(&site.args.runtime_dir).ok();
+    let rows = scene.view.rows.iter();
+    rows.map(|at| row(site, scene, *at, samples.as_ref()))
+        .collect()
 }
 
 pub fn without_rows(scene: &Scene, asked: &Asked) -> Parts {
@@ -196,7 +196,6 @@ pub fn without_rows(scene: &Scene, asked: &Asked) -> Parts {
         counts: counts(scene),
         groups: part(&GroupsPart { view }),
         caption: view.caption(),
-        rows: String::new(),
         pager: part(&PagerPart { view, asked }),
     }
 }

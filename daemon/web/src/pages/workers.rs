@@ -20,6 +20,8 @@ struct Page {
     workers: Vec<WorkerRow>,
     /// By what they cost, most first.
     plugins: Vec<PluginRow>,
+    /// No check is of these.
+    unused: Vec<PluginRow>,
     /// None: history is off.
     history: Option<String>,
     answered: bool,
@@ -35,10 +37,12 @@ pub async fn page(site: Rc<Site>) -> Answered {
     let (workers, mut plugins) = asked.unwrap_or_else(|| (left(&picture), Vec::new()));
     let cpu = |p: &PluginRow| p.cost.as_ref().map_or(-1.0, |c| c.cost.cpu_ms);
     plugins.sort_by(|a, b| cpu(b).total_cmp(&cpu(a)).then_with(|| a.name.cmp(&b.name)));
+    let (unused, plugins) = plugins.into_iter().partition(|p| p.state == "unused");
     html(&Page {
         top: Top::new(&site, "/workers", alarm),
         workers,
         plugins,
+        unused,
         history: history(&site),
         answered,
     })

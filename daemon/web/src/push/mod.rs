@@ -60,7 +60,7 @@ async fn metrics(site: Rc<Site>, push: Push, to: Endpoint) {
     let mut begun = false;
     loop {
         turns.tick().await;
-        let parts = Parts::new(&site, Writer::families(), Vec::new(), true).await;
+        let parts = Parts::new(&site, None, Writer::families(), Vec::new(), true).await;
         let mut parts = match parts {
             Ok(parts) => parts,
             // The manager may not have begun yet.
