@@ -155,7 +155,7 @@ fn at_gate(gate: &Gate) -> Check {
     check("uplink")
         .plugin("hold_step")
         .interval("1h")
-        .timeout("1m")
+        .timeout("5m")
         .set("config", &format!("{{ gate = {:?} }}", gate.path()))
 }
 
