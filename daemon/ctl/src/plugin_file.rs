@@ -59,15 +59,14 @@ fn of_daemon(session: &mut Session, name: &str) -> Option<PathBuf> {
 
 /// The first of those folders that holds any plugin.
 pub fn folder() -> PathBuf {
-    let is_plugin = |path: &Path| path.extension().is_some_and(|e| e == "so");
-    let holds = |folder: &Path| {
-        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-        entries
-            .map(|entry| entry.path())
-            .any(|path| is_plugin(&path))
-    };
-    let found = folders().into_iter().find(|folder| holds(folder));
+    let found = folders().into_iter().find(|folder| holds_any(folder));
     found.unwrap_or_else(|| INSTALLED.into())
+}
+
+pub fn holds_any(folder: &Path) -> bool {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut files = entries.map(|entry| entry.path());
+    files.any(|path| path.extension().is_some_and(|e| e == "so"))
 }
 
 fn folders() -> Vec<PathBuf> {
