@@ -438,7 +438,42 @@ fn init_finds_a_server_writes_its_check_and_overwrites_nothing() {
     let main = fs::read_to_string(&config).unwrap_or_default();
     match said.code {
         Some(0) => assert!(main.contains("#plugin_dir = "), "{said:?}"),
-        // Plugins are installed nowhere: what was written is gone again.
-        code => assert_eq!((code, main.is_empty()), (Some(2), true), "{said:?}"),
+        // Plugins are installed nowhere: that is said before anything is asked or written.
+        code => {
+            assert_eq!((code, main.is_empty()), (Some(3), true), "{said:?}");
+            let why =
+                "no plugin in /usr/lib/healthd/plugins, where a new configuration looks for them";
+            assert!(said.err.contains(why), "{said:?}");
+            assert!(said.err.contains("`healthctl --here init`"), "{said:?}");
+        }
+    }
+    // What is named and is not there is named, with a way out; and the way out is for what was named.
+    let none = dir.path().join("none.toml");
+    let config = none.to_string_lossy().into_owned();
+    let line = ["--timeout", "60s", "--json", "doctor", "--config", &config];
+    let said = healthctl(dir.path(), &line);
+    let rows: Vec<Value> = serde_json::from_str(&said.out).expect("rows");
+    let mend = format!("sudo healthctl init --config {config}");
+    assert_eq!(
+        of_area(&rows, "config", "problem")[0]["mend"],
+        mend,
+        "{rows:#?}"
+    );
+    for (args, why) in [
+        (
+            &["init", "--yes", "--config", "none/of/these.toml"][..],
+            "there is no folder none",
+        ),
+        (
+            &["schema", "--config", "none.toml"],
+            "there is no configuration none.toml",
+        ),
+    ] {
+        let said = healthctl(dir.path(), args);
+        assert_eq!(said.code, Some(3), "{said:?}");
+        assert!(
+            said.err.contains(why) && said.err.contains("--config"),
+            "{said:?}"
+        );
     }
 }

@@ -133,7 +133,7 @@ pub enum Command {
         long_about = "Show the checks on a full screen, problems first. It reads the maps that the manager writes, once a \
         second: so it shows what a daemon that is stopped, or hangs, has left, and says so. Keys: arrows and j k, PgUp \
         PgDn, Home End; Enter opens a check; / filters; s sorts; r runs, a acknowledges, S silences for an hour; w \
-        workers, p plugins by cost; q quits. The mouse chooses, opens and scrolls."
+        workers, p plugins by cost; q quits. The mouse chooses, opens, scrolls, and sorts by a title."
     )]
     Top(TopArgs),
     /// Show what has happened: verdicts that flipped, workers that died, pauses, reloads; each with its number

@@ -371,7 +371,8 @@ pub fn help(command: &str) -> String {
         let mut text = format!("{heading}:");
         for (title, meaning) in *columns {
             text += &format!("\n  {title:<10}  ");
-            let lines = crate::render::text::wrap(meaning, 78);
+            // With what stands before it no wider than a terminal of 80 columns.
+            let lines = crate::render::text::wrap(meaning, 65);
             text += &lines.join(&format!("\n{:14}", ""));
         }
         out.push(text);

@@ -6,17 +6,25 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// Whether a file may be made beside this configuration, before anybody has answered questions about it. Where the
-/// folder is not there yet, the one that makes it tells.
+/// Whether a file may be made beside this configuration, before anybody has answered questions about it. Its folder may
+/// be made; the one around it has to be there.
 pub fn is_writable(config: &Path) -> Result<(), CtlError> {
     let folder = config.parent().filter(|p| !p.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new("."));
+    let mut folder = folder.unwrap_or(Path::new("."));
+    if !folder.exists() {
+        let around = folder.parent().filter(|p| !p.as_os_str().is_empty());
+        folder = around.unwrap_or(Path::new("."));
+    }
     match rustix::fs::access(folder, rustix::fs::Access::WRITE_OK) {
         Err(rustix::io::Errno::ACCESS | rustix::io::Errno::ROFS) => Err(CtlError::Write {
             file: config.with_file_name("checks.d"),
             error: std::io::ErrorKind::PermissionDenied.into(),
         }),
-        _ => Ok(()),
+        Err(rustix::io::Errno::NOENT) => Err(CtlError::NoFolder {
+            folder: folder.to_owned(),
+        }),
+        Err(error) => Err(failed(folder)(error.into())),
+        Ok(()) => Ok(()),
     }
 }
 

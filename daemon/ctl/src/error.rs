@@ -138,6 +138,18 @@ pub enum CtlError {
     NoPlugins {
         folder: PathBuf,
     },
+    /// One that was named.
+    NoConfig {
+        file: PathBuf,
+    },
+    /// In which another one is to be made.
+    NoFolder {
+        folder: PathBuf,
+    },
+    /// `init`: there are plugins, and the configuration that it would make looks elsewhere.
+    NotInstalled {
+        folder: PathBuf,
+    },
     Unsupported {
         what: &'static str,
         why: &'static str,
@@ -346,6 +358,16 @@ impl CtlError {
             CtlError::NoPlugins { .. } => {
                 "name a folder of plugins with --plugins FOLDER, or a configuration with --config FILE"
             }
+            CtlError::NoConfig { .. } => {
+                "correct the path, or leave --config out: then the plugins that are installed are taken"
+            }
+            CtlError::NoFolder { .. } => {
+                "make it first, or name another configuration with --config FILE"
+            }
+            CtlError::NotInstalled { .. } => {
+                "`sudo etc/install` in a clone of healthd puts them there; `healthctl --here init` makes a configuration in \
+                 this folder that takes those of the clone"
+            }
             CtlError::NoHealthd { .. } => {
                 "install healthd beside healthctl or into a directory of PATH"
             }
@@ -512,6 +534,17 @@ impl std::fmt::Display for CtlError {
             CtlError::NoPlugins { folder } => {
                 write!(f, "no plugin in {}", folder.display())
             }
+            CtlError::NoConfig { file } => {
+                write!(f, "there is no configuration {}", file.display())
+            }
+            CtlError::NoFolder { folder } => {
+                write!(f, "there is no folder {}", folder.display())
+            }
+            CtlError::NotInstalled { folder } => write!(
+                f,
+                "no plugin in {}, where a new configuration looks for them",
+                folder.display()
+            ),
             CtlError::PluginCrashed { file, signal } => {
                 write!(f, "{}: the plugin crashed: {signal}", file.display())
             }

@@ -99,14 +99,15 @@ fn of_daemon(session: &mut Session) -> Vec<Held> {
 
 /// The first of those folders that holds any plugin.
 pub fn folder() -> PathBuf {
-    let holds = |folder: &Path| {
-        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-        entries
-            .map(|entry| entry.path())
-            .any(|path| is_plugin(&path))
-    };
-    let found = folders().into_iter().find(|folder| holds(folder));
+    let found = folders().into_iter().find(|folder| holds_any(folder));
     found.unwrap_or_else(|| INSTALLED.into())
+}
+
+pub fn holds_any(folder: &Path) -> bool {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.path())
+        .any(|path| is_plugin(&path))
 }
 
 fn folders() -> Vec<PathBuf> {

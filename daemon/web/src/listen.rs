@@ -108,6 +108,9 @@ impl Drop for Listener {
 /// So many may connect before they are accepted. Whom the kernel has no place for tries again a second later, then three:
 /// it would wait for others.
 const BACKLOG: u32 = 1024;
+/// Bytes of an answer that the kernel takes ahead of its client. Left to itself it takes megabytes on this machine: they would
+/// be made at once for whoever reads nothing of them.
+const AHEAD: u32 = 128 << 10;
 
 fn listen_at(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = match address {
@@ -116,6 +119,7 @@ fn listen_at(address: SocketAddr) -> io::Result<TcpListener> {
     };
     // What is left of connections of one before us is no reason.
     socket.set_reuseaddr(true)?;
+    socket.set_send_buffer_size(AHEAD)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }

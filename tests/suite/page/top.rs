@@ -52,6 +52,22 @@ impl Terminal {
     fn keys(&self, keys: &[&str]) {
         self.tmux(&[&["send-keys"], keys].concat());
     }
+
+    /// A button of the mouse, down and up again, at a column and a line from 1 on: as a terminal sends it to whoever
+    /// has asked for it.
+    fn mouse(&self, button: u32, column: usize, line: usize) {
+        let at = format!("\x1b[<{button};{column};{line}");
+        self.tmux(&["send-keys", "-l", &format!("{at}M{at}m")]);
+    }
+
+    /// Until a line, from 1 on, has the mark of the row that is chosen, or has it not, and this name.
+    fn until_row(&self, line: usize, is_chosen: bool, name: &str) {
+        wait_for(&format!("{name} in line {line}"), || {
+            let shown = self.shows();
+            let row = shown.lines().nth(line - 1).unwrap_or_default();
+            row.starts_with('>') == is_chosen && row.contains(name)
+        });
+    }
 }
 
 impl Drop for Terminal {
@@ -155,4 +171,79 @@ fn top_keeps_what_a_daemon_has_left_that_ended() {
     daemon.signal(Signal::SIGTERM);
     daemon.wait_exit();
     open.until(&[&rows[..], &["there are none"]].concat());
+}
+
+#[test]
+fn a_mouse_sorts_chooses_opens_and_scrolls_and_what_is_chosen_stays_in_sight() {
+    const LEFT: u32 = 0;
+    const UP: u32 = 64;
+    const DOWN: u32 = 65;
+    let once = |name: &str, script: &str| check(name).script(script).interval("1h");
+    let rows = (0..30).map(|n| once(&format!("m/{n:02}"), "echo fine"));
+    let config = Config::new().check(once("a/first", "echo fine"));
+    let last = once("z/last", "exit 2").set("attempts", "1");
+    let daemon = rows.fold(config, Config::check).check(last).spawn();
+    daemon.expect_notify("READY=1");
+    daemon
+        .watch(&["z/last"])
+        .until_verdict("z/last", "critical");
+    daemon.until_ok(&["a/first", "m/00", "m/29"]);
+    let Some(terminal) = Terminal::open(&daemon, 80, 24) else {
+        skipped("tmux is missing");
+        return stop(daemon);
+    };
+    // Titles stand in the third line, and rows below them.
+    terminal.until_row(4, true, "z/last");
+    let asked = terminal.tmux(&[
+        "display-message",
+        "-p",
+        "#{mouse_standard_flag}#{mouse_sgr_flag}",
+    ]);
+    assert_eq!(
+        asked.as_deref().map(str::trim),
+        Some("11"),
+        "it asks for the mouse"
+    );
+    for (title, order, first) in [
+        ("NAME", "by name", "a/first"),
+        ("SINCE", "newest change first", ""),
+        ("LATENCY", "slowest first", ""),
+        ("STATE", "problems first", "z/last"),
+    ] {
+        let shown = terminal.shows();
+        let titles = shown.lines().nth(2).expect("titles");
+        let place = titles.find(title).expect(title);
+        terminal.mouse(LEFT, place + 1, 3);
+        terminal.until(&[order]);
+        terminal.until_row(4, true, first);
+    }
+    // One click chooses, one more opens.
+    terminal.until_row(6, false, "m/00");
+    terminal.mouse(LEFT, 30, 6);
+    terminal.until_row(6, true, "m/00");
+    terminal.mouse(LEFT, 30, 6);
+    terminal.until(&["m/00", "outcomes"]);
+    terminal.keys(&["Escape"]);
+    terminal.until_row(6, true, "m/00");
+    // Three rows at a time, to the end and back.
+    terminal.mouse(DOWN, 30, 10);
+    terminal.until_row(9, true, "m/03");
+    (0..12).for_each(|_| terminal.mouse(DOWN, 30, 10));
+    terminal.until_row(23, true, "m/29");
+    // However small or large the window gets.
+    for (columns, lines, at) in [(40, 10, 9), (40, 6, 5), (200, 60, 35), (80, 24, 23)] {
+        let size = [columns, lines].map(|n: u32| n.to_string());
+        terminal.tmux(&["resize-window", "-x", &size[0], "-y", &size[1]]);
+        terminal.until_row(at, true, "m/29");
+    }
+    (0..12).for_each(|_| terminal.mouse(UP, 30, 10));
+    terminal.until_row(4, true, "z/last");
+    // Where there is no row nothing happens.
+    terminal.mouse(LEFT, 1, 1);
+    terminal.mouse(LEFT, 70, 24);
+    terminal.mouse(LEFT, 30, 5);
+    terminal.until_row(5, true, "a/first");
+    terminal.keys(&["q"]);
+    wait_for("it has ended", || terminal.shows().is_empty());
+    stop(daemon);
 }

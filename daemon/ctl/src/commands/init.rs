@@ -42,6 +42,7 @@ pub fn run(session: &mut Session, args: &InitArgs) -> Result<u8, CtlError> {
     }
     if !args.print {
         config_file::is_writable(&config)?;
+        is_installed(session, &config)?;
     }
     let asks = !args.yes
         && !args.print
@@ -175,6 +176,19 @@ impl<'a> Written<'a> {
             files,
             checks: taken.iter().map(row).collect(),
         }
+    }
+}
+
+/// Whether a configuration that is made here has plugins, before anybody has answered questions about it.
+fn is_installed(session: &Session, config: &Path) -> Result<(), CtlError> {
+    let here = session.is_here() && config == session.config();
+    if here || config.is_file() {
+        return Ok(());
+    }
+    let folder = daemon_paths(config, &RealFiles).plugin_dir;
+    match plugin_file::holds_any(&folder) {
+        true => Ok(()),
+        false => Err(CtlError::NotInstalled { folder }),
     }
 }
 

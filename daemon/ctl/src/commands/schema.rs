@@ -24,7 +24,7 @@ pub struct Made {
 pub fn run(session: &mut Session, args: &SchemaArgs) -> Result<u8, CtlError> {
     let folder = match &args.plugins {
         Some(folder) => folder.clone(),
-        None => plugin_dir(session, args.config.as_deref()),
+        None => plugin_dir(session, args.config.as_deref())?,
     };
     let made = make(&folder)?;
     for refused in &made.refused {
@@ -48,10 +48,13 @@ pub fn make(folder: &Path) -> Result<Made, CtlError> {
 }
 
 /// Of the configuration that is meant, or of the one that is there; else where plugins are, as `plugins show` looks.
-fn plugin_dir(session: &Session, config: Option<&Path>) -> PathBuf {
-    let config = config.unwrap_or(session.config());
-    match config.is_file() {
-        true => daemon_paths(config, &RealFiles).plugin_dir,
-        false => plugin_file::folder(),
+fn plugin_dir(session: &Session, meant: Option<&Path>) -> Result<PathBuf, CtlError> {
+    let config = meant.unwrap_or(session.config());
+    match (config.is_file(), meant) {
+        (true, _) => Ok(daemon_paths(config, &RealFiles).plugin_dir),
+        (false, Some(meant)) => Err(CtlError::NoConfig {
+            file: meant.to_owned(),
+        }),
+        (false, None) => Ok(plugin_file::folder()),
     }
 }

@@ -121,17 +121,13 @@ pub fn config(patient: &Patient, judged: &Result<Value, CtlError>) -> Findings {
     let mut found = Findings::of("config");
     let (config, shown) = (&patient.config, patient.config.display());
     if !config.exists() {
-        let init = format!("{}healthctl {}init", patient.sudo(), here(patient));
-        found.problem(format!("{shown} is not there"), init);
+        found.problem(format!("{shown} is not there"), init(patient));
         return found;
     }
     let said = match judged {
         Ok(said) => said,
         Err(error) => {
-            found.problem(
-                error.to_string(),
-                format!("healthctl validate {}", quoted(config)),
-            );
+            found.problem(error.to_string(), validate(patient));
             return found;
         }
     };
@@ -140,19 +136,11 @@ pub fn config(patient: &Patient, judged: &Result<Value, CtlError>) -> Findings {
         all.filter(|d| d["severity"] == severity).count() as u64
     };
     let (errors, warnings) = (of("error"), of("warning"));
-    let validate = format!(
-        "{}healthctl {}validate   # shows each with a way out",
-        patient.sudo(),
-        here(patient)
-    );
+    let validate = format!("{}   # shows each with a way out", validate(patient));
     match (errors, warnings, said["checks"].as_u64()) {
         (0, 0, Some(0)) => found.warning(
             format!("{shown} has no check"),
-            format!(
-                "{}healthctl {}init   # finds the servers of this machine",
-                patient.sudo(),
-                here(patient)
-            ),
+            format!("{}   # finds the servers of this machine", init(patient)),
         ),
         (0, 0, checks) => found.ok(format!(
             "{shown} is good, {}",
@@ -162,6 +150,21 @@ pub fn config(patient: &Patient, judged: &Result<Value, CtlError>) -> Findings {
         (n, _, _) => found.problem(format!("{} in {shown}", count(n, "mistake")), validate),
     }
     found
+}
+
+/// The commands for the configuration that is looked at, which need not be the one that they take by themselves.
+fn init(patient: &Patient) -> String {
+    match patient.here {
+        true => "healthctl --here init".to_owned(),
+        false => format!("sudo healthctl init --config {}", quoted(&patient.config)),
+    }
+}
+
+fn validate(patient: &Patient) -> String {
+    match patient.here {
+        true => "healthctl --here validate".to_owned(),
+        false => format!("sudo healthctl validate {}", quoted(&patient.config)),
+    }
 }
 
 /// What a start would make of the plugin folder.

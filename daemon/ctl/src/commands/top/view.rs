@@ -76,6 +76,8 @@ pub struct View {
     first: usize,
     /// Rows that fit.
     room: usize,
+    /// Where the columns end by which one sorts, in the order of `SORTED`.
+    ends: [usize; 4],
     input: Input,
     /// How the last deed went.
     pub remark: String,
@@ -85,6 +87,8 @@ pub struct View {
 
 /// Lines above the rows: counts, filter, titles.
 const HEAD: usize = 3;
+/// What a click on the title of each column sorts by: STATE, NAME, SINCE, LATENCY.
+const SORTED: [Sort; 4] = [Sort::Urgency, Sort::Name, Sort::Since, Sort::Latency];
 
 impl View {
     pub fn new(filter: &str) -> View {
@@ -95,6 +99,7 @@ impl View {
             chosen: None,
             first: 0,
             room: 1,
+            ends: [0; 4],
             input: Input::None,
             remark: String::new(),
             trouble: None,
@@ -209,7 +214,7 @@ impl View {
             Key::Char('r') => return self.deed(Deed::Run, String::new(), facts),
             Key::Char('a') => self.input = Input::Reason(Deed::Ack, String::new()),
             Key::Char('S') => self.input = Input::Reason(Deed::Silence, String::new()),
-            Key::Click(_, line) => self.click(line, facts),
+            Key::Click(column, line) => self.click(column, line, facts),
             moved => self.walk(moved, facts),
         }
         Asks::Nothing
@@ -220,16 +225,18 @@ impl View {
         self.tab = if self.tab == tab { Tab::Checks } else { tab };
     }
 
-    fn click(&mut self, line: usize, facts: &Facts) {
+    fn click(&mut self, column: usize, line: usize, facts: &Facts) {
         if self.tab != Tab::Checks {
             return;
         }
         if line == HEAD - 1 {
-            self.sort = self.sort.next();
+            let at = self.ends.iter().position(|end| column < *end);
+            self.sort = at.map_or(self.sort, |at| SORTED[at]);
             return;
         }
         let (rows, _) = self.rows(facts);
-        let at = line.checked_sub(HEAD).map(|n| n + self.first);
+        let of_screen = line.checked_sub(HEAD).filter(|n| *n < self.room);
+        let at = of_screen.map(|n| n + self.first);
         if let Some(row) = at.and_then(|at| rows.get(at)) {
             match self.chosen.as_deref() == Some(&*row.name) {
                 // A second click opens it.
@@ -271,8 +278,10 @@ impl View {
             self.first = rows.len().saturating_sub(self.room);
         }
         let mut out = vec![heading(facts, look), self.second(&rows, wrong, look)];
+        let layout = Layout::new(columns, &rows);
+        self.ends = layout.ends();
         match self.tab {
-            Tab::Checks => self.checks(facts, &rows, at, look, &mut out),
+            Tab::Checks => self.checks(facts, &rows, at, (&layout, look), &mut out),
             Tab::Check => match rows.get(at) {
                 Some(row) => detail(facts, row, look, &mut out),
                 None => out.push("no check is chosen".to_owned()),
@@ -324,10 +333,9 @@ impl View {
         facts: &Facts,
         rows: &[&CheckRow],
         at: usize,
-        look: &Look,
+        (layout, look): (&Layout, &Look),
         out: &mut Vec<String>,
     ) {
-        let layout = Layout::new(look.width.unwrap_or(80), rows);
         let head = layout.line([
             "",
             "STATE",
@@ -363,7 +371,10 @@ impl View {
     }
 }
 
-/// Widths of the columns.
+/// Of the columns of times.
+const TIME: usize = 8;
+
+/// Widths of the others.
 struct Layout {
     columns: usize,
     state: usize,
@@ -386,6 +397,13 @@ impl Layout {
         }
     }
 
+    /// Where STATE, NAME, SINCE and LATENCY end, and what is blank behind them.
+    fn ends(&self) -> [usize; 4] {
+        let state = 2 + self.state + 2;
+        let name = state + self.name + 2;
+        [state, name, name + TIME + 2, name + 2 * (TIME + 2)]
+    }
+
     fn line(&self, [mark, state, name, since, latency, runs, message]: [&str; 7]) -> String {
         let pad = |text: &str, to: usize, right: bool| {
             let text = escape(text);
@@ -402,8 +420,8 @@ impl Layout {
             pad(mark, 1, false),
             pad(state, self.state, false),
             pad(name, self.name, false),
-            pad(since, 8, true),
-            pad(latency, 8, true)
+            pad(since, TIME, true),
+            pad(latency, TIME, true)
         );
         if self.runs > 0 {
             line += &pad(runs, self.runs, false);
