@@ -121,7 +121,7 @@ fn a_target_that_never_answers_is_critical_with_its_phase_and_in_time() {
             check("mute")
                 .plugin("http")
                 .interval("1h")
-                .timeout("500ms")
+                .timeout("5s")
                 .set(
                     "config",
                     &format!("{{ url = \"http://127.0.0.1:{port}/\" }}"),
@@ -132,13 +132,10 @@ fn a_target_that_never_answers_is_critical_with_its_phase_and_in_time() {
     let row = daemon.run("mute");
     assert_eq!(row["status"], "critical", "{row}");
     let message = row["message"].as_str().unwrap_or_default();
-    assert!(
-        message.starts_with("timeout after 500ms in phase "),
-        "{row}"
-    );
+    assert!(message.starts_with("timeout after 5s in phase "), "{row}");
     // Later on a machine that is busy, but not after the ten seconds that it has by itself.
     let took = row["latency_ms"].as_f64().expect("it ran");
-    assert!((499.0..9_500.0).contains(&took), "{row}");
+    assert!((4_999.0..9_900.0).contains(&took), "{row}");
 }
 
 #[test]

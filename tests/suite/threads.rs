@@ -63,7 +63,9 @@ fn promised() -> BTreeMap<String, String> {
 }
 
 fn config() -> (Config, PathBuf) {
+    // A reload cuts off no run that nobody asked for.
     let config = Config::new()
+        .only_asked()
         .daemon("log", "\"info\"")
         .pool("io", "workers = 1")
         .plugin_file(fixtures::fixture("echo"))
