@@ -9,7 +9,7 @@ use crate::ending::Ending;
 use crate::facts::Keeper;
 use crate::listen::Peer;
 use crate::manners::{self, Manners};
-use crate::metrics::{self, Asked, Delivered, Format, Larges, Stuck};
+use crate::metrics::{self, Asked, Delivered, Format, Larges, Spent, Stuck};
 use crate::pages::board::Board;
 use crate::pages::day::Days;
 use crate::pages::live::AllWatched;
@@ -71,6 +71,7 @@ pub struct Site {
     pub alerts: Asked<AlertsReport>,
     pub stuck: Asked<Stuck>,
     pub delivered: Delivered,
+    pub spent: Spent,
     pub ending: Ending,
     pub manners: Manners,
     /// Whose requests over a unix socket may change something.
@@ -190,6 +191,7 @@ impl Site {
             alerts: Asked::default(),
             stuck: Asked::default(),
             delivered: Delivered::default(),
+            spent: Spent::default(),
             ending: Ending::default(),
             manners: Manners::default(),
             own_uid: std::fs::metadata("/proc/self").map_or(0, |m| m.uid()),

@@ -300,7 +300,8 @@ fn processes(site: &Site, facts: &Facts, history: Option<&HistoryStatus>, out: &
             let slot = slot.map_or_else(String::new, |s| s.to_string());
             let labels = Labels::none().with("role", role).with("slot", &slot);
             let usage = Gauge::of(Some(pid)).and_then(|g| g.read()).ok()?;
-            Some((labels, usage, process::cpu_ticks(pid)?))
+            let ticks = process::cpu_ticks(pid)?;
+            Some((labels, usage, site.spent.ticks((role, slot), pid, ticks)))
         })
         .collect();
     let name = "healthd_process_resident_memory_bytes";
@@ -314,7 +315,8 @@ fn processes(site: &Site, facts: &Facts, history: Option<&HistoryStatus>, out: &
         out.sample(name, labels, usage.fds as f64);
     }
     let name = "healthd_process_cpu_seconds_total";
-    out.family(name, Kind::Counter, "CPU that it used, in user and kernel.");
+    let help = "CPU in user and kernel: of the process, and of those before it.";
+    out.family(name, Kind::Counter, help);
     for (labels, _, ticks) in &seen {
         let seconds = *ticks as f64 * process::TICK_NS as f64 / 1e9;
         out.sample(name, labels, seconds);

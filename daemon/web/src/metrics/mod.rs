@@ -10,6 +10,7 @@ mod daemon;
 )]
 pub mod format;
 mod large;
+mod spent;
 
 use crate::body::Answer;
 use crate::facts::{Facts, Row};
@@ -29,6 +30,7 @@ pub use alerts::Delivered;
 pub use asked::{Asked, Stuck, alerts};
 pub use format::Format;
 pub use large::Larges;
+pub use spent::Spent;
 
 /// `with_checks`: the families of checks too.
 pub async fn answer(site: &Rc<Site>, format: Format, call: &Call, with_checks: bool) -> Answered {
