@@ -267,9 +267,9 @@ pub fn late(nginx: &peers::Server, period: f64, times: &[(f64, f64)]) -> Result<
 pub fn lateness(nginx: &peers::Server, period: f64, since: f64) -> Result<(), String> {
     let late = late(nginx, period, &[(since, f64::INFINITY)])?;
     println!(
-        "  late (by nginx's log) p50 {:.0} ms, p99 {:.0} ms, p99.9 {:.0} ms, max {:.0} ms of {} requests; {} missed",
-        late.at(0.5),
-        late.at(0.99),
+        "  late (by nginx's log) p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.0} ms, max {:.0} ms of {} requests; {} missed",
+        late.between(0.5),
+        late.between(0.99),
         late.at(0.999),
         late.at(1.0),
         late.all.len(),

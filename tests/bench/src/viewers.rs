@@ -14,7 +14,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// How often one of both is measured; in turn, so that a machine that changes meanwhile changes both.
 const TURNS: u32 = 4;
 
-/// `--checks` checks at 2 s, without and with 20 open pages and wrk on `/` and `/metrics`: who is late.
+/// `--checks` checks at 2 s, without, beside loops that take what is left, and with 20 open pages and wrk on `/` and
+/// `/metrics`: who is late.
 pub fn viewers(options: &Options) -> Result<(), String> {
     let nginx = peers::nginx()?;
     let port = free_port("127.0.0.1");
@@ -29,12 +30,13 @@ pub fn viewers(options: &Options) -> Result<(), String> {
     warm_up(&daemon, 15.0, "web-")?;
     let web = web(daemon.pid()).ok_or("there is no web process")?;
     let slice = (options.seconds as f64 / f64::from(TURNS)).max(10.0);
-    let (mut without, mut beside) = (Vec::new(), Vec::new());
+    let (mut without, mut loops, mut beside) = (Vec::new(), Vec::new(), Vec::new());
     let (mut ticks, mut read, mut said) = (0, 0, String::new());
     for _ in 0..TURNS {
         let begun = now();
         wait(slice);
         without.push((begun, now()));
+        loops.push(beside_loops(slice)?);
         let mut streams = Vec::new();
         let mut open = Vec::new();
         for _ in 0..TABS {
@@ -75,7 +77,11 @@ pub fn viewers(options: &Options) -> Result<(), String> {
         read as f64 / 1e6
     );
     let mut p99 = Vec::new();
-    for (name, times) in [("without", &without), ("beside", &beside)] {
+    for (name, times) in [
+        ("without", &without),
+        ("beside loops", &loops),
+        ("beside", &beside),
+    ] {
         let late = late(&nginx, 2.0, times)?;
         println!(
             "  late {name:<16} p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.1} ms, max {:.0} ms; {} missed",
@@ -89,9 +95,34 @@ pub fn viewers(options: &Options) -> Result<(), String> {
     }
     println!(
         "  p99 beside it         {:+.1} % of without (10 % wanted)",
-        100.0 * (p99[1] / p99[0] - 1.0)
+        100.0 * (p99[2] / p99[0] - 1.0)
     );
     Ok(())
+}
+
+/// What this machine alone makes of somebody who takes all that is left: an empty loop a processor, behind all others.
+fn beside_loops(seconds: f64) -> Result<(f64, f64), String> {
+    let count = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let begun = now();
+    let mut loops = Vec::new();
+    for _ in 0..count {
+        let child = Command::new("chrt")
+            .args(["--idle", "0", "sh", "-c", "while :; do :; done"])
+            .spawn();
+        loops.push(child);
+    }
+    wait(seconds);
+    let ended = now();
+    for child in &mut loops {
+        if let Ok(child) = child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+    for child in loops {
+        child.map_err(|e| format!("chrt: {e}"))?;
+    }
+    Ok((begun, ended))
 }
 
 /// Behind all others on this machine (SCHED_IDLE): who looks at a page does so from elsewhere, and what wrk itself takes of
