@@ -1,7 +1,9 @@
 //! Asking a file for its descriptors, from a child that may crash or hang.
 
 use healthd_core::config::Class;
+use healthd_core::starvation::{Share, Suspicion};
 use healthd_core::wire::supervisor::signal_name;
+use healthd_sys::{clock, process};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Deserialize;
@@ -11,9 +13,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+/// So much it may take, but for what it waits for a processor.
 const LIMIT: Duration = Duration::from_secs(5);
+/// So long is waited on a machine that lets it do nothing.
+const END: Duration = Duration::from_secs(60);
 const MAX_ANSWER: usize = 4 << 20;
 
 /// What is needed here of what the probe prints of each plugin.
@@ -85,7 +90,7 @@ pub fn ask<T: DeserializeOwned>(
         .spawn()?;
     let answer = read_answer(&mut child);
     // Whatever became of it: neither it nor anything that its constructors started stays.
-    healthd_sys::process::kill_group(child.id());
+    process::kill_group(child.id());
     let status = child.wait()?;
     let refused = |why: String| Ok(Answer::Refused(format!("{}: {why}", file.display())));
     match answer {
@@ -96,6 +101,13 @@ pub fn ask<T: DeserializeOwned>(
         Reading::TimedOut => refused(format!(
             "it did not describe itself within {} s: a constructor hangs",
             LIMIT.as_secs()
+        )),
+        Reading::Starved => Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!(
+                "this machine was too busy for {} s to look into it; `healthctl reload` looks again",
+                END.as_secs()
+            ),
         )),
         Reading::Failed(e) => Err(e),
         Reading::All(bytes) => match serde_json::from_slice::<Printed<T>>(&bytes) {
@@ -119,6 +131,7 @@ enum Reading {
     All(Vec<u8>),
     TooLong,
     TimedOut,
+    Starved,
     Failed(io::Error),
 }
 
@@ -126,14 +139,14 @@ fn read_answer(child: &mut Child) -> Reading {
     let Some(mut stdout) = child.stdout.take() else {
         return Reading::Failed(io::Error::other("no pipe"));
     };
-    let deadline = Instant::now() + LIMIT;
+    let started = clock::monotonic_ns();
     let mut bytes = Vec::new();
     let mut buffer = [0; 16 << 10];
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Reading::TimedOut;
-        }
+        let left = match left(started, share(child.id())) {
+            Ok(left) => left,
+            Err(over) => return over,
+        };
         let mut fds = [PollFd::new(stdout.as_fd(), PollFlags::POLLIN)];
         match poll(
             &mut fds,
@@ -150,5 +163,62 @@ fn read_answer(child: &mut Child) -> Reading {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Reading::Failed(e),
         }
+    }
+}
+
+/// What it had of the processors until now. Nobody can tell: it waited for none.
+fn share(pid: u32) -> Share {
+    let now = clock::monotonic_ns();
+    let told = process::time_of_thread(pid, pid).ok();
+    let share = told.and_then(|(time, stat)| Share::parse(now, &time, &stat));
+    share.unwrap_or(Share {
+        at_ns: now,
+        ..Share::default()
+    })
+}
+
+/// How long it may still take.
+fn left(started: u64, share: Share) -> Result<Duration, Reading> {
+    let mut since = Suspicion::new(Share {
+        at_ns: started,
+        ..Share::default()
+    });
+    let lacked = since.look(share);
+    let took = share.at_ns.saturating_sub(started);
+    let left = LIMIT.checked_sub(Duration::from_nanos(took - lacked.min(took)));
+    match left.filter(|left| !left.is_zero()) {
+        None => Err(Reading::TimedOut),
+        Some(_) if Duration::from_nanos(took) >= END => Err(Reading::Starved),
+        Some(left) => Ok(left),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_machine_does_not_give_it_is_no_time_of_its_own() {
+        const SECOND: u64 = 1_000_000_000;
+        let after = |seconds: u64, ran: u64, waited: u64, runnable| {
+            let share = Share {
+                at_ns: (7 + seconds) * SECOND,
+                ran_ns: ran * SECOND,
+                waited_ns: waited * SECOND,
+                runnable,
+            };
+            left(7 * SECOND, share)
+        };
+        let seconds = |n| Duration::from_secs(n);
+        assert!(matches!(after(0, 0, 0, true), Ok(left) if left == seconds(5)));
+        assert!(matches!(after(4, 0, 0, false), Ok(left) if left == seconds(1)));
+        // It sleeps, it computes, it did both: its own time.
+        assert!(matches!(after(5, 0, 0, false), Err(Reading::TimedOut)));
+        assert!(matches!(after(5, 5, 0, true), Err(Reading::TimedOut)));
+        assert!(matches!(after(9, 2, 4, false), Err(Reading::TimedOut)));
+        // It waits, and would have gone on.
+        assert!(matches!(after(20, 1, 0, true), Ok(left) if left == seconds(4)));
+        assert!(matches!(after(20, 1, 17, false), Ok(left) if left == seconds(2)));
+        assert!(matches!(after(60, 1, 0, true), Err(Reading::Starved)));
     }
 }
