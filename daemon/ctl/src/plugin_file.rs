@@ -4,7 +4,7 @@ use crate::error::CtlError;
 use crate::healthd::{Helper, Probe};
 use crate::render::time;
 use crate::session::Session;
-use healthd_core::config::{called_elsewhere, did_you_mean};
+use healthd_core::config::plugin_meant;
 use healthd_core::wire::control::{Op, Reply};
 use std::ffi::OsStr;
 use std::fs;
@@ -62,10 +62,8 @@ fn search(word: &str, of_daemon: Vec<Held>) -> Result<PathBuf, CtlError> {
 
 /// The way out of a name that no plugin has.
 fn meant(word: &str, known: &[String]) -> String {
-    let is_known = |name: &str| known.iter().any(|k| k == name);
-    let near = || did_you_mean(word, known.iter().map(String::as_str));
-    called_elsewhere(word, &is_known)
-        .or_else(|| near().map(|near| format!("a plugin with a similar name exists: `{near}`")))
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    plugin_meant(word, &known)
         .unwrap_or_else(|| {
             "`healthctl plugins` lists those of a running healthd; a file is named with its path, as ./x.so".into()
         })

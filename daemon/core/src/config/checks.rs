@@ -455,14 +455,11 @@ impl<'a> Maker<'a> {
         let mut known: Vec<&str> = catalog.plugins.iter().map(|p| p.name.as_str()).collect();
         known.sort_unstable();
         let dir = self.daemon.plugin_dir.display();
-        if let Some(help) = elsewhere::plugin(name, &|word| known.contains(&word)) {
+        if let Some(help) = elsewhere::plugin(name, &known) {
+            // The list of all would only hide it.
             return e.help(help);
         }
-        let e = match did_you_mean(name, known.iter().copied()) {
-            // The list of all would only hide it.
-            Some(near) => return e.help(format!("a plugin with a similar name exists: `{near}`")),
-            None => e.help(format!("put its .so into {dir}, or correct the name")),
-        };
+        let e = e.help(format!("put its .so into {dir}, or correct the name"));
         if known.is_empty() {
             e.note(format!("{dir} (`plugin_dir`) holds no plugin"))
         } else {

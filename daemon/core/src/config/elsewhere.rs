@@ -515,8 +515,27 @@ pub fn section(word: &str) -> Option<&'static str> {
     find(SECTIONS, &plain(word))
 }
 
-/// A plugin that is not there; `has`: whether one of this name is.
-pub fn plugin(word: &str, has: &dyn Fn(&str) -> bool) -> Option<String> {
+/// A plugin that is not there, by those that are: called otherwise elsewhere, or misspelt, or both.
+pub fn plugin(word: &str, known: &[&str]) -> Option<String> {
+    let near = || did_you_mean(word, known.iter().copied());
+    let near_elsewhere = || {
+        let words = PLUGINS.iter().flat_map(|(words, _)| words.iter().copied());
+        let mut all: Vec<String> = words.map(str::to_owned).collect();
+        let ours = known.iter().map(|name| (*name).to_owned());
+        let of_nagios = all.iter().cloned().chain(ours);
+        let of_nagios: Vec<String> = of_nagios.map(|name| format!("check_{name}")).collect();
+        all.extend(of_nagios);
+        let near = did_you_mean(word, all.iter().map(String::as_str))?;
+        let help = called_elsewhere(near, known)?;
+        Some(format!("if `{near}` is meant: {help}"))
+    };
+    called_elsewhere(word, known)
+        .or_else(|| near().map(|near| format!("a plugin with a similar name exists: `{near}`")))
+        .or_else(near_elsewhere)
+}
+
+fn called_elsewhere(word: &str, known: &[&str]) -> Option<String> {
+    let has = |name: &str| known.contains(&name);
     // As a file, or as one of Nagios' plugins.
     let file = word.rsplit('/').next().unwrap_or(word);
     let bare = file.trim_end_matches(".so");
@@ -639,8 +658,8 @@ mod tests {
 
     #[test]
     fn plugins_by_their_file_and_by_other_names() {
-        let has = |name: &str| ["http", "disk", "exec", "webhook", "mysql"].contains(&name);
-        let help = |word| plugin(word, &has).unwrap_or_default();
+        let known = ["http", "disk", "exec", "webhook", "mysql"];
+        let help = |word| plugin(word, &known).unwrap_or_default();
         assert_eq!(help("libhealthd_http.so"), "here it is called `http`");
         assert_eq!(
             help("/usr/lib/healthd/plugins/libhealthd_http.so"),
@@ -650,6 +669,16 @@ mod tests {
         assert_eq!(help("mariadb"), "here it is called `mysql`");
         assert!(help("check_disk").starts_with("here it is called `disk`; the plugin of Nagios"));
         assert!(help("slack").contains("preset = \"slack\""));
+        assert_eq!(help("htpt"), "a plugin with a similar name exists: `http`");
+        let disk = help("chek_disk");
+        assert!(disk.starts_with(
+            "if `check_disk` is meant: here it is called `disk`; the plugin of Nagios"
+        ));
+        assert!(disk.contains("/usr/lib/nagios/plugins/check_disk\""));
+        assert_eq!(
+            help("maridb"),
+            "if `mariadb` is meant: here it is called `mysql`"
+        );
         // Those that are not there are named to nobody.
         assert_eq!(help("icmp"), "");
         assert_eq!(help("frobnicate"), "");

@@ -56,7 +56,7 @@ mod words;
 pub use catalog::{Catalog, Class, PluginInfo, Refused};
 pub use changes::{AtStart, changes};
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
-pub use elsewhere::plugin as called_elsewhere;
+pub use elsewhere::plugin as plugin_meant;
 pub use files::Files;
 pub use keys::{Grammar, Key, Section, Takes};
 pub use model::{
