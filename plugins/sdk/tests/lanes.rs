@@ -548,8 +548,8 @@ fn udp_talks_and_hears_a_refusal() {
 
 #[test]
 fn unix_sockets_talk() {
-    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("lanes.sock");
-    let _ = std::fs::remove_file(&path);
+    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .join(format!("lanes.{}.sock", std::process::id()));
     let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
     let thread = std::thread::spawn(move || {
         let (mut s, _) = listener.accept().unwrap();
@@ -562,6 +562,7 @@ fn unix_sockets_talk() {
         step("unix", path.display()).message,
         "connect: connection refused"
     );
+    std::fs::remove_file(&path).unwrap();
     assert_eq!(
         step("unix", "/".repeat(200)).message,
         "connect: unix socket path too long"
