@@ -3,12 +3,13 @@
 use crate::delivery::Outcome;
 use crate::rate::Times;
 use crate::record::SavedRoute;
-use crate::time::{MINUTE, Now, SECOND};
+use crate::time::{MINUTE, Now, SECOND, ns};
 use crate::when::Watch;
 use healthd_core::text::cut;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 #[derive(Clone, Debug, Default)]
 pub struct Lane {
@@ -22,6 +23,8 @@ pub struct Lane {
     pub last_ok: Option<u64>,
     pub last_error: Option<String>,
     pub ends: Ends,
+    /// CLOCK_MONOTONIC: its receiver has asked for nothing more before that.
+    not_before: u64,
 }
 
 /// How deliveries of a route have ended.
@@ -36,25 +39,46 @@ pub struct Ends {
 }
 
 impl Lane {
-    /// A delivery is over: at `wall`, and after so many ns.
-    pub fn end(&mut self, outcome: &Outcome, took: u64, wall: u64) {
+    /// A delivery is over, after so many ns.
+    pub fn end(&mut self, outcome: &Outcome, took: u64, now: Now) {
         self.flying = self.flying.saturating_sub(1);
         self.ends.took += took;
         let count = match outcome {
             Outcome::Accepted { .. } => &mut self.ends.accepted,
-            Outcome::Refused { .. } => &mut self.ends.refused,
+            Outcome::Refused { .. } | Outcome::Held { .. } => &mut self.ends.refused,
             Outcome::Unknown { .. } => &mut self.ends.unknown,
         };
         *count += 1;
         match outcome {
             Outcome::Accepted { .. } => {
-                self.last_ok = Some(wall);
+                self.last_ok = Some(now.wall);
                 self.last_error = None;
+                self.not_before = 0;
             }
-            Outcome::Refused { reason, .. } | Outcome::Unknown { reason, .. } => {
+            Outcome::Refused {
+                reason,
+                retry_after,
+            }
+            | Outcome::Unknown {
+                reason,
+                retry_after,
+            } => {
                 self.last_error = Some(reason.clone());
+                if let Some(after) = retry_after {
+                    self.not_before = now.mono.saturating_add(asked_for(ns(*after)));
+                }
             }
+            Outcome::Held { reason, .. } => self.last_error = Some(reason.clone()),
         }
+    }
+
+    /// The receiver has asked for a while without messages.
+    pub fn held(&self, now: Now) -> Option<Outcome> {
+        let left = self.not_before.checked_sub(now.mono).filter(|ns| *ns > 0)?;
+        Some(Outcome::Held {
+            reason: self.last_error.clone().unwrap_or_default(),
+            left: Duration::from_nanos(left),
+        })
     }
 
     pub fn saved(&self, name: &Arc<str>) -> SavedRoute {
@@ -66,6 +90,15 @@ impl Lane {
                 .as_ref()
                 .map(|why| cut(why, SAID_MAX).to_owned()),
             ends: self.ends,
+        }
+    }
+
+    /// By a config that may have another calendar and another receiver.
+    pub fn renewed(self) -> Lane {
+        Lane {
+            window: Watch::default(),
+            not_before: 0,
+            ..self
         }
     }
 
@@ -110,7 +143,7 @@ impl Trouble {
     pub fn again(self, now: Now, retry_after: Option<u64>) -> Trouble {
         let is_first = self.tries == 0;
         let wait = (FIRST_RETRY << self.tries.min(7)).min(LAST_RETRY);
-        let wait = retry_after.map_or(wait, |after| after.clamp(SECOND, RETRY_AFTER_MOST));
+        let wait = retry_after.map_or(wait, asked_for);
         Trouble {
             tries: self.tries + 1,
             since: if is_first { now.mono } else { self.since },
@@ -124,6 +157,10 @@ const FIRST_RETRY: u64 = 5 * SECOND;
 const LAST_RETRY: u64 = 10 * MINUTE;
 /// A receiver may ask for more; but then it may also have got its units wrong.
 const RETRY_AFTER_MOST: u64 = 60 * MINUTE;
+
+fn asked_for(retry_after: u64) -> u64 {
+    retry_after.clamp(SECOND, RETRY_AFTER_MOST)
+}
 
 #[cfg(test)]
 mod tests {

@@ -52,6 +52,8 @@ pub struct Notice {
     pub is_backed: bool,
     /// A member that was bad when they were looked at last.
     pub still_bad: Option<Arc<str>>,
+    /// What is due on it has counted for its route's `limit`.
+    pub is_counted: bool,
     /// In its route's line for a place among the deliveries.
     pub waits: bool,
     /// It has a row that was written down.
@@ -172,6 +174,7 @@ impl Notice {
             partial_since: None,
             updates: 0,
             is_backed: false,
+            is_counted: false,
             still_bad: None,
             waits: false,
             is_saved: false,
@@ -280,6 +283,7 @@ impl Notice {
             told_at: self.told_at,
             ended_at: self.ended_at,
             failing: self.trouble.map(|(_, trouble)| trouble.since_wall),
+            refusal: self.refusal.clone(),
             receipt: self.receipt.clone(),
             members: (self.members.iter())
                 .map(|(name, m)| SavedMember(name.clone(), m.said, m.since))
@@ -312,10 +316,12 @@ impl Notice {
         };
         Notice {
             stage,
+            is_counted: matches!(stage, Stage::Sending { .. }) || saved.extra.is_some(),
             members: saved.members.into_iter().map(member).collect(),
             recovery: saved.recovery,
             trouble: saved.failing.map(|at| (class, Trouble::restored(at))),
             extra: saved.extra,
+            refusal: saved.refusal,
             receipt: saved.receipt,
             told_at: saved.told_at,
             ended_at: saved.ended_at,

@@ -418,6 +418,53 @@ fn a_receiver_says_when_to_come_again() {
     assert_eq!(house.sent.len(), 2);
 }
 
+/// It has asked for nothing more, and not for nothing more of this problem; a reload may have made another receiver of it.
+#[test]
+fn a_receiver_that_asks_for_time_gets_no_other_message_meanwhile() {
+    let mut house = House::new(vec![route(|r| r.by = By::Check)]);
+    house.set("told", Critical);
+    house.pass(10);
+    house.answer = Box::new(|_| Outcome::Unknown {
+        reason: "429 slowly".into(),
+        retry_after: Some(Duration::from_secs(47)),
+    });
+    house.set("a", Critical);
+    house.pass(10);
+    assert_eq!(house.told(), ["problem told", "problem a"]);
+    house.set("told", Ok);
+    for name in ["b", "c"] {
+        house.set(name, Critical);
+        house.pass(10);
+    }
+    let row = |house: &House, name: &str| {
+        let mut rows = house.engine.report(house.now).notices.into_iter();
+        rows.find(|row| *row.checks[0] == *name).expect("a notice")
+    };
+    for (name, state, kind) in [
+        ("a", "sending", "problem"),
+        ("b", "refused", "problem"),
+        ("told", "told", "recovery"),
+    ] {
+        let row = row(&house, name);
+        assert_eq!((row.state, row.kind), (state, Some(kind)), "{name}");
+        assert_eq!(row.refusal.as_deref(), Some("429 slowly"), "{name}");
+        let at = Some(START + (20 + 47) * SECOND);
+        assert_eq!(row.next_try, at, "{name}");
+    }
+    // Nothing was sent, and nothing is counted.
+    let ends = house.engine.report(house.now).routes[0].ends;
+    assert_eq!((ends.accepted, ends.refused, ends.unknown), (1, 0, 1));
+    assert_eq!(house.told(), [""; 0]);
+    house.restart();
+    assert_eq!(row(&house, "b").refusal.as_deref(), Some("429 slowly"));
+    house.answer = Box::new(accepted);
+    house.pass(1);
+    let mut told = house.told();
+    told.sort();
+    let all = ["problem a", "problem b", "problem c", "recovery told"];
+    assert_eq!(told, all);
+}
+
 #[test]
 fn a_restart_or_reload_tells_nothing_twice_and_forgets_nothing() {
     let mut house = House::new(vec![route(|_| ())]);

@@ -109,7 +109,7 @@ impl Engine {
             }
             return;
         }
-        if self.is_over_limit(id, kind, route, now) {
+        if lane.held(now).is_none() && self.is_over_limit(id, kind, route, now) {
             return;
         }
         self.start(id, kind, now);
@@ -117,24 +117,22 @@ impl Engine {
 
     /// True: it has to wait, or what it has to say goes into another message.
     fn is_over_limit(&mut self, id: u64, kind: Kind, route: &Route, now: Now) -> bool {
-        let (Some(limit), Some(notice)) = (route.limit, self.notices.get(&id)) else {
+        let (Some(limit), Some(notice)) = (route.limit, self.notices.get_mut(&id)) else {
             return false;
         };
-        let is_first = !notice.trouble.is_some_and(|(of, _)| of == class(kind));
-        let counts = match kind {
-            Kind::Problem => matches!(notice.stage, Stage::Collecting { .. }),
-            Kind::Worse | Kind::Repeat => is_first,
-            Kind::Update | Kind::Recovery | Kind::Test | Kind::Alive | Kind::Change => false,
-        };
+        let counts = matches!(kind, Kind::Problem | Kind::Worse | Kind::Repeat);
+        let counts = counts && !notice.is_counted;
         let Some(lane) = self.lanes.get_mut(&route.name).filter(|_| counts) else {
             return false;
         };
         if !lane.sent.are_full(limit, now.mono) {
             lane.sent.add(now.mono, limit);
+            notice.is_counted = true;
             return false;
         }
         let until = lane.sent.full_until(limit).unwrap_or(now.mono);
-        if kind == Kind::Problem && notice.key != Key::Overflow {
+        let is_collecting = matches!(notice.stage, Stage::Collecting { .. });
+        if is_collecting && notice.key != Key::Overflow {
             let since = notice.since;
             let into = self.gathering_notice(route.name.clone(), Key::Overflow, until, since);
             if self.merge(id, into, now) {
@@ -201,6 +199,7 @@ impl Engine {
                 message
             }
         };
+        let route = notice.route.clone();
         notice.flying = Some(kind);
         if notice.trouble.is_some_and(|(of, _)| of != class(kind)) {
             notice.trouble = None;
@@ -216,6 +215,9 @@ impl Engine {
         }
         if class(kind) != Class::Problem || self.rules().written_first() {
             self.save(id);
+        }
+        if let Some(held) = self.lanes.get(&route).and_then(|lane| lane.held(now)) {
+            return self.notice_outcome(id, kind, held, now);
         }
         let Some(delivery) = self.delivery(id, kind, message) else {
             return;
