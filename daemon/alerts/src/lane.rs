@@ -118,8 +118,8 @@ pub const SAID_MAX: usize = 500;
 /// So many deliveries of one route at once.
 pub const FLYING_MOST: usize = 4;
 
-/// A message that has not got through: how often it was tried, and when it is tried next.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// A message that is due and has not got through: since when, how often it was tried, and when it is tried next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trouble {
     pub tries: u32,
     /// The monotonic clock's. 0: only the other one knows.
@@ -130,6 +130,16 @@ pub struct Trouble {
 }
 
 impl Trouble {
+    /// It would be sent now.
+    pub fn due(now: Now) -> Trouble {
+        Trouble {
+            tries: 0,
+            since: now.mono,
+            next: now.mono,
+            since_wall: now.wall,
+        }
+    }
+
     /// As another manager has left it: it is tried at once.
     pub fn restored(since_wall: u64) -> Trouble {
         Trouble {
@@ -141,14 +151,12 @@ impl Trouble {
     }
 
     pub fn again(self, now: Now, retry_after: Option<u64>) -> Trouble {
-        let is_first = self.tries == 0;
         let wait = (FIRST_RETRY << self.tries.min(7)).min(LAST_RETRY);
         let wait = retry_after.map_or(wait, asked_for);
         Trouble {
             tries: self.tries + 1,
-            since: if is_first { now.mono } else { self.since },
             next: now.mono.saturating_add(wait),
-            since_wall: if is_first { now.wall } else { self.since_wall },
+            ..self
         }
     }
 }
@@ -173,7 +181,7 @@ mod tests {
 
     #[test]
     fn retries_double_from_5_s_to_10_min_and_the_receiver_may_say_otherwise() {
-        let mut trouble = Trouble::default();
+        let mut trouble = Trouble::due(at(0));
         let mut waits = Vec::new();
         for _ in 0..9 {
             trouble = trouble.again(at(0), None);
@@ -184,7 +192,7 @@ mod tests {
         assert_eq!(after(SECOND, 7 * SECOND), 8 * SECOND);
         assert_eq!(after(0, 0), SECOND);
         assert_eq!(after(0, u64::MAX), 3600 * SECOND);
-        let twice = Trouble::default().again(at(3), None).again(at(9), None);
+        let twice = Trouble::due(at(3)).again(at(5), None).again(at(9), None);
         assert_eq!((twice.since, twice.since_wall), (3, 1_003));
     }
 }

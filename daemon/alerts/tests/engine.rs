@@ -659,6 +659,97 @@ fn the_backup_is_told_after_five_minutes_and_hears_the_end() {
     );
 }
 
+/// Its tries last half a minute each, and four at a time are on their way: five minutes are five minutes for all of them, from
+/// when they were due. So a sign of life stops then.
+#[test]
+fn the_backup_of_a_receiver_that_hangs_is_told_of_all_in_five_minutes() {
+    const LASTS: u64 = 30 * SECOND;
+    let slack = Route {
+        backup: Some("mail".into()),
+        by: By::Check,
+        ..Route::new("slack", "webhook")
+    };
+    let mail = Route {
+        matches: Match::parse("nothing").expect("a match"),
+        alive: Some(Duration::from_secs(60)),
+        ..Route::new("mail", "mail")
+    };
+    let mut house = House::new(vec![slack, mail]);
+    for n in 0..100 {
+        house.set(&format!("c{n:02}"), Critical);
+    }
+    let begun = house.now.mono;
+    let (mut hangs, mut told, mut alive) = (Vec::new(), BTreeMap::new(), 0);
+    while house.now.mono < begun + 330 * SECOND {
+        let output = house.engine.step(house.now);
+        let at = (house.now.mono - begun) / SECOND;
+        for delivery in output.deliver {
+            if &*delivery.route == "slack" {
+                hangs.push((house.now.mono + LASTS, delivery));
+                continue;
+            }
+            alive = alive.max(if delivery.kind == Kind::Alive { at } else { 0 });
+            if delivery.kind == Kind::Problem {
+                assert!(delivery.instead_of.is_some(), "{delivery:#?}");
+                told.extend(delivery.checks.iter().map(|line| (line.name.clone(), at)));
+            }
+            let outcome = accepted(&delivery);
+            house.engine.outcome(delivery.id, outcome, house.now);
+        }
+        house.now.mono += SECOND;
+        house.now.wall += SECOND;
+        let (over, on): (Vec<_>, Vec<_>) =
+            (hangs.into_iter()).partition(|(until, _)| *until <= house.now.mono);
+        for (_, delivery) in over {
+            house
+                .engine
+                .outcome(delivery.id, lost(&delivery), house.now);
+        }
+        hangs = on;
+        assert!(hangs.len() <= 4);
+    }
+    assert_eq!(told.len(), 100);
+    // Due after 10 s on the first route, and collected for 10 s on the other.
+    assert!(told.values().all(|at| *at == 320), "{told:?}");
+    assert!(alive < 311, "a sign of life after {alive} s");
+}
+
+/// What failed, and is not so any more, is not tried again, and is nobody's fault.
+#[test]
+fn what_failed_and_is_no_news_any_more_is_not_overdue() {
+    let beat = |r: &mut Route| r.alive = Some(Duration::from_secs(60));
+    let mut house = House::new(vec![route(beat)]);
+    house.set("a", Warning);
+    house.pass(20);
+    house.answer = Box::new(lost);
+    house.set("a", Critical);
+    house.pass(30);
+    let first = house.sent.last().expect("worse").clone();
+    assert_eq!(first.kind, Kind::Worse);
+    house.set("a", Warning);
+    house.pass(30);
+    house.answer = Box::new(accepted);
+    house.told();
+    house.pass(600);
+    let told = house.told();
+    assert!(
+        told.len() >= 9 && told.iter().all(|t| t == "alive"),
+        "{told:?}"
+    );
+    let report = house.engine.report(house.now);
+    assert_eq!((report.routes[0].pending, report.routes[0].oldest), (0, 0));
+    assert_eq!(
+        (report.notices[0].next_try, &report.notices[0].refusal),
+        (None, &None)
+    );
+    // The next news is another message.
+    house.set("a", Critical);
+    house.pass(20);
+    let next = house.sent.last().expect("worse");
+    assert_eq!(next.kind, Kind::Worse);
+    assert_ne!(next.id, first.id);
+}
+
 #[test]
 fn a_sign_of_life_stops_when_a_delivery_is_overdue() {
     let mut house = House::new(vec![

@@ -21,10 +21,11 @@ impl Engine {
         let Some(route) = self.route(&notice.route).cloned() else {
             return;
         };
-        if notice.flying.is_some() {
+        let flies = notice.flying.is_some();
+        self.back_up(id, &route, now);
+        if flies {
             return;
         }
-        self.back_up(id, &route, now);
         let look = self.look(id, &route, now);
         let Some(notice) = self.notices.get_mut(&id) else {
             return;
@@ -32,17 +33,21 @@ impl Engine {
         let partial = look.partial && !look.over;
         notice.still_bad.clone_from(&look.still_bad);
         notice.partial_since = partial.then(|| notice.partial_since.unwrap_or(now.mono));
-        let backup_at = notice.backup_at().filter(|_| route.backup.is_some());
-        match notice.plan(&look, &route, now.mono) {
-            Plan::Wait(at) => {
-                let next = at.into_iter().chain(backup_at).min();
-                self.wakes.set(Wake::Notice(id), next);
-            }
-            Plan::Drop => self.drop_notice(id, now),
+        let plan = notice.plan(&look, &route, now.mono);
+        if notice.is_settled(&look, &route, now.mono) && notice.forget_trouble() {
+            self.save(id);
+        }
+        match plan {
+            Plan::Wait(at) => self.wakes.set(Wake::Notice(id), at),
+            Plan::Drop => return self.drop_notice(id, now),
             Plan::Send(kind) => {
-                self.wakes.set(Wake::Notice(id), backup_at);
+                self.wakes.set(Wake::Notice(id), None);
                 self.send(id, kind, &route, now);
             }
+        }
+        let notice = self.notices.get(&id).filter(|_| route.backup.is_some());
+        if let Some(at) = notice.and_then(Notice::backup_at) {
+            self.wakes.by(Wake::Notice(id), at);
         }
     }
 
@@ -102,10 +107,11 @@ impl Engine {
             return;
         };
         if lane.flying >= FLYING_MOST {
-            if let Some(notice) = self.notices.get_mut(&id)
-                && !std::mem::replace(&mut notice.waits, true)
-            {
-                lane.waiting.push_back(id);
+            if let Some(notice) = self.notices.get_mut(&id) {
+                notice.is_due(class(kind), now);
+                if !std::mem::replace(&mut notice.waits, true) {
+                    lane.waiting.push_back(id);
+                }
             }
             return;
         }
@@ -201,9 +207,7 @@ impl Engine {
         };
         let route = notice.route.clone();
         notice.flying = Some(kind);
-        if notice.trouble.is_some_and(|(of, _)| of != class(kind)) {
-            notice.trouble = None;
-        }
+        notice.is_due(class(kind), now);
         for (name, member) in &mut notice.members {
             if let Some(check) = self.checks.get(name) {
                 member.telling = match check.problem() {
@@ -330,7 +334,8 @@ impl Engine {
             let of = self
                 .notices
                 .get(&self.stands_in(route, self.checks.get(name)?)?)?;
-            Some((of.route.clone(), of.refusal.clone().unwrap_or_default()))
+            let why = of.refusal.as_deref().unwrap_or(NO_WORD);
+            Some((of.route.clone(), why.to_owned()))
         });
         Some(Delivery {
             id: message,
@@ -462,6 +467,8 @@ fn sooner(at: &mut Option<u64>, other: u64) {
     *at = Some(at.map_or(other, |at| at.min(other)));
 }
 
+/// Of a route for which another stands in before its first try has ended.
+const NO_WORD: &str = "its receiver has not said anything yet";
 const BEHIND_SHOWN: usize = 20;
 const NEAR: u64 = 30 * SECOND;
 const NEAR_SHOWN: usize = 10;

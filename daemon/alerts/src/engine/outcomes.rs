@@ -2,7 +2,7 @@
 
 use super::{Engine, Wake};
 use crate::delivery::{Kind, Outcome};
-use crate::lane::{SAID_MAX, Trouble};
+use crate::lane::SAID_MAX;
 use crate::notice::{Class, Key, Knew, Stage, class};
 use crate::record::Said;
 use crate::route::By;
@@ -34,13 +34,10 @@ impl Engine {
             Outcome::Held { reason, left } => (false, reason, Some(left)),
         };
         let class = class(kind);
-        let before = match notice.trouble {
-            Some((of, trouble)) if of == class => trouble,
-            _ => Trouble::default(),
-        };
+        let before = notice.is_due(class, now);
         notice.trouble = Some((class, before.again(now, retry_after.map(ns))));
         let reason = Some(cut(&reason, SAID_MAX).to_owned());
-        let is_news = before.tries == 0 || notice.refusal != reason;
+        let is_news = notice.refusal != reason;
         notice.refusal = reason;
         let stage = notice.stage;
         match (class, notice.stage) {

@@ -308,17 +308,18 @@ impl<'s> World<'s> {
         let before = self.engine.report(self.now);
         self.engine = Engine::restore(self.now.wall, log);
         self.engine.rules = self.rules;
-        self.configure();
-        let told = |row: &RouteRow| (row.last_ok, row.last_error.clone(), row.ends, row.week);
-        let after = self.engine.report(self.now);
-        if knows_all && !(before.routes.iter().map(told)).eq(after.routes.iter().map(told)) {
-            self.fail("another manager does not know how a route is doing");
-        }
         let said = |row: &NoticeRow| (row.id, (row.refusal.clone(), row.receipt.clone()));
         let known: BTreeMap<_, _> = before.notices.iter().map(said).collect();
-        let mut now_known = after.notices.iter().map(said);
+        let restored = self.engine.report(self.now).notices;
+        let mut now_known = restored.iter().map(said);
         if knows_all && now_known.any(|(id, said)| known.get(&id).is_some_and(|was| *was != said)) {
             self.fail("another manager does not know what a receiver has said");
+        }
+        self.configure();
+        let told = |row: &RouteRow| (row.last_ok, row.last_error.clone(), row.ends, row.week);
+        let after = self.engine.report(self.now).routes;
+        if knows_all && !(before.routes.iter().map(told)).eq(after.iter().map(told)) {
+            self.fail("another manager does not know how a route is doing");
         }
     }
 
