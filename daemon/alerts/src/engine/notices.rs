@@ -200,7 +200,9 @@ impl Engine {
                 *notice.recovery.get_or_insert_with(|| self.ids.give())
             }
             Kind::Worse | Kind::Update | Kind::Repeat | Kind::Test | Kind::Alive | Kind::Change => {
-                let (_, message) = notice.extra.unwrap_or_else(|| (kind, self.ids.give()));
+                // What was tried before may have arrived, and is another message if it is of another kind.
+                let same = notice.extra.filter(|(of, _)| *of == kind);
+                let (_, message) = same.unwrap_or_else(|| (kind, self.ids.give()));
                 notice.extra = Some((kind, message));
                 message
             }
