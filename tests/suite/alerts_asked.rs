@@ -3,8 +3,10 @@
 
 use crate::alerts::{config, report, route, say, told, until_all_are_ok};
 use crate::harness::ctl::wait_for;
+use crate::harness::kill;
 use crate::harness::receiver::{Got, Manner, Receiver};
 use jiff::Timestamp;
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::fs;
 
@@ -192,4 +194,13 @@ fn a_receipt_and_a_refusal_are_shown_with_the_next_try() {
         daemon.healthctl(&["--json", "alerts"]).json()["notices"],
         report["notices"]
     );
+    // The next manager knows it, while it has no other word.
+    refuses.be(Manner::Hang);
+    kill(daemon.manager(), Signal::SIGKILL);
+    refuses.wait("another try", 2, |g| g.text("kind") == "problem");
+    wait_for("the refusal is known", || {
+        let report = daemon.ask("alerts", json!({}));
+        let notice = of(&report[0], "notices", "route", "refuses");
+        notice["refusal"] == "HTTP 429 ok" && notice["next_try"] == Value::Null
+    });
 }

@@ -93,6 +93,8 @@ fn an_acknowledged_problem_is_told_to_nobody_else_and_the_next_one_is() {
         "{said:?}"
     );
     assert_eq!(report(&daemon)["silences"][0]["kind"], "ack");
+    let who = daemon.healthctl(&["alerts", "who", "web"]);
+    assert!(who.out.contains("somebody has it: "), "{who:?}");
     // A route that comes now would be told at once.
     add(&daemon, &format!("[[notify]]\n{}", route("late", &late)));
     assert_eq!(report(&daemon)["routes"][1]["name"], "late");
@@ -138,7 +140,7 @@ fn a_maintenance_by_calendar_and_by_hand_is_silent() {
     assert_eq!(who.code, Some(1), "{who:?}");
     assert!(who.out.contains("it is in maintenance: always"), "{who:?}");
     let who = daemon.healthctl(&["alerts", "who", "db"]);
-    assert!(who.out.contains("it is silenced: disks"), "{who:?}");
+    assert!(who.out.contains("it is in maintenance: disks"), "{who:?}");
     let who = daemon.healthctl(&["alerts", "who", "db", "--at", "2h"]);
     assert_eq!(who.code, Some(0), "{who:?}");
     say(&dir, "shop", "ok fine");

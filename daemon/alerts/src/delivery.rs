@@ -142,4 +142,6 @@ pub enum Outcome {
         reason: String,
         retry_after: Option<Duration>,
     },
+    /// It was not asked, and is not for so long.
+    Held { reason: String, left: Duration },
 }

@@ -3,12 +3,13 @@
 use crate::delivery::Outcome;
 use crate::rate::Times;
 use crate::record::SavedRoute;
-use crate::time::{MINUTE, Now, SECOND};
+use crate::time::{MINUTE, Now, SECOND, ns};
 use crate::when::Watch;
 use healthd_core::text::cut;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 #[derive(Clone, Debug, Default)]
 pub struct Lane {
@@ -22,6 +23,8 @@ pub struct Lane {
     pub last_ok: Option<u64>,
     pub last_error: Option<String>,
     pub ends: Ends,
+    /// CLOCK_MONOTONIC: its receiver has asked for nothing more before that.
+    not_before: u64,
 }
 
 /// How deliveries of a route have ended.
@@ -36,25 +39,46 @@ pub struct Ends {
 }
 
 impl Lane {
-    /// A delivery is over: at `wall`, and after so many ns.
-    pub fn end(&mut self, outcome: &Outcome, took: u64, wall: u64) {
+    /// A delivery is over, after so many ns.
+    pub fn end(&mut self, outcome: &Outcome, took: u64, now: Now) {
         self.flying = self.flying.saturating_sub(1);
         self.ends.took += took;
         let count = match outcome {
             Outcome::Accepted { .. } => &mut self.ends.accepted,
-            Outcome::Refused { .. } => &mut self.ends.refused,
+            Outcome::Refused { .. } | Outcome::Held { .. } => &mut self.ends.refused,
             Outcome::Unknown { .. } => &mut self.ends.unknown,
         };
         *count += 1;
         match outcome {
             Outcome::Accepted { .. } => {
-                self.last_ok = Some(wall);
+                self.last_ok = Some(now.wall);
                 self.last_error = None;
+                self.not_before = 0;
             }
-            Outcome::Refused { reason, .. } | Outcome::Unknown { reason, .. } => {
+            Outcome::Refused {
+                reason,
+                retry_after,
+            }
+            | Outcome::Unknown {
+                reason,
+                retry_after,
+            } => {
                 self.last_error = Some(reason.clone());
+                if let Some(after) = retry_after {
+                    self.not_before = now.mono.saturating_add(asked_for(ns(*after)));
+                }
             }
+            Outcome::Held { reason, .. } => self.last_error = Some(reason.clone()),
         }
+    }
+
+    /// The receiver has asked for a while without messages.
+    pub fn held(&self, now: Now) -> Option<Outcome> {
+        let left = self.not_before.checked_sub(now.mono).filter(|ns| *ns > 0)?;
+        Some(Outcome::Held {
+            reason: self.last_error.clone().unwrap_or_default(),
+            left: Duration::from_nanos(left),
+        })
     }
 
     pub fn saved(&self, name: &Arc<str>) -> SavedRoute {
@@ -66,6 +90,15 @@ impl Lane {
                 .as_ref()
                 .map(|why| cut(why, SAID_MAX).to_owned()),
             ends: self.ends,
+        }
+    }
+
+    /// By a config that may have another calendar and another receiver.
+    pub fn renewed(self) -> Lane {
+        Lane {
+            window: Watch::default(),
+            not_before: 0,
+            ..self
         }
     }
 
@@ -85,8 +118,8 @@ pub const SAID_MAX: usize = 500;
 /// So many deliveries of one route at once.
 pub const FLYING_MOST: usize = 4;
 
-/// A message that has not got through: how often it was tried, and when it is tried next.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// A message that is due and has not got through: since when, how often it was tried, and when it is tried next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trouble {
     pub tries: u32,
     /// The monotonic clock's. 0: only the other one knows.
@@ -97,6 +130,16 @@ pub struct Trouble {
 }
 
 impl Trouble {
+    /// It would be sent now.
+    pub fn due(now: Now) -> Trouble {
+        Trouble {
+            tries: 0,
+            since: now.mono,
+            next: now.mono,
+            since_wall: now.wall,
+        }
+    }
+
     /// As another manager has left it: it is tried at once.
     pub fn restored(since_wall: u64) -> Trouble {
         Trouble {
@@ -108,14 +151,12 @@ impl Trouble {
     }
 
     pub fn again(self, now: Now, retry_after: Option<u64>) -> Trouble {
-        let is_first = self.tries == 0;
         let wait = (FIRST_RETRY << self.tries.min(7)).min(LAST_RETRY);
-        let wait = retry_after.map_or(wait, |after| after.clamp(SECOND, RETRY_AFTER_MOST));
+        let wait = retry_after.map_or(wait, asked_for);
         Trouble {
             tries: self.tries + 1,
-            since: if is_first { now.mono } else { self.since },
             next: now.mono.saturating_add(wait),
-            since_wall: if is_first { now.wall } else { self.since_wall },
+            ..self
         }
     }
 }
@@ -124,6 +165,10 @@ const FIRST_RETRY: u64 = 5 * SECOND;
 const LAST_RETRY: u64 = 10 * MINUTE;
 /// A receiver may ask for more; but then it may also have got its units wrong.
 const RETRY_AFTER_MOST: u64 = 60 * MINUTE;
+
+fn asked_for(retry_after: u64) -> u64 {
+    retry_after.clamp(SECOND, RETRY_AFTER_MOST)
+}
 
 #[cfg(test)]
 mod tests {
@@ -136,7 +181,7 @@ mod tests {
 
     #[test]
     fn retries_double_from_5_s_to_10_min_and_the_receiver_may_say_otherwise() {
-        let mut trouble = Trouble::default();
+        let mut trouble = Trouble::due(at(0));
         let mut waits = Vec::new();
         for _ in 0..9 {
             trouble = trouble.again(at(0), None);
@@ -147,7 +192,7 @@ mod tests {
         assert_eq!(after(SECOND, 7 * SECOND), 8 * SECOND);
         assert_eq!(after(0, 0), SECOND);
         assert_eq!(after(0, u64::MAX), 3600 * SECOND);
-        let twice = Trouble::default().again(at(3), None).again(at(9), None);
+        let twice = Trouble::due(at(3)).again(at(5), None).again(at(9), None);
         assert_eq!((twice.since, twice.since_wall), (3, 1_003));
     }
 }

@@ -15,7 +15,7 @@ use crate::delivery::Kind;
 use crate::lane::Trouble;
 use crate::record::{Said, SavedMember, SavedNotice, SavedStage};
 use crate::route::Route;
-use crate::time::{MINUTE, ns};
+use crate::time::{MINUTE, Now, ns};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ pub struct Notice {
     pub extra: Option<(Kind, u64)>,
     /// A delivery of this kind is on its way.
     pub flying: Option<Kind>,
-    /// The last attempt of this kind did not get through.
+    /// What of this kind is due has not got through.
     pub trouble: Option<(Class, Trouble)>,
     pub refusal: Option<String>,
     /// What its receiver said when it took the last message.
@@ -52,6 +52,8 @@ pub struct Notice {
     pub is_backed: bool,
     /// A member that was bad when they were looked at last.
     pub still_bad: Option<Arc<str>>,
+    /// What is due on it has counted for its route's `limit`.
+    pub is_counted: bool,
     /// In its route's line for a place among the deliveries.
     pub waits: bool,
     /// It has a row that was written down.
@@ -172,6 +174,7 @@ impl Notice {
             partial_since: None,
             updates: 0,
             is_backed: false,
+            is_counted: false,
             still_bad: None,
             waits: false,
             is_saved: false,
@@ -201,15 +204,35 @@ impl Notice {
         }
     }
 
-    fn extra(&self, look: &Look, route: &Route, now: u64) -> Plan {
+    /// What is told is what is so: nothing that failed is to be tried again.
+    pub fn is_settled(&self, look: &Look, route: &Route, now: u64) -> bool {
+        let due = |(_, at): (Kind, Option<u64>)| at.is_some_and(|at| at <= now);
+        self.stage == Stage::Told && !look.over && !self.extras(look, route).into_iter().any(due)
+    }
+
+    /// False: there was none.
+    pub fn forget_trouble(&mut self) -> bool {
+        let was = self.trouble.take().is_some();
+        if was {
+            (self.refusal, self.extra, self.is_counted) = (None, None, false);
+        }
+        was
+    }
+
+    /// What else may have to be said, and from when on.
+    fn extras(&self, look: &Look, route: &Route) -> [(Kind, Option<u64>); 3] {
         let update = self.partial_since.map(|since| since + self.update_wait());
         let repeat = (route.repeat.filter(|_| look.wanted))
             .map(|every| self.told_from.saturating_add(ns(every)));
-        let due = [
+        [
             (Kind::Worse, look.worse_at),
             (Kind::Update, update),
             (Kind::Repeat, repeat),
-        ];
+        ]
+    }
+
+    fn extra(&self, look: &Look, route: &Route, now: u64) -> Plan {
+        let due = self.extras(look, route);
         let at = |(kind, at): (Kind, Option<u64>)| at.map(|at| (kind, at));
         if let Some((kind, _)) = due.into_iter().filter_map(at).find(|(_, at)| *at <= now) {
             return self.again(kind, now);
@@ -233,12 +256,21 @@ impl Notice {
 
     /// When its route's backup has to be told as well.
     pub fn backup_at(&self) -> Option<u64> {
-        let untold = matches!(self.stage, Stage::Refused | Stage::Sending { .. });
         match self.trouble {
-            Some((Class::Problem, trouble)) if untold && !self.is_backed => {
-                Some(trouble.since + OVERDUE)
-            }
+            Some((Class::Problem, trouble)) if !self.is_backed => Some(trouble.since + OVERDUE),
             _ => None,
+        }
+    }
+
+    /// Since when what is of this class has been due: from now on, if it was not before.
+    pub fn is_due(&mut self, class: Class, now: Now) -> Trouble {
+        match self.trouble {
+            Some((of, trouble)) if of == class => trouble,
+            _ => {
+                let trouble = Trouble::due(now);
+                self.trouble = Some((class, trouble));
+                trouble
+            }
         }
     }
 
@@ -280,6 +312,7 @@ impl Notice {
             told_at: self.told_at,
             ended_at: self.ended_at,
             failing: self.trouble.map(|(_, trouble)| trouble.since_wall),
+            refusal: self.refusal.clone(),
             receipt: self.receipt.clone(),
             members: (self.members.iter())
                 .map(|(name, m)| SavedMember(name.clone(), m.said, m.since))
@@ -312,10 +345,12 @@ impl Notice {
         };
         Notice {
             stage,
+            is_counted: matches!(stage, Stage::Sending { .. }) || saved.extra.is_some(),
             members: saved.members.into_iter().map(member).collect(),
             recovery: saved.recovery,
             trouble: saved.failing.map(|at| (class, Trouble::restored(at))),
             extra: saved.extra,
+            refusal: saved.refusal,
             receipt: saved.receipt,
             told_at: saved.told_at,
             ended_at: saved.ended_at,

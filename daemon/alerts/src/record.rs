@@ -69,6 +69,9 @@ pub struct SavedNotice {
     /// CLOCK_REALTIME, ns: since then what is due on it has not got through.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failing: Option<u64>,
+    /// Why the last try of that was not taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<String>,
     /// What the receiver said when it took the last message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt: Option<String>,
@@ -140,6 +143,7 @@ mod tests {
             told_at: u64::MAX,
             ended_at: Some(u64::MAX),
             failing: Some(u64::MAX),
+            refusal: Some("\u{1}".repeat(SAID_MAX)),
             receipt: Some("\u{1}".repeat(SAID_MAX)),
             members: members.collect(),
         });

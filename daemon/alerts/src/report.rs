@@ -69,7 +69,8 @@ impl Engine {
     pub fn report(&self, now: Now) -> Report {
         let failing = |route: &str| {
             let of_it = self.open_notices().filter(|n| *n.route == *route);
-            let since = of_it.filter_map(|n| Some(n.trouble?.1.since)).min();
+            let failing = of_it.filter(|n| n.is_overdue(now.mono) || has_failed(n));
+            let since = failing.filter_map(|n| Some(n.trouble?.1.since)).min();
             since.map_or(0, |since| now.mono.saturating_sub(since))
         };
         let routes = self.config_routes().map(|(route, lane)| RouteRow {
@@ -119,7 +120,9 @@ impl Engine {
 
 fn row(notice: &Notice, now: Now) -> NoticeRow {
     let next_try = match (notice.flying, notice.trouble) {
-        (None, Some((_, trouble))) => Some(now.wall + trouble.next.saturating_sub(now.mono)),
+        (None, Some((_, trouble))) if has_failed(notice) => {
+            Some(now.wall + trouble.next.saturating_sub(now.mono))
+        }
         _ => None,
     };
     NoticeRow {
@@ -142,12 +145,17 @@ fn row(notice: &Notice, now: Now) -> NoticeRow {
     }
 }
 
+fn has_failed(notice: &Notice) -> bool {
+    notice.trouble.is_some_and(|(_, trouble)| trouble.tries > 0)
+}
+
 fn due(notice: &Notice) -> Option<&'static str> {
     if let Some(kind) = notice.flying {
         return Some(kind.as_str());
     }
     match notice.stage {
-        Stage::Collecting { .. } => None,
+        // It waits for its place among the deliveries.
+        Stage::Collecting { .. } => notice.trouble.map(|_| "problem"),
         Stage::Refused | Stage::Sending { .. } => Some("problem"),
         Stage::Ending { .. } => Some("recovery"),
         Stage::Told => match notice.trouble? {

@@ -34,8 +34,10 @@ pub enum Because {
     },
     /// The reason of the maintenance that is on.
     Maintenance(String),
-    /// The reason of a silence or an acknowledgement.
+    /// The reason of a silence.
     Silenced(String),
+    /// The note of who has the problem.
+    Acknowledged(String),
 }
 
 impl Engine {
@@ -49,23 +51,26 @@ impl Engine {
     ) -> Vec<Answer> {
         let lasts = |hold: &Hold| !matches!(hold.until, Until::Time(until) if until <= at);
         let given = self.holds().given().filter(|(_, hold)| lasts(hold));
-        let silences: Vec<(Match, String)> = given
+        let held: Vec<(Match, Because)> = given
             .filter_map(|(_, hold)| {
-                let matches = match &hold.scope {
-                    Scope::Matching(text) => Match::parse(text).ok()?,
-                    Scope::Problem(name) => Match::name(name),
-                };
-                Some((matches, hold.reason.clone()))
+                let reason = hold.reason.clone();
+                Some(match &hold.scope {
+                    Scope::Matching(text) if hold.planned => {
+                        (Match::parse(text).ok()?, Because::Maintenance(reason))
+                    }
+                    Scope::Matching(text) => (Match::parse(text).ok()?, Because::Silenced(reason)),
+                    Scope::Problem(name) => (Match::name(name), Because::Acknowledged(reason)),
+                })
             })
             .collect();
-        who(self.config(), &silences, name, labels, verdict, at)
+        who(self.config(), &held, name, labels, verdict, at)
     }
 }
 
-/// `at`: CLOCK_REALTIME, ns. `silences`: a `match` and a reason each.
+/// `at`: CLOCK_REALTIME, ns. `held`: a `match` each, and what holds back the problems that fit.
 pub fn who(
     config: &Config,
-    silences: &[(Match, String)],
+    held: &[(Match, Because)],
     name: &str,
     labels: &BTreeMap<String, String>,
     verdict: Verdict,
@@ -75,8 +80,8 @@ pub fn who(
         .find(|m| m.matches.fits(name, labels) && m.when.is_open(at))
         .map(|m| Because::Maintenance(m.reason.clone()))
         .or_else(|| {
-            let silence = silences.iter().find(|(m, _)| m.fits(name, labels));
-            silence.map(|(_, reason)| Because::Silenced(reason.clone()))
+            let by_hand = held.iter().find(|(m, _)| m.fits(name, labels));
+            by_hand.map(|(_, because)| because.clone())
         });
     let by_itself = |route: &Route| {
         if !route.enabled {

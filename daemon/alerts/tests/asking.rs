@@ -51,8 +51,11 @@ fn config() -> Config {
 
 fn asked(name: &str, verdict: Verdict, at: u64) -> BTreeMap<String, Because> {
     let labels = BTreeMap::from([("team".to_owned(), "web".to_owned())]);
-    let silences = [(Match::parse("db/*").expect("a match"), "move".to_owned())];
-    let answers = who(&config(), &silences, name, &labels, verdict, at);
+    let held = [(
+        Match::parse("db/*").expect("a match"),
+        Because::Silenced("move".into()),
+    )];
+    let answers = who(&config(), &held, name, &labels, verdict, at);
     answers
         .into_iter()
         .map(|a| (a.route.to_string(), a.because))

@@ -418,6 +418,53 @@ fn a_receiver_says_when_to_come_again() {
     assert_eq!(house.sent.len(), 2);
 }
 
+/// It has asked for nothing more, and not for nothing more of this problem; a reload may have made another receiver of it.
+#[test]
+fn a_receiver_that_asks_for_time_gets_no_other_message_meanwhile() {
+    let mut house = House::new(vec![route(|r| r.by = By::Check)]);
+    house.set("told", Critical);
+    house.pass(10);
+    house.answer = Box::new(|_| Outcome::Unknown {
+        reason: "429 slowly".into(),
+        retry_after: Some(Duration::from_secs(47)),
+    });
+    house.set("a", Critical);
+    house.pass(10);
+    assert_eq!(house.told(), ["problem told", "problem a"]);
+    house.set("told", Ok);
+    for name in ["b", "c"] {
+        house.set(name, Critical);
+        house.pass(10);
+    }
+    let row = |house: &House, name: &str| {
+        let mut rows = house.engine.report(house.now).notices.into_iter();
+        rows.find(|row| *row.checks[0] == *name).expect("a notice")
+    };
+    for (name, state, kind) in [
+        ("a", "sending", "problem"),
+        ("b", "refused", "problem"),
+        ("told", "told", "recovery"),
+    ] {
+        let row = row(&house, name);
+        assert_eq!((row.state, row.kind), (state, Some(kind)), "{name}");
+        assert_eq!(row.refusal.as_deref(), Some("429 slowly"), "{name}");
+        let at = Some(START + (20 + 47) * SECOND);
+        assert_eq!(row.next_try, at, "{name}");
+    }
+    // Nothing was sent, and nothing is counted.
+    let ends = house.engine.report(house.now).routes[0].ends;
+    assert_eq!((ends.accepted, ends.refused, ends.unknown), (1, 0, 1));
+    assert_eq!(house.told(), [""; 0]);
+    house.restart();
+    assert_eq!(row(&house, "b").refusal.as_deref(), Some("429 slowly"));
+    house.answer = Box::new(accepted);
+    house.pass(1);
+    let mut told = house.told();
+    told.sort();
+    let all = ["problem a", "problem b", "problem c", "recovery told"];
+    assert_eq!(told, all);
+}
+
 #[test]
 fn a_restart_or_reload_tells_nothing_twice_and_forgets_nothing() {
     let mut house = House::new(vec![route(|_| ())]);
@@ -610,6 +657,97 @@ fn the_backup_is_told_after_five_minutes_and_hears_the_end() {
         mail.map(|d| d.kind).collect::<Vec<_>>(),
         [Kind::Problem, Kind::Recovery]
     );
+}
+
+/// Its tries last half a minute each, and four at a time are on their way: five minutes are five minutes for all of them, from
+/// when they were due. So a sign of life stops then.
+#[test]
+fn the_backup_of_a_receiver_that_hangs_is_told_of_all_in_five_minutes() {
+    const LASTS: u64 = 30 * SECOND;
+    let slack = Route {
+        backup: Some("mail".into()),
+        by: By::Check,
+        ..Route::new("slack", "webhook")
+    };
+    let mail = Route {
+        matches: Match::parse("nothing").expect("a match"),
+        alive: Some(Duration::from_secs(60)),
+        ..Route::new("mail", "mail")
+    };
+    let mut house = House::new(vec![slack, mail]);
+    for n in 0..100 {
+        house.set(&format!("c{n:02}"), Critical);
+    }
+    let begun = house.now.mono;
+    let (mut hangs, mut told, mut alive) = (Vec::new(), BTreeMap::new(), 0);
+    while house.now.mono < begun + 330 * SECOND {
+        let output = house.engine.step(house.now);
+        let at = (house.now.mono - begun) / SECOND;
+        for delivery in output.deliver {
+            if &*delivery.route == "slack" {
+                hangs.push((house.now.mono + LASTS, delivery));
+                continue;
+            }
+            alive = alive.max(if delivery.kind == Kind::Alive { at } else { 0 });
+            if delivery.kind == Kind::Problem {
+                assert!(delivery.instead_of.is_some(), "{delivery:#?}");
+                told.extend(delivery.checks.iter().map(|line| (line.name.clone(), at)));
+            }
+            let outcome = accepted(&delivery);
+            house.engine.outcome(delivery.id, outcome, house.now);
+        }
+        house.now.mono += SECOND;
+        house.now.wall += SECOND;
+        let (over, on): (Vec<_>, Vec<_>) =
+            (hangs.into_iter()).partition(|(until, _)| *until <= house.now.mono);
+        for (_, delivery) in over {
+            house
+                .engine
+                .outcome(delivery.id, lost(&delivery), house.now);
+        }
+        hangs = on;
+        assert!(hangs.len() <= 4);
+    }
+    assert_eq!(told.len(), 100);
+    // Due after 10 s on the first route, and collected for 10 s on the other.
+    assert!(told.values().all(|at| *at == 320), "{told:?}");
+    assert!(alive < 311, "a sign of life after {alive} s");
+}
+
+/// What failed, and is not so any more, is not tried again, and is nobody's fault.
+#[test]
+fn what_failed_and_is_no_news_any_more_is_not_overdue() {
+    let beat = |r: &mut Route| r.alive = Some(Duration::from_secs(60));
+    let mut house = House::new(vec![route(beat)]);
+    house.set("a", Warning);
+    house.pass(20);
+    house.answer = Box::new(lost);
+    house.set("a", Critical);
+    house.pass(30);
+    let first = house.sent.last().expect("worse").clone();
+    assert_eq!(first.kind, Kind::Worse);
+    house.set("a", Warning);
+    house.pass(30);
+    house.answer = Box::new(accepted);
+    house.told();
+    house.pass(600);
+    let told = house.told();
+    assert!(
+        told.len() >= 9 && told.iter().all(|t| t == "alive"),
+        "{told:?}"
+    );
+    let report = house.engine.report(house.now);
+    assert_eq!((report.routes[0].pending, report.routes[0].oldest), (0, 0));
+    assert_eq!(
+        (report.notices[0].next_try, &report.notices[0].refusal),
+        (None, &None)
+    );
+    // The next news is another message.
+    house.set("a", Critical);
+    house.pass(20);
+    let next = house.sent.last().expect("worse");
+    assert_eq!(next.kind, Kind::Worse);
+    assert_ne!(next.id, first.id);
 }
 
 #[test]

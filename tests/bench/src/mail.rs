@@ -92,6 +92,7 @@ impl Post {
                 // What is not known to be told says so in words.
                 body: json!({"id": angled, "notice": notice, "kind": mail.kind, "unsure": true}),
                 accepted: true,
+                is_there: true,
             });
         }
         let apart = unpaired(&all)?;

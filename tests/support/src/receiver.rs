@@ -30,6 +30,8 @@ pub struct Got {
     pub body: Value,
     /// It was said to be taken.
     pub accepted: bool,
+    /// Its receiver has it, whether or not it has said so.
+    pub is_there: bool,
 }
 
 impl Got {
@@ -106,6 +108,7 @@ impl Receiver {
             head,
             body,
             accepted: manner == Manner::Accept,
+            is_there: !matches!(manner, Manner::Answer(..)),
         });
         if manner == Manner::Hang {
             state.hanging.push(requests.into_inner());
@@ -162,9 +165,18 @@ impl Receiver {
 
 /// By id, of what was accepted: every problem has one recovery, and each came in its order. Err: what is not so.
 pub fn unpaired(all: &[Got]) -> Result<usize, String> {
+    unpaired_of(all.iter().filter(|g| g.accepted))
+}
+
+/// The same of what its receiver has, accepted or swallowed.
+pub fn unpaired_there(all: &[Got]) -> Result<usize, String> {
+    unpaired_of(all.iter().filter(|g| g.is_there))
+}
+
+fn unpaired_of<'g>(all: impl Iterator<Item = &'g Got>) -> Result<usize, String> {
     let mut open: Vec<String> = Vec::new();
     let mut seen: Vec<String> = Vec::new();
-    for got in all.iter().filter(|g| g.accepted) {
+    for got in all {
         if seen.contains(&got.text("id")) {
             continue; // the same message once more
         }

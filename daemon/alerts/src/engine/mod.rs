@@ -295,7 +295,7 @@ impl Engine {
             return;
         };
         if let Some(lane) = self.lanes.get_mut(&flight.route) {
-            lane.end(&outcome, now.mono.saturating_sub(flight.since), now.wall);
+            lane.end(&outcome, now.mono.saturating_sub(flight.since), now);
             self.records.push(Record::Route(lane.saved(&flight.route)));
         }
         if flight.notice.is_some() && matches!(outcome, Outcome::Accepted { .. }) {

@@ -21,10 +21,11 @@ impl Engine {
         let Some(route) = self.route(&notice.route).cloned() else {
             return;
         };
-        if notice.flying.is_some() {
+        let flies = notice.flying.is_some();
+        self.back_up(id, &route, now);
+        if flies {
             return;
         }
-        self.back_up(id, &route, now);
         let look = self.look(id, &route, now);
         let Some(notice) = self.notices.get_mut(&id) else {
             return;
@@ -32,17 +33,21 @@ impl Engine {
         let partial = look.partial && !look.over;
         notice.still_bad.clone_from(&look.still_bad);
         notice.partial_since = partial.then(|| notice.partial_since.unwrap_or(now.mono));
-        let backup_at = notice.backup_at().filter(|_| route.backup.is_some());
-        match notice.plan(&look, &route, now.mono) {
-            Plan::Wait(at) => {
-                let next = at.into_iter().chain(backup_at).min();
-                self.wakes.set(Wake::Notice(id), next);
-            }
-            Plan::Drop => self.drop_notice(id, now),
+        let plan = notice.plan(&look, &route, now.mono);
+        if notice.is_settled(&look, &route, now.mono) && notice.forget_trouble() {
+            self.save(id);
+        }
+        match plan {
+            Plan::Wait(at) => self.wakes.set(Wake::Notice(id), at),
+            Plan::Drop => return self.drop_notice(id, now),
             Plan::Send(kind) => {
-                self.wakes.set(Wake::Notice(id), backup_at);
+                self.wakes.set(Wake::Notice(id), None);
                 self.send(id, kind, &route, now);
             }
+        }
+        let notice = self.notices.get(&id).filter(|_| route.backup.is_some());
+        if let Some(at) = notice.and_then(Notice::backup_at) {
+            self.wakes.by(Wake::Notice(id), at);
         }
     }
 
@@ -102,14 +107,15 @@ impl Engine {
             return;
         };
         if lane.flying >= FLYING_MOST {
-            if let Some(notice) = self.notices.get_mut(&id)
-                && !std::mem::replace(&mut notice.waits, true)
-            {
-                lane.waiting.push_back(id);
+            if let Some(notice) = self.notices.get_mut(&id) {
+                notice.is_due(class(kind), now);
+                if !std::mem::replace(&mut notice.waits, true) {
+                    lane.waiting.push_back(id);
+                }
             }
             return;
         }
-        if self.is_over_limit(id, kind, route, now) {
+        if lane.held(now).is_none() && self.is_over_limit(id, kind, route, now) {
             return;
         }
         self.start(id, kind, now);
@@ -117,24 +123,22 @@ impl Engine {
 
     /// True: it has to wait, or what it has to say goes into another message.
     fn is_over_limit(&mut self, id: u64, kind: Kind, route: &Route, now: Now) -> bool {
-        let (Some(limit), Some(notice)) = (route.limit, self.notices.get(&id)) else {
+        let (Some(limit), Some(notice)) = (route.limit, self.notices.get_mut(&id)) else {
             return false;
         };
-        let is_first = !notice.trouble.is_some_and(|(of, _)| of == class(kind));
-        let counts = match kind {
-            Kind::Problem => matches!(notice.stage, Stage::Collecting { .. }),
-            Kind::Worse | Kind::Repeat => is_first,
-            Kind::Update | Kind::Recovery | Kind::Test | Kind::Alive | Kind::Change => false,
-        };
+        let counts = matches!(kind, Kind::Problem | Kind::Worse | Kind::Repeat);
+        let counts = counts && !notice.is_counted;
         let Some(lane) = self.lanes.get_mut(&route.name).filter(|_| counts) else {
             return false;
         };
         if !lane.sent.are_full(limit, now.mono) {
             lane.sent.add(now.mono, limit);
+            notice.is_counted = true;
             return false;
         }
         let until = lane.sent.full_until(limit).unwrap_or(now.mono);
-        if kind == Kind::Problem && notice.key != Key::Overflow {
+        let is_collecting = matches!(notice.stage, Stage::Collecting { .. });
+        if is_collecting && notice.key != Key::Overflow {
             let since = notice.since;
             let into = self.gathering_notice(route.name.clone(), Key::Overflow, until, since);
             if self.merge(id, into, now) {
@@ -196,15 +200,16 @@ impl Engine {
                 *notice.recovery.get_or_insert_with(|| self.ids.give())
             }
             Kind::Worse | Kind::Update | Kind::Repeat | Kind::Test | Kind::Alive | Kind::Change => {
-                let (_, message) = notice.extra.unwrap_or_else(|| (kind, self.ids.give()));
+                // What was tried before may have arrived, and is another message if it is of another kind.
+                let same = notice.extra.filter(|(of, _)| *of == kind);
+                let (_, message) = same.unwrap_or_else(|| (kind, self.ids.give()));
                 notice.extra = Some((kind, message));
                 message
             }
         };
+        let route = notice.route.clone();
         notice.flying = Some(kind);
-        if notice.trouble.is_some_and(|(of, _)| of != class(kind)) {
-            notice.trouble = None;
-        }
+        notice.is_due(class(kind), now);
         for (name, member) in &mut notice.members {
             if let Some(check) = self.checks.get(name) {
                 member.telling = match check.problem() {
@@ -216,6 +221,9 @@ impl Engine {
         }
         if class(kind) != Class::Problem || self.rules().written_first() {
             self.save(id);
+        }
+        if let Some(held) = self.lanes.get(&route).and_then(|lane| lane.held(now)) {
+            return self.notice_outcome(id, kind, held, now);
         }
         let Some(delivery) = self.delivery(id, kind, message) else {
             return;
@@ -328,7 +336,8 @@ impl Engine {
             let of = self
                 .notices
                 .get(&self.stands_in(route, self.checks.get(name)?)?)?;
-            Some((of.route.clone(), of.refusal.clone().unwrap_or_default()))
+            let why = of.refusal.as_deref().unwrap_or(NO_WORD);
+            Some((of.route.clone(), why.to_owned()))
         });
         Some(Delivery {
             id: message,
@@ -460,6 +469,8 @@ fn sooner(at: &mut Option<u64>, other: u64) {
     *at = Some(at.map_or(other, |at| at.min(other)));
 }
 
+/// Of a route for which another stands in before its first try has ended.
+const NO_WORD: &str = "its receiver has not said anything yet";
 const BEHIND_SHOWN: usize = 20;
 const NEAR: u64 = 30 * SECOND;
 const NEAR_SHOWN: usize = 10;

@@ -2,7 +2,7 @@
 
 use super::{Engine, Wake};
 use crate::delivery::{Kind, Outcome};
-use crate::lane::{SAID_MAX, Trouble};
+use crate::lane::SAID_MAX;
 use crate::notice::{Class, Key, Knew, Stage, class};
 use crate::record::Said;
 use crate::route::By;
@@ -31,22 +31,21 @@ impl Engine {
                 reason,
                 retry_after,
             } => (true, reason, retry_after),
+            Outcome::Held { reason, left } => (false, reason, Some(left)),
         };
         let class = class(kind);
-        let before = match notice.trouble {
-            Some((of, trouble)) if of == class => trouble,
-            _ => Trouble::default(),
-        };
+        let before = notice.is_due(class, now);
         notice.trouble = Some((class, before.again(now, retry_after.map(ns))));
-        notice.refusal = Some(reason);
+        let reason = Some(cut(&reason, SAID_MAX).to_owned());
+        let is_news = notice.refusal != reason;
+        notice.refusal = reason;
+        let stage = notice.stage;
         match (class, notice.stage) {
             (Class::Problem, Stage::Sending { .. }) if !written_first => {
                 notice.stage = Stage::Refused
             }
             (Class::Problem, Stage::Sending { doubt: false }) if !arrived => {
                 notice.stage = Stage::Refused;
-                self.save(id);
-                self.gather(id, now);
             }
             (Class::Problem, Stage::Sending { .. }) => {
                 notice.stage = Stage::Sending { doubt: true }
@@ -57,12 +56,19 @@ impl Engine {
                     Knew::Maybe => Stage::Sending { doubt: true },
                     Knew::No => Stage::Refused,
                 };
-                self.save(id);
             }
             (Class::Recovery, Stage::Ending { knew, .. }) => {
                 notice.stage = Stage::Ending { knew, doubt: true };
             }
             _ => {}
+        }
+        // What a doubt adds to a stage is not written down.
+        let knows_less = !arrived && notice.stage != stage;
+        if knows_less || is_news && written_first {
+            self.save(id);
+        }
+        if class == Class::Problem && knows_less {
+            self.gather(id, now);
         }
     }
 
@@ -81,6 +87,7 @@ impl Engine {
         notice.told_from = now.mono;
         notice.trouble = None;
         notice.refusal = None;
+        notice.is_counted = false;
         let receipt = cut(receipt, SAID_MAX);
         notice.receipt = (!receipt.is_empty()).then(|| receipt.to_owned());
         notice.extra = None;

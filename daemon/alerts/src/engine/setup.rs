@@ -80,11 +80,7 @@ impl Engine {
         let mut old: BTreeMap<Arc<str>, Lane> = std::mem::take(&mut self.lanes);
         for route in &self.config.routes {
             let lane = old.remove(&route.name).unwrap_or_default();
-            let lane = Lane {
-                window: Default::default(),
-                ..lane
-            };
-            self.lanes.insert(route.name.clone(), lane);
+            self.lanes.insert(route.name.clone(), lane.renewed());
             if let Some(every) = route.alive {
                 let soon = crate::time::ns(every).min(10 * SECOND);
                 self.wakes

@@ -8,7 +8,7 @@ use crate::engine::Engine;
 use crate::holds::{Hold, Scope, Until};
 use crate::rate::Rate;
 use crate::record::Record;
-use crate::report::RouteRow;
+use crate::report::{NoticeRow, RouteRow};
 use crate::route::{By, Config, On, Route};
 use crate::time::{Now, SECOND};
 use healthd_core::check::outcome::Verdict;
@@ -133,6 +133,8 @@ struct Receiver {
     /// First attempts of problems since the last start.
     firsts: Vec<u64>,
     tried: BTreeSet<u64>,
+    /// It has asked for nothing more before that.
+    asked: u64,
 }
 
 struct Flight {
@@ -303,18 +305,28 @@ impl<'s> World<'s> {
                 receiver.doubtful.extend(&receiver.sent);
             }
         }
-        let before = self.engine.report(self.now).routes;
+        let before = self.engine.report(self.now);
         self.engine = Engine::restore(self.now.wall, log);
         self.engine.rules = self.rules;
+        let said = |row: &NoticeRow| (row.id, (row.refusal.clone(), row.receipt.clone()));
+        let known: BTreeMap<_, _> = before.notices.iter().map(said).collect();
+        let restored = self.engine.report(self.now).notices;
+        let mut now_known = restored.iter().map(said);
+        if knows_all && now_known.any(|(id, said)| known.get(&id).is_some_and(|was| *was != said)) {
+            self.fail("another manager does not know what a receiver has said");
+        }
         self.configure();
         let told = |row: &RouteRow| (row.last_ok, row.last_error.clone(), row.ends, row.week);
         let after = self.engine.report(self.now).routes;
-        if knows_all && !before.iter().map(told).eq(after.iter().map(told)) {
+        if knows_all && !(before.routes.iter().map(told)).eq(after.iter().map(told)) {
             self.fail("another manager does not know how a route is doing");
         }
     }
 
     fn configure(&mut self) {
+        for receiver in &mut self.receivers {
+            receiver.asked = 0;
+        }
         let (checks, config) = (&self.checks, self.config.clone());
         let lookup = |name: &str| {
             let truth = checks.iter().find(|t| &*t.name == name && t.exists)?;
@@ -421,6 +433,11 @@ impl<'s> World<'s> {
         let doubtful = receiver.doubtful.contains(&id);
         receiver.sent.insert(id);
         let mode = receiver.mode;
+        let asked = receiver.asked;
+        if now < asked {
+            self.fail("a receiver is told before the time that it has asked for");
+        }
+        let receiver = self.receiver(&route);
         match delivery.kind {
             Kind::Problem => {
                 // One that was tried before a start was counted before it.
@@ -492,9 +509,15 @@ impl<'s> World<'s> {
         while let Some(place) = self.flights.iter().position(|f| f.ends_at <= now) {
             any = true;
             let flight = self.flights.swap_remove(place);
-            if matches!(flight.outcome, Outcome::Unknown { .. }) {
-                let receiver = self.receiver(&flight.delivery.route);
-                receiver.doubtful.insert(flight.delivery.id);
+            let receiver = self.receiver(&flight.delivery.route);
+            match &flight.outcome {
+                Outcome::Accepted { .. } => receiver.asked = 0,
+                Outcome::Refused { retry_after, .. } => {
+                    let after = retry_after.map(|after| now + crate::time::ns(after));
+                    receiver.asked = after.unwrap_or(receiver.asked);
+                }
+                Outcome::Unknown { .. } => drop(receiver.doubtful.insert(flight.delivery.id)),
+                Outcome::Held { .. } => {}
             }
             self.engine
                 .outcome(flight.delivery.id, flight.outcome, self.now);

@@ -89,9 +89,9 @@ impl Actions {
         let fact = |(acted, outcome): (Acted, Outcome)| {
             let (kind, said) = match outcome {
                 Outcome::Accepted { receipt } => (EventKind::Acted, receipt),
-                Outcome::Refused { reason, .. } | Outcome::Unknown { reason, .. } => {
-                    (EventKind::NotActed, reason)
-                }
+                Outcome::Refused { reason, .. }
+                | Outcome::Unknown { reason, .. }
+                | Outcome::Held { reason, .. } => (EventKind::NotActed, reason),
             };
             acted.fact(kind, &said)
         };

@@ -92,13 +92,12 @@ impl Carriers {
         let now = clock::monotonic_ns();
         if let Some(hold) = check.standing.hold.filter(|hold| hold.until_ns > now) {
             self.unload(id);
-            let left = Duration::from_nanos(hold.until_ns - now);
-            return Err(Outcome::Refused {
+            return Err(Outcome::Held {
                 reason: format!(
                     "not sent: its plugin `{}` has killed a worker",
                     notifier.plugin
                 ),
-                retry_after: Some(left),
+                left: Duration::from_nanos(hold.until_ns - now),
             });
         }
         // It is asked for: sent back at once, and not given up for being late.
@@ -249,6 +248,7 @@ mod tests {
             Outcome::Accepted { .. } => "accepted",
             Outcome::Refused { .. } => "refused",
             Outcome::Unknown { .. } => "unknown",
+            Outcome::Held { .. } => "held",
         };
         let no_worker = Ending::Fault(Fault::NoWorker);
         for (status, ending, was_sent, lost, expected) in [

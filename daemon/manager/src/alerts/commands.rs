@@ -164,6 +164,7 @@ fn why(because: &Because, verdict: Verdict) -> String {
         },
         Because::Maintenance(reason) => format!("it is in maintenance: {}", given(reason)),
         Because::Silenced(reason) => format!("it is silenced: {}", given(reason)),
+        Because::Acknowledged(note) => format!("somebody has it: {}", given(note)),
     }
 }
 

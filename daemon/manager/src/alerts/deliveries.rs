@@ -34,7 +34,7 @@ impl Sent {
     pub fn tested(&self, outcome: &Outcome) -> Tested {
         let (word, said) = match outcome {
             Outcome::Accepted { receipt } => ("accepted", receipt),
-            Outcome::Refused { reason, .. } => ("refused", reason),
+            Outcome::Refused { reason, .. } | Outcome::Held { reason, .. } => ("refused", reason),
             Outcome::Unknown { reason, .. } => ("unknown", reason),
         };
         Tested {
@@ -83,7 +83,9 @@ impl Deliveries {
                 self.troubles.remove(route);
                 (EventKind::Told, receipt)
             }
-            Outcome::Refused { reason, .. } | Outcome::Unknown { reason, .. } => {
+            Outcome::Refused { reason, .. }
+            | Outcome::Unknown { reason, .. }
+            | Outcome::Held { reason, .. } => {
                 let before = self.troubles.insert(route.clone(), reason.clone());
                 if before.as_ref() == Some(reason) {
                     return None;

@@ -103,7 +103,7 @@ pub fn post(
             json!({
                 "chat_id": user,
                 "text": cut_units(&format!("{} {both}", sign(m)), 4_096),
-                "disable_web_page_preview": true,
+                "link_preview_options": { "is_disabled": true },
                 "disable_notification": !is_loud(m),
             })
         }

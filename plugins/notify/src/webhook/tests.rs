@@ -3,6 +3,7 @@
 mod alertmanager;
 mod answers;
 mod forms;
+mod schemas;
 
 use crate::message::Message;
 use crate::templates::Words;

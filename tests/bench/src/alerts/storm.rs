@@ -9,7 +9,7 @@ use crate::daemon::Daemon;
 use crate::mail::Post;
 use crate::runs::{wait, warm_up};
 use healthd_core::check::outcome::Verdict;
-use healthd_test_support::receiver::{Got, Manner, Receiver, unpaired};
+use healthd_test_support::receiver::{Got, Manner, Receiver, unpaired, unpaired_there};
 use healthd_test_support::{Small, procs};
 use nix::sys::signal::{SIGKILL, kill};
 use nix::unistd::Pid;
@@ -235,14 +235,15 @@ impl Storm {
         for (n, receiver) in self.receivers.iter().enumerate() {
             let told = Told::by(receiver).map_err(|why| format!("hook-{n}: {why}"))?;
             println!(
-                "  hook-{n}                {:8} requests, {} accepted: {} problems and {} recoveries of {} notices; {} ({:.1} %) came again with an id that was known",
+                "  hook-{n}                {:8} requests, {} accepted: {} problems and {} recoveries of {} notices; {} ({:.1} %) came again with an id that was known, {} more because it had them and had not said so",
                 told.requests,
                 told.accepted,
                 told.problems,
                 told.recoveries,
                 told.notices,
                 told.again,
-                told.again_percent()
+                told.again_percent(),
+                told.swallowed_again
             );
             wanted(told.children == 0, "children are told that need the parent")?;
             let seldom = told.again <= AGAIN_FEW || told.again_percent() < AGAIN_MOST;
@@ -280,6 +281,8 @@ struct Told {
     requests: usize,
     accepted: usize,
     again: usize,
+    /// It had them, and had not said so: whoever cannot know sends again.
+    swallowed_again: usize,
     problems: usize,
     recoveries: usize,
     notices: u64,
@@ -290,6 +293,8 @@ impl Told {
     fn by(receiver: &Receiver) -> Result<Told, String> {
         let all = receiver.all();
         unpaired(&all)?;
+        let apart = unpaired_there(&all).map_err(|why| format!("with what it swallowed: {why}"))?;
+        let there = all.iter().filter(|g| g.is_there).count();
         let accepted: Vec<&Got> = all.iter().filter(|g| g.accepted).collect();
         let different = |key: &str, like: &dyn Fn(&Got) -> bool| {
             let of = accepted.iter().filter(|g| like(g));
@@ -305,6 +310,7 @@ impl Told {
             requests: all.len(),
             accepted: accepted.len(),
             again: accepted.len() - different("id", &|_| true),
+            swallowed_again: there - apart - (accepted.len() - different("id", &|_| true)),
             problems: different("id", &kind("problem")),
             recoveries: different("id", &kind("recovery")),
             notices: different("notice", &|_| true) as u64,

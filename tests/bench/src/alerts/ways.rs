@@ -15,8 +15,10 @@ pub fn ways(options: &Options) -> Result<(), String> {
     println!(
         "alerts, ways: a backup after 5 min, `repeat` of 1 min, a check that flips each second, for {seconds} s"
     );
-    let [refuses, backup, again, flaps, eager] = [(); 5].map(|()| Receiver::new());
+    let [refuses, backup, hangs, stands_in, again, flaps, eager] =
+        [(); 7].map(|()| Receiver::new());
     refuses.be(Manner::Answer(404, ""));
+    hangs.be(Manner::Hang);
     let mut gate = Gate::new()?;
     let check = |name: &str, port: u16| {
         format!(
@@ -39,25 +41,32 @@ pub fn ways(options: &Options) -> Result<(), String> {
             &format!("{at_once}backup = \"second\"\n"),
         )
         + &route("second", &backup, "wait = \"0s\"\nmatch = \"none\"\n")
+        + &route("third", &hangs, &format!("{at_once}backup = \"fourth\"\n"))
+        + &route("fourth", &stands_in, "wait = \"0s\"\nmatch = \"none\"\n")
         + &route("again", &again, &format!("{at_once}repeat = \"1m\"\n"))
         + &route("flaps", &flaps, "match = \"flappy\"\n")
         + &route("eager", &eager, "wait = \"0s\"\nmatch = \"flappy\"\n");
     let daemon = Daemon::start_with("ways", "start_spread = \"0s\"\n", &config, &[])?;
     let begun = Instant::now();
-    let mut told = None;
+    let mut told = [None; 2];
     while begun.elapsed() < Duration::from_secs(seconds) {
         gate.set(begun.elapsed().as_secs().is_multiple_of(2))?;
         wait(0.1);
-        if told.is_none() && !backup.all().is_empty() {
-            told = Some(begun.elapsed());
+        for (told, backup) in told.iter_mut().zip([&backup, &stands_in]) {
+            if told.is_none() && !backup.all().is_empty() {
+                *told = Some(begun.elapsed());
+            }
         }
     }
-    let after = told.ok_or_else(|| format!("the backup was not told\n{}", daemon.log()))?;
-    println!(
-        "  backup told after     {:8.1} s (310 wanted); {} tries on the first",
-        after.as_secs_f64(),
-        refuses.all().len()
-    );
+    for (told, first, what) in [(told[0], &refuses, "refuses"), (told[1], &hangs, "hangs")] {
+        let after = told.ok_or_else(|| format!("the backup was not told\n{}", daemon.log()))?;
+        println!(
+            "  backup told after     {:8.1} s (310 wanted) of one that {what}; {} tries on that",
+            after.as_secs_f64(),
+            first.all().len()
+        );
+        wanted(after < Duration::from_secs(310), "the backup was told late")?;
+    }
     println!(
         "  told again            {:8} times ({} wanted)",
         of(&again, "repeat"),
@@ -73,7 +82,6 @@ pub fn ways(options: &Options) -> Result<(), String> {
         "  with wait = \"0s\"      {at_once:8} problems and {} more messages (1, and at most 3, wanted)",
         beside - at_once
     );
-    wanted(after < Duration::from_secs(310), "the backup was told late")?;
     wanted(problems == 1 && more <= 4, "messages of a check that flaps")?;
     wanted(at_once == 1 && beside <= 4, "messages without a wait")
 }
