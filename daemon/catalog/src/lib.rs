@@ -24,7 +24,7 @@ pub use plugins::{PluginEntry, PluginFile, verify};
 pub use scan::{Scan, Shelf, Standing};
 pub use watch::DirWatch;
 
-use healthd_core::config::{self, CheckSpec, Diagnostics, Model, TryOut, With};
+use healthd_core::config::{self, CheckSpec, Diagnostics, Model, TryOut, With, Written};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -36,8 +36,9 @@ pub struct Loaded {
 
 /// What a start reads. Err: every mistake, to be shown. `owners`: whose plugin files may be loaded.
 pub fn load(config: &Path, owners: &[u32], shelf: &mut Shelf) -> Result<Loaded, Diagnostics> {
-    let scan = scan_for(config, owners, shelf);
-    let model = untried(config, &scan)?;
+    let written = config::read(config, &RealFiles)?;
+    let scan = shelf.scan(written.plugin_dir(), owners);
+    let model = judged(written, &scan, None)?;
     let scan = scan.hold_only(&used(&model));
     shelf.hold_only(&scan);
     Ok(Loaded { model, scan })
@@ -64,15 +65,18 @@ pub fn judge_over(
     shelf: &mut Shelf,
     over: impl FnOnce(&Path, Scan) -> Scan,
 ) -> Result<Loaded, Diagnostics> {
-    let dir = config::daemon_paths(config, &RealFiles).plugin_dir;
+    let written = config::read(config, &RealFiles)?;
+    let dir = written.plugin_dir().to_owned();
     let scan = over(&dir, shelf.scan(&dir, owners));
-    let model = tried(config, &scan)?;
+    let model = judged(written, &scan, Some(&tryout::Plugins(&scan)))?;
     Ok(Loaded { model, scan })
 }
 
 /// What the plugins say of a config that is in force already, beside what was said of it. A start does not wait for it.
 pub fn complaints(config: &Path, scan: &Scan, said: &Diagnostics) -> Diagnostics {
-    let mut all = match tried(config, scan) {
+    let written = config::read(config, &RealFiles);
+    let tried = written.and_then(|w| judged(w, scan, Some(&tryout::Plugins(scan))));
+    let mut all = match tried {
         Ok(model) => model.warnings,
         Err(diagnostics) => diagnostics,
     };
@@ -82,26 +86,21 @@ pub fn complaints(config: &Path, scan: &Scan, said: &Diagnostics) -> Diagnostics
 
 /// The config with these plugins, which are not asked.
 pub fn untried(config: &Path, scan: &Scan) -> Result<Model, Diagnostics> {
-    read(config, scan, None)
+    judged(config::read(config, &RealFiles)?, scan, None)
 }
 
-fn tried(config: &Path, scan: &Scan) -> Result<Model, Diagnostics> {
-    read(config, scan, Some(&tryout::Plugins(scan)))
-}
-
-fn read(config: &Path, scan: &Scan, plugins: Option<&dyn TryOut>) -> Result<Model, Diagnostics> {
+fn judged(
+    written: Written<'_>,
+    scan: &Scan,
+    plugins: Option<&dyn TryOut>,
+) -> Result<Model, Diagnostics> {
     let with = With {
         alerts: Some(&healthd_alerts::config::Reader {
             wall: healthd_sys::clock::realtime_ns(),
         }),
         plugins,
     };
-    config::load_with(config, &RealFiles, Some(&scan.catalog), with)
-}
-
-fn scan_for(config: &Path, owners: &[u32], shelf: &mut Shelf) -> Scan {
-    let dir = config::daemon_paths(config, &RealFiles).plugin_dir;
-    shelf.scan(&dir, owners)
+    written.judge(Some(&scan.catalog), with)
 }
 
 /// Whose plugin files may be loaded: root's, and the user's that healthd was started as.

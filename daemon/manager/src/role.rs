@@ -16,13 +16,14 @@ use crate::fleet::supervisor_link::SupervisorLink;
 use crate::inbox::Inbox;
 use crate::journal::{ClockWatch, Fact, Journal};
 use crate::rollout::Rollout;
+use crate::rollout::coming::Force;
 use crate::rollout::generation::MAX_SLOTS;
 use crate::rollout::handover::{self, Left, Restored};
 use crate::rollout::plugins::Versions;
 use crate::schedule::Schedule;
 use crate::services::Services;
 use crate::services::{KeptMaps, Locks, States};
-use healthd_catalog::{Loaded, Scan, Shelf};
+use healthd_catalog::{Loaded, Shelf};
 use healthd_core::check::schedule::Standstill;
 use healthd_core::check::wheel::Wheel;
 use healthd_core::config::{AtStart, Diagnostics, Model};
@@ -35,7 +36,6 @@ use healthd_sys::{clock, process, signals, spawn};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Bad config (sysexits.h, EX_CONFIG): systemd is told not to restart on it.
@@ -97,15 +97,22 @@ fn start(args: &ManagerArgs) -> io::Result<i32> {
     if !args.restore && !model.warnings.is_empty() {
         tell(&model.warnings);
     }
-    if !args.restore {
-        let (config, scan, said) = (args.config.clone(), scan.clone(), model.warnings.clone());
-        ask_plugins(config, scan, said);
-    }
-    let counted = samples::left(&args.runtime_dir);
-    let past = recall::recall(&args.state_dir, &args.runtime_dir, counted);
-    let mut manager = build(args, supervisor, listener, model, owners, &past, left)?;
-    manager.rollout.go_on_from(shelf, kept_model, versions);
-    manager.first_start(scan, past);
+    let (kept, begun) = handover::packed_beside(&model, kept_model, || {
+        let counted = samples::left(&args.runtime_dir);
+        let past = recall::recall(&args.state_dir, &args.runtime_dir, counted);
+        let manager = build(args, supervisor, listener, &model, owners, &past, left)?;
+        io::Result::Ok((manager, past))
+    });
+    let (mut manager, past) = begun?;
+    manager.rollout.go_on_from(shelf, versions);
+    manager.first_start(
+        Force::Model {
+            model: Box::new(model),
+            kept,
+        },
+        scan,
+        past,
+    );
     manager.run()?;
     Ok(0)
 }
@@ -116,28 +123,11 @@ fn tell(diagnostics: &Diagnostics) {
     let _ = io::stderr().write_all(text.as_bytes());
 }
 
-/// Plugins are asked about the options of their checks while these begin already; what they would refuse is told.
-fn ask_plugins(config: PathBuf, scan: Scan, said: Diagnostics) {
-    let asked = std::thread::Builder::new()
-        .name("tryout".into())
-        .spawn(move || {
-            let complaints = healthd_catalog::complaints(&config, &scan, &said);
-            for line in complaints.render(false).lines() {
-                log::warn!("{line}");
-            }
-            // Config and plugins were read in several threads, and each would keep what it had.
-            process::trim_heap();
-        });
-    if let Err(e) = asked {
-        log::warn!("plugins were not asked about their options: no thread: {e}");
-    }
-}
-
 fn build(
     args: &ManagerArgs,
     supervisor: SupervisorLink,
     listener: OwnedFd,
-    model: Model,
+    model: &Model,
     owners: Vec<u32>,
     past: &Past,
     left: Left,
@@ -169,9 +159,9 @@ fn build(
         MAP_MODE,
     );
     journal.record(Fact::started(std::process::id(), args.restore));
-    let samples = samples::create(&args.runtime_dir, &model, &past.counted);
-    let metrics = samples::create_metrics(&args.runtime_dir, &model);
-    let traces = traces::create(&args.runtime_dir, &model, MAP_MODE);
+    let samples = samples::create(&args.runtime_dir, model, &past.counted);
+    let metrics = samples::create_metrics(&args.runtime_dir, model);
+    let traces = traces::create(&args.runtime_dir, model, MAP_MODE);
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     let inbox = Arc::new(Inbox::new()?);
     let readable = |token| EpollEvent::new(EpollFlags::EPOLLIN, token);
@@ -193,7 +183,7 @@ fn build(
     );
     Ok(Manager {
         args: args.clone(),
-        model,
+        model: settings_of(model),
         phase: Phase::Starting,
         clockwork: Clockwork {
             epoll,
@@ -223,6 +213,25 @@ fn build(
         clients,
         alerts,
     })
+}
+
+/// The settings alone, until the checks take force.
+fn settings_of(model: &Model) -> Model {
+    Model {
+        daemon: model.daemon.clone(),
+        web: None,
+        push: None,
+        history: None,
+        pool: model.pool.clone(),
+        checks: Vec::new(),
+        modules: Vec::new(),
+        notifiers: Vec::new(),
+        alerts: serde_json::Value::Null,
+        digest: model.digest,
+        secret_files: Vec::new(),
+        at_start: None,
+        warnings: Diagnostics::default(),
+    }
 }
 
 /// A slot of a manager that died, whose worker died with it.

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 pub struct Daemon {
@@ -169,14 +169,22 @@ impl Daemon {
 
     /// What healthctl prints, as JSON.
     pub fn ctl(&self, args: &[&str]) -> Result<serde_json::Value, String> {
-        let out = Command::new(target_dir().join("healthctl"))
-            .args(args)
-            .arg("--socket")
-            .arg(self.dir.join("run/control.sock"))
-            .output()
-            .map_err(|e| format!("healthctl: {e}"))?;
+        let out = self.asked(args)?;
         serde_json::from_slice(&out.stdout)
             .map_err(|e| format!("healthctl: {e}: {}", String::from_utf8_lossy(&out.stderr)))
+    }
+
+    /// The same, for people.
+    pub fn printed(&self, args: &[&str]) -> Result<String, String> {
+        let out = self.asked(args)?;
+        String::from_utf8(out.stdout).map_err(|e| format!("healthctl: {e}"))
+    }
+
+    fn asked(&self, args: &[&str]) -> Result<Output, String> {
+        let mut command = Command::new(target_dir().join("healthctl"));
+        command.args(args).arg("--socket");
+        command.arg(self.dir.join("run/control.sock"));
+        command.output().map_err(|e| format!("healthctl: {e}"))
     }
 
     pub fn status(&self) -> Result<Vec<serde_json::Value>, String> {

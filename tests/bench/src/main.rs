@@ -32,7 +32,7 @@ const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|needs|readers
   load   10,000 HTTP checks at 2 s beside 2,000 that hang, then HAProxy with the same checks   (60 s each)
   kill   the same load while workers are killed with SIGKILL                                   (100 kills)
   idle   the demo's kinds of checks at 60 s, alone and with mail, history and web: memory and wake-ups (30 s each)
-  ready  1,000 checks: time from start to READY                                                 (10 starts)
+  ready  1,000, 10,000 and 100,000 checks: from start to READY, beside a bare parse; `healthctl status` (20 starts)
   needs  10,000 checks that all fail behind an uplink that hangs, and the same without `needs`       (5 rounds)
   readers  128 connections of users who may only read ask for the most expensive things, as fast as they can  (10 s each; root)
   upgrade  the http plugin replaced under 2,000 checks/s, good and broken builds in turn            (100 of each)

@@ -6,7 +6,7 @@ use crate::peers;
 use healthd_core::check::outcome::Verdict;
 use healthd_core::wire::maps::StateSnapshot;
 use healthd_test_support::{black_hole, procs};
-use nix::sys::signal::{SIGKILL, kill as send_signal};
+use nix::sys::signal::{SIGCONT, SIGKILL, SIGSTOP, kill as send_signal};
 use nix::unistd::Pid;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -419,17 +419,82 @@ fn idle_of(more: &str, checks: &str, options: &Options) -> Result<u64, String> {
     Ok(procs::pss_kb(daemon.pid()))
 }
 
+/// What a start takes, beside a bare parse of the same file; and of the most checks that there may be what `healthctl status`
+/// takes, of a daemon that runs and of one that stands still.
 pub fn ready(_options: &Options) -> Result<(), String> {
     let nginx = peers::nginx()?;
-    let mut times: Vec<f64> = Vec::new();
-    for _ in 0..10 {
-        let daemon = Daemon::start("ready", &http_checks(1_000, nginx.port))?;
-        times.push(daemon.ready_after.as_secs_f64() * 1e3);
+    let ms = |time: Duration| time.as_secs_f64() * 1e3;
+    let check = |name: &str, n: &str| {
+        format!(
+            "[[check]]\nname = \"{name}\"\nplugin = \"http\"\ninterval = \"1h\"\n\
+             config = {{ url = \"http://127.0.0.1:{}/{n}\" }}\n",
+            nginx.port
+        )
+    };
+    let blocks = (0..10_000).map(|n| check(&format!("web-{n}"), &n.to_string()));
+    let one_block = |n: usize| check("web-{n}", "{n}") + &format!("for_each.n = \"0..{n}\"\n");
+    for (what, checks, starts, wanted) in [
+        ("1,000 checks of one block", one_block(1_000), 10, 200),
+        ("10,000 checks of a block each", blocks.collect(), 5, 300),
+        ("100,000 checks of one block", one_block(100_000), 5, 2_000),
+    ] {
+        let mut took = Vec::new();
+        let mut parsed = Vec::new();
+        for n in 1..=starts {
+            let daemon = Daemon::start_with("ready", "start_spread = \"1h\"", &checks, &[])?;
+            took.push(ms(daemon.ready_after));
+            let begun = Instant::now();
+            let read = toml::de::DeTable::parse(&checks);
+            parsed.push(ms(begun.elapsed()));
+            read.map_err(|e| e.to_string())?;
+            if n == starts && wanted == 2_000 {
+                status(&daemon)?;
+            }
+        }
+        took.sort_by(f64::total_cmp);
+        parsed.sort_by(f64::total_cmp);
+        println!(
+            "ready: {what}, {starts} starts: p50 {:.0} ms, max {:.0} ms ({wanted} wanted); a parse of the file alone {:.1} ms",
+            took[starts / 2],
+            took[starts - 1],
+            parsed[starts / 2]
+        );
     }
-    times.sort_by(f64::total_cmp);
+    Ok(())
+}
+
+fn status(daemon: &Daemon) -> Result<(), String> {
+    // Plugins are still asked about the options of their checks.
+    wait(10.0);
+    let tree = procs::tree(daemon.pid());
+    let all = |signal| {
+        for pid in &tree {
+            let _ = send_signal(Pid::from_raw(*pid as i32), signal);
+        }
+    };
+    status_of(daemon, "runs")?;
+    all(SIGSTOP);
+    let stopped = status_of(daemon, "is stopped");
+    // Else it would not end.
+    all(SIGCONT);
+    stopped
+}
+
+fn status_of(daemon: &Daemon, what: &str) -> Result<(), String> {
+    let mut took = Vec::new();
+    for _ in 0..5 {
+        let begun = Instant::now();
+        let printed = daemon.printed(&["status", "--all"])?;
+        took.push(begun.elapsed().as_secs_f64() * 1e3);
+        let rows = printed.lines().filter(|l| l.contains("web-")).count();
+        if rows != 100_000 {
+            return Err(format!("`healthctl status` shows {rows} of 100,000 checks"));
+        }
+    }
+    took.sort_by(f64::total_cmp);
     println!(
-        "ready: 1,000 checks, 10 starts: p50 {:.0} ms, max {:.0} ms (200 wanted)",
-        times[5], times[9]
+        "status: 100,000 checks, the daemon {what}: p50 {:.0} ms, max {:.0} ms (300 wanted)",
+        took[2], took[4]
     );
     Ok(())
 }

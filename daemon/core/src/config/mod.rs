@@ -70,7 +70,7 @@ pub use push::{Endpoint, Push, PushFormat};
 pub use readers::{
     ChosenLabels, History, LABELS_FILE, Listen, PUBLIC_LABEL, RecorderSettings, Web, WebSettings,
 };
-pub use resolve::{DaemonPaths, With, daemon_paths, load, load_with};
+pub use resolve::{DaemonPaths, With, Written, daemon_paths, load, load_with, read};
 pub use slo::{OBJECTIVES_FILE, Objective, Slo, objectives};
 pub use tryout::{Complaint, TryOut, What};
 pub use words::{did_you_mean, thousands};

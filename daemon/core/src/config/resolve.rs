@@ -57,6 +57,21 @@ pub fn load_with(
     catalog: Option<&Catalog>,
     with: With<'_>,
 ) -> Result<Model, Diagnostics> {
+    read(main, files)?.judge(catalog, with)
+}
+
+/// What the files say, before it is known which plugins there are: they tell where these lie.
+pub struct Written<'f> {
+    cx: Reading<'f>,
+    /// The main file first.
+    list: Vec<RawFile>,
+    daemon: Daemon,
+    checks_dir: PathBuf,
+}
+
+/// Reads the files, once: what they say of the plugins' folder and of the checks is from the same bytes. Err: there is no
+/// main file that can be read.
+pub fn read<'f>(main: &Path, files: &'f dyn Files) -> Result<Written<'f>, Diagnostics> {
     let mut cx = Reading::new(main, files);
     let Some(source) = cx.source(main, None) else {
         return Err(Reading::told(cx.report, cx.open_secrets));
@@ -79,86 +94,108 @@ pub fn load_with(
             );
         }
     }
-
     tell_passed_over(&dir, &mut cx);
     templates::apply(&mut list, &mut cx);
-    let main = &list[0];
-    let daemon = daemon(main, &mut cx);
-    let pool = pool(main, catalog, &mut cx);
-    let web = main.section(Section::Web).and_then(|(span, values)| {
-        let web = readers::web(values, catalog.is_some(), &mut cx);
-        readers::is_built(Section::Web, span, &mut cx).then_some(web)
-    });
-    let push = main.section(Section::Push).and_then(|(span, values)| {
-        let push = push::push(values, span, catalog.is_some(), &mut cx);
-        readers::is_built(Section::Push, span, &mut cx).then_some(push)?
-    });
-    let web = match &push {
-        Some(_) => web.or_else(|| Some(Web::that_listens_nowhere())),
-        None => web,
-    };
-    let history = main.section(Section::History).and_then(|(span, values)| {
-        let history = readers::history(values, &mut cx);
-        readers::is_built(Section::History, span, &mut cx).then_some((history, span))
-    });
-    let Resolved {
-        checks,
-        blocks,
-        notifiers: (notifiers, places),
-        alerts,
-    } = checks::resolve(&list, &daemon, catalog, with.alerts, &mut cx);
-    let history = history.map(|(history, span)| {
-        let recorded = checks.iter().filter(|c| c.probe.is_none()).count();
-        readers::judge_room(&history, recorded, span, &mut cx);
-        history
-    });
-    if let Some(plugins) = with.plugins {
-        for complaint in plugins.try_out(&daemon, &notifiers) {
-            let (spec, place) = (&notifiers[complaint.check], places[complaint.check]);
-            cx.push(tryout::of_notifier(spec, place, complaint));
-        }
-        for complaint in plugins.try_out(&daemon, &checks) {
-            let told = tryout::finding(&list, &checks, &blocks, catalog, complaint);
-            cx.push(told);
-        }
-    }
-    let (modules, checks): (Vec<_>, Vec<_>) = checks.into_iter().partition(|c| c.probe.is_some());
-    if let Some(module) = modules.first()
-        && web.as_ref().is_none_or(|w| w.targets.is_empty())
-    {
-        let w = warning(format!(
-            "check `{}` has `probe`, and nobody can ask for it: [web] has no `targets`",
-            module.name
-        ));
-        let help = "`targets = [\"*.example.org\"]` in [web] switches /probe on, for these hosts";
-        cx.push(w.code("no-effect").help(help));
-    }
-    if list.iter().all(|f| f.checks.is_empty() && !f.torn) && !cx.report.has_errors() {
-        let w = warning("no check is configured: healthd will run and watch nothing");
-        cx.push(w.code("no-check").help(format!(
-            "write one into {}",
-            dir.join("NAME.toml").display()
-        )));
+    let daemon = daemon(&list[0], &mut cx);
+    Ok(Written {
+        cx,
+        list,
+        daemon,
+        checks_dir: dir,
+    })
+}
+
+impl Written<'_> {
+    pub fn plugin_dir(&self) -> &Path {
+        &self.daemon.plugin_dir
     }
 
-    if cx.report.has_errors() {
-        return Err(Reading::told(cx.report, cx.open_secrets));
+    /// A model, or every mistake.
+    pub fn judge(self, catalog: Option<&Catalog>, with: With<'_>) -> Result<Model, Diagnostics> {
+        let Written {
+            mut cx,
+            list,
+            daemon,
+            checks_dir: dir,
+        } = self;
+        let main = &list[0];
+        let pool = pool(main, catalog, &mut cx);
+        let web = main.section(Section::Web).and_then(|(span, values)| {
+            let web = readers::web(values, catalog.is_some(), &mut cx);
+            readers::is_built(Section::Web, span, &mut cx).then_some(web)
+        });
+        let push = main.section(Section::Push).and_then(|(span, values)| {
+            let push = push::push(values, span, catalog.is_some(), &mut cx);
+            readers::is_built(Section::Push, span, &mut cx).then_some(push)?
+        });
+        let web = match &push {
+            Some(_) => web.or_else(|| Some(Web::that_listens_nowhere())),
+            None => web,
+        };
+        let history = main.section(Section::History).and_then(|(span, values)| {
+            let history = readers::history(values, &mut cx);
+            readers::is_built(Section::History, span, &mut cx).then_some((history, span))
+        });
+        let Resolved {
+            mut checks,
+            blocks,
+            notifiers: (notifiers, places),
+            alerts,
+        } = checks::resolve(&list, &daemon, catalog, with.alerts, &mut cx);
+        let history = history.map(|(history, span)| {
+            let recorded = checks.iter().filter(|c| c.probe.is_none()).count();
+            readers::judge_room(&history, recorded, span, &mut cx);
+            history
+        });
+        if let Some(plugins) = with.plugins {
+            for complaint in plugins.try_out(&daemon, &notifiers) {
+                let (spec, place) = (&notifiers[complaint.check], places[complaint.check]);
+                cx.push(tryout::of_notifier(spec, place, complaint));
+            }
+            for complaint in plugins.try_out(&daemon, &checks) {
+                let told = tryout::finding(&list, &checks, &blocks, catalog, complaint);
+                cx.push(told);
+            }
+        }
+        let modules: Vec<_> = checks.extract_if(.., |c| c.probe.is_some()).collect();
+        if let Some(module) = modules.first()
+            && web.as_ref().is_none_or(|w| w.targets.is_empty())
+        {
+            let w = warning(format!(
+                "check `{}` has `probe`, and nobody can ask for it: [web] has no `targets`",
+                module.name
+            ));
+            let help =
+                "`targets = [\"*.example.org\"]` in [web] switches /probe on, for these hosts";
+            cx.push(w.code("no-effect").help(help));
+        }
+        if list.iter().all(|f| f.checks.is_empty() && !f.torn) && !cx.report.has_errors() {
+            let w = warning("no check is configured: healthd will run and watch nothing");
+            cx.push(w.code("no-check").help(format!(
+                "write one into {}",
+                dir.join("NAME.toml").display()
+            )));
+        }
+
+        if cx.report.has_errors() {
+            return Err(Reading::told(cx.report, cx.open_secrets));
+        }
+        Ok(Model {
+            daemon,
+            pool,
+            web,
+            push,
+            history,
+            checks,
+            modules,
+            notifiers,
+            alerts,
+            digest: cx.sources.digest(),
+            secret_files: cx.secret_files,
+            at_start: None,
+            warnings: Reading::told(cx.report, cx.open_secrets),
+        })
     }
-    Ok(Model {
-        daemon,
-        pool,
-        web,
-        push,
-        history,
-        checks,
-        modules,
-        notifiers,
-        alerts,
-        digest: cx.sources.digest(),
-        secret_files: cx.secret_files,
-        at_start: None,
-        warnings: Reading::told(cx.report, cx.open_secrets),
-    })
 }
 
 /// Files beside those that were read, which somebody may believe to be in force.

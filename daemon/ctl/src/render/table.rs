@@ -124,38 +124,47 @@ impl Table {
             .iter()
             .map(|c| Cell::new(c.title).paint(Paint::Dim))
             .collect();
+        let wraps = |n: &usize| self.columns[*n].wraps && width.is_some();
         for row in std::iter::once(&titles).chain(&self.rows) {
+            if !shown.iter().any(wraps) {
+                let cells = shown.iter().map(|n| (&*row[*n].text, row[*n].paint));
+                self.line(&mut out, cells, &shown, &widths, color);
+                continue;
+            }
             let wrapped: Vec<Vec<String>> = shown
                 .iter()
-                .map(|n| match (self.columns[*n].wraps, width) {
-                    (true, Some(_)) => text::wrap(&row[*n].text, widths[*n]),
-                    _ => vec![row[*n].text.clone()],
+                .map(|n| match wraps(n) {
+                    true => text::wrap(&row[*n].text, widths[*n]),
+                    false => vec![row[*n].text.clone()],
                 })
                 .collect();
             let lines = wrapped.iter().map(Vec::len).max().unwrap_or(1);
             for line in 0..lines {
-                let cells: Vec<Cell> = shown
-                    .iter()
-                    .zip(&wrapped)
-                    .map(|(n, parts)| Cell {
-                        text: parts.get(line).cloned().unwrap_or_default(),
-                        paint: row[*n].paint,
-                    })
-                    .collect();
-                self.line(&mut out, &cells, &shown, &widths, color);
+                let cells = shown.iter().zip(&wrapped).map(|(n, parts)| {
+                    let text = parts.get(line).map_or("", String::as_str);
+                    (text, row[*n].paint)
+                });
+                self.line(&mut out, cells, &shown, &widths, color);
             }
         }
         out
     }
 
-    fn line(&self, out: &mut String, row: &[Cell], shown: &[usize], widths: &[usize], color: bool) {
+    fn line<'t>(
+        &self,
+        out: &mut String,
+        cells: impl Iterator<Item = (&'t str, Paint)>,
+        shown: &[usize],
+        widths: &[usize],
+        color: bool,
+    ) {
         let mut pending_blanks = 0;
-        for (place, (cell, n)) in row.iter().zip(shown).enumerate() {
+        for (place, ((text, paint), n)) in cells.zip(shown).enumerate() {
             let (column, width) = (&self.columns[*n], &widths[*n]);
             let shown = if column.shrink_to.is_some() {
-                cut(&cell.text, *width)
+                cut(text, *width)
             } else {
-                Cow::Borrowed(&*cell.text)
+                Cow::Borrowed(text)
             };
             let blanks = width.saturating_sub(text::width(&shown));
             let (before, after) = if column.right {
@@ -170,7 +179,10 @@ impl Table {
             if !shown.is_empty() {
                 out.extend(std::iter::repeat_n(' ', pending_blanks));
                 pending_blanks = 0;
-                out.push_str(&cell.paint.on(&shown, color));
+                match color {
+                    true => out.push_str(&paint.on(&shown, color)),
+                    false => out.push_str(&shown),
+                }
             }
             // Kept back, so that no line ends in blanks.
             pending_blanks += after;

@@ -50,7 +50,10 @@ fn push_escaped(out: &mut String, c: char) {
 
 /// Columns on a terminal.
 pub fn width(text: &str) -> usize {
-    text.width()
+    match text.bytes().all(|b| (b' '..=b'~').contains(&b)) {
+        true => text.len(),
+        false => text.width(),
+    }
 }
 
 /// At most `max` columns; what is cut ends in `…`.

@@ -8,14 +8,13 @@ use crate::fleet::slots::{Accounts, Condemned, Group, Slot, SlotState};
 use crate::fleet::solo::SOLO_SLOTS;
 use crate::journal::Fact;
 use crate::rollout::coming::{Coming, Force};
-use crate::rollout::handover;
+use crate::rollout::loading;
 use crate::rollout::plugin_use::PluginUse;
 use crate::rollout::plugins::{Objection, Tally, version_text};
 use crate::rollout::work::Work;
 use crate::rollout::worker_plan::{OWN_MOST, OWN_WORKERS, Wanted, lost, wanted};
 use crate::time::MS;
 use healthd_catalog::{PluginFile, Scan, Standing};
-use healthd_core::config::{Diagnostics, Model};
 use healthd_core::wire::control::ReloadReport;
 use healthd_core::wire::maps::{self, SlotRecord};
 use healthd_core::wire::supervisor::{SlotSpec, ToSupervisor, WorkerClass};
@@ -41,19 +40,9 @@ pub const MAX_FILES_TOLD: usize = 20;
 
 impl Manager {
     /// The first generation: from nothing, or after a manager that died.
-    pub fn first_start(&mut self, scan: Scan, past: Past) {
-        let settings = empty_of(&self.model);
-        let model = std::mem::replace(&mut self.model, settings);
+    pub fn first_start(&mut self, force: Force, scan: Scan, past: Past) {
         self.rollout
             .tell_plugin_news(&scan, &mut self.books.journal);
-        let kept = match self.rollout.kept_model.clone() {
-            Some(kept) => Ok(kept),
-            None => handover::pack(&model),
-        };
-        let force = Force::Model {
-            model: Box::new(model),
-            kept,
-        };
         let plugins = {
             let now = (&self.model, &self.checks);
             self.rollout.plugins_in_use(&force, &scan, now, true)
@@ -445,7 +434,12 @@ impl Manager {
                 report.took_ms = (now - begun_ns) / MS;
                 if is_first {
                     self.settled();
-                    return self.ready(report.took_ms);
+                    self.ready(report.took_ms);
+                    if !self.args.restore {
+                        let (scan, said) = (self.rollout.scan.clone(), &self.model.warnings);
+                        loading::ask_plugins(self.args.config.clone(), scan, said.clone());
+                    }
+                    return;
                 }
                 report.plugins = changed
                     .iter()
@@ -576,24 +570,5 @@ impl Manager {
                 log::error!("the model cannot be kept for a manager after this one: {e}");
             }
         }
-    }
-}
-
-/// The settings alone, until the checks take force.
-fn empty_of(model: &Model) -> Model {
-    Model {
-        daemon: model.daemon.clone(),
-        web: None,
-        push: None,
-        history: None,
-        pool: model.pool.clone(),
-        checks: Vec::new(),
-        modules: Vec::new(),
-        notifiers: Vec::new(),
-        alerts: serde_json::Value::Null,
-        digest: model.digest,
-        secret_files: Vec::new(),
-        at_start: None,
-        warnings: Diagnostics::default(),
     }
 }

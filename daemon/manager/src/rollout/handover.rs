@@ -14,6 +14,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
 
 /// The second memfd; the first is the model, and the files' copies follow in the order of the lists here.
 #[derive(Serialize, Deserialize)]
@@ -70,6 +71,29 @@ impl KeptFile {
 pub fn pack(model: &Model) -> io::Result<Arc<OwnedFd>> {
     let bytes = serde_json::to_vec(model).map_err(io::Error::other)?;
     Ok(Arc::new(memfd::sealed_bytes("healthd-model", &bytes)?))
+}
+
+/// Packs the model beside what a start does with it meanwhile: of 100,000 checks both take long. `kept`: it is packed
+/// already.
+pub fn packed_beside<T>(
+    model: &Model,
+    kept: Option<Arc<OwnedFd>>,
+    meanwhile: impl FnOnce() -> T,
+) -> (io::Result<Arc<OwnedFd>>, T) {
+    if let Some(kept) = kept {
+        return (Ok(kept), meanwhile());
+    }
+    thread::scope(|s| {
+        let named = thread::Builder::new().name("pack".into());
+        let packing = named.spawn_scoped(s, || pack(model));
+        let done = meanwhile();
+        let packed = match packing.map(|thread| thread.join()) {
+            Ok(Ok(packed)) => packed,
+            Ok(Err(_)) => Err(io::Error::other("the thread that packs it panicked")),
+            Err(_) => pack(model),
+        };
+        (packed, done)
+    })
 }
 
 /// What the manager before us left.

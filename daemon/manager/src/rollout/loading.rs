@@ -11,7 +11,7 @@ use crate::rollout::handover;
 use crate::rollout::plugins::Rejected;
 use crate::rollout::work::{Found, LoadResult, Work};
 use healthd_catalog::{Loaded, PluginFile, Scan, Shelf, Standing};
-use healthd_core::config::{AtStart, Catalog, CheckSpec, PluginInfo};
+use healthd_core::config::{AtStart, Catalog, CheckSpec, Diagnostics, PluginInfo};
 use healthd_core::wire::control::{ControlError, ErrorCode, ReloadReport, Reply};
 use healthd_core::wire::events::EventKind;
 use healthd_core::wire::supervisor::ToSupervisor;
@@ -425,6 +425,24 @@ impl Reader {
             kept,
         };
         (force, scan)
+    }
+}
+
+/// Plugins are asked about the options of their checks while these run already; what they would refuse is told. `said`: of
+/// the same config. A start that waits for the processors must not wait for this.
+pub(super) fn ask_plugins(config: PathBuf, scan: Scan, said: Diagnostics) {
+    let asked = std::thread::Builder::new()
+        .name("tryout".into())
+        .spawn(move || {
+            let complaints = healthd_catalog::complaints(&config, &scan, &said);
+            for line in complaints.render(false).lines() {
+                log::warn!("{line}");
+            }
+            // Config and plugins were read in several threads, and each would keep what it had.
+            healthd_sys::process::trim_heap();
+        });
+    if let Err(e) = asked {
+        log::warn!("plugins were not asked about their options: no thread: {e}");
     }
 }
 

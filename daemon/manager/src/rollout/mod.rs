@@ -65,9 +65,8 @@ impl Rollout {
     }
 
     /// What this process read, or the manager before it has left.
-    pub fn go_on_from(&mut self, shelf: Shelf, model: Option<Arc<OwnedFd>>, versions: Versions) {
+    pub fn go_on_from(&mut self, shelf: Shelf, versions: Versions) {
         self.shelf = Arc::new(Mutex::new(shelf));
-        self.kept_model = model;
         self.versions = versions;
     }
 
