@@ -113,11 +113,9 @@ fn beside_loops(seconds: f64) -> Result<(f64, f64), String> {
     }
     wait(seconds);
     let ended = now();
-    for child in &mut loops {
-        if let Ok(child) = child {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+    for child in loops.iter_mut().flatten() {
+        let _ = child.kill();
+        let _ = child.wait();
     }
     for child in loops {
         child.map_err(|e| format!("chrt: {e}"))?;
