@@ -15,6 +15,7 @@ const MAX_FILE: u64 = 256 << 20;
 /// of the file is standard input: what is judged is then what will be loaded.
 pub fn probe_main(file: &Path, copy: bool, as_nobody: bool) -> i32 {
     healthd_sys::signals::unblock_all();
+    healthd_sandbox::spare(nix::unistd::getppid().as_raw() as u32);
     let mut out = match answer_apart() {
         Ok(out) => out,
         Err(e) => {

@@ -49,6 +49,7 @@ pub fn tryout_main(parent: u32, user: Option<&str>) -> i32 {
 
 fn begin(parent: u32, user: Option<&str>) -> io::Result<OwnedFd> {
     process::die_with_parent(parent)?;
+    healthd_sandbox::spare(parent);
     process::set_name(c"healthd-tryout");
     limits::no_core()?;
     let _ = limits::nice_thread(process::gettid(), NICE);
