@@ -4,6 +4,7 @@
  *         fork_stay (the child waits for ever with every fd it inherited), stall, spin, rubbish (half a frame to the
  *         manager), huge (a frame that says it is huge), fork_segv, fork_exit (the child ends like that, and is
  *         waited for), group and group_term (its process group gets SIGKILL or SIGTERM), parent (SIGTERM to its parent),
+ *         parent_kill (SIGKILL),
  *         threads (it makes 10,000, one after the other, which end in each way that a thread can)
  * when    run (default), create, destroy or step (crash_step, after its first wait)
  * where   here (default), or on a thread that it makes and waits for: thread; own (which gives signal handlers a stack
@@ -96,6 +97,8 @@ static __attribute__((noinline)) void hurt(const char *json) {
     kill(0, SIGTERM);
   } else if (strcmp(how, "parent") == 0) {
     kill(getppid(), SIGTERM);
+  } else if (strcmp(how, "parent_kill") == 0) {
+    kill(getppid(), SIGKILL);
   } else if (strcmp(how, "exit") == 0) {
     exit(0);
   } else if (strcmp(how, "_exit") == 0) {

@@ -1,6 +1,8 @@
 //! Bad input, each with its message: plugin files, secrets, full disks.
 
 use crate::harness::{Config, Small, check, fixtures, is_root, skipped};
+use healthd_test_support::procs;
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -97,6 +99,24 @@ fn each_refused_plugin_file_says_why_and_its_checks_are_unknown() {
         (said.out.clone() + &said.err).contains("plugin ABI 1.9"),
         "{said:?}"
     );
+}
+
+#[test]
+fn what_a_constructor_starts_ends_with_the_look_at_its_file() {
+    let config = config();
+    let leaves = fixtures::named_variant("leaves", "CTOR_LEAVES", "wrong", "4321");
+    install(&config, &leaves, "leaves");
+    let mut daemon = config.spawn();
+    daemon.expect_notify("READY=1");
+    let rows = daemon.ask("plugins", json!({}));
+    assert!(rows.iter().any(|r| r["name"] == "wrong"), "{rows:?}");
+    // Whoever loses his parent below the daemon is still below it.
+    let left = procs::tree(daemon.pid());
+    let left: Vec<String> = left.into_iter().map(procs::name).collect();
+    assert!(!left.iter().any(|name| name == "sleep"), "{left:?}");
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.wait_exit().code(), Some(0));
+    daemon.assert_no_orphan();
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use crate::harness::{Config, check, skipped};
 use healthd_testing::{Folder, Nginx, Peer, Postgres};
 use serde_json::Value;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
@@ -136,6 +137,88 @@ fn a_target_that_never_answers_is_critical_with_its_phase_and_in_time() {
     // Later on a machine that is busy, but not after the ten seconds that it has by itself.
     let took = row["latency_ms"].as_f64().expect("it ran");
     assert!((4_999.0..9_900.0).contains(&took), "{row}");
+}
+
+/// A title, a screen that is cleared, colours by another way, text from right to left, a step back.
+const ESCAPES: &str = "\x1b]0;owned\x07\x1b[2J\u{9b}31m\u{202e}\x08";
+
+#[test]
+fn what_a_target_says_is_nothing_that_a_terminal_obeys() {
+    let once = |text: String| {
+        Peer::new(move |mut stream| {
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(text.as_bytes());
+        })
+    };
+    let http = |text: String| once(format!("HTTP/1.1 {text}"));
+    let json = ESCAPES.replace('\x1b', "\\u001b").replace('\x07', "");
+    let json = json.replace('\x08', "\\b");
+    // An answer to the log-in.
+    let error = format!("SFATAL\0VFATAL\0C28000\0M{ESCAPES}\0\0");
+    let length = (error.len() as u32 + 4).to_be_bytes();
+    let error = format!("E{}{error}", String::from_utf8_lossy(&length));
+    let cases = [
+        (
+            "header",
+            "http",
+            http(format!(
+                "500 {ESCAPES}\r\nX-A: {ESCAPES}\r\nContent-Length: 0\r\n\r\n"
+            )),
+            "url = \"http://AT/\", status = [500], expect_headers = { x-a = \"never\" }",
+        ),
+        (
+            "json",
+            "http",
+            http(format!("200 OK\r\n\r\n{{\"s\":\"{json}\"}}")),
+            "url = \"http://AT/\", json_path = \"$.s\", json_equals = \"up\"",
+        ),
+        (
+            "location",
+            "http",
+            http(format!("302 x\r\nLocation: http://a{ESCAPES}/\r\n\r\n")),
+            "url = \"http://AT/\", redirects = 5",
+        ),
+        (
+            "banner",
+            "tcp",
+            Peer::saying(&[format!("{ESCAPES}\n")]),
+            "host = \"127.0.0.1\", port = PORT, expect = \"never\"",
+        ),
+        (
+            "database",
+            "postgres",
+            once(error),
+            "url = \"postgres://u@AT/x?sslmode=disable\", password = \"p\"",
+        ),
+    ];
+    let mut config = Config::new().daemon("log", "\"info\"");
+    for (name, plugin, peer, options) in &cases {
+        let at = peer.addr.to_string();
+        let options = options.replace("AT", &at);
+        let options = options.replace("PORT", &peer.addr.port().to_string());
+        let once = check(name)
+            .plugin(plugin)
+            .interval("1h")
+            .set("attempts", "1");
+        config = config.check(once.set("config", &format!("{{ {options} }}")));
+    }
+    let daemon = config.spawn();
+    daemon.expect_notify("READY=1");
+    let obeyed = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
+    for (name, ..) in &cases {
+        let row = daemon.run(name);
+        assert_eq!(row["status"], "critical", "{row}");
+        // What was said is there to be read.
+        let message = row["message"].as_str().unwrap_or_default();
+        assert!(message.contains("owned"), "{row}");
+        for command in [&["status"][..], &["show"], &["why"], &["--json", "status"]] {
+            let said = daemon.told_by_daemon(&[command, &[*name]].concat());
+            let all = said.out.clone() + &said.err;
+            assert!(!all.contains(obeyed), "{command:?} {name}: {all:?}");
+        }
+    }
+    let log = daemon.log.all().join("\n");
+    assert!(!log.contains(obeyed), "{log:?}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use crate::harness::{Config, Daemon, check, fixtures, is_root, kill, skipped};
 use nix::sys::signal::Signal;
+use serde_json::{Value, json};
 use std::io::Write;
 
 fn ends_well(mut daemon: Daemon) {
@@ -20,6 +21,31 @@ fn hurting(how: &str) -> Daemon {
         .plugin_file(fixtures::fixture("crash"))
         .plugin_file(fixtures::fixture("echo"))
         .check(bad)
+        .good(2)
+        .spawn();
+    daemon.expect_notify("READY=1");
+    daemon
+}
+
+/// By a user whom nobody else is, so that a `kill -1` finds nobody else; with these words more of setpriv.
+fn of_its_own_user(config: Config, words: &[&str], script: &str) -> Daemon {
+    let uid = 0x4000_0000 + std::process::id();
+    let dir = config.dir().to_owned();
+    let own = |path: &std::path::Path| {
+        std::fs::create_dir_all(path).expect("our own directory");
+        std::os::unix::fs::chown(path, Some(uid), Some(uid)).expect("we are root");
+    };
+    own(&dir);
+    own(&dir.join("run"));
+    own(&dir.join("state"));
+    let id = uid.to_string();
+    let become_it = ["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups"];
+    let sweep = check("sweep").script(script).timeout("1h").interval("1h");
+    let daemon = config
+        .daemon("stop_grace", "\"100ms\"")
+        .wrapper(&[&become_it, words].concat())
+        .plugin_file(fixtures::fixture("echo"))
+        .check(sweep)
         .good(2)
         .spawn();
     daemon.expect_notify("READY=1");
@@ -98,30 +124,8 @@ fn a_signal_to_all_processes_of_the_user_ends_nothing() {
     if !is_root() {
         return skipped("only root can run a daemon as a user of its own");
     }
-    // A number that nobody else has, so that its `kill -1` finds nobody else.
-    let uid = 0x4000_0000 + std::process::id();
-    let config = Config::new();
-    let dir = config.dir().to_owned();
-    let own = |path: &std::path::Path| {
-        std::fs::create_dir_all(path).expect("our own directory");
-        std::os::unix::fs::chown(path, Some(uid), Some(uid)).expect("we are root");
-    };
-    own(&dir);
-    own(&dir.join("run"));
-    own(&dir.join("state"));
-    let id = uid.to_string();
-    let sweep = check("sweep")
-        .script("kill -TERM -1; exec sleep 1000")
-        .timeout("1h")
-        .interval("1h");
-    let daemon = config
-        .daemon("stop_grace", "\"100ms\"")
-        .wrapper(&["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups"])
-        .plugin_file(fixtures::fixture("echo"))
-        .check(sweep)
-        .good(2)
-        .spawn();
-    daemon.expect_notify("READY=1");
+    let script = "kill -TERM -1; exec sleep 1000";
+    let daemon = of_its_own_user(Config::new(), &[], script);
     let (manager, workers) = (daemon.manager(), daemon.role("worker"));
     daemon.expect_log("supervisor: signal refused  signal=SIGTERM");
     daemon.watch(&["fine-1"]).until_verdict("fine-1", "ok");
@@ -129,6 +133,60 @@ fn a_signal_to_all_processes_of_the_user_ends_nothing() {
         (daemon.manager(), daemon.role("worker")),
         (manager, workers)
     );
+    ends_well(daemon);
+}
+
+/// A kernel asks for one of both: no_new_privs, as the unit has it, or root.
+#[test]
+fn a_plugin_does_not_kill_its_parent() {
+    let unit = ["setpriv", "--no-new-privs"];
+    let mut ways: Vec<&[&str]> = vec![&unit];
+    if is_root() {
+        ways.push(&[]);
+    }
+    let bad = |when: &str| {
+        let config = format!("{{ how = \"parent_kill\", when = {when:?} }}");
+        let check = check(when).plugin("crash").interval("1h");
+        check.set("config", &config)
+    };
+    for wrapper in ways {
+        let daemon = Config::new()
+            .wrapper(wrapper)
+            .plugin_file(fixtures::fixture("crash"))
+            .plugin_file(fixtures::variant("CTOR_KILL"))
+            .check(bad("run"))
+            .spawn();
+        daemon.expect_notify("READY=1");
+        let manager = daemon.manager();
+        assert_eq!(daemon.run("run")["message"], "still alive");
+        // Nor who looks at a plugin before it is loaded, or asks it what it thinks of options.
+        let rows = daemon.ask("plugins", json!({}));
+        let refused = rows.iter().find(|row| row["state"] == "refused");
+        let reason = refused.map(Value::to_string).unwrap_or_default();
+        assert!(reason.contains("exit code 9"), "{rows:?}");
+        daemon.written.rewrite(&[bad("run"), bad("create")]);
+        daemon.ask("reload", json!({}));
+        assert_eq!(daemon.run("create")["status"], "ok");
+        assert_eq!(daemon.manager(), manager);
+        ends_well(daemon);
+    }
+}
+
+/// Where no sandbox keeps their signals in.
+#[test]
+fn programs_do_not_kill_the_daemon() {
+    if !is_root() {
+        return skipped("only root can run a daemon as a user of its own");
+    }
+    let config = Config::new().pool("exec", "sandbox = \"off\"");
+    let pid = config.dir().join("run/healthd.pid");
+    let script = format!(
+        "kill -KILL -1; a=$?; read p < {}; kill -KILL $p; b=$?; kill -STOP $p; c=$?; kill -KILL -$p; echo $a $b $c $?",
+        pid.display()
+    );
+    let daemon = of_its_own_user(config, &["--no-new-privs"], &script);
+    daemon.watch(&["sweep"]).until_verdict("sweep", "ok");
+    assert_eq!(daemon.row("sweep")["message"], "1 1 1 1");
     ends_well(daemon);
 }
 

@@ -100,6 +100,90 @@ fn each_kind_of_worker_has_its_user_and_none_of_another_s_rights() {
     stop(daemon);
 }
 
+/// A program that opens what `opens` names, and does what `tries` says; it tells what it could.
+fn attacks(opens: &[String], tries: &[String]) -> Check {
+    let opens = opens.iter().map(|path| format!("try : '<{path}'"));
+    let tries = tries.iter().map(|words| format!("try {words}"));
+    let all: Vec<String> = opens.chain(tries).collect();
+    // What it may do shows that it tells.
+    let script = format!(
+        "try() {{ (eval \"$@\") >/dev/null 2>&1 && did=\"$did $*\"; }}; try : '</etc/passwd'; {}; echo did$did",
+        all.join("; ")
+    );
+    check("attacks").interval("1h").script(&script)
+}
+
+const COULD: &str = "did : </etc/passwd";
+
+fn insides(pids: &[u32]) -> Vec<String> {
+    let files = ["environ", "mem", "maps", "fd/0", "auxv"];
+    let of = |pid: &u32| files.map(|file| format!("/proc/{pid}/{file}"));
+    pids.iter().flat_map(of).collect()
+}
+
+#[test]
+fn a_program_of_another_user_ends_reads_and_opens_nothing_of_the_daemon_s() {
+    if !is_root() {
+        return skipped("only root can make others somebody else");
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let daemon = spawn(&listener);
+    daemon.until_ok(&["port", "who"]);
+    let pids = [daemon.pid(), daemon.manager(), daemon.role("worker io")[0]];
+    let mut tries: Vec<String> = pids.map(|pid| format!("kill -0 {pid}")).into();
+    let mut opens = insides(&pids);
+    for folder in ["run", "state"].map(|name| daemon.dir().join(name)) {
+        for entry in fs::read_dir(&folder).expect("the daemon's own") {
+            let path = entry.expect("a name").path().display().to_string();
+            tries.push(format!("rm -f {path}"));
+            tries.push(format!("test -w {path}"));
+            opens.push(path);
+        }
+        tries.push(format!("touch {}/new", folder.display()));
+    }
+    assert!(
+        tries.iter().any(|t| t.contains("control.sock")),
+        "{tries:?}"
+    );
+    daemon
+        .written
+        .rewrite(&[port(&listener), attacks(&opens, &tries)]);
+    daemon.ask("reload", json!({}));
+    let row = daemon.run("attacks");
+    assert_eq!(row["message"], COULD, "{row}");
+    assert_eq!(daemon.run_anew("port")["status"], "ok");
+    let after = [daemon.pid(), daemon.manager(), daemon.role("worker io")[0]];
+    assert_eq!(after, pids);
+    stop(daemon);
+}
+
+/// Who runs under the daemon's own user may not look into supervisor and manager, which have all secrets.
+#[test]
+fn the_memory_of_the_daemon_is_closed_to_its_own_user() {
+    if !is_root() {
+        return skipped("needs root to become somebody else");
+    }
+    let config = Config::new().env("HOME", "/");
+    let dir = config.dir().to_owned();
+    let daemon = config
+        .wrapper(&[
+            "setpriv",
+            "--reuid=proxy",
+            "--regid=proxy",
+            "--clear-groups",
+        ])
+        .check(check("fine").interval("1h").script("exit 0"));
+    std::os::unix::fs::chown(&dir, Some(uid(OWN)), None).expect("we are root");
+    let daemon = daemon.spawn();
+    daemon.expect_notify("READY=1");
+    let opens = insides(&[daemon.pid(), daemon.manager()]);
+    daemon.written.rewrite(&[attacks(&opens, &[])]);
+    daemon.ask("reload", json!({}));
+    let row = daemon.run("attacks");
+    assert_eq!(row["message"], COULD, "{row}");
+    stop(daemon);
+}
+
 #[test]
 fn whoever_of_them_is_killed_comes_back_and_nobody_is_left() {
     if !is_root() {

@@ -249,7 +249,7 @@ fn copy_and_probe(
             file: path.to_owned(),
             class: p.class(),
             default_timeout: Duration::from_millis(u64::from(p.default_timeout_ms.max(1))),
-            schema: p.schema.clone(),
+            schema: Arc::new(p.schema.clone()),
         })
         .collect();
     let plugins = plugins

@@ -89,7 +89,11 @@ pub fn ask<T: DeserializeOwned>(
         .process_group(0)
         .spawn()?;
     let answer = read_answer(&mut child);
-    // Whatever became of it: neither it nor anything that its constructors started stays.
+    // Whatever became of it: neither it nor anything that its constructors started stays. What they put into a session of
+    // its own it has ended itself, unless it hangs.
+    for pid in process::with_descendants(child.id()).split_off(1) {
+        process::kill_one(pid);
+    }
     process::kill_group(child.id());
     let status = child.wait()?;
     let refused = |why: String| Ok(Answer::Refused(format!("{}: {why}", file.display())));

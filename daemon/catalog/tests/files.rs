@@ -178,11 +178,11 @@ fn catalog(root: &Path) -> Catalog {
         file: format!("{name}.so").into(),
         class: Class::Io,
         default_timeout: Duration::from_secs(10),
-        schema: {
+        schema: std::sync::Arc::new({
             let text =
                 fs::read(root.join(format!("tests/configs/plugins/{name}.json"))).expect("shipped");
             serde_json::from_slice(&text).expect("shipped")
-        },
+        }),
     });
     Catalog {
         plugins: plugins.into(),

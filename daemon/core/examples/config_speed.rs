@@ -79,7 +79,7 @@ fn catalog() -> Catalog {
         file: "http.so".into(),
         class: Class::Io,
         default_timeout: Duration::from_secs(10),
-        schema: serde_json::from_str(schema).expect("shipped"),
+        schema: std::sync::Arc::new(serde_json::from_str(schema).expect("shipped")),
     };
     Catalog {
         plugins: vec![info],

@@ -313,10 +313,10 @@ fn catalog() -> Catalog {
         file: format!("{name}.so").into(),
         class: Class::Io,
         default_timeout: Duration::from_secs(10),
-        schema: {
+        schema: std::sync::Arc::new({
             let text = fs::read(root().join(format!("plugins/{name}.json"))).expect("shipped");
             serde_json::from_slice(&text).expect("shipped")
-        },
+        }),
     });
     Catalog {
         plugins: plugins.into(),

@@ -409,13 +409,13 @@ fn catalog() -> Catalog {
         file: format!("/usr/lib/healthd/plugins/{name}.so").into(),
         class,
         default_timeout: Duration::from_secs(timeout),
-        schema: match name {
+        schema: std::sync::Arc::new(match name {
             "badschema" => serde_json::json!({ "properties": { "x": { "type": "int" } } }),
             _ => {
                 let text = fs::read(root().join(format!("plugins/{name}.json"))).expect("shipped");
                 serde_json::from_slice(&text).expect("shipped")
             }
-        },
+        }),
     });
     Catalog {
         plugins: plugins.into(),

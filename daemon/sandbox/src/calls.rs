@@ -171,16 +171,52 @@ fn apply(
     errno: i32,
     arch: TargetArch,
 ) -> io::Result<()> {
+    apply_filter(&compiled(rules, errno, arch)?).map_err(io::Error::other)
+}
+
+fn compiled(
+    rules: BTreeMap<c_long, Vec<SeccompRule>>,
+    errno: i32,
+    arch: TargetArch,
+) -> io::Result<BpfProgram> {
     let answer = match errno {
         libc::EPERM if kills() => SeccompAction::KillProcess,
         _ => SeccompAction::Errno(errno as u32),
     };
     let filter = SeccompFilter::new(with_x32(rules), SeccompAction::Allow, answer, arch);
-    let program: BpfProgram = filter
-        .map_err(io::Error::other)?
-        .try_into()
-        .map_err(io::Error::other)?;
-    apply_filter(&program).map_err(io::Error::other)
+    let filter = filter.map_err(io::Error::other)?;
+    filter.try_into().map_err(io::Error::other)
+}
+
+/// Signals that nobody can refuse do not reach this process from here on: not by its number, not by that of its group, which
+/// it leads, and not together with all others.
+pub fn spare(pid: u32) -> io::Result<()> {
+    let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(io::Error::other)?;
+    let mut rules = Rules::default();
+    let pid = pid as i32;
+    for signal in [libc::SIGKILL, libc::SIGSTOP] {
+        for target in [pid, -pid, -1] {
+            rules.forbid_signal(libc::SYS_kill, target, (1, signal))?;
+        }
+        rules.forbid_signal(libc::SYS_tkill, pid, (1, signal))?;
+        rules.forbid_signal(libc::SYS_rt_sigqueueinfo, pid, (1, signal))?;
+        rules.forbid_signal(libc::SYS_tgkill, pid, (2, signal))?;
+        rules.forbid_signal(libc::SYS_rt_tgsigqueueinfo, pid, (2, signal))?;
+    }
+    // A way to it by another number.
+    let it = argument(0, SeccompCmpOp::Eq, number(pid))?;
+    rules.forbid_if(libc::SYS_pidfd_open, vec![it])?;
+    let program = compiled(rules.0, libc::EPERM, arch)?;
+    let mut program: Vec<libc::sock_filter> = program
+        .iter()
+        .map(|i| libc::sock_filter {
+            code: i.code,
+            jt: i.jt,
+            jf: i.jf,
+            k: i.k,
+        })
+        .collect();
+    healthd_sys::seccomp::put_on(&mut program)
 }
 
 /// For tests: a call on the list ends its process, so that what a plugin does in spite of it is seen, though its verdict is right.
@@ -231,6 +267,16 @@ impl Rules {
         Ok(())
     }
 
+    /// `signal`: which argument is which.
+    fn forbid_signal(&mut self, call: c_long, target: i32, signal: (u8, i32)) -> io::Result<()> {
+        let (at, signal) = signal;
+        let both = vec![
+            argument(0, SeccompCmpOp::Eq, number(target))?,
+            argument(at, SeccompCmpOp::Eq, number(signal))?,
+        ];
+        self.forbid_if(call, both)
+    }
+
     /// Threads are made, and nothing else.
     fn no_new_process(&mut self) -> io::Result<()> {
         let thread = libc::CLONE_THREAD as u64;
@@ -267,6 +313,11 @@ impl Rules {
             .collect();
         self.forbid_if(libc::SYS_socket, none?)
     }
+}
+
+/// As the lower half of an argument has it.
+fn number(value: i32) -> u64 {
+    u64::from(value as u32)
 }
 
 /// Of 32 bits: the C library may leave anything above an int.

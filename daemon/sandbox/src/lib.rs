@@ -37,6 +37,15 @@ pub fn put_on(sandbox: &Sandbox) -> Layers {
     layers
 }
 
+/// Whatever sandbox follows, and where none does: who starts the workers, or looks at a plugin, cannot be killed or stopped by
+/// what it has started. This takes nothing else from anybody, sudo neither. It needs CAP_SYS_ADMIN or no_new_privs, as the unit
+/// has it; without both it is not there, and nothing is said, as each program that is started would say it.
+pub fn spare(parent: u32) {
+    if let Err(e) = calls::spare(parent) {
+        log::debug!("signals to healthd are not filtered  why=\"{e}\"");
+    }
+}
+
 fn takes_no_privileges() -> bool {
     nix::sys::prctl::get_no_new_privs().unwrap_or(false)
 }

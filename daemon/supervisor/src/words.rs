@@ -6,6 +6,7 @@
 //! that is there, so a plugin that writes without end waits for nobody; that it does is its own worker's time.
 
 use healthd_core::scrub::{MASK, Scrubber};
+use healthd_core::text::is_unsafe;
 use healthd_core::wire::supervisor::{SlotSpec, WorkerClass};
 use healthd_core::wire::told_secrets as told;
 use nix::errno::Errno;
@@ -279,10 +280,7 @@ fn escaped(line: &str) -> String {
                 text.push('\\');
                 text.push(c);
             }
-            // Among them what turns the direction of the text around.
-            c if c.is_control()
-                || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}') =>
-            {
+            c if is_unsafe(c) => {
                 let _ = write!(text, "\\u{{{:x}}}", c as u32);
             }
             c => text.push(c),

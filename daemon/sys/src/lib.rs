@@ -13,6 +13,7 @@ pub mod priority;
 pub mod privileges;
 pub mod process;
 pub mod resolve;
+pub mod seccomp;
 pub mod signal_snapshot;
 pub mod signal_stacks;
 pub mod signals;

@@ -5,6 +5,7 @@
 //! then takes up to PIPE_BUF bytes at once). Lines of the target `MUST_TELL` are no flood, whatever their number, and
 //! wait in memory until they can be written; what else is too much is left out, and said.
 
+use healthd_core::text::is_unsafe;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use log::{Level, LevelFilter};
@@ -93,7 +94,7 @@ pub fn init_filtered(role: &str, filter: &str) {
         };
         let clean: String = text
             .chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
+            .map(|c| if is_unsafe(c) { ' ' } else { c })
             .collect();
         writeln!(out, "{role}: {clean}")
     });

@@ -135,6 +135,20 @@ pub fn with_descendants(pid: u32) -> Vec<u32> {
     all
 }
 
+/// Kills all that is below this process, a subreaper, and waits until nothing is: whoever of them forks meanwhile is found
+/// in the next round.
+pub fn end_all_below() {
+    loop {
+        for pid in with_descendants(std::process::id()).split_off(1) {
+            kill_one(pid);
+        }
+        // Without a child there is nobody left, as what loses its parent becomes our child.
+        if nix::sys::wait::wait().is_err() {
+            return;
+        }
+    }
+}
+
 /// Gives up the controlling terminal, for this process and those that it starts: a program that asks for a password
 /// there finds none.
 pub fn leave_terminal() {

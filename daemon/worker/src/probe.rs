@@ -2,6 +2,7 @@
 //! nobody misses if they crash or hang.
 
 use healthd_loader::{Descriptor, Library};
+use healthd_sys::{process, signals};
 use serde_json::json;
 use std::fs::File;
 use std::io::Write;
@@ -14,7 +15,8 @@ const MAX_FILE: u64 = 256 << 20;
 /// Prints one JSON object. Exit code 0: it can be used; 1: it cannot, and why. With `copy` the sealed copy
 /// of the file is standard input: what is judged is then what will be loaded.
 pub fn probe_main(file: &Path, copy: bool, as_nobody: bool) -> i32 {
-    healthd_sys::signals::unblock_all();
+    signals::unblock_all();
+    healthd_sandbox::spare(nix::unistd::getppid().as_raw() as u32);
     let mut out = match answer_apart() {
         Ok(out) => out,
         Err(e) => {
@@ -22,10 +24,13 @@ pub fn probe_main(file: &Path, copy: bool, as_nobody: bool) -> i32 {
             return 1;
         }
     };
+    let _ = process::become_subreaper();
     let (code, answer) = match probe(file, copy, as_nobody) {
         Ok(plugins) => (0, json!({ "ok": true, "plugins": plugins })),
         Err(reason) => (1, json!({ "ok": false, "reason": reason })),
     };
+    // Before the answer, as whoever asked ends this process with it: a constructor may leave a daemon behind.
+    process::end_all_below();
     // Who has left does not want to know.
     let _ = writeln!(out, "{answer}");
     code

@@ -52,6 +52,7 @@ fn start(args: &WorkerArgs) -> std::io::Result<EndOfWork> {
     signals::disregard()?;
     process::become_subreaper()?;
     process::die_with_parent(args.parent)?;
+    healthd_sandbox::spare(args.parent);
     signal_stacks::install()?;
     let to_manager = link.try_clone()?;
     let files = Files {

@@ -43,12 +43,15 @@ pub fn tryout_main(parent: u32, user: Option<&str>) -> i32 {
             1
         }
     };
+    process::end_all_below();
     // What plugins hung into exit(3) is not run, as at the end of a worker.
     process::exit_now(code)
 }
 
 fn begin(parent: u32, user: Option<&str>) -> io::Result<OwnedFd> {
     process::die_with_parent(parent)?;
+    process::become_subreaper()?;
+    healthd_sandbox::spare(parent);
     process::set_name(c"healthd-tryout");
     limits::no_core()?;
     let _ = limits::nice_thread(process::gettid(), NICE);

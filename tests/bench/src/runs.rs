@@ -220,15 +220,20 @@ impl Late {
 }
 
 /// How far each request of a check was from its own grid, by the server's clock; of those that came within one of
-/// these times.
-pub fn late(nginx: &peers::Server, period: f64, times: &[(f64, f64)]) -> Result<Late, String> {
+/// these times. `prefix`: of their paths.
+pub fn late(
+    nginx: &peers::Server,
+    period: f64,
+    prefix: &str,
+    times: &[(f64, f64)],
+) -> Result<Late, String> {
     let slice = |at: f64| {
         let within = |(begun, ended): &(f64, f64)| at >= *begun && at <= *ended;
         times.iter().position(within)
     };
     let mut by_check: HashMap<String, Vec<f64>> = HashMap::new();
     for (uri, at) in arrivals(&nginx.dir.join("access.log"))? {
-        if slice(at).is_some() {
+        if slice(at).is_some() && uri.starts_with(prefix) {
             by_check.entry(uri).or_default().push(at);
         }
     }
@@ -265,7 +270,7 @@ pub fn late(nginx: &peers::Server, period: f64, times: &[(f64, f64)]) -> Result<
 
 /// The same of all since then, printed.
 pub fn lateness(nginx: &peers::Server, period: f64, since: f64) -> Result<(), String> {
-    let late = late(nginx, period, &[(since, f64::INFINITY)])?;
+    let late = late(nginx, period, "/", &[(since, f64::INFINITY)])?;
     println!(
         "  late (by nginx's log) p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.0} ms, max {:.0} ms of {} requests; {} missed",
         late.between(0.5),

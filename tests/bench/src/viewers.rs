@@ -82,7 +82,7 @@ pub fn viewers(options: &Options) -> Result<(), String> {
         ("beside loops", &loops),
         ("beside", &beside),
     ] {
-        let late = late(&nginx, 2.0, times)?;
+        let late = late(&nginx, 2.0, "/", times)?;
         println!(
             "  late {name:<16} p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.1} ms, max {:.0} ms; {} missed",
             late.between(0.5),

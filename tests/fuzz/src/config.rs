@@ -31,7 +31,7 @@ static CATALOG: LazyLock<Catalog> = LazyLock::new(|| {
         file: "http.so".into(),
         class: Class::Io,
         default_timeout: Duration::from_secs(10),
-        schema,
+        schema: schema.into(),
     };
     Catalog {
         plugins: vec![plugin],

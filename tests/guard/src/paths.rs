@@ -249,7 +249,7 @@ fn load(text: String) {
         file: "/plugins/http.so".into(),
         class: Class::Io,
         default_timeout: Duration::from_secs(10),
-        schema,
+        schema: schema.into(),
     };
     let catalog = Catalog {
         plugins: vec![plugin],

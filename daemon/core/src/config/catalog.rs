@@ -1,6 +1,7 @@
 //! What the plugin directory holds, as the config needs to know it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -41,8 +42,8 @@ pub struct PluginInfo {
     pub file: PathBuf,
     pub class: Class,
     pub default_timeout: Duration,
-    /// The JSON Schema of one check's `config`.
-    pub schema: serde_json::Value,
+    /// The JSON Schema of one check's `config`. Of all that is known of plugins it is the largest, and many hold it.
+    pub schema: Arc<serde_json::Value>,
 }
 
 /// A file in the plugin directory that no worker will load.

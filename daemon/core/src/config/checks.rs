@@ -239,7 +239,7 @@ impl<'a> Maker<'a> {
             .collect();
         let names = each.as_ref().map(|each| each.names.as_slice());
         let of_schema = match &plugin {
-            Plugin::Usable(info, _) => Some(&info.schema),
+            Plugin::Usable(info, _) => Some(&*info.schema),
             _ => None,
         };
         let (probe, aimed) = probes::prepare(block, of_schema, owner, cx).unzip();

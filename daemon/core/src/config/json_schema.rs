@@ -313,7 +313,7 @@ mod tests {
             file: name.into(),
             class,
             default_timeout: Duration::ZERO,
-            schema,
+            schema: schema.into(),
         }
     }
 

@@ -147,7 +147,7 @@ fn paths(model: &Model, specs: &[&CheckSpec], scan: &Scan) -> HashMap<String, BT
     let mut all: HashMap<String, BTreeSet<OpenPath>> = HashMap::new();
     for spec in specs.iter().copied().chain(model.others()) {
         if spec.enabled && spec.config.contains("\"/") {
-            let schema = scan.catalog.plugin(&spec.plugin).map(|p| &p.schema);
+            let schema = scan.catalog.plugin(&spec.plugin).map(|p| &*p.schema);
             let found = all.entry(spec.plugin.clone()).or_default();
             paths_of(spec, schema, found);
         }
