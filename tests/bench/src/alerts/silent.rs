@@ -183,7 +183,7 @@ impl Load {
     /// How late the runs of each part were; the server's log is whole only at the end.
     fn end(self, parts: &[&Part]) -> Result<Vec<Late>, String> {
         drop(self.daemon);
-        let late_of = |part: &&Part| late(&self.nginx, 2.0, &[part.time]);
+        let late_of = |part: &&Part| late(&self.nginx, 2.0, "/", &[part.time]);
         parts.iter().map(late_of).collect()
     }
 }
