@@ -195,7 +195,7 @@ fn http() -> Vec<Server> {
         ),
         once(
             "a regex that counts on 1 MB",
-            ", body_regex = \"(a?){1,50}b\"",
+            ", body_regex = \"(a?){{1,50}}b\"",
             &[OK, b"\r\n", &not_text[1..]],
         ),
         once("1 MB that is no text", &many, &[OK, b"\r\n", &not_text]),
