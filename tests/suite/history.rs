@@ -150,6 +150,21 @@ fn runs_and_flips_are_kept_over_every_death_and_a_restart() {
     let rows = daemon.healthctl(&["--json", "report", "moody"]).json();
     assert_eq!(rows[1]["name"], "mood*", "{rows}");
     assert_eq!(rows[1]["slo"]["checks"], 1);
+    // As it was when the first failure ended; and of a time before all.
+    let events = history(&daemon)["events"].clone();
+    let flips = events.as_array().into_iter().flatten();
+    let mut flips = flips.filter(|e| e["kind"] == "flipped");
+    let ended = flips.nth(2).expect("five flips")["time"].clone();
+    let until = |time: &str| daemon.healthctl(&["--json", "report", "moody", "--until", time]);
+    let then = until(ended.as_str().expect("a time")).json()[0].clone();
+    assert_eq!(then["failures"], 1, "{then}");
+    assert_eq!(then["is_down"], true, "{then}");
+    assert!(then["down_s"].as_f64() < row["down_s"].as_f64(), "{then}");
+    assert_eq!(until("2020-01-31").code, Some(3));
+    let wrong = daemon.healthctl(&["report", "--since", "1m", "--until", "2m"]);
+    assert_eq!(wrong.code, Some(3), "{wrong:?}");
+    let way = "--since has to be before --until";
+    assert!(wrong.err.contains(way), "{wrong:?}");
     let said = daemon.healthctl(&["report"]);
     assert!(
         ["99.9 % 30d", "BURN 1H", "VERDICT"]

@@ -386,6 +386,9 @@ pub struct ReportArgs {
     /// Since then: a time ago (7d, 30d), a date, or a date and a time of day [default: 30d]
     #[arg(long, value_name = "TIME", value_parser = parse_since)]
     pub since: Option<Timestamp>,
+    /// Until then, as for --since: of a month, --since 2026-10-01 --until 2026-11-01 [default: now]
+    #[arg(long, value_name = "TIME", value_parser = parse_since)]
+    pub until: Option<Timestamp>,
     /// What a check is to reach, as 99.9%: then how much of its budget is used up
     #[arg(long, value_name = "PERCENT", value_parser = parse_slo)]
     pub slo: Option<f64>,

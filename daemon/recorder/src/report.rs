@@ -62,6 +62,13 @@ pub struct Row {
     pub slo: Option<Burn>,
 }
 
+impl Row {
+    /// All of the time that it tells of.
+    pub fn seen_s(&self) -> f64 {
+        self.up_s + self.down_s + self.maintenance_s + self.unknown_s
+    }
+}
+
 /// Some checks as one: an objective of all that fit a `match`.
 pub fn together(name: &str, rows: &[&Row]) -> Row {
     let sum = |of: fn(&Row) -> f64| rows.iter().map(|r| of(r)).sum::<f64>();

@@ -150,20 +150,21 @@ fn compare(
     port: u16,
     first: &(f64, String),
 ) -> Result<(), String> {
-    // Events are written once a second.
+    let until = now().floor();
+    // Events are written once a second, and so is the server's log.
     wait(2.0);
     let last = (now(), get(port, "/metrics")?);
-    let (before, after) = (bad_runs(&first.1), bad_runs(&last.1));
-    let report = daemon.ctl(&["--json", "report", "--since", &rfc3339(since)?])?;
-    let until = now();
     wait(2.0);
+    let (before, after) = (bad_runs(&first.1), bad_runs(&last.1));
+    let (from, to) = (rfc3339(since)?, rfc3339(until)?);
+    let report = daemon.ctl(&["--json", "report", "--since", &from, "--until", &to])?;
     let text = fs::read_to_string(log).map_err(|e| e.to_string())?;
     let mut raw: HashMap<&str, Vec<(f64, bool)>> = HashMap::new();
     for line in text.lines() {
         let mut parts = line.split(' ');
         if let (Some(at), Some(uri), Some(status)) = (parts.next(), parts.next(), parts.next())
             && let Ok(at) = at.parse::<f64>()
-            && at <= until
+            && at < last.0
         {
             let list = raw.entry(uri.trim_start_matches('/')).or_default();
             list.push((at, status == "200"));
@@ -187,7 +188,7 @@ fn compare(
         }
         let (mut up, mut down) = (0.0, 0.0);
         for (n, (at, ok)) in results.iter().enumerate() {
-            let end = results.get(n + 1).map_or(until, |(at, _)| *at);
+            let end = results.get(n + 1).map_or(until, |(at, _)| at.min(until));
             let span = (end - at.max(since)).max(0.0);
             match ok {
                 true => up += span,

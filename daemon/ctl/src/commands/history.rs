@@ -47,8 +47,14 @@ pub fn history(session: &mut Session, args: &HistoryArgs) -> Result<u8, CtlError
 
 pub fn report(session: &mut Session, args: &ReportArgs) -> Result<u8, CtlError> {
     let history = open(session, args.file.as_deref())?;
-    let now = Timestamp::now();
+    let now = args.until.unwrap_or(Timestamp::MAX).min(Timestamp::now());
     let since = args.since.unwrap_or_else(|| ago(now, 30 * 24));
+    if since >= now {
+        let text = format!(
+            "nothing lies between {since:.0} and {now:.0}: --since has to be before --until"
+        );
+        return Err(CtlError::History(text));
+    }
     let wanted = |name: &str| {
         args.names.is_empty() || args.names.iter().any(|glob| glob::matches(glob, name))
     };
@@ -62,6 +68,8 @@ pub fn report(session: &mut Session, args: &ReportArgs) -> Result<u8, CtlError> 
     let of_it = |o: &Objective| wanted(&o.name) || o.checks.iter().any(|c| wanted(c));
     let known: Vec<Objective> = known.into_iter().filter(of_it).collect();
     add_objectives(&history, &known, &mut rows, ns(since), ns(now)).map_err(CtlError::History)?;
+    // Checks that there were only later.
+    rows.retain(|row| args.until.is_none() || row.seen_s() > 0.0);
     if rows.is_empty() {
         let text =
             "there is no history of such a check; `healthctl list` names those that there are";
@@ -104,8 +112,8 @@ fn add_objectives(
         .collect();
     let look = |from: u64| history.report(from, now, |name| needed.contains(name));
     let mut looks: BTreeMap<u64, ByName> = BTreeMap::new();
-    let spans = objectives.iter().map(|o| back(now, o.slo.window));
-    for from in spans.chain([since, now - HOUR_NS, now - 6 * HOUR_NS]) {
+    let windows = objectives.iter().map(|o| back(now, o.slo.window));
+    for from in windows.chain([since, back(now, HOUR), back(now, 6 * HOUR)]) {
         if let Entry::Vacant(new) = looks.entry(from) {
             let found = look(from)?.into_iter();
             new.insert(found.map(|row| (row.name.clone(), row)).collect());
@@ -121,7 +129,7 @@ fn add_objectives(
             let rows = o.checks.iter().filter_map(|name| looks[&from].get(name));
             rows.collect()
         };
-        let spans = [back(now, o.slo.window), now - HOUR_NS, now - 6 * HOUR_NS].map(of);
+        let spans = [o.slo.window, HOUR, 6 * HOUR].map(|time| of(back(now, time)));
         let [whole, hour, six] = &spans;
         let window_s = o.slo.window.as_secs_f64();
         let slo = Some(burn(o.slo.objective, window_s, [whole, hour, six]));
@@ -142,7 +150,7 @@ fn back(now: u64, time: Duration) -> u64 {
     now.saturating_sub(u64::try_from(time.as_nanos()).unwrap_or(now))
 }
 
-const HOUR_NS: u64 = 3_600_000_000_000;
+const HOUR: Duration = Duration::from_secs(3600);
 const OBJECTIVES_MOST: u64 = 64 << 20;
 
 pub(super) fn open(session: &mut Session, file: Option<&Path>) -> Result<History, CtlError> {
