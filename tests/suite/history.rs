@@ -160,7 +160,9 @@ fn runs_and_flips_are_kept_over_every_death_and_a_restart() {
     assert_eq!(then["failures"], 1, "{then}");
     assert_eq!(then["is_down"], true, "{then}");
     assert!(then["down_s"].as_f64() < row["down_s"].as_f64(), "{then}");
-    assert_eq!(until("2020-01-31").code, Some(3));
+    let before = until("2020-01-31");
+    assert_eq!(before.code, Some(3));
+    assert!(before.err.contains("nothing is known of"), "{before:?}");
     let wrong = daemon.healthctl(&["report", "--since", "1m", "--until", "2m"]);
     assert_eq!(wrong.code, Some(3), "{wrong:?}");
     let way = "--since has to be before --until";

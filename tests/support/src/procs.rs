@@ -132,6 +132,20 @@ pub fn pss_of(pid: u32) -> u64 {
     number_of(&text, "Pss:").unwrap_or(0)
 }
 
+/// Of that, what its mappings of files of this name take.
+pub fn pss_of_file(pid: u32, file: &str) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps")).unwrap_or_default();
+    let (mut is_it, mut kb) = (false, 0);
+    for line in text.lines() {
+        match line.split_whitespace().next() {
+            Some("Pss:") if is_it => kb += number_of(line, "Pss:").unwrap_or(0),
+            Some(word) if !word.ends_with(':') => is_it = line.ends_with(&format!("/{file}")),
+            _ => {}
+        }
+    }
+    kb
+}
+
 pub fn name(pid: u32) -> String {
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
     name.trim().to_owned()

@@ -71,9 +71,12 @@ pub fn report(session: &mut Session, args: &ReportArgs) -> Result<u8, CtlError> 
     // Checks that there were only later.
     rows.retain(|row| args.until.is_none() || row.seen_s() > 0.0);
     if rows.is_empty() {
-        let text =
-            "there is no history of such a check; `healthctl list` names those that there are";
-        return Err(CtlError::History(text.to_owned()));
+        let text = match args.until {
+            Some(_) => format!("nothing is known of such a check from {since:.0} to {now:.0}"),
+            None => "there is no history of such a check".to_owned(),
+        };
+        let text = format!("{text}; `healthctl list` names those that there are");
+        return Err(CtlError::History(text));
     }
     if session.json {
         session.screen.print(&json::array(&rows))?;
