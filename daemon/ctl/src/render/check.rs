@@ -38,20 +38,21 @@ pub fn table(rows: &[&CheckRow], look: &Look) -> String {
     ];
     let all_columns = columns.iter().filter(|(_, on)| *on);
     let mut table = Table::new(all_columns.map(|(column, _)| *column).collect());
+    let mut spans = time::Spans::default();
     for row in rows {
         let next =
-            (!row.paused && !row.disabled).then(|| time::until(row.next_run.as_deref(), look));
-        let last = time::age(row.last_run.as_deref(), look).map(|age| age + " ago");
+            (!row.paused && !row.disabled).then(|| spans.until(row.next_run.as_deref(), look));
+        let last = spans.age(row.last_run.as_deref(), look);
         let cells = [
             Cell::new(&row.name),
             Cell::new(cut(&row.title, title_room)),
             Cell::new(&row.plugin),
             Cell::new(state(row)).paint(paint(row)),
-            Cell::maybe(time::age(row.since.as_deref(), look)),
-            Cell::maybe(last),
-            Cell::maybe(next.flatten()),
+            Cell::known(spans.age(row.since.as_deref(), look)),
+            Cell::known(last.map(|age| age + " ago")),
+            Cell::known(next.flatten()),
             Cell::maybe(row.worker),
-            Cell::maybe(row.latency_ms.map(time::latency)),
+            Cell::known(row.latency_ms.map(time::latency)),
             Cell::new(row.message.as_deref().unwrap_or_default()),
         ];
         let pairs = cells.into_iter().zip(&columns);

@@ -82,10 +82,15 @@ impl<'a> Cell<'a> {
         }
     }
 
-    /// `-` stands for what is not known.
+    /// As `known`, of anything that can be written.
     pub fn maybe(text: Option<impl ToString>) -> Cell<'a> {
+        Cell::known(text.map(|text| text.to_string()))
+    }
+
+    /// `-` stands for what is not known.
+    pub fn known(text: Option<String>) -> Cell<'a> {
         match text {
-            Some(text) => Cell::new(text.to_string()),
+            Some(text) => Cell::new(text),
             None => Cell::new("-").paint(Paint::Dim),
         }
     }

@@ -5,6 +5,7 @@ use healthd_units::duration;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
+use std::collections::HashMap;
 
 /// A time as the daemon writes it; None: not one.
 pub fn parse(rfc3339: &str) -> Option<Timestamp> {
@@ -13,18 +14,40 @@ pub fn parse(rfc3339: &str) -> Option<Timestamp> {
 
 /// "12s", "5m 3s", "3h 12m", "4d 2h" since then; a time to come counts as now (clocks differ by a little).
 pub fn age(rfc3339: Option<&str>, look: &Look) -> Option<String> {
-    let then = millisecond(rfc3339?)?;
-    Some(span(look.now.as_millisecond() - then))
+    Spans::default().age(rfc3339, look)
 }
 
 /// "in 8s", or "due" when it has passed.
 pub fn until(rfc3339: Option<&str>, look: &Look) -> Option<String> {
-    let ms = millisecond(rfc3339?)? - look.now.as_millisecond();
-    Some(if ms <= 0 {
-        "due".to_owned()
-    } else {
-        "in ".to_owned() + &span(ms)
-    })
+    Spans::default().until(rfc3339, look)
+}
+
+/// Of many rows: a span is written once, as that takes longer than to find it, and there are not so many.
+#[derive(Default)]
+pub struct Spans {
+    of_seconds: HashMap<i64, String>,
+}
+
+impl Spans {
+    /// As `age`.
+    pub fn age(&mut self, rfc3339: Option<&str>, look: &Look) -> Option<String> {
+        let ms = look.now.as_millisecond() - millisecond(rfc3339?)?;
+        Some(self.span(ms).to_owned())
+    }
+
+    /// As `until`.
+    pub fn until(&mut self, rfc3339: Option<&str>, look: &Look) -> Option<String> {
+        let ms = millisecond(rfc3339?)? - look.now.as_millisecond();
+        Some(match ms {
+            ..=0 => "due".to_owned(),
+            ms => ["in ", self.span(ms)].concat(),
+        })
+    }
+
+    fn span(&mut self, ms: i64) -> &str {
+        let written = self.of_seconds.entry(ms / 1000);
+        written.or_insert_with(|| span(ms))
+    }
 }
 
 /// Since 1970. A table of 100,000 checks has three times as many of them.
@@ -124,8 +147,12 @@ mod tests {
     #[test]
     fn ages() {
         let look = look(None);
+        let mut spans = Spans::default();
         for (then, expected) in [
             ("2026-11-22T10:00:05Z", "0s"),
+            ("2026-11-22T10:00:00.999Z", "0s"),
+            ("2026-11-22T09:59:59.001Z", "0s"),
+            ("2026-11-22T09:59:59.000Z", "1s"),
             ("2026-11-22T09:59:48.5Z", "11s"),
             ("2026-11-22T09:54:57Z", "5m 3s"),
             ("2026-11-22T09:00:00Z", "1h"),
@@ -133,6 +160,10 @@ mod tests {
             ("2026-11-18T08:00:00Z", "4d 2h"),
         ] {
             assert_eq!(age(Some(then), &look).as_deref(), Some(expected), "{then}");
+            for _ in ["written", "found"] {
+                let age = spans.age(Some(then), &look);
+                assert_eq!(age.as_deref(), Some(expected), "{then}");
+            }
         }
         assert_eq!(age(Some("yesterday"), &look), None);
         assert_eq!(
