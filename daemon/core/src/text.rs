@@ -11,6 +11,13 @@ pub fn is_unsafe(c: char) -> bool {
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
+/// Whether all of it is printable ASCII: each byte is a column, and none is unsafe.
+pub fn is_plain(text: &str) -> bool {
+    // Without a way out before the end, so that the compiler takes many bytes in one step.
+    let plain = |b: u8| b.wrapping_sub(b' ') <= b'~' - b' ';
+    text.bytes().fold(true, |all, b| all & plain(b))
+}
+
 /// As a value of a line of the log: in quotes where it would not be one word.
 pub fn field(text: &str) -> Cow<'_, str> {
     let splits = |c: char| c.is_whitespace() || c == '"' || c == '=' || is_unsafe(c);
@@ -40,6 +47,19 @@ pub fn word(text: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn plain_is_what_ascii_prints() {
+        for c in ('\0'..='\u{ff}').chain(['\u{202e}', '漢', '\u{1f600}']) {
+            let plain = c == ' ' || c.is_ascii_graphic();
+            assert_eq!(
+                super::is_plain(&format!("one {c} of many more")),
+                plain,
+                "{c:?}"
+            );
+        }
+        assert!(super::is_plain(""));
+    }
+
     #[test]
     fn a_word_is_one_word_for_a_shell() {
         for (text, word) in [

@@ -6,12 +6,12 @@
 use crate::error::{CtlError, Inside};
 use crate::interrupt::Interrupt;
 use crate::render::text::{cut, escape};
-use healthd_core::wire::control::{MAX_REQUEST, Op, Reply, Request};
+use healthd_core::wire::control::{CheckRow, MAX_REQUEST, Op, Reply, Request};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 use rustix::time::{ClockId, clock_gettime};
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
@@ -100,10 +100,7 @@ impl Connection {
                     io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
                 ) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                return Err(CtlError::Silent {
-                    socket: self.socket.clone(),
-                    waited: patience.unwrap_or_default(),
-                });
+                return Err(self.silent(patience.unwrap_or_default()));
             }
             Err(error) => {
                 return Err(CtlError::Read {
@@ -164,7 +161,12 @@ impl Connection {
     ) -> Result<(), CtlError> {
         let mut silence = patience.first;
         for _ in 0..MAX_LINES {
-            match self.next(silence.map(|time| Instant::now() + time), None)? {
+            let incoming = match self.take_line()? {
+                // The clock is asked only where there may be something to wait for.
+                Some(line) => self.parse(&self.buffer[line])?,
+                None => self.next(silence.map(|time| Instant::now() + time), None)?,
+            };
+            match incoming {
                 Incoming::Reply(reply) => {
                     let kind = kind_of(&reply);
                     if !each(reply) {
@@ -173,12 +175,7 @@ impl Connection {
                 }
                 Incoming::Unknown(kind) => unknown(&kind),
                 Incoming::End | Incoming::Stop => return Ok(()),
-                Incoming::Quiet => {
-                    return Err(CtlError::Silent {
-                        socket: self.socket.clone(),
-                        waited: silence.unwrap_or_default(),
-                    });
-                }
+                Incoming::Quiet => return Err(self.silent(silence.unwrap_or_default())),
             }
             silence = patience.between;
         }
@@ -192,6 +189,18 @@ impl Connection {
         &self.socket
     }
 
+    /// Before the answer is taken: whether nothing of it has come by `until`.
+    pub fn is_silent(&self, until: Instant) -> Result<bool, CtlError> {
+        Ok(matches!(self.wait(Some(until), None)?, Waited::Over))
+    }
+
+    pub fn silent(&self, waited: Duration) -> CtlError {
+        CtlError::Silent {
+            socket: self.socket.clone(),
+            waited,
+        }
+    }
+
     fn stream_read(&mut self) -> io::Result<usize> {
         if self.taken > 0 {
             self.buffer.drain(..self.taken);
@@ -199,7 +208,7 @@ impl Connection {
             self.taken = 0;
         }
         let filled = self.buffer.len();
-        let room = (filled / 2).clamp(16 * 1024, 1024 * 1024);
+        let room = (filled / 2).clamp(64 * 1024, 1024 * 1024);
         self.buffer.resize(filled + room, 0);
         let result = self.stream.read(&mut self.buffer[filled..]);
         self.buffer.truncate(filled + result.as_ref().unwrap_or(&0));
@@ -208,35 +217,26 @@ impl Connection {
 
     /// Where in the buffer it stands.
     fn take_line(&mut self) -> Result<Option<Range<usize>>, CtlError> {
-        match self.buffer[self.scanned..]
-            .iter()
-            .position(|byte| *byte == b'\n')
-        {
-            Some(at) => {
-                let end = self.scanned + at;
-                let line = self.taken..end;
-                self.taken = end + 1;
-                self.scanned = end + 1;
-                Ok(Some(line))
-            }
-            None => {
-                self.scanned = self.buffer.len();
-                if self.scanned - self.taken > MAX_REPLY {
-                    return Err(CtlError::TooLong {
-                        socket: self.socket.clone(),
-                        limit: MAX_REPLY,
-                    });
-                }
-                Ok(None)
-            }
+        let mut rest = &self.buffer[self.scanned..];
+        // libc looks for it, many bytes in one step. In memory this cannot fail.
+        let seen = rest.skip_until(b'\n').unwrap_or_default();
+        self.scanned += seen;
+        if seen > 0 && self.buffer[self.scanned - 1] == b'\n' {
+            let line = self.taken..self.scanned - 1;
+            self.taken = self.scanned;
+            return Ok(Some(line));
         }
+        if self.scanned - self.taken > MAX_REPLY {
+            return Err(CtlError::TooLong {
+                socket: self.socket.clone(),
+                limit: MAX_REPLY,
+            });
+        }
+        Ok(None)
     }
 
     fn parse(&self, line: &[u8]) -> Result<Incoming, CtlError> {
-        // There may be 100,000 of them, and where the tag stands in front nothing has to be kept until it is found.
-        if line.starts_with(br#"{"type":"check","#)
-            && let Ok(row) = serde_json::from_slice(line)
-        {
+        if let Some(row) = CheckRow::of_line(line) {
             return Ok(Incoming::Reply(Reply::Check(row)));
         }
         let error = match serde_json::from_slice::<Reply>(line) {

@@ -380,6 +380,18 @@ pub struct CheckRow {
     pub labels: Option<BTreeMap<String, String>>,
 }
 
+impl CheckRow {
+    /// Of a line of an answer that has its tag in front, as healthd writes it: then nothing has to be kept until the tag
+    /// is found, and an answer may hold 100,000 of them. None: another line, or no such row.
+    pub fn of_line(line: &[u8]) -> Option<CheckRow> {
+        if !line.starts_with(br#"{"type":"check","#) {
+            return None;
+        }
+        // All at once: of bytes each string would be looked through again.
+        serde_json::from_str(str::from_utf8(line).ok()?).ok()
+    }
+}
+
 /// `show`: the row and all that does not fit a table.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CheckDetail {
@@ -764,6 +776,33 @@ pub struct VersionInfo {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_row_is_read_as_the_reply_that_it_is() {
+        let row = CheckRow {
+            name: "web \"1\" 漢字\u{1f600}\u{9b}".into(),
+            plugin: "http".into(),
+            message: Some("line\nand \\ more".into()),
+            labels: Some(BTreeMap::from([("team".into(), "web".into())])),
+            ..CheckRow::default()
+        };
+        let line = serde_json::to_vec(&Reply::Check(row.clone())).expect("serializes");
+        assert_eq!(CheckRow::of_line(&line), Some(row));
+        let broken = |from: &[u8], to: &[u8]| {
+            let at = line.windows(from.len()).position(|w| w == from);
+            let at = at.expect("it is there");
+            [&line[..at], to, &line[at + from.len()..]].concat()
+        };
+        let none = [
+            broken(b"check", b"event"),
+            broken(b"\"http\"", b"7"),
+            broken(b"http", b"\xff"),
+            line[..line.len() - 1].to_vec(),
+        ];
+        for line in none {
+            assert_eq!(CheckRow::of_line(&line), None);
+        }
+    }
 
     #[test]
     fn a_filter_needs_one_member_of_each_list() {

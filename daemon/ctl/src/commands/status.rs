@@ -42,24 +42,30 @@ pub fn run(session: &mut Session, args: &StatusArgs) -> Result<u8, CtlError> {
     let look = session.screen.look();
     let summary = check::summary(&rows, &look);
     let named = !args.selection.names.is_empty();
-    let (shown, left_out) = chosen(rows, args.all, named, &look);
-    let mut text = String::new();
-    if !shown.is_empty() {
-        text += &check::table(&shown, &look);
-    }
+    let (shown, left_out) = chosen(&rows, args.all, named, &look);
+    let mut text = match shown.is_empty() {
+        true => String::new(),
+        false => check::table(&shown, &look),
+    };
     if left_out > 0 {
         text += &format!(
             "and {} more that are no problem; --all shows them\n",
             thousands(left_out as u64)
         );
     }
-    session.screen.print(&format!("{text}\n{summary}\n"))?;
+    text += &format!("\n{summary}\n");
+    session.screen.print(&text)?;
     Ok(code)
 }
 
 /// What is shown, and how many more there are that one would look for.
-fn chosen(mut rows: Vec<CheckRow>, all: bool, named: bool, look: &Look) -> (Vec<CheckRow>, usize) {
-    check::by_urgency(&mut rows);
+fn chosen<'r>(
+    rows: &'r [CheckRow],
+    all: bool,
+    named: bool,
+    look: &Look,
+) -> (Vec<&'r CheckRow>, usize) {
+    let mut rows = check::by_urgency(rows);
     // Switched off on purpose; who names it wants to see it.
     if !all && !named {
         rows.retain(|row| !row.disabled);
@@ -81,7 +87,7 @@ mod tests {
     use crate::render::tests::look;
     use healthd_core::check::outcome::Verdict;
 
-    fn names(rows: &[CheckRow]) -> Vec<&str> {
+    fn names<'r>(rows: &[&'r CheckRow]) -> Vec<&'r str> {
         rows.iter().map(|row| row.name.as_str()).collect()
     }
 
@@ -94,7 +100,7 @@ mod tests {
             row("bad", Verdict::Critical),
         ];
         rows[1].disabled = true;
-        let pick = |all, named| chosen(rows.clone(), all, named, &look(Some(80)));
+        let pick = |all, named| chosen(&rows, all, named, &look(Some(80)));
         assert_eq!(names(&pick(false, false).0), ["bad", "warn", "ok"]);
         assert_eq!(names(&pick(true, false).0), ["bad", "warn", "ok", "off"]);
         assert_eq!(names(&pick(false, true).0), ["bad", "warn", "ok", "off"]);
@@ -104,12 +110,12 @@ mod tests {
     fn a_terminal_is_not_flooded_with_what_is_well() {
         let mut rows: Vec<CheckRow> = (0..MANY).map(|_| row("ok", Verdict::Ok)).collect();
         rows.push(row("bad", Verdict::Critical));
-        let (shown, left_out) = chosen(rows.clone(), false, false, &look(Some(80)));
+        let (shown, left_out) = chosen(&rows, false, false, &look(Some(80)));
         assert_eq!((names(&shown), left_out), (vec!["bad"], MANY));
         assert_eq!(
-            chosen(rows.clone(), true, false, &look(Some(80))).0.len(),
+            chosen(&rows, true, false, &look(Some(80))).0.len(),
             MANY + 1
         );
-        assert_eq!(chosen(rows, false, false, &look(None)).0.len(), MANY + 1);
+        assert_eq!(chosen(&rows, false, false, &look(None)).0.len(), MANY + 1);
     }
 }

@@ -386,9 +386,9 @@ impl View {
         out.push_str("\x1b[H");
         let stale = self.mute || self.lost;
         let rows = self.rows.values().cloned();
-        let mut rows: Vec<CheckRow> = rows.map(|row| aged(row, stale)).collect();
-        check::by_urgency(&mut rows);
+        let rows: Vec<CheckRow> = rows.map(|row| aged(row, stale)).collect();
         let summary = check::summary(&rows, &look);
+        let rows = check::by_urgency(&rows);
         let mut frame: Vec<String> = summary.lines().map(str::to_owned).collect();
         // Heading, blank line, table head, and the last line that stays free of a line end.
         let room = lines.saturating_sub(frame.len() + 3).max(1);

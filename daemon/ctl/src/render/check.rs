@@ -7,13 +7,14 @@ use super::{Look, time};
 use healthd_core::check::outcome::{Status, Verdict};
 use healthd_core::config::thousands;
 use healthd_core::wire::control::CheckRow;
+use std::borrow::Cow;
 
 /// A column is left out below its width rather than by what the cells happen to hold, so that a live table keeps
 /// its shape; only where even that does not fit, more give way.
 const ROOM_FOR_MORE: usize = 100;
 const ROOM_FOR_ALL: usize = 132;
 
-pub fn table(rows: &[CheckRow], look: &Look) -> String {
+pub fn table(rows: &[&CheckRow], look: &Look) -> String {
     let room = look.width.unwrap_or(usize::MAX);
     let (more, all) = (room >= ROOM_FOR_MORE, room >= ROOM_FOR_ALL);
     let name = if room < 80 { 14 } else { 24 };
@@ -35,38 +36,36 @@ pub fn table(rows: &[CheckRow], look: &Look) -> String {
             true,
         ),
     ];
-    let shown = |list: [Cell; 10]| {
-        let pairs = list.into_iter().zip(&columns);
-        pairs
-            .filter(|(_, (_, on))| *on)
-            .map(|(cell, _)| cell)
-            .collect()
-    };
     let all_columns = columns.iter().filter(|(_, on)| *on);
     let mut table = Table::new(all_columns.map(|(column, _)| *column).collect());
+    let mut spans = time::Spans::default();
     for row in rows {
         let next =
-            (!row.paused && !row.disabled).then(|| time::until(row.next_run.as_deref(), look));
-        let last = time::age(row.last_run.as_deref(), look).map(|age| format!("{age} ago"));
-        table.row(shown([
+            (!row.paused && !row.disabled).then(|| spans.until(row.next_run.as_deref(), look));
+        let last = spans.age(row.last_run.as_deref(), look);
+        let cells = [
             Cell::new(&row.name),
             Cell::new(cut(&row.title, title_room)),
             Cell::new(&row.plugin),
             Cell::new(state(row)).paint(paint(row)),
-            Cell::maybe(time::age(row.since.as_deref(), look)),
-            Cell::maybe(last),
-            Cell::maybe(next.flatten()),
+            Cell::known(spans.age(row.since.as_deref(), look)),
+            Cell::known(last.map(|age| age + " ago")),
+            Cell::known(next.flatten()),
             Cell::maybe(row.worker),
-            Cell::maybe(row.latency_ms.map(time::latency)),
+            Cell::known(row.latency_ms.map(time::latency)),
             Cell::new(row.message.as_deref().unwrap_or_default()),
-        ]));
+        ];
+        let pairs = cells.into_iter().zip(&columns);
+        table.row(pairs.filter(|(_, (_, on))| *on).map(|(cell, _)| cell));
     }
     table.render(look)
 }
 
 /// Problems first, each group in the order of the configuration.
-pub fn by_urgency(rows: &mut [CheckRow]) {
-    rows.sort_by_key(|row| (urgency(row), row.index));
+pub fn by_urgency(rows: &[CheckRow]) -> Vec<&CheckRow> {
+    let mut rows: Vec<&CheckRow> = rows.iter().collect();
+    rows.sort_by_cached_key(|row| (urgency(row), row.index));
+    rows
 }
 
 pub fn urgency(row: &CheckRow) -> u8 {
@@ -88,16 +87,20 @@ pub fn is_quiet(row: &CheckRow) -> bool {
 }
 
 /// "CRITICAL", "ok, CRITICAL 1/3", "UNKNOWN (quarantined)", "paused (ok)", "disabled", "ok (stale)".
-pub fn state(row: &CheckRow) -> String {
+pub fn state(row: &CheckRow) -> Cow<'static, str> {
     if row.disabled {
-        return "disabled".to_owned();
+        return "disabled".into();
     }
-    let mut state = verdict_word(row.verdict).to_owned();
+    let verdict = verdict_word(row.verdict);
     // Soft: the last run says otherwise, but not yet often enough to change the verdict.
-    if let Some(status) = row
+    let soft = row
         .status
-        .filter(|s| Some(Verdict::from(*s)) != row.verdict)
-    {
+        .filter(|s| Some(Verdict::from(*s)) != row.verdict);
+    if soft.is_none() && !(row.quarantined || row.paused || row.stale) {
+        return verdict.into();
+    }
+    let mut state = verdict.to_owned();
+    if let Some(status) = soft {
         state += ", ";
         state += status_word(status);
         if let (Some(attempt), Some(attempts)) = (row.attempt, row.attempts) {
@@ -113,7 +116,7 @@ pub fn state(row: &CheckRow) -> String {
     if row.stale {
         state += " (stale)";
     }
-    state
+    state.into()
 }
 
 pub fn paint(row: &CheckRow) -> Paint {
@@ -198,7 +201,7 @@ pub fn change_line(
             format!("{before} -> {now}"),
             format!("{before} -> {}", paint(row).on(&now, look.color)),
         ),
-        None => (now.clone(), paint(row).on(&now, look.color)),
+        None => (now.to_string(), paint(row).on(&now, look.color)),
     };
     let (name, name_width) = named(row, name_width, look);
     let message = escape(row.message.as_deref().unwrap_or_default());
@@ -261,34 +264,38 @@ pub fn summary(rows: &[CheckRow], look: &Look) -> String {
 
 /// As `summary`, with a word before it.
 pub fn summary_after(head: &str, rows: &[CheckRow], look: &Look) -> String {
-    let mut parts = Vec::new();
-    for verdict in [
+    let mut verdicts = [
         Verdict::Critical,
         Verdict::Unknown,
         Verdict::Warning,
         Verdict::Pending,
         Verdict::Ok,
-    ] {
-        let number = rows
-            .iter()
-            .filter(|r| !r.disabled && r.verdict == Some(verdict))
-            .count();
+    ]
+    .map(|verdict| (verdict, 0u64));
+    let (mut disabled, mut paused, mut stale) = (0u64, 0u64, 0u64);
+    for row in rows {
+        stale += u64::from(row.stale);
+        if row.disabled {
+            disabled += 1;
+            continue;
+        }
+        paused += u64::from(row.paused);
+        let counted = verdicts.iter_mut().find(|(v, _)| row.verdict == Some(*v));
+        if let Some((_, number)) = counted {
+            *number += 1;
+        }
+    }
+    let mut parts = Vec::new();
+    for (verdict, number) in verdicts {
         if number > 0 {
-            let number = thousands(number as u64);
+            let number = thousands(number);
             parts.push((format!("{number} {verdict}"), Paint::from(verdict)));
         }
     }
     let mut asides = Vec::new();
-    for (number, what) in [
-        (rows.iter().filter(|r| r.disabled).count(), "disabled"),
-        (
-            rows.iter().filter(|r| r.paused && !r.disabled).count(),
-            "paused",
-        ),
-        (rows.iter().filter(|r| r.stale).count(), "stale"),
-    ] {
+    for (number, what) in [(disabled, "disabled"), (paused, "paused"), (stale, "stale")] {
         if number > 0 {
-            asides.push(format!("{} {what}", thousands(number as u64)));
+            asides.push(format!("{} {what}", thousands(number)));
         }
     }
     let all = format!("{head}{}", count(rows.len() as u64, "check"));

@@ -76,7 +76,7 @@ fn on_trial(row: &PluginRow, look: &Look) -> String {
 }
 
 /// A number that should be 0.
-fn bad(n: Option<u64>) -> Cell {
+fn bad(n: Option<u64>) -> Cell<'static> {
     let paint = match n {
         Some(1..) => Paint::Warn,
         _ => Paint::Plain,

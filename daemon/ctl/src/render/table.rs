@@ -64,49 +64,90 @@ impl Column {
 }
 
 #[derive(Clone, Debug)]
-pub struct Cell {
-    text: String,
+pub struct Cell<'a> {
+    text: Cow<'a, str>,
     paint: Paint,
 }
 
-impl Cell {
-    pub fn new(text: impl AsRef<str>) -> Cell {
+impl<'a> Cell<'a> {
+    pub fn new(text: impl Into<Cow<'a, str>>) -> Cell<'a> {
+        let text = text.into();
+        let escaped = match text::escape(&text) {
+            Cow::Owned(escaped) => Some(escaped),
+            Cow::Borrowed(_) => None,
+        };
         Cell {
-            text: text::escape(text.as_ref()).into_owned(),
+            text: escaped.map_or(text, Cow::Owned),
             paint: Paint::Plain,
         }
     }
 
+    /// As `known`, of anything that can be written.
+    pub fn maybe(text: Option<impl ToString>) -> Cell<'a> {
+        Cell::known(text.map(|text| text.to_string()))
+    }
+
     /// `-` stands for what is not known.
-    pub fn maybe(text: Option<impl ToString>) -> Cell {
+    pub fn known(text: Option<String>) -> Cell<'a> {
         match text {
-            Some(text) => Cell::new(text.to_string()),
+            Some(text) => Cell::new(text),
             None => Cell::new("-").paint(Paint::Dim),
         }
     }
 
-    pub fn paint(self, paint: Paint) -> Cell {
+    pub fn paint(self, paint: Paint) -> Cell<'a> {
         Cell { paint, ..self }
     }
+}
+
+/// A cell of a table, measured once.
+#[derive(Debug)]
+struct Placed {
+    /// Where its text ends in those of the table, and the next one's begins.
+    end: usize,
+    width: usize,
+    paint: Paint,
 }
 
 #[derive(Debug)]
 pub struct Table {
     columns: Vec<Column>,
-    rows: Vec<Vec<Cell>>,
+    /// Of all cells, the titles' first, row by row: a string of its own for each would be a million of 100,000 rows.
+    texts: String,
+    cells: Vec<Placed>,
 }
 
 impl Table {
     pub fn new(columns: Vec<Column>) -> Table {
-        Table {
+        let titles: Vec<&str> = columns.iter().map(|column| column.title).collect();
+        let mut table = Table {
             columns,
-            rows: Vec::new(),
-        }
+            texts: String::new(),
+            cells: Vec::new(),
+        };
+        table.row(titles.into_iter().map(|t| Cell::new(t).paint(Paint::Dim)));
+        table
     }
 
-    pub fn row(&mut self, cells: Vec<Cell>) {
-        debug_assert_eq!(cells.len(), self.columns.len());
-        self.rows.push(cells);
+    /// A cell for each column.
+    pub fn row<'a>(&mut self, cells: impl IntoIterator<Item = Cell<'a>>) {
+        for cell in cells {
+            self.texts.push_str(&cell.text);
+            self.cells.push(Placed {
+                end: self.texts.len(),
+                width: text::width(&cell.text),
+                paint: cell.paint,
+            });
+        }
+        debug_assert!(self.cells.len().is_multiple_of(self.columns.len()));
+    }
+
+    fn text(&self, cell: usize) -> &str {
+        let begin = match cell.checked_sub(1) {
+            Some(before) => self.cells[before].end,
+            None => 0,
+        };
+        &self.texts[begin..self.cells[cell].end]
     }
 
     /// The header and the rows, each line ended.
@@ -119,30 +160,29 @@ impl Table {
         let shown = self.shown(&natural, width);
         let widths = self.widths(&natural, &shown, width);
         let mut out = String::new();
-        let titles: Vec<Cell> = self
-            .columns
-            .iter()
-            .map(|c| Cell::new(c.title).paint(Paint::Dim))
-            .collect();
         let wraps = |n: &usize| self.columns[*n].wraps && width.is_some();
-        for row in std::iter::once(&titles).chain(&self.rows) {
-            if !shown.iter().any(wraps) {
-                let cells = shown.iter().map(|n| (&*row[*n].text, row[*n].paint));
+        let prose = shown.iter().any(wraps);
+        for row in (0..self.cells.len()).step_by(self.columns.len().max(1)) {
+            let placed = |n: &usize| &self.cells[row + n];
+            if !prose {
+                let cells = shown
+                    .iter()
+                    .map(|n| (self.text(row + n), placed(n).width, placed(n).paint));
                 self.line(&mut out, cells, &shown, &widths, color);
                 continue;
             }
             let wrapped: Vec<Vec<String>> = shown
                 .iter()
                 .map(|n| match wraps(n) {
-                    true => text::wrap(&row[*n].text, widths[*n]),
-                    false => vec![row[*n].text.clone()],
+                    true => text::wrap(self.text(row + n), widths[*n]),
+                    false => vec![self.text(row + n).to_owned()],
                 })
                 .collect();
             let lines = wrapped.iter().map(Vec::len).max().unwrap_or(1);
             for line in 0..lines {
                 let cells = shown.iter().zip(&wrapped).map(|(n, parts)| {
                     let text = parts.get(line).map_or("", String::as_str);
-                    (text, row[*n].paint)
+                    (text, text::width(text), placed(n).paint)
                 });
                 self.line(&mut out, cells, &shown, &widths, color);
             }
@@ -153,20 +193,23 @@ impl Table {
     fn line<'t>(
         &self,
         out: &mut String,
-        cells: impl Iterator<Item = (&'t str, Paint)>,
+        cells: impl Iterator<Item = (&'t str, usize, Paint)>,
         shown: &[usize],
         widths: &[usize],
         color: bool,
     ) {
         let mut pending_blanks = 0;
-        for (place, ((text, paint), n)) in cells.zip(shown).enumerate() {
-            let (column, width) = (&self.columns[*n], &widths[*n]);
-            let shown = if column.shrink_to.is_some() {
-                cut(text, *width)
-            } else {
-                Cow::Borrowed(text)
+        for (place, ((text, measured, paint), n)) in cells.zip(shown).enumerate() {
+            let (column, width) = (&self.columns[*n], widths[*n]);
+            let (shown, measured) = match column.shrink_to.is_some() && measured > width {
+                true => {
+                    let shown = cut(text, width);
+                    let measured = text::width(&shown);
+                    (shown, measured)
+                }
+                false => (Cow::Borrowed(text), measured),
             };
-            let blanks = width.saturating_sub(text::width(&shown));
+            let blanks = width.saturating_sub(measured);
             let (before, after) = if column.right {
                 (blanks, 0)
             } else {
@@ -177,7 +220,7 @@ impl Table {
             }
             pending_blanks += before;
             if !shown.is_empty() {
-                out.extend(std::iter::repeat_n(' ', pending_blanks));
+                push_blanks(out, pending_blanks);
                 pending_blanks = 0;
                 match color {
                     true => out.push_str(&paint.on(&shown, color)),
@@ -191,10 +234,10 @@ impl Table {
     }
 
     fn natural_widths(&self) -> Vec<usize> {
-        let mut widths: Vec<usize> = self.columns.iter().map(|c| c.title.len()).collect();
-        for row in &self.rows {
+        let mut widths = vec![0; self.columns.len()];
+        for row in self.cells.chunks(self.columns.len().max(1)) {
             for (width, cell) in widths.iter_mut().zip(row) {
-                *width = (*width).max(text::width(&cell.text));
+                *width = (*width).max(cell.width);
             }
         }
         widths
@@ -235,6 +278,15 @@ impl Table {
             }
         }
         widths
+    }
+}
+
+fn push_blanks(out: &mut String, mut number: usize) {
+    const BLANKS: &str = "                                                                ";
+    while number > 0 {
+        let some = number.min(BLANKS.len());
+        out.push_str(&BLANKS[..some]);
+        number -= some;
     }
 }
 
@@ -283,6 +335,41 @@ mod tests {
              a-rather-long-name      -\n\
              漢字                12345  \\x1b[2Jgone\\n\n"
         );
+    }
+
+    #[test]
+    fn odd_texts_stand_in_straight_columns() {
+        let titles = ["A", "COUNT", "B"];
+        let mut table = Table::new(vec![
+            Column::left(titles[0]),
+            Column::right(titles[1]),
+            Column::left(titles[2]),
+        ]);
+        let texts = text::tests::odd();
+        let mut rows = vec![titles.map(str::to_owned)];
+        for (n, first) in texts.iter().enumerate() {
+            let next = |by: usize| &texts[(n * by + by) % texts.len()];
+            let row = [first, next(5), next(7)];
+            table.row(row.map(Cell::new));
+            rows.push(row.map(|text| text::escape(text).into_owned()));
+        }
+        let wide = |n: usize| rows.iter().map(|row| text::width(&row[n])).max();
+        let widths = [0, 1, 2].map(|n| wide(n).expect("a row"));
+        let mut expected = String::new();
+        for row in &rows {
+            let last = row.iter().rposition(|text| !text.is_empty());
+            for (n, text) in row.iter().enumerate().take(last.map_or(0, |n| n + 1)) {
+                expected += if n > 0 { GAP } else { "" };
+                let blanks = " ".repeat(widths[n] - text::width(text));
+                match (n, Some(n) == last) {
+                    (1, _) => expected += &(blanks + text),
+                    (_, true) => expected += text,
+                    (_, false) => expected += &(text.clone() + &blanks),
+                }
+            }
+            expected += "\n";
+        }
+        assert_eq!(table.render(&look(None)), expected);
     }
 
     #[test]

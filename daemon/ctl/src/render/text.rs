@@ -4,6 +4,7 @@
 //! the terminal, hide a line, or worse; so nothing from a peer reaches a terminal unescaped.
 
 use healthd_core::config::thousands;
+use healthd_core::text::is_plain;
 pub use healthd_core::text::is_unsafe;
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -11,7 +12,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// One line without anything unsafe.
 pub fn escape(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_unsafe) {
+    if is_plain(text) || !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
     }
     let mut safe = String::with_capacity(text.len() + 16);
@@ -50,7 +51,7 @@ fn push_escaped(out: &mut String, c: char) {
 
 /// Columns on a terminal.
 pub fn width(text: &str) -> usize {
-    match text.bytes().all(|b| (b' '..=b'~').contains(&b)) {
+    match is_plain(text) {
         true => text.len(),
         false => text.width(),
     }
@@ -120,8 +121,48 @@ pub fn count(number: u64, noun: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
+
+    /// Texts of all kinds, alone and within others.
+    pub fn odd() -> Vec<String> {
+        let odd = [
+            "",
+            " ",
+            "~",
+            "two words ",
+            "äöü",
+            "漢字",
+            "e\u{301}",
+            "\u{301}",
+            "\u{1f469}\u{200d}\u{1f4bb}",
+            "\u{1f1e9}\u{1f1ea}",
+            "\u{2764}\u{fe0f}",
+            "\u{ad}",
+            "\u{200b}",
+            "\u{202e}fed",
+            "\u{e0001}",
+            "\u{9b}31m",
+            "\x1b[2J",
+            "a\tb\r\nc",
+            "\0",
+            "\x1f",
+            "\x7f",
+            &"long ".repeat(60),
+        ];
+        let within = odd.map(|text| format!("web-1 {text} and more"));
+        odd.map(str::to_owned).into_iter().chain(within).collect()
+    }
+
+    #[test]
+    fn plain_text_is_escaped_and_measured_as_any_other() {
+        for text in odd() {
+            let mut slow = String::new();
+            text.chars().for_each(|c| push_escaped(&mut slow, c));
+            assert_eq!(escape(&text), slow);
+            assert_eq!(width(&slow), UnicodeWidthStr::width(&*slow), "{slow:?}");
+        }
+    }
 
     #[test]
     fn escape_sequences_become_text() {

@@ -33,22 +33,16 @@ pub fn table(rows: &[WorkerRow], look: &Look) -> String {
         (Column::right("FDS").gives_way(7), true),
         (Column::left("SANDBOX").gives_way(10), sandbox),
     ];
-    let shown = |list: Vec<Cell>| {
-        list.into_iter()
-            .zip(&columns)
-            .filter(|(_, (_, on))| *on)
-            .map(|(cell, _)| cell)
-            .collect()
-    };
     let all_columns = columns.iter().filter(|(_, on)| *on);
     let mut table = Table::new(all_columns.map(|(column, _)| *column).collect());
     for row in rows {
-        table.row(shown(cells(row)));
+        let pairs = cells(row).into_iter().zip(&columns);
+        table.row(pairs.filter(|(_, (_, on))| *on).map(|(cell, _)| cell));
     }
     table.render(look)
 }
 
-fn cells(row: &WorkerRow) -> Vec<Cell> {
+fn cells(row: &WorkerRow) -> Vec<Cell<'_>> {
     let state = if row.stale {
         format!("{} (stale)", row.state)
     } else {
