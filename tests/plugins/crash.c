@@ -4,7 +4,7 @@
  *         fork_stay (the child waits for ever with every fd it inherited), stall, spin, rubbish (half a frame to the
  *         manager), huge (a frame that says it is huge), fork_segv, fork_exit (the child ends like that, and is
  *         waited for), group and group_term (its process group gets SIGKILL or SIGTERM), parent (SIGTERM to its parent),
- *         parent_kill (SIGKILL),
+ *         parent_kill (SIGKILL), leave (two programs stay, one of them in a session of its own), leave_abort, leave_stall,
  *         threads (it makes 10,000, one after the other, which end in each way that a thread can)
  * when    run (default), create, destroy or step (crash_step, after its first wait)
  * where   here (default), or on a thread that it makes and waits for: thread; own (which gives signal handlers a stack
@@ -70,6 +70,12 @@ static void threads(void) {
 static __attribute__((noinline)) void hurt(const char *json) {
   char how[32];
   text(json, "how", how, sizeof how);
+  if (strncmp(how, "leave", 5) == 0) {
+    leave_behind(0, "sleep", "1000");
+    leave_behind(1, "sleep", "1000");
+    if (how[5] == 0) return;
+    memmove(how, how + 6, strlen(how + 6) + 1);
+  }
   if (strcmp(how, "segv") == 0) {
     *(volatile int *)(uintptr_t)sink = 1;
   } else if (strcmp(how, "abort") == 0) {

@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include "healthd_plugin.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -115,6 +116,21 @@ static UNUSED int enter_gate(const hd_ctx *c, const char *json, int flags) {
     return -1;
   }
   return fd;
+}
+
+/* Starts a program and comes back when it runs. Apart: in a session of its own, and without the parent that started it. */
+static UNUSED void leave_behind(int apart, const char *program, const char *argument) {
+  int begun[2];
+  char none;
+  if (pipe2(begun, O_CLOEXEC) != 0) abort();
+  if (fork() == 0) {
+    if (apart && (setsid() < 0 || fork() != 0)) _exit(0);
+    execlp(program, program, argument, (char *)0);
+    _exit(127);
+  }
+  close(begun[1]);
+  while (read(begun[0], &none, 1) < 0 && errno == EINTR) {}
+  close(begun[0]);
 }
 
 #define RUN_LANE(NAME, WORKLOAD, CREATE, RUN) RUN_LANE_TO(NAME, WORKLOAD, CREATE, RUN, free)

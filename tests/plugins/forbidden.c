@@ -6,6 +6,7 @@
  * layers   which parts to try: c system calls, f files, b servers, s signals to others
  * outside  a folder that no option names, with a file `there` in it
  * open     reads this file, which an option names; it must work
+ * With FORBIDDEN_EARLY in the environment its constructor has tried one too.
  * write    writes that one (needs "x-path":"write", which the schema has for it) */
 #define FLAGS (HD_F_INSTANCE_MT | HD_F_SANDBOX)
 #define SCHEMA S("{\"type\":\"object\",\"properties\":{\"write\":{\"type\":\"string\",\"x-path\":\"write\"}}}")
@@ -203,6 +204,15 @@ static const struct act { const char *name; long (*try)(void); int who; char lay
   { "kill_parent", t_kill_parent, EXEC, 's' }, { "tgkill", t_tgkill, EXEC, 's' }, { "abstract", t_abstract, IO, 's' },
 };
 
+/* The constructor's errno: its file is loaded when all has been given up. */
+static int early = EPERM;
+__attribute__((constructor)) static void before_all(void) {
+  if (getenv("FORBIDDEN_EARLY") == NULL) return;
+  errno = 0;
+  t_kcmp();
+  early = errno;
+}
+
 static hd_ret attempt(const char *json, const hd_ctx *c, int who) {
   char layers[8], path[256], told[400] = "";
   size_t n = sizeof acts / sizeof acts[0], refused = 0, all = 0;
@@ -226,6 +236,7 @@ static hd_ret attempt(const char *json, const hd_ctx *c, int who) {
     snprintf(told + strlen(told), sizeof told - strlen(told), " cannot open: %s", strerror(errno));
   if (text(json, "write", path, sizeof path) && opened(open(path, O_WRONLY | O_CREAT, 0600)) < 0)
     snprintf(told + strlen(told), sizeof told - strlen(told), " cannot write: %s", strerror(errno));
+  if (early != EPERM) snprintf(told + strlen(told), sizeof told - strlen(told), " constructor(%d)", early);
   say(c, "refused %zu of %zu%s%s", refused, all, told[0] ? ", but" : "", told);
   return told[0] ? HD_CRIT : HD_OK;
 }

@@ -10,12 +10,14 @@
  * INIT_FAIL    init says no                FINE        none of it: a good plugin, in a file of its own
  * OLD          a good plugin of ABI 1.0: its descriptor ends before `chunk`
  * CTOR_KILL    the constructor kills its parent, and exits with 9 where that is refused
- * CTOR_LEAVES  the constructor leaves a program behind, in a session of its own: sleep with a number that VERSION is */
+ * CTOR_LEAVES  the constructor leaves a program behind, in a session of its own: sleep with a number that VERSION is
+ * CTOR_LEFT    the same, and then it crashes */
 #include "fixture.h"
 #include <signal.h>
 
 enum { MAGIC, MINOR, SIZE, FLAG, HALF_STEP, NO_LANE, LATER_MAJOR, NO_SYMBOL, BAD_NAME, BAD_SCHEMA, CTOR_CRASH,
-       CTOR_HANG, CTOR_EXIT, INIT_CRASH, INIT_FAIL, FINE, OLD, CTOR_KILL, CTOR_LEAVES };
+       CTOR_HANG, CTOR_EXIT, INIT_CRASH, INIT_FAIL, FINE, OLD, CTOR_KILL, CTOR_LEAVES,
+       CTOR_LEFT };
 
 #ifndef NAME
 #define NAME "wrong"
@@ -53,11 +55,8 @@ static int *volatile nowhere;
 __attribute__((constructor)) static void constructor(void) {
   if (VARIANT == CTOR_CRASH) *nowhere = 1;
   if (VARIANT == CTOR_EXIT) _exit(7);
-  if (VARIANT == CTOR_LEAVES && fork() == 0) {
-    setsid();
-    if (fork() == 0) execlp("sleep", "sleep", VERSION, (char *)0);
-    _exit(0);
-  }
+  if (VARIANT == CTOR_LEAVES || VARIANT == CTOR_LEFT) leave_behind(1, "sleep", VERSION);
+  if (VARIANT == CTOR_LEFT) abort();
   if (VARIANT == CTOR_KILL) _exit(kill(getppid(), SIGKILL) == 0 ? 0 : 9);
   if (VARIANT == CTOR_HANG)
     for (;;) pause();

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 fn config() -> Config {
     let config = Config::new()
@@ -104,16 +105,36 @@ fn each_refused_plugin_file_says_why_and_its_checks_are_unknown() {
 #[test]
 fn what_a_constructor_starts_ends_with_the_look_at_its_file() {
     let config = config();
+    let mark = config.dir().display().to_string();
     let leaves = fixtures::named_variant("leaves", "CTOR_LEAVES", "wrong", "4321");
     install(&config, &leaves, "leaves");
-    let mut daemon = config.spawn();
+    // And one that crashes behind it, so that nobody is left there who could end it.
+    let left = fixtures::named_variant("left", "CTOR_LEFT", "wrong", "4322");
+    let crashes = install(&config, &left, "left");
+    let config = config.env("HD_LOOK", &mark);
+    let nobody_is_left = |at: &str| {
+        let mut left = procs::with_variable("HD_LOOK", &mark);
+        left.retain(|pid| procs::name(*pid) == "sleep");
+        assert!(left.is_empty(), "{at}: {left:?}");
+    };
+    let written = config.write();
+    assert_eq!(written.run(&["-t"]).status.code(), Some(0));
+    nobody_is_left("-t");
+    let verify = Command::new(env!("CARGO_BIN_EXE_healthd"))
+        .arg("--verify")
+        .arg(&crashes)
+        .env("HD_LOOK", &mark)
+        .output()
+        .expect("it starts");
+    assert_eq!(verify.status.code(), Some(1), "{verify:?}");
+    nobody_is_left("--verify");
+    let mut daemon = written.spawn();
     daemon.expect_notify("READY=1");
     let rows = daemon.ask("plugins", json!({}));
     assert!(rows.iter().any(|r| r["name"] == "wrong"), "{rows:?}");
-    // Whoever loses his parent below the daemon is still below it.
-    let left = procs::tree(daemon.pid());
-    let left: Vec<String> = left.into_iter().map(procs::name).collect();
-    assert!(!left.iter().any(|name| name == "sleep"), "{left:?}");
+    let reason = refused(&rows, "libhealthd_left.so");
+    assert!(reason.contains("constructor crashed"), "{reason}");
+    nobody_is_left("a start");
     daemon.signal(Signal::SIGTERM);
     assert_eq!(daemon.wait_exit().code(), Some(0));
     daemon.assert_no_orphan();
@@ -164,6 +185,33 @@ fn files_that_are_no_plugins_or_anybodys() {
         assert_eq!(daemon.row(name)["verdict"], "unknown");
     }
     assert_eq!(daemon.run("fine")["verdict"], "ok");
+}
+
+/// Who may put a file there may run code as healthd.
+#[test]
+fn nothing_is_loaded_from_a_folder_that_others_may_change() {
+    let judged = |change: &dyn Fn(&Path)| {
+        let written = config().write();
+        change(&written.dir().join("plugins"));
+        let output = written.run(&["-t"]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), said)
+    };
+    let (code, said) = judged(&|_| {});
+    assert_eq!(code, Some(0), "{said}");
+    let none = |change: &dyn Fn(&Path)| {
+        let (code, said) = judged(change);
+        assert_eq!(code, Some(78), "{said}");
+        assert!(said.contains("there is no plugin `echo_step`"), "{said}");
+    };
+    for mode in [0o757, 0o775, 0o1777] {
+        none(&|folder| {
+            fs::set_permissions(folder, PermissionsExt::from_mode(mode)).expect("our own folder");
+        });
+    }
+    if is_root() {
+        none(&|folder| chown(folder, Some(65534), None).expect("root may"));
+    }
 }
 
 #[test]

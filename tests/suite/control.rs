@@ -7,7 +7,7 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 fn daemon_with(checks: usize) -> Daemon {
     let mut config = Config::new()
@@ -114,11 +114,47 @@ fn who_may_only_read_is_told_so_and_the_control_group_may_change_things() {
         );
         if !may {
             assert!(daemon.row("c-0")["paused"].is_null());
-            let said = as_nobody(&group, &["stop"]);
-            assert_eq!(said.code, Some(3), "{said:?}");
+            let changes = changes();
+            let mut command = Command::new("setpriv");
+            command.args(["--reuid=65534", "--regid=65534", "--groups=0"]);
+            command.args(["perl", "-e", ASK_ALL]).arg(daemon.socket());
+            let said = say(command.args(&changes));
+            let denied = format!("denied {}\n", changes.len());
+            assert_eq!((said.code, &*said.out), (Some(0), &*denied), "{said:?}");
             assert_eq!(daemon.run("c-0")["verdict"], "ok");
         }
     }
+}
+
+/// Sends each line and reads its answer; counts those that are denied, and prints the others.
+pub const ASK_ALL: &str = r#"
+use IO::Socket::UNIX;
+my $s = IO::Socket::UNIX->new(Peer => shift) or die "connect: $!";
+for (@ARGV) { syswrite $s, "$_\n"; my $said = <$s>; $said =~ /"code":"denied"/ ? $denied++ : print "$_: $said"; }
+print "denied $denied\n";
+"#;
+
+/// Requests that change things: the examples of `daemon/PROTOCOL.md`, and of each such op of its table there is one.
+pub fn changes() -> Vec<String> {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/daemon/PROTOCOL.md");
+    let text = fs::read_to_string(file).expect("shipped");
+    let rows = text.lines().filter(|line| line.ends_with("| yes |"));
+    let ops: Vec<&str> = rows.filter_map(|row| row.split('`').nth(1)).collect();
+    let op = |line: &str| -> Option<String> {
+        let request: Value = serde_json::from_str(line).ok()?;
+        Some(request["op"].as_str()?.to_owned())
+    };
+    let requests = text.lines().filter(|line| line.starts_with("{\"v\":1,"));
+    let changing = |line: &&str| op(line).is_some_and(|op| ops.contains(&&*op));
+    let changes: Vec<String> = requests.filter(changing).map(str::to_owned).collect();
+    for name in &ops {
+        assert!(
+            changes.iter().any(|c| op(c).as_deref() == Some(name)),
+            "{name}"
+        );
+    }
+    assert!(ops.contains(&"stop") && ops.len() > 15, "{ops:?}");
+    changes
 }
 
 #[test]
@@ -477,6 +513,33 @@ for my $s (@s) { shutdown $s, 1; while (<$s>) { /no_such_check/ ? $answered++ : 
 print "answered $answered busy $busy other $other\n";
 "#;
 
+struct Crowd(Child, Lines);
+
+impl Crowd {
+    fn of(daemon: &Daemon, uid: u32, gid: u32) -> Crowd {
+        let ids = [format!("--reuid={uid}"), format!("--regid={gid}")];
+        let mut crowd = Command::new("setpriv")
+            .args(ids)
+            .args(["--clear-groups", "perl", "-e", CROWD])
+            .arg(daemon.socket())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("setpriv(1)");
+        let said = Lines::of(crowd.stdout.take().expect("it is piped"));
+        assert_eq!(said.next().as_deref(), Some("asked"));
+        Crowd(crowd, said)
+    }
+
+    fn assert_served(self, served: usize) {
+        let Crowd(mut crowd, said) = self;
+        drop(crowd.stdin.take());
+        let counted = format!("answered {} busy {} other ", served * 30, 90 - served);
+        assert_eq!(said.next().as_deref(), Some(&*counted));
+        crowd.wait().expect("our own child");
+    }
+}
+
 #[test]
 fn a_crowd_of_one_reader_has_half_the_places_and_root_is_answered_beside_it() {
     if !is_root() {
@@ -485,27 +548,42 @@ fn a_crowd_of_one_reader_has_half_the_places_and_root_is_answered_beside_it() {
     let daemon = daemon_with(200);
     let manager = daemon.manager();
     fs::set_permissions(daemon.dir(), PermissionsExt::from_mode(0o755)).expect("our own folder");
-    let mut crowd = Command::new("setpriv")
-        .args(["--reuid=65534", "--regid=0", "--clear-groups"])
-        .args(["perl", "-e", CROWD])
-        .arg(daemon.socket())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("setpriv(1)");
-    let said = Lines::of(crowd.stdout.take().expect("it is piped"));
-    assert_eq!(said.next().as_deref(), Some("asked"));
+    let crowd = Crowd::of(&daemon, 65534, 0);
     // All of them stay, and have more to ask than their user may at once.
     for _ in 0..3 {
         daemon.ask("version", json!({}));
         assert_well(&daemon, manager);
     }
-    drop(crowd.stdin.take());
     // Slowed, but answered to the last.
-    let counted = format!("answered {} busy {} other ", 64 * 30, 90 - 64);
-    assert_eq!(said.next().as_deref(), Some(&*counted));
-    crowd.wait().expect("our own child");
+    crowd.assert_served(64);
     // Those who have gone take no place.
     daemon.ask("version", json!({}));
     assert_well(&daemon, manager);
+}
+
+/// Two users who may change everything have no more than their halves, and of these not the last eight places.
+#[test]
+fn a_crowd_of_the_control_group_leaves_places_for_root() {
+    if !is_root() {
+        return skipped("only root can be somebody else");
+    }
+    let adm = nix::unistd::Group::from_name("adm").ok().flatten();
+    let Some(adm) = adm else {
+        return skipped("there is no group adm");
+    };
+    let daemon = Config::new()
+        .plugin_file(fixtures::fixture("echo"))
+        .daemon("control_group", "\"adm\"")
+        .check(check("c-0").plugin("echo_step").interval("1h"))
+        .spawn();
+    daemon.expect_notify("READY=1");
+    let manager = daemon.manager();
+    fs::set_permissions(daemon.dir(), PermissionsExt::from_mode(0o755)).expect("our own folder");
+    let first = Crowd::of(&daemon, 65534, adm.gid.as_raw());
+    let second = Crowd::of(&daemon, 65533, adm.gid.as_raw());
+    for _ in 0..3 {
+        assert_well(&daemon, manager);
+    }
+    first.assert_served(64);
+    second.assert_served(128 - 8 - 64);
 }

@@ -607,6 +607,20 @@ fn switched_off_only_a_person_takes_what_lies_there() {
     let other = daemon.dir().join("plugins/libfixture_hold.so");
     fixtures::replace(&fixtures::fixture("hold"), &other);
     serves(&daemon, "1.0");
+    // A worker that comes anew loads the bytes that were looked at, and not what lies in their place.
+    let before = daemon.pids("io");
+    for pid in before.values() {
+        crate::harness::kill(*pid, nix::sys::signal::Signal::SIGKILL);
+    }
+    daemon.until_workers("others in their place", |rows| {
+        let is_new = |pid: &u64| before.values().all(|old| u64::from(*old) != *pid);
+        let ready = rows.iter().filter(|r| r["state"] == "ready");
+        ready.clone().count() == before.len()
+            && ready
+                .filter_map(|r| r["pid"].as_u64())
+                .all(|pid| is_new(&pid))
+    });
+    serves(&daemon, "1.0");
     // Of one plugin only.
     let said = daemon.healthctl(&["plugins", "reload", "hold"]);
     assert_eq!(said.code, Some(0), "{said:?}");

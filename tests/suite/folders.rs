@@ -1,5 +1,6 @@
 //! `runtime_dir` and `state_dir`: who may write there, and what lies there that should not.
 
+use crate::harness::ctl::say;
 use crate::harness::{Config, Daemon, Leash, check, is_root, skipped};
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
@@ -20,8 +21,11 @@ fn stop(mut daemon: Daemon) {
 
 #[test]
 fn only_the_daemon_s_user_may_write_a_file_there_or_lock_it() {
-    let daemon = config().spawn();
+    // Whatever whoever starts it thinks of files.
+    let open = ["sh", "-c", "umask 0; exec \"$@\"", "sh"];
+    let daemon = config().wrapper(&open).spawn();
     daemon.expect_notify("READY=1");
+    daemon.run("a");
     let mut seen = 0;
     for entry in fs::read_dir(daemon.dir().join("run")).expect("it is there") {
         let path = entry.expect("an entry").path();
@@ -38,7 +42,39 @@ fn only_the_daemon_s_user_may_write_a_file_there_or_lock_it() {
         }
     }
     assert!(seen >= 4, "lock, state, objects and a worker");
+    if is_root() {
+        strangers_try(&daemon);
+    }
     stop(daemon);
+}
+
+/// Nobody tries what others might with each file, and with the folders themselves.
+fn strangers_try(daemon: &Daemon) {
+    fs::set_permissions(daemon.dir(), Permissions::from_mode(0o755)).expect("our own folder");
+    let mut tries = vec![": <'/etc/passwd'".to_owned()];
+    for folder in ["run", "state"].map(|name| daemon.dir().join(name)) {
+        for entry in fs::read_dir(&folder).expect("the daemon's own") {
+            let path = entry.expect("a name").path().display().to_string();
+            let ways = [
+                format!(": <'{path}'"),
+                format!("test -w '{path}'"),
+                format!(": >>'{path}'"),
+                format!("flock -n '{path}' true"),
+                format!("rm '{path}'"),
+                format!("mv '{path}' '{path}.old'"),
+            ];
+            tries.extend(ways);
+        }
+        tries.push(format!("touch '{}/new'", folder.display()));
+    }
+    let script =
+        "for act in \"$@\"; do (eval \"$act\") >/dev/null 2>&1 && echo \"$act\"; done; true";
+    let mut nobody = std::process::Command::new("setpriv");
+    nobody.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+    let said = say(nobody.args(["sh", "-c", script, "sh"]).args(&tries));
+    // What anybody may shows that it tells.
+    assert_eq!(said.out, format!("{}\n", tries[0]), "{said:?}");
+    assert_eq!(daemon.run("a")["verdict"], "ok");
 }
 
 #[test]
@@ -130,6 +166,7 @@ fn a_fifo_in_place_of_a_map_or_of_the_lock_holds_nobody() {
 fn healthctl_waits_for_no_fifo_and_reads_no_file_without_end() {
     let daemon = config().spawn();
     daemon.expect_notify("READY=1");
+    daemon.run("a");
     let run = daemon.dir().join("run");
     let mut daemon = daemon;
     daemon.signal(Signal::SIGKILL);
@@ -143,6 +180,24 @@ fn healthctl_waits_for_no_fifo_and_reads_no_file_without_end() {
     assert!(said.out.contains("by its maps: pid ?"), "{said:?}");
     let map = run.join("state.map");
     let whole = fs::read(&map).expect("the daemon left it");
+    // A stranger's, and behind a link: neither is read.
+    let said = daemon.healthctl(&["status"]);
+    assert!(said.out.contains("ok (stale)"), "{said:?}");
+    let refused = |why: &str| {
+        let said = daemon.healthctl(&["status"]);
+        assert_eq!(said.code, Some(3), "{said:?}");
+        assert!(said.err.contains(why) && said.out.is_empty(), "{said:?}");
+    };
+    if is_root() {
+        chown(&map, Some(4242), None).expect("we are root");
+        refused("it belongs to uid 4242");
+        chown(&map, Some(0), None).expect("we are root");
+    }
+    let behind = run.join("behind");
+    fs::rename(&map, &behind).expect("our own directory");
+    symlink(&behind, &map).expect("our own directory");
+    refused("it is a symbolic link");
+    fs::rename(&behind, &map).expect("our own directory");
     fs::OpenOptions::new()
         .write(true)
         .open(&map)

@@ -286,11 +286,15 @@ fn what_is_changed_is_changed_by_who_may() {
         ("Authorization: Basic eDpzM2NyZXQ=\r\n", 401),
         ("Cookie: token=s3cret\r\n", 401),
     ] {
-        assert_eq!(
-            post(&at, "/v1/silences", &silence, headers).status,
-            status,
-            "{headers}"
-        );
+        for (path, body) in [
+            ("/v1/silences", &silence),
+            ("/v1/ack", &json!({ "name": "db/b" })),
+            ("/v1/run", &json!({ "match": "db/b" })),
+            ("/v1/analyse", &json!({ "values": [1] })),
+        ] {
+            let told = post(&at, path, body, headers).status;
+            assert_eq!(told, status, "{path} {headers}");
+        }
     }
     let form = send(&at, "POST", "/v1/silences", "match=db/b", right);
     assert_eq!(form.status, 415, "{}", form.body);

@@ -251,6 +251,17 @@ fn one_call_that_takes_it_all_costs_its_worker_and_no_check_its_verdict() {
     let daemon = config.spawn();
     daemon.expect_notify("READY=1");
     daemon.run("greedy");
+    // Were it the whole machine's memory, workers would go before those that bring them back.
+    let score = |pid: u32| -> i32 {
+        let score = std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj"));
+        let score = score.expect("it runs");
+        score.trim().parse().expect("a number")
+    };
+    for worker in daemon.role("worker") {
+        for other in [daemon.pid(), daemon.manager()] {
+            assert!(score(worker) > score(other), "{worker} and {other}");
+        }
+    }
     std::fs::write(&file, "").expect("our own folder");
     let row = daemon.run("greedy");
     std::fs::remove_file(&file).expect("our own folder");

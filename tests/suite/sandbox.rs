@@ -71,7 +71,7 @@ fn layers(words: &str) -> String {
 
 #[test]
 fn what_no_check_needs_is_refused_in_each_class() {
-    let config = config();
+    let config = config().env("FORBIDDEN_EARLY", "1");
     let outside = Outside::new(config.dir());
     // Signals and abstract sockets are others' too.
     let name = outside.0.to_string_lossy().into_owned();

@@ -82,3 +82,34 @@ fn each_line_of_the_threat_table_names_tests_that_exist() {
     assert!(!is_there(None, "users::nobody_has_written_this"));
     assert!(!is_there(Some("healthd-ctl"), "nowhere"));
 }
+
+/// How many acts the page says are tried in each class is how many `tests/plugins/forbidden.c` has.
+#[test]
+fn as_many_forbidden_acts_are_tried_as_the_page_says() {
+    let read = |file: &str| fs::read_to_string(tree().join(file)).expect("shipped");
+    let fixture = read("tests/plugins/forbidden.c");
+    let table = fixture.split_once("acts[] = {").expect("the acts").1;
+    let table = table.split_once("\n};").expect("its end").0;
+    let whose: Vec<&str> = table
+        .split("{ \"")
+        .skip(1)
+        .filter_map(|act| act.split(", ").nth(2))
+        .collect();
+    let tried = |class: &str| {
+        let all = if class == "EXEC" {
+            &["ALL"][..]
+        } else {
+            &["ALL", "LIGHT"]
+        };
+        let in_it = |who: &&&str| **who == class || all.contains(*who);
+        whose.iter().filter(in_it).count()
+    };
+    let said = format!(
+        "with {} forbidden acts in io, {} in cpu, {} in exec (on x86-64)",
+        tried("IO"),
+        tried("CPU"),
+        tried("EXEC")
+    );
+    let page = read("daemon/docs/SECURITY.md");
+    assert!(page.contains(&said), "the fixture has: {said}");
+}

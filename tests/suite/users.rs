@@ -1,5 +1,6 @@
 //! `[users]`: who takes a worker over, or a program, is not the daemon.
 
+use crate::control;
 use crate::harness::ctl::wait_for;
 use crate::harness::{Check, Config, Daemon, check, is_root, kill, skipped};
 use nix::sys::signal::Signal;
@@ -269,10 +270,25 @@ fn what_healthd_has_started_may_look_and_not_change_anything() {
                 socket.display()
             ))
     };
+    let changes = control::changes();
+    let all: Vec<String> = [
+        "perl",
+        "-e",
+        control::ASK_ALL,
+        &socket.display().to_string(),
+    ]
+    .map(str::to_owned)
+    .into_iter()
+    .chain(changes.iter().cloned())
+    .collect();
+    let argv = serde_json::to_string(&all).expect("texts");
+    let all = check("all").plugin("exec").interval("1h");
+    let all = all.set("config", &format!("{{ argv = {argv} }}"));
     let daemon = config
         .check(check("other").interval("1h").script("exit 0"))
         .check(ask("looks", "status other"))
         .check(ask("pauses", "pause other"))
+        .check(all)
         .spawn();
     daemon.expect_notify("READY=1");
     daemon.until_ok(&["other"]);
@@ -285,6 +301,10 @@ fn what_healthd_has_started_may_look_and_not_change_anything() {
         said.contains("what healthd itself has started may read, but not change anything"),
         "{said}"
     );
+    // Nor in any other way.
+    let row = daemon.run_anew("all");
+    let denied = format!("denied {}", changes.len());
+    assert_eq!(row["message"], denied, "{row}");
     assert!(
         daemon.row("other")["paused"].is_null(),
         "{}",

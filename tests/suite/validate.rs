@@ -4,6 +4,7 @@
 use crate::harness::ctl::say;
 use crate::harness::plugins::built;
 use crate::harness::{Check, Config, check, fixtures, is_root, skipped};
+use healthd_test_support::procs;
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -210,6 +211,61 @@ fn a_plugin_that_crashes_or_hangs_over_options_costs_its_own_checks_a_warning() 
         "{told:#?}"
     );
     assert_eq!(output.status.code(), Some(78));
+}
+
+#[test]
+fn what_a_tried_plugin_starts_ends_with_the_look() {
+    let config = Config::new();
+    let mark = config.dir().display().to_string();
+    let leaves = |name: &str, plugin: &str, how: &str| {
+        let options = format!("{{ how = {how:?}, when = \"create\", ms = 3600000 }}");
+        let check = check(name).plugin(plugin).interval("1h");
+        check.set("config", &options)
+    };
+    let tried = || {
+        vec![
+            leaves("leaves", "crash", "leave"),
+            leaves("dies", "crash", "leave_abort"),
+            leaves("hangs", "crash_step", "leave_stall"),
+            // So that nothing but a look comes of it.
+            check("bad")
+                .plugin("http")
+                .set("config", "{ url = \"http://h/\", body_regex = \"(\" }"),
+        ]
+    };
+    let nobody_is_left = |at: &str| {
+        let mut left = procs::with_variable("HD_LOOK", &mark);
+        left.retain(|pid| procs::name(*pid) == "sleep");
+        assert!(left.is_empty(), "{at}: {left:?}");
+    };
+    let written = config
+        .env("HD_LOOK", &mark)
+        .plugin_file(fixtures::fixture("crash"))
+        .check(good())
+        .write();
+    written.rewrite(&tried());
+    let output = written.run(&["-t"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    nobody_is_left("-t");
+    assert_eq!(output.status.code(), Some(78), "{said}");
+    // Each had started its programs, and then came to its own end.
+    for words in [
+        "plugin `crash` crashed (SIGABRT) over the options of check `dies`",
+        "plugin `crash_step` did not come back within 5 s over the options of check `hangs`",
+    ] {
+        assert!(said.contains(words), "{said}");
+    }
+    assert!(!said.contains("check `leaves`"), "{said}");
+
+    written.rewrite(&[good()]);
+    let daemon = written.spawn();
+    daemon.expect_notify("READY=1");
+    daemon.written.rewrite(&tried());
+    let refused = daemon.client().ask("reload", json!({}));
+    let refused = refused.expect_err("a config that a plugin refuses");
+    assert!(refused.to_string().contains("SIGABRT"), "{refused}");
+    nobody_is_left("reload");
+    assert_eq!(daemon.run("good")["status"], "ok");
 }
 
 #[test]

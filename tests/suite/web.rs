@@ -258,13 +258,34 @@ fn who_has_no_token_reads_nothing_and_what_is_no_request_ends_nothing() {
     let daemon = config.section("web", lines).check(good("a")).spawn();
     daemon.expect_notify("READY=1");
     let at = address(&daemon);
-    assert_eq!(get(&at, "/metrics", &[]).status, 401);
-    for wrong in ["s3cre", "s3cret2", ""] {
-        let header = format!("Authorization: Bearer {wrong}");
-        assert_eq!(get(&at, "/metrics", &[&header]).status, 401);
-    }
     let right = "Authorization: Bearer s3cret";
-    assert_eq!(get(&at, "/metrics", &[right]).status, 200);
+    for path in [
+        "/",
+        "/alerts",
+        "/badge/a.svg",
+        "/check/a",
+        "/events",
+        "/metrics",
+        "/metrics/self",
+        "/v1/alerts",
+        "/v1/checks",
+        "/v1/checks/a",
+        "/v1/events",
+        "/v1/plugins",
+        "/v1/silences",
+        "/v1/workers",
+        "/workers",
+    ] {
+        assert_eq!(get(&at, path, &[]).status, 401, "{path}");
+        for wrong in ["s3cre", "s3cret2", ""] {
+            let header = format!("Authorization: Bearer {wrong}");
+            assert_eq!(get(&at, path, &[&header]).status, 401, "{path}");
+        }
+        assert_eq!(get(&at, path, &[right]).status, 200, "{path}");
+    }
+    for path in ["/live", "/events/live", "/probe", "/v1/history/a"] {
+        assert_eq!(get(&at, path, &[]).status, 401, "{path}");
+    }
     assert_eq!(get(&at, "/livez", &[]).status, 200);
     for (request, status) in [
         ("POST /livez HTTP/1.0\r\n\r\n".to_owned(), 405),

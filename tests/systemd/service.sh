@@ -19,6 +19,7 @@ main() {
     check 'systemctl start returns at READY=1'      start_to_active
     check 'every process is the user of the unit'   runs_as_its_user
     check 'out of memory, workers go first'         oom_scores
+    check 'memory and processes have bounds'        has_bounds
     check 'checks of a sandboxed unit give results' checks_run
     check 'the journal has priorities'              journal_priorities
     check 'systemctl reload applies a new config'   reload_applies
@@ -115,6 +116,13 @@ oom_scores() {
     done
     until_true 'the long check runs' pgrep -f 'sleep 98765' || return
     [[ $(cat /proc/"$(pgrep -f 'sleep 98765' | head -1)"/oom_score_adj) = 1000 ]]
+}
+
+has_bounds() {
+    local bound
+    for bound in MemoryHigh MemoryMax TasksMax; do
+        [[ $(property $bound) =~ ^[0-9]+$ ]] || { echo "$bound: $(property $bound)"; return 1; }
+    done
 }
 
 checks_run() {

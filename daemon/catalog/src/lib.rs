@@ -9,6 +9,7 @@
 mod elf;
 mod files;
 mod hardening;
+mod look;
 pub mod place;
 mod plugins;
 mod probe;

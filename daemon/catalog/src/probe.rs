@@ -1,5 +1,6 @@
 //! Asking a file for its descriptors, from a child that may crash or hang.
 
+use crate::look::Look;
 use healthd_core::config::Class;
 use healthd_core::starvation::{Share, Suspicion};
 use healthd_core::wire::supervisor::signal_name;
@@ -10,7 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -78,24 +79,19 @@ pub fn ask<T: DeserializeOwned>(
     copy: &OwnedFd,
     rights: Rights,
 ) -> io::Result<Answer<T>> {
-    let mut child = Command::new("/proc/self/exe")
+    let mut command = Command::new("/proc/self/exe");
+    command
         .arg("--probe")
         .arg(file)
         .arg("--copy")
         .args((rights == Rights::Nobody).then_some("--nobody"))
         .stdin(copy.try_clone()?)
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .process_group(0)
-        .spawn()?;
-    let answer = read_answer(&mut child);
-    // Whatever became of it: neither it nor anything that its constructors started stays. What they put into a session of
-    // its own it has ended itself, unless it hangs.
-    for pid in process::with_descendants(child.id()).split_off(1) {
-        process::kill_one(pid);
-    }
-    process::kill_group(child.id());
-    let status = child.wait()?;
+        .stderr(Stdio::null());
+    let mut look = Look::start(&mut command)?;
+    let answer = read_answer(&mut look.child);
+    // Whatever became of it: neither it nor anything that its constructors started stays.
+    let status = look.end()?;
     let refused = |why: String| Ok(Answer::Refused(format!("{}: {why}", file.display())));
     match answer {
         Reading::TooLong => refused(format!(

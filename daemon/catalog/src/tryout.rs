@@ -5,6 +5,7 @@
 //! another child goes on behind it. So a bad plugin costs its own checks a warning, and some seconds at most.
 
 use crate::hardening::Hardening;
+use crate::look::Look;
 use crate::plugins::PluginFile;
 use crate::scan::Scan;
 use healthd_core::config::{CheckSpec, Complaint, Daemon, Severity, TryOut, What};
@@ -19,8 +20,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -226,11 +227,11 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// A child that has loaded the file.
 struct Process {
-    child: Child,
+    look: Look,
+    /// Readable when it has ended: a program that it has started may hold its end of the link.
+    ended: OwnedFd,
     link: OwnedFd,
     buffer: Vec<u8>,
-    /// Its number is not its own any more.
-    collected: bool,
 }
 
 enum Failure {
@@ -250,8 +251,7 @@ impl Process {
             .arg(std::process::id().to_string())
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .process_group(0);
+            .stderr(Stdio::null());
         if let Some(account) = account {
             command
                 .arg(&account.name)
@@ -259,14 +259,15 @@ impl Process {
                 .env("USER", &account.name)
                 .env("LOGNAME", &account.name);
         }
-        let child = command.spawn().map_err(failed)?;
+        let look = Look::start(&mut command).map_err(failed)?;
+        let ended = healthd_sys::process::pidfd_open(look.child.id()).map_err(failed)?;
         // What was given to the child is not ours any more.
         drop(command);
         let mut process = Process {
-            child,
+            look,
+            ended,
             link,
             buffer: vec![0; MAX_MESSAGE],
-            collected: false,
         };
         let mut plugins: Vec<u32> = share.checks.iter().map(|(_, index)| *index).collect();
         plugins.sort_unstable();
@@ -300,7 +301,8 @@ impl Process {
             if left.is_zero() {
                 return Err(Failure::Hung);
             }
-            let mut fds = [PollFd::new(self.link.as_fd(), PollFlags::POLLIN)];
+            let mut fds =
+                [&self.ended, &self.link].map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN));
             match poll(
                 &mut fds,
                 PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX),
@@ -308,7 +310,10 @@ impl Process {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(e) => return Err(Failure::Other(e.into())),
             }
+            // Asked before the link is read: what it has said until its end is there.
+            let has_ended = fds[0].any().unwrap_or(false);
             match unix_socket::receive(&self.link, &mut self.buffer, false) {
+                Ok(Received::Empty) if has_ended => return Err(Failure::Died),
                 Ok(Received::Empty) => {}
                 Ok(Received::Closed) => return Err(Failure::Died),
                 Ok(Received::Message(length, _)) => {
@@ -322,7 +327,7 @@ impl Process {
 
     /// Ends it, with all that it has started. Says how it failed.
     fn end(&mut self, failure: Failure) -> String {
-        let status = self.collect();
+        let status = self.look.end();
         match (failure, status) {
             (Failure::Hung, _) => format!("did not come back within {} s", LIMIT.as_secs()),
             (Failure::Other(e), _) => format!("cannot be heard ({e})"),
@@ -332,22 +337,5 @@ impl Process {
             },
             (Failure::Died, Err(e)) => format!("is gone ({e})"),
         }
-    }
-}
-
-impl Process {
-    /// Killed first, for what it has started; that changes nothing about how it died.
-    fn collect(&mut self) -> io::Result<ExitStatus> {
-        if !self.collected {
-            self.collected = true;
-            healthd_sys::process::kill_group(self.child.id());
-        }
-        self.child.wait()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.collect();
     }
 }
