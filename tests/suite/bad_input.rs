@@ -199,19 +199,25 @@ fn nothing_is_loaded_from_a_folder_that_others_may_change() {
     };
     let (code, said) = judged(&|_| {});
     assert_eq!(code, Some(0), "{said}");
-    let none = |change: &dyn Fn(&Path)| {
+    let none = |way_out: &str, change: &dyn Fn(&Path)| {
         let (code, said) = judged(change);
         assert_eq!(code, Some(78), "{said}");
         assert!(said.contains("there is no plugin `echo_step`"), "{said}");
+        assert!(said.contains(way_out), "{said}");
     };
     for mode in [0o757, 0o775, 0o1777] {
-        none(&|folder| {
+        none("`chmod go-w ", &|folder| {
             fs::set_permissions(folder, PermissionsExt::from_mode(mode)).expect("our own folder");
         });
     }
     if is_root() {
-        none(&|folder| chown(folder, Some(65534), None).expect("root may"));
+        none("`chown root ", &|folder| {
+            chown(folder, Some(65534), None).expect("root may");
+        });
     }
+    none("No such file or directory", &|folder| {
+        fs::remove_dir_all(folder).expect("our own folder");
+    });
 }
 
 #[test]

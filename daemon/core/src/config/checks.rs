@@ -454,6 +454,13 @@ impl<'a> Maker<'a> {
     fn which_there_are(&self, e: Finding, name: &str, catalog: &Catalog) -> Finding {
         let mut known: Vec<&str> = catalog.plugins.iter().map(|p| p.name.as_str()).collect();
         known.sort_unstable();
+        let mut refused = catalog.refused.iter();
+        if let Some(folder) = refused.find(|r| r.file == self.daemon.plugin_dir) {
+            let reason = &folder.reason;
+            return e.note(format!(
+                "`plugin_dir` holds nothing that is loaded: {reason}"
+            ));
+        }
         let dir = self.daemon.plugin_dir.display();
         if let Some(help) = elsewhere::plugin(name, &known) {
             // The list of all would only hide it.
