@@ -4,6 +4,7 @@ use crate::cx::Cx;
 use crate::host::host;
 use crate::task::Head;
 use crate::text::own_fault;
+use healthd_abi::IO_READ;
 use std::cell::Cell;
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -51,6 +52,25 @@ impl<'a, S: AsRawFd> Source<'a, S> {
         }
     }
 
+    /// As `retry`, of bytes of a stream into so much room. While it pauses between dribs the host does not watch, so that
+    /// what comes wakes nobody; each step polls the whole task, so one that waits to write tries again then.
+    pub(super) fn read(
+        &self,
+        task: &Context<'_>,
+        room: usize,
+        op: impl FnMut(&S) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        if !self.head.may_read(task) {
+            self.unwatch();
+            return Poll::Pending;
+        }
+        let read = self.retry(task, IO_READ, op);
+        if let Poll::Ready(Ok(n)) = read {
+            self.head.has_read(n, room);
+        }
+        read
+    }
+
     /// Pending until a step; `mask` is added to what the host watches for.
     pub(super) fn wait<T>(&self, task: &Context<'_>, mask: u32) -> Poll<io::Result<T>> {
         let old = self.watched.get();
@@ -67,14 +87,18 @@ impl<'a, S: AsRawFd> Source<'a, S> {
     pub(super) fn is_watched(&self) -> bool {
         self.watched.get() != 0
     }
+
+    fn unwatch(&self) {
+        if self.watched.replace(0) != 0 {
+            host().io_unwatch(self.cx.raw(), self.io.as_raw_fd());
+        }
+    }
 }
 
 impl<S: AsRawFd> Drop for Source<'_, S> {
     fn drop(&mut self) {
         // Before the close, which follows when `io` drops.
-        if self.watched.get() != 0 {
-            host().io_unwatch(self.cx.raw(), self.io.as_raw_fd());
-        }
+        self.unwatch();
     }
 }
 
