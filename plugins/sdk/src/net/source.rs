@@ -15,8 +15,8 @@ pub(super) struct Source<'a, S: AsRawFd> {
     pub(super) io: S,
     cx: Cx<'a>,
     head: &'a Head,
-    /// What the host watches for; 0: nothing yet.
-    watched: Cell<u32>,
+    /// What the host watches for, and 0 is nothing; None: it knows nothing of it.
+    watched: Cell<Option<u32>>,
 }
 
 impl<'a, S: AsRawFd> Source<'a, S> {
@@ -26,7 +26,7 @@ impl<'a, S: AsRawFd> Source<'a, S> {
             io,
             head: cx.head()?,
             cx,
-            watched: Cell::new(0),
+            watched: Cell::new(None),
         })
     }
 
@@ -61,7 +61,7 @@ impl<'a, S: AsRawFd> Source<'a, S> {
         op: impl FnMut(&S) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         if !self.head.may_read(task) {
-            self.unwatch();
+            self.be_quiet();
             return Poll::Pending;
         }
         let read = self.retry(task, IO_READ, op);
@@ -73,24 +73,29 @@ impl<'a, S: AsRawFd> Source<'a, S> {
 
     /// Pending until a step; `mask` is added to what the host watches for.
     pub(super) fn wait<T>(&self, task: &Context<'_>, mask: u32) -> Poll<io::Result<T>> {
-        let old = self.watched.get();
+        let old = self.watched.get().unwrap_or(0);
         if old & mask != mask {
             if let Err(e) = host().io_watch(self.cx.raw(), self.io.as_raw_fd(), old | mask) {
                 return Poll::Ready(Err(e));
             }
-            self.watched.set(old | mask);
+            self.watched.set(Some(old | mask));
         }
         self.head.park(task);
         Poll::Pending
     }
 
     pub(super) fn is_watched(&self) -> bool {
-        self.watched.get() != 0
+        self.watched.get().is_some_and(|mask| mask != 0)
     }
 
-    fn unwatch(&self) {
-        if self.watched.replace(0) != 0 {
-            host().io_unwatch(self.cx.raw(), self.io.as_raw_fd());
+    /// Not io_unwatch: for the host that is the word before a close, after which an event may still come, and finds nobody.
+    fn be_quiet(&self) {
+        if self.is_watched()
+            && host()
+                .io_watch(self.cx.raw(), self.io.as_raw_fd(), 0)
+                .is_ok()
+        {
+            self.watched.set(Some(0));
         }
     }
 }
@@ -98,7 +103,9 @@ impl<'a, S: AsRawFd> Source<'a, S> {
 impl<S: AsRawFd> Drop for Source<'_, S> {
     fn drop(&mut self) {
         // Before the close, which follows when `io` drops.
-        self.unwatch();
+        if self.watched.get().is_some() {
+            host().io_unwatch(self.cx.raw(), self.io.as_raw_fd());
+        }
     }
 }
 
