@@ -39,7 +39,10 @@ fn is_there(krate: Option<&str>, named: &str) -> bool {
     let folders = match krate {
         None => vec![tree().join("tests/suite")],
         Some(name) => {
-            let name = name.trim_start_matches("healthd-");
+            let name = match name {
+                "healthd-plugin" => "sdk",
+                other => other.trim_start_matches("healthd-"),
+            };
             let crates = ["daemon", "plugins"].map(|group| tree().join(group).join(name));
             let parts = |c: &PathBuf| [c.join("src"), c.join("tests")];
             crates.iter().flat_map(parts).collect()

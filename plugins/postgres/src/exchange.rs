@@ -177,9 +177,12 @@ async fn log_in_at<'a>(
     times: &mut Times,
 ) -> Result<Session<'a>, Failed> {
     let (stream, peer) = connect(cx, target, place, times).await?;
-    let wire = secure(cx, stream, target, trust, times).await?;
+    let mut wire = secure(cx, stream, target, trust, times).await?;
     cx.phase("auth");
     let (tls, certificate) = (wire.is_tls(), wire.certificate().cloned());
+    if let Some(password) = config.get_password() {
+        wire.answers_scram(cx, password);
+    }
     // Boxed: its state would stay part of this future for the rest of the run.
     let started = Box::pin(config.connect_raw(wire, NoTls)).await;
     let (client, connection) = started.map_err(|e| report(cx, "auth", &e))?;
@@ -255,7 +258,7 @@ async fn secure<'a>(
     let guard = |private| Guard::new(&target.auth, private);
     let Some(trust) = trust else {
         let local = matches!(stream, Stream::Unix(_));
-        return Ok(Wire::plain(cx, stream, guard(local)));
+        return Ok(Wire::plain(stream, guard(local)));
     };
     cx.phase("tls");
     let fail = |e: &io::Error| Failed::of("tls", e);
@@ -264,10 +267,10 @@ async fn secure<'a>(
         false => ask_for_tls(&mut stream).await.map_err(|e| fail(&e))?,
     };
     let wire = match offer {
-        Offer::Tls => Wire::tls(cx, stream, trust, guard(true))
+        Offer::Tls => Wire::tls(stream, trust, guard(true))
             .await
             .map_err(|e| fail(&e))?,
-        Offer::Plain if target.ssl_mode == SslMode::Prefer => Wire::plain(cx, stream, guard(false)),
+        Offer::Plain if target.ssl_mode == SslMode::Prefer => Wire::plain(stream, guard(false)),
         Offer::Plain => {
             return Err(Failed::critical(
                 "tls: the server offers no TLS, and sslmode requires it",
@@ -345,14 +348,14 @@ impl Session<'_> {
         // It is no log-in: the server wants no password for it. What it answers is nothing.
         let guard = Guard::default();
         let mut wire = match &self.trust {
-            None => Wire::plain(cx, stream, guard),
+            None => Wire::plain(stream, guard),
             Some(trust) => {
                 if !self.direct
                     && let Offer::Plain = ask_for_tls(&mut stream).await?
                 {
                     return Ok(());
                 }
-                Wire::tls(cx, stream, trust, guard).await?
+                Wire::tls(stream, trust, guard).await?
             }
         };
         let token = self.client.cancel_token();

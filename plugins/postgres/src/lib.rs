@@ -8,6 +8,7 @@
 mod auth;
 mod exchange;
 mod guard;
+mod scram;
 mod settings;
 mod target;
 #[cfg(test)]

@@ -6,7 +6,7 @@ use healthd_plugin::serde_json::{Value, json};
 use healthd_plugin::{Status, abi};
 use healthd_testing::{Certs, Peer, Postgres, accepts, free_port, until};
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{Shutdown, TcpListener};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -550,6 +550,85 @@ fn only_the_methods_that_are_wanted() {
         let url = format!("postgres://u:p4ss@127.0.0.1:{port}/x?sslmode=disable");
         let o = check(json!({ "url": url }));
         assert_eq!(o.status, Status::Unknown, "{o:?}");
+    }
+}
+
+/// What the server keeps of a password that is asked for with 20,000 rounds.
+const MANY_ROUNDS: (&str, &str) = (
+    "m4ny r0unds",
+    "SCRAM-SHA-256$20000:c2FsdCBvZiBhIHRlc3QhIQ==$074G+1JtlTOKJmZwTK20r9NlnIwT6DNHXVW7jZ8UdSU=:QhHX09aRNMG1Um5d3EIftBca5FEt11j8uMwQj/LgKjg=",
+);
+
+#[test]
+fn many_rounds_of_scram_are_done_on_a_thread_apart() {
+    let Some(s) = server() else { return };
+    let (password, kept) = MANY_ROUNDS;
+    let made = format!("CREATE ROLE rounds LOGIN PASSWORD '{kept}'");
+    check(on(&s, "", json!({ "query": made })));
+    let url = format!("postgres://rounds@127.0.0.1:{}/postgres", s.port);
+    let o = check(json!({ "url": url, "password": password }));
+    assert_eq!(o.status, Status::Ok, "{o:?}");
+    // It waits for more to do, for some seconds.
+    let threads = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    let mut names = threads.map(|t| std::fs::read_to_string(t.path().join("comm")));
+    assert!(names.any(|name| name.is_ok_and(|n| n.trim() == "apart")));
+    let o = check(json!({ "url": url, "password": "wrong" }));
+    assert_eq!(
+        o.message,
+        "auth: FATAL 28P01: password authentication failed for user \"rounds\""
+    );
+}
+
+#[test]
+fn servers_that_do_not_end_scram_as_they_began_it() {
+    let wish = |which: u8, content: &str| {
+        let length = (content.len() + 8) as u8;
+        format!("R\0\0\0{}\0\0\0{}{content}", length as char, which as char)
+    };
+    let scram = wish(10, "SCRAM-SHA-256\0\0");
+    let first = |i: u32| wish(11, &format!("r=abc,s=c2FsdA==,i={i}"));
+    let other = "auth: the server asks for SCRAM and goes on with something else";
+    for (then, status, message) in [
+        // It lets us in without having shown that it knows the password.
+        (wish(0, ""), Status::Critical, other),
+        (scram.clone(), Status::Critical, other),
+        (wish(3, ""), Status::Unknown, "in clear"),
+        (first(4_096), Status::Critical, "auth: invalid nonce"),
+        (first(100_000), Status::Critical, "auth: invalid nonce"),
+        (
+            first(100_001),
+            Status::Unknown,
+            "wants 100001 rounds of SCRAM (scram_iterations), more than the 100000 that are done here",
+        ),
+        (
+            String::new(),
+            Status::Critical,
+            "auth: the server closed the connection",
+        ),
+    ] {
+        // In one piece and byte by byte.
+        let pieces = [vec![scram.clone() + &then], {
+            let all = scram.clone() + &then;
+            all.chars().map(String::from).collect()
+        }];
+        for pieces in pieces {
+            let peer = Peer::new(move |mut stream| {
+                let _ = stream.set_nodelay(true);
+                let _ = stream.read(&mut [0; 4096]);
+                for piece in &pieces {
+                    let _ = stream.write_all(piece.as_bytes());
+                }
+                let _ = stream.shutdown(Shutdown::Write);
+                let _ = std::io::copy(&mut stream, &mut std::io::sink());
+            });
+            let url = format!(
+                "postgres://u:hunter2@127.0.0.1:{}/x?sslmode=disable",
+                peer.addr.port()
+            );
+            let o = check(json!({ "url": url }));
+            assert_eq!(o.status, status, "{then:?}: {o:?}");
+            assert!(o.message.contains(message), "{then:?}: {o:?}");
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The stream under tokio-postgres: plain or TLS, and guarded.
 
 use super::guard::{Guard, not_postgres};
+use super::scram;
 use healthd_plugin::Cx;
 use healthd_plugin::net::{self, Stream};
 use healthd_plugin::tls::{Connector, Shown, TlsStream};
@@ -10,16 +11,21 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 pub struct Wire<'a> {
-    transport: Transport<'a>,
-    guard: Guard,
-    cx: Cx<'a>,
-    kept: Option<Kept<'a>>,
+    /// None: the log-in has it.
+    line: Option<Line<'a>>,
+    /// Not begun: with what.
+    password: Option<(Cx<'a>, Vec<u8>)>,
+    log_in: Option<Pin<Box<LogIn<'a>>>>,
+    /// Read in the log-in, and still to be shown.
+    heard: Vec<u8>,
 }
 
-/// Read, and not shown before others have had their turn: the client answers it with much work, in one piece.
-struct Kept<'a> {
-    bytes: Vec<u8>,
-    turn: Pin<Box<dyn Future<Output = ()> + 'a>>,
+type LogIn<'a> = dyn Future<Output = io::Result<(Line<'a>, Vec<u8>)>> + 'a;
+
+/// The guarded transport.
+pub struct Line<'a> {
+    transport: Transport<'a>,
+    guard: Guard,
 }
 
 enum Transport<'a> {
@@ -52,39 +58,48 @@ pub async fn ask_for_tls(stream: &mut Stream<'_>) -> io::Result<Offer> {
 }
 
 impl<'a> Wire<'a> {
-    pub fn plain(cx: Cx<'a>, stream: Stream<'a>, guard: Guard) -> Self {
-        Wire::over(cx, Transport::Plain(stream), guard)
+    pub fn plain(stream: Stream<'a>, guard: Guard) -> Self {
+        Wire::over(Transport::Plain(stream), guard)
     }
 
-    pub async fn tls(
-        cx: Cx<'a>,
-        stream: Stream<'a>,
-        connector: &Connector,
-        guard: Guard,
-    ) -> io::Result<Self> {
+    pub async fn tls(stream: Stream<'a>, connector: &Connector, guard: Guard) -> io::Result<Self> {
         let stream = Box::new(connector.connect(stream).await?);
-        Ok(Wire::over(cx, Transport::Tls(stream), guard))
+        Ok(Wire::over(Transport::Tls(stream), guard))
     }
 
-    fn over(cx: Cx<'a>, transport: Transport<'a>, guard: Guard) -> Self {
+    fn over(transport: Transport<'a>, guard: Guard) -> Self {
         Wire {
-            transport,
-            guard,
-            cx,
-            kept: None,
+            line: Some(Line { transport, guard }),
+            password: None,
+            log_in: None,
+            heard: Vec::new(),
         }
     }
 
+    /// SCRAM is done in here, and its user sees a server that lets everybody in.
+    pub fn answers_scram(&mut self, cx: Cx<'a>, password: &[u8]) {
+        self.password = Some((cx, password.to_vec()));
+    }
+
+    fn transport(&self) -> Option<&Transport<'a>> {
+        self.line.as_ref().map(|line| &line.transport)
+    }
+
     pub fn is_tls(&self) -> bool {
-        matches!(self.transport, Transport::Tls(_))
+        matches!(self.transport(), Some(Transport::Tls(_)))
     }
 
     /// The certificate of the server's chain that ends first.
     pub fn certificate(&self) -> Option<&Shown> {
-        match &self.transport {
+        match self.transport()? {
             Transport::Plain(_) => None,
             Transport::Tls(stream) => stream.seen().ends.as_ref(),
         }
+    }
+
+    fn line(&mut self) -> io::Result<Pin<&mut Line<'a>>> {
+        let line = self.line.as_mut().map(Pin::new);
+        line.ok_or_else(|| io::Error::other("the log-in is not over"))
     }
 }
 
@@ -95,39 +110,65 @@ impl AsyncRead for Wire<'_> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let before = buf.filled().len();
-        if this.kept.is_none() {
-            ready!(match &mut this.transport {
-                Transport::Plain(s) => AsyncRead::poll_read(Pin::new(s), cx, buf),
-                Transport::Tls(s) => Pin::new(s).poll_read(cx, buf),
-            })?;
-            this.guard.look(&buf.filled()[before..])?;
-            if !this.guard.is_heavy {
-                return Poll::Ready(Ok(()));
-            }
-            this.kept = Some(Kept {
-                bytes: buf.filled()[before..].to_vec(),
-                turn: Box::pin(this.cx.yield_now()),
-            });
-            buf.set_filled(before);
+        if let Some((run, password)) = this.password.take()
+            && let Some(mut line) = this.line.take()
+        {
+            this.log_in = Some(Box::pin(async move {
+                let heard = scram::log_in(run, &mut line, &password).await?;
+                Ok((line, heard))
+            }));
         }
-        if let Some(kept) = &mut this.kept {
-            ready!(kept.turn.as_mut().poll(cx));
-            // Whoever reads offers no less room than before; what would not fit stays for the next time.
-            let rest = kept.bytes.split_off(kept.bytes.len().min(buf.remaining()));
-            buf.put_slice(&kept.bytes);
-            kept.bytes = rest;
+        if let Some(log_in) = &mut this.log_in {
+            let done = ready!(log_in.as_mut().poll(cx));
+            this.log_in = None;
+            let (line, heard) = done?;
+            (this.line, this.heard) = (Some(line), heard);
         }
-        this.kept.take_if(|kept| kept.bytes.is_empty());
-        if let Some(kept) = &mut this.kept {
-            // Its turn has come, and is not waited for again.
-            kept.turn = Box::pin(std::future::ready(()));
+        if this.heard.is_empty() {
+            return this.line()?.poll_read(cx, buf);
         }
+        let n = this.heard.len().min(buf.remaining());
+        buf.put_slice(&this.heard[..n]);
+        this.heard.drain(..n);
         Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Wire<'_> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut().line()?.poll_write(cx, data)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().line()?.poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().line()?.poll_shutdown(cx)
+    }
+}
+
+impl AsyncRead for Line<'_> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        ready!(match &mut this.transport {
+            Transport::Plain(s) => AsyncRead::poll_read(Pin::new(s), cx, buf),
+            Transport::Tls(s) => Pin::new(s).poll_read(cx, buf),
+        })?;
+        Poll::Ready(this.guard.look(&buf.filled()[before..]))
+    }
+}
+
+impl AsyncWrite for Line<'_> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -9,6 +9,7 @@ use crate::barrier::{catch, guard, guard_silent};
 use crate::cx::Cx;
 use crate::exec::ExecOutput;
 use crate::host::host;
+use crate::net::Dribs;
 use crate::resolve::Answer;
 use crate::shared;
 use crate::status::Status;
@@ -49,6 +50,8 @@ pub(crate) struct Head {
     transfers: Cell<u32>,
     /// When the first look at the clock was, in this step; 0: there was none.
     step_begun: Cell<u64>,
+    /// Reads that brought little.
+    dribs: Cell<Dribs>,
     /// Where the deadline was moved to; 0: it was not.
     pub(crate) moved_to: Cell<u64>,
     /// When the time limit is up in which the future is polled now; 0: it has none.
@@ -107,6 +110,22 @@ impl Head {
 
     pub(crate) fn transferred(&self) {
         self.transfers.set(self.transfers.get().saturating_sub(1));
+    }
+
+    /// Called by a leaf before it reads from a stream. False: little has come again and again, and it waits for more.
+    pub(crate) fn may_read(&self, cx: &Context<'_>) -> bool {
+        let Some(at) = self.dribs.get().wait(|| host().now_ns()) else {
+            return true;
+        };
+        self.want_timer(at);
+        self.park(cx);
+        false
+    }
+
+    /// So many bytes have come from a stream, and there was room for so many.
+    pub(crate) fn has_read(&self, n: usize, room: usize) {
+        let dribs = self.dribs.get();
+        self.dribs.set(dribs.read(n, room, || host().now_ns()));
     }
 
     pub(crate) fn new_token(&self) -> u32 {
@@ -234,6 +253,7 @@ where
             last_token: Cell::new(0),
             transfers: Cell::new(0),
             step_begun: Cell::new(0),
+            dribs: Cell::default(),
             moved_to: Cell::new(0),
             limited_to: Cell::new(0),
             told_by: RefCell::default(),

@@ -3,13 +3,20 @@
 #![forbid(unsafe_code)]
 
 use healthd_plugin::mock::{MockHost, Outcome};
-use healthd_plugin::net::{AsyncFd, Bind, Heard, PingSocket, TcpStream, UdpSocket};
-use healthd_plugin::tls::{Dialect, starttls};
+use healthd_plugin::net::{
+    AsyncFd, AsyncRead, AsyncWrite, Bind, Heard, PingSocket, TcpStream, UdpSocket, read, write_all,
+};
+use healthd_plugin::tls::rustls::crypto::ring;
+use healthd_plugin::tls::rustls::pki_types::pem::PemObject;
+use healthd_plugin::tls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use healthd_plugin::tls::rustls::{ServerConfig, ServerConnection, StreamOwned};
+use healthd_plugin::tls::{Connector, Dialect, Roots, starttls};
 use healthd_plugin::{Check, Cx, Status, options, plugins};
-use healthd_testing::{Peer, in_own_network, ip, net_sysctl};
+use healthd_testing::{Certs, Peer, in_own_network, ip, net_sysctl};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, TcpListener};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(30);
@@ -51,6 +58,15 @@ impl Check for Net {
         }
         match self.0.case.as_str() {
             "fd" => fd(cx).await,
+            "dribs" => {
+                let stream = TcpStream::connect(cx, to.parse().unwrap()).await.unwrap();
+                dribs(cx, stream).await
+            }
+            "dribs in TLS" => {
+                let stream = TcpStream::connect(cx, to.parse().unwrap()).await.unwrap();
+                let anybody = Connector::new(&Roots::Insecure, "localhost").unwrap();
+                dribs(cx, anybody.connect(stream).await.unwrap()).await
+            }
             "source" => {
                 let to = to.parse().unwrap();
                 let found = match UdpSocket::connect_with(cx, to, &bind) {
@@ -121,6 +137,44 @@ async fn fd(cx: Cx<'_>) -> Status {
     drop(fd);
     assert_eq!(writer.join().unwrap(), sent);
     cx.ok("done")
+}
+
+/// The moments at which one may go on that reads dribs.
+const PAUSE_NS: u64 = 5_000_000;
+/// Reads without a pause, and with one.
+const FREE: u64 = 64;
+const PAUSED: u64 = 20;
+/// Bytes that the peer sends for each that it gets, one by one.
+const BURST: usize = 20;
+
+/// Says for how many moments it has waited.
+async fn dribs(cx: Cx<'_>, mut stream: impl AsyncRead + AsyncWrite + Unpin) -> Status {
+    let (mut got, mut begun) = (0, 0);
+    for n in 0..FREE + PAUSED {
+        if got % BURST == 0 {
+            write_all(&mut stream, b".").await.unwrap();
+        }
+        if n == FREE {
+            begun = cx.now_ns();
+        }
+        got += read(&mut stream, &mut [0; 4096]).await.unwrap();
+    }
+    cx.ok(cx.now_ns() / PAUSE_NS - begun / PAUSE_NS)
+}
+
+/// Answers each byte with a burst of bytes, each in a write of its own.
+fn in_bursts(stream: &mut (impl Read + Write)) {
+    while stream.read(&mut [0]).unwrap_or(0) == 1 {
+        for _ in 0..BURST {
+            if stream
+                .write_all(b"a")
+                .and_then(|()| stream.flush())
+                .is_err()
+            {
+                return;
+            }
+        }
+    }
 }
 
 plugins! {
@@ -404,4 +458,47 @@ fn what_icmp_says_of_a_request() {
         let o = check(r#"{"to": "127.0.0.1", "size": 2000, "dont_fragment": true}"#);
         assert_eq!(o.message, "send: message too long");
     });
+}
+
+/// Neither what comes byte by byte nor a server that sends TLS records of a byte has a step for each of them.
+#[test]
+fn dribs_are_read_with_pauses_and_wake_nobody() {
+    let slow = |case: &str, peer: Peer| {
+        let o = check(&format!(r#"{{"case": "{case}", "to": "{}"}}"#, peer.addr));
+        assert_eq!(o.status, Status::Ok, "{o:?}");
+        // After the first of those that have to wait.
+        let waited: u64 = o.message.parse().unwrap();
+        assert!(waited >= PAUSED - 1, "{o:?}");
+        // When its moment comes, or else also when something comes after that.
+        assert!(u64::from(o.steps) <= 3 * (FREE + PAUSED), "{o:?}");
+    };
+    slow(
+        "dribs",
+        Peer::new(|mut stream| {
+            stream.set_nodelay(true).unwrap();
+            in_bursts(&mut stream);
+        }),
+    );
+    if !Certs::possible() {
+        return;
+    }
+    let certs = Certs::new();
+    let chain = CertificateDer::pem_file_iter(certs.certificate()).unwrap();
+    let chain = chain.collect::<Result<Vec<_>, _>>().unwrap();
+    let key = PrivateKeyDer::from_pem_file(certs.key()).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap();
+    let config = Arc::new(config);
+    slow(
+        "dribs in TLS",
+        Peer::new(move |stream| {
+            stream.set_nodelay(true).unwrap();
+            let connection = ServerConnection::new(config.clone()).unwrap();
+            in_bursts(&mut StreamOwned::new(connection, stream));
+        }),
+    );
 }

@@ -201,7 +201,12 @@ impl Tcp {
             // On the heap and not before it is needed, as TLS is in `talk`.
             let mut buffer = vec![0; 2048];
             let mut over = false;
+            let mut looks = Looks::default();
             loop {
+                if looks.are_long() {
+                    // The others first.
+                    cx.yield_now().await;
+                }
                 let begun = cx.now_ns();
                 if let Some(used) = dialogue::matched(expect, &answer[at..], &mut captured) {
                     at += used;
@@ -224,9 +229,7 @@ impl Tcp {
                     // Stands behind the words of a time-out.
                     cx.message(format_args!("the server said {}", FirstLine(said)));
                 }
-                // At most a tenth of the time is spent on looking, however small the pieces are.
-                let now = cx.now_ns();
-                let next_look = now + (now - begun) * 9;
+                let next_look = looks.next(begun, cx.now_ns());
                 over = more(
                     cx,
                     stream,
@@ -296,6 +299,38 @@ impl Tcp {
             ));
         }
         status
+    }
+}
+
+/// How often an answer is looked at while it comes: in pieces as small as it likes, and with a pattern that may take a
+/// millisecond on 16 KiB.
+#[derive(Default)]
+struct Looks {
+    count: u32,
+    /// What the last one took.
+    took_ns: u64,
+}
+
+impl Looks {
+    /// At most a tenth of the time is spent on so many, which do for any server that has something to say. Then one is
+    /// talking on and on, perhaps many at once, and a hundredth must do.
+    const FREE: u32 = 16;
+    /// So much of a step is enough.
+    const LONG_NS: u64 = 200_000;
+
+    fn are_long(&self) -> bool {
+        self.took_ns > Self::LONG_NS
+    }
+
+    /// When the next one may be.
+    fn next(&mut self, begun_ns: u64, now_ns: u64) -> u64 {
+        self.took_ns = now_ns - begun_ns;
+        self.count = self.count.saturating_add(1);
+        let rest = match self.count > Self::FREE {
+            true => 99,
+            false => 9,
+        };
+        now_ns + self.took_ns * rest
     }
 }
 

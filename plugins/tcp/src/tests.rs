@@ -326,6 +326,37 @@ fn bad_options_are_refused() {
 }
 
 #[test]
+fn whoever_talks_on_and_on_is_looked_at_less_often() {
+    let mut looks = crate::Looks::default();
+    assert!(!looks.are_long());
+    for _ in 0..16 {
+        assert_eq!(looks.next(1_000_000, 1_010_000), 1_100_000);
+    }
+    assert_eq!(looks.next(1_000_000, 1_010_000), 2_000_000);
+    assert!(!looks.are_long(), "others need not go first for 10 us");
+    assert_eq!(looks.next(0, 1_000_000), 100_000_000);
+    assert!(looks.are_long());
+}
+
+/// 16 KiB byte by byte, of which only the last one matches: it is found all the same.
+#[test]
+fn a_banner_byte_by_byte() {
+    let peer = Peer::new(|mut stream| {
+        let _ = stream.set_nodelay(true);
+        for n in 0..16_000 {
+            let byte = if n == 15_999 { b"!" } else { b"a" };
+            if stream.write_all(byte).is_err() {
+                return;
+            }
+        }
+        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+    });
+    let o =
+        check(json!({"host": "127.0.0.1", "port": peer.addr.port(), "expect": "(status|a).*!$"}));
+    assert_eq!(o.status, Status::Ok, "{o:?}");
+}
+
+#[test]
 fn a_dialogue_captures_and_says_it_again() {
     let peer = Peer::new(|mut stream| {
         let _ = stream.write_all(b"\xff\xfe hello id=42\r\n");

@@ -4,6 +4,7 @@ use crate::cx::Cx;
 use crate::host::host;
 use crate::task::Head;
 use crate::text::own_fault;
+use healthd_abi::IO_READ;
 use std::cell::Cell;
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -14,8 +15,8 @@ pub(super) struct Source<'a, S: AsRawFd> {
     pub(super) io: S,
     cx: Cx<'a>,
     head: &'a Head,
-    /// What the host watches for; 0: nothing yet.
-    watched: Cell<u32>,
+    /// What the host watches for, and 0 is nothing; None: it knows nothing of it.
+    watched: Cell<Option<u32>>,
 }
 
 impl<'a, S: AsRawFd> Source<'a, S> {
@@ -25,7 +26,7 @@ impl<'a, S: AsRawFd> Source<'a, S> {
             io,
             head: cx.head()?,
             cx,
-            watched: Cell::new(0),
+            watched: Cell::new(None),
         })
     }
 
@@ -51,28 +52,58 @@ impl<'a, S: AsRawFd> Source<'a, S> {
         }
     }
 
+    /// As `retry`, of bytes of a stream into so much room. While it pauses between dribs the host does not watch, so that
+    /// what comes wakes nobody; each step polls the whole task, so one that waits to write tries again then.
+    pub(super) fn read(
+        &self,
+        task: &Context<'_>,
+        room: usize,
+        op: impl FnMut(&S) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        if !self.head.may_read(task) {
+            self.be_quiet();
+            return Poll::Pending;
+        }
+        let read = self.retry(task, IO_READ, op);
+        if let Poll::Ready(Ok(n)) = read {
+            self.head.has_read(n, room);
+        }
+        read
+    }
+
     /// Pending until a step; `mask` is added to what the host watches for.
     pub(super) fn wait<T>(&self, task: &Context<'_>, mask: u32) -> Poll<io::Result<T>> {
-        let old = self.watched.get();
+        let old = self.watched.get().unwrap_or(0);
         if old & mask != mask {
             if let Err(e) = host().io_watch(self.cx.raw(), self.io.as_raw_fd(), old | mask) {
                 return Poll::Ready(Err(e));
             }
-            self.watched.set(old | mask);
+            self.watched.set(Some(old | mask));
         }
         self.head.park(task);
         Poll::Pending
     }
 
     pub(super) fn is_watched(&self) -> bool {
-        self.watched.get() != 0
+        self.watched.get().is_some_and(|mask| mask != 0)
+    }
+
+    /// Not io_unwatch: for the host that is the word before a close, after which an event may still come, and finds nobody.
+    fn be_quiet(&self) {
+        if self.is_watched()
+            && host()
+                .io_watch(self.cx.raw(), self.io.as_raw_fd(), 0)
+                .is_ok()
+        {
+            self.watched.set(Some(0));
+        }
     }
 }
 
 impl<S: AsRawFd> Drop for Source<'_, S> {
     fn drop(&mut self) {
         // Before the close, which follows when `io` drops.
-        if self.watched.get() != 0 {
+        if self.watched.get().is_some() {
             host().io_unwatch(self.cx.raw(), self.io.as_raw_fd());
         }
     }

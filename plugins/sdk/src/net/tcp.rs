@@ -188,7 +188,7 @@ impl<'a> TcpStream<'a> {
         if self.asked.replace(false) && !self.source.is_watched() {
             return self.source.wait(task, IO_READ);
         }
-        self.source.retry(task, IO_READ, |mut io| io.read(buf))
+        self.source.read(task, buf.len(), |mut io| io.read(buf))
     }
 
     pub fn poll_write(&self, task: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {

@@ -2,7 +2,7 @@
 
 use super::source::{RawAddr, Source, socket};
 use crate::cx::Cx;
-use healthd_abi::{IO_READ, IO_WRITE};
+use healthd_abi::IO_WRITE;
 use std::future::poll_fn;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
@@ -57,7 +57,7 @@ impl<'a> UnixStream<'a> {
     }
 
     pub fn poll_read(&self, task: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.source.retry(task, IO_READ, |mut io| io.read(buf))
+        self.source.read(task, buf.len(), |mut io| io.read(buf))
     }
 
     pub fn poll_write(&self, task: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
