@@ -27,16 +27,17 @@ fn a_socket_has_its_mode_from_its_first_moment() {
         });
         // What the process would give away.
         nix::sys::stat::umask(nix::sys::stat::Mode::empty());
-        for _ in 0..ROUNDS {
+        let rounds = (0..ROUNDS).try_for_each(|_| {
             let before = looks.load(SeqCst);
-            let socket = unix_socket::listen(&path, MODE).expect("a socket in our own folder");
+            let socket = unix_socket::listen(&path, MODE)?;
             while looks.load(SeqCst) == before {
                 thread::yield_now();
             }
             drop(socket);
-            fs::remove_file(&path).expect("it is there");
-        }
+            fs::remove_file(&path)
+        });
         is_over.store(true, SeqCst);
+        rounds.expect("a socket in our own folder");
     });
     assert_eq!(found.into_inner(), MODE);
 }
