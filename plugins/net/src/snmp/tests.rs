@@ -366,11 +366,15 @@ impl Relay {
         // Until the test's process ends: it holds no more than two sockets.
         std::thread::spawn(move || {
             let back = UdpSocket::bind("127.0.0.1:0").unwrap();
+            // An agent that is gone answers nothing; the question comes again.
+            back.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
             let mut buffer = [0; 4096];
             while let Ok((n, from)) = front.recv_from(&mut buffer) {
                 back.send_to(&buffer[..n], ("127.0.0.1", agent.load(SeqCst)))
                     .unwrap();
-                let n = back.recv(&mut buffer).unwrap();
+                let Ok(n) = back.recv(&mut buffer) else {
+                    continue;
+                };
                 front.send_to(&buffer[..n], from).unwrap();
             }
         });
