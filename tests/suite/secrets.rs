@@ -1,6 +1,7 @@
 //! What came from a secret is in nothing that leaves a worker, whatever a plugin does with it.
 
-use crate::harness::{Check, Config, Daemon, check, fixtures, kill, wait_for};
+use crate::harness::ctl::wait_for;
+use crate::harness::{Check, Config, Daemon, check, fixtures, kill};
 use healthd_test_support::procs;
 use nix::sys::signal::Signal;
 use serde_json::json;
@@ -185,7 +186,10 @@ fn half_a_secret_is_not_shown_where_the_words_of_a_program_are_cut() {
 /// Only the processes that read the config inherit it: the supervisor, which starts managers, and the manager.
 #[test]
 fn a_secret_of_the_environment_is_in_no_process_with_plugins() {
-    let config = Config::new().plugin_file(fixtures::fixture("blab"));
+    let program = || check("program").script("exit 0");
+    let config = Config::new()
+        .plugin_file(fixtures::fixture("blab"))
+        .check(program());
     // What nobody else on this machine has.
     let mark = config.dir().display().to_string();
     let names = |check_name: &str, variable: &str| {
@@ -195,10 +199,7 @@ fn a_secret_of_the_environment_is_in_no_process_with_plugins() {
         )
     };
     let first_and = |more: Option<Check>| {
-        let first = [
-            names("first", "HD_FIRST"),
-            check("program").script("exit 0"),
-        ];
+        let first = [names("first", "HD_FIRST"), program()];
         first.into_iter().chain(more).collect::<Vec<_>>()
     };
     let config = config.env("HD_FIRST", &mark).env("HD_LATER", &mark);

@@ -430,9 +430,9 @@ fn what_an_agent_of_version_3_may_say() {
     };
     let engine = Engine::new(b"engine".to_vec(), &nobody);
     // Numbers with bytes like those of heads.
-    for id in [1, 0x0102_A003, 0xA005_0202, 0x0203_0405] {
-        let asked = nobody.question(id as i32, &engine, 0, &super::ber::get(id as i32, &[]));
-        assert_eq!(number_of(&asked), id as i32);
+    for id in [1, 0x0102_A003, 0x2005_0202, 0x0203_0405, -2] {
+        let asked = nobody.question(id, &engine, 0, &super::ber::get(id, &[]));
+        assert_eq!(number_of(&asked), id);
     }
     // In the envelope of our own questions, which is that of answers too.
     let saying = |what: fn(i32) -> Vec<u8>| {
