@@ -4,7 +4,8 @@
  *           metrics, phases and the log, and on standard error
  * url       the same
  * user      what stands before the password in Basic
- * refuse    true: create fails, and says why with the password */
+ * refuse    true: create fails, and says why with the password
+ * sees      name of a variable of the environment: create fails, and says what it holds */
 #include "fixture.h"
 
 static void encode64(const char *in, char *out) {
@@ -71,7 +72,14 @@ static void tell_all(const hd_ctx *c, const char *json) {
 }
 
 static hd_ret create_or_refuse(const hd_ctx *c, hd_str config, void **instance) {
+  char sees[64];
   hd_ret made = create(c, config, instance);
+  if (made == HD_OK && text(*instance, "sees", sees, sizeof sees)) {
+    const char *held = getenv(sees);
+    say(c, "%s holds %s", sees, held == NULL ? "nothing" : held);
+    free(*instance);
+    return HD_E_CONFIG;
+  }
   if (made != HD_OK || !number(*instance, "refuse", 0)) return made;
   tell_all(c, *instance);
   free(*instance);

@@ -111,9 +111,9 @@ fn what_a_constructor_starts_ends_with_the_look_at_its_file() {
     // And one that crashes behind it, so that nobody is left there who could end it.
     let left = fixtures::named_variant("left", "CTOR_LEFT", "wrong", "4322");
     let crashes = install(&config, &left, "left");
-    let config = config.env("HD_LOOK", &mark);
+    let config = config.env("HEALTHD_TEST_LOOK", &mark);
     let nobody_is_left = |at: &str| {
-        let mut left = procs::with_variable("HD_LOOK", &mark);
+        let mut left = procs::with_variable("HEALTHD_TEST_LOOK", &mark);
         left.retain(|pid| procs::name(*pid) == "sleep");
         assert!(left.is_empty(), "{at}: {left:?}");
     };
@@ -123,7 +123,7 @@ fn what_a_constructor_starts_ends_with_the_look_at_its_file() {
     let verify = Command::new(env!("CARGO_BIN_EXE_healthd"))
         .arg("--verify")
         .arg(&crashes)
-        .env("HD_LOOK", &mark)
+        .env("HEALTHD_TEST_LOOK", &mark)
         .output()
         .expect("it starts");
     assert_eq!(verify.status.code(), Some(1), "{verify:?}");
@@ -215,9 +215,14 @@ fn nothing_is_loaded_from_a_folder_that_others_may_change() {
             chown(folder, Some(65534), None).expect("root may");
         });
     }
-    none("No such file or directory", &|folder| {
-        fs::remove_dir_all(folder).expect("our own folder");
-    });
+    for words in [
+        "No such file or directory",
+        "name the folder with the plugins by `plugin_dir`",
+    ] {
+        none(words, &|folder| {
+            fs::remove_dir_all(folder).expect("our own folder");
+        });
+    }
 }
 
 #[test]

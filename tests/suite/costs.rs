@@ -91,8 +91,8 @@ fn cpu_time_is_that_of_the_run_in_every_lane() {
         daemon.run(name);
         let cost = cost(&daemon, name);
         let a_run = number(&cost["cpu_ms"]) / number(&cost["runs"]);
-        // Its own loop is 40 ms; the rest is little, however slow this machine is.
-        assert!((39.9..60.0).contains(&a_run), "{name}: {cost}");
+        // Its own loop is 40 ms; the rest is little, but for what a host takes and a guest counts.
+        assert!((39.9..200.0).contains(&a_run), "{name}: {cost}");
         assert!(number(&cost["wall_ms"]) >= number(&cost["cpu_ms"]) * 0.99);
         assert!(number(&cost["steps"]) >= number(&cost["runs"]), "{cost}");
     }

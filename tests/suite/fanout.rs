@@ -533,7 +533,8 @@ fn killed_workers_lose_no_chunk() {
                 .plugin("fan")
                 .interval("200ms")
                 .timeout("60s")
-                .set("attempts", "1")
+                // With 1 what nobody could judge for two seconds is unknown, and here workers die all the time.
+                .set("attempts", "100")
                 .set("config", "{ items = 60 }"),
         );
     }

@@ -250,15 +250,21 @@ fn what_is_taken_away_is_made_anew() {
     let dir = daemon.dir().to_owned();
     let (run, state) = (dir.join("run"), dir.join("state"));
     answers(&daemon);
+    // In one step each: the daemon looks whenever it likes, and makes anew what it misses.
+    let remove = |folder: &Path| {
+        let gone = folder.with_extension("gone");
+        fs::rename(folder, &gone)
+            .and_then(|()| fs::remove_dir_all(&gone))
+            .expect("the folder");
+    };
+    let new = dir.join("run.new");
+    fs::create_dir(&new).expect("our own directory");
+    fs::set_permissions(&new, Permissions::from_mode(0o755)).expect("our own");
     let takes: [&dyn Fn(); 5] = [
         &|| fs::remove_file(run.join("control.sock")).expect("the socket"),
-        &|| fs::remove_dir_all(&run).expect("the folder"),
-        &|| {
-            fs::rename(&run, dir.join("run.old")).expect("the folder");
-            fs::create_dir(&run).expect("our own directory");
-            fs::set_permissions(&run, Permissions::from_mode(0o755)).expect("our own");
-        },
-        &|| fs::remove_dir_all(&state).expect("the folder"),
+        &|| remove(&run),
+        &|| exchange(&new, &run),
+        &|| remove(&state),
         &|| fs::rename(&state, dir.join("state.old")).expect("the folder"),
     ];
     for take in takes {
@@ -277,14 +283,20 @@ fn what_is_taken_away_is_made_anew() {
     assert!(fs::read_dir(&state).expect("it is there").count() > 0);
 }
 
+/// The daemon finds one or the other there, whenever it looks, and next to never nothing.
+fn exchange(new: &Path, folder: &Path) {
+    fs::rename(folder, folder.with_extension("old")).expect("the folder");
+    fs::rename(new, folder).expect("our own");
+}
+
 #[test]
 fn what_cannot_be_made_anew_is_an_end_for_the_service_manager() {
     for name in ["run", "state"] {
         let mut daemon = config().spawn();
         daemon.expect_notify("READY=1");
-        let folder = daemon.dir().join(name);
-        fs::rename(&folder, daemon.dir().join("old")).expect("the folder");
-        fs::write(&folder, "no folder").expect("our own directory");
+        let (folder, file) = (daemon.dir().join(name), daemon.dir().join("file"));
+        fs::write(&file, "no folder").expect("our own directory");
+        exchange(&file, &folder);
         daemon.expect_log("which ends, as it cannot be made anew");
         assert_eq!(daemon.wait_exit().code(), Some(73));
         daemon.assert_no_orphan();

@@ -255,14 +255,14 @@ fn an_uplink_that_never_says_how_it_is_hides_a_problem_for_a_while() {
         )
         .check(
             told(&dir, "uplink")
-                .timeout("100ms")
+                .timeout("1s")
                 .set("exclusive", "\"line\""),
         )
         .check(
             check("one")
                 .plugin("echo_step")
                 .interval("300ms")
-                .timeout("300ms")
+                .timeout("5s")
                 .set("attempts", "1")
                 .set("needs", "\"uplink\"")
                 .set("config", &format!("{{ file = {:?} }}", dir.join("one"))),

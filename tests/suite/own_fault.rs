@@ -118,7 +118,7 @@ fn stuck_threads_stalls_overruns_and_a_reload_at_once_hurt_no_other() {
     let checks = |last: &str| {
         let mut all: Vec<Check> = (0..10).map(fine).collect();
         all.extend((0..3).map(|n| deaf(&format!("deaf-{n}"), &gate)));
-        all.push(blocking("short", "crash_step", "300ms", 300, &file));
+        all.push(blocking("short", "crash_step", "5s", 300, &file));
         all.push(blocking("long", "crash_step", "300ms", 60_000, &file));
         all.push(blocking("over", "crash", "2s", 5_000, &file));
         all.push(check(last).plugin("echo_step").interval("1h"));

@@ -83,7 +83,12 @@ fn a_plugin_that_hears_the_cancel_has_a_timeout_of_its_target() {
         ("run", "timeout after 1s"),
         ("step", "timeout after 1s in phase gate"),
     ] {
-        let row = daemon.run(name);
+        let mut row = daemon.run(name);
+        // Who does not run in the last tenth of a second has had no time to give up: then once more.
+        while row["status"] == "unknown" {
+            gate.wait_entered();
+            row = daemon.run(name);
+        }
         assert_eq!(row["status"], "critical", "{row}");
         assert_eq!(row["message"], said, "{row}");
         gate.wait_entered().assert_hung_up();
@@ -129,7 +134,7 @@ fn four_stuck_threads_replace_the_worker() {
 
 #[test]
 fn a_plugin_that_blocks_its_reactor_is_found_out() {
-    let mut config = config();
+    let mut config = config().only_asked();
     let file = config.dir().join("stall");
     config = config.check(check("bad").plugin("crash_step").interval("1h").set(
         "config",
@@ -285,6 +290,7 @@ fn assert_never_blamed(daemon: &Daemon) {
 
 #[test]
 fn a_reactor_that_is_kept_from_running_is_not_stalled() {
+    let _alone = Hog::alone();
     let config = config().only_asked();
     let file = config.dir().join("spin");
     let daemon = config
@@ -311,6 +317,7 @@ fn a_reactor_that_is_kept_from_running_is_not_stalled() {
 
 #[test]
 fn a_reactor_that_never_runs_is_replaced_in_the_end_and_nobody_is_blamed() {
+    let _alone = Hog::alone();
     let config = config().only_asked();
     let file = config.dir().join("spin");
     let daemon = config
@@ -366,6 +373,7 @@ fn a_reactor_that_computes_for_ever_is_stalled() {
 
 #[test]
 fn a_call_that_is_kept_from_running_has_not_overrun() {
+    let _alone = Hog::alone();
     let config = config().only_asked().pool("io", "workers = 1\nthreads = 1");
     let file = config.dir().join("spin");
     let daemon = config

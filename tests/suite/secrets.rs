@@ -1,6 +1,9 @@
 //! What came from a secret is in nothing that leaves a worker, whatever a plugin does with it.
 
-use crate::harness::{Check, Config, Daemon, check, fixtures};
+use crate::harness::ctl::wait_for;
+use crate::harness::{Check, Config, Daemon, check, fixtures, kill};
+use healthd_test_support::procs;
+use nix::sys::signal::Signal;
 use serde_json::json;
 use std::fs;
 use std::path::Path;
@@ -177,5 +180,71 @@ fn half_a_secret_is_not_shown_where_the_words_of_a_program_are_cut() {
         let all = daemon.detail(name).to_string();
         assert!(all.contains("xxx***"), "{name}: {all}");
         assert!(!all.contains(&PASSWORD[..4]), "{name}: {all}");
+    }
+}
+
+/// Only the processes that read the config inherit it: the supervisor, which starts managers, and the manager.
+#[test]
+fn a_secret_of_the_environment_is_in_no_process_with_plugins() {
+    let program = || check("program").script("exit 0");
+    let config = Config::new()
+        .plugin_file(fixtures::fixture("blab"))
+        .check(program());
+    // What nobody else on this machine has.
+    let mark = config.dir().display().to_string();
+    let names = |check_name: &str, variable: &str| {
+        check(check_name).plugin("blab").interval("1h").set(
+            "config",
+            &format!("{{ password = {{ env = \"{variable}\" }} }}"),
+        )
+    };
+    let first_and = |more: Option<Check>| {
+        let first = [names("first", "HD_FIRST"), program()];
+        first.into_iter().chain(more).collect::<Vec<_>>()
+    };
+    let config = config.env("HD_FIRST", &mark).env("HD_LATER", &mark);
+    let written = config.write();
+    // What is asked about options has its own share of them, and not what others name.
+    let sees = check("sees")
+        .plugin("blab")
+        .set("config", "{ sees = \"HD_FIRST\" }");
+    written.rewrite(&first_and(Some(sees)));
+    let refused = written.run(&["-t"]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.contains("HD_FIRST holds nothing"), "{said}");
+
+    written.rewrite(&first_and(None));
+    let daemon = written.spawn();
+    daemon.expect_notify("READY=1");
+    let is_with_readers_alone = |variable: &str| {
+        wait_for(&format!("workers are without {variable}"), || {
+            let readers = [daemon.pid(), daemon.manager()];
+            let mut with = procs::with_variable(variable, &mark);
+            with.retain(|pid| !readers.contains(pid));
+            with.is_empty()
+        });
+    };
+    is_with_readers_alone("HD_FIRST");
+    let workers = || [daemon.role("worker io"), daemon.role("worker exec")].concat();
+    let with_later = procs::with_variable("HD_LATER", &mark);
+    assert!(workers().iter().all(|pid| with_later.contains(pid)));
+    // What becomes a secret is gone with the workers that had inherited it.
+    daemon
+        .written
+        .rewrite(&first_and(Some(names("later", "HD_LATER"))));
+    let said = daemon.healthctl(&["reload"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    is_with_readers_alone("HD_LATER");
+    // The next manager's workers have none of them either.
+    let old = workers();
+    kill(daemon.manager(), Signal::SIGKILL);
+    daemon.expect_log("manager died");
+    daemon.expect_log("manager: ready");
+    wait_for("other workers", || {
+        let new = workers();
+        !new.is_empty() && new.iter().all(|pid| !old.contains(pid))
+    });
+    for variable in ["HD_FIRST", "HD_LATER"] {
+        is_with_readers_alone(variable);
     }
 }

@@ -163,7 +163,7 @@ fn a_plugin_that_floods_is_refused_and_nobody_else_feels_it() {
             keep(
                 "flood",
                 "keep",
-                "op = 1, map = \"m\", key = \"k\", value = \"v\", flood = 30000",
+                "op = 1, map = \"m\", key = \"k\", value = \"v\", flood = 12000",
             )
             .timeout("1m"),
         )

@@ -4,6 +4,7 @@ use crate::harness::{Config, Daemon, check, fixtures, is_root, kill, skipped};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::io::Write;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 fn ends_well(mut daemon: Daemon) {
     daemon.signal(Signal::SIGTERM);
@@ -29,7 +30,9 @@ fn hurting(how: &str) -> Daemon {
 
 /// By a user whom nobody else is, so that a `kill -1` finds nobody else; with these words more of setpriv.
 fn of_its_own_user(config: Config, words: &[&str], script: &str) -> Daemon {
-    let uid = 0x4000_0000 + std::process::id();
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // One each, also of the tests of one process: two at once would end each other. No pid is above 2^22.
+    let uid = 0x4000_0000 + 64 * std::process::id() + NEXT.fetch_add(1, Ordering::Relaxed);
     let dir = config.dir().to_owned();
     let own = |path: &std::path::Path| {
         std::fs::create_dir_all(path).expect("our own directory");

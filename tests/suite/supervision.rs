@@ -123,7 +123,8 @@ fn a_silent_manager_is_replaced_and_the_watchdog_is_petted_throughout() {
 fn a_manager_that_cannot_come_up_is_tried_later_and_later_and_stops_the_petting() {
     let daemon = Config::new()
         .check(check("a").script("true"))
-        .watchdog(Duration::from_secs(4))
+        // Half of it is longer than three starts take, so that what is said of them comes first.
+        .watchdog(Duration::from_secs(12))
         .spawn();
     daemon.expect_notify("READY=1");
     // Where the start took long the petting had stopped, which is said once until it begins.

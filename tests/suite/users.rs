@@ -1,13 +1,15 @@
 //! `[users]`: who takes a worker over, or a program, is not the daemon.
 
 use crate::control;
-use crate::harness::ctl::wait_for;
+use crate::harness::ctl::{say, wait_for};
 use crate::harness::{Check, Config, Daemon, check, is_root, kill, skipped};
 use nix::sys::signal::Signal;
 use nix::unistd::User;
 use serde_json::json;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 /// Debian's; nobody has processes of these.
 const OWN: &str = "proxy";
@@ -85,6 +87,15 @@ fn each_kind_of_worker_has_its_user_and_none_of_another_s_rights() {
             left.trim_start_matches('0'),
             "{user}"
         );
+    }
+    // Nor may other processes of these users come in by the socket; its owner shows that it can be had.
+    fs::set_permissions(daemon.dir(), Permissions::from_mode(0o755)).expect("our own folder");
+    for (user, may) in [(OWN, true), (WORKER, false), (EXEC, false)] {
+        let (uid, gid) = (format!("--reuid={user}"), format!("--regid={user}"));
+        let said = say(Command::new("setpriv")
+            .args([uid.as_str(), &gid, "--clear-groups", "test", "-w"])
+            .arg(daemon.socket()));
+        assert_eq!(said.code == Some(0), may, "{user}: {said:?}");
     }
     let said = daemon.row("who")["message"].to_string();
     assert!(said.contains(&uid(EXEC).to_string()), "{said}");

@@ -234,12 +234,12 @@ fn what_a_tried_plugin_starts_ends_with_the_look() {
         ]
     };
     let nobody_is_left = |at: &str| {
-        let mut left = procs::with_variable("HD_LOOK", &mark);
+        let mut left = procs::with_variable("HEALTHD_TEST_LOOK", &mark);
         left.retain(|pid| procs::name(*pid) == "sleep");
         assert!(left.is_empty(), "{at}: {left:?}");
     };
     let written = config
-        .env("HD_LOOK", &mark)
+        .env("HEALTHD_TEST_LOOK", &mark)
         .plugin_file(fixtures::fixture("crash"))
         .check(good())
         .write();

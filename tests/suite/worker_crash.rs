@@ -351,7 +351,7 @@ fn a_forked_worker_does_no_harm() {
 
 #[test]
 fn a_child_that_holds_the_link_does_not_hide_the_death_of_its_worker() {
-    let config = neighbours(config().pool("io", "workers = 1"));
+    let config = neighbours(config().only_asked().pool("io", "workers = 1"));
     let file = config.dir().join("fork");
     let daemon = config
         .check(crashing("forks", "crash", "fork_stay", &file))

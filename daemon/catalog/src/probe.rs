@@ -9,6 +9,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
@@ -85,6 +86,8 @@ pub fn ask<T: DeserializeOwned>(
         .arg(file)
         .arg("--copy")
         .args((rights == Rights::Nobody).then_some("--nobody"))
+        .env_clear()
+        .envs(std::env::vars_os().filter(|(name, _)| may_be_seen(name)))
         .stdin(copy.try_clone()?)
         .stdout(Stdio::piped())
         .stderr(Stdio::null());
@@ -125,6 +128,27 @@ pub fn ask<T: DeserializeOwned>(
             },
         },
     }
+}
+
+/// Which variables are secrets is not known before there are plugins. What a file says of itself hangs on none but those by
+/// which programs and libraries are found and watched.
+fn may_be_seen(name: &OsStr) -> bool {
+    const NAMES: [&str; 9] = [
+        "PATH",
+        "HOME",
+        "USER",
+        "LOGNAME",
+        "LANG",
+        "TZ",
+        "TMPDIR",
+        "GODEBUG",
+        "HEALTHD_LOG",
+    ];
+    const BEGINNINGS: [&str; 5] = ["LC_", "LD_", "RUST_", "GLIBC_", "HEALTHD_TEST_"];
+    let name = name.as_encoded_bytes();
+    NAMES.iter().any(|n| name == n.as_bytes())
+        || BEGINNINGS.iter().any(|b| name.starts_with(b.as_bytes()))
+        || name.ends_with(b"SAN_OPTIONS")
 }
 
 enum Reading {

@@ -40,11 +40,17 @@ const SHARE: usize = 500;
 pub struct Plugins<'s>(pub &'s Scan);
 
 impl TryOut for Plugins<'_> {
-    fn try_out(&self, daemon: &Daemon, checks: &[CheckSpec]) -> Vec<Complaint> {
+    fn try_out(
+        &self,
+        daemon: &Daemon,
+        secret_variables: &[String],
+        checks: &[CheckSpec],
+    ) -> Vec<Complaint> {
         let shares = self.shares(checks);
         let round = Round {
             checks,
             account: account(daemon),
+            secret_variables,
             deadline: Instant::now() + LIMIT_OF_ALL,
             failures: Mutex::default(),
             complaints: Mutex::default(),
@@ -118,6 +124,7 @@ fn account(daemon: &Daemon) -> Option<Account> {
 struct Round<'r> {
     checks: &'r [CheckSpec],
     account: Option<Account>,
+    secret_variables: &'r [String],
     deadline: Instant,
     failures: Mutex<BTreeMap<&'r str, u32>>,
     complaints: Mutex<Vec<Complaint>>,
@@ -139,7 +146,7 @@ impl<'r> Round<'r> {
             }
             let mut asked = match process.take() {
                 Some(process) => process,
-                None => match Process::start(share, self.account.as_ref()) {
+                None => match Process::start(share, self) {
                     Ok(process) => process,
                     Err(why) => {
                         self.not_asked(*check, &why);
@@ -241,7 +248,7 @@ enum Failure {
 }
 
 impl Process {
-    fn start(share: &Share<'_>, account: Option<&Account>) -> Result<Process, String> {
+    fn start(share: &Share<'_>, round: &Round<'_>) -> Result<Process, String> {
         let failed = |e: io::Error| format!("no process to ask it in: {e}");
         let copy = share.file.whole()?;
         let (link, theirs) = unix_socket::link_pair().map_err(failed)?;
@@ -252,7 +259,10 @@ impl Process {
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        if let Some(account) = account {
+        for name in round.secret_variables {
+            command.env_remove(name);
+        }
+        if let Some(account) = &round.account {
             command
                 .arg(&account.name)
                 .env("HOME", &account.home)

@@ -142,7 +142,7 @@ fn a_reader_that_leaves_ends_status_quietly() {
     let mut text: String = (0..2_000).map(|_| format!("{OK}\n")).collect();
     text += "{\"type\":\"end\"}\n";
     let fake = open_ended(text);
-    let mut child = against(&fake, &["status"]);
+    let mut child = against(&fake, &["status", "--timeout", "60s"]);
     // More than a pipe holds is to come; one byte is read, then the reader is gone.
     let mut out = child.stdout.take().expect("piped");
     out.read_exact(&mut [0]).expect("a byte");
@@ -181,7 +181,7 @@ fn a_full_disk_is_told() {
 
 fn the_socket_from_the_environment() {
     let fake = Fake::lines(&ALL);
-    let (code, out, _) = rest(against(&fake, &["list"]));
+    let (code, out, _) = rest(against(&fake, &["list", "--timeout", "60s"]));
     assert_eq!((code, out.lines().count()), (Some(0), 6));
     // The option wins over the environment.
     let dir = Dir::new();

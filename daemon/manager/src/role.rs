@@ -229,6 +229,7 @@ fn settings_of(model: &Model) -> Model {
         alerts: serde_json::Value::Null,
         digest: model.digest,
         secret_files: Vec::new(),
+        secret_variables: Vec::new(),
         at_start: None,
         warnings: Diagnostics::default(),
     }

@@ -40,6 +40,8 @@ pub struct Setup {
     /// The uid before privileges were dropped.
     pub started_as: u32,
     pub placing: Placing,
+    /// Of the environment, a NUL behind each: only a manager inherits them.
+    pub secret_variables: Vec<u8>,
 }
 
 pub fn prepare(config: &Path) -> Result<Setup, i32> {
@@ -237,6 +239,7 @@ fn set_up(config: &Path, daemon: Daemon, log: String, started: u64) -> Result<Se
         started,
         started_as,
         placing,
+        secret_variables: Vec::new(),
     })
 }
 

@@ -32,6 +32,15 @@ pub struct SelfExe {
     env: Vec<(OsString, OsString)>,
 }
 
+/// What another process does not have from us.
+#[derive(Clone, Copy, Default)]
+pub struct Apart<'a> {
+    /// Another user than ours.
+    pub user: Option<&'a Identity>,
+    /// Variables of the environment, a NUL behind each.
+    pub without: &'a [u8],
+}
+
 impl SelfExe {
     pub fn open(env: Vec<(OsString, OsString)>) -> io::Result<SelfExe> {
         let file = open(
@@ -43,7 +52,7 @@ impl SelfExe {
     }
 
     /// Starts it with `args`, all signals blocked, in a process group of its own; of our fds it gets `pass`, under the same numbers
-    /// as here, `errors` as 2 (None: ours), and `null` (an open /dev/null) as 0 and 1. `under`: another user than ours.
+    /// as here, `errors` as 2 (None: ours), and `null` (an open /dev/null) as 0 and 1.
     /// Returns its pid.
     pub fn start(
         &self,
@@ -52,9 +61,11 @@ impl SelfExe {
         pass: &[BorrowedFd<'_>],
         null: BorrowedFd<'_>,
         errors: Option<BorrowedFd<'_>>,
-        under: Option<&Identity>,
+        apart: Apart<'_>,
     ) -> io::Result<u32> {
-        let of_user = under.map_or_else(Vec::new, |u| u.account.environment());
+        let of_user = apart
+            .user
+            .map_or_else(Vec::new, |u| u.account.environment());
         // All memory is taken before the fork, so that the child only makes system calls.
         let argv = args
             .iter()
@@ -64,7 +75,11 @@ impl SelfExe {
             .filter(|(name, _)| {
                 let replaced = |env: &[(OsString, OsString)]| env.iter().any(|(n, _)| n == name);
                 let replaced = replaced(&self.env) || replaced(&of_user);
-                !replaced && !NOT_INHERITED.iter().any(|n| name == n)
+                let secret = apart
+                    .without
+                    .split(|b| *b == 0)
+                    .any(|n| n == name.as_encoded_bytes());
+                !replaced && !secret && !NOT_INHERITED.iter().any(|n| name == n)
             })
             .chain(
                 self.env
@@ -106,8 +121,8 @@ impl SelfExe {
                 for fd in pass {
                     fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
                 }
-                if let Some(under) = under {
-                    under.take_on()?;
+                if let Some(user) = apart.user {
+                    user.take_on()?;
                 }
                 execveat(&self.file, c"", &argv, &envp, AtFlags::AT_EMPTY_PATH)?;
                 Ok(())

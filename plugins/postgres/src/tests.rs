@@ -355,10 +355,10 @@ fn a_server_without_tls() {
 fn a_query_past_the_deadline_is_cancelled_on_the_server() {
     let Some(s) = server() else { return };
     let check_ = create(&on(&s, "", json!({"query": "SELECT pg_sleep(600)"}))).unwrap();
-    let o = check_.run(Duration::from_secs(2));
+    let o = check_.run(Duration::from_secs(6));
     assert_eq!(o.status, Status::Critical, "{o:?}");
     assert!(
-        o.message.starts_with("timeout after 1.") && o.message.contains("in phase query"),
+        o.message.starts_with("timeout after ") && o.message.contains("in phase query"),
         "{o:?}"
     );
     assert_eq!(o.phases.last().map(|p| &**p), Some("query"));
@@ -450,7 +450,7 @@ fn a_cancel_through_pgbouncer_reaches_the_server_and_leaves_it_alive() {
     );
     let slow = create(&json!({"url": url, "query": "SELECT pg_sleep(601)"})).unwrap();
     for _ in 0..5 {
-        let o = slow.run(Duration::from_millis(1500));
+        let o = slow.run(Duration::from_secs(4));
         assert!(
             o.message.contains("in phase query"),
             "{o:?} {}",
@@ -768,11 +768,13 @@ fn peers_that_are_no_postgres() {
     silent("prefer", "tls");
     silent("disable", "auth");
     drop(free);
-    let o = check(url(port, "prefer"));
+    // Another one: a child of a test beside that does not run its program yet may still have the first open.
+    let gone = free_port("127.0.0.1");
+    let o = check(url(gone, "prefer"));
     assert_eq!(o.status, Status::Critical);
     assert_eq!(
         o.message,
-        format!("connect to 127.0.0.1:{port}: connection refused")
+        format!("connect to 127.0.0.1:{gone}: connection refused")
     );
 
     let web = || Peer::answering("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");

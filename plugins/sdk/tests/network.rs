@@ -466,9 +466,9 @@ fn dribs_are_read_with_pauses_and_wake_nobody() {
     let slow = |case: &str, peer: Peer| {
         let o = check(&format!(r#"{{"case": "{case}", "to": "{}"}}"#, peer.addr));
         assert_eq!(o.status, Status::Ok, "{o:?}");
-        // After the first of those that have to wait.
+        // After the first of those that have to wait. In TLS the first read may be a large one: tickets come with it.
         let waited: u64 = o.message.parse().unwrap();
-        assert!(waited >= PAUSED - 1, "{o:?}");
+        assert!(waited >= PAUSED - 2, "{o:?}");
         // When its moment comes, or else also when something comes after that.
         assert!(u64::from(o.steps) <= 3 * (FREE + PAUSED), "{o:?}");
     };

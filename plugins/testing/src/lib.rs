@@ -28,7 +28,7 @@ pub use postgres::Postgres;
 pub use rabbitmq::RabbitMq;
 pub use server::{Server, accepts, end_all_of, program, unpacked};
 
-use std::net::TcpListener;
+use std::net::TcpStream;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
@@ -134,7 +134,8 @@ pub fn free_port(address: &str) -> u16 {
         let start = std::process::id().wrapping_mul(101);
         let port = (FIRST + start.wrapping_add(NEXT.fetch_add(1, Relaxed)) % COUNT) as u16;
         let Some(mark) = mark(port) else { continue };
-        if TcpListener::bind((address, port)).is_ok() {
+        // Nothing of ours listens meanwhile: a child of a test beside would keep it open until it runs its program.
+        if TcpStream::connect((address, port)).is_err() {
             OURS.lock().expect("nobody panics here").push(mark);
             return port;
         }

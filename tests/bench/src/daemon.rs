@@ -1,5 +1,6 @@
 //! A healthd under measurement.
 
+use crate::charged::Group;
 use healthd_core::wire::maps::{self, StateSnapshot};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -32,6 +33,43 @@ pub fn temp_dir(name: &str) -> Result<PathBuf, String> {
     Ok(dir)
 }
 
+/// A folder with the plugins and a config in it, and where its daemon says that it is ready.
+fn prepared(
+    name: &str,
+    keys: &str,
+    checks: &str,
+    more: &[PathBuf],
+) -> Result<(PathBuf, UnixDatagram), String> {
+    let dir = temp_dir(name)?;
+    let text = |e: std::io::Error| e.to_string();
+    let plugins = dir.join("plugins");
+    fs::DirBuilder::new()
+        .mode(0o755)
+        .create(&plugins)
+        .map_err(text)?;
+    let built = fs::read_dir(target_dir()).map_err(text)?.flatten();
+    // Those that are compiled for one measurement are named here and nowhere else.
+    let ours = built.map(|e| e.path()).filter(|p| {
+        let name = p.file_name().unwrap_or_default().to_string_lossy();
+        name.ends_with(".so") && !name.starts_with("bench-")
+    });
+    for from in ours.chain(more.iter().cloned()) {
+        let to = plugins.join(from.file_name().unwrap_or_default());
+        fs::copy(&from, &to).map_err(text)?;
+        fs::set_permissions(&to, fs::Permissions::from_mode(0o644)).map_err(text)?;
+    }
+    let config = dir.join("healthd.toml");
+    fs::write(&config, config_text(&dir, keys, checks)).map_err(text)?;
+    let notify_path = dir.join("notify");
+    let notify = UnixDatagram::bind(&notify_path).map_err(text)?;
+    // Of another user, where `user` is set.
+    fs::set_permissions(&notify_path, fs::Permissions::from_mode(0o666)).map_err(text)?;
+    notify
+        .set_read_timeout(Some(Duration::from_secs(60)))
+        .map_err(text)?;
+    Ok((dir, notify))
+}
+
 impl Daemon {
     /// `checks`: the text of the config after `[daemon]`.
     pub fn start(name: &str, checks: &str) -> Result<Daemon, String> {
@@ -45,34 +83,13 @@ impl Daemon {
         checks: &str,
         more: &[PathBuf],
     ) -> Result<Daemon, String> {
-        let dir = temp_dir(name)?;
-        let text = |e: std::io::Error| e.to_string();
-        let plugins = dir.join("plugins");
-        fs::DirBuilder::new()
-            .mode(0o755)
-            .create(&plugins)
-            .map_err(text)?;
-        let built = fs::read_dir(target_dir()).map_err(text)?.flatten();
-        // Those that are compiled for one measurement are named here and nowhere else.
-        let ours = built.map(|e| e.path()).filter(|p| {
-            let name = p.file_name().unwrap_or_default().to_string_lossy();
-            name.ends_with(".so") && !name.starts_with("bench-")
-        });
-        for from in ours.chain(more.iter().cloned()) {
-            let to = plugins.join(from.file_name().unwrap_or_default());
-            fs::copy(&from, &to).map_err(text)?;
-            fs::set_permissions(&to, fs::Permissions::from_mode(0o644)).map_err(text)?;
-        }
-        let config = dir.join("healthd.toml");
-        fs::write(&config, config_text(&dir, keys, checks)).map_err(text)?;
-        let notify_path = dir.join("notify");
-        let notify = UnixDatagram::bind(&notify_path).map_err(text)?;
-        // Of another user, where `user` is set.
-        fs::set_permissions(&notify_path, fs::Permissions::from_mode(0o666)).map_err(text)?;
-        notify
-            .set_read_timeout(Some(Duration::from_secs(60)))
-            .map_err(text)?;
-        Daemon::run(dir, &notify)
+        let (dir, notify) = prepared(name, keys, checks, more)?;
+        Daemon::run(dir, &notify, None)
+    }
+
+    pub fn start_within(name: &str, checks: &str, group: &Group) -> Result<Daemon, String> {
+        let (dir, notify) = prepared(name, "", checks, &[])?;
+        Daemon::run(dir, &notify, Some(group))
     }
 
     /// Stopped and started again on the same folder.
@@ -86,11 +103,11 @@ impl Daemon {
         notify
             .set_read_timeout(Some(Duration::from_secs(60)))
             .map_err(text)?;
-        Daemon::run(dir, &notify)
+        Daemon::run(dir, &notify, None)
     }
 
     /// The socket is that of its folder, on which it says that it is ready.
-    fn run(dir: PathBuf, notify: &UnixDatagram) -> Result<Daemon, String> {
+    fn run(dir: PathBuf, notify: &UnixDatagram, group: Option<&Group>) -> Result<Daemon, String> {
         let text = |e: std::io::Error| e.to_string();
         let (config, notify_path) = (dir.join("healthd.toml"), dir.join("notify"));
         let log = File::options()
@@ -99,7 +116,9 @@ impl Daemon {
             .open(dir.join("log"))
             .map_err(text)?;
         let begun = Instant::now();
-        let child = Command::new(target_dir().join("healthd"))
+        let program = target_dir().join("healthd");
+        let child = group
+            .map_or_else(|| Command::new(&program), |group| group.command(&program))
             .arg("--config")
             .arg(&config)
             .env("NOTIFY_SOCKET", &notify_path)

@@ -6,6 +6,7 @@
 
 mod alerts;
 mod changes;
+mod charged;
 mod daemon;
 mod day;
 mod hostile;

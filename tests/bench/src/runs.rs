@@ -1,6 +1,7 @@
 //! The measurements.
 
 use crate::Options;
+use crate::charged::Group;
 use crate::daemon::{Daemon, arrivals};
 use crate::peers;
 use healthd_core::check::outcome::Verdict;
@@ -407,7 +408,11 @@ pub fn idle(options: &Options) -> Result<(), String> {
 
 /// What it takes with these sections, in kB.
 fn idle_of(more: &str, checks: &str, options: &Options) -> Result<u64, String> {
-    let daemon = Daemon::start("idle", &format!("{more}{checks}"))?;
+    let (group, checks) = (Group::new(), format!("{more}{checks}"));
+    let daemon = match &group {
+        Some(group) => Daemon::start_within("idle", &checks, group)?,
+        None => Daemon::start("idle", &checks)?,
+    };
     wait(8.0);
     let pids = procs::tree(daemon.pid());
     let before: Vec<u64> = pids.iter().map(|p| procs::sleeps(*p)).collect();
@@ -421,7 +426,14 @@ fn idle_of(more: &str, checks: &str, options: &Options) -> Result<u64, String> {
             procs::pss_of(*pid)
         );
     }
-    Ok(procs::pss_kb(daemon.pid()))
+    match group.as_ref().and_then(Group::charged_kb) {
+        Some(kb) => println!("  charged by the kernel {kb:7} kB, as systemd shows it"),
+        None => println!("  no control group that counts memory may be made here"),
+    }
+    let all = procs::pss_kb(daemon.pid());
+    // The group goes when it is empty.
+    drop(daemon);
+    Ok(all)
 }
 
 /// What a start takes, beside a bare parse of the same file; and of the most checks that there may be what `healthctl status`

@@ -32,7 +32,7 @@ pub const TIMEOUT_MS: u64 = 2000;
 /// How long each of these goes on.
 const TIME: Duration = Duration::from_secs(4);
 /// Root's own question beside readers; two cores, which they use as well.
-const ANSWERED: Duration = Duration::from_secs(5);
+const ANSWERED: Duration = Duration::from_secs(20);
 /// What workers may hold more beside hostile servers.
 const MORE_KB: u64 = 96 << 10;
 

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
 /// Two shared cores, other programs beside us: on top of every bound.
-pub const SLACK: Duration = Duration::from_secs(3);
+pub const SLACK: Duration = Duration::from_secs(10);
 /// What a process may hold more than at the beginning: links and maps of generations that are still going, clients.
 const MORE_FDS: usize = 12;
 /// Anonymous memory that supervisor and manager may have more than at the beginning, in kB, whatever they went
@@ -157,7 +157,7 @@ impl World {
                 counts.add("a process has its parent", ours.len() as u64);
                 return Ok(());
             }
-            if begun.elapsed() > Duration::from_secs(10) {
+            if begun.elapsed() > Duration::from_secs(30) {
                 let named: Vec<String> = left
                     .iter()
                     .map(|p| format!("{} {p}", procs::name(*p)))
@@ -196,7 +196,7 @@ impl World {
                 counts.add("a file has its process", files);
                 return Ok(());
             }
-            if begun.elapsed() > Duration::from_secs(10) {
+            if begun.elapsed() > Duration::from_secs(30) {
                 return Err(format!("left in the runtime folder: {left:?}"));
             }
             crate::pause(50);

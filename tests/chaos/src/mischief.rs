@@ -13,7 +13,7 @@ use std::process::Command;
 use std::time::Duration;
 
 /// A misbehaviour shows itself within this, or it is none.
-const SHOWN_WITHIN: Duration = Duration::from_secs(20);
+const SHOWN_WITHIN: Duration = Duration::from_secs(60);
 
 impl World {
     pub fn mischief(&mut self, step: &Step) -> Result<Done, String> {

@@ -5,8 +5,8 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use std::fs;
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 /// As long as it lives, its victims have what nobody else wants of one processor.
@@ -19,6 +19,12 @@ pub struct Hog {
 }
 
 impl Hog {
+    /// For the whole of a test: two at once would take from each other's victims the little that they are to have.
+    pub fn alone() -> MutexGuard<'static, ()> {
+        static ONE: Mutex<()> = Mutex::new(());
+        ONE.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// None: it cannot be had here, and that has been said.
     pub fn starve(victims: Vec<u32>) -> Option<Hog> {
         let all = sched_getaffinity(Pid::from_raw(0)).expect("our own");

@@ -81,6 +81,7 @@ pub fn changes(old: &Model, new: &Model) -> Vec<String> {
         alerts: _,
         digest: _,
         secret_files: _,
+        secret_variables: _,
         at_start: _,
         warnings: _,
     } = old;

@@ -457,9 +457,12 @@ impl<'a> Maker<'a> {
         let mut refused = catalog.refused.iter();
         if let Some(folder) = refused.find(|r| r.file == self.daemon.plugin_dir) {
             let reason = &folder.reason;
-            return e.note(format!(
+            let e = e.note(format!(
                 "`plugin_dir` holds nothing that is loaded: {reason}"
             ));
+            return e.help(
+                "mend that, or name the folder with the plugins by `plugin_dir` in [daemon]",
+            );
         }
         let dir = self.daemon.plugin_dir.display();
         if let Some(help) = elsewhere::plugin(name, &known) {

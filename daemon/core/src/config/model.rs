@@ -65,6 +65,9 @@ pub struct Model {
     /// Where secrets were read from: what stands there may change.
     #[serde(default)]
     pub secret_files: Vec<PathBuf>,
+    /// Variables of the environment that are secrets: no process with plugins in it inherits them.
+    #[serde(default)]
+    pub secret_variables: Vec<String>,
     /// What the daemon that runs was started with; None: nothing runs by this config yet.
     #[serde(default)]
     pub at_start: Option<AtStart>,
@@ -550,6 +553,7 @@ mod tests {
             alerts: serde_json::json!({ "routes": [] }),
             digest: 7,
             secret_files: vec!["/run/token".into()],
+            secret_variables: vec!["TOKEN".into()],
             at_start: None,
             warnings: Diagnostics::default(),
         };

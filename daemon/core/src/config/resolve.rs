@@ -147,12 +147,13 @@ impl Written<'_> {
             readers::judge_room(&history, recorded, span, &mut cx);
             history
         });
+        let secret_variables = cx.secret_variables();
         if let Some(plugins) = with.plugins {
-            for complaint in plugins.try_out(&daemon, &notifiers) {
+            for complaint in plugins.try_out(&daemon, &secret_variables, &notifiers) {
                 let (spec, place) = (&notifiers[complaint.check], places[complaint.check]);
                 cx.push(tryout::of_notifier(spec, place, complaint));
             }
-            for complaint in plugins.try_out(&daemon, &checks) {
+            for complaint in plugins.try_out(&daemon, &secret_variables, &checks) {
                 let told = tryout::finding(&list, &checks, &blocks, catalog, complaint);
                 cx.push(told);
             }
@@ -192,6 +193,7 @@ impl Written<'_> {
             alerts,
             digest: cx.sources.digest(),
             secret_files: cx.secret_files,
+            secret_variables,
             at_start: None,
             warnings: Reading::told(cx.report, cx.open_secrets),
         })

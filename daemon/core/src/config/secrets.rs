@@ -36,6 +36,17 @@ impl Reading<'_> {
         read
     }
 
+    /// Those of the environment that were read, in order.
+    pub fn secret_variables(&self) -> Vec<String> {
+        let read = self.secrets.iter().filter(|(_, read)| read.is_ok());
+        let mut names: Vec<String> = read
+            .filter(|((kind, _), _)| *kind == SecretKind::Env)
+            .map(|((_, name), _)| name.clone())
+            .collect();
+        names.sort_unstable();
+        names
+    }
+
     fn read_secret(&mut self, kind: SecretKind, name: &str) -> Result<Rc<str>, Unread> {
         let shown = shortened(name);
         let unread = |message: String, help: String| Err(Unread { message, help });

@@ -14,8 +14,13 @@ use super::source::Span;
 
 /// Has plugins make instances of checks, and throws them away.
 pub trait TryOut {
-    /// Only what is wrong is told.
-    fn try_out(&self, daemon: &Daemon, checks: &[CheckSpec]) -> Vec<Complaint>;
+    /// Only what is wrong is told. Plugins do not see `secret_variables` of the environment.
+    fn try_out(
+        &self,
+        daemon: &Daemon,
+        secret_variables: &[String],
+        checks: &[CheckSpec],
+    ) -> Vec<Complaint>;
 }
 
 /// What is wrong with the options of one check.

@@ -42,6 +42,9 @@ pub enum ToSupervisor {
     /// named is left to end by itself and not replaced; one whose spec has changed gets the new one at
     /// its next start.
     Slots(Vec<SlotSpec>),
+    /// Carries a memfd with names of environment variables, a NUL behind each: who is started from now on does not inherit
+    /// them, but for a manager.
+    SecretVariables,
     /// The worker came up: from now on its death is no crash loop. The pid tells it from one that has
     /// taken its slot since.
     WorkerReady {

@@ -44,6 +44,8 @@ pub type Answer = Box<dyn FnOnce(&mut Peer) + Send>;
 pub struct Fake {
     pub dir: Dir,
     thread: Option<JoinHandle<Vec<String>>>,
+    /// It answers, so it is waited for, however slow this machine is, and no maps are read in its place.
+    answers: bool,
 }
 
 impl Fake {
@@ -67,6 +69,7 @@ impl Fake {
         Fake {
             dir,
             thread: Some(thread),
+            answers: false,
         }
     }
 
@@ -77,20 +80,31 @@ impl Fake {
     /// Reads the request, answers with these lines and `end`.
     pub fn lines(lines: &[&str]) -> Fake {
         let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
-        Fake::once(move |peer| {
+        let fake = Fake::once(move |peer| {
             peer.read_request();
             peer.send(text.as_bytes());
             peer.send(b"{\"type\":\"end\"}\n");
-        })
+        });
+        Fake {
+            answers: true,
+            ..fake
+        }
     }
 
     /// Runs healthctl against it, as into a pipe.
     pub fn ctl(&self, line: &str) -> Ran {
-        ctl(&self.dir.socket(), line, None)
+        ctl(&self.dir.socket(), &self.patiently(line), None)
     }
 
     pub fn ctl_on_terminal(&self, line: &str, columns: usize) -> Ran {
-        ctl(&self.dir.socket(), line, Some(columns))
+        ctl(&self.dir.socket(), &self.patiently(line), Some(columns))
+    }
+
+    fn patiently(&self, line: &str) -> String {
+        match self.answers && !line.contains("--timeout") {
+            true => format!("--timeout 60s {line}"),
+            false => line.to_owned(),
+        }
     }
 
     /// What was asked, once all expected connections are over.

@@ -19,8 +19,8 @@ use healthd_core::wire::control::ReloadReport;
 use healthd_core::wire::maps::{self, SlotRecord};
 use healthd_core::wire::supervisor::{SlotSpec, ToSupervisor, WorkerClass};
 use healthd_core::wire::worker::ToWorker;
-use healthd_sys::clock;
-use std::collections::{HashMap, HashSet, VecDeque};
+use healthd_sys::{clock, memfd};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -60,8 +60,15 @@ impl Manager {
         begun_ns: u64,
         first: Option<Past>,
     ) {
-        let pool = &force.model(&self.model).pool;
-        let wanted = wanted(pool, &plugins);
+        let model = force.model(&self.model);
+        let wanted = wanted(&model.pool, &plugins);
+        // Those of the config that is in force too: it stays so if this one does not come up.
+        let secrets = model.secret_variables.iter();
+        let secrets: BTreeSet<&String> = secrets.chain(&self.model.secret_variables).collect();
+        let secrets: String = secrets
+            .iter()
+            .flat_map(|name| [name.as_str(), "\0"])
+            .collect();
         let generation = self.rollout.generation + 1;
         let mut slots = Vec::new();
         let Some(free) = self.choose_slots(&wanted, first.as_ref()) else {
@@ -115,6 +122,7 @@ impl Manager {
             first,
             canaries: None,
         });
+        self.tell_secret_variables(&secrets);
         self.tell_slots();
         if first_with_runs {
             log::debug!("first generation is coming up  generation={generation}");
@@ -145,6 +153,19 @@ impl Manager {
                 old.or_else(|| free.next())
             })
             .collect()
+    }
+
+    /// Before the workers that are not to inherit them.
+    fn tell_secret_variables(&mut self, names: &str) {
+        match memfd::sealed_bytes("secret-variables", names.as_bytes()) {
+            Ok(file) => {
+                let message = ToSupervisor::SecretVariables;
+                self.fleet
+                    .supervisor
+                    .say_with(&message, vec![Arc::new(file)]);
+            }
+            Err(e) => log::error!("workers inherit variables that are secrets: {e}"),
+        }
     }
 
     /// The supervisor keeps alive what is named here.

@@ -48,9 +48,12 @@ impl Manager {
         let plugins = self
             .rollout
             .plugins_in_use(&force, &scan, now, work.tries_again());
-        let pool = &force.model(&self.model).pool;
+        let (model, old) = (force.model(&self.model), &self.model);
+        // Of what has become a secret, the workers that there are have inherited the text.
+        let mut secrets = model.secret_variables.iter();
         let same = same_plugins(&plugins, &self.rollout.plugins, work.tries_again())
-            && same_pool(pool, &self.model.pool);
+            && same_pool(&model.pool, &old.pool)
+            && secrets.all(|name| old.secret_variables.contains(name));
         if !same {
             return self.bring_up(force, scan, plugins, Some(work), begun_ns, None);
         }

@@ -11,8 +11,9 @@ use crate::respawn::{Life, MANAGER};
 use healthd_core::wire::roles::ManagerArgs;
 use healthd_core::wire::supervisor::{ToManager, ToSupervisor};
 use healthd_sys::clock::monotonic_ns;
+use healthd_sys::memfd;
 use healthd_sys::process::Exit;
-use healthd_sys::spawn::SingleThreaded;
+use healthd_sys::spawn::{Apart, SingleThreaded};
 use healthd_sys::unix_socket;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -114,7 +115,7 @@ impl Supervisor {
             &pass,
             self.setup.null.as_fd(),
             None,
-            None,
+            Apart::default(),
         )?;
         self.reaper
             .watch(pid, Kind::Manager, &self.ears.epoll, CHILD_TOKEN)?;
@@ -155,6 +156,11 @@ impl Supervisor {
         let now = monotonic_ns();
         match message {
             ToSupervisor::Slots(specs) => self.workers.pool.want(specs, now),
+            ToSupervisor::SecretVariables => match fds.first().map(memfd::read_all) {
+                Some(Ok(names)) => self.setup.secret_variables = names,
+                Some(Err(e)) => log::error!("which variables are secrets cannot be read: {e}"),
+                None => log::error!("which variables are secrets did not come"),
+            },
             ToSupervisor::WorkerReady { slot, pid } => {
                 if self.workers.pool.ready(slot, pid, now) {
                     log::debug!("worker ready  slot={slot} pid={pid}");

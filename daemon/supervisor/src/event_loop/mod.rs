@@ -25,7 +25,7 @@ use healthd_scoreboard::worker_map::Blank;
 use healthd_sys::clock::monotonic_ns;
 use healthd_sys::process::{self, Exit};
 use healthd_sys::signals::Signals;
-use healthd_sys::spawn::SingleThreaded;
+use healthd_sys::spawn::{Apart, SingleThreaded};
 use healthd_sys::{files, memfd, unix_socket};
 use manager::Manager;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -498,11 +498,14 @@ impl Supervisor {
         ];
         pass.extend(counters.as_ref().map(|file| file.as_fd()));
         let (null, errors) = (self.setup.null.as_fd(), Some(errors.as_fd()));
-        let under = self.setup.placing.of(spec.class);
+        let apart = Apart {
+            user: self.setup.placing.of(spec.class),
+            without: &self.setup.secret_variables,
+        };
         let pid = self
             .setup
             .exe
-            .start(&proof, &args.to_argv(), &pass, null, errors, under)?;
+            .start(&proof, &args.to_argv(), &pass, null, errors, apart)?;
         // It may be dead already, and its map is read all the same.
         if let Err(e) = map.name(spec.slot, pid) {
             log::warn!("the map of a worker has no name  pid={pid} why=\"{e}\"");

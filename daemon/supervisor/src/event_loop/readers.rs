@@ -7,7 +7,7 @@ use crate::roles;
 use healthd_core::wire::roles::{Reader, ReaderArgs};
 use healthd_core::wire::supervisor::{ReaderSpec, ToManager};
 use healthd_sys::clock::monotonic_ns;
-use healthd_sys::spawn::SingleThreaded;
+use healthd_sys::spawn::{Apart, SingleThreaded};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
@@ -64,7 +64,10 @@ impl Supervisor {
             &pass,
             self.setup.null.as_fd(),
             None,
-            None,
+            Apart {
+                user: None,
+                without: &self.setup.secret_variables,
+            },
         )?;
         self.reaper
             .watch(pid, Kind::Reader(role), &self.ears.epoll, CHILD_TOKEN)?;

@@ -416,10 +416,9 @@ fn what_a_daemon_may_say() {
     let o = create("container", &options)
         .unwrap()
         .run(Duration::from_secs(4));
-    assert_eq!(
-        (o.status, o.message.as_str()),
-        (Status::Unknown, "container: no answer within 3.8 s")
-    );
+    assert_eq!(o.status, Status::Unknown);
+    let text = "container: no answer within 3.";
+    assert!(o.message.starts_with(text), "{}", o.message);
     let o = check("container", json!({"socket": "/nowhere"}));
     assert_eq!(
         (o.status, o.message.as_str()),

@@ -97,14 +97,21 @@ fn limits_are_judged() {
 fn all_of_this_machine() {
     let all = check(
         "disk",
-        json!({"free_warn": "0%", "free_crit": "0%", "inodes_warn": 0, "inodes_crit": 0, "readonly": "ok"}),
+        json!({
+            "free_warn": "0%", "free_crit": "0%", "inodes_warn": 0, "inodes_crit": 0, "readonly": "ok",
+            // The test beside has stopped one of these.
+            "exclude_types": ["fuse*"],
+        }),
     );
     assert_eq!(all.status, Status::Ok, "{all:?}");
     assert!(all.detail.contains("free ("), "{all:?}");
     let none = check("disk", json!({"exclude_paths": ["*"]}));
     assert_eq!(none.status, Status::Unknown);
     assert_eq!(none.message, "nothing that is mounted is to be looked at");
-    let large = check("disk", json!({"min_size": "900PiB"}));
+    let large = check(
+        "disk",
+        json!({"min_size": "900PiB", "exclude_types": ["fuse*"]}),
+    );
     assert_eq!(
         (large.status, &*large.message),
         (Status::Unknown, "no file system is of at least 900PiB"),
@@ -292,10 +299,10 @@ fn a_stopped_server_among_two_hundred_mounts() {
             o.detail.lines().count() > MANY,
             "the others are told: {o:?}"
         );
-        assert_eq!(
-            threads(),
-            1,
-            "one thread waits for it, however often it is asked"
+        // However often it is asked. One that has answered ends by itself, a moment later.
+        healthd_testing::until(
+            || threads() == 1,
+            || format!("{} threads wait for it", threads()),
         );
     }
     drop(fuse);

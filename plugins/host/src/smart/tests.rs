@@ -6,7 +6,6 @@ use super::*;
 use crate::tests::check;
 use healthd_plugin::serde_json::json;
 use healthd_testing::{Folder, program};
-use std::os::unix::fs::PermissionsExt;
 
 /// A good disk, with these changes.
 fn ata(exit_status: u64, changes: &[(&str, Value)]) -> Value {
@@ -226,8 +225,14 @@ fn by_the_program() {
         "#!/bin/sh\ncd '{}'\necho \"$*\" >>asked\ncase $* in *--scan*) cat scan ;; *) cat failing; exit 8 ;; esac\n",
         folder.path().display()
     );
-    let smartctl = folder.write("smartctl", &script);
-    std::fs::set_permissions(&smartctl, std::fs::Permissions::from_mode(0o755)).expect("our own");
+    // Written by another process: one that a process of ours has open for writing cannot be run.
+    let smartctl = folder.file("smartctl");
+    let write = "printf %s \"$1\" >\"$2\" && chmod 755 \"$2\"";
+    healthd_testing::run(
+        std::process::Command::new("sh")
+            .args(["-c", write, "sh", &script])
+            .arg(&smartctl),
+    );
     let o = check("smart", json!({"smartctl": smartctl}));
     assert_eq!(
         (o.status, o.message.as_str()),

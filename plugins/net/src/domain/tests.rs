@@ -5,6 +5,7 @@ use super::*;
 use crate::tests::{LONG, check, plugin, refused, told, with};
 use healthd_plugin::mock::Outcome;
 use healthd_testing::Nginx;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// After the example of RFC 9083, section 5.3.
 fn document(name: &str, days: f64, statuses: &[&str]) -> Value {
@@ -52,11 +53,15 @@ const LOCATIONS: &str = "
 
 struct Registry {
     nginx: Nginx,
+    /// `MockHost` keeps one state for all checks of a plugin: one test at a time has it.
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl Registry {
     fn start() -> Option<Registry> {
+        static ALONE: Mutex<()> = Mutex::new(());
         Nginx::installed().then(|| Registry {
+            _alone: ALONE.lock().unwrap_or_else(PoisonError::into_inner),
             nginx: Nginx::start(LOCATIONS),
         })
     }

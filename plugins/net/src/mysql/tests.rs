@@ -263,7 +263,7 @@ fn queries() {
     assert_eq!(db.sql("SELECT count(*) FROM shop.orders"), "2\n");
     // The server gives up before we do: nothing is left running there.
     let options = json!({"socket": db.socket(), "user": "root", "query": "SELECT sleep(100)"});
-    let o = crate::tests::check_for("mysql", &options, std::time::Duration::from_secs(5));
+    let o = crate::tests::check_for("mysql", &options, std::time::Duration::from_secs(10));
     let text = "query: Query execution was interrupted (max_statement_time exceeded) (1969)";
     assert_eq!(told(&o), (Status::Critical, text));
 }

@@ -2,6 +2,7 @@
 
 use super::ber::{Oid, response, response_pdu};
 use super::v3::{Engine, User};
+use crate::ber::{Reader, SEQUENCE};
 use crate::tests::{LONG, at, check, check_for, plugin, refused, told};
 use healthd_plugin::Status;
 use healthd_plugin::mock::Outcome;
@@ -365,11 +366,15 @@ impl Relay {
         // Until the test's process ends: it holds no more than two sockets.
         std::thread::spawn(move || {
             let back = UdpSocket::bind("127.0.0.1:0").unwrap();
+            // An agent that is gone answers nothing; the question comes again.
+            back.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
             let mut buffer = [0; 4096];
             while let Ok((n, from)) = front.recv_from(&mut buffer) {
                 back.send_to(&buffer[..n], ("127.0.0.1", agent.load(SeqCst)))
                     .unwrap();
-                let n = back.recv(&mut buffer).unwrap();
+                let Ok(n) = back.recv(&mut buffer) else {
+                    continue;
+                };
                 front.send_to(&buffer[..n], from).unwrap();
             }
         });
@@ -424,6 +429,11 @@ fn what_an_agent_of_version_3_may_say() {
         privacy: None,
     };
     let engine = Engine::new(b"engine".to_vec(), &nobody);
+    // Numbers with bytes like those of heads.
+    for id in [1, 0x0102_A003, 0x2005_0202, 0x0203_0405, -2] {
+        let asked = nobody.question(id, &engine, 0, &super::ber::get(id, &[]));
+        assert_eq!(number_of(&asked), id);
+    }
     // In the envelope of our own questions, which is that of answers too.
     let saying = |what: fn(i32) -> Vec<u8>| {
         let (nobody, engine) = (nobody.clone(), engine.clone());
@@ -526,18 +536,17 @@ fn answering(
     outcomes
 }
 
-/// The number of a question: behind the GET's head.
+/// The number of a question. It is any, so that no bytes of it may be taken for a mark.
 fn number_of(question: &[u8]) -> i32 {
-    // An integer follows it.
-    let at = question
-        .windows(3)
-        .position(|w| w[0] == 0xA0 && w[2] == 2)
-        .unwrap()
-        + 2;
-    let size = usize::from(question[at + 1]);
-    question[at + 2..at + 2 + size]
-        .iter()
-        .fold(0, |n, b| n << 8 | i32::from(*b))
+    let mut message = Reader(Reader(question).want(SEQUENCE).unwrap());
+    let version = message.integer().unwrap();
+    // Of version 3 the envelope has it too; before, a community stands in front of the GET.
+    let (_, community_or_head) = message.next().unwrap();
+    let mut numbered = match version {
+        3 => Reader(community_or_head),
+        _ => Reader(message.next().unwrap().1),
+    };
+    i32::try_from(numbered.integer().unwrap()).unwrap()
 }
 
 #[test]
