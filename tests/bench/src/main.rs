@@ -9,8 +9,10 @@ mod changes;
 mod charged;
 mod daemon;
 mod day;
+mod figures;
 mod hostile;
 mod kinds;
+mod late;
 mod mail;
 mod measure;
 mod names;
@@ -20,6 +22,7 @@ mod page;
 mod peers;
 mod ping;
 mod readers;
+mod ready;
 mod runs;
 mod scrapes;
 mod shared_work;
@@ -133,7 +136,7 @@ fn run() -> Result<(), String> {
         "load" => runs::load(&options),
         "kill" => runs::kill(&options),
         "idle" => runs::idle(&options),
-        "ready" => runs::ready(&options),
+        "ready" => ready::ready(),
         "needs" => needs::needs(&options),
         "readers" => readers::readers(&options),
         "hostile" => hostile::hostile(&options),
@@ -158,7 +161,7 @@ fn run() -> Result<(), String> {
         "stats" => shared_work::stats::stats(&options),
         "digest" => shared_work::digest::digest(&options),
         _ => {
-            runs::ready(&options)?;
+            ready::ready()?;
             runs::idle(&options)?;
             objects::objects()?;
             needs::needs(&options)?;
