@@ -30,6 +30,11 @@ pub fn children_ms() -> Result<f64, String> {
     used_ms(UsageWho::RUSAGE_CHILDREN)
 }
 
+/// The same, and what this process has used itself.
+pub fn own_ms() -> Result<f64, String> {
+    Ok(used_ms(UsageWho::RUSAGE_SELF)? + children_ms()?)
+}
+
 fn used_ms(who: UsageWho) -> Result<f64, String> {
     let usage = getrusage(who).map_err(|e| e.to_string())?;
     let ms = |t: nix::sys::time::TimeVal| t.tv_sec() as f64 * 1e3 + t.tv_usec() as f64 / 1e3;

@@ -95,6 +95,15 @@ pub fn late(
     Late::of(all, missed, period)
 }
 
+/// By how much two requests of a check in a row were nearer or farther than its period: who has no grid, but counts from
+/// the end of the run before, is measured by the same rule.
+pub fn period_errors(came: &HashMap<String, Vec<f64>>, period: f64) -> Result<Late, String> {
+    let apart = || came.values().flat_map(|came| came.windows(2));
+    let errors = apart().map(|w| (w[1] - w[0] - period).abs()).collect();
+    let missed = apart().filter(|w| w[1] - w[0] > 1.5 * period).count();
+    Late::of(errors, missed, period)
+}
+
 /// The same of all since then, printed.
 pub fn lateness(nginx: &Server, period: f64, since: f64) -> Result<(), String> {
     let late = late(nginx, period, "/", &[(since, f64::INFINITY)])?;
@@ -108,4 +117,22 @@ pub fn lateness(nginx: &Server, period: f64, since: f64) -> Result<(), String> {
         late.missed
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_periods() {
+        let came = HashMap::from([
+            ("a".to_owned(), vec![0.0, 2.0, 4.01, 8.0]),
+            ("b".to_owned(), vec![0.5]),
+        ]);
+        let late = period_errors(&came, 2.0).expect("three of them");
+        assert_eq!(late.missed, 1);
+        assert!((late.at(0.5) - 10.0).abs() < 1e-6, "{}", late.at(0.5));
+        assert!((late.at(1.0) - 1990.0).abs() < 1e-6, "{}", late.at(1.0));
+        assert!(period_errors(&HashMap::new(), 2.0).is_err());
+    }
 }
