@@ -52,7 +52,7 @@ fn rate(program: &Path, dir: &Path, argv: &[String], seconds: f64) -> Result<f64
         .spawn()
         .map_err(text)?;
     let mut nagios = Nagios(child);
-    // A line each result.
+    // A line each result; long ones, for they are written by the page.
     let done = || {
         let lines = fs::read(dir.join("perfdata")).unwrap_or_default();
         lines.iter().filter(|b| **b == b'\n').count()
@@ -80,8 +80,9 @@ fn config(dir: &Path) -> String {
          temp_file={d}/temp\ntemp_path={d}\ncheck_result_path={d}/results\ncommand_file={d}/command\nquery_socket={d}/query\n\
          check_external_commands=0\nretain_state_information=0\nuse_syslog=0\nenable_notifications=0\nenable_flap_detection=0\n\
          interval_length=1\nservice_inter_check_delay_method=n\nmax_concurrent_checks=0\ncheck_for_updates=0\n\
-         process_performance_data=1\nservice_perfdata_file={d}/perfdata\nservice_perfdata_file_template=$TIMET$\n\
-         service_perfdata_file_mode=w\nservice_perfdata_process_empty_results=1\n"
+         process_performance_data=1\nservice_perfdata_file={d}/perfdata\nservice_perfdata_file_template={}\n\
+         service_perfdata_file_mode=w\nservice_perfdata_process_empty_results=1\n",
+        "-".repeat(200)
     )
 }
 
