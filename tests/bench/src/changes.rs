@@ -2,6 +2,7 @@
 
 use crate::Options;
 use crate::daemon::{Daemon, arrivals, target_dir};
+use crate::figures::now;
 use crate::peers;
 use crate::runs::{balanced, http_checks, runs_of, totals, verdicts, wait, warm_up};
 use healthd_core::wire::maps::StateSnapshot;
@@ -10,7 +11,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// Seconds between two runs of a check.
 const INTERVAL: f64 = 2.0;
@@ -173,11 +174,6 @@ pub fn reload(options: &Options) -> Result<(), String> {
 
 fn skipped(state: &StateSnapshot) -> u64 {
     state.checks.iter().map(|(_, c)| c.skipped).sum()
-}
-
-fn now() -> f64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.unwrap_or_default().as_secs_f64()
 }
 
 fn spread(times: &mut [f64]) -> String {

@@ -9,8 +9,10 @@ mod changes;
 mod charged;
 mod daemon;
 mod day;
+mod figures;
 mod hostile;
 mod kinds;
+mod late;
 mod mail;
 mod measure;
 mod names;
@@ -20,15 +22,17 @@ mod page;
 mod peers;
 mod ping;
 mod readers;
+mod ready;
 mod runs;
 mod scrapes;
 mod shared_work;
+mod table;
 mod viewers;
 
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|needs|readers|hostile|upgrade|reload|stats|digest|objects|names|kinds|ping|
-                         alerts|storm|full|silent|ways|measure|scrape|day|page|viewers|slow|top|all]
+                         alerts|storm|full|silent|ways|measure|scrape|day|page|viewers|slow|top|table|all]
                         [--seconds N] [--only WORD[,WORD...]] [--checks N] [--kills N] [--upgrades N] [--values N] [--mib N] [--rounds N]
 
   load   10,000 HTTP checks at 2 s beside 2,000 that hang, then HAProxy with the same checks   (60 s each)
@@ -57,6 +61,8 @@ const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|needs|readers
   viewers 10,000 checks at 2 s without and beside 20 open pages and wrk on / and /metrics: who is late     (4 times 15 s each)
   slow   1,000 clients of slowhttptest with slow heads, bodies and reads, and one that is not slow            (20 s each)
   top    `healthctl top` in tmux at three sizes with 10,000 checks: its CPU                                   (20 s each)
+  table  what speed must reach, row by row, healthd and the peer of the row in turn; of --only the rows whose word it is:
+         http (-100, -1000, -10000), https, dead, keep-alive, memory, chunks, exec, cpu, start       (3 rounds of 20 s; 35 min)
   objects token requests of 1,000 checks, a rate limit, 10,000 runs of a group, 1,000 locks, a holder killed";
 
 pub struct Options {
@@ -94,6 +100,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), String> {
+    let (mut seconds, mut rounds): (Option<u64>, Option<u64>) = (None, None);
     let mut options = Options {
         seconds: 60,
         checks: 10_000,
@@ -114,26 +121,33 @@ fn run() -> Result<(), String> {
         }
         let mut number = || args.next().and_then(|n| n.parse().ok()).ok_or(USAGE);
         match arg.as_str() {
-            "--seconds" => options.seconds = number()?,
+            "--seconds" => seconds = Some(number()?),
             "--checks" => options.checks = number()? as usize,
             "--upgrades" => options.upgrades = number()? as usize,
             "--kills" => options.kills = number()? as usize,
             "--values" => options.values = number()?.max(1),
             "--mib" => options.mib = number()?.max(1),
-            "--rounds" => options.rounds = number()?.max(1),
+            "--rounds" => rounds = Some(number()?.max(1)),
             "stats" | "digest" | "objects" | "load" | "kill" | "idle" | "ready" | "needs"
             | "readers" | "hostile" | "upgrade" | "reload" | "names" | "kinds" | "ping"
             | "alerts" | "storm" | "full" | "silent" | "ways" | "measure" | "scrape" | "day"
-            | "page" | "viewers" | "slow" | "top" | "all" => what = Some(arg),
+            | "page" | "viewers" | "slow" | "top" | "table" | "all" => what = Some(arg),
             _ => return Err(USAGE.into()),
         }
     }
+    let what = what.unwrap_or_else(|| "all".to_owned());
+    if what == "table" {
+        // It is many measurements.
+        (options.seconds, options.rounds) = (20, 3);
+    }
+    options.seconds = seconds.unwrap_or(options.seconds);
+    options.rounds = rounds.unwrap_or(options.rounds);
     build()?;
-    match what.as_deref().unwrap_or("all") {
+    match what.as_str() {
         "load" => runs::load(&options),
         "kill" => runs::kill(&options),
         "idle" => runs::idle(&options),
-        "ready" => runs::ready(&options),
+        "ready" => ready::ready(),
         "needs" => needs::needs(&options),
         "readers" => readers::readers(&options),
         "hostile" => hostile::hostile(&options),
@@ -155,10 +169,11 @@ fn run() -> Result<(), String> {
         "viewers" => viewers::viewers(&options),
         "slow" => viewers::slow(&options),
         "top" => viewers::top(&options),
+        "table" => table::table(&options),
         "stats" => shared_work::stats::stats(&options),
         "digest" => shared_work::digest::digest(&options),
         _ => {
-            runs::ready(&options)?;
+            ready::ready()?;
             runs::idle(&options)?;
             objects::objects()?;
             needs::needs(&options)?;

@@ -3,8 +3,10 @@
 
 use crate::Options;
 use crate::daemon::{Daemon, target_dir};
+use crate::figures::now;
+use crate::late::lateness;
 use crate::peers;
-use crate::runs::{lateness, wait, warm_up};
+use crate::runs::{wait, warm_up, web_checks};
 use crate::scrapes::{Prometheus, Scrapes, get, promtool};
 use healthd_test_support::procs;
 use healthd_testing::free_port;
@@ -12,7 +14,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 const SCRAPE: Duration = Duration::from_secs(15);
 
@@ -21,17 +23,8 @@ const OUTAGES: &str = "split_clients $uri $unlucky { 5% 1; * 0; }
   map \"$unlucky$msec\" $bad { \"~^1[0-9]{8}[0-4]\" 1; default 0; }";
 
 pub fn checks(n: usize, port: u16, interval: &str) -> String {
-    format!(
-        "[[check]]\nname = \"web-{{a}}-{{b}}\"\nplugin = \"http\"\nfor_each = {{ a = \"0..{}\", b = \"1..251\" }}\n\
-         interval = \"{interval}\"\ntimeout = \"5s\"\nattempts = 1\n\
-         config = {{ url = \"http://127.1.{{a}}.{{b}}:{port}/{{a}}-{{b}}\" }}\n\n",
-        n.div_ceil(250)
-    )
-}
-
-fn now() -> f64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.unwrap_or_default().as_secs_f64()
+    let keys = format!("interval = \"{interval}\"\ntimeout = \"5s\"\nattempts = 1");
+    web_checks(n, "http", port, &keys, "")
 }
 
 pub fn role(daemon: &Daemon, name: &str) -> Result<u32, String> {

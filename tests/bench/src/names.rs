@@ -5,8 +5,10 @@
 
 use crate::Options;
 use crate::daemon::{Daemon, temp_dir};
+use crate::figures::now;
+use crate::late::lateness;
 use crate::peers;
-use crate::runs::{balanced, lateness, runs_of, wait, warm_up};
+use crate::runs::{balanced, runs_of, wait, warm_up};
 use healthd_core::check::outcome::Verdict;
 use healthd_test_support::procs;
 use healthd_testing::NameServer;
@@ -14,7 +16,6 @@ use nix::sched::{CloneFlags, unshare};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 const SILENT: usize = 60;
 const INTERVAL_S: f64 = 10.0;
@@ -67,9 +68,7 @@ fn one(options: &Options, silent: usize) -> Result<(), String> {
     // On threads one of the silent zone may wait for its turn all the while: that is told below, as no run.
     warm_up(&daemon, 45.0, "web-")?;
     let before = daemon.state()?;
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = now();
     let cpu = procs::cpu_ms(daemon.pid());
     wait(options.seconds as f64);
     let cpu = procs::cpu_ms(daemon.pid()) - cpu;
@@ -102,7 +101,7 @@ fn one(options: &Options, silent: usize) -> Result<(), String> {
         after.checks.iter().filter(|(_, c)| c.runs == 0).count()
     );
     drop(daemon);
-    lateness(&nginx, INTERVAL_S, since.as_secs_f64())
+    lateness(&nginx, INTERVAL_S, since)
 }
 
 /// This text instead of the file in /etc, in our mount namespace only.

@@ -3,6 +3,7 @@
 
 use crate::Options;
 use crate::daemon::Daemon;
+use crate::figures::median;
 use healthd_core::wire::maps::NO_STATUS;
 use healthd_test_support::procs;
 use std::net::TcpListener;
@@ -41,7 +42,7 @@ pub fn needs(options: &Options) -> Result<(), String> {
             "self:uplink",
         )?);
     }
-    let (with, without) = (median(with), median(without));
+    let (with, without) = (median(&with), median(&without));
     println!("  without `needs`       {without:8.0} ms");
     println!("  with `needs`          {with:8.0} ms");
     println!(
@@ -72,9 +73,4 @@ fn wave(config: &str, checks: usize, said: &str) -> Result<f64, String> {
         ));
     }
     Ok(cpu)
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

@@ -34,7 +34,7 @@ fn wait_for(port: u16, what: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn installed(program: &str) -> Option<PathBuf> {
+pub fn installed(program: &str) -> Option<PathBuf> {
     ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin"]
         .iter()
         .map(|d| Path::new(d).join(program))
@@ -76,23 +76,38 @@ pub fn nginx_with(format: &str, http: &str, server: &str) -> Result<Server, Stri
     Ok(server)
 }
 
-/// The same checks by HAProxy, which does nothing else here. None: it is not installed.
+/// The same checks by HAProxy, which does nothing else here, every 2 s. None: it is not installed.
 pub fn haproxy(checks: usize, target: u16) -> Result<Option<Server>, String> {
+    haproxy_with(
+        "spread-checks 50",
+        &format!("{HTTPCHK}\n  default-server inter 2s"),
+        |i| format!("127.1.{}.{}:{target}", i / 250, 1 + i % 250),
+        checks,
+    )
+}
+
+/// Of its backend: asks as healthd's http plugin does.
+pub const HTTPCHK: &str =
+    "option httpchk\n  http-check send meth GET uri /haproxy ver HTTP/1.1 hdr Host localhost";
+
+/// With these keys of its global section and of its backend; `target`: the address of a server by number.
+pub fn haproxy_with(
+    global: &str,
+    backend: &str,
+    target: impl Fn(usize) -> String,
+    checks: usize,
+) -> Result<Option<Server>, String> {
     let Some(program) = installed("haproxy") else {
         return Ok(None);
     };
     let dir = crate::daemon::temp_dir("haproxy")?;
     let port = free_port("127.0.0.1");
     let mut config = format!(
-        "global\n  maxconn 100\n  nbthread 1\n  spread-checks 50\ndefaults\n  mode http\n  timeout connect 5s\n  timeout server 5s\n  timeout client 5s\n\
-         listen front\n  bind 127.0.0.1:{port}\n  http-request return status 200\nbackend checked\n  option httpchk GET /haproxy HTTP/1.1\n  default-server inter 2s\n"
+        "global\n  maxconn 100\n  nbthread 1\n  {global}\ndefaults\n  mode http\n  timeout connect 5s\n  timeout server 5s\n  timeout client 5s\n\
+         listen front\n  bind 127.0.0.1:{port}\n  http-request return status 200\nbackend checked\n  {backend}\n"
     );
     for i in 0..checks {
-        config += &format!(
-            "  server s{i} 127.1.{}.{}:{target} check\n",
-            i / 250,
-            1 + i % 250
-        );
+        config += &format!("  server s{i} {} check\n", target(i));
     }
     fs::write(dir.join("haproxy.cfg"), config).map_err(|e| e.to_string())?;
     let child = Command::new(program)

@@ -2,12 +2,11 @@
 
 use crate::Options;
 use crate::daemon::Daemon;
-use crate::runs::{runs_of, wait, warm_up};
+use crate::figures::{children_ms, median};
+use crate::runs::{in_own_network, runs_of, wait, warm_up};
 use healthd_test_support::procs;
-use nix::sys::resource::{UsageWho, getrusage};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 const CHECK_ICMP: &str = "/usr/lib/nagios/plugins/check_icmp";
@@ -16,15 +15,10 @@ const BY_CHECK_ICMP: usize = 500;
 
 pub fn ping(options: &Options) -> Result<(), String> {
     let (checks, seconds) = (options.checks, options.seconds);
-    let (tell, told) = mpsc::channel();
-    let done = healthd_testing::in_own_network(move || {
+    in_own_network(move || {
         healthd_testing::net_sysctl("ipv4/ping_group_range", "0 2147483647");
-        let _ = tell.send(measure(checks, seconds));
-    });
-    match (done, told.recv()) {
-        (true, Ok(result)) => result,
-        _ => Err("a network of one's own takes root, and iproute2".into()),
-    }
+        measure(checks, seconds)
+    })
 }
 
 /// 127.1.(i/250).(1+i%250)
@@ -61,7 +55,7 @@ fn measure(checks: usize, seconds: u64) -> Result<(), String> {
         cpu / runs,
         judged / runs,
         runs / seconds as f64,
-        median(rtts)
+        median(&rtts)
     );
     busy(&daemon, seconds)?;
     drop(daemon);
@@ -104,15 +98,9 @@ fn busy(daemon: &Daemon, seconds: u64) -> Result<(), String> {
     println!(
         "  under load  {lost} of {} with loss, rtt median {:.3} ms",
         rtts.len(),
-        median(rtts)
+        median(&rtts)
     );
     Ok(())
-}
-
-fn children_ms() -> Result<f64, String> {
-    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).map_err(|e| e.to_string())?;
-    let ms = |t: nix::sys::time::TimeVal| t.tv_sec() as f64 * 1e3 + t.tv_usec() as f64 / 1e3;
-    Ok(ms(usage.user_time()) + ms(usage.system_time()))
 }
 
 fn fping(checks: usize) -> Result<(), String> {
@@ -140,7 +128,7 @@ fn fping(checks: usize) -> Result<(), String> {
     println!(
         "  fping       {:9.4} ms CPU a host and sweep, rtt median {:.3} ms, {} lost, {:.1} s",
         cpu / (checks * SWEEPS) as f64,
-        median(rtts.clone()),
+        median(&rtts),
         words.len() - rtts.len(),
         begun.elapsed().as_secs_f64()
     );
@@ -169,9 +157,4 @@ fn check_icmp() -> Result<(), String> {
         (children_ms()? - cpu) / BY_CHECK_ICMP as f64
     );
     Ok(())
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

@@ -3,6 +3,7 @@
 
 use crate::Options;
 use crate::daemon::{Daemon, arrivals};
+use crate::figures::now;
 use crate::peers;
 use crate::runs::{wait, warm_up};
 use std::collections::HashMap;
@@ -11,7 +12,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 const UIDS: u32 = 8;
 const EACH: usize = 16;
@@ -199,11 +200,6 @@ fn gaps(nginx: &peers::Server, begun: f64, ended: f64) -> Result<(Vec<f64>, usiz
         }
     }
     Ok((late, missed))
-}
-
-fn now() -> f64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.unwrap_or_default().as_secs_f64()
 }
 
 /// Seconds until root has an answer.

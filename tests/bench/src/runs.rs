@@ -2,22 +2,30 @@
 
 use crate::Options;
 use crate::charged::Group;
-use crate::daemon::{Daemon, arrivals};
+use crate::daemon::Daemon;
+use crate::late::lateness;
 use crate::peers;
 use healthd_core::check::outcome::Verdict;
 use healthd_core::wire::maps::StateSnapshot;
 use healthd_test_support::{black_hole, procs};
-use nix::sys::signal::{SIGCONT, SIGKILL, SIGSTOP, kill as send_signal};
+use nix::sys::signal::{SIGKILL, kill as send_signal};
 use nix::unistd::Pid;
 use std::collections::HashMap;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-/// check i at 127.1.(i/250).(1+i%250), every 2 s.
+/// Every 2 s.
 pub fn http_checks(n: usize, port: u16) -> String {
+    web_checks(n, "http", port, "interval = \"2s\"\ntimeout = \"1s\"", "")
+}
+
+/// check i at 127.1.(i/250).(1+i%250); `keys` of the check, and `options` of its plugin behind the URL.
+pub fn web_checks(n: usize, scheme: &str, port: u16, keys: &str, options: &str) -> String {
     format!(
-        "[[check]]\nname = \"web-{{a}}-{{b}}\"\nplugin = \"http\"\nfor_each = {{ a = \"0..{}\", b = \"1..251\" }}\n\
-         interval = \"2s\"\ntimeout = \"1s\"\nconfig = {{ url = \"http://127.1.{{a}}.{{b}}:{port}/{{a}}-{{b}}\" }}\n\n",
-        n.div_ceil(250)
+        "[[check]]\nname = \"web-{{a}}-{{b}}\"\nplugin = \"http\"\nfor_each = {{ a = \"0..{}\", b = \"1..{}\" }}\n{keys}\n\
+         config = {{ url = \"{scheme}://127.1.{{a}}.{{b}}:{port}/{{a}}-{{b}}\"{options} }}\n\n",
+        n.div_ceil(250),
+        n.min(250) + 1
     )
 }
 
@@ -31,6 +39,20 @@ fn hanging_checks(n: usize, port: u16) -> String {
 
 pub fn wait(seconds: f64) {
     std::thread::sleep(Duration::from_secs_f64(seconds));
+}
+
+/// In a thread whose network has nothing but loopback.
+pub fn in_own_network<T: Send + 'static>(
+    measure: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    let (tell, told) = mpsc::channel();
+    let done = healthd_testing::in_own_network(move || {
+        let _ = tell.send(measure());
+    });
+    match (done, told.recv()) {
+        (true, Ok(result)) => result,
+        _ => Err("a network of one's own takes root, and iproute2".into()),
+    }
 }
 
 /// So long that every check whose name begins with `prefix` has a status.
@@ -198,92 +220,6 @@ pub fn verdicts(state: &StateSnapshot) {
     println!("  verdicts              {}", rows.join(", "));
 }
 
-/// How late requests of checks came, in ms.
-pub struct Late {
-    all: Vec<f64>,
-    /// Requests that did not come at all.
-    pub missed: usize,
-}
-
-impl Late {
-    pub fn at(&self, q: f64) -> f64 {
-        self.all[((self.all.len() - 1) as f64 * q) as usize] * 1e3
-    }
-
-    /// The same, finer than the server's clock, which counts whole milliseconds: as if those of one were spread over it.
-    pub fn between(&self, q: f64) -> f64 {
-        let whole = self.at(q).round();
-        let up_to = |ms: f64| self.all.partition_point(|late| late * 1e3 < ms);
-        let (below, with) = (up_to(whole - 0.5), up_to(whole + 0.5));
-        let rank = self.all.len() as f64 * q - below as f64;
-        whole - 0.5 + (rank / (with - below).max(1) as f64).clamp(0.0, 1.0)
-    }
-}
-
-/// How far each request of a check was from its own grid, by the server's clock; of those that came within one of
-/// these times. `prefix`: of their paths.
-pub fn late(
-    nginx: &peers::Server,
-    period: f64,
-    prefix: &str,
-    times: &[(f64, f64)],
-) -> Result<Late, String> {
-    let slice = |at: f64| {
-        let within = |(begun, ended): &(f64, f64)| at >= *begun && at <= *ended;
-        times.iter().position(within)
-    };
-    let mut by_check: HashMap<String, Vec<f64>> = HashMap::new();
-    for (uri, at) in arrivals(&nginx.dir.join("access.log"))? {
-        if slice(at).is_some() && uri.starts_with(prefix) {
-            by_check.entry(uri).or_default().push(at);
-        }
-    }
-    let (mut all, mut missed) = (Vec::new(), 0);
-    for times in by_check.values_mut().filter(|t| t.len() > 3) {
-        times.sort_by(f64::total_cmp);
-        // The first run is off the grid by design, and so is one that comes between it and the grid.
-        let on_grid = &times[2..];
-        let mut phases: Vec<f64> = on_grid.iter().map(|t| t.rem_euclid(period)).collect();
-        phases.sort_by(f64::total_cmp);
-        let phase = phases[phases.len() / 4];
-        for t in on_grid {
-            let off = (t - phase).rem_euclid(period);
-            all.push(if off > 0.75 * period {
-                off - period
-            } else {
-                off
-            });
-        }
-        missed += on_grid
-            .windows(2)
-            .filter(|w| slice(w[0]) == slice(w[1]) && w[1] - w[0] > 1.5 * period)
-            .count();
-    }
-    all.sort_by(f64::total_cmp);
-    if all.is_empty() {
-        return Err(format!(
-            "too short to say who was late: no check came more than 3 times; measure for {:.0} s and more",
-            5.0 * period
-        ));
-    }
-    Ok(Late { all, missed })
-}
-
-/// The same of all since then, printed.
-pub fn lateness(nginx: &peers::Server, period: f64, since: f64) -> Result<(), String> {
-    let late = late(nginx, period, "/", &[(since, f64::INFINITY)])?;
-    println!(
-        "  late (by nginx's log) p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.0} ms, max {:.0} ms of {} requests; {} missed",
-        late.between(0.5),
-        late.between(0.99),
-        late.at(0.999),
-        late.at(1.0),
-        late.all.len(),
-        late.missed
-    );
-    Ok(())
-}
-
 pub fn kill(options: &Options) -> Result<(), String> {
     let nginx = peers::nginx()?;
     let daemon = Daemon::start("kill", &http_checks(options.checks, nginx.port))?;
@@ -434,84 +370,4 @@ fn idle_of(more: &str, checks: &str, options: &Options) -> Result<u64, String> {
     // The group goes when it is empty.
     drop(daemon);
     Ok(all)
-}
-
-/// What a start takes, beside a bare parse of the same file; and of the most checks that there may be what `healthctl status`
-/// takes, of a daemon that runs and of one that stands still.
-pub fn ready(_options: &Options) -> Result<(), String> {
-    let nginx = peers::nginx()?;
-    let ms = |time: Duration| time.as_secs_f64() * 1e3;
-    let check = |name: &str, n: &str| {
-        format!(
-            "[[check]]\nname = \"{name}\"\nplugin = \"http\"\ninterval = \"1h\"\n\
-             config = {{ url = \"http://127.0.0.1:{}/{n}\" }}\n",
-            nginx.port
-        )
-    };
-    let blocks = (0..10_000).map(|n| check(&format!("web-{n}"), &n.to_string()));
-    let one_block = |n: usize| check("web-{n}", "{n}") + &format!("for_each.n = \"0..{n}\"\n");
-    for (what, checks, starts, wanted) in [
-        ("1,000 checks of one block", one_block(1_000), 10, 200),
-        ("10,000 checks of a block each", blocks.collect(), 5, 300),
-        ("100,000 checks of one block", one_block(100_000), 5, 2_000),
-    ] {
-        let mut took = Vec::new();
-        let mut parsed = Vec::new();
-        for n in 1..=starts {
-            let daemon = Daemon::start_with("ready", "start_spread = \"1h\"", &checks, &[])?;
-            took.push(ms(daemon.ready_after));
-            let begun = Instant::now();
-            let read = toml::de::DeTable::parse(&checks);
-            parsed.push(ms(begun.elapsed()));
-            read.map_err(|e| e.to_string())?;
-            if n == starts && wanted == 2_000 {
-                status(&daemon)?;
-            }
-        }
-        took.sort_by(f64::total_cmp);
-        parsed.sort_by(f64::total_cmp);
-        println!(
-            "ready: {what}, {starts} starts: p50 {:.0} ms, max {:.0} ms ({wanted} wanted); a parse of the file alone {:.1} ms",
-            took[starts / 2],
-            took[starts - 1],
-            parsed[starts / 2]
-        );
-    }
-    Ok(())
-}
-
-fn status(daemon: &Daemon) -> Result<(), String> {
-    // Plugins are still asked about the options of their checks.
-    wait(10.0);
-    let tree = procs::tree(daemon.pid());
-    let all = |signal| {
-        for pid in &tree {
-            let _ = send_signal(Pid::from_raw(*pid as i32), signal);
-        }
-    };
-    status_of(daemon, "runs")?;
-    all(SIGSTOP);
-    let stopped = status_of(daemon, "is stopped");
-    // Else it would not end.
-    all(SIGCONT);
-    stopped
-}
-
-fn status_of(daemon: &Daemon, what: &str) -> Result<(), String> {
-    let mut took = Vec::new();
-    for _ in 0..5 {
-        let begun = Instant::now();
-        let printed = daemon.printed(&["status", "--all"])?;
-        took.push(begun.elapsed().as_secs_f64() * 1e3);
-        let rows = printed.lines().filter(|l| l.contains("web-")).count();
-        if rows != 100_000 {
-            return Err(format!("`healthctl status` shows {rows} of 100,000 checks"));
-        }
-    }
-    took.sort_by(f64::total_cmp);
-    println!(
-        "status: 100,000 checks, the daemon {what}: p50 {:.0} ms, max {:.0} ms (300 wanted)",
-        took[2], took[4]
-    );
-    Ok(())
 }

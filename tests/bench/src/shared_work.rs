@@ -62,11 +62,6 @@ fn spread(daemon: &Daemon) -> String {
     )
 }
 
-fn median(times: &mut [f64]) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times.get(times.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
 fn verdict(what: &str, ratio: f64) {
     let word = if ratio >= SPEED_UP { "held" } else { "MISSED" };
     println!("{what}: {ratio:.2} x (at least {SPEED_UP} on two quiet cores: {word})");

@@ -2,14 +2,16 @@
 
 use crate::Options;
 use crate::daemon::{Daemon, target_dir};
+use crate::figures::now;
+use crate::late::late;
 use crate::page::{TABS, config, cpu_ticks, ms, pss_kb, tab, until_all_ran, web};
 use crate::peers;
-use crate::runs::{http_checks, late, wait, warm_up};
+use crate::runs::{http_checks, wait, warm_up};
 use healthd_testing::free_port;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// How often one of both is measured; in turn, so that a machine that changes meanwhile changes both.
 const TURNS: u32 = 4;
@@ -133,11 +135,6 @@ pub fn wrk(port: u16, path: &str, seconds: f64) -> Result<Child, String> {
         .stdout(Stdio::piped())
         .spawn()
         .map_err(|e| format!("wrk: {e}"))
-}
-
-fn now() -> f64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.unwrap_or_default().as_secs_f64()
 }
 
 /// slowhttptest with more clients than there are places, and how long another client waits meanwhile.

@@ -122,6 +122,11 @@ pub fn own_cpu_ms(pid: u32) -> f64 {
     tasks.map(of).sum::<f64>() / 1e6
 }
 
+/// The same of a process and all that live below it: of what has ended nothing is left to count.
+pub fn live_cpu_ms(root: u32) -> f64 {
+    tree(root).into_iter().map(own_cpu_ms).sum()
+}
+
 /// Proportional set size of the tree in kB: shared pages are counted once.
 pub fn pss_kb(root: u32) -> u64 {
     tree(root).into_iter().map(pss_of).sum()

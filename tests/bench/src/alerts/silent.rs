@@ -7,13 +7,15 @@ use super::gate::Gate;
 use super::wanted;
 use crate::Options;
 use crate::daemon::Daemon;
+use crate::figures::now;
+use crate::late::{Late, late};
 use crate::peers;
-use crate::runs::{Late, http_checks, late, runs_of, wait, warm_up};
+use crate::runs::{http_checks, runs_of, wait, warm_up};
 use healthd_core::wire::events::EVENTS_FILE;
 use healthd_test_support::procs;
 use healthd_test_support::receiver::{Manner, Receiver};
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 pub fn silent(options: &Options) -> Result<(), String> {
     println!(
@@ -199,11 +201,6 @@ impl Load {
 fn memory(manager: u32) -> (i64, i64) {
     let ring = procs::pss_of_file(manager, EVENTS_FILE) as i64;
     (procs::pss_of(manager) as i64 - ring, ring)
-}
-
-fn now() -> f64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0.0, |t| t.as_secs_f64())
 }
 
 /// The daemon's processes: a role, or the class of a worker.

@@ -5,13 +5,14 @@ mod talk;
 
 use crate::Options;
 use crate::daemon::Daemon;
+use crate::figures::now;
+use crate::late::late;
 use crate::peers;
-use crate::runs::{balanced, late, wait};
+use crate::runs::{balanced, wait};
 use healthd_core::wire::maps::StateSnapshot;
 use serde_json::Value;
 use servers::Server;
 use std::fs;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 const GOOD: usize = 50;
 const BAD: usize = 20;
@@ -162,9 +163,4 @@ fn memory_kb(state: &StateSnapshot) -> u64 {
     };
     let workers = state.slots.iter().map(|(_, slot)| of(slot.pid));
     workers.max().unwrap_or(0)
-}
-
-fn now() -> f64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.unwrap_or_default().as_secs_f64()
 }

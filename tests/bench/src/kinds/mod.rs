@@ -186,7 +186,7 @@ fn cpu(plugin: &str, count: usize, options: &str, seconds: u64) -> Result<Measur
 }
 
 /// What a thousand that wait for an answer take, more than a thousand that have yet to run; kB each.
-fn memory(plugin: &str, options: &str) -> Result<f64, String> {
+pub fn memory(plugin: &str, options: &str) -> Result<f64, String> {
     let times = |interval: &str| format!("interval = \"{interval}\"\ntimeout = \"55s\"");
     let idle = checks(plugin, MANY, &times("1h"), options);
     let daemon = Daemon::start_with("idle", "start_spread = \"1h\"\n", &idle, &[])?;

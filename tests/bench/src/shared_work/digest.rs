@@ -1,8 +1,9 @@
 //! `digest` of a tree with two workers, beside `sha256sum -c` of the same manifest.
 
-use super::{Noise, daemon, median, run, spread, verdict};
+use super::{Noise, daemon, run, spread, verdict};
 use crate::Options;
 use crate::daemon::temp_dir;
+use crate::figures::median;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -38,7 +39,7 @@ fn measure(options: &Options, dir: &Path) -> Result<(), String> {
         ours.push(run(&two)?.1);
     }
     let rate = |seconds: f64| options.mib as f64 / seconds;
-    let (theirs, ours) = (median(&mut theirs), median(&mut ours));
+    let (theirs, ours) = (median(&theirs), median(&ours));
     println!(
         "  sha256sum -c: {theirs:.2} s, {:.0} MiB/s (median of {})",
         rate(theirs),

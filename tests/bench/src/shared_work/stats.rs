@@ -1,8 +1,9 @@
 //! `stats` on a column of numbers with one worker and with two, and numpy on the same numbers.
 
-use super::{Noise, daemon, median, run, spread, verdict};
+use super::{Noise, daemon, run, spread, verdict};
 use crate::Options;
 use crate::daemon::temp_dir;
+use crate::figures::median;
 use serde_json::Value;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -58,14 +59,10 @@ fn measure(options: &Options, dir: &Path) -> Result<(), String> {
     }
     println!(
         "  1 worker:  {:.3} s (median of {})",
-        median(&mut alone),
+        median(&alone),
         alone.len()
     );
-    println!(
-        "  2 workers: {:.3} s; {}",
-        median(&mut shared),
-        spread(&two)
-    );
+    println!("  2 workers: {:.3} s; {}", median(&shared), spread(&two));
     drop((one, two));
     let numpy = numpy(&raw)?;
     println!(
@@ -74,10 +71,7 @@ fn measure(options: &Options, dir: &Path) -> Result<(), String> {
         numpy["took"].as_f64().unwrap_or(f64::NAN)
     );
     compare(&row, &numpy["numbers"])?;
-    verdict(
-        "  2 workers over 1",
-        median(&mut alone) / median(&mut shared),
-    );
+    verdict("  2 workers over 1", median(&alone) / median(&shared));
     Ok(())
 }
 
