@@ -10,8 +10,8 @@ use healthd_core::wire::glob;
 use healthd_core::wire::maps::{
     CHECK_WORDS, CLASSES, CheckRecord, HEADER_WORDS, LAYOUT_VERSION, LineRecord, SLOT_STATES,
     SLOT_WORDS, STATE_FILE, STATE_HEAD, SlotRecord, StateSnapshot, WORD, WORKER_MAGIC,
-    check_offset, line_offset, read_state, slot_offset, state_header, state_size, whole, words_at,
-    worker_file, worker_header,
+    check_offset, line_offset, read_checks, read_state, slot_offset, state_header, state_size,
+    whole, words_at, worker_file, worker_header,
 };
 pub use healthd_sys::clock::rfc3339 as real;
 use healthd_sys::files;
@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 /// A writer needs nanoseconds in a record; one that was stopped inside stays there for ever.
 const ATTEMPTS: usize = 3;
-/// 100,000 checks with short names are 41 MB. Twice this is held, and a row for each check.
+/// 100,000 checks with short names are 41 MB. Of a daemon that goes on twice this is held, and a row for each check.
 const MAX_FILE: u64 = 96 << 20;
 /// A line of 128 bytes a thread, of which there are at most some thousands.
 const MAX_WORKER_MAP: u64 = 16 << 20;
@@ -73,9 +73,13 @@ impl std::fmt::Display for MapError {
 
 /// The rows that `status` would show; all of them stale.
 pub fn checks(socket: &Path, filter: &Filter, now: Timestamp) -> Result<Vec<CheckRow>, MapError> {
-    let (state, stable) = state(&directory(socket))?;
+    let directory = directory(socket);
+    // Before the reading, which may take 0.1 s, so that both of its times are of one moment.
     let clock = Clock::now(now);
-    let rows: Vec<CheckRow> = (state.checks.iter().zip(stable.checks).enumerate())
+    let (map, stable) = agreed(&directory)?;
+    // There may be 100,000: what is held of each is its row, not its record beside.
+    let records = layout(&directory, read_checks(&map))?;
+    let mut rows: Vec<CheckRow> = (records.zip(stable.checks).enumerate())
         .filter(|(_, ((_, record), _))| !record.name.is_empty())
         .map(|(index, ((_, record), stable))| {
             record.row(index, stable, real, |ns| clock.of_monotonic(ns))
@@ -93,10 +97,8 @@ pub fn checks(socket: &Path, filter: &Filter, now: Timestamp) -> Result<Vec<Chec
             near,
         });
     }
-    Ok(rows
-        .into_iter()
-        .filter(|row| filter.matches(&row.name, &row.plugin, &BTreeMap::new(), row.verdict))
-        .collect())
+    rows.retain(|row| filter.matches(&row.name, &row.plugin, &BTreeMap::new(), row.verdict));
+    Ok(rows)
 }
 
 /// What asks for labels cannot be answered.
@@ -222,28 +224,52 @@ pub struct Stable {
 }
 
 pub fn state(directory: &Path) -> Result<(StateSnapshot, Stable), MapError> {
+    let (map, stable) = agreed(directory)?;
+    Ok((layout(directory, read_state(&map))?, stable))
+}
+
+fn layout<T>(directory: &Path, read: Result<T, String>) -> Result<T, MapError> {
+    read.map_err(|reason| MapError::Layout {
+        file: directory.join(STATE_FILE),
+        reason,
+    })
+}
+
+/// The last copy, and where it agrees with the one before.
+fn agreed(directory: &Path) -> Result<(Vec<u8>, Stable), MapError> {
     let file = directory.join(STATE_FILE);
     let mut first = read(&file)?;
+    if is_still(&file, &first) {
+        let stable = agreement(&first, &first);
+        return Ok((first, stable));
+    }
     let mut attempt = 1;
     loop {
         let second = read(&file)?;
-        let layout = |reason| MapError::Layout {
-            file: file.clone(),
-            reason,
-        };
-        let snapshot = read_state(&second).map_err(layout)?;
         let stable = agreement(&first, &second);
         let all = stable.slots.iter().chain(&stable.checks).all(|good| *good);
         if all || attempt == ATTEMPTS {
-            return Ok((snapshot, stable));
+            return Ok((second, stable));
         }
         attempt += 1;
         first = second;
     }
 }
 
+/// Read once more, the file is the same, as where all is stopped: then no second copy is held beside the first.
+fn is_still(file: &Path, bytes: &[u8]) -> bool {
+    let Ok(mut file) = files::open(file) else {
+        return false;
+    };
+    let mut piece = vec![0; 64 * 1024];
+    bytes.chunks(piece.len()).all(|part| {
+        let again = &mut piece[..part.len()];
+        file.read_exact(again).is_ok() && again == part
+    })
+}
+
 fn agreement(first: &[u8], second: &[u8]) -> Stable {
-    // `read_state` has accepted the second copy, so these counts fit it.
+    // The second copy is as long as its header says, so these counts fit it.
     let header: [u64; 16] = words_at(second, 0).unwrap_or_default();
     let (slots, checks) = (
         header[state_header::SLOTS] as usize,
@@ -453,6 +479,23 @@ mod tests {
             (&*rows[1].name, rows[1].verdict, rows[1].attempt),
             ("db", None, None)
         );
+    }
+
+    #[test]
+    fn what_changes_between_two_readings_does_not_count() {
+        let dir = Dir::new("changed");
+        let file = dir.0.join(STATE_FILE);
+        let mut words = state_map(&[], &[check("web"), check("db")]);
+        dir.write(STATE_FILE, &words);
+        let first = read(&file).expect("reads");
+        assert!(is_still(&file, &first));
+        words[check_offset(0, 1) + 2] += 1;
+        dir.write(STATE_FILE, &words);
+        assert!(!is_still(&file, &first));
+        let second = read(&file).expect("reads");
+        assert_eq!(agreement(&first, &second).checks, [true, false]);
+        dir.write(STATE_FILE, &words[..check_offset(0, 1)]);
+        assert!(!is_still(&file, &second), "it is shorter");
     }
 
     #[test]
