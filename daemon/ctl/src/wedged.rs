@@ -27,6 +27,7 @@ pub struct Remains {
 
 pub fn version(socket: &Path, now: Timestamp) -> Result<Remains, MapError> {
     let directory = directory(socket);
+    let clock = Clock::now(now);
     let (state, _) = state(&directory)?;
     let lock = files::read(&directory.join("healthd.pid"), 32).unwrap_or_default();
     Ok(Remains {
@@ -35,7 +36,7 @@ pub fn version(socket: &Path, now: Timestamp) -> Result<Remains, MapError> {
             .and_then(|pid| pid.trim().parse().ok()),
         manager_pid: state.manager_pid,
         started: real(state.started),
-        beat: Clock::now(now).of_monotonic(state.beat),
+        beat: clock.of_monotonic(state.beat),
         checks: named(&state).count() as u64,
         generation: state.generation,
         stale: true,
@@ -79,6 +80,7 @@ pub fn plugins(socket: &Path, _now: Timestamp) -> Result<Vec<PluginRow>, MapErro
 
 pub fn why(socket: &Path, name: &str, now: Timestamp) -> Result<Vec<Why>, MapError> {
     let directory = directory(socket);
+    let clock = Clock::now(now);
     let (state, stable) = state(&directory)?;
     let at = state.checks.iter().position(|(_, r)| r.name == name);
     let Some(at) = at else {
@@ -87,7 +89,6 @@ pub fn why(socket: &Path, name: &str, now: Timestamp) -> Result<Vec<Why>, MapErr
             near: did_you_mean(name, named(&state).map(|r| r.name.as_ref())).map(str::to_owned),
         });
     };
-    let clock = Clock::now(now);
     let mut story = Story(Vec::new());
     let record = &state.checks[at].1;
     if stable.checks.get(at) == Some(&true) {

@@ -1,18 +1,10 @@
 //! Times as people read them.
 
 use healthd_sys::clock;
+pub use healthd_sys::clock::rfc3339;
 
 /// In ns.
 pub const MS: u64 = 1_000_000;
-
-/// RFC 3339 in UTC, to the millisecond. 0 means never.
-pub fn rfc3339(realtime_ns: u64) -> Option<String> {
-    if realtime_ns == 0 {
-        return None;
-    }
-    let t = jiff::Timestamp::from_nanosecond(i128::from(realtime_ns)).ok()?;
-    Some(t.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
-}
 
 /// CLOCK_REALTIME of an RFC 3339 time.
 pub fn parse(text: &str) -> Option<u64> {

@@ -1,5 +1,7 @@
 //! The clocks. CLOCK_MONOTONIC plans, CLOCK_REALTIME is only ever shown, thread CPU time is billed.
 
+use jiff::Timestamp;
+use jiff::fmt::temporal::DateTimePrinter;
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_gettime};
 
@@ -10,6 +12,14 @@ pub fn monotonic_ns() -> u64 {
 
 pub fn realtime_ns() -> u64 {
     read(ClockId::CLOCK_REALTIME)
+}
+
+/// RFC 3339 in UTC, to the millisecond, of CLOCK_REALTIME in ns. 0 means never.
+pub fn rfc3339(realtime_ns: u64) -> Option<String> {
+    // An answer may hold 300,000 of them: `strftime` would read its format anew for each.
+    const TO_THE_MILLISECOND: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
+    let time = Timestamp::from_nanosecond(i128::from(realtime_ns)).ok()?;
+    (realtime_ns != 0).then(|| TO_THE_MILLISECOND.timestamp_to_string(&time))
 }
 
 /// CPU time of the calling thread.
@@ -50,6 +60,25 @@ fn as_ns(t: TimeSpec) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_written_to_the_millisecond() {
+        for (ns, written) in [
+            (1, "1970-01-01T00:00:00.000Z"),
+            (951_782_399_999_999_999, "2000-02-28T23:59:59.999Z"),
+            (951_782_400_000_000_000, "2000-02-29T00:00:00.000Z"),
+            (1_795_860_000_120_000_000, "2026-11-28T10:00:00.120Z"),
+            (u64::MAX, "2554-07-21T23:34:33.709Z"),
+        ] {
+            assert_eq!(rfc3339(ns).as_deref(), Some(written));
+        }
+        assert_eq!(rfc3339(0), None);
+        for ns in (1..=u64::MAX / 3).step_by(98_765_432_101_234_567) {
+            let time = Timestamp::from_nanosecond(i128::from(ns)).expect("a time");
+            let by_a_format = time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
+            assert_eq!(rfc3339(ns), Some(by_a_format));
+        }
+    }
 
     #[test]
     fn a_thread_s_time_can_be_read_from_outside() {

@@ -1,15 +1,10 @@
 //! Times as people and programs read them.
 
 use healthd_sys::clock;
+pub use healthd_sys::clock::rfc3339;
 use healthd_units::duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-
-/// RFC 3339 in UTC, to the millisecond, of CLOCK_REALTIME in ns. 0 means never.
-pub fn rfc3339(ns: u64) -> Option<String> {
-    let time = Timestamp::from_nanosecond(i128::from(ns)).ok()?;
-    (ns != 0).then(|| time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
-}
 
 /// The same of CLOCK_MONOTONIC.
 pub fn rfc3339_of_monotonic(ns: u64) -> Option<String> {

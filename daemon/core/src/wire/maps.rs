@@ -591,7 +591,8 @@ pub fn get_text(words: &[u64]) -> String {
         .flat_map(|w| w.to_ne_bytes())
         .take_while(|&b| b != 0)
         .collect();
-    String::from_utf8_lossy(&bytes).into_owned()
+    // Only what is no UTF-8 is copied.
+    String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
 }
 
 /// `bytes` of a file as words; None where it is too short.
@@ -655,13 +656,9 @@ fn state_head(bytes: &[u8]) -> Result<[u64; 16], String> {
 /// All that a copy of `state.map` says. Err: it is no such file, or one of another layout.
 pub fn read_state(bytes: &[u8]) -> Result<StateSnapshot, String> {
     use state_header as h;
+    let checks = read_checks(bytes)?;
     let head = state_head(bytes)?;
-    let fits =
-        |n: u64, words: usize| usize::try_from(n).is_ok_and(|n| n <= bytes.len() / WORD / words);
-    if !fits(head[h::CHECKS], CHECK_WORDS) || !fits(head[h::SLOTS], SLOT_WORDS) {
-        return Err("truncated".into());
-    }
-    let (checks, slots) = (head[h::CHECKS] as usize, head[h::SLOTS] as usize);
+    let slots = head[h::SLOTS] as usize;
     let mut snapshot = StateSnapshot {
         manager_pid: head[h::MANAGER_PID] as u32,
         beat: head[h::BEAT],
@@ -670,7 +667,7 @@ pub fn read_state(bytes: &[u8]) -> Result<StateSnapshot, String> {
         next_run: head[h::NEXT_RUN],
         finished: head[h::FINISHED],
         slots: Vec::with_capacity(slots),
-        checks: Vec::with_capacity(checks),
+        checks: checks.collect(),
     };
     for i in 0..slots {
         let (_, words) = record_at(bytes, slot_offset(i)).ok_or("truncated")?;
@@ -679,20 +676,35 @@ pub fn read_state(bytes: &[u8]) -> Result<StateSnapshot, String> {
             .push((i as u32, SlotRecord::from_words(&words)));
     }
     snapshot.slots.retain(|(_, s)| s.used);
+    Ok(snapshot)
+}
+
+/// The checks of a map, each as those of a snapshot: who needs one after the other does not hold all of them.
+pub fn read_checks(
+    bytes: &[u8],
+) -> Result<impl Iterator<Item = (bool, CheckRecord<'static>)>, String> {
+    use state_header as h;
+    let head = state_head(bytes)?;
+    let fits =
+        |n: u64, words: usize| usize::try_from(n).is_ok_and(|n| n <= bytes.len() / WORD / words);
+    if !fits(head[h::CHECKS], CHECK_WORDS) || !fits(head[h::SLOTS], SLOT_WORDS) {
+        return Err("truncated".into());
+    }
+    let (checks, slots) = (head[h::CHECKS] as usize, head[h::SLOTS] as usize);
+    // They stand behind the records, so those are there too.
     let names = bytes
         .get(names_offset(slots, checks) * WORD..)
-        .unwrap_or_default();
-    for i in 0..checks {
-        let (whole, words) = record_at(bytes, check_offset(slots, i)).ok_or("truncated")?;
+        .ok_or("truncated")?;
+    Ok((0..checks).filter_map(move |i| {
+        let (whole, words) = record_at(bytes, check_offset(slots, i))?;
         let record = match head[h::VERSION] {
             // Never written: its check is still being made.
             _ if words[0] == 0 => CheckRecord::default(),
             OLD_LAYOUT_VERSION => CheckRecord::from_old_words(&words),
             _ => CheckRecord::from_words(&words, names),
         };
-        snapshot.checks.push((whole, record));
-    }
-    Ok(snapshot)
+        Some((whole, record))
+    }))
 }
 
 /// A record, and whether its words belong together. One whose writer died inside it is read as it was before.

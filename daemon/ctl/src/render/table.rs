@@ -5,6 +5,7 @@
 use super::Look;
 use super::paint::Paint;
 use super::text::{self, cut};
+use healthd_core::text::is_plain;
 use std::borrow::Cow;
 
 const GAP: &str = "  ";
@@ -66,18 +67,24 @@ impl Column {
 #[derive(Clone, Debug)]
 pub struct Cell<'a> {
     text: Cow<'a, str>,
+    width: usize,
     paint: Paint,
 }
 
 impl<'a> Cell<'a> {
     pub fn new(text: impl Into<Cow<'a, str>>) -> Cell<'a> {
-        let text = text.into();
-        let escaped = match text::escape(&text) {
-            Cow::Owned(escaped) => Some(escaped),
-            Cow::Borrowed(_) => None,
+        let mut text = text.into();
+        // Looked at once: most are plain.
+        let width = match is_plain(&text) {
+            true => text.len(),
+            false => {
+                text = text::escape(&text).into_owned().into();
+                text::width(&text)
+            }
         };
         Cell {
-            text: escaped.map_or(text, Cow::Owned),
+            text,
+            width,
             paint: Paint::Plain,
         }
     }
@@ -100,7 +107,7 @@ impl<'a> Cell<'a> {
     }
 }
 
-/// A cell of a table, measured once.
+/// A cell of a table.
 #[derive(Debug)]
 struct Placed {
     /// Where its text ends in those of the table, and the next one's begins.
@@ -135,7 +142,7 @@ impl Table {
             self.texts.push_str(&cell.text);
             self.cells.push(Placed {
                 end: self.texts.len(),
-                width: text::width(&cell.text),
+                width: cell.width,
                 paint: cell.paint,
             });
         }
