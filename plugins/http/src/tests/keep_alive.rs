@@ -82,7 +82,14 @@ fn nothing_is_kept_unasked() {
 
 #[test]
 fn with_its_tls_session() {
-    let Some(w) = nginx() else { return };
+    if !Nginx::installed() {
+        return;
+    }
+    // Not each nginx speaks 1.3 by itself.
+    let w = Nginx::start(
+        r#"ssl_protocols TLSv1.2 TLSv1.3;
+           location /requests { return 200 '{"requests": $connection_requests}'; }"#,
+    );
     let url = format!("https://127.0.0.1:{}/requests", w.port_tls);
     for version in ["1.2", "1.3"] {
         let o = three(&counted(
@@ -120,11 +127,8 @@ fn not_when_the_files_of_tls_have_changed() {
         || "no new connection".into(),
     );
     folder.write("ca.pem", other);
-    let refused = "tls: certificate is signed by no CA that is trusted here";
-    until(
-        || told(&check.run(LONG)) == (Status::Critical, refused),
-        || "still trusted".into(),
-    );
+    let is_refused = |o: Outcome| o.status == Status::Critical && o.message.starts_with("tls: ");
+    until(|| is_refused(check.run(LONG)), || "still trusted".into());
 }
 
 /// nginx itself ends the connection after a while.
