@@ -77,6 +77,35 @@ fn http_and_tcp_against_nginx_with_and_without_tls() {
     }
 }
 
+/// Between two runs the worker knows nothing of the connection; in the next one it waits on it again.
+#[test]
+fn a_connection_is_kept_for_the_next_run() {
+    if !Path::new("/usr/sbin/nginx").exists() {
+        return skipped("nginx is not installed");
+    }
+    let nginx = Nginx::start(r#"location / { return 200 '{"requests": $connection_requests}'; }"#);
+    let tls = format!("https://localhost:{}/", nginx.port_tls);
+    let more = format!(
+        "ca_file = {:?}, keep_alive = true, json = [{{ path = \"$.requests\", metric = \"requests\" }}]",
+        nginx.certs.ca()
+    );
+    let mut config = Config::new().only_asked().pool("io", "workers = 1");
+    for (name, url) in [("plain", nginx.url("/")), ("tls", tls)] {
+        let options = format!("{{ url = {url:?}, {more} }}");
+        let kept = check(name).plugin("http").interval("1h");
+        config = config.check(kept.set("config", &options));
+    }
+    let daemon = config.spawn();
+    daemon.expect_notify("READY=1");
+    for n in 1..=3 {
+        for name in ["plain", "tls"] {
+            let row = daemon.run(name);
+            assert_eq!(row["status"], "ok", "{row}");
+            assert_eq!(metric(&row, "requests"), f64::from(n), "{row}");
+        }
+    }
+}
+
 /// A token that is renewed in its file is sent without a reload; half of one, and none, are not.
 #[test]
 fn a_secret_is_read_anew_when_its_file_changes() {

@@ -75,7 +75,7 @@ impl Side {
         watched
     }
 
-    /// No system call: the fd is about to be closed, and until then its events find nobody.
+    /// No system call: the fd is about to be closed, and until then, or until it is watched again, its events find nobody.
     pub fn unwatch(&mut self, fd: i32, owner: u64) {
         if let Some(watch) = usize::try_from(fd)
             .ok()

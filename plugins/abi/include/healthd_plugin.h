@@ -129,7 +129,7 @@ typedef struct hd_host {
    * HD_IO_READ|HD_IO_WRITE suffices for the fd's life; a narrower mask saves a step, and a second call replaces the
    * mask. Wait only after EAGAIN or EINPROGRESS, or right after this call. 0 or -errno. */
   int32_t  (*io_watch)(const hd_ctx *c, int32_t fd, uint32_t mask);
-  void     (*io_unwatch)(const hd_ctx *c, int32_t fd);             /* before close(fd), for each watched fd */
+  void     (*io_unwatch)(const hd_ctx *c, int32_t fd);             /* before close(fd), or where fd outlives the task */
   void     (*timer)(const hd_ctx *c, uint64_t when_ns);            /* one a task; a new one replaces it; 0 clears */
   /* Starts a look-up (family: AF_UNSPEC, AF_INET, AF_INET6); HD_EV_RESOLVED comes with a later step. 0 or -errno. */
   int32_t  (*resolve)(const hd_ctx *c, hd_str host, uint32_t family, uint32_t token);

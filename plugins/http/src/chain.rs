@@ -56,6 +56,7 @@ impl Http {
         if let Some(known) = known {
             response = self.empty_response(known);
             let earlier = times.total();
+            self.target.keep(times.idle.take());
             times = Box::pin(self.exchange(cx, &self.target, tls, known, &mut response)).await?;
             times.earlier += earlier;
         }
@@ -158,6 +159,8 @@ impl Http {
         mut answer: Answer,
     ) -> Result<Answer, Failed> {
         let most = self.options.redirects.unwrap_or(MOST);
+        // Where a redirect has led is no place to begin the next run at, and meanwhile nobody uses the connection.
+        answer.times.idle = None;
         let mut request = Cow::Borrowed(asked);
         for n in 1..=most {
             let next = request.redirected(&answer.response)?;

@@ -13,6 +13,7 @@ mod expect;
 mod facts;
 mod failed;
 mod h2;
+mod idle;
 mod json;
 mod limit;
 mod oauth;
@@ -60,7 +61,15 @@ pub struct Http {
 impl Check for Http {
     type Options = Options;
 
-    fn create(options: Options, _: Cx<'_>) -> Result<Self, String> {
+    fn create(mut options: Options, _: Cx<'_>) -> Result<Self, String> {
+        if options.keep_alive {
+            options.http_version = match options.http_version {
+                HttpVersion::Auto | HttpVersion::One => HttpVersion::One,
+                HttpVersion::Two => {
+                    return Err("keep_alive: only connections of HTTP/1.1 are kept, and http_version is \"2\": leave one of them out".into());
+                }
+            };
+        }
         let request = Request::new(&options)?;
         let days = [
             ("certificate_warn_days", options.certificate_warn_days),
@@ -75,7 +84,8 @@ impl Check for Http {
             ));
         }
         let way = Arc::new(Way::new(&options)?);
-        let target = way.target(&options, &request.url)?;
+        let mut target = way.target(&options, &request.url)?;
+        target.kept = options.keep_alive.then(Arc::default);
         if options.digest_auth.is_some()
             && (request.url.userinfo.is_some()
                 || options.basic_auth.is_some()
@@ -234,10 +244,15 @@ impl Http {
             )
         };
         worst.add(limits.judge(total), line);
-        Ok(Failed {
+        let judged = Failed {
             status: worst.status,
             why: worst.why.unwrap_or_else(line),
-        })
+        };
+        // What is not well is looked at anew.
+        if matches!(judged.status, Status::Ok | Status::Warn) {
+            self.target.keep(answer.times.idle.take());
+        }
+        Ok(judged)
     }
 
     /// The numbers that JSON rules ask for.
@@ -266,7 +281,8 @@ impl Http {
             ("dns", t.begin, t.dns),
             ("connect", t.begin.max(t.dns), t.connect),
             ("tls", t.connect, t.tls),
-            ("ttfb", t.connect.max(t.tls), t.ttfb),
+            // A connection that was kept has no phases before it.
+            ("ttfb", t.begin.max(t.connect).max(t.tls), t.ttfb),
             ("transfer", t.ttfb, t.end),
         ];
         for (name, from, to) in phases.into_iter().filter(|(_, _, to)| *to != 0) {

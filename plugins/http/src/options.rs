@@ -56,6 +56,9 @@ options! {
         /// HTTP version: "auto" agrees on 2 or 1.1 with an https server and speaks 1.1 to others; "2" speaks it to http
         /// servers too, without asking.
         http_version: HttpVersion = HttpVersion::Auto,
+        /// Keep the connection for the next run, if the answer was read to its end and allows it: at most an hour, and only
+        /// of HTTP/1. Such a run has no times of dns, connect and tls.
+        keep_alive: bool = false,
         /// So many redirects are followed; one more is critical. With 0 a redirect is an answer like any other.
         /// Unless given, 10 are followed, but none whose code `status` names.
         redirects: Option<u8> { max: 20 },

@@ -7,6 +7,9 @@ use crate::response::Response;
 use crate::url::Url;
 use healthd_plugin::base64::base64;
 
+/// The idempotent ones (RFC 9110, 9.2.2).
+const CAN_BE_REPEATED: [&str; 6] = ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"];
+
 #[derive(Clone, Debug)]
 pub struct Request {
     pub url: Url,
@@ -59,17 +62,35 @@ impl Request {
             _ => of_userinfo(&url),
         };
         let agent = concat!("healthd/", env!("CARGO_PKG_VERSION"));
+        let connection = match o.keep_alive {
+            true => "keep-alive",
+            false => "close",
+        };
         let ours = [
             ("Authorization", authorization.as_deref()),
             ("User-Agent", Some(agent)),
             ("Accept", Some("*/*")),
-            ("Connection", Some("close")),
+            ("Connection", Some(connection)),
         ];
         for (name, value) in ours {
             let Some(value) = value else { continue };
             if !headers.iter().any(|(n, _)| n.eq_ignore_ascii_case(name)) {
                 headers.push((name.into(), value.into()));
             }
+        }
+        if o.keep_alive
+            && o.headers
+                .keys()
+                .any(|n| n.eq_ignore_ascii_case("connection"))
+        {
+            return Err("headers.Connection: beside keep_alive, which says that itself".into());
+        }
+        if o.keep_alive && !CAN_BE_REPEATED.contains(&o.method.as_str()) {
+            return Err(format!(
+                "keep_alive: where the server closes the connection meanwhile the request is sent once more, and {} must not be \
+                 (RFC 9110, 9.2.2): leave keep_alive out, or ask by GET or HEAD",
+                o.method
+            ));
         }
         if o.method == "CONNECT" {
             return Err("method: CONNECT is for proxies".into());

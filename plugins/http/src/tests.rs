@@ -3,6 +3,7 @@
 mod beside;
 mod bodies;
 mod certificates;
+mod keep_alive;
 mod oauth;
 mod redirects;
 mod tls;
@@ -24,6 +25,8 @@ const LONG: Duration = Duration::from_secs(30);
 const LOCATIONS: &str = r#"
     location /ok { add_header X-Test "a b"; return 200 "hello world\n"; }
     location /json { return 200 '{"status": "up", "n": [1, 2]}'; }
+    location /requests { return 200 '{"requests": $connection_requests}'; }
+    location /away { return 302 /requests; }
     location /missing { return 404 "no"; }
     location /loop { return 302 /loop; }
     location /go { return 302 /ok; }

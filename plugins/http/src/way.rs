@@ -129,6 +129,7 @@ impl Way {
             place,
             way: self.clone(),
             via_proxy,
+            kept: None,
         })
     }
 }

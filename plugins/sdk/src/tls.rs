@@ -2,11 +2,12 @@
 //!
 //! A [`Connector`] is made in `create`, where reading files may block, and used by every run. The files that it names
 //! (CA certificates, a client's certificate and key) are read anew when they change. Checks with the same roots share
-//! them: they are the large part. Sessions are never resumed, because a check that looks at a certificate must be shown
-//! it each time.
+//! them: they are the large part. A new connection resumes no session of an earlier one, because a check that looks at a
+//! certificate must be shown it each time; a connection itself may serve another run, see [`Idle`].
 
 mod facts;
 mod identity;
+mod idle;
 mod observe;
 mod pin;
 mod starttls;
@@ -17,6 +18,7 @@ mod words;
 
 pub use super::certificate::{Certificate, KeyKind, not_after};
 pub use facts::Facts;
+pub use idle::Idle;
 pub use observe::{Observed, Observer};
 pub use pin::Pin;
 pub use starttls::{Dialect, Reply, starttls};
@@ -26,6 +28,7 @@ use crate::fresh::Fresh;
 use crate::hostname::to_ascii;
 use crate::options;
 use identity::{Asked, Identity};
+use idle::MadeWith;
 use rustls::client::Resumption;
 use rustls::crypto::{ActiveKeyExchange, CryptoProvider, SupportedKxGroup, ring};
 use rustls::pki_types::ServerName;
@@ -225,8 +228,12 @@ impl Connector {
         stream: S,
     ) -> io::Result<TlsStream<S>> {
         let parts = &self.parts;
+        let made_with = MadeWith {
+            anchors: judge.anchors.clone(),
+            identity: parts.identity.as_ref().map(|i| i.get()),
+        };
         let verifier = Arc::new(Verifier::new(judge));
-        let asked = Arc::new(Asked::new(parts.identity.as_ref().map(|i| i.get())));
+        let asked = Arc::new(Asked::new(made_with.identity.clone()));
         let mut config = parts.base.clone();
         config
             .dangerous()
@@ -244,7 +251,7 @@ impl Connector {
             (true, true) => Wanted::CertificateByOptions,
         };
         match connected {
-            Ok(inner) => Ok(TlsStream::new(inner, verifier.seen(), wanted)),
+            Ok(inner) => Ok(TlsStream::new(inner, verifier.seen(), wanted, made_with)),
             Err(e) => Err(match verifier.refused() {
                 Some(refused) => refused.into_io(),
                 None => words::handshake(e, wanted, parts.versions),

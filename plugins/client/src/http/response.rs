@@ -99,6 +99,8 @@ pub struct Response {
     pub body_bytes: u64,
     /// The body goes on after `max_body`, or nobody waited for its end.
     pub cut: bool,
+    /// The connection can take another request, as far as the answer says.
+    persists: bool,
     /// Bytes of the body as they came, before any Content-Encoding was undone.
     declared: Option<u64>,
     /// Codings of Transfer-Encoding besides chunked, in the order in which they were applied.
@@ -121,6 +123,9 @@ struct Fields {
     bad_length: bool,
     /// Whether the last Transfer-Encoding is chunked.
     coding: Option<bool>,
+    /// Connection: close, and keep-alive.
+    closes: bool,
+    keeps: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -150,6 +155,7 @@ impl Response {
             waited: 0,
             body_bytes: 0,
             cut: false,
+            persists: false,
             declared: None,
             transfer: Vec::new(),
             wants_http1: false,
@@ -264,6 +270,11 @@ impl Response {
         self.state == State::Done
     }
 
+    /// It was read to its end, and nothing came after it: another request may follow on its connection.
+    pub fn allows_another(&self) -> bool {
+        self.is_done() && !self.cut && self.persists
+    }
+
     /// The first of this name.
     pub fn header(&self, name: &str) -> Option<&Header> {
         self.headers.iter().find(|h| h.is(name))
@@ -279,7 +290,7 @@ impl Response {
         self.headers.iter().map(|h| h.value.len()).sum()
     }
 
-    /// Takes in what was read. Bytes after the end are ignored: the connection is closed anyway.
+    /// Takes in what was read. Bytes after the end are ignored: the connection is not used again.
     pub fn feed(&mut self, mut data: &[u8]) -> Result<(), Malformed> {
         while !data.is_empty() && self.state != State::Done {
             data = match self.state {
@@ -308,6 +319,9 @@ impl Response {
                 State::ChunkSize | State::ChunkEnd | State::Trailers => self.feed_line(data)?,
                 State::Done => data,
             };
+        }
+        if !data.is_empty() {
+            self.persists = false;
         }
         Ok(())
     }
@@ -429,6 +443,11 @@ impl Response {
                     self.transfer.push(coding.to_ascii_lowercase());
                 }
             }
+        } else if name.eq_ignore_ascii_case(b"connection") {
+            for option in value.split(|b| *b == b',').map(<[u8]>::trim_ascii) {
+                fields.closes |= option.eq_ignore_ascii_case(b"close");
+                fields.keeps |= option.eq_ignore_ascii_case(b"keep-alive");
+            }
         }
         let is_it = |n: &&str| name.eq_ignore_ascii_case(n.as_bytes());
         if self.wanted.headers || NEEDED.iter().any(is_it) {
@@ -455,6 +474,13 @@ impl Response {
             (None, Some(0)) => State::Done,
             (None, Some(n)) => State::Length { left: n, of: n },
             (None, None) => State::UntilClose,
+        };
+        // A length beside a coding may be two answers to somebody on the way.
+        let is_clear = fields.coding.is_none() || fields.length.is_none() && !fields.bad_length;
+        self.persists = match self.minor_version {
+            _ if self.state == State::UntilClose || status == 101 || fields.closes => false,
+            0 => is_clear && fields.keeps,
+            _ => is_clear,
         };
         let leads_on = self.followed.contains(&status) && self.header("location").is_some();
         if (leads_on || self.wanted.max_body == 0) && self.state != State::Done {

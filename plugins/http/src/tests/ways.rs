@@ -1,6 +1,6 @@
 //! Ways to a server: the real tinyproxy, lighttpd with Digest, nginx behind the PROXY protocol.
 
-use super::{check, told};
+use super::{LONG, check, told};
 use crate::hd_plugin_v1;
 use healthd_plugin::Status;
 use healthd_plugin::mock::{MockHost, Outcome};
@@ -69,6 +69,13 @@ fn through_a_proxy() {
         json!({"url": format!("{tls}/ok"), "proxy": proxy, "ca_file": ca, "body_regex": "^localhost  $"}),
     );
     assert!(o.metric("certificate").value > 29.0);
+    // A tunnel stays with its connection.
+    let kept =
+        json!({"url": format!("{tls}/ok"), "proxy": proxy, "ca_file": ca, "keep_alive": true});
+    let plugin = MockHost::new(hd_plugin_v1).plugin("http");
+    let kept = plugin.create(kept.to_string()).expect("fine");
+    let phases = [(); 2].map(|()| kept.run(LONG).phases.join(" "));
+    assert_eq!(phases, ["connect proxy tls ttfb", "ttfb"]);
     good(
         json!({"url": nginx.url("/ok"), "proxy": proxy, "no_proxy": ["127.0.0.0/8"], "body_regex": "^127.0.0.1  $"}),
     );

@@ -5,6 +5,7 @@
 //! | a protocol of lines | [`Lines`], with a cap; `tls::starttls` where TLS begins in the middle |
 //! | h2, hyper, tokio-postgres | [`drive`]: the connection beside whoever uses it |
 //! | a descriptor of a library, netlink, inotify | [`AsyncFd`] |
+//! | a connection for the next run of its check | [`Idle`] |
 //! | a source address, an interface, DSCP, TTL | [`Bind`] |
 //!
 //! All of them implement tokio's `AsyncRead` and `AsyncWrite` where they are streams, so tokio-rustls, tokio-postgres
@@ -22,6 +23,7 @@ mod async_fd;
 mod bind;
 mod dribs;
 mod drive;
+mod idle;
 mod lines;
 mod ping;
 mod source;
@@ -34,6 +36,7 @@ pub use async_fd::AsyncFd;
 pub use bind::Bind;
 pub(crate) use dribs::Dribs;
 pub use drive::drive;
+pub use idle::Idle;
 pub use lines::Lines;
 pub use ping::{Heard, PING_SIZE_MIN, PingSocket, Undelivered};
 pub use tcp::TcpStream;

@@ -7,6 +7,7 @@ use crate::text::own_fault;
 use healthd_abi::IO_READ;
 use std::cell::Cell;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::task::{Context, Poll};
@@ -100,13 +101,36 @@ impl<'a, S: AsRawFd> Source<'a, S> {
     }
 }
 
-impl<S: AsRawFd> Drop for Source<'_, S> {
-    fn drop(&mut self) {
-        // Before the close, which follows when `io` drops.
+impl<S: AsRawFd> Source<'_, S> {
+    /// The descriptor, which stays open; the host knows nothing of it any more.
+    pub(super) fn into_io(self) -> S {
+        self.be_forgotten();
+        let this = ManuallyDrop::new(self);
+        // SAFETY: a valid field of `this`, which is neither used nor dropped any more; its other fields own nothing.
+        unsafe { std::ptr::read(&raw const this.io) }
+    }
+
+    fn be_forgotten(&self) {
         if self.watched.get().is_some() {
             host().io_unwatch(self.cx.raw(), self.io.as_raw_fd());
         }
     }
+}
+
+impl<S: AsRawFd> Drop for Source<'_, S> {
+    fn drop(&mut self) {
+        // Before the close, which follows when `io` drops.
+        self.be_forgotten();
+    }
+}
+
+/// Nothing has come on a connected socket: no byte, no end, no error.
+pub(super) fn is_quiet(io: &impl AsRawFd) -> bool {
+    let mut byte = 0u8;
+    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+    // SAFETY: room for one byte.
+    let n = unsafe { libc::recv(io.as_raw_fd(), (&raw mut byte).cast(), 1, flags) };
+    n < 0 && io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock
 }
 
 pub(super) fn socket(domain: i32, kind: i32) -> io::Result<OwnedFd> {

@@ -71,6 +71,25 @@ impl<'a> TcpStream<'a> {
         })
     }
 
+    /// Goes on with a connection of an earlier run.
+    pub(super) fn resume(
+        cx: Cx<'a>,
+        stream: net::TcpStream,
+        peer: SocketAddr,
+    ) -> io::Result<TcpStream<'a>> {
+        Ok(TcpStream {
+            source: Source::new(cx, stream)?,
+            peer,
+            connecting: Cell::new(false),
+            asked: Cell::new(false),
+            written: Cell::new(Written::Nothing),
+        })
+    }
+
+    pub(super) fn into_parts(self) -> (net::TcpStream, SocketAddr) {
+        (self.source.into_io(), self.peer)
+    }
+
     /// Waits until a connection begun with [`start`](Self::start) stands.
     pub async fn connected(&self) -> io::Result<()> {
         poll_fn(|task| self.poll_connected(task)).await

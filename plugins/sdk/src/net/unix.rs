@@ -36,6 +36,17 @@ impl<'a> UnixStream<'a> {
         })
     }
 
+    /// Goes on with a connection of an earlier run.
+    pub(super) fn resume(cx: Cx<'a>, stream: net::UnixStream) -> io::Result<UnixStream<'a>> {
+        Ok(UnixStream {
+            source: Source::new(cx, stream)?,
+        })
+    }
+
+    pub(super) fn into_io(self) -> net::UnixStream {
+        self.source.into_io()
+    }
+
     /// No more will be sent; the peer reads an end of file.
     pub fn shutdown_write(&self) -> io::Result<()> {
         self.source.io.shutdown(Shutdown::Write)

@@ -1,5 +1,6 @@
 //! A TLS connection and what its server showed.
 
+use super::idle::MadeWith;
 use super::trust::Anchors;
 use super::verify::now;
 use super::words::{self, Wanted};
@@ -19,9 +20,10 @@ const REFUSAL: Duration = Duration::from_millis(500);
 
 /// A TLS connection.
 pub struct TlsStream<S> {
-    inner: tokio_rustls::client::TlsStream<S>,
-    seen: Seen,
+    pub(super) inner: tokio_rustls::client::TlsStream<S>,
+    pub(super) seen: Seen,
     wanted: Wanted,
+    pub(super) made_with: MadeWith,
 }
 
 /// What is to be said of the certificates of a connection.
@@ -96,11 +98,13 @@ impl<S> TlsStream<S> {
         inner: tokio_rustls::client::TlsStream<S>,
         seen: Seen,
         wanted: Wanted,
+        made_with: MadeWith,
     ) -> TlsStream<S> {
         TlsStream {
             inner,
             seen,
             wanted,
+            made_with,
         }
     }
 
