@@ -117,6 +117,8 @@ fn each_call_comes_on_the_thread_that_the_header_names() {
         ended(&file, "destroy") == 4
     });
 
+    // Where they are asked about options plugins are called too: not half of that is looked at.
+    daemon.until_plugins_are_asked();
     let promised = promised();
     let calls = calls(&file);
     let named = |name: &str| -> Vec<&Call> { calls.iter().filter(|c| c.name == name).collect() };
