@@ -84,6 +84,8 @@ fn counted(config: Config, plugin: &str, options: &str, most: &Most) {
         let of = |pid: &u32| calls(&counts, *pid);
         (of(&manager), workers.iter().map(of).sum::<u64>())
     };
+    // For that the manager reads its config once more.
+    daemon.until_plugins_are_asked();
     let begun = ran(&daemon, WARM);
     let (from, time) = (look(), Instant::now());
     let runs = (ran(&daemon, begun + COUNTED) - begun) as f64;

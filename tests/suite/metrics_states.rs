@@ -161,6 +161,8 @@ fn promtool_is_content_in_every_state() {
     kill(recorder, Signal::SIGSTOP);
     looks.look("the recorder stands still");
     kill(recorder, Signal::SIGCONT);
+    // It comes up beside what was looked at since.
+    wait_for("a worker", || !daemon.role("worker exec").is_empty());
     kill(daemon.role("worker exec")[0], Signal::SIGKILL);
     looks.look("a worker has died");
     let supervisor = daemon.pid();

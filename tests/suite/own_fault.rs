@@ -399,6 +399,7 @@ fn a_worker_for_whose_link_there_was_no_descriptor_comes_up_when_there_is_one() 
     let mut client = daemon.client();
     client.ask("version", json!({})).expect("it is let in");
     let before = daemon.pids("io");
+    daemon.until_plugins_are_asked();
     // What the dead worker leaves free would do for the next: so not even that.
     let full = Full::of(manager);
     full.to(3);
@@ -436,6 +437,8 @@ fn no_descriptor_for_a_client_stops_nothing_and_whoever_waits_is_served_later() 
     let manager = daemon.manager();
     let mut watch = daemon.watch(&["fine-0"]);
     watch.row();
+    // What that holds would be free for clients later.
+    daemon.until_plugins_are_asked();
     let full = Full::of(manager);
     let mut clients: Vec<Client> = (0..8).map(|_| daemon.client()).collect();
     for client in &mut clients {

@@ -52,12 +52,14 @@ fn spawn(config: Config) -> Daemon {
     daemon
 }
 
-/// Of the worker of this class: what it has given up.
+/// Of the worker of this class, once it is there: what it has given up.
 fn sandbox(daemon: &Daemon, class: &str) -> String {
-    let of_class = |w: &Value| w["class"] == class && w["state"] == "ready";
-    let worker = daemon.workers().into_iter().find(of_class);
-    let worker = worker.unwrap_or_default();
-    worker["sandbox"].as_str().unwrap_or_default().to_owned()
+    let of_class = |w: &&Value| w["class"] == class && w["state"] == "ready";
+    let rows = daemon.until_workers(&format!("a worker of {class}"), |rows| {
+        rows.iter().any(|w| of_class(&w))
+    });
+    let worker = rows.iter().find(of_class).expect("it was there");
+    worker["sandbox"].as_str().expect("a word of it").to_owned()
 }
 
 /// The parts of a sandbox that this kernel has, by the letters of the fixture.
@@ -187,9 +189,11 @@ fn who_says_nothing_of_a_sandbox_has_none_and_may_be_refused() {
     };
     let daemon = spawn(both());
     let words = |plugin: &str| {
-        let of_plugin = |w: &Value| w["plugins"][0] == plugin;
-        let worker = daemon.workers().into_iter().find(of_plugin);
-        worker.unwrap_or_default()["sandbox"].clone()
+        let of_plugin = |w: &&Value| w["plugins"][0] == plugin && w["state"] == "ready";
+        let rows = daemon.until_workers(&format!("a worker of {plugin}"), |rows| {
+            rows.iter().any(|w| of_plugin(&w))
+        });
+        rows.iter().find(of_plugin).expect("it was there")["sandbox"].clone()
     };
     assert_eq!(words("echo"), "legacy");
     assert_ne!(words("forbidden"), "legacy");

@@ -226,8 +226,11 @@ fn a_secret_of_the_environment_is_in_no_process_with_plugins() {
     };
     is_with_readers_alone("HD_FIRST");
     let workers = || [daemon.role("worker io"), daemon.role("worker exec")].concat();
-    let with_later = procs::with_variable("HD_LATER", &mark);
-    assert!(workers().iter().all(|pid| with_later.contains(pid)));
+    wait_for("all workers have it", || {
+        let workers = workers();
+        let with_later = procs::with_variable("HD_LATER", &mark);
+        workers.len() >= 2 && workers.iter().all(|pid| with_later.contains(pid))
+    });
     // What becomes a secret is gone with the workers that had inherited it.
     daemon
         .written

@@ -212,6 +212,8 @@ fn who_asks_and_asks_and_reads_nothing_neither_swells_nor_stops_the_manager() {
     let manager = daemon.manager();
     let rss = || healthd_rss(manager);
     daemon.ask("plugins", json!({}));
+    // What that takes meanwhile it gives back.
+    daemon.until_plugins_are_asked();
     let before = rss();
     let deaf: Vec<_> = (0..4)
         .map(|_| {

@@ -117,6 +117,8 @@ fn each_call_comes_on_the_thread_that_the_header_names() {
         ended(&file, "destroy") == 4
     });
 
+    // Where they are asked about options plugins are called too: not half of that is looked at.
+    daemon.until_plugins_are_asked();
     let promised = promised();
     let calls = calls(&file);
     let named = |name: &str| -> Vec<&Call> { calls.iter().filter(|c| c.name == name).collect() };
@@ -194,6 +196,28 @@ fn an_instance_that_does_not_end_costs_nobody_a_run() {
     });
     assert_eq!(daemon.run("neighbour")["verdict"], "ok");
     assert_still(&daemon, worker);
+}
+
+#[test]
+fn a_worker_that_drains_is_not_killed_before_its_instances_are_destroyed() {
+    let gate = Gate::new();
+    let (config, file) = config();
+    let slow = format!("{{ destroy_gate = {:?} }}", gate.path());
+    let daemon = config
+        .check(one("run", "threads").set("config", &slow))
+        .spawn();
+    daemon.expect_notify("READY=1");
+    assert_eq!(daemon.run("run")["verdict"], "ok");
+    // Other pool settings are new workers; the old one drains.
+    let file_of_config = daemon.written.file();
+    let text = fs::read_to_string(&file_of_config).expect("our own file");
+    fs::write(&file_of_config, text.replace("workers = 1", "workers = 2")).expect("our own file");
+    daemon.ask("reload", json!({}));
+    let visit = gate.wait_entered();
+    // A look of the manager at its workers falls into this.
+    daemon.assert_alive_for(std::time::Duration::from_millis(1500));
+    visit.open();
+    wait_for("its instance is destroyed", || ended(&file, "destroy") == 1);
 }
 
 #[test]

@@ -193,11 +193,20 @@ fn what_is_documented_is_told_and_the_other_way_round() {
     let wanted = documented();
     assert!(wanted.len() > 40, "{wanted:?}");
     // The recorder says its part when it has begun, and the manager when it has the time: no two scrapes need be alike.
+    // Of what is no counter of something that has not happened there is a value.
+    let nothing = [
+        "healthd_plugin_stuck_threads{plugin=\"exec\"}",
+        "healthd_notify_messages_total{route=\"script\",result=\"accepted\"}",
+        "healthd_notify_oldest_pending_seconds{route=\"script\"}",
+        "healthd_notify_duration_seconds_count{route=\"script\"}",
+        "healthd_metrics_dropped",
+    ];
     let last = std::cell::RefCell::new(None);
-    wait_for("all families", || {
+    wait_for("all families, and values of these", || {
         let page = get(&at, "/metrics", &[]);
         let told = told(&page);
-        let all = wanted.iter().all(|name| told.contains(name));
+        let all = wanted.iter().all(|name| told.contains(name))
+            && nothing.iter().all(|series| page.value(series).is_some());
         last.replace(Some(page));
         all
     });
@@ -205,14 +214,7 @@ fn what_is_documented_is_told_and_the_other_way_round() {
     for name in told(&page) {
         assert!(wanted.contains(&name), "{name} is not in metrics.md");
     }
-    // Of what is no counter of something that has not happened there is a value.
-    for series in [
-        "healthd_plugin_stuck_threads{plugin=\"exec\"}",
-        "healthd_notify_messages_total{route=\"script\",result=\"accepted\"}",
-        "healthd_notify_oldest_pending_seconds{route=\"script\"}",
-        "healthd_notify_duration_seconds_count{route=\"script\"}",
-        "healthd_metrics_dropped",
-    ] {
+    for series in nothing {
         assert_eq!(page.value(series), Some(0.0), "{series}\n{}", page.body);
     }
     promtool(&page);

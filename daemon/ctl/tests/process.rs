@@ -350,11 +350,11 @@ fn try_and_verify_ask_healthd() {
     );
     let (code, _, err) = with_healthd(
         &format!("{judged}echo \"$*\" >&2; exit 65"),
-        &["try", "x.so", "a=1", "--options", "f", "--timeout", "2s"],
+        &["try", "x.so", "a=1", "--options", "f", "--timeout", "60s"],
     );
     assert_eq!(
         (code, &*err),
-        (Some(3), "--try x.so --options f --timeout 2000ms a=1\n")
+        (Some(3), "--try x.so --options f --timeout 60000ms a=1\n")
     );
 
     let (code, _, err) = with_healthd("echo nonsense; exit 0", &["plugins", "verify", "x.so"]);

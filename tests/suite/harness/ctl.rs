@@ -1,6 +1,8 @@
 //! The control socket as a client sees it, healthctl, and what a test asks of its daemon through them.
 
 use super::{DEADLINE, Daemon};
+use healthd_test_support::procs;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
@@ -250,6 +252,21 @@ impl Daemon {
         rows
     }
 
+    /// Waits until plugins have been asked what they think of their options, which a daemon does beside everything else
+    /// from its start on.
+    pub fn until_plugins_are_asked(&self) {
+        let manager = self.manager();
+        // It has begun by the time that anything is answered. A thread has its name when it first runs.
+        self.ask("version", json!({}));
+        let own = procs::name(manager);
+        wait_for("plugins have been asked about their options", || {
+            let threads = procs::threads(manager);
+            let is_asking =
+                |(tid, name): &(u32, String)| name == "tryout" || (*tid != manager && *name == own);
+            !threads.iter().any(is_asking)
+        });
+    }
+
     pub fn in_flight(&self) -> u64 {
         let rows = self.ask("workers", json!({}));
         rows.iter().filter_map(|w| w["in_flight"].as_u64()).sum()
@@ -279,6 +296,16 @@ impl Daemon {
             .filter(|row| row["class"] == class)
             .filter_map(|row| Some((row["slot"].as_u64()?, row["pid"].as_u64()? as u32)))
             .collect()
+    }
+}
+
+/// Two tellings of when a check runs next. That is told by two clocks, of which one is read after the other: so they
+/// differ by as long as the daemon was kept from running in between.
+pub fn same_moment(one: &Value, other: &Value) -> bool {
+    let moment = |value: &Value| value.as_str()?.parse::<Timestamp>().ok();
+    match (moment(one), moment(other)) {
+        (Some(one), Some(other)) => one.duration_since(other).abs() < SignedDuration::from_secs(10),
+        _ => false,
     }
 }
 

@@ -1,6 +1,7 @@
 //! `openapi.json` against real answers: each has a status that is described, and a body of the shape that is.
 
 use super::{bad, good, send, stop, value};
+use crate::harness::ctl::wait_for;
 use crate::harness::http::{Page, address};
 use crate::harness::{Config, check};
 use serde_json::{Value, json};
@@ -22,6 +23,10 @@ fn each_answer_is_one_that_is_described() {
     let at = address(&daemon);
     daemon.watch(&["db/b"]).until_verdict("db/b", "critical");
     daemon.until_ok(&["web/a"]);
+    // The recorder comes up beside the rest; before that there is no history to look into.
+    wait_for("the recorder has begun", || {
+        super::get(&at, "/v1/history/db/b", &[]).status == 200
+    });
     let told = super::get(&at, "/v1/openapi.json", &[]);
     let described = value(&told);
     let mut asked = 0;

@@ -156,6 +156,18 @@ pub fn name(pid: u32) -> String {
     name.trim().to_owned()
 }
 
+/// Number and name of each of its threads.
+pub fn threads(pid: u32) -> Vec<(u32, String)> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task"));
+    let tasks = tasks.into_iter().flatten().flatten();
+    let of = |task: fs::DirEntry| {
+        let name = fs::read_to_string(task.path().join("comm")).ok()?;
+        let tid = task.file_name().to_str()?.parse().ok()?;
+        Some((tid, name.trim().to_owned()))
+    };
+    tasks.filter_map(of).collect()
+}
+
 /// Voluntary context switches of all threads of a process: how often it has gone to sleep.
 pub fn sleeps(pid: u32) -> u64 {
     let tasks = fs::read_dir(format!("/proc/{pid}/task"));

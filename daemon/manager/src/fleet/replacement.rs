@@ -98,6 +98,7 @@ impl Manager {
             culprit: None,
             killed: false,
             fence: false,
+            drained: Some(0),
         });
         let pid = o.process.pid;
         if let Some(link) = &mut o.process.link {

@@ -171,6 +171,8 @@ pub struct Condemned {
     pub killed: bool,
     /// It held too much, and could not wait.
     pub fence: bool,
+    /// It was told to drain, and ends by itself: since when it has no run any more. 0: it has. None: it was not told.
+    pub drained: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]

@@ -231,6 +231,7 @@ impl Manager {
             culprit: None,
             killed: false,
             fence: false,
+            drained: Some(0),
         });
         let pid = s.process.pid;
         match &mut s.process.link {
@@ -445,6 +446,7 @@ impl Manager {
             culprit: None,
             killed: false,
             fence: false,
+            drained: Some(0),
         });
         let pid = s.process.pid;
         match &mut s.process.link {

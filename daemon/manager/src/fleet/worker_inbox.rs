@@ -30,6 +30,8 @@ const SILENT_NS: u64 = 4000 * MS;
 const STARVED_NS: u64 = 15_000 * MS;
 /// A worker that is to be replaced may finish its other runs for so long.
 const REPLACE_NS: u64 = 10_000 * MS;
+/// One that drains and has no run any more has so long for its end.
+const END_NS: u64 = 10_000 * MS;
 /// Loading or initialising one plugin may take so long, and a whole start so long.
 const LOAD_NS: u64 = 10_000 * MS;
 const START_NS: u64 = 60_000 * MS;
@@ -197,6 +199,7 @@ impl Manager {
             culprit: None,
             killed: false,
             fence: false,
+            drained: None,
         });
         let pid = s.process.pid;
         let at = (clock::monotonic_ns() + REPLACE_NS) / MS;
@@ -204,7 +207,7 @@ impl Manager {
             .chores
             .insert(at, Chore::Replace { slot, pid });
         self.publish_slot(slot);
-        self.kill_if_drained(slot);
+        self.kill_if_drained(slot, clock::monotonic_ns(), false);
     }
 
     pub fn replace_now(&mut self, slot: u32, pid: u32) {
@@ -224,13 +227,25 @@ impl Manager {
         }
     }
 
-    fn kill_if_drained(&mut self, slot: u32) {
-        if let Some(s) = self.fleet.slots.get(&slot)
+    /// `is_stuck`: a call that does not come back keeps it from its end. Else one that was told to drain destroys its
+    /// instances first, and ends by itself.
+    fn kill_if_drained(&mut self, slot: u32, now: u64, is_stuck: bool) {
+        if let Some(s) = self.fleet.slots.get_mut(&slot)
             && s.state == SlotState::Draining
-            && s.process.condemned.is_some()
             && s.work.runs.is_empty()
             && s.work.chunks.is_empty()
+            && let Some(condemned) = &mut s.process.condemned
         {
+            if let Some(since) = &mut condemned.drained
+                && !is_stuck
+            {
+                if *since == 0 {
+                    *since = now;
+                }
+                if now.saturating_sub(*since) < END_NS {
+                    return;
+                }
+            }
             let pid = s.process.pid;
             self.replace_now(slot, pid);
         }
@@ -256,6 +271,7 @@ impl Manager {
             culprit,
             killed: true,
             fence: false,
+            drained: None,
         });
         self.publish_slot(slot);
         self.fleet
@@ -297,10 +313,11 @@ impl Manager {
                 true => (in_call, STALL_NS),
                 false => (silent, SILENT_NS),
             };
+            let is_stuck = head[h::STUCK] > 0;
             let lateness = s.lateness(s.process.pid, late, bound, STARVED_NS);
             busy |= s.process.suspicion.is_some();
             if lateness == Lateness::Bearable {
-                self.kill_if_drained(slot);
+                self.kill_if_drained(slot, now, is_stuck);
                 continue;
             }
             let had = s.process.suspicion.map_or(100, |s| s.percent());
@@ -323,7 +340,7 @@ impl Manager {
                             crate::time::span_field(late)
                         );
                     }
-                    self.kill_if_drained(slot);
+                    self.kill_if_drained(slot, now, is_stuck);
                     continue;
                 }
                 Lateness::Stalled if is_called => {

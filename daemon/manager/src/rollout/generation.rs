@@ -534,6 +534,7 @@ impl Manager {
             culprit: None,
             killed: false,
             fence: false,
+            drained: Some(0),
         });
         let pid = s.process.pid;
         match &mut s.process.link {
