@@ -1,4 +1,4 @@
-/* leak, leak_step, leak_cpu - take and never give back.
+/* leak, leak_step, leak_cpu - take and never give back, but for what is borrowed.
  *
  * kb       memory, touched, a run
  * fds      descriptors, a run
@@ -6,6 +6,7 @@
  * burn_ms  CPU time, a run
  * wait_ms  leak_step: waits so long on its timer first
  * slowly   true: takes it page by page, so that it lasts
+ * borrow_kb  memory, 4 MiB in 10 ms, that is given back at the end of the run
  * gate     when it has taken all it waits there (leak, leak_cpu)
  * late_ms  CPU time, behind the gate
  * if_file  only while that file is there */
@@ -35,6 +36,17 @@ static void take(const char *json) {
     if (pthread_create(&thread, NULL, stay, NULL) != 0) return;
 }
 
+static void borrow(const char *json) {
+  size_t size = (size_t)number(json, "borrow_kb", 0) << 10;
+  struct timespec moment = { 0, 10000000 };
+  char *block = malloc(size);
+  for (size_t i = 0; block != NULL && i < size; i += 4096) {
+    block[i] = 1;
+    if (i % (4 << 20) == 0) nanosleep(&moment, NULL);
+  }
+  free(block);
+}
+
 static uint64_t used_ns(void) {
   struct timespec t;
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
@@ -52,6 +64,7 @@ static hd_ret run(void *instance, const hd_ctx *c) {
   if (!wanted(json)) return HD_OK;
   burn(json, "burn_ms");
   take(json);
+  borrow(json);
   say(c, "took it");
   if (text(json, "gate", path, sizeof path)) {
     char said;

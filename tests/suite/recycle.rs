@@ -298,6 +298,39 @@ fn one_call_that_takes_it_all_costs_its_worker_and_no_check_its_verdict() {
 }
 
 #[test]
+fn what_is_above_the_limit_for_half_a_second_is_seen_too() {
+    let mut config = config().only_asked().good(2);
+    let file = config.dir().join("leak");
+    config = config.pool("io", "workers = 1\nmax_rss = \"64MiB\"").check(
+        check("greedy")
+            .plugin("leak")
+            .interval("1h")
+            .timeout("1m")
+            .set("attempts", "1")
+            .set(
+                "config",
+                &format!("{{ borrow_kb = 200000, if_file = {file:?} }}"),
+            ),
+    );
+    let daemon = config.spawn();
+    daemon.expect_notify("READY=1");
+    assert_eq!(daemon.run("greedy")["status"], "ok");
+    std::fs::write(&file, "").expect("our own folder");
+    // A first one can come between two looks. Its peak is seen then, and the next ones' memory as it grows.
+    let begun = Instant::now();
+    while daemon.run("greedy")["fault"] != "worker-died" {
+        if begun.elapsed() > DEADLINE {
+            daemon.fail("none of its runs is seen to take more than it may");
+        }
+    }
+    for _ in 0..6 {
+        let row = daemon.run("greedy");
+        assert_eq!(row["fault"], "worker-died", "{row}");
+    }
+    assert_eq!(daemon.run("fine-0")["verdict"], "ok");
+}
+
+#[test]
 fn a_worker_with_stuck_threads_is_replaced_by_one_that_is_ready_first() {
     let gate = Gate::new();
     let mut config = config().pool("io", "workers = 1");

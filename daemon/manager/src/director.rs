@@ -24,6 +24,11 @@ use std::sync::Arc;
 pub enum Chore {
     /// The beat, stalled workers, overdue queues, the state on disk.
     Watch,
+    /// A worker's memory could pass its limit before the next of these.
+    LookClosely {
+        slot: u32,
+        pid: u32,
+    },
     /// A worker that is to be replaced has had its time.
     Replace {
         slot: u32,

@@ -16,7 +16,6 @@ use healthd_core::wire::events::EventKind;
 use healthd_core::wire::frame::MAX_MESSAGE;
 use healthd_core::wire::maps::state_header as h;
 use healthd_core::wire::supervisor::ToManager;
-use healthd_sys::usage::Gauge;
 use healthd_sys::{clock, logging};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -35,8 +34,6 @@ pub const TOKEN_CLIENT: u64 = 2 << 32;
 /// The beat when nothing happens, and when workers have runs that could stall.
 const WATCH_IDLE_NS: u64 = 1000 * MS;
 const WATCH_BUSY_NS: u64 = 250 * MS;
-/// The same while a worker's memory grows fast.
-const WATCH_RUSH_NS: u64 = 20 * MS;
 /// A turn that is so much later than planned: we, or the machine, stood still.
 const GAP_NS: u64 = 500 * MS;
 /// From the end of a worker's link to its death, the burial of its children included.
@@ -298,18 +295,10 @@ impl Manager {
         let dir = self.args.runtime_dir.clone();
         let mut lacks = false;
         for s in self.fleet.slots.values_mut().filter(|s| {
-            (s.process.view.is_none() || s.process.held.gauge.is_none())
-                && s.process.pid != 0
-                && s.state != SlotState::Dead
+            s.process.view.is_none() && s.process.pid != 0 && s.state != SlotState::Dead
         }) {
             // Before it has made its map there is none.
             lacks |= s.open_view(&dir).is_err_and(|e| is_lack(&e));
-            if s.process.held.gauge.is_none() {
-                match Gauge::of(Some(s.process.pid)) {
-                    Ok(gauge) => s.process.held.gauge = Some(gauge),
-                    Err(e) => lacks |= is_lack(&e),
-                }
-            }
         }
         if lacks {
             self.clockwork.lacks_descriptors("the map of a worker");
@@ -322,7 +311,6 @@ impl Manager {
                 self.look_at_the_clock(now);
                 self.open_views();
                 let busy = self.look_at_workers(now);
-                let rush = self.look_at_use(now);
                 self.look_for_lost_runs(now);
                 self.look_at_pools(now);
                 self.watch_canaries(now);
@@ -335,7 +323,6 @@ impl Manager {
                     self.tell_draining();
                 }
                 let next = match busy {
-                    _ if rush => WATCH_RUSH_NS,
                     true => WATCH_BUSY_NS,
                     false => WATCH_IDLE_NS,
                 };
@@ -343,6 +330,7 @@ impl Manager {
                     .chores
                     .insert((now + next) / MS, Chore::Watch);
             }
+            Chore::LookClosely { slot, pid } => self.look_again(slot, pid, now),
             Chore::Replace { slot, pid } => self.replace_now(slot, pid),
             Chore::HungUp { slot, pid } => self.still_hung_up(slot, pid),
             Chore::LockTimeout { slot, ask } => self.lock_timeout((slot, ask)),

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     pub rss_kb: u64,
+    /// The most that it has ever held.
+    pub peak_kb: u64,
     pub fds: u64,
     pub threads: u64,
 }
@@ -16,10 +18,8 @@ pub struct Usage {
 /// the same number: once the process is gone, a read fails.
 #[derive(Debug)]
 pub struct Gauge {
-    statm: File,
+    status: File,
     fds: PathBuf,
-    tasks: PathBuf,
-    page_kb: u64,
 }
 
 impl Gauge {
@@ -29,29 +29,34 @@ impl Gauge {
             Some(pid) => format!("/proc/{pid}"),
             None => "/proc/self".to_owned(),
         };
-        // SAFETY: sysconf takes a number and returns one.
-        let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
         Ok(Gauge {
-            statm: File::open(format!("{process}/statm"))?,
+            status: File::open(format!("{process}/status"))?,
             fds: format!("{process}/fd").into(),
-            tasks: format!("{process}/task").into(),
-            page_kb: u64::try_from(page).unwrap_or(4096) / 1024,
         })
     }
 
     pub fn read(&self) -> io::Result<Usage> {
-        let mut text = [0; 128];
-        let n = self.statm.read_at(&mut text, 0)?;
-        let pages = std::str::from_utf8(&text[..n])
-            .ok()
-            .and_then(|t| t.split(' ').nth(1)?.parse::<u64>().ok())
-            .ok_or_else(|| io::Error::other("no such line in statm"))?;
-        Ok(Usage {
-            rss_kb: pages * self.page_kb,
+        // A process can be in hundreds of groups, whose line comes first.
+        let mut text = [0; 16384];
+        let n = self.status.read_at(&mut text, 0)?;
+        let lines = text[..n].split(|b| *b == b'\n');
+        let mut usage = Usage {
             fds: self.open_files(),
-            // A folder for each, beside `.` and `..`.
-            threads: std::fs::metadata(&self.tasks).map_or(0, |m| m.nlink().saturating_sub(2)),
-        })
+            ..Usage::default()
+        };
+        for line in lines {
+            let at = match line.split(|b| *b == b':').next() {
+                Some(b"VmHWM") => &mut usage.peak_kb,
+                Some(b"VmRSS") => &mut usage.rss_kb,
+                Some(b"Threads") => &mut usage.threads,
+                _ => continue,
+            };
+            *at = number(line)?;
+        }
+        match usage.rss_kb {
+            0 => Err(io::Error::other("it holds no memory any more")),
+            _ => Ok(usage),
+        }
     }
 
     /// Since Linux 6.2 the size of the folder is their number; before, they have to be counted.
@@ -61,6 +66,14 @@ impl Gauge {
             _ => std::fs::read_dir(&self.fds).map_or(0, |list| list.count() as u64),
         }
     }
+}
+
+/// Of a line as `VmRSS:     1234 kB`.
+fn number(line: &[u8]) -> io::Result<u64> {
+    std::str::from_utf8(line)
+        .ok()
+        .and_then(|text| text.split_ascii_whitespace().nth(1)?.parse().ok())
+        .ok_or_else(|| io::Error::other("no number in a line of /proc/PID/status"))
 }
 
 #[cfg(test)]
@@ -86,6 +99,8 @@ mod tests {
         // Other tests of this process open and close files too.
         assert!(after.fds >= before.fds, "{before:?} {after:?}");
         drop((block, files));
+        let later = gauge.read().expect("a number");
+        assert!(later.peak_kb > before.rss_kb + (16 << 10), "{later:?}");
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! A worker that holds too much, or has done enough, makes room for another before it hurts (`replacement.rs`).
 //! Only one that grows faster than it can drain is killed, at its limit: then its runs go elsewhere.
 
-use crate::director::Manager;
+use crate::director::{Chore, Manager};
 use crate::fleet::chunks::FDS_A_PARENT;
+use crate::fleet::descriptors::is_lack;
 use crate::fleet::slots::SlotState;
 use crate::rollout::worker_plan::settings;
 use crate::time::MS;
@@ -11,6 +12,7 @@ use healthd_core::text::field;
 use healthd_core::wire::maps::{Entry, worker_header as h};
 use healthd_core::wire::supervisor::WorkerClass;
 use healthd_core::wire::worker::{Growth, ToWorker};
+use healthd_sys::clock;
 use healthd_sys::usage::{Gauge, Usage};
 use healthd_units::size;
 
@@ -27,6 +29,11 @@ const SHORT_LIFE_NS: u64 = 60_000 * MS;
 const PAUSE_FIRST_NS: u64 = 1_000 * MS;
 const PAUSE_LAST_NS: u64 = 300_000 * MS;
 const FDS_A_CHUNK: u64 = 2;
+/// One whose memory could pass its limit and fall again unseen is looked at so often: while it grows fast...
+const CLOSELY_EVERY_NS: u64 = 20 * MS;
+const FAST_NS: u64 = 250 * MS;
+/// ...and after its peak was above the limit between two looks.
+const PEAKED_NS: u64 = 60_000 * MS;
 
 /// How quickly the workers of a pool are replaced.
 #[derive(Clone, Copy, Debug, Default)]
@@ -141,6 +148,23 @@ fn judge(limits: &Limits, open_files: u64, explained: Usage, fresh: Usage, used:
     }
 }
 
+/// For how long a worker that was seen like this is to be looked at closely.
+fn closely(limits: &Limits, fresh: Usage, before: Usage, used: Usage) -> Option<u64> {
+    let max_kb = limits.max_rss / 1024;
+    if max_kb == 0 {
+        return None;
+    }
+    // What it held as it came up is no sign of a call that takes too much.
+    let has_peaked = used.peak_kb >= max_kb
+        && used.peak_kb > before.peak_kb
+        && used.peak_kb.saturating_sub(fresh.peak_kb) >= max_kb / GROWTH;
+    let is_fast = used.rss_kb.saturating_sub(before.rss_kb) > max_kb / 32;
+    match has_peaked {
+        true => Some(PEAKED_NS),
+        false => is_fast.then_some(FAST_NS),
+    }
+}
+
 fn megabytes(kb: u64) -> String {
     format!("{} MiB", kb / 1024)
 }
@@ -150,52 +174,99 @@ impl Manager {
         settings(&self.model.pool, class).limits
     }
 
-    /// Looks at what each worker holds. True: one grows so fast that the next look must come soon.
-    pub fn look_at_use(&mut self, now: u64) -> bool {
-        let mut rush = false;
+    /// Looks at what each worker holds.
+    pub(super) fn look_at_use(&mut self, now: u64) {
         let slots: Vec<u32> = self.fleet.slots.keys().copied().collect();
         for slot in slots {
-            let outputs = if self.is_parent(slot) {
-                FDS_A_PARENT
-            } else {
-                0
-            };
-            let Some(s) = self.fleet.slots.get_mut(&slot) else {
-                continue;
-            };
-            if !matches!(s.state, SlotState::Ready | SlotState::Draining)
-                || s.process.condemned.as_ref().is_some_and(|c| c.killed)
-            {
-                continue;
-            }
-            // One that is gone has its death told.
-            let Some(Ok(used)) = s.process.held.gauge.as_ref().map(Gauge::read) else {
-                continue;
-            };
-            let before = std::mem::replace(&mut s.process.held.usage, used);
-            let fresh = *s.process.held.fresh.get_or_insert(used);
-            let head = s.process.view.as_ref().and_then(|v| v.header().ok());
-            let explained = Usage {
-                rss_kb: 0,
-                fds: s.work.runs.len() as u64 * s.spec.class.row().fds_a_run
-                    + s.work.chunks.len() as u64 * FDS_A_CHUNK
-                    + outputs,
-                threads: head.map_or(0, |head| head[h::THREADS]),
-            };
-            let class = s.spec.class;
-            let limits = self.limits(class);
-            let open_files = self.fleet.supervisor.open_files;
-            let finding = judge(&limits, open_files, explained, fresh, used);
-            let fast = used.rss_kb.saturating_sub(before.rss_kb) > limits.max_rss / 1024 / 32;
-            rush |= limits.max_rss > 0 && fast;
-            self.measure(slot, finding != Finding::Fine);
-            match finding {
-                Finding::Hard(why) => self.fence(slot, &why, before),
-                Finding::Soft { why, urgent } => self.recycle(slot, &why, urgent, now),
-                Finding::Suspicious | Finding::Fine => self.recycle_if_worn(slot, &limits, now),
+            self.look_at_use_of(slot, now);
+        }
+    }
+
+    fn look_at_use_of(&mut self, slot: u32, now: u64) {
+        let outputs = if self.is_parent(slot) {
+            FDS_A_PARENT
+        } else {
+            0
+        };
+        let Some(s) = self.fleet.slots.get_mut(&slot) else {
+            return;
+        };
+        if !matches!(s.state, SlotState::Ready | SlotState::Draining)
+            || s.process.condemned.as_ref().is_some_and(|c| c.killed)
+        {
+            return;
+        }
+        // One that is gone has its death told.
+        let held = &mut s.process.held;
+        if held.gauge.is_none() {
+            match Gauge::of(Some(s.process.pid)) {
+                Ok(gauge) => held.gauge = Some(gauge),
+                Err(e) if is_lack(&e) => {
+                    self.clockwork.lacks_descriptors("the memory of a worker");
+                }
+                Err(_) => {}
             }
         }
-        rush
+        let Some(Ok(used)) = held.gauge.as_ref().map(Gauge::read) else {
+            return;
+        };
+        let before = std::mem::replace(&mut s.process.held.usage, used);
+        let fresh = *s.process.held.fresh.get_or_insert(used);
+        let head = s.process.view.as_ref().and_then(|v| v.header().ok());
+        let explained = Usage {
+            fds: s.work.runs.len() as u64 * s.spec.class.row().fds_a_run
+                + s.work.chunks.len() as u64 * FDS_A_CHUNK
+                + outputs,
+            threads: head.map_or(0, |head| head[h::THREADS]),
+            ..Usage::default()
+        };
+        let class = s.spec.class;
+        let limits = self.limits(class);
+        let open_files = self.fleet.supervisor.open_files;
+        let finding = judge(&limits, open_files, explained, fresh, used);
+        if let Some(time) = closely(&limits, fresh, before, used) {
+            self.look_closely(slot, now + time);
+        }
+        self.measure(slot, finding != Finding::Fine);
+        match finding {
+            Finding::Hard(why) => self.fence(slot, &why, before),
+            Finding::Soft { why, urgent } => self.recycle(slot, &why, urgent, now),
+            Finding::Suspicious | Finding::Fine => self.recycle_if_worn(slot, &limits, now),
+        }
+    }
+
+    /// From now on its memory is looked at so often that no call takes it above its limit and back unseen.
+    pub(super) fn look_closely(&mut self, slot: u32, until_ns: u64) {
+        let Some(s) = self.fleet.slots.get_mut(&slot) else {
+            return;
+        };
+        let pid = s.process.pid;
+        match &mut s.process.held.closely_until_ns {
+            Some(until) => *until = until_ns.max(*until),
+            none => {
+                *none = Some(until_ns);
+                let at = (clock::monotonic_ns() + CLOSELY_EVERY_NS) / MS;
+                self.clockwork
+                    .chores
+                    .insert(at, Chore::LookClosely { slot, pid });
+            }
+        }
+    }
+
+    pub fn look_again(&mut self, slot: u32, pid: u32, now: u64) {
+        let Some(s) = self.fleet.slots.get_mut(&slot) else {
+            return;
+        };
+        if s.process.pid != pid {
+            return;
+        }
+        let until = s.process.held.closely_until_ns.take().unwrap_or(0);
+        // Who runs alone is under suspicion until that run is over.
+        let is_suspect = s.group.solo().is_some() && !s.work.runs.is_empty();
+        if until > now || is_suspect {
+            self.look_closely(slot, until);
+            self.look_at_use_of(slot, now);
+        }
     }
 
     fn measure(&mut self, slot: u32, on: bool) {
@@ -310,7 +381,7 @@ mod tests {
         Usage {
             rss_kb: mb * 1024,
             fds,
-            threads: 0,
+            ..Usage::default()
         }
     }
 
@@ -379,6 +450,35 @@ mod tests {
         assert!(matches!(say(used(0, 800)), Finding::Soft { .. }));
         // No more can be opened, so nothing is gained by killing it.
         assert!(matches!(say(used(0, 1000)), Finding::Soft { .. }));
+    }
+
+    #[test]
+    fn what_grows_fast_or_was_above_the_limit_unseen_is_looked_at_closely() {
+        let limits = Limits {
+            max_rss: 64 << 20,
+            ..Limits::default()
+        };
+        let seen = |rss: u64, peak: u64| Usage {
+            rss_kb: rss << 10,
+            peak_kb: peak << 10,
+            ..Usage::default()
+        };
+        let fresh = seen(10, 12);
+        let say = |before, used| closely(&limits, fresh, before, used);
+        assert_eq!(say(fresh, fresh), None);
+        assert_eq!(say(fresh, seen(12, 12)), None);
+        assert_eq!(say(fresh, seen(13, 13)), Some(FAST_NS));
+        assert_eq!(say(fresh, seen(10, 60)), None, "it was below the limit");
+        assert_eq!(say(fresh, seen(10, 64)), Some(PEAKED_NS));
+        assert_eq!(say(seen(10, 64), seen(10, 64)), None, "that is known");
+        // It came up like that.
+        let high = seen(10, 100);
+        assert_eq!(closely(&limits, high, high, seen(10, 101)), None);
+        let none = Limits {
+            max_rss: 0,
+            ..limits
+        };
+        assert_eq!(closely(&none, fresh, fresh, seen(900, 900)), None);
     }
 
     #[test]

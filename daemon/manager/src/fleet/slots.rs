@@ -107,6 +107,8 @@ pub struct Held {
     pub usage: Usage,
     /// When it had just come up.
     pub fresh: Option<Usage>,
+    /// CLOCK_MONOTONIC: looked at closely until then. None: as seldom as others.
+    pub closely_until_ns: Option<u64>,
     /// Runs that it was sent.
     pub sent: u64,
     /// It measures what each call leaves behind.

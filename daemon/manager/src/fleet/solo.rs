@@ -98,6 +98,7 @@ impl Manager {
         let has_room = |slot: &u32| self.fleet.slots.get(slot).is_some_and(|s| s.credit(1) > 0);
         if let Some(slot) = own.filter(has_room).filter(|_| place != Place::Pool) {
             self.send_waiting(id, slot, since);
+            self.look_closely(slot, 0);
             self.publish(id);
             return false;
         }

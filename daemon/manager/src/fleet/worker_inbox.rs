@@ -279,7 +279,7 @@ impl Manager {
             .say(&ToSupervisor::Kill { slot, pid, reason });
     }
 
-    /// Looks at every worker's map. Returns whether any has work, and so must be looked at again soon.
+    /// Looks at every worker's map, and at what it holds. Returns whether any has work, and so must be looked at again soon.
     pub fn look_at_workers(&mut self, now: u64) -> bool {
         let mut busy = false;
         let slots: Vec<u32> = self.fleet.slots.keys().copied().collect();
@@ -354,6 +354,7 @@ impl Manager {
             let culprit = lateness == Lateness::Stalled && is_called && is_its;
             self.condemn(slot, reason, culprit.then_some(reactor.run_id));
         }
+        self.look_at_use(now);
         busy
     }
 
