@@ -25,10 +25,10 @@ pub fn first_due(name_hash: u64, ready_ns: u64, interval_ns: u64, spread_ns: u64
 /// Points of a grid lie so far apart: each wake-up of a worker then starts some runs, where there are many.
 const MOST_APART_NS: u64 = 10_000_000;
 
-/// The point of its interval at which a check is due, in steps of a thousandth of it: 10 ms at most.
+/// The point of its interval at which a check is due, in steps of a two-hundredth of it: 10 ms at most.
 fn phase(name_hash: u64, interval_ns: u64) -> u64 {
     let phase = name_hash % interval_ns;
-    phase - phase % (interval_ns / 1000).clamp(1, MOST_APART_NS)
+    phase - phase % (interval_ns / 200).clamp(1, MOST_APART_NS)
 }
 
 /// The next point of the check's own grid after a run that was due at `last_ns`, half an interval later at the earliest
@@ -124,8 +124,9 @@ mod tests {
     fn checks_of_one_interval_are_due_together_and_not_all_at_once() {
         const MS: u64 = 1_000_000;
         for (interval, apart) in [
-            (500, 500_000),
-            (2_000, 2 * MS),
+            (500, 2_500_000),
+            (1_000, 5 * MS),
+            (2_000, 10 * MS),
             (10_000, 10 * MS),
             (60_000, 10 * MS),
         ] {
@@ -145,7 +146,7 @@ mod tests {
                 "{most} of {points} points"
             );
         }
-        assert_eq!((phase(7, 1), phase(12_345, 999)), (0, 12_345 % 999));
+        assert_eq!((phase(7, 1), phase(12_345, 199)), (0, 12_345 % 199));
     }
 
     #[test]
