@@ -45,8 +45,41 @@ pub fn word(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// Puts `text` in the place of `kept`, where there is room for it already. What a text that was much longer has taken is
+/// given back.
+pub fn keep(kept: &mut String, text: &str) {
+    const SPARE: usize = 128;
+    if kept == text {
+        return;
+    }
+    if kept.capacity() > 2 * text.len() + SPARE {
+        *kept = text.to_owned();
+        return;
+    }
+    kept.clear();
+    kept.reserve_exact(text.len());
+    kept.push_str(text);
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_text_takes_the_room_of_the_one_before_it_and_no_more_than_it_needs() {
+        let mut kept = String::new();
+        super::keep(&mut kept, "open in 12 ms");
+        assert_eq!((kept.as_str(), kept.capacity()), ("open in 12 ms", 13));
+        let room = kept.as_ptr();
+        for text in ["open in 7 ms", "", "open in 31 ms"] {
+            super::keep(&mut kept, text);
+            assert_eq!((kept.as_str(), kept.as_ptr()), (text, room));
+        }
+        let long = "x".repeat(4096);
+        super::keep(&mut kept, &long);
+        assert_eq!((kept.as_str(), kept.capacity()), (long.as_str(), 4096));
+        super::keep(&mut kept, "open in 9 ms");
+        assert_eq!((kept.as_str(), kept.capacity()), ("open in 9 ms", 12));
+    }
+
     #[test]
     fn plain_is_what_ascii_prints() {
         for c in ('\0'..='\u{ff}').chain(['\u{202e}', '漢', '\u{1f600}']) {

@@ -7,10 +7,11 @@ use healthd_core::check::verdict::{self, CheckState, Moment, Outcome, Rules};
 use healthd_core::check::wheel::Wheel;
 use healthd_core::config::{self, Catalog, Class, Files, PluginInfo};
 use healthd_core::matching::Match;
+use healthd_core::text::keep;
 use healthd_core::wire::glob::Glob;
 use healthd_core::wire::maps::CheckRecord;
 use healthd_core::wire::samples;
-use healthd_core::wire::worker::{Ending, Finished, Growth, Run, ToManager, ToWorker};
+use healthd_core::wire::worker::{Ending, Finished, Growth, Heard, Run, ToWorker};
 use healthd_scoreboard::samples_map::{Left, SamplesMap};
 use healthd_scoreboard::state_map::StateMap;
 use serde_json::json;
@@ -106,7 +107,7 @@ fn result_sent(times: u64) {
         max: None,
         counter: false,
     };
-    let finished = ToManager::Finished(Box::new(Finished {
+    let finished = Finished {
         run_id: 1,
         check: 7,
         attempt: 1,
@@ -128,12 +129,19 @@ fn result_sent(times: u64) {
             name: "connect".into(),
             at_ns: 100_000,
         }],
-    }));
+    };
+    let (mut said, mut metrics, mut phases) = (String::new(), Vec::new(), Vec::new());
     let mut message = Vec::with_capacity(1024);
     for _ in 0..times {
         message.clear();
         black_box(&finished).encode(&mut message);
-        black_box(ToManager::decode(&mut black_box(&message[..]))).expect("our own words");
+        let heard = Heard::decode(&mut black_box(&message[..])).expect("our own words");
+        if let Some(Heard::Finished(report)) = heard {
+            keep(&mut said, &report.message);
+            report.keep_metrics(&mut metrics);
+            report.keep_phases(&mut phases);
+        }
+        black_box((&mut said, &mut metrics, &mut phases));
     }
 }
 

@@ -97,13 +97,13 @@ impl std::fmt::Display for Verdict {
     }
 }
 
-/// One measured value (Nagios: perfdata).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Metric {
-    pub name: String,
+/// One measured value (Nagios: perfdata). `T`: its texts, which may still stand in the message that brought them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Metric<T = String> {
+    pub name: T,
     /// None: not a finite number.
     pub value: Option<f64>,
-    pub unit: String,
+    pub unit: T,
     pub warn: Option<f64>,
     pub crit: Option<f64>,
     pub min: Option<f64>,
@@ -114,8 +114,8 @@ pub struct Metric {
 }
 
 /// When a phase of the run began, in nanoseconds after its start ("dns", "connect", "tls", "ttfb").
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Phase {
-    pub name: String,
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Phase<T = String> {
+    pub name: T,
     pub at_ns: u64,
 }

@@ -81,6 +81,21 @@ impl Drop for Put<'_> {
 pub struct Get<'a>(&'a [u8]);
 
 impl<'a> Get<'a> {
+    /// A part of a body, as `part` gave it.
+    pub fn of(part: &'a [u8]) -> Get<'a> {
+        Get(part)
+    }
+
+    /// The bytes that `read` reads.
+    pub fn part(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<(), WireError>,
+    ) -> Result<&'a [u8], WireError> {
+        let from = self.0;
+        read(self)?;
+        Ok(&from[..from.len() - self.0.len()])
+    }
+
     /// Splits the first record off `message`; None at its end.
     pub fn record(message: &mut &'a [u8]) -> Result<Option<(u8, Get<'a>)>, WireError> {
         let Some((&tag, rest)) = message.split_first() else {

@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod names;
 pub mod objects_map;
 pub mod probe;
+pub mod report;
 pub mod roles;
 mod rows;
 pub mod samples;

@@ -6,6 +6,7 @@
 use super::asks::{LockAsk, MapAsk, MapReply};
 use super::fanout::{FanToManager, FanToWorker};
 use super::frame::{Get, Put, WireError};
+use super::report::Report;
 use super::sandbox::{Layers, Sandbox};
 use crate::check::fault::Fault;
 use crate::check::outcome::{Metric, Phase, Status};
@@ -192,7 +193,7 @@ impl Ending {
         }
     }
 
-    fn from_code(code: u8) -> Option<Ending> {
+    pub(super) fn from_code(code: u8) -> Option<Ending> {
         match code {
             Self::RETURNED => Some(Ending::Returned),
             Self::CANCELLED => Some(Ending::Cancelled),
@@ -459,10 +460,26 @@ impl ToManager {
     }
 
     pub fn decode(message: &mut &[u8]) -> Result<Option<ToManager>, WireError> {
+        Ok(Heard::decode(message)?.map(|heard| match heard {
+            Heard::Finished(report) => ToManager::Finished(Box::new(report.into())),
+            Heard::Else(message) => message,
+        }))
+    }
+}
+
+/// What a worker says, as the manager reads it: most of it are results, and their texts stay where they are.
+pub enum Heard<'a> {
+    Finished(Report<'a>),
+    Else(ToManager),
+}
+
+impl<'a> Heard<'a> {
+    pub fn decode(message: &mut &'a [u8]) -> Result<Option<Heard<'a>>, WireError> {
         let Some((tag, mut g)) = Get::record(message)? else {
             return Ok(None);
         };
-        Ok(Some(match tag {
+        Ok(Some(Heard::Else(match tag {
+            tag::FINISHED => return Ok(Some(Heard::Finished(Report::get(&mut g)?))),
             tag::LOAD_FAILED => ToManager::LoadFailed {
                 plugin: g.u16()?,
                 reason: g.text()?.to_owned(),
@@ -471,7 +488,6 @@ impl ToManager {
                 threads: g.u32()?,
                 layers: Layers::from_bits(g.u8()?),
             },
-            tag::FINISHED => ToManager::Finished(Box::new(Finished::decode(&mut g)?)),
             tag::UNWELL => ToManager::Unwell {
                 reason: g.text()?.to_owned(),
             },
@@ -503,7 +519,7 @@ impl ToManager {
                 Some(f) => ToManager::Fan(f),
                 None => return Err(WireError::UnknownTag { tag }),
             },
-        }))
+        })))
     }
 }
 
@@ -539,60 +555,6 @@ impl Finished {
             p.text(&phase.name).u64(phase.at_ns);
         }
     }
-
-    fn decode(g: &mut Get<'_>) -> Result<Finished, WireError> {
-        let mut f = Finished {
-            run_id: g.u64()?,
-            check: g.u32()?,
-            attempt: g.u8()?,
-            status: status(g.u8()?)?,
-            ending: Ending::from_code(g.u8()?).ok_or(WireError::BadValue { what: "an ending" })?,
-            started_ns: g.u64()?,
-            finished_ns: g.u64()?,
-            queue_ns: g.u64()?,
-            cpu_ns: g.u64()?,
-            steps: g.u32()?,
-            stalls: g.u32()?,
-            blocked: g.u32()?,
-            grew: Growth::get(g)?,
-            message: g.text()?.to_owned(),
-            detail: g.text()?.to_owned(),
-            metrics: Vec::new(),
-            labels: Vec::new(),
-            phases: Vec::new(),
-        };
-        let n = g.count(49)?;
-        f.metrics.reserve_exact(n);
-        for _ in 0..n {
-            let (name, unit) = (g.text()?.to_owned(), g.text()?.to_owned());
-            let counter = g.u8()? != 0;
-            let mut v = [None; 5];
-            for v in &mut v {
-                *v = Some(g.f64()?).filter(|v| v.is_finite());
-            }
-            let [value, warn, crit, min, max] = v;
-            f.metrics.push(Metric {
-                name,
-                value,
-                unit,
-                warn,
-                crit,
-                min,
-                max,
-                counter,
-            });
-        }
-        for _ in 0..g.count(8)? {
-            f.labels.push((g.text()?.to_owned(), g.text()?.to_owned()));
-        }
-        for _ in 0..g.count(12)? {
-            f.phases.push(Phase {
-                name: g.text()?.to_owned(),
-                at_ns: g.u64()?,
-            });
-        }
-        Ok(f)
-    }
 }
 
 impl Growth {
@@ -600,7 +562,7 @@ impl Growth {
         p.u32(self.kb as u32).u32(self.fds as u32)
     }
 
-    fn get(g: &mut Get<'_>) -> Result<Growth, WireError> {
+    pub(super) fn get(g: &mut Get<'_>) -> Result<Growth, WireError> {
         Ok(Growth {
             kb: g.u32()? as i32,
             fds: g.u32()? as i32,
@@ -608,7 +570,7 @@ impl Growth {
     }
 }
 
-fn status(code: u8) -> Result<Status, WireError> {
+pub(super) fn status(code: u8) -> Result<Status, WireError> {
     Status::from_code(code).ok_or(WireError::BadValue { what: "a status" })
 }
 

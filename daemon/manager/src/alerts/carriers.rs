@@ -10,9 +10,10 @@ use crate::checks::Checks;
 use crate::rollout::plugin_use::{PluginUse, target_of};
 use healthd_alerts::{Delivery, Outcome};
 use healthd_core::check::fault::Fault;
-use healthd_core::check::outcome::{Metric, Status};
+use healthd_core::check::outcome::Status;
 use healthd_core::config::CheckSpec;
-use healthd_core::wire::worker::{Ending, Finished, Notice};
+use healthd_core::wire::report::Report;
+use healthd_core::wire::worker::{Ending, Notice};
 use healthd_sys::{clock, memfd};
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -172,9 +173,9 @@ fn carried_by(notifier: &CheckSpec, what: &Load) -> CheckSpec {
 
 /// `was_sent`: a worker may have begun with it. `lost`: so may another one, which has died with it: whatever comes of this
 /// try, the receiver may have the message of that one.
-pub fn outcome_of(f: &Finished, was_sent: bool, lost: bool) -> Outcome {
-    let reason = f.message.clone();
-    let retry_after = retry_after(&f.metrics);
+pub fn outcome_of(f: &Report<'_>, was_sent: bool, lost: bool) -> Outcome {
+    let reason = f.message.to_string();
+    let retry_after = retry_after(f);
     // Whatever it was, the plugin was not called.
     let not_begun = matches!(
         f.ending.fault(),
@@ -205,8 +206,8 @@ pub fn outcome_of(f: &Finished, was_sent: bool, lost: bool) -> Outcome {
     }
 }
 
-fn retry_after(metrics: &[Metric]) -> Option<Duration> {
-    let metric = metrics.iter().find(|m| m.name == "retry_after")?;
+fn retry_after(f: &Report<'_>) -> Option<Duration> {
+    let metric = f.metrics().find(|m| m.name == "retry_after")?;
     let seconds = metric.value.filter(|v| (0.0..1e9).contains(v))?;
     Some(Duration::from_secs_f64(seconds))
 }
@@ -214,9 +215,10 @@ fn retry_after(metrics: &[Metric]) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use healthd_core::wire::report::Items;
 
-    fn finished(status: Status, ending: Ending) -> Finished {
-        Finished {
+    fn finished(status: Status, ending: Ending) -> Report<'static> {
+        Report {
             run_id: 1,
             check: 1,
             attempt: 1,
@@ -230,11 +232,11 @@ mod tests {
             stalls: 0,
             blocked: 0,
             grew: Default::default(),
-            message: String::new(),
-            detail: String::new(),
-            metrics: Vec::new(),
-            labels: Vec::new(),
-            phases: Vec::new(),
+            message: "".into(),
+            detail: "".into(),
+            metrics: Items::default(),
+            labels: Items::default(),
+            phases: Items::default(),
         }
     }
 

@@ -3,10 +3,10 @@
 
 use crate::check::Check;
 use crate::schedule::stage::InFlight;
-use healthd_core::check::outcome::Status;
+use healthd_core::check::outcome::{Phase, Status};
 use healthd_core::config::Model;
+use healthd_core::wire::report::Report;
 use healthd_core::wire::traces::{Purpose, TracedRun};
-use healthd_core::wire::worker::Finished;
 use healthd_scoreboard::traces_map::TracesMap;
 use healthd_sys::clock;
 use std::path::Path;
@@ -69,7 +69,7 @@ pub fn trace_carried(
     map: Option<&TracesMap>,
     of: impl FnOnce() -> Option<Purpose>,
     plugin: &str,
-    f: &Finished,
+    f: &Report<'_>,
     flight: &InFlight,
     worker: Option<(u32, u32)>,
 ) {
@@ -97,9 +97,9 @@ pub fn trace_carried(
         finished: wall(f.finished_ns),
         judged: now,
         cpu_ns: f.cpu_ns,
-        phases: f.phases.clone(),
+        phases: f.phases().map(Phase::owned).collect(),
         message: if is_told {
-            f.message.clone()
+            f.message.to_string()
         } else {
             String::new()
         },

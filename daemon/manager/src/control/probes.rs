@@ -9,12 +9,13 @@ use crate::checks::Checks;
 use crate::rollout::plugin_use::{PluginUse, target_of};
 use crate::time::MS;
 use healthd_core::check::fault::Fault;
+use healthd_core::check::outcome::{Metric, Phase};
 use healthd_core::check::schedule;
 use healthd_core::config::{CheckSpec, did_you_mean};
 use healthd_core::wire::control::{ControlError, ErrorCode};
 use healthd_core::wire::probe::{ProbeAsk, Probed};
+use healthd_core::wire::report::Report;
 use healthd_core::wire::traces::Purpose;
-use healthd_core::wire::worker::Finished;
 use healthd_sys::clock;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -107,7 +108,7 @@ impl Probes {
     }
 
     /// What came of it. False: it is no probe.
-    pub fn ended(&mut self, id: u32, f: &Finished) -> bool {
+    pub fn ended(&mut self, id: u32, f: &Report<'_>) -> bool {
         let Some(probe) = self.under_way.get_mut(&id) else {
             return false;
         };
@@ -132,13 +133,16 @@ impl Probes {
             plugin: probe.plugin.clone(),
             status: f.status,
             fault,
-            message: f.message.clone(),
-            detail: f.detail.clone(),
+            message: f.message.to_string(),
+            detail: f.detail.to_string(),
             took_ns: f.finished_ns.saturating_sub(f.started_ns),
-            phases: f.phases.clone(),
-            metrics: f.metrics.clone(),
+            phases: f.phases().map(Phase::owned).collect(),
+            metrics: f.metrics().map(Metric::owned).collect(),
             // Of several of a key the last counts.
-            labels: f.labels.iter().cloned().collect::<BTreeMap<_, _>>(),
+            labels: f
+                .labels()
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .collect::<BTreeMap<_, _>>(),
             config: serde_json::from_str(&probe.shown_config).unwrap_or_default(),
         };
         self.ended.push((probe.asker, Ok(probed)));

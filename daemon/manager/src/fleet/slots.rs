@@ -222,11 +222,17 @@ impl Accounts {
     }
 }
 
+/// So many are kept, and only those of this size: runs fill no larger ones, but definitions do.
+const SPARES: usize = 16;
+const SPARE_BYTES: usize = 4096;
+
 /// Our end of a worker's link, and what waits to go through it.
 pub struct Link {
     pub fd: OwnedFd,
     full: VecDeque<(Vec<u8>, Option<Arc<OwnedFd>>)>,
     open: Vec<u8>,
+    /// Messages that have left, for the room that they have.
+    spare: Vec<Vec<u8>>,
     records: usize,
     /// Epoch of each check's definition that this worker has; 0: none.
     defined: Vec<u32>,
@@ -339,6 +345,7 @@ impl Link {
             fd,
             full: VecDeque::new(),
             open: Vec::new(),
+            spare: Vec::new(),
             records: 0,
             defined: Vec::new(),
         }
@@ -418,7 +425,9 @@ impl Link {
 
     fn close(&mut self) {
         if !self.open.is_empty() {
-            self.full.push_back((std::mem::take(&mut self.open), None));
+            let next = self.spare.pop().unwrap_or_default();
+            self.full
+                .push_back((std::mem::replace(&mut self.open, next), None));
         }
         self.records = 0;
     }
@@ -436,7 +445,13 @@ impl Link {
             if !unix_socket::send(&self.fd, message, &fds)? {
                 break;
             }
-            self.full.pop_front();
+            if let Some((mut message, _)) = self.full.pop_front()
+                && message.capacity() <= SPARE_BYTES
+                && self.spare.len() < SPARES
+            {
+                message.clear();
+                self.spare.push(message);
+            }
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ use healthd_core::wire::events::EventKind;
 use healthd_core::wire::maps::{Entry, LineRecord, worker_header as h};
 use healthd_core::wire::sandbox::Layers;
 use healthd_core::wire::supervisor::{ToSupervisor, WorkerClass};
-use healthd_core::wire::worker::{ToManager, ToWorker};
+use healthd_core::wire::worker::{Heard, ToManager, ToWorker};
 use healthd_scoreboard::worker_map::WorkerView;
 use healthd_sys::unix_socket::{self, Received};
 use healthd_sys::{clock, process};
@@ -68,11 +68,12 @@ impl Manager {
                 Ok(Received::Message(n, mut fds)) => {
                     let mut rest = &buffer[..n];
                     loop {
-                        match ToManager::decode(&mut rest) {
-                            Ok(Some(ToManager::Fan(message))) => {
+                        match Heard::decode(&mut rest) {
+                            Ok(Some(Heard::Finished(report))) => self.finished_by(slot, report),
+                            Ok(Some(Heard::Else(ToManager::Fan(message)))) => {
                                 self.fan_says(slot, message, fds.pop());
                             }
-                            Ok(Some(message)) => self.worker_says(slot, message),
+                            Ok(Some(Heard::Else(message))) => self.worker_says(slot, message),
                             Ok(None) => break,
                             Err(e) => {
                                 return self.condemn(
@@ -90,7 +91,6 @@ impl Manager {
 
     fn worker_says(&mut self, slot: u32, message: ToManager) {
         match message {
-            ToManager::Finished(f) => self.finished_by(slot, *f),
             ToManager::Ready { layers, .. } => {
                 if let Some(s) = self.fleet.slots.get_mut(&slot)
                     && let Some((_, told)) = &mut s.process.sandbox
@@ -117,8 +117,8 @@ impl Manager {
             ToManager::Map(ask) => self.map_asked(slot, &ask),
             ToManager::Lock(ask) => self.lock_asked(slot, &ask),
             ToManager::Unlock { ask } => self.unlock((slot, ask)),
-            // Chunks come with fds, and were told apart before.
-            ToManager::Drained | ToManager::Fan(_) => {}
+            // Results, and chunks, which come with fds, were told apart before.
+            ToManager::Drained | ToManager::Fan(_) | ToManager::Finished(_) => {}
             ToManager::Cache(told) => {
                 if let Some(s) = self.fleet.slots.get_mut(&slot) {
                     s.take_cache(told);

@@ -10,7 +10,8 @@ use crate::time::MS;
 use healthd_core::check::fault::Fault;
 use healthd_core::check::outcome::Status;
 use healthd_core::check::verdict::CheckState;
-use healthd_core::wire::worker::{Ending, Finished};
+use healthd_core::wire::report::Report;
+use healthd_core::wire::worker::Ending;
 use std::collections::{HashMap, VecDeque};
 
 /// Beyond twice its time-out the needed check is not waited for: it may wait for room itself.
@@ -18,7 +19,7 @@ pub(super) const PATIENCE_NS: u64 = 5_000 * MS;
 
 /// A result that waits for a word of the check that it needs.
 pub struct Doubted {
-    pub finished: Finished,
+    pub finished: Report<'static>,
     pub flight: InFlight,
     pub worker: Option<(u32, u32)>,
     pub since_ns: u64,
@@ -30,6 +31,10 @@ pub struct Doubted {
 pub struct Dependents(pub(super) HashMap<u32, VecDeque<u32>>);
 
 impl Dependents {
+    pub(super) fn wait_for(&self, needed: u32) -> bool {
+        self.0.contains_key(&needed)
+    }
+
     pub(super) fn add(&mut self, needed: u32, id: u32) {
         self.0.entry(needed).or_default().push_back(id);
     }
@@ -128,15 +133,15 @@ impl<'a> Needed<'a> {
 }
 
 /// Our own fault, as far as this check is concerned.
-pub(super) fn not_judged(f: Finished, fault: Fault, why: &str) -> Finished {
+pub(super) fn not_judged<'a>(f: Report<'a>, fault: Fault, why: &str) -> Report<'a> {
     let said = match f.message.is_empty() {
         true => String::new(),
         false => format!("; it said {}: {}", f.status, f.message),
     };
-    Finished {
+    Report {
         status: Status::Unknown,
         ending: Ending::Fault(fault),
-        message: fault.message(&format!("{why}{said}")),
+        message: fault.message(&format!("{why}{said}")).into(),
         ..f
     }
 }

@@ -6,17 +6,18 @@ use crate::check::{Check, ns};
 use crate::director::{Manager, Phase};
 use healthd_core::check::fault::Fault;
 use healthd_core::check::outcome::{Status, Verdict};
-use healthd_core::wire::worker::{Ending, Finished};
+use healthd_core::wire::report::Report;
+use healthd_core::wire::worker::Ending;
 use healthd_sys::clock;
 
 impl Manager {
     /// Settles whether a result may be judged. None: it waits.
-    pub fn decided(
+    pub fn decided<'a>(
         &mut self,
-        f: Finished,
+        f: Report<'a>,
         flight: InFlight,
         worker: Option<(u32, u32)>,
-    ) -> Option<(Finished, InFlight)> {
+    ) -> Option<(Report<'a>, InFlight)> {
         // What a worker reports of the target; not what became of a plugin or of a worker.
         let of_target = worker.is_some()
             && f.status != Status::Ok
@@ -36,7 +37,7 @@ impl Manager {
             Word::Ask { needed, again } => {
                 let id = f.check;
                 let doubted = Doubted {
-                    finished: f,
+                    finished: f.into_owned(),
                     flight,
                     worker,
                     since_ns: clock::monotonic_ns(),
@@ -112,6 +113,10 @@ impl Manager {
 
     /// The needed check has a result: who waited for it?
     pub fn settle(&mut self, needed: u32, now: u64) {
+        // After most results nobody waits for the check.
+        if !self.schedule.dependents.wait_for(needed) {
+            return;
+        }
         let mut heard = vec![needed];
         while let Some(needed) = heard.pop() {
             for id in self.schedule.dependents.take(needed) {

@@ -3,11 +3,12 @@
 use super::cost::add;
 use crate::books::Books;
 use crate::checks::Checks;
-use healthd_core::wire::worker::{Finished, Growth};
+use healthd_core::wire::report::Report;
+use healthd_core::wire::worker::Growth;
 
 impl Books {
     /// A run that a worker has finished, whatever came of it.
-    pub(super) fn charge(&mut self, checks: &mut Checks, f: &Finished) {
+    pub(super) fn charge(&mut self, checks: &mut Checks, f: &Report<'_>) {
         let Some(check) = checks.get_mut(f.check) else {
             return;
         };

@@ -4,7 +4,8 @@
 
 use healthd_core::check::fault::Fault;
 use healthd_core::wire::control::{Cost, PluginCost};
-use healthd_core::wire::worker::{Ending, Finished, Growth};
+use healthd_core::wire::report::Report;
+use healthd_core::wire::worker::{Ending, Growth};
 use std::collections::BTreeMap;
 
 /// Of a check, or of all checks of a plugin.
@@ -27,7 +28,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    pub(super) fn finished(&mut self, f: &Finished) {
+    pub(super) fn finished(&mut self, f: &Report<'_>) {
         // A worker may say anything.
         add(&mut self.cpu_ns, f.cpu_ns);
         add(

@@ -12,15 +12,16 @@ use healthd_core::check::fault::Fault;
 use healthd_core::check::outcome::{Status, Verdict};
 use healthd_core::check::tracker::Change;
 use healthd_core::check::verdict::{self, Moment, News, judge};
-use healthd_core::text::field;
+use healthd_core::text::{field, keep};
 use healthd_core::wire::events::EventKind;
+use healthd_core::wire::report::{Items, Report};
 use healthd_core::wire::samples::{Outcome, Run};
-use healthd_core::wire::worker::{Ending, Finished, Growth};
+use healthd_core::wire::worker::{Ending, Growth};
 use healthd_sys::clock;
 
 impl Manager {
     /// A worker reports a run. What matches none in flight there is dropped and counted `late`.
-    pub fn finished_by(&mut self, slot: u32, mut f: Finished) {
+    pub fn finished_by(&mut self, slot: u32, mut f: Report<'_>) {
         // A worker may say anything: times are within what can be.
         let now = clock::monotonic_ns();
         f.finished_ns = f.finished_ns.min(now);
@@ -110,7 +111,7 @@ impl Manager {
     }
 
     /// A result, of a worker or the daemon's own word about a run that no worker finished.
-    fn take_result(&mut self, f: Finished, flight: InFlight, worker: Option<(u32, u32)>) {
+    fn take_result(&mut self, f: Report<'_>, flight: InFlight, worker: Option<(u32, u32)>) {
         let id = f.check;
         // Also while it waits for a word of the check that it needs, which may want in there.
         self.leave_groups(id);
@@ -121,7 +122,7 @@ impl Manager {
     }
 
     /// A result that has waited for the word of another check.
-    pub fn judge_waited(&mut self, f: Finished, flight: InFlight, worker: Option<(u32, u32)>) {
+    pub fn judge_waited(&mut self, f: Report<'_>, flight: InFlight, worker: Option<(u32, u32)>) {
         let check = self.checks.get(f.check);
         match check.is_some_and(|c| c.is_another_since(&flight)) {
             false => self.judge_result(f, flight, worker),
@@ -129,7 +130,7 @@ impl Manager {
         }
     }
 
-    fn judge_result(&mut self, mut f: Finished, flight: InFlight, worker: Option<(u32, u32)>) {
+    fn judge_result(&mut self, mut f: Report<'_>, flight: InFlight, worker: Option<(u32, u32)>) {
         let moment = moment();
         let (now, now_wall) = (moment.monotonic_ns, moment.realtime_ns);
         let id = f.check;
@@ -188,11 +189,11 @@ impl Manager {
         last.generation = generation;
         last.ran = worker.is_some();
         last.attempt = f.attempt;
-        last.message = f.message;
-        last.detail = f.detail;
-        last.metrics = f.metrics;
-        last.labels = f.labels;
-        last.phases = f.phases;
+        keep(&mut last.message, &f.message);
+        keep(&mut last.detail, &f.detail);
+        f.keep_metrics(&mut last.metrics);
+        f.keep_labels(&mut last.labels);
+        f.keep_phases(&mut last.phases);
         last.lost = flight.lost;
         last.chunks = flight.chunks;
         check.wanted = false;
@@ -348,7 +349,7 @@ impl Manager {
             chunks: RunChunks::default(),
             lives_on: None,
         });
-        let finished = Finished {
+        let report = Report {
             run_id: flight.run_id,
             check: id,
             attempt: flight.attempt,
@@ -362,13 +363,13 @@ impl Manager {
             stalls: 0,
             blocked: 0,
             grew: Growth::default(),
-            message,
-            detail: String::new(),
-            metrics: Vec::new(),
-            labels: Vec::new(),
-            phases: Vec::new(),
+            message: message.into(),
+            detail: "".into(),
+            metrics: Items::default(),
+            labels: Items::default(),
+            phases: Items::default(),
         };
-        self.take_result(finished, flight, None);
+        self.take_result(report, flight, None);
     }
 
     /// Its plugin cannot be used at all: that is known without a run, and is its verdict at once.

@@ -17,7 +17,8 @@ use healthd_core::check::fault::Fault;
 use healthd_core::check::outcome::Status;
 use healthd_core::config::CheckSpec;
 use healthd_core::text::field;
-use healthd_core::wire::worker::{Ending, Finished, Run};
+use healthd_core::wire::report::Report;
+use healthd_core::wire::worker::{Ending, Run};
 use healthd_sys::clock;
 use std::collections::HashMap;
 
@@ -183,7 +184,7 @@ impl Manager {
     }
 
     /// True: this was the result of a canary, and nobody else's.
-    pub fn canary_finished(&mut self, slot: u32, f: &Finished) -> bool {
+    pub fn canary_finished(&mut self, slot: u32, f: &Report<'_>) -> bool {
         let Some(at) = self.canary_at(slot, f.run_id) else {
             return false;
         };
@@ -217,7 +218,7 @@ impl Manager {
         self.rollout.coming.as_mut()?.canaries.as_mut()?.get_mut(at)
     }
 
-    fn judge_canary(&mut self, at: usize, f: &Finished) -> Option<Objection> {
+    fn judge_canary(&mut self, at: usize, f: &Report<'_>) -> Option<Objection> {
         let canary = self.canary_mut(at)?;
         let objection = |why: String| {
             Some(Objection {
@@ -248,7 +249,7 @@ impl Manager {
             Word::AskTheOld => {
                 canary.stage = Stage::Old {
                     said: f.status,
-                    message: f.message.clone(),
+                    message: f.message.to_string(),
                 };
                 self.ask_the_old(at)
             }
@@ -326,7 +327,7 @@ enum Word {
 }
 
 /// What the first run with new bytes says of them.
-fn first_word(f: &Finished, before: Option<Status>) -> Word {
+fn first_word(f: &Report<'_>, before: Option<Status>) -> Word {
     match f.ending {
         Ending::Cancelled => Word::Refuse,
         Ending::Fault(fault) if fault.is_own() => Word::Refuse,
@@ -345,6 +346,7 @@ fn first_word(f: &Finished, before: Option<Status>) -> Word {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use healthd_core::wire::report::Items;
 
     #[test]
     fn the_first_word_on_new_bytes() {
@@ -404,7 +406,7 @@ mod tests {
                 Word::Refuse,
             ),
         ] {
-            let f = Finished {
+            let f = Report {
                 run_id: 1,
                 check: 1,
                 attempt: 1,
@@ -418,11 +420,11 @@ mod tests {
                 stalls: 0,
                 blocked: 0,
                 grew: Default::default(),
-                message: String::new(),
-                detail: String::new(),
-                metrics: Vec::new(),
-                labels: Vec::new(),
-                phases: Vec::new(),
+                message: "".into(),
+                detail: "".into(),
+                metrics: Items::default(),
+                labels: Items::default(),
+                phases: Items::default(),
             };
             assert_eq!(
                 first_word(&f, before),

@@ -11,8 +11,9 @@ use crate::journal::Fact;
 use crate::rollout::work::{Unwanted, Work};
 use crate::time::MS;
 use healthd_core::check::outcome::Status;
+use healthd_core::wire::report::Report;
 use healthd_core::wire::supervisor::Death;
-use healthd_core::wire::worker::{Ending, Finished};
+use healthd_core::wire::worker::Ending;
 use healthd_sys::clock;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
@@ -214,7 +215,7 @@ impl Manager {
     }
 
     /// A result, before it changes anything.
-    pub fn tally(&mut self, f: &Finished, slot: u32) {
+    pub fn tally(&mut self, f: &Report<'_>, slot: u32) {
         if f.ending == Ending::Cancelled
             || f.ending.is_own()
             || self
