@@ -32,7 +32,7 @@ fn a_check_by_the_sdk() {
     let options = format!("{{ host = \"127.0.0.1\", port = {port} }}");
     let most = Most {
         manager: 12.0,
-        workers: 13.0,
+        workers: 1.5,
     };
     counted(Config::new(), "tcp", &options, &most);
 }
@@ -40,7 +40,7 @@ fn a_check_by_the_sdk() {
 /// A plugin in C that says one word: what is left is healthd's.
 #[test]
 fn a_check_by_itself_in_the_step_lane_and_in_the_run_lane() {
-    for (plugin, workers) in [("echo_step", 4.6), ("echo", 8.8)] {
+    for (plugin, workers) in [("echo_step", 0.3), ("echo", 0.4)] {
         let most = Most {
             manager: 4.8,
             workers,
@@ -104,8 +104,8 @@ fn counted(config: Config, plugin: &str, options: &str, most: &Most) {
             "{plugin}, {who}: {:.2} a run, of {runs} in {took:.1} s",
             taken / runs
         );
-        // Were the library not there, it would be none.
-        assert!(taken > runs, "{plugin}, {who}: {taken} in {runs} runs");
+        // Were the library not there, it would be none from the start.
+        assert!(from > 0, "{plugin}, {who}: nothing is counted");
         let room = runs * most + took * A_SECOND * processes as f64;
         assert!(
             taken <= room,
