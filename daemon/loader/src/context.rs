@@ -277,6 +277,7 @@ pub struct ContextSpec {
 
 /// What runs that are over leave to those to come: a steady worker takes nothing from the heap for a run.
 pub struct Spare {
+    #[expect(clippy::vec_box, reason = "the place on the heap is what is kept")]
     contexts: Vec<Box<Context>>,
     results: Vec<Results>,
     /// Never cancelled.
