@@ -27,13 +27,13 @@ fn a_check_by_the_sdk() {
     // Ends with the process, as the listener does.
     std::thread::spawn(move || listener.incoming().for_each(drop));
     let options = format!("{{ host = \"127.0.0.1\", port = {port} }}");
-    counted(Config::new(), "tcp", &options, 13.0);
+    counted(Config::new(), "tcp", &options, 1.5);
 }
 
 /// A plugin in C that says one word: what is left is healthd's.
 #[test]
 fn a_check_by_itself_in_the_step_lane_and_in_the_run_lane() {
-    for (plugin, workers) in [("echo_step", 4.6), ("echo", 8.8)] {
+    for (plugin, workers) in [("echo_step", 0.3), ("echo", 0.4)] {
         let config = Config::new().plugin_file(fixtures::fixture("echo"));
         counted(config, plugin, "{ message = \"fine\" }", workers);
     }
@@ -94,8 +94,8 @@ fn counted(config: Config, plugin: &str, options: &str, in_workers: f64) {
             "{plugin}, {who}: {:.2} a run, of {runs} in {took:.1} s",
             taken / runs
         );
-        // Were the library not there, it would be none.
-        assert!(from > 0, "{plugin}, {who}: not counted");
+        // Were the library not there, it would be none from the start.
+        assert!(from > 0, "{plugin}, {who}: nothing is counted");
         let room = runs * most + took * A_SECOND * processes as f64;
         assert!(
             taken <= room,

@@ -104,7 +104,7 @@ impl Instance {
     }
 
     /// Begins a step-lane run: a final status, or the task that goes on.
-    pub fn start(self: &Arc<Self>, cx: Box<Context>) -> Started {
+    pub fn start(self: Arc<Self>, cx: Box<Context>) -> Started {
         let start = self
             .plugin
             .raw
@@ -126,7 +126,7 @@ impl Instance {
             (abi::PENDING, true) => Started::Done(abi::E_INTERNAL, cx),
             (abi::PENDING, false) => Started::Task(Task {
                 ptr: task,
-                instance: self.clone(),
+                instance: self,
                 cx: Some(cx),
             }),
             // With a final status no task exists, whatever was written there.
@@ -135,7 +135,7 @@ impl Instance {
                 // A task beside an error code: by contract it exists, and drop is called.
                 let task = Task {
                     ptr: task,
-                    instance: self.clone(),
+                    instance: self,
                     cx: Some(cx),
                 };
                 Started::Done(ret, task.finish())

@@ -3,9 +3,9 @@
 use crate::notice::Message;
 use crate::secrets;
 use healthd_abi::{self as abi, HdCtx, HdStr};
-use healthd_core::check::outcome::{Metric, Phase};
 use healthd_core::scrub::{Scrubber, mask_userinfo};
 use healthd_core::text::cut;
+use healthd_core::wire::worker::Lists;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
@@ -20,6 +20,9 @@ const MAX_METRICS: usize = 1000;
 const MAX_ITEMS: usize = 256;
 const MAX_LABEL: usize = 1024;
 const MAX_NAME: usize = 256;
+/// So much room of each of its texts and lists a run leaves to the next, and so many runs do: enough for what most say.
+const KEPT: usize = 2048;
+const MOST_SPARE: usize = 256;
 
 /// How the host tells a run-lane call to give up. Shared between the thread in the call and the reactor.
 pub struct Cancel {
@@ -29,12 +32,28 @@ pub struct Cancel {
 
 impl Cancel {
     pub fn new() -> Arc<Cancel> {
+        Arc::new(Cancel::fresh())
+    }
+
+    fn fresh() -> Cancel {
         // Without an fd the flag still works; a process that is out of fds has other worries.
         let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).ok();
-        Arc::new(Cancel {
+        Cancel {
             flag: AtomicU32::new(0),
             event,
-        })
+        }
+    }
+
+    /// Its call is over: its descriptor is closed. Some: nobody else has it, and it may serve another.
+    pub fn over(this: &mut Arc<Cancel>) -> Option<()> {
+        Arc::get_mut(this)?.event = None;
+        Some(())
+    }
+
+    /// As a new one, in the place of one that is `over`.
+    pub fn again(this: &mut Arc<Cancel>) -> Option<()> {
+        *Arc::get_mut(this)? = Cancel::fresh();
+        Some(())
     }
 
     /// For the step lane, where a cancelled task is simply dropped.
@@ -67,9 +86,7 @@ impl Cancel {
 pub struct Results {
     pub message: String,
     pub detail: String,
-    pub metrics: Vec<Metric>,
-    pub labels: Vec<(String, String)>,
-    pub phases: Vec<Phase>,
+    pub items: Lists,
     used: usize,
     /// What was said and not kept.
     cut: bool,
@@ -115,18 +132,11 @@ impl Results {
     /// As it crossed the border: NaN and the infinities become "absent".
     pub fn metric(&mut self, name: &str, unit: &str, m: &abi::HdMetric) {
         let (name, unit) = (cut(name, MAX_NAME), cut(unit, MAX_NAME));
-        let finite = |v: f64| v.is_finite().then_some(v);
-        if self.metrics.len() < MAX_METRICS && self.take(name.len() + unit.len() + 52) {
-            self.metrics.push(Metric {
-                name: name.to_owned(),
-                unit: unit.to_owned(),
-                value: finite(m.value),
-                warn: finite(m.warn),
-                crit: finite(m.crit),
-                min: finite(m.min),
-                max: finite(m.max),
-                counter: m.kind == abi::COUNTER,
-            });
+        let finite = |v: f64| if v.is_finite() { v } else { f64::NAN };
+        if self.items.metrics() < MAX_METRICS && self.take(name.len() + unit.len() + 52) {
+            let values = [m.value, m.warn, m.crit, m.min, m.max].map(finite);
+            self.items
+                .metric(name, unit, m.kind == abi::COUNTER, values);
         } else {
             self.lost_metrics += 1;
         }
@@ -134,8 +144,8 @@ impl Results {
 
     pub fn label(&mut self, key: &str, value: &str) {
         let (key, value) = (cut(key, MAX_NAME), cut(value, MAX_LABEL));
-        if self.labels.len() < MAX_ITEMS && self.take(key.len() + value.len() + 8) {
-            self.labels.push((key.to_owned(), value.to_owned()));
+        if self.items.labels() < MAX_ITEMS && self.take(key.len() + value.len() + 8) {
+            self.items.label(key, value);
         } else {
             self.lost_labels += 1;
         }
@@ -143,31 +153,31 @@ impl Results {
 
     fn phase(&mut self, name: &str, at_ns: u64) {
         let name = cut(name, 64);
-        if self.phases.len() < MAX_ITEMS && self.take(name.len() + 12) {
-            self.phases.push(Phase {
-                name: name.to_owned(),
-                at_ns,
-            });
+        if self.items.phases() < MAX_ITEMS && self.take(name.len() + 12) {
+            self.items.phase(name, at_ns);
         }
     }
 
-    /// Once more when all was said: a detail comes in pieces.
+    /// Once more when all was said: a detail comes in pieces, and a message is one line of a text.
     fn scrub(&mut self, secrets: &Scrubber) {
         for text in [&mut self.message, &mut self.detail] {
             secrets.scrub_string(text);
         }
-        for metric in &mut self.metrics {
-            secrets.scrub_string(&mut metric.name);
-            secrets.scrub_string(&mut metric.unit);
-        }
-        for (key, value) in &mut self.labels {
-            secrets.scrub_string(key);
-            secrets.scrub_string(value);
-        }
     }
 
     pub fn last_phase(&self) -> Option<&str> {
-        self.phases.last().map(|p| p.name.as_str())
+        self.items.last_phase()
+    }
+
+    /// For the next run, which says other things.
+    fn clear(&mut self) {
+        for text in [&mut self.message, &mut self.detail] {
+            text.clear();
+            text.shrink_to(KEPT);
+        }
+        self.items.clear(KEPT);
+        (self.used, self.cut) = (0, false);
+        (self.lost_metrics, self.lost_labels) = (0, 0);
     }
 
     /// Says so where the plugin said more than a result may hold.
@@ -253,6 +263,8 @@ pub struct ContextSpec {
     pub attempt: u32,
     pub check_id: u64,
     pub run_id: u64,
+    /// Phases and moved deadlines count from here.
+    pub started_ns: u64,
     pub deadline_ns: u64,
     pub name: Arc<str>,
     pub plugin: &'static str,
@@ -263,16 +275,83 @@ pub struct ContextSpec {
     pub on_phase: Option<fn(&str)>,
 }
 
+/// What runs that are over leave to those to come: a steady worker takes nothing from the heap for a run.
+pub struct Spare {
+    #[expect(clippy::vec_box, reason = "the place on the heap is what is kept")]
+    contexts: Vec<Box<Context>>,
+    results: Vec<Results>,
+    /// Never cancelled.
+    never: Arc<Cancel>,
+}
+
+impl Default for Spare {
+    fn default() -> Spare {
+        Spare {
+            contexts: Vec::new(),
+            results: Vec::new(),
+            never: Cancel::flag_only(),
+        }
+    }
+}
+
+impl Spare {
+    /// For runs that nobody asks to give up: a step-lane task is dropped instead.
+    pub fn never(&self) -> Arc<Cancel> {
+        self.never.clone()
+    }
+
+    pub fn context(&mut self, spec: ContextSpec) -> Box<Context> {
+        let mut fresh = Context::of_spec(spec);
+        fresh.results = RefCell::new(self.results.pop().unwrap_or_default());
+        match self.contexts.pop() {
+            Some(mut old) => {
+                fresh.waits.fds = std::mem::take(&mut old.waits.fds);
+                *old = fresh;
+                old.settled()
+            }
+            None => Box::new(fresh).settled(),
+        }
+    }
+
+    /// A run is over, and nobody has its context any more.
+    pub fn over(&mut self, mut context: Box<Context>) {
+        if self.contexts.len() < MOST_SPARE {
+            // Nothing of its run stays alive with it, and what a plugin has kept of it against the contract leads nowhere.
+            context.notice = None;
+            context.secrets = None;
+            context.raw.cancelled = &raw const self.never.flag;
+            context.raw.cancel_fd = -1;
+            context.cancel = self.never.clone();
+            context.results = RefCell::default();
+            let fds = context.waits.fds.get_mut();
+            fds.clear();
+            fds.shrink_to(KEPT / size_of::<i32>());
+            self.contexts.push(context);
+        }
+    }
+
+    /// What a run has said is on its way.
+    pub fn said(&mut self, mut results: Results) {
+        if self.results.len() < MOST_SPARE {
+            results.clear();
+            self.results.push(results);
+        }
+    }
+}
+
 impl Context {
     pub fn new(spec: ContextSpec) -> Box<Context> {
+        Box::new(Context::of_spec(spec)).settled()
+    }
+
+    fn of_spec(spec: ContextSpec) -> Context {
         let cancel_fd = spec
             .cancel
             .event
             .as_ref()
             .map_or(-1, |e| e.as_fd().as_raw_fd());
-        let secrets = secrets::of(&spec.name);
-        let mut context = Box::new(Context {
-            secrets,
+        Context {
+            secrets: secrets::of(&spec.name),
             waits: Waits::default(),
             raw: HdCtx {
                 struct_size: size_of::<HdCtx>() as u32,
@@ -283,7 +362,7 @@ impl Context {
                 cancelled: &spec.cancel.flag,
                 cancel_fd,
                 lane: spec.lane,
-                check_name: HdStr::EMPTY,
+                check_name: HdStr::new(&spec.name),
                 host: std::ptr::null_mut(),
             },
             name: spec.name,
@@ -291,16 +370,19 @@ impl Context {
             cancel: spec.cancel,
             task: Cell::new(spec.task),
             owner: AtomicU32::new(0),
-            started_ns: healthd_sys::clock::monotonic_ns(),
+            started_ns: spec.started_ns,
             given_ns: Cell::new(0),
             results: RefCell::default(),
             notice: spec.notice,
             on_phase: Cell::new(spec.on_phase),
-        });
-        context.raw.check_name = HdStr::new(&context.name);
-        let this: *const Context = &*context;
-        context.raw.host = this.cast_mut().cast();
-        context
+        }
+    }
+
+    /// Where it is it stays until its run is over.
+    fn settled(mut self: Box<Self>) -> Box<Self> {
+        let this: *const Context = &*self;
+        self.raw.host = this.cast_mut().cast();
+        self
     }
 
     /// What a plugin function is called with; the owner is the calling thread until `left`.
@@ -476,23 +558,16 @@ impl Context {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use healthd_core::check::outcome::Status;
+    use healthd_core::wire::worker::{Ending, Growth, RunEnd};
 
     #[test]
     fn a_deadline_moves_by_no_more_than_the_timeout() {
         const S: u64 = 1_000_000_000;
-        let deadline_ns = healthd_sys::clock::monotonic_ns() + 3600 * S;
+        let deadline_ns = 3600 * S;
         let context = Context::new(ContextSpec {
-            lane: abi::LANE_STEP,
-            attempt: 1,
-            check_id: 1,
-            run_id: 1,
             deadline_ns,
-            name: "c".into(),
-            plugin: "p",
-            cancel: Cancel::flag_only(),
-            task: 0,
-            notice: None,
-            on_phase: None,
+            ..spec("c")
         });
         assert_eq!(context.give_back(3000 * S), Some(deadline_ns + 3000 * S));
         for too_much in [601 * S, u64::MAX] {
@@ -513,11 +588,74 @@ mod tests {
             r.label(&format!("k{i}"), "v");
         }
         assert!(r.cut && r.lost_labels > 0);
-        let size = r.detail.len()
-            + r.labels
-                .iter()
-                .map(|(k, v)| k.len() + v.len())
-                .sum::<usize>();
-        assert!(size <= BUDGET);
+        let mut written = Vec::new();
+        RunEnd {
+            run_id: 1,
+            check: 1,
+            attempt: 1,
+            status: Status::Ok,
+            ending: Ending::Returned,
+            started_ns: 0,
+            finished_ns: 0,
+            queue_ns: 0,
+            cpu_ns: 0,
+            steps: 0,
+            stalls: 0,
+            blocked: 0,
+            grew: Growth::default(),
+        }
+        .encode(&r.message, &r.detail, &r.items, &mut written);
+        assert!(
+            written.len() <= MAX_MESSAGE + BUDGET + 128,
+            "{}",
+            written.len()
+        );
+    }
+
+    fn spec(name: &str) -> ContextSpec {
+        ContextSpec {
+            lane: abi::LANE_STEP,
+            attempt: 1,
+            check_id: 1,
+            run_id: 1,
+            started_ns: 0,
+            deadline_ns: 1,
+            name: name.into(),
+            plugin: "p",
+            cancel: Cancel::new(),
+            task: 0,
+            notice: None,
+            on_phase: None,
+        }
+    }
+
+    #[test]
+    fn a_run_leaves_its_room_and_nothing_else() {
+        let mut spare = Spare::default();
+        let first = spare.context(spec("first"));
+        let (place, cancel) = (&raw const *first, Arc::downgrade(first.cancel()));
+        first.watches(5, true);
+        first.phase("connect");
+        first.say(|r| {
+            r.message("fine");
+            r.detail(&"x".repeat(BUDGET));
+            r.label("lost", "no room");
+        });
+        let mut said = first.take_results();
+        said.note_cut();
+        assert!(said.detail.ends_with("KiB)"), "{}", said.detail.len());
+        spare.over(first);
+        spare.said(said);
+        assert!(cancel.upgrade().is_none(), "its descriptor is closed");
+
+        let second = spare.context(spec("second"));
+        assert_eq!(&raw const *second, place);
+        assert!(second.waits_for_nothing() && second.name() == "second");
+        let mut said = second.take_results();
+        said.note_cut();
+        assert_eq!((&*said.message, &*said.detail), ("", ""));
+        assert_eq!((said.last_phase(), said.items.labels()), (None, 0));
+        assert!(said.message.capacity() > 0, "the room of the first");
+        assert!(said.detail.capacity() <= KEPT, "but not all of it");
     }
 }

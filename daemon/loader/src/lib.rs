@@ -22,7 +22,7 @@ pub mod secrets;
 mod shared;
 
 pub use call::{Ended, Instance, Owner, Plugin, Started, Task};
-pub use context::{Cancel, Context, ContextSpec, Results};
+pub use context::{Cancel, Context, ContextSpec, Results, Spare};
 pub use descriptor::{Descriptor, Workload};
 pub use host::{Event, ExecDone, ExecSpec, NoAddress, Services};
 pub use library::{Library, LoadError};

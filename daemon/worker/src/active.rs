@@ -74,7 +74,7 @@ impl Loaded {
         }
     }
 
-    pub fn name(&self) -> &str {
+    pub fn name(&self) -> &'static str {
         &self.plugin.descriptor.name
     }
 }
@@ -174,8 +174,12 @@ pub struct JobInfo {
 
 impl JobInfo {
     pub fn new(is_create: bool) -> Arc<JobInfo> {
-        Arc::new(JobInfo {
-            cancel: Cancel::new(),
+        Arc::new(JobInfo::with(Cancel::new(), is_create))
+    }
+
+    fn with(cancel: Arc<Cancel>, is_create: bool) -> JobInfo {
+        JobInfo {
+            cancel,
             started_ns: AtomicU64::new(0),
             thread: Mutex::default(),
             cpu_started_ns: AtomicU64::new(0),
@@ -185,7 +189,21 @@ impl JobInfo {
             written_off: AtomicU64::new(0),
             poisoned: AtomicBool::new(false),
             lost: Mutex::default(),
-        })
+        }
+    }
+
+    /// Its call is over. Some: nobody else has it, and it may serve another.
+    pub fn over(mut self: Arc<Self>) -> Option<Arc<Self>> {
+        Cancel::over(&mut Arc::get_mut(&mut self)?.cancel)?;
+        Some(self)
+    }
+
+    /// In the place of one that is `over`.
+    pub fn again(mut self: Arc<Self>, is_create: bool) -> Option<Arc<Self>> {
+        let info = Arc::get_mut(&mut self)?;
+        Cancel::again(&mut info.cancel)?;
+        *info = JobInfo::with(info.cancel.clone(), is_create);
+        Some(self)
     }
 }
 

@@ -7,7 +7,8 @@
 
 use crate::outbox::Outbox;
 use crate::reactor::Reactor;
-use healthd_core::wire::worker::{Finished, Growth, ToManager};
+use healthd_core::wire::worker::{Growth, RunEnd, ToManager};
+use healthd_loader::Results;
 use healthd_sys::clock;
 use healthd_sys::usage::{Gauge, Usage};
 use std::sync::OnceLock;
@@ -65,7 +66,8 @@ pub struct Turn {
 
 pub(crate) struct Ended {
     pub key: u64,
-    pub finished: Finished,
+    pub end: RunEnd,
+    pub said: Results,
     unsettled_ns: u64,
     pub leave_by: u64,
 }
@@ -84,10 +86,11 @@ impl Turn {
         used
     }
 
-    pub fn ended(&mut self, key: u64, finished: Finished, bill: &Bill, leave_by: u64) {
+    pub fn ended(&mut self, key: u64, end: RunEnd, said: Results, bill: &Bill, leave_by: u64) {
         self.ended.push(Ended {
             key,
-            finished,
+            end,
+            said,
             unsettled_ns: bill.unsettled_ns,
             leave_by,
         });
@@ -116,8 +119,9 @@ impl Reactor {
         // Kept for the room that it has.
         self.turn.stepped = stepped;
         for mut ended in self.turn.ended.drain(..) {
-            ended.finished.cpu_ns += share(ended.unsettled_ns);
-            self.outbox.result(&ended.finished, ended.leave_by);
+            ended.end.cpu_ns += share(ended.unsettled_ns);
+            self.outbox.result(&ended.end, &ended.said, ended.leave_by);
+            self.spare.said(ended.said);
         }
     }
 }

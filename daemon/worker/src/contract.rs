@@ -7,10 +7,11 @@
 //!
 //! Runs in: pool threads around each call, and the reactor.
 
+use crate::bill::Ended;
 use crate::verdict::{End, join};
 use healthd_core::check::fault::Fault;
 use healthd_core::check::outcome::Status;
-use healthd_core::wire::worker::{Ending, Finished};
+use healthd_core::wire::worker::Ending;
 use healthd_sys::leftovers::{Before, handlers_back, threads};
 use healthd_sys::threads::{self as whose, WorksFor};
 use std::collections::BTreeMap;
@@ -318,22 +319,23 @@ impl Steps {
 }
 
 impl Breach {
-    /// The same for a run whose result is made, and not on its way. True: it is another now.
-    pub fn amend(&self, finished: &mut Finished, plugin: &str, call: &str) -> bool {
+    /// The same for a run whose result is made, and not on its way. True: it is another now, and news.
+    pub(crate) fn amend(&self, ended: &mut Ended, plugin: &str, call: &str) -> bool {
         let end = self.end(
             plugin,
             call,
             End {
-                status: finished.status,
-                ending: finished.ending,
+                status: ended.end.status,
+                ending: ended.end.ending,
                 why: String::new(),
             },
         );
         if end.why.is_empty() {
             return false;
         }
-        (finished.status, finished.ending) = (end.status, end.ending);
-        finished.message = join(end.why, std::mem::take(&mut finished.message));
+        (ended.end.status, ended.end.ending) = (end.status, end.ending);
+        ended.said.message = join(end.why, std::mem::take(&mut ended.said.message));
+        ended.leave_by = 0;
         true
     }
 

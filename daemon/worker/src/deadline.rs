@@ -149,9 +149,8 @@ impl Reactor {
     fn names_are_late(&mut self, key: u64) {
         // In this order: who is not told by this was told before, and that is posted.
         let late = self.shared.names.late(key);
-        for news in self.shared.take() {
-            self.posted(news);
-        }
+        self.hear();
+        self.tell_names();
         for told in late {
             self.resolved(&told);
         }
@@ -175,7 +174,7 @@ impl Reactor {
                 starved: Some(Starved { had_ns, ran_ns }),
             } => {
                 let plugin = self.plugin_name(run.check);
-                Some(End::starved(&plugin, "the program", had_ns, ran_ns))
+                Some(End::starved(plugin, "the program", had_ns, ran_ns))
             }
         };
         true
@@ -217,10 +216,10 @@ impl Reactor {
                 let timer = self.wheel.insert(at_ms, Timer::Deadline(key));
                 self.active[at].timer = Some(timer);
             }
-            Some(_) => self.write_off(key, End::starved(&plugin, call, timeout + late, ran)),
+            Some(_) => self.write_off(key, End::starved(plugin, call, timeout + late, ran)),
             None => {
                 if let Some(def) = self.def(run.check) {
-                    let end = End::overrun(def, &plugin, call);
+                    let end = End::overrun(def, plugin, call);
                     self.write_off(key, end);
                 }
             }

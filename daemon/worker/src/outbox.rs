@@ -1,7 +1,8 @@
 //! Results on their way to the manager: alone and at once when they are news, else together.
 
 use healthd_core::wire::frame::{MAX_BATCH, MAX_BATCH_RECORDS};
-use healthd_core::wire::worker::{Finished, ToManager};
+use healthd_core::wire::worker::{RunEnd, ToManager};
+use healthd_loader::Results;
 use healthd_sys::fork_guard::ForkGuard;
 use healthd_sys::unix_socket;
 use std::collections::VecDeque;
@@ -9,12 +10,17 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
+/// Messages that have left keep their room for others: so many, and none that was larger than two batches.
+const MOST_SPARE: usize = 4;
+const KEPT: usize = 2 * MAX_BATCH;
+
 pub struct Outbox {
     link: OwnedFd,
     guard: ForkGuard,
     /// Whole messages that the link had no room for.
     full: VecDeque<(Vec<u8>, Option<Arc<OwnedFd>>)>,
     open: Vec<u8>,
+    spare: Vec<Vec<u8>>,
     records: usize,
     /// When the open message must leave; None: it is empty.
     flush_at: Option<u64>,
@@ -28,6 +34,7 @@ impl Outbox {
             guard,
             full: VecDeque::new(),
             open: Vec::new(),
+            spare: Vec::new(),
             records: 0,
             flush_at: None,
         })
@@ -38,8 +45,8 @@ impl Outbox {
     }
 
     /// `leave_by`: how long it may wait for others (CLOCK_MONOTONIC, ns).
-    pub fn result(&mut self, finished: &Finished, leave_by: u64) {
-        finished.encode(&mut self.open);
+    pub fn result(&mut self, end: &RunEnd, said: &Results, leave_by: u64) {
+        end.encode(&said.message, &said.detail, &said.items, &mut self.open);
         self.added(leave_by);
     }
 
@@ -70,7 +77,9 @@ impl Outbox {
 
     fn close_message(&mut self) {
         if !self.open.is_empty() {
-            self.full.push_back((std::mem::take(&mut self.open), None));
+            let next = self.spare.pop().unwrap_or_default();
+            let open = std::mem::replace(&mut self.open, next);
+            self.full.push_back((open, None));
         }
         self.records = 0;
         self.flush_at = None;
@@ -98,7 +107,14 @@ impl Outbox {
             if !unix_socket::send(&self.link, message, &fds)? {
                 break;
             }
-            self.full.pop_front();
+            let sent = self.full.pop_front();
+            if let Some((mut message, _)) = sent
+                && self.spare.len() < MOST_SPARE
+                && message.capacity() <= KEPT
+            {
+                message.clear();
+                self.spare.push(message);
+            }
         }
         Ok(())
     }

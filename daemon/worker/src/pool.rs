@@ -13,6 +13,17 @@ use std::time::{Duration, Instant};
 
 pub type Job = Box<dyn FnOnce() + Send>;
 
+/// What a thread of a pool is there for.
+pub trait Work: Send + 'static {
+    fn work(self);
+}
+
+impl Work for Job {
+    fn work(self) {
+        self();
+    }
+}
+
 const IDLE: Duration = Duration::from_secs(30);
 /// So many threads are made at once when there is work.
 const EAGER: usize = 2;
@@ -40,21 +51,26 @@ pub fn leave_after_this_job() {
     LEAVES.set(true);
 }
 
-#[derive(Clone)]
-pub struct Pool(Arc<Inner>);
+pub struct Pool<W = Job>(Arc<Inner<W>>);
 
-struct Inner {
+impl<W> Clone for Pool<W> {
+    fn clone(&self) -> Pool<W> {
+        Pool(self.0.clone())
+    }
+}
+
+struct Inner<W> {
     name: &'static str,
     /// Stack of the threads to come.
     stack: AtomicUsize,
     /// Where each thread claims a line; None for threads that never call a plugin.
     map: Option<(&'static WorkerMap, i32)>,
-    state: Mutex<State>,
+    state: Mutex<State<W>>,
     work: Condvar,
 }
 
-struct State {
-    queue: VecDeque<Job>,
+struct State<W> {
+    queue: VecDeque<W>,
     idle: usize,
     threads: usize,
     /// Threads in a call that was written off: they do not count against the limit.
@@ -66,20 +82,20 @@ struct State {
     resting: Option<Instant>,
 }
 
-impl State {
+impl<W> State<W> {
     fn working(&self) -> usize {
         self.threads - self.stuck.min(self.threads)
     }
 }
 
-impl Pool {
+impl<W: Work> Pool<W> {
     /// `map`: the worker's map, and the nice value of the threads.
     pub fn new(
         name: &'static str,
         limit: usize,
         stack: usize,
         map: Option<(&'static WorkerMap, i32)>,
-    ) -> Pool {
+    ) -> Pool<W> {
         let state = State {
             queue: VecDeque::new(),
             idle: 0,
@@ -99,7 +115,7 @@ impl Pool {
     }
 
     /// False: there is no thread and none could be made; the job is given up.
-    pub fn submit(&self, job: Job) -> bool {
+    pub fn submit(&self, job: W) -> bool {
         let mut state = self.lock();
         if state.queue.is_empty() {
             state.moved = Instant::now();
@@ -161,11 +177,11 @@ impl Pool {
         };
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, State<W>> {
         self.0.state.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    fn spawn(&self, mut state: std::sync::MutexGuard<'_, State>) -> bool {
+    fn spawn(&self, mut state: std::sync::MutexGuard<'_, State<W>>) -> bool {
         state.threads += 1;
         drop(state);
         let pool = self.clone();
@@ -193,7 +209,7 @@ impl Pool {
         });
         set_current_line(line);
         while let Some(job) = self.next() {
-            job();
+            job.work();
             if LEAVES.get() {
                 self.leave();
                 break;
@@ -214,7 +230,7 @@ impl Pool {
     }
 
     /// None: idle for long, or more threads than the limit allows now.
-    fn next(&self) -> Option<Job> {
+    fn next(&self) -> Option<W> {
         let mut state = self.lock();
         loop {
             if state.working() > state.limit {
@@ -248,7 +264,7 @@ mod tests {
 
     #[test]
     fn grows_to_its_limit_and_no_further() {
-        let pool = Pool::new("test", 3, 128 << 10, None);
+        let pool = Pool::<Job>::new("test", 3, 128 << 10, None);
         let (started, starts) = mpsc::channel();
         let gate = Arc::new((Mutex::new(false), Condvar::new()));
         for _ in 0..5 {
@@ -282,7 +298,7 @@ mod tests {
 
     #[test]
     fn a_thread_that_leaves_is_replaced_while_there_is_work() {
-        let pool = Pool::new("test", 1, 128 << 10, None);
+        let pool = Pool::<Job>::new("test", 1, 128 << 10, None);
         let (told, threads) = mpsc::channel();
         for leaves in [true, false] {
             let told = told.clone();
@@ -302,7 +318,7 @@ mod tests {
 
     #[test]
     fn a_stuck_thread_makes_room_for_another() {
-        let pool = Pool::new("test", 1, 128 << 10, None);
+        let pool = Pool::<Job>::new("test", 1, 128 << 10, None);
         let (hold, held) = mpsc::channel::<()>();
         assert!(pool.submit(Box::new(move || {
             let _ = held.recv();

@@ -4,7 +4,7 @@
 //! A turn is: wait, deal with I/O, then with timers. I/O comes first so that after a stall a target that
 //! has answered is not called late.
 
-use crate::active::{Active, CheckDef, InstanceState, Loaded};
+use crate::active::{Active, CheckDef, InstanceState, JobInfo, Loaded};
 use crate::bill::{self, Turn};
 use crate::contract::Steps;
 use crate::deadline::STUCK_NS;
@@ -16,6 +16,7 @@ use crate::load::{Loading, ToLoad};
 use crate::outbox::Outbox;
 use crate::pace::Pace;
 use crate::pool::Pool;
+use crate::run_lane::JobSpec;
 use crate::services::{Posted, Shared};
 use crate::side::{self, CHILD, OWN};
 use crate::verdict::{self, End, Times};
@@ -24,11 +25,11 @@ use healthd_core::check::fault::Fault;
 use healthd_core::check::wheel::Wheel;
 use healthd_core::text::field;
 use healthd_core::wire::frame::MAX_MESSAGE;
-use healthd_core::wire::maps::{Entry, worker_header as h};
+use healthd_core::wire::maps::worker_header as h;
 use healthd_core::wire::sandbox::Layers;
 use healthd_core::wire::worker::{Ending, Growth, Run, ToManager};
-use healthd_loader::{Cancel, Event, Instance, Results};
-use healthd_scoreboard::worker_map::{Call, WorkerMap};
+use healthd_loader::{Event, Instance, Results, Spare};
+use healthd_scoreboard::worker_map::WorkerMap;
 use healthd_sys::clock;
 use nix::errno::Errno;
 use nix::sys::epoll::{EpollEvent, EpollFlags, EpollTimeout};
@@ -41,6 +42,8 @@ pub(crate) const MS: u64 = 1_000_000;
 /// A turn longer than this is a stall: deadlines that fell into it are judged only after I/O was looked at
 /// again, and are moved by its length, once.
 const STALL_NS: u64 = 50 * MS;
+/// So many of what was posted leave their room to others.
+const NEWS_KEPT: usize = 256;
 /// How often the beat moves when nothing happens.
 const BEAT_NS: u64 = 1000 * MS;
 pub(crate) const TOKEN_LINK: u64 = 1;
@@ -65,7 +68,9 @@ pub struct Reactor {
     pub(crate) wheel: Wheel<Timer>,
     pub(crate) outbox: Outbox,
     pub(crate) shared: &'static Shared,
-    pub(crate) pool: Pool,
+    pub(crate) pool: Pool<JobSpec>,
+    /// Of calls that are over.
+    pub(crate) jobs: Vec<Arc<JobInfo>>,
     pub(crate) checks: Vec<Option<CheckDef>>,
     pub(crate) plugins: Vec<Option<Loaded>>,
     /// Received, with their sealed copies, until `Start`.
@@ -77,8 +82,10 @@ pub struct Reactor {
     pub(crate) next_stamp: u32,
     /// Messages whose runs are to come.
     pub(crate) notices: Vec<crate::notice::Waiting>,
-    /// Never cancelled: a step-lane task is dropped instead.
-    pub(crate) never: Arc<Cancel>,
+    /// Of runs that are over.
+    pub(crate) spare: Spare,
+    /// Empty, with the room of what was posted before.
+    news: Vec<Posted>,
     /// Calls that were written off and have not come back.
     pub(crate) stuck: BTreeSet<u64>,
     pub(crate) written_off: u64,
@@ -123,7 +130,7 @@ impl Reactor {
         line: usize,
         link: OwnedFd,
         shared: &'static Shared,
-        pool: Pool,
+        pool: Pool<JobSpec>,
     ) -> std::io::Result<Reactor> {
         side::add_own(
             link.as_fd(),
@@ -138,6 +145,7 @@ impl Reactor {
             outbox: Outbox::new(link)?,
             shared,
             pool,
+            jobs: Vec::new(),
             checks: Vec::new(),
             plugins: Vec::new(),
             to_load: Vec::new(),
@@ -146,7 +154,8 @@ impl Reactor {
             active: Slab::new(),
             next_stamp: 1,
             notices: Vec::new(),
-            never: Cancel::flag_only(),
+            spare: Spare::default(),
+            news: Vec::new(),
             stuck: BTreeSet::new(),
             written_off: 0,
             gave_way: give_way::Queue::default(),
@@ -206,6 +215,7 @@ impl Reactor {
             self.let_waiting_in();
             self.let_chunks_in();
             self.let_programs_start(clock::monotonic_ns());
+            self.tell_names();
             self.let_go_on();
             let end = clock::monotonic_ns();
             let a_second = end >= self.caches_at;
@@ -245,7 +255,7 @@ impl Reactor {
     }
 
     fn wake_at(&self, now: u64) -> u64 {
-        if !self.gave_way.is_empty() {
+        if !self.gave_way.is_empty() || side::with(|s| !s.told.is_empty()) == Some(true) {
             return now;
         }
         let timer = self.wheel.next_wake().map(|ms| ms.saturating_mul(MS));
@@ -280,9 +290,7 @@ impl Reactor {
             return match data & !OWN {
                 TOKEN_LINK => self.receive(buffer),
                 _ => {
-                    for news in self.shared.take() {
-                        self.posted(news);
-                    }
+                    self.hear();
                     Ok(false)
                 }
             };
@@ -302,24 +310,6 @@ impl Reactor {
             }
         }
         Ok(false)
-    }
-
-    pub(crate) fn call(
-        &self,
-        entry: Entry,
-        plugin: u16,
-        check: u32,
-        run_id: u64,
-        attempt: u8,
-    ) -> Call {
-        Call {
-            entry,
-            plugin,
-            check,
-            run_id,
-            attempt,
-            since_ns: clock::monotonic_ns(),
-        }
     }
 
     fn fire(&mut self, timer: Timer, now: u64) {
@@ -437,6 +427,20 @@ impl Reactor {
         }
     }
 
+    /// All that other threads have posted.
+    pub(crate) fn hear(&mut self) {
+        let mut news = std::mem::take(&mut self.news);
+        self.shared.take(&mut news);
+        news.drain(..).for_each(|news| self.posted(news));
+        news.shrink_to(NEWS_KEPT);
+        self.news = news;
+    }
+
+    /// Names whose addresses were at hand.
+    pub(crate) fn tell_names(&mut self) {
+        side::each(|s| &mut s.told, |told| self.resolved(&told));
+    }
+
     /// A thread has come back from a call.
     pub(crate) fn posted(&mut self, news: Posted) {
         match news {
@@ -490,12 +494,12 @@ impl Reactor {
         self.checks.get(check as usize).and_then(Option::as_ref)
     }
 
-    pub(crate) fn plugin_name(&self, check: u32) -> String {
+    pub(crate) fn plugin_name(&self, check: u32) -> &'static str {
         let plugin = self.def(check).map(|d| usize::from(d.plugin));
         let loaded = plugin
             .and_then(|p| self.plugins.get(p))
             .and_then(Option::as_ref);
-        loaded.map_or_else(|| "?".to_owned(), |l| l.name().to_owned())
+        loaded.map_or("?", Loaded::name)
     }
 
     pub(crate) fn check_name(&self, check: u32) -> &str {
@@ -503,7 +507,10 @@ impl Reactor {
     }
 
     pub(crate) fn finish(&mut self, key: u64, end: End, said: Results) {
-        let now = clock::monotonic_ns();
+        self.finish_now(key, end, said, clock::monotonic_ns());
+    }
+
+    pub(crate) fn finish_now(&mut self, key: u64, end: End, said: Results, now: u64) {
         let Some(at) = self.find(key) else { return };
         let started = self.active[at].started_ns;
         let started_ns = if started == 0 { now } else { started };
@@ -536,7 +543,7 @@ impl Reactor {
         active
     }
 
-    pub(crate) fn finish_at(&mut self, key: u64, end: End, said: Results, times: Times) {
+    pub(crate) fn finish_at(&mut self, key: u64, end: End, mut said: Results, times: Times) {
         let Some(at) = self.find(key) else { return };
         self.close_fans(key);
         let active = self.remove_active(at);
@@ -550,8 +557,8 @@ impl Reactor {
             || !matches!(end.ending, Ending::Returned | Ending::Fault(Fault::Timeout));
         let batch = self.def(active.run.check).map_or(0, |d| d.batch_ns);
         let leave_by = if news { 0 } else { times.finished_ns + batch };
-        let finished = verdict::finished(&active, end, said, times);
-        self.turn.ended(key, finished, &active.bill, leave_by);
+        let end = verdict::finished(&active, end, &mut said, times);
+        self.turn.ended(key, end, said, &active.bill, leave_by);
     }
 
     /// Runs that waited for room in their plugin go on. Not from where the room came up: a run may end within

@@ -21,7 +21,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+/// So many calls that are over leave what they had to others.
+const MOST_SPARE: usize = 64;
+
 pub struct JobSpec {
+    pub map: &'static WorkerMap,
     pub key: u64,
     pub check: u32,
     pub epoch: u32,
@@ -51,8 +55,15 @@ pub enum What {
     },
 }
 
+impl pool::Work for JobSpec {
+    fn work(self) {
+        execute(self);
+    }
+}
+
 /// Runs on a pool thread.
-pub fn execute(map: &'static WorkerMap, mut job: JobSpec) {
+fn execute(mut job: JobSpec) {
+    let map = job.map;
     let line = current_line();
     let started_ns = clock::monotonic_ns();
     if job.info.cancel.is_cancelled() {
@@ -215,8 +226,10 @@ impl Reactor {
             What::Create { plugin, .. } => (true, *plugin),
             What::Run { instance } | What::Chunk { instance, .. } => (false, instance.plugin()),
         };
-        let info = JobInfo::new(is_create);
-        let context = Context::new(ContextSpec {
+        let (number, timeout_ns, name) = (def.plugin, def.timeout_ns, def.name.clone());
+        let old = self.jobs.pop().and_then(|old| old.again(is_create));
+        let info = old.unwrap_or_else(|| JobInfo::new(is_create));
+        let context = self.spare.context(ContextSpec {
             lane: match &what {
                 What::Create { .. } => abi::LANE_CREATE,
                 What::Run { .. } => abi::LANE_RUN,
@@ -225,8 +238,9 @@ impl Reactor {
             attempt: if is_create { 0 } else { u32::from(run.attempt) },
             check_id: u64::from(run.check),
             run_id: run.run_id,
+            started_ns: clock::monotonic_ns(),
             deadline_ns: 0,
-            name: def.name.clone(),
+            name: name.clone(),
             plugin: &plugin.descriptor.name,
             cancel: info.cancel.clone(),
             task: u64::MAX,
@@ -234,14 +248,15 @@ impl Reactor {
             on_phase: Some(phase_on_this_thread),
         });
         let job = JobSpec {
+            map: self.map,
             key,
             check: run.check,
             epoch: run.epoch,
             run_id: run.run_id,
             attempt: run.attempt,
-            plugin: def.plugin,
-            timeout_ns: def.timeout_ns,
-            name: def.name.clone(),
+            plugin: number,
+            timeout_ns,
+            name,
             info: info.clone(),
             context,
             what,
@@ -250,8 +265,7 @@ impl Reactor {
             chunk.begun = true;
         }
         self.active[at].state = State::Job(info);
-        let map = self.map;
-        if !self.pool.submit(Box::new(move || execute(map, job))) {
+        if !self.pool.submit(job) {
             self.active[at].state = State::Waiting;
             self.finish(
                 key,
@@ -302,6 +316,7 @@ impl Reactor {
         self.active[at].bill.call(report.cpu_ns, report.grew);
         let cancelled = report.context.cancel().is_cancelled();
         let mut said = report.context.take_results();
+        self.spare.over(report.context);
         let run = self.active[at].run;
         let plugin_name = self.plugin_name(run.check);
         match outcome {
@@ -339,10 +354,10 @@ impl Reactor {
                 let end = match self.def(run.check) {
                     Some(_) if starved => {
                         let had = report.finished_ns.saturating_sub(report.started_ns);
-                        End::starved(&plugin_name, call, had, report.cpu_ns)
+                        End::starved(plugin_name, call, had, report.cpu_ns)
                     }
                     Some(def) => {
-                        End::returned(def, &plugin_name, call, ret, cancelled, &said.message)
+                        End::returned(def, plugin_name, call, ret, cancelled, &said.message)
                     }
                     None => End::cancelled(),
                 };
@@ -361,7 +376,7 @@ impl Reactor {
                 };
                 let breach = report.breach.or(self.active[at].breach.take());
                 let end = match breach {
-                    Some(breach) => breach.end(&plugin_name, call, end),
+                    Some(breach) => breach.end(plugin_name, call, end),
                     None => end,
                 };
                 let times = Times {
@@ -386,6 +401,9 @@ impl Reactor {
                 said.note_cut();
                 self.finish_at(report.key, end, said, times);
             }
+        }
+        if self.jobs.len() < MOST_SPARE {
+            self.jobs.extend(report.info.over());
         }
     }
 

@@ -114,9 +114,11 @@ impl Shared {
         let _ = self.wake.write(1);
     }
 
-    pub fn take(&self) -> Vec<Posted> {
+    /// `into` is empty; what comes next gets its room.
+    pub fn take(&self, into: &mut Vec<Posted>) {
         let _ = self.wake.read();
-        std::mem::take(&mut self.posted.lock().unwrap_or_else(|e| e.into_inner()))
+        let mut posted = self.posted.lock().unwrap_or_else(|e| e.into_inner());
+        std::mem::swap(&mut *posted, into);
     }
 }
 
@@ -159,14 +161,15 @@ impl Services for WorkerServices {
             deadline_ns,
         };
         // An answer that is at hand comes with a later step as well: that is what the header promises.
-        if let Some(found) = shared().names.resolve(host, family, waiter) {
-            shared().post(Posted::Resolved(Told {
-                waiter,
-                found,
-                queued_ns: 0,
-            }));
-        }
-        0
+        let Some(found) = shared().names.resolve(host, family, waiter) else {
+            return 0;
+        };
+        let told = Told {
+            waiter,
+            found,
+            queued_ns: 0,
+        };
+        side::with(|side| side.told.push(told)).map_or(-libc::EPERM, |()| 0)
     }
 
     fn wake(&self, task: u64) {

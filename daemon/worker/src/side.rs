@@ -3,6 +3,7 @@
 
 use crate::exec::Children;
 use healthd_abi as abi;
+use healthd_names::Told;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use std::cell::RefCell;
 use std::os::fd::BorrowedFd;
@@ -16,6 +17,8 @@ pub struct Side {
     fds: Vec<Watch>,
     /// Timers that tasks asked for during their step: (task, when; 0 clears).
     pub timers: Vec<(u64, u64)>,
+    /// Names that tasks asked for, and whose addresses were at hand.
+    pub told: Vec<Told>,
     pub children: Children,
 }
 
@@ -37,6 +40,7 @@ pub fn install() -> nix::Result<()> {
         epoll,
         fds: Vec::new(),
         timers: Vec::new(),
+        told: Vec::new(),
         children: Children::default(),
     };
     SIDE.set(Some(side));
@@ -47,6 +51,26 @@ pub fn install() -> nix::Result<()> {
 pub fn with<R>(f: impl FnOnce(&mut Side) -> R) -> Option<R> {
     SIDE.with(|side| side.try_borrow_mut().ok()?.as_mut().map(f))
 }
+
+/// Each of what plugins have left in this list, which keeps its room. More may come meanwhile, and stays there.
+pub fn each<T>(list: fn(&mut Side) -> &mut Vec<T>, f: impl FnMut(T)) {
+    let taken = with(|side| {
+        let list = list(side);
+        (!list.is_empty()).then(|| std::mem::take(list))
+    });
+    let Some(mut taken) = taken.flatten() else {
+        return;
+    };
+    taken.drain(..).for_each(f);
+    taken.shrink_to(KEPT);
+    with(|side| match list(side) {
+        list if list.is_empty() => *list = taken,
+        _ => {}
+    });
+}
+
+/// Of what a burst has left.
+const KEPT: usize = 1024;
 
 impl Side {
     /// Edge-triggered, so one epoll_ctl serves an fd for as long as the same is waited for.

@@ -1,7 +1,7 @@
 //! The step lane: tasks that wait for the network, resumed by the reactor.
 
 use crate::active::State;
-use crate::bill::{self, Ended};
+use crate::bill;
 use crate::contract::{self, Breach, LeftByTurn, Watched};
 use crate::reactor::{MS, Reactor, Timer};
 use crate::run_lane::phase_on_this_thread;
@@ -11,9 +11,10 @@ use healthd_abi as abi;
 use healthd_core::check::fault::Fault;
 use healthd_core::text::field;
 use healthd_core::wire::maps::Entry;
-use healthd_core::wire::worker::Ending;
+use healthd_core::wire::worker::{Ending, Run};
 use healthd_loader::{Context, ContextSpec, Event, Instance, NoAddress, Started, Task};
 use healthd_names::Told;
+use healthd_scoreboard::worker_map::Call;
 use healthd_sys::clock;
 use healthd_sys::threads::WorksFor;
 use healthd_sys::usage::Usage;
@@ -45,20 +46,22 @@ impl Reactor {
             return;
         };
         let plugin = def.plugin;
-        let call = self.call(Entry::Start, plugin, run.check, run.run_id, run.attempt);
-        let context = Context::new(ContextSpec {
+        let call = call_of(Entry::Start, plugin, &run, clock::monotonic_ns());
+        let spec = ContextSpec {
             lane: abi::LANE_STEP,
             attempt: u32::from(run.attempt),
             check_id: u64::from(run.check),
             run_id: run.run_id,
+            started_ns: call.since_ns,
             deadline_ns: call.since_ns + def.timeout_ns,
             name: def.name.clone(),
             plugin: &instance.plugin().descriptor.name,
-            cancel: self.never.clone(),
+            cancel: self.spare.never(),
             task: key,
             notice: self.active[at].notice.clone(),
             on_phase: Some(phase_on_this_thread),
-        });
+        };
+        let context = self.spare.context(spec);
         self.active[at].started_ns = call.since_ns;
         self.active[at].state = State::Stepping;
         let before = Before::look(plugin);
@@ -66,19 +69,19 @@ impl Reactor {
         let watched = self.steps.enter(key, "start", plugin);
         let started = instance.start(context);
         self.watch(key, watched);
-        self.left(key, call.since_ns, before, "start");
+        let now = self.left(key, call.since_ns, before, "start");
         match started {
-            Started::Done(ret, context) => self.returned(key, ret, "start", &context),
-            Started::Task(task) => self.pending(key, task, "start"),
+            Started::Done(ret, context) => self.returned(key, ret, "start", context, now),
+            Started::Task(task) => self.pending(key, task, "start", now),
         }
     }
 
     /// The task goes on, if anything will ever step it: else it would end as a time-out of its target.
-    fn pending(&mut self, key: u64, task: Task, call: &str) {
+    fn pending(&mut self, key: u64, task: Task, call: &str, now: u64) {
         let Some(at) = self.find(key) else { return };
         if !task.context().waits_for_nothing() {
             self.active[at].state = State::Task(task);
-            self.timers_asked();
+            self.timers_asked(now);
             return;
         }
         let plugin = self.plugin_name(self.active[at].run.check);
@@ -100,7 +103,7 @@ impl Reactor {
     }
 
     /// How a task's run ends in the face of what it has left behind, or what was left beside it.
-    fn in_spite_of(&mut self, at: usize, call: &str, end: End) -> End {
+    fn in_spite_of(&mut self, at: usize, call: &str, end: End, now: u64) -> End {
         let active = &mut self.active[at];
         let (check, made) = (active.run.check, active.threads);
         let mut breach = active.breach.take();
@@ -109,14 +112,13 @@ impl Reactor {
         let running = loaded
             .and_then(Option::as_ref)
             .map_or(0, |l| l.running.saturating_sub(1));
-        let now = clock::monotonic_ns();
         if let Some(more) = self.steps.ended(plugin, made, running, now) {
             self.tell_breach(check, &more);
             breach.get_or_insert(more);
         }
         match breach {
             Some(breach) if end.ending != Ending::Cancelled => {
-                breach.end(&self.plugin_name(check), call, end)
+                breach.end(self.plugin_name(check), call, end)
             }
             _ => end,
         }
@@ -132,19 +134,10 @@ impl Reactor {
         let is_meant = |key: u64| by.is_none_or(|(only, _)| only == key);
         let mut first = None;
         let mut ended = std::mem::take(&mut self.turn.ended);
-        for Ended {
-            key,
-            finished,
-            leave_by,
-            ..
-        } in &mut ended
-        {
-            if is_meant(*key) {
-                first = first.or(Some(finished.check));
-                if breach.amend(finished, &self.plugin_name(finished.check), call) {
-                    *leave_by = 0;
-                }
-            }
+        for ended in ended.iter_mut().filter(|ended| is_meant(ended.key)) {
+            let check = ended.end.check;
+            first = first.or(Some(check));
+            breach.amend(ended, self.plugin_name(check), call);
         }
         self.turn.ended = ended;
         let stepped = self.turn.stepped.iter().copied();
@@ -172,7 +165,7 @@ impl Reactor {
             false => "check",
         };
         let who = format!("{role}={}", self.check_name(check));
-        self.tell_left(&self.plugin_name(check), &who, breach);
+        self.tell_left(self.plugin_name(check), &who, breach);
     }
 
     /// The same of a call; `who` says whose it was.
@@ -205,7 +198,7 @@ impl Reactor {
         };
         let run = self.active[at].run;
         let plugin = self.def(run.check).map_or(u16::MAX, |d| d.plugin);
-        let call = self.call(Entry::Step, plugin, run.check, run.run_id, run.attempt);
+        let call = call_of(Entry::Step, plugin, &run, clock::monotonic_ns());
         if let Event::Exec(done) = event {
             self.active[at].bill.cpu_ns += done.cpu_ns;
         }
@@ -214,13 +207,13 @@ impl Reactor {
         let watched = self.steps.enter(key, "step", plugin);
         let ret = task.step(event);
         self.watch(key, watched);
-        self.left(key, call.since_ns, before, "step");
+        let now = self.left(key, call.since_ns, before, "step");
         if ret == abi::PENDING {
-            self.pending(key, task, "step");
+            self.pending(key, task, "step", now);
             return;
         }
-        let context = self.drop_call(key, task);
-        self.returned(key, ret, "step", &context);
+        let (context, now) = self.drop_call(key, task, now);
+        self.returned(key, ret, "step", context, now);
     }
 
     /// A name was looked up for a task. What it waited for its turn is not its target's time.
@@ -247,15 +240,16 @@ impl Reactor {
         self.step(key, &Event::Resolved { token, found });
     }
 
-    /// A call has come back: its time goes to the run's bill.
-    fn left(&mut self, key: u64, since_ns: u64, before: Before, call: &str) {
+    /// A call has come back: its time goes to the run's bill. When it did so.
+    fn left(&mut self, key: u64, since_ns: u64, before: Before, call: &str) -> u64 {
         healthd_sys::fork_guard::end_if_forked();
         self.map.leave(self.line);
         let Before { usage, works_for } = before;
         let made = works_for.made();
         drop(works_for);
-        let took = clock::monotonic_ns() - since_ns;
-        let Some(at) = self.find(key) else { return };
+        let now = clock::monotonic_ns();
+        let took = now - since_ns;
+        let Some(at) = self.find(key) else { return now };
         self.turn.stepped(key);
         let active = &mut self.active[at];
         active.threads += made;
@@ -278,49 +272,52 @@ impl Reactor {
                 took / MS
             );
         }
+        now
     }
 
     /// The plugin's `drop`, with its place in the map.
-    fn drop_call(&mut self, key: u64, task: Task) -> Box<Context> {
+    fn drop_call(&mut self, key: u64, task: Task, since_ns: u64) -> (Box<Context>, u64) {
         let Some(at) = self.find(key) else {
-            return task.finish();
+            return (task.finish(), since_ns);
         };
         let run = self.active[at].run;
         let plugin = self.def(run.check).map_or(u16::MAX, |d| d.plugin);
-        let call = self.call(Entry::Drop, plugin, run.check, run.run_id, run.attempt);
+        let call = call_of(Entry::Drop, plugin, &run, since_ns);
         let before = Before::look(plugin);
         self.map.enter(self.line, call);
         let watched = self.steps.enter(key, "drop", plugin);
         let context = task.finish();
         self.watch(key, watched);
-        self.left(key, call.since_ns, before, "drop");
+        let now = self.left(key, since_ns, before, "drop");
         self.shared.names.forget(key);
         if side::with(|side| side.children.abandon(key)) == Some(true) {
             self.killed.push((key, run.check, run.epoch));
         }
-        context
+        (context, now)
     }
 
     /// The host ends it: at its deadline, or because it was taken back.
     pub(crate) fn drop_task(&mut self, key: u64, task: Task, end: End) {
-        let context = self.drop_call(key, task);
-        self.timers_asked();
+        let (context, now) = self.drop_call(key, task, clock::monotonic_ns());
+        self.timers_asked(now);
         // What it has said until then stands behind the time-out.
         let said = context.take_results();
+        self.spare.over(context);
         let Some(at) = self.find(key) else { return };
-        let end = self.in_spite_of(at, "a step", end);
-        self.finish(key, end, said);
+        let end = self.in_spite_of(at, "a step", end, now);
+        self.finish_now(key, end, said, now);
     }
 
-    fn returned(&mut self, key: u64, ret: i32, call: &str, context: &Context) {
-        self.timers_asked();
+    fn returned(&mut self, key: u64, ret: i32, call: &str, context: Box<Context>, now: u64) {
+        self.timers_asked(now);
         let mut said = context.take_results();
+        self.spare.over(context);
         let Some(at) = self.find(key) else { return };
         let run = self.active[at].run;
         if let Some(end) = self.active[at].ending.take() {
-            let end = self.in_spite_of(at, call, end);
+            let end = self.in_spite_of(at, call, end, now);
             said.note_cut();
-            self.finish(key, end, said);
+            self.finish_now(key, end, said, now);
             return;
         }
         let Some(def) = self.def(run.check) else {
@@ -330,7 +327,7 @@ impl Reactor {
         let no_resolver = self.active[at].no_resolver;
         let mut end = End::returned(
             def,
-            &self.plugin_name(run.check),
+            self.plugin_name(run.check),
             call,
             ret,
             false,
@@ -342,28 +339,39 @@ impl Reactor {
         if end.ending == Ending::Fault(Fault::Panic) {
             self.drop_instance(run.check, run.epoch);
         }
-        let end = self.in_spite_of(at, call, end);
+        let end = self.in_spite_of(at, call, end, now);
         said.note_cut();
-        self.finish(key, end, said);
+        self.finish_now(key, end, said, now);
     }
 
     /// What tasks asked for during the call just made.
-    fn timers_asked(&mut self) {
-        let Some(asked) = side::with(|s| std::mem::take(&mut s.timers)) else {
-            return;
-        };
-        for (task, when) in asked {
-            let Some(at) = self.find(task) else { continue };
-            self.active[at].gave_way.timer_is_over();
-            if let Some(old) = self.active[at].task_timer.take() {
-                self.wheel.cancel(old);
-            }
-            if when != 0 && when <= clock::monotonic_ns() {
-                self.gives_way(task);
-            } else if when != 0 {
-                let timer = self.wheel.insert(when.div_ceil(MS), Timer::Task(task));
-                self.active[at].task_timer = Some(timer);
-            }
-        }
+    fn timers_asked(&mut self, now: u64) {
+        side::each(
+            |s| &mut s.timers,
+            |(task, when)| {
+                let Some(at) = self.find(task) else { return };
+                self.active[at].gave_way.timer_is_over();
+                if let Some(old) = self.active[at].task_timer.take() {
+                    self.wheel.cancel(old);
+                }
+                if when != 0 && when <= now {
+                    self.gives_way(task);
+                } else if when != 0 {
+                    let timer = self.wheel.insert(when.div_ceil(MS), Timer::Task(task));
+                    self.active[at].task_timer = Some(timer);
+                }
+            },
+        );
+    }
+}
+
+fn call_of(entry: Entry, plugin: u16, run: &Run, since_ns: u64) -> Call {
+    Call {
+        entry,
+        plugin,
+        check: run.check,
+        run_id: run.run_id,
+        attempt: run.attempt,
+        since_ns,
     }
 }

@@ -152,6 +152,7 @@ fn create(plugin: &'static Plugin, question: &Question<'_>) -> Made {
         attempt: 0,
         check_id: 0,
         run_id: 0,
+        started_ns: clock::monotonic_ns(),
         deadline_ns: clock::monotonic_ns() + CREATE_TIME.as_nanos() as u64,
         name: question.check.into(),
         plugin: &plugin.descriptor.name,

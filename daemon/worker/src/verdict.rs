@@ -4,10 +4,10 @@ use crate::active::{Active, CheckDef};
 use healthd_abi as abi;
 use healthd_core::check::fault::Fault;
 use healthd_core::check::outcome::Status;
-use healthd_core::wire::worker::{Ending, Finished};
+use healthd_core::wire::worker::{Ending, RunEnd};
 use healthd_loader::Results;
 
-/// How a run ended, before it becomes a `Finished`.
+/// How a run ended, before it becomes a `RunEnd`.
 pub struct End {
     pub status: Status,
     pub ending: Ending,
@@ -130,16 +130,16 @@ impl End {
 }
 
 /// Puts a run's end and what the plugin said together.
-pub fn finished(active: &Active, end: End, said: Results, times: Times) -> Finished {
-    let message = match end.ending {
+pub fn finished(active: &Active, end: End, said: &mut Results, times: Times) -> RunEnd {
+    let message = std::mem::take(&mut said.message);
+    said.message = match end.ending {
         Ending::Fault(Fault::Panic) if !end.why.is_empty() => end.why,
-        _ => join(end.why, said.message),
+        _ => join(end.why, message),
     };
-    let mut detail = said.detail;
-    if detail.is_empty() && message.is_empty() && end.status != Status::Ok {
-        detail = "the plugin gave no message".into();
+    if said.detail.is_empty() && said.message.is_empty() && end.status != Status::Ok {
+        said.detail.push_str("the plugin gave no message");
     }
-    Finished {
+    RunEnd {
         run_id: active.run.run_id,
         check: active.run.check,
         attempt: active.run.attempt,
@@ -153,11 +153,6 @@ pub fn finished(active: &Active, end: End, said: Results, times: Times) -> Finis
         stalls: active.bill.stalls,
         blocked: active.bill.blocked,
         grew: active.bill.grew,
-        message,
-        detail,
-        metrics: said.metrics,
-        labels: said.labels,
-        phases: said.phases,
     }
 }
 

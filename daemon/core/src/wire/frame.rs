@@ -27,10 +27,11 @@ impl std::fmt::Display for WireError {
 
 impl std::error::Error for WireError {}
 
-/// Appends one record to a message.
+/// Appends one record to a message, or a part of one to what is to stand in it.
 pub struct Put<'a> {
     out: &'a mut Vec<u8>,
-    start: usize,
+    /// Where the record's head is; None: it is no record.
+    start: Option<usize>,
 }
 
 impl<'a> Put<'a> {
@@ -38,7 +39,16 @@ impl<'a> Put<'a> {
         let start = out.len();
         out.push(tag);
         out.extend([0; 4]);
+        let start = Some(start);
         Put { out, start }
+    }
+    pub fn part(out: &'a mut Vec<u8>) -> Put<'a> {
+        Put { out, start: None }
+    }
+    /// What `part` has written.
+    pub fn parts(&mut self, v: &[u8]) -> &mut Self {
+        self.out.extend(v);
+        self
     }
     pub fn u8(&mut self, v: u8) -> &mut Self {
         self.out.push(v);
@@ -71,9 +81,10 @@ impl<'a> Put<'a> {
 
 impl Drop for Put<'_> {
     fn drop(&mut self) {
-        let len = u32::try_from(self.out.len() - self.start - 5)
-            .expect("records are capped far below 4 GiB");
-        self.out[self.start + 1..self.start + 5].copy_from_slice(&len.to_le_bytes());
+        let Some(start) = self.start else { return };
+        let len =
+            u32::try_from(self.out.len() - start - 5).expect("records are capped far below 4 GiB");
+        self.out[start + 1..start + 5].copy_from_slice(&len.to_le_bytes());
     }
 }
 
@@ -81,7 +92,7 @@ impl Drop for Put<'_> {
 pub struct Get<'a>(&'a [u8]);
 
 impl<'a> Get<'a> {
-    /// A part of a body, as `part` gave it.
+    /// A part of a body, as `part` gave it, or `Put::part` has written it.
     pub fn of(part: &'a [u8]) -> Get<'a> {
         Get(part)
     }

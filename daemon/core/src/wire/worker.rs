@@ -240,6 +240,39 @@ pub struct Finished {
     pub phases: Vec<Phase>,
 }
 
+/// A `Finished` without what its run said, for who has that in [`Lists`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RunEnd {
+    pub run_id: u64,
+    pub check: u32,
+    pub attempt: u8,
+    pub status: Status,
+    pub ending: Ending,
+    pub started_ns: u64,
+    pub finished_ns: u64,
+    pub queue_ns: u64,
+    pub cpu_ns: u64,
+    pub steps: u32,
+    pub stalls: u32,
+    pub blocked: u32,
+    pub grew: Growth,
+}
+
+/// Metrics, labels and phases of a run, written as they go on the link while they are said: so each name is copied once,
+/// and their room serves the next run.
+#[derive(Clone, Debug, Default)]
+pub struct Lists {
+    metrics: List,
+    labels: List,
+    phases: List,
+}
+
+#[derive(Clone, Debug, Default)]
+struct List {
+    count: u16,
+    written: Vec<u8>,
+}
+
 mod tag {
     pub const LOAD: u8 = 1;
     pub const START: u8 = 2;
@@ -526,25 +559,13 @@ impl<'a> Heard<'a> {
 impl Finished {
     pub fn encode(&self, out: &mut Vec<u8>) {
         let mut p = Put::record(out, tag::FINISHED);
-        p.u64(self.run_id)
-            .u32(self.check)
-            .u8(self.attempt)
-            .u8(self.status as u8)
-            .u8(self.ending.code())
-            .u64(self.started_ns)
-            .u64(self.finished_ns)
-            .u64(self.queue_ns)
-            .u64(self.cpu_ns)
-            .u32(self.steps)
-            .u32(self.stalls)
-            .u32(self.blocked);
-        self.grew.put(&mut p).text(&self.message).text(&self.detail);
+        self.end().put(&mut p);
+        p.text(&self.message).text(&self.detail);
         p.u16(count(self.metrics.len()));
         for m in &self.metrics {
-            p.text(&m.name).text(&m.unit).u8(u8::from(m.counter));
-            for v in [m.value, m.warn, m.crit, m.min, m.max] {
-                p.f64(v.unwrap_or(f64::NAN));
-            }
+            let values = [m.value, m.warn, m.crit, m.min, m.max];
+            let values = values.map(|v| v.unwrap_or(f64::NAN));
+            put_metric(&mut p, &m.name, &m.unit, m.counter, values);
         }
         p.u16(count(self.labels.len()));
         for (k, v) in &self.labels {
@@ -553,6 +574,24 @@ impl Finished {
         p.u16(count(self.phases.len()));
         for phase in &self.phases {
             p.text(&phase.name).u64(phase.at_ns);
+        }
+    }
+
+    fn end(&self) -> RunEnd {
+        RunEnd {
+            run_id: self.run_id,
+            check: self.check,
+            attempt: self.attempt,
+            status: self.status,
+            ending: self.ending,
+            started_ns: self.started_ns,
+            finished_ns: self.finished_ns,
+            queue_ns: self.queue_ns,
+            cpu_ns: self.cpu_ns,
+            steps: self.steps,
+            stalls: self.stalls,
+            blocked: self.blocked,
+            grew: self.grew,
         }
     }
 }
@@ -572,6 +611,95 @@ impl Growth {
 
 pub(super) fn status(code: u8) -> Result<Status, WireError> {
     Status::from_code(code).ok_or(WireError::BadValue { what: "a status" })
+}
+
+impl RunEnd {
+    /// A whole `Finished`.
+    pub fn encode(&self, message: &str, detail: &str, items: &Lists, out: &mut Vec<u8>) {
+        let mut p = Put::record(out, tag::FINISHED);
+        self.put(&mut p);
+        p.text(message).text(detail);
+        for list in [&items.metrics, &items.labels, &items.phases] {
+            p.u16(list.count).parts(&list.written);
+        }
+    }
+
+    fn put(&self, p: &mut Put<'_>) {
+        p.u64(self.run_id)
+            .u32(self.check)
+            .u8(self.attempt)
+            .u8(self.status as u8)
+            .u8(self.ending.code())
+            .u64(self.started_ns)
+            .u64(self.finished_ns)
+            .u64(self.queue_ns)
+            .u64(self.cpu_ns)
+            .u32(self.steps)
+            .u32(self.stalls)
+            .u32(self.blocked);
+        self.grew.put(p);
+    }
+}
+
+/// Value, warn, crit, min, max; what is not finite is not there.
+fn put_metric(p: &mut Put<'_>, name: &str, unit: &str, counter: bool, values: [f64; 5]) {
+    p.text(name).text(unit).u8(u8::from(counter));
+    for v in values {
+        p.f64(v);
+    }
+}
+
+impl Lists {
+    pub fn metric(&mut self, name: &str, unit: &str, counter: bool, values: [f64; 5]) {
+        put_metric(&mut self.metrics.more(), name, unit, counter, values);
+    }
+
+    pub fn label(&mut self, key: &str, value: &str) {
+        self.labels.more().text(key).text(value);
+    }
+
+    pub fn phase(&mut self, name: &str, at_ns: u64) {
+        self.phases.more().text(name).u64(at_ns);
+    }
+
+    pub fn metrics(&self) -> usize {
+        usize::from(self.metrics.count)
+    }
+
+    pub fn labels(&self) -> usize {
+        usize::from(self.labels.count)
+    }
+
+    pub fn phases(&self) -> usize {
+        usize::from(self.phases.count)
+    }
+
+    pub fn last_phase(&self) -> Option<&str> {
+        let mut rest = Get::of(&self.phases.written);
+        std::iter::from_fn(|| {
+            let name = rest.text().ok()?;
+            rest.u64().ok()?;
+            Some(name)
+        })
+        .last()
+    }
+
+    /// For the next run, with the room that is there, up to so many bytes of each kind.
+    pub fn clear(&mut self, kept: usize) {
+        for list in [&mut self.metrics, &mut self.labels, &mut self.phases] {
+            list.count = 0;
+            list.written.clear();
+            list.written.shrink_to(kept);
+        }
+    }
+}
+
+impl List {
+    /// The worker caps its lists.
+    fn more(&mut self) -> Put<'_> {
+        self.count += 1;
+        Put::part(&mut self.written)
+    }
 }
 
 fn count(n: usize) -> u16 {
@@ -802,6 +930,30 @@ mod tests {
         let got: Vec<_> =
             std::iter::from_fn(|| ToManager::decode(&mut rest).expect("valid")).collect();
         assert_eq!(got, to_manager);
+    }
+
+    #[test]
+    fn what_is_written_while_it_is_said_is_the_same() {
+        let f = finished();
+        let mut items = Lists::default();
+        // What was there before is gone.
+        items.metric("old", "", true, [1.0; 5]);
+        items.label("old", "");
+        items.phase("old", 1);
+        items.clear(64);
+        assert_eq!(items.last_phase(), None);
+        for m in &f.metrics {
+            let values = [m.value, m.warn, m.crit, m.min, m.max];
+            let values = values.map(|v| v.unwrap_or(f64::NAN));
+            items.metric(&m.name, &m.unit, m.counter, values);
+        }
+        f.labels.iter().for_each(|(k, v)| items.label(k, v));
+        f.phases.iter().for_each(|p| items.phase(&p.name, p.at_ns));
+        let (mut whole, mut pieces) = (Vec::new(), Vec::new());
+        f.encode(&mut whole);
+        f.end().encode(&f.message, &f.detail, &items, &mut pieces);
+        assert_eq!(pieces, whole);
+        assert_eq!(items.last_phase(), Some("connect"));
     }
 
     #[test]

@@ -102,6 +102,7 @@ impl InRun {
             attempt: u32::from(self.call.attempt),
             check_id: u64::from(self.call.check),
             run_id: self.call.run_id,
+            started_ns: clock::monotonic_ns(),
             deadline_ns: self.deadline_ns,
             name: self.name.clone(),
             plugin: &self.instance.plugin().descriptor.name,
