@@ -12,9 +12,11 @@ use std::time::{Duration, Instant};
 const CHECKS: u64 = 100;
 /// Buffers have grown by then, first verdicts are told.
 const WARM: u64 = 5 * CHECKS;
-const COUNTED: u64 = 15 * CHECKS;
+const COUNTED: u64 = 25 * CHECKS;
 /// What a process does now and then, however many checks there are.
 const A_SECOND: f64 = 100.0;
+/// Each first verdict is written to the disk, a second or two later.
+const SAVED: f64 = 10.0 * CHECKS as f64;
 
 /// In the manager a run takes nothing: this is for a message that is longer than all of its check before it.
 const MANAGER: f64 = 0.1;
@@ -96,7 +98,7 @@ fn counted(config: Config, plugin: &str, options: &str, in_workers: f64) {
         );
         // Were the library not there, it would be none from the start.
         assert!(from > 0, "{plugin}, {who}: nothing is counted");
-        let room = runs * most + took * A_SECOND * processes as f64;
+        let room = runs * most + took * A_SECOND * processes as f64 + SAVED;
         assert!(
             taken <= room,
             "{plugin}, {who}: {:.2} a run, where {most} were enough",
