@@ -58,18 +58,17 @@ fn hosts(n: usize) -> Vec<String> {
     (0..n).map(host).collect()
 }
 
-/// CPU in ms until now: of the workers, of the manager, and of the rest of the daemon.
+/// CPU in ms until now, that of ended threads too: of the workers, of the manager, and of the rest of the daemon.
 fn by_role(daemon: &Daemon) -> [f64; 3] {
-    let mut sums = [0.0; 3];
-    for pid in procs::tree(daemon.pid()) {
-        let at = match procs::role(pid).as_deref() {
-            Some("manager") => 1,
-            Some(role) if role.starts_with("worker") => 0,
-            _ => 2,
-        };
-        sums[at] += procs::own_cpu_ms(pid);
-    }
-    sums
+    let children = procs::children(daemon.pid());
+    let of = |role: &str| -> f64 {
+        let is_it = |pid: &u32| procs::role(*pid).is_some_and(|is| is.starts_with(role));
+        let all = children.iter().copied().filter(is_it);
+        all.map(procs::cpu_ms).sum()
+    };
+    let (workers, manager) = (of("worker"), of("manager"));
+    let rest = procs::cpu_ms(daemon.pid()) - workers - manager;
+    [workers, manager, rest]
 }
 
 fn healthd(checks: usize, seconds: u64) -> Result<Option<Seen>, String> {
