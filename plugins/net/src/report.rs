@@ -2,6 +2,7 @@
 
 use healthd_plugin::thresholds::{Lower, Upper};
 use healthd_plugin::{Cx, Metric, Status};
+use std::fmt::Display;
 
 /// Collects what a run found.
 pub struct Report<'a> {
@@ -28,7 +29,14 @@ impl<'a> Report<'a> {
     }
 
     /// Shows a value with its limits, and adds `text` and the limit if it is above one.
-    pub fn upper(&mut self, limits: Upper, metric: Metric<'_>, value: f64, text: &str, unit: Unit) {
+    pub fn upper(
+        &mut self,
+        limits: Upper,
+        metric: Metric<'_>,
+        value: f64,
+        text: impl Display,
+        unit: Unit,
+    ) {
         self.cx.metric(limits.on(metric));
         let status = limits.judge(value);
         if let Some(limit) = limit(status, limits.warn, limits.crit) {
@@ -47,6 +55,9 @@ impl<'a> Report<'a> {
 
     /// The message and the verdict; `summary` is what was seen, good or bad.
     pub fn end(mut self, summary: &str) -> Status {
+        if self.findings.is_empty() {
+            return self.cx.ok(summary);
+        }
         let status = self.findings.iter().fold(Status::Ok, |s, f| s.worst(f.0));
         // Stable: findings of one gravity stay in their order.
         self.findings.sort_by_key(|(s, _)| match s {
@@ -94,12 +105,11 @@ impl Unit {
 pub fn seconds_text(value: f64) -> String {
     match value.abs() {
         0.0 => "0 s".into(),
-        v if v < 0.001 => format!("{value:.6}", value = value * 1e3)
-            .trim_end_matches('0')
-            .chars()
-            .take(5)
-            .chain(" ms".chars())
-            .collect(),
+        v if v < 0.001 => {
+            let mut text = format!("{:.6}", value * 1e3);
+            text.truncate(text.trim_end_matches('0').len().min(5));
+            text + " ms"
+        }
         v if v < 1.0 => format!("{} ms", short(value * 1e3)),
         _ => format!("{} s", short(value)),
     }
@@ -107,8 +117,9 @@ pub fn seconds_text(value: f64) -> String {
 
 /// At most two digits behind the point, and none that say nothing.
 fn short(value: f64) -> String {
-    let text = format!("{value:.2}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    let mut text = format!("{value:.2}");
+    text.truncate(text.trim_end_matches('0').trim_end_matches('.').len());
+    text
 }
 
 #[cfg(test)]

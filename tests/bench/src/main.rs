@@ -48,7 +48,7 @@ const USAGE: &str = "usage: cargo bench-load [load|kill|idle|ready|needs|readers
   digest a tree of 4,096 MiB with 2 cpu workers, and sha256sum -c                                (5 rounds)
   names  10,000 checks of names at 10 s without and beside 60 in a silent zone, and by getaddrinfo; as root (3 x 60 s)
   kinds  CPU a check and memory in flight of each kind, or of those of --only, as a table; as root     (some 25 s each)
-  ping   10,000 hosts at 10 s beside fping and check_icmp, idle and under load; as root       (60 s)
+  ping   10,000 hosts at 10 s beside fping and check_icmp, idle and under load, by role; as root   (2 rounds of 3 min)
   ways   a backup after 5 min, `repeat`, a check that flips each second                            (330 s; 3,600 for all of it)
   storm  a parent and 500 children down and up, receivers that fail, kills, a reload, a restart     (4 x 5 rounds; 8 min)
   full   the same on a full disk, without the restart; as root                                      (5 rounds)
@@ -139,6 +139,9 @@ fn run() -> Result<(), String> {
     if what == "table" {
         // It is many measurements.
         (options.seconds, options.rounds) = (20, 3);
+    }
+    if what == "ping" {
+        options.rounds = 2;
     }
     options.seconds = seconds.unwrap_or(options.seconds);
     options.rounds = rounds.unwrap_or(options.rounds);

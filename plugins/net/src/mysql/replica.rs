@@ -81,6 +81,12 @@ pub fn judge(report: &mut Report<'_>, table: &Table, lag: Upper, must: bool) -> 
     let seconds = behind?;
     let text = format!("{} behind its primary", seconds_text(seconds));
     let metric = Metric::new("lag", seconds).unit("s").min(0.0);
-    report.upper(lag, metric, seconds, &format!("is {text}"), Unit::Seconds);
+    report.upper(
+        lag,
+        metric,
+        seconds,
+        format_args!("is {text}"),
+        Unit::Seconds,
+    );
     well.then_some(text)
 }

@@ -89,18 +89,18 @@ impl Counts {
     }
 
     pub fn rtt(&self) -> Option<Rtt> {
-        let all: Vec<f64> = self
-            .requests
-            .iter()
-            .filter_map(|r| Some(r.rtt? as f64 / 1e9))
-            .collect();
-        let n = all.len() as f64;
-        let average = all.iter().sum::<f64>() / n;
-        let variance = all.iter().map(|t| (t - average).powi(2)).sum::<f64>() / n;
-        (!all.is_empty()).then(|| Rtt {
-            min: all.iter().copied().fold(f64::INFINITY, f64::min),
+        let all = || {
+            self.requests
+                .iter()
+                .filter_map(|r| Some(r.rtt? as f64 / 1e9))
+        };
+        let n = all().count() as f64;
+        let average = all().sum::<f64>() / n;
+        let variance = all().map(|t| (t - average).powi(2)).sum::<f64>() / n;
+        (n > 0.0).then(|| Rtt {
+            min: all().fold(f64::INFINITY, f64::min),
             average,
-            max: all.iter().copied().fold(0.0, f64::max),
+            max: all().fold(0.0, f64::max),
             stddev: variance.sqrt(),
         })
     }

@@ -1,6 +1,6 @@
 //! The `ping` plugin: ICMP echo. Options, metrics and verdicts are in `PING.md`.
 //!
-//! Runs in: the step lane. A run has a socket for itself, so its answers are nobody else's.
+//! Runs in: the step lane. A run has a socket for itself, so its answers are nobody else's; it goes to the next run then.
 
 mod count;
 mod options;
@@ -69,13 +69,13 @@ impl Ping {
         let mut counts = Counts::default();
         let spacing = o.spacing.as_nanos() as u64;
         let end = cx.deadline_ns().saturating_sub(FOR_THE_VERDICT);
-        let mut next = cx.now_ns();
+        let mut next = begun;
         // Each request gets its time: with little of it fewer are sent.
         let wait = (o.wait.as_nanos() as u64).min(end.saturating_sub(next) / 2);
         loop {
             let sent = counts.sent();
             let more = sent == 0 || sent < usize::from(o.packets) && next + wait <= end;
-            if more && cx.now_ns() >= next {
+            if more && (sent == 0 || cx.now_ns() >= next) {
                 let at = socket.send(sent as u16).await;
                 let at = at.map_err(|e| self.fail_to_send(cx, &e))?;
                 counts.send(at);
@@ -118,6 +118,8 @@ impl Ping {
         let o = &self.options;
         let mut report = Report::new(cx);
         let (sent, heard) = (counts.sent(), counts.answered());
+        // A single request has one round trip, and its run is over with the first answer: four metrics would say nothing.
+        let has_several = o.packets > 1;
         let loss = counts.loss_percent();
         let limits = Upper {
             warn: Some(o.loss_warn.0),
@@ -148,26 +150,27 @@ impl Ping {
             };
             report.add(status, text);
         }
-        let mut summary = match heard {
-            0 => String::new(),
-            _ => format!("{heard} of {sent} answered"),
-        };
+        let mut summary = String::new();
         if let Some(rtt) = counts.rtt() {
             let limits = Upper::of_durations(o.rtt_warn, o.rtt_crit);
             let metric = Metric::new("rtt", rtt.average).unit("s").min(0.0);
-            let text = format!("round trip {}", seconds_text(rtt.average));
-            report.upper(limits, metric, rtt.average, &text, Unit::Seconds);
-            for (name, value) in [
+            let time = seconds_text(rtt.average);
+            let text = format_args!("round trip {time}");
+            report.upper(limits, metric, rtt.average, text, Unit::Seconds);
+            summary = format!("{heard} of {sent} answered, round trip {time}");
+            let spread = [
                 ("rtt_min", rtt.min),
                 ("rtt_max", rtt.max),
                 ("rtt_stddev", rtt.stddev),
-            ] {
+            ];
+            for (name, value) in spread.into_iter().filter(|_| has_several) {
                 cx.metric(Metric::new(name, value).unit("s").min(0.0));
             }
-            summary += &format!(", round trip {}", seconds_text(rtt.average));
         }
         let duplicates = counts.duplicates();
-        cx.metric(Metric::new("duplicates", duplicates as f64).min(0.0));
+        if has_several {
+            cx.metric(Metric::new("duplicates", duplicates as f64).min(0.0));
+        }
         if duplicates > 0 {
             summary += &format!(", {duplicates} duplicates");
         }

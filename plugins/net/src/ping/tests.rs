@@ -169,11 +169,14 @@ fn a_host_that_answers() {
             assert_eq!(o.metric("rtt").unit, "s");
             let of = |name| o.metric(name).value;
             assert!(of("rtt_min") <= of("rtt") && of("rtt") <= of("rtt_max"));
+            assert!(of("rtt_stddev") >= 0.0 && of("duplicates") == 0.0);
         }
         let o = check(
             "ping",
             &json!({"host": "127.0.0.1", "packets": 1, "rtt_crit": "0s"}),
         );
+        let names: Vec<&str> = o.metrics.iter().map(|m| m.name.as_str()).collect();
+        assert_eq!(names, ["loss", "rtt", "ttl", "hops"]);
         assert_eq!(o.status, Status::Critical);
         assert!(o.message.contains(", above 0 s; 1 of 1"), "{}", o.message);
     });
@@ -277,8 +280,8 @@ fn what_comes_after_a_runs_end_is_of_no_other_run() {
         assert_eq!(told(&o), (Status::Critical, "no answer to 1 packets"));
         let first = told_of.recv().unwrap();
         let late = first.clone();
-        let one = json!({"packets": 1, "wait": "20s"});
-        let o = against(&one, move |h| {
+        let two = json!({"packets": 2, "wait": "20s"});
+        let o = against(&two, move |h| {
             let same = late.icmp[4..6] == h.icmp[4..6];
             assert!(same, "the next run has the socket of the first");
             vec![
@@ -296,6 +299,21 @@ fn what_comes_after_a_runs_end_is_of_no_other_run() {
         say(&host_at(5), &first.unreachable(1, 8));
         let o = check("ping", &json!({"host": "127.0.0.1", "packets": 1}));
         assert_eq!(o.status, Status::Ok, "{}", o.message);
+    });
+}
+
+/// More answers than a socket has room for: the next run has room.
+#[test]
+fn a_host_that_goes_on_answering_costs_no_other_run_its_answer() {
+    network(|| {
+        let one = json!({"packets": 1, "wait": "20s"});
+        let o = against(&one, |h| vec![(5, h.answer(|_| ())); 2000]);
+        assert_eq!(o.status, Status::Ok, "{}", o.message);
+        let o = check(
+            "ping",
+            &json!({"host": "127.0.0.1", "packets": 1, "wait": "100ms"}),
+        );
+        assert_eq!(o.metric("loss").value, 0.0, "{}", o.message);
     });
 }
 

@@ -124,7 +124,7 @@ impl<S: AsRawFd> Drop for Source<'_, S> {
     }
 }
 
-/// Nothing has come on a connected socket: no byte, no end, no error.
+/// Nothing has come to a socket: no byte, no end, no error.
 pub(super) fn is_quiet(io: &impl AsRawFd) -> bool {
     let mut byte = 0u8;
     let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;

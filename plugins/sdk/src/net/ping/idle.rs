@@ -2,6 +2,7 @@
 //!
 //! What comes late to a socket from its last run is told from the answers to the next by payload and address.
 
+use crate::net::source::is_quiet;
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -24,10 +25,11 @@ pub(super) struct Fd {
 }
 
 impl Fd {
-    /// An idle one for this family.
+    /// An idle one for this family, to which nothing has come since: an answer needs the room that this takes.
     pub fn idle(to: IpAddr) -> Option<Fd> {
         let is_v6 = to.is_ipv6();
-        let fd = with(|idle| idle[usize::from(is_v6)].pop())??;
+        let fd =
+            std::iter::from_fn(|| with(|idle| idle[usize::from(is_v6)].pop())?).find(is_quiet)?;
         Some(Fd {
             fd: Some(fd),
             is_v6,
