@@ -295,10 +295,13 @@ impl Manager {
         let dir = self.args.runtime_dir.clone();
         let mut lacks = false;
         for s in self.fleet.slots.values_mut().filter(|s| {
-            s.process.view.is_none() && s.process.pid != 0 && s.state != SlotState::Dead
+            (s.process.view.is_none() || s.process.held.gauge.is_none())
+                && s.process.pid != 0
+                && s.state != SlotState::Dead
         }) {
             // Before it has made its map there is none.
             lacks |= s.open_view(&dir).is_err_and(|e| is_lack(&e));
+            lacks |= s.open_gauge().is_err_and(|e| is_lack(&e));
         }
         if lacks {
             self.clockwork.lacks_descriptors("the map of a worker");

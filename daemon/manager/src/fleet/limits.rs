@@ -3,7 +3,6 @@
 
 use crate::director::{Chore, Manager};
 use crate::fleet::chunks::FDS_A_PARENT;
-use crate::fleet::descriptors::is_lack;
 use crate::fleet::slots::SlotState;
 use crate::rollout::worker_plan::settings;
 use crate::time::MS;
@@ -179,6 +178,9 @@ impl Manager {
         let slots: Vec<u32> = self.fleet.slots.keys().copied().collect();
         for slot in slots {
             self.look_at_use_of(slot, now);
+            if let Some(s) = self.fleet.slots.get_mut(&slot) {
+                s.process.held.at_look = s.process.held.usage;
+            }
         }
     }
 
@@ -197,17 +199,10 @@ impl Manager {
             return;
         }
         // One that is gone has its death told.
-        let held = &mut s.process.held;
-        if held.gauge.is_none() {
-            match Gauge::of(Some(s.process.pid)) {
-                Ok(gauge) => held.gauge = Some(gauge),
-                Err(e) if is_lack(&e) => {
-                    self.clockwork.lacks_descriptors("the memory of a worker");
-                }
-                Err(_) => {}
-            }
+        if s.open_gauge().is_err() {
+            return;
         }
-        let Some(Ok(used)) = held.gauge.as_ref().map(Gauge::read) else {
+        let Some(Ok(used)) = s.process.held.gauge.as_ref().map(Gauge::read) else {
             return;
         };
         let before = std::mem::replace(&mut s.process.held.usage, used);
@@ -229,7 +224,7 @@ impl Manager {
         }
         self.measure(slot, finding != Finding::Fine);
         match finding {
-            Finding::Hard(why) => self.fence(slot, &why, before),
+            Finding::Hard(why) => self.fence(slot, &why),
             Finding::Soft { why, urgent } => self.recycle(slot, &why, urgent, now),
             Finding::Suspicious | Finding::Fine => self.recycle_if_worn(slot, &limits, now),
         }
@@ -260,6 +255,8 @@ impl Manager {
         if s.process.pid != pid {
             return;
         }
+        // Its lines say whose calls are in progress; if it has none yet, none is.
+        let _ = s.open_view(&self.args.runtime_dir);
         let until = s.process.held.closely_until_ns.take().unwrap_or(0);
         // Who runs alone is under suspicion until that run is over.
         let is_suspect = s.group.solo().is_some() && !s.work.runs.is_empty();
@@ -325,8 +322,8 @@ impl Manager {
     }
 
     /// It grows faster than it can drain.
-    fn fence(&mut self, slot: u32, why: &str, before: Usage) {
-        self.blame_calls_in_progress(slot, before);
+    fn fence(&mut self, slot: u32, why: &str) {
+        self.blame_calls_in_progress(slot);
         self.condemn(slot, why.to_owned(), None);
         if let Some(s) = self.fleet.slots.get_mut(&slot) {
             if let Some(c) = &mut s.process.condemned {
@@ -336,10 +333,16 @@ impl Manager {
         }
     }
 
-    /// Calls that have not come back are measured by nobody else: what came up since the last look is theirs.
-    fn blame_calls_in_progress(&mut self, slot: u32, before: Usage) {
+    /// Calls that have not come back are measured by nobody else: what came up since the last look is theirs, and where one
+    /// check runs alone all that its worker has taken since it came up.
+    fn blame_calls_in_progress(&mut self, slot: u32) {
         let Some(s) = self.fleet.slots.get(&slot) else {
             return;
+        };
+        let held = &s.process.held;
+        let before = match (s.group.solo(), held.fresh) {
+            (Some(_), Some(fresh)) => fresh,
+            _ => held.at_look,
         };
         let calls: Vec<u32> = s
             .process

@@ -107,6 +107,8 @@ pub struct Held {
     pub usage: Usage,
     /// When it had just come up.
     pub fresh: Option<Usage>,
+    /// At the last look at all workers: what came up since is of the calls in progress.
+    pub at_look: Usage,
     /// CLOCK_MONOTONIC: looked at closely until then. None: as seldom as others.
     pub closely_until_ns: Option<u64>,
     /// Runs that it was sent.
@@ -290,6 +292,14 @@ impl Slot {
         if self.process.view.is_none() && self.process.pid != 0 {
             let view = WorkerView::open(runtime_dir, self.spec.slot, self.process.pid)?;
             self.process.view = Some(view);
+        }
+        Ok(())
+    }
+
+    /// What shows what its process holds.
+    pub fn open_gauge(&mut self) -> io::Result<()> {
+        if self.process.held.gauge.is_none() && self.process.pid != 0 {
+            self.process.held.gauge = Some(Gauge::of(Some(self.process.pid))?);
         }
         Ok(())
     }
