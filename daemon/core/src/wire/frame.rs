@@ -30,20 +30,24 @@ impl std::error::Error for WireError {}
 /// Appends one record to a message, or a part of one to what is to stand in it.
 pub struct Put<'a> {
     out: &'a mut Vec<u8>,
-    /// Where the record's head is; None: it is no record.
-    start: Option<usize>,
+    /// Where the record's head is, and `NO_RECORD` for a part.
+    start: usize,
 }
+
+const NO_RECORD: usize = usize::MAX;
 
 impl<'a> Put<'a> {
     pub fn record(out: &'a mut Vec<u8>, tag: u8) -> Put<'a> {
         let start = out.len();
         out.push(tag);
         out.extend([0; 4]);
-        let start = Some(start);
         Put { out, start }
     }
     pub fn part(out: &'a mut Vec<u8>) -> Put<'a> {
-        Put { out, start: None }
+        Put {
+            out,
+            start: NO_RECORD,
+        }
     }
     /// What `part` has written.
     pub fn parts(&mut self, v: &[u8]) -> &mut Self {
@@ -81,7 +85,10 @@ impl<'a> Put<'a> {
 
 impl Drop for Put<'_> {
     fn drop(&mut self) {
-        let Some(start) = self.start else { return };
+        let start = self.start;
+        if start == NO_RECORD {
+            return;
+        }
         let len =
             u32::try_from(self.out.len() - start - 5).expect("records are capped far below 4 GiB");
         self.out[start + 1..start + 5].copy_from_slice(&len.to_le_bytes());
